@@ -1,0 +1,1 @@
+"""What agent, coordinator and researcher must agree on: protocol, tensors, training. No I/O."""

@@ -1,0 +1,136 @@
+"""The errors that all sides share; each says what happened and what to do.
+
+    PlebError
+    ├── InputError             a person's file or argument is wrong
+    │   └── GraphError         a graph is not one that may run here
+    ├── EncodingError          tensor bytes are not what their layout says
+    ├── TrustError             a statement does not chain to the pinned root
+    └── Refusal                the other side says no, with a `RefusalCode`; travels on the wire
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "EncodingError",
+    "GraphError",
+    "InputError",
+    "PlebError",
+    "Refusal",
+    "RefusalCode",
+    "TrustError",
+]
+
+
+class PlebError(Exception):
+    """Base of every error that a person may see: one sentence that says what to do."""
+
+    exit_code = 1
+
+
+class InputError(PlebError):
+    """What a person gave cannot be used; the message names the place and the remedy."""
+
+    exit_code = 2
+
+
+class GraphError(InputError):
+    """A graph uses an operator, a size or a form that is not allowed."""
+
+
+class EncodingError(PlebError):
+    """Encoded tensors break their layout; `code` says how, in the words of the wire."""
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TrustError(PlebError):
+    """A signed statement cannot be obeyed: wrong key, addressee, time, order or content."""
+
+    exit_code = 3
+
+
+class RefusalCode(StrEnum):
+    """Why a request was refused. The value travels; `HTTP_STATUS` has the status beside it."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_PROTOCOL = "unsupported_protocol"
+    UNKNOWN_PROJECT = "unknown_project"
+    UNKNOWN_HOST = "unknown_host"
+    BANNED = "banned"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_AUDIENCE = "wrong_audience"
+    CLOCK_SKEW = "clock_skew"
+    EXPIRED = "expired"
+    STALE_SEQUENCE = "stale_sequence"
+    SEQUENCE_REUSED = "sequence_reused"
+    UNKNOWN_ASSIGNMENT = "unknown_assignment"
+    LEASE_EXPIRED = "lease_expired"
+    ALREADY_REPORTED = "already_reported"
+    WRONG_RESULT = "wrong_result"
+    WRONG_BASE_VERSION = "wrong_base_version"
+    WRONG_SIZE = "wrong_size"
+    WRONG_SHAPE = "wrong_shape"
+    WRONG_DTYPE = "wrong_dtype"
+    WRONG_DIGEST = "wrong_digest"
+    NOT_FINITE = "not_finite"
+    NORM_OUT_OF_BAND = "norm_out_of_band"
+    UNKNOWN_UPLOAD = "unknown_upload"
+    WRONG_OFFSET = "wrong_offset"
+    UNKNOWN_BLOB = "unknown_blob"
+    BAD_RANGE = "bad_range"
+    INVALID_INVITE = "invalid_invite"
+    STALE_METADATA = "stale_metadata"
+    RATE_LIMITED = "rate_limited"
+    STORAGE_FULL = "storage_full"
+    INTERNAL = "internal"
+
+
+_STATUS: dict[RefusalCode, int] = {
+    RefusalCode.TOO_LARGE: 413,
+    RefusalCode.UNSUPPORTED_PROTOCOL: 426,
+    RefusalCode.UNKNOWN_PROJECT: 404,
+    RefusalCode.UNKNOWN_HOST: 401,
+    RefusalCode.BANNED: 403,
+    RefusalCode.BAD_SIGNATURE: 401,
+    RefusalCode.WRONG_AUDIENCE: 403,
+    RefusalCode.CLOCK_SKEW: 403,
+    RefusalCode.EXPIRED: 403,
+    RefusalCode.STALE_SEQUENCE: 409,
+    RefusalCode.SEQUENCE_REUSED: 409,
+    RefusalCode.UNKNOWN_ASSIGNMENT: 404,
+    RefusalCode.LEASE_EXPIRED: 410,
+    RefusalCode.ALREADY_REPORTED: 409,
+    RefusalCode.UNKNOWN_UPLOAD: 404,
+    RefusalCode.WRONG_OFFSET: 409,
+    RefusalCode.UNKNOWN_BLOB: 404,
+    RefusalCode.BAD_RANGE: 416,
+    RefusalCode.INVALID_INVITE: 403,
+    RefusalCode.STALE_METADATA: 409,
+    RefusalCode.RATE_LIMITED: 429,
+    RefusalCode.STORAGE_FULL: 507,
+    RefusalCode.INTERNAL: 500,
+}
+
+
+class Refusal(PlebError):
+    """A typed no. `retry_after_seconds` is set where trying again later makes sense."""
+
+    exit_code = 4
+
+    def __init__(
+        self, code: RefusalCode, message: str, *, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status that goes with the code; 400 where the request itself is wrong."""
+        return _STATUS.get(self.code, 400)

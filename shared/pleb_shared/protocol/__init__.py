@@ -1,0 +1,1 @@
+"""What travels between agent, coordinator and researcher: structs, ceilings, envelopes."""

@@ -1,0 +1,68 @@
+"""Every ceiling of the protocol, with its unit. What exceeds one is refused, never trimmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["LIMITS", "PROTOCOLS", "Limits"]
+
+PROTOCOLS: Final = (1,)
+"""Versions of the protocol that this code speaks, newest first."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Ceilings on what is read from the other side, and tolerances that both sides apply."""
+
+    default_port: int = 7532
+
+    name_characters: int = 64
+    """Names of projects, tensors' parts, metrics; display names."""
+    text_characters: int = 4_000
+    """Titles, descriptions, sentences."""
+    json_depth: int = 16
+    """Nesting of any JSON that is read."""
+
+    message_bytes: int = 256 * 1024
+    """An envelope of enrolment, work request or work reply, as JSON text."""
+    metadata_bytes: int = 4 * 1024 * 1024
+    """An envelope of project metadata, as JSON text."""
+    graph_bytes: int = 16 * 1024 * 1024
+    shard_list_bytes: int = 64 * 1024 * 1024
+    shard_bytes: int = 256 * 1024 * 1024
+    model_bytes: int = 16 * 1024**3
+
+    attached_delta_bytes: int = 64 * 1024
+    """A delta up to this size travels in the body of the work request itself."""
+    request_bytes: int = 2 * 1024 * 1024
+    """The whole body of a work request: envelope and attached deltas."""
+    upload_part_bytes: int = 8 * 1024 * 1024
+    """One PATCH of a resumable upload."""
+
+    units_per_request: int = 64
+    reports_per_request: int = 64
+    held_blobs: int = 64
+    tensors: int = 100_000
+    tensor_dimensions: int = 8
+    tensor_elements: int = 2**31 - 1
+    shards: int = 1_000_000
+    graph_nodes: int = 200_000
+    metrics: int = 32
+    inputs: int = 16
+
+    clock_tolerance_seconds: int = 600
+    """How far two clocks may differ before a statement is refused."""
+    request_lifetime_seconds: int = 300
+    """Expiry of a host's request after it was issued, at most."""
+    delegation_seconds: int = 30 * 24 * 3600
+    """Life of the root's delegation to the coordinator's online key, at most."""
+    long_poll_seconds: int = 30
+    lease_seconds: int = 24 * 3600
+    version_lag: int = 8
+    """A unit may lie at most this many versions behind the newest one."""
+    local_steps: int = 100_000
+    batch_examples: int = 65_536
+
+
+LIMITS: Final = Limits()

@@ -1,0 +1,247 @@
+"""The messages: requests that a host or researcher signs, replies that the coordinator signs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+
+from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.report import Report
+from pleb_shared.protocol.unit import Blob, Count, Struct
+
+__all__ = [
+    "BlobSlot",
+    "CoordinatorInfo",
+    "EnrolReply",
+    "EnrolRequest",
+    "NoWork",
+    "PayloadType",
+    "Protocols",
+    "PublishReply",
+    "PublishRequest",
+    "Receipt",
+    "ReceiptOutcome",
+    "RefusalBody",
+    "Role",
+    "Runtime",
+    "UnitVerdict",
+    "Verdict",
+    "WorkReply",
+    "WorkRequest",
+]
+
+Protocols = Annotated[
+    list[Annotated[int, msgspec.Meta(ge=1, le=1000)]], msgspec.Meta(min_length=1, max_length=16)
+]
+Short = Annotated[str, msgspec.Meta(max_length=LIMITS.name_characters)]
+Sentence = Annotated[str, msgspec.Meta(max_length=500)]
+Token = Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
+
+
+class PayloadType(StrEnum):
+    """DSSE payload types, one for each kind of statement, so that none passes for another."""
+
+    METADATA = "application/vnd.pleb.project-metadata+json"
+    PUBLISH = "application/vnd.pleb.publish+json"
+    PUBLISH_REPLY = "application/vnd.pleb.publish-reply+json"
+    ENROL = "application/vnd.pleb.enrol+json"
+    ENROL_REPLY = "application/vnd.pleb.enrol-reply+json"
+    WORK = "application/vnd.pleb.work+json"
+    WORK_REPLY = "application/vnd.pleb.work-reply+json"
+
+
+class Role(StrEnum):
+    """What an invite, or the lack of one, makes of a host."""
+
+    HOST = "host"
+    TRUSTED = "trusted"
+    PUBLISHER = "publisher"
+    ADMIN = "admin"
+
+
+class RefusalBody(Struct):
+    """The unsigned JSON body of every error answer."""
+
+    code: RefusalCode
+    message: str
+    retry_after_seconds: float | None = None
+
+
+class CoordinatorInfo(Struct):
+    """The unsigned answer of `GET /coordinator`."""
+
+    software: str
+    protocols: Protocols
+    online_key: KeyHex
+    projects: list[str]
+
+
+class EnrolRequest(Struct, kw_only=True):
+    """Makes a host known to a project; signed by the host's and the account's keys."""
+
+    protocols: Protocols
+    project: ProjectName
+    host_key: KeyHex
+    account_key: KeyHex
+    display_name: Short = ""
+    invite: Token | None = None
+    agent: Short
+    issued_at: Count
+    expires_at: Count
+
+
+class EnrolReply(Struct):
+    """The project knows the host now, in this role. `sequence` is the last one it has seen."""
+
+    protocol: int
+    project: ProjectName
+    host: Digest
+    account: Digest
+    role: Role
+    sequence: Count
+    issued_at: Count
+
+
+class Runtime(Struct):
+    """What decides about a host's rounding; a change asks for a new calibration."""
+
+    torch: Short
+    device: Short
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    capability: Short
+    """Vector instructions that the kernels use, e.g. AVX2."""
+    system: Short
+
+    def fingerprint(self) -> str:
+        """One line that tells two runtimes apart."""
+        return f"{self.torch}/{self.device}/{self.threads}/{self.capability}/{self.system}"
+
+
+class WorkRequest(Struct, kw_only=True):
+    """Asks for units and carries reports; signed by the host's key.
+
+    `sequence` grows with every request of the host to this project. `wait_seconds` is how
+    long the host lets the coordinator hold the request until there is work.
+    """
+
+    protocols: Protocols
+    project: ProjectName
+    host: Digest
+    sequence: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    issued_at: Count
+    expires_at: Count
+    agent: Short
+    runtime: Runtime
+    max_units: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.units_per_request)]
+    wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.long_poll_seconds)] = 0
+    holds: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.held_blobs)] = []
+    reports: Annotated[list[Report], msgspec.Meta(max_length=LIMITS.reports_per_request)] = []
+
+
+class ReceiptOutcome(StrEnum):
+    """What became of a report."""
+
+    STORED = "stored"
+    UPLOAD = "upload"
+    UNNEEDED = "unneeded"
+    REFUSED = "refused"
+
+
+class Receipt(Struct):
+    """The answer to one report: stored whole, wanted as an upload, unneeded, or refused."""
+
+    assignment: Count
+    outcome: ReceiptOutcome
+    upload: Token | None = None
+    code: RefusalCode | None = None
+    message: Sentence = ""
+
+
+class Verdict(StrEnum):
+    """What became of a host's result in the end."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    LATE = "late"
+
+
+class UnitVerdict(Struct):
+    """Tells a host about a result that it reported before. `credit` is in FLOPs."""
+
+    assignment: Count
+    verdict: Verdict
+    credit: float
+    reason: Sentence
+
+
+class NoWork(Struct):
+    """Why there are fewer units than asked for, and when to ask again."""
+
+    reason: Sentence
+    retry_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=7 * 24 * 3600)]
+
+
+class WorkReply(Struct):
+    """Units and receipts; signed by the coordinator's online key, addressed to one host."""
+
+    protocol: int
+    project: ProjectName
+    host: Digest
+    in_reply_to: Count
+    issued_at: Count
+    expires_at: Count
+    metadata_number: Count
+    epoch: Count
+    latest_version: Count
+    manifests: list[Manifest]
+    receipts: list[Receipt]
+    verdicts: list[UnitVerdict]
+    no_work: NoWork | None = None
+
+
+class PublishRequest(Struct):
+    """Hands in root-signed metadata with the blobs that it names; signed by the root key.
+
+    It is sent again after the missing blobs were uploaded; the last answer misses none.
+    """
+
+    protocols: Protocols
+    project: ProjectName
+    invite: Token | None
+    metadata: Annotated[str, msgspec.Meta(max_length=LIMITS.metadata_bytes)]
+    """The metadata's envelope, exactly as it will be served."""
+    blobs: Annotated[list[Blob], msgspec.Meta(max_length=LIMITS.shards)]
+    issued_at: Count
+    expires_at: Count
+
+
+class BlobSlot(Struct):
+    """A blob that the coordinator misses and the upload that takes it."""
+
+    digest: Digest
+    upload: Token
+
+
+class PublishReply(Struct):
+    """`missing` blobs are wanted first; none missing means that the project is live."""
+
+    protocol: int
+    project: ProjectName
+    missing: list[BlobSlot]
+    attach_link: str
+    issued_at: Count
+
+
+MESSAGE_TYPES: Final[dict[PayloadType, type[Struct]]] = {
+    PayloadType.PUBLISH: PublishRequest,
+    PayloadType.PUBLISH_REPLY: PublishReply,
+    PayloadType.ENROL: EnrolRequest,
+    PayloadType.ENROL_REPLY: EnrolReply,
+    PayloadType.WORK: WorkRequest,
+    PayloadType.WORK_REPLY: WorkReply,
+}

@@ -1,0 +1,96 @@
+"""Strict JSON: exact bytes in, a checked struct out, or a typed refusal with a sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
+
+__all__ = ["decode", "encode"]
+
+T = TypeVar("T")
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_INNERMOST: Final = re.compile(rb"\[\]|\{\}")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def encode(value: object) -> bytes:
+    """Return `value` as JSON bytes: these bytes are what is signed, hashed and sent."""
+    return _ENCODER.encode(value)
+
+
+def decode(data: bytes, kind: type[T], *, most_bytes: int = LIMITS.message_bytes) -> T:
+    """Return the struct of type `kind` that `data` spells.
+
+    Raises:
+        Refusal: `too_large`, or `malformed`: not JSON, a key twice, nested too deep, an
+            unknown or missing field, a wrong type, a number out of range.
+    """
+    if len(data) > most_bytes:
+        message = f"The message has {len(data)} bytes; at most {most_bytes} are read."
+        raise Refusal(RefusalCode.TOO_LARGE, message)
+    _check_form(data)
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(data)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"The message is not a valid {kind.__name__}: {error}."
+        raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _check_form(data: bytes) -> None:
+    """Refuse what msgspec lets pass: a key given twice, NaN, and nesting out of bounds."""
+    if not _shallow(data):
+        message = f"The message is nested deeper than {LIMITS.json_depth} levels."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    try:
+        json.loads(
+            data,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Refusal(RefusalCode.MALFORMED, f"The message is not JSON: {error}.") from error
+
+
+def _shallow(data: bytes) -> bool:
+    """Whether no bracket stands deeper than the limit; each pass below takes the innermost."""
+    if data.count(b"[") + data.count(b"{") <= LIMITS.json_depth:
+        return True
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    for _ in range(LIMITS.json_depth):
+        brackets = _INNERMOST.sub(b"", brackets)
+    return not brackets
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        message = f"the key {twice!r} stands twice"
+        raise ValueError(message)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        message = f"the number {text} is too large"
+        raise ValueError(message)
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    message = f"{text} is not a JSON number"
+    raise ValueError(message)

@@ -1,0 +1,73 @@
+"""The unit: what a host computes. Its result is a pure function of it in a determinism class."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from pleb_shared.protocol.ids import Digest
+from pleb_shared.protocol.limits import LIMITS
+
+__all__ = ["Blob", "ShardRange", "Struct", "Unit", "UnitKind", "VersionSource"]
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all that travels: immutable; an unknown field is an error."""
+
+
+class Blob(Struct):
+    """A content-addressed file: `digest` is the SHA-256 of its `size` bytes."""
+
+    digest: Digest
+    size: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.model_bytes)]
+
+
+class UnitKind(StrEnum):
+    """What is done with the version: train on shards, evaluate on holdout, or calibrate."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CALIBRATE = "calibrate"
+
+
+class ShardRange(Struct):
+    """Shards `first` .. `first + count - 1`, modulo the length of the list."""
+
+    first: Count
+    count: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.shards)]
+
+
+class Unit(Struct, kw_only=True):
+    """All that the online key may choose; the rest stands in the root-signed metadata.
+
+    The first global step of a training unit is `version * training.local_steps`.
+    """
+
+    kind: UnitKind
+    epoch: Count
+    version: Count
+    chunk: Annotated[str, msgspec.Meta(max_length=LIMITS.name_characters)] = "full"
+    shards: ShardRange
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    local_steps: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.local_steps)]
+
+
+class VersionSource(Struct):
+    """Where the bytes of a version come from.
+
+    The tensors of `snapshot` are version `snapshot_number`; each blob of `differences`, in
+    order, leads one version further, the last one to `number`. From version 1 on there is at
+    least one difference, since a unit's momentum starts from the last one. `digest` is the
+    version digest (`tensors.layout.version_digest`) of the outcome.
+    """
+
+    epoch: Count
+    number: Count
+    digest: Digest
+    snapshot: Blob
+    snapshot_number: Count
+    differences: Annotated[list[Blob], msgspec.Meta(max_length=64)]
