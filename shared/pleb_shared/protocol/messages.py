@@ -140,6 +140,8 @@ class WorkRequest(Struct, kw_only=True):
     max_units: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.units_per_request)]
     wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.long_poll_seconds)] = 0
     holds: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.held_blobs)] = []
+    in_hand: Annotated[list[Count], msgspec.Meta(max_length=LIMITS.units_per_request)] = []
+    """Assignments that the host is working on; leased ones that it does not name come again."""
     reports: Annotated[list[Report], msgspec.Meta(max_length=LIMITS.reports_per_request)] = []
 
 
