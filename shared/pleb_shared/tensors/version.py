@@ -1,0 +1,80 @@
+"""Versions from differences: bit-identical on every platform, named by their digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors, version_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from pleb_shared.protocol.project import ModelSpec
+
+__all__ = ["apply_difference", "rebuild_version", "subtract_versions"]
+
+
+def apply_difference(version: Tensors, difference: Tensors, model: ModelSpec) -> Tensors:
+    """Return the next version: version + difference, as new arrays.
+
+    Parameters and float buffers are added by one IEEE operation per number in their own
+    dtype; the decoded difference is already the rounded product of code and scale, so nothing
+    is fused. Buffers of whole numbers are added exactly (modulo 2^64) and booleans are the
+    sum's lowest bit, which undoes `subtract_versions` for every value.
+    """
+    return {
+        spec.name: _add(version[spec.name], difference[spec.name], NUMPY_DTYPES[spec.dtype])
+        for spec in [*model.parameters, *model.buffers]
+    }
+
+
+def subtract_versions(a: Tensors, b: Tensors, model: ModelSpec) -> Tensors:
+    """Return a - b in the form that `encode_delta` takes: int64 for buffers of whole numbers.
+
+    `subtract_versions(version, local)` is a delta, `subtract_versions(next, previous)` the
+    difference that `apply_difference` adds.
+    """
+    return {
+        spec.name: _subtract(a[spec.name], b[spec.name])
+        for spec in [*model.parameters, *model.buffers]
+    }
+
+
+def rebuild_version(
+    snapshot: Tensors, differences: Iterable[Tensors], model: ModelSpec, digest: str
+) -> Tensors:
+    """Return the version that decoded `differences`, in order, make of `snapshot`.
+
+    Raises:
+        EncodingError: `wrong_digest`: the outcome is not the version that `digest` names; or
+            as `check_tensors`.
+    """
+    version = snapshot
+    for difference in differences:
+        version = apply_difference(version, difference, model)
+    found = version_digest(version, model)
+    if found != digest:
+        message = (
+            f"The rebuilt version has digest {found[:12]}..., not {digest[:12]}...: "
+            "fetch the snapshot anew."
+        )
+        raise EncodingError(RefusalCode.WRONG_DIGEST, message)
+    return version
+
+
+def _add(value: NDArray[Any], change: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "f":
+        return np.asarray(np.add(value, change, dtype=dtype))
+    total = np.asarray(value.astype(np.int64) + change.astype(np.int64))
+    return (total & 1).astype(dtype) if dtype.kind == "b" else total.astype(dtype)
+
+
+def _subtract(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    if a.dtype.kind == "f":
+        return np.asarray(np.subtract(a, b))
+    return np.asarray(a.astype(np.int64) - b.astype(np.int64))
