@@ -10,26 +10,24 @@ Runs on the standard library alone; ``find_python.sh`` picks the Python for it.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-GPU_RUNTIME_PREFIXES = ("nvidia-", "cuda-", "triton", "pytorch-triton")
+PLAIN_IS_GPU = sys.platform == "linux"  # what the package index calls just "torch"
 LARGE_DOWNLOAD = re.compile(r"^\s*Downloading ([^-\s]+)-([^-\s]+)\S* \((\d+(?:\.\d+)? [MG]B)\)")
 
 TORCH_SIZE = "about 190 MB to download, 800 MB on disk"
 RUN_SIZE = "about 45 packages, 100 MB to download, 500 MB on disk"
 DEV_SIZE = "about 70 packages, 140 MB to download, 650 MB on disk"
 NO_CPU_TORCH = (
-    f"Neither the package index nor {TORCH_CPU_INDEX} gave a CPU build of torch: make the latter "
-    "reachable, or accept what pip takes (a GPU build of several GB on Linux) with TORCH=pip."
+    f"No CPU build of torch could be had: make {TORCH_CPU_INDEX} reachable, "
+    "or accept what pip takes (on Linux mostly a GPU build, several GB) with TORCH=pip."
 )
 
 
@@ -55,7 +53,7 @@ class Environment:
         if not self._works():
             self._make_afresh()
         self.log.write_text("", encoding="utf-8")
-        self.pip("install", "--upgrade", "pip>=25.1")  # the first with --group
+        self.pip("install", "pip>=25.1")  # the first with --group
 
     def _make_afresh(self) -> None:
         if self.path.exists() and not (self.path / "pyvenv.cfg").exists():
@@ -111,32 +109,6 @@ class Environment:
         )
         return finished.stdout.strip() if finished.returncode == 0 else None
 
-    def index_offers_cpu_torch(self, version: str) -> bool:
-        """Whether plain ``pip install torch`` would take a build without a GPU runtime."""
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder) / "report.json"
-            try:
-                self.pip(
-                    "install", "--dry-run", "--ignore-installed", "--no-deps",
-                    "--only-binary", "torch", "--report", str(report), f"torch=={version}",
-                )  # fmt: skip
-            except SetupError:
-                return False
-            metadata = json.loads(report.read_text(encoding="utf-8"))["install"][0]["metadata"]
-        return is_cpu_build(metadata.get("requires_dist", []))
-
-
-def is_cpu_build(requirements: list[str]) -> bool:
-    """Whether a torch wheel with these requirements brings no GPU runtime along.
-
-    Optional requirements (``; extra == ...``) do not count; a platform marker does not excuse
-    one, since another source with a real CPU build is tried next.
-    """
-    return not any(
-        requirement.startswith(GPU_RUNTIME_PREFIXES) and "extra ==" not in requirement
-        for requirement in requirements
-    )
-
 
 def pinned_torch_version() -> str:
     """The version in constraints.txt.
@@ -158,33 +130,39 @@ def install_torch(environment: Environment, source: str) -> None:
         SetupError: no acceptable build can be had.
     """
     version = pinned_torch_version()
-    plain_is_cpu = sys.platform != "linux"
     installed, _, build = (environment.torch_version() or "").partition("+")
-    if installed == version and (source != "cpu" or build == "cpu" or plain_is_cpu):
+    if installed == version and (source != "cpu" or build == "cpu" or not PLAIN_IS_GPU):
         return
     if source == "pip":
-        say(f"Getting torch {version} as pip takes it (on Linux mostly a GPU build of several GB).")
+        say(f"Getting torch {version} as pip takes it (on Linux mostly a GPU build, several GB).")
         environment.pip("install", "-c", str(CONSTRAINTS), f"torch=={version}")
-    elif source == "auto" and (plain_is_cpu or environment.index_offers_cpu_torch(version)):
-        say(f"Getting the CPU build of torch {version} ({TORCH_SIZE}).")
-        environment.pip("install", "--no-deps", f"torch=={version}")
     else:
-        install_torch_from_cpu_index(environment, version)
+        say(f"Getting the CPU build of torch {version} ({TORCH_SIZE}).")
+        install_cpu_torch(environment, version, source)
 
 
-def install_torch_from_cpu_index(environment: Environment, version: str) -> None:
-    """Installs torch alone from PyTorch's own index; what it needs comes from the usual one.
+def install_cpu_torch(environment: Environment, version: str, source: str) -> None:
+    """Installs torch alone, from the usual index unless ``source`` is "cpu", else PyTorch's own.
+
+    On Linux it asks for the local version "+cpu": PyPI accepts no local versions, so only a
+    mirror, a folder of wheels or PyTorch's index can answer, and a GPU build is refused before
+    a byte of it is downloaded. (``pip install --dry-run`` downloads it where the index serves
+    no separate metadata.)
 
     Raises:
-        SetupError: that index cannot be reached or lacks this version.
+        SetupError: nobody has this build.
     """
-    say(f"Getting the CPU build of torch {version} from {TORCH_CPU_INDEX} ({TORCH_SIZE}).")
-    tag = "" if sys.platform == "darwin" else "+cpu"
+    wanted = f"torch=={version}+cpu" if PLAIN_IS_GPU else f"torch=={version}"
+    if source == "auto":
+        try:
+            environment.pip("install", "--no-deps", wanted)
+        except SetupError:
+            say(f"The package index has no such build, trying {TORCH_CPU_INDEX}.")
+        else:
+            return
+    patience = ("--retries", "2", "--timeout", "30")
     try:
-        environment.pip(
-            "install", "--no-deps", "--retries", "1",
-            "--index-url", TORCH_CPU_INDEX, f"torch=={version}{tag}",
-        )  # fmt: skip
+        environment.pip("install", "--no-deps", *patience, "--index-url", TORCH_CPU_INDEX, wanted)
     except SetupError as error:
         raise SetupError(NO_CPU_TORCH) from error
 
