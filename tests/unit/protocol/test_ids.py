@@ -1,0 +1,61 @@
+"""Attach links: what people paste."""
+
+from __future__ import annotations
+
+import pytest
+
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+
+ROOT, CERTIFICATE = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        (
+            f"https://pleb.example.org/join/digits#{ROOT}",
+            AttachLink("https://pleb.example.org", "digits", ROOT),
+        ),
+        (
+            f"  pleb://pleb.example.org/lab/join/digits#{ROOT}\n",
+            AttachLink("https://pleb.example.org/lab", "digits", ROOT),
+        ),
+        (
+            f"pleb+http://127.0.0.1:7532/join/digits#{ROOT}",
+            AttachLink("http://127.0.0.1:7532", "digits", ROOT),
+        ),
+        (
+            f"https://192.168.1.5:7532/join/my-gpt#{ROOT}+{CERTIFICATE}",
+            AttachLink("https://192.168.1.5:7532", "my-gpt", ROOT, CERTIFICATE),
+        ),
+    ],
+)
+def test_a_link_is_read_and_written(text: str, link: AttachLink) -> None:
+    assert parse_attach_link(text) == link
+    assert parse_attach_link(str(link)) == link
+    assert parse_attach_link(link.pleb) == link
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "digits",
+        "https://pleb.example.org/join/digits",
+        f"https://pleb.example.org/join/digits#{ROOT[:-1]}",
+        f"https://pleb.example.org/join/digits#{ROOT}+{CERTIFICATE}0",
+        f"https://pleb.example.org/join/Not A Name#{ROOT}",
+        f"https://pleb.example.org/join/..#{ROOT}",
+        f"ftp://pleb.example.org/join/digits#{ROOT}",
+        f"https:///join/digits#{ROOT}",
+    ],
+)
+def test_anything_else_gets_a_sentence_that_shows_a_link(text: str) -> None:
+    with pytest.raises(InputError, match="https://HOST/join/PROJECT#FINGERPRINT"):
+        parse_attach_link(text)
+
+
+@pytest.mark.parametrize("code", RefusalCode)
+def test_every_refusal_has_a_client_or_server_error_status(code: RefusalCode) -> None:
+    assert 400 <= Refusal(code, "").http_status < 600
