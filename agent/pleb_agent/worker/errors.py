@@ -1,0 +1,87 @@
+"""Why a job has no result, and what should become of its unit.
+
+    WorkerError
+    ├── WorkerUnusable   the process does not start: torch is missing or broken
+    ├── WorkerDied       the process ended in the middle; its checkpoint is kept
+    ├── JobStopped       the job was put away by request; its checkpoint is kept
+    ├── BrokenInput      a file of the job is not what its digest or layout says
+    ├── GraphRefused     the graph is not one that may run here
+    ├── OutOfMemory      the unit needs more memory than the volunteer gives
+    ├── NotFinite        the loss or the delta is not a number
+    └── UnitFailed       torch could not compute the unit for another reason
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pleb_shared.errors import PlebError
+
+__all__ = [
+    "BrokenInput",
+    "GraphRefused",
+    "JobStopped",
+    "NotFinite",
+    "OutOfMemory",
+    "Remedy",
+    "UnitFailed",
+    "WorkerDied",
+    "WorkerError",
+    "WorkerUnusable",
+]
+
+
+class Remedy(StrEnum):
+    """What should become of the unit."""
+
+    TRY_AGAIN = "try_again"
+    """Run the same job again; it goes on from its checkpoint."""
+    FETCH_AGAIN = "fetch_again"
+    """Throw the job's inputs away, fetch them anew, then run it again."""
+    GIVE_BACK = "give_back"
+    """It would fail again: report a failure, so that another host gets it."""
+
+
+class WorkerError(PlebError):
+    """Base: a job has no result. `remedy` says what should become of the unit."""
+
+    remedy: ClassVar[Remedy] = Remedy.GIVE_BACK
+
+
+class WorkerUnusable(WorkerError):
+    """The worker process does not start at all, whatever the unit."""
+
+
+class WorkerDied(WorkerError):
+    """The worker process ended in the middle of a job or while it was started."""
+
+    remedy: ClassVar[Remedy] = Remedy.TRY_AGAIN
+
+
+class JobStopped(WorkerError):
+    """The job was put away by `request_checkpoint_and_stop`."""
+
+    remedy: ClassVar[Remedy] = Remedy.TRY_AGAIN
+
+
+class BrokenInput(WorkerError):
+    """A file in the job's directory is missing, cut, or not what its digest says."""
+
+    remedy: ClassVar[Remedy] = Remedy.FETCH_AGAIN
+
+
+class GraphRefused(WorkerError):
+    """The graph uses an operator, a size or a form that is not allowed."""
+
+
+class OutOfMemory(WorkerError):
+    """The dry run, or the operating system's limit, says that the memory does not suffice."""
+
+
+class NotFinite(WorkerError):
+    """Training diverged: a loss or the delta is NaN or infinite."""
+
+
+class UnitFailed(WorkerError):
+    """torch refused to compute a step; the message is torch's own."""

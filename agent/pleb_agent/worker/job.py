@@ -1,0 +1,181 @@
+"""What the agent tells the worker and what the worker answers: plain values, no torch.
+
+A job's inputs are files in its directory, which must lie inside the worker's work directory.
+They have to be real files or hard links: the sandbox follows no link that leads outside.
+The worker writes its checkpoints and the delta into the same directory; the agent removes the
+directory when the result is reported.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from pleb_agent.worker.errors import (
+    BrokenInput,
+    GraphRefused,
+    JobStopped,
+    NotFinite,
+    OutOfMemory,
+    UnitFailed,
+    WorkerError,
+)
+from pleb_shared.protocol.messages import Runtime
+from pleb_shared.protocol.unit import Unit, VersionSource
+
+__all__ = [
+    "Command",
+    "DeltaOutcome",
+    "EvaluationOutcome",
+    "Failed",
+    "FailureKind",
+    "Job",
+    "JobResult",
+    "LayerState",
+    "Progress",
+    "Ready",
+    "Reply",
+    "Run",
+    "Wake",
+    "WorkerSettings",
+]
+
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A name directly inside the job's directory: no separator, so it cannot lead elsewhere."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what goes through the pipes."""
+
+
+class WorkerSettings(Message):
+    """What the volunteer gives. A change of `threads` is another determinism class."""
+
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    memory_bytes: Annotated[int, msgspec.Meta(ge=2**20)]
+    """What a unit may take on top of the warm runtime (torch alone holds about 0.3 GB)."""
+    low_priority: bool = True
+    long_pause_seconds: float = 60.0
+    """A pause that lasts this long ends the process, to give its memory back."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints of a running job."""
+    checkpoint_bytes_per_second: float = 0.5e6
+    """Average rate of writing checkpoints, at most: spares the disk of big models."""
+
+
+class Job(Message):
+    """One unit to compute. File names are relative to `job_dir`."""
+
+    job_dir: str
+    """Absolute path of a directory inside the worker's work directory."""
+    unit: Unit
+    version: VersionSource
+    metadata: FileName = "metadata.json"
+    """The project metadata's payload (not its envelope), as signed."""
+    graph: FileName = "graph.json"
+    """The graph that the unit's kind runs: training or evaluation."""
+    snapshot: FileName = "snapshot.safetensors"
+    """The blob of `version.snapshot`."""
+    differences: list[FileName] = []
+    """The blobs of `version.differences` in order; for version 0 there are none."""
+    shards: list[FileName] = []
+    """The blobs of the unit's shards, in order."""
+
+
+class Progress(Message, tag="progress"):
+    """One step is done. `loss` is the mean loss of that step, None before the first."""
+
+    steps_done: int
+    steps_total: int
+    loss: float | None
+    compute_seconds: float
+    """Time spent in steps so far, in earlier processes too; pauses do not count."""
+
+
+class DeltaOutcome(Message, tag="delta", tag_field="kind"):
+    """The encoded delta lies in `file` of the job's directory."""
+
+    file: FileName
+    digest: str
+    size: int
+    loss_first: float
+    loss_last: float
+
+
+class EvaluationOutcome(Message, tag="evaluation", tag_field="kind"):
+    """Means over `examples` examples, by the metric's name."""
+
+    metrics: dict[str, float]
+    examples: int
+
+
+class JobResult(Message, tag="result"):
+    """A finished job. `peak_bytes` is the process's highest resident memory so far."""
+
+    outcome: DeltaOutcome | EvaluationOutcome
+    compute_seconds: float
+    seconds_per_step: float
+    peak_bytes: int
+
+
+class LayerState(Message):
+    """One layer of the sandbox: whether it holds in this process, and a sentence about it."""
+
+    layer: str
+    holds: bool
+    sentence: str
+
+
+class Ready(Message, tag="ready"):
+    """torch is warm and the sandbox is closed."""
+
+    runtime: Runtime
+    layers: list[LayerState]
+
+
+class FailureKind(StrEnum):
+    """The errors that the process itself can tell; the others are its silence."""
+
+    STOPPED = "stopped"
+    BROKEN_INPUT = "broken_input"
+    GRAPH_REFUSED = "graph_refused"
+    OUT_OF_MEMORY = "out_of_memory"
+    NOT_FINITE = "not_finite"
+    UNIT_FAILED = "unit_failed"
+
+
+ERRORS: dict[FailureKind, type[WorkerError]] = {
+    FailureKind.STOPPED: JobStopped,
+    FailureKind.BROKEN_INPUT: BrokenInput,
+    FailureKind.GRAPH_REFUSED: GraphRefused,
+    FailureKind.OUT_OF_MEMORY: OutOfMemory,
+    FailureKind.NOT_FINITE: NotFinite,
+    FailureKind.UNIT_FAILED: UnitFailed,
+}
+"""The error that `WorkerProcess.run` raises for each kind."""
+
+
+class Failed(Message, tag="failed"):
+    """The job ended without a result; the process lives on and takes the next one."""
+
+    kind: FailureKind
+    message: str
+
+
+class Run(Message, tag="run"):
+    """Compute this job now."""
+
+    job: Job
+
+
+class Wake(Message, tag="wake"):
+    """The flag page has changed: look at it. Lets a paused worker sleep without a tick."""
+
+
+Command = Run | Wake
+"""What the agent sends. The end of the stream means: end at once."""
+
+Reply = Ready | Progress | JobResult | Failed
+"""What the worker sends."""

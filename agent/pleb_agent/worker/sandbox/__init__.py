@@ -1,0 +1,1 @@
+"""What the operating system enforces on the worker, one layer in each module."""
