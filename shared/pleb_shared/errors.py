@@ -3,6 +3,7 @@
     PlebError
     ├── InputError             a person's file or argument is wrong
     │   └── GraphError         a graph is not one that may run here
+    ├── TrainingError          a unit cannot be trained to its end: a loss is not a number
     ├── EncodingError          tensor bytes are not what their layout says
     ├── TrustError             a statement does not chain to the pinned root
     └── Refusal                the other side says no, with a `RefusalCode`; travels on the wire
@@ -19,6 +20,7 @@ __all__ = [
     "PlebError",
     "Refusal",
     "RefusalCode",
+    "TrainingError",
     "TrustError",
 ]
 
@@ -37,6 +39,10 @@ class InputError(PlebError):
 
 class GraphError(InputError):
     """A graph uses an operator, a size or a form that is not allowed."""
+
+
+class TrainingError(PlebError):
+    """A unit cannot be trained to its end; the host gives it back with this sentence."""
 
 
 class EncodingError(PlebError):

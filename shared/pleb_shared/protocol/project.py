@@ -9,7 +9,7 @@ import msgspec
 
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import Blob, Count, Struct
+from pleb_shared.protocol.unit import Blob, Count, ShardRange, Struct, Unit, UnitKind
 
 __all__ = [
     "AdamW",
@@ -32,6 +32,7 @@ __all__ = [
     "TensorSpec",
     "Training",
     "Verification",
+    "calibration_unit",
     "elements",
 ]
 
@@ -272,3 +273,18 @@ class ProjectMetadata(Struct):
     calibration: Calibration
     limits: ResourceLimits
     target: Target | None = None
+
+
+def calibration_unit(metadata: ProjectMetadata) -> Unit:
+    """Return every host's first unit: a few steps from version 0 on one shard, sent as fp32.
+
+    Its digest names the host's determinism class, its duration the host's speed.
+    """
+    return Unit(
+        kind=UnitKind.CALIBRATE,
+        epoch=metadata.epoch,
+        version=0,
+        shards=ShardRange(first=metadata.calibration.shard, count=1),
+        seed=metadata.calibration.seed,
+        local_steps=metadata.calibration.steps,
+    )

@@ -135,8 +135,9 @@ def _scales(blocks: Floats, scheme: Scheme, lengths: Floats) -> NDArray[np.float
     if not np.all(exact <= _LARGEST_SCALE):
         message = "The delta holds numbers that are not finite or too large to encode."
         raise EncodingError(RefusalCode.NOT_FINITE, message)
-    kept = np.where(largest > 0, np.maximum(exact, _SMALLEST_SCALE), np.float32(0))
-    return kept.astype(np.dtype("<f2"))
+    exact = np.maximum(exact, _SMALLEST_SCALE)
+    exact[largest == 0] = 0
+    return exact.astype(np.dtype("<f2"))
 
 
 def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Floats:

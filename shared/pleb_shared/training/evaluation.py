@@ -1,0 +1,57 @@
+"""An evaluation unit: metrics of a version on holdout shards."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from pleb_shared.errors import TrainingError
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import Unit
+from pleb_shared.tensors.layout import Tensors, check_version
+from pleb_shared.training.data import UnitData
+from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.graph import CompiledGraph
+
+__all__ = ["evaluate"]
+
+
+@torch.no_grad()
+def evaluate(
+    graph: CompiledGraph,
+    metadata: ProjectMetadata,
+    unit: Unit,
+    version: Tensors,
+    shards: list[Tensors],
+) -> tuple[dict[str, float], int]:
+    """Return the metrics' means over all examples of `shards`, and how many those are.
+
+    The evaluation graph gives means over a batch of any size, so the last batch may be short;
+    every batch counts by its examples. Rows are taken in order, windows side by side.
+
+    Raises:
+        TrainingError: a metric is not a finite number.
+        EncodingError: version or shards are not in order.
+    """
+    check_version(version, metadata.model)
+    data = UnitData(metadata.data, shards)
+    tensors = {
+        name: torch.from_numpy(np.array(array, order="C")).to(graph.device)
+        for name, array in version.items()
+    }
+    sums: dict[str, float] = {}
+    count = 0
+    for arrays in data.evaluation_batches(metadata.training.batch_examples):
+        inputs = {n: torch.from_numpy(array).to(graph.device) for n, array in arrays.items()}
+        size = len(next(iter(arrays.values())))
+        outputs = graph.run(tensors, tensors, inputs, NodeDraws(unit.seed, count))
+        count += size
+        for name, value in outputs.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * size
+    means = {name: total / count for name, total in sums.items()}
+    for name, mean in means.items():
+        if not math.isfinite(mean):
+            raise TrainingError(f"The metric {name!r} of version {unit.version} is {mean}.")
+    return means, count

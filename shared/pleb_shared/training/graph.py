@@ -1,0 +1,246 @@
+"""Runs a graph: a flat list of values, one allow-listed call after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from pleb_shared.errors import GraphError
+from pleb_shared.protocol.graph import (
+    Argument,
+    Constant,
+    Dtype,
+    Float,
+    Graph,
+    MemoryFormat,
+    Node,
+    Ref,
+    references,
+    value_count,
+)
+from pleb_shared.tensors.layout import NUMPY_DTYPES
+from pleb_shared.training.draws import Draws
+from pleb_shared.training.memory_rules import written_buffers
+from pleb_shared.training.operators import Operator, find_operator
+
+__all__ = ["TORCH_DTYPES", "CompiledGraph", "Observe"]
+
+TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "int16": torch.int16,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "bool": torch.bool,
+}
+_MEMORY_FORMATS: Final = {
+    "contiguous": torch.contiguous_format,
+    "preserve": torch.preserve_format,
+    "channels_last": torch.channels_last,
+}
+
+Observe = Callable[[int, Node, Sequence[Any]], None]
+"""Called with a node's number, the node and its outputs, right after it ran."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node, ready to be called."""
+
+    number: int
+    operator: Operator
+    args: list[Any]
+    kwargs: dict[str, Any]
+    places: tuple[tuple[int, int], ...]
+    """(position in args, value's number) of arguments that are values."""
+    lists: tuple[tuple[int, list[Any]], ...]
+    """(position in args, items) of arguments that are lists with values in them."""
+    named: tuple[tuple[str, Any], ...]
+    """(name, item or items) of keyword arguments that hold values."""
+    first: int
+    last: int
+    single: bool
+    no_grad: bool
+    dead: tuple[int, ...]
+    """Values that no later node uses."""
+
+
+class CompiledGraph:
+    """A checked graph that can be run many times.
+
+    Raises:
+        GraphError: an operator or its arguments are not allowed, a node would change a
+            parameter, input or constant in place, or `mutated` is not what the graph changes.
+    """
+
+    def __init__(self, graph: Graph, device: str = "cpu") -> None:
+        self.graph = graph
+        self.device = torch.device(device)
+        operators = [find_operator(node, i) for i, node in enumerate(graph.nodes)]
+        written = written_buffers(graph, operators)
+        if written != set(graph.mutated):
+            raise GraphError(
+                f"The graph changes the buffers {sorted(written)} but declares {graph.mutated}."
+            )
+        self._constants = [_constant(constant, self.device) for constant in graph.constants]
+        self._steps = _compile(graph, operators, self.device)
+        self._size = value_count(graph) + sum(len(node.outputs) for node in graph.nodes)
+
+    def run(
+        self,
+        parameters: Mapping[str, torch.Tensor],
+        buffers: Mapping[str, torch.Tensor],
+        inputs: Mapping[str, torch.Tensor],
+        draws: Draws,
+        observe: Observe | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Return the outputs by name; `buffers` are changed in place as the model changes them.
+
+        The autograd graph behind the outputs is that of the same calls in eager mode. With
+        `observe` the run tells about every node; that is slower.
+        """
+        graph = self.graph
+        values: list[Any] = [
+            *(parameters[spec.name] for spec in graph.parameters),
+            *(buffers[spec.name] for spec in graph.buffers),
+            *(inputs[spec.name] for spec in graph.inputs),
+            *self._constants,
+        ]
+        values.extend([None] * (self._size - len(values)))
+        for step in self._steps:
+            _execute(step, values, draws)
+            if observe is not None:
+                observe(step.number, graph.nodes[step.number], values[step.first : step.last])
+            for slot in step.dead:
+                values[slot] = None
+        return {output.name: values[output.slot] for output in graph.outputs}
+
+
+def _execute(step: _Step, values: list[Any], draws: Draws) -> None:
+    """Call one step on `values` and store its outputs there."""
+    args, kwargs = step.args, step.kwargs
+    if step.places or step.lists:
+        args = args.copy()
+        for position, slot in step.places:
+            args[position] = values[slot]
+        for position, items in step.lists:
+            args[position] = _fill(items, values)
+    if step.named:
+        kwargs = kwargs | {name: _fill(item, values) for name, item in step.named}
+    if step.operator.draws:
+        args = [draws, step.number, *args]
+    if step.no_grad:
+        with torch.no_grad():
+            result = step.operator.call(*args, **kwargs)
+    else:
+        result = step.operator.call(*args, **kwargs)
+    if step.single:
+        values[step.first] = result
+    elif len(result) != step.last - step.first:
+        raise GraphError(
+            f"Node {step.number} ({step.operator.name}) gives {len(result)} values, "
+            f"not {step.last - step.first}."
+        )
+    else:
+        values[step.first : step.last] = result
+
+
+def _fill(item: Any, values: list[Any]) -> Any:
+    """Return an argument with the values that it refers to."""
+    if isinstance(item, list):
+        return [_fill(one, values) for one in item]
+    return values[item.slot] if isinstance(item, Ref) else item
+
+
+def _compile(graph: Graph, operators: list[Operator], device: torch.device) -> list[_Step]:
+    """Return the steps of the nodes, each with the values that die after it."""
+    last_use = _last_uses(graph)
+    steps = []
+    slot = value_count(graph)
+    for number, (node, operator) in enumerate(zip(graph.nodes, operators, strict=True)):
+        end = slot + len(node.outputs)
+        mine = {*references(node), *range(slot, end)}
+        dead = sorted(s for s in mine if last_use.get(s, number) == number)
+        steps.append(_step(number, node, operator, device, (slot, end), tuple(dead)))
+        slot = end
+    return steps
+
+
+def _last_uses(graph: Graph) -> dict[int, int]:
+    """Return the number of the last node that uses each value; outputs are used at the end."""
+    last: dict[int, int] = {}
+    for number, node in enumerate(graph.nodes):
+        last.update(dict.fromkeys(references(node), number))
+    last.update({output.slot: len(graph.nodes) for output in graph.outputs})
+    return last
+
+
+def _step(  # noqa: PLR0913
+    number: int,
+    node: Node,
+    operator: Operator,
+    device: torch.device,
+    outputs: tuple[int, int],
+    dead: tuple[int, ...],
+) -> _Step:
+    args = [_prepare(argument) for argument in node.args]
+    kwargs = {name: _prepare(argument) for name, argument in node.kwargs.items()}
+    if operator.factory:
+        kwargs["device"] = device
+    return _Step(
+        number=number,
+        operator=operator,
+        args=args,
+        kwargs=kwargs,
+        places=tuple((i, a.slot) for i, a in enumerate(args) if isinstance(a, Ref)),
+        lists=tuple((i, a) for i, a in enumerate(args) if isinstance(a, list) and _has_ref(a)),
+        named=tuple((n, a) for n, a in kwargs.items() if isinstance(a, Ref) or _has_ref(a)),
+        first=outputs[0],
+        last=outputs[1],
+        single=_gives_one(node, operator),
+        no_grad=node.no_grad,
+        dead=dead,
+    )
+
+
+def _gives_one(node: Node, operator: Operator) -> bool:
+    """Whether the call returns a value and not a tuple or list of values."""
+    returns = getattr(getattr(operator.call, "_schema", None), "returns", None)
+    if returns is None:
+        return True
+    one = len(returns) == 1 and str(returns[0].type) != "List[Tensor]"
+    if one and len(node.outputs) != 1:
+        raise GraphError(f"{node.op} gives one value, not {len(node.outputs)}.")
+    return one
+
+
+def _has_ref(item: Any) -> bool:
+    return isinstance(item, list) and any(isinstance(one, Ref) for one in item)
+
+
+def _prepare(argument: Argument) -> Any:
+    """Return an argument as torch wants it; values stay references."""
+    match argument:
+        case list():
+            return [_prepare(item) for item in argument]
+        case Dtype():
+            return TORCH_DTYPES[argument.name]
+        case Float():
+            return float(argument.value)
+        case MemoryFormat():
+            return _MEMORY_FORMATS[argument.name]
+        case _:
+            return argument
+
+
+def _constant(constant: Constant, device: torch.device) -> torch.Tensor:
+    array = np.frombuffer(constant.data, NUMPY_DTYPES[constant.dtype]).reshape(constant.shape)
+    return torch.from_numpy(array.copy()).to(device)

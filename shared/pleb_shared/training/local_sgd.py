@@ -1,0 +1,193 @@
+"""A training unit, step by step: from a version and shards to an encoded delta."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pleb_shared.errors import EncodingError, RefusalCode, TrainingError
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import Unit, UnitKind
+from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.layout import Tensors, check_version, load_tensors, save_tensors
+from pleb_shared.tensors.version import subtract_versions
+from pleb_shared.training.data import UnitData
+from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.dry_run import check_graph
+from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
+
+__all__ = ["UnitRun", "first_step"]
+
+_MODEL: Final = "model/"
+_OPTIMIZER: Final = "optimizer/"
+_PROGRESS: Final = "progress"
+_UNIT: Final = "unit"
+
+
+def first_step(metadata: ProjectMetadata, unit: Unit) -> int:
+    """Return the global step s that the unit's first local step is."""
+    return unit.version * metadata.training.local_steps
+
+
+class UnitRun:
+    """One unit of kind `train` or `calibrate` on its way.
+
+    `version` is what the unit starts from, `previous_difference` the decoded last published
+    difference (None at version 0), `shards` those of the unit in order, `state` what
+    `state()` gave earlier for the same unit: the run then goes on as if it had never stopped.
+    The outcome is a pure function of the other arguments within a determinism class.
+
+    Raises:
+        GraphError: the graph is not one of this project.
+        EncodingError: version, shards or state are not in order.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        graph: CompiledGraph,
+        metadata: ProjectMetadata,
+        unit: Unit,
+        version: Tensors,
+        previous_difference: Tensors | None,
+        shards: list[Tensors],
+        state: bytes | None = None,
+    ) -> None:
+        training = metadata.training
+        check_graph(graph.graph, metadata.model, metadata.data, training.batch_examples)
+        check_version(version, metadata.model)
+        self._graph, self._metadata, self._unit, self._version = graph, metadata, unit, version
+        self._data = UnitData(metadata.data, shards)
+        self._rates = unit_learning_rates(training, first_step(metadata, unit), unit.local_steps)
+        self._tensors = {name: self._place(array) for name, array in version.items()}
+        frozen = set(graph.graph.frozen)
+        self._trained = {
+            spec.name: self._tensors[spec.name].requires_grad_()
+            for spec in metadata.model.parameters
+            if spec.name not in frozen
+        }
+        difference = previous_difference or {}
+        self._optimizer = make_optimizer(
+            training,
+            self._trained,
+            {name: self._place(difference[name]) for name in self._trained if name in difference},
+            self._rates,
+        )
+        self._losses: list[float] = []
+        """Loss of the first and of the last step so far."""
+        if state is not None:
+            self._load(load_tensors(state))
+
+    @property
+    def steps_done(self) -> int:
+        """How many local steps are behind."""
+        return self._optimizer.steps
+
+    @property
+    def steps_total(self) -> int:
+        """How many local steps the unit has."""
+        return self._unit.local_steps
+
+    @property
+    def loss_first(self) -> float:
+        """The loss of the first local step; NaN before it."""
+        return self._losses[0] if self._losses else math.nan
+
+    @property
+    def loss_last(self) -> float:
+        """The loss of the latest local step; NaN before the first."""
+        return self._losses[-1] if self._losses else math.nan
+
+    def step(self) -> float:
+        """Do one local step and return its loss (before the step).
+
+        Raises:
+            TrainingError: the unit is finished, or the loss is not a finite number.
+        """
+        number = self.steps_done
+        if number >= self.steps_total:
+            raise TrainingError(f"The unit has only {self.steps_total} steps.")
+        arrays = self._data.training_batch(
+            self._unit.seed, number, self._metadata.training.batch_examples
+        )
+        inputs = {name: self._place(array) for name, array in arrays.items()}
+        draws = NodeDraws(self._unit.seed, number)
+        loss = self._graph.run(self._tensors, self._tensors, inputs, draws)["loss"]
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} in local step {number + 1} of {self.steps_total}: "
+                "the project's learning rate may be too high."
+            )
+        for parameter in self._trained.values():
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step(self._trained, self._rates[number])
+        self._losses = [*self._losses[:1], value]
+        return value
+
+    def state(self) -> bytes:
+        """Return all that a later run needs to go on to the bit, as safetensors."""
+        tensors = {_MODEL + name: _array(tensor) for name, tensor in self._tensors.items()}
+        tensors |= {_OPTIMIZER + n: _array(tensor) for n, tensor in self._optimizer.state().items()}
+        tensors[_PROGRESS] = np.array(
+            [self.steps_done, self.loss_first, self.loss_last], np.float64
+        )
+        tensors[_UNIT] = self._identity()
+        return save_tensors(tensors)
+
+    def delta(self) -> bytes:
+        """Return the encoded delta, version - local; of a calibration unit always as fp32.
+
+        Raises:
+            TrainingError: steps are missing.
+            EncodingError: `not_finite`: training diverged in its last step.
+        """
+        if self.steps_done != self.steps_total:
+            raise TrainingError(f"Only {self.steps_done} of {self.steps_total} steps are done.")
+        metadata = self._metadata
+        calibrates = self._unit.kind is UnitKind.CALIBRATE
+        local = {name: _array(tensor) for name, tensor in self._tensors.items()}
+        return encode_delta(
+            subtract_versions(self._version, local, metadata.model),
+            metadata.model,
+            "fp32" if calibrates else metadata.codec.up,
+            metadata.codec.block,
+        )
+
+    def _place(self, array: NDArray[Any]) -> torch.Tensor:
+        """Return a copy of `array` on the run's device."""
+        return torch.from_numpy(np.array(array, order="C")).to(self._graph.device)
+
+    def _identity(self) -> NDArray[np.uint8]:
+        """Return the digest of the unit and of the project's training: a state fits no other."""
+        text = msgspec.json.encode([self._metadata.training, self._unit])
+        return np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+
+    def _load(self, state: Tensors) -> None:
+        optimizer = self._optimizer.state()
+        wanted = {_MODEL + n for n in self._tensors} | {_OPTIMIZER + n for n in optimizer}
+        if state.keys() != wanted | {_PROGRESS, _UNIT} or not np.array_equal(
+            state[_UNIT], self._identity()
+        ):
+            message = "The saved state belongs to another unit: start this one anew."
+            raise EncodingError(RefusalCode.WRONG_DIGEST, message)
+        steps, first, last = state[_PROGRESS].tolist()
+        with torch.no_grad():
+            for name, tensor in self._tensors.items():
+                tensor.copy_(self._place(state[_MODEL + name]))
+            self._optimizer.load(
+                {name: self._place(state[_OPTIMIZER + name]) for name in optimizer}, int(steps)
+            )
+        self._losses = [first, last] if steps else []
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor's numbers, not copied where it lies in the CPU's memory."""
+    return np.asarray(tensor.detach().cpu().numpy())

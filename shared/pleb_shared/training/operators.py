@@ -1,0 +1,145 @@
+"""What a node may call, and the rules that hold for some operators beyond the allow-list."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from pleb_shared.errors import GraphError
+from pleb_shared.protocol.graph import Node, Ref
+from pleb_shared.training import drawing
+from pleb_shared.training.allow_list import ALLOWED, FACTORIES
+
+__all__ = ["Operator", "find_operator", "is_allowed", "why_not"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A callable of the allow-list. One that `draws` also takes the draws and its node's number.
+
+    `writes` and `aliases` are the positions of arguments that it changes in place, and that
+    its result may share memory with.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    draws: bool = False
+    factory: bool = False
+    writes: tuple[int, ...] = ()
+    aliases: tuple[int, ...] = ()
+
+
+_DRAWING: Final = {
+    "aten.dropout.default": Operator(
+        "aten.dropout.default", drawing.dropout, draws=True, aliases=(0,)
+    ),
+    "aten.feature_dropout.default": Operator(
+        "aten.feature_dropout.default", drawing.feature_dropout, draws=True, aliases=(0,)
+    ),
+    "aten.scaled_dot_product_attention.default": Operator(
+        "aten.scaled_dot_product_attention.default", drawing.attention, draws=True
+    ),
+}
+_WHOLE_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
+    "aten.sym_size.int": torch.ops.aten.sym_size.int,
+    "int.add": operator.add,
+    "int.sub": operator.sub,
+    "int.mul": operator.mul,
+    "int.floordiv": operator.floordiv,
+}
+"""Arithmetic on sizes, which the batch dimension of an evaluation graph needs."""
+_FORBIDDEN_ARGUMENTS: Final = frozenset({"device", "layout", "pin_memory", "generator", "out"})
+_ADVICE: Final = (
+    (("rand", "normal", "bernoulli", "multinomial", "dropout"),
+     "Random numbers must come from the unit's draws: use nn.Dropout or nn.Dropout2d."),
+    (("item", "_local_scalar_dense", "nonzero", "masked_select", "unique"),
+     "Shapes and control flow must not depend on values: use torch.where or a mask."),
+    (("empty", "resize", "as_strided", "set_"),
+     "Memory must be written before it is read: use torch.zeros or reshape."),
+    (("_foreach", "_fused", "native_"), "Use the plain form of this operation."),
+)  # fmt: skip
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a node may call the operator `name`."""
+    return name in ALLOWED or name in _DRAWING or name in _WHOLE_NUMBERS
+
+
+def why_not(name: str) -> str:
+    """Return the sentence that says what to write instead of the operator `name`."""
+    short = name.removeprefix("aten.")
+    for starts, advice in _ADVICE:
+        if short.startswith(starts):
+            return advice
+    return "It is not on the list of operators that volunteers run: write it with plain ones."
+
+
+def find_operator(node: Node, number: int) -> Operator:
+    """Return the operator that `node`, the graph's node `number`, calls.
+
+    Raises:
+        GraphError: the operator is not allowed, or not with these arguments.
+    """
+    if not is_allowed(node.op):
+        raise GraphError(f"Node {number} calls {node.op}, which is not allowed. {why_not(node.op)}")
+    forbidden = _FORBIDDEN_ARGUMENTS & node.kwargs.keys()
+    if forbidden:
+        raise GraphError(f"Node {number} ({node.op}) must not set {min(forbidden)!r}.")
+    if node.op in _DRAWING:
+        return _DRAWING[node.op]
+    if node.op in _WHOLE_NUMBERS:
+        return Operator(node.op, _WHOLE_NUMBERS[node.op])
+    _check_recurrent(node, number)
+    return _from_schema(node, number)
+
+
+def _check_recurrent(node: Node, number: int) -> None:
+    """Refuse dropout between recurrent layers, which would draw from torch's generator.
+
+    `lstm.input` and `gru.input` (input, hx, params, biases, layers, dropout, train, ...)
+    """
+    if node.op in {"aten.lstm.input", "aten.gru.input"}:
+        dropout = node.args[5] if len(node.args) > 5 else 0.0
+        train = node.args[6] if len(node.args) > 6 else False
+        if dropout != 0 and train:
+            raise GraphError(
+                f"Node {number} ({node.op}) drops out between layers: set the layer's dropout "
+                "to 0 and put nn.Dropout between single layers."
+            )
+
+
+def _from_schema(node: Node, number: int) -> Operator:
+    """Return the operator with what its schema, or its known exception, says of memory."""
+    overload = ALLOWED[node.op]
+    arguments = overload._schema.arguments  # noqa: SLF001
+    infos = [argument.alias_info for argument in arguments]
+    for argument in arguments:
+        if argument.name in node.kwargs and argument.alias_info is not None:
+            raise GraphError(f"Node {number} ({node.op}) must not name {argument.name!r}.")
+    writes = [i for i, info in enumerate(infos) if info is not None and info.is_write]
+    if _changes_statistics(node, number):
+        writes += [3, 4]
+    return Operator(
+        node.op,
+        overload,
+        factory=node.op in FACTORIES,
+        writes=tuple(writes),
+        aliases=tuple(i for i, info in enumerate(infos) if info is not None),
+    )
+
+
+def _changes_statistics(node: Node, number: int) -> bool:
+    """Whether a norm updates its running mean and variance, arguments 3 and 4.
+
+    The schemas of batch_norm and instance_norm do not tell; argument 5 says whether the
+    statistics of the batch are used.
+    """
+    if node.op not in {"aten.batch_norm.default", "aten.instance_norm.default"}:
+        return False
+    if len(node.args) < 6:
+        raise GraphError(f"Node {number} ({node.op}) must give its first six arguments by place.")
+    return node.args[5] is not False and isinstance(node.args[3], Ref)

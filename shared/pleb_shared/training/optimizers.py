@@ -1,0 +1,257 @@
+"""The inner optimizers: fresh for every unit, plain float32, one rule for each parameter.
+
+A rule turns a gradient into a direction u; then theta <- (1 - eta * decay) theta - eta u.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import torch
+
+from pleb_shared.protocol.project import AdamW, Muon, Optimizer, SgdMomentum, Training
+
+__all__ = [
+    "AdamRule",
+    "InnerOptimizer",
+    "MomentumRule",
+    "MuonRule",
+    "Rule",
+    "learning_rate",
+    "make_optimizer",
+    "orthogonalized",
+    "unit_learning_rates",
+]
+
+_QUINTIC: Final = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the Newton-Schulz iteration (Jordan 2024)."""
+
+
+def learning_rate(training: Training, global_step: int, h: int) -> float:
+    """Return eta_h of local step `h`, which is the project's step s = `global_step`.
+
+    eta_s = learning_rate * min(1, (s + 1) / warmup_steps)
+            * (final_fraction + (1 - final_fraction) * (1 + cos(pi s / S)) / 2)
+    eta_h = eta_s * min(1, (h + 1) / unit_warmup_steps), with S = versions * local_steps.
+    Past S the rate stays at its end; a warm-up of 0 steps is none.
+    """
+    total = training.versions * training.local_steps
+    done = min(global_step, total) / total
+    final = training.final_fraction
+    rate = training.learning_rate * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+    if training.warmup_steps:
+        rate *= min(1.0, (global_step + 1) / training.warmup_steps)
+    if training.unit_warmup_steps:
+        rate *= min(1.0, (h + 1) / training.unit_warmup_steps)
+    return rate
+
+
+def unit_learning_rates(training: Training, first_step: int, steps: int) -> list[float]:
+    """Return eta_h of every local step of a unit that begins at global step `first_step`."""
+    return [learning_rate(training, first_step + h, h) for h in range(steps)]
+
+
+def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:
+    """Return about U V^T of `matrix` = U S V^T, [rows, columns], by Newton-Schulz in float32.
+
+    Half precision would be faster on some processors but differs by 2e-2 between them after a
+    unit, more than any tolerance survives; float32 differs by 3e-5 (Jordan 2024 for the
+    iteration X <- a X + (b A + c A A) X with A = X X^T, on the short side).
+    """
+    a, b, c = _QUINTIC
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (torch.linalg.vector_norm(x) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
+
+
+class Rule(Protocol):
+    """How one parameter is stepped. `state` tensors are zero at the unit's start."""
+
+    state: dict[str, torch.Tensor]
+    decay: float
+    rate_ratio: float
+
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return u for the gradient of step `step` = 1, 2, ..., and advance the state."""
+
+
+@dataclass
+class AdamRule:
+    """u = m' / (sqrt(v') + epsilon) with bias correction (Kingma and Ba 2015, algorithm 1)."""
+
+    state: dict[str, torch.Tensor]
+    decay: float = 0.0
+    rate_ratio: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return Adam's direction, of the gradient's shape."""
+        first, second = self.state["first"], self.state["second"]
+        first.mul_(self.beta1).add_(gradient, alpha=1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        scale = math.sqrt(1 - self.beta2**step)
+        return (first / (1 - self.beta1**step)).div_((second.sqrt() / scale).add_(self.epsilon))
+
+
+@dataclass
+class MuonRule:
+    """M <- mu M + g; u = 0.2 sqrt(max(rows, columns)) * NS(g + mu M) (Jordan 2024; Liu 2025).
+
+    Weights of more dimensions are taken as [out, the rest].
+    """
+
+    state: dict[str, torch.Tensor]
+    decay: float = 0.0
+    rate_ratio: float = 1.0
+    momentum: float = 0.9
+    iterations: int = 5
+
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG002
+        """Return Muon's direction, of the gradient's shape."""
+        buffer = self.state["momentum"]
+        buffer.mul_(self.momentum).add_(gradient)
+        matrix = gradient.add(buffer, alpha=self.momentum).reshape(gradient.shape[0], -1)
+        scale = 0.2 * math.sqrt(max(matrix.shape))
+        return orthogonalized(matrix, self.iterations).mul(scale).reshape(gradient.shape)
+
+
+@dataclass
+class MomentumRule:
+    """M <- mu M + g; u = M, or g + mu M for Nesterov.."""
+
+    state: dict[str, torch.Tensor]
+    decay: float = 0.0
+    rate_ratio: float = 1.0
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG002
+        """Return the momentum direction, of the gradient's shape."""
+        buffer = self.state["momentum"]
+        buffer.mul_(self.momentum).add_(gradient)
+        return gradient.add(buffer, alpha=self.momentum) if self.nesterov else buffer.clone()
+
+
+@dataclass
+class InnerOptimizer:
+    """Steps every parameter that got a gradient, by its rule.
+
+    `start` holds u0, the direction that the momentum starts from (recipe R): step t = 1, 2, ...
+    takes (1 - mu^t) u + mu^t u0 with mu = `start_momentum`.
+    """
+
+    rules: dict[str, Rule]
+    clip_norm: float = 0.0
+    start: dict[str, torch.Tensor] = field(default_factory=dict)
+    start_momentum: float = 0.9
+    steps: int = 0
+
+    @torch.no_grad()
+    def step(self, parameters: Mapping[str, torch.Tensor], rate: float) -> None:
+        """Change `parameters` by their gradients with the learning rate `rate`."""
+        self.steps += 1
+        moved = {name: p for name, p in parameters.items() if p.grad is not None}
+        if self.clip_norm and moved:
+            torch.nn.utils.clip_grad_norm_(list(moved.values()), self.clip_norm)
+        share = self.start_momentum**self.steps
+        for name, parameter in moved.items():
+            rule = self.rules[name]
+            update = rule.direction(_gradient(parameter), self.steps)
+            if name in self.start:
+                update.mul_(1 - share).add_(self.start[name], alpha=share)
+            eta = rate * rule.rate_ratio
+            if rule.decay:
+                parameter.mul_(1 - eta * rule.decay)
+            parameter.add_(update, alpha=-eta)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the state's tensors by `parameter/part`, not copied."""
+        return {
+            f"{name}/{part}": tensor
+            for name, rule in self.rules.items()
+            for part, tensor in rule.state.items()
+        }
+
+    def load(self, state: Mapping[str, torch.Tensor], steps: int) -> None:
+        """Go on from what `state` gave after `steps` steps."""
+        self.steps = steps
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
+def make_optimizer(
+    training: Training,
+    parameters: Mapping[str, torch.Tensor],
+    difference: Mapping[str, torch.Tensor] | None,
+    rates: Iterable[float],
+) -> InnerOptimizer:
+    """Return the fresh optimizer of a unit.
+
+    `difference` is the last published one (next - previous), or None at version 0; `rates` are
+    the unit's learning rates. u0 = -share * difference / sum(rates), so that a unit that only
+    followed u0 would go `share` of the way that the model last went.
+    """
+    settings = training.optimizer
+    rules = {name: _rule(settings, name, tensor) for name, tensor in parameters.items()}
+    if not isinstance(settings, Muon):
+        return InnerOptimizer(rules, clip_norm=training.clip_norm)
+    total = sum(rates)
+    start = {
+        name: tensor * (-settings.start_momentum / (total * rules[name].rate_ratio))
+        for name, tensor in (difference or {}).items()
+        if settings.start_momentum and total and name in rules
+    }
+    return InnerOptimizer(rules, start=start, start_momentum=settings.momentum)
+
+
+def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
+    def zeros(*parts: str) -> dict[str, torch.Tensor]:
+        return {part: torch.zeros_like(tensor, requires_grad=False) for part in parts}
+
+    match settings:
+        case Muon() if name in settings.matrices:
+            return MuonRule(
+                zeros("momentum"),
+                decay=settings.weight_decay,
+                momentum=settings.momentum,
+                iterations=settings.newton_schulz_steps,
+            )
+        case Muon():
+            return AdamRule(
+                zeros("first", "second"),
+                decay=settings.adam_weight_decay,
+                rate_ratio=settings.adam_learning_rate_ratio,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+            )
+        case AdamW():
+            return AdamRule(
+                zeros("first", "second"),
+                decay=settings.weight_decay,
+                beta1=settings.beta1,
+                beta2=settings.beta2,
+                epsilon=settings.epsilon,
+            )
+        case SgdMomentum():
+            return MomentumRule(
+                zeros("momentum"),
+                decay=settings.weight_decay,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+            )
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """Return a parameter's gradient, which is known to be there."""
+    gradient = parameter.grad
+    assert gradient is not None  # noqa: S101
+    return gradient
