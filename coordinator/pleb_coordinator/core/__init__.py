@@ -1,0 +1,1 @@
+"""Decisions as functions of values: who may take what, what counts, when a version is made."""

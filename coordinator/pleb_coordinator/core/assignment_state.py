@@ -1,0 +1,94 @@
+"""The states of an assignment, as a table. What is not in the table cannot happen.
+
+    unsent ──issued──> leased ──reported──────────────────────> reported ──agreed─────> valid
+      │                 ├──committed──> uploading ──reported──────┘ ├───disagreed──> invalid
+      └─cancelled       ├──failed──> failed                         └───set_aside──> late
+                        └──expired──> expired ──reported, committed──> (taken after all)
+
+An unusable result is `disagreed` at once; a `valid` one when an audit refutes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+__all__ = [
+    "ASSIGNMENT_MOVES",
+    "FINISHED_ASSIGNMENTS",
+    "AssignmentEvent",
+    "AssignmentState",
+    "next_assignment_state",
+]
+
+
+class AssignmentState(StrEnum):
+    """Where an assignment stands."""
+
+    UNSENT = "unsent"
+    LEASED = "leased"
+    UPLOADING = "uploading"
+    """The host has committed itself to a digest; its bytes are on their way."""
+    REPORTED = "reported"
+    """All is here; the verdict is not."""
+    VALID = "valid"
+    INVALID = "invalid"
+    LATE = "late"
+    """Nobody could confirm it in time; it counts neither for nor against the host."""
+    EXPIRED = "expired"
+    FAILED = "failed"
+    """The host gave it back."""
+    CANCELLED = "cancelled"
+
+
+class AssignmentEvent(StrEnum):
+    """What can happen to an assignment."""
+
+    ISSUED = "issued"
+    COMMITTED = "committed"
+    REPORTED = "reported"
+    AGREED = "agreed"
+    DISAGREED = "disagreed"
+    SET_ASIDE = "set_aside"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_S, _E = AssignmentState, AssignmentEvent
+
+ASSIGNMENT_MOVES: Final[Mapping[tuple[AssignmentState, AssignmentEvent], AssignmentState]] = {
+    (_S.UNSENT, _E.ISSUED): _S.LEASED,
+    (_S.UNSENT, _E.CANCELLED): _S.CANCELLED,
+    (_S.LEASED, _E.COMMITTED): _S.UPLOADING,
+    (_S.LEASED, _E.REPORTED): _S.REPORTED,
+    (_S.LEASED, _E.EXPIRED): _S.EXPIRED,
+    (_S.LEASED, _E.FAILED): _S.FAILED,
+    (_S.LEASED, _E.DISAGREED): _S.INVALID,
+    (_S.LEASED, _E.CANCELLED): _S.CANCELLED,
+    (_S.UPLOADING, _E.REPORTED): _S.REPORTED,
+    (_S.UPLOADING, _E.EXPIRED): _S.EXPIRED,
+    (_S.UPLOADING, _E.DISAGREED): _S.INVALID,
+    (_S.UPLOADING, _E.CANCELLED): _S.CANCELLED,
+    (_S.REPORTED, _E.AGREED): _S.VALID,
+    (_S.REPORTED, _E.DISAGREED): _S.INVALID,
+    (_S.REPORTED, _E.SET_ASIDE): _S.LATE,
+    (_S.EXPIRED, _E.COMMITTED): _S.UPLOADING,
+    (_S.EXPIRED, _E.REPORTED): _S.REPORTED,
+    (_S.VALID, _E.DISAGREED): _S.INVALID,
+}
+
+FINISHED_ASSIGNMENTS: Final = frozenset(
+    {_S.VALID, _S.INVALID, _S.LATE, _S.EXPIRED, _S.FAILED, _S.CANCELLED}
+)
+"""States in which nothing more is waited for."""
+
+
+def next_assignment_state(state: AssignmentState, event: AssignmentEvent) -> AssignmentState:
+    """Return the state after `event`.
+
+    Raises:
+        KeyError: the event cannot happen in that state; a fault of the caller.
+    """
+    return ASSIGNMENT_MOVES[state, event]

@@ -1,0 +1,337 @@
+"""The rows of the store as values. A record's fields are its table's columns, in order.
+
+Times are seconds since 1970 (UTC) on the coordinator's clock, digests lower-case hexadecimal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.protocol.messages import Role, Verdict
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import UnitKind
+
+__all__ = [
+    "Assignment",
+    "Ban",
+    "CalibrationClass",
+    "Evaluation",
+    "Event",
+    "Facts",
+    "Host",
+    "Invite",
+    "NewUnit",
+    "Project",
+    "ProjectState",
+    "Purpose",
+    "Record",
+    "Round",
+    "UnitRow",
+    "Upload",
+    "UploadKind",
+    "VersionRow",
+]
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Base of all records."""
+
+
+class ProjectState(StrEnum):
+    """Whether a project gives out work."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    ARCHIVED = "archived"
+
+
+class Purpose(StrEnum):
+    """Why a unit got this assignment. Hosts are never told."""
+
+    PRIMARY = "primary"
+    """The unit's first result, or another try after one that never came."""
+    REPLICA = "replica"
+    """The second result that a new host's needs."""
+    DECIDER = "decider"
+    """One more result, because those that are there differ."""
+    AUDIT = "audit"
+    """Silent re-execution of a proven host's unit."""
+    EVALUATION = "evaluation"
+    CALIBRATION = "calibration"
+
+
+class Facts(Record):
+    """What the coordinator found out about metadata when it was published."""
+
+    flops_per_step: int
+    train_shards: int
+    holdout_shards: int
+    holdout_examples: int
+
+
+class Project(Record):
+    """A project with the metadata that is in force."""
+
+    id: int
+    name: str
+    root_key: str
+    state: ProjectState
+    epoch: int
+    version: int
+    """The newest version."""
+    metadata_number: int
+    tolerance: float
+    """What the fleet's calibration has raised the tolerance to; 0: nothing yet."""
+    active_accounts: int
+    """Accounts that asked for work lately, as the background process last counted them."""
+    created_at: float
+    facts: Facts
+    metadata: ProjectMetadata
+
+    @property
+    def effective_tolerance(self) -> float:
+        """The tolerance that the researcher set or the fleet's calibration raised."""
+        rules = self.metadata.verification
+        return max(rules.tolerance, min(self.tolerance, rules.tolerance_ceiling))
+
+
+class VersionRow(Record):
+    """A version and all that made it."""
+
+    project: int
+    epoch: int
+    number: int
+    digest: str
+    metadata_number: int
+    """The metadata whose outer step made it."""
+    difference: str
+    """Blob that leads here from the previous version; empty for version 0."""
+    outer_state: str
+    """Blob with masters and momentum; empty for version 0."""
+    snapshot: str
+    """Blob with the whole version; empty where there is none."""
+    inputs: bytes
+    """JSON list of `VersionInput`: the deltas that went in, in order."""
+    source: bytes
+    """JSON `VersionSource`: how a host gets this version."""
+    train_loss: float | None
+    made_at: float
+
+
+class Round(Record):
+    """The making of version `version` + 1. The counters follow the units' states."""
+
+    project: int
+    epoch: int
+    version: int
+    units: int
+    quorum: int
+    open: int
+    valid: int
+    opened_at: float
+    quorum_at: float | None
+    closed_at: float | None
+
+
+class NewUnit(Record):
+    """A unit that is being planned, with its first assignment."""
+
+    kind: UnitKind
+    position: int
+    """Its place in the round: the order in which deltas are added up."""
+    seed: int
+    shard_first: int
+    shard_count: int
+    local_steps: int
+
+
+class UnitRow(Record):
+    """A planned unit."""
+
+    id: int
+    project: int
+    epoch: int
+    version: int
+    kind: UnitKind
+    position: int
+    seed: int
+    shard_first: int
+    shard_count: int
+    local_steps: int
+    state: UnitState
+    revision: int
+    """Grows with every result, so that a verdict on fewer results is noticed."""
+    due: bool
+    """Has results that `verify` has not looked at."""
+    canonical: int | None
+    """The assignment whose result counts."""
+    planned_at: float
+    decided_at: float | None
+
+
+class Assignment(Record):
+    """One copy of a unit, for one host."""
+
+    id: int
+    project: int
+    unit: int
+    epoch: int
+    version: int
+    purpose: Purpose
+    state: AssignmentState
+    trusted_only: bool
+    trusted_from: float
+    """From then on a trusted host may take it (0: at once)."""
+    for_class: str
+    """Only hosts of this determinism class may take it; empty: any."""
+    created_at: float
+    host: int | None
+    account: str
+    network: str
+    nonce: str
+    issued_at: float | None
+    lease_until: float | None
+    reported_at: float | None
+    digest: str
+    size: int
+    loss_first: float | None
+    loss_last: float | None
+    compute_seconds: float | None
+    norm: float | None
+    verdict: Verdict | None
+    credit: float
+    ripe_at: float | None
+    """When the credit can no longer be taken back."""
+    reason: str
+    told: bool
+    """Whether the host knows the verdict."""
+
+
+class Host(Record):
+    """A host of a project."""
+
+    id: int
+    project: int
+    fingerprint: str
+    key: str
+    account: str
+    role: Role
+    network: str
+    """Its public network (/24 or /48); empty for private and loopback addresses."""
+    display_name: str
+    agent: str
+    sequence: int
+    request_digest: str
+    """SHA-256 of the last request's envelope."""
+    runtime: str
+    determinism_class: str
+    """Digest of the calibration unit on this runtime; empty: not known yet."""
+    seconds_per_step: float | None
+    consecutive_valid: int
+    refused: int
+    """Invalid results that were proven."""
+    bans: int
+    banned_until: float
+    ban_reason: str
+    credit: float
+    units_valid: int
+    enrolled_at: float
+    last_seen: float
+    last_asked: float
+    """When it last asked for units."""
+    last_shard: int
+    """First shard of its last unit; -1: none."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the operator vouches for it."""
+        return self.role in {Role.TRUSTED, Role.ADMIN}
+
+
+class Ban(Record):
+    """Keeps a host out for a time."""
+
+    until: float
+    reason: str
+
+
+class CalibrationClass(Record):
+    """A determinism class: hosts whose calibration unit came out equal to the bit."""
+
+    project: int
+    digest: str
+    assignment: int
+    """The calibration whose bytes are kept."""
+    measured: bool
+    """Whether its distances to all classes before it are known."""
+    accounts: int
+    trusted: bool
+    first_at: float
+
+    @property
+    def vouched(self) -> bool:
+        """Whether a trusted host or two accounts belong to it."""
+        return self.trusted or self.accounts >= 2
+
+
+class UploadKind(StrEnum):
+    """What an upload brings."""
+
+    DELTA = "delta"
+    BLOB = "blob"
+
+
+class Upload(Record):
+    """A slot for exactly `size` bytes with exactly `digest`."""
+
+    token: str
+    kind: UploadKind
+    project: int
+    assignment: int | None
+    digest: str
+    size: int
+    created_at: float
+    expires_at: float
+    complete: bool
+
+
+class Invite(Record):
+    """An invite; the token itself is not kept."""
+
+    token_hash: str
+    role: Role
+    note: str
+    created_at: float
+    expires_at: float
+    used_at: float | None
+    revoked: bool
+
+
+class Evaluation(Record):
+    """Metrics of a version on the holdout, by a trusted host."""
+
+    project: int
+    epoch: int
+    version: int
+    assignment: int
+    metrics: bytes
+    """JSON object: name to number."""
+    examples: int
+    made_at: float
+
+
+class Event(Record):
+    """A line of the log. `detail` is a JSON object."""
+
+    seq: int
+    project: int
+    at: float
+    kind: str
+    unit: int | None
+    host: int | None
+    detail: bytes

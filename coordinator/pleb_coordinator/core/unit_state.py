@@ -1,0 +1,70 @@
+"""The states of a unit, as a table. What is not in the table cannot happen.
+
+    open ──decided──> valid ──applied──> applied ──refuted──> disproved
+      │                 └─refuted─> open
+      ├──closed──> late ──decided──> credited ──refuted──> disproved
+      └──cancelled──> cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["UNIT_MOVES", "UnitEvent", "UnitState", "next_unit_state"]
+
+
+class UnitState(StrEnum):
+    """Where a unit stands."""
+
+    OPEN = "open"
+    """Results are wanted."""
+    VALID = "valid"
+    """Its result counts for the next version."""
+    APPLIED = "applied"
+    """Its result is in a version."""
+    LATE = "late"
+    """The version was made without it; results still earn credit."""
+    CREDITED = "credited"
+    """Decided after its version was made."""
+    DISPROVED = "disproved"
+    """Found wrong when it was too late to take the result out."""
+    CANCELLED = "cancelled"
+
+
+class UnitEvent(StrEnum):
+    """What can happen to a unit."""
+
+    DECIDED = "decided"
+    """Its results were compared and one is canonical."""
+    REFUTED = "refuted"
+    """An audit proved the canonical result wrong."""
+    APPLIED = "applied"
+    """A version was made with it."""
+    CLOSED = "closed"
+    """A version was made without it."""
+    CANCELLED = "cancelled"
+
+
+UNIT_MOVES: Final[Mapping[tuple[UnitState, UnitEvent], UnitState]] = {
+    (UnitState.OPEN, UnitEvent.DECIDED): UnitState.VALID,
+    (UnitState.OPEN, UnitEvent.CLOSED): UnitState.LATE,
+    (UnitState.OPEN, UnitEvent.CANCELLED): UnitState.CANCELLED,
+    (UnitState.VALID, UnitEvent.APPLIED): UnitState.APPLIED,
+    (UnitState.VALID, UnitEvent.REFUTED): UnitState.OPEN,
+    (UnitState.VALID, UnitEvent.CANCELLED): UnitState.CANCELLED,
+    (UnitState.APPLIED, UnitEvent.REFUTED): UnitState.DISPROVED,
+    (UnitState.LATE, UnitEvent.DECIDED): UnitState.CREDITED,
+    (UnitState.LATE, UnitEvent.CANCELLED): UnitState.CANCELLED,
+    (UnitState.CREDITED, UnitEvent.REFUTED): UnitState.DISPROVED,
+}
+
+
+def next_unit_state(state: UnitState, event: UnitEvent) -> UnitState:
+    """Return the state after `event`.
+
+    Raises:
+        KeyError: the event cannot happen in that state; a fault of the caller.
+    """
+    return UNIT_MOVES[state, event]

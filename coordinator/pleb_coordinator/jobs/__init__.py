@@ -1,0 +1,1 @@
+"""The background loop that carries the steps out."""

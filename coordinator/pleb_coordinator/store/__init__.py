@@ -1,0 +1,1 @@
+"""Where rows live: one interface, one implementation for each engine, migrations."""
