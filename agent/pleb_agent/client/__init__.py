@@ -1,0 +1,1 @@
+"""Everything that goes over the network: one door, typed errors, bounded answers."""

@@ -1,0 +1,222 @@
+"""The coordinator's endpoints (docs/protocol.md 2) as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
+
+from pleb_agent.client.answers import raise_for_refusal, read_bounded
+from pleb_agent.client.errors import BadAnswer, Unreachable, WrongBytes
+from pleb_agent.client.pinning import pinned_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from pleb_shared.protocol.unit import Blob
+
+__all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_SLOWEST_BYTES_PER_SECOND = 2048
+
+
+class BlobSink(Protocol):
+    """Takes a blob's bytes; knows how many it already has."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of the blob are there."""
+
+    def restart(self) -> None:
+        """Throw those bytes away."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append."""
+
+
+class Timeouts:
+    """How long the network may take, in seconds."""
+
+    def __init__(self, *, connect: float = 10.0, silence: float = 30.0) -> None:
+        self.connect = connect
+        self.silence = silence
+        """Without a byte for this long, the connection counts as dead."""
+
+
+class CoordinatorClient:
+    """Speaks to one coordinator, with a few kept-alive connections.
+
+    Every method raises `Unreachable` or `BadAnswer` (try again later) or the coordinator's
+    typed `Refusal`; none of them retries by itself.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        certificate: str | None = None,
+        *,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._certificate = certificate
+        self._timeouts = timeouts or Timeouts()
+        self._http: httpx.AsyncClient | None = None
+        try:
+            self._url = httpx.URL(self.base_url)
+        except httpx.InvalidURL as error:
+            raise InputError(f"{base_url!r} is not an address: {error}.") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def metadata(self, project: str) -> bytes:
+        """Return the envelope of the project's metadata."""
+        return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
+
+    async def enrol(self, project: str, envelope: bytes) -> bytes:
+        """Return the envelope of the answer."""
+        path = f"/projects/{project}/enrol"
+        return await self._message("POST", path, LIMITS.message_bytes, envelope)
+
+    async def work(self, project: str, body: bytes, *, wait_seconds: float = 0) -> bytes:
+        """Return the envelope of the answer, which may come after `wait_seconds` (long-poll)."""
+        path = f"/projects/{project}/work"
+        return await self._message("POST", path, LIMITS.message_bytes, body, wait_seconds)
+
+    async def download(self, blob: Blob, sink: BlobSink) -> None:
+        """Fill `sink` with the blob's bytes, going on where it stands.
+
+        The digest is the sink's to check. If the connection breaks the sink keeps what it has.
+
+        Raises:
+            WrongBytes: more bytes than the blob has, or another range than the asked one.
+        """
+        allowance = self._timeouts.silence + blob.size / _SLOWEST_BYTES_PER_SECOND
+        headers = {"accept-encoding": "identity"}
+        if sink.offset:
+            headers["range"] = f"bytes={sink.offset}-"
+        async with self._stream(
+            "GET", f"/blobs/{blob.digest}", allowance, headers=headers
+        ) as response:
+            await raise_for_refusal(response)
+            _settle_range(response, blob, sink)
+            async for chunk in response.aiter_raw():
+                if sink.offset + len(chunk) > blob.size:
+                    sink.restart()
+                    raise WrongBytes(f"Blob {blob.digest[:12]} came with too many bytes.")
+                sink.write(chunk)
+        if sink.offset != blob.size:
+            raise Unreachable(f"Blob {blob.digest[:12]} broke off; the rest is asked for later.")
+
+    async def upload_offset(self, token: str) -> tuple[int, bool]:
+        """Return how many bytes an upload has, and whether it is complete."""
+        allowance = self._timeouts.silence
+        async with self._stream("HEAD", f"/uploads/{token}", allowance) as response:
+            if response.status_code == 404:
+                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is not known any more.")
+            if response.status_code == 410:
+                raise Refusal(RefusalCode.LEASE_EXPIRED, "The lease ended before the upload.")
+            await raise_for_refusal(response)
+            return _upload_headers(response)
+
+    async def upload_part(self, token: str, offset: int, part: bytes) -> tuple[int, bool]:
+        """Send the bytes from `offset` on; return the new offset and whether that was all."""
+        allowance = 2 * self._timeouts.silence + len(part) / _SLOWEST_BYTES_PER_SECOND
+        headers = {"upload-offset": str(offset)}
+        async with self._stream(
+            "PATCH", f"/uploads/{token}", allowance, content=part, headers=headers
+        ) as response:
+            await raise_for_refusal(response)
+            return _upload_headers(response)
+
+    async def _message(
+        self,
+        method: str,
+        path: str,
+        most_bytes: int,
+        content: bytes | None = None,
+        wait_seconds: float = 0,
+    ) -> bytes:
+        allowance = wait_seconds + 2 * self._timeouts.silence
+        async with self._stream(method, path, allowance, content=content, wait=wait_seconds) as got:
+            await raise_for_refusal(got)
+            return await read_bounded(got, most_bytes)
+
+    @asynccontextmanager
+    async def _stream(
+        self,
+        method: str,
+        path: str,
+        allowance_seconds: float,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        wait: float = 0,
+    ) -> AsyncIterator[httpx.Response]:
+        """The one door: every network error leaves it as one of ours."""
+        silence = self._timeouts.silence
+        timeout = httpx.Timeout(silence, connect=self._timeouts.connect, read=silence + wait)
+        try:
+            async with asyncio.timeout(allowance_seconds):
+                http = await self._connected()
+                async with http.stream(
+                    method, self.base_url + path, content=content, headers=headers, timeout=timeout
+                ) as response:
+                    yield response
+        except (httpx.DecodingError, httpx.ProtocolError, httpx.TooManyRedirects) as error:
+            if isinstance(error, httpx.RemoteProtocolError) and "disconnect" in str(error):
+                raise self._unreachable(error) from error
+            raise BadAnswer(f"{self._url.host} does not answer as HTTP should: {error}.") from error
+        except (httpx.TransportError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    async def _connected(self) -> httpx.AsyncClient:
+        if self._http is None:
+            verify: ssl.SSLContext | bool = True
+            if self._certificate is not None:
+                port = self._url.port or 443
+                verify = await pinned_context(self._url.host, port, self._certificate)
+            elif self._url.scheme == "http":
+                verify = False  # nothing to verify; loading the system's roots takes 20 ms
+            self._http = httpx.AsyncClient(
+                verify=verify,
+                trust_env=self._url.host not in _LOOPBACK,
+                limits=httpx.Limits(max_connections=8, keepalive_expiry=60.0),
+                headers={"accept-encoding": "identity"},
+            )
+        return self._http
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        what = str(error) or "no answer in time"
+        return Unreachable(
+            f"The coordinator at {self.base_url} cannot be reached ({what}); "
+            "it will be tried again, nothing is lost."
+        )
+
+
+def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
+    """Make the sink stand where the answer's first byte belongs."""
+    if response.status_code == 206:
+        expected = f"bytes {sink.offset}-{blob.size - 1}/"
+        if response.headers.get("content-range", "").startswith(expected):
+            return
+        sink.restart()
+        raise WrongBytes(f"Blob {blob.digest[:12]} came in another range than asked for.")
+    sink.restart()
+
+
+def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
+    try:
+        offset = int(response.headers["upload-offset"])
+    except (KeyError, ValueError) as error:
+        raise BadAnswer("The coordinator did not say how far the upload is.") from error
+    return offset, response.headers.get("upload-complete") == "?1"

@@ -1,0 +1,41 @@
+"""How long to wait after a failure: jittered exponential, never less than what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BACKOFF", "Backoff"]
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Delays that grow with the number of failures in a row.
+
+    The n-th delay lies between half of and the whole of `first * factor ** (n - 1)`, at most
+    `longest` ("equal jitter": Brooker, Exponential Backoff and Jitter, 2015), so that many
+    agents that lost the same coordinator don't come back at the same moment.
+    """
+
+    first_seconds: float = 1.0
+    longest_seconds: float = 600.0
+    factor: float = 2.0
+
+    def delay_seconds(
+        self, failures: int, draw: float, retry_after_seconds: float | None = None
+    ) -> float:
+        """Return the wait before the next try.
+
+        Args:
+            failures: how many tries in a row have failed, at least 1.
+            draw: a uniform random number in [0, 1).
+            retry_after_seconds: what the other side asked for; a few per cent are added.
+        """
+        growth = self.factor ** min(failures - 1, 64)
+        ceiling = min(self.longest_seconds, self.first_seconds * growth)
+        own = ceiling * (0.5 + 0.5 * draw)
+        if retry_after_seconds is None:
+            return own
+        return max(own, retry_after_seconds * (1 + 0.1 * draw))
+
+
+BACKOFF = Backoff()

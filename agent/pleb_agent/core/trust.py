@@ -1,0 +1,289 @@
+"""What the agent obeys: bytes in, a verified statement or a `TrustError` out.
+
+`TrustedProject` holds what is known of one project, in the manner of python-tuf's
+`TrustedMetadataSet`. Loading order:
+
+1. `update_metadata`: root-signed metadata against the pinned fingerprint (docs/protocol.md 3).
+2. `enrol_reply`: signed by the online key that the metadata delegates to.
+3. `work_reply`: the same key, an answer to our last request, never backwards (5). If it names
+   newer metadata, `StaleMetadataError` asks for step 1 first.
+
+Nothing here reads a clock: `now` is seconds since 1970 on the host's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pleb_shared.errors import Refusal, TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of, fingerprint_of
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
+from pleb_shared.protocol.unit import Struct
+
+from pleb_agent.core.unit_rules import check_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pleb_shared.protocol.manifest import Manifest
+
+__all__ = ["Memory", "StaleMetadataError", "TrustedProject", "clock_sentence"]
+
+
+T = TypeVar("T", bound=Struct)
+
+
+class StaleMetadataError(TrustError):
+    """The reply belongs to newer metadata: get that first, then look at the reply again."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What must never go backwards, as the journal remembers it."""
+
+    metadata_number: int = 0
+    metadata_digest: str = ""
+    epoch: int = 0
+    latest_version: int = 0
+
+
+def clock_sentence(theirs: float, ours: float) -> str:
+    """Return one sentence that says how far the host's clock is off, and in which direction."""
+    off = ours - theirs
+    direction = "ahead" if off > 0 else "behind"
+    return (
+        f"Your clock is {_duration(abs(off))} {direction} of the coordinator's: "
+        "set it (or switch on automatic time) and try again."
+    )
+
+
+class TrustedProject:
+    """The statements of one project that chain to its pinned root."""
+
+    def __init__(self, project: str, root: str, host: str, memory: Memory) -> None:
+        self.project = project
+        self.root = root
+        self.host = host
+        self._memory = memory
+        self._metadata: ProjectMetadata | None = None
+
+    @property
+    def memory(self) -> Memory:
+        """What the journal has to remember after the last accepted statement."""
+        return self._memory
+
+    @property
+    def metadata(self) -> ProjectMetadata:
+        """The newest accepted metadata.
+
+        Raises:
+            TrustError: none was accepted yet.
+        """
+        if self._metadata is None:
+            raise TrustError(f"The metadata of {self.project} was not loaded yet; attach again.")
+        return self._metadata
+
+    def update_metadata(self, data: bytes, now: float) -> ProjectMetadata:
+        """Accept an envelope of project metadata.
+
+        Raises:
+            TrustError: not signed by the pinned root, another project's, older than one seen
+                before, or its delegation is too long or has ended.
+        """
+        metadata = self._read_metadata(data)
+        self._check_progress(metadata, digest_of(data))
+        _check_delegation(metadata, now)
+        self._metadata = metadata
+        known = self._memory
+        same_epoch = metadata.epoch == known.epoch
+        self._memory = Memory(
+            metadata_number=metadata.number,
+            metadata_digest=digest_of(data),
+            epoch=metadata.epoch,
+            latest_version=known.latest_version if same_epoch else 0,
+        )
+        return metadata
+
+    def enrol_reply(self, data: bytes, now: float) -> EnrolReply:
+        """Return the verified answer to an enrolment.
+
+        Raises:
+            TrustError: not signed by the online key, not for us, or from another time.
+        """
+        self._check_still_delegated(now)
+        reply = self._open(data, PayloadType.ENROL_REPLY, EnrolReply)
+        self._check_addressee(reply.project, reply.host, reply.protocol)
+        if abs(reply.issued_at - now) > LIMITS.clock_tolerance_seconds:
+            raise TrustError(clock_sentence(reply.issued_at, now))
+        return reply
+
+    def work_reply(
+        self,
+        data: bytes,
+        now: float,
+        *,
+        sequence: int,
+        reported: Sequence[int],
+        is_spent: Callable[[str], bool],
+    ) -> WorkReply:
+        """Return the verified answer to our last work request.
+
+        Args:
+            data: the envelope.
+            now: the host's time.
+            sequence: that of the request which this must answer.
+            reported: the assignments whose reports the request carried.
+            is_spent: whether we have already reported on a nonce.
+
+        Raises:
+            StaleMetadataError: newer metadata must be loaded first.
+            TrustError: any rule of docs/protocol.md 5 is broken.
+        """
+        self._check_still_delegated(now)
+        reply = self._open(data, PayloadType.WORK_REPLY, WorkReply)
+        self._check_addressee(reply.project, reply.host, reply.protocol)
+        _check_times(reply, now)
+        if reply.in_reply_to != sequence:
+            raise TrustError(
+                f"The coordinator answered request {reply.in_reply_to} instead of {sequence}; "
+                "the answer was not obeyed."
+            )
+        self._check_numbers(reply)
+        _check_receipts(reply, reported)
+        for manifest in reply.manifests:
+            self._check_manifest(manifest, reply, is_spent)
+        self._memory = _with_version(self._memory, reply.latest_version)
+        return reply
+
+    def _open(self, data: bytes, kind: PayloadType, struct: type[T]) -> T:
+        try:
+            return open_envelope(data, kind, struct, self.metadata.delegation.online_key)
+        except Refusal as error:
+            raise TrustError(f"The coordinator's answer was not obeyed: {error}") from error
+
+    def _read_metadata(self, data: bytes) -> ProjectMetadata:
+        most = LIMITS.metadata_bytes
+        try:
+            peeked = peek_payload(data, PayloadType.METADATA, most_bytes=most)
+            claimed = strict_json.decode(peeked, ProjectMetadata, most_bytes=most)
+            if fingerprint_of(claimed.root_key) != self.root:
+                raise TrustError(
+                    f"The metadata of {self.project} belongs to another root key than the attach "
+                    "link's; ask the researcher for the right link."
+                )
+            verify_bytes(data, PayloadType.METADATA, claimed.root_key, most_bytes=most)
+        except Refusal as error:
+            raise TrustError(f"The metadata of {self.project} was not obeyed: {error}") from error
+        if claimed.project != self.project:
+            raise TrustError(f"The metadata is about {claimed.project!r}, not {self.project!r}.")
+        return claimed
+
+    def _check_progress(self, metadata: ProjectMetadata, digest: str) -> None:
+        known = self._memory
+        if metadata.protocol not in PROTOCOLS:
+            raise TrustError(
+                f"{self.project} speaks protocol {metadata.protocol}, which this agent does not; "
+                "update the agent."
+            )
+        if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
+            raise TrustError(
+                f"The coordinator serves metadata {metadata.number} of {self.project}, older than "
+                f"number {known.metadata_number} seen before; it was not obeyed."
+            )
+        if metadata.number == known.metadata_number and digest != known.metadata_digest:
+            raise TrustError(
+                f"There are two different metadata {metadata.number} of {self.project}; "
+                "the one seen first stays. Ask the researcher."
+            )
+
+    def _check_still_delegated(self, now: float) -> None:
+        _check_delegation(self.metadata, now)
+
+    def _check_addressee(self, project: str, host: str, protocol: int) -> None:
+        if protocol not in PROTOCOLS:
+            raise TrustError(
+                f"The coordinator answered in protocol {protocol}, which this agent does not "
+                "speak; update the agent."
+            )
+        if project != self.project or host != self.host:
+            raise TrustError("The coordinator's answer is addressed to somebody else.")
+
+    def _check_numbers(self, reply: WorkReply) -> None:
+        known = self._memory
+        if reply.metadata_number > known.metadata_number:
+            raise StaleMetadataError(f"{self.project} has newer metadata; it is fetched first.")
+        if reply.metadata_number < known.metadata_number or reply.epoch != known.epoch:
+            raise TrustError(
+                f"The coordinator's answer belongs to metadata {reply.metadata_number}, epoch "
+                f"{reply.epoch}; {self.project} is at {known.metadata_number}, {known.epoch}."
+            )
+        if reply.latest_version < known.latest_version:
+            raise TrustError(
+                f"{self.project} went back from version {known.latest_version} to "
+                f"{reply.latest_version} without a new epoch; the answer was not obeyed."
+            )
+
+    def _check_manifest(
+        self, manifest: Manifest, reply: WorkReply, is_spent: Callable[[str], bool]
+    ) -> None:
+        if manifest.project != self.project or manifest.host != self.host:
+            raise TrustError(f"Assignment {manifest.assignment} is addressed to somebody else.")
+        if manifest.metadata_number != reply.metadata_number:
+            raise TrustError(
+                f"Assignment {manifest.assignment} belongs to metadata "
+                f"{manifest.metadata_number}, not {reply.metadata_number}."
+            )
+        if is_spent(manifest.nonce):
+            raise TrustError(f"Assignment {manifest.assignment} repeats one already reported.")
+        check_unit(manifest, self.metadata, reply.latest_version)
+
+
+def _with_version(memory: Memory, latest_version: int) -> Memory:
+    return Memory(
+        metadata_number=memory.metadata_number,
+        metadata_digest=memory.metadata_digest,
+        epoch=memory.epoch,
+        latest_version=latest_version,
+    )
+
+
+def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
+    expires = metadata.delegation.expires_at
+    if expires > metadata.issued_at + LIMITS.delegation_seconds:
+        raise TrustError(
+            f"The delegation of {metadata.project} lasts longer than 30 days; "
+            "ask the researcher to publish again."
+        )
+    if metadata.issued_at > now + LIMITS.clock_tolerance_seconds:
+        raise TrustError(clock_sentence(metadata.issued_at, now))
+    if expires + LIMITS.clock_tolerance_seconds < now:
+        raise TrustError(
+            f"The researcher's signature for {metadata.project} ended {_duration(now - expires)} "
+            "ago: ask for a renewal, or set your clock if it is wrong."
+        )
+
+
+def _check_times(reply: WorkReply, now: float) -> None:
+    tolerance = LIMITS.clock_tolerance_seconds
+    if reply.issued_at > now + tolerance or reply.expires_at + tolerance < now:
+        raise TrustError(clock_sentence(reply.issued_at, now))
+
+
+def _check_receipts(reply: WorkReply, reported: Sequence[int]) -> None:
+    answered = [receipt.assignment for receipt in reply.receipts]
+    if sorted(answered) != sorted(reported):
+        raise TrustError(
+            f"The coordinator gave receipts for {answered} where {list(reported)} were reported."
+        )
+
+
+def _duration(seconds: float) -> str:
+    for unit_seconds, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_seconds or (unit != "days" and seconds >= unit_seconds):
+            return f"{seconds / unit_seconds:.0f} {unit}"
+    return f"{seconds:.0f} s"
