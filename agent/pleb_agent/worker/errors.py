@@ -1,14 +1,14 @@
 """Why a job has no result, and what should become of its unit.
 
-    WorkerError
-    ├── WorkerUnusable   the process does not start: torch is missing or broken
-    ├── WorkerDied       the process ended in the middle; its checkpoint is kept
-    ├── JobStopped       the job was put away by request; its checkpoint is kept
-    ├── BrokenInput      a file of the job is not what its digest or layout says
-    ├── GraphRefused     the graph is not one that may run here
-    ├── OutOfMemory      the unit needs more memory than the volunteer gives
-    ├── NotFinite        the loss or the delta is not a number
-    └── UnitFailed       torch could not compute the unit for another reason
+WorkerError
+├── WorkerUnusable   the process does not start: torch is missing or broken
+├── WorkerDied       the process ended in the middle; its checkpoint is kept
+├── JobStopped       the job was put away by request; its checkpoint is kept
+├── BrokenInput      a file of the job is not what its digest or layout says
+├── GraphRefused     the graph is not one that may run here
+├── OutOfMemory      the unit needs more memory than the volunteer gives
+├── NotFinite        the loss or the delta is not a number
+└── UnitFailed       torch could not compute the unit for another reason
 """
 
 from __future__ import annotations

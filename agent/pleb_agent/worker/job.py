@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
+from pleb_shared.protocol.messages import Runtime
+from pleb_shared.protocol.unit import Unit, VersionSource
 
 from pleb_agent.worker.errors import (
     BrokenInput,
@@ -22,8 +24,6 @@ from pleb_agent.worker.errors import (
     UnitFailed,
     WorkerError,
 )
-from pleb_shared.protocol.messages import Runtime
-from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
     "Command",
@@ -31,6 +31,7 @@ __all__ = [
     "EvaluationOutcome",
     "Failed",
     "FailureKind",
+    "Hello",
     "Job",
     "JobResult",
     "LayerState",
@@ -50,7 +51,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of what goes through the pipes."""
 
 
-class WorkerSettings(Message):
+class WorkerSettings(Message, frozen=True):
     """What the volunteer gives. A change of `threads` is another determinism class."""
 
     threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -63,9 +64,13 @@ class WorkerSettings(Message):
     """Least time between two checkpoints of a running job."""
     checkpoint_bytes_per_second: float = 0.5e6
     """Average rate of writing checkpoints, at most: spares the disk of big models."""
+    progress_seconds: float = 0.5
+    """Least time between two `Progress` messages."""
+    stop_seconds: float = 10.0
+    """A step that is not done this long after a request to stop is cut off."""
 
 
-class Job(Message):
+class Job(Message, frozen=True):
     """One unit to compute. File names are relative to `job_dir`."""
 
     job_dir: str
@@ -84,8 +89,8 @@ class Job(Message):
     """The blobs of the unit's shards, in order."""
 
 
-class Progress(Message, tag="progress"):
-    """One step is done. `loss` is the mean loss of that step, None before the first."""
+class Progress(Message, tag="progress", frozen=True):
+    """Where the job is. An evaluation has one step; `loss` is None where there is none yet."""
 
     steps_done: int
     steps_total: int
@@ -94,7 +99,7 @@ class Progress(Message, tag="progress"):
     """Time spent in steps so far, in earlier processes too; pauses do not count."""
 
 
-class DeltaOutcome(Message, tag="delta", tag_field="kind"):
+class DeltaOutcome(Message, tag="delta", tag_field="kind", frozen=True):
     """The encoded delta lies in `file` of the job's directory."""
 
     file: FileName
@@ -104,14 +109,14 @@ class DeltaOutcome(Message, tag="delta", tag_field="kind"):
     loss_last: float
 
 
-class EvaluationOutcome(Message, tag="evaluation", tag_field="kind"):
+class EvaluationOutcome(Message, tag="evaluation", tag_field="kind", frozen=True):
     """Means over `examples` examples, by the metric's name."""
 
     metrics: dict[str, float]
     examples: int
 
 
-class JobResult(Message, tag="result"):
+class JobResult(Message, tag="result", frozen=True):
     """A finished job. `peak_bytes` is the process's highest resident memory so far."""
 
     outcome: DeltaOutcome | EvaluationOutcome
@@ -120,7 +125,7 @@ class JobResult(Message, tag="result"):
     peak_bytes: int
 
 
-class LayerState(Message):
+class LayerState(Message, frozen=True):
     """One layer of the sandbox: whether it holds in this process, and a sentence about it."""
 
     layer: str
@@ -128,7 +133,7 @@ class LayerState(Message):
     sentence: str
 
 
-class Ready(Message, tag="ready"):
+class Ready(Message, tag="ready", frozen=True):
     """torch is warm and the sandbox is closed."""
 
     runtime: Runtime
@@ -157,25 +162,33 @@ ERRORS: dict[FailureKind, type[WorkerError]] = {
 """The error that `WorkerProcess.run` raises for each kind."""
 
 
-class Failed(Message, tag="failed"):
+class Failed(Message, tag="failed", frozen=True):
     """The job ended without a result; the process lives on and takes the next one."""
 
     kind: FailureKind
     message: str
 
 
-class Run(Message, tag="run"):
+class Hello(Message, tag="hello", frozen=True):
+    """The first message: how to run, and whose child this is."""
+
+    work_dir: str
+    settings: WorkerSettings
+    parent: int
+
+
+class Run(Message, tag="run", frozen=True):
     """Compute this job now."""
 
     job: Job
 
 
-class Wake(Message, tag="wake"):
+class Wake(Message, tag="wake", frozen=True):
     """The flag page has changed: look at it. Lets a paused worker sleep without a tick."""
 
 
 Command = Run | Wake
-"""What the agent sends. The end of the stream means: end at once."""
+"""What the agent sends after `Hello`. The end of the stream means: end at once."""
 
 Reply = Ready | Progress | JobResult | Failed
 """What the worker sends."""

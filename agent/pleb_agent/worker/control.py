@@ -1,0 +1,73 @@
+"""The worker's ear: commands from the pipe, and the flag page between two steps."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import IO, TYPE_CHECKING
+
+from pleb_agent.worker.errors import JobStopped
+from pleb_agent.worker.flags import State, Wish
+from pleb_agent.worker.frames import read_frame
+from pleb_agent.worker.job import Command, Job, Run
+
+if TYPE_CHECKING:
+    from pleb_agent.worker.flags import FlagPage
+
+__all__ = ["Control"]
+
+
+class Control:
+    """Reads commands in a thread of its own, so that the agent's end is noticed at once."""
+
+    def __init__(self, stream: IO[bytes], page: FlagPage) -> None:
+        self._stream = stream
+        self._page = page
+        self._jobs: queue.Queue[Job] = queue.Queue()
+        self._woken = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="commands", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._reader.start()
+
+    def next_job(self) -> Job:
+        """Sleep until there is a job; the page says idle meanwhile."""
+        self._page.state = State.IDLE
+        job = self._jobs.get()
+        self._page.state = State.COMPUTING
+        return job
+
+    def between_steps(self) -> None:
+        """Obey the flag page: sleep while it says pause.
+
+        Raises:
+            JobStopped: it says to checkpoint and stop.
+        """
+        if self._page.wish is Wish.RUN:
+            return
+        self._sleep_while_paused()
+        if self._page.wish is Wish.CHECKPOINT_AND_STOP:
+            message = "The unit was put away; run it again to go on."
+            raise JobStopped(message)
+
+    def _sleep_while_paused(self) -> None:
+        self._page.state = State.PAUSED
+        while True:
+            self._woken.clear()
+            if self._page.wish is not Wish.PAUSE:
+                break
+            self._woken.wait()
+        self._page.state = State.COMPUTING
+
+    def _read(self) -> None:
+        try:
+            while True:
+                command: Command = read_frame(self._stream, Command)
+                if isinstance(command, Run):
+                    self._jobs.put(command.job)
+                else:
+                    self._woken.set()
+        except EOFError:
+            os._exit(0)  # the agent is gone: no result would be heard

@@ -1,0 +1,85 @@
+"""The flag page: two bytes of shared memory, read between steps at no cost.
+
+Byte 0 is the agent's wish, byte 1 the worker's answer. Each side writes only its own byte, and
+a byte is written at once, so there is nothing to lock.
+"""
+
+from __future__ import annotations
+
+import mmap
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["FLAG_FILE", "FlagPage", "State", "Wish"]
+
+FLAG_FILE: Final = "flags"
+_PAGE_BYTES: Final = 2
+_WISH: Final = 0
+_STATE: Final = 1
+
+
+class Wish(IntEnum):
+    """What the agent wants."""
+
+    RUN = 0
+    PAUSE = 1
+    CHECKPOINT_AND_STOP = 2
+
+
+class State(IntEnum):
+    """What the worker does."""
+
+    IDLE = 0
+    COMPUTING = 1
+    PAUSED = 2
+
+
+class FlagPage:
+    """A file of two bytes, mapped by both sides."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._bytes = mmap.mmap(file.fileno(), _PAGE_BYTES)
+
+    @classmethod
+    def create(cls, path: Path) -> FlagPage:
+        """Return the page of a new file that says run and idle."""
+        path.write_bytes(bytes([Wish.RUN, State.IDLE]))
+        return cls(path)
+
+    @property
+    def wish(self) -> Wish:
+        """What the agent wants."""
+        return Wish(self._bytes[_WISH])
+
+    @wish.setter
+    def wish(self, wish: Wish) -> None:
+        self._bytes[_WISH] = wish
+
+    @property
+    def state(self) -> State:
+        """What the worker does."""
+        return State(self._bytes[_STATE])
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._bytes[_STATE] = state
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self._bytes.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

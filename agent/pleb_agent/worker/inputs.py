@@ -1,0 +1,184 @@
+"""Reads a job's files: metadata, graph, version, shards; keeps what the next job needs again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import EncodingError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.tensors.version import rebuild_version
+from pleb_shared.training.dry_run import activation_bytes, peak_bytes
+from pleb_shared.training.graph import CompiledGraph
+
+from pleb_agent.worker.errors import BrokenInput, OutOfMemory
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.unit import VersionSource
+
+    from pleb_agent.worker.job import Job
+
+__all__ = ["GraphCache", "VersionCache", "read_metadata", "read_shards"]
+
+_GRAPHS_KEPT: Final = 4
+
+
+def read_metadata(job: Job) -> ProjectMetadata:
+    """Return the project metadata of `job`.
+
+    Raises:
+        BrokenInput: the file is missing.
+        Refusal: it is no project metadata.
+    """
+    data = _read(job, job.metadata)
+    return strict_json.decode(data, ProjectMetadata, most_bytes=LIMITS.metadata_bytes)
+
+
+def read_shards(job: Job) -> list[Tensors]:
+    """Return the shards of `job` in order.
+
+    Raises:
+        BrokenInput, EncodingError: a file is missing or no safetensors blob.
+    """
+    return [load_tensors(_read(job, name)) for name in job.shards]
+
+
+@dataclass(frozen=True)
+class _KnownGraph:
+    compiled: CompiledGraph
+    needed_bytes: int
+
+
+class GraphCache:
+    """Compiled graphs by digest: parsed, checked and dry-run once."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._known: dict[str, _KnownGraph] = {}
+
+    def get(self, job: Job, metadata: ProjectMetadata) -> CompiledGraph:
+        """Return the graph that the unit of `job` runs.
+
+        Raises:
+            BrokenInput: the file is not the graph that the metadata names.
+            GraphError: it is not one that may run here.
+            OutOfMemory: it would need more than the volunteer or the project allows.
+        """
+        trains = job.unit.kind is not UnitKind.EVALUATE
+        blob = metadata.training_graph if trains else metadata.evaluation_graph
+        known = self._known.pop(blob.digest, None) or _load_graph(job, metadata, blob.digest)
+        self._known[blob.digest] = known
+        while len(self._known) > _GRAPHS_KEPT:
+            del self._known[next(iter(self._known))]
+        shard_bytes = sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
+        self._check_memory(known.needed_bytes + shard_bytes, metadata)
+        return known.compiled
+
+    def _check_memory(self, needed_bytes: int, metadata: ProjectMetadata) -> None:
+        limit = min(self._memory_bytes, metadata.limits.memory_bytes)
+        if needed_bytes > limit:
+            whose = "this PC gives" if limit == self._memory_bytes else "the project declares"
+            message = (
+                f"The unit needs up to {needed_bytes >> 20} MiB, but {whose} {limit >> 20} MiB: "
+                "raise the memory preference or take smaller units."
+            )
+            raise OutOfMemory(message)
+
+
+def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> _KnownGraph:
+    data = _read(job, job.graph)
+    if digest_of(data) != digest:
+        message = f"The graph is not the one with digest {digest[:12]}...: fetch it anew."
+        raise BrokenInput(message)
+    graph = parse_graph(data)
+    compiled = CompiledGraph(graph)
+    if job.unit.kind is UnitKind.EVALUATE:
+        return _KnownGraph(compiled, activation_bytes(graph))
+    training = metadata.training
+    needed = peak_bytes(
+        graph, metadata.model, metadata.data, training.batch_examples, training.optimizer
+    )
+    return _KnownGraph(compiled, needed)
+
+
+@dataclass(frozen=True)
+class _KnownVersion:
+    root_key: str
+    source: VersionSource
+    tensors: Tensors
+    last_difference: Tensors | None
+
+
+class VersionCache:
+    """The latest version, so that the next one costs only the differences in between."""
+
+    def __init__(self) -> None:
+        self._known: _KnownVersion | None = None
+
+    def get(self, job: Job, metadata: ProjectMetadata) -> tuple[Tensors, Tensors | None]:
+        """Return the version of `job` and the decoded difference that led to it, if any.
+
+        Neither may be changed by the caller.
+
+        Raises:
+            BrokenInput: a file is missing, or the files are not as many as the source says.
+            EncodingError: a file is malformed, or the outcome has another digest.
+        """
+        source = job.version
+        if source.number - source.snapshot_number != len(job.differences):
+            message = "The job's differences do not lead from its snapshot to its version."
+            raise BrokenInput(message)
+        known = self._known
+        if known is None or not _leads_to(known, metadata, source):
+            known = self._rebuild(job, metadata, None)
+        elif known.source.digest != source.digest:
+            try:
+                known = self._rebuild(job, metadata, known)
+            except EncodingError:  # what is kept is of another history: begin at the snapshot
+                known = self._rebuild(job, metadata, None)
+        self._known = known
+        return known.tensors, known.last_difference
+
+    def _rebuild(
+        self, job: Job, metadata: ProjectMetadata, base: _KnownVersion | None
+    ) -> _KnownVersion:
+        source = job.version
+        start = source.snapshot_number if base is None else base.source.number
+        names = job.differences[start - source.snapshot_number :]
+        tensors = load_tensors(_read(job, job.snapshot)) if base is None else base.tensors
+        self._known = None  # so that three versions are never held at once
+        last = None if base is None else base.last_difference
+        differences = [self._decode(job, metadata, name) for name in names]
+        tensors = rebuild_version(tensors, differences, metadata.model, source.digest)
+        last = differences[-1] if differences else last
+        return _KnownVersion(metadata.root_key, source, tensors, last)
+
+    def _decode(self, job: Job, metadata: ProjectMetadata, name: str) -> Tensors:
+        codec = metadata.codec
+        return decode_delta(_read(job, name), metadata.model, codec.down, codec.block)
+
+
+def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSource) -> bool:
+    """Whether the differences of `source` go on from, or end at, what is known."""
+    return (
+        known.root_key == metadata.root_key
+        and known.source.epoch == source.epoch
+        and source.snapshot_number <= known.source.number <= source.number
+        and (known.source.number < source.number or known.source.digest == source.digest)
+    )
+
+
+def _read(job: Job, name: str) -> bytes:
+    try:
+        return (Path(job.job_dir) / name).read_bytes()
+    except OSError as error:
+        message = f"The job's file {name} cannot be read ({error.strerror}): fetch it anew."
+        raise BrokenInput(message) from error

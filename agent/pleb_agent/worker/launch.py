@@ -1,0 +1,57 @@
+"""How the worker's process is started: its command line, environment and group."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pleb_agent.worker.job import WorkerSettings
+
+__all__ = ["COMMAND", "child_environment", "group_options"]
+
+COMMAND: Final = (sys.executable, "-P", "-B", "-X", "faulthandler", "-m", "pleb_agent.worker.main")
+"""-P: the work directory is no place to import from. -B: nothing is written beside the code."""
+
+_INHERITED: Final = (
+    "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "TZ", "VIRTUAL_ENV", "WINDIR",
+)  # fmt: skip
+
+
+def child_environment(
+    environment: Mapping[str, str], work_dir: Path, settings: WorkerSettings
+) -> dict[str, str]:
+    """Return the worker's whole environment: what it must inherit, and its threads.
+
+    Secrets in the agent's environment stay there. Thread counts must stand here because the
+    libraries read them when they are loaded; OpenBLAS, which only numpy uses, gets one, or it
+    would start threads before the sandbox is closed.
+    """
+    threads = str(settings.threads)
+    return {name: environment[name] for name in _INHERITED if name in environment} | {
+        "HOME": str(work_dir),
+        "TMPDIR": str(work_dir),
+        "OMP_NUM_THREADS": threads,
+        "OMP_DYNAMIC": "false",
+        "MKL_NUM_THREADS": threads,
+        "MKL_DYNAMIC": "false",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def group_options() -> dict[str, Any]:
+    """Return the options that make the child independent of the agent's terminal.
+
+    On Linux and macOS it leads a session of its own, which also is its scheduling autogroup.
+    """
+    if sys.platform == "win32":
+        return {
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP
+            | subprocess.IDLE_PRIORITY_CLASS
+            | subprocess.CREATE_NO_WINDOW
+        }
+    return {"start_new_session": True}

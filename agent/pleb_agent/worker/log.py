@@ -1,0 +1,29 @@
+"""The worker's log: its standard error, in one file of bounded size."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["last_words", "open_log"]
+
+_BYTES: Final = 1_000_000
+_WORDS_BYTES: Final = 4_000
+_WORDS_CHARACTERS: Final = 300
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Return the log, open for a new process; one that has grown long is begun anew."""
+    grown = path.exists() and path.stat().st_size > _BYTES
+    return path.open("wb" if grown else "ab")
+
+
+def last_words(path: Path) -> str:
+    """Return the last line of the log, which usually names the error."""
+    if not path.exists():
+        return "it left no word."
+    tail = path.read_bytes()[-_WORDS_BYTES:].decode("utf-8", "replace")
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    return lines[-1][:_WORDS_CHARACTERS] if lines else "it left no word."

@@ -1,0 +1,86 @@
+"""The worker's process: `python -m pleb_agent.worker.main`, started by `WorkerProcess` only.
+
+Commands come on standard input, answers go to standard output, all else to standard error. The
+order of the first steps matters: ties to the parent, priority, then the long import of torch,
+then the sandbox, and only then threads and strangers' data.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import IO
+
+from pleb_agent.worker.control import Control
+from pleb_agent.worker.flags import FLAG_FILE, FlagPage
+from pleb_agent.worker.frames import encode_frame, read_frame
+from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
+from pleb_agent.worker.priority import give_way, priority_system
+from pleb_agent.worker.sandbox.confine import confine
+from pleb_agent.worker.sandbox.limits import die_with_parent
+
+_THREAD_BYTES = 16 * 2**20
+"""Stack and allocator's share of one more thread."""
+
+
+def main() -> None:
+    """Serve the agent until it closes the pipe."""
+    commands, answers = _take_over_pipes()
+    hello: Hello = read_frame(commands, Hello)
+    layers = [_tie_to_parent(hello.parent)]
+    if hello.settings.low_priority:
+        for name, outcome in give_way(priority_system()).items():
+            sys.stderr.write(f"priority: {name}: {outcome}\n")
+
+    from pleb_agent.worker.execute import Executor
+    from pleb_agent.worker.failures import EXPECTED, failure_of
+    from pleb_agent.worker.runtime import measure_runtime, pin, warm_up
+
+    def send(reply: Reply) -> None:
+        answers.write(encode_frame(reply))
+        answers.flush()
+
+    warm_up()
+    settings, work_dir = hello.settings, Path(hello.work_dir)
+    page = FlagPage(work_dir / FLAG_FILE)
+    layers += confine(work_dir, settings.memory_bytes + settings.threads * _THREAD_BYTES)
+    pin(settings.threads)
+    runtime = measure_runtime()
+    control = Control(commands, page)
+    executor = Executor(settings, runtime, control, send)
+    control.start()
+    send(Ready(runtime=runtime, layers=layers))
+    while True:
+        job = control.next_job()
+        try:
+            send(executor.execute(job))
+        except EXPECTED as error:
+            traceback.print_exc()
+            send(failure_of(error))
+
+
+def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the pipes; whoever prints to standard output then prints to the log instead."""
+    commands = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return commands, answers
+
+
+def _tie_to_parent(parent: int) -> LayerState:
+    try:
+        die_with_parent(parent)
+    except ProcessLookupError:
+        sys.exit(0)
+    except OSError as error:
+        return LayerState(layer="parent", holds=False, sentence=f"does not hold: {error}")
+    return LayerState(layer="parent", holds=True, sentence="dies together with the agent")
+
+
+if __name__ == "__main__":
+    main()

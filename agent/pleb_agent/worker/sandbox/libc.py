@@ -1,0 +1,52 @@
+"""System calls through ctypes, for what Python has no function for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from typing import Final
+
+__all__ = ["ARCHITECTURE", "prctl", "syscall"]
+
+ARCHITECTURE: Final = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
+"""The machine's name as Linux spells it: x86_64, aarch64."""
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+
+
+def syscall(number: int, *arguments: int | ctypes._Pointer[ctypes.Structure] | None) -> int:
+    """Return the answer of a system call.
+
+    Raises:
+        OSError: it failed, with its errno.
+    """
+    if _LIBC is None:
+        raise OSError(_no_posix())
+    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _checked(_LIBC.syscall(ctypes.c_long(number), *words))
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Return the answer of prctl(2).
+
+    Raises:
+        OSError: it failed, with its errno.
+    """
+    if _LIBC is None:
+        raise OSError(_no_posix())
+    words = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
+    return _checked(_LIBC.prctl(ctypes.c_int(option), *words))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _no_posix() -> str:
+    return "This system has no system calls of this kind."

@@ -1,0 +1,74 @@
+"""Resource limits and the ties to the parent: what holds without any security module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+from pleb_agent.worker.sandbox.libc import prctl
+
+__all__ = ["die_with_parent", "limit_memory", "no_core_dumps"]
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when the thread of `parent` that started it ends.
+
+    Raises:
+        OSError: the system is not Linux. The end of the pipe does the same there.
+        ProcessLookupError: the parent has ended already.
+    """
+    if sys.platform != "linux":
+        raise OSError("only Linux kills a process together with its parent")
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the process that started this one has ended")
+
+
+def no_core_dumps() -> None:
+    """Keep training data and keys out of core files, and other processes out of this one.
+
+    Raises:
+        OSError: the system has no such limit.
+    """
+    if sys.platform == "win32":
+        raise OSError("Windows has no core files to limit")
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        prctl(_PR_SET_DUMPABLE, 0)
+
+
+def limit_memory(more_bytes: int) -> int:
+    """Let this process take `more_bytes` of writable memory beyond what it has; returns the sum.
+
+    RLIMIT_DATA counts private writable pages (heap, anonymous maps, stacks) and not the
+    gigabytes of address space that torch only reserves, which RLIMIT_AS would count.
+
+    Raises:
+        OSError: the system has no such limit.
+    """
+    if sys.platform != "linux":
+        raise OSError("only Linux counts a process's writable memory against a limit")
+    import resource
+
+    limit = _data_bytes() + more_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return limit
+
+
+def _data_bytes() -> int:
+    """VmData of this process: what RLIMIT_DATA counts."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status does not tell the memory of this process")
