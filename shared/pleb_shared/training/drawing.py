@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from pleb_shared.training.draws import Draws
 
@@ -44,16 +47,39 @@ def attention(
 ) -> torch.Tensor:
     """Return scaled dot-product attention [.., T, V]; dropout acts on the weights [.., T, S].
 
-    Without dropout torch picks its fused kernel; with it, torch's own unfused form runs on a
-    mask of ours.
+    Without dropout torch picks its fused kernel; with it, the plain form runs with a mask
+    of ours.
     """
     if dropout_p == 0:
-        return torch.nn.functional.scaled_dot_product_attention(
+        return scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
-    weights = query.detach()[..., :1].expand(*query.shape[:-1], key.shape[-2])
-    keep = draws.dropout(weights, dropout_p, node) > 0
-    result: torch.Tensor = torch.ops.aten._scaled_dot_product_attention_math.default(  # noqa: SLF001
-        query, key, value, attn_mask, dropout_p, is_causal, keep, scale=scale, enable_gqa=enable_gqa
-    )[0]
-    return result
+    weights = _attention_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
+    groups = query.shape[-3] // value.shape[-3] if enable_gqa else 1
+    values = value.repeat_interleave(groups, dim=-3) if groups > 1 else value
+    return (weights * draws.dropout(weights, dropout_p, node)) @ values
+
+
+def _attention_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """Return softmax(scale * Q K^T + mask) [.., T, S] (Vaswani et al. 2017, equation 1).
+
+    A boolean mask is true where attention is allowed; grouped queries share keys.
+    """
+    if enable_gqa and query.shape[-3] != key.shape[-3]:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query * factor) @ key.transpose(-2, -1)
+    if is_causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, -math.inf)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1)

@@ -183,7 +183,7 @@ def _last_uses(graph: Graph) -> dict[int, int]:
     return last
 
 
-def _step(  # noqa: PLR0913
+def _step(
     number: int,
     node: Node,
     operator: Operator,

@@ -49,7 +49,7 @@ class UnitRun:
         EncodingError: version, shards or state are not in order.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         graph: CompiledGraph,
         metadata: ProjectMetadata,

@@ -1,0 +1,1 @@
+"""What is claimed about speed, size and learning, measured. `python -m benchmarks NAME`."""

@@ -1,0 +1,59 @@
+"""Runs one benchmark: a table for people, then one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+MODULES: Final = {
+    "aggregate": "benchmarks.aggregate",
+    "codec": "benchmarks.codec",
+    "cycle": "benchmarks.cycle",
+    "dispatch": "benchmarks.dispatch",
+    "interpreter": "benchmarks.interpreter",
+    "learning": "benchmarks.learning",
+    "manners": "benchmarks.manners",
+}
+"""Module by the benchmark's name. Each has `main(quick) -> dict` and is imported when asked for."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure one thing. The last line is a JSON object.",
+        epilog="example: python -m benchmarks interpreter --quick",
+    )
+    parser.add_argument("name", choices=sorted(MODULES))
+    parser.add_argument("--quick", action="store_true", help="the same on less, about a minute")
+    options = parser.parse_args(arguments)
+    try:
+        module = importlib.import_module(MODULES[options.name])
+    except ModuleNotFoundError as error:
+        if error.name != MODULES[options.name]:
+            raise
+        parser.error(f"the benchmark {options.name!r} is not written yet")
+    result: dict[str, Any] = module.main(options.quick)
+    for key, value in flat(result).items():
+        print(f"{key:40} {value:.4g}" if isinstance(value, float) else f"{key:40} {value}")
+    print(json.dumps(result))
+    return 0
+
+
+def flat(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested keys joined by dots."""
+    rows: dict[str, Any] = {}
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            rows |= flat(value, f"{prefix}{key}.")
+        else:
+            rows[prefix + key] = value
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

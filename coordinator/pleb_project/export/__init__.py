@@ -1,0 +1,146 @@
+"""A researcher's PyTorch model as graphs: traced, rewritten, checked against eager mode.
+
+    model = nn.Module; loss(model, batch) -> scalar; evaluate(model, batch) -> {name: scalar}
+
+`torch.export` runs here, on the researcher's machine only; what it gives is rewritten to JSON
+(`rewrite`), and the outcome must do exactly what the model does (`parity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import torch
+from pleb_shared.errors import InputError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.flops import flops_per_step
+from pleb_shared.protocol.graph import Graph, parse_graph
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
+from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.layout import save_tensors, version_digest
+from pleb_shared.training.dry_run import activation_bytes
+from torch import nn
+
+from pleb_project.export.matrices import hidden_matrices
+from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
+from pleb_project.export.parity import check_parity
+from pleb_project.export.rewrite import rewrite
+from pleb_project.export.trace import trace_evaluation, trace_training
+
+__all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
+
+Batch = dict[str, torch.Tensor]
+"""Inputs by name; the first dimension of each counts examples."""
+LossFunction = Callable[[nn.Module, Batch], torch.Tensor]
+EvaluateFunction = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What becomes of a model: two graphs, the tensors' specs, and version 0."""
+
+    training_graph: bytes
+    evaluation_graph: bytes
+    parameters: list[TensorSpec]
+    buffers: list[TensorSpec]
+    inputs: list[InputSpec]
+    """Each of the shape of one example."""
+    initial: bytes
+    """Version 0 as safetensors."""
+    initial_digest: str
+    matrices: list[str]
+    """Parameters that Muon steps."""
+    shared: dict[str, str]
+    """Other names in the state_dict -> the parameter or buffer that they are (tied weights)."""
+    metrics: list[str]
+    flops_per_step: int
+    activation_bytes: int
+    """Bound on a training batch's values in memory; see `training.dry_run.peak_bytes`."""
+
+    @property
+    def model(self) -> ModelSpec:
+        """The specification that the project's metadata carries."""
+        return ModelSpec(
+            parameters=self.parameters,
+            buffers=self.buffers,
+            initial=Blob(digest=digest_of(self.initial), size=len(self.initial)),
+            initial_digest=self.initial_digest,
+        )
+
+
+def export_model(
+    model: nn.Module,
+    loss: LossFunction,
+    evaluate: EvaluateFunction,
+    example_batch: Batch,
+    *,
+    matrices: list[str] | None = None,
+) -> Exported:
+    """Return the graphs of `loss` in training mode and of `evaluate` in evaluation mode.
+
+    `example_batch` has exactly `batch_examples` examples, since the training graph is made for
+    that size; the evaluation graph works for any. `matrices` overrides the choice of what Muon
+    steps. The model is left as it was.
+
+    Raises:
+        GraphError: something cannot be exported; the sentence names the operator, the line in
+            the model's code, and what to write instead. Also where loss, gradients or buffers
+            of the graph differ from those in eager mode.
+        InputError: a tensor has a dtype that the protocol does not carry, or `matrices` names
+            no parameter of at least two dimensions.
+    """
+    parameters, buffers = tensor_specs(model)
+    traced = trace_training(model, loss, example_batch)
+    training = _checked(rewrite(traced, parameters, buffers, model, example_batch, ["loss"]))
+    activations = activation_bytes(training)
+    check_parity(training, model, loss, example_batch)
+    traced, metrics = trace_evaluation(model, evaluate, example_batch)
+    evaluation = _checked(rewrite(traced, parameters, buffers, model, example_batch, metrics))
+    activation_bytes(evaluation)
+    tensors = initial_tensors(model, [*parameters, *buffers])
+    return Exported(
+        training_graph=strict_json.encode(training),
+        evaluation_graph=strict_json.encode(evaluation),
+        parameters=parameters,
+        buffers=buffers,
+        inputs=[msgspec.structs.replace(i, shape=i.shape[1:]) for i in training.inputs],
+        initial=save_tensors(tensors),
+        initial_digest=version_digest(tensors, _nameless(parameters, buffers)),
+        matrices=_chosen(matrices, parameters, training),
+        shared=shared_names(model),
+        metrics=metrics,
+        flops_per_step=flops_per_step(training),
+        activation_bytes=activations,
+    )
+
+
+def _checked(graph: Graph) -> Graph:
+    """Return the graph as an agent will read it."""
+    return parse_graph(strict_json.encode(graph))
+
+
+def _nameless(parameters: list[TensorSpec], buffers: list[TensorSpec]) -> ModelSpec:
+    """Return a specification that tells the order of the tensors, before version 0 has a name."""
+    nothing = digest_of(b"")
+    return ModelSpec(
+        parameters=parameters,
+        buffers=buffers,
+        initial=Blob(digest=nothing, size=0),
+        initial_digest=nothing,
+    )
+
+
+def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Graph) -> list[str]:
+    """Return the given matrices, once they are known to be some, or the default choice."""
+    if matrices is None:
+        return hidden_matrices(graph)
+    possible = {spec.name for spec in parameters if len(spec.shape) >= 2}
+    for name in matrices:
+        if name not in possible:
+            raise InputError(
+                f"{name!r} is listed for Muon but is no parameter of at least two dimensions."
+            )
+    return matrices

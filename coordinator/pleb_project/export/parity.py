@@ -1,0 +1,117 @@
+"""Checks that a graph does exactly what its model does in eager mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+import torch
+from pleb_shared.errors import GraphError
+from pleb_shared.protocol.graph import Graph
+from pleb_shared.training import drawing
+from pleb_shared.training.draws import Draws, NodeDraws
+from pleb_shared.training.graph import CompiledGraph
+from torch import nn
+
+__all__ = ["check_parity", "drawing_nodes", "eager_draws"]
+
+Batch = dict[str, torch.Tensor]
+
+_DRAWING_OPERATORS: Final = (
+    "aten.dropout.default",
+    "aten.feature_dropout.default",
+    "aten.scaled_dot_product_attention.default",
+)
+
+
+def drawing_nodes(graph: Graph) -> list[int]:
+    """Return the numbers of the nodes that may draw, in order."""
+    return [i for i, node in enumerate(graph.nodes) if node.op in _DRAWING_OPERATORS]
+
+
+@contextmanager
+def eager_draws(draws: Draws, nodes: Sequence[int]) -> Iterator[None]:
+    """Let an eager model draw what its graph draws, while the context lasts.
+
+    The n-th call that may draw belongs to the n-th of `nodes`. torch's own functions are
+    replaced for that time, so nothing else may run in the process.
+    """
+    numbers = iter(nodes)
+
+    def dropout(
+        x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> torch.Tensor:
+        del inplace
+        return drawing.dropout(draws, _next(numbers), x, p, training)
+
+    def feature_dropout(
+        x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> torch.Tensor:
+        del inplace
+        return drawing.feature_dropout(draws, _next(numbers), x, p, training)
+
+    def attention(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return drawing.attention(draws, _next(numbers), *args, **kwargs)
+
+    ours = {
+        "dropout": dropout,
+        "dropout1d": feature_dropout,
+        "dropout2d": feature_dropout,
+        "dropout3d": feature_dropout,
+        "scaled_dot_product_attention": attention,
+    }
+    with (
+        patch.multiple(torch.nn.functional, **ours),
+        patch.multiple(torch, dropout=dropout, feature_dropout=feature_dropout),
+    ):
+        yield
+
+
+def _next(numbers: Iterator[int]) -> int:
+    number = next(numbers, None)
+    if number is None:
+        raise GraphError(
+            "The model draws more often in eager mode than its graph: call dropout as "
+            "nn.Dropout or torch.nn.functional.dropout."
+        )
+    return number
+
+
+def check_parity(
+    graph: Graph, model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch
+) -> None:
+    """Check that loss, gradients and buffers of one step are equal to the bit.
+
+    Raises:
+        GraphError: they are not; the sentence names the first difference.
+    """
+    eager = copy.deepcopy(model).train()
+    draws = NodeDraws(seed=1, step=0)
+    with eager_draws(draws, drawing_nodes(graph)):
+        expected = loss(eager, {name: tensor.clone() for name, tensor in batch.items()})
+    expected.backward()  # type: ignore[no-untyped-call]
+
+    mine = copy.deepcopy(model)
+    parameters, buffers = dict(mine.named_parameters()), dict(mine.named_buffers())
+    inputs = {name: tensor.clone() for name, tensor in batch.items()}
+    found = CompiledGraph(graph).run(parameters, buffers, inputs, draws)["loss"]
+    found.backward()  # type: ignore[no-untyped-call]
+
+    _compare("the loss", expected, found)
+    for name, parameter in eager.named_parameters():
+        _compare(f"the gradient of {name!r}", parameter.grad, parameters[name].grad)
+    for name, buffer in eager.named_buffers():
+        _compare(f"the buffer {name!r}", buffer, buffers[name])
+
+
+def _compare(what: str, eager: torch.Tensor | None, graph: torch.Tensor | None) -> None:
+    if eager is None and graph is None:
+        return
+    if eager is None or graph is None or not torch.equal(eager.nan_to_num(), graph.nan_to_num()):
+        raise GraphError(
+            f"The exported graph differs from the model: {what} is not the same. forward() must "
+            "not depend on anything but its inputs, parameters and buffers."
+        )

@@ -1,0 +1,272 @@
+"""Rewrites torch.export's training IR to a graph of the protocol."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, Final, cast
+
+import msgspec
+import torch
+from pleb_shared.errors import GraphError
+from pleb_shared.protocol.graph import (
+    GRAPH_FORMAT,
+    Argument,
+    Constant,
+    Dtype,
+    Float,
+    Graph,
+    MemoryFormat,
+    Node,
+    Output,
+    Ref,
+    Scalar,
+    Value,
+)
+from pleb_shared.protocol.project import InputSpec, TensorSpec
+from pleb_shared.tensors.layout import little_endian
+from pleb_shared.training.graph import TORCH_DTYPES
+from pleb_shared.training.memory_rules import written_buffers
+from pleb_shared.training.operators import find_operator, is_allowed, why_not
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names, frozen_names
+from pleb_project.export.source import source_line
+
+__all__ = ["rewrite"]
+
+_VALUE_DTYPES: Final = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+_FORMATS: Final = {
+    torch.contiguous_format: "contiguous",
+    torch.preserve_format: "preserve",
+    torch.channels_last: "channels_last",
+}
+_CHECKS: Final = (
+    "aten._assert_tensor_metadata.default",
+    "aten._assert_scalar.default",
+    "aten.sym_constrain_range.default",
+    "aten.sym_constrain_range_for_size.default",
+)
+"""Nodes that only check what was known at export; the dry run checks shapes again."""
+_WHERE: Final = frozenset({"device", "layout", "pin_memory"})
+_WHOLE_NUMBERS: Final = {
+    operator.add: "int.add",
+    operator.sub: "int.sub",
+    operator.mul: "int.mul",
+    operator.floordiv: "int.floordiv",
+}
+
+
+def rewrite(
+    program: ExportedProgram,
+    parameters: list[TensorSpec],
+    buffers: list[TensorSpec],
+    model: nn.Module,
+    batch: dict[str, torch.Tensor],
+    outputs: list[str],
+) -> Graph:
+    """Return `program` as a graph whose outputs have the names `outputs`.
+
+    Raises:
+        GraphError: an operator is not allowed or an argument cannot be written down; the
+            sentence names the line of the model's code.
+    """
+    rewriter = _Rewriter(program, parameters, buffers, model)
+    results = rewriter.add_nodes(program.graph_module, no_grad=False)
+    inputs = [
+        InputSpec(name=name, dtype=cast("Any", _dtype_name(name, tensor)), shape=shape)
+        for (name, tensor), shape in zip(batch.items(), rewriter.input_shapes, strict=True)
+    ]
+    graph = Graph(
+        format=GRAPH_FORMAT,
+        parameters=parameters,
+        buffers=buffers,
+        inputs=inputs,
+        constants=rewriter.constants,
+        nodes=rewriter.nodes,
+        outputs=[Output(name=name, slot=slot) for name, slot in zip(outputs, results, strict=True)],
+        frozen=frozen_names(model),
+    )
+    operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
+    written = written_buffers(graph, operators)
+    mutated = [spec.name for spec in buffers if spec.name in written]
+    return msgspec.structs.replace(graph, mutated=mutated)
+
+
+class _Rewriter:
+    """Numbers values and collects nodes; submodules of wrappers are written in place."""
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        parameters: list[TensorSpec],
+        buffers: list[TensorSpec],
+        model: nn.Module,
+    ) -> None:
+        self._program = program
+        self._names = canonical_names(model)
+        self._slots = {spec.name: i for i, spec in enumerate([*parameters, *buffers])}
+        self._slot_of: dict[fx.Node, int | list[int]] = {}
+        self.constants: list[Constant] = []
+        self.nodes: list[Node] = []
+        self.input_shapes: list[list[int]] = []
+        self._next = self._number_placeholders()
+
+    def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> list[int]:
+        """Write the nodes of `module` and return the numbers of its outputs."""
+        for node in module.graph.nodes:
+            if node.op == "call_function":
+                self._add(module, node, no_grad=no_grad)
+            elif node.op == "output":
+                return [self._slot(result) for result in node.args[0]]
+        raise GraphError("The exported graph has no output.")
+
+    def _number_placeholders(self) -> int:
+        """Give numbers to parameters, buffers, inputs and constants; return the next one."""
+        nodes = [node for node in self._program.graph.nodes if node.op == "placeholder"]
+        specs = self._program.graph_signature.input_specs
+        inputs, constants = [], []
+        for node, spec in zip(nodes, specs, strict=True):
+            target = (spec.target or "").removeprefix("model.")
+            name = self._names.get(target, target)
+            if spec.kind is InputKind.USER_INPUT:
+                inputs.append(node)
+            elif name in self._slots:
+                self._slot_of[node] = self._slots[name]
+            else:
+                constants.append((node, spec.target or ""))
+        number = len(self._slots)
+        for node in inputs:
+            self._slot_of[node] = number
+            self.input_shapes.append(_shape(node.meta["val"]))
+            number += 1
+        for node, target in constants:
+            self._slot_of[node] = number
+            self.constants.append(_constant(target, self._program.constants[target]))
+            number += 1
+        return number
+
+    def _add(self, module: fx.GraphModule, node: fx.Node, *, no_grad: bool) -> None:
+        name = str(node.target)
+        if node.target is operator.getitem:
+            slots = self._slot_of[cast("fx.Node", node.args[0])]
+            self._slot_of[node] = cast("list[int]", slots)[cast("int", node.args[1])]
+        elif name == "wrap_with_set_grad_enabled":
+            self._inline(module, node, skip=2, no_grad=not node.args[0])
+        elif name == "wrap_with_autocast":
+            self._inline(module, node, skip=5, no_grad=no_grad)
+        elif name not in _CHECKS:
+            self._write(node, no_grad=no_grad)
+
+    def _inline(self, module: fx.GraphModule, node: fx.Node, *, skip: int, no_grad: bool) -> None:
+        """Write the body of a wrapper: its submodule is the last of `skip` arguments."""
+        if skip == 5 and node.args[2]:
+            raise _refusal(node, "torch.autocast", "Mixed precision is not reproducible: drop it.")
+        body = cast(
+            "fx.GraphModule", getattr(module, str(cast("fx.Node", node.args[skip - 1]).target))
+        )
+        inner = [one for one in body.graph.nodes if one.op == "placeholder"]
+        for place, argument in zip(inner, node.args[skip:], strict=True):
+            self._slot_of[place] = self._slot_of[cast("fx.Node", argument)]
+        self._slot_of[node] = self.add_nodes(body, no_grad=no_grad)
+
+    def _write(self, node: fx.Node, *, no_grad: bool) -> None:
+        """Write one call of an operator and number its outputs."""
+        name, args, kwargs = _operation(node)
+        if not is_allowed(name):
+            raise _refusal(node, name, why_not(name))
+        value = node.meta["val"]
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        self.nodes.append(
+            Node(
+                op=name,
+                args=[self._argument(node, argument) for argument in args],
+                kwargs={key: self._argument(node, a) for key, a in kwargs.items()},
+                outputs=[_value(node, one) for one in values],
+                no_grad=no_grad,
+            )
+        )
+        slots = list(range(self._next, self._next + len(values)))
+        self._slot_of[node] = slots if isinstance(value, (list, tuple)) else slots[0]
+        self._next += len(values)
+
+    def _argument(self, node: fx.Node, argument: Any) -> Argument:
+        if isinstance(argument, (list, tuple)):
+            return [self._scalar(node, item) for item in argument]
+        return self._scalar(node, argument)
+
+    def _scalar(self, node: fx.Node, argument: Any) -> Scalar:
+        match argument:
+            case fx.Node():
+                return Ref(slot=self._slot(argument))
+            case float() if not math.isfinite(argument):
+                return Float(
+                    value="nan" if math.isnan(argument) else "inf" if argument > 0 else "-inf"
+                )
+            case None | bool() | int() | float() | str():
+                return argument
+            case torch.dtype() if argument in _VALUE_DTYPES:
+                return Dtype(name=cast("Any", _VALUE_DTYPES[argument]))
+            case torch.memory_format() if argument in _FORMATS:
+                return MemoryFormat(name=cast("Any", _FORMATS[argument]))
+            case _:
+                raise _refusal(node, str(node.target), f"Its argument {argument!r} cannot be sent.")
+
+    def _slot(self, node: fx.Node) -> int:
+        slot = self._slot_of[node]
+        if isinstance(slot, list):
+            raise _refusal(node, str(node.target), "Its results must be taken one by one.")
+        return slot
+
+
+def _operation(node: fx.Node) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Return what a node calls, without the device: that is the volunteer's.
+
+    Moves to a device become casts to the dtype that the result has.
+    """
+    kwargs = {key: value for key, value in node.kwargs.items() if key not in _WHERE}
+    name = _WHOLE_NUMBERS.get(cast("Any", node.target), str(node.target))
+    if name in {"aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten._to_copy.default"}:
+        return "aten.to.dtype", (node.args[0], node.meta["val"].dtype), {}
+    return name, node.args, kwargs
+
+
+def _value(node: fx.Node, value: Any) -> Value:
+    """Return dtype and shape of a node's output at the example's batch size."""
+    if isinstance(value, (int, torch.SymInt)):
+        return Value(dtype="int")
+    if not isinstance(value, torch.Tensor) or value.dtype not in _VALUE_DTYPES:
+        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise _refusal(node, str(node.target), f"It gives {kind}, which is not carried.")
+    return Value(dtype=cast("Any", _VALUE_DTYPES[value.dtype]), shape=_shape(value))
+
+
+def _shape(tensor: torch.Tensor) -> list[int]:
+    """Return the shape at export, with the example's size for the free batch dimension."""
+    return [
+        int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+        for size in tensor.shape
+    ]
+
+
+def _constant(target: str, tensor: Any) -> Constant:
+    if not isinstance(tensor, torch.Tensor):
+        raise GraphError(f"The model uses {target!r}, which is not a tensor.")
+    array = little_endian(tensor.detach().cpu().numpy())
+    return Constant(
+        dtype=cast("Any", _dtype_name(target, tensor)),
+        shape=list(tensor.shape),
+        data=array.tobytes(),
+    )
+
+
+def _dtype_name(name: str, tensor: torch.Tensor) -> str:
+    if tensor.dtype not in DTYPE_NAMES:
+        raise GraphError(f"{name!r} is {tensor.dtype}: use one of {sorted(DTYPE_NAMES.values())}.")
+    return DTYPE_NAMES[tensor.dtype]
+
+
+def _refusal(node: fx.Node, name: str, advice: str) -> GraphError:
+    return GraphError(f"{name} is not allowed ({source_line(node)}). {advice}")

@@ -1,0 +1,119 @@
+"""torch.export of loss and evaluation, with its errors in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from pleb_shared.errors import GraphError
+from torch import nn
+from torch.export import Dim, ExportedProgram, export
+from torch.utils._pytree import tree_unflatten
+
+__all__ = ["trace_evaluation", "trace_training"]
+
+Batch = dict[str, torch.Tensor]
+
+
+class _Loss(nn.Module):
+    """The loss as a module: one output."""
+
+    def __init__(
+        self, model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], names: list[str]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+        self._names = names
+
+    def forward(self, *batch: torch.Tensor) -> torch.Tensor:
+        """Return the loss of inputs in the order of the names."""
+        value = self._loss(self.model, dict(zip(self._names, batch, strict=True)))
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise GraphError("loss(model, batch) must return one number as a tensor: take a mean.")
+        return value
+
+
+class _Metrics(nn.Module):
+    """The metrics as a module with one output each."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        evaluate: Callable[[nn.Module, Batch], dict[str, torch.Tensor]],
+        names: list[str],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._evaluate = evaluate
+        self._names = names
+
+    def forward(self, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the metrics of inputs in the order of the names."""
+        metrics = self._evaluate(self.model, dict(zip(self._names, batch, strict=True)))
+        if not isinstance(metrics, dict) or "loss" not in metrics:
+            raise GraphError('evaluate(model, batch) must return a dict of means with a "loss".')
+        return metrics
+
+
+def trace_training(
+    model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch
+) -> ExportedProgram:
+    """Return the training IR of `loss` in training mode, for batches of exactly this size.
+
+    Raises:
+        GraphError: torch.export cannot trace it.
+    """
+    with _mode(model, training=True), _one_sentence("loss"):
+        return export(_Loss(model, loss, list(batch)), tuple(batch.values()))
+
+
+def trace_evaluation(
+    model: nn.Module,
+    evaluate: Callable[[nn.Module, Batch], dict[str, torch.Tensor]],
+    batch: Batch,
+) -> tuple[ExportedProgram, list[str]]:
+    """Return the training IR of `evaluate` in evaluation mode, for any batch size, and names.
+
+    Raises:
+        GraphError: torch.export cannot trace it, or it works for one batch size only.
+    """
+    module = _Metrics(model, evaluate, list(batch))
+    values = tuple(t if len(t) > 1 else torch.cat([t, t]) for t in batch.values())
+    size = Dim("batch", min=1)
+    with _mode(model, training=False), _one_sentence("evaluate"):
+        program = export(module, values, dynamic_shapes={"batch": tuple({0: size} for _ in values)})
+    shape = program.call_spec.out_spec
+    if shape is None:
+        raise GraphError("evaluate() gives nothing.")
+    places: dict[str, int] = tree_unflatten(list(range(shape.num_leaves)), shape)
+    return program, sorted(places, key=places.__getitem__)
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put every submodule into a mode, and back into the one it was in."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
+@contextmanager
+def _one_sentence(name: str) -> Iterator[None]:
+    """Say in one sentence why torch.export refused, whatever it raised."""
+    try:
+        yield
+    except GraphError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        advice = "Shapes and control flow must not depend on the tensors' values"
+        if name == "evaluate":
+            advice += ", and evaluate() must work for any batch size"
+        raise GraphError(f"{name}() cannot be exported: {reason} ({advice}.)") from error
