@@ -217,7 +217,7 @@ class Calibration(Struct):
     """A few steps from version 0 on one shard: every host's first unit."""
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
-    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     shard: Count = 0
 
 

@@ -52,7 +52,7 @@ class Unit(Struct, kw_only=True):
     version: Count
     chunk: Annotated[str, msgspec.Meta(max_length=LIMITS.name_characters)] = "full"
     shards: ShardRange
-    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     local_steps: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.local_steps)]
 
 
