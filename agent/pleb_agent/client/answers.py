@@ -68,7 +68,7 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
         wait = float(response.headers.get("retry-after", ""))
     except ValueError:
         return None
-    return min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if wait == wait else None  # noqa: PLR0124
+    return min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if wait == wait else None
 
 
 def _sentence(refusal: RefusalBody, response: httpx.Response) -> str:

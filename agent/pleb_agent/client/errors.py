@@ -16,7 +16,7 @@ from pleb_shared.errors import PlebError
 __all__ = ["BadAnswer", "ConnectionProblem", "Unreachable", "WrongBytes", "WrongCertificate"]
 
 
-class ConnectionProblem(PlebError):  # noqa: N818 - a state of the network, not a defect
+class ConnectionProblem(PlebError):
     """Base: the request may or may not have arrived; asking again is safe."""
 
     exit_code = 5

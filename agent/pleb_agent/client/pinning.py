@@ -29,7 +29,7 @@ async def pinned_context(
             shown = await _shown_certificate(host, port)
     except (OSError, TimeoutError) as error:
         raise Unreachable(
-            f"{host}:{port} cannot be reached by TLS ({error or 'no answer'}); "
+            f"{host}:{port} cannot be reached by TLS ({str(error) or 'no answer'}); "
             "it will be tried again."
         ) from error
     if hashlib.sha256(shown).hexdigest() != certificate:

@@ -32,6 +32,7 @@ class AssignmentState(StrEnum):
     RUNNING = "running"
     COMPUTED = "computed"
     REPORTED = "reported"
+    """The request that carries its report is written; its answer is not."""
     UPLOADING = "uploading"
     DONE = "done"
     FAILED = "failed"
@@ -54,6 +55,7 @@ class AssignmentEvent(StrEnum):
     REQUEST_DROPPED = "request_dropped"
     """The request that carried the report is too old to be sent again; the next carries it."""
     RECEIPT_STORED = "receipt_stored"
+    RECEIPT_GIVEN_BACK = "receipt_given_back"
     RECEIPT_UPLOAD = "receipt_upload"
     RECEIPT_REFUSED = "receipt_refused"
     UPLOAD_COMPLETE = "upload_complete"
@@ -83,6 +85,7 @@ ASSIGNMENT_TABLE: Final[dict[tuple[AssignmentState, AssignmentEvent], Assignment
     (_S.FAILED, _E.LEASE_ENDED): _S.GIVEN_BACK,
     (_S.FAILED, _E.RESTARTED): _S.FAILED,
     (_S.REPORTED, _E.RECEIPT_STORED): _S.DONE,
+    (_S.REPORTED, _E.RECEIPT_GIVEN_BACK): _S.GIVEN_BACK,
     (_S.REPORTED, _E.RECEIPT_UPLOAD): _S.UPLOADING,
     (_S.REPORTED, _E.RECEIPT_REFUSED): _S.REFUSED,
     (_S.REPORTED, _E.REQUEST_DROPPED): _S.COMPUTED,

@@ -27,8 +27,8 @@ class Readings:
     """What the sensors say at one moment."""
 
     now: float
-    paused_since: float | None = None
-    """When the user paused; None: not paused."""
+    paused: bool = False
+    """The user paused the agent."""
     paused_until: float | None = None
     """When that pause ends by itself; None: when the user says so."""
     free_disk_bytes: int = 2**62
@@ -45,26 +45,22 @@ class Decision:
 
 Rule = Callable[[Readings, Preferences], Decision | None]
 
-_PAUSE_IN_MEMORY_SECONDS: Final = 300.0
 _DISK_LOOK_SECONDS: Final = 60.0
 _USUAL_LOOK_SECONDS: Final = 60.0
 
 
 def user_paused(readings: Readings, _: Preferences) -> Decision | None:
-    """The user's pause comes first; after five minutes the worker's memory is given back."""
-    if readings.paused_since is None:
+    """The user's pause comes first; a worker that pauses long leaves memory by itself."""
+    if not readings.paused:
         return None
     until = readings.paused_until
-    if until is not None and until <= readings.now:
+    if until is None:
+        return Decision(Action.PAUSE, "Paused by you, until you resume.", _USUAL_LOOK_SECONDS)
+    left = until - readings.now
+    if left <= 0:
         return None
-    left = _USUAL_LOOK_SECONDS if until is None else until - readings.now
-    sentence = "Paused by you, until you resume."
-    if until is not None:
-        sentence = f"Paused by you for {max(1, round(left / 60))} more min."
-    keeps = readings.paused_since + _PAUSE_IN_MEMORY_SECONDS - readings.now
-    if keeps > 0:
-        return Decision(Action.PAUSE, sentence, min(left, keeps))
-    return Decision(Action.STOP, sentence, min(left, _USUAL_LOOK_SECONDS))
+    sentence = f"Paused by you for {max(1, round(left / 60))} more min."
+    return Decision(Action.PAUSE, sentence, left)
 
 
 def disk_full(readings: Readings, preferences: Preferences) -> Decision | None:

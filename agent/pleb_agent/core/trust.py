@@ -78,6 +78,11 @@ class TrustedProject:
         return self._memory
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether `update_metadata` has accepted any."""
+        return self._metadata is not None
+
+    @property
     def metadata(self) -> ProjectMetadata:
         """The newest accepted metadata.
 

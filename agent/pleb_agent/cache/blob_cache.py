@@ -1,0 +1,279 @@
+"""Blobs named by their SHA-256, in a folder with a quota.
+
+A blob gets its name only when its bytes are on the disk and their digest is right, so a crash at
+any point leaves a part file (which a later download continues) or the whole blob. A blob is
+hashed again when its size or modification time is not what it was when it was last checked.
+What is held (`hold`) is never evicted; the rest goes, longest unused first.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections import Counter
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import PlebError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from pleb_shared.protocol.unit import Blob
+
+__all__ = ["BlobCache", "CacheFullError", "CorruptBlobError", "DiskFullError", "PartFile"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+class CacheFullError(PlebError):
+    """The quota does not suffice for what one unit needs."""
+
+
+class DiskFullError(PlebError):
+    """The disk is full or cannot be written; the agent waits and looks again."""
+
+
+class CorruptBlobError(PlebError):
+    """Downloaded bytes are not what the digest says; they were thrown away."""
+
+
+class BlobCache:
+    """The folder of blobs; one process at a time uses it."""
+
+    def __init__(self, folder: Path, quota_bytes: int) -> None:
+        self.folder = folder
+        self.quota_bytes = quota_bytes
+        self._parts = folder / "parts"
+        self._checked: dict[str, tuple[int, int]] = {}
+        self._held: Counter[str] = Counter()
+        with _disk_errors():
+            self._parts.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = [path for _, _, path in sorted(self._files())]
+        self._recent = {path.name: None for path in found if path.parent != self._parts}
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob lies if it is there."""
+        return self.folder / digest[:2] / digest
+
+    def has(self, blob: Blob) -> bool:
+        """Whether the blob is there and its bytes are right; a damaged one is thrown away."""
+        path = self.path(blob.digest)
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return False
+        seen = (stat.st_size, stat.st_mtime_ns)
+        if self._checked.get(blob.digest) == seen:
+            return True
+        if stat.st_size == blob.size and _digest_of_file(path) == blob.digest:
+            self._checked[blob.digest] = seen
+            return True
+        self.discard(blob.digest)
+        return False
+
+    def discard(self, digest: str) -> None:
+        """Throw a blob and its part away."""
+        self._checked.pop(digest, None)
+        self._recent.pop(digest, None)
+        for path in (self.path(digest), self._parts / digest):
+            path.unlink(missing_ok=True)
+
+    def read(self, blob: Blob) -> bytes:
+        """Return the blob's bytes.
+
+        Raises:
+            CorruptBlobError: it is not there, or its bytes are wrong.
+        """
+        data = self.path(blob.digest).read_bytes() if self.has(blob) else b""
+        if hashlib.sha256(data).hexdigest() != blob.digest:
+            self.discard(blob.digest)
+            raise CorruptBlobError(f"Blob {blob.digest[:12]} is damaged; it is fetched again.")
+        return data
+
+    def link(self, blob: Blob, target: Path) -> None:
+        """Make the blob appear as `target`: a hard link, or a copy where there are none.
+
+        Raises:
+            CorruptBlobError: the blob is not there.
+            DiskFullError: the copy does not fit.
+        """
+        source = self.path(blob.digest)
+        if not self.has(blob):
+            raise CorruptBlobError(f"Blob {blob.digest[:12]} is missing; it is fetched again.")
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            with _disk_errors():
+                shutil.copyfile(source, target)
+
+    def touch(self, digest: str, now: float) -> None:
+        """Remember the use of a blob, for eviction and `recent`."""
+        with suppress(FileNotFoundError):
+            path = self.path(digest)
+            modified = path.stat().st_mtime_ns
+            os.utime(path, ns=(int(now * 1e9), modified))
+            self._recent.pop(digest, None)
+            self._recent[digest] = None
+
+    def recent(self, count: int) -> list[str]:
+        """Return the names of at most `count` blobs, most recently used first."""
+        return list(reversed(self._recent))[:count]
+
+    @contextmanager
+    def hold(self, blobs: Iterable[Blob]) -> Iterator[None]:
+        """Keep these blobs from eviction inside the block."""
+        digests = [blob.digest for blob in blobs]
+        self._held.update(digests)
+        try:
+            yield
+        finally:
+            self._held.subtract(digests)
+
+    def part(self, blob: Blob) -> PartFile:
+        """Return the file that takes the blob's bytes, after making room for it.
+
+        Raises:
+            CacheFullError: what is held leaves no room within the quota.
+            DiskFullError: the disk cannot take it.
+        """
+        self.make_room(blob.size)
+        with _disk_errors():
+            return PartFile(self._parts / blob.digest, self, blob)
+
+    def adopt(self, part: Path, blob: Blob) -> None:
+        """Give a checked, synced file its name."""
+        target = self.path(blob.digest)
+        with _disk_errors():
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            part.replace(target)
+        stat = target.stat()
+        self._checked[blob.digest] = (stat.st_size, stat.st_mtime_ns)
+
+    def used_bytes(self) -> int:
+        """Return how many bytes blobs and parts take."""
+        return sum(size for _, size, _ in self._files())
+
+    def clear(self) -> None:
+        """Throw away all that is not held."""
+        for _, _, path in list(self._files()):
+            if self._held[path.name] <= 0:
+                self.discard(path.name)
+
+    def make_room(self, wanted_bytes: int) -> None:
+        """Evict until `wanted_bytes` more fit into the quota.
+
+        Raises:
+            CacheFullError: even without all that is not held they don't.
+        """
+        files = sorted(self._files())
+        used = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if used + wanted_bytes <= self.quota_bytes:
+                return
+            if self._held[path.name] <= 0:
+                self.discard(path.name)
+                used -= size
+        if used + wanted_bytes > self.quota_bytes:
+            raise CacheFullError(
+                f"The unit's files need {(used + wanted_bytes) / 2**20:.0f} MiB, the cache may "
+                f"have {self.quota_bytes / 2**20:.0f}: raise the preference cache_bytes."
+            )
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """Last use, size, path of every blob and part."""
+        for folder in self.folder.iterdir():
+            for path in folder.iterdir() if folder.is_dir() else ():
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    yield max(stat.st_atime, stat.st_mtime), stat.st_size, path
+
+
+class PartFile:
+    """A download under way: a `client` sink that survives interruptions."""
+
+    def __init__(self, path: Path, cache: BlobCache, blob: Blob) -> None:
+        self._path = path
+        self._cache = cache
+        self._blob = blob
+        self._hash = hashlib.sha256()
+        self._file = path.open("ab+")
+        self._offset = self._hash_what_is_there()
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+        return self._offset
+
+    def restart(self) -> None:
+        """Throw them away."""
+        self._file.truncate(0)
+        self._hash = hashlib.sha256()
+        self._offset = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append and hash.
+
+        Raises:
+            DiskFullError: no room.
+        """
+        with _disk_errors():
+            self._file.write(chunk)
+        self._hash.update(chunk)
+        self._offset += len(chunk)
+
+    def finish(self) -> None:
+        """Check the digest, sync, and give the blob its name.
+
+        Raises:
+            CorruptBlobError: the bytes are wrong; they are thrown away.
+            DiskFullError: they cannot be written.
+        """
+        if self._hash.hexdigest() != self._blob.digest:
+            self.close()
+            self._path.unlink(missing_ok=True)
+            raise CorruptBlobError(
+                f"Blob {self._blob.digest[:12]} came with wrong bytes; it is fetched again."
+            )
+        with _disk_errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        self._cache.adopt(self._path, self._blob)
+
+    def close(self) -> None:
+        """Close the file; what it has stays for the next try."""
+        with _disk_errors():
+            self._file.close()
+
+    def _hash_what_is_there(self) -> int:
+        self._file.seek(0)
+        offset = 0
+        while chunk := self._file.read(_CHUNK_BYTES):
+            self._hash.update(chunk)
+            offset += len(chunk)
+        if offset > self._blob.size:
+            self._file.truncate(0)
+            self._hash = hashlib.sha256()
+            return 0
+        return offset
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn what a disk says into our error."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        what = "is full" if full else f"cannot be written ({error.strerror})"
+        raise DiskFullError(f"The disk {what}: free some room; the agent waits.") from error

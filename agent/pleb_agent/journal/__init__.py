@@ -1,0 +1,1 @@
+"""What must survive a crash: projects, assignments, requests under way, counters."""

@@ -1,0 +1,74 @@
+"""Private keys on disk: one file each, readable by the user alone, whole before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.signing import SigningKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pleb_shared.protocol.ids import AttachLink
+
+__all__ = ["KeyStore"]
+
+
+class KeyStore:
+    """The folder `HOME/keys`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self, link: AttachLink) -> tuple[str, str]:
+        """Return the file names of a project's host key and account key."""
+        place = hashlib.sha256(f"{link.base_url}#{link.root}".encode()).hexdigest()[:12]
+        return f"{link.project}-{place}.host.key", f"{link.project}-{place}.account.key"
+
+    def load_or_make(self, name: str) -> SigningKey:
+        """Return the key in the file, making both if there is none."""
+        if not (self.folder / name).exists():
+            self._write(name, SigningKey.generate())
+        return self.load(name)
+
+    def load(self, name: str) -> SigningKey:
+        """Return the key in the file.
+
+        Raises:
+            InputError: it is not there or not a key.
+        """
+        try:
+            seed = bytes.fromhex((self.folder / name).read_text("ascii").strip())
+            return SigningKey.from_bytes(seed)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The key file {name} cannot be read ({error}); restore it, or detach and attach "
+                "the project again."
+            ) from error
+
+    def forget(self, *names: str) -> None:
+        """Delete keys."""
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def exposed(self) -> list[str]:
+        """Return the names of key files that other users may read."""
+        if os.name == "nt" or not self.folder.is_dir():
+            return []
+        others = stat.S_IRWXG | stat.S_IRWXO
+        return sorted(path.name for path in self.folder.iterdir() if path.stat().st_mode & others)
+
+    def _write(self, name: str, key: SigningKey) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = self.folder / (name + ".part")
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(key.to_bytes().hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.folder / name)

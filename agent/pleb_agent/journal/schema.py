@@ -1,0 +1,75 @@
+"""All SQL of the journal: tables and statements."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MIGRATIONS"]
+
+MIGRATIONS: Final = (
+    # 1: first layout
+    """
+    CREATE TABLE projects (
+        id INTEGER PRIMARY KEY,
+        link TEXT NOT NULL,
+        base_url TEXT NOT NULL,
+        name TEXT NOT NULL,
+        host_key_file TEXT NOT NULL,
+        account_key_file TEXT NOT NULL,
+        host TEXT NOT NULL,
+        role TEXT NOT NULL,
+        metadata BLOB NOT NULL,
+        metadata_number INTEGER NOT NULL,
+        metadata_digest TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        latest_version INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        detaching INTEGER NOT NULL DEFAULT 0,
+        attached_at REAL NOT NULL,
+        UNIQUE (base_url, name)
+    ) STRICT;
+
+    CREATE TABLE assignments (
+        id INTEGER PRIMARY KEY,
+        project INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        assignment INTEGER NOT NULL,
+        nonce TEXT NOT NULL,
+        state TEXT NOT NULL,
+        manifest BLOB NOT NULL,
+        envelope BLOB NOT NULL,
+        lease_ends_at REAL NOT NULL,
+        report BLOB NOT NULL DEFAULT x'',
+        delta_file TEXT NOT NULL DEFAULT '',
+        upload TEXT NOT NULL DEFAULT '',
+        tries INTEGER NOT NULL DEFAULT 0,
+        note TEXT NOT NULL DEFAULT '',
+        verdict TEXT NOT NULL DEFAULT '',
+        credit REAL NOT NULL DEFAULT 0,
+        received_at REAL NOT NULL,
+        ended_at REAL,
+        UNIQUE (project, nonce)
+    ) STRICT;
+    CREATE INDEX open_assignments ON assignments (project, id) WHERE ended_at IS NULL;
+    CREATE INDEX ended_assignments ON assignments (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE INDEX assignment_numbers ON assignments (project, assignment);
+
+    CREATE TABLE requests (
+        project INTEGER PRIMARY KEY REFERENCES projects (id) ON DELETE CASCADE,
+        sequence INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        reported TEXT NOT NULL,
+        wait_seconds REAL NOT NULL,
+        expires_at REAL NOT NULL
+    ) STRICT;
+
+    CREATE TABLE counters (
+        project INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (project, name)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    """,
+)
+"""Applied in order; `PRAGMA user_version` counts them."""

@@ -1,0 +1,122 @@
+"""Attaching: pin the root, make keys, enrol (docs/protocol.md 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
+from pleb_shared.protocol.signing import SigningKey, sign_payload
+
+from pleb_agent import AGENT
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.core.trust import Memory, TrustedProject
+from pleb_agent.journal.rows import NewProject, ProjectRow
+
+if TYPE_CHECKING:
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.keys import KeyStore
+    from pleb_agent.loop.ports import Clock
+
+__all__ = ["Attaching", "ClientFactory", "enrol_again"]
+
+ClientFactory = Callable[[AttachLink], CoordinatorClient]
+
+
+@dataclass(frozen=True)
+class Attaching:
+    """What attaching needs."""
+
+    journal: Journal
+    keys: KeyStore
+    clock: Clock
+    make_client: ClientFactory
+
+    async def attach(self, link_text: str, *, invite: str | None, name: str) -> ProjectRow:
+        """Attach a project; doing it again is harmless.
+
+        Raises:
+            InputError: not an attach link.
+            TrustError: the coordinator does not show what the link pins.
+            ConnectionProblem: it cannot be reached.
+            Refusal: it says no.
+        """
+        link = parse_attach_link(link_text)
+        known = self._known(link)
+        host_file, account_file = self.keys.names(link)
+        host_key = self.keys.load_or_make(host_file)
+        account_key = self.keys.load_or_make(account_file)
+        memory = known.memory if known else Memory()
+        trust = TrustedProject(link.project, link.root, host_key.fingerprint, memory)
+        client = self.make_client(link)
+        try:
+            envelope = await client.metadata(link.project)
+            trust.update_metadata(envelope, self.clock())
+            request = _request(
+                link.project, host_key, account_key, self.clock(), invite=invite, name=name
+            )
+            reply = trust.enrol_reply(await client.enrol(link.project, request), self.clock())
+        finally:
+            await client.close()
+        new = NewProject(
+            link=str(link),
+            host_key_file=host_file,
+            account_key_file=account_file,
+            host=host_key.fingerprint,
+            role=reply.role.value,
+            metadata=envelope,
+            memory=trust.memory,
+            sequence=reply.sequence,
+        )
+        return self.journal.add_project(new, self.clock())
+
+    def _known(self, link: AttachLink) -> ProjectRow | None:
+        for row in self.journal.projects():
+            if (row.base_url, row.name) == (link.base_url, link.project):
+                if row.attach_link.root != link.root:
+                    raise TrustError(
+                        f"{link.project} is attached with another root key; make sure that the "
+                        f"new link is right, then `pleb-agent detach {link.project}` first."
+                    )
+                return row
+        return None
+
+
+async def enrol_again(
+    client: CoordinatorClient,
+    trust: TrustedProject,
+    host_key: SigningKey,
+    account_key: SigningKey,
+    clock: Clock,
+) -> EnrolReply:
+    """Tell a coordinator that forgot us (a restored backup) who we are."""
+    request = _request(trust.project, host_key, account_key, clock(), invite=None, name="")
+    return trust.enrol_reply(await client.enrol(trust.project, request), clock())
+
+
+def _request(
+    project: str,
+    host_key: SigningKey,
+    account_key: SigningKey,
+    now: float,
+    *,
+    invite: str | None,
+    name: str,
+) -> bytes:
+    statement = EnrolRequest(
+        protocols=list(PROTOCOLS),
+        project=project,
+        host_key=host_key.public,
+        account_key=account_key.public,
+        display_name=name,
+        invite=invite,
+        agent=AGENT,
+        issued_at=int(now),
+        expires_at=int(now) + LIMITS.request_lifetime_seconds,
+    )
+    return sign_payload(strict_json.encode(statement), PayloadType.ENROL, host_key, account_key)

@@ -1,0 +1,154 @@
+"""The files of a unit: which blobs it needs, getting them, laying them out for the worker."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import Refusal, TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.unit import Blob, UnitKind
+
+from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
+from pleb_agent.client.errors import WrongBytes
+from pleb_agent.worker.job import Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pleb_shared.protocol.manifest import Manifest
+
+    from pleb_agent.journal.rows import AssignmentRow
+    from pleb_agent.loop.ports import Clock
+    from pleb_agent.loop.session import Session
+
+__all__ = ["UnitFiles", "fetch", "fetch_unit", "job_for", "unit_files"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class UnitFiles:
+    """The blobs of one unit."""
+
+    graph: Blob
+    snapshot: Blob
+    differences: tuple[Blob, ...]
+    shards: tuple[Blob, ...]
+
+    def all(self) -> list[Blob]:
+        """Every blob, in the order in which they are fetched."""
+        return [self.graph, self.snapshot, *self.differences, *self.shards]
+
+
+def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList) -> UnitFiles:
+    """Return which blobs a unit needs.
+
+    Raises:
+        TrustError: it asks for shards where the project has none, or for more than there are.
+    """
+    unit = manifest.unit
+    evaluates = unit.kind is UnitKind.EVALUATE
+    listed = shards.holdout if evaluates else shards.train
+    if not 0 < unit.shards.count <= len(listed):
+        raise TrustError(
+            f"Assignment {manifest.assignment} asks for {unit.shards.count} shards of a list of "
+            f"{len(listed)}."
+        )
+    first = unit.shards.first
+    chosen = [listed[(first + i) % len(listed)] for i in range(unit.shards.count)]
+    return UnitFiles(
+        graph=metadata.evaluation_graph if evaluates else metadata.training_graph,
+        snapshot=manifest.version.snapshot,
+        differences=tuple(manifest.version.differences),
+        shards=tuple(Blob(digest=shard.digest, size=shard.size) for shard in chosen),
+    )
+
+
+async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
+    """Get one blob into the cache; return how many bytes came over the network.
+
+    Wrong bytes are thrown away and asked for again, three times at most.
+
+    Raises:
+        ConnectionProblem: it broke; what came is kept and the next call goes on.
+        Refusal: the coordinator does not have it, or not for us.
+        PlebError: no room in the cache or on the disk.
+    """
+    if cache.has(blob):
+        return 0
+    for _ in range(_TRIES):
+        part = cache.part(blob)
+        before = part.offset
+        try:
+            if part.offset < blob.size or not blob.size:
+                await session.client.download(blob, part)
+            part.finish()
+        except (CorruptBlobError, WrongBytes) as error:
+            _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
+        else:
+            return blob.size - before
+        finally:
+            part.close()
+    raise WrongBytes(
+        f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
+        "it will be asked again later."
+    )
+
+
+async def shard_list(session: Session, cache: BlobCache) -> ShardList:
+    """Return the project's list of shards, fetching it if it is new."""
+    blob = session.metadata.data.shards
+    if session.shards is not None and session.shards[0] == blob.digest:
+        return session.shards[1]
+    if blob.size > LIMITS.shard_list_bytes:
+        raise TrustError(f"The shard list of {session.name} is too large.")
+    await fetch(session, cache, blob)
+    try:
+        listed = strict_json.decode(cache.read(blob), ShardList, most_bytes=LIMITS.shard_list_bytes)
+    except Refusal as error:
+        raise TrustError(f"The shard list of {session.name} cannot be read: {error}") from error
+    session.shards = (blob.digest, listed)
+    return listed
+
+
+async def fetch_unit(
+    session: Session, cache: BlobCache, manifest: Manifest, clock: Clock
+) -> tuple[UnitFiles, int]:
+    """Get all that a unit needs; return its files and the bytes that came."""
+    files = unit_files(manifest, session.metadata, await shard_list(session, cache))
+    received = 0
+    with cache.hold(files.all()):
+        for blob in files.all():
+            received += await fetch(session, cache, blob)
+            cache.touch(blob.digest, clock())
+    return files, received
+
+
+def job_for(
+    row: AssignmentRow, files: UnitFiles, cache: BlobCache, metadata: bytes, job_dir: Path
+) -> Job:
+    """Lay a unit's files out in its directory, where a checkpoint may lie already.
+
+    Raises:
+        CorruptBlobError: a blob vanished meanwhile.
+    """
+    job_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    differences = [f"difference-{i}.bin" for i in range(len(files.differences))]
+    shards = [f"shard-{i}.safetensors" for i in range(len(files.shards))]
+    job = Job(
+        job_dir=str(job_dir),
+        unit=row.manifest.unit,
+        version=row.manifest.version,
+        differences=differences,
+        shards=shards,
+    )
+    (job_dir / job.metadata).write_bytes(metadata)
+    names = [job.graph, job.snapshot, *differences, *shards]
+    for name, blob in zip(names, files.all(), strict=True):
+        cache.link(blob, job_dir / name)
+    return job

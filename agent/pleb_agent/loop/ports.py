@@ -1,0 +1,40 @@
+"""What the loop is given from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.messages import Runtime
+
+    from pleb_agent.worker.job import Job, JobResult, Progress
+
+__all__ = ["Clock", "Draw", "Engine"]
+
+Clock = Callable[[], float]
+"""Seconds since 1970 on this host."""
+Draw = Callable[[], float]
+"""A uniform random number in [0, 1)."""
+
+
+class Engine(Protocol):
+    """What computes units: `worker.process.WorkerProcess`, or a fake with the same contract."""
+
+    async def start(self) -> Runtime:
+        """Get warm; return what decides about rounding."""
+
+    def run(self, job: Job) -> AsyncIterator[Progress | JobResult]:
+        """Compute; the last value is the result. Raises a `WorkerError` instead of one."""
+
+    async def pause(self) -> None:
+        """Hold still."""
+
+    async def resume(self) -> None:
+        """Go on."""
+
+    async def request_checkpoint_and_stop(self) -> None:
+        """Make `run` raise `JobStopped` after a checkpoint."""
+
+    async def close(self) -> None:
+        """End the process."""

@@ -1,0 +1,87 @@
+"""One attached project while the agent runs: its trust, keys, connection and patience."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.trust import TrustedProject
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import ProjectMetadata, ShardList
+    from pleb_shared.protocol.signing import SigningKey
+
+    from pleb_agent.client.coordinator import CoordinatorClient
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.loop.ports import Clock
+
+__all__ = ["Session"]
+
+
+@dataclass
+class Session:
+    """A project's live side. `next_look_at` counts on the event loop's clock, in seconds."""
+
+    project: int
+    name: str
+    trust: TrustedProject
+    client: CoordinatorClient
+    host_key: SigningKey
+    next_look_at: float = 0.0
+    failures: int = 0
+    failed_units: int = 0
+    problem: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One request at a time: sequence numbers go out in order."""
+    shards: tuple[str, ShardList] | None = None
+    """The shard list that was read last, by its blob's digest."""
+
+    @classmethod
+    def open(cls, row: ProjectRow, key: SigningKey, client: CoordinatorClient) -> Session:
+        """Return the live side of a project; its metadata still has to be loaded."""
+        trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
+        return cls(row.id, row.name, trust, client, key)
+
+    @property
+    def metadata(self) -> ProjectMetadata:
+        """The newest accepted metadata."""
+        return self.trust.metadata
+
+    @property
+    def loaded(self) -> bool:
+        """Whether metadata was accepted since the process began."""
+        return self.trust.is_loaded
+
+    def load_metadata(self, row: ProjectRow, clock: Clock) -> None:
+        """Accept the metadata that the journal has.
+
+        Raises:
+            TrustError: its delegation has ended meanwhile; newer metadata is needed.
+        """
+        self.trust.update_metadata(row.metadata, clock())
+
+    async def refresh_metadata(self, journal: Journal, clock: Clock) -> bool:
+        """Get the newest metadata from the coordinator; return whether it is new."""
+        before = self.trust.memory.metadata_number
+        envelope = await self.client.metadata(self.name)
+        self.trust.update_metadata(envelope, clock())
+        journal.set_metadata(self.project, envelope, self.trust.memory)
+        return self.trust.memory.metadata_number > before
+
+    def succeeded(self) -> None:
+        """The coordinator answered as it should."""
+        self.failures = 0
+        self.problem = ""
+
+    def failed(
+        self, problem: str, now: float, draw: float, retry_after_seconds: float | None = None
+    ) -> float:
+        """Note a failure; return the seconds until the next try."""
+        self.failures += 1
+        self.problem = problem
+        delay = BACKOFF.delay_seconds(self.failures, draw, retry_after_seconds)
+        self.next_look_at = now + delay
+        return delay

@@ -1,0 +1,259 @@
+"""One project's turn: settle what is open, do a unit, report it and ask for the next.
+
+In the steady state that is one HTTP request and two journal transactions for each unit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import PlebError, TrustError
+
+from pleb_agent.core.agent_state import Activity, AssignmentState
+from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.journal.journal import JournalError
+from pleb_agent.loop.compute import failed_row
+from pleb_agent.loop.exchange import Answer, Ask, Exchange
+from pleb_agent.loop.unit_work import UnitWork
+from pleb_agent.loop.upload_tasks import UploadTasks
+from pleb_agent.loop.uploads import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pleb_shared.protocol.messages import Runtime
+
+    from pleb_agent.journal.rows import AssignmentRow, Settled
+    from pleb_agent.loop.budget import UnitBudget
+    from pleb_agent.loop.parts import Parts
+    from pleb_agent.loop.session import Session
+    from pleb_agent.loop.status import LiveStatus
+
+__all__ = ["Turns"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_REPORTABLE: Final = frozenset({AssignmentState.COMPUTED, AssignmentState.FAILED})
+_QUICK_ANSWER_SECONDS: Final = 1.0
+
+
+class Turns:
+    """Takes turns for every session. `wake` is called when an upload has ended."""
+
+    def __init__(
+        self, parts: Parts, status: LiveStatus, budget: UnitBudget, wake: Callable[[], None]
+    ) -> None:
+        self._parts = parts
+        self._status = status
+        self._budget = budget
+        self._wake = wake
+        self._work = UnitWork(parts, status)
+        uploads = Uploads(parts.journal, parts.clock, parts.draw)
+        self.uploads = UploadTasks(uploads, self._upload_ended)
+        self._results: dict[int, AssignmentRow] = {}
+
+    def clean(self) -> None:
+        """Delete the directories that earlier processes left of units that have ended."""
+        self._work.clean_all_but(self._parts.journal.open_assignments())
+
+    def in_hand(self) -> bool:
+        """Whether anything is received or computed whose end is not known."""
+        return bool(self._parts.journal.open_assignments())
+
+    async def take(self, session: Session, runtime: Runtime, *, alone: bool) -> None:
+        """Take a turn. `alone`: no other project waits, so the coordinator may hold a request.
+
+        Raises:
+            PutAwayError: the engine was told to stop.
+            PlebError: nothing is lost; the turn may be taken again later.
+        """
+        await self._begin(session)
+        rows = self._open(session)
+        waiting = [row for row in rows if row.state is AssignmentState.RECEIVED]
+        if waiting:
+            numbers = [row.assignment for row in rows]
+            done = await self._work.work_on(
+                session, waiting[0], lambda: self._ask_ahead(session, runtime, numbers)
+            )
+            self._take_result(done)
+            rows = self._open(session)
+        await self._report_and_ask(session, runtime, rows, alone=alone)
+
+    async def leave(self, session: Session, runtime: Runtime) -> None:
+        """Give back what is in hand, as far as the coordinator can be reached."""
+        await self._begin(session)
+        await self.uploads.cancel()
+        rows = [
+            failed_row(row, "The volunteer left the project.")
+            for row in self._open(session)
+            if row.state is AssignmentState.RECEIVED
+        ]
+        if rows:
+            await self._send(session, self._ask(runtime, computed=rows))
+
+    async def _begin(self, session: Session) -> None:
+        """Settle what an earlier request or process left open."""
+        journal = self._parts.journal
+        failure = self.uploads.failure()
+        if isinstance(failure, PlebError):
+            raise failure
+        try:
+            if not session.loaded:
+                session.load_metadata(journal.project(session.project), self._parts.clock)
+        except TrustError:
+            await session.refresh_metadata(journal, self._parts.clock)
+        answer = await self._exchange(session).settle_pending()
+        if answer is not None:
+            self._settled(session, answer.settled)
+        for row in journal.open_assignments(session.project):
+            if row.state is AssignmentState.UPLOADING:
+                self.uploads.start(session, row)
+
+    def _open(self, session: Session) -> list[AssignmentRow]:
+        """The open assignments, with results that are not written yet."""
+        rows = self._parts.journal.open_assignments(session.project)
+        return [
+            self._results.get(row.id, row) if row.state is AssignmentState.RECEIVED else row
+            for row in rows
+        ]
+
+    def _take_result(self, row: AssignmentRow) -> None:
+        if row.state is AssignmentState.LATE:
+            self._parts.journal.end(row, row.state, row.note, self._parts.clock())
+            self._work.clean(row.id, row.project)
+            _LOG.warning("late", extra={"assignment": row.assignment, "reason": row.note})
+            return
+        self._results[row.id] = row
+
+    async def _report_and_ask(
+        self, session: Session, runtime: Runtime, rows: Sequence[AssignmentRow], *, alone: bool
+    ) -> None:
+        computed = [row for row in rows if row.state in _REPORTABLE]
+        waiting = [row for row in rows if row.state is AssignmentState.RECEIVED]
+        wanted = not waiting and self._wants_more(computed)
+        if not computed and not wanted:
+            self._rest(session, busy=bool(waiting))
+            return
+        # A request that carries a report is answered at once, so that the report is known.
+        wait_seconds = self._parts.most_wait_seconds if alone and not computed else 0.0
+        if not computed:
+            self._status.set(Activity.IDLE, f"Asking {session.name} for work.")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        ask = self._ask(
+            runtime,
+            max_units=int(wanted),
+            wait_seconds=wait_seconds,
+            in_hand=[row.assignment for row in rows if row not in computed],
+            computed=computed,
+        )
+        answer = await self._send(session, ask)
+        if wanted and not answer.units and not (computed and alone):
+            self._note_no_work(session, answer, loop.time() - began)
+        self._slow_down_after_failures(session, answer)
+
+    async def _ask_ahead(
+        self, session: Session, runtime: Runtime, in_hand: Sequence[int]
+    ) -> Sequence[AssignmentRow]:
+        """Ask for the next unit while one is computed."""
+        if not self._budget.wants_more(len(self.uploads) + 1):
+            return []
+        ask = self._ask(runtime, max_units=1, in_hand=in_hand)
+        return (await self._send(session, ask)).units
+
+    async def _send(self, session: Session, ask: Ask) -> Answer:
+        try:
+            answer = await self._exchange(session).ask(ask)
+        except (PlebError, asyncio.CancelledError):
+            self.keep_results()
+            raise
+        for row in ask.computed:
+            self._results.pop(row.id, None)
+        self._settled(session, answer.settled)
+        return answer
+
+    def keep_results(self) -> None:
+        """Write results that no request carries yet; if that fails they stay in memory."""
+        with suppress(JournalError):
+            for row in list(self._results.values()):
+                self._parts.journal.save_result(row)
+                del self._results[row.id]
+
+    def _settled(self, session: Session, settled: Sequence[Settled]) -> None:
+        for change in settled:
+            _LOG.info(
+                "report",
+                extra={"project": session.name, "id": change.id, "state": change.state.value},
+            )
+            if change.state is AssignmentState.UPLOADING:
+                continue
+            self._work.clean(change.id, session.project)
+            self._count(session, change.state)
+        for row in self._parts.journal.open_assignments(session.project) if settled else ():
+            if row.state is AssignmentState.UPLOADING:
+                self.uploads.start(session, row)
+
+    def _upload_ended(self, session: Session, row: AssignmentRow, state: AssignmentState) -> None:
+        self._work.clean(row.id, row.project)
+        self._count(session, state)
+        self._wake()
+
+    def _count(self, session: Session, state: AssignmentState) -> None:
+        if state is AssignmentState.DONE:
+            self._budget.finished += 1
+            self._status.units_finished = self._budget.finished
+            session.failed_units = 0
+        else:
+            session.failed_units += 1
+
+    def _slow_down_after_failures(self, session: Session, answer: Answer) -> None:
+        """Units that fail one after the other must not become a hot loop."""
+        if session.failed_units and any(
+            change.state in {AssignmentState.GIVEN_BACK, AssignmentState.REFUSED}
+            for change in answer.settled
+        ):
+            delay = BACKOFF.delay_seconds(session.failed_units, self._parts.draw())
+            session.next_look_at = asyncio.get_running_loop().time() + delay
+
+    def _note_no_work(self, session: Session, answer: Answer, took_seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        reason = answer.no_work.reason if answer.no_work else "The project has no work now."
+        wait = answer.no_work.retry_after_seconds if answer.no_work else 0.0
+        if took_seconds < _QUICK_ANSWER_SECONDS:
+            wait = max(wait, _QUICK_ANSWER_SECONDS)
+        session.next_look_at = now + wait * (1 + 0.1 * self._parts.draw())
+        self._status.set(Activity.IDLE, f"{session.name}: {reason}", self._parts.clock() + wait)
+
+    def _rest(self, session: Session, *, busy: bool) -> None:
+        """Nothing to report and nothing wanted: wait for uploads, if not for the next unit."""
+        if not busy:
+            now = asyncio.get_running_loop().time()
+            session.next_look_at = now + _QUICK_ANSWER_SECONDS
+            self._status.set(Activity.WORKING, "The last results are being uploaded.")
+
+    def _wants_more(self, computed: Sequence[AssignmentRow]) -> bool:
+        good = sum(row.state is AssignmentState.COMPUTED for row in computed)
+        return self._budget.wants_more(len(self.uploads) + good)
+
+    def _exchange(self, session: Session) -> Exchange:
+        return Exchange(session, self._parts.journal, self._parts.clock)
+
+    def _ask(
+        self,
+        runtime: Runtime,
+        *,
+        max_units: int = 0,
+        wait_seconds: float = 0.0,
+        in_hand: Sequence[int] = (),
+        computed: Sequence[AssignmentRow] = (),
+    ) -> Ask:
+        return Ask(
+            runtime=runtime,
+            max_units=max_units,
+            wait_seconds=wait_seconds,
+            holds=self._parts.cache.recent(64),
+            in_hand=in_hand,
+            computed=computed,
+        )

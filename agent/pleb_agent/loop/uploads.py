@@ -1,0 +1,84 @@
+"""Sending deltas that are too large for a request, beside the next unit's training."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.report import DeltaResult, Report
+
+from pleb_agent.client.errors import ConnectionProblem
+from pleb_agent.client.upload import upload_file
+from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.backoff import BACKOFF
+
+if TYPE_CHECKING:
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import AssignmentRow
+    from pleb_agent.loop.ports import Clock, Draw
+    from pleb_agent.loop.session import Session
+
+__all__ = ["Uploads"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_MAY_PASS: Final = frozenset(
+    {RefusalCode.RATE_LIMITED, RefusalCode.INTERNAL, RefusalCode.STORAGE_FULL}
+)
+
+
+class Uploads:
+    """Sends one delta to its end: taken, refused, or late."""
+
+    def __init__(self, journal: Journal, clock: Clock, draw: Draw) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._draw = draw
+
+    async def upload(self, session: Session, row: AssignmentRow) -> AssignmentState:
+        """Send the delta of a row that is `uploading`, trying again until its lease ends."""
+        failures = 0
+        while self._clock() < row.lease_ends_at:
+            try:
+                size = _size(row)
+                await upload_file(session.client, row.upload, Path(row.delta_file), size)
+            except ConnectionProblem as problem:
+                failures += 1
+                await self._wait(row, str(problem), failures, problem.retry_after_seconds)
+            except Refusal as refusal:
+                if refusal.code not in _MAY_PASS:
+                    return self._end(row, _event(refusal), str(refusal))
+                failures += 1
+                await self._wait(row, str(refusal), failures, refusal.retry_after_seconds)
+            except OSError as error:
+                return self._end(row, AssignmentEvent.UPLOAD_REFUSED, f"The delta is gone: {error}")
+            else:
+                self._journal.count(session.project, bytes_sent=size)
+                return self._end(row, AssignmentEvent.UPLOAD_COMPLETE, "")
+        return self._end(row, AssignmentEvent.LEASE_ENDED, "The lease ended before the upload.")
+
+    async def _wait(
+        self, row: AssignmentRow, problem: str, failures: int, asked: float | None
+    ) -> None:
+        delay = BACKOFF.delay_seconds(failures, self._draw(), asked)
+        _LOG.warning("upload", extra={"assignment": row.assignment, "problem": problem})
+        await asyncio.sleep(min(delay, max(0.1, row.lease_ends_at - self._clock())))
+
+    def _end(self, row: AssignmentRow, event: AssignmentEvent, note: str) -> AssignmentState:
+        state = next_state(row.state, event)
+        self._journal.end(row, state, note, self._clock())
+        _LOG.info("upload", extra={"assignment": row.assignment, "state": state.value})
+        return state
+
+
+def _event(refusal: Refusal) -> AssignmentEvent:
+    late = refusal.code is RefusalCode.LEASE_EXPIRED
+    return AssignmentEvent.LEASE_ENDED if late else AssignmentEvent.UPLOAD_REFUSED
+
+
+def _size(row: AssignmentRow) -> int:
+    result = msgspec.json.decode(row.report, type=Report).result
+    return result.size if isinstance(result, DeltaResult) else 0

@@ -1,0 +1,42 @@
+"""Cores, memory and disk room, as far as this process may use them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Machine", "free_disk_bytes", "read_machine"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine's size."""
+
+    cores: int
+    """Logical processors that this process may run on."""
+    memory_bytes: int
+    available_bytes: int
+
+
+def read_machine() -> Machine:
+    """Return the machine's size now."""
+    memory = psutil.virtual_memory()
+    return Machine(_usable_cores(), memory.total, memory.available)
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Return how much this user may still write where `folder` lies."""
+    return shutil.disk_usage(folder).free
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
