@@ -50,7 +50,7 @@ def model_tensors(model: ModelSpec) -> list[TensorSpec]:
 
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
     """Return `array` in C order and little-endian; itself where it already is."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 def version_digest(tensors: Tensors, model: ModelSpec) -> str:

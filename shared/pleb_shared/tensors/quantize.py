@@ -128,16 +128,22 @@ def _lengths(numbers: int, block: int) -> Floats:
 def _scales(blocks: Floats, scheme: Scheme, lengths: Floats) -> NDArray[np.float16]:
     """Return the float16 scale of every row of `blocks` [blocks, block]."""
     largest = np.maximum(blocks.max(axis=1), -blocks.min(axis=1))
+    if not np.isfinite(largest).all():
+        raise _not_finite()
     if scheme.largest:
         exact = largest / np.float32(scheme.largest)
     else:
         exact = _root_mean_square(blocks, largest, lengths)
-    if not np.all(exact <= _LARGEST_SCALE):
-        message = "The delta holds numbers that are not finite or too large to encode."
-        raise EncodingError(RefusalCode.NOT_FINITE, message)
+    if (exact > _LARGEST_SCALE).any():
+        raise _not_finite()
     exact = np.maximum(exact, _SMALLEST_SCALE)
     exact[largest == 0] = 0
-    return exact.astype(np.dtype("<f2"))
+    return np.asarray(exact, np.dtype("<f2"))
+
+
+def _not_finite() -> EncodingError:
+    message = "The delta holds numbers that are not finite or too large to encode."
+    return EncodingError(RefusalCode.NOT_FINITE, message)
 
 
 def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Floats:
@@ -146,14 +152,15 @@ def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Float
     The sum is a tree: the second half of a row, filled up with zeros to a power of two, is
     added to the first half until one number is left.
     """
-    unit = np.where(largest > 0, largest, np.float32(1))
+    unit = largest.copy()
+    unit[largest == 0] = 1
     width = 1 << (blocks.shape[1] - 1).bit_length()
-    sums = np.zeros((blocks.shape[0], width), np.float32)
+    sums: Floats = np.zeros((blocks.shape[0], width), np.float32)
     scaled = blocks / unit[:, None]
     np.multiply(scaled, scaled, out=sums[:, : blocks.shape[1]])
     while width > 1:
         width //= 2
-        sums = sums[:, :width] + sums[:, width : 2 * width]
+        sums = np.add(sums[:, :width], sums[:, width : 2 * width], dtype=np.float32)
     mean_square: Floats = sums[:, 0] / lengths
     root: Floats = np.sqrt(mean_square) * largest
     return root

@@ -1,0 +1,157 @@
+"""Layouts, digests, differences and distances of versions."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.project import ModelSpec, TensorSpec
+from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.distance import delta_norm, distances
+from pleb_shared.tensors.layout import (
+    check_version,
+    load_tensors,
+    save_tensors,
+    version_digest,
+)
+from pleb_shared.tensors.version import apply_difference, rebuild_version, subtract_versions
+
+MODEL = ModelSpec(
+    parameters=[
+        TensorSpec(name="w", dtype="float32", shape=[2, 2]),
+        TensorSpec(name="a", dtype="float32", shape=[]),
+    ],
+    buffers=[
+        TensorSpec(name="n", dtype="int64", shape=[]),
+        TensorSpec(name="m", dtype="float64", shape=[2]),
+        TensorSpec(name="on", dtype="bool", shape=[2]),
+        TensorSpec(name="u", dtype="uint8", shape=[2]),
+    ],
+    initial=Blob(digest="0" * 64, size=0),
+    initial_digest="0" * 64,
+)
+
+
+def version(seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        "w": generator.standard_normal((2, 2)).astype(np.float32),
+        "a": np.array(generator.standard_normal(), np.float32),
+        "n": np.array(generator.integers(0, 1000)),
+        "m": generator.standard_normal(2),
+        "on": generator.integers(0, 2, 2).astype(bool),
+        "u": generator.integers(0, 256, 2).astype(np.uint8),
+    }
+
+
+def test_a_version_is_named_by_its_plain_bytes_in_order():
+    tensors = version()
+    joined = b"".join(tensors[name].tobytes() for name in ("w", "a", "n", "m", "on", "u"))
+    assert version_digest(tensors, MODEL) == hashlib.sha256(joined).hexdigest()
+
+
+def test_neither_memory_order_nor_byte_order_changes_the_name():
+    tensors = version()
+    other = tensors | {
+        "w": np.asfortranarray(tensors["w"]),
+        "m": tensors["m"].astype(">f8"),
+    }
+    assert version_digest(other, MODEL) == version_digest(tensors, MODEL)
+
+
+def test_safetensors_keep_every_name_dtype_and_shape():
+    tensors = version()
+    back = load_tensors(save_tensors(tensors))
+    check_version(back, MODEL)
+    assert version_digest(back, MODEL) == version_digest(tensors, MODEL)
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\xff" * 8])
+def test_broken_safetensors_are_refused(data):
+    with pytest.raises(EncodingError) as caught:
+        load_tensors(data)
+    assert caught.value.code is RefusalCode.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"w": np.zeros((2, 3), np.float32)}, RefusalCode.WRONG_SHAPE),
+        ({"w": np.zeros((2, 2), np.float64)}, RefusalCode.WRONG_DTYPE),
+        ({"x": np.zeros(1)}, RefusalCode.WRONG_SHAPE),
+    ],
+)
+def test_a_version_of_another_form_is_refused(change, code):
+    with pytest.raises(EncodingError) as caught:
+        check_version(version() | change, MODEL)
+    assert caught.value.code is code
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_a_difference_leads_from_one_version_to_the_next(first, second):
+    a, b = version(first), version(second)
+    found = apply_difference(a, subtract_versions(b, a, MODEL), MODEL)
+    for name in ("n", "on", "u"):
+        assert (found[name] == b[name]).all()
+    for name in ("w", "a", "m"):
+        np.testing.assert_allclose(found[name], b[name], rtol=1e-5, atol=1e-6)
+    check_version(found, MODEL)
+
+
+def test_a_version_is_rebuilt_from_snapshot_and_encoded_differences():
+    versions = [version(0)]
+    differences = []
+    for seed in (1, 2):
+        data = encode_delta(
+            subtract_versions(version(seed), versions[-1], MODEL), MODEL, "int4", 16
+        )
+        differences.append(decode_delta(data, MODEL, "int4", 16))
+        versions.append(apply_difference(versions[-1], differences[-1], MODEL))
+    digest = version_digest(versions[-1], MODEL)
+    found = rebuild_version(versions[0], iter(differences), MODEL, digest)
+    assert version_digest(found, MODEL) == digest
+    with pytest.raises(EncodingError) as caught:
+        rebuild_version(versions[0], differences[:1], MODEL, digest)
+    assert caught.value.code is RefusalCode.WRONG_DIGEST
+
+
+def deltas():
+    return subtract_versions(version(1), version(0), MODEL)
+
+
+def test_the_distance_of_equal_deltas_is_zero_and_of_opposite_ones_two():
+    delta = deltas()
+    opposite = {name: -value for name, value in delta.items()}
+    assert set(distances(delta, delta, MODEL).values()) == {0.0}
+    assert distances(delta, opposite, MODEL)["w"] == pytest.approx(2)
+    assert distances(delta, opposite, MODEL).keys() == delta.keys()
+
+
+def test_a_tensor_that_hardly_moves_does_not_blow_up_its_distance():
+    a, b = deltas(), deltas()
+    a["a"], b["a"] = np.array(1e-9, np.float32), np.array(-1e-9, np.float32)
+    assert distances(a, b, MODEL)["a"] < 1e-4
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_infinitely_far(bad):
+    a, b = deltas(), deltas()
+    b["w"] = b["w"].copy()
+    b["w"][0, 0] = bad
+    assert distances(a, b, MODEL)["w"] == math.inf
+    assert distances(b, a, MODEL)["w"] == math.inf
+    assert distances(b, b, MODEL)["w"] == math.inf
+
+
+def test_the_norm_counts_parameters_only():
+    delta = {name: np.zeros_like(value) for name, value in deltas().items()}
+    delta["w"] = np.array([[3, 0], [0, 0]], np.float32)
+    delta["a"] = np.array(4, np.float32)
+    delta["n"] = np.array(1000)
+    assert delta_norm(delta, MODEL) == 5.0

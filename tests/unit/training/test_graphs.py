@@ -1,0 +1,268 @@
+"""Graphs from strangers: what is refused, what runs, what it costs."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+from pleb_shared.errors import GraphError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
+from pleb_shared.protocol.graph import (
+    CONSTANT_BYTES,
+    Constant,
+    Dtype,
+    Graph,
+    Node,
+    Output,
+    Ref,
+    Value,
+    parse_graph,
+)
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.project import InputSpec, TensorSpec
+from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.dry_run import activation_bytes
+from pleb_shared.training.graph import CompiledGraph
+
+from tests.small_projects import cnn_project, gpt_project
+
+W, B, X = Ref(slot=0), Ref(slot=1), Ref(slot=2)
+
+
+def f32(*shape):
+    return Value(dtype="float32", shape=list(shape))
+
+
+def call(op, *args, outputs=None, **kwargs):
+    return Node(op=op, args=list(args), kwargs=kwargs, outputs=outputs or [f32()])
+
+
+def graph(*nodes, **changes):
+    """Return a graph of w [2, 3], b [2] (a buffer), x [4, 3] whose loss is the last value."""
+    settings = {
+        "format": 1,
+        "parameters": [TensorSpec(name="w", dtype="float32", shape=[2, 3])],
+        "buffers": [TensorSpec(name="b", dtype="float32", shape=[2])],
+        "inputs": [InputSpec(name="x", dtype="float32", shape=[4, 3])],
+        "nodes": list(nodes),
+        "outputs": [Output(name="loss", slot=2 + sum(len(n.outputs) for n in nodes))],
+    }
+    return Graph(**settings | changes)
+
+
+LINEAR = call("aten.linear.default", X, W, B, outputs=[f32(4, 2)])
+MEAN = call("aten.mean.default", Ref(slot=3))
+
+
+def run(one, **tensors):
+    values = {
+        "w": torch.ones(2, 3, requires_grad=True),
+        "b": torch.zeros(2),
+        "x": torch.ones(4, 3),
+    } | tensors
+    return CompiledGraph(one).run(values, values, values, None)
+
+
+def test_a_linear_layer_runs_and_costs_what_it_should():
+    one = parse_graph(strict_json.encode(graph(LINEAR, MEAN)))
+    assert run(one)["loss"].item() == 3.0
+    assert flops_per_evaluation(one) == 2 * 4 * 2 * 3
+    assert flops_per_step(one) == 3 * 2 * 4 * 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("op", "advice"),
+    [
+        ("os.system", "not on the list"),
+        ("aten.randn.default", "nn.Dropout"),
+        ("aten.item.default", "torch.where"),
+        ("aten.empty.memory_format", "torch.zeros"),
+        ("aten.as_strided.default", "torch.zeros"),
+        ("aten.from_file.default", "not on the list"),
+        ("aten.set_.source_Tensor", "torch.zeros"),
+    ],
+)
+def test_an_operator_that_is_not_listed_is_refused_with_advice(op, advice):
+    with pytest.raises(GraphError, match=f"Node 0 calls {op}.*{advice}"):
+        CompiledGraph(graph(call(op, X)))
+
+
+def test_a_graph_cannot_choose_a_device():
+    node = call("aten.zeros.default", [2], outputs=[f32(2)], device="cuda")
+    with pytest.raises(GraphError, match="must not set 'device'"):
+        CompiledGraph(graph(node, MEAN))
+
+
+@pytest.mark.parametrize(
+    ("node", "what"),
+    [
+        (call("aten.mul_.Tensor", W, 2, outputs=[f32(2, 3)]), "a parameter"),
+        (call("aten.mul_.Tensor", X, 2, outputs=[f32(4, 3)]), "an input"),
+    ],
+)
+def test_lasting_values_cannot_be_changed_in_place(node, what):
+    with pytest.raises(GraphError, match=f"changes {what}"):
+        CompiledGraph(graph(node, MEAN))
+
+
+def test_nor_through_a_view():
+    view = call("aten.view.default", W, [6], outputs=[f32(6)])
+    change = call("aten.mul_.Tensor", Ref(slot=3), 2, outputs=[f32(6)])
+    with pytest.raises(GraphError, match="changes a parameter"):
+        CompiledGraph(graph(view, change, MEAN))
+
+
+def test_nor_by_a_norm_or_by_name():
+    norm = call("aten.batch_norm.default", X, None, None, W, W, True, 0.1, 1e-5, False)
+    with pytest.raises(GraphError, match="changes a parameter"):
+        CompiledGraph(graph(norm))
+    norm = call("aten.batch_norm.default", X, None, None, running_mean=W, training=True)
+    with pytest.raises(GraphError, match="by place"):
+        CompiledGraph(graph(norm))
+    with pytest.raises(GraphError, match="must not name 'self'"):
+        CompiledGraph(graph(call("aten.mul_.Tensor", self=W, other=2)))
+
+
+def test_a_buffer_may_change_if_the_graph_says_so():
+    change = call("aten.add_.Tensor", B, 1, outputs=[f32(2)])
+    with pytest.raises(GraphError, match="changes the buffers"):
+        CompiledGraph(graph(change, MEAN))
+    buffer = torch.zeros(2)
+    run(graph(change, MEAN, mutated=["b"]), b=buffer)
+    assert buffer.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"outputs": [Output(name="loss", slot=99)]}, "does not exist"),
+        ({"mutated": ["nothing"]}, "does not have"),
+        ({"frozen": ["nothing"]}, "does not have"),
+        ({"inputs": [InputSpec(name="x", dtype="float32", shape=[1])] * 2}, "stands twice"),
+        ({"constants": [Constant(dtype="float32", shape=[2], data=b"1234")]}, "has 4 bytes"),
+        (
+            {"nodes": [call("aten.add.Tensor", Ref(slot=3), 1)]},
+            r"Node 0 \(aten.add.Tensor\) uses a value that does not exist",
+        ),
+        (
+            {"nodes": [call("aten.add.Tensor", X, 1, outputs=[f32(2**20, 2**20)])]},
+            "makes a tensor of",
+        ),
+    ],
+)
+def test_a_graph_that_does_not_hold_together_is_refused(changes, message):
+    data = strict_json.encode(msgspec.structs.replace(graph(LINEAR, MEAN), **changes))
+    with pytest.raises(GraphError, match=message):
+        parse_graph(data)
+
+
+def test_constants_have_a_ceiling_together():
+    half = CONSTANT_BYTES // 2 + 1
+    constants = [Constant(dtype="uint8", shape=[half], data=b"\0" * half)] * 2
+    with pytest.raises(GraphError, match=r"constants have|largest|at most"):
+        parse_graph(strict_json.encode(graph(LINEAR, MEAN, constants=constants)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b'{"format": 1, "format": 1}', b"x" * 100, b"[" * 100 + b"]" * 100],
+)
+def test_what_is_no_graph_is_refused(data):
+    with pytest.raises(GraphError, match="not a graph"):
+        parse_graph(data)
+
+
+def test_a_graph_has_a_ceiling_in_bytes():
+    with pytest.raises(GraphError, match="at most"):
+        parse_graph(b" " * (LIMITS.graph_bytes + 1))
+
+
+def test_the_dry_run_finds_a_shape_that_was_not_recorded():
+    lie = call("aten.linear.default", X, W, B, outputs=[f32(4, 1)])
+    with pytest.raises(GraphError, match=r"Node 0 .*recorded"):
+        activation_bytes(graph(lie, MEAN))
+
+
+def test_the_dry_run_bounds_a_memory_bomb_without_memory():
+    bomb = call("aten.expand.default", B, [2**29, 2], outputs=[f32(2**29, 2)])
+    copy = call("aten.clone.default", Ref(slot=3), outputs=[f32(2**29, 2)])
+    total = call("aten.sum.default", Ref(slot=4))
+    assert activation_bytes(graph(bomb, copy, total)) > 2**32
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (call("aten.view.default", X, [5], outputs=[f32(5)]), "cannot run"),
+        (call("aten.mm.default", X, X), "cannot run"),
+        (call("aten.linear.default", X, "w"), "cannot run"),
+        (
+            call(
+                "aten.index.Tensor",
+                X,
+                [Ref(slot=3)],
+                outputs=[f32(1, 3)],
+            ),
+            "cannot run",
+        ),
+    ],
+)
+def test_the_dry_run_says_which_node_cannot_run(node, message):
+    mask = call("aten.gt.Scalar", X, 0, outputs=[Value(dtype="bool", shape=[4, 3])])
+    with pytest.raises(GraphError, match=message):
+        activation_bytes(graph(mask, node, MEAN))
+
+
+def test_a_loss_is_one_number():
+    with pytest.raises(GraphError, match="not a single number"):
+        activation_bytes(graph(LINEAR))
+
+
+def test_nodes_without_gradient_and_casts():
+    cast = call("aten.to.dtype", X, Dtype(name="float64"), outputs=[Value(dtype="float64")])
+    total = call("aten.sum.default", Ref(slot=3), outputs=[Value(dtype="float64")])
+    one = graph(cast, total)
+    assert run(one)["loss"].dtype == torch.float64
+    quiet = msgspec.structs.replace(LINEAR, no_grad=True)
+    assert not run(graph(quiet, MEAN))["loss"].requires_grad
+
+
+def test_dead_values_are_let_go():
+    alive = []
+
+    def observe(number, node, outputs):
+        alive.append(torch.numel(outputs[0]))
+
+    values = {"w": torch.ones(2, 3), "b": torch.zeros(2), "x": torch.ones(4, 3)}
+    compiled = CompiledGraph(graph(LINEAR, MEAN))
+    compiled.run(values, values, values, None, observe)
+    assert alive == [8, 1]
+    assert 3 in compiled._steps[1].dead
+
+
+@pytest.mark.parametrize("make", [gpt_project, cnn_project])
+def test_the_bound_on_memory_is_above_what_autograd_keeps(make):
+    project = make()
+    kept: dict[int, int] = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    compiled = project.graph
+    spec = compiled.graph
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: torch.from_numpy(a.copy()) for name, a in project.version.items()}
+    parameters = {p.name: tensors[p.name].requires_grad_() for p in spec.parameters}
+    inputs = {
+        i.name: torch.randint(0, 9, i.shape, generator=generator).to(getattr(torch, i.dtype))
+        for i in spec.inputs
+    }
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        loss = compiled.run(parameters, tensors, inputs, NodeDraws(0, 0))
+    del loss
+    assert activation_bytes(spec) > sum(kept.values()) - sum(
+        4 * p.numel() for p in parameters.values()
+    )
