@@ -1,0 +1,1 @@
+"""The researcher's side: define, check, try, publish and follow a project."""

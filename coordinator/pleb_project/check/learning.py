@@ -1,0 +1,88 @@
+"""A dry run: some units one after another, to see whether the loss falls."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
+from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.tensors.version import apply_difference
+from pleb_shared.training.evaluation import evaluate
+from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.local_sgd import UnitRun
+
+if TYPE_CHECKING:
+    from pleb_project.check.draft import Draft
+    from pleb_project.readers.blobs import BlobFolder
+
+__all__ = ["Learning", "dry_run"]
+
+_UNITS: Final = 3
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Mean loss of the first unit's first and of the last unit's last quarter, and metrics."""
+
+    loss_first: float
+    loss_last: float
+    metrics_before: dict[str, float]
+    metrics_after: dict[str, float]
+
+    @property
+    def falls(self) -> bool:
+        """Whether training lowers its loss."""
+        return self.loss_last < self.loss_first
+
+
+def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
+    """Train some units of `steps` local steps in turn, each applied whole to the version.
+
+    Raises:
+        TrainingError: the loss is not a finite number.
+    """
+    metadata = draft.metadata
+    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    version = load_tensors(draft.exported.initial)
+    before = _metrics(draft, blobs, version)
+    losses: list[float] = []
+    for number in range(_UNITS):
+        unit = _unit(UnitKind.TRAIN, number, steps)
+        shard = draft.shard(blobs, number)
+        run = UnitRun(graph, metadata, unit, version, None, [shard])
+        losses += [run.step() for _ in range(steps)]
+        codec = metadata.codec
+        delta = decode_delta(run.delta(), metadata.model, codec.up, codec.block)
+        version = apply_difference(version, {n: -d for n, d in delta.items()}, metadata.model)
+    part = max(1, steps // 4)
+    return Learning(
+        loss_first=statistics.fmean(losses[:part]),
+        loss_last=statistics.fmean(losses[-part:]),
+        metrics_before=before,
+        metrics_after=_metrics(draft, blobs, version),
+    )
+
+
+def _metrics(draft: Draft, blobs: BlobFolder, version: Tensors) -> dict[str, float]:
+    """Return the metrics on the first holdout shard; empty where there is none."""
+    if not draft.dataset.shards.holdout:
+        return {}
+    graph = CompiledGraph(parse_graph(draft.exported.evaluation_graph))
+    shard = load_tensors(blobs.get(draft.dataset.shards.holdout[0].digest))
+    unit = _unit(UnitKind.EVALUATE, 0, 0)
+    return evaluate(graph, draft.metadata, unit, version, [shard])[0]
+
+
+def _unit(kind: UnitKind, number: int, steps: int) -> Unit:
+    return Unit(
+        kind=kind,
+        epoch=0,
+        version=number,
+        shards=ShardRange(first=number, count=1),
+        seed=number,
+        local_steps=steps,
+    )

@@ -1,0 +1,87 @@
+"""Loads the researcher's `model.py`. Their code runs in this process: it is their own."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from pleb_shared.errors import InputError
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from pleb_project.definition.fields import ModelFields
+    from pleb_project.export import EvaluateFunction, LossFunction
+
+__all__ = ["ResearcherCode", "load_code"]
+
+_FUNCTIONS: Final = {
+    "model": "def model() -> torch.nn.Module",
+    "loss": "def loss(model, batch) -> torch.Tensor",
+    "evaluate": "def evaluate(model, batch) -> dict[str, torch.Tensor]",
+}
+
+
+@dataclass(frozen=True)
+class ResearcherCode:
+    """The module that `model()` returned, and the two functions beside it."""
+
+    model: nn.Module
+    loss: LossFunction
+    evaluate: EvaluateFunction
+
+
+def load_code(fields: ModelFields, folder: Path) -> ResearcherCode:
+    """Return the model, with its weights drawn from `fields.seed`, and its functions.
+
+    Raises:
+        InputError: the file is missing, fails, or lacks a function; the message has the line.
+    """
+    path = folder / fields.file
+    module = _import(path)
+    for name, form in _FUNCTIONS.items():
+        if not callable(getattr(module, name, None)):
+            raise InputError(f"{path} has no function `{name}`: write `{form}`.")
+    torch.manual_seed(fields.seed)
+    model = _call(path, module, fields.arguments)
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{path}: model() returned a {type(model).__name__}, not a torch.nn.Module."
+        )
+    return ResearcherCode(model, module.loss, module.evaluate)
+
+
+def _import(path: Path) -> ModuleType:
+    spec = spec_from_file_location("pleb_researcher_model", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"There is no {path}: write it, or change file in [model].")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the researcher's code may raise anything
+        raise _failed(path, error) from error
+    return module
+
+
+def _call(path: Path, module: ModuleType, arguments: dict[str, Any]) -> Any:
+    try:
+        return module.model(**arguments)
+    except Exception as error:  # the researcher's code may raise anything
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: Exception) -> InputError:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    where = f"{path}:{line}" if line else str(path)
+    return InputError(f"{where} failed: {type(error).__name__}: {error}")

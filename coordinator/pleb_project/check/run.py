@@ -1,0 +1,210 @@
+"""The whole check, step by step, and its outcome as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.project import ProjectMetadata, elements
+from pleb_shared.tensors.codec import decode_delta, encoded_size
+
+from pleb_project.check.draft import Draft, make_draft
+from pleb_project.check.learning import Learning, dry_run
+from pleb_project.check.tolerance import (
+    Tolerance,
+    advice,
+    choose_tolerance,
+    noise_distance,
+    tensor_distances,
+)
+from pleb_project.check.unit_process import (
+    Configuration,
+    UnitMeasurement,
+    UnitRequest,
+    measure_unit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_shared.tensors.layout import Tensors
+
+    from pleb_project.definition.fields import ProjectDefinition
+    from pleb_project.readers.blobs import BlobFolder
+
+__all__ = ["CheckOutcome", "check_project"]
+
+_MEASURE_SECONDS: Final = 60.0
+"""A unit is measured whole if that takes no longer."""
+_STEPS_AT_LEAST: Final = 5
+_PROBE_STEPS: Final = 3
+
+CONFIGURATIONS: Final = (
+    Configuration("1-thread", 1),
+    Configuration("2-threads", 2),
+    Configuration(
+        "older-processor", 1, (("ATEN_CPU_CAPABILITY", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"))
+    ),
+)
+"""Between them lie the differences that honest hosts have."""
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """All that the check found. `metadata` is the draft's with the measured tolerance."""
+
+    draft: Draft
+    metadata: ProjectMetadata
+    learning: Learning
+    tolerance: Tolerance
+    measurement: UnitMeasurement
+    measured_steps: int
+    upload_bytes: int
+    download_bytes: int
+    """Per unit: one version difference and the shards."""
+    parameters: int
+    warnings: tuple[str, ...]
+
+    @property
+    def seconds_per_unit(self) -> float:
+        """On this PC with one thread."""
+        return self.measurement.seconds_per_step * self.metadata.training.local_steps
+
+    @property
+    def passed(self) -> bool:
+        """Whether the project can be published as it is."""
+        return self.tolerance.separates and self.learning.falls
+
+
+def check_project(
+    definition: ProjectDefinition, blobs: BlobFolder, say: Callable[[str], None]
+) -> CheckOutcome:
+    """Export, measure and try a project; `say` is told before each step that takes a while.
+
+    Raises:
+        PlebError: the project cannot be exported or trained; the message says what to change.
+    """
+    say("Reading the data and exporting the model")
+    draft = make_draft(definition, blobs)
+    with tempfile.TemporaryDirectory(prefix="pleb-check-") as name:
+        say("Running one unit on 1 thread, 2 threads and as an older processor would")
+        deltas, measurement, steps = _measure(draft, blobs, Path(name))
+    tolerance, apart = _tolerance(draft, deltas)
+    say("Training a few units in turn")
+    learning = dry_run(draft, blobs, steps)
+    model, codec = draft.exported.model, draft.metadata.codec
+    download = encoded_size(model, codec.down, codec.block)
+    shards = draft.dataset.shards.train
+    shard_bytes = max(shard.size for shard in shards) * draft.metadata.training.shards_per_unit
+    outcome = CheckOutcome(
+        draft=draft,
+        metadata=_with_tolerance(draft, tolerance),
+        learning=learning,
+        tolerance=tolerance,
+        measurement=measurement,
+        measured_steps=steps,
+        upload_bytes=encoded_size(model, codec.up, codec.block),
+        download_bytes=download + shard_bytes,
+        parameters=sum(elements(spec) for spec in model.parameters),
+        warnings=(),
+    )
+    return dataclasses.replace(outcome, warnings=warnings(outcome, apart))
+
+
+def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
+    """Return what the researcher should change, each a sentence; empty if all is well."""
+    found: list[str] = []
+    graph = parse_graph(outcome.draft.exported.training_graph)
+    tolerance = outcome.tolerance
+    if not tolerance.separates:
+        found.append(
+            f"Honest results lie {tolerance.honest:.2g} apart, a result with 1 % of noise "
+            f"{tolerance.noise:.2g}: cheats cannot be told from rounding."
+        )
+        found += advice(graph, apart)
+    elif tolerance.tight:
+        found.append(
+            f"Honest results lie {tolerance.honest:.2g} apart, close to the ceiling of "
+            f"{tolerance.ceiling:.2g}: some honest results may be refused."
+        )
+        found += advice(graph, apart)
+    if not outcome.learning.falls:
+        found.append(
+            f"The loss does not fall ({outcome.learning.loss_first:.4g} to "
+            f"{outcome.learning.loss_last:.4g} in three units): try a third of learning_rate."
+        )
+    fields = outcome.draft.definition
+    if len(outcome.draft.dataset.shards.train) < fields.round.units:
+        found.append(
+            f"{len(outcome.draft.dataset.shards.train)} shards are fewer than the "
+            f"{fields.round.units} units of a round: some units train on the same shard."
+        )
+    if outcome.seconds_per_unit > 4 * fields.limits.target_seconds:
+        steps = max(1, round(fields.limits.target_seconds / outcome.measurement.seconds_per_step))
+        found.append(
+            f"A unit takes {outcome.seconds_per_unit:.0f} s on this PC: local_steps = {steps} "
+            f"would take {fields.limits.target_seconds:.0f} s."
+        )
+    return tuple(found)
+
+
+def _measure(
+    draft: Draft, blobs: BlobFolder, folder: Path
+) -> tuple[list[Tensors], UnitMeasurement, int]:
+    """Return the delta of every configuration, the first one's measurement, and the steps."""
+    local_steps = draft.metadata.training.local_steps
+    probe = _request(draft, blobs, folder / "probe", min(_PROBE_STEPS, local_steps), 1)
+    seconds = measure_unit(probe, CONFIGURATIONS[0], folder).seconds_per_step
+    steps = min(local_steps, max(_STEPS_AT_LEAST, int(_MEASURE_SECONDS / max(seconds, 1e-6))))
+    deltas, measurements = [], []
+    for configuration in CONFIGURATIONS:
+        file = folder / f"{configuration.name}.delta"
+        request = _request(draft, blobs, file, steps, configuration.threads)
+        measurements.append(measure_unit(request, configuration, folder))
+        model, block = draft.exported.model, draft.metadata.codec.block
+        deltas.append(decode_delta(file.read_bytes(), model, "fp32", block))
+    return deltas, measurements[0], steps
+
+
+def _request(draft: Draft, blobs: BlobFolder, delta: Path, steps: int, threads: int) -> UnitRequest:
+    metadata = draft.metadata
+    raw = msgspec.structs.replace(metadata.codec, up="fp32")
+    shards = draft.dataset.shards.train
+    count = metadata.training.shards_per_unit
+    return UnitRequest(
+        metadata=msgspec.structs.replace(metadata, codec=raw),
+        blobs=str(blobs.folder),
+        digests=[shards[number % len(shards)].digest for number in range(count)],
+        steps=steps,
+        threads=threads,
+        delta=str(delta),
+    )
+
+
+def _tolerance(draft: Draft, deltas: list[Tensors]) -> tuple[Tolerance, dict[str, float]]:
+    """Return the tolerance, and how far apart honest runs are by tensor."""
+    model, codec = draft.exported.model, draft.metadata.codec
+    apart: dict[str, float] = {}
+    for a, b in itertools.combinations(deltas, 2):
+        for name, distance in tensor_distances(a, b, model, codec).items():
+            apart[name] = max(distance, apart.get(name, 0.0))
+    noise = noise_distance(deltas[0], model, codec)
+    return choose_tolerance(max(apart.values()), noise), apart
+
+
+def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:
+    """Return the draft's metadata with what was measured, where the file gives nothing."""
+    fields = draft.definition.verification
+    chosen = fields.tolerance or tolerance.tolerance
+    verification = msgspec.structs.replace(
+        draft.metadata.verification,
+        tolerance=chosen,
+        tolerance_ceiling=max(chosen, fields.tolerance_ceiling or tolerance.ceiling),
+    )
+    return msgspec.structs.replace(draft.metadata, verification=verification)

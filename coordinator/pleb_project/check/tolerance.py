@@ -1,0 +1,141 @@
+"""From distances between honest runs to the tolerance, or to the advice why there is none.
+
+Honest runs of one unit on different threads and instruction sets differ a little; a cheat that
+adds 1 % of noise to a result must still be told from them. So the ceiling is half the distance
+that such noise makes, and the tolerance a multiple of the honest distance below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.distance import distances
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleb_shared.protocol.graph import Graph
+    from pleb_shared.protocol.project import Codec, ModelSpec
+    from pleb_shared.tensors.layout import Tensors
+
+__all__ = [
+    "Tolerance",
+    "advice",
+    "choose_tolerance",
+    "encoded_distance",
+    "noise_distance",
+    "tensor_distances",
+]
+
+SAFETY_FACTOR: Final = 4.0
+"""The tolerance is this many times the largest distance between honest runs."""
+NOISE: Final = 0.01
+_NOISE_TRIALS: Final = 5
+_FLOOR_SHARE: Final = 0.1
+"""The tolerance is at least this share of the ceiling: two configurations are few."""
+
+_KINKED: Final = {
+    "relu": "ReLU",
+    "relu_": "ReLU",
+    "relu6": "ReLU6",
+    "leaky_relu": "LeakyReLU",
+    "hardswish": "Hardswish",
+    "hardsigmoid": "Hardsigmoid",
+    "hardtanh": "Hardtanh",
+    "threshold": "Threshold",
+    "max_pool1d": "MaxPool",
+    "max_pool2d": "MaxPool",
+    "max_pool3d": "MaxPool",
+    "prelu": "PReLU",
+}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """`honest` and `noise` are the measured distances; the verdict says what they mean."""
+
+    tolerance: float
+    ceiling: float
+    honest: float
+    noise: float
+    separates: bool
+    """False: honest runs lie apart as far as a cheat would; such a project cannot be verified."""
+    tight: bool
+    """The safety factor does not fit below the ceiling."""
+
+
+def encoded_distance(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> float:
+    """Return the largest distance of any tensor between two deltas once both were encoded."""
+    return max(distances(_coded(a, model, codec), _coded(b, model, codec), model).values())
+
+
+def noise_distance(delta: Tensors, model: ModelSpec, codec: Codec) -> float:
+    """Return the least distance, over a few draws, that 1 % of noise makes to `delta`.
+
+    The noise is Gaussian with 1 % of each parameter's root mean square.
+    """
+    generator = np.random.Generator(np.random.Philox(0))
+    found = []
+    for _ in range(_NOISE_TRIALS):
+        noisy = dict(delta)
+        for spec in model.parameters:
+            values = delta[spec.name]
+            scale = NOISE * float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+            noise = generator.standard_normal(values.shape, np.float32) * np.float32(scale)
+            noisy[spec.name] = (values + noise).astype(np.float32)
+        found.append(encoded_distance(delta, noisy, model, codec))
+    return min(found)
+
+
+def choose_tolerance(honest: float, noise: float) -> Tolerance:
+    """Return the tolerance for the largest honest distance and the one that noise makes."""
+    ceiling = noise / 2
+    tolerance = min(max(SAFETY_FACTOR * honest, _FLOOR_SHARE * ceiling), ceiling)
+    return Tolerance(
+        tolerance=tolerance,
+        ceiling=ceiling,
+        honest=honest,
+        noise=noise,
+        separates=honest < ceiling,
+        tight=honest * SAFETY_FACTOR > ceiling,
+    )
+
+
+def advice(graph: Graph, losses: Mapping[str, float]) -> list[str]:
+    """Return what in the model makes honest runs drift apart, most likely first.
+
+    `losses` are distances by tensor; what lies furthest apart is named last.
+    """
+    sentences = []
+    names = {node.op.split(".")[1] for node in graph.nodes if node.op.count(".") >= 1}
+    kinked = sorted({_KINKED[name] for name in names if name in _KINKED})
+    if kinked:
+        sentences.append(
+            f"{', '.join(kinked)} let rounding differences grow from step to step: use SiLU or "
+            "GELU, and average pooling."
+        )
+    if "batch_norm" in names or "group_norm" in names:
+        sentences.append(
+            "A bias before a norm has no gradient but rounding noise: make such layers with "
+            "bias=False."
+        )
+    if any(v.dtype in {"bfloat16", "float16"} for node in graph.nodes for v in node.outputs):
+        sentences.append("Half precision is a class of its own: train in float32.")
+    sentences.append("Fewer local_steps in [training] leave less time to drift apart.")
+    if losses:
+        worst = max(losses, key=lambda name: losses[name])
+        sentences.append(f"The tensor furthest apart is {worst!r} ({losses[worst]:.2g}).")
+    return sentences
+
+
+def tensor_distances(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> dict[str, float]:
+    """Return the distance of every tensor between two deltas once both were encoded."""
+    return distances(_coded(a, model, codec), _coded(b, model, codec), model)
+
+
+def _coded(delta: Tensors, model: ModelSpec, codec: Codec) -> Tensors:
+    data = encode_delta(delta, model, codec.up, codec.block)
+    return decode_delta(data, model, codec.up, codec.block)

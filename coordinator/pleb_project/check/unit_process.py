@@ -1,0 +1,142 @@
+"""One training unit from version 0 in a process of its own, with pinned threads.
+
+`python -m pleb_project.check.unit_process REQUEST`: REQUEST is a JSON file (`UnitRequest`);
+the delta goes to a file as fp32, measurements as one JSON line to the standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
+
+from pleb_project.readers.blobs import BlobFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = ["Configuration", "UnitMeasurement", "UnitRequest", "measure_unit"]
+
+
+class UnitRequest(msgspec.Struct, frozen=True):
+    """What the process does: `steps` local steps of one unit on the shards `digests`."""
+
+    metadata: ProjectMetadata
+    blobs: str
+    digests: list[str]
+    steps: int
+    threads: int
+    delta: str
+    """The file that takes the encoded delta (fp32)."""
+
+
+class UnitMeasurement(msgspec.Struct, frozen=True):
+    """What the process measured."""
+
+    seconds_per_step: float
+    losses: list[float]
+    peak_bytes: int
+    """Peak memory of the process beyond what it held before the unit."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A way to compute: `threads`, and variables that steer torch's choice of instructions."""
+
+    name: str
+    threads: int
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return the process's environment."""
+        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        return {**base, **threads, **dict(self.variables)}
+
+
+def measure_unit(
+    request: UnitRequest, configuration: Configuration, folder: Path
+) -> UnitMeasurement:
+    """Run the unit in a process under `configuration` and return what it measured.
+
+    Raises:
+        InputError: the process failed; the message has its last line.
+    """
+    file = folder / f"{configuration.name}.json"
+    file.write_bytes(msgspec.json.encode(request))
+    done = subprocess.run(
+        [sys.executable, "-m", "pleb_project.check.unit_process", str(file)],
+        env=configuration.environment(os.environ),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise InputError(f"The unit failed on {configuration.name}: {lines[-1]}")
+    return msgspec.json.decode(done.stdout, type=UnitMeasurement)
+
+
+def _run(request: UnitRequest) -> UnitMeasurement:
+    import torch
+    from pleb_shared.protocol.graph import parse_graph
+    from pleb_shared.tensors.layout import load_tensors
+    from pleb_shared.training.graph import CompiledGraph
+    from pleb_shared.training.local_sgd import UnitRun
+
+    torch.set_num_threads(request.threads)
+    blobs, metadata = BlobFolder(Path(request.blobs)), request.metadata
+    graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest)))
+    version = load_tensors(blobs.get(metadata.model.initial.digest))
+    shards = [load_tensors(blobs.get(digest)) for digest in request.digests]
+    unit = Unit(
+        kind=UnitKind.TRAIN,
+        epoch=0,
+        version=0,
+        shards=ShardRange(first=0, count=len(shards)),
+        seed=1,
+        local_steps=request.steps,
+    )
+    before = _resident_bytes()
+    run = UnitRun(graph, metadata, unit, version, None, shards)
+    losses, durations = [], []
+    for _ in range(request.steps):
+        start = time.perf_counter()
+        losses.append(run.step())
+        durations.append(time.perf_counter() - start)
+    Path(request.delta).write_bytes(run.delta())
+    later = sorted(durations[1:] or durations)
+    return UnitMeasurement(
+        seconds_per_step=later[len(later) // 2],
+        losses=losses,
+        peak_bytes=max(0, _resident_bytes() - before),
+    )
+
+
+def _resident_bytes() -> int:
+    """Return the highest resident memory of this process so far; 0 where that is unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    from pleb_shared.errors import PlebError
+
+    try:
+        text = Path(sys.argv[1]).read_bytes()
+        result = _run(msgspec.json.decode(text, type=UnitRequest))
+    except PlebError as problem:
+        sys.exit(str(problem))
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")

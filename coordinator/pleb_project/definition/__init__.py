@@ -1,0 +1,1 @@
+"""`project.toml`: its fields, its reading, and errors that show the place."""

@@ -1,0 +1,1 @@
+"""Readers: a project's data source becomes shuffled shards, with a holdout, in bounded memory."""

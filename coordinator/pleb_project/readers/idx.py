@@ -1,0 +1,91 @@
+"""idx files, the format of MNIST and its successors; gzip or plain.
+
+Two zero bytes, a byte for the dtype, a byte for the number of dimensions, each dimension as a
+big-endian 32-bit number, then the elements, big-endian (LeCun, the MNIST database).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import numpy as np
+from pleb_shared.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pleb_project.readers.spool import Rows
+
+__all__ = ["read_idx_pair"]
+
+_DTYPES: Final = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CHUNK_EXAMPLES: Final = 1024
+
+
+def read_idx_pair(images: Path, labels: Path) -> Iterator[tuple[Rows, str]]:
+    """Yield chunks of `x` (as in the file) and `y` int64, each with its place.
+
+    Raises:
+        InputError: a file is missing, is no idx file, ends too early, or the two differ in
+            length.
+    """
+    xs, ys = _Reader(images), _Reader(labels)
+    with xs.stream, ys.stream:
+        if xs.examples != ys.examples or len(ys.shape) != 0:
+            raise InputError(
+                f"{images} has {xs.examples} examples and {labels} has {ys.examples} entries of "
+                f"shape {list(ys.shape)}: give the images first, then their labels."
+            )
+        for start in range(0, xs.examples, _CHUNK_EXAMPLES):
+            count = min(_CHUNK_EXAMPLES, xs.examples - start)
+            yield {"x": xs.read(count), "y": ys.read(count).astype(np.int64)}, str(images)
+
+
+class _Reader:
+    """An open idx file; `shape` is that of one example."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self.stream = _open(path)
+            head = self.stream.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES or not head[3]:
+                raise InputError(f"{path} is not an idx file: it begins with {head.hex() or '-'}.")
+            sizes = np.frombuffer(self.stream.read(4 * head[3]), ">u4")
+        except (OSError, EOFError) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from error
+        if len(sizes) != head[3]:
+            raise self._short()
+        self._dtype = np.dtype(_DTYPES[head[2]])
+        self.examples, *shape = (int(size) for size in sizes)
+        self.shape = tuple(shape)
+
+    def read(self, count: int) -> NDArray[Any]:
+        """Return the next `count` examples [count, *shape] in the machine's byte order."""
+        size = count * math.prod(self.shape) * self._dtype.itemsize
+        try:
+            data = self.stream.read(size)
+        except (OSError, EOFError) as error:
+            raise self._short() from error
+        if len(data) != size:
+            raise self._short()
+        array = np.frombuffer(data, self._dtype).reshape(count, *self.shape)
+        return array.astype(self._dtype.newbyteorder("="))
+
+    def _short(self) -> InputError:
+        return InputError(f"{self._path} ends before all its examples: download it again.")
+
+
+def _open(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if compressed:
+        file.close()
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return file
