@@ -1,0 +1,194 @@
+"""Recompute every version from the coordinator's log: an auditor's script.
+
+    python recompute.py HOME PROJECT
+
+It imports none of our packages: only SQLite, numpy and safetensors, and docs/protocol.md
+(sections 5, 6 and 11). It prints the versions, and ends with 1 when one does not recompute or an
+accepted result is in no version or in two.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import sqlite3
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load
+
+LEVELS = {"int8": (8, 0.0), "int4": (4, 8.0), "2bit": (2, 1.5)}
+
+
+class Log:
+    """The coordinator's store and files, read only."""
+
+    def __init__(self, home: Path, project: str) -> None:
+        self.home = home
+        self.store = sqlite3.connect(f"file:{home / 'store.sqlite'}?mode=ro", uri=True)
+        query = "SELECT id, epoch FROM projects WHERE name = ?"
+        self.project, self.epoch = self.store.execute(query, (project,)).fetchone()
+
+    def versions(self) -> list[tuple[Any, ...]]:
+        return self.store.execute(
+            "SELECT number, digest, metadata_number, difference, inputs FROM versions"
+            " WHERE project = ? AND epoch = ? ORDER BY number",
+            (self.project, self.epoch),
+        ).fetchall()
+
+    def metadata(self, number: int) -> dict[str, Any]:
+        query = "SELECT envelope FROM metadata WHERE project = ? AND number = ?"
+        (envelope,) = self.store.execute(query, (self.project, number)).fetchone()
+        return json.loads(base64.b64decode(json.loads(envelope)["payload"]))  # type: ignore[no-any-return]
+
+    def blob(self, digest: str) -> bytes:
+        data = (self.home / "blobs" / digest[:2] / digest).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == digest
+        return data
+
+    def delta(self, assignment: int, digest: str) -> bytes:
+        query = "SELECT data FROM deltas WHERE assignment = ?"
+        (data,) = self.store.execute(query, (assignment,)).fetchone()
+        if data is None:
+            folder = self.home / "deltas" / f"{assignment % 100:02}"
+            data = (folder / str(assignment)).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == digest
+        return bytes(data)
+
+    def applied(self) -> list[int]:
+        """The results that the log says are in a version."""
+        rows = self.store.execute(
+            "SELECT canonical FROM units WHERE project = ? AND kind = 'train'"
+            " AND state = 'applied' ORDER BY id",
+            (self.project,),
+        )
+        return [row[0] for row in rows]
+
+
+def decoded(data: bytes, metadata: dict[str, Any], codec: str) -> dict[str, Any]:
+    """Section 6."""
+    out, place, block = {}, 0, metadata["codec"]["block"]
+    for spec in metadata["model"]["parameters"]:
+        n = math.prod(spec["shape"])
+        if codec == "fp32":
+            values, size = np.frombuffer(data, "<f4", n, place), 4 * n
+        else:
+            bits, zero = LEVELS[codec]
+            count, per_byte = -(-n // block), 8 // bits
+            scales = np.frombuffer(data, "<f2", count, place).astype(np.float32)
+            packed = np.frombuffer(data, np.uint8, -(-n // per_byte), place + 2 * count)
+            shifted = [(packed >> (bits * i)) & (2**bits - 1) for i in range(per_byte)]
+            codes = np.stack(shifted, axis=1).reshape(-1)[:n]
+            signed = codes.view(np.int8) if bits == 8 else codes
+            meant = signed.astype(np.float32) - np.float32(zero)
+            values = meant * np.repeat(scales, block)[:n]
+            size = 2 * count + len(packed)
+        out[spec["name"]] = values.reshape(spec["shape"])
+        place += size
+    for spec in metadata["model"]["buffers"]:
+        dtype = np.dtype(spec["dtype"] if spec["dtype"].startswith("float") else "int64")
+        n = math.prod(spec["shape"])
+        out[spec["name"]] = np.frombuffer(data, dtype, n, place).reshape(spec["shape"])
+        place += dtype.itemsize * n
+    assert place == len(data)
+    return out
+
+
+def mean(deltas: list[dict[str, Any]], weights: list[float], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Section 11: the weighted mean, norms clipped to their median, summed in float64."""
+    parameters = [spec["name"] for spec in metadata["model"]["parameters"]]
+    norms = [
+        math.sqrt(sum(float(np.square(d[name], dtype=np.float64).sum()) for name in parameters))
+        for d in deltas
+    ]
+    median, total, out = statistics.median(norms), sum(weights), {}
+    for name in deltas[0]:
+        first = deltas[0][name]
+        result = np.zeros(first.shape, np.float64)
+        for delta, weight, norm in zip(deltas, weights, norms, strict=True):
+            clip = min(1.0, median / norm) if norm > 0 and name in parameters else 1.0
+            result += delta[name].astype(np.float64) * (weight * clip)
+        result /= total
+        out[name] = (np.rint(result) if first.dtype.kind == "i" else result).astype(first.dtype)
+    return out
+
+
+def digest(version: dict[str, Any], metadata: dict[str, Any]) -> str:
+    """Section 5: the version digest."""
+    specs = metadata["model"]["parameters"] + metadata["model"]["buffers"]
+    arrays = [np.ascontiguousarray(version[spec["name"]]) for spec in specs]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def recompute(home: Path, project: str) -> tuple[int, list[str]]:
+    """Return how many versions there are, and what is wrong with them."""
+    log, wrong, used = Log(home, project), [], []
+    version: dict[str, Any] = {}
+    masters: dict[str, Any] = {}
+    momentum: dict[str, Any] = {}
+    rows = log.versions()
+    for number, recorded, metadata_number, difference, inputs in rows:
+        metadata = log.metadata(metadata_number)
+        names = [spec["name"] for spec in metadata["model"]["parameters"]]
+        if number == 0:
+            version = load(log.blob(metadata["model"]["initial"]["digest"]))
+            masters = {name: version[name] for name in names}
+            momentum = {name: np.zeros_like(version[name]) for name in names}
+        else:
+            entries = json.loads(inputs)
+            used += [entry["assignment"] for entry in entries]
+            deltas = [
+                decoded(log.delta(e["assignment"], e["digest"]), metadata, metadata["codec"]["up"])
+                for e in entries
+            ]
+            g = mean(deltas, [e["weight"] for e in entries], metadata)
+            outer = metadata["outer"]
+            m, rate = np.float32(outer["momentum"]), np.float32(outer["learning_rate"])
+            for name in names:
+                if number <= metadata["training"]["warm_start_versions"]:
+                    masters[name] = masters[name] - g[name]
+                    continue
+                momentum[name] = m * momentum[name] + g[name]
+                masters[name] = masters[name] - rate * (g[name] + m * momentum[name])
+            change = decoded(log.blob(difference), metadata, metadata["codec"]["down"])
+            check_rounding(number, change, masters, version, names, wrong)
+            version = {
+                name: (array + change[name].astype(array.dtype)) for name, array in version.items()
+            }
+        if digest(version, metadata) != recorded:
+            wrong.append(f"version {number} does not recompute to its digest")
+    if sorted(used) != sorted(log.applied()):
+        wrong.append("results that count are not exactly those that are in versions")
+    if len(set(used)) != len(used):
+        wrong.append("a result is in more than one version")
+    return len(rows), wrong
+
+
+def check_rounding(
+    number: int,
+    change: dict[str, Any],
+    masters: dict[str, Any],
+    version: dict[str, Any],
+    names: list[str],
+    wrong: list[str],
+) -> None:
+    """The published difference must be the masters' change up to its own rounding.
+
+    Coarsest is 2bit: within two levels of the block's root mean square, or cut off.
+    """
+    for name in names:
+        exact = masters[name] - version[name]
+        off = np.linalg.norm(change[name] - exact) / (np.linalg.norm(exact) + 1e-30)
+        if off > 0.5:
+            wrong.append(f"version {number}: the difference of {name} is not what the log gives")
+
+
+if __name__ == "__main__":
+    count, found = recompute(Path(sys.argv[1]), sys.argv[2])
+    print(f"{count} versions: " + ("; ".join(found) or "all recompute"))
+    sys.exit(bool(found))

@@ -1,0 +1,231 @@
+"""A small world of real processes on loopback: one coordinator, a project, any number of agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PROJECTS = Path(__file__).parent / "projects"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def wait_until(what: str, happens: Callable[[], object], *, seconds: float = 120) -> Any:
+    """Return the first true value of `happens`; fail with `what` when the time is over."""
+    end = time.monotonic() + seconds
+    while not (value := happens()):
+        if time.monotonic() > end:
+            message = f"waited {seconds} s in vain for: {what}"
+            raise AssertionError(message)
+        time.sleep(0.1)
+    return value
+
+
+def run_cli(package: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one command of ours to its end; fail with its words when it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"{package}.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | ONE_THREAD,
+        check=False,
+    )
+    if check and done.returncode:
+        message = f"{package} {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        raise AssertionError(message)
+    return done
+
+
+@dataclass
+class Running:
+    """A process of ours that logs into a file."""
+
+    name: str
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, env=os.environ | ONE_THREAD
+            )
+        return self
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, *, seconds: float = 20) -> int:
+        """Ask it to end as an operator would; fail when it does not."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            message = f"{self.name} did not end within {seconds} s:\n{self.tail()}"
+            raise AssertionError(message) from None
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def wait(self, *, seconds: float = 180) -> int:
+        assert self.process is not None
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            message = f"{self.name} still runs after {seconds} s:\n{self.tail()}"
+            raise AssertionError(message) from None
+
+    def descendants(self) -> list[psutil.Process]:
+        if not self.alive or self.process is None:
+            return []
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def tail(self, lines: int = 30) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+@dataclass
+class World:
+    """Everything lives under `root`; `close` ends every process that was started."""
+
+    root: Path
+    port: int = 0
+    coordinator: Running | None = None
+    agents: dict[str, Running] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    _invites: int = 0
+
+    @property
+    def home(self) -> Path:
+        return self.root / "coordinator"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def serve(self, *options: object) -> Running:
+        """Start the coordinator; the second time on the same port again."""
+        log = self.root / "coordinator.log"
+        log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "pleb_coordinator.cli", "serve", "--json"]
+        command += ["--home", str(self.home), "--port", str(self.port), *map(str, options)]
+        self.coordinator = Running("coordinator", command, log).start()
+        first = wait_until("the coordinator to listen", self._first_line, seconds=30)
+        self.port = int(first["url"].rsplit(":", 1)[1])
+        return self.coordinator
+
+    def _first_line(self) -> dict[str, Any] | None:
+        assert self.coordinator is not None
+        if not self.coordinator.alive:
+            message = f"the coordinator ended:\n{self.coordinator.tail()}"
+            raise AssertionError(message)
+        for line in self.coordinator.log.read_text().splitlines():
+            if line.startswith("{") and '"url"' in line:
+                return json.loads(line)  # type: ignore[no-any-return]
+        return None
+
+    def pids(self) -> dict[str, int]:
+        """The coordinator's own and its children's process numbers, by their part."""
+        line = self._first_line()
+        assert line is not None
+        return {name: line[name] for name in ("pid", "http_pid", "jobs_pid")}
+
+    def admin(self, *arguments: object) -> Any:
+        """Run one admin command and return its JSON."""
+        done = run_cli("pleb_coordinator", *arguments, "--home", self.home, "--json")
+        return json.loads(done.stdout)
+
+    def invite(self, role: str) -> str:
+        token: str = self.admin("invite", "new", "--role", role)["token"]
+        return token
+
+    def publish(self, project: Path) -> str:
+        """Publish as a researcher would and return the attach link."""
+        done = run_cli(
+            "pleb_project",
+            *("publish", project, "--to", self.url, "--invite", self.invite("publisher")),
+            *("--home", self.root / "researcher", "--json"),
+        )
+        link: str = json.loads(done.stdout.splitlines()[-1])["attach_link"]
+        self.links[project.name] = link
+        return link
+
+    def attach(self, name: str, link: str, *, trusted: bool = False) -> None:
+        """Attach a new agent of this name to the project."""
+        invite = ("--invite", self.invite("trusted")) if trusted else ()
+        run_cli("pleb_agent", "attach", link, "--name", name, *invite, "--home", self.root / name)
+
+    def start_agent(self, name: str, *options: object) -> Running:
+        """Start the agent of this name, with one thread unless told otherwise."""
+        threads = () if "--threads" in options else ("--threads", 1)
+        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless"]
+        command += ["--home", str(self.root / name), *map(str, (*threads, *options))]
+        agent = Running(name, command, self.root / f"{name}.log").start()
+        self.agents[name] = agent
+        return agent
+
+    def version(self, project: str) -> int:
+        """The newest published version."""
+        return int(self.admin("project", "show", project)["version"])
+
+    def wait_for_version(self, project: str, number: int, *, seconds: float = 180) -> None:
+        def reached() -> bool:
+            self.check_alive()
+            return self.version(project) >= number
+
+        try:
+            wait_until(f"version {number} of {project}", reached, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tails()}") from None
+
+    def check_alive(self) -> None:
+        for process in self._all():
+            if process.process is not None and process.process.poll() not in (None, 0):
+                message = f"{process.name} died:\n{process.tail()}"
+                raise AssertionError(message)
+
+    def tails(self) -> str:
+        return "\n".join(f"--- {process.name}\n{process.tail()}" for process in self._all())
+
+    def close(self) -> None:
+        """End all; whoever does not end by asking is killed."""
+        for process in self._all():
+            children = process.descendants()
+            if process.alive:
+                process.process.terminate()  # type: ignore[union-attr]
+            try:
+                process.wait(seconds=10)
+            except AssertionError:
+                process.kill()
+            for child in children:
+                if child.is_running():
+                    child.kill()
+
+    def _all(self) -> Iterable[Running]:
+        yield from self.agents.values()
+        if self.coordinator is not None:
+            yield self.coordinator
