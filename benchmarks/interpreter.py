@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pleb_project.export import EvaluateFunction, LossFunction, export_model
@@ -30,6 +29,9 @@ from benchmarks.models import (
     gpt_loss,
     gpt_metrics,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main(quick: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
 
 Batch = dict[str, torch.Tensor]
 
@@ -37,6 +38,7 @@ class Block(nn.Module):
             nn.Dropout(size.dropout),
         )
 
+    @override
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, c = x.shape
         qkv = self.qkv(self.norm1(x)).view(b, t, 3, self.heads, c // self.heads)
@@ -44,7 +46,8 @@ class Block(nn.Module):
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=p)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, c))
-        return x + self.mlp(self.norm2(x))
+        result: torch.Tensor = x + self.mlp(self.norm2(x))
+        return result
 
 
 class Gpt(nn.Module):
@@ -60,6 +63,7 @@ class Gpt(nn.Module):
         self.head = nn.Linear(size.width, 256, bias=False)
         self.apply(_small_weights)
 
+    @override
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.drop(self.tokens(tokens.long()) + self.places[: tokens.shape[1]])
         for block in self.blocks:
@@ -83,6 +87,7 @@ class Cnn(nn.Module):
             nn.Linear(2 * channels, 10),
         )
 
+    @override
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(image.float().div(255).sub(0.5).unsqueeze(1))
         return logits

@@ -128,7 +128,7 @@ def test_thread_counts_stay_within_a_thousandth_on_a_smooth_model():
             deltas.append(decode_delta(delta, metadata.model, "fp32", 64))
     finally:
         torch.set_num_threads(before)
-    assert max(distances(*deltas, metadata.model).values()) < 1e-3
+    assert max(distances(deltas[0], deltas[1], metadata.model).values()) < 1e-3
 
 
 def test_training_learns():

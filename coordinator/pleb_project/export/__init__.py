@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +18,7 @@ import torch
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
-from pleb_shared.protocol.graph import Graph, parse_graph
+from pleb_shared.protocol.graph import Graph, check_constants, parse_graph
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
@@ -28,6 +30,7 @@ from pleb_project.export.matrices import hidden_matrices
 from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
 from pleb_project.export.parity import check_parity
 from pleb_project.export.rewrite import rewrite
+from pleb_project.export.source import RefusedNodeError
 from pleb_project.export.trace import trace_evaluation, trace_training
 
 __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
@@ -92,13 +95,15 @@ def export_model(
         InputError: a tensor has a dtype that the protocol does not carry, or `matrices` names
             no parameter of at least two dimensions.
     """
-    parameters, buffers = tensor_specs(model)
+    parameters, buffers = specs = tensor_specs(model)
     traced = trace_training(model, loss, example_batch)
-    training = _checked(rewrite(traced, parameters, buffers, model, example_batch, ["loss"]))
+    with _located(lambda copied: loss(copied, example_batch), model):
+        training = _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
     activations = activation_bytes(training)
     check_parity(training, model, loss, example_batch)
     traced, metrics = trace_evaluation(model, evaluate, example_batch)
-    evaluation = _checked(rewrite(traced, parameters, buffers, model, example_batch, metrics))
+    with _located(lambda copied: evaluate(copied, example_batch), model):
+        evaluation = _checked(rewrite(traced, specs, model, example_batch, metrics))
     activation_bytes(evaluation)
     tensors = initial_tensors(model, [*parameters, *buffers])
     return Exported(
@@ -117,8 +122,18 @@ def export_model(
     )
 
 
+@contextmanager
+def _located(run: Callable[[nn.Module], object], model: nn.Module) -> Iterator[None]:
+    """Add to a refusal the line of loss() or evaluate(), which `run` calls on a copy."""
+    try:
+        yield
+    except RefusedNodeError as error:
+        raise error.located(lambda: run(copy.deepcopy(model))) from None
+
+
 def _checked(graph: Graph) -> Graph:
     """Return the graph as an agent will read it."""
+    check_constants(graph)
     return parse_graph(strict_json.encode(graph))
 
 

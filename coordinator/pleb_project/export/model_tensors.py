@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import TensorSpec
-from pleb_shared.tensors.layout import Tensors
 from torch import nn
+
+if TYPE_CHECKING:
+    from pleb_shared.tensors.layout import Tensors
 
 __all__ = [
     "DTYPE_NAMES",

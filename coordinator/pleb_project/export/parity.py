@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
 import torch
 from pleb_shared.errors import GraphError
-from pleb_shared.protocol.graph import Graph
 from pleb_shared.training import drawing
 from pleb_shared.training.draws import Draws, NodeDraws
 from pleb_shared.training.graph import CompiledGraph
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pleb_shared.protocol.graph import Graph
 
 __all__ = ["check_parity", "drawing_nodes", "eager_draws"]
 
@@ -56,7 +59,7 @@ def eager_draws(draws: Draws, nodes: Sequence[int]) -> Iterator[None]:
     def attention(*args: Any, **kwargs: Any) -> torch.Tensor:
         return drawing.attention(draws, _next(numbers), *args, **kwargs)
 
-    ours = {
+    ours: dict[str, Any] = {
         "dropout": dropout,
         "dropout1d": feature_dropout,
         "dropout2d": feature_dropout,

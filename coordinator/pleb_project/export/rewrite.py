@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import torch
@@ -29,11 +29,15 @@ from pleb_shared.training.graph import TORCH_DTYPES
 from pleb_shared.training.memory_rules import written_buffers
 from pleb_shared.training.operators import find_operator, is_allowed, why_not
 from torch import fx, nn
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names, frozen_names
-from pleb_project.export.source import source_line
+from pleb_project.export.source import RefusedNodeError, source_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch.export import ExportedProgram
 
 __all__ = ["rewrite"]
 
@@ -61,18 +65,20 @@ _WHOLE_NUMBERS: Final = {
 
 def rewrite(
     program: ExportedProgram,
-    parameters: list[TensorSpec],
-    buffers: list[TensorSpec],
+    specs: tuple[list[TensorSpec], list[TensorSpec]],
     model: nn.Module,
     batch: dict[str, torch.Tensor],
     outputs: list[str],
 ) -> Graph:
     """Return `program` as a graph whose outputs have the names `outputs`.
 
+    `specs` are the model's parameters and buffers.
+
     Raises:
-        GraphError: an operator is not allowed or an argument cannot be written down; the
-            sentence names the line of the model's code.
+        RefusedNodeError: an operator is not allowed or an argument cannot be written down.
+        GraphError: a constant is not a tensor of a known dtype.
     """
+    parameters, buffers = specs
     rewriter = _Rewriter(program, parameters, buffers, model)
     results = rewriter.add_nodes(program.graph_module, no_grad=False)
     inputs = [
@@ -245,10 +251,8 @@ def _value(node: fx.Node, value: Any) -> Value:
 
 def _shape(tensor: torch.Tensor) -> list[int]:
     """Return the shape at export, with the example's size for the free batch dimension."""
-    return [
-        int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
-        for size in tensor.shape
-    ]
+    sizes: Iterable[Any] = tensor.shape
+    return [int(s.node.hint) if isinstance(s, torch.SymInt) else int(s) for s in sizes]
 
 
 def _constant(target: str, tensor: Any) -> Constant:
@@ -268,5 +272,5 @@ def _dtype_name(name: str, tensor: torch.Tensor) -> str:
     return DTYPE_NAMES[tensor.dtype]
 
 
-def _refusal(node: fx.Node, name: str, advice: str) -> GraphError:
-    return GraphError(f"{name} is not allowed ({source_line(node)}). {advice}")
+def _refusal(node: fx.Node, name: str, advice: str) -> RefusedNodeError:
+    return RefusedNodeError(name, source_line(node), advice)

@@ -3,20 +3,91 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+import traceback
+from typing import TYPE_CHECKING, Any, Final
 
-from torch import fx
+from pleb_shared.errors import GraphError
+from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
-__all__ = ["source_line"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import fx
+
+__all__ = ["RefusedNodeError", "called_at", "source_line"]
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
+_NOT_THEIRS: Final = ("/torch/", "/pleb_project/export/", "/pleb_shared/")
 
 
-def source_line(node: fx.Node) -> str:
-    """Return file, line and code of the innermost frame outside torch that made `node`."""
+class RefusedNodeError(GraphError):
+    """A node cannot be part of a graph; `line` is the code that made it, if that is known."""
+
+    def __init__(self, name: str, line: str | None, advice: str) -> None:
+        super().__init__(f"{name} is not allowed ({line or 'in an unknown line'}). {advice}")
+        self.name = name
+        self.line = line
+        self.advice = advice
+
+    def located(self, run: Callable[[], object]) -> RefusedNodeError:
+        """Return the same error with a line that is looked for by running the code once more."""
+        short = self.name.removeprefix("aten.").split(".")[0]
+        return RefusedNodeError(self.name, self.line or called_at(short, run), self.advice)
+
+
+class _CallLines(TorchFunctionMode):
+    """Inside this context, notes the line that first called each of torch's functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, str] = {}
+        """Line by the function's name, such as `randn`."""
+
+    @override
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name not in self.lines:
+            stack = traceback.extract_stack()
+            frames = [(f.filename, str(f.lineno), f.line or "") for f in stack]
+            own = [frame for frame in frames if _is_theirs(frame[0])]
+            if own:
+                self.lines[name] = _told(own[-1])
+        return func(*args, **(kwargs or {}))
+
+
+def called_at(name: str, run: Callable[[], object]) -> str | None:
+    """Return file, line and code of the first call of torch's function `name` in `run()`.
+
+    torch.export remembers the lines of a module's forward() only; this finds those in loss()
+    and evaluate() by running them once more.
+    """
+    calls = _CallLines()
+    with calls:
+        run()
+    return calls.lines.get(name)
+
+
+def source_line(node: fx.Node) -> str | None:
+    """Return file, line and code of the innermost frame of the researcher's that made `node`.
+
+    None where torch.export did not note one: the call stands in loss() or evaluate() itself.
+    """
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/" not in frame[0].replace("\\", "/")]
-    if not (own or frames):
-        return "its place in the code is unknown"
-    path, line, code = (own or frames)[-1]
+    own = [frame for frame in frames if _is_theirs(frame[0])]
+    return _told(own[-1]) if own else None
+
+
+def _is_theirs(path: str) -> bool:
+    return not any(part in path.replace("\\", "/") for part in _NOT_THEIRS)
+
+
+def _told(frame: tuple[str, str, str]) -> str:
+    path, line, code = frame
     return f"{path}, line {line}: {code.strip()}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from pleb_shared.errors import GraphError
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 from torch.utils._pytree import tree_unflatten
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["trace_evaluation", "trace_training"]
 
@@ -27,9 +32,10 @@ class _Loss(nn.Module):
         self._loss = loss
         self._names = names
 
+    @override
     def forward(self, *batch: torch.Tensor) -> torch.Tensor:
         """Return the loss of inputs in the order of the names."""
-        value = self._loss(self.model, dict(zip(self._names, batch, strict=True)))
+        value: object = self._loss(self.model, dict(zip(self._names, batch, strict=True)))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise GraphError("loss(model, batch) must return one number as a tensor: take a mean.")
         return value
@@ -49,9 +55,10 @@ class _Metrics(nn.Module):
         self._evaluate = evaluate
         self._names = names
 
+    @override
     def forward(self, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the metrics of inputs in the order of the names."""
-        metrics = self._evaluate(self.model, dict(zip(self._names, batch, strict=True)))
+        metrics: object = self._evaluate(self.model, dict(zip(self._names, batch, strict=True)))
         if not isinstance(metrics, dict) or "loss" not in metrics:
             raise GraphError('evaluate(model, batch) must return a dict of means with a "loss".')
         return metrics
@@ -107,7 +114,9 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 def _one_sentence(name: str) -> Iterator[None]:
     """Say in one sentence why torch.export refused, whatever it raised."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the model's insides, such as nn.LSTM's
+            yield
     except GraphError:
         raise
     except Exception as error:

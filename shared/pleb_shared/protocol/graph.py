@@ -31,6 +31,7 @@ __all__ = [
     "Ref",
     "Scalar",
     "Value",
+    "check_constants",
     "parse_graph",
     "references",
     "value_count",
@@ -145,7 +146,7 @@ def parse_graph(data: bytes) -> Graph:
     except Refusal as error:
         raise GraphError(f"This is not a graph. {error.message}") from error
     _check_format(graph)
-    _check_constants(graph)
+    check_constants(graph)
     _check_names(graph)
     _check_references(graph)
     return graph
@@ -171,7 +172,12 @@ def _check_format(graph: Graph) -> None:
         )
 
 
-def _check_constants(graph: Graph) -> None:
+def check_constants(graph: Graph) -> None:
+    """Check the sizes of a graph's constants.
+
+    Raises:
+        GraphError: one has a wrong size, or all together are too large.
+    """
     total = 0
     for number, constant in enumerate(graph.constants):
         size = _elements(constant.shape) * _ITEM_BYTES[constant.dtype]

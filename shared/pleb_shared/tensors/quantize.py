@@ -78,9 +78,10 @@ def quantize(values: Floats, scheme: Scheme, block: int) -> tuple[NDArray[np.flo
     step = _chunk(block)
     for start in range(0, values.size, step):
         part = values[start : start + step]
-        some = _scales(_blocks(part, block), scheme, _lengths(part.size, block))
+        blocks = _blocks(part, block)
+        some = _scales(blocks, scheme, _lengths(part.size, block))
         scales[start // block : start // block + some.size] = some
-        codes = _codes(part, np.repeat(some.astype(np.float32), block)[: part.size], scheme)
+        codes = _codes(blocks, some.astype(np.float32), scheme)[: part.size]
         first = start // scheme.per_byte
         packed[first : first + packed_bytes(part.size, scheme)] = _pack(codes, scheme)
     return scales, packed
@@ -99,7 +100,8 @@ def dequantize(
         codes = packed[first : first + packed_bytes(size, scheme)]
         some = scales[start // block : start // block + scale_count(size, block)]
         factors = np.repeat(some.astype(np.float32), block)[:size]
-        np.multiply(table[codes].view(np.float32)[:size], factors, out=values[start : start + size])
+        meanings = table.take(codes).view(np.float32)[:size]
+        np.multiply(meanings, factors, out=values[start : start + size])
     return values
 
 
@@ -166,29 +168,36 @@ def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Float
     return root
 
 
-def _codes(values: Floats, scales: Floats, scheme: Scheme) -> Bytes:
-    """Return one code per number as uint8 [n]; `scales` [n] repeats the block's scale."""
-    ratio = np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+def _codes(blocks: Floats, scales: Floats, scheme: Scheme) -> Bytes:
+    """Return one code per number of `blocks` [blocks, block], as uint8 [blocks * block]."""
+    divisors = scales.copy()
+    divisors[scales == 0] = 1
+    ratio: Floats = (blocks / divisors[:, None]).reshape(-1)
     if scheme.largest:
         np.rint(ratio, out=ratio)
         np.clip(ratio, -scheme.largest, scheme.largest, out=ratio)
-        return (ratio + np.float32(scheme.zero)).astype(np.int8).view(np.uint8)
+        ratio += np.float32(scheme.zero)
+        return ratio.astype(np.int8).view(np.uint8)
     np.floor(ratio, out=ratio)
     np.clip(ratio, -2, 1, out=ratio)
-    return (ratio + np.float32(2)).astype(np.uint8)
+    ratio += np.float32(2)
+    return ratio.astype(np.uint8)
 
 
 def _pack(codes: Bytes, scheme: Scheme) -> Bytes:
-    """Return codes [n] side by side in bytes, the first in the lowest bits."""
+    """Return codes [n] side by side in bytes, the first in the lowest bits.
+
+    The codes of one byte are read as one little-endian number, whose bits are then moved down.
+    """
     if scheme.bits == 8:
         return codes
     whole = np.zeros(packed_bytes(codes.size, scheme) * scheme.per_byte, np.uint8)
     whole[: codes.size] = codes
-    columns = whole.reshape(-1, scheme.per_byte)
-    packed: Bytes = columns[:, 0].copy()
+    words = whole.view(np.dtype(f"<u{scheme.per_byte}"))
+    gathered = words.copy()
     for place in range(1, scheme.per_byte):
-        packed |= columns[:, place] << np.uint8(place * scheme.bits)
-    return packed
+        gathered |= words >> (place * (8 - scheme.bits))
+    return gathered.astype(np.uint8)
 
 
 def _table(scheme: Scheme) -> NDArray[Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
-from pleb_shared.tensors.layout import Tensors
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_shared.tensors.layout import Tensors
+    from pleb_shared.training.graph import CompiledGraph
 
 __all__ = ["CalibrationOutcome", "calibrate"]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pleb_shared.errors import EncodingError, RefusalCode
-from pleb_shared.protocol.project import DataSpec, InputSpec
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
 from pleb_shared.training.draws import batch_indices, window_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pleb_shared.protocol.project import DataSpec, InputSpec
 
 __all__ = ["UnitData"]
 

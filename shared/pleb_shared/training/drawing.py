@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from pleb_shared.training.draws import Draws
+if TYPE_CHECKING:
+    from pleb_shared.training.draws import Draws
 
 __all__ = ["attention", "dropout", "feature_dropout"]
 
@@ -32,7 +34,7 @@ def feature_dropout(
     return x * draws.dropout(channels, p, node)
 
 
-def attention(
+def attention(  # noqa: PLR0913
     draws: Draws,
     node: int,
     query: torch.Tensor,

@@ -6,8 +6,7 @@ The graph runs once on FakeTensors, which have shapes but no memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -24,6 +23,9 @@ from pleb_shared.protocol.project import (
     TensorSpec,
 )
 from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["activation_bytes", "check_graph", "peak_bytes"]
 
@@ -119,7 +121,8 @@ def activation_bytes(graph: Graph) -> int:
         name = graph.nodes[min(done, len(graph.nodes) - 1)].op
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise GraphError(f"Node {done} ({name}) cannot run: {reason}") from error
-    for name, value in outputs.items():
+    found: dict[str, object] = dict(outputs)
+    for name, value in found.items():
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise GraphError(f"The output {name!r} is not a single number.")
     return sum(sizes) + 2 * max(sizes, default=0)

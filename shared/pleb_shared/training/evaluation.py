@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from pleb_shared.errors import TrainingError
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.unit import Unit
 from pleb_shared.tensors.layout import Tensors, check_version
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.graph import CompiledGraph
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import Unit
+    from pleb_shared.training.graph import CompiledGraph
 
 __all__ = ["evaluate"]
 

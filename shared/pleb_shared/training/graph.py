@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from pleb_shared.protocol.graph import (
     value_count,
 )
 from pleb_shared.tensors.layout import NUMPY_DTYPES
-from pleb_shared.training.draws import Draws
 from pleb_shared.training.memory_rules import written_buffers
 from pleb_shared.training.operators import Operator, find_operator
+
+if TYPE_CHECKING:
+    from pleb_shared.training.draws import Draws
 
 __all__ = ["TORCH_DTYPES", "CompiledGraph", "Observe"]
 

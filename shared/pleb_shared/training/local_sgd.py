@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pleb_shared.errors import EncodingError, RefusalCode, TrainingError
-from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import Unit, UnitKind
 from pleb_shared.tensors.codec import encode_delta
 from pleb_shared.tensors.layout import Tensors, check_version, load_tensors, save_tensors
@@ -20,8 +18,13 @@ from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import check_graph
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.training.graph import CompiledGraph
 
 __all__ = ["UnitRun", "first_step"]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import Argument, Graph, Node, Ref, value_count
-from pleb_shared.training.operators import Operator
+
+if TYPE_CHECKING:
+    from pleb_shared.training.operators import Operator
 
 __all__ = ["written_buffers"]
 

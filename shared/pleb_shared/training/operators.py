@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -13,6 +12,9 @@ from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import Node, Ref
 from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Operator", "find_operator", "is_allowed", "why_not"]
 

@@ -6,13 +6,15 @@ A rule turns a gradient into a direction u; then theta <- (1 - eta * decay) thet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
 from pleb_shared.protocol.project import AdamW, Muon, Optimizer, SgdMomentum, Training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "AdamRule",

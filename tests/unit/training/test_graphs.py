@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 import torch
@@ -40,7 +42,7 @@ def call(op, *args, outputs=None, **kwargs):
 
 def graph(*nodes, **changes):
     """Return a graph of w [2, 3], b [2] (a buffer), x [4, 3] whose loss is the last value."""
-    settings = {
+    settings: dict[str, Any] = {
         "format": 1,
         "parameters": [TensorSpec(name="w", dtype="float32", shape=[2, 3])],
         "buffers": [TensorSpec(name="b", dtype="float32", shape=[2])],
@@ -61,7 +63,7 @@ def run(one, **tensors):
         "b": torch.zeros(2),
         "x": torch.ones(4, 3),
     } | tensors
-    return CompiledGraph(one).run(values, values, values, None)
+    return CompiledGraph(one).run(values, values, values, NodeDraws(0, 0))
 
 
 def test_a_linear_layer_runs_and_costs_what_it_should():
@@ -237,7 +239,7 @@ def test_dead_values_are_let_go():
 
     values = {"w": torch.ones(2, 3), "b": torch.zeros(2), "x": torch.ones(4, 3)}
     compiled = CompiledGraph(graph(LINEAR, MEAN))
-    compiled.run(values, values, values, None, observe)
+    compiled.run(values, values, values, NodeDraws(0, 0), observe)
     assert alive == [8, 1]
     assert 3 in compiled._steps[1].dead
 

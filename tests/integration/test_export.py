@@ -1,0 +1,251 @@
+"""What a researcher's model becomes, and what is said where it cannot be exported."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pleb_project.export import export_model
+from pleb_shared.errors import GraphError, InputError
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.tensors.layout import load_tensors, version_digest
+from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.graph import CompiledGraph
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+
+def mean_square(model, batch):
+    return model(batch["x"]).square().mean()
+
+
+def metrics(model, batch):
+    return {"loss": mean_square(model, batch)}
+
+
+def export(model, batch=None, loss=mean_square, evaluate=metrics, **changes):
+    return export_model(model, loss, evaluate, batch or {"x": torch.randn(4, 6)}, **changes)
+
+
+class Attention(nn.Module):
+    """Self-attention with weights, a causal table as a buffer, and grouped queries."""
+
+    def __init__(self):
+        super().__init__()
+        self.mha = nn.MultiheadAttention(6, 2, dropout=0.1, batch_first=True)
+        self.register_buffer("mask", torch.ones(3, 3).tril().bool(), persistent=False)
+        self.out = nn.Linear(6, 6)
+
+    def forward(self, x):
+        x, _ = self.mha(x, x, x, attn_mask=~self.mask)
+        q = x.view(x.shape[0], 3, 2, 3).transpose(1, 2)
+        k = q[:, :1]
+        y = F.scaled_dot_product_attention(
+            q, k, k, attn_mask=self.mask, dropout_p=0.2 if self.training else 0, enable_gqa=True
+        )
+        return self.out(y.transpose(1, 2).reshape(x.shape))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4, batch_first=True)
+        self.gru = nn.GRU(4, 4, batch_first=True, bidirectional=True)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x):
+        return self.gru(self.drop(self.lstm(x)[0]))[0]
+
+
+class Quiet(nn.Module):
+    """Part of it gets no gradient: a frozen layer, a no_grad block, an unused parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.first.requires_grad_(requires_grad=False)
+        self.unused = nn.Parameter(torch.ones(3))
+        self.scale = nn.Parameter(torch.ones(6))
+
+    def forward(self, x):
+        with torch.no_grad():
+            centre = (x * self.scale).mean()
+        with torch.autocast("cpu", enabled=False):
+            centre = centre * torch.tensor(0.5)
+        return self.second(self.first(x)) - centre
+
+
+def sequential(*layers):
+    return nn.Sequential(*layers)
+
+
+IMAGE = {"x": torch.randn(4, 4, 8, 8)}
+SEQUENCE = {"x": torch.randn(4, 3, 6)}
+ZOO = {
+    "mlp": (sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 2)), None),
+    "transformer": (
+        nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(6, 2, 12, batch_first=True, norm_first=True),
+            2,
+            enable_nested_tensor=False,
+        ),
+        SEQUENCE,
+    ),
+    "attention": (Attention(), SEQUENCE),
+    "recurrent": (Recurrent(), SEQUENCE),
+    "quiet": (Quiet(), None),
+    "convnext": (
+        sequential(
+            nn.Conv2d(4, 8, 2, stride=2),
+            nn.Conv2d(8, 8, 3, padding="same", groups=8),
+            nn.GroupNorm(2, 8),
+            nn.Hardswish(),
+            nn.Dropout2d(0.2),
+            nn.ConvTranspose2d(8, 4, 2, stride=2),
+            nn.Upsample(scale_factor=2),
+            nn.AvgPool2d(2),
+            nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+            nn.Flatten(),
+        ),
+        IMAGE,
+    ),
+    "norms": (
+        sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.RMSNorm(8), nn.LayerNorm(8), nn.PReLU()),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_models_of_many_kinds_export_and_match_eager(name):
+    """`export_model` itself compares loss, gradients and buffers to the bit."""
+    model, batch = ZOO[name]
+    before = copy.deepcopy(model.state_dict())
+    exported = export(model, batch)
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[key]), key
+    version = load_tensors(exported.initial)
+    assert version_digest(version, exported.model) == exported.initial_digest
+    assert exported.flops_per_step > 0
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_evaluation_graphs_take_any_batch_size(name):
+    model, batch = ZOO[name]
+    batch = batch or {"x": torch.randn(4, 6)}
+    exported = export(model, batch)
+    graph = CompiledGraph(parse_graph(exported.evaluation_graph))
+    tensors = {n: torch.from_numpy(a.copy()) for n, a in load_tensors(exported.initial).items()}
+    still = copy.deepcopy(model).eval()
+    for size in (1, 3, 4):
+        part = {"x": batch["x"][:size]}
+        with torch.no_grad():
+            found = graph.run(tensors, tensors, part, NodeDraws(0, 0))["loss"]
+            assert torch.allclose(found, mean_square(still, part), rtol=1e-5)
+
+
+def test_what_gets_no_gradient_is_told():
+    graph = parse_graph(export(Quiet()).training_graph)
+    assert graph.frozen == ["first.weight", "first.bias"]
+    assert sum(node.no_grad for node in graph.nodes) == 2
+
+
+def test_tied_weights_travel_once():
+    model = sequential(nn.Embedding(9, 5), nn.Linear(5, 5), nn.Linear(5, 9, bias=False))
+    model[2].weight = model[0].weight
+    exported = export(model, {"x": torch.randint(0, 9, (4, 3))})
+    assert [spec.name for spec in exported.parameters] == ["0.weight", "1.weight", "1.bias"]
+    assert exported.shared == {"2.weight": "0.weight"}
+
+
+def test_muon_gets_the_hidden_matrices_unless_told_otherwise():
+    model = sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    assert export(model).matrices == ["0.weight", "2.weight"]
+    assert export(model, matrices=["4.weight"]).matrices == ["4.weight"]
+    with pytest.raises(InputError, match=r"'0.bias'.*two dimensions"):
+        export(model, matrices=["0.bias"])
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.layer(x) + torch.randn(2)  # the line that is named
+
+
+def test_a_refusal_names_operator_line_and_remedy():
+    with pytest.raises(GraphError) as caught:
+        export(Noisy())
+    message = str(caught.value)
+    assert "aten.randn.default" in message
+    assert "test_export.py, line" in message
+    assert "# the line that is named" in message
+    assert "nn.Dropout" in message
+
+
+def test_so_does_one_for_a_line_in_loss():
+    def loss(model, batch):
+        return model(batch["x"]).mean() + torch.rand(1).sum()  # this one
+
+    with pytest.raises(GraphError, match=r"aten.rand.default.*test_export.py.*# this one"):
+        export(nn.Linear(6, 2), loss=loss)
+
+
+def branches(model, batch):
+    y = model(batch["x"])
+    return y.mean() if y.sum() > 0 else y.square().mean()
+
+
+def fixed_size(model, batch):
+    return {"loss": model(batch["x"]).reshape(4, 2).mean()}
+
+
+def without_loss(model, batch):
+    return {"accuracy": model(batch["x"]).mean()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": branches}, r"loss\(\) cannot be exported"),
+        ({"loss": lambda model, batch: model(batch["x"])}, "one number"),
+        ({"loss": lambda model, batch: model(batch["x"]).sum().item()}, "one number|item"),
+        ({"evaluate": fixed_size}, "any batch size"),
+        ({"evaluate": without_loss}, 'with a "loss"'),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_one_sentence(changes, message):
+    with pytest.raises(GraphError, match=message) as caught:
+        export(nn.Linear(6, 2), **changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (sequential(nn.Linear(6, 2), nn.Dropout(0.5, inplace=True)), "dropout_"),
+        (nn.LSTM(6, 4, num_layers=2, dropout=0.1), "put nn.Dropout between"),
+        (nn.Linear(6, 2).double(), "make it float32"),
+    ],
+)
+def test_models_that_cannot_be_reproduced_are_refused(model, message):
+    def loss(model, batch):
+        result = model(batch["x"].to(next(model.parameters()).dtype))
+        return (result[0] if isinstance(result, tuple) else result).mean()
+
+    with pytest.raises(InputError, match=message):
+        export(model, loss=loss, evaluate=lambda m, b: {"loss": loss(m, b)})
+
+
+def test_the_graph_carries_small_tables_but_no_large_ones():
+    model = nn.Linear(6, 2)
+    model.register_buffer("table", torch.zeros(2**22), persistent=False)
+
+    def loss(model, batch):
+        return model(batch["x"]).mean() + model.table.mean()
+
+    with pytest.raises(GraphError, match="persistent buffers"):
+        export(model, loss=loss)
