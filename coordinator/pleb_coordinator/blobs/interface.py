@@ -6,8 +6,10 @@ for each assignment, never served), uploads under way (one for each token).
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Blobs"]
 

@@ -10,9 +10,11 @@ An unusable result is `disagreed` at once; a `valid` one when an audit refutes i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ASSIGNMENT_MOVES",
@@ -76,6 +78,7 @@ ASSIGNMENT_MOVES: Final[Mapping[tuple[AssignmentState, AssignmentEvent], Assignm
     (_S.REPORTED, _E.SET_ASIDE): _S.LATE,
     (_S.EXPIRED, _E.COMMITTED): _S.UPLOADING,
     (_S.EXPIRED, _E.REPORTED): _S.REPORTED,
+    (_S.EXPIRED, _E.DISAGREED): _S.INVALID,
     (_S.VALID, _E.DISAGREED): _S.INVALID,
 }
 

@@ -6,24 +6,27 @@ Times are seconds since 1970 (UTC) on the coordinator's clock, digests lower-cas
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
-
-from pleb_coordinator.core.assignment_state import AssignmentState
-from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role, Verdict
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import UnitKind
+
+    from pleb_coordinator.core.assignment_state import AssignmentState
+    from pleb_coordinator.core.unit_state import UnitState
 
 __all__ = [
     "Assignment",
-    "Ban",
     "CalibrationClass",
     "Evaluation",
     "Event",
     "Facts",
     "Host",
     "Invite",
+    "NewAssignment",
     "NewUnit",
     "Project",
     "ProjectState",
@@ -34,6 +37,7 @@ __all__ = [
     "Upload",
     "UploadKind",
     "VersionRow",
+    "another",
 ]
 
 
@@ -65,16 +69,20 @@ class Purpose(StrEnum):
     CALIBRATION = "calibration"
 
 
-class Facts(Record):
+class Facts(Record, frozen=True):
     """What the coordinator found out about metadata when it was published."""
 
     flops_per_step: int
     train_shards: int
     holdout_shards: int
     holdout_examples: int
+    delta_bytes: int
+    """Exact size of every encoded delta."""
+    calibration_bytes: int
+    """Exact size of a calibration's, which is fp32."""
 
 
-class Project(Record):
+class Project(Record, frozen=True):
     """A project with the metadata that is in force."""
 
     id: int
@@ -100,7 +108,7 @@ class Project(Record):
         return max(rules.tolerance, min(self.tolerance, rules.tolerance_ceiling))
 
 
-class VersionRow(Record):
+class VersionRow(Record, frozen=True):
     """A version and all that made it."""
 
     project: int
@@ -123,7 +131,7 @@ class VersionRow(Record):
     made_at: float
 
 
-class Round(Record):
+class Round(Record, frozen=True):
     """The making of version `version` + 1. The counters follow the units' states."""
 
     project: int
@@ -138,7 +146,7 @@ class Round(Record):
     closed_at: float | None
 
 
-class NewUnit(Record):
+class NewUnit(Record, frozen=True):
     """A unit that is being planned, with its first assignment."""
 
     kind: UnitKind
@@ -150,7 +158,18 @@ class NewUnit(Record):
     local_steps: int
 
 
-class UnitRow(Record):
+class NewAssignment(Record, frozen=True):
+    """One more copy of a unit."""
+
+    unit: int
+    purpose: Purpose
+    created_at: float
+    trusted_only: bool = False
+    trusted_from: float = 0.0
+    for_class: str = ""
+
+
+class UnitRow(Record, frozen=True):
     """A planned unit."""
 
     id: int
@@ -174,7 +193,7 @@ class UnitRow(Record):
     decided_at: float | None
 
 
-class Assignment(Record):
+class Assignment(Record, frozen=True):
     """One copy of a unit, for one host."""
 
     id: int
@@ -212,7 +231,19 @@ class Assignment(Record):
     """Whether the host knows the verdict."""
 
 
-class Host(Record):
+def another(assignment: Assignment, now: float) -> NewAssignment:
+    """Return one more try, for somebody else, of an assignment that came to nothing."""
+    return NewAssignment(
+        unit=assignment.unit,
+        purpose=Purpose(assignment.purpose),
+        created_at=now,
+        trusted_only=bool(assignment.trusted_only),
+        trusted_from=assignment.trusted_from,
+        for_class=assignment.for_class,
+    )
+
+
+class Host(Record, frozen=True):
     """A host of a project."""
 
     id: int
@@ -253,14 +284,7 @@ class Host(Record):
         return self.role in {Role.TRUSTED, Role.ADMIN}
 
 
-class Ban(Record):
-    """Keeps a host out for a time."""
-
-    until: float
-    reason: str
-
-
-class CalibrationClass(Record):
+class CalibrationClass(Record, frozen=True):
     """A determinism class: hosts whose calibration unit came out equal to the bit."""
 
     project: int
@@ -271,6 +295,8 @@ class CalibrationClass(Record):
     """Whether its distances to all classes before it are known."""
     accounts: int
     trusted: bool
+    isolated: bool
+    """Too far from the fleet's main class: compared only with itself."""
     first_at: float
 
     @property
@@ -286,7 +312,7 @@ class UploadKind(StrEnum):
     BLOB = "blob"
 
 
-class Upload(Record):
+class Upload(Record, frozen=True):
     """A slot for exactly `size` bytes with exactly `digest`."""
 
     token: str
@@ -300,7 +326,7 @@ class Upload(Record):
     complete: bool
 
 
-class Invite(Record):
+class Invite(Record, frozen=True):
     """An invite; the token itself is not kept."""
 
     token_hash: str
@@ -312,7 +338,7 @@ class Invite(Record):
     revoked: bool
 
 
-class Evaluation(Record):
+class Evaluation(Record, frozen=True):
     """Metrics of a version on the holdout, by a trusted host."""
 
     project: int
@@ -325,7 +351,7 @@ class Evaluation(Record):
     made_at: float
 
 
-class Event(Record):
+class Event(Record, frozen=True):
     """A line of the log. `detail` is a JSON object."""
 
     seq: int

@@ -1,16 +1,18 @@
 """The states of a unit, as a table. What is not in the table cannot happen.
 
-    open ──decided──> valid ──applied──> applied ──refuted──> disproved
-      │                 └─refuted─> open
-      ├──closed──> late ──decided──> credited ──refuted──> disproved
-      └──cancelled──> cancelled
+open ──decided──> valid ──applied──> applied ──refuted──> disproved
+  │                 └─refuted─> open
+  ├──closed──> late ──decided──> credited ──refuted──> disproved
+  └──cancelled──> cancelled
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["UNIT_MOVES", "UnitEvent", "UnitState", "next_unit_state"]
 

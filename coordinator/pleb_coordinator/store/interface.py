@@ -12,11 +12,8 @@ None only where nothing is an answer; where a row must be there they raise a typ
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.records import (
     Assignment,
     CalibrationClass,
@@ -25,6 +22,7 @@ from pleb_coordinator.core.records import (
     Facts,
     Host,
     Invite,
+    NewAssignment,
     NewUnit,
     Project,
     ProjectState,
@@ -35,10 +33,18 @@ from pleb_coordinator.core.records import (
     Upload,
     VersionRow,
 )
-from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_shared.protocol.messages import Role, Verdict
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from contextlib import AbstractContextManager
+
+    from pleb_shared.protocol.messages import Role, Verdict
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import UnitKind
+
+    from pleb_coordinator.core.assignment_state import AssignmentEvent
+    from pleb_coordinator.core.reputation import Standing
+    from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 
 __all__ = [
     "Assignments",
@@ -48,14 +54,12 @@ __all__ = [
     "Hosts",
     "Invites",
     "Judgement",
-    "NewAssignment",
     "NewHost",
     "Projects",
     "Rounds",
     "Seeker",
     "Seen",
     "Shares",
-    "Standing",
     "Store",
     "StoredDelta",
     "Transaction",
@@ -65,7 +69,7 @@ __all__ = [
 ]
 
 
-class NewHost(Record):
+class NewHost(Record, frozen=True):
     """A host that enrols."""
 
     project: int
@@ -78,7 +82,7 @@ class NewHost(Record):
     agent: str
 
 
-class Seen(Record):
+class Seen(Record, frozen=True):
     """What a work request leaves in its host's row, with the reply for a repetition."""
 
     sequence: int
@@ -91,19 +95,7 @@ class Seen(Record):
     """Whether it asked for units (`max_units` > 0)."""
 
 
-class Standing(Record):
-    """What the coordinator thinks of a host; see `core.reputation`."""
-
-    consecutive_valid: int
-    refused: int
-    bans: int
-    banned_until: float
-    ban_reason: str
-    credit: float
-    units_valid: int
-
-
-class Seeker(Record):
+class Seeker(Record, frozen=True):
     """Who looks for work, as far as a candidate depends on it."""
 
     host: int
@@ -114,18 +106,7 @@ class Seeker(Record):
     now: float
 
 
-class NewAssignment(Record):
-    """One more copy of a unit."""
-
-    unit: int
-    purpose: Purpose
-    created_at: float
-    trusted_only: bool = False
-    trusted_from: float = 0.0
-    for_class: str = ""
-
-
-class Commitment(Record):
+class Commitment(Record, frozen=True):
     """What a host's report says of its result."""
 
     digest: str
@@ -136,7 +117,7 @@ class Commitment(Record):
     reported_at: float
 
 
-class Judgement(Record):
+class Judgement(Record, frozen=True):
     """What became of a result."""
 
     verdict: Verdict
@@ -145,7 +126,7 @@ class Judgement(Record):
     reason: str
 
 
-class StoredDelta(Record):
+class StoredDelta(Record, frozen=True):
     """The bytes of a delta; None: they lie in the file of that assignment."""
 
     assignment: int
@@ -272,11 +253,9 @@ class Units(Protocol):
         """Clear the mark; False: another result has come meanwhile."""
 
     def due(self, project: int, limit: int) -> list[UnitRow]:
-        """Return units with results that nobody has looked at."""
+        """Return training units with results that nobody has looked at."""
 
-    def undecided_before(
-        self, project: int, epoch: int, version: int, limit: int
-    ) -> list[UnitRow]:
+    def undecided_before(self, project: int, epoch: int, version: int, limit: int) -> list[UnitRow]:
         """Return open and late units of versions below `version`."""
 
 
@@ -289,11 +268,14 @@ class Assignments(Protocol):
     def of_unit(self, unit: int) -> list[Assignment]:
         """Return all assignments of a unit, oldest first."""
 
+    def reported(self, unit: int) -> list[Assignment]:
+        """Return the unit's assignments whose result has no verdict yet."""
+
+    def unjudged(self, unit: int, host: int) -> bool:
+        """Whether the host has a result of the unit here, or on its way, without verdict."""
+
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
         """Return what is leased to the host."""
-
-    def open_of_host(self, host: int) -> int:
-        """Return how many leases the host holds."""
 
     def candidates(
         self, project: int, purpose: Purpose, seeker: Seeker, limit: int
@@ -323,9 +305,7 @@ class Assignments(Protocol):
     def move(self, assignment: Assignment, event: AssignmentEvent) -> bool:
         """Let `event` happen to an assignment in the state that `assignment` has."""
 
-    def judge(
-        self, assignment: Assignment, event: AssignmentEvent, judgement: Judgement
-    ) -> bool:
+    def judge(self, assignment: Assignment, event: AssignmentEvent, judgement: Judgement) -> bool:
         """Write down the verdict; the host is told with its next reply."""
 
     def set_norm(self, assignment: int, norm: float) -> None:
@@ -441,6 +421,9 @@ class Calibrations(Protocol):
     def set_measured(self, project: int, digest: str) -> None:
         """All distances to older classes are stored."""
 
+    def set_isolated(self, project: int, digest: str, isolated: bool) -> None:
+        """Note whether the class can only be compared with itself."""
+
     def put_distance(self, project: int, first: str, second: str, distance: float) -> None:
         """Store how far two classes lie apart: the largest over all tensors."""
 
@@ -465,6 +448,9 @@ class Uploads(Protocol):
 
     def complete(self, token: str) -> bool:
         """Mark a slot as filled."""
+
+    def remove(self, token: str) -> None:
+        """Remove a slot; one that is not there is fine."""
 
     def take_expired(self, now: float, limit: int) -> list[str]:
         """Remove open slots that ran out; return their tokens."""
@@ -518,27 +504,48 @@ class Transaction(Protocol):
     """Everything between BEGIN and COMMIT."""
 
     @property
-    def projects(self) -> Projects: ...
+    def projects(self) -> Projects:
+        """The methods of `Projects`."""
+
     @property
-    def versions(self) -> Versions: ...
+    def versions(self) -> Versions:
+        """The methods of `Versions`."""
+
     @property
-    def rounds(self) -> Rounds: ...
+    def rounds(self) -> Rounds:
+        """The methods of `Rounds`."""
+
     @property
-    def units(self) -> Units: ...
+    def units(self) -> Units:
+        """The methods of `Units`."""
+
     @property
-    def assignments(self) -> Assignments: ...
+    def assignments(self) -> Assignments:
+        """The methods of `Assignments`."""
+
     @property
-    def shares(self) -> Shares: ...
+    def shares(self) -> Shares:
+        """The methods of `Shares`."""
+
     @property
-    def hosts(self) -> Hosts: ...
+    def hosts(self) -> Hosts:
+        """The methods of `Hosts`."""
+
     @property
-    def calibrations(self) -> Calibrations: ...
+    def calibrations(self) -> Calibrations:
+        """The methods of `Calibrations`."""
+
     @property
-    def uploads(self) -> Uploads: ...
+    def uploads(self) -> Uploads:
+        """The methods of `Uploads`."""
+
     @property
-    def invites(self) -> Invites: ...
+    def invites(self) -> Invites:
+        """The methods of `Invites`."""
+
     @property
-    def events(self) -> Events: ...
+    def events(self) -> Events:
+        """The methods of `Events`."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """Undo what happens inside, and only that, if it raises."""
@@ -558,4 +565,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
-

@@ -35,7 +35,7 @@ metadata: Final = MetaData()
 LIVE_LEASES: Final = "state IN ('leased', 'uploading')"
 
 
-def _filled(name: str, kind: type[String | Integer | Float], value: str) -> Column[object]:
+def _filled(name: str, kind: type[String | Integer | Float[float]], value: str) -> Column[object]:
     """Return a column that is never null and starts as `value`."""
     return Column(name, kind, nullable=False, server_default=text(value))
 
@@ -65,6 +65,8 @@ Table(
     Column("train_shards", Integer, nullable=False),
     Column("holdout_shards", Integer, nullable=False),
     Column("holdout_examples", Integer, nullable=False),
+    Column("delta_bytes", Integer, nullable=False),
+    Column("calibration_bytes", Integer, nullable=False),
     Column("published_at", Float, nullable=False),
 )
 
@@ -179,6 +181,13 @@ Table(
         "version",
         sqlite_where=text("state = 'unsent'"),
     ),
+    Index("assignments_reported", "unit", sqlite_where=text("state = 'reported'")),
+    Index(
+        "assignments_unjudged",
+        "unit",
+        "host",
+        sqlite_where=text("state IN ('uploading', 'reported')"),
+    ),
     Index("assignments_in_hand", "host", sqlite_where=text("state = 'leased'")),
     Index("assignments_leases", "lease_until", sqlite_where=text(LIVE_LEASES)),
     Index(
@@ -261,6 +270,7 @@ Table(
     Column("measured", Boolean, nullable=False, server_default=text("0")),
     _filled("accounts", Integer, "0"),
     Column("trusted", Boolean, nullable=False, server_default=text("0")),
+    Column("isolated", Boolean, nullable=False, server_default=text("0")),
     Column("first_at", Float, nullable=False),
 )
 

@@ -1,0 +1,121 @@
+"""The outer step: a pure function of (version, outer state, ordered deltas).
+
+    g      = weighted mean of the deltas (version - local), norms clipped to their median
+    M      = m M + g                            Nesterov momentum, as in DiLoCo
+    theta* = theta* - lr (g + m M)              float32 masters (Douillard et al. 2023)
+    q      = Q_down(theta* - theta)             what is published
+    theta  = theta + dequantised q              what hosts have; the residue stays in theta*
+
+A warm-start step is theta* = theta* - g, and leaves M alone. Buffers have no masters and no
+momentum: their next value is the previous one minus the mean change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
+from pleb_shared.tensors.version import apply_difference
+
+from pleb_coordinator.aggregation.combine import mean_delta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_shared.protocol.project import ModelSpec, OuterStep, ProjectMetadata
+
+__all__ = ["Made", "OuterState", "next_version"]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OuterState:
+    """The optimizer's durable memory: float32 arrays by the parameter's name."""
+
+    masters: dict[str, Floats]
+    momentum: dict[str, Floats]
+
+    @classmethod
+    def initial(cls, version: Tensors, model: ModelSpec) -> OuterState:
+        """Return the state at version 0: masters equal the version, momentum is zero."""
+        names = [spec.name for spec in model.parameters]
+        return cls(
+            {name: version[name].copy() for name in names},
+            {name: np.zeros_like(version[name]) for name in names},
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> OuterState:
+        """Read what `to_bytes` wrote. Raises `EncodingError`."""
+        masters: dict[str, Floats] = {}
+        momentum: dict[str, Floats] = {}
+        for key, array in load_tensors(data).items():
+            kind, _, name = key.partition("/")
+            (masters if kind == "master" else momentum)[name] = array
+        return cls(masters, momentum)
+
+    def to_bytes(self) -> bytes:
+        """Return the state as safetensors; equal states give equal bytes."""
+        named: Tensors = {f"master/{name}": array for name, array in self.masters.items()}
+        named |= {f"momentum/{name}": array for name, array in self.momentum.items()}
+        return save_tensors(named)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A next version and what makes it."""
+
+    version: Tensors
+    digest: str
+    difference: bytes
+    """In codec `down`: decoded and added to the previous version it is `version`."""
+    state: OuterState
+
+
+def next_version(
+    version: Tensors,
+    state: OuterState,
+    deltas: Sequence[tuple[bytes, float]],
+    metadata: ProjectMetadata,
+    *,
+    warm_start: bool,
+) -> Made:
+    """Return the version that ordered `deltas` (encoded bytes, weight) make of `version`.
+
+    Raises:
+        EncodingError: a delta does not fit the model, or the outcome is not finite.
+    """
+    model, codec = metadata.model, metadata.codec
+    mean = mean_delta([data for data, _ in deltas], [w for _, w in deltas], model, codec)
+    state = _stepped(state, mean, metadata.outer, warm_start=warm_start)
+    change: Tensors = {
+        spec.name: state.masters[spec.name] - version[spec.name] for spec in model.parameters
+    }
+    change |= {spec.name: _negative(mean[spec.name]) for spec in model.buffers}
+    difference = encode_delta(change, model, codec.down, codec.block)
+    decoded = decode_delta(difference, model, codec.down, codec.block)
+    following = apply_difference(version, decoded, model)
+    return Made(following, version_digest(following, model), difference, state)
+
+
+def _stepped(state: OuterState, mean: Tensors, outer: OuterStep, *, warm_start: bool) -> OuterState:
+    if warm_start:
+        moved = {name: master - mean[name] for name, master in state.masters.items()}
+        return OuterState(moved, state.momentum)
+    m, rate = np.float32(outer.momentum), np.float32(outer.learning_rate)
+    masters: dict[str, Floats] = {}
+    momentum: dict[str, Floats] = {}
+    for name, master in state.masters.items():
+        g: Floats = mean[name]
+        momentum[name] = np.asarray(m * state.momentum[name] + g, np.float32)
+        masters[name] = np.asarray(master - rate * (g + m * momentum[name]), np.float32)
+    return OuterState(masters, momentum)
+
+
+def _negative(mean: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(-mean)

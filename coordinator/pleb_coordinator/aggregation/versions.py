@@ -1,0 +1,110 @@
+"""Versions from blobs: what a host does with a `VersionSource`, done by the coordinator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.unit import Blob, VersionSource
+from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.tensors.version import rebuild_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pleb_shared.protocol.project import ProjectMetadata
+
+    from pleb_coordinator.core.records import VersionRow
+
+__all__ = [
+    "SNAPSHOT_VERSIONS",
+    "VersionInput",
+    "first_source",
+    "following_source",
+    "read_inputs",
+    "read_source",
+    "read_version",
+]
+
+SNAPSHOT_VERSIONS: Final = 8
+"""Every so many versions, a snapshot is kept."""
+
+
+class VersionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One delta that went into a version."""
+
+    unit: int
+    assignment: int
+    digest: str
+    weight: float
+    """Our own count of the samples it was trained on."""
+
+
+_SOURCE = msgspec.json.Decoder(VersionSource)
+_INPUTS = msgspec.json.Decoder(list[VersionInput])
+
+
+def read_source(row: VersionRow) -> VersionSource:
+    """Return how a host gets the version."""
+    return _SOURCE.decode(row.source)
+
+
+def read_inputs(row: VersionRow) -> list[VersionInput]:
+    """Return the deltas that made the version, in their order."""
+    return _INPUTS.decode(row.inputs)
+
+
+def first_source(metadata: ProjectMetadata) -> VersionSource:
+    """Return how a host gets version 0."""
+    model = metadata.model
+    return VersionSource(
+        epoch=metadata.epoch,
+        number=0,
+        digest=model.initial_digest,
+        snapshot=model.initial,
+        snapshot_number=0,
+        differences=[],
+    )
+
+
+def following_source(
+    previous: VersionRow, snapshot_bytes: int, digest: str, difference: bytes
+) -> VersionSource:
+    """Return how a host gets the next version: from the last snapshot before it."""
+    blob = Blob(digest=digest_of(difference), size=len(difference))
+    before = read_source(previous)
+    if previous.snapshot:
+        start = Blob(digest=previous.snapshot, size=snapshot_bytes)
+        number, differences = previous.number, [blob]
+    else:
+        start, number = before.snapshot, before.snapshot_number
+        differences = [*before.differences, blob]
+    return VersionSource(
+        epoch=previous.epoch,
+        number=previous.number + 1,
+        digest=digest,
+        snapshot=start,
+        snapshot_number=number,
+        differences=differences,
+    )
+
+
+def read_version(
+    source: VersionSource, metadata: ProjectMetadata, blob: Callable[[str], bytes]
+) -> Tensors:
+    """Return the tensors of a version, its digest checked; `blob` reads a blob by its digest.
+
+    Raises:
+        EncodingError: the blobs do not make that version.
+        Refusal: `unknown_blob`.
+    """
+    model, codec = metadata.model, metadata.codec
+
+    def differences() -> Iterator[Tensors]:
+        for difference in source.differences:
+            yield decode_delta(blob(difference.digest), model, codec.down, codec.block)
+
+    snapshot = load_tensors(blob(source.snapshot.digest))
+    return rebuild_version(snapshot, differences(), model, source.digest)

@@ -1,0 +1,117 @@
+"""Who may take which unit, how many at a time, and for how long.
+
+What depends on other rows (nobody gets a unit twice, replicas go to other accounts and
+networks) is part of the store's query for candidates; see `store.interface.Assignments`.
+"""
+
+from __future__ import annotations
+
+import math
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.unit import UnitKind
+
+from pleb_coordinator.core.records import Assignment, Facts, Host, Project, Purpose, UnitRow
+from pleb_coordinator.core.reputation import is_proven
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = [
+    "LARGEST_SHARE",
+    "expected_seconds",
+    "lease_seconds",
+    "leases_at_once",
+    "network_of",
+    "pick",
+    "purposes_for",
+    "share_limit",
+]
+
+LARGEST_SHARE: Final = 0.2
+"""Of a round's units, for one account or public network, in a fleet of five or more."""
+_SHORTEST_LEASE_SECONDS: Final = 60.0
+_LEASE_FACTOR: Final = 20.0
+"""A lease is this many times as long as the work should take: PCs pause and sleep."""
+
+_HOST_ORDER: Final = (Purpose.DECIDER, Purpose.REPLICA, Purpose.AUDIT, Purpose.PRIMARY)
+_TRUSTED_ORDER: Final = (
+    Purpose.EVALUATION,
+    Purpose.AUDIT,
+    Purpose.DECIDER,
+    Purpose.REPLICA,
+    Purpose.PRIMARY,
+)
+
+
+def purposes_for(host: Host) -> Sequence[Purpose]:
+    """Return what the host is offered, most wanted first."""
+    return _TRUSTED_ORDER if host.trusted else _HOST_ORDER
+
+
+def leases_at_once(host: Host, project: Project) -> int:
+    """Return how many assignments the host may hold: a host without a record holds one."""
+    proven = host.trusted or is_proven(host, project.metadata.verification)
+    return LIMITS.units_per_request if proven else 1
+
+
+def share_limit(units: int, active_accounts: int) -> int:
+    """Return how many units of a round one account or public network may have.
+
+    A fifth; in a fleet of fewer than five accounts, its fair part; always one.
+    """
+    part = max(LARGEST_SHARE, 1 / max(1, active_accounts))
+    return max(1, math.ceil(units * part))
+
+
+def expected_seconds(
+    unit: UnitRow, host: Host, metadata: ProjectMetadata, facts: Facts
+) -> float | None:
+    """Return how long the unit should take the host; None: its speed is not known yet.
+
+    An evaluation step costs a third of a training step (no backward pass); it is counted in
+    full, since reading the holdout takes time too.
+    """
+    if host.seconds_per_step is None or unit.kind == UnitKind.CALIBRATE:
+        return None
+    if unit.kind == UnitKind.EVALUATE:
+        steps = math.ceil(facts.holdout_examples / metadata.training.batch_examples)
+        return host.seconds_per_step * steps
+    return host.seconds_per_step * unit.local_steps
+
+
+def lease_seconds(expected: float | None, longest: float, place: int) -> float:
+    """Return the length of a lease for the host's unit number `place` (1: it starts now)."""
+    if expected is None:
+        return longest
+    return min(longest, max(_SHORTEST_LEASE_SECONDS, _LEASE_FACTOR * expected * place))
+
+
+def pick(
+    candidates: Sequence[tuple[Assignment, UnitRow]], count: int, last_shard: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return `count` of the candidates, those on the shard that the host has at home first."""
+    ordered = sorted(candidates, key=lambda pair: pair[1].shard_first != last_shard)
+    return ordered[:count]
+
+
+def network_of(address: str) -> str:
+    """Return the public network (/24 of IPv4, /48 of IPv6) of an address, or an empty string.
+
+    Private, loopback and other addresses that tell nothing about who is who have none, and
+    neither has what is no address.
+    """
+    try:
+        parsed: IPv4Address | IPv6Address = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if not parsed.is_global:
+        return ""
+    length = 24 if isinstance(parsed, IPv4Address) else 48
+    return str(ip_network((parsed, length), strict=False))

@@ -1,0 +1,145 @@
+"""When results of the same unit agree, and whose result counts.
+
+Equal digests agree. Otherwise two results agree if every tensor of their decoded encodings
+lies within the tolerance. The largest group around one result wins. Without disagreement one
+trusted or proven host is enough, or two voices. With it, the winners need a trusted host, or
+two voices and more than any other group: nobody is found wrong on one host's word unless that
+host is trusted. Accounts count as one voice each, and so do public networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from pleb_coordinator.core.records import Record
+
+__all__ = ["Decision", "NeedsAnother", "Result", "Undecided", "Valid", "decide", "pair"]
+
+_MOST_VOLUNTEERS: Final = 5
+"""With so many results and no majority, only a trusted host can decide."""
+
+
+class Result(Record, frozen=True):
+    """One host's result of the unit."""
+
+    assignment: int
+    account: str
+    network: str
+    trusted: bool
+    proven: bool
+    """Whether the host's results count without a second one."""
+    digest: str
+
+
+class Valid(Record, frozen=True):
+    """One result counts; those that disagree with it are proven wrong."""
+
+    canonical: int
+    agreeing: tuple[int, ...]
+    disagreeing: tuple[int, ...]
+    reason: str
+
+
+class NeedsAnother(Record, frozen=True):
+    """One more result is wanted."""
+
+    reason: str
+    disagreement: bool
+    """Results differ (a decider is wanted), or one is not enough (a replica is)."""
+    trusted_only: bool
+
+
+class Undecided(Record, frozen=True):
+    """There is nothing to decide on."""
+
+    reason: str
+
+
+Decision = Valid | NeedsAnother | Undecided
+Distances = Mapping[tuple[str, str], float]
+
+
+def pair(first: str, second: str) -> tuple[str, str]:
+    """Return the key of two digests in a table of distances."""
+    return (first, second) if first < second else (second, first)
+
+
+def decide(results: Sequence[Result], distances: Distances, tolerance: float) -> Decision:
+    """Return what follows from `results`, oldest first.
+
+    `distances` holds, for each `pair` of different digests, the largest distance over all
+    tensors; a pair that is missing does not agree.
+    """
+    if not results:
+        return Undecided("There is no result yet.")
+    groups = [_group(center, results, distances, tolerance) for center in results]
+    best = max(range(len(results)), key=lambda i: (_weight(groups[i]), -i))
+    winners = groups[best]
+    others = [result for result in results if result not in winners]
+    if not others:
+        return _unopposed(results[best], winners)
+    return _opposed(results[best], winners, others, groups)
+
+
+def _group(
+    center: Result, results: Sequence[Result], distances: Distances, tolerance: float
+) -> list[Result]:
+    return [
+        other
+        for other in results
+        if other.digest == center.digest
+        or distances.get(pair(center.digest, other.digest), float("inf")) <= tolerance
+    ]
+
+
+def _unopposed(center: Result, winners: Sequence[Result]) -> Decision:
+    names = tuple(result.assignment for result in winners)
+    if any(result.trusted for result in winners):
+        return Valid(center.assignment, names, (), "a trusted host's result")
+    if _voices(winners) >= 2:
+        return Valid(center.assignment, names, (), f"{len(winners)} hosts agree")
+    if any(result.proven for result in winners):
+        return Valid(center.assignment, names, (), "a proven host's result")
+    return NeedsAnother(
+        "The host is new: another one must confirm it.", disagreement=False, trusted_only=False
+    )
+
+
+def _opposed(
+    center: Result,
+    winners: Sequence[Result],
+    others: Sequence[Result],
+    groups: Collection[Sequence[Result]],
+) -> Decision:
+    losing = [[result for result in group if result in others] for group in groups]
+    rivals = [_weight(group) for group in losing if group]
+    strongest = max(rivals, default=(0, 0))
+    trusted, voices = _weight(winners)
+    convinced = trusted > strongest[0] or (
+        trusted == strongest[0] and voices >= 2 and voices > strongest[1]
+    )
+    if convinced and (trusted or voices >= 2):
+        by = "a trusted host" if trusted else f"{voices} of {voices + len(others)} hosts"
+        return Valid(center.assignment, _ids(winners), _ids(others), f"decided by {by}")
+    return NeedsAnother(
+        "Results differ: another host must decide.",
+        disagreement=True,
+        trusted_only=len(winners) + len(others) >= _MOST_VOLUNTEERS or trusted > 0,
+    )
+
+
+def _ids(results: Sequence[Result]) -> tuple[int, ...]:
+    return tuple(result.assignment for result in results)
+
+
+def _weight(group: Sequence[Result]) -> tuple[int, int]:
+    """Return (trusted hosts, voices)."""
+    return sum(result.trusted for result in group), _voices(group)
+
+
+def _voices(group: Sequence[Result]) -> int:
+    """Return how many independent people stand behind a group."""
+    accounts = {result.account for result in group}
+    networks = {result.network or f"-{result.account}" for result in group}
+    return min(len(accounts), len(networks))

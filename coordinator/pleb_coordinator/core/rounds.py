@@ -1,0 +1,29 @@
+"""When a round is over, and when to look again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Round
+
+__all__ = ["due_at", "quorum_stands", "ready"]
+
+
+def quorum_stands(row: Round) -> bool:
+    """Whether enough units are verified for a next version."""
+    return row.valid >= row.quorum
+
+
+def ready(row: Round, grace_seconds: float, now: float) -> bool:
+    """Whether the next version can be made: the quorum stands, and all are in or grace is over."""
+    if row.closed_at is not None or not quorum_stands(row):
+        return False
+    return row.open == 0 or now >= (now if row.quorum_at is None else row.quorum_at) + grace_seconds
+
+
+def due_at(row: Round, grace_seconds: float) -> float | None:
+    """Return when the grace window ends; None: it has not begun."""
+    if row.closed_at is not None or row.quorum_at is None or not quorum_stands(row):
+        return None
+    return row.quorum_at + grace_seconds

@@ -1,0 +1,184 @@
+"""advance: the round's verified deltas make the next version.
+
+`compute` is a pure function of (version, outer state, ordered deltas) and stores its blobs
+durably; then `record_version` commits everything in one transaction, with the unique key
+(project, epoch, number). Of several processes that compute the same version one wins; the
+others notice and drop their work. A process killed in between leaves blobs that the next one
+writes again, byte for byte the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.tensors.layout import Tensors, save_tensors
+
+from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_version
+from pleb_coordinator.aggregation.versions import (
+    SNAPSHOT_VERSIONS,
+    VersionInput,
+    following_source,
+    read_source,
+    read_version,
+)
+from pleb_coordinator.core.planning import is_warm_start
+from pleb_coordinator.core.records import (
+    Project,
+    ProjectState,
+    Purpose,
+    Round,
+    UnitRow,
+    VersionRow,
+)
+from pleb_coordinator.core.rounds import ready
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+
+if TYPE_CHECKING:
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.interface import StoredDelta, Transaction
+
+__all__ = ["RoundWork", "compute", "ready_round", "record_version"]
+
+_INPUTS: Final = {UnitState.VALID}
+
+
+@dataclass(frozen=True)
+class RoundWork:
+    """A round that is over, and all that goes into the next version."""
+
+    project: Project
+    round: Round
+    previous: VersionRow
+    inputs: tuple[VersionInput, ...]
+    deltas: tuple[StoredDelta, ...]
+    train_loss: float | None
+
+
+def ready_round(tx: Transaction, deps: Deps, project: Project) -> RoundWork | None:
+    """Return the newest version's round if it is over, else None; one look-up if it is not."""
+    if project.state != ProjectState.ACTIVE:
+        return None
+    row = tx.rounds.get(project.id, project.epoch, project.version)
+    if row is None or not ready(row, project.metadata.round.grace_seconds, deps.clock()):
+        return None
+    units = tx.units.of_round(project.id, project.epoch, project.version, _INPUTS)
+    chosen = [tx.assignments.get(unit.canonical) for unit in units if unit.canonical is not None]
+    samples = float(project.metadata.training.batch_examples)
+    inputs = tuple(
+        VersionInput(unit.id, found.id, found.digest, samples * unit.local_steps)
+        for unit, found in zip(units, chosen, strict=True)
+    )
+    losses = [found.loss_last for found in chosen if found.loss_last is not None]
+    return RoundWork(
+        project=project,
+        round=row,
+        previous=tx.versions.get(project.id, project.epoch, project.version),
+        inputs=inputs,
+        deltas=tuple(_stored(tx, entry) for entry in inputs),
+        train_loss=sum(losses) / len(losses) if losses else None,
+    )
+
+
+def compute(deps: Deps, work: RoundWork) -> VersionRow:
+    """Return the next version's row, its blobs written and synced.
+
+    Raises:
+        EncodingError, Refusal: the store's own bytes are damaged or missing.
+    """
+    metadata, previous = work.project.metadata, work.previous
+    version = read_version(read_source(previous), metadata, deps.blobs.get)
+    warm_start = is_warm_start(metadata, previous.number)
+    deltas = [
+        (_bytes(deps, stored), entry.weight)
+        for stored, entry in zip(work.deltas, work.inputs, strict=True)
+    ]
+    state = _state(deps, work, version)
+    made = next_version(version, state, deltas, metadata, warm_start=warm_start)
+    return _row(deps, work, made)
+
+
+def record_version(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> bool:
+    """Make `row` the newest version and close its round.
+
+    False: somebody else was first, or a verdict has changed the inputs meanwhile.
+    """
+    now, round_ = deps.clock(), work.round
+    place = (round_.project, round_.epoch, round_.version)
+    valid = tx.units.of_round(*place, _INPUTS)
+    if [unit.canonical for unit in valid] != [entry.assignment for entry in work.inputs]:
+        return False
+    if not (tx.rounds.close(round_, now) and tx.versions.add(row)):
+        return False
+    tx.projects.advance(round_.project, round_.epoch, round_.version, row.number)
+    for unit in valid:
+        tx.units.move(unit, UnitEvent.APPLIED, now, unit.canonical)
+    for unit in tx.units.of_round(*place, {UnitState.OPEN}):
+        _close_late(tx, unit, now)
+    if row.number >= work.project.metadata.training.versions:
+        tx.projects.set_state(round_.project, ProjectState.ACTIVE, ProjectState.FINISHED)
+    tx.events.add(
+        round_.project,
+        now,
+        "advanced",
+        version=row.number,
+        digest=row.digest,
+        deltas=len(work.inputs),
+        train_loss=row.train_loss,
+    )
+    return True
+
+
+def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
+    """Leave behind a unit without verdict.
+
+    What is computed or compared goes on, for credit and reputation; what nobody has begun is
+    not begun any more.
+    """
+    tx.units.move(unit, UnitEvent.CLOSED, now, None)
+    tx.assignments.cancel_unsent(unit.id, (Purpose.PRIMARY,))
+
+
+def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
+    previous = work.previous
+    number = previous.number + 1
+    snapshot = ""
+    if number % SNAPSHOT_VERSIONS == 0:
+        snapshot = deps.blobs.put(save_tensors(made.version))
+    before = deps.blobs.size(previous.snapshot) if previous.snapshot else 0
+    source = following_source(previous, before, made.digest, made.difference)
+    return VersionRow(
+        project=previous.project,
+        epoch=previous.epoch,
+        number=number,
+        digest=made.digest,
+        metadata_number=work.project.metadata_number,
+        difference=deps.blobs.put(made.difference),
+        outer_state=deps.blobs.put(made.state.to_bytes()),
+        snapshot=snapshot,
+        inputs=msgspec.json.encode(work.inputs),
+        source=msgspec.json.encode(source),
+        train_loss=work.train_loss,
+        made_at=deps.clock(),
+    )
+
+
+def _state(deps: Deps, work: RoundWork, version: Tensors) -> OuterState:
+    if not work.previous.outer_state:
+        return OuterState.initial(version, work.project.metadata.model)
+    return OuterState.from_bytes(deps.blobs.get(work.previous.outer_state))
+
+
+def _stored(tx: Transaction, entry: VersionInput) -> StoredDelta:
+    """Return the bytes of a result, or of one that is equal to the bit."""
+    name = tx.assignments.with_delta(entry.unit, entry.digest)
+    stored = None if name is None else tx.assignments.delta(name)
+    if stored is None:
+        message = f"The delta of assignment {entry.assignment} is not in the store."
+        raise LookupError(message)
+    return stored
+
+
+def _bytes(deps: Deps, stored: StoredDelta) -> bytes:
+    return deps.blobs.delta(stored.assignment) if stored.data is None else stored.data

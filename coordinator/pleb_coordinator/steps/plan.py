@@ -1,0 +1,87 @@
+"""plan: the round of the newest version gets its units, each with one unsent assignment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pleb_shared.protocol.unit import UnitKind
+
+from pleb_coordinator.core.planning import (
+    evaluation_unit,
+    is_warm_start,
+    round_quorum,
+    round_units,
+)
+from pleb_coordinator.core.records import Project, ProjectState, Purpose, Round
+
+if TYPE_CHECKING:
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["plan_due", "plan_round"]
+
+
+def plan_due(tx: Transaction, project: Project) -> bool:
+    """Whether the newest version lacks its round or its evaluation; two look-ups."""
+    place = (project.id, project.epoch, project.version)
+    training = (
+        project.state == ProjectState.ACTIVE
+        and project.version < project.metadata.training.versions
+        and tx.rounds.get(*place) is None
+    )
+    return training or (
+        project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
+        and project.facts.holdout_shards > 0
+        and tx.units.find(*place, UnitKind.EVALUATE, 0) is None
+    )
+
+
+def plan_round(tx: Transaction, deps: Deps, project: Project) -> bool:
+    """Plan what the newest version still lacks; return whether anything was added.
+
+    A warm-start version gets one unit that only
+    trusted hosts take; every version gets an evaluation on the holdout, for trusted hosts.
+    """
+    if project.state not in {ProjectState.ACTIVE, ProjectState.FINISHED}:
+        return False
+    now = deps.clock()
+    trained = project.state == ProjectState.ACTIVE and _plan_training(tx, project, now)
+    return _plan_evaluation(tx, project, now) or trained
+
+
+def _plan_training(tx: Transaction, project: Project, now: float) -> bool:
+    version = project.version
+    if tx.rounds.get(project.id, project.epoch, version) is not None:
+        return False
+    units = round_units(project.metadata, project.facts, version)
+    if not units:
+        return False
+    quorum = round_quorum(project.metadata, version)
+    row = Round(
+        project=project.id,
+        epoch=project.epoch,
+        version=version,
+        units=len(units),
+        quorum=quorum,
+        open=len(units),
+        valid=0,
+        opened_at=now,
+        quorum_at=None,
+        closed_at=None,
+    )
+    if not tx.rounds.add(row):
+        return False
+    warm_start = is_warm_start(project.metadata, version)
+    place = (project.id, project.epoch, version)
+    tx.units.plan(*place, units, Purpose.PRIMARY, trusted_only=warm_start, now=now)
+    tx.events.add(project.id, now, "planned", version=version, units=len(units), quorum=quorum)
+    return True
+
+
+def _plan_evaluation(tx: Transaction, project: Project, now: float) -> bool:
+    units = evaluation_unit(project.facts)
+    place = (project.id, project.epoch, project.version)
+    if not units or tx.units.find(*place, UnitKind.EVALUATE, 0) is not None:
+        return False
+    tx.units.plan(*place, units, Purpose.EVALUATION, trusted_only=True, now=now)
+    return True

@@ -1,0 +1,295 @@
+"""publish: root-signed metadata and the blobs that it names make a project, or renew it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.flops import flops_per_step
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.ids import AttachLink, digest_of, fingerprint_of
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import (
+    BlobSlot,
+    PayloadType,
+    PublishReply,
+    PublishRequest,
+    Role,
+)
+from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.signing import open_envelope, peek_payload
+from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.codec import encoded_size
+from pleb_shared.tensors.layout import load_tensors, version_digest
+
+from pleb_coordinator.aggregation.versions import first_source, read_source
+from pleb_coordinator.core.invites import check_invite
+from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["Findings", "Publication", "examine", "open_publication", "publish"]
+
+_PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
+_SLOT_SECONDS: Final = 24 * 3600.0
+_SLOTS: Final = 1000
+"""Missing blobs that one reply names; the request is sent again for the rest."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A publish request whose signatures hold."""
+
+    request: PublishRequest
+    metadata: ProjectMetadata
+
+    @property
+    def root_key(self) -> str:
+        """The key that signed both the request and the metadata."""
+        return self.metadata.root_key
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the blobs say: which are missing, or what they hold."""
+
+    missing: tuple[Blob, ...]
+    facts: Facts | None
+
+
+def open_publication(envelope: bytes) -> Publication:
+    """Return the request and the metadata, both signed by the root key that the metadata names.
+
+    Raises:
+        Refusal: `malformed`, `bad_signature`, `too_large`.
+    """
+    most = LIMITS.metadata_bytes
+    payload = peek_payload(envelope, PayloadType.PUBLISH, most_bytes=most)
+    signed = strict_json.decode(payload, PublishRequest, most_bytes=most).metadata.encode()
+    inner = peek_payload(signed, PayloadType.METADATA, most_bytes=most)
+    root_key = strict_json.decode(inner, ProjectMetadata, most_bytes=most).root_key
+    request = open_envelope(
+        envelope, PayloadType.PUBLISH, PublishRequest, root_key, most_bytes=most
+    )
+    metadata = open_envelope(
+        signed, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=most
+    )
+    if metadata.project != request.project:
+        message = f"The metadata is of project {metadata.project!r}, not {request.project!r}."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return Publication(request, metadata)
+
+
+def examine(deps: Deps, publication: Publication) -> Findings:
+    """Return which blobs are missing; once none is, read and check what they hold.
+
+    Raises:
+        Refusal: `malformed`: a graph, the shard list or version 0 is not what it must be; the
+            sentence says which and why.
+        EncodingError: the tensors of version 0 do not fit the model.
+    """
+    metadata = publication.metadata
+    missing = _missing(deps, [*_named(metadata), *publication.request.blobs])
+    if missing:
+        return Findings(missing, None)
+    raw = deps.blobs.get(metadata.data.shards.digest)
+    shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
+    every = [*shards.train, *shards.holdout]
+    missing = _missing(deps, [Blob(digest=found.digest, size=found.size) for found in every])
+    if missing:
+        return Findings(missing, None)
+    _check_initial(deps, metadata)
+    model, codec = metadata.model, metadata.codec
+    facts = Facts(
+        flops_per_step=_check_graphs(deps, metadata),
+        train_shards=len(shards.train),
+        holdout_shards=len(shards.holdout),
+        holdout_examples=sum(found.examples for found in shards.holdout),
+        delta_bytes=encoded_size(model, codec.up, codec.block),
+        calibration_bytes=encoded_size(model, "fp32", codec.block),
+    )
+    return Findings((), facts)
+
+
+def publish(
+    tx: Transaction, deps: Deps, publication: Publication, findings: Findings, link_base: str
+) -> PublishReply:
+    """Return upload slots for missing blobs, or put the metadata in force.
+
+    A new project needs a publisher's or administrator's invite; a known one only its root
+    key and a higher metadata number. `link_base` is the URL that the attach link begins with.
+
+    Raises:
+        Refusal: `invalid_invite`, `bad_signature` (another root key), `stale_metadata`,
+            `expired` (the delegation), `wrong_audience` (it delegates to another key).
+    """
+    metadata, now = publication.metadata, deps.clock()
+    _check_delegation(metadata, deps.online_key, now)
+    known = _known(tx, metadata.project)
+    if known is None:
+        token = publication.request.invite or ""
+        token_hash = digest_of(token.encode())
+        check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
+    else:
+        token_hash = ""
+        _check_renewal(known, metadata)
+    slots: list[BlobSlot] = []
+    if findings.facts is None:
+        owner = 0 if known is None else known.id
+        slots = [_slot(tx, deps, owner, blob, now) for blob in findings.missing[:_SLOTS]]
+    elif known is None:
+        tx.invites.use(token_hash, now)
+        _create(tx, publication, findings.facts, now)
+    elif metadata.number > known.metadata_number:
+        _renew(tx, publication, known, findings.facts, now)
+    link = AttachLink(link_base, metadata.project, fingerprint_of(metadata.root_key))
+    return PublishReply(
+        protocol=max(set(publication.request.protocols) & set(PROTOCOLS), default=PROTOCOLS[0]),
+        project=metadata.project,
+        missing=slots,
+        attach_link=str(link),
+        issued_at=int(now),
+    )
+
+
+def _named(metadata: ProjectMetadata) -> list[Blob]:
+    return [
+        metadata.model.initial,
+        metadata.training_graph,
+        metadata.evaluation_graph,
+        metadata.data.shards,
+    ]
+
+
+def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
+    unique = {blob.digest: blob for blob in blobs}
+    return tuple(blob for blob in unique.values() if not deps.blobs.exists(blob.digest))
+
+
+def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
+    """Return the FLOPs of one training step; both graphs must parse."""
+    try:
+        parse_graph(deps.blobs.get(metadata.evaluation_graph.digest))
+        return flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
+    except InputError as error:
+        message = f"A graph cannot be used: {error}"
+        raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
+    model = metadata.model
+    found = version_digest(load_tensors(deps.blobs.get(model.initial.digest)), model)
+    if found != model.initial_digest:
+        message = f"Version 0 has digest {found[:12]}..., not {model.initial_digest[:12]}..."
+        raise Refusal(RefusalCode.WRONG_DIGEST, message)
+
+
+def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:
+    delegation = metadata.delegation
+    if delegation.online_key != online_key:
+        message = "The metadata delegates to another coordinator's key: publish it again to this."
+        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    if delegation.expires_at <= now:
+        message = "The delegation has run out: renew it with `pleb-project renew`."
+        raise Refusal(RefusalCode.EXPIRED, message)
+    if delegation.expires_at > metadata.issued_at + LIMITS.delegation_seconds:
+        message = "The delegation is longer than 30 days: agents would refuse it."
+        raise Refusal(RefusalCode.EXPIRED, message)
+
+
+def _known(tx: Transaction, name: str) -> Project | None:
+    try:
+        return tx.projects.find(name)
+    except Refusal:
+        return None
+
+
+def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
+    if known.root_key != metadata.root_key:
+        message = f"Project {known.name!r} belongs to another root key: choose another name."
+        raise Refusal(RefusalCode.BAD_SIGNATURE, message)
+    if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
+        message = (
+            f"Metadata {known.metadata_number} of epoch {known.epoch} is in force: "
+            "publish a higher number."
+        )
+        raise Refusal(RefusalCode.STALE_METADATA, message)
+    if metadata.number == known.metadata_number and metadata != known.metadata:
+        message = f"Metadata {metadata.number} is in force with other content: raise the number."
+        raise Refusal(RefusalCode.STALE_METADATA, message)
+    if metadata.model != known.metadata.model or metadata.codec != known.metadata.codec:
+        message = "Model and codec of a running project stay: publish another project."
+        raise Refusal(RefusalCode.MALFORMED, message)
+
+
+def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> BlobSlot:
+    open_slot = tx.uploads.open_blob(owner, blob.digest)
+    if open_slot is not None and open_slot.expires_at > now:
+        return BlobSlot(digest=blob.digest, upload=open_slot.token)
+    upload = Upload(
+        token=deps.random_bytes(24).hex(),
+        kind=UploadKind.BLOB,
+        project=owner,
+        assignment=None,
+        digest=blob.digest,
+        size=blob.size,
+        created_at=now,
+        expires_at=now + _SLOT_SECONDS,
+        complete=False,
+    )
+    tx.uploads.add(upload)
+    return BlobSlot(digest=blob.digest, upload=upload.token)
+
+
+def _create(tx: Transaction, publication: Publication, facts: Facts, now: float) -> None:
+    metadata = publication.metadata
+    project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
+    envelope = publication.request.metadata.encode()
+    tx.projects.put_metadata(project, metadata, envelope, facts, now)
+    tx.versions.add(
+        VersionRow(
+            project=project,
+            epoch=metadata.epoch,
+            number=0,
+            digest=metadata.model.initial_digest,
+            metadata_number=metadata.number,
+            difference="",
+            outer_state="",
+            snapshot=metadata.model.initial.digest,
+            inputs=b"[]",
+            source=msgspec.json.encode(first_source(metadata)),
+            train_loss=None,
+            made_at=now,
+        )
+    )
+    tx.events.add(project, now, "published", number=metadata.number)
+
+
+def _renew(
+    tx: Transaction, publication: Publication, known: Project, facts: Facts, now: float
+) -> None:
+    metadata = publication.metadata
+    envelope = publication.request.metadata.encode()
+    tx.projects.put_metadata(known.id, metadata, envelope, facts, now)
+    if metadata.epoch > known.epoch:
+        for row in _carried(tx, known, metadata.epoch):
+            tx.versions.add(row)
+    tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
+
+
+def _carried(tx: Transaction, known: Project, epoch: int) -> Iterator[VersionRow]:
+    """Yield all versions as those of a new epoch: it goes on where the old one stands."""
+    after = -1
+    while rows := tx.versions.history(known.id, known.epoch, after=after, limit=100):
+        for row in rows:
+            source = msgspec.structs.replace(read_source(row), epoch=epoch)
+            encoded = msgspec.json.encode(source)
+            yield msgspec.structs.replace(row, epoch=epoch, source=encoded)
+        after = rows[-1].number

@@ -1,0 +1,32 @@
+"""tell: a host learns what became of its earlier results, each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import UnitVerdict, Verdict
+
+if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Host
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["take_verdicts"]
+
+
+def take_verdicts(tx: Transaction, host: Host) -> list[UnitVerdict]:
+    """Return verdicts that the host was not told yet, and mark them as told.
+
+    In the same transaction as the reply that carries them: a reply that is lost is stored,
+    and asked for again with the same sequence.
+    """
+    return [
+        UnitVerdict(
+            assignment=assignment.id,
+            verdict=Verdict(assignment.verdict),
+            credit=assignment.credit,
+            reason=assignment.reason[:500],
+        )
+        for assignment in tx.assignments.take_verdicts(host.id, LIMITS.reports_per_request)
+        if assignment.verdict is not None
+    ]

@@ -1,0 +1,380 @@
+"""The first schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from alembic import op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+revision: str = "0001"
+down_revision: str | None = None
+branch_labels: Sequence[str] | None = None
+depends_on: Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "class_distances",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("first", sa.String(), nullable=False),
+        sa.Column("second", sa.String(), nullable=False),
+        sa.Column("distance", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "first", "second"),
+    )
+    op.create_table(
+        "classes",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("assignment", sa.Integer(), nullable=False),
+        sa.Column("measured", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("accounts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("trusted", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("isolated", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("first_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "digest"),
+    )
+    op.create_table(
+        "evaluations",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("assignment", sa.Integer(), nullable=False),
+        sa.Column("metrics", sa.LargeBinary(), nullable=False),
+        sa.Column("examples", sa.Integer(), nullable=False),
+        sa.Column("made_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "epoch", "version"),
+    )
+    op.create_table(
+        "events",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("unit", sa.Integer(), nullable=True),
+        sa.Column("host", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index("events_of_project", ["project", "seq"], unique=False)
+        batch_op.create_index(
+            "events_of_unit", ["unit"], unique=False, sqlite_where=sa.text("unit IS NOT NULL")
+        )
+
+    op.create_table(
+        "invites",
+        sa.Column("token_hash", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("used_at", sa.Float(), nullable=True),
+        sa.Column("revoked", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )
+    op.create_table(
+        "projects",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("root_key", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("metadata_number", sa.Integer(), nullable=False),
+        sa.Column("tolerance", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("active_accounts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "shares",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("taken", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "epoch", "version", "holder"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "uploads",
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("assignment", sa.Integer(), nullable=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("complete", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("token"),
+    )
+    with op.batch_alter_table("uploads", schema=None) as batch_op:
+        batch_op.create_index("uploads_by_assignment", ["assignment"], unique=False)
+        batch_op.create_index("uploads_by_digest", ["digest"], unique=False)
+        batch_op.create_index(
+            "uploads_open", ["expires_at"], unique=False, sqlite_where=sa.text("complete = 0")
+        )
+
+    op.create_table(
+        "hosts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("network", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("display_name", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("agent", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("sequence", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("request_digest", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("runtime", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("determinism_class", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("seconds_per_step", sa.Float(), nullable=True),
+        sa.Column("consecutive_valid", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("refused", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("bans", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("banned_until", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("ban_reason", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("credit", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("units_valid", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("enrolled_at", sa.Float(), nullable=False),
+        sa.Column("last_seen", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_shard", sa.Integer(), server_default=sa.text("(-1)"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "fingerprint"),
+    )
+    op.create_table(
+        "metadata",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.Column("flops_per_step", sa.Integer(), nullable=False),
+        sa.Column("train_shards", sa.Integer(), nullable=False),
+        sa.Column("holdout_shards", sa.Integer(), nullable=False),
+        sa.Column("holdout_examples", sa.Integer(), nullable=False),
+        sa.Column("delta_bytes", sa.Integer(), nullable=False),
+        sa.Column("calibration_bytes", sa.Integer(), nullable=False),
+        sa.Column("published_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project", "number"),
+    )
+    op.create_table(
+        "rounds",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("units", sa.Integer(), nullable=False),
+        sa.Column("quorum", sa.Integer(), nullable=False),
+        sa.Column("open", sa.Integer(), nullable=False),
+        sa.Column("valid", sa.Integer(), nullable=False),
+        sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("quorum_at", sa.Float(), nullable=True),
+        sa.Column("closed_at", sa.Float(), nullable=True),
+        sa.CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project", "epoch", "version"),
+    )
+    op.create_table(
+        "units",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("shard_first", sa.Integer(), nullable=False),
+        sa.Column("shard_count", sa.Integer(), nullable=False),
+        sa.Column("local_steps", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("due", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("canonical", sa.Integer(), nullable=True),
+        sa.Column("planned_at", sa.Float(), nullable=False),
+        sa.Column("decided_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
+    )
+    with op.batch_alter_table("units", schema=None) as batch_op:
+        batch_op.create_index(
+            "units_due", ["project", "id"], unique=False, sqlite_where=sa.text("due = 1")
+        )
+        batch_op.create_index(
+            "units_undecided",
+            ["project", "epoch", "version"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('open', 'late')"),
+        )
+
+    op.create_table(
+        "versions",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("metadata_number", sa.Integer(), nullable=False),
+        sa.Column("difference", sa.String(), nullable=False),
+        sa.Column("outer_state", sa.String(), nullable=False),
+        sa.Column("snapshot", sa.String(), nullable=False),
+        sa.Column("inputs", sa.LargeBinary(), nullable=False),
+        sa.Column("source", sa.LargeBinary(), nullable=False),
+        sa.Column("train_loss", sa.Float(), nullable=True),
+        sa.Column("made_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project", "epoch", "number"),
+    )
+    op.create_table(
+        "assignments",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("unit", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("trusted_only", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("trusted_from", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("for_class", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("host", sa.Integer(), nullable=True),
+        sa.Column("account", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("network", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("nonce", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("issued_at", sa.Float(), nullable=True),
+        sa.Column("lease_until", sa.Float(), nullable=True),
+        sa.Column("reported_at", sa.Float(), nullable=True),
+        sa.Column("digest", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("size", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("loss_first", sa.Float(), nullable=True),
+        sa.Column("loss_last", sa.Float(), nullable=True),
+        sa.Column("compute_seconds", sa.Float(), nullable=True),
+        sa.Column("norm", sa.Float(), nullable=True),
+        sa.Column("verdict", sa.String(), nullable=True),
+        sa.Column("credit", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("ripe_at", sa.Float(), nullable=True),
+        sa.Column("reason", sa.String(), server_default=sa.text("('')"), nullable=False),
+        sa.Column("told", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["unit"],
+            ["units.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("assignments", schema=None) as batch_op:
+        batch_op.create_index(
+            "assignments_in_hand", ["host"], unique=False, sqlite_where=sa.text("state = 'leased'")
+        )
+        batch_op.create_index(
+            "assignments_leases",
+            ["lease_until"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('leased', 'uploading')"),
+        )
+        batch_op.create_index("assignments_of_unit", ["unit"], unique=False)
+        batch_op.create_index(
+            "assignments_reported",
+            ["unit"],
+            unique=False,
+            sqlite_where=sa.text("state = 'reported'"),
+        )
+        batch_op.create_index(
+            "assignments_unjudged",
+            ["unit", "host"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('uploading', 'reported')"),
+        )
+        batch_op.create_index(
+            "assignments_unripe",
+            ["host", "ripe_at"],
+            unique=False,
+            sqlite_where=sa.text("ripe_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "assignments_unsent",
+            ["project", "purpose", "trusted_only", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unsent'"),
+        )
+        batch_op.create_index(
+            "assignments_unsent_versions",
+            ["project", "epoch", "version"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unsent'"),
+        )
+        batch_op.create_index(
+            "assignments_untold",
+            ["host"],
+            unique=False,
+            sqlite_where=sa.text("verdict IS NOT NULL AND told = 0"),
+        )
+
+    op.create_table(
+        "calibrations",
+        sa.Column("host", sa.Integer(), nullable=False),
+        sa.Column("runtime", sa.String(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("trusted", sa.Boolean(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("seconds_per_step", sa.Float(), nullable=False),
+        sa.Column("made_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
+        sa.PrimaryKeyConstraint("host", "runtime"),
+    )
+    with op.batch_alter_table("calibrations", schema=None) as batch_op:
+        batch_op.create_index("calibrations_by_digest", ["project", "digest"], unique=False)
+
+    op.create_table(
+        "replies",
+        sa.Column("host", sa.Integer(), nullable=False),
+        sa.Column("reply", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
+        sa.PrimaryKeyConstraint("host"),
+    )
+    op.create_table(
+        "deltas",
+        sa.Column("assignment", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["assignment"],
+            ["assignments.id"],
+        ),
+        sa.PrimaryKeyConstraint("assignment"),
+    )
