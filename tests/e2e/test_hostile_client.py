@@ -1,0 +1,171 @@
+"""A hostile client, written from the document: every lie gets its typed refusal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.e2e.stranger import Refused, Stranger
+from tests.e2e.test_life_of_a_unit import only_unit
+from tests.e2e.world import PROJECTS, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    world = World(tmp_path_factory.mktemp("hostile"))
+    try:
+        world.serve()
+        yield world.publish(PROJECTS / "tiny")
+    finally:
+        world.close()
+
+
+@pytest.fixture
+def host(link: str) -> Stranger:
+    """An enrolled host that has done its calibration."""
+    stranger = Stranger(link)
+    stranger.enrol()
+    manifest = only_unit(stranger.post(stranger.request(wait_seconds=10)))
+    delta, losses = stranger.train(manifest)
+    report = stranger.report(manifest, delta, losses)
+    reply = stranger.post(stranger.request(reports=[report], max_units=0), delta)
+    assert reply["receipts"][0]["outcome"] in {"stored", "unneeded"}
+    return stranger
+
+
+def refusal(call: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        call(*arguments, **options)
+    code: str = caught.value.code
+    return code
+
+
+def a_unit(host: Stranger) -> dict[str, Any]:
+    end = time.monotonic() + 20
+    while True:
+        reply = host.post(host.request(wait_seconds=5))
+        if reply["manifests"] or time.monotonic() > end:
+            return only_unit(reply)
+
+
+def receipt(host: Stranger, report: dict[str, Any], attached: bytes = b"") -> dict[str, Any]:
+    reply = host.post(host.request(reports=[report], max_units=0), attached)
+    answer: dict[str, Any] = reply["receipts"][0]
+    return answer
+
+
+def test_requests_out_of_order_or_time(host: Stranger) -> None:
+    now = int(time.time())
+    assert refusal(host.post, host.request(sequence=1)) == "stale_sequence"
+    late = {"issued_at": now - 3600, "expires_at": now - 3500}
+    assert refusal(host.post, host.request(**late)) == "clock_skew"
+    assert refusal(host.post, host.request(issued_at=now - 200, expires_at=now - 100)) == "expired"
+    long = {"issued_at": now, "expires_at": now + 100_000}
+    assert refusal(host.post, host.request(**long)) in {"malformed", "expired", "clock_skew"}
+
+
+def test_the_same_request_gets_the_stored_answer(host: Stranger) -> None:
+    import json
+
+    from tests.e2e.stranger import sealed
+
+    payload = host.request(max_units=0)
+    body = sealed("work", json.dumps(payload).encode(), host.host_key) + b"\n"
+    first = host.post_raw(body, payload["sequence"])
+    assert host.post_raw(body, payload["sequence"]) == first
+    assert refusal(host.post, payload | {"max_units": 1}) == "sequence_reused"
+
+
+def test_strangers_keys_projects_and_protocols(host: Stranger) -> None:
+    other = Ed25519PrivateKey.generate()
+    assert refusal(host.post, host.request(), key=other) == "bad_signature"
+    assert refusal(host.post, host.request(host="0" * 64)) in {"unknown_host", "bad_signature"}
+    assert refusal(host.post, host.request(project="other")) == "wrong_audience"
+    assert refusal(host.post, host.request(protocols=[99])) == "unsupported_protocol"
+    assert refusal(host.post, host.request(surplus=1)) == "malformed"
+    assert refusal(host.post_raw, b"{", 1) == "malformed"
+    assert refusal(host.post_raw, b"x" * (3 * 1024 * 1024), 1) == "too_large"
+    assert refusal(host.get, "/projects/none/metadata") == "unknown_project"
+    assert refusal(host.get, f"/blobs/{'0' * 64}") == "unknown_blob"
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(host: Stranger, poison: float) -> None:
+    manifest = a_unit(host)
+    delta, losses = host.train(manifest)
+    scales = np.frombuffer(delta[:2], "<f2").copy()
+    scales[0] = poison
+    bad = scales.tobytes() + delta[2:]
+    answer = receipt(host, host.report(manifest, bad, losses), bad)
+    assert (answer["outcome"], answer["code"]) == ("refused", "not_finite")
+
+
+def test_wrong_sizes_digests_versions_and_kinds(host: Stranger) -> None:
+    def refused(spoil: Any) -> str:
+        manifest = a_unit(host)
+        delta, losses = host.train(manifest)
+        report, attached = spoil(host.report(manifest, delta, losses), delta)
+        answer = receipt(host, report, attached)
+        assert answer["outcome"] == "refused", answer
+        code: str = answer["code"]
+        return code
+
+    def resized(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
+        short = delta[:-1]
+        return report | {"result": report["result"] | {"size": len(short)}}, short
+
+    def other_bytes(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
+        return report, bytes(len(delta))
+
+    def other_version(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
+        return report | {"version": report["version"] + 1}, delta
+
+    def other_kind(report: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        result = {"kind": "evaluation", "metrics": {"loss": 0.0}, "examples": 10}
+        return report | {"result": result}, b""
+
+    assert refused(resized) == "wrong_size"
+    assert refused(other_bytes) == "wrong_digest"
+    assert refused(other_version) == "wrong_base_version"
+    assert refused(other_kind) == "wrong_result"
+
+
+def test_reports_twice_stolen_or_made_up(host: Stranger, link: str) -> None:
+    manifest = a_unit(host)
+    delta, losses = host.train(manifest)
+    report = host.report(manifest, delta, losses)
+    thief = Stranger(link)
+    thief.enrol()
+    assert receipt(thief, report, delta)["code"] == "unknown_assignment"
+    assert receipt(host, report | {"nonce": "0" * 32}, delta)["code"] == "unknown_assignment"
+    assert receipt(host, report | {"assignment": 10**9}, delta)["code"] == "unknown_assignment"
+    assert receipt(host, report, delta)["outcome"] == "stored"
+    assert receipt(host, report, delta)["code"] == "already_reported"
+
+
+def test_a_large_delta_is_uploaded_in_parts(host: Stranger) -> None:
+    manifest = a_unit(host)
+    delta, losses = host.train(manifest)
+    report = host.report(manifest, delta, losses)
+    report["result"]["attached"] = False
+    answer = receipt(host, report)
+    assert answer["outcome"] == "upload"
+    token = answer["upload"]
+    headers = {"Upload-Offset": "0"}
+    half = len(delta) // 2
+    part = host.http.patch(f"/uploads/{token}", content=delta[:half], headers=headers)
+    assert (part.status_code, part.headers["Upload-Complete"]) == (204, "?0")
+    again = host.http.patch(f"/uploads/{token}", content=delta[:half], headers=headers)
+    assert again.json()["code"] == "wrong_offset"
+    host.upload(token, delta)
+    assert host.http.head(f"/uploads/{token}").headers["Upload-Complete"] == "?1"
+    assert refusal(host.upload, "0" * 43, delta) == "unknown_upload"

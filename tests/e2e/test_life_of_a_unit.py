@@ -1,0 +1,106 @@
+"""The life of a unit, told from top to bottom. Read this first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.recompute import recompute
+from tests.e2e.stranger import Stranger
+from tests.e2e.world import PROJECTS, wait_until
+
+if TYPE_CHECKING:
+    from tests.e2e.world import World
+
+pytestmark = pytest.mark.e2e
+
+
+def test_life_of_a_unit(world: World) -> None:
+    # An operator starts a coordinator. Nothing is there yet.
+    world.serve()
+    assert world.admin("project", "list") == []
+
+    # A researcher publishes a project: graphs, shards, version 0, metadata signed by the root key.
+    link = world.publish(PROJECTS / "tiny")
+    assert link.startswith(f"{world.url}/join/tiny#")
+
+    # PLAN: the background process lays out the first round's units.
+    planned = wait_until("the round to be planned", lambda: units(world, kind="train"))
+    assert len(planned) == 4
+
+    # A volunteer attaches with nothing but the link, and is measured first.
+    volunteer = Stranger(link)
+    assert volunteer.enrol()["role"] == "host"
+    calibration = only_unit(volunteer.post(volunteer.request()))
+    assert calibration["unit"]["kind"] == "calibrate"
+    assert calibration["version"]["number"] == 0
+    delta, losses = volunteer.train(calibration)
+
+    # ISSUE: the report of one unit asks for the next; it comes under a lease.
+    reply = volunteer.post(
+        volunteer.request(reports=[volunteer.report(calibration, delta, losses)], wait_seconds=10),
+        delta,
+    )
+    assert reply["receipts"][0]["outcome"] == "stored"
+    manifest = only_unit(reply)
+    assert manifest["unit"]["kind"] == "train"
+    assert manifest["host"] == volunteer.host
+
+    # TRUST and TRAIN: the version's digest is checked, then the local steps run.
+    delta, losses = volunteer.train(manifest)
+
+    # REPORT and ACCEPT: the report commits to the delta's digest and size.
+    report = volunteer.report(manifest, delta, losses)
+    reply = volunteer.post(volunteer.request(reports=[report], max_units=0), delta)
+    assert reply["receipts"][0]["outcome"] == "stored"
+
+    # VERIFY: the host is new, so nobody believes it yet ...
+    mine = unit_of(world, manifest["assignment"])
+    assert mine["state"] == "open"
+
+    # ... until a trusted host has done the same unit, without knowing what it was for.
+    world.attach("trusted", link, trusted=True)
+    world.start_agent("trusted")
+    mine = wait_until(
+        "the second result to confirm the first",
+        lambda: (u := unit_of(world, manifest["assignment"]))["state"] != "open" and u,
+    )
+    assert mine["state"] in {"valid", "applied"}
+    assert mine["canonical"] == manifest["assignment"]
+
+    # ADVANCE: the round's verified deltas make version 1, and the volunteer is told.
+    world.wait_for_version("tiny", 1)
+    mine = unit_of(world, manifest["assignment"])
+    assert mine["state"] == "applied"
+    told = volunteer.post(volunteer.request(max_units=0))["verdicts"]
+    assert [v["verdict"] for v in told if v["assignment"] == manifest["assignment"]] == ["valid"]
+
+    # And whoever has the log can make every version again.
+    assert world.coordinator is not None
+    for agent in world.agents.values():
+        agent.stop()
+    world.coordinator.stop()
+    versions, wrong = recompute(world.home, "tiny")
+    assert versions >= 2
+    assert wrong == []
+    assert world.admin("model", "verify", "tiny")["verified"]
+
+
+def only_unit(reply: dict[str, Any]) -> dict[str, Any]:
+    assert len(reply["manifests"]) == 1, reply["no_work"]
+    manifest: dict[str, Any] = reply["manifests"][0]
+    return manifest
+
+
+def units(world: World, *, kind: str) -> list[dict[str, Any]]:
+    return [unit for unit in world.admin("unit", "list", "tiny") if unit["kind"] == kind]
+
+
+def unit_of(world: World, assignment: int) -> dict[str, Any]:
+    for unit in world.admin("unit", "list", "tiny"):
+        shown: dict[str, Any] = world.admin("unit", "show", unit["id"])
+        if any(copy["assignment"] == assignment for copy in shown["assignments"]):
+            return shown
+    message = f"no unit has assignment {assignment}"
+    raise AssertionError(message)
