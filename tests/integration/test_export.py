@@ -14,6 +14,7 @@ from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.graph import CompiledGraph
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
 
 
 def mean_square(model, batch):
@@ -31,12 +32,15 @@ def export(model, batch=None, loss=mean_square, evaluate=metrics, **changes):
 class Attention(nn.Module):
     """Self-attention with weights, a causal table as a buffer, and grouped queries."""
 
+    mask: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.mha = nn.MultiheadAttention(6, 2, dropout=0.1, batch_first=True)
         self.register_buffer("mask", torch.ones(3, 3).tril().bool(), persistent=False)
         self.out = nn.Linear(6, 6)
 
+    @override
     def forward(self, x):
         x, _ = self.mha(x, x, x, attn_mask=~self.mask)
         q = x.view(x.shape[0], 3, 2, 3).transpose(1, 2)
@@ -54,6 +58,7 @@ class Recurrent(nn.Module):
         self.gru = nn.GRU(4, 4, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.2)
 
+    @override
     def forward(self, x):
         return self.gru(self.drop(self.lstm(x)[0]))[0]
 
@@ -68,6 +73,7 @@ class Quiet(nn.Module):
         self.unused = nn.Parameter(torch.ones(3))
         self.scale = nn.Parameter(torch.ones(6))
 
+    @override
     def forward(self, x):
         with torch.no_grad():
             centre = (x * self.scale).mean()
@@ -172,6 +178,7 @@ class Noisy(nn.Module):
         super().__init__()
         self.layer = nn.Linear(6, 2)
 
+    @override
     def forward(self, x):
         return self.layer(x) + torch.randn(2)  # the line that is named
 
