@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import RefusalBody
 
-from pleb_agent.client.errors import BadAnswer
+from pleb_agent.client.errors import BadAnswerError
 
 if TYPE_CHECKING:
     import httpx
+
 
 __all__ = ["raise_for_refusal", "read_bounded", "retry_after_seconds"]
 
@@ -23,13 +25,13 @@ async def read_bounded(response: httpx.Response, most_bytes: int) -> bytes:
     """Return the body.
 
     Raises:
-        BadAnswer: it is longer than `most_bytes`.
+        BadAnswerError: it is longer than `most_bytes`.
     """
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > most_bytes:
-            raise BadAnswer(
+            raise BadAnswerError(
                 f"{response.request.url.host} sent more than {most_bytes} bytes where less "
                 "was expected; it will be asked again later."
             )
@@ -41,7 +43,7 @@ async def raise_for_refusal(response: httpx.Response) -> None:
 
     Raises:
         Refusal: the coordinator's typed no.
-        BadAnswer: any other failure, for instance a proxy's page.
+        BadAnswerError: any other failure, for instance a proxy's page.
     """
     if response.is_success:
         return
@@ -50,7 +52,7 @@ async def raise_for_refusal(response: httpx.Response) -> None:
     try:
         refusal = strict_json.decode(body, RefusalBody)
     except Refusal as error:
-        raise BadAnswer(
+        raise BadAnswerError(
             f"{response.request.url.host} answered with status {response.status_code} and no "
             "word of the protocol; check the address, or wait until it is repaired.",
             retry_after_seconds=wait,
@@ -68,7 +70,7 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
         wait = float(response.headers.get("retry-after", ""))
     except ValueError:
         return None
-    return min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if wait == wait else None
+    return min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if math.isfinite(wait) else None
 
 
 def _sentence(refusal: RefusalBody, response: httpx.Response) -> str:

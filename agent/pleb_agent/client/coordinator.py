@@ -11,7 +11,7 @@ from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 
 from pleb_agent.client.answers import raise_for_refusal, read_bounded
-from pleb_agent.client.errors import BadAnswer, Unreachable, WrongBytes
+from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
 from pleb_agent.client.pinning import pinned_context
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Timeouts:
 class CoordinatorClient:
     """Speaks to one coordinator, with a few kept-alive connections.
 
-    Every method raises `Unreachable` or `BadAnswer` (try again later) or the coordinator's
-    typed `Refusal`; none of them retries by itself.
+    Every method raises a `NetworkError` (try again later) or the coordinator's typed
+    `Refusal`; none of them retries by itself.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class CoordinatorClient:
         self._certificate = certificate
         self._timeouts = timeouts or Timeouts()
         self._http: httpx.AsyncClient | None = None
+        self.last_date = ""
+        """The `Date` header of the last answer: the coordinator's time."""
         try:
             self._url = httpx.URL(self.base_url)
         except httpx.InvalidURL as error:
@@ -98,7 +100,7 @@ class CoordinatorClient:
         The digest is the sink's to check. If the connection breaks the sink keeps what it has.
 
         Raises:
-            WrongBytes: more bytes than the blob has, or another range than the asked one.
+            WrongBytesError: more bytes than the blob has, or another range than the asked one.
         """
         allowance = self._timeouts.silence + blob.size / _SLOWEST_BYTES_PER_SECOND
         headers = {"accept-encoding": "identity"}
@@ -112,10 +114,12 @@ class CoordinatorClient:
             async for chunk in response.aiter_raw():
                 if sink.offset + len(chunk) > blob.size:
                     sink.restart()
-                    raise WrongBytes(f"Blob {blob.digest[:12]} came with too many bytes.")
+                    raise WrongBytesError(f"Blob {blob.digest[:12]} came with too many bytes.")
                 sink.write(chunk)
         if sink.offset != blob.size:
-            raise Unreachable(f"Blob {blob.digest[:12]} broke off; the rest is asked for later.")
+            raise UnreachableError(
+                f"Blob {blob.digest[:12]} broke off; the rest is asked for later."
+            )
 
     async def upload_offset(self, token: str) -> tuple[int, bool]:
         """Return how many bytes an upload has, and whether it is complete."""
@@ -171,11 +175,14 @@ class CoordinatorClient:
                 async with http.stream(
                     method, self.base_url + path, content=content, headers=headers, timeout=timeout
                 ) as response:
+                    self.last_date = response.headers.get("date", "")
                     yield response
         except (httpx.DecodingError, httpx.ProtocolError, httpx.TooManyRedirects) as error:
             if isinstance(error, httpx.RemoteProtocolError) and "disconnect" in str(error):
                 raise self._unreachable(error) from error
-            raise BadAnswer(f"{self._url.host} does not answer as HTTP should: {error}.") from error
+            raise BadAnswerError(
+                f"{self._url.host} does not answer as HTTP should: {error}."
+            ) from error
         except (httpx.TransportError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
@@ -195,9 +202,9 @@ class CoordinatorClient:
             )
         return self._http
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _unreachable(self, error: Exception) -> UnreachableError:
         what = str(error) or "no answer in time"
-        return Unreachable(
+        return UnreachableError(
             f"The coordinator at {self.base_url} cannot be reached ({what}); "
             "it will be tried again, nothing is lost."
         )
@@ -210,7 +217,7 @@ def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
         if response.headers.get("content-range", "").startswith(expected):
             return
         sink.restart()
-        raise WrongBytes(f"Blob {blob.digest[:12]} came in another range than asked for.")
+        raise WrongBytesError(f"Blob {blob.digest[:12]} came in another range than asked for.")
     sink.restart()
 
 
@@ -218,5 +225,5 @@ def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
     try:
         offset = int(response.headers["upload-offset"])
     except (KeyError, ValueError) as error:
-        raise BadAnswer("The coordinator did not say how far the upload is.") from error
+        raise BadAnswerError("The coordinator did not say how far the upload is.") from error
     return offset, response.headers.get("upload-complete") == "?1"

@@ -1,10 +1,10 @@
 """What can go wrong on the way to a coordinator. None of it loses anything.
 
-    ConnectionProblem        try again later; `retry_after_seconds` says when if it was asked for
-    ├── Unreachable          no connection, a broken one, or no answer in time
-    ├── BadAnswer            an answer that is not of the protocol
-    ├── WrongBytes           a blob's bytes are not what its digest says
-    └── WrongCertificate     the server's certificate is not the one that the link pins
+    NetworkError             try again later; `retry_after_seconds` says when if it was asked for
+    ├── UnreachableError       no connection, a broken one, or no answer in time
+    ├── BadAnswerError         an answer that is not of the protocol
+    ├── WrongBytesError        a blob's bytes are not what its digest says
+    └── WrongCertificateError  the server's certificate is not the one that the link pins
 
 A typed no of the coordinator is a `pleb_shared.errors.Refusal`.
 """
@@ -13,10 +13,16 @@ from __future__ import annotations
 
 from pleb_shared.errors import PlebError
 
-__all__ = ["BadAnswer", "ConnectionProblem", "Unreachable", "WrongBytes", "WrongCertificate"]
+__all__ = [
+    "BadAnswerError",
+    "NetworkError",
+    "UnreachableError",
+    "WrongBytesError",
+    "WrongCertificateError",
+]
 
 
-class ConnectionProblem(PlebError):
+class NetworkError(PlebError):
     """Base: the request may or may not have arrived; asking again is safe."""
 
     exit_code = 5
@@ -26,17 +32,17 @@ class ConnectionProblem(PlebError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Unreachable(ConnectionProblem):
+class UnreachableError(NetworkError):
     """The coordinator cannot be reached, or broke off."""
 
 
-class BadAnswer(ConnectionProblem):
+class BadAnswerError(NetworkError):
     """What answered does not speak the protocol: a proxy's page, a defect, a wrong address."""
 
 
-class WrongBytes(ConnectionProblem):
+class WrongBytesError(NetworkError):
     """The server sent other bytes than those that were asked for."""
 
 
-class WrongCertificate(ConnectionProblem):
+class WrongCertificateError(NetworkError):
     """The server shows another certificate than the one that the attach link names."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import ssl
 
-from pleb_agent.client.errors import Unreachable, WrongCertificate
+from pleb_agent.client.errors import UnreachableError, WrongCertificateError
 
 __all__ = ["pinned_context"]
 
@@ -21,19 +21,19 @@ async def pinned_context(
     more, and a self-signed server on a LAN has an address instead of a name.
 
     Raises:
-        Unreachable: no TLS connection.
-        WrongCertificate: the server shows another certificate.
+        UnreachableError: no TLS connection.
+        WrongCertificateError: the server shows another certificate.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
             shown = await _shown_certificate(host, port)
     except (OSError, TimeoutError) as error:
-        raise Unreachable(
+        raise UnreachableError(
             f"{host}:{port} cannot be reached by TLS ({str(error) or 'no answer'}); "
             "it will be tried again."
         ) from error
     if hashlib.sha256(shown).hexdigest() != certificate:
-        raise WrongCertificate(
+        raise WrongCertificateError(
             f"{host}:{port} shows another certificate than the attach link names; somebody may "
             "be in between, or the operator made a new one: ask for a new link."
         )

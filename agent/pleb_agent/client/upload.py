@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 
-from pleb_agent.client.errors import BadAnswer
+from pleb_agent.client.errors import BadAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ async def upload_file(
     """Send what the coordinator does not have yet of the file's `size` bytes.
 
     Raises:
-        ConnectionProblem: it broke; a later call goes on from there.
+        NetworkError: it broke; a later call goes on from there.
         Refusal: the bytes are not wanted, or not taken.
     """
     offset, complete = await client.upload_offset(token)
@@ -46,11 +46,15 @@ async def upload_file(
                     raise
                 offset, complete = await client.upload_offset(token)
             if offset <= before and not complete:
-                raise BadAnswer("The coordinator takes no more bytes of an upload; later again.")
+                raise BadAnswerError(
+                    "The coordinator takes no more bytes of an upload; later again."
+                )
             on_progress(offset)
 
 
 def _within(offset: int, size: int) -> int:
     if not 0 <= offset < size:
-        raise BadAnswer(f"The coordinator counts {offset} of {size} uploaded bytes; later again.")
+        raise BadAnswerError(
+            f"The coordinator counts {offset} of {size} uploaded bytes; later again."
+        )
     return offset

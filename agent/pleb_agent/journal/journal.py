@@ -399,7 +399,8 @@ def _project(row: sqlite3.Row) -> ProjectRow:
 
 
 def _assignment(row: sqlite3.Row) -> AssignmentRow:
-    values = {key: row[key] for key in row.keys() if key != "envelope"}
+    values = dict(row)
+    del values["envelope"]
     values["state"] = AssignmentState(row["state"])
     values["manifest"] = msgspec.json.decode(row["manifest"], type=Manifest)
     return AssignmentRow(**values)

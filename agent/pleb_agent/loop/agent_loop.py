@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_shared.errors import PlebError, Refusal, RefusalCode
 
-from pleb_agent.client.errors import ConnectionProblem
+from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.loop.attach import enrol_again
@@ -66,6 +66,17 @@ class AgentLoop:
         for session in self._sessions.values():
             session.next_look_at = 0.0
         self._wake.set()
+
+    async def leave(self, project: int) -> None:
+        """Leave a project that is marked as to be left, as soon as the current request ends.
+
+        A unit of it that is being computed is put away first.
+        """
+        unit = self.status.unit
+        session = self._sessions.get(project)
+        if unit is not None and session is not None and unit.project == session.name:
+            await self._parts.engine.request_checkpoint_and_stop()
+        self.changed()
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
@@ -151,7 +162,7 @@ class AgentLoop:
         except WorkerError as error:
             self._runtime = None
             self._note_failure(session, error, Activity.PROBLEM)
-        except ConnectionProblem as error:
+        except NetworkError as error:
             self._note_failure(session, error, Activity.OFFLINE, error.retry_after_seconds)
         except Refusal as refusal:
             if refusal.code in _FORGOTTEN and not session.failures:

@@ -43,7 +43,7 @@ class Attaching:
         Raises:
             InputError: not an attach link.
             TrustError: the coordinator does not show what the link pins.
-            ConnectionProblem: it cannot be reached.
+            NetworkError: it cannot be reached.
             Refusal: it says no.
         """
         link = parse_attach_link(link_text)

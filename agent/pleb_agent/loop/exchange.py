@@ -86,7 +86,7 @@ class Exchange:
         """Send a new request.
 
         Raises:
-            ConnectionProblem: the answer is not known; `settle_pending` finds out later.
+            NetworkError: the answer is not known; `settle_pending` finds out later.
             Refusal: it was not taken.
             TrustError: the answer may not be obeyed.
         """

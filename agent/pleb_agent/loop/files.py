@@ -13,7 +13,7 @@ from pleb_shared.protocol.project import ProjectMetadata, ShardList
 from pleb_shared.protocol.unit import Blob, UnitKind
 
 from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
-from pleb_agent.client.errors import WrongBytes
+from pleb_agent.client.errors import WrongBytesError
 from pleb_agent.worker.job import Job
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
     Wrong bytes are thrown away and asked for again, three times at most.
 
     Raises:
-        ConnectionProblem: it broke; what came is kept and the next call goes on.
+        NetworkError: it broke; what came is kept and the next call goes on.
         Refusal: the coordinator does not have it, or not for us.
         PlebError: no room in the cache or on the disk.
     """
@@ -88,13 +88,13 @@ async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
             if part.offset < blob.size or not blob.size:
                 await session.client.download(blob, part)
             part.finish()
-        except (CorruptBlobError, WrongBytes) as error:
+        except (CorruptBlobError, WrongBytesError) as error:
             _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
         else:
             return blob.size - before
         finally:
             part.close()
-    raise WrongBytes(
+    raise WrongBytesError(
         f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
         "it will be asked again later."
     )

@@ -14,7 +14,7 @@ from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.signing import peek_payload
 
 from pleb_agent.cache.blob_cache import CacheFullError, CorruptBlobError
-from pleb_agent.client.errors import Unreachable
+from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.agent_state import AssignmentEvent, next_state
 from pleb_agent.loop.compute import Computing, InputsDamagedError, failed_row
 from pleb_agent.loop.files import UnitFiles, fetch_unit, job_for
@@ -67,7 +67,7 @@ class UnitWork:
         """Return the row computed, failed or late.
 
         Raises:
-            ConnectionProblem: its files cannot be had now.
+            NetworkError: its files cannot be had now.
             PutAwayError: the engine was told to stop.
             WorkerUnusable: there is no engine.
             PlebError: the disk is full.
@@ -123,7 +123,7 @@ class UnitWork:
             async with asyncio.timeout(max(0.0, row.lease_ends_at - parts.clock())):
                 files, received = await fetch_unit(session, parts.cache, row.manifest, parts.clock)
         except TimeoutError as error:
-            raise Unreachable("The unit's files came too late for its lease.") from error
+            raise UnreachableError("The unit's files came too late for its lease.") from error
         if received:
             self._parts.journal.count(session.project, bytes_received=received)
         return files

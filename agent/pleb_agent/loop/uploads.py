@@ -11,7 +11,7 @@ import msgspec
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.report import DeltaResult, Report
 
-from pleb_agent.client.errors import ConnectionProblem
+from pleb_agent.client.errors import NetworkError
 from pleb_agent.client.upload import upload_file
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.backoff import BACKOFF
@@ -45,7 +45,7 @@ class Uploads:
             try:
                 size = _size(row)
                 await upload_file(session.client, row.upload, Path(row.delta_file), size)
-            except ConnectionProblem as problem:
+            except NetworkError as problem:
                 failures += 1
                 await self._wait(row, str(problem), failures, problem.retry_after_seconds)
             except Refusal as refusal:

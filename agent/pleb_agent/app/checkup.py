@@ -1,0 +1,96 @@
+"""The checks of `pleb-agent doctor`: each tries one thing and says what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.limits import LIMITS
+
+from pleb_agent.app.agentd import client_for
+from pleb_agent.app.clock import system_clock
+from pleb_agent.app.settings import read_preferences
+from pleb_agent.core.trust import TrustedProject, clock_sentence
+from pleb_agent.journal.keys import KeyStore
+from pleb_agent.sensors.machine import free_disk_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pleb_agent.app.home import Home
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import ProjectRow
+
+__all__ = ["Finding", "check_home", "check_projects"]
+
+_CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `sentence` says what to do where it is not well."""
+
+    name: str
+    is_well: bool
+    sentence: str
+
+
+def check_home(home: Home) -> list[Finding]:
+    """Return the findings about disk, preferences and keys."""
+    return [_disk(home), _keys(home)]
+
+
+async def check_projects(journal: Journal) -> AsyncIterator[Finding]:
+    """Try each project's coordinator: reach it, compare clocks, verify its metadata."""
+    for row in journal.projects():
+        yield await _project(row)
+
+
+def _disk(home: Home) -> Finding:
+    try:
+        preferences = read_preferences(home)
+    except PlebError as error:
+        return Finding("preferences", is_well=False, sentence=str(error))
+    free = free_disk_bytes(home.path)
+    is_well = free >= preferences.keep_free_bytes
+    advice = "" if is_well else "; free some room, or lower the preference keep_free_bytes"
+    return Finding("disk", is_well, f"{free / 2**30:.1f} GiB are free in {home.path}{advice}.")
+
+
+def _keys(home: Home) -> Finding:
+    exposed = KeyStore(home.keys).exposed()
+    if exposed:
+        return Finding(
+            "keys",
+            is_well=False,
+            sentence=f"Other users may read {', '.join(exposed)}: chmod 600 in {home.keys}.",
+        )
+    return Finding("keys", is_well=True, sentence="Only you can read the private keys.")
+
+
+async def _project(row: ProjectRow) -> Finding:
+    client = client_for(row.attach_link)
+    trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
+    try:
+        envelope = await client.metadata(row.name)
+        difference = _clock_difference(client.last_date)
+        if abs(difference) > _CLOCK_SECONDS:
+            now = system_clock()
+            sentence = clock_sentence(now - difference, now)
+            return Finding(row.name, is_well=False, sentence=sentence)
+        trust.update_metadata(envelope, system_clock())
+    except PlebError as error:
+        return Finding(row.name, is_well=False, sentence=str(error))
+    finally:
+        await client.close()
+    return Finding(row.name, is_well=True, sentence=f"{row.base_url} answers as it should.")
+
+
+def _clock_difference(date: str) -> float:
+    """Return our clock minus the server's, in seconds; 0 if it did not say."""
+    try:
+        return system_clock() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0

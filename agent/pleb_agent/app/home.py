@@ -1,0 +1,84 @@
+"""The agent's folder: where everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pleb_shared.errors import InputError
+
+__all__ = ["Home", "default_home"]
+
+
+def default_home() -> Path:
+    """Return where the agent's data lies if nobody says otherwise."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("pleb-cluster", appauthor=False)) / "agent"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths in one home."""
+
+    path: Path
+
+    def prepare(self) -> None:
+        """Make the folder, for this user alone.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        try:
+            for folder in (self.path, self.logs, self.work, self.keys):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise InputError(
+                f"The folder {self.path} cannot be made ({error.strerror}); "
+                "give another one with --home."
+            ) from error
+
+    @property
+    def keys(self) -> Path:
+        """Private keys."""
+        return self.path / "keys"
+
+    @property
+    def cache(self) -> Path:
+        """Blobs."""
+        return self.path / "cache"
+
+    @property
+    def work(self) -> Path:
+        """Units in hand: the only folder that the worker sees."""
+        return self.path / "work"
+
+    @property
+    def journal(self) -> Path:
+        """The durable memory."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def preferences(self) -> Path:
+        """What the user allows."""
+        return self.path / "preferences.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that uses the home."""
+        return self.path / "agentd.lock"
+
+    @property
+    def control(self) -> Path:
+        """Address and token of the running agentd."""
+        return self.path / "agentd.json"
+
+    @property
+    def logs(self) -> Path:
+        """Logs."""
+        return self.path / "logs"
+
+    @property
+    def log(self) -> Path:
+        """The log of agentd, JSON lines."""
+        return self.logs / "agentd.jsonl"

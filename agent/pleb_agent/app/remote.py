@@ -1,0 +1,70 @@
+"""How a command reaches the running agentd of a home."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pleb_shared.errors import PlebError
+
+if TYPE_CHECKING:
+    from pleb_agent.app.home import Home
+
+__all__ = ["AgentdAnswerError", "NotRunningError", "Remote"]
+
+
+class NotRunningError(PlebError):
+    """No agentd runs in this home."""
+
+    exit_code = 7
+
+
+class AgentdAnswerError(PlebError):
+    """agentd answered with an error; its sentence and exit code are passed on."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Remote:
+    """Calls the control API of the agentd that `HOME/agentd.json` names."""
+
+    def __init__(self, home: Home) -> None:
+        try:
+            place = json.loads(home.control.read_text("utf-8"))
+            self._base = f"http://127.0.0.1:{int(place['port'])}/api/"
+            self._token = str(place["token"])
+        except (OSError, ValueError, KeyError) as error:
+            raise NotRunningError("The agent is not running: `pleb-agent start`.") from error
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return what the agent says.
+
+        Raises:
+            NotRunningError: nobody answers (the process was killed).
+            AgentdAnswerError: it refuses.
+        """
+        return self._call("GET", name, None)
+
+    def post(self, name: str, **body: object) -> dict[str, Any]:
+        """Tell the agent something; raises as `get`."""
+        return self._call("POST", name, body)
+
+    def _call(self, method: str, name: str, body: dict[str, object] | None) -> dict[str, Any]:
+        import httpx
+
+        try:
+            with httpx.Client(trust_env=False, timeout=120, verify=False) as http:  # noqa: S501 - plain HTTP on loopback
+                answer = http.request(
+                    method,
+                    self._base + name,
+                    json=body,
+                    headers={"authorization": f"Bearer {self._token}"},
+                )
+        except httpx.TransportError as error:
+            raise NotRunningError("The agent is not running: `pleb-agent start`.") from error
+        value: dict[str, Any] = answer.json()
+        if answer.is_success:
+            return value
+        raise AgentdAnswerError(str(value.get("message")), int(value.get("exit_code", 1)))

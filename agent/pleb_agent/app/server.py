@@ -1,0 +1,66 @@
+"""uvicorn without its tick: a server that sleeps when nobody asks.
+
+uvicorn wakes ten times a second to renew a date header and to look for a signal; an agent that
+idles on a volunteer's PC needs neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+
+__all__ = ["LocalServer"]
+
+
+class _TicklessServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+
+    @override
+    async def main_loop(self) -> None:
+        await self.stopping.wait()
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # agentd has its own
+
+
+class LocalServer:
+    """Serves an app on a free port of the loopback interface."""
+
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.bind(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            http="h11",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _TicklessServer(config)
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._server.stopping.set()

@@ -1,0 +1,59 @@
+"""`main`: parse, run one command, turn errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import PlebError
+
+from pleb_agent.cli.parser import make_parser
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code (they are listed in the package's docstring)."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except PlebError as error:
+        if arguments.debug:
+            raise
+        _print_error(error, as_json=arguments.json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command; each is imported when it is called, so that all start fast."""
+    from pleb_agent.app.home import Home, default_home
+
+    home = Home((arguments.home or default_home()).expanduser().absolute())
+    if arguments.command == "start":
+        from pleb_agent.cli.start import start
+
+        return start(home, arguments)
+    if arguments.command == "doctor":
+        from pleb_agent.cli.doctor import doctor
+
+        return doctor(home, arguments)
+    from pleb_agent.cli import commands
+
+    return commands.COMMANDS[arguments.command](home, arguments)
+
+
+def _print_error(error: PlebError, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        value = {"error": type(error).__name__, "message": str(error), "exit": error.exit_code}
+        print(json.dumps(value))
+    else:
+        print(f"pleb-agent: {error}", file=sys.stderr)

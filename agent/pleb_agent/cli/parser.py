@@ -1,0 +1,81 @@
+"""The command line: names, arguments, help with an example for each command."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final
+
+__all__ = ["make_parser", "parse_duration"]
+
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 error; 2 wrong argument; 3 not trusted; 4 refused; 5 unreachable; "
+    "6 home in use; 7 not running; 8 doctor found a fault; 130 interrupted."
+)
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
+_SECONDS: Final = {"s": 1, "m": 60, "min": 60, None: 60, "h": 3600, "d": 86_400}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of `90s`, `20m`, `1h`, `2d`; a bare number is minutes."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; one is 90s, 20m, 1h or 2d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--home", type=Path, metavar="DIR", help="the agent's folder")
+    common.add_argument("--json", action="store_true", help="answer in JSON, for programs")
+    common.add_argument("--debug", action="store_true", help="log more; show tracebacks")
+    parser = argparse.ArgumentParser(
+        prog="pleb-agent",
+        description="Gives this PC's idle time to training shared models.",
+        epilog=_EXIT_CODES,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, help_text: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=[common],
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=f"Example: pleb-agent {example}",
+        )
+
+    start = add("start", "run the agent in this terminal", "start --headless --units 10")
+    start.add_argument("--headless", action="store_true", help="no desktop: nobody sits here")
+    start.add_argument("--units", type=_count, metavar="N", help="end after N finished units")
+    start.add_argument("--threads", type=_count, metavar="N", help="threads of the worker")
+    attach = add(
+        "attach", "join a project by its link", "attach 'https://host.example/join/words#1f2e…'"
+    )
+    attach.add_argument("link", metavar="LINK", help="the project's attach link, in quotes")
+    attach.add_argument("--invite", metavar="TOKEN", help="an invite of the operator")
+    attach.add_argument("--name", default="", help="how the project may call you")
+    detach = add("detach", "leave a project", "detach words")
+    detach.add_argument("project", metavar="PROJECT", help="its name or attach link")
+    add("projects", "list the attached projects", "projects --json")
+    status = add("status", "show what the agent does and why", "status --watch")
+    status.add_argument("--watch", action="store_true", help="show it again when it changes")
+    pause = add("pause", "let the agent hold still", "pause --for 1h")
+    pause.add_argument(
+        "--for", dest="seconds", type=parse_duration, metavar="TIME", help="90s, 20m, 1h, 2d"
+    )
+    add("resume", "let a paused agent go on", "resume")
+    stop = add("stop", "end the agent; its unit goes on at the next start", "stop --finish")
+    stop.add_argument("--finish", action="store_true", help="finish the unit in hand first")
+    add("doctor", "look for what keeps the agent from working", "doctor")
+    logs = add("logs", "show the last lines of the agent's log", "logs --lines 50")
+    logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many (20)")
+    return parser

@@ -1,0 +1,105 @@
+"""An engine with the worker's contract that computes nothing: results are functions of the unit."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from pathlib import Path
+
+from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError
+from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
+from pleb_shared.protocol.messages import Runtime
+from pleb_shared.protocol.unit import UnitKind
+
+RUNTIME = Runtime(torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="Linux")
+
+
+class FakeEngine:
+    """`failures` are raised, one for each run, before anything is computed."""
+
+    def __init__(self, *, delta_bytes: int = 100, step_seconds: float = 0.0) -> None:
+        self.delta_bytes = delta_bytes
+        self.step_seconds = step_seconds
+        self.failures: deque[WorkerError | None] = deque()
+        self.jobs: list[Job] = []
+        self.inputs: list[dict[str, str]] = []
+        self.steps_computed = 0
+        self.steps = 5
+        self.is_closed = False
+        self._free = asyncio.Event()
+        self._free.set()
+        self._stop = False
+        self._has_job = False
+
+    async def start(self) -> Runtime:
+        self.is_closed = False
+        return RUNTIME
+
+    async def run(self, job: Job):
+        self.jobs.append(job)
+        self._stop = False
+        self._has_job = True
+        try:
+            self._read_inputs(job)
+            if self.failures and (failure := self.failures.popleft()) is not None:
+                raise failure
+            for step in range(self._checkpoint(job), self.steps):
+                await asyncio.sleep(self.step_seconds)
+                await self._free.wait()
+                if self._stop:
+                    raise JobStopped("put away")
+                if self.is_closed:
+                    raise WorkerDied("closed")
+                self.steps_computed += 1
+                (Path(job.job_dir) / "checkpoint").write_text(str(step + 1))
+                yield Progress(
+                    steps_done=step + 1,
+                    steps_total=self.steps,
+                    loss=1.0 / (step + 1),
+                    compute_seconds=self.step_seconds * (step + 1),
+                )
+            yield self._result(job)
+        finally:
+            self._has_job = False
+
+    async def pause(self) -> None:
+        self._free.clear()
+
+    async def resume(self) -> None:
+        self._free.set()
+
+    async def request_checkpoint_and_stop(self) -> None:
+        if self._has_job:
+            self._stop = True
+            self._free.set()
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def _read_inputs(self, job: Job) -> None:
+        names = [job.metadata, job.graph, job.snapshot, *job.differences, *job.shards]
+        read = {name: (Path(job.job_dir) / name).read_bytes() for name in names}
+        self.inputs.append({n: hashlib.sha256(data).hexdigest() for n, data in read.items()})
+
+    def _checkpoint(self, job: Job) -> int:
+        path = Path(job.job_dir) / "checkpoint"
+        return int(path.read_text()) if path.exists() else 0
+
+    def _result(self, job: Job) -> JobResult:
+        if job.unit.kind is UnitKind.EVALUATE:
+            outcome = EvaluationOutcome(metrics={"loss": 0.5}, examples=10)
+        else:
+            seed = hashlib.sha256(repr(job.unit).encode()).digest()
+            delta = (seed * (self.delta_bytes // len(seed) + 1))[: self.delta_bytes]
+            (Path(job.job_dir) / "delta.bin").write_bytes(delta)
+            outcome = DeltaOutcome(
+                file="delta.bin",
+                digest=hashlib.sha256(delta).hexdigest(),
+                size=len(delta),
+                loss_first=1.0,
+                loss_last=0.2,
+            )
+        return JobResult(
+            outcome=outcome, compute_seconds=1.0, seconds_per_step=0.2, peak_bytes=10**6
+        )

@@ -1,0 +1,449 @@
+"""The agent's loop against an in-memory coordinator over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.core.agent_state import Activity
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.readiness import Readings
+from pleb_agent.journal.journal import Journal
+from pleb_agent.journal.keys import KeyStore
+from pleb_agent.loop.agent_loop import AgentLoop
+from pleb_agent.loop.attach import Attaching
+from pleb_agent.loop.parts import Parts
+from pleb_agent.worker.errors import BrokenInput, NotFinite, WorkerDied
+from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import RefusalBody
+from pleb_shared.protocol.report import FailureResult
+from pleb_shared.protocol.signing import SigningKey
+from pleb_shared.protocol.unit import UnitKind
+from tests.integration.fake_coordinator import FakeCoordinator, serving
+from tests.integration.fake_engine import FakeEngine
+
+CLOCK = time.time  # noqa: TID251
+PREFERENCES = Preferences()
+
+
+class Agent:
+    """One home; `parts` may be opened again and again, as after a restart."""
+
+    def __init__(self, home, engine=None) -> None:
+        self.home = home
+        self.engine = engine or FakeEngine()
+        self.readings = Readings(now=0)
+        self.most_wait_seconds = 0.5
+        (home / "work").mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(home / "journal.sqlite")
+        self.cache = BlobCache(home / "cache", 10**7)
+
+    def make_client(self, link):
+        return CoordinatorClient(
+            link.base_url, link.certificate, timeouts=Timeouts(connect=1, silence=2)
+        )
+
+    async def attach(self, link):
+        attaching = Attaching(self.journal, KeyStore(self.home / "keys"), CLOCK, self.make_client)
+        return await attaching.attach(link, invite=None, name="tester")
+
+    def loop(self, units=None) -> AgentLoop:
+        parts = Parts(
+            journal=self.journal,
+            cache=self.cache,
+            keys=KeyStore(self.home / "keys"),
+            engine=self.engine,
+            preferences=PREFERENCES,
+            read=lambda: self.readings,
+            make_client=self.make_client,
+            work_dir=self.home / "work",
+            clock=CLOCK,
+            draw=lambda: 0.0,
+            most_wait_seconds=self.most_wait_seconds,
+        )
+        return AgentLoop(parts, units=units)
+
+    async def work(self, units, seconds=15):
+        loop = self.loop(units)
+        async with asyncio.timeout(seconds):
+            await loop.run()
+        return loop
+
+
+@asynccontextmanager
+async def attached(tmp_path, engine=None):
+    coordinator = FakeCoordinator(CLOCK)
+    agent = Agent(tmp_path, engine)
+    async with serving(coordinator) as url:
+        await agent.attach(coordinator.link(url))
+        try:
+            yield coordinator, agent
+        finally:
+            agent.journal.close()
+
+
+def delivered(coordinator) -> list[int]:
+    return [number for number in coordinator.given if coordinator.is_delivered(number)]
+
+
+def test_a_unit_costs_one_request_in_the_steady_state(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(20)
+            began = time.monotonic()
+            loop = await agent.work(units=20)
+            seconds = time.monotonic() - began
+            assert loop.status.units_finished == 20
+            assert delivered(coordinator) == list(range(1, 21))
+            # The first asks, each of the others reports one unit and asks for the next.
+            assert len(coordinator.requests) == 21
+            assert [len(request.reports) for request in coordinator.requests] == [0] + 20 * [1]
+            assert coordinator.requests[-1].max_units == 0
+            return seconds
+
+    seconds = asyncio.run(story())
+    assert seconds / 20 < 0.15
+
+
+def test_inputs_are_what_the_manifest_names_and_are_fetched_once(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(6)
+            await agent.work(units=6)
+            metadata = coordinator.metadata
+            seen = agent.engine.inputs[0]
+            assert seen["graph.json"] == metadata.training_graph.digest
+            assert seen["snapshot.safetensors"] == metadata.model.initial.digest
+            assert len(coordinator.blob_requests) == len(set(coordinator.blob_requests)) == 6
+            assert not any((tmp_path / "work").iterdir())
+
+    asyncio.run(story())
+
+
+def test_large_deltas_are_uploaded_in_parts_beside_the_work(tmp_path):
+    async def story():
+        engine = FakeEngine(delta_bytes=200_000)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(3)
+            coordinator.faults.cut_uploads = 2
+            await agent.work(units=3)
+            assert delivered(coordinator) == [1, 2, 3]
+
+    asyncio.run(story())
+
+
+def test_evaluation_and_calibration_units_are_reported(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.units.append(coordinator.calibration())
+            coordinator.plan(1, kind=UnitKind.EVALUATE, local_steps=0)
+            await agent.work(units=2)
+            kinds = [type(report.result).__name__ for report in coordinator.results()]
+            assert kinds == ["DeltaResult", "EvaluationResult"]
+            assert agent.engine.inputs[1]["graph.json"] == (
+                coordinator.metadata.evaluation_graph.digest
+            )
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [
+        ("lose_answers", 2),
+        ("garbage_answers", 2),
+        ("wrong_blobs", 2),
+        ("cut_blobs", 2),
+    ],
+)
+def test_a_faulty_network_loses_nothing(tmp_path, fault, count):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(3)
+            setattr(coordinator.faults, fault, count)
+            await agent.work(units=3)
+            assert delivered(coordinator) == [1, 2, 3]
+            assert len(coordinator.given) == 3
+            reported = [r.assignment for request in coordinator.requests for r in request.reports]
+            assert reported == [1, 2, 3]
+
+    asyncio.run(story())
+
+
+def test_busy_coordinators_are_obeyed_and_asked_with_the_same_bytes(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            coordinator.faults.refuse.append(
+                RefusalBody(
+                    code=RefusalCode.RATE_LIMITED, message="Too fast.", retry_after_seconds=1.5
+                )
+            )
+            began = time.monotonic()
+            await agent.work(units=1)
+            assert time.monotonic() - began >= 1.5
+            assert [request.sequence for request in coordinator.requests] == [1, 2]
+
+    asyncio.run(story())
+
+
+def test_a_coordinator_that_forgot_the_host_is_told_again(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(2)
+            await agent.work(units=1)
+            coordinator.hosts.clear()
+            await agent.work(units=1)
+            assert delivered(coordinator) == [1, 2]
+
+    asyncio.run(story())
+
+
+def test_a_dead_worker_is_forgiven_once(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.failures.extend([WorkerDied("killed")])
+            await agent.work(units=1)
+            assert delivered(coordinator) == [1]
+            assert len(agent.engine.jobs) == 2
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("failures", "runs"),
+    [
+        ([WorkerDied("killed"), WorkerDied("killed again")], 2),
+        ([NotFinite("the loss is NaN")], 1),
+        ([BrokenInput("cut"), BrokenInput("cut again")], 2),
+    ],
+)
+def test_what_cannot_be_done_is_given_back(tmp_path, failures, runs):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.failures.extend(failures)
+            await agent.work(units=1)  # the unit comes again, and goes well
+            results = [report.result for report in coordinator.results()]
+            assert isinstance(results[0], FailureResult)
+            assert results[0].reason == str(failures[-1])
+            assert delivered(coordinator) == [2]
+            assert len(agent.engine.jobs) == runs + 1
+            assert agent.journal.counters(1)["units_given_back"] == 1
+
+    asyncio.run(story())
+
+
+def test_damaged_inputs_are_fetched_again(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.failures.append(BrokenInput("the shard is cut"))
+            await agent.work(units=1)
+            assert delivered(coordinator) == [1]
+            counts = [len(list(g)) for _, g in itertools.groupby(sorted(coordinator.blob_requests))]
+            assert sorted(counts) == [1, 2, 2, 2]  # the shard list was not the unit's own
+
+    asyncio.run(story())
+
+
+def test_a_unit_whose_lease_ends_is_dropped(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.4)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.lease_seconds = 1.0
+            coordinator.plan(1)
+            task = asyncio.create_task(agent.work(units=1))
+            await until(lambda: agent.journal.counters(1).get("units_late"))
+            assert engine.steps_computed < engine.steps
+            assert not coordinator.results()
+            coordinator.lease_seconds = 60.0
+            coordinator.plan(1)
+            coordinator.arrived.set()
+            await task
+            assert delivered(coordinator) == [2]
+
+    asyncio.run(story())
+
+
+def test_pausing_holds_the_engine_and_resuming_goes_on(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.1)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(1)
+            loop = agent.loop(units=1)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed == 2)
+            agent.readings = Readings(now=0, paused=True)
+            loop.changed()
+            await asyncio.sleep(0.3)
+            assert engine.steps_computed <= 3
+            assert not task.done()
+            agent.readings = Readings(now=0)
+            loop.changed()
+            await asyncio.wait_for(task, 5)
+            assert engine.steps_computed == engine.steps
+            assert delivered(coordinator) == [1]
+
+    asyncio.run(story())
+
+
+def test_a_paused_agent_asks_for_nothing(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.readings = Readings(now=0, paused=True)
+            loop = agent.loop(units=1)
+            task = asyncio.create_task(loop.run())
+            await asyncio.sleep(0.3)
+            assert loop.status.state.activity is Activity.PAUSED
+            assert coordinator.requests == []
+            loop.stop()
+            await asyncio.wait_for(task, 2)
+
+    asyncio.run(story())
+
+
+def test_a_stopped_agent_goes_on_from_its_checkpoint(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.1)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(1)
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed == 3)
+            loop.stop()
+            await asyncio.wait_for(task, 5)
+            assert not coordinator.results()
+            await agent.work(units=1)
+            assert delivered(coordinator) == [1]
+            assert engine.steps_computed <= engine.steps + 1
+            assert len(coordinator.given) == 1
+
+    asyncio.run(story())
+
+
+def test_stopping_with_finish_reports_the_unit_in_hand(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.1, delta_bytes=100_000)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(5)
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed == 2)
+            loop.stop(finish=True)
+            await asyncio.wait_for(task, 5)
+            assert delivered(coordinator) == [1]
+            assert len(coordinator.given) == 1
+
+    asyncio.run(story())
+
+
+def test_leaving_a_project_gives_its_unit_back(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.2)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(1)
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed == 1)
+            agent.journal.mark_detaching(1)
+            await loop.leave(1)
+            await until(lambda: not agent.journal.projects())
+            assert isinstance(coordinator.results()[0].result, FailureResult)
+            assert not any((tmp_path / "keys").iterdir())
+            assert agent.cache.used_bytes() == 0
+            loop.stop()
+            await asyncio.wait_for(task, 5)
+
+    asyncio.run(story())
+
+
+def test_newer_metadata_is_fetched_before_the_reply_is_obeyed(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            graph = b'{"graph": "new"}'
+            coordinator.blobs[digest_of(graph)] = graph
+            blob = msgspec.structs.replace(
+                coordinator.metadata.training_graph, digest=digest_of(graph), size=len(graph)
+            )
+            coordinator.publish(training_graph=blob)
+            coordinator.plan(1)
+            await agent.work(units=1)
+            assert agent.engine.inputs[0]["graph.json"] == digest_of(graph)
+            assert agent.journal.project(1).memory.metadata_number == 2
+
+    asyncio.run(story())
+
+
+def _too_many_steps(reply):
+    manifests = [
+        msgspec.structs.replace(m, unit=msgspec.structs.replace(m.unit, local_steps=50))
+        for m in reply.manifests
+    ]
+    return msgspec.structs.replace(reply, manifests=manifests)
+
+
+def _other_host(reply):
+    return msgspec.structs.replace(reply, host="0" * 64)
+
+
+def _backwards(reply):
+    return msgspec.structs.replace(reply, metadata_number=0)
+
+
+def _old(reply):
+    return msgspec.structs.replace(reply, issued_at=1, expires_at=300)
+
+
+@pytest.mark.parametrize("change", [_too_many_steps, _other_host, _backwards, _old, None])
+def test_a_hostile_coordinator_is_not_obeyed_and_not_hammered(tmp_path, change):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            coordinator.faults.change_reply = change
+            if change is None:
+                coordinator.faults.sign_with = SigningKey.generate()
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.problems().get(1))
+            await asyncio.sleep(1.2)
+            assert loop.status.state.activity is Activity.PROBLEM
+            assert agent.engine.jobs == []
+            assert len(coordinator.requests) <= 3
+            loop.stop()
+            await asyncio.wait_for(task, 2)
+
+    asyncio.run(story())
+
+
+def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
+    async def story():
+        coordinator = FakeCoordinator(CLOCK)
+        agent = Agent(tmp_path)
+        async with serving(coordinator) as url:
+            await agent.attach(coordinator.link(url))
+        loop = agent.loop()
+        task = asyncio.create_task(loop.run())
+        await until(lambda: loop.status.state.activity is Activity.OFFLINE)
+        assert "tried again" in loop.status.state.sentence
+        loop.stop()
+        await asyncio.wait_for(task, 2)
+        agent.journal.close()
+
+    asyncio.run(story())
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
