@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.project import ProjectMetadata  # noqa: TC001 - msgspec reads it
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 from pleb_project.readers.blobs import BlobFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["Configuration", "UnitMeasurement", "UnitRequest", "measure_unit"]
 

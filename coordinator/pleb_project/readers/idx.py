@@ -34,8 +34,8 @@ def read_idx_pair(images: Path, labels: Path) -> Iterator[tuple[Rows, str]]:
         InputError: a file is missing, is no idx file, ends too early, or the two differ in
             length.
     """
-    xs, ys = _Reader(images), _Reader(labels)
-    with xs.stream, ys.stream:
+    with _open(images) as image_stream, _open(labels) as label_stream:
+        xs, ys = _Reader(images, image_stream), _Reader(labels, label_stream)
         if xs.examples != ys.examples or len(ys.shape) != 0:
             raise InputError(
                 f"{images} has {xs.examples} examples and {labels} has {ys.examples} entries of "
@@ -49,18 +49,15 @@ def read_idx_pair(images: Path, labels: Path) -> Iterator[tuple[Rows, str]]:
 class _Reader:
     """An open idx file; `shape` is that of one example."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self._path, self._stream = path, stream
         try:
-            self.stream = _open(path)
-            head = self.stream.read(4)
+            head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES or not head[3]:
                 raise InputError(f"{path} is not an idx file: it begins with {head.hex() or '-'}.")
-            sizes = np.frombuffer(self.stream.read(4 * head[3]), ">u4")
+            sizes = np.frombuffer(_whole(stream.read(4 * head[3]), 4 * head[3]), ">u4")
         except (OSError, EOFError) as error:
-            raise InputError(f"{path} cannot be read: {error}.") from error
-        if len(sizes) != head[3]:
-            raise self._short()
+            raise self._short() from error
         self._dtype = np.dtype(_DTYPES[head[2]])
         self.examples, *shape = (int(size) for size in sizes)
         self.shape = tuple(shape)
@@ -69,11 +66,9 @@ class _Reader:
         """Return the next `count` examples [count, *shape] in the machine's byte order."""
         size = count * math.prod(self.shape) * self._dtype.itemsize
         try:
-            data = self.stream.read(size)
+            data = _whole(self._stream.read(size), size)
         except (OSError, EOFError) as error:
             raise self._short() from error
-        if len(data) != size:
-            raise self._short()
         array = np.frombuffer(data, self._dtype).reshape(count, *self.shape)
         return array.astype(self._dtype.newbyteorder("="))
 
@@ -81,11 +76,16 @@ class _Reader:
         return InputError(f"{self._path} ends before all its examples: download it again.")
 
 
+def _whole(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise EOFError
+    return data
+
+
 def _open(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    compressed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    if compressed:
-        file.close()
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    return file
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        return cast("BinaryIO", gzip.open(path, "rb")) if compressed else path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""Other programs of Pleb-Cluster as child processes: started, watched, stopped, explained."""

@@ -1,0 +1,241 @@
+"""A volunteer that lies: it takes units and uploads noise instead of training.
+
+    python liar.py ATTACH-LINK [--name liar] [--units N]
+
+It speaks the protocol from docs/protocol.md with nothing but the shared structs, and lies well:
+right format, right size, a plausible norm and loss, a plausible time. It stops when it is banned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import AttachLink, digest_of, parse_attach_link
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import (
+    EnrolReply,
+    EnrolRequest,
+    PayloadType,
+    ReceiptOutcome,
+    RefusalBody,
+    Runtime,
+    WorkReply,
+    WorkRequest,
+)
+from pleb_shared.protocol.project import ProjectMetadata, Training
+from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult, Report
+from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
+from pleb_shared.protocol.unit import Unit, UnitKind
+from pleb_shared.tensors.codec import buffer_dtype, decode_delta, encode_delta
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.tensors.layout import Tensors
+
+AGENT = "pleb-agent/0.1.0"  # a lie, too
+LIFETIME_SECONDS = 120
+
+
+def main() -> None:
+    """Attach and lie until banned, or for a number of units."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("link")
+    parser.add_argument("--name", default="liar")
+    parser.add_argument("--units", type=int, default=0, help="0: until it is banned")
+    arguments = parser.parse_args()
+    link = parse_attach_link(arguments.link)
+    with httpx.Client(base_url=link.base_url, timeout=60) as http:
+        liar = Liar(link, http)
+        liar.enrol(arguments.name)
+        try:
+            liar.work(arguments.units)
+        except Refusal as error:
+            if error.code is not RefusalCode.BANNED:
+                raise
+            print(f"banned after {liar.told} units: {error.message}", flush=True)
+
+
+@dataclass
+class Liar:
+    """A host with keys of its own and no training code."""
+
+    link: AttachLink
+    http: httpx.Client
+    host: SigningKey = field(default_factory=SigningKey.generate)
+    account: SigningKey = field(default_factory=SigningKey.generate)
+    noise: np.random.Generator = field(
+        default_factory=lambda: np.random.Generator(np.random.Philox())
+    )
+    sequence: int = 0
+    told: int = 0
+    reports: list[tuple[Report, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Get the project's metadata; a liar need not check it."""
+        envelope = self._send("GET", f"/projects/{self.link.project}/metadata")
+        payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
+        self.metadata = strict_json.decode(
+            payload, ProjectMetadata, most_bytes=LIMITS.metadata_bytes
+        )
+
+    def enrol(self, name: str) -> None:
+        """Make the host known."""
+        now = int(time.time())  # noqa: TID251
+        request = EnrolRequest(
+            protocols=list(PROTOCOLS),
+            project=self.link.project,
+            host_key=self.host.public,
+            account_key=self.account.public,
+            display_name=name,
+            agent=AGENT,
+            issued_at=now,
+            expires_at=now + LIFETIME_SECONDS,
+        )
+        body = sign_payload(strict_json.encode(request), PayloadType.ENROL, self.host, self.account)
+        answer = self._send("POST", f"/projects/{self.link.project}/enrol", body)
+        reply = open_envelope(answer, PayloadType.ENROL_REPLY, EnrolReply, self._online_key)
+        self.sequence = reply.sequence
+
+    def work(self, most: int) -> None:
+        """Take a unit, wait as if training, report noise; again and again."""
+        while not most or self.told < most or self.reports:
+            reply = self._ask()
+            for verdict in reply.verdicts:
+                print(f"verdict on {verdict.assignment}: {verdict.verdict}: {verdict.reason}")
+            for manifest in reply.manifests:
+                self.reports.append(self._lie(manifest))
+            if not reply.manifests:
+                time.sleep(min(2.0, reply.no_work.retry_after_seconds if reply.no_work else 1.0))
+
+    def _ask(self) -> WorkReply:
+        """Hand in what was made up and ask for more."""
+        reports, self.reports = self.reports, []
+        now = int(time.time())  # noqa: TID251
+        self.sequence += 1
+        request = WorkRequest(
+            protocols=list(PROTOCOLS),
+            project=self.link.project,
+            host=self.host.fingerprint,
+            sequence=self.sequence,
+            issued_at=now,
+            expires_at=now + LIFETIME_SECONDS,
+            agent=AGENT,
+            runtime=Runtime(
+                torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="linux"
+            ),
+            max_units=1,
+            wait_seconds=5,
+            reports=[report for report, _ in reports],
+        )
+        envelope = sign_payload(strict_json.encode(request), PayloadType.WORK, self.host)
+        attached = b"".join(data for report, data in reports if _attached(report))
+        body = envelope + (b"\n" + attached if attached else b"")
+        answer = self._send("POST", f"/projects/{self.link.project}/work", body)
+        reply = open_envelope(answer, PayloadType.WORK_REPLY, WorkReply, self._online_key)
+        by_assignment = {report.assignment: data for report, data in reports}
+        for receipt in reply.receipts:
+            print(
+                f"report on {receipt.assignment}: {receipt.outcome} {receipt.message}", flush=True
+            )
+            if receipt.outcome is ReceiptOutcome.UPLOAD and receipt.upload:
+                self._upload(receipt.upload, by_assignment[receipt.assignment])
+        return reply
+
+    def _lie(self, manifest: Manifest) -> tuple[Report, bytes]:
+        """Return a report on a unit that was never trained, and the noise that it speaks of."""
+        unit = manifest.unit
+        data, result = b"", self._result(unit)
+        if result is None:
+            codec = self.metadata.codec
+            up = "fp32" if unit.kind is UnitKind.CALIBRATE else codec.up
+            delta = self._noise(manifest)
+            data = encode_delta(delta, self.metadata.model, up, codec.block)
+            result = DeltaResult(
+                digest=digest_of(data),
+                size=len(data),
+                attached=len(data) <= LIMITS.attached_delta_bytes,
+                loss_first=1.0 + float(self.noise.random()),
+                loss_last=float(self.noise.random()),
+            )
+        seconds = 0.2 + float(self.noise.random())
+        time.sleep(seconds)
+        self.told += 1
+        report = Report(
+            assignment=manifest.assignment,
+            nonce=manifest.nonce,
+            epoch=unit.epoch,
+            version=unit.version,
+            result=result,
+            compute_seconds=seconds,
+        )
+        return report, data
+
+    def _result(self, unit: Unit) -> EvaluationResult | FailureResult | None:
+        """Return a result without a delta; evaluation is for trusted hosts, so it never comes."""
+        if unit.kind is UnitKind.EVALUATE:
+            return FailureResult(reason="no holdout here")
+        return None
+
+    def _noise(self, manifest: Manifest) -> Tensors:
+        """Return noise of the size of a real delta, for parameters; nothing for buffers."""
+        model = self.metadata.model
+        scales = self._scales(manifest)
+        delta: Tensors = {}
+        for spec in model.parameters:
+            numbers = self.noise.standard_normal(spec.shape, np.float32)
+            delta[spec.name] = numbers * np.float32(scales[spec.name])
+        for spec in model.buffers:
+            delta[spec.name] = np.zeros(spec.shape, buffer_dtype(spec))
+        return delta
+
+    def _scales(self, manifest: Manifest) -> dict[str, float]:
+        """Return a root mean square for every parameter: the last difference's, or a guess."""
+        model, codec = self.metadata.model, self.metadata.codec
+        if manifest.version.differences and manifest.unit.kind is UnitKind.TRAIN:
+            data = self._send("GET", f"/blobs/{manifest.version.differences[-1].digest}")
+            last = decode_delta(data, model, codec.down, codec.block)
+            return {s.name: float(np.sqrt(np.mean(last[s.name] ** 2))) for s in model.parameters}
+        guess = _path(self.metadata.training, manifest.unit.local_steps)
+        return {spec.name: guess for spec in model.parameters}
+
+    def _upload(self, token: str, data: bytes) -> None:
+        for start in range(0, len(data), LIMITS.upload_part_bytes):
+            part = data[start : start + LIMITS.upload_part_bytes]
+            self._send("PATCH", f"/uploads/{token}", part, {"Upload-Offset": str(start)})
+
+    @property
+    def _online_key(self) -> str:
+        return self.metadata.delegation.online_key
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        answer = self.http.request(method, path, content=body, headers=headers)
+        if answer.status_code >= 400:
+            told = strict_json.decode(answer.content, RefusalBody)
+            raise Refusal(told.code, told.message)
+        return answer.content
+
+
+def _attached(report: Report) -> bool:
+    return isinstance(report.result, DeltaResult) and report.result.attached
+
+
+def _path(training: Training, steps: int) -> float:
+    """Return about how far one number moves in a unit at the start of training."""
+    return 0.1 * training.learning_rate * steps
+
+
+if __name__ == "__main__":
+    main()
