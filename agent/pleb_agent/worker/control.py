@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from typing import IO, TYPE_CHECKING
+import traceback
+from typing import IO, TYPE_CHECKING, Final
 
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.flags import State, Wish
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pleb_agent.worker.flags import FlagPage
 
 __all__ = ["Control"]
+
+_BROKEN_PIPE_EXIT: Final = 3
+"""Exit code when the agent sends what is no command."""
 
 
 class Control:
@@ -62,6 +66,7 @@ class Control:
         self._page.state = State.COMPUTING
 
     def _read(self) -> None:
+        """Read until the agent is gone: then no result would be heard, so the process ends."""
         try:
             while True:
                 command: Command = read_frame(self._stream, Command)
@@ -70,4 +75,7 @@ class Control:
                 else:
                     self._woken.set()
         except EOFError:
-            os._exit(0)  # the agent is gone: no result would be heard
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(_BROKEN_PIPE_EXIT)

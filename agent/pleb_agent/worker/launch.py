@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pleb_agent.worker.job import WorkerSettings
 
@@ -32,7 +33,11 @@ def child_environment(
     would start threads before the sandbox is closed.
     """
     threads = str(settings.threads)
-    return {name: environment[name] for name in _INHERITED if name in environment} | {
+    inherited = {name: environment[name] for name in _INHERITED if name in environment}
+    if "PYTHONPATH" in inherited:  # the child has another working directory
+        entries = inherited["PYTHONPATH"].split(os.pathsep)
+        inherited["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries)
+    return inherited | {
         "HOME": str(work_dir),
         "TMPDIR": str(work_dir),
         "OMP_NUM_THREADS": threads,
