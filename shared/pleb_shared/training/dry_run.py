@@ -86,26 +86,16 @@ def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: 
 
 
 def activation_bytes(graph: Graph) -> int:
-    """Return the bytes of all values of one forward pass, and of the largest one twice more.
+    """Return the bytes of all memory that one forward pass takes, and of the largest twice more.
+
+    Views take none of their own. All is counted as if it were kept for backward.
 
     Raises:
         GraphError: an operator refuses its arguments, a shape depends on values, or a shape or
             dtype differs from the recorded one; the sentence names the node.
     """
     compiled = CompiledGraph(graph)
-    shapes = _shapes(graph)
-    sizes: list[int] = []
-    done = 0
-
-    def observe(number: int, node: Node, outputs: Sequence[Any]) -> None:
-        nonlocal done
-        done = number + 1
-        own = [
-            _check_value(number, node, *pair) for pair in zip(outputs, node.outputs, strict=True)
-        ]
-        hidden = _HIDDEN.get(node.op, 0) * max(own + _argument_sizes(shapes, node), default=0)
-        sizes.append(sum(own) + hidden + _attention_bytes(shapes, node))
-
+    meter = _Meter(_shapes(graph))
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             outputs = compiled.run(
@@ -113,19 +103,49 @@ def activation_bytes(graph: Graph) -> int:
                 _fakes(graph.buffers),
                 _fakes(graph.inputs),
                 _NoDraws(),
-                observe,
+                meter.observe,
             )
     except GraphError:
         raise
     except Exception as error:  # whatever torch raises on what a stranger wrote
-        name = graph.nodes[min(done, len(graph.nodes) - 1)].op
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise GraphError(f"Node {done} ({name}) cannot run: {reason}") from error
+        name = graph.nodes[meter.done].op
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise GraphError(f"Node {meter.done} ({name}) cannot run: {lines[0]}") from error
     found: dict[str, object] = dict(outputs)
     for name, value in found.items():
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise GraphError(f"The output {name!r} is not a single number.")
-    return sum(sizes) + 2 * max(sizes, default=0)
+    return sum(meter.sizes) + 2 * max(meter.sizes, default=0)
+
+
+class _Meter:
+    """Watches a run on FakeTensors: checks every value and adds up new memory."""
+
+    def __init__(self, shapes: list[list[int]]) -> None:
+        self._shapes = shapes
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        """Seen ones by address; held, so that no address is used twice."""
+        self.sizes: list[int] = []
+        """New bytes of each node."""
+        self.done = 0
+        """How many nodes have run."""
+
+    def observe(self, number: int, node: Node, outputs: Sequence[Any]) -> None:
+        """Check the outputs of a node and count the memory that they and backward take."""
+        for value, recorded in zip(outputs, node.outputs, strict=True):
+            _check_value(number, node, value, recorded)
+        new = sum(self._new_bytes(value) for value in outputs if isinstance(value, torch.Tensor))
+        used = [4 * math.prod(self._shapes[slot]) for slot in references(node)]
+        hidden = _HIDDEN.get(node.op, 0) * max([new, *used])
+        self.sizes.append(new + hidden + _attention_bytes(self._shapes, node))
+        self.done = number + 1
+
+    def _new_bytes(self, tensor: torch.Tensor) -> int:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._storages:  # noqa: SLF001
+            return 0
+        self._storages[storage._cdata] = storage  # noqa: SLF001
+        return int(storage.nbytes())
 
 
 def _fakes(
@@ -137,17 +157,17 @@ def _fakes(
     }
 
 
-def _check_value(number: int, node: Node, value: Any, recorded: Value) -> int:
-    """Return the bytes of a value that is as recorded."""
+def _check_value(number: int, node: Node, value: Any, recorded: Value) -> None:
+    """Refuse a value that is not as recorded."""
     if recorded.dtype == "int":
         if isinstance(value, (int, torch.SymInt)):
-            return 0
+            return
     elif (
         isinstance(value, torch.Tensor)
         and list(value.shape) == recorded.shape
         and value.dtype == TORCH_DTYPES[recorded.dtype]
     ):
-        return value.numel() * value.element_size()
+        return
     found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value)
     raise GraphError(
         f"Node {number} ({node.op}) gives {found}, but {recorded.dtype} {recorded.shape} was "
@@ -166,13 +186,18 @@ def _shapes(graph: Graph) -> list[list[int]]:
     ]
 
 
-def _argument_sizes(shapes: list[list[int]], node: Node) -> list[int]:
-    return [4 * math.prod(shapes[slot]) for slot in references(node)]
-
-
 def _attention_bytes(shapes: list[list[int]], node: Node) -> int:
-    """Return what unfused attention keeps: three times the weights [.., T, S] as float32."""
+    """Return what attention keeps where it cannot run fused: three times the weights [.., T, S].
+
+    `scaled_dot_product_attention` (query, key, value, mask, dropout, causal): torch's fused
+    kernel takes four dimensions, equal widths, and neither a mask nor dropout.
+    """
     if node.op != "aten.scaled_dot_product_attention.default":
         return 0
-    query, key = (shapes[slot] for slot in references(node)[:2])
+    query, key, value = (shapes[slot] for slot in references(node)[:3])
+    plain = (
+        all(argument is None or argument == 0 for argument in node.args[3:5]) and not node.kwargs
+    )
+    if plain and len(query) == 4 and query[-1] == key[-1] == value[-1]:
+        return 0
     return 3 * 4 * math.prod(query[:-1]) * key[-2]
