@@ -50,6 +50,7 @@ __all__ = [
     "Assignments",
     "Calibrations",
     "Commitment",
+    "Contributor",
     "Events",
     "Hosts",
     "Invites",
@@ -62,10 +63,12 @@ __all__ = [
     "Shares",
     "Store",
     "StoredDelta",
+    "Totals",
     "Transaction",
     "Units",
     "Uploads",
     "Versions",
+    "Views",
 ]
 
 
@@ -132,6 +135,31 @@ class StoredDelta(Record, frozen=True):
     assignment: int
     size: int
     data: bytes | None
+
+
+class Totals(Record, frozen=True):
+    """A project's fleet in numbers."""
+
+    hosts: int
+    accounts: int
+    verified: int
+    """Results that were found valid."""
+    refused: int
+    """Results that were proven wrong, those of banned hosts included."""
+    in_flight: int
+    """Assignments that are leased or on their way here."""
+    credit: float
+    """FLOPs of verified work."""
+
+
+class Contributor(Record, frozen=True):
+    """An account with what its hosts have given."""
+
+    account: str
+    display_name: str
+    hosts: int
+    units_valid: int
+    credit: float
 
 
 class Projects(Protocol):
@@ -500,6 +528,19 @@ class Events(Protocol):
         """Return what happened to a unit."""
 
 
+class Views(Protocol):
+    """Sums and lists for people; no step reads them."""
+
+    def totals(self, project: int, ban_after: int) -> Totals:
+        """Return the fleet in numbers; each ban stands for `ban_after` refused results."""
+
+    def contributors(self, project: int, limit: int) -> list[Contributor]:
+        """Return accounts, most credit first."""
+
+    def units(self, project: int, limit: int) -> list[UnitRow]:
+        """Return units of the newest versions."""
+
+
 class Transaction(Protocol):
     """Everything between BEGIN and COMMIT."""
 
@@ -546,6 +587,10 @@ class Transaction(Protocol):
     @property
     def events(self) -> Events:
         """The methods of `Events`."""
+
+    @property
+    def views(self) -> Views:
+        """The methods of `Views`."""
 
     def savepoint(self) -> AbstractContextManager[None]:
         """Undo what happens inside, and only that, if it raises."""

@@ -25,6 +25,7 @@ from pleb_coordinator.store.sqlite_projects import (
     SqliteRounds,
     SqliteVersions,
 )
+from pleb_coordinator.store.sqlite_views import SqliteViews
 from pleb_coordinator.store.sqlite_work import SqliteAssignments, SqliteShares, SqliteUnits
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class SqliteTransaction:
         self.uploads = SqliteUploads(connection)
         self.invites = SqliteInvites(connection)
         self.events = SqliteEvents(connection)
+        self.views = SqliteViews(connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

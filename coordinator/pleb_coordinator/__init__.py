@@ -1,0 +1,1 @@
+"""The coordinator: plans units, issues them, verifies what comes back, makes versions."""

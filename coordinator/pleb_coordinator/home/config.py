@@ -1,0 +1,114 @@
+"""`coordinator.toml`: read once by each process, versioned, migrated by a table."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.limits import LIMITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["CONFIG_VERSION", "CoordinatorConfig", "config_text", "read_config"]
+
+CONFIG_VERSION: Final = 1
+
+MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""From a version of the file to the next one: `MIGRATIONS[n]` makes n + 1 of n."""
+
+
+@dataclass(frozen=True)
+class CoordinatorConfig:
+    """What an operator chooses. Command-line arguments win over the file."""
+
+    version: int = CONFIG_VERSION
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 is every address of the machine."""
+    port: int = LIMITS.default_port
+    url: str = ""
+    """The address in attach links; empty: the one that the server listens on."""
+    tls: Literal["off", "self-signed"] = "off"
+    requests_per_second: float = 50.0
+    """What one network address may ask for on average; loopback is exempt."""
+    request_burst: int = 500
+    """How many requests one address may save up."""
+    waiters: int = 2000
+    """Requests that may be held open at the same time until there is work."""
+    log_bytes: int = 10_000_000
+    """Size at which a log file is rotated; five are kept."""
+
+
+def config_text(config: CoordinatorConfig) -> str:
+    """Return the file that spells `config`, with a comment at each choice."""
+    return f"""\
+# The coordinator's choices. Every process reads this file once, when it starts.
+version = {config.version}
+
+# Where to listen. 0.0.0.0 is every address of this machine.
+host = {_quoted(config.host)}
+port = {config.port}
+
+# The address in attach links, e.g. "https://pleb.example.org". Empty: where the server listens.
+url = {_quoted(config.url)}
+
+# "self-signed" makes a certificate and puts its pin into attach links: for a LAN without a proxy.
+tls = {_quoted(config.tls)}
+
+# What one network address may ask for; loopback is exempt.
+requests_per_second = {config.requests_per_second}
+request_burst = {config.request_burst}
+
+# Requests that may wait for work at the same time.
+waiters = {config.waiters}
+
+# Logs are rotated at this size; five of each are kept.
+log_bytes = {config.log_bytes}
+"""
+
+
+def read_config(path: Path) -> CoordinatorConfig:
+    """Return what the file says, brought up to today's version.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or has a field that does not exist.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        message = f"{path} does not exist. Make a home with `pleb-coordinator init`."
+        raise InputError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}. Correct that line.") from error
+    return _convert(_migrated(values, path), path)
+
+
+def _migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    version = values.get("version")
+    if not isinstance(version, int) or not 1 <= version <= CONFIG_VERSION:
+        message = f"{path} has version {version!r}; this release reads 1 to {CONFIG_VERSION}."
+        raise InputError(message)
+    for number in range(version, CONFIG_VERSION):
+        values = MIGRATIONS[number](values) | {"version": number + 1}
+    return values
+
+
+def _convert(values: dict[str, Any], path: Path) -> CoordinatorConfig:
+    known = CoordinatorConfig.__dataclass_fields__
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise InputError(f"{path}: there is no setting {unknown!r}. Take that line out.")
+    try:
+        return msgspec.convert(values, CoordinatorConfig)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {error}. Correct that setting.") from error
+
+
+def _quoted(text: str) -> str:
+    """A JSON string is a TOML basic string too."""
+    return msgspec.json.encode(text).decode()

@@ -1,0 +1,62 @@
+"""Secret files: made once, readable by their owner alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.signing import SigningKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SECRET_BYTES", "is_private", "make_secret_file", "read_online_key", "read_secret"]
+
+SECRET_BYTES = 32
+
+
+def make_secret_file(path: Path, content: bytes | None = None) -> bool:
+    """Write 32 random bytes (or `content`), mode 600; False where the file is there already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SECRET_BYTES) if content is None else content)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the 32 bytes of a secret file.
+
+    Raises:
+        InputError: it is missing or has another length.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        message = f"{path} is missing. Restore it from a backup, or run `pleb-coordinator init`."
+        raise InputError(message) from error
+    if len(content) != SECRET_BYTES:
+        message = f"{path} has {len(content)} bytes instead of {SECRET_BYTES}. Restore a backup."
+        raise InputError(message)
+    return content
+
+
+def read_online_key(path: Path) -> SigningKey:
+    """Return the online key.
+
+    Raises:
+        InputError: as `read_secret`.
+    """
+    return SigningKey.from_bytes(read_secret(path))
+
+
+def is_private(path: Path) -> bool:
+    """Whether only the owner may read the file."""
+    return not stat.S_IMODE(path.stat().st_mode) & 0o077
