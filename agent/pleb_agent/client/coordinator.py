@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_BROKEN_OFF = ("disconnected", "peer closed")
+"""In the messages of h11 about a connection that ended before its answer did."""
 _SLOWEST_BYTES_PER_SECOND = 2048
 
 
@@ -178,7 +180,7 @@ class CoordinatorClient:
                     self.last_date = response.headers.get("date", "")
                     yield response
         except (httpx.DecodingError, httpx.ProtocolError, httpx.TooManyRedirects) as error:
-            if isinstance(error, httpx.RemoteProtocolError) and "disconnect" in str(error):
+            if any(sign in str(error) for sign in _BROKEN_OFF):
                 raise self._unreachable(error) from error
             raise BadAnswerError(
                 f"{self._url.host} does not answer as HTTP should: {error}."

@@ -1,0 +1,346 @@
+"""The HTTP client against servers that break, lie, stall and hide behind self-signed TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import hashlib
+import ipaddress
+import json
+import ssl
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.client.errors import (
+    BadAnswerError,
+    NetworkError,
+    UnreachableError,
+    WrongBytesError,
+    WrongCertificateError,
+)
+from pleb_agent.client.upload import upload_file
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.unit import Blob
+
+DATA = bytes(range(256)) * 40
+BLOB = Blob(digest=digest_of(DATA), size=len(DATA))
+QUICK = Timeouts(connect=0.5, silence=0.5)
+
+
+class RawServer:
+    """Answers each connection's first request with scripted bytes, then closes it."""
+
+    def __init__(self, *answers, stall=False) -> None:
+        self.answers = list(answers)
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+        self.stall = stall
+
+    async def handle(self, reader, writer) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head.decode())
+        length = [int(x.split(b":")[1]) for x in head.lower().split(b"\r\n") if b"content-le" in x]
+        self.bodies.append(await reader.readexactly(length[0]) if length else b"")
+        if self.answers:
+            writer.write(self.answers.pop(0))
+            await writer.drain()
+        if self.stall:
+            await asyncio.sleep(30)
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(raw, tls=None):
+    server = await asyncio.start_server(raw.handle, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    client = CoordinatorClient(f"http{'s' if tls else ''}://127.0.0.1:{port}", timeouts=QUICK)
+    try:
+        yield client
+    finally:
+        await client.close()
+        server.close()
+
+
+def answer(body=b"", status="200 OK", **headers):
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", "connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def refusal(code, message="No.", status="403 Forbidden", **headers):
+    return answer(json.dumps({"code": code, "message": message}).encode(), status, **headers)
+
+
+def part_of(tmp_path):
+    return BlobCache(tmp_path, 10**6).part(BLOB)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"", UnreachableError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort", UnreachableError),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", BadAnswerError),
+        (answer(b"<html>login</html>", "502 Bad Gateway"), BadAnswerError),
+        (answer(b"{}", "500 Internal Server Error"), BadAnswerError),
+        (answer(b'{"code":"nonsense","message":"?"}', "400 Bad Request"), BadAnswerError),
+        (answer(status="302 Found", location="http://127.0.0.1:1/"), BadAnswerError),
+        (answer(b"x" * (LIMITS.message_bytes + 1)), BadAnswerError),
+        (refusal("banned"), Refusal),
+    ],
+)
+def test_every_failure_is_typed(reply, error):
+    async def story():
+        async with serving(RawServer(reply)) as client:
+            with pytest.raises(error):
+                await client.work("words", b"{}")
+
+    asyncio.run(story())
+
+
+def test_a_server_that_stalls_is_left(tmp_path):
+    async def story():
+        async with serving(RawServer(stall=True)) as client:
+            began = time.monotonic()
+            with pytest.raises(UnreachableError):
+                await client.metadata("words")
+            assert time.monotonic() - began < 2
+
+    asyncio.run(story())
+
+
+def test_a_server_that_drips_is_left():
+    class Drip(RawServer):
+        async def handle(self, reader, writer) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            try:
+                for _ in range(100):
+                    writer.write(b"x")
+                    await asyncio.sleep(0.1)
+            except ConnectionError:
+                writer.close()
+
+    async def story():
+        async with serving(Drip()) as client:
+            began = time.monotonic()
+            with pytest.raises(UnreachableError):
+                await client.metadata("words")
+            assert time.monotonic() - began < 3
+
+    asyncio.run(story())
+
+
+def test_nobody_there():
+    async def story():
+        client = CoordinatorClient("http://127.0.0.1:1", timeouts=QUICK)
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            await client.metadata("words")
+        await client.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("1e99", 86400.0), ("nan", None), ("soon", None)],
+)
+def test_retry_after_is_read_and_bounded(header, seconds):
+    async def story():
+        raw = RawServer(refusal("rate_limited", status="429 Too Many", retry_after=header))
+        async with serving(raw) as client:
+            with pytest.raises(Refusal) as caught:
+                await client.work("words", b"{}")
+            assert caught.value.retry_after_seconds == seconds
+
+    asyncio.run(story())
+
+
+def test_clock_skew_becomes_a_sentence_with_the_time_there():
+    async def story():
+        date = "Tue, 24 Nov 2026 10:00:00 GMT"
+        raw = RawServer(refusal("clock_skew", "Yours is 2 h ahead.", date=date))
+        async with serving(raw) as client:
+            with pytest.raises(Refusal, match="Your clock") as caught:
+                await client.work("words", b"{}")
+            assert date in str(caught.value)
+            assert client.last_date == date
+
+    asyncio.run(story())
+
+
+def test_downloads_go_on_where_they_broke(tmp_path):
+    async def story():
+        cut = answer(DATA)[: -len(DATA) + 3000]
+        rest = answer(
+            DATA[3000:],
+            "206 Partial Content",
+            content_range=f"bytes 3000-{len(DATA) - 1}/{len(DATA)}",
+        )
+        raw = RawServer(cut, rest)
+        async with serving(raw) as client:
+            part = part_of(tmp_path)
+            with pytest.raises(UnreachableError):
+                await client.download(BLOB, part)
+            part.close()
+            part = part_of(tmp_path)
+            assert part.offset == 3000
+            await client.download(BLOB, part)
+            part.finish()
+            assert "range: bytes=3000-" in raw.heads[1].lower()
+        assert BlobCache(tmp_path, 10**6).read(BLOB) == DATA
+
+    asyncio.run(story())
+
+
+def test_a_server_without_ranges_is_read_from_the_start(tmp_path):
+    async def story():
+        raw = RawServer(answer(DATA)[: -len(DATA) + 3000], answer(DATA))
+        async with serving(raw) as client:
+            part = part_of(tmp_path)
+            with pytest.raises(UnreachableError):
+                await client.download(BLOB, part)
+            await client.download(BLOB, part)
+            part.finish()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(DATA + b"more"),
+        answer(DATA * 3),
+        answer(DATA[5:], "206 Partial Content", content_range="bytes 5-9/10"),
+    ],
+)
+def test_more_or_other_bytes_are_refused(tmp_path, reply):
+    async def story():
+        async with serving(RawServer(reply)) as client:
+            part = part_of(tmp_path)
+            with pytest.raises(WrongBytesError):
+                await client.download(BLOB, part)
+            assert part.offset == 0
+            part.close()
+
+    asyncio.run(story())
+
+
+def test_uploads_go_on_where_the_coordinator_stands(tmp_path):
+    async def story():
+        path = tmp_path / "delta"
+        path.write_bytes(DATA)
+        raw = RawServer(
+            answer(upload_offset=1000, upload_complete="?0"),
+            refusal("wrong_offset", status="409 Conflict"),
+            answer(upload_offset=4000, upload_complete="?0"),
+            answer(status="204 No Content", upload_offset=len(DATA), upload_complete="?1"),
+        )
+        async with serving(raw) as client:
+            await upload_file(client, "t" * 20, path, len(DATA))
+        assert raw.bodies[1] == DATA[1000:]
+        assert raw.bodies[3] == DATA[4000:]
+        assert "upload-offset: 4000" in raw.heads[3].lower()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [
+        ([answer(upload_offset=10**9, upload_complete="?0")], BadAnswerError),
+        ([answer(upload_offset=-1, upload_complete="?0")], BadAnswerError),
+        ([answer()], BadAnswerError),
+        ([answer(status="404 Not Found")], Refusal),
+        ([answer(status="410 Gone")], Refusal),
+        (2 * [answer(upload_offset=0, upload_complete="?0")], BadAnswerError),
+    ],
+)
+def test_strange_uploads_end_in_an_error(tmp_path, replies, error):
+    async def story():
+        path = tmp_path / "delta"
+        path.write_bytes(DATA)
+        async with serving(RawServer(*replies)) as client:
+            with pytest.raises(error):
+                await upload_file(client, "t" * 20, path, len(DATA))
+
+    asyncio.run(story())
+
+
+def self_signed(folder):
+    """A server context and the SHA-256 of its certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pleb")])
+    now = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=36500))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "tls.pem").write_bytes(pem + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.pem")
+    return context, hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def test_a_pinned_certificate_is_enough_and_necessary(tmp_path):
+    async def story():
+        tls, pin = self_signed(tmp_path)
+        raw = RawServer(b"", answer(b"metadata"))  # the first connection only shows itself
+
+        async def handle(reader, writer):
+            try:
+                await RawServer.handle(raw, reader, writer)
+            except asyncio.IncompleteReadError:
+                writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        raw.answers = [answer(b"metadata")]
+        right = CoordinatorClient(url, pin, timeouts=QUICK)
+        assert await right.metadata("words") == b"metadata"
+        wrong = CoordinatorClient(url, "0" * 64, timeouts=QUICK)
+        with pytest.raises(WrongCertificateError, match="another certificate"):
+            await wrong.metadata("words")
+        unpinned = CoordinatorClient(url, timeouts=QUICK)
+        with pytest.raises(NetworkError):
+            await unpinned.metadata("words")
+        for client in (right, wrong, unpinned):
+            await client.close()
+        server.close()
+        assert len(raw.heads) == 1
+
+    asyncio.run(story())
+
+
+def test_refusal_codes_keep_their_meaning():
+    async def story():
+        async with serving(RawServer(refusal("lease_expired", status="410 Gone"))) as client:
+            with pytest.raises(Refusal) as caught:
+                await client.work("words", b"{}")
+            assert caught.value.code is RefusalCode.LEASE_EXPIRED
+
+    asyncio.run(story())

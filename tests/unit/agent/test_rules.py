@@ -1,0 +1,166 @@
+"""Backoff, states, preferences and readiness as tables."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from pleb_agent.core.agent_state import (
+    ASSIGNMENT_TABLE,
+    FINAL_STATES,
+    AssignmentEvent,
+    AssignmentState,
+    WrongEventError,
+    next_state,
+)
+from pleb_agent.core.backoff import Backoff
+from pleb_agent.core.preferences import (
+    MIGRATIONS,
+    VERSION,
+    Preferences,
+    default_preferences,
+    read,
+    write,
+)
+from pleb_agent.core.readiness import Action, Readings, decide
+from pleb_agent.loop.budget import UnitBudget
+from pleb_agent.loop.prefetch import is_time
+from pleb_agent.worker.job import Progress
+from pleb_shared.errors import InputError
+
+PAIRS = list(itertools.product(AssignmentState, AssignmentEvent))
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS)
+def test_every_pair_has_a_next_state_or_is_refused(state, event):
+    if (state, event) in ASSIGNMENT_TABLE:
+        assert next_state(state, event) is ASSIGNMENT_TABLE[state, event]
+        return
+    with pytest.raises(WrongEventError, match=state.value):
+        next_state(state, event)
+
+
+def test_final_states_are_those_that_nothing_leaves():
+    assert {state for state in AssignmentState if not _events(state)} == FINAL_STATES
+
+
+def test_every_state_is_reached_and_reaches_an_end():
+    reached = {AssignmentState.RECEIVED} | set(ASSIGNMENT_TABLE.values())
+    assert reached == set(AssignmentState)
+    for state in set(AssignmentState) - FINAL_STATES:
+        seen, todo = set(), [state]
+        while todo:
+            here = todo.pop()
+            seen.add(here)
+            todo += [n for (s, _), n in ASSIGNMENT_TABLE.items() if s is here and n not in seen]
+        assert seen & FINAL_STATES, state
+
+
+def test_a_lease_may_end_in_every_open_state():
+    for state in set(AssignmentState) - FINAL_STATES:
+        assert AssignmentEvent.LEASE_ENDED in _events(state)
+
+
+def _events(state):
+    return [event for s, event in ASSIGNMENT_TABLE if s is state]
+
+
+@pytest.mark.parametrize(
+    ("failures", "draw", "asked", "seconds"),
+    [
+        (1, 0.0, None, 0.5),
+        (1, 0.999, None, 1.0),
+        (4, 0.0, None, 4.0),
+        (11, 0.0, None, 300.0),
+        (10**6, 0.0, None, 300.0),
+        (1, 0.0, 30.0, 30.0),
+        (1, 0.5, 30.0, 31.5),
+        (11, 0.0, 5.0, 300.0),
+    ],
+)
+def test_backoff_grows_to_a_ceiling_and_obeys(failures, draw, asked, seconds):
+    assert Backoff().delay_seconds(failures, draw, asked) == pytest.approx(seconds, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("readings", "action", "words"),
+    [
+        (Readings(now=100), Action.RUN, "Nothing speaks against"),
+        (Readings(now=100, paused=True), Action.PAUSE, "until you resume"),
+        (Readings(now=100, paused=True, paused_until=700), Action.PAUSE, "10 more min"),
+        (Readings(now=700, paused=True, paused_until=700), Action.RUN, "Nothing"),
+        (Readings(now=100, free_disk_bytes=2**29), Action.STOP, "Only 0.5 GiB"),
+        (Readings(now=100, paused=True, free_disk_bytes=0), Action.PAUSE, "Paused by you"),
+    ],
+)
+def test_readiness_says_what_and_why(readings, action, words):
+    decision = decide(readings, Preferences())
+    assert decision.action is action
+    assert words in decision.sentence
+    assert decision.look_again_seconds > 0
+
+
+def test_a_pause_is_looked_at_again_when_it_ends():
+    readings = Readings(now=100, paused=True, paused_until=130)
+    assert decide(readings, Preferences()).look_again_seconds == 30
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (16, 8)])
+def test_half_the_cores_are_given(cores, threads):
+    assert default_preferences(cores).threads == threads
+
+
+def test_preferences_survive_the_file():
+    preferences = Preferences(threads=3, memory_bytes=2**30, nice=False)
+    assert read(write(preferences)) == preferences
+
+
+def test_older_preferences_are_migrated():
+    old = {"version": 1, "threads": 2, "cache_mib": 100}
+    assert read(json.dumps(old).encode()) == Preferences(threads=2, cache_bytes=100 * 2**20)
+    assert set(MIGRATIONS) == set(range(1, VERSION))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"version": 99}',
+        b'{"version": 2, "threads": 0}',
+        b'{"version": 2, "treads": 1}',
+        b'{"version": 1, "cache_mib": "many"}',
+    ],
+)
+def test_wrong_preferences_say_what_to_do(data):
+    with pytest.raises(InputError, match=r"preferences\.json"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("most", "finished", "under_way", "finishing", "wants"),
+    [
+        (None, 10**6, 5, False, True),
+        (None, 0, 0, True, False),
+        (3, 2, 0, False, True),
+        (3, 2, 1, False, False),
+        (3, 3, 0, False, False),
+    ],
+)
+def test_a_budget_counts_what_is_under_way(most, finished, under_way, finishing, wants):
+    budget = UnitBudget(most)
+    budget.finished, budget.finishing = finished, finishing
+    assert budget.wants_more(under_way) is wants
+    assert budget.is_reached is (most is not None and finished >= most)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "now"),
+    [(0, 100, 0, False), (79, 100, 79, False), (80, 100, 80, True), (99, 100, 99, False)],
+)
+def test_the_next_unit_is_asked_for_late_but_not_too_late(done, total, seconds, now):
+    progress = Progress(steps_done=done, steps_total=total, loss=1.0, compute_seconds=seconds)
+    assert is_time(progress) is now

@@ -1,0 +1,285 @@
+"""Whom the agent obeys: each rule of docs/protocol.md 3 and 5 broken once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pleb_agent.core.trust import Memory, StaleMetadataError, TrustedProject, clock_sentence
+from pleb_shared.errors import TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import (
+    EnrolReply,
+    PayloadType,
+    Receipt,
+    ReceiptOutcome,
+    Role,
+    WorkReply,
+)
+from pleb_shared.protocol.project import Delegation
+from pleb_shared.protocol.signing import SigningKey, sign_payload
+from pleb_shared.protocol.unit import Blob, ShardRange, UnitKind
+from tests.integration.fake_coordinator import PROJECT, FakeCoordinator
+
+NOW = 1_800_000_000.0
+HOST = digest_of(b"host")
+
+
+@pytest.fixture
+def coordinator():
+    return FakeCoordinator(lambda: NOW)
+
+
+@pytest.fixture
+def trusted(coordinator):
+    project = TrustedProject(PROJECT, coordinator.root.fingerprint, HOST, Memory())
+    project.update_metadata(coordinator.metadata_envelope, NOW)
+    return project
+
+
+def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> bytes:
+    """The signed answer to request 7 with one unit in it, changed at will."""
+    coordinator.plan(1)
+    given = coordinator._give(coordinator.units.popleft(), HOST)
+    replace = msgspec.structs.replace
+    given = replace(
+        given,
+        unit=replace(given.unit, **(unit or {})),
+        version=replace(given.version, **(version or {})),
+        **(manifest or {}),
+    )
+    value = WorkReply(
+        protocol=1,
+        project=PROJECT,
+        host=HOST,
+        in_reply_to=7,
+        issued_at=int(NOW),
+        expires_at=int(NOW) + 300,
+        metadata_number=coordinator.metadata.number,
+        epoch=0,
+        latest_version=0,
+        manifests=[given],
+        receipts=[],
+        verdicts=[],
+    )
+    return sign_payload(
+        strict_json.encode(replace(value, **changes)), PayloadType.WORK_REPLY, coordinator.online
+    )
+
+
+def obey(trusted, data, now=NOW, spent=False, reported=()):
+    return trusted.work_reply(
+        data, now, sequence=7, reported=reported, is_spent=lambda _: spent
+    )
+
+
+def test_an_honest_reply_is_obeyed(coordinator, trusted):
+    assert len(obey(trusted, reply(coordinator)).manifests) == 1
+
+
+REPLIES = [
+    ("addressed to somebody else", {"host": digest_of(b"other")}),
+    ("addressed to somebody else", {"project": "other"}),
+    ("answered request 6", {"in_reply_to": 6}),
+    ("clock is", {"issued_at": int(NOW) - 9000, "expires_at": int(NOW) - 8000}),
+    ("clock is 2 h behind", {"issued_at": int(NOW) + 7200, "expires_at": int(NOW) + 7500}),
+    ("protocol 2", {"protocol": 2}),
+    ("epoch 1", {"epoch": 1}),
+    ("metadata 0", {"metadata_number": 0}),
+    ("receipts for [1]", {"receipts": [Receipt(assignment=1, outcome=ReceiptOutcome.STORED)]}),
+    ("somebody else", {"manifest": {"host": digest_of(b"other")}}),
+    ("somebody else", {"manifest": {"project": "other"}}),
+    ("metadata 9", {"manifest": {"metadata_number": 9}}),
+    ("6 steps, where 1 to 5", {"unit": {"local_steps": 6}}),
+    ("0 steps", {"unit": {"local_steps": 0}}),
+    ("2 shards, where 1", {"unit": {"shards": ShardRange(first=0, count=2)}}),
+    ("epoch 3", {"unit": {"epoch": 3}}),
+    ("epoch 0", {"version": {"epoch": 3}}),
+    ("asks for version 1", {"unit": {"version": 1}}),
+    ("chunk 'half'", {"unit": {"chunk": "half"}}),
+    ("not the calibration unit", {"unit": {"kind": UnitKind.CALIBRATE}}),
+    ("not the one that the researcher signed", {"version": {"digest": digest_of(b"x")}}),
+    ("do not lead", {"version": {"snapshot_number": 3}}),
+    (
+        "evaluates with training steps",
+        {"unit": {"kind": UnitKind.EVALUATE, "local_steps": 9}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("sentence", "changes"), REPLIES)
+def test_a_reply_that_breaks_a_rule_is_refused(coordinator, trusted, sentence, changes):
+    with pytest.raises(TrustError) as caught:
+        obey(trusted, reply(coordinator, **changes))
+    assert sentence in str(caught.value)
+
+
+def test_only_the_delegated_key_is_obeyed(coordinator, trusted):
+    coordinator.online = SigningKey.generate()
+    with pytest.raises(TrustError, match="signature"):
+        obey(trusted, reply(coordinator))
+
+
+def test_a_spent_nonce_is_refused(coordinator, trusted):
+    with pytest.raises(TrustError, match="repeats one already reported"):
+        obey(trusted, reply(coordinator), spent=True)
+
+
+def _later(version, *, latest, **changes):
+    difference = Blob(digest=digest_of(b"d"), size=changes.pop("size", 100))
+    snapshot = Blob(digest=digest_of(b"s"), size=changes.pop("snapshot_size", 100))
+    return {
+        "unit": {"version": version},
+        "version": {
+            "number": version,
+            "snapshot": snapshot,
+            "snapshot_number": version - 1,
+            "differences": [difference],
+        }
+        | changes,
+        "latest_version": latest,
+    }
+
+
+@pytest.mark.parametrize(("version", "latest"), [(5, 5), (5, 13), (1, 1)])
+def test_versions_within_the_lag_are_obeyed(coordinator, trusted, version, latest):
+    assert obey(trusted, reply(coordinator, **_later(version, latest=latest)))
+    assert trusted.memory.latest_version == latest
+
+
+@pytest.mark.parametrize(
+    ("sentence", "changes"),
+    [
+        ("newer than the latest", _later(6, latest=5)),
+        ("more than 8 behind", _later(5, latest=14)),
+        ("at least one difference", _later(5, latest=5, snapshot_number=5, differences=[])),
+        ("difference is larger", _later(5, latest=5, size=10**6)),
+        ("larger than the model", _later(5, latest=5, snapshot_size=10**6)),
+    ],
+)
+def test_versions_from_nowhere_are_refused(coordinator, trusted, sentence, changes):
+    with pytest.raises(TrustError, match=sentence):
+        obey(trusted, reply(coordinator, **changes))
+
+
+def test_the_latest_version_never_goes_back_within_an_epoch(coordinator, trusted):
+    obey(trusted, reply(coordinator, **_later(5, latest=5)))
+    with pytest.raises(TrustError, match="went back from version 5 to 4"):
+        obey(trusted, reply(coordinator, **_later(4, latest=4)))
+    coordinator.publish(epoch=1)
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    assert trusted.memory.latest_version == 0
+
+
+def test_a_reply_of_newer_metadata_asks_for_it_first(coordinator, trusted):
+    coordinator.publish(title="new")
+    data = reply(coordinator)
+    with pytest.raises(StaleMetadataError):
+        obey(trusted, data)
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    assert obey(trusted, data)
+
+
+def test_ten_minutes_of_clock_difference_are_tolerated(coordinator, trusted):
+    data = reply(coordinator)
+    assert obey(trusted, data, now=NOW + 300 + 600)
+    assert obey(trusted, data, now=NOW - 600)
+    for now in (NOW + 300 + 601, NOW - 601):
+        with pytest.raises(TrustError, match="clock"):
+            obey(trusted, data, now=now)
+
+
+def _metadata_cases():
+    day = 24 * 3600
+    yield "longer than 30 days", {"expires": 31 * day}, NOW
+    yield "ended 2 h ago", {"expires": day}, NOW + day + 7200
+    yield "clock is 2 days behind", {"expires": day}, NOW - 2 * day
+
+
+@pytest.mark.parametrize(("sentence", "changes", "now"), list(_metadata_cases()))
+def test_delegations_are_short_and_alive(coordinator, sentence, changes, now):
+    coordinator.publish(
+        delegation=Delegation(
+            online_key=coordinator.online.public, expires_at=int(NOW) + changes["expires"]
+        )
+    )
+    project = TrustedProject(PROJECT, coordinator.root.fingerprint, HOST, Memory())
+    with pytest.raises(TrustError, match=sentence):
+        project.update_metadata(coordinator.metadata_envelope, now)
+
+
+def test_an_expired_delegation_ends_all_work(coordinator, trusted):
+    with pytest.raises(TrustError, match="renewal"):
+        obey(trusted, reply(coordinator), now=NOW + LIMITS.delegation_seconds + 700)
+
+
+def test_metadata_must_be_the_pinned_roots(coordinator, trusted):
+    other = FakeCoordinator(lambda: NOW)
+    with pytest.raises(TrustError, match="another root key"):
+        trusted.update_metadata(other.metadata_envelope, NOW)
+    forged = sign_payload(
+        strict_json.encode(coordinator.metadata), PayloadType.METADATA, other.root
+    )
+    with pytest.raises(TrustError, match="signature"):
+        trusted.update_metadata(forged, NOW)
+    with pytest.raises(TrustError, match="not obeyed"):
+        trusted.update_metadata(b"<html>", NOW)
+
+
+def test_metadata_never_goes_back_and_has_no_twin(coordinator, trusted):
+    first = coordinator.metadata_envelope
+    coordinator.publish(title="new")
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    with pytest.raises(TrustError, match="older than number 2"):
+        trusted.update_metadata(first, NOW)
+    coordinator.publish(title="twin", number=2)
+    with pytest.raises(TrustError, match="two different metadata 2"):
+        trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    assert trusted.metadata.title == "new"
+
+
+def test_metadata_of_another_project_is_refused(coordinator):
+    project = TrustedProject("other", coordinator.root.fingerprint, HOST, Memory())
+    with pytest.raises(TrustError, match="not 'other'"):
+        project.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [({}, None), ({"host": "0" * 64}, "somebody else"), ({"issued_at": int(NOW) - 7200}, "2 h ahead")],
+)
+def test_enrolment_is_answered_to_us_now(coordinator, trusted, changes, sentence):
+    value = EnrolReply(
+        protocol=1,
+        project=PROJECT,
+        host=HOST,
+        account=HOST,
+        role=Role.HOST,
+        sequence=4,
+        issued_at=int(NOW),
+    )
+    value = msgspec.structs.replace(value, **changes)
+    data = sign_payload(strict_json.encode(value), PayloadType.ENROL_REPLY, coordinator.online)
+    if sentence is None:
+        assert trusted.enrol_reply(data, NOW).sequence == 4
+        return
+    with pytest.raises(TrustError, match=sentence):
+        trusted.enrol_reply(data, NOW)
+
+
+def test_one_kind_of_statement_never_passes_for_another(coordinator, trusted):
+    data = reply(coordinator)
+    with pytest.raises(TrustError):
+        trusted.enrol_reply(data, NOW)
+    with pytest.raises(TrustError):
+        trusted.update_metadata(data, NOW)
+
+
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [(7200, "2 h ahead"), (-7200, "2 h behind"), (900, "15 min ahead"), (-3 * 86400, "3 days")],
+)
+def test_the_clock_sentence_says_how_far_and_where(off, words):
+    assert words in clock_sentence(NOW, NOW + off)
