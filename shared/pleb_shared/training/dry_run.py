@@ -66,22 +66,21 @@ def peak_bytes(
     return (_COPIES_OF_THE_MODEL + state) * weights + activation_bytes(graph)
 
 
-def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int) -> None:
-    """Check that a graph is one of this model and data.
+def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int | None) -> None:
+    """Check that a graph is one of this model and data; `batch_examples` None is any batch size.
 
     Raises:
         GraphError: other tensors than the model's, other inputs than batches of the data.
     """
     if graph.parameters != model.parameters or graph.buffers != model.buffers:
         raise GraphError("The graph's tensors are not those of the project's model.")
-    expected = [
-        InputSpec(name=spec.name, dtype=spec.dtype, shape=[batch_examples, *spec.shape])
-        for spec in data.inputs
-    ]
-    if graph.inputs != expected:
+    found = [(spec.name, spec.dtype, spec.shape[1:]) for spec in graph.inputs]
+    expected = [(spec.name, spec.dtype, spec.shape) for spec in data.inputs]
+    sizes = {spec.shape[0] if spec.shape else 0 for spec in graph.inputs}
+    if found != expected or (batch_examples is not None and sizes != {batch_examples}):
         raise GraphError(
-            f"The graph's inputs are not batches of {batch_examples} examples of the project's "
-            "data: export it with such a batch."
+            f"The graph's inputs are not batches of {batch_examples or 'some'} examples of the "
+            "project's data: export it with such a batch."
         )
 
 

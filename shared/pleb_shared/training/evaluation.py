@@ -12,6 +12,7 @@ from pleb_shared.errors import TrainingError
 from pleb_shared.tensors.layout import Tensors, check_version
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.dry_run import check_graph
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
@@ -35,9 +36,11 @@ def evaluate(
     every batch counts by its examples. Rows are taken in order, windows side by side.
 
     Raises:
+        GraphError: the graph is not one of this project.
         TrainingError: a metric is not a finite number.
         EncodingError: version or shards are not in order.
     """
+    check_graph(graph.graph, metadata.model, metadata.data, batch_examples=None)
     check_version(version, metadata.model)
     data = UnitData(metadata.data, shards)
     tensors = {

@@ -50,7 +50,7 @@ def changed_graphs(draw):
                 node["kwargs"][draw(st.sampled_from(["dtype", "scale", "self", "dim"]))] = draw(
                     ARGUMENTS
                 )
-            case "shape":
+            case _:
                 node["outputs"][0]["shape"] = draw(DIMENSIONS)
     return json.dumps(graph).encode()
 

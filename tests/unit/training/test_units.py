@@ -186,6 +186,13 @@ def test_a_graph_of_another_batch_or_model_is_refused():
         )
 
 
+def test_an_evaluation_graph_of_another_model_is_refused():
+    project, other = gpt_project(), cnn_project()
+    arguments = (project.metadata, train_unit(), project.version, project.shards)
+    with pytest.raises(GraphError, match="not those of the project's model"):
+        evaluate(other.evaluation, *arguments)
+
+
 def test_the_memory_bound_counts_optimizer_and_batch():
     project = gpt_project()
     metadata, graph = project.metadata, project.graph.graph
