@@ -5,13 +5,15 @@ The graph runs once on FakeTensors, which have shapes but no memory.
 
 from __future__ import annotations
 
+import logging
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pleb_shared.errors import GraphError
+from pleb_shared.errors import GraphError, TrainingError
 from pleb_shared.protocol.graph import Graph, Node, Value, references
 from pleb_shared.protocol.project import (
     AdamW,
@@ -25,7 +27,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["activation_bytes", "check_graph", "peak_bytes"]
 
@@ -96,7 +98,7 @@ def activation_bytes(graph: Graph) -> int:
     compiled = CompiledGraph(graph)
     meter = _Meter(_shapes(graph))
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
             outputs = compiled.run(
                 _fakes(graph.parameters, gradient=True),
                 _fakes(graph.buffers),
@@ -104,17 +106,24 @@ def activation_bytes(graph: Graph) -> int:
                 _NoDraws(),
                 meter.observe,
             )
-    except GraphError:
-        raise
-    except Exception as error:  # whatever torch raises on what a stranger wrote
-        name = graph.nodes[meter.done].op
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise GraphError(f"Node {meter.done} ({name}) cannot run: {lines[0]}") from error
+    except TrainingError as error:
+        raise GraphError(str(error)) from error
     found: dict[str, object] = dict(outputs)
     for name, value in found.items():
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise GraphError(f"The output {name!r} is not a single number.")
     return sum(meter.sizes) + 2 * max(meter.sizes, default=0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from logging a traceback for every graph that is refused."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class _Meter:
@@ -126,8 +135,6 @@ class _Meter:
         """Seen ones by address; held, so that no address is used twice."""
         self.sizes: list[int] = []
         """New bytes of each node."""
-        self.done = 0
-        """How many nodes have run."""
 
     def observe(self, number: int, node: Node, outputs: Sequence[Any]) -> None:
         """Check the outputs of a node and count the memory that they and backward take."""
@@ -137,7 +144,6 @@ class _Meter:
         used = [4 * math.prod(self._shapes[slot]) for slot in references(node)]
         hidden = _HIDDEN.get(node.op, 0) * max([new, *used])
         self.sizes.append(new + hidden + _attention_bytes(self._shapes, node))
-        self.done = number + 1
 
     def _new_bytes(self, tensor: torch.Tensor) -> int:
         storage = tensor.untyped_storage()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from pleb_shared.errors import GraphError
+from pleb_shared.errors import GraphError, TrainingError
 from pleb_shared.protocol.graph import (
     Argument,
     Constant,
@@ -48,6 +48,17 @@ _MEMORY_FORMATS: Final = {
     "preserve": torch.preserve_format,
     "channels_last": torch.channels_last,
 }
+
+_TORCH_ERRORS: Final = (
+    RuntimeError,
+    IndexError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+)
+"""What torch raises where it refuses arguments, and operators do for a wrong number of them."""
 
 Observe = Callable[[int, Node, Sequence[Any]], None]
 """Called with a node's number, the node and its outputs, right after it ran."""
@@ -108,6 +119,10 @@ class CompiledGraph:
 
         The autograd graph behind the outputs is that of the same calls in eager mode. With
         `observe` the run tells about every node; that is slower.
+
+        Raises:
+            TrainingError: an operator refuses its arguments, such as a label out of range.
+            MemoryError: there is not enough memory.
         """
         graph = self.graph
         values: list[Any] = [
@@ -118,12 +133,22 @@ class CompiledGraph:
         ]
         values.extend([None] * (self._size - len(values)))
         for step in self._steps:
-            _execute(step, values, draws)
+            try:
+                _execute(step, values, draws)
+            except _TORCH_ERRORS as error:
+                raise _failure(step, error) from error
             if observe is not None:
                 observe(step.number, graph.nodes[step.number], values[step.first : step.last])
             for slot in step.dead:
                 values[slot] = None
         return {output.name: values[output.slot] for output in graph.outputs}
+
+
+def _failure(step: _Step, error: Exception) -> Exception:
+    """Return what went wrong in a step, in one sentence that names it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    message = f"Node {step.number} ({step.operator.name}) cannot run: {lines[0]}"
+    return MemoryError(message) if "allocate" in lines[0] else TrainingError(message)
 
 
 def _execute(step: _Step, values: list[Any], draws: Draws) -> None:

@@ -170,6 +170,14 @@ def test_a_unit_that_diverges_ends_with_a_sentence():
         _finish(run)
 
 
+def test_a_label_out_of_range_ends_with_a_sentence_that_names_the_node():
+    project = cnn_project()
+    shard = project.shards[0] | {"label": np.full(21, 10)}
+    run = UnitRun(project.graph, project.metadata, train_unit(), project.version, None, [shard])
+    with pytest.raises(TrainingError, match=r"cross_entropy_loss.*out of bounds"):
+        run.step()
+
+
 def test_a_graph_of_another_batch_or_model_is_refused():
     project, other = gpt_project(), cnn_project()
     smaller = project.trained_by(SgdMomentum(), batch_examples=3)
