@@ -65,7 +65,13 @@ class RawServer:
 
 @asynccontextmanager
 async def serving(raw, tls=None):
-    server = await asyncio.start_server(raw.handle, "127.0.0.1", 0, ssl=tls)
+    writers = []
+
+    async def handle(reader, writer):
+        writers.append(writer)
+        await raw.handle(reader, writer)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     client = CoordinatorClient(f"http{'s' if tls else ''}://127.0.0.1:{port}", timeouts=QUICK)
     try:
@@ -73,6 +79,9 @@ async def serving(raw, tls=None):
     finally:
         await client.close()
         server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def answer(body=b"", status="200 OK", **headers):
