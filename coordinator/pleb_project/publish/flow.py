@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from pleb_project.server.records import Home
 
 __all__ = ["Publisher"]
-
-_ROUNDS: Final = 5
-"""Blobs can be asked for again while others publish; then something is wrong."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,8 @@ class Publisher:
     ) -> None:
         """Send the metadata and upload until the coordinator misses nothing."""
         envelope = sign_metadata(metadata, root).decode()
-        for _ in range(_ROUNDS):
+        uploaded: set[str] = set()
+        while True:
             now = int(self.clock())
             request = PublishRequest(
                 protocols=list(PROTOCOLS),
@@ -118,8 +116,10 @@ class Publisher:
             reply = self._ask(request, metadata.delegation.online_key, root)
             if not reply.missing:
                 return
+            if {slot.digest for slot in reply.missing} <= uploaded:
+                raise PlebError("The coordinator misses blobs that it was sent: look at its log.")
             self._upload(reply, blobs)
-        raise PlebError("The coordinator still misses blobs after every upload: look at its log.")
+            uploaded |= {slot.digest for slot in reply.missing}
 
     def _ask(self, request: PublishRequest, online_key: str, root: SigningKey) -> PublishReply:
         signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, root)

@@ -1,0 +1,189 @@
+"""`check` on good and bad projects: the researcher's own code, real processes, no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pleb_project.check.central import train_centrally
+from pleb_project.check.draft import make_draft
+from pleb_project.check.learning import dry_run
+from pleb_project.check.run import check_project
+from pleb_project.cli import main
+from pleb_project.definition.load import load_definition
+from pleb_project.readers.blobs import BlobFolder
+from pleb_shared.errors import InputError, PlebError
+from pleb_shared.protocol.project import AdamW, Muon
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+PROJECT = """
+[project]
+name = "small"
+
+[data]
+source = "sklearn:digits"
+
+[training]
+optimizer = "{optimizer}"
+learning_rate = {rate}
+local_steps = {steps}
+"""
+
+MODEL = """
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+def model(width=16):
+    hidden = [nn.Linear(64, width), nn.{activation}()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, 10))
+
+def loss(model, batch):
+    return cross_entropy(model(batch["x"]), batch["y"])
+
+def evaluate(model, batch):
+    return {{"loss": loss(model, batch)}}
+"""
+
+
+def write(folder, *, model=None, extra="", activation="SiLU", **training):
+    values = {"optimizer": "adamw", "rate": 0.01, "steps": 10} | training
+    (folder / "project.toml").write_text(PROJECT.format(**values) + extra)
+    (folder / "model.py").write_text(model or MODEL.format(activation=activation))
+
+
+def written(folder, **changes):
+    """Write a project and return its definition."""
+    write(folder, **changes)
+    return load_definition(folder)
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return BlobFolder(tmp_path / "blobs")
+
+
+def test_the_digits_example_passes(blobs):
+    outcome = check_project(load_definition(EXAMPLES / "digits"), blobs, lambda _: None)
+    assert outcome.passed
+    assert outcome.warnings == ()
+    assert outcome.learning.metrics_after["accuracy"] > 0.8
+    verification = outcome.metadata.verification
+    assert 0 < verification.tolerance <= verification.tolerance_ceiling < outcome.tolerance.noise
+
+
+def test_the_command_prints_one_json_object(tmp_path, capsys):
+    write(tmp_path)
+    assert main(["check", str(tmp_path), "--home", str(tmp_path / "home"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["passed"], found["parameters"]) == (True, 1210)
+    assert found["upload_bytes"] < found["parameters"]
+
+
+def test_a_loss_that_rises_is_a_fault(tmp_path, blobs, capsys):
+    write(tmp_path, optimizer="sgd", rate=300.0)
+    home = str(tmp_path / "home")
+    code = main(["check", str(tmp_path), "--home", home, "--json"])
+    captured = capsys.readouterr()
+    assert code == 6 or "became" in captured.err
+
+
+def test_the_same_project_gives_the_same_blobs(tmp_path, blobs):
+    definition = written(tmp_path)
+    first = make_draft(definition, blobs)
+    second = make_draft(definition, BlobFolder(tmp_path / "again"))
+    assert first.metadata == second.metadata
+
+
+def test_options_reach_the_metadata(tmp_path, blobs):
+    extra = 'beta1 = 0.8\n[codec]\nup = "int8"\n[round]\nunits = 8\n[limits]\nmemory_mb = 512\n'
+    metadata = make_draft(written(tmp_path, extra=extra), blobs).metadata
+    assert metadata.training.optimizer == AdamW(beta1=0.8)
+    assert (metadata.codec.up, metadata.round.quorum) == ("int8", 6)
+    assert metadata.limits.memory_bytes == 512 * 2**20
+
+
+def test_matrices_may_be_named_by_pattern(tmp_path, blobs):
+    extra = 'matrices = ["1.*"]\n'
+    optimizer = make_draft(
+        written(tmp_path, optimizer="muon", extra=extra.replace("1.*", "1.w*")), blobs
+    ).metadata.training.optimizer
+    assert optimizer == Muon(matrices=["1.weight"])
+    with pytest.raises(InputError, match="no parameter is called so"):
+        make_draft(written(tmp_path, optimizer="muon", extra='matrices = ["7.*"]\n'), blobs)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("x = 1\n", r"has no function `model`: write `def model"),
+        ("def model(:\n", r"model\.py:1 failed: SyntaxError"),
+        ("import nothing_like_it\n", r"model\.py:1 failed: ModuleNotFoundError"),
+        (
+            "def model():\n    raise KeyError('w')\ndef loss(): ...\ndef evaluate(): ...\n",
+            r"model\.py:2 failed: KeyError",
+        ),
+        (
+            "def model():\n    return 3\ndef loss(): ...\ndef evaluate(): ...\n",
+            "returned a int, not a torch.nn.Module",
+        ),
+    ],
+)
+def test_a_bad_model_file_is_explained(tmp_path, blobs, model, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make_draft(written(tmp_path, model=model), blobs)
+
+
+def test_an_operator_that_is_not_allowed_is_named(tmp_path, blobs):
+    model = MODEL.format(activation="SiLU").replace(
+        'return cross_entropy(model(batch["x"])',
+        'return torch.linalg.svd(batch["x"])[1].sum() + cross_entropy(model(batch["x"])',
+    )
+    with pytest.raises(PlebError, match="svd"):
+        make_draft(written(tmp_path, model=model), blobs)
+
+
+def test_a_missing_model_file(tmp_path, blobs):
+    definition = written(tmp_path)
+    (tmp_path / "model.py").unlink()
+    with pytest.raises(InputError, match="There is no"):
+        make_draft(definition, blobs)
+
+
+def test_arguments_reach_the_model(tmp_path, blobs):
+    draft = make_draft(written(tmp_path, extra="[model]\narguments = { width = 8 }\n"), blobs)
+    assert draft.exported.parameters[0].shape == [8, 64]
+
+
+def test_a_target_must_be_a_metric(tmp_path, blobs):
+    extra = '[target]\nmetric = "accuracy"\nvalue = 0.9\n'
+    with pytest.raises(InputError, match=r"evaluate\(\) returns 'loss'"):
+        make_draft(written(tmp_path, extra=extra), blobs)
+
+
+def test_too_little_memory_is_refused(tmp_path, blobs):
+    extra = "batch = 16384\n[limits]\nmemory_mb = 64\n[model]\narguments = { width = 1024 }\n"
+    with pytest.raises(InputError, match="memory_mb = 64"):
+        make_draft(written(tmp_path, extra=extra), blobs)
+
+
+def test_training_in_one_place_learns_as_the_dry_run_does(tmp_path, blobs):
+    draft = make_draft(written(tmp_path), blobs)
+    before = dry_run(draft, blobs, 5).metrics_before["loss"]
+    assert train_centrally(draft, blobs, 200)["loss"] < before / 2
+
+
+def test_the_template_passes_at_once(tmp_path, capsys):
+    folder = tmp_path / "My First Project"
+    assert main(["new", str(folder), "--json"]) == 0
+    assert main(["check", str(folder), "--home", str(tmp_path / "home"), "--json"]) == 0
+    assert main(["new", str(folder)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_an_error_of_the_project_file_is_one_exit_code(tmp_path, capsys):
+    write(tmp_path, extra="batsch = 1\n")
+    assert main(["check", str(tmp_path)]) == 2
+    assert "did you mean 'batch'?" in capsys.readouterr().err

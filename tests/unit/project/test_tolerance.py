@@ -1,0 +1,37 @@
+"""The tolerance: between what honest runs differ by and what 1 % of noise makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pleb_project.check.tolerance import choose_tolerance, noise_distance, tensor_distances
+from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
+from pleb_shared.protocol.unit import Blob
+
+MODEL = ModelSpec(
+    parameters=[TensorSpec(name="w", dtype="float32", shape=[64, 64])],
+    buffers=[],
+    initial=Blob(digest="0" * 64, size=0),
+    initial_digest="0" * 64,
+)
+DELTA = {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("codec", ["fp32", "int8", "int4"])
+def test_one_percent_of_noise_is_seen_through_every_codec(codec):
+    assert 0.005 < noise_distance(DELTA, MODEL, Codec(up=codec, down="int4")) < 0.2
+
+
+def test_equal_deltas_are_no_distance_apart():
+    assert tensor_distances(DELTA, DELTA, MODEL, Codec()) == {"w": 0.0}
+
+
+@given(honest=st.floats(0, 1), noise=st.floats(1e-4, 1))
+def test_noise_never_passes(honest, noise):
+    chosen = choose_tolerance(honest, noise)
+    assert 0 < chosen.tolerance <= chosen.ceiling < noise
+    assert chosen.separates == (honest < chosen.ceiling)
+    if not chosen.tight:
+        assert chosen.tolerance >= 4 * honest
