@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-MODULES: Final = {
+MODULES: Final[dict[str, str]] = {
     "aggregate": "benchmarks.aggregate",
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
