@@ -1,12 +1,12 @@
 """The errors that all sides share; each says what happened and what to do.
 
-    PlebError
-    ├── InputError             a person's file or argument is wrong
-    │   └── GraphError         a graph is not one that may run here
-    ├── TrainingError          a unit cannot be trained to its end: a loss is not a number
-    ├── EncodingError          tensor bytes are not what their layout says
-    ├── TrustError             a statement does not chain to the pinned root
-    └── Refusal                the other side says no, with a `RefusalCode`; travels on the wire
+PlebError
+├── InputError             a person's file or argument is wrong
+│   └── GraphError         a graph is not one that may run here
+├── TrainingError          a unit cannot be trained to its end: a loss is not a number
+├── EncodingError          tensor bytes are not what their layout says
+├── TrustError             a statement does not chain to the pinned root
+└── Refusal                the other side says no, with a `RefusalCode`; travels on the wire
 """
 
 from __future__ import annotations

@@ -123,7 +123,9 @@ def encoded(change: dict[str, Any], metadata: dict[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def mean(deltas: list[dict[str, Any]], weights: list[float], metadata: dict[str, Any]) -> dict[str, Any]:
+def mean(
+    deltas: list[dict[str, Any]], weights: list[float], metadata: dict[str, Any]
+) -> dict[str, Any]:
     """Section 11: the weighted mean, norms clipped to their median, summed in float64."""
     parameters = [spec["name"] for spec in metadata["model"]["parameters"]]
     norms = [

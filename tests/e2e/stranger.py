@@ -19,8 +19,15 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from safetensors.numpy import load
 
-DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "int64", "int32", "uint8", "bool")}
-WHOLE = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv}
+DTYPES = {
+    name: getattr(torch, name) for name in ("float32", "float64", "int64", "int32", "uint8", "bool")
+}
+WHOLE = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "floordiv": operator.floordiv,
+}
 
 
 class Refused(Exception):
@@ -141,7 +148,9 @@ class Stranger:
             **self.times(),
         } | changes
 
-    def post(self, payload: dict[str, Any], attached: bytes = b"", **options: Any) -> dict[str, Any]:
+    def post(
+        self, payload: dict[str, Any], attached: bytes = b"", **options: Any
+    ) -> dict[str, Any]:
         body = sealed("work", json.dumps(payload).encode(), options.get("key", self.host_key))
         return self.post_raw(body + b"\n" + attached, payload["sequence"])
 
@@ -156,7 +165,10 @@ class Stranger:
         tensors, difference = load(self.blob(source["snapshot"])), None
         for blob in source["differences"]:
             difference = self.decode(self.blob(blob))
-            tensors = {name: array + difference[name].astype(array.dtype) for name, array in tensors.items()}
+            tensors = {
+                name: array + difference[name].astype(array.dtype)
+                for name, array in tensors.items()
+            }
         specs = self.model["parameters"] + self.model["buffers"]
         whole = b"".join(np.ascontiguousarray(tensors[spec["name"]]).tobytes() for spec in specs)
         assert sha256(whole) == source["digest"]
@@ -165,7 +177,12 @@ class Stranger:
     # --- section 6: encoded deltas ------------------------------------------------------------
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        codec, block, place, out = self.metadata["codec"]["down"], self.metadata["codec"]["block"], 0, {}
+        codec, block, place, out = (
+            self.metadata["codec"]["down"],
+            self.metadata["codec"]["block"],
+            0,
+            {},
+        )
         for spec in self.model["parameters"]:
             n = math.prod(spec["shape"])
             if codec == "fp32":
@@ -175,7 +192,9 @@ class Stranger:
                 assert codec == "int4"
                 scales = np.frombuffer(data, "<f2", -(-n // block), place).astype(np.float32)
                 packed = np.frombuffer(data, np.uint8, -(-n // 2), place + 2 * len(scales))
-                codes = np.stack([packed & 15, packed >> 4], 1).reshape(-1)[:n].astype(np.float32) - 8
+                codes = (
+                    np.stack([packed & 15, packed >> 4], 1).reshape(-1)[:n].astype(np.float32) - 8
+                )
                 values = codes * np.repeat(scales, block)[:n]
                 place += 2 * len(scales) + len(packed)
             out[spec["name"]] = values.reshape(spec["shape"])
@@ -192,9 +211,13 @@ class Stranger:
             assert codec == "int4"
             blocks = np.pad(x, (0, -len(x) % block)).reshape(-1, block)
             largest = np.abs(blocks).max(axis=1)
-            scales = np.where(largest > 0, np.maximum(largest / np.float32(7), np.float32(2**-24)), 0).astype("<f2")
+            scales = np.where(
+                largest > 0, np.maximum(largest / np.float32(7), np.float32(2**-24)), 0
+            ).astype("<f2")
             wide = np.repeat(scales.astype(np.float32), block)[: len(x)]
-            codes = np.rint(np.divide(x, wide, out=np.zeros_like(x), where=wide > 0)).clip(-7, 7) + 8
+            codes = (
+                np.rint(np.divide(x, wide, out=np.zeros_like(x), where=wide > 0)).clip(-7, 7) + 8
+            )
             even = np.pad(codes.astype(np.uint8), (0, len(x) % 2)).reshape(-1, 2)
             parts += [scales.tobytes(), (even[:, 0] | even[:, 1] << 4).astype(np.uint8).tobytes()]
         assert not self.model["buffers"]
@@ -202,7 +225,9 @@ class Stranger:
 
     # --- sections 9 and 10: graphs, draws, local steps ----------------------------------------
 
-    def run_graph(self, graph: dict[str, Any], tensors: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+    def run_graph(
+        self, graph: dict[str, Any], tensors: dict[str, Any], batch: dict[str, Any]
+    ) -> dict[str, Any]:
         values = [tensors[s["name"]] for s in graph["parameters"] + graph["buffers"]]
         values += [batch[i["name"]] for i in graph["inputs"]]
         for c in graph.get("constants", []):
@@ -219,7 +244,9 @@ class Stranger:
 
         for node in graph["nodes"]:
             space, name, overload = (*node["op"].split("."), "")[:3]
-            call = WHOLE[name] if space == "int" else getattr(getattr(torch.ops.aten, name), overload)
+            call = (
+                WHOLE[name] if space == "int" else getattr(getattr(torch.ops.aten, name), overload)
+            )
             args = [argument(a) for a in node.get("args", [])]
             result = call(*args, **{k: argument(a) for k, a in node.get("kwargs", {}).items()})
             values += result if isinstance(result, (list, tuple)) else [result]
@@ -235,7 +262,10 @@ class Stranger:
     def rate(self, unit: dict[str, Any], h: int) -> float:
         t = self.metadata["training"]
         total, s = t["versions"] * t["local_steps"], unit["version"] * t["local_steps"] + h
-        eta = t["final_fraction"] + (1 - t["final_fraction"]) * (1 + math.cos(math.pi * min(s, total) / total)) / 2
+        eta = (
+            t["final_fraction"]
+            + (1 - t["final_fraction"]) * (1 + math.cos(math.pi * min(s, total) / total)) / 2
+        )
         eta *= min(1, (s + 1) / t["warmup_steps"]) if t["warmup_steps"] else 1
         eta *= min(1, (h + 1) / t["unit_warmup_steps"]) if t["unit_warmup_steps"] else 1
         return float(t["learning_rate"] * eta)
@@ -263,8 +293,14 @@ class Stranger:
             loss = self.run_graph(graph, parameters, batch)["loss"]
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             losses.append(loss.item())
-            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-            scale = min(1.0, training["clip_norm"] / (norm.item() + 1e-6)) if training["clip_norm"] else 1.0
+            norm = torch.linalg.vector_norm(
+                torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+            )
+            scale = (
+                min(1.0, training["clip_norm"] / (norm.item() + 1e-6))
+                if training["clip_norm"]
+                else 1.0
+            )
             b1, b2, eta, t = optimizer["beta1"], optimizer["beta2"], self.rate(unit, h), h + 1
             with torch.no_grad():
                 for (name, p), g in zip(parameters.items(), gradients, strict=True):
@@ -280,9 +316,15 @@ class Stranger:
 
     # --- section 7: reporting -----------------------------------------------------------------
 
-    def report(self, manifest: dict[str, Any], delta: bytes, losses: list[float], **changes: Any) -> dict[str, Any]:
+    def report(
+        self, manifest: dict[str, Any], delta: bytes, losses: list[float], **changes: Any
+    ) -> dict[str, Any]:
         result = {"kind": "delta", "digest": sha256(delta), "size": len(delta)}
-        result |= {"loss_first": losses[0], "loss_last": losses[-1], "attached": len(delta) <= 64 * 1024}
+        result |= {
+            "loss_first": losses[0],
+            "loss_last": losses[-1],
+            "attached": len(delta) <= 64 * 1024,
+        }
         unit = manifest["unit"]
         return {
             "assignment": manifest["assignment"],

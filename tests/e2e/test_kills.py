@@ -60,13 +60,13 @@ def kill(world: World, victim: str, name: str) -> bool:
             agent.kill()
             return True
         case "worker":
-            return any([end(child.pid) for child in agent.descendants()[:1]])
+            return any(end(child.pid) for child in agent.descendants()[:1])
         case "serve":
             assert world.coordinator is not None
             world.coordinator.kill()
             return True
         case _:
-            return any([end(pid) for pid in coordinator_children(world, victim)])
+            return any(end(pid) for pid in coordinator_children(world, victim))
 
 
 def coordinator_children(world: World, part: str) -> list[int]:

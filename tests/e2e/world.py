@@ -32,7 +32,9 @@ def wait_until(what: str, happens: Callable[[], object], *, seconds: float = 120
     return value
 
 
-def run_cli(package: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    package: str, *arguments: object, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run one command of ours to its end; fail with its words when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", f"{package}.cli", *map(str, arguments)],

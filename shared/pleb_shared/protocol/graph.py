@@ -51,25 +51,25 @@ ValueDtype = Literal[
 ]
 
 
-class Ref(Struct, tag="ref", tag_field="is"):
+class Ref(Struct, tag="ref", tag_field="is", frozen=True):
     """The value of this number."""
 
     slot: _Slot
 
 
-class Dtype(Struct, tag="dtype", tag_field="is"):
+class Dtype(Struct, tag="dtype", tag_field="is", frozen=True):
     """An element type, as an argument."""
 
     name: ValueDtype
 
 
-class Float(Struct, tag="float", tag_field="is"):
+class Float(Struct, tag="float", tag_field="is", frozen=True):
     """A number that JSON cannot write."""
 
     value: Literal["inf", "-inf", "nan"]
 
 
-class MemoryFormat(Struct, tag="memory_format", tag_field="is"):
+class MemoryFormat(Struct, tag="memory_format", tag_field="is", frozen=True):
     """An order of the dimensions in memory, as an argument."""
 
     name: Literal["contiguous", "preserve", "channels_last"]
@@ -80,14 +80,14 @@ Scalar = None | bool | int | float | _Text | Ref | Dtype | Float | MemoryFormat
 Argument = Scalar | Annotated[list[Scalar], msgspec.Meta(max_length=1024)]
 
 
-class Value(Struct):
+class Value(Struct, frozen=True):
     """What a node gives, as recorded at export. `int` is a whole number, not a tensor."""
 
     dtype: ValueDtype | Literal["int"]
     shape: _Shape = []
 
 
-class Node(Struct, kw_only=True):
+class Node(Struct, kw_only=True, frozen=True):
     """One call of an operator; `outputs` get the next free numbers.
 
     `no_grad` nodes run without recording for backward.
@@ -100,7 +100,7 @@ class Node(Struct, kw_only=True):
     no_grad: bool = False
 
 
-class Constant(Struct):
+class Constant(Struct, frozen=True):
     """A small array that is part of the model's code: its bytes, C order, little-endian."""
 
     dtype: Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
@@ -108,14 +108,14 @@ class Constant(Struct):
     data: Annotated[bytes, msgspec.Meta(max_length=CONSTANT_BYTES)]
 
 
-class Output(Struct):
+class Output(Struct, frozen=True):
     """A scalar that the graph gives: `loss`, or a metric's name."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=LIMITS.name_characters)]
     slot: _Slot
 
 
-class Graph(Struct, kw_only=True):
+class Graph(Struct, kw_only=True, frozen=True):
     """The loss of one batch, or the metrics of one batch, from the tensors of a version.
 
     `inputs` have the shapes of whole batches, as recorded at export. `mutated` names the

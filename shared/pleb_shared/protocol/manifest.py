@@ -15,7 +15,7 @@ __all__ = ["Manifest", "Nonce"]
 Nonce = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 
 
-class Manifest(Struct):
+class Manifest(Struct, frozen=True):
     """One copy of a unit for one host. It travels inside a signed `WorkReply`."""
 
     assignment: Count

@@ -64,7 +64,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-class RefusalBody(Struct):
+class RefusalBody(Struct, frozen=True):
     """The unsigned JSON body of every error answer."""
 
     code: RefusalCode
@@ -72,7 +72,7 @@ class RefusalBody(Struct):
     retry_after_seconds: float | None = None
 
 
-class CoordinatorInfo(Struct):
+class CoordinatorInfo(Struct, frozen=True):
     """The unsigned answer of `GET /coordinator`."""
 
     software: str
@@ -81,7 +81,7 @@ class CoordinatorInfo(Struct):
     projects: list[str]
 
 
-class EnrolRequest(Struct, kw_only=True):
+class EnrolRequest(Struct, kw_only=True, frozen=True):
     """Makes a host known to a project; signed by the host's and the account's keys."""
 
     protocols: Protocols
@@ -95,7 +95,7 @@ class EnrolRequest(Struct, kw_only=True):
     expires_at: Count
 
 
-class EnrolReply(Struct):
+class EnrolReply(Struct, frozen=True):
     """The project knows the host now, in this role. `sequence` is the last one it has seen."""
 
     protocol: int
@@ -107,7 +107,7 @@ class EnrolReply(Struct):
     issued_at: Count
 
 
-class Runtime(Struct):
+class Runtime(Struct, frozen=True):
     """What decides about a host's rounding; a change asks for a new calibration."""
 
     torch: Short
@@ -122,7 +122,7 @@ class Runtime(Struct):
         return f"{self.torch}/{self.device}/{self.threads}/{self.capability}/{self.system}"
 
 
-class WorkRequest(Struct, kw_only=True):
+class WorkRequest(Struct, kw_only=True, frozen=True):
     """Asks for units and carries reports; signed by the host's key.
 
     `sequence` grows with every request of the host to this project. `wait_seconds` is how
@@ -154,7 +154,7 @@ class ReceiptOutcome(StrEnum):
     REFUSED = "refused"
 
 
-class Receipt(Struct):
+class Receipt(Struct, frozen=True):
     """The answer to one report: stored whole, wanted as an upload, unneeded, or refused."""
 
     assignment: Count
@@ -172,7 +172,7 @@ class Verdict(StrEnum):
     LATE = "late"
 
 
-class UnitVerdict(Struct):
+class UnitVerdict(Struct, frozen=True):
     """Tells a host about a result that it reported before. `credit` is in FLOPs."""
 
     assignment: Count
@@ -181,14 +181,14 @@ class UnitVerdict(Struct):
     reason: Sentence
 
 
-class NoWork(Struct):
+class NoWork(Struct, frozen=True):
     """Why there are fewer units than asked for, and when to ask again."""
 
     reason: Sentence
     retry_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=7 * 24 * 3600)]
 
 
-class WorkReply(Struct):
+class WorkReply(Struct, frozen=True):
     """Units and receipts; signed by the coordinator's online key, addressed to one host."""
 
     protocol: int
@@ -206,7 +206,7 @@ class WorkReply(Struct):
     no_work: NoWork | None = None
 
 
-class PublishRequest(Struct):
+class PublishRequest(Struct, frozen=True):
     """Hands in root-signed metadata with the blobs that it names; signed by the root key.
 
     It is sent again after the missing blobs were uploaded; the last answer misses none.
@@ -222,14 +222,14 @@ class PublishRequest(Struct):
     expires_at: Count
 
 
-class BlobSlot(Struct):
+class BlobSlot(Struct, frozen=True):
     """A blob that the coordinator misses and the upload that takes it."""
 
     digest: Digest
     upload: Token
 
 
-class PublishReply(Struct):
+class PublishReply(Struct, frozen=True):
     """`missing` blobs are wanted first; none missing means that the project is live."""
 
     protocol: int

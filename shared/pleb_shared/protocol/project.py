@@ -48,7 +48,7 @@ Dtype = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
 
 
-class TensorSpec(Struct):
+class TensorSpec(Struct, frozen=True):
     """A named tensor. Parameters are float32; buffers may be whole numbers too."""
 
     name: TensorName
@@ -61,7 +61,7 @@ def elements(spec: TensorSpec) -> int:
     return math.prod(spec.shape)
 
 
-class ModelSpec(Struct):
+class ModelSpec(Struct, frozen=True):
     """The global model: tensors in the order in which every layout writes them."""
 
     parameters: Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
@@ -72,7 +72,7 @@ class ModelSpec(Struct):
     """Its version digest."""
 
 
-class InputSpec(Struct):
+class InputSpec(Struct, frozen=True):
     """One input of the graphs: an array in every shard; `shape` is that of one example."""
 
     name: Name
@@ -80,7 +80,7 @@ class InputSpec(Struct):
     shape: Annotated[list[Dimension], msgspec.Meta(max_length=LIMITS.tensor_dimensions)]
 
 
-class DataSpec(Struct, kw_only=True):
+class DataSpec(Struct, kw_only=True, frozen=True):
     """How examples lie in shards (safetensors blobs).
 
     `rows`: every input is an array whose first dimension counts examples.
@@ -95,7 +95,7 @@ class DataSpec(Struct, kw_only=True):
     """A `ShardList` as JSON."""
 
 
-class Shard(Struct):
+class Shard(Struct, frozen=True):
     """A slice of the data and how many examples it has."""
 
     digest: Digest
@@ -103,14 +103,14 @@ class Shard(Struct):
     examples: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class ShardList(Struct):
+class ShardList(Struct, frozen=True):
     """The file that `DataSpec.shards` names."""
 
     train: Annotated[list[Shard], msgspec.Meta(min_length=1, max_length=LIMITS.shards)]
     holdout: Annotated[list[Shard], msgspec.Meta(max_length=LIMITS.shards)]
 
 
-class Muon(Struct, tag="muon", tag_field="name"):
+class Muon(Struct, tag="muon", tag_field="name", frozen=True):
     """Muon for matrices of the blocks, AdamW for embeddings, head, vectors (Jordan 2024)."""
 
     momentum: Fraction = 0.9
@@ -127,7 +127,7 @@ class Muon(Struct, tag="muon", tag_field="name"):
     """Names of the parameters that Muon steps; the rest is AdamW's."""
 
 
-class AdamW(Struct, tag="adamw", tag_field="name"):
+class AdamW(Struct, tag="adamw", tag_field="name", frozen=True):
     """AdamW (Loshchilov and Hutter 2019) with bias correction."""
 
     beta1: Fraction = 0.9
@@ -136,7 +136,7 @@ class AdamW(Struct, tag="adamw", tag_field="name"):
     weight_decay: NotNegative = 0.0
 
 
-class SgdMomentum(Struct, tag="sgd", tag_field="name"):
+class SgdMomentum(Struct, tag="sgd", tag_field="name", frozen=True):
     """SGD with momentum, optionally Nesterov."""
 
     momentum: Fraction = 0.9
@@ -147,7 +147,7 @@ class SgdMomentum(Struct, tag="sgd", tag_field="name"):
 Optimizer = Muon | AdamW | SgdMomentum
 
 
-class Training(Struct):
+class Training(Struct, frozen=True):
     """The local steps. Global step s of S = versions * local_steps; h counts inside a unit.
 
     eta_s = learning_rate * min(1, (s + 1) / warmup_steps)
@@ -171,14 +171,14 @@ class Training(Struct):
     """The first versions, each from one unit of a trusted host, with a plain outer step."""
 
 
-class OuterStep(Struct):
+class OuterStep(Struct, frozen=True):
     """The outer optimizer: M = momentum * M + g; theta -= learning_rate * (g + momentum * M)."""
 
     learning_rate: Positive = 0.7
     momentum: Fraction = 0.7
 
 
-class Codec(Struct):
+class Codec(Struct, frozen=True):
     """How deltas (`up`) and published differences (`down`) are encoded."""
 
     up: CodecName = "int4"
@@ -187,16 +187,17 @@ class Codec(Struct):
     """Numbers that share one float16 scale."""
 
 
-class Round(Struct):
+class Round(Struct, frozen=True):
     """When a version is made: `units` are planned, `quorum` of them must be verified, and the
-    rest gets `grace_seconds` more."""
+    rest gets `grace_seconds` more.
+    """
 
     units: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
     quorum: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 48
     grace_seconds: Seconds = 30
 
 
-class Verification(Struct):
+class Verification(Struct, frozen=True):
     """What makes a result count."""
 
     tolerance: Positive
@@ -213,7 +214,7 @@ class Verification(Struct):
     """Refused results that were proven by two other accounts or a trusted host."""
 
 
-class Calibration(Struct):
+class Calibration(Struct, frozen=True):
     """A few steps from version 0 on one shard: every host's first unit."""
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
@@ -221,14 +222,14 @@ class Calibration(Struct):
     shard: Count = 0
 
 
-class ResourceLimits(Struct):
+class ResourceLimits(Struct, frozen=True):
     """What a unit may use on a volunteer's PC."""
 
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
     lease_seconds: Annotated[float, msgspec.Meta(gt=0, le=LIMITS.lease_seconds)] = 3600
 
 
-class Target(Struct):
+class Target(Struct, frozen=True):
     """The project's aim on the holdout: `metric` at least (or at most) `value`."""
 
     metric: Name
@@ -236,14 +237,14 @@ class Target(Struct):
     direction: Literal["at_least", "at_most"] = "at_least"
 
 
-class Delegation(Struct):
+class Delegation(Struct, frozen=True):
     """The root lets the coordinator's online key choose version, seed, shards, chunk, steps."""
 
     online_key: KeyHex
     expires_at: Count
 
 
-class ProjectMetadata(Struct):
+class ProjectMetadata(Struct, frozen=True):
     """The payload that the root key signs. Times are seconds since 1970 (UTC)."""
 
     protocol: int

@@ -14,7 +14,7 @@ from pleb_shared.protocol.unit import Count, Struct
 __all__ = ["DeltaResult", "EvaluationResult", "FailureResult", "Report", "Result"]
 
 
-class DeltaResult(Struct, tag="delta", tag_field="kind", kw_only=True):
+class DeltaResult(Struct, tag="delta", tag_field="kind", kw_only=True, frozen=True):
     """A trained or calibrated unit: the encoded delta's digest and exact size.
 
     `attached`: its bytes follow the envelope in the body of this request.
@@ -27,14 +27,14 @@ class DeltaResult(Struct, tag="delta", tag_field="kind", kw_only=True):
     loss_last: float
 
 
-class EvaluationResult(Struct, tag="evaluation", tag_field="kind"):
+class EvaluationResult(Struct, tag="evaluation", tag_field="kind", frozen=True):
     """Means over the unit's examples, by the metric's name (`loss` is always there)."""
 
     metrics: Annotated[dict[str, float], msgspec.Meta(max_length=LIMITS.metrics)]
     examples: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class FailureResult(Struct, tag="failure", tag_field="kind"):
+class FailureResult(Struct, tag="failure", tag_field="kind", frozen=True):
     """The host could not do the unit and gives it back, with one sentence that says why."""
 
     reason: Annotated[str, msgspec.Meta(max_length=500)]
@@ -43,7 +43,7 @@ class FailureResult(Struct, tag="failure", tag_field="kind"):
 Result = DeltaResult | EvaluationResult | FailureResult
 
 
-class Report(Struct):
+class Report(Struct, frozen=True):
     """What came of an assignment. It travels inside a signed `WorkRequest`."""
 
     assignment: Count

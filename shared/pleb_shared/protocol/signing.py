@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,20 +20,22 @@ from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.unit import Struct
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.messages import PayloadType
 
 __all__ = ["SigningKey", "open_envelope", "peek_payload", "sign_payload", "verify_bytes"]
 
 T = TypeVar("T", bound=Struct)
 
 
-class _WireSignature(Struct):
+class _WireSignature(Struct, frozen=True):
     keyid: Annotated[str, msgspec.Meta(max_length=128)]
     sig: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
-class _WireEnvelope(Struct):
+class _WireEnvelope(Struct, frozen=True):
     payload: bytes
     payload_type: str = msgspec.field(name="payloadType")
     signatures: Annotated[list[_WireSignature], msgspec.Meta(min_length=1, max_length=4)]
@@ -86,7 +88,9 @@ def sign_payload(payload: bytes, kind: PayloadType, *keys: SigningKey) -> bytes:
     )
 
 
-def peek_payload(data: bytes, kind: PayloadType, *, most_bytes: int = LIMITS.message_bytes) -> bytes:
+def peek_payload(
+    data: bytes, kind: PayloadType, *, most_bytes: int = LIMITS.message_bytes
+) -> bytes:
     """Return the payload of an envelope whose signature is NOT checked yet.
 
     For finding out whose key must have signed: what is read here may be obeyed only after

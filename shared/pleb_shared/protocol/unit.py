@@ -19,7 +19,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of all that travels: immutable; an unknown field is an error."""
 
 
-class Blob(Struct):
+class Blob(Struct, frozen=True):
     """A content-addressed file: `digest` is the SHA-256 of its `size` bytes."""
 
     digest: Digest
@@ -34,14 +34,14 @@ class UnitKind(StrEnum):
     CALIBRATE = "calibrate"
 
 
-class ShardRange(Struct):
+class ShardRange(Struct, frozen=True):
     """Shards `first` .. `first + count - 1`, modulo the length of the list."""
 
     first: Count
     count: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.shards)]
 
 
-class Unit(Struct, kw_only=True):
+class Unit(Struct, kw_only=True, frozen=True):
     """All that the online key may choose; the rest stands in the root-signed metadata.
 
     The first global step of a training unit is `version * training.local_steps`.
@@ -56,7 +56,7 @@ class Unit(Struct, kw_only=True):
     local_steps: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.local_steps)]
 
 
-class VersionSource(Struct):
+class VersionSource(Struct, frozen=True):
     """Where the bytes of a version come from.
 
     The tensors of `snapshot` are version `snapshot_number`; each blob of `differences`, in
