@@ -188,9 +188,7 @@ class Codec(Struct, frozen=True):
 
 
 class Round(Struct, frozen=True):
-    """When a version is made: `units` are planned, `quorum` of them must be verified, and the
-    rest gets `grace_seconds` more.
-    """
+    """A version is made from `quorum` verified of `units`; the rest gets `grace_seconds` more."""
 
     units: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
     quorum: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 48
