@@ -1,0 +1,77 @@
+"""An agent with the fake engine as a process of its own, killed where the test says.
+
+Run as a script: HOME UNITS POINT COUNT. At the COUNT-th time that POINT is reached the process
+ends as by kill -9. POINT is the name of a journal or cache method with `:before` or `:after`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from pleb_agent.cache.blob_cache import BlobCache, PartFile
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.journal.journal import Journal
+from tests.integration.fake_engine import FakeEngine
+
+OWNERS = {
+    "write_request": Journal,
+    "settle_request": Journal,
+    "drop_request": Journal,
+    "end": Journal,
+    "_transaction": Journal,
+    "finish": PartFile,
+    "write": PartFile,
+    "link": BlobCache,
+    "work": CoordinatorClient,
+    "upload_part": CoordinatorClient,
+    "_result": FakeEngine,
+    "_checkpoint": FakeEngine,
+}
+
+
+def kill_at(point: str, count: int) -> None:
+    """Make the COUNT-th call of a method the process's last."""
+    name, _, when = point.partition(":")
+    owner = OWNERS[name]
+    method = getattr(owner, name)
+    left = [count]
+
+    def reached(this: str) -> None:
+        if when == this:
+            left[0] -= 1
+            if left[0] == 0:
+                os._exit(137)
+
+    if asyncio.iscoroutinefunction(method):
+
+        async def replaced(*args, **kwargs):
+            reached("before")
+            value = await method(*args, **kwargs)
+            reached("after")
+            return value
+    else:
+
+        def replaced(*args, **kwargs):
+            reached("before")
+            value = method(*args, **kwargs)
+            reached("after")
+            return value
+
+    setattr(owner, name, replaced)
+
+
+def main(home: str, units: str, point: str, count: str, delta_bytes: str) -> None:
+    from tests.integration.test_agentd_loop import Agent
+
+    if point != "-":
+        kill_at(point, int(count))
+    agent = Agent(Path(home), FakeEngine(delta_bytes=int(delta_bytes)))
+    asyncio.run(agent.work(units=int(units)))
+    agent.journal.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,96 @@
+"""kill -9 at any point: the same unit goes on, nothing is reported twice or with other bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.integration.fake_coordinator import FakeCoordinator, serving
+from tests.integration.test_agentd_loop import CLOCK, Agent, delivered
+
+ROOT = Path(__file__).parents[2]
+UNITS = 3
+POINTS = [
+    ("write_request:before", 1),
+    ("write_request:after", 1),
+    ("write_request:before", 2),
+    ("write_request:after", 2),
+    ("work:before", 2),
+    ("work:after", 1),
+    ("work:after", 2),
+    ("work:after", 3),
+    ("settle_request:before", 1),
+    ("settle_request:before", 2),
+    ("settle_request:after", 1),
+    ("settle_request:after", 2),
+    ("finish:before", 1),
+    ("finish:after", 2),
+    ("write:after", 3),
+    ("link:before", 2),
+    ("_checkpoint:before", 1),
+    ("_result:before", 1),
+    ("_result:after", 2),
+]
+UPLOAD_POINTS = [
+    ("upload_part:before", 1),
+    ("upload_part:after", 1),
+    ("upload_part:after", 2),
+    ("settle_request:after", 2),
+    ("end:before", 1),
+    ("end:after", 1),
+]
+
+
+async def run_agent(home, point, count, delta_bytes, units=UNITS):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.integration.agent_process",
+        *(str(word) for word in (home, units, point, count, delta_bytes)),
+        cwd=ROOT,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"},
+    )
+    return await asyncio.wait_for(process.wait(), 30)
+
+
+async def killed_and_restarted(home, point, count, delta_bytes):
+    coordinator = FakeCoordinator(CLOCK)
+    coordinator.plan(UNITS)
+    async with serving(coordinator) as url:
+        agent = Agent(home)
+        await agent.attach(coordinator.link(url))
+        agent.journal.close()
+        assert await run_agent(home, point, count, delta_bytes) == 137
+        done = len(delivered(coordinator))
+        left = UNITS - Agent(home).journal.counters(1).get("units_done", 0)
+        assert await run_agent(home, "-", 0, delta_bytes, units=int(left)) == 0
+        assert len(delivered(coordinator)) >= done
+    return coordinator
+
+
+def check(coordinator):
+    assert delivered(coordinator) == [1, 2, 3]
+    assert len(coordinator.given) == UNITS  # no unit was lost and taken anew
+    reported = Counter(
+        (report.assignment, report.result.digest)
+        for request in coordinator.requests
+        for report in request.reports
+    )
+    assert set(reported.values()) == {1}, reported
+    assert len(reported) == UNITS
+    sequences = [request.sequence for request in coordinator.requests]
+    assert sequences == sorted(set(sequences))
+
+
+@pytest.mark.parametrize(("point", "count"), POINTS)
+def test_a_killed_agent_goes_on(tmp_path, point, count):
+    check(asyncio.run(killed_and_restarted(tmp_path, point, count, 100)))
+
+
+@pytest.mark.parametrize(("point", "count"), UPLOAD_POINTS)
+def test_an_agent_killed_in_an_upload_goes_on(tmp_path, point, count):
+    check(asyncio.run(killed_and_restarted(tmp_path, point, count, 150_000)))
