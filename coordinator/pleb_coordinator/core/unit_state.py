@@ -1,9 +1,9 @@
 """The states of a unit, as a table. What is not in the table cannot happen.
 
-open ──decided──> valid ──applied──> applied ──refuted──> disproved
-  │                 └─refuted─> open
-  ├──closed──> late ──decided──> credited ──refuted──> disproved
-  └──cancelled──> cancelled
+open ──decided────> valid ──applied──> applied ──refuted──> disproved
+  │                   └──refuted──> open
+  ├──closed─────> late ──decided──> credited ──refuted──> late
+  └──cancelled──> cancelled            (so do valid and late)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UnitState(StrEnum):
     CREDITED = "credited"
     """Decided after its version was made."""
     DISPROVED = "disproved"
-    """Found wrong when it was too late to take the result out."""
+    """In a version, and found wrong when it was too late to take the result out."""
     CANCELLED = "cancelled"
 
 
@@ -59,7 +59,7 @@ UNIT_MOVES: Final[Mapping[tuple[UnitState, UnitEvent], UnitState]] = {
     (UnitState.APPLIED, UnitEvent.REFUTED): UnitState.DISPROVED,
     (UnitState.LATE, UnitEvent.DECIDED): UnitState.CREDITED,
     (UnitState.LATE, UnitEvent.CANCELLED): UnitState.CANCELLED,
-    (UnitState.CREDITED, UnitEvent.REFUTED): UnitState.DISPROVED,
+    (UnitState.CREDITED, UnitEvent.REFUTED): UnitState.LATE,
 }
 
 

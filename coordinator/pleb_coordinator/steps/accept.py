@@ -279,6 +279,9 @@ def _reject(desk: _Desk, assignment: Assignment, error: Refusal | EncodingError)
 
 
 def _to_another(desk: _Desk, assignment: Assignment, unit: UnitRow) -> None:
+    if assignment.purpose == Purpose.PRIMARY and not desk.host.trusted:
+        for holder in filter(None, (assignment.account, assignment.network)):
+            desk.tx.shares.add(unit.project, unit.epoch, unit.version, holder, -1)
     if assignment.purpose == Purpose.CALIBRATION or unit.state == UnitState.CANCELLED:
         return
     if assignment.purpose == Purpose.PRIMARY and unit.state != UnitState.OPEN:

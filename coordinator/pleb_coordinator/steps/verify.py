@@ -195,7 +195,7 @@ def _in_band(desk: _Desk, norm: float | None, ratio: float) -> bool:
 def _decided(desk: _Desk, decision: Valid) -> None:
     unit, tx = desk.unit, desk.tx
     if unit.state in {UnitState.OPEN, UnitState.LATE}:
-        tx.units.move(unit, UnitEvent.DECIDED, desk.now, decision.canonical)
+        tx.units.move(unit, UnitEvent.DECIDED, desk.now, _canonical(desk, decision))
     elif unit.canonical in decision.disagreeing:
         _refute(desk, decision)
     others = (Purpose.PRIMARY, Purpose.REPLICA, Purpose.DECIDER)
@@ -215,9 +215,16 @@ def _refute(desk: _Desk, decision: Valid) -> None:
     taking it out again with momentum was measured to do more harm.
     """
     desk.tx.units.move(desk.unit, UnitEvent.REFUTED, desk.now, desk.unit.canonical)
-    if desk.unit.state == UnitState.VALID:
+    if desk.unit.state != UnitState.APPLIED:
         reopened = desk.tx.units.get(desk.unit.id)
-        desk.tx.units.move(reopened, UnitEvent.DECIDED, desk.now, decision.canonical)
+        desk.tx.units.move(reopened, UnitEvent.DECIDED, desk.now, _canonical(desk, decision))
+
+
+def _canonical(desk: _Desk, decision: Valid) -> int:
+    """Return the canonical result, or one equal to the bit whose bytes are here."""
+    digests = {found.id: found.digest for found in desk.case.results}
+    stored = desk.tx.assignments.with_delta(desk.unit.id, digests[decision.canonical])
+    return decision.canonical if stored is None else stored
 
 
 def _acquit(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
@@ -271,6 +278,12 @@ def _convict(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
 
 
 def _ask_another(desk: _Desk, decision: NeedsAnother) -> None:
+    """Add a replica or decider, unless one more result is on its way already.
+
+    A first try that nobody has begun (its unit's lease had run out, and the result came
+    after all) is not needed any more.
+    """
+    desk.tx.assignments.cancel_unsent(desk.unit.id, (Purpose.PRIMARY,))
     assignments = desk.tx.assignments.of_unit(desk.unit.id)
     if any(found.state in _OUTSTANDING for found in assignments):
         return

@@ -1,0 +1,449 @@
+"""A coordinator without HTTP, on a clock that the test moves: store, blobs, steps, jobs.
+
+The project is a few numbers; hosts make their deltas from the unit's seed, so honest ones
+agree to the bit, and a `drift` makes one of another determinism class.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.records import Host, Project
+from pleb_coordinator.jobs.loop import Jobs
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps.accept import accept_reports
+from pleb_coordinator.steps.enrol import enrol
+from pleb_coordinator.steps.invite import new_invite
+from pleb_coordinator.steps.issue import issue_work
+from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.tell import take_verdicts
+from pleb_coordinator.store.interface import Seen
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.messages import (
+    EnrolRequest,
+    NoWork,
+    PayloadType,
+    PublishReply,
+    PublishRequest,
+    Receipt,
+    Role,
+    Runtime,
+    UnitVerdict,
+    WorkRequest,
+)
+from pleb_shared.protocol.project import (
+    Calibration,
+    Codec,
+    DataSpec,
+    Delegation,
+    InputSpec,
+    ModelSpec,
+    OuterStep,
+    ProjectMetadata,
+    ResourceLimits,
+    Round,
+    SgdMomentum,
+    Shard,
+    ShardList,
+    TensorSpec,
+    Training,
+    Verification,
+)
+from pleb_shared.protocol.report import DeltaResult, EvaluationResult, Report, Result
+from pleb_shared.protocol.signing import SigningKey, sign_payload
+from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.codec import buffer_dtype, encode_delta
+from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
+
+START = 1_800_000_000.0
+
+PARAMETERS = [
+    TensorSpec(name="w", dtype="float32", shape=[24, 20]),
+    TensorSpec(name="b", dtype="float32", shape=[20]),
+]
+BUFFERS = [
+    TensorSpec(name="mean", dtype="float32", shape=[20]),
+    TensorSpec(name="count", dtype="int64", shape=[]),
+]
+
+
+def initial_version() -> Tensors:
+    generator = np.random.default_rng(0)
+    return {
+        "w": generator.normal(size=(24, 20)).astype(np.float32),
+        "b": np.zeros(20, np.float32),
+        "mean": np.zeros(20, np.float32),
+        "count": np.asarray(0, np.int64),
+    }
+
+
+def graph() -> bytes:
+    value = Value(dtype="float32", shape=[])
+    return strict_json.encode(
+        Graph(
+            format=1,
+            parameters=PARAMETERS,
+            buffers=BUFFERS,
+            inputs=[InputSpec(name="x", dtype="float32", shape=[4, 20])],
+            nodes=[Node(op="aten.mean.default", args=[Ref(slot=0)], outputs=[value])],
+            outputs=[Output(name="loss", slot=5)],
+        )
+    )
+
+
+@dataclass
+class Clock:
+    """A clock that the test moves."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Volunteer:
+    """A host and how it behaves."""
+
+    name: str
+    account: str
+    network: str
+    key: SigningKey
+    account_key: SigningKey
+    drift: float = 0.0
+    lies: bool = False
+    threads: int = 1
+    sequence: int = 0
+    held: list[Manifest] = field(default_factory=list)
+
+
+class World:
+    """One project on one coordinator, with as many volunteers as the test wants."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        units: int = 4,
+        quorum: int = 4,
+        versions: int = 20,
+        warm_start: int = 0,
+        new_host_units: int = 2,
+        audit_rate: float = 0.0,
+        holdout: bool = False,
+        codec: str = "int4",
+        grace_seconds: float = 30.0,
+    ) -> None:
+        self.home = home
+        migrate(home / "store.sqlite")
+        self.clock = Clock()
+        self.online = SigningKey.generate()
+        self.root = SigningKey.generate()
+        counter = itertools.count(1)
+        self.deps = Deps(
+            clock=self.clock,
+            random_bytes=lambda n: next(counter).to_bytes(n, "big"),
+            secret=b"s" * 32,
+            online_key=self.online.public,
+            blobs=LocalBlobs(home),
+        )
+        self.store = SqliteStore(home / "store.sqlite")
+        self.initial = initial_version()
+        self.metadata = self.describe(
+            training=Training(
+                optimizer=SgdMomentum(),
+                learning_rate=0.1,
+                batch_examples=4,
+                local_steps=5,
+                versions=versions,
+                warm_start_versions=warm_start,
+            ),
+            round=Round(units=units, quorum=quorum, grace_seconds=grace_seconds),
+            verification=Verification(
+                tolerance=1e-3,
+                tolerance_ceiling=0.05,
+                new_host_units=new_host_units,
+                audit_rate=audit_rate,
+                replica_wait_seconds=60,
+            ),
+            codec=Codec(up=codec, down=codec, block=16),
+            holdout=holdout,
+        )
+        self.publish()
+        self.run()
+
+    # The researcher
+
+    def describe(
+        self,
+        *,
+        training: Training,
+        round: Round,  # noqa: A002
+        verification: Verification,
+        codec: Codec,
+        holdout: bool,
+    ) -> ProjectMetadata:
+        put = self.deps.blobs.put
+        shard = save_tensors({"x": np.zeros((8, 20), np.float32)})
+        shards = [Shard(digest=put(shard), size=len(shard), examples=8)]
+        listing = strict_json.encode(ShardList(train=shards * 3, holdout=shards * holdout))
+        self.model = ModelSpec(
+            parameters=PARAMETERS,
+            buffers=BUFFERS,
+            initial=_blob(save_tensors(self.initial)),
+            initial_digest="0" * 64,
+        )
+        digest = version_digest(self.initial, self.model)
+        self.model = msgspec.structs.replace(self.model, initial_digest=digest)
+        for data in (save_tensors(self.initial), listing, graph()):
+            put(data)
+        return ProjectMetadata(
+            protocol=1,
+            project="tiny",
+            number=1,
+            epoch=0,
+            issued_at=int(START),
+            root_key=self.root.public,
+            delegation=Delegation(online_key=self.online.public, expires_at=int(START) + 86400),
+            urls=["http://127.0.0.1:7532"],
+            title="Tiny",
+            description="",
+            data_licence="CC0",
+            contact="",
+            model=self.model,
+            training_graph=_blob(graph()),
+            evaluation_graph=_blob(graph()),
+            data=DataSpec(
+                kind="rows",
+                inputs=[InputSpec(name="x", dtype="float32", shape=[20])],
+                shards=_blob(listing),
+            ),
+            training=training,
+            outer=OuterStep(),
+            codec=codec,
+            round=round,
+            verification=verification,
+            calibration=Calibration(steps=3),
+            limits=ResourceLimits(memory_bytes=2**30, lease_seconds=600),
+        )
+
+    def envelope(self, metadata: ProjectMetadata, *, invite: str | None, key: SigningKey) -> bytes:
+        signed = sign_payload(strict_json.encode(metadata), PayloadType.METADATA, key)
+        request = PublishRequest(
+            protocols=[1],
+            project=metadata.project,
+            invite=invite,
+            metadata=signed.decode(),
+            blobs=[],
+            issued_at=int(self.clock.now),
+            expires_at=int(self.clock.now) + 60,
+        )
+        return sign_payload(strict_json.encode(request), PayloadType.PUBLISH, key)
+
+    def publish(
+        self, metadata: ProjectMetadata | None = None, *, invite: bool = True
+    ) -> PublishReply:
+        with self.store.write() as tx:
+            token = (
+                new_invite(tx, self.deps, Role.PUBLISHER, lifetime_seconds=60) if invite else None
+            )
+        opened = open_publication(
+            self.envelope(metadata or self.metadata, invite=token, key=self.root)
+        )
+        findings = examine(self.deps, opened)
+        with self.store.write() as tx:
+            return publish(tx, self.deps, opened, findings, "http://127.0.0.1:7532")
+
+    # Volunteers
+
+    def volunteer(
+        self,
+        name: str,
+        *,
+        account: str | None = None,
+        network: str = "",
+        role: Role = Role.HOST,
+        calibrated: bool = True,
+        **behaviour: object,
+    ) -> Volunteer:
+        invite = None
+        if role != Role.HOST:
+            with self.store.write() as tx:
+                invite = new_invite(tx, self.deps, role, lifetime_seconds=60)
+        host = Volunteer(
+            name,
+            account or name,
+            network,
+            SigningKey.generate(),
+            _account_key(account or name),
+            **behaviour,  # type: ignore[arg-type]
+        )
+        request = EnrolRequest(
+            protocols=[1],
+            project="tiny",
+            host_key=host.key.public,
+            account_key=host.account_key.public,
+            invite=invite,
+            agent="test",
+            issued_at=0,
+            expires_at=0,
+        )
+        with self.store.write() as tx:
+            enrol(tx, self.deps, tx.projects.find("tiny"), request, network)
+        if calibrated:
+            self.calibrate(host)
+        return host
+
+    def calibrate(self, host: Volunteer) -> None:
+        manifests, _ = self.ask(host)
+        assert [m.unit.kind for m in manifests] == [UnitKind.CALIBRATE]
+        receipt = self.answer(host, manifests[0])
+        assert receipt.outcome in {"stored", "unneeded"}, receipt
+        self.run()
+
+    def request(self, host: Volunteer, units: int, reports: list[Report]) -> WorkRequest:
+        host.sequence += 1
+        return WorkRequest(
+            protocols=[1],
+            project="tiny",
+            host=host.key.fingerprint,
+            sequence=host.sequence,
+            issued_at=int(self.clock.now),
+            expires_at=int(self.clock.now) + 60,
+            agent="test",
+            runtime=Runtime(
+                torch="2", device="cpu", threads=host.threads, capability="x", system="l"
+            ),
+            max_units=units,
+            in_hand=[m.assignment for m in host.held],
+            reports=reports,
+        )
+
+    def exchange(
+        self, host: Volunteer, units: int, reports: list[Report], attached: list[bytes]
+    ) -> tuple[list[Receipt], list[Manifest], NoWork | None, list[UnitVerdict]]:
+        """One work request, as the HTTP side serves it."""
+        request = self.request(host, units, reports)
+        with self.store.write() as tx:
+            project = tx.projects.find("tiny")
+            row = tx.hosts.find(project.id, host.key.fingerprint)
+            receipts = accept_reports(tx, self.deps, project, row, request.reports, attached)
+            manifests, no_work = issue_work(tx, self.deps, project, row, request)
+            verdicts = take_verdicts(tx, row)
+            seen = Seen(
+                host.sequence, "d", b"reply", host.network, "test", self.clock.now, units > 0
+            )
+            tx.hosts.saw(row.id, seen)
+        host.held += manifests
+        return receipts, manifests, no_work, verdicts
+
+    def ask(self, host: Volunteer, units: int = 1) -> tuple[list[Manifest], NoWork | None]:
+        _, manifests, no_work, _ = self.exchange(host, units, [], [])
+        return manifests, no_work
+
+    def train(self, host: Volunteer, manifest: Manifest) -> bytes:
+        """What the host computes: a function of the unit, its class, and its honesty."""
+        codec = "fp32" if manifest.unit.kind == UnitKind.CALIBRATE else self.metadata.codec.up
+        delta = honest_delta(manifest.unit.seed, host.drift)
+        if host.lies and manifest.unit.kind != UnitKind.CALIBRATE:
+            delta = {name: -array for name, array in delta.items()}
+        return encode_delta(delta, self.model, codec, self.metadata.codec.block)
+
+    def answer(
+        self,
+        host: Volunteer,
+        manifest: Manifest,
+        result: Result | None = None,
+        *,
+        data: bytes | None = None,
+    ) -> Receipt:
+        """Report a unit, with its delta attached."""
+        attached: list[bytes] = []
+        if result is None and manifest.unit.kind == UnitKind.EVALUATE:
+            result = EvaluationResult(metrics={"loss": 1.0}, examples=8)
+        if result is None:
+            attached = [self.train(host, manifest) if data is None else data]
+            result = DeltaResult(
+                digest=digest_of(attached[0]),
+                size=len(attached[0]),
+                attached=True,
+                loss_first=2.0,
+                loss_last=1.0,
+            )
+        host.held = [m for m in host.held if m.assignment != manifest.assignment]
+        receipts, _, _, _ = self.exchange(host, 0, [report(manifest, result)], attached)
+        return receipts[0]
+
+    def work(self, *hosts: Volunteer, rounds: int = 1) -> int:
+        """Let hosts take and answer units in turn; return how many they did."""
+        done = 0
+        for _ in range(rounds):
+            for host in hosts:
+                for manifest in self.ask(host)[0]:
+                    self.answer(host, manifest)
+                    done += 1
+            self.run()
+        return done
+
+    # The coordinator
+
+    def run(self) -> None:
+        """Everything that the background process would do now."""
+        Jobs(self.store, self.deps).run_due()
+
+    @property
+    def project(self) -> Project:
+        with self.store.read() as tx:
+            return tx.projects.find("tiny")
+
+    def row(self, host: Volunteer) -> Host:
+        with self.store.read() as tx:
+            return tx.hosts.find(tx.projects.find("tiny").id, host.key.fingerprint)
+
+    def events(self, kind: str) -> list[dict[str, object]]:
+        with self.store.read() as tx:
+            found = tx.events.after(tx.projects.find("tiny").id, 0, 100_000)
+        return [msgspec.json.decode(event.detail) for event in found if event.kind == kind]
+
+
+def honest_delta(seed: int, drift: float) -> Tensors:
+    generator = np.random.default_rng(seed)
+    delta: Tensors = {}
+    for spec in model_tensors(ModelSpec(PARAMETERS, BUFFERS, _blob(b""), "0" * 64)):
+        values = generator.normal(size=spec.shape) * 0.01
+        if spec.dtype.startswith("float"):
+            values = values * (1 + drift * np.cos(np.arange(values.size)).reshape(values.shape))
+            delta[spec.name] = values.astype(np.float32)
+        else:
+            delta[spec.name] = np.full(spec.shape, -5, buffer_dtype(spec))
+    return delta
+
+
+def report(manifest: Manifest, result: Result) -> Report:
+    return Report(
+        assignment=manifest.assignment,
+        nonce=manifest.nonce,
+        epoch=manifest.unit.epoch,
+        version=manifest.unit.version,
+        result=result,
+        compute_seconds=1.0,
+    )
+
+
+def _blob(data: bytes) -> Blob:
+    return Blob(digest=digest_of(data), size=len(data))
+
+
+def _account_key(account: str) -> SigningKey:
+    return SigningKey.from_bytes(bytes.fromhex(digest_of(account.encode())))

@@ -1,0 +1,181 @@
+"""The life of a unit through the coordinator's steps, without HTTP and without torch."""
+
+from __future__ import annotations
+
+import pytest
+
+from pleb_coordinator.aggregation.recompute import recompute
+from pleb_coordinator.aggregation.versions import read_source, read_version
+from pleb_coordinator.core.records import ProjectState
+from pleb_shared.protocol.messages import Role
+from tests.integration.steps_world import World
+
+
+def bytes_of_delta(world, assignment):
+    with world.store.read() as tx:
+        stored = tx.assignments.delta(assignment)
+    return world.deps.blobs.delta(assignment) if stored.data is None else stored.data
+
+
+def version(world, number):
+    with world.store.read() as tx:
+        return tx.versions.get(tx.projects.find("tiny").id, 0, number)
+
+
+def recomputed(world):
+    with world.store.read() as tx:
+        project = tx.projects.find("tiny")
+        rows = tx.versions.history(project.id, project.epoch, after=-1, limit=1000)
+        metadata = {n: tx.projects.metadata_at(project.id, n) for n in (r.metadata_number for r in rows)}
+    found = recompute(
+        rows,
+        metadata.__getitem__,
+        world.deps.blobs.get,
+        lambda assignment: bytes_of_delta(world, assignment),
+    )
+    return list(found)
+
+
+def test_two_volunteers_make_versions_and_the_log_recomputes_each(tmp_path):
+    world = World(tmp_path, versions=10)
+    a, b = world.volunteer("a"), world.volunteer("b")
+    for _ in range(200):
+        if world.project.state == ProjectState.FINISHED:
+            break
+        world.work(a, b)
+    assert world.project.version == 10
+    assert world.project.state == ProjectState.FINISHED
+    found = recomputed(world)
+    assert [one.number for one in found] == list(range(11))
+    assert all(one.matches for one in found)
+    row = version(world, 9)
+    source = read_source(row)
+    assert (source.snapshot_number, len(source.differences)) == (8, 1)
+    tensors = read_version(source, world.metadata, world.deps.blobs.get)
+    assert int(tensors["count"]) == 45, "integer buffers move by the rounded mean of increments"
+
+
+def test_a_lonely_volunteer_makes_progress_with_a_trusted_host(tmp_path):
+    world = World(tmp_path, units=2, quorum=2)
+    lonely = world.volunteer("lonely")
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    [manifest], _ = world.ask(lonely)
+    world.answer(lonely, manifest)
+    world.run()
+    assert world.row(lonely).consecutive_valid == 0
+    # the trusted host does ordinary work meanwhile, and the replica when its time has come
+    [ordinary], _ = world.ask(trusted)
+    assert ordinary.unit.seed != manifest.unit.seed
+    assert world.ask(trusted)[0] == []
+    world.clock.now += 61
+    [replica], _ = world.ask(trusted)
+    assert replica.unit == manifest.unit
+    assert world.answer(trusted, replica).outcome == "unneeded"
+    world.run()
+    assert world.row(lonely).consecutive_valid == 1
+    assert world.row(lonely).credit > 0
+
+
+def test_a_lonely_volunteer_without_anybody_waits_and_is_told_why(tmp_path):
+    world = World(tmp_path, units=1, quorum=1)
+    lonely = world.volunteer("lonely")
+    assert world.work(lonely, rounds=3) == 1
+    _, no_work = world.ask(lonely)
+    assert no_work is not None
+    assert "version 0" in no_work.reason
+    assert world.project.version == 0
+
+
+def test_a_liar_meets_an_honest_host_and_a_third_decides(tmp_path):
+    world = World(tmp_path, units=1, quorum=1)
+    liar = world.volunteer("liar", lies=True)
+    honest = world.volunteer("honest")
+    third = world.volunteer("third")
+    [lie], _ = world.ask(liar)
+    world.answer(liar, lie)
+    world.run()
+    [truth], _ = world.ask(honest)
+    world.answer(honest, truth)
+    world.run()
+    assert world.project.version == 0, "one against one decides nothing"
+    assert world.row(liar).refused == world.row(honest).refused == 0
+    [deciding], _ = world.ask(third)
+    assert deciding.unit == lie.unit
+    world.answer(third, deciding)
+    world.run()
+    assert world.project.version == 1
+    assert (world.row(liar).refused, world.row(honest).refused) == (1, 0)
+    assert world.row(honest).consecutive_valid == world.row(third).consecutive_valid == 1
+    _, _, _, verdicts = world.exchange(liar, 0, [], [])
+    assert [v.verdict for v in verdicts] == ["invalid"]
+    assert world.exchange(liar, 0, [], [])[3] == [], "each verdict is told once"
+
+
+def test_a_trusted_host_alone_convicts(tmp_path):
+    world = World(tmp_path, units=1, quorum=1)
+    liar = world.volunteer("liar", lies=True)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    world.work(liar)
+    world.clock.now += 61
+    world.work(trusted)
+    assert world.project.version == 1
+    assert world.row(liar).refused == 1
+    assert all(one.matches for one in recomputed(world))
+
+
+def test_warm_start_versions_are_for_trusted_hosts_alone(tmp_path):
+    world = World(tmp_path, units=3, quorum=3, warm_start=2)
+    volunteer = world.volunteer("v")
+    trusted = world.volunteer("t", role=Role.TRUSTED)
+    assert world.ask(volunteer)[0] == []
+    assert "warm start" in world.ask(volunteer)[1].reason
+    world.work(trusted, rounds=2)
+    assert world.project.version == 2
+    assert world.work(volunteer) == 1
+    assert all(one.matches for one in recomputed(world))
+
+
+def test_every_version_is_evaluated_by_trusted_hosts_only(tmp_path):
+    world = World(tmp_path, units=1, quorum=1, holdout=True)
+    volunteer = world.volunteer("v")
+    trusted = world.volunteer("t", role=Role.TRUSTED)
+    assert [m.unit.kind for m in world.ask(volunteer, 8)[0]] == ["train"]
+    manifests, _ = world.ask(trusted, 8)
+    assert [m.unit.kind for m in manifests] == ["evaluate"]
+    assert world.answer(trusted, manifests[0]).outcome == "stored"
+    with world.store.read() as tx:
+        [evaluation] = tx.projects.evaluations(tx.projects.find("tiny").id, 0)
+    assert (evaluation.version, evaluation.metrics) == (0, b'{"loss":1.0}')
+
+
+@pytest.mark.parametrize(("network", "progress"), [("", 1), ("203.0.113.0/24", 0)])
+def test_a_public_network_is_one_voice(tmp_path, network, progress):
+    world = World(tmp_path, units=1, quorum=1)
+    a = world.volunteer("a", network=network)
+    b = world.volunteer("b", network=network)
+    world.work(a, b, rounds=2)
+    assert world.project.version >= progress
+    if not progress:
+        assert world.project.version == 0
+
+
+def test_a_round_closes_after_its_grace_and_late_results_only_earn_credit(tmp_path):
+    world = World(tmp_path, units=2, quorum=1, new_host_units=0, grace_seconds=30)
+    quick, slow = world.volunteer("quick"), world.volunteer("slow")
+    [late], _ = world.ask(slow)
+    world.work(quick)
+    assert world.project.version == 0
+    world.clock.now += 29
+    world.run()
+    assert world.project.version == 0
+    world.clock.now += 1
+    world.run()
+    assert world.project.version == 1
+    assert world.answer(slow, late).outcome == "stored"
+    world.run()
+    _, _, _, [verdict] = world.exchange(slow, 0, [], [])
+    assert verdict.verdict == "late"
+    assert verdict.credit > 0
+    assert all(one.matches for one in recomputed(world))
+    row = version(world, 1)
+    assert b'"assignment":%d,' % late.assignment not in row.inputs
