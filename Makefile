@@ -11,6 +11,8 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_
 PYTEST = $(ONE_THREAD) $(BIN)/python -m pytest
 SET_UP = python=$$(PYTHON='$(PYTHON)' sh installers/environment/find_python.sh $(VENV)) && \
 	"$$python" installers/environment/setup_env.py $(VENV) --torch $(TORCH)
+BENCHMARK_NAMES = from importlib.util import find_spec; from benchmarks.__main__ import MODULES; \
+	print(*(name for name, module in MODULES.items() if find_spec(module)))
 INPUTS = pyproject.toml constraints.txt
 
 .PHONY: help setup demo demo-stop test test-system check format coverage bench soak clean distclean
@@ -69,8 +71,8 @@ coverage: $(VENV)/.stamp-dev
 	$(PYTEST) -m "not system" --cov --cov-report=term-missing
 
 bench: $(VENV)/.stamp-dev
-	@names=$$($(BIN)/python -m benchmarks --list) && for name in $$names; do \
-		$(BIN)/python -m benchmarks $$name --quick || exit 1; \
+	@names=$$($(BIN)/python -c '$(BENCHMARK_NAMES)') && for name in $$names; do \
+		echo "== $$name" && $(BIN)/python -m benchmarks $$name --quick || exit 1; \
 	done
 
 soak: $(VENV)/.stamp-dev
