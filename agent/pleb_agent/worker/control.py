@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
+import sys
 import threading
 import traceback
 from typing import IO, TYPE_CHECKING, Final
@@ -14,6 +16,8 @@ from pleb_agent.worker.frames import read_frame
 from pleb_agent.worker.job import Command, Job, Run
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from pleb_agent.worker.flags import FlagPage
 
 __all__ = ["Control"]
@@ -30,10 +34,14 @@ class Control:
         self._page = page
         self._jobs: queue.Queue[Job] = queue.Queue()
         self._woken = threading.Event()
+        self.suspensions = 0
+        """How often the agent has suspended and resumed this process, as far as it can tell."""
         self._reader = threading.Thread(target=self._read, name="commands", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read. Must be called in the process's main thread."""
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCONT, self._resumed)
         self._reader.start()
 
     def next_job(self) -> Job:
@@ -64,6 +72,9 @@ class Control:
                 break
             self._woken.wait()
         self._page.state = State.COMPUTING
+
+    def _resumed(self, _number: int, _frame: FrameType | None) -> None:
+        self.suspensions += 1
 
     def _read(self) -> None:
         """Read until the agent is gone: then no result would be heard, so the process ends."""

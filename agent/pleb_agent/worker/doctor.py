@@ -14,7 +14,7 @@ import msgspec
 
 from pleb_agent.worker.job import LayerState, WorkerSettings
 from pleb_agent.worker.launch import child_environment
-from pleb_agent.worker.sandbox.attempts import SECRET_FILE, Outcome
+from pleb_agent.worker.sandbox.attempts import OUTSIDE_FILE, Outcome
 
 __all__ = ["Probe", "probe_sandbox"]
 
@@ -47,7 +47,7 @@ def probe_sandbox() -> list[Probe]:
     if sys.platform in _ELSEWHERE:
         return [Probe("sandbox", holds=False, sentence=_ELSEWHERE[sys.platform])]
     with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as outside:
-        Path(outside, SECRET_FILE).write_bytes(b"secret")
+        Path(outside, OUTSIDE_FILE).write_bytes(b"outside")
         return _probe(Path(work).resolve(), Path(outside).resolve())
 
 

@@ -20,6 +20,7 @@ from pleb_shared.errors import PlebError
 
 __all__ = [
     "BrokenInput",
+    "DiskRefused",
     "GraphRefused",
     "JobStopped",
     "NotFinite",
@@ -69,6 +70,12 @@ class BrokenInput(WorkerError):
     """A file in the job's directory is missing, cut, or not what its digest says."""
 
     remedy: ClassVar[Remedy] = Remedy.FETCH_AGAIN
+
+
+class DiskRefused(WorkerError):
+    """The result cannot be written: the disk is full or read-only."""
+
+    remedy: ClassVar[Remedy] = Remedy.TRY_AGAIN
 
 
 class GraphRefused(WorkerError):

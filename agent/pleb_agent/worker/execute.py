@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import EncodingError
@@ -13,17 +12,12 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
 
-from pleb_agent.worker.checkpoint import (
-    Checkpoint,
-    CheckpointDue,
-    CheckpointFiles,
-    CheckpointHeader,
-)
+from pleb_agent.worker.checkpoint import CheckpointFiles
 from pleb_agent.worker.durable import write_durably
-from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
-from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult, Progress
+from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult
 from pleb_agent.worker.memory import peak_resident_bytes
+from pleb_agent.worker.steps import Steps, StepTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     from pleb_shared.training.graph import CompiledGraph
 
     from pleb_agent.worker.control import Control
-    from pleb_agent.worker.job import Job, WorkerSettings
+    from pleb_agent.worker.job import Job, Progress, WorkerSettings
 
 __all__ = ["DELTA_FILE", "Executor"]
 
@@ -82,7 +76,8 @@ class Executor:
             if saved is None:
                 raise
             saved, run = None, UnitRun(*arguments)  # a state of another release: start anew
-        return self._train(job, run, files, saved.header.compute_seconds if saved else 0.0)
+        seconds_before = saved.header.compute_seconds if saved else 0.0
+        return self._train(job, run, files, StepTimes(self._settings.threads, seconds_before))
 
     def _evaluate(
         self,
@@ -103,10 +98,9 @@ class Executor:
             peak_bytes=peak_resident_bytes(),
         )
 
-    def _train(
-        self, job: Job, run: UnitRun, files: CheckpointFiles, seconds_before: float
-    ) -> JobResult:
-        durations = self._run_steps(job, run, files, seconds_before)
+    def _train(self, job: Job, run: UnitRun, files: CheckpointFiles, times: StepTimes) -> JobResult:
+        steps = Steps(job, run, files, self._settings, self._runtime, times)
+        steps.finish(self._control, self._tell, self._clock)
         delta = run.delta()
         write_durably(Path(job.job_dir) / DELTA_FILE, delta)
         return JobResult(
@@ -117,54 +111,7 @@ class Executor:
                 loss_first=run.loss_first,
                 loss_last=run.loss_last,
             ),
-            compute_seconds=seconds_before + sum(durations),
-            seconds_per_step=median(durations[1:] or durations or [0.0]),
+            compute_seconds=times.total_seconds,
+            seconds_per_step=times.typical_seconds,
             peak_bytes=peak_resident_bytes(),
-        )
-
-    def _run_steps(
-        self, job: Job, run: UnitRun, files: CheckpointFiles, seconds_before: float
-    ) -> list[float]:
-        """Do the steps that are left; returns the seconds that each took."""
-        durations: list[float] = []
-        due = CheckpointDue(self._settings, self._clock())
-        told = self._clock() - self._settings.progress_seconds
-
-        def save() -> int:
-            header = CheckpointHeader(
-                unit=job.unit,
-                version_digest=job.version.digest,
-                runtime=self._runtime,
-                steps_done=run.steps_done,
-                compute_seconds=seconds_before + sum(durations),
-            )
-            return files.save(Checkpoint(header, run.state()))
-
-        while run.steps_done < run.steps_total:
-            try:
-                self._control.between_steps()
-            except JobStopped:
-                if run.steps_done and durations:
-                    save()
-                raise
-            start = self._clock()
-            loss = run.step()
-            now = self._clock()
-            durations.append(now - start)
-            if now - told >= self._settings.progress_seconds or run.steps_done == run.steps_total:
-                self._tell_progress(run, loss, seconds_before + sum(durations))
-                told = now
-            if due(now):
-                size = save()
-                due.written(self._clock(), size)
-        return durations
-
-    def _tell_progress(self, run: UnitRun, loss: float, compute_seconds: float) -> None:
-        self._tell(
-            Progress(
-                steps_done=run.steps_done,
-                steps_total=run.steps_total,
-                loss=loss,
-                compute_seconds=compute_seconds,
-            )
         )

@@ -78,8 +78,7 @@ class GraphCache:
         self._known[blob.digest] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
-        shard_bytes = sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
-        self._check_memory(known.needed_bytes + shard_bytes, metadata)
+        self._check_memory(known.needed_bytes + _shard_bytes(job), metadata)
         return known.compiled
 
     def _check_memory(self, needed_bytes: int, metadata: ProjectMetadata) -> None:
@@ -176,9 +175,21 @@ def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSo
     )
 
 
+def _shard_bytes(job: Job) -> int:
+    try:
+        return sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
+    except OSError as error:
+        raise _unreadable(str(error.filename), error) from error
+
+
 def _read(job: Job, name: str) -> bytes:
     try:
         return (Path(job.job_dir) / name).read_bytes()
     except OSError as error:
-        message = f"The job's file {name} cannot be read ({error.strerror}): fetch it anew."
-        raise BrokenInput(message) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> BrokenInput:
+    return BrokenInput(
+        f"The job's file {Path(name).name} cannot be read ({error.strerror}): fetch it anew."
+    )

@@ -17,6 +17,7 @@ from pleb_shared.protocol.unit import Unit, VersionSource
 
 from pleb_agent.worker.errors import (
     BrokenInput,
+    DiskRefused,
     GraphRefused,
     JobStopped,
     NotFinite,
@@ -145,6 +146,7 @@ class FailureKind(StrEnum):
 
     STOPPED = "stopped"
     BROKEN_INPUT = "broken_input"
+    DISK_REFUSED = "disk_refused"
     GRAPH_REFUSED = "graph_refused"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_FINITE = "not_finite"
@@ -154,6 +156,7 @@ class FailureKind(StrEnum):
 ERRORS: dict[FailureKind, type[WorkerError]] = {
     FailureKind.STOPPED: JobStopped,
     FailureKind.BROKEN_INPUT: BrokenInput,
+    FailureKind.DISK_REFUSED: DiskRefused,
     FailureKind.GRAPH_REFUSED: GraphRefused,
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
     FailureKind.NOT_FINITE: NotFinite,

@@ -41,6 +41,7 @@ LOG_FILE: Final = "worker.log"
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
+_END_SECONDS: Final = 2.0
 _STOP_POLLS: Final = 50
 
 
@@ -64,6 +65,7 @@ class WorkerProcess:
         self._has_job = False
         self._child_is_busy = False
         self._suspended = False
+        self._killed = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,7 +73,8 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """The child's process id; None while there is none (before start, in a long pause)."""
         child = self._child
-        return child.pid if child is not None and child.returncode is None else None
+        alive = child is not None and child.returncode is None and not self._killed
+        return child.pid if alive and child is not None else None
 
     async def start(self) -> Runtime:
         """Start the child, wait until it is warm, and return what it measured of itself.
@@ -79,9 +82,10 @@ class WorkerProcess:
         Raises:
             WorkerUnusable: it ended before it was ready; the message has its last words.
         """
-        self._closed = self._suspended = self._child_is_busy = False
+        await self._end_child()
         page = self._open_page()
         page.state, page.wish = State.IDLE, self._wish
+        self._closed = self._killed = False
         self._child = await self._spawn()
         try:
             hello = Hello(work_dir=str(self.work_dir), settings=self.settings, parent=os.getpid())
@@ -170,7 +174,7 @@ class WorkerProcess:
                 yield reply
             self._child_is_busy = False
         except (EOFError, FrameError, ConnectionError) as error:
-            await self._end_child()
+            await self._see_child_end()
             self._check_wanted()
             if self._wish is Wish.PAUSE:
                 return
@@ -289,6 +293,7 @@ class WorkerProcess:
         return await receive_frame(pipe, kind)
 
     def _kill(self) -> None:
+        self._killed = True
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._child.kill()
@@ -298,6 +303,13 @@ class WorkerProcess:
         self._child_is_busy = self._suspended = False
         if self._child is not None:
             await self._child.wait()
+
+    async def _see_child_end(self) -> None:
+        """Let a child whose pipe broke end by itself, so that its exit code tells why."""
+        if self._child is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._child.wait(), _END_SECONDS)
+        await self._end_child()
 
     def _how_it_died(self) -> str:
         code = self._child.returncode if self._child is not None else None

@@ -22,9 +22,9 @@ from pleb_agent.worker.sandbox.confine import confine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SECRET_FILE", "Outcome", "attempts"]
+__all__ = ["OUTSIDE_FILE", "Outcome", "attempts"]
 
-SECRET_FILE: Final = "secret"
+OUTSIDE_FILE: Final = "outside"
 """A readable file that whoever starts this puts into OUTSIDE_DIR."""
 _MEMORY_BYTES: Final = 64 * 2**20
 """The limit that this process lives under; it tries to take twice that."""
@@ -44,9 +44,9 @@ def attempts(outside: Path) -> dict[str, Callable[[], object]]:
     return {
         "open a TCP connection": lambda: _socket(socket.SOCK_STREAM),
         "send UDP datagrams": lambda: _socket(socket.SOCK_DGRAM),
-        "read files outside": (outside / SECRET_FILE).read_bytes,
+        "read files outside": (outside / OUTSIDE_FILE).read_bytes,
         "write files outside": lambda: (outside / "written").write_bytes(b""),
-        "change files outside": lambda: (outside / SECRET_FILE).chmod(0o600),
+        "change files outside": lambda: (outside / OUTSIDE_FILE).chmod(0o600),
         "read other processes": Path(f"/proc/{os.getppid()}/cmdline").read_bytes,
         "start programs": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
         "start processes": _fork,

@@ -30,7 +30,7 @@ def syscall(number: int, *arguments: int | ctypes._Pointer[ctypes.Structure] | N
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Return the answer of prctl(2).
+    """Return what the kernel answers to prctl(2).
 
     Raises:
         OSError: it failed, with its errno.

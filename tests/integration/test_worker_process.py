@@ -1,0 +1,213 @@
+"""A real worker process computes real units: results, errors, and what stays warm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+import pytest
+import torch
+from pleb_agent.worker.errors import (
+    BrokenInput,
+    GraphRefused,
+    NotFinite,
+    OutOfMemory,
+    WorkerDied,
+    WorkerUnusable,
+)
+from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
+from pleb_agent.worker.job import (
+    DeltaOutcome,
+    EvaluationOutcome,
+    Progress,
+)
+from pleb_agent.worker.process import WorkerProcess
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.training.evaluation import evaluate
+
+from tests.unit.worker.sample_job import make_job
+from tests.unit.worker.stories import (
+    SETTINGS,
+    digest_from,
+    result_of,
+    undisturbed_digest,
+    with_worker,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.worker.job import Job
+    from pleb_shared.protocol.project import ProjectMetadata
+
+
+def change_metadata(job: Job, change: Callable[[ProjectMetadata], ProjectMetadata]) -> Job:
+    path = Path(job.job_dir) / job.metadata
+    path.write_bytes(strict_json.encode(change(read_metadata(job))))
+    return job
+
+
+def test_a_worker_gives_the_bits_of_undisturbed_training(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        for version in (0, 2, 3):
+            job = make_job(tmp_path, name=f"v{version}", version=version)
+            outcome = (await result_of(worker, job)).outcome
+            assert isinstance(outcome, DeltaOutcome)
+            assert outcome.digest == undisturbed_digest(job)
+            data = (Path(job.job_dir) / outcome.file).read_bytes()
+            assert (digest_of(data), len(data)) == (outcome.digest, outcome.size)
+            assert outcome.loss_last < outcome.loss_first
+
+    with_worker(tmp_path, story)
+
+
+def test_calibration_and_evaluation_units(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, name="c", kind=UnitKind.CALIBRATE, steps=3)
+        assert await digest_from(worker, job) == undisturbed_digest(job)
+        job = make_job(tmp_path, name="e", kind=UnitKind.EVALUATE, version=3, steps=0)
+        metadata = read_metadata(job)
+        version, _ = VersionCache().get(job, metadata)
+        graph = GraphCache(2**30).get(job, metadata)
+        metrics, examples = evaluate(graph, metadata, job.unit, version, read_shards(job))
+        outcome = (await result_of(worker, job)).outcome
+        assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)
+
+    with_worker(tmp_path, story)
+
+
+def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:
+    async def story() -> None:
+        worker = WorkerProcess(tmp_path, msgspec.structs.replace(SETTINGS, threads=2))
+        runtime = await worker.start()
+        assert worker.pid is not None
+        assert psutil.Process(worker.pid).cwd() == str(tmp_path)
+        await worker.close()
+        assert (runtime.torch, runtime.threads) == (torch.__version__, 2)
+        assert runtime.capability == torch.backends.cpu.get_cpu_capability()
+
+    asyncio.run(story())
+
+
+def test_two_threads_repeat_to_the_bit(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        jobs = [make_job(tmp_path, name=str(i), width=512) for i in range(3)]
+        digests = [await digest_from(worker, job) for job in jobs]
+        assert len(set(digests)) == 1
+
+    with_worker(tmp_path, story, msgspec.structs.replace(SETTINGS, threads=2))
+
+
+def test_each_failure_has_its_error_and_the_worker_goes_on(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        pid = worker.pid
+        diverging = change_metadata(
+            make_job(tmp_path, name="nan", steps=60),
+            lambda m: msgspec.structs.replace(
+                m, training=msgspec.structs.replace(m.training, learning_rate=1e30)
+            ),
+        )
+        with pytest.raises(NotFinite):
+            await result_of(worker, diverging)
+        missing = make_job(tmp_path, name="missing")
+        (Path(missing.job_dir) / missing.shards[0]).unlink()
+        with pytest.raises(BrokenInput, match="shard-0"):
+            await result_of(worker, missing)
+        outside = make_job(tmp_path, name="outside")
+        (Path(outside.job_dir) / outside.shards[1]).unlink()
+        (Path(outside.job_dir) / outside.shards[1]).symlink_to("/etc/passwd")
+        with pytest.raises(BrokenInput, match="Permission denied"):
+            await result_of(worker, outside)
+        strange = make_job(tmp_path, name="strange")
+        graph = Path(strange.job_dir) / strange.graph
+        data = graph.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
+        graph.write_bytes(data)
+        blob = Blob(digest=digest_of(data), size=len(data))
+        change_metadata(strange, lambda m: msgspec.structs.replace(m, training_graph=blob))
+        with pytest.raises(GraphRefused, match="from_file"):
+            await result_of(worker, strange)
+        with pytest.raises(OutOfMemory, match="the project declares"):
+            await result_of(worker, make_job(tmp_path, name="big", memory_bytes=2**20, width=9000))
+        job = make_job(tmp_path, name="good")
+        assert await digest_from(worker, job) == undisturbed_digest(job)
+        assert worker.pid == pid
+
+    with_worker(tmp_path, story)
+
+
+def test_the_systems_limit_holds_what_the_dry_run_misses(tmp_path: Path) -> None:
+    """A snapshot that is not of the model's size never meets the dry run's estimate."""
+
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, name="bomb")
+        with (Path(job.job_dir) / job.snapshot).open("r+b") as file:
+            file.truncate(3 * 2**30)  # sparse: costs the disk nothing
+        with pytest.raises(OutOfMemory):
+            await result_of(worker, job)
+        good = make_job(tmp_path, name="good")
+        assert await digest_from(worker, good) == undisturbed_digest(good)
+
+    with_worker(tmp_path, story, msgspec.structs.replace(SETTINGS, memory_bytes=2**28))
+
+
+def test_a_dead_worker_is_told_and_the_next_run_starts_another(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, steps=20_000)
+        first = worker.pid
+        assert first is not None
+        replies = worker.run(job)
+        assert isinstance(await anext(replies), Progress)
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="-9"):
+            [_ async for _ in replies]
+        short = make_job(tmp_path, name="short")
+        assert await digest_from(worker, short) == undisturbed_digest(short)
+        assert worker.pid != first
+
+    with_worker(tmp_path, story)
+
+
+def test_a_job_that_nobody_waits_for_is_not_computed_on(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, steps=50_000)
+        task = asyncio.create_task(result_of(worker, job))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        short = make_job(tmp_path, name="short")
+        assert await digest_from(worker, short) == undisturbed_digest(short)
+
+    with_worker(tmp_path, story)
+
+
+def test_closing_ends_a_running_job(tmp_path: Path) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        task = asyncio.create_task(result_of(worker, make_job(tmp_path, steps=50_000)))
+        await asyncio.sleep(0.3)
+        await worker.close()
+        with pytest.raises(WorkerDied, match="closed"):
+            await task
+
+    with_worker(tmp_path, story)
+
+
+def test_a_worker_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is not for this PC')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+
+    async def story() -> None:
+        worker = WorkerProcess(tmp_path / "work", SETTINGS)
+        with pytest.raises(WorkerUnusable, match="torch is not for this PC"):
+            await worker.start()
+
+    asyncio.run(story())

@@ -1,0 +1,186 @@
+"""A small real project (MLP with batch norm and dropout on clusters) and jobs on its versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import torch
+from pleb_agent.worker.job import Job
+from pleb_project.export import export_model
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import (
+    AdamW,
+    Calibration,
+    Codec,
+    DataSpec,
+    Delegation,
+    OuterStep,
+    ProjectMetadata,
+    ResourceLimits,
+    Round,
+    Training,
+    Verification,
+)
+from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
+from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
+from pleb_shared.tensors.version import apply_difference
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pleb_shared.tensors.layout import Tensors
+
+BATCH = 32
+FEATURES = 16
+
+
+class Net(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(FEATURES, width),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(width, 4),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(x)
+        return logits
+
+
+def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    logits = model(batch["x"])
+    right = (logits.argmax(-1) == batch["y"]).float().mean()
+    return {"loss": nn.functional.cross_entropy(logits, batch["y"]), "accuracy": right}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Metadata with the blobs that it and its versions name."""
+
+    metadata: ProjectMetadata
+    training_graph: bytes
+    evaluation_graph: bytes
+    initial: bytes
+    differences: list[bytes]
+    digests: list[str]
+    """Version digests, from version 0 on."""
+    shards: list[bytes]
+
+
+@cache
+def sample(width: int = 32) -> Sample:
+    torch.manual_seed(1)
+    exported = export_model(Net(width), loss, evaluate, _batch(BATCH))
+    shards = [save_tensors(_rows(seed, 200)) for seed in (1, 2)]
+    metadata = ProjectMetadata(
+        protocol=1, project="sample", number=1, epoch=0, issued_at=0, root_key="0" * 64,
+        delegation=Delegation(online_key="1" * 64, expires_at=2**40), urls=[], title="Sample",
+        description="", data_licence="", contact="", model=exported.model,
+        training_graph=_blob(exported.training_graph),
+        evaluation_graph=_blob(exported.evaluation_graph),
+        data=DataSpec(kind="rows", inputs=exported.inputs, shards=_blob(b"")),
+        training=Training(
+            optimizer=AdamW(), learning_rate=1e-2, batch_examples=BATCH, local_steps=20, versions=9
+        ),
+        outer=OuterStep(), codec=Codec(up="int4", down="int8"), round=Round(),
+        verification=Verification(tolerance=0.1, tolerance_ceiling=0.2),
+        calibration=Calibration(), limits=ResourceLimits(memory_bytes=2**30),
+    )  # fmt: skip
+    differences, digests = _history(metadata, load_tensors(exported.initial))
+    return Sample(
+        metadata, exported.training_graph, exported.evaluation_graph, exported.initial,
+        differences, digests, shards,
+    )  # fmt: skip
+
+
+def make_job(
+    work_dir: Path,
+    *,
+    name: str = "job",
+    kind: UnitKind = UnitKind.TRAIN,
+    version: int = 0,
+    steps: int = 20,
+    seed: int = 7,
+    width: int = 32,
+    memory_bytes: int | None = None,
+) -> Job:
+    """Return a job whose inputs lie in a new directory of `work_dir`."""
+    s = sample(width)
+    directory = work_dir / name
+    directory.mkdir(parents=True)
+    metadata = s.metadata
+    if memory_bytes is not None:
+        limits = ResourceLimits(memory_bytes=memory_bytes)
+        metadata = msgspec.structs.replace(metadata, limits=limits)
+    graph = s.evaluation_graph if kind is UnitKind.EVALUATE else s.training_graph
+    files = {"metadata.json": strict_json.encode(metadata), "graph.json": graph}
+    files["snapshot.safetensors"] = s.initial
+    differences = {f"difference-{i}": d for i, d in enumerate(s.differences[:version])}
+    shards = {f"shard-{i}": d for i, d in enumerate(s.shards)}
+    for file, data in (files | differences | shards).items():
+        (directory / file).write_bytes(data)
+    return Job(
+        job_dir=str(directory),
+        unit=Unit(
+            kind=kind, epoch=0, version=version, shards=ShardRange(first=0, count=2), seed=seed,
+            local_steps=steps,
+        ),
+        version=VersionSource(
+            epoch=0, number=version, digest=s.digests[version], snapshot=_blob(s.initial),
+            snapshot_number=0, differences=[_blob(d) for d in differences.values()],
+        ),
+        differences=list(differences),
+        shards=list(shards),
+    )  # fmt: skip
+
+
+def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], list[str]]:
+    """Return three published differences and the digests of the versions 0 to 3."""
+    model, codec = metadata.model, metadata.codec
+    digests, differences = [version_digest(version, model)], []
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        change = {
+            spec.name: generator.normal(0, 1e-3, spec.shape).astype(np.float32)
+            for spec in model.parameters
+        }
+        change |= {
+            spec.name: np.zeros(spec.shape, "f4" if spec.dtype == "float32" else "i8")
+            for spec in model.buffers
+        }
+        data = encode_delta(change, model, codec.down, codec.block)
+        difference = decode_delta(data, model, codec.down, codec.block)
+        version = apply_difference(version, difference, model)
+        differences.append(data)
+        digests.append(version_digest(version, model))
+    return differences, digests
+
+
+def _rows(seed: int, count: int) -> Tensors:
+    generator = np.random.default_rng(seed)
+    y = generator.integers(0, 4, count)
+    centres = np.random.default_rng(0).normal(0, 1, (4, FEATURES))
+    x = centres[y] + generator.normal(0, 0.5, (count, FEATURES))
+    return {"x": x.astype(np.float32), "y": y.astype(np.int64)}
+
+
+def _batch(count: int) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in _rows(3, count).items()}
+
+
+def _blob(data: bytes) -> Blob:
+    return Blob(digest=digest_of(data), size=len(data))

@@ -1,0 +1,57 @@
+"""Durable writing: the order of the steps, and what a crash between them leaves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pleb_agent.worker.durable import write_durably
+
+
+class PowerCutError(Exception):
+    """Ends the writing at a chosen step."""
+
+
+def record_steps(patch: pytest.MonkeyPatch, fail_at: int) -> list[str]:
+    """Record syncs and renames; the step number `fail_at` does not happen any more."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def step(name: str) -> None:
+        if len(steps) == fail_at:
+            raise PowerCutError
+        steps.append(name)
+
+    def sync(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").resolve()
+        step("sync directory" if target.is_dir() else "sync file")
+        fsync(descriptor)
+
+    def rename(path: Path, target: Path) -> Path:
+        step("rename")
+        return replace(path, target)
+
+    patch.setattr(os, "fsync", sync)
+    patch.setattr(Path, "replace", rename)
+    return steps
+
+
+def test_bytes_reach_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = record_steps(monkeypatch, fail_at=99)
+    write_durably(tmp_path / "file", b"a", b"b")
+    assert steps == ["sync file", "rename", "sync directory"]
+    assert (tmp_path / "file").read_bytes() == b"ab"
+
+
+@pytest.mark.parametrize(("fail_at", "content"), [(0, b"old"), (1, b"old"), (2, b"new")])
+def test_a_crash_leaves_the_old_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, content: bytes
+) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    record_steps(monkeypatch, fail_at)
+    with pytest.raises(PowerCutError):
+        write_durably(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == content

@@ -1,0 +1,34 @@
+"""The flag page: what one side writes, the other sees without any call in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from pleb_agent.worker.flags import FlagPage, State, Wish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_both_sides_see_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "flags"
+    with FlagPage.create(path) as agent, FlagPage(path) as worker:
+        assert (worker.wish, agent.state) == (Wish.RUN, State.IDLE)
+        agent.wish = Wish.PAUSE
+        worker.state = State.PAUSED
+        assert (worker.wish, agent.state) == (Wish.PAUSE, State.PAUSED)
+
+
+def test_a_new_page_forgets_the_last_wish(tmp_path: Path) -> None:
+    path = tmp_path / "flags"
+    with FlagPage.create(path) as page:
+        page.wish = Wish.CHECKPOINT_AND_STOP
+    with FlagPage.create(path) as page:
+        assert page.wish is Wish.RUN
+
+
+def test_a_page_that_holds_no_wish_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "flags").write_bytes(b"\x09\x00")
+    with FlagPage(tmp_path / "flags") as page, pytest.raises(ValueError, match="9"):
+        _ = page.wish

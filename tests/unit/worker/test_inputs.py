@@ -1,0 +1,128 @@
+"""A job's files: read once where they can be kept, and refused where they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from pleb_agent.worker.errors import BrokenInput, OutOfMemory
+from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata
+from pleb_shared.errors import EncodingError, GraphError, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.layout import version_digest
+
+from tests.unit.worker.sample_job import make_job, sample
+
+if TYPE_CHECKING:
+    from pleb_agent.worker.job import Job
+
+MODEL = sample().metadata.model
+
+
+def digest_from(cache: VersionCache, job: Job) -> str:
+    tensors, _ = cache.get(job, read_metadata(job))
+    return version_digest(tensors, MODEL)
+
+
+def forget_snapshot(job: Job) -> Job:
+    (Path(job.job_dir) / job.snapshot).unlink()
+    return job
+
+
+def test_a_version_is_rebuilt_from_its_snapshot(tmp_path: Path) -> None:
+    job = make_job(tmp_path, version=3)
+    assert digest_from(VersionCache(), job) == sample().digests[3]
+
+
+def test_the_next_version_needs_only_the_difference(tmp_path: Path) -> None:
+    cache = VersionCache()
+    digest_from(cache, make_job(tmp_path, name="a", version=1))
+    job = forget_snapshot(make_job(tmp_path, name="b", version=3))
+    (Path(job.job_dir) / job.differences[0]).unlink()
+    assert digest_from(cache, job) == sample().digests[3]
+
+
+def test_the_same_version_needs_nothing(tmp_path: Path) -> None:
+    cache = VersionCache()
+    digest_from(cache, make_job(tmp_path, name="a", version=2))
+    assert (
+        digest_from(cache, forget_snapshot(make_job(tmp_path, name="b", version=2)))
+        == sample().digests[2]
+    )
+
+
+def test_an_older_version_is_rebuilt(tmp_path: Path) -> None:
+    cache = VersionCache()
+    digest_from(cache, make_job(tmp_path, name="a", version=3))
+    assert digest_from(cache, make_job(tmp_path, name="b", version=1)) == sample().digests[1]
+
+
+def test_a_rebuilt_history_of_another_project_is_not_gone_on_from(tmp_path: Path) -> None:
+    cache = VersionCache()
+    job = make_job(tmp_path, name="a", version=2)
+    metadata = read_metadata(job)
+    cache.get(job, msgspec.structs.replace(metadata, root_key="f" * 64))
+    with pytest.raises(BrokenInput):
+        cache.get(forget_snapshot(make_job(tmp_path, name="b", version=3)), metadata)
+
+
+def test_the_last_difference_comes_along_for_the_momentum(tmp_path: Path) -> None:
+    fresh, cached = VersionCache(), VersionCache()
+    job = make_job(tmp_path, name="a", version=2)
+    _, expected = fresh.get(job, read_metadata(job))
+    for version in (1, 2, 2):
+        job = make_job(
+            tmp_path / "b", name=f"{version}-{len(list(tmp_path.rglob('*')))}", version=version
+        )
+        _, found = cached.get(job, read_metadata(job))
+    assert expected is not None
+    assert found is not None
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    zero = make_job(tmp_path, name="e", version=0)
+    assert VersionCache().get(zero, read_metadata(zero))[1] is None
+
+
+def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
+    job = make_job(tmp_path, version=1)
+    path = Path(job.job_dir) / job.differences[0]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(EncodingError) as caught:
+        digest_from(VersionCache(), job)
+    assert caught.value.code in {RefusalCode.WRONG_DIGEST, RefusalCode.NOT_FINITE}
+
+
+def test_another_graph_than_the_signed_one_is_not_even_parsed(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    (Path(job.job_dir) / job.graph).write_bytes(b"{}")
+    with pytest.raises(BrokenInput, match="fetch it anew"):
+        GraphCache(2**30).get(job, read_metadata(job))
+
+
+def test_a_signed_graph_with_a_strange_operator_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    path = Path(job.job_dir) / job.graph
+    data = path.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
+    path.write_bytes(data)
+    blob = Blob(digest=digest_of(data), size=len(data))
+    metadata = msgspec.structs.replace(read_metadata(job), training_graph=blob)
+    with pytest.raises(GraphError, match="from_file"):
+        GraphCache(2**30).get(job, metadata)
+
+
+@pytest.mark.parametrize("kind", [UnitKind.TRAIN, UnitKind.EVALUATE])
+def test_a_unit_beyond_the_volunteers_memory_is_refused(tmp_path: Path, kind: UnitKind) -> None:
+    job = make_job(tmp_path, kind=kind)
+    with pytest.raises(OutOfMemory, match="this PC gives"):
+        GraphCache(1000).get(job, read_metadata(job))
+
+
+def test_a_unit_beyond_the_projects_own_word_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path, width=60_000, memory_bytes=2**20)
+    with pytest.raises(OutOfMemory, match="the project declares"):
+        GraphCache(2**30).get(job, read_metadata(job))

@@ -1,0 +1,101 @@
+"""Giving way: every way is tried, a refusal is told, and Linux really does all four."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from pleb_agent.worker.priority import LinuxPriority, MacPriority, WindowsPriority, give_way
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEASURE = """
+import json, os
+from pathlib import Path
+import psutil
+from pleb_agent.worker.priority import give_way, priority_system
+outcome = give_way(priority_system())
+print(json.dumps({
+    "outcome": outcome,
+    "policy": os.sched_getscheduler(0) == os.SCHED_IDLE,
+    "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    "io": psutil.Process().ionice().ioclass == psutil.IOPRIO_CLASS_IDLE,
+    "autogroup": Path("/proc/self/autogroup").read_text().split()[-1],
+}))
+"""
+
+
+class FakeKernel32:
+    """Knows that a process is in one priority class, and that background mode is entered once."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.refuses = refuses
+        self.classes: list[int] = []
+
+    def GetCurrentProcess(self) -> int:
+        return -1
+
+    def SetPriorityClass(self, handle: int, priority: int) -> int:
+        if self.refuses or handle != -1 or priority in self.classes:
+            return 0
+        self.classes.append(priority)
+        return 1
+
+
+class FakeLibSystem:
+    """Takes the QoS classes of pthread/qos.h and nothing else."""
+
+    def __init__(self) -> None:
+        self.qos_class = 0x15
+
+    def pthread_set_qos_class_self_np(self, qos_class: int, relative: int) -> int:
+        if qos_class not in {0x21, 0x19, 0x15, 0x11, 0x09} or relative > 0:
+            return errno.EINVAL
+        self.qos_class = qos_class
+        return 0
+
+
+def test_linux_gives_way_in_all_four_ways() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        check=True,
+        capture_output=True,
+        start_new_session=True,
+    )
+    assert json.loads(child.stdout) == {
+        "outcome": {"nice": "set", "autogroup": "set", "scheduler": "set", "io": "set"},
+        "policy": True,
+        "nice": 19,
+        "io": True,
+        "autogroup": "19",
+    }
+
+
+def test_a_kernel_without_autogroups_is_told_about(tmp_path: Path) -> None:
+    missing = LinuxPriority(tmp_path / "none" / "autogroup")
+    steps = [step for step in missing.steps() if step[0] == "autogroup"]
+    ways = type("Ways", (), {"steps": lambda self: steps})()
+    assert "No such file" in give_way(ways)["autogroup"]
+
+
+def test_windows_gets_the_idle_class_and_background_mode() -> None:
+    kernel32 = FakeKernel32()
+    assert set(give_way(WindowsPriority(kernel32)).values()) == {"set"}
+    assert kernel32.classes == [0x40, 0x100000]
+
+
+def test_a_refusal_is_told_and_work_goes_on() -> None:
+    outcome = give_way(WindowsPriority(FakeKernel32(refuses=True)))
+    assert set(outcome.values()) == {"Windows refused the priority"}
+
+
+def test_macos_gets_background_quality_of_service() -> None:
+    lib_system = FakeLibSystem()
+    steps = [step for step in MacPriority(lib_system).steps() if step[0] != "nice"]
+    ways = type("Ways", (), {"steps": lambda self: steps})()
+    assert give_way(ways) == {"quality of service": "set"}
+    assert lib_system.qos_class == 0x09

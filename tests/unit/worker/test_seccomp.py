@@ -1,0 +1,122 @@
+"""The system call filter, run by a small BPF machine on the calls of both architectures."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+from pleb_agent.worker.sandbox.seccomp import Instruction, filter_program
+
+PID = 4321
+ALLOW = 0x7FFF0000
+KILL = 0x80000000
+EPERM = 0x00050000 | errno.EPERM
+ENOSYS = 0x00050000 | errno.ENOSYS
+ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+CLONE_THREAD = 0x10000
+
+# x86_64 number, aarch64 number: from the kernel's own tables.
+DENIED = {
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "sendto": (44, 206),
+    "execve": (59, 221), "execveat": (322, 281), "ptrace": (101, 117), "bpf": (321, 280),
+    "io_uring_setup": (425, 425), "process_vm_writev": (311, 271), "fchmodat": (268, 53),
+    "mount": (165, 40), "unshare": (272, 97), "setns": (308, 268), "keyctl": (250, 219),
+    "memfd_create": (319, 279), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "sched_setscheduler": (144, 119), "setpriority": (141, 140), "pidfd_getfd": (438, 438),
+}  # fmt: skip
+ALLOWED = {
+    "read": (0, 63), "write": (1, 64), "openat": (257, 56), "mmap": (9, 222), "futex": (202, 98),
+    "fsync": (74, 82), "renameat": (264, 38), "exit_group": (231, 94), "brk": (12, 214),
+    "sched_yield": (24, 124), "madvise": (28, 233), "munmap": (11, 215), "getrandom": (318, 278),
+}  # fmt: skip
+MACHINES = pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
+
+
+def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+    """Run the filter on one call, as the kernel would."""
+    six = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    data = struct.pack("<IIQ6Q", number, arch or ARCH[machine], 0, *six)
+    program = filter_program(machine, PID)
+    accumulator, at = 0, 0
+    while True:
+        code, if_true, if_false, value = program[at]
+        at += 1
+        if code == 0x20:
+            (accumulator,) = struct.unpack_from("<I", data, value)
+        elif code == 0x06:
+            return value
+        else:
+            holds = {
+                0x15: accumulator == value,
+                0x35: accumulator >= value,
+                0x45: bool(accumulator & value),
+            }[code]
+            at += if_true if holds else if_false
+
+
+@MACHINES
+def test_what_a_worker_needs_is_allowed(machine: str, column: int) -> None:
+    verdicts = {name: verdict(machine, numbers[column]) for name, numbers in ALLOWED.items()}
+    assert verdicts == dict.fromkeys(ALLOWED, ALLOW)
+
+
+@MACHINES
+def test_what_it_never_needs_is_denied(machine: str, column: int) -> None:
+    verdicts = {name: verdict(machine, numbers[column]) for name, numbers in DENIED.items()}
+    assert verdicts == dict.fromkeys(DENIED, EPERM)
+
+
+@MACHINES
+def test_threads_are_allowed_and_processes_are_not(machine: str, column: int) -> None:
+    clone, clone3 = (56, 220)[column], 435
+    assert verdict(machine, clone, 0x3D0F00 | CLONE_THREAD) == ALLOW
+    assert verdict(machine, clone, 17) == EPERM
+    assert verdict(machine, clone3) == ENOSYS
+
+
+@MACHINES
+def test_signals_go_to_the_process_itself_only(machine: str, column: int) -> None:
+    for number in ((62, 234), (129, 131))[column]:
+        assert verdict(machine, number, PID, 6) == ALLOW
+        assert verdict(machine, number, PID + 1, 6) == EPERM
+        assert verdict(machine, number, 2**64 - 1, 9) == EPERM
+        assert verdict(machine, number, PID | 1 << 32, 6) == EPERM
+
+
+@MACHINES
+def test_limits_can_be_read_and_not_set(machine: str, column: int) -> None:
+    prlimit = (302, 261)[column]
+    assert verdict(machine, prlimit, 0, 7, 0, 1) == ALLOW
+    assert verdict(machine, prlimit, 0, 7, 0x7FFF_0000_1000) == EPERM
+    assert verdict(machine, prlimit, 0, 7, 0x7FFF_0000_0000) == EPERM
+
+
+@MACHINES
+def test_nothing_is_typed_into_terminals(machine: str, column: int) -> None:
+    ioctl = (16, 29)[column]
+    assert verdict(machine, ioctl, 2, 0x5401) == ALLOW  # TCGETS: is this a terminal?
+    assert verdict(machine, ioctl, 2, 0x5412) == EPERM
+    assert verdict(machine, ioctl, 2, 0x541C) == EPERM
+
+
+@MACHINES
+def test_calls_of_another_architecture_end_the_process(machine: str, column: int) -> None:
+    assert verdict(machine, 0, arch=0x40000003) == KILL  # 32-bit x86
+
+
+def test_the_x32_calls_do_not_slip_through() -> None:
+    assert verdict("x86_64", 0x40000000 | 41) == ENOSYS
+
+
+def test_an_unknown_architecture_is_not_guessed_at() -> None:
+    with pytest.raises(OSError, match="riscv64"):
+        filter_program("riscv64", PID)
+
+
+@MACHINES
+def test_jumps_stay_inside_the_program(machine: str, column: int) -> None:
+    program: list[Instruction] = filter_program(machine, PID)
+    ends = [i + 1 + max(step.if_true, step.if_false) for i, step in enumerate(program[:-1])]
+    assert max(ends) < len(program) < 4096
+    assert program[-1].value == ALLOW
