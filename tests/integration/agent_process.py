@@ -7,6 +7,7 @@ ends as by kill -9. POINT is the name of a journal or cache method with `:before
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from pleb_agent.cache.blob_cache import BlobCache, PartFile
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.journal.journal import Journal
+
 from tests.integration.fake_engine import FakeEngine
 
 OWNERS = {
@@ -21,7 +23,6 @@ OWNERS = {
     "settle_request": Journal,
     "drop_request": Journal,
     "end": Journal,
-    "_transaction": Journal,
     "finish": PartFile,
     "write": PartFile,
     "link": BlobCache,
@@ -45,22 +46,19 @@ def kill_at(point: str, count: int) -> None:
             if left[0] == 0:
                 os._exit(137)
 
-    if asyncio.iscoroutinefunction(method):
+    async def awaited(*args, **kwargs):
+        reached("before")
+        value = await method(*args, **kwargs)
+        reached("after")
+        return value
 
-        async def replaced(*args, **kwargs):
-            reached("before")
-            value = await method(*args, **kwargs)
-            reached("after")
-            return value
-    else:
+    def called(*args, **kwargs):
+        reached("before")
+        value = method(*args, **kwargs)
+        reached("after")
+        return value
 
-        def replaced(*args, **kwargs):
-            reached("before")
-            value = method(*args, **kwargs)
-            reached("after")
-            return value
-
-    setattr(owner, name, replaced)
+    setattr(owner, name, awaited if inspect.iscoroutinefunction(method) else called)
 
 
 def main(home: str, units: str, point: str, count: str, delta_bytes: str) -> None:

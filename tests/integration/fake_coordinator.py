@@ -11,16 +11,11 @@ import hashlib
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from pleb_agent.app.server import LocalServer
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -61,6 +56,14 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
 
 PROJECT = "words"
 
@@ -204,10 +207,8 @@ class FakeCoordinator:
             receipts.append(self._receipt(host, report, delta))
         if request.wait_seconds and not self.units:
             self.arrived.clear()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self.arrived.wait(), request.wait_seconds)
-            except TimeoutError:
-                pass
         reply = self._reply(request, receipts)
         if self.faults.change_reply is not None:
             reply = self.faults.change_reply(reply)
@@ -283,7 +284,7 @@ class FakeCoordinator:
             refused = RefusalCode.ALREADY_REPORTED
         elif self.clock() >= given.manifest.issued_at + given.manifest.lease_seconds + 1:
             refused = RefusalCode.LEASE_EXPIRED
-        elif delta and digest_of(delta) != report.result.digest:
+        elif delta and digest_of(delta) != delta_of(report).digest:
             refused = RefusalCode.WRONG_DIGEST
         if refused is not None or given is None:
             return Receipt(
@@ -297,20 +298,18 @@ class FakeCoordinator:
             return Receipt(assignment=report.assignment, outcome=ReceiptOutcome.STORED)
         token = secrets.token_urlsafe(24)
         self.uploads[token] = (report.assignment, bytearray())
-        return Receipt(
-            assignment=report.assignment, outcome=ReceiptOutcome.UPLOAD, upload=token
-        )
+        return Receipt(assignment=report.assignment, outcome=ReceiptOutcome.UPLOAD, upload=token)
 
     def upload_part(self, token: str, offset: int, part: bytes) -> tuple[int, bool]:
         number, got = self._upload(token)
         if offset != len(got):
             raise Refusal(RefusalCode.WRONG_OFFSET, f"Go on at {len(got)}.")
         got += part
-        result = self.given[number].report.result
+        result = delta_of(self.given[number].report)
         if len(got) > result.size:
             raise Refusal(RefusalCode.TOO_LARGE, "More bytes than reported.")
         if len(got) == result.size:
-            if digest_of(got) != result.digest:
+            if digest_of(bytes(got)) != result.digest:
                 raise Refusal(RefusalCode.WRONG_DIGEST, "Other bytes than reported.")
             self.given[number].delta = bytes(got)
         return len(got), len(got) == result.size
@@ -385,15 +384,18 @@ class FakeCoordinator:
         return calibration_unit(self.metadata)
 
 
-class _BreakOff(Exception):
-    """Close the connection without an answer."""
+def delta_of(report: Report | None) -> DeltaResult:
+    """The reported delta; the test is wrong if there is none."""
+    assert report is not None
+    assert isinstance(report.result, DeltaResult)
+    return report.result
 
 
 def app(coordinator: FakeCoordinator) -> Starlette:
     """The HTTP face."""
     faults = coordinator.faults
 
-    def endpoint(act):
+    def endpoint(act: Callable[[Request], Awaitable[Response]]):
         async def run(request: Request) -> Response:
             await asyncio.sleep(faults.answer_late_seconds)
             try:
@@ -443,7 +445,7 @@ def app(coordinator: FakeCoordinator) -> Starlette:
 
     async def head(request: Request) -> Response:
         number, got = coordinator._upload(request.path_params["token"])
-        size = coordinator.given[number].report.result.size
+        size = delta_of(coordinator.given[number].report).size
         return Response(headers=_upload_headers(len(got), len(got) == size))
 
     async def patch(request: Request) -> Response:

@@ -88,7 +88,9 @@ class FakeEngine:
 
     def _result(self, job: Job) -> JobResult:
         if job.unit.kind is UnitKind.EVALUATE:
-            outcome = EvaluationOutcome(metrics={"loss": 0.5}, examples=10)
+            outcome: DeltaOutcome | EvaluationOutcome = EvaluationOutcome(
+                metrics={"loss": 0.5}, examples=10
+            )
         else:
             seed = hashlib.sha256(repr(job.unit).encode()).digest()
             delta = (seed * (self.delta_bytes // len(seed) + 1))[: self.delta_bytes]

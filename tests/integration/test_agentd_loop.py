@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
 from pleb_agent.core.agent_state import Activity
@@ -27,10 +26,11 @@ from pleb_shared.protocol.messages import RefusalBody
 from pleb_shared.protocol.report import FailureResult
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
+
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 
-CLOCK = time.time  # noqa: TID251
+CLOCK = time.time
 PREFERENCES = Preferences()
 
 
@@ -445,5 +445,5 @@ def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
 
 async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)

@@ -129,7 +129,9 @@ class _Agentd:
 
     def status(self) -> dict[str, Any]:
         """Return what the agent does."""
-        view = status_view(self._journal, self._loop.status, self._loop.problems())
+        view = status_view(
+            self._journal, self._loop.state(), self._loop.status, self._loop.problems()
+        )
         return view | {"pid": os.getpid(), "paused": self._wishes.paused}
 
     async def attach(self, wish: AttachWish) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pleb_agent.app.settings import read_preferences
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.sensors.machine import free_disk_bytes
+from pleb_agent.worker.doctor import probe_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
 
-__all__ = ["Finding", "check_home", "check_projects"]
+__all__ = ["Finding", "check_home", "check_projects", "check_worker"]
 
 _CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
 
@@ -40,6 +41,11 @@ class Finding:
 def check_home(home: Home) -> list[Finding]:
     """Return the findings about disk, preferences and keys."""
     return [_disk(home), _keys(home)]
+
+
+def check_worker() -> list[Finding]:
+    """Return which layers of the worker's sandbox hold, found by trying to break out."""
+    return [Finding(probe.layer, probe.holds, probe.sentence) for probe in probe_sandbox()]
 
 
 async def check_projects(journal: Journal) -> AsyncIterator[Finding]:

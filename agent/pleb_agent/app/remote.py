@@ -47,7 +47,7 @@ class Remote:
         """
         return self._call("GET", name, None)
 
-    def post(self, name: str, **body: object) -> dict[str, Any]:
+    def post(self, name: str, /, **body: object) -> dict[str, Any]:
         """Tell the agent something; raises as `get`."""
         return self._call("POST", name, body)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from pleb_agent.core.agent_state import AgentState
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
     from pleb_agent.loop.status import LiveStatus
@@ -16,9 +17,10 @@ __all__ = ["projects_view", "status_view", "stopped_view"]
 _HISTORY = 10
 
 
-def status_view(journal: Journal, live: LiveStatus, problems: dict[int, str]) -> dict[str, Any]:
+def status_view(
+    journal: Journal, state: AgentState, live: LiveStatus, problems: dict[int, str]
+) -> dict[str, Any]:
     """Return the state of a running agent."""
-    state = live.state
     return {
         "running": True,
         "activity": state.activity.value,

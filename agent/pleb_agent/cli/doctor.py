@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.app.checkup import Finding, check_home, check_projects
+from pleb_agent.app.checkup import Finding, check_home, check_projects, check_worker
 from pleb_agent.journal.journal import Journal
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _FAULT: Final = 8
 def doctor(home: Home, arguments: argparse.Namespace) -> int:
     """Print every finding; return 8 if one is not well."""
     home.prepare()
-    findings = [*check_home(home), *asyncio.run(_projects(home))]
+    findings = [*check_home(home), *check_worker(), *asyncio.run(_projects(home))]
     is_well = all(finding.is_well for finding in findings)
     if arguments.json:
         print(json.dumps({"well": is_well, "findings": [vars(one) for one in findings]}))

@@ -8,16 +8,13 @@ request is sent) and `settle_request` (the answer: what became of it, and the ne
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pleb_shared.errors import PlebError
-from pleb_shared.protocol.manifest import Manifest
 
 from pleb_agent.core.agent_state import FINAL_STATES, AssignmentEvent, AssignmentState, next_state
-from pleb_agent.core.trust import Memory
+from pleb_agent.journal.database import Database, JournalError
+from pleb_agent.journal.reading import read_assignment, read_project, read_request
 from pleb_agent.journal.rows import (
     AssignmentRow,
     NewAssignment,
@@ -26,13 +23,13 @@ from pleb_agent.journal.rows import (
     RequestRow,
     Settled,
 )
-from pleb_agent.journal.schema import MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from pleb_shared.protocol.messages import UnitVerdict
+
+    from pleb_agent.core.trust import Memory
 
 __all__ = ["Journal", "JournalError"]
 
@@ -40,24 +37,8 @@ _KEPT_SECONDS = 90 * 24 * 3600.0
 _FINAL = tuple(state.value for state in FINAL_STATES)
 
 
-class JournalError(PlebError):
-    """The journal cannot be read or written: disk full, damaged, or of a newer agent."""
-
-
-class Journal:
-    """One agent's durable memory. `path` may be ":memory:" in tests of pure rules."""
-
-    def __init__(self, path: Path) -> None:
-        with _journal_errors():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
-            self._db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._migrate()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+class Journal(Database):
+    """One agent's durable memory."""
 
     # -- projects ---------------------------------------------------------------------------
 
@@ -66,8 +47,8 @@ class Journal:
         link = ProjectRow(
             **vars(new), id=0, name="", base_url="", detaching=False, attached_at=now
         ).attach_link
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
                     sequence, attached_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -100,7 +81,7 @@ class Journal:
 
     def projects(self) -> list[ProjectRow]:
         """Return the attached projects in the order of attaching."""
-        return [_project(row) for row in self._rows("SELECT * FROM projects ORDER BY id")]
+        return [read_project(row) for row in self.rows("SELECT * FROM projects ORDER BY id")]
 
     def project(self, number: int) -> ProjectRow:
         """Return one project.
@@ -121,18 +102,18 @@ class Journal:
 
     def mark_detaching(self, project: int) -> None:
         """Remember that the user wants to leave the project."""
-        with self._transaction():
-            self._db.execute("UPDATE projects SET detaching = 1 WHERE id = ?", (project,))
+        with self.transaction():
+            self.db.execute("UPDATE projects SET detaching = 1 WHERE id = ?", (project,))
 
     def remove_project(self, project: int) -> None:
         """Forget a project and all its assignments."""
-        with self._transaction():
-            self._db.execute("DELETE FROM projects WHERE id = ?", (project,))
+        with self.transaction():
+            self.db.execute("DELETE FROM projects WHERE id = ?", (project,))
 
     def set_metadata(self, project: int, envelope: bytes, memory: Memory) -> None:
         """Remember newer metadata."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 """UPDATE projects SET metadata = ?, metadata_number = ?, metadata_digest = ?,
                     epoch = ?, latest_version = ? WHERE id = ? AND metadata_number <= ?""",
                 (
@@ -148,8 +129,8 @@ class Journal:
 
     def raise_sequence(self, project: int, sequence: int, role: str) -> None:
         """Take the coordinator's count after enrolling again; it never falls."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 "UPDATE projects SET sequence = max(sequence, ?), role = ? WHERE id = ?",
                 (sequence, role, project),
             )
@@ -158,17 +139,17 @@ class Journal:
 
     def pending_request(self, project: int) -> RequestRow | None:
         """Return the request whose answer is not known, if there is one."""
-        rows = self._rows("SELECT * FROM requests WHERE project = ?", (project,))
-        return _request(rows[0]) if rows else None
+        rows = self.rows("SELECT * FROM requests WHERE project = ?", (project,))
+        return read_request(rows[0]) if rows else None
 
     def write_request(self, request: RequestRow, computed: Iterable[AssignmentRow]) -> None:
         """Write a request, its sequence and the results it reports, before it is sent."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 "UPDATE projects SET sequence = ? WHERE id = ? AND sequence < ?",
                 (request.sequence, request.project, request.sequence),
             )
-            self._db.execute(
+            self.db.execute(
                 """INSERT INTO requests (project, sequence, body, reported, wait_seconds,
                     expires_at) VALUES (?, ?, ?, ?, ?, ?)""",
                 (
@@ -186,7 +167,7 @@ class Journal:
 
     def save_result(self, row: AssignmentRow) -> None:
         """Write a result that cannot be reported yet."""
-        with self._transaction():
+        with self.transaction():
             self._save_result(row, row.state)
 
     def settle_request(
@@ -204,12 +185,12 @@ class Journal:
         A unit that is there already (the coordinator repeats what it believes to be lost) is
         left as it is.
         """
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 "DELETE FROM requests WHERE project = ? AND sequence = ?",
                 (request.project, request.sequence),
             )
-            self._db.execute(
+            self.db.execute(
                 "UPDATE projects SET latest_version = ? WHERE id = ? AND epoch = ?",
                 (memory.latest_version, request.project, memory.epoch),
             )
@@ -218,18 +199,18 @@ class Journal:
             rows = [row for unit in units for row in self._insert(request.project, unit, now)]
             for verdict in verdicts:
                 self._judge(request.project, verdict)
-            self._db.execute("DELETE FROM assignments WHERE ended_at < ?", (now - _KEPT_SECONDS,))
+            self.db.execute("DELETE FROM assignments WHERE ended_at < ?", (now - _KEPT_SECONDS,))
         return rows
 
     def drop_request(self, request: RequestRow) -> None:
         """Forget a request that may not be sent again; the next one carries its reports."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 "DELETE FROM requests WHERE project = ? AND sequence = ?",
                 (request.project, request.sequence),
             )
             for number in request.reported:
-                self._db.execute(
+                self.db.execute(
                     "UPDATE assignments SET state = ? WHERE id = ? AND state = ?",
                     (AssignmentState.COMPUTED, number, AssignmentState.REPORTED),
                 )
@@ -240,53 +221,53 @@ class Journal:
         """Return what has not ended, oldest first."""
         sql = "SELECT * FROM assignments WHERE ended_at IS NULL"
         if project is None:
-            return [_assignment(row) for row in self._rows(sql + " ORDER BY id")]
-        rows = self._rows(sql + " AND project = ? ORDER BY id", (project,))
-        return [_assignment(row) for row in rows]
+            return [read_assignment(row) for row in self.rows(sql + " ORDER BY id")]
+        rows = self.rows(sql + " AND project = ? ORDER BY id", (project,))
+        return [read_assignment(row) for row in rows]
 
     def history(self, count: int) -> list[AssignmentRow]:
         """Return the assignments that ended last, newest first."""
         sql = "SELECT * FROM assignments WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?"
-        return [_assignment(row) for row in self._rows(sql, (count,))]
+        return [read_assignment(row) for row in self.rows(sql, (count,))]
 
     def is_spent(self, project: int, nonce: str) -> bool:
         """Whether we have reported on this nonce, or ended it in another way."""
         sql = "SELECT state FROM assignments WHERE project = ? AND nonce = ?"
-        states = [row["state"] for row in self._rows(sql, (project, nonce))]
+        states = [row["state"] for row in self.rows(sql, (project, nonce))]
         return bool(states) and states[0] in {*_FINAL, "reported", "uploading"}
 
     def end(self, row: AssignmentRow, state: AssignmentState, note: str, now: float) -> None:
         """End an assignment in a final state."""
-        with self._transaction():
+        with self.transaction():
             self._settle(Settled(row.id, state, note=note), now)
 
     def count_try(self, number: int) -> None:
         """Remember that the worker died over this assignment, even if we die too."""
-        with self._transaction():
-            self._db.execute("UPDATE assignments SET tries = tries + 1 WHERE id = ?", (number,))
+        with self.transaction():
+            self.db.execute("UPDATE assignments SET tries = tries + 1 WHERE id = ?", (number,))
 
     # -- counters and settings --------------------------------------------------------------
 
     def count(self, project: int, **amounts: float) -> None:
         """Add to a project's counters."""
-        with self._transaction():
+        with self.transaction():
             for name, amount in amounts.items():
                 self._count(project, name, amount)
 
     def counters(self, project: int) -> dict[str, float]:
         """Return a project's counters by name."""
-        rows = self._rows("SELECT name, value FROM counters WHERE project = ?", (project,))
+        rows = self.rows("SELECT name, value FROM counters WHERE project = ?", (project,))
         return {row["name"]: row["value"] for row in rows}
 
     def setting(self, name: str) -> str:
         """Return a setting, empty if it was never set."""
-        rows = self._rows("SELECT value FROM settings WHERE name = ?", (name,))
+        rows = self.rows("SELECT value FROM settings WHERE name = ?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
     def set_setting(self, name: str, value: str) -> None:
         """Remember a setting."""
-        with self._transaction():
-            self._db.execute(
+        with self.transaction():
+            self.db.execute(
                 "INSERT INTO settings (name, value) VALUES (?, ?) "
                 "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (name, value),
@@ -294,36 +275,14 @@ class Journal:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _migrate(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise JournalError("The journal was written by a newer agent; update this one.")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with _journal_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        with _journal_errors():
-            return self._db.execute(sql, values).fetchall()
-
     def _one_project(self, sql: str, values: tuple[Any, ...]) -> ProjectRow:
-        rows = self._rows(sql, values)
+        rows = self.rows(sql, values)
         if not rows:
             raise JournalError(f"No such project is attached ({values[-1]}).")
-        return _project(rows[0])
+        return read_project(rows[0])
 
     def _save_result(self, row: AssignmentRow, state: AssignmentState) -> None:
-        self._db.execute(
+        self.db.execute(
             """UPDATE assignments SET state = ?, report = ?, delta_file = ?, note = ?
             WHERE id = ? AND ended_at IS NULL AND state NOT IN ('reported', 'uploading')""",
             (state, row.report, row.delta_file, row.note, row.id),
@@ -331,20 +290,20 @@ class Journal:
 
     def _settle(self, change: Settled, now: float) -> None:
         ended = now if change.state in FINAL_STATES else None
-        self._db.execute(
+        self.db.execute(
             """UPDATE assignments SET state = ?, upload = ?, note = ?, ended_at = ?,
                 envelope = CASE WHEN ? IS NULL THEN envelope ELSE x'' END
             WHERE id = ? AND ended_at IS NULL""",
             (change.state, change.upload, change.note, ended, ended, change.id),
         )
-        if ended is not None and self._db.execute("SELECT changes()").fetchone()[0]:
-            row = self._db.execute(
+        if ended is not None and self.db.execute("SELECT changes()").fetchone()[0]:
+            row = self.db.execute(
                 "SELECT project FROM assignments WHERE id = ?", (change.id,)
             ).fetchone()
             self._count(row["project"], f"units_{change.state.value}", 1)
 
     def _insert(self, project: int, unit: NewAssignment, now: float) -> list[AssignmentRow]:
-        cursor = self._db.execute(
+        cursor = self.db.execute(
             """INSERT INTO assignments (project, assignment, nonce, state, manifest, envelope,
                 lease_ends_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (project, nonce) DO NOTHING RETURNING *""",
@@ -359,10 +318,10 @@ class Journal:
                 now,
             ),
         )
-        return [_assignment(row) for row in cursor.fetchall()]
+        return [read_assignment(row) for row in cursor.fetchall()]
 
     def _judge(self, project: int, verdict: UnitVerdict) -> None:
-        self._db.execute(
+        self.db.execute(
             """UPDATE assignments SET verdict = ?, credit = ?, note = ? WHERE id =
                 (SELECT max(id) FROM assignments WHERE project = ? AND assignment = ?)""",
             (verdict.verdict, verdict.credit, verdict.reason, project, verdict.assignment),
@@ -371,58 +330,8 @@ class Journal:
         self._count(project, "credit_flops", verdict.credit)
 
     def _count(self, project: int, name: str, amount: float) -> None:
-        self._db.execute(
+        self.db.execute(
             """INSERT INTO counters (project, name, value) VALUES (?, ?, ?)
             ON CONFLICT (project, name) DO UPDATE SET value = value + excluded.value""",
             (project, name, amount),
         )
-
-
-def _project(row: sqlite3.Row) -> ProjectRow:
-    return ProjectRow(
-        id=row["id"],
-        link=row["link"],
-        name=row["name"],
-        base_url=row["base_url"],
-        host_key_file=row["host_key_file"],
-        account_key_file=row["account_key_file"],
-        host=row["host"],
-        role=row["role"],
-        metadata=row["metadata"],
-        memory=Memory(
-            row["metadata_number"], row["metadata_digest"], row["epoch"], row["latest_version"]
-        ),
-        sequence=row["sequence"],
-        detaching=bool(row["detaching"]),
-        attached_at=row["attached_at"],
-    )
-
-
-def _assignment(row: sqlite3.Row) -> AssignmentRow:
-    values = dict(row)
-    del values["envelope"]
-    values["state"] = AssignmentState(row["state"])
-    values["manifest"] = msgspec.json.decode(row["manifest"], type=Manifest)
-    return AssignmentRow(**values)
-
-
-def _request(row: sqlite3.Row) -> RequestRow:
-    return RequestRow(
-        project=row["project"],
-        sequence=row["sequence"],
-        body=row["body"],
-        reported=tuple(json.loads(row["reported"])),
-        wait_seconds=row["wait_seconds"],
-        expires_at=row["expires_at"],
-    )
-
-
-@contextmanager
-def _journal_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise JournalError(
-            f"The journal cannot be used ({error}): free some disk room, or move journal.sqlite "
-            "away and attach again if it is damaged."
-        ) from error

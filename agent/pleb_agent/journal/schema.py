@@ -1,4 +1,4 @@
-"""All SQL of the journal: tables and statements."""
+"""The journal's tables, as the sum of their migrations."""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_shared.errors import PlebError, Refusal, RefusalCode
 
 from pleb_agent.client.errors import NetworkError
-from pleb_agent.core.agent_state import Activity
+from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.readiness import Action
 from pleb_agent.loop.attach import enrol_again
 from pleb_agent.loop.budget import UnitBudget
 from pleb_agent.loop.compute import PutAwayError
@@ -77,6 +78,14 @@ class AgentLoop:
         if unit is not None and session is not None and unit.project == session.name:
             await self._parts.engine.request_checkpoint_and_stop()
         self.changed()
+
+    def state(self) -> AgentState:
+        """Return what the agent does and why; a pause shows at once, whatever still ends."""
+        decision = self.governor.decision
+        if decision.action is Action.RUN:
+            return self.status.state
+        look_at = self._parts.clock() + decision.look_again_seconds
+        return AgentState(Activity.PAUSED, decision.sentence, look_at)
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""

@@ -6,7 +6,6 @@ import errno
 import os
 
 import pytest
-
 from pleb_agent.cache.blob_cache import (
     BlobCache,
     CacheFullError,

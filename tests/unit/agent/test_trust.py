@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-
 from pleb_agent.core.trust import Memory, StaleMetadataError, TrustedProject, clock_sentence
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
@@ -21,6 +20,7 @@ from pleb_shared.protocol.messages import (
 from pleb_shared.protocol.project import Delegation
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, UnitKind
+
 from tests.integration.fake_coordinator import PROJECT, FakeCoordinator
 
 NOW = 1_800_000_000.0
@@ -70,9 +70,7 @@ def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> 
 
 
 def obey(trusted, data, now=NOW, spent=False, reported=()):
-    return trusted.work_reply(
-        data, now, sequence=7, reported=reported, is_spent=lambda _: spent
-    )
+    return trusted.work_reply(data, now, sequence=7, reported=reported, is_spent=lambda _: spent)
 
 
 def test_an_honest_reply_is_obeyed(coordinator, trusted):
@@ -248,7 +246,11 @@ def test_metadata_of_another_project_is_refused(coordinator):
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
-    [({}, None), ({"host": "0" * 64}, "somebody else"), ({"issued_at": int(NOW) - 7200}, "2 h ahead")],
+    [
+        ({}, None),
+        ({"host": "0" * 64}, "somebody else"),
+        ({"issued_at": int(NOW) - 7200}, "2 h ahead"),
+    ],
 )
 def test_enrolment_is_answered_to_us_now(coordinator, trusted, changes, sentence):
     value = EnrolReply(
