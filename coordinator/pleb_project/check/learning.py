@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from pleb_project.check.draft import Draft
     from pleb_project.readers.blobs import BlobFolder
 
-__all__ = ["Learning", "dry_run"]
+__all__ = ["Learning", "dry_run", "seconds_per_step"]
 
 _UNITS: Final = 3
+_PROBE_STEPS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,20 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         metrics_before=before,
         metrics_after=_metrics(draft, blobs, version),
     )
+
+
+def seconds_per_step(draft: Draft, blobs: BlobFolder) -> float:
+    """Return about how long a local step takes in this process."""
+    steps = min(_PROBE_STEPS, draft.metadata.training.local_steps)
+    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    version, shard = load_tensors(draft.exported.initial), draft.shard(blobs, 0)
+    run = UnitRun(graph, draft.metadata, _unit(UnitKind.TRAIN, 0, steps), version, None, [shard])
+    durations = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        run.step()
+        durations.append(time.perf_counter() - start)
+    return min(durations)
 
 
 def _metrics(draft: Draft, blobs: BlobFolder, version: Tensors) -> dict[str, float]:

@@ -15,7 +15,7 @@ from pleb_shared.protocol.project import ProjectMetadata, elements
 from pleb_shared.tensors.codec import decode_delta, encoded_size
 
 from pleb_project.check.draft import Draft, make_draft
-from pleb_project.check.learning import Learning, dry_run
+from pleb_project.check.learning import Learning, dry_run, seconds_per_step
 from pleb_project.check.tolerance import (
     Tolerance,
     advice,
@@ -43,7 +43,6 @@ __all__ = ["CheckOutcome", "check_project"]
 _MEASURE_SECONDS: Final = 60.0
 """A unit is measured whole if that takes no longer."""
 _STEPS_AT_LEAST: Final = 5
-_PROBE_STEPS: Final = 3
 
 CONFIGURATIONS: Final = (
     Configuration("1-thread", 1),
@@ -159,8 +158,7 @@ def _measure(
 ) -> tuple[list[Tensors], UnitMeasurement, int]:
     """Return the delta of every configuration, the first one's measurement, and the steps."""
     local_steps = draft.metadata.training.local_steps
-    probe = _request(draft, blobs, folder / "probe", min(_PROBE_STEPS, local_steps), 1)
-    seconds = measure_unit(probe, CONFIGURATIONS[0], folder).seconds_per_step
+    seconds = seconds_per_step(draft, blobs)
     steps = min(local_steps, max(_STEPS_AT_LEAST, int(_MEASURE_SECONDS / max(seconds, 1e-6))))
     deltas, measurements = [], []
     for configuration in CONFIGURATIONS:

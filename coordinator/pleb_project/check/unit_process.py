@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.project import ProjectMetadata  # noqa: TC001 - msgspec reads it
+from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 from pleb_project.readers.blobs import BlobFolder

@@ -15,10 +15,11 @@ from pleb_project.server.records import Home
 if TYPE_CHECKING:
     import argparse
 
+    from pleb_shared.protocol.ids import AttachLink
+
     from pleb_project.check.run import CheckOutcome
     from pleb_project.definition.fields import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["check", "demo", "export", "new", "publish", "renew", "status", "try_out"]
 
@@ -33,7 +34,7 @@ def new(arguments: argparse.Namespace) -> int:
     Output(arguments.json).result(
         {"files": [str(file) for file in files]},
         [f"Wrote {file}" for file in files]
-        + [f"Next: pleb-project check {arguments.folder}, then: pleb-project try {arguments.folder}"],
+        + [f"Next: pleb-project check {arguments.folder}, and try instead of check"],
     )
     return 0
 
@@ -114,9 +115,7 @@ def status(arguments: argparse.Namespace) -> int:
     link = Home(arguments.home).find(arguments.project)
     output = Output(arguments.json)
     with _coordinator(link) as coordinator:
-        watch_project(
-            coordinator, link.project, output.result, time.sleep, forever=arguments.watch
-        )
+        watch_project(coordinator, link.project, output.result, time.sleep, forever=arguments.watch)
     return 0
 
 
@@ -140,7 +139,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
     if arguments.stop:
         return stop_demo(arguments.home, Output(arguments.json))
-    return run_demo(arguments.home, keep=arguments.keep)
+    return run_demo(arguments.home, keep_running=arguments.keep)
 
 
 def _seconds() -> float:

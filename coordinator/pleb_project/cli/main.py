@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import platformdirs
+from pleb_shared.errors import PlebError
 
 from pleb_project.cli import commands
-from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def _project_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _link_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("project", metavar="PROJECT|LINK", help="a published project's name or link")
+    parser.add_argument("project", metavar="PROJECT|LINK", help="name or link of a project")
 
 
 def _positive(text: str) -> int:

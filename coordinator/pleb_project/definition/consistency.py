@@ -64,7 +64,7 @@ def _data(data: DataFields) -> Iterator[Complaint]:
         yield (
             ("data", "source"),
             (
-                f"source {data.source!r} must be 'sklearn:NAME' (such as 'sklearn:digits') or one of "
+                f"source {data.source!r} must be 'sklearn:NAME' (like 'sklearn:digits') or one of "
                 f"{', '.join(map(repr, SOURCES))}."
             ),
         )

@@ -50,7 +50,7 @@ class Fleet:
         try:
             return str(msgspec.json.decode(line, type=dict[str, Any])["url"])
         except (msgspec.DecodeError, KeyError) as error:
-            raise ChildError(f"The coordinator's first line is {line!r}, not its address.") from error
+            raise ChildError(f"The coordinator's first line has no address: {line!r}.") from error
 
     def invite(self, role: str) -> str:
         """Return a new invite's token."""
@@ -59,9 +59,7 @@ class Fleet:
 
     def ask(self, *arguments: str) -> Any:
         """Return the JSON that an admin command of the coordinator prints."""
-        command = coordinator_command(
-            *arguments, "--home", str(self.coordinator_home), "--json"
-        )
+        command = coordinator_command(*arguments, "--home", str(self.coordinator_home), "--json")
         return run_json(f"pleb-coordinator {' '.join(arguments)}", command)
 
     def start_agent(self, name: str, link: str, invite: str | None = None) -> ChildProcess:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def start_process(
         else {"start_new_session": True}
     )
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -118,9 +117,7 @@ def run_json(name: str, command: Sequence[str], seconds: float = 120.0) -> Any:
         ChildError: it failed, took too long, or printed no JSON.
     """
     try:
-        done = subprocess.run(  # noqa: S603
-            list(command), capture_output=True, timeout=seconds, check=False
-        )
+        done = subprocess.run(list(command), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
         raise ChildError(f"{name} did not end within {seconds:g} s.") from error
     text = done.stdout.decode(errors="replace")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
@@ -61,9 +60,9 @@ class Coordinator:
         """Return the envelope of a project's metadata; its signature is not checked here."""
         return self._get(f"/projects/{project}/metadata")
 
-    def status(self, project: str) -> dict[str, Any]:
-        """Return the status of a project, for people and programs that watch."""
-        return msgspec.json.decode(self._get(f"/projects/{project}/status"), type=dict[str, Any])
+    def status(self, project: str) -> bytes:
+        """Return the JSON status of a project, for people and programs that watch."""
+        return self._get(f"/projects/{project}/status")
 
     def publish(self, envelope: bytes) -> bytes:
         """Send a signed `PublishRequest` and return the reply's envelope."""
@@ -104,7 +103,7 @@ class Coordinator:
             answer = self._http.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise UnreachableError(
-                f"{self.address.url} does not answer ({str(error) or type(error).__name__}): check the "
+                f"{self.address.url} does not answer ({error!r}): check the "
                 "address and that the coordinator runs."
             ) from error
         if answer.status_code >= 400:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_template"]
 
-_PROJECT: Final = '''\
+_PROJECT: Final = """\
 # A project of Pleb-Cluster. Every key and its default: docs/project-file.md.
 #   pleb-project check .     export the model, measure a unit
 #   pleb-project try .       train some versions on this PC
@@ -41,7 +41,7 @@ units = 2                      # units that make the next version
 [target]
 metric = "accuracy"            # a name that evaluate() returns
 value = 0.95
-'''
+"""
 
 _MODEL: Final = '''\
 """The model: three functions, which pleb-project exports as graphs."""

@@ -1,0 +1,115 @@
+"""The newest version as a safetensors state_dict: from snapshot and differences, digest checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
+from pleb_shared.protocol.ids import fingerprint_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.signing import open_envelope, peek_payload
+from pleb_shared.protocol.unit import VersionSource
+from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.layout import load_tensors, save_tensors
+from pleb_shared.tensors.version import rebuild_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.tensors.layout import Tensors
+
+    from pleb_project.server.client import Coordinator
+
+__all__ = ["SavedModel", "download_model", "pinned_metadata", "rebuild"]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What was written."""
+
+    version: int
+    digest: str
+    tensors: int
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """The part of the status that tells where the newest version's bytes are."""
+
+    source: VersionSource
+
+
+def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> SavedModel:
+    """Write the newest version to `file`, which must not exist.
+
+    Load it with `model.load_state_dict(safetensors.torch.load_file(file))`.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+        TrustError: the metadata is not signed by the root key that the link pins.
+        EncodingError: the bytes do not make the version that was promised.
+    """
+    if file.exists():
+        raise InputError(f"{file} is there already: choose another name.")
+    metadata = pinned_metadata(coordinator.metadata(link.project), link)
+    source = _source(coordinator.status(link.project))
+    version = rebuild(metadata, source, coordinator.blob)
+    part = file.with_name(f"{file.name}.part{os.getpid()}")
+    try:
+        part.write_bytes(save_tensors(version))
+        part.replace(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}.") from error
+    return SavedModel(source.number, source.digest, len(version))
+
+
+def pinned_metadata(envelope: bytes, link: AttachLink) -> ProjectMetadata:
+    """Return the metadata if the root key that `link` pins has signed it.
+
+    Raises:
+        TrustError: another key has.
+    """
+    payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
+    root_key = msgspec.json.decode(payload, type=ProjectMetadata).root_key
+    if fingerprint_of(root_key) != link.root:
+        raise TrustError(
+            f"The metadata of {link.project!r} is signed by another root key than the link's: "
+            "ask for the link again."
+        )
+    return open_envelope(
+        envelope, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=LIMITS.metadata_bytes
+    )
+
+
+def rebuild(
+    metadata: ProjectMetadata, source: VersionSource, blob: Callable[[str], bytes]
+) -> Tensors:
+    """Return the tensors of the version that `source` describes.
+
+    Raises:
+        EncodingError: `wrong_digest`: the blobs make another version.
+    """
+    model, codec = metadata.model, metadata.codec
+    snapshot = load_tensors(blob(source.snapshot.digest))
+    differences = (
+        decode_delta(blob(part.digest), model, codec.down, codec.block)
+        for part in source.differences
+    )
+    return rebuild_version(snapshot, differences, model, source.digest)
+
+
+def _source(status: bytes) -> VersionSource:
+    try:
+        return msgspec.json.decode(status, type=_Answer).source
+    except msgspec.DecodeError as error:
+        message = (
+            f"The coordinator does not tell where the newest version is ({error}): ask its "
+            "operator for `pleb-coordinator model export`."
+        )
+        raise Refusal(RefusalCode.MALFORMED, message) from error

@@ -1,0 +1,98 @@
+"""Trains the first versions of a project with real processes on loopback, then removes all."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.ids import parse_attach_link
+
+from pleb_project.processes.fleet import Fleet, project_command
+from pleb_project.processes.process import run_json
+from pleb_project.server.address import Address
+from pleb_project.server.client import Coordinator
+from pleb_project.watch.status import ProjectStatus, decode_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["try_project"]
+
+_POLL_SECONDS: Final = 0.5
+_PUBLISH_SECONDS: Final = 1800.0
+_SILENCE_SECONDS: Final = 900.0
+"""Without a new version for this long, the trial gives up."""
+
+
+def try_project(
+    folder: Path, overrides: tuple[str, ...], versions: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train until version `versions` is made and measured, and return what came of it.
+
+    The learning rate's course stays that of the whole project. `say` gets a line a version.
+
+    Raises:
+        PlebError: the project cannot be published, a process failed, or nothing moves.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="pleb-try-", ignore_cleanup_errors=True) as name:
+        fleet = Fleet(Path(name))
+        try:
+            url = fleet.start_coordinator()
+            say(f"Checking and publishing to a coordinator at {url}")
+            link = _publish(fleet, folder, overrides, url)
+            say(f"Watch it at {url}/projects/{parse_attach_link(link).project}")
+            fleet.start_agent("trusted", link, fleet.invite("trusted"))
+            status = _follow(fleet, link, versions, say)
+        finally:
+            fleet.stop()
+    return {
+        "versions": status.version,
+        "metrics": status.metrics,
+        "metrics_version": status.metrics_version,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _publish(fleet: Fleet, folder: Path, overrides: tuple[str, ...], url: str) -> str:
+    extra = [part for override in overrides for part in ("--set", override)]
+    command = project_command(
+        "publish",
+        str(folder),
+        *extra,
+        *("--to", url, "--invite", fleet.invite("publisher")),
+        *("--home", str(fleet.folder / "researcher"), "--json"),
+    )
+    answer = run_json("pleb-project publish", command, _PUBLISH_SECONDS)
+    return str(answer["attach_link"])
+
+
+def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) -> ProjectStatus:
+    """Return the status once version `versions`, or the project's last one, is measured."""
+    parts = parse_attach_link(link)
+    told, moved = -1, time.monotonic()
+    with Coordinator(Address(parts.base_url, parts.certificate)) as coordinator:
+        while True:
+            fleet.require_alive()
+            status = decode_status(coordinator.status(parts.project))
+            for point in status.series:
+                if point.version > told and point.metrics:
+                    told, moved = point.version, time.monotonic()
+                    say(_line(point.version, point.train_loss, point.metrics))
+            if told >= min(versions, status.versions_planned):
+                return status
+            if time.monotonic() - moved > _SILENCE_SECONDS:
+                raise PlebError(
+                    f"No new version in {_SILENCE_SECONDS / 60:.0f} minutes: look at the time per "
+                    "unit that `pleb-project check` tells."
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _line(version: int, train_loss: float | None, metrics: dict[str, float]) -> str:
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
+    training = "" if train_loss is None else f"train loss {train_loss:.4f}  "
+    return f"version {version:>3}  {training}holdout: {shown}"

@@ -1,0 +1,1 @@
+"""Following a project's training from the researcher's PC."""

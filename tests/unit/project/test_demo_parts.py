@@ -1,0 +1,175 @@
+"""The demo's pure parts: what is shown, what is told, what counts as success."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import msgspec
+import psutil
+import pytest
+from pleb_project.demo.fleet_watch import FleetWatch, snapshot_of
+from pleb_project.demo.kept import end_kept, find_kept, keep
+from pleb_project.demo.outcome import Caught, Demonstration, explanation, outcome_of
+from pleb_project.demo.places import example_folder
+from pleb_project.demo.view import Screen, plain_line, render
+from pleb_project.watch.status import decode_status, status_lines
+from pleb_shared.errors import InputError, Refusal
+from rich.console import Console
+
+STATUS = {
+    "project": "digits",
+    "state": "active",
+    "version": 8,
+    "versions_planned": 8,
+    "target": {"metric": "accuracy", "value": 0.969, "direction": "at_least"},
+    "target_reached_at_version": 5,
+    "metrics": {"accuracy": 0.98, "loss": 0.1},
+    "metrics_version": 8,
+    "series": [{"version": 8, "train_loss": 0.2, "metrics": {"accuracy": 0.98}, "made_at": 1.0}],
+    "round": {"units": 4, "quorum": 3, "valid": 1, "opened_at": 1.0, "quorum_at": None},
+    "hosts": [
+        {"host": "a" * 64, "name": name, "role": role, "state": state, "verified": v, "refused": r}
+        for name, role, state, v, r in [
+            ("liar", "host", "banned", 0, 3),
+            ("trusted", "trusted", "active", 30, 0),
+            ("honest", "host", "probation", 20, 0),
+        ]
+    ],
+    "counts": {"hosts": 3, "verified": 50, "refused": 3, "in_flight": 1},
+    "units": [
+        {
+            "unit": 4,
+            "kind": "train",
+            "results": [
+                {"name": "liar", "verdict": "invalid", "reason": "It lies 1.4 apart."},
+                {"name": "honest", "verdict": "valid", "reason": ""},
+            ],
+        }
+    ],
+    "a_field_of_the_future": 1,
+}
+
+
+def answer(**changes):
+    return json.dumps(STATUS | changes).encode()
+
+
+def outcome(counted=None, central=0.985, **changes):
+    status = decode_status(answer(**changes))
+    return outcome_of(Demonstration(status, counted or {"honest": 32}, central, 100.04), "liar")
+
+
+def test_the_last_line_has_exactly_these_keys():
+    assert msgspec.to_builtins(outcome({"trusted": 12, "honest": 20})) == {
+        "project": "digits",
+        "version": 8,
+        "test_accuracy": 0.98,
+        "central_accuracy": 0.985,
+        "target": 0.969,
+        "units_verified": 32,
+        "results_refused": 3,
+        "liar_refused": 3,
+        "liar_results_in_model": 0,
+        "seconds": 100.0,
+    }
+    assert outcome().kept_its_promise
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lambda: outcome(metrics={"accuracy": 0.96}),
+        lambda: outcome({"honest": 31, "liar": 1}),
+        lambda: outcome(hosts=[]),
+    ],
+    ids=["target missed", "a lie in the model", "the liar not caught"],
+)
+def test_what_breaks_the_promise(found):
+    assert not found().kept_its_promise
+
+
+def test_the_liar_is_remembered_when_its_units_have_left_the_status():
+    watch = FleetWatch("liar")
+    watch.read(answer())
+    watch.read(answer(units=[]))
+    assert watch.caught == {4: Caught(4, "It lies 1.4 apart.")}
+    told = "\n".join(explanation(watch.caught.values(), "liar", "show {unit}"))
+    assert "unit 4 was refused: It lies 1.4 apart." in told
+    assert "show 4" in told
+
+
+def test_nobody_caught_is_told_as_it_is():
+    assert explanation([], "liar", "show {unit}") == ["No result of the liar's was refused."]
+
+
+def test_a_snapshot_shows_every_host_the_trusted_one_first():
+    snapshot = snapshot_of(decode_status(answer()), {"liar": False})
+    assert [host.name for host in snapshot.hosts] == ["trusted", "honest", "liar"]
+    assert snapshot.hosts[2].doing == "is banned, has gone"
+    assert plain_line(snapshot) == "version 8/8  accuracy 0.9800  verified 50  refused 3"
+    screen = Console(file=io.StringIO(), width=100)
+    screen.print(render(snapshot))
+    assert "each result is repeated" in screen.file.getvalue()
+
+
+def test_without_a_terminal_only_changes_are_printed():
+    stream = io.StringIO()
+    snapshot = snapshot_of(decode_status(answer(metrics={})), {})
+    with Screen(Console(file=stream, force_terminal=False)) as screen:
+        screen.show(snapshot)
+        screen.show(snapshot)
+    assert stream.getvalue() == "version 8/8  accuracy -  verified 50  refused 3\n"
+
+
+def test_a_status_is_told_to_people():
+    lines = status_lines(decode_status(answer()))
+    assert lines[0] == "digits: active, version 8 of 8 (version 8: accuracy 0.98  loss 0.1)"
+    assert "target accuracy >= 0.969: reached at version 5" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "finished"),
+    [({}, True), ({"metrics_version": 7}, False), ({"version": 7, "metrics_version": 7}, False)],
+)
+def test_finished_means_that_the_last_version_is_measured(changes, finished):
+    assert decode_status(answer(**changes)).finished == finished
+
+
+def test_a_status_of_another_form_is_refused():
+    with pytest.raises(Refusal, match="cannot be read"):
+        decode_status(b"{}")
+
+
+def test_the_examples_are_found():
+    assert (example_folder("digits") / "project.toml").is_file()
+    assert (example_folder("liar") / "liar.py").is_file()
+    with pytest.raises(InputError, match="is missing"):
+        example_folder("nothing")
+
+
+def test_a_kept_demo_is_ended_with_its_folder(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        keep(tmp_path / "home", folder, "http://127.0.0.1:1", [process.pid])
+        assert find_kept(tmp_path / "home").url == "http://127.0.0.1:1"
+        end_kept(tmp_path / "home")
+        assert not psutil.pid_exists(process.pid)
+    assert not folder.exists()
+    assert find_kept(tmp_path / "home") is None
+    with pytest.raises(InputError, match="No demo was left running"):
+        end_kept(tmp_path / "home")
+
+
+def test_another_process_with_the_same_number_is_left_alone(tmp_path):
+    home = tmp_path / "home"
+    keep(home, tmp_path / "demo", "http://h", [os.getpid()])
+    written = json.loads((home / "demo.json").read_text())
+    written["processes"][0][1] -= 1000
+    (home / "demo.json").write_text(json.dumps(written))
+    end_kept(home)
+    assert psutil.pid_exists(os.getpid())
