@@ -7,7 +7,7 @@ import hashlib
 from collections import deque
 from pathlib import Path
 
-from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError
+from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import UnitKind
@@ -26,6 +26,9 @@ class FakeEngine:
         self.inputs: list[dict[str, str]] = []
         self.steps_computed = 0
         self.steps = 5
+        self.claimed_seconds = 0.0
+        """What a step claims to have taken; 0: what it took."""
+        self.start_failures = 0
         self.is_closed = False
         self._free = asyncio.Event()
         self._free.set()
@@ -34,6 +37,9 @@ class FakeEngine:
 
     async def start(self) -> Runtime:
         self.is_closed = False
+        if self.start_failures:
+            self.start_failures -= 1
+            raise WorkerUnusable("torch is broken")
         return RUNTIME
 
     async def run(self, job: Job):
@@ -57,7 +63,7 @@ class FakeEngine:
                     steps_done=step + 1,
                     steps_total=self.steps,
                     loss=1.0 / (step + 1),
-                    compute_seconds=self.step_seconds * (step + 1),
+                    compute_seconds=(self.claimed_seconds or self.step_seconds) * (step + 1),
                 )
             yield self._result(job)
         finally:

@@ -443,6 +443,93 @@ def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
     asyncio.run(story())
 
 
+def test_the_next_unit_is_fetched_while_one_is_trained(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.05)
+        engine.claimed_seconds = 10.0
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            coordinator.plan(3)
+            await agent.work(units=3)
+            assert delivered(coordinator) == [1, 2, 3]
+            asked = [
+                (request.max_units, list(request.in_hand), len(request.reports))
+                for request in coordinator.requests
+            ]
+            assert asked == [
+                (1, [], 0),
+                (1, [1], 0),  # ahead, while unit 1 is trained
+                (0, [2], 1),
+                (1, [2], 0),
+                (0, [3], 1),
+                (0, [], 1),
+            ]
+
+    asyncio.run(story())
+
+
+def test_projects_take_turns(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (first, agent):
+            second = FakeCoordinator(CLOCK)
+            async with serving(second) as url:
+                await agent.attach(second.link(url))
+                first.plan(10)
+                second.plan(10)
+                await agent.work(units=6)
+                assert len(delivered(first)) == len(delivered(second)) == 3
+
+    asyncio.run(story())
+
+
+def test_one_projects_trouble_is_not_the_others(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (first, agent):
+            second = FakeCoordinator(CLOCK)
+            async with serving(second) as url:
+                await agent.attach(second.link(url))
+                first.faults.garbage_answers = 10**6
+                second.plan(4)
+                loop = await agent.work(units=4)
+                assert delivered(second) == [1, 2, 3, 4]
+                assert "not" in loop.problems()[1]
+                assert loop.problems()[2] == ""
+
+    asyncio.run(story())
+
+
+def test_an_engine_that_does_not_start_is_a_problem_and_tried_again(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.start_failures = 1
+            loop = agent.loop(units=1)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.state().activity is Activity.PROBLEM)
+            assert loop.state().sentence == "torch is broken"
+            await asyncio.wait_for(task, 5)
+            assert delivered(coordinator) == [1]
+
+    asyncio.run(story())
+
+
+def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (_, agent):
+            for key in (tmp_path / "keys").iterdir():
+                key.unlink()
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.state().activity is Activity.PROBLEM)
+            assert "key file" in loop.problems()[1]
+            agent.journal.mark_detaching(1)
+            await loop.leave(1)
+            await until(lambda: not agent.journal.projects())
+            loop.stop()
+            await asyncio.wait_for(task, 2)
+
+    asyncio.run(story())
+
+
 async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

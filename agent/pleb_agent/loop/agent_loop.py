@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import PlebError, Refusal, RefusalCode
+from pleb_shared.errors import InputError, PlebError, Refusal, RefusalCode
 
 from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity, AgentState
@@ -49,6 +49,8 @@ class AgentLoop:
         self._stopped = asyncio.Event()
         self._turns = Turns(parts, self.status, self._budget, self._wake.set)
         self._sessions: dict[int, Session] = {}
+        self._unopened: dict[int, str] = {}
+        """Projects that cannot be opened, for instance without their key, and why."""
         self._runtime: Runtime | None = None
         self._engine_failures = 0
 
@@ -89,7 +91,8 @@ class AgentLoop:
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
-        return {number: session.problem for number, session in self._sessions.items()}
+        open_ones = {number: session.problem for number, session in self._sessions.items()}
+        return open_ones | self._unopened
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -129,7 +132,7 @@ class AgentLoop:
             return
         await self._follow_projects()
         if not self._sessions:
-            self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
+            self._show_nothing_to_do()
             await self._wake.wait()
             return
         runtime = await self._warm_engine()
@@ -141,6 +144,12 @@ class AgentLoop:
             await self._sleep(session.next_look_at - now)
         else:
             await self._guarded_turn(session, runtime)
+
+    def _show_nothing_to_do(self) -> None:
+        if self._unopened:
+            self.status.set(Activity.PROBLEM, " ".join(self._unopened.values()))
+        else:
+            self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
 
     async def _warm_engine(self) -> Runtime | None:
         """Return the warm engine's runtime, or None after a wait if it doesn't start."""
@@ -215,13 +224,20 @@ class AgentLoop:
     async def _follow_projects(self) -> None:
         """Open sessions for projects that were attached, leave those that are to be left."""
         rows = {row.id: row for row in self._parts.journal.projects()}
+        self._unopened.clear()
         for number, row in rows.items():
             if row.detaching:
                 await self._leave(row)
             elif number not in self._sessions:
-                self._open_session(row)
+                self._try_to_open(row)
         for number in set(self._sessions) - set(rows):
             await self._sessions.pop(number).client.close()
+
+    def _try_to_open(self, row: ProjectRow) -> None:
+        try:
+            self._open_session(row)
+        except InputError as error:
+            self._unopened[row.id] = str(error)
 
     def _open_session(self, row: ProjectRow) -> None:
         key = self._parts.keys.load(row.host_key_file)
@@ -231,12 +247,13 @@ class AgentLoop:
     async def _leave(self, row: ProjectRow) -> None:
         """Give units back if the coordinator can be reached, then forget the project."""
         if row.id not in self._sessions:
-            self._open_session(row)
-        session = self._sessions.pop(row.id)
-        if self._runtime is not None:
-            with suppress(PlebError):
-                await self._turns.leave(session, self._runtime)
-        await session.client.close()
+            self._try_to_open(row)
+        session = self._sessions.pop(row.id, None)
+        if session is not None:
+            if self._runtime is not None:
+                with suppress(PlebError):
+                    await self._turns.leave(session, self._runtime)
+            await session.client.close()
         self._parts.journal.remove_project(row.id)
         self._parts.keys.forget(row.host_key_file, row.account_key_file)
         self._turns.clean()
