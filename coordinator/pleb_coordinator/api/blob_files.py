@@ -1,0 +1,96 @@
+"""`GET /blobs/DIGEST`: content-addressed files, whole or in ranges. Deltas are never served."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import Refusal, RefusalCode
+from starlette.responses import Response, StreamingResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from typing import BinaryIO
+
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+
+__all__ = ["blob", "parse_range"]
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+_CHUNK_BYTES: Final = 512 * 1024
+_SMALL_BYTES: Final = 128 * 1024
+"""Read at once: a thread would cost more than the reading."""
+
+
+async def blob(api: Api, request: Request) -> Response:
+    """Send a blob's bytes. They never change, so anybody may cache them for ever."""
+    digest = request.path_params["digest"]
+    if not _DIGEST.fullmatch(digest):
+        message = "A blob is named by the SHA-256 of its bytes: 64 hexadecimal digits."
+        raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+    size = api.deps.blobs.size(digest)
+    headers = {
+        "ETag": f'"{digest}"',
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "Accept-Ranges": "bytes",
+    }
+    if f'"{digest}"' in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    start, end = parse_range(request.headers.get("range"), size)
+    partial = "range" in request.headers
+    if partial:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    return _response(api, request, digest, (start, end), 206 if partial else 200, headers)
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int]:
+    """Return the first byte that is wanted, and the one after the last.
+
+    Raises:
+        Refusal: `bad_range`: another form than `bytes=a-b` or `bytes=a-`, or past the end.
+    """
+    if header is None:
+        return 0, size
+    match = _RANGE.fullmatch(header.strip())
+    if match is None:
+        message = "Ranges are asked for as bytes=FIRST-LAST or bytes=FIRST-."
+        raise Refusal(RefusalCode.BAD_RANGE, message)
+    start = int(match[1])
+    end = min(size, int(match[2]) + 1) if match[2] else size
+    if start >= end:
+        message = f"The blob has {size} bytes: there is nothing in {header!r}."
+        raise Refusal(RefusalCode.BAD_RANGE, message)
+    return start, end
+
+
+def _response(
+    api: Api,
+    request: Request,
+    digest: str,
+    span: tuple[int, int],
+    status: int,
+    headers: dict[str, str],
+) -> Response:
+    media_type = "application/octet-stream"
+    start, end = span
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    api.counters.bytes_sent += end - start
+    file = api.deps.blobs.open_range(digest, start)
+    if end - start <= _SMALL_BYTES:
+        with file:
+            return Response(file.read(end - start), status, headers, media_type)
+    return StreamingResponse(_chunks(file, end - start), status, headers, media_type)
+
+
+async def _chunks(file: BinaryIO, left: int) -> AsyncIterator[bytes]:
+    """Yield the bytes piece by piece; memory stays flat however large the blob is."""
+    with file:
+        while left and (chunk := await asyncio.to_thread(file.read, min(left, _CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk

@@ -1,0 +1,43 @@
+"""What every route works with; built once in the composition root of the HTTP process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_shared.protocol.signing import SigningKey
+
+    from pleb_coordinator.api.counters import Counters
+    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.api.status_reading import StatusReader
+    from pleb_coordinator.api.waiting import Changes
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.group_commit import GroupCommit
+    from pleb_coordinator.store.interface import Store
+
+__all__ = ["Api"]
+
+
+@dataclass(frozen=True)
+class Api:
+    """The HTTP process: its store, keys and counters. Everything runs in one event loop."""
+
+    store: Store
+    """Reads here; writes go through `commits`."""
+    commits: GroupCommit
+    deps: Deps
+    online_key: SigningKey
+    links: LinkBase
+    counters: Counters
+    changes: Changes
+    statuses: StatusReader
+    address_is_open: Callable[[str], float]
+    """Takes one request from an address's bucket; seconds to wait if there is none left."""
+    uploads_busy: set[str] = field(default_factory=set)
+    """Uploads of which a part is being written right now, by their token."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is told to stop: whoever waits is answered at once."""

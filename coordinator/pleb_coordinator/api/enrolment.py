@@ -1,0 +1,59 @@
+"""`POST /projects/P/enrol` and `GET /projects/P/metadata`: how a host comes to know a project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
+from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
+from starlette.responses import Response
+
+from pleb_coordinator.api.requests import (
+    address_of,
+    check_statement,
+    choose_protocol,
+    read_body,
+)
+from pleb_coordinator.core.assignment import network_of
+from pleb_coordinator.steps.enrol import enrol as enrol_host
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["enrol", "metadata"]
+
+
+async def enrol(api: Api, request: Request) -> Response:
+    """Make a host known; signed by the host's and the account's keys."""
+    body = await read_body(request, LIMITS.message_bytes, api.counters)
+    statement = strict_json.decode(peek_payload(body, PayloadType.ENROL), EnrolRequest)
+    if statement.project != request.path_params["project"]:
+        message = f"The request is for project {statement.project!r}: send it to that one."
+        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    choose_protocol(statement)
+    check_statement(statement, api.deps.clock())
+    with api.store.read() as tx:
+        tx.projects.find(statement.project)
+    verify_bytes(body, PayloadType.ENROL, statement.host_key, statement.account_key)
+    network = network_of(address_of(request))
+
+    def carry_out(tx: Transaction) -> EnrolReply:
+        return enrol_host(tx, api.deps, tx.projects.find(statement.project), statement, network)
+
+    reply = await api.commits.run(carry_out)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, api.online_key)
+    return Response(signed, media_type="application/json")
+
+
+async def metadata(api: Api, request: Request) -> Response:
+    """Return the metadata's envelope, exactly as the root key signed it."""
+    with api.store.read() as tx:
+        project = tx.projects.find(request.path_params["project"])
+        envelope = tx.projects.envelope(project.id, project.metadata_number)
+    return Response(envelope, media_type="application/json", headers={"Cache-Control": "no-cache"})

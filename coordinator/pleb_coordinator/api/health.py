@@ -1,0 +1,55 @@
+"""`/health` (the process answers), `/ready` (it can do its work), `/metrics` (Prometheus)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import psutil
+from pleb_shared.errors import Refusal, RefusalCode
+from starlette.responses import PlainTextResponse, Response
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+
+__all__ = ["LEAST_FREE_BYTES", "health", "metrics", "ready"]
+
+LEAST_FREE_BYTES: Final = 100 * 2**20
+_PROCESS: Final = psutil.Process()
+
+
+async def health(_: Api, __: Request) -> Response:
+    """Answer, which is all there is to say."""
+    return PlainTextResponse("ok\n")
+
+
+async def ready(api: Api, request: Request) -> Response:
+    """Tell whether the store can be written and the disk has room.
+
+    Raises:
+        Refusal: `internal` or `storage_full`, with what is wrong.
+    """
+    home: Path = request.app.state.home
+    free = await asyncio.to_thread(lambda: shutil.disk_usage(home).free)
+    if free < LEAST_FREE_BYTES:
+        message = f"Only {free // 2**20} MiB are free on the coordinator's disk: make room."
+        raise Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=60)
+    projects = await api.commits.run(lambda tx: len(tx.projects.names()))
+    body = msgspec.json.encode({"ready": True, "projects": projects, "free_bytes": free})
+    return Response(body, media_type="application/json")
+
+
+async def metrics(api: Api, _: Request) -> Response:
+    """Return counters since the start, and where the process stands."""
+    gauges = {
+        "resident_bytes": float(_PROCESS.memory_info().rss),
+        "waiters": float(api.changes.places_taken),
+        "listeners": float(api.counters.listeners),
+    }
+    return PlainTextResponse(api.counters.text(gauges))

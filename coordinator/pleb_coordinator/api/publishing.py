@@ -1,0 +1,73 @@
+"""`POST /publish` and `GET /coordinator`: how a researcher hands a project in."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import parse_attach_link
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import CoordinatorInfo, PayloadType, PublishReply
+from pleb_shared.protocol.signing import sign_payload
+from starlette.responses import Response
+
+from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
+from pleb_coordinator.steps.publish import examine, open_publication
+from pleb_coordinator.steps.publish import publish as publish_project
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["coordinator", "publish", "software"]
+
+_DISTRIBUTION: Final = "pleb-cluster"
+
+
+def software() -> str:
+    """Return this program's name and version."""
+    try:
+        return f"{_DISTRIBUTION}/{version(_DISTRIBUTION)}"
+    except PackageNotFoundError:  # run from a source tree
+        return _DISTRIBUTION
+
+
+async def coordinator(api: Api, _: Request) -> Response:
+    """Tell who we are; for people, and for publishing."""
+    with api.store.read() as tx:
+        names = tx.projects.names()
+    info = CoordinatorInfo(
+        software=software(),
+        protocols=list(PROTOCOLS),
+        online_key=api.online_key.public,
+        projects=names,
+    )
+    return Response(strict_json.encode(info), media_type="application/json")
+
+
+async def publish(api: Api, request: Request) -> Response:
+    """Take root-signed metadata; name the blobs that are missing, or put it in force."""
+    body = await read_body(request, LIMITS.metadata_bytes, api.counters)
+    publication = await asyncio.to_thread(open_publication, body)
+    choose_protocol(publication.request)
+    check_statement(publication.request, api.deps.clock())
+    findings = await asyncio.to_thread(examine, api.deps, publication)
+
+    def carry_out(tx: Transaction) -> PublishReply:
+        return publish_project(tx, api.deps, publication, findings, api.links.url)
+
+    reply = _pinned(await api.commits.run(carry_out), api)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, api.online_key)
+    return Response(signed, media_type="application/json")
+
+
+def _pinned(reply: PublishReply, api: Api) -> PublishReply:
+    """Return the reply with the certificate's pin in its link, where there is one."""
+    link = parse_attach_link(reply.attach_link)
+    pinned = type(link)(link.base_url, link.project, link.root, api.links.certificate)
+    return msgspec.structs.replace(reply, attach_link=str(pinned))

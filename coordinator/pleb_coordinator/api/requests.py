@@ -1,0 +1,111 @@
+"""Reading requests: bodies of bounded length, and the checks that all statements share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.counters import Counters
+
+__all__ = ["Statement", "address_of", "check_statement", "choose_protocol", "read_body"]
+
+_NEWEST: Final = max(PROTOCOLS)
+
+
+class Statement(Protocol):
+    """What every signed request has."""
+
+    @property
+    def protocols(self) -> Sequence[int]:
+        """The versions that its sender speaks."""
+
+    @property
+    def issued_at(self) -> int:
+        """When it was signed."""
+
+    @property
+    def expires_at(self) -> int:
+        """When it loses its meaning."""
+
+
+async def read_body(request: Request, most_bytes: int, counters: Counters) -> bytes:
+    """Return the body.
+
+    Raises:
+        Refusal: `too_large`: it has more than `most_bytes` bytes, or says that it has.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most_bytes:
+        raise _too_large(int(length), most_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most_bytes:
+            raise _too_large(size, most_bytes)
+        parts.append(part)
+    counters.bytes_received += size
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def address_of(request: Request) -> str:
+    """Return the network address that the request came from."""
+    return request.client.host if request.client else ""
+
+
+def check_statement(statement: Statement, now: float) -> None:
+    """Check the times of a signed request against the coordinator's clock.
+
+    Raises:
+        Refusal: `clock_skew`, `expired`, `malformed` (it lives too long).
+    """
+    ahead = statement.issued_at - now
+    if abs(ahead) > LIMITS.clock_tolerance_seconds:
+        side = "ahead of" if ahead > 0 else "behind"
+        message = f"Your clock is {_span(abs(ahead))} {side} the coordinator's: set it right."
+        raise Refusal(RefusalCode.CLOCK_SKEW, message)
+    if not 0 <= statement.expires_at - statement.issued_at <= LIMITS.request_lifetime_seconds:
+        most = LIMITS.request_lifetime_seconds
+        message = f"A request may live for at most {most} s after it was issued: sign it anew."
+        raise Refusal(RefusalCode.EXPIRED, message)
+    if statement.expires_at < now:
+        ago = _span(now - statement.expires_at)
+        message = f"The request expired {ago} ago: sign it anew, and see if your clock is behind."
+        raise Refusal(RefusalCode.EXPIRED, message)
+
+
+def choose_protocol(statement: Statement) -> int:
+    """Return the highest version that both sides speak.
+
+    Raises:
+        Refusal: `unsupported_protocol`, with who must update.
+    """
+    common = set(statement.protocols) & set(PROTOCOLS)
+    if common:
+        return max(common)
+    if max(statement.protocols) > _NEWEST:
+        who = "the coordinator must be updated"
+    else:
+        who = "please update your program"
+    message = f"There is no version of the protocol that both sides speak: {who}."
+    raise Refusal(RefusalCode.UNSUPPORTED_PROTOCOL, message)
+
+
+def _too_large(size: int, most_bytes: int) -> Refusal:
+    message = f"The body has {size} bytes or more; at most {most_bytes} are read here."
+    return Refusal(RefusalCode.TOO_LARGE, message)
+
+
+def _span(seconds: float) -> str:
+    """Return a length of time for people."""
+    for size, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"

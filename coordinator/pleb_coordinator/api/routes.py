@@ -1,0 +1,57 @@
+"""The protocol's routes (docs/protocol.md, section 2) and those for monitoring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from pleb_coordinator.api.blob_files import blob
+from pleb_coordinator.api.enrolment import enrol, metadata
+from pleb_coordinator.api.health import health, metrics, ready
+from pleb_coordinator.api.publishing import coordinator, publish
+from pleb_coordinator.api.uploads import head_upload, patch_upload
+from pleb_coordinator.api.watching import events, status
+from pleb_coordinator.api.work import work
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from pleb_coordinator.api.context import Api
+
+    Handler = Callable[[Api, Request], Awaitable[Response]]
+
+__all__ = ["api_routes", "route"]
+
+
+def api_routes(api: Api) -> list[Route]:
+    """Return every route that is not a page; the busiest stands first."""
+    return [
+        route(api, "POST", "/projects/{project}/work", work),
+        route(api, "GET", "/blobs/{digest}", blob),
+        route(api, "PATCH", "/uploads/{token}", patch_upload),
+        route(api, "HEAD", "/uploads/{token}", head_upload),
+        route(api, "GET", "/projects/{project}/metadata", metadata),
+        route(api, "POST", "/projects/{project}/enrol", enrol),
+        route(api, "GET", "/projects/{project}/status", status),
+        route(api, "GET", "/projects/{project}/events", events),
+        route(api, "POST", "/publish", publish),
+        route(api, "GET", "/coordinator", coordinator),
+        route(api, "GET", "/health", health),
+        route(api, "GET", "/ready", ready),
+        route(api, "GET", "/metrics", metrics),
+    ]
+
+
+def route(api: Api, method: str, path: str, handler: Handler) -> Route:
+    """Return a route that gives `handler` the process's context, and its name to the counters."""
+    name = handler.__name__
+
+    async def endpoint(request: Request) -> Response:
+        request.state.route = name
+        return await handler(api, request)
+
+    return Route(path, endpoint, methods=[method], name=name)

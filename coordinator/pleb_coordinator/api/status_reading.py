@@ -1,0 +1,283 @@
+"""How a project's status is read from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pleb_shared.protocol.project import elements
+from pleb_shared.protocol.unit import UnitKind
+
+from pleb_coordinator.api.status import (
+    ContributorStatus,
+    Counts,
+    HostState,
+    HostStatus,
+    ProjectStatus,
+    ResultStatus,
+    RoundStatus,
+    UnitStatus,
+    VersionPoint,
+)
+from pleb_coordinator.core.reputation import is_proven
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pleb_shared.protocol.project import Target
+
+    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
+    from pleb_coordinator.store.interface import Store, Transaction
+
+__all__ = ["StatusReader", "read_status", "reaches"]
+
+MOST_POINTS: Final = 2000
+_HOSTS: Final = 200
+_UNITS: Final = 25
+_EVENTS: Final = 400
+"""How far back units are looked for."""
+_CONTRIBUTORS: Final = 50
+_AWAY_SECONDS: Final = 600.0
+_FRESH_SECONDS: Final = 0.5
+"""A status that is not older than this is told again."""
+_CACHED: Final = 64
+
+_METRICS: Final = msgspec.json.Decoder(dict[str, float])
+_DETAIL: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class StatusReader:
+    """Reads statuses in a thread, with a store of its own: lists may be long.
+
+    However many people look at a project, it is read at most twice a second.
+    """
+
+    def __init__(self, store: Store, links: LinkBase, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._links = links
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, ProjectStatus] = {}
+
+    async def of(self, name: str) -> ProjectStatus:
+        """Return the project's status.
+
+        Raises:
+            Refusal: `unknown_project`.
+        """
+        known = self._known.get(name)
+        if known is not None and 0 <= self._clock() - known.updated_at < _FRESH_SECONDS:
+            return known
+        return await asyncio.to_thread(self._read, name)
+
+    async def all(self) -> list[ProjectStatus]:
+        """Return every project's status."""
+        names = await asyncio.to_thread(self._names)
+        return [await self.of(name) for name in names]
+
+    def _names(self) -> list[str]:
+        with self._lock, self._store.read() as tx:
+            return tx.projects.names()
+
+    def _read(self, name: str) -> ProjectStatus:
+        with self._lock, self._store.read() as tx:
+            project = tx.projects.find(name)
+            status = read_status(tx, project, self._links, self._clock())
+        if len(self._known) >= _CACHED:
+            self._known.clear()
+        self._known[name] = status
+        return status
+
+
+def read_status(
+    tx: Transaction, project: Project, links: LinkBase, now: float
+) -> ProjectStatus:
+    """Return what the project's page shows."""
+    metadata = project.metadata
+    series = _series(tx, project)
+    evaluated = [point for point in series if point.metrics]
+    hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
+    link = links.attach_link(project)
+    model = metadata.model
+    return ProjectStatus(
+        project=project.name,
+        title=metadata.title,
+        description=metadata.description,
+        data_licence=metadata.data_licence,
+        contact=metadata.contact,
+        state=project.state,
+        epoch=project.epoch,
+        version=project.version,
+        versions_planned=metadata.training.versions,
+        target=metadata.target,
+        target_reached_at_version=_reached(metadata.target, evaluated),
+        metrics=evaluated[-1].metrics if evaluated else {},
+        metrics_version=evaluated[-1].version if evaluated else None,
+        train_loss=series[-1].train_loss if series else None,
+        series=_thinned(series),
+        round=_round(tx, project),
+        hosts=[_host(host, project, now) for host in hosts],
+        units=_units(tx, project, {host.id: host for host in hosts}),
+        contributors=_contributors(tx, project),
+        counts=_counts(tx, project),
+        parameters=sum(elements(spec) for spec in model.parameters),
+        created_at=project.created_at,
+        updated_at=now,
+        attach_link=str(link),
+        pleb_link=link.pleb,
+    )
+
+
+def reaches(target: Target, metrics: dict[str, float]) -> bool:
+    """Whether these metrics reach the target."""
+    value = metrics.get(target.metric)
+    if value is None:
+        return False
+    return value >= target.value if target.direction == "at_least" else value <= target.value
+
+
+def _reached(target: Target | None, evaluated: Sequence[VersionPoint]) -> int | None:
+    if target is None:
+        return None
+    return next((point.version for point in evaluated if reaches(target, point.metrics)), None)
+
+
+def _series(tx: Transaction, project: Project) -> list[VersionPoint]:
+    metrics = {
+        found.version: _METRICS.decode(found.metrics)
+        for found in tx.projects.evaluations(project.id, project.epoch)
+    }
+    points: list[VersionPoint] = []
+    after = -1
+    while rows := tx.versions.history(project.id, project.epoch, after=after, limit=500):
+        points.extend(
+            VersionPoint(
+                version=row.number,
+                made_at=row.made_at,
+                train_loss=row.train_loss,
+                metrics=metrics.get(row.number, {}),
+            )
+            for row in rows
+        )
+        after = rows[-1].number
+    return points
+
+
+def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
+    """Return about `MOST_POINTS` of the points: every n-th, evenly, and always the last."""
+    step = -(-len(points) // MOST_POINTS)
+    if step <= 1:
+        return points
+    return [point for point in points if point.version % step == 0 or point is points[-1]]
+
+
+def _round(tx: Transaction, project: Project) -> RoundStatus | None:
+    row = tx.rounds.get(project.id, project.epoch, project.version)
+    if row is None:
+        return None
+    return RoundStatus(
+        units=row.units,
+        quorum=row.quorum,
+        valid=row.valid,
+        opened_at=row.opened_at,
+        quorum_at=row.quorum_at,
+    )
+
+
+def _host(host: Host, project: Project, now: float) -> HostStatus:
+    rules = project.metadata.verification
+    return HostStatus(
+        host=host.fingerprint,
+        name=host.display_name,
+        role=host.role,
+        state=_host_state(host, project, now),
+        determinism_class=host.determinism_class,
+        verified=host.units_valid,
+        refused=host.refused + host.bans * rules.ban_after,
+        credit=host.credit,
+        last_seen_at=host.last_seen,
+        agent=host.agent,
+    )
+
+
+def _host_state(host: Host, project: Project, now: float) -> HostState:
+    if host.banned_until > now:
+        return HostState.BANNED
+    if host.last_seen < now - _AWAY_SECONDS:
+        return HostState.AWAY
+    if not host.determinism_class:
+        return HostState.CALIBRATING
+    if host.trusted or is_proven(host, project.metadata.verification):
+        return HostState.ACTIVE
+    return HostState.PROBATION
+
+
+def _units(tx: Transaction, project: Project, hosts: dict[int, Host]) -> list[UnitStatus]:
+    """Return units with verdicts, those that something happened to last first."""
+    latest: dict[int, Event] = {}
+    for event in reversed(tx.events.last(project.id, _EVENTS)):
+        if event.unit is not None and event.kind in {"verified", "evaluated", "convicted"}:
+            latest.setdefault(event.unit, event)
+    found: list[UnitStatus] = []
+    for unit, event in latest.items():
+        status = _unit(tx, tx.units.get(unit), event, hosts)
+        if status.results:
+            found.append(status)
+        if len(found) == _UNITS:
+            break
+    return found
+
+
+def _unit(tx: Transaction, unit: UnitRow, event: Event, hosts: dict[int, Host]) -> UnitStatus:
+    judged = [found for found in tx.assignments.of_unit(unit.id) if found.verdict is not None]
+    return UnitStatus(
+        unit=unit.id,
+        kind=unit.kind,
+        version=unit.version,
+        position=unit.position,
+        state=unit.state,
+        reason=_reason(unit, event, judged),
+        at=event.at,
+        results=[_result(tx, found, hosts) for found in judged],
+    )
+
+
+def _reason(unit: UnitRow, event: Event, judged: Sequence[Assignment]) -> str:
+    if unit.kind == UnitKind.EVALUATE:
+        return f"Version {unit.version} was measured on the holdout."
+    canonical = next((found.reason for found in judged if found.id == unit.canonical), "")
+    said = canonical or str(_DETAIL.decode(event.detail).get("reason", ""))
+    return said[:1].upper() + said[1:]
+
+
+def _result(tx: Transaction, found: Assignment, hosts: dict[int, Host]) -> ResultStatus:
+    host = hosts.get(found.host or 0) or tx.hosts.get(found.host or 0)
+    return ResultStatus(
+        assignment=found.id,
+        host=host.fingerprint,
+        name=host.display_name,
+        verdict=found.verdict or "",
+        credit=found.credit,
+        reason=found.reason,
+    )
+
+
+def _contributors(tx: Transaction, project: Project) -> list[ContributorStatus]:
+    return [
+        ContributorStatus(
+            name=found.display_name,
+            hosts=found.hosts,
+            verified=found.units_valid,
+            credit=found.credit,
+        )
+        for found in tx.views.contributors(project.id, _CONTRIBUTORS)
+        if found.units_valid
+    ]
+
+
+def _counts(tx: Transaction, project: Project) -> Counts:
+    totals = tx.views.totals(project.id, project.metadata.verification.ban_after)
+    return Counts(**msgspec.structs.asdict(totals))

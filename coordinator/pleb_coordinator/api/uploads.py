@@ -1,0 +1,97 @@
+"""`HEAD` and `PATCH /uploads/TOKEN`: resumable uploads into slots of exactly known bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
+from starlette.responses import Response
+
+from pleb_coordinator.api.requests import read_body
+from pleb_coordinator.steps.upload import (
+    UploadStatus,
+    append_part,
+    check_upload,
+    find_upload,
+    finish_upload,
+    refuse_upload,
+    upload_status,
+)
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+    from pleb_coordinator.core.records import Upload
+
+__all__ = ["head_upload", "patch_upload"]
+
+
+async def head_upload(api: Api, request: Request) -> Response:
+    """Tell where the upload goes on."""
+    status = upload_status(api.deps, _find(api, request))
+    headers = _headers(status) | {"Cache-Control": "no-store"}
+    return Response(status_code=200, headers=headers)
+
+
+async def patch_upload(api: Api, request: Request) -> Response:
+    """Store the next bytes; after the last ones, check the whole and let it count."""
+    upload = _find(api, request)
+    offset = _offset(request)
+    body = await read_body(request, LIMITS.upload_part_bytes, api.counters)
+    if upload.token in api.uploads_busy:  # two parts at once would mix their bytes
+        message = "Another part of this upload is being written: ask where it goes on."
+        raise Refusal(RefusalCode.WRONG_OFFSET, message, retry_after_seconds=1)
+    api.uploads_busy.add(upload.token)
+    try:
+        return await _append(api, upload, offset, body)
+    finally:
+        api.uploads_busy.discard(upload.token)
+
+
+async def _append(api: Api, upload: Upload, offset: int, body: bytes) -> Response:
+    if upload.complete and offset == upload.size and not body:
+        end = upload.size  # the last answer was lost, and is asked for again
+    else:
+        end = await asyncio.to_thread(append_part, api.deps, upload, offset, body)
+    complete = end == upload.size
+    if complete and not upload.complete:
+        await _finish(api, upload)
+    return Response(status_code=204, headers=_headers(UploadStatus(end, upload.size, complete)))
+
+
+async def _finish(api: Api, upload: Upload) -> None:
+    project = None
+    if upload.assignment is not None:
+        with api.store.read() as tx:
+            project = tx.projects.get(upload.project)
+    try:
+        await asyncio.to_thread(check_upload, api.deps, project, upload)
+    except (Refusal, EncodingError) as error:
+        refusal = error
+        await api.commits.run(lambda tx: refuse_upload(tx, api.deps, upload, refusal))
+        raise
+    await api.commits.run(lambda tx: finish_upload(tx, api.deps, upload))
+
+
+def _find(api: Api, request: Request) -> Upload:
+    with api.store.read() as tx:
+        return find_upload(tx, api.deps, request.path_params["token"])
+
+
+def _offset(request: Request) -> int:
+    text = request.headers.get("upload-offset", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        message = "The header Upload-Offset must say where these bytes begin."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return int(text)
+
+
+def _headers(status: UploadStatus) -> dict[str, str]:
+    return {
+        "Upload-Offset": str(status.offset),
+        "Upload-Length": str(status.length),
+        "Upload-Complete": "?1" if status.complete else "?0",
+    }

@@ -1,0 +1,70 @@
+"""Who waits for the store to change: hosts without work (long-poll) and open pages (SSE).
+
+One task asks the store, a few microseconds each time, and only while somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.store.interface import Store
+
+__all__ = ["Changes"]
+
+POLL_SECONDS: Final = 0.05
+
+
+class Changes:
+    """Wakes whoever waits when anybody, in any process, has committed."""
+
+    def __init__(self, store: Store, *, most_waiters: int) -> None:
+        self._store = store
+        self._most = most_waiters
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.places_taken = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[bool]:
+        """Take one of the places for long-polls; False: all are taken."""
+        if self.places_taken >= self._most:
+            yield False
+            return
+        self.places_taken += 1
+        try:
+            yield True
+        finally:
+            self.places_taken -= 1
+
+    async def next(self, seconds: float) -> bool:
+        """Wait for a change; False: `seconds` went by without one."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(future)
+        return True
+
+    def wake_all(self) -> None:
+        """Wake everybody: the process is told to stop."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def _watch(self) -> None:
+        self._store.changed()
+        while self._waiting:
+            await asyncio.sleep(POLL_SECONDS)
+            if self._store.changed():
+                self.wake_all()

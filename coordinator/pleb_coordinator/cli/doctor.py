@@ -1,0 +1,164 @@
+"""`doctor`: looks at everything that can be wrong with a home, and says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import socket
+import sqlite3
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import PlebError
+
+from pleb_coordinator.cli.listening import link_base
+from pleb_coordinator.cli.store_access import now
+from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
+from pleb_coordinator.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["Check", "checks", "doctor"]
+
+_FOUND_FAULT: Final = 8
+_LEAST_FREE_BYTES: Final = 2**30
+_READ_BYTES: Final = 2**20
+_RELEASED: Final = 1_760_000_000
+"""October 2025: a clock before that is wrong."""
+_DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `found` says how it is, and what to do if not `good`."""
+
+    name: str
+    good: bool
+    found: str
+
+
+def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Look at everything; the exit code is 8 if something is wrong."""
+    found = list(checks(home, blobs=options.blobs))
+    good = all(check.good for check in found)
+    lines = [f"{'ok  ' if check.good else 'BAD '} {check.name}: {check.found}" for check in found]
+    output.result({"good": good, "checks": [vars(check) for check in found]}, lines)
+    return 0 if good else _FOUND_FAULT
+
+
+def checks(home: Home, *, blobs: int) -> Iterator[Check]:
+    """Yield all checks; what cannot be looked at any more ends them."""
+    try:
+        config = read_config(home.config_file)
+    except PlebError as error:
+        yield Check("configuration", good=False, found=str(error))
+        return
+    yield Check("configuration", good=True, found=str(home.config_file))
+    yield _disk(home)
+    yield from _keys(home)
+    yield from _store(home)
+    yield _clock()
+    yield _port(home, config.host, config.port)
+    yield _blobs(home.blobs, blobs)
+
+
+def _disk(home: Home) -> Check:
+    free = shutil.disk_usage(home.path).free
+    said = f"{free / 2**30:.1f} GiB are free"
+    good = free >= _LEAST_FREE_BYTES
+    return Check("disk", good, said if good else f"{said}: make room, at least 1 GiB")
+
+
+def _keys(home: Home) -> Iterator[Check]:
+    for name, path in (("online key", home.online_key_file), ("secret", home.secret_file)):
+        try:
+            read_secret(path)
+        except PlebError as error:
+            yield Check(name, good=False, found=str(error))
+            continue
+        good = is_private(path)
+        yield Check(name, good, "readable by its owner alone" if good else f"chmod 600 {path}")
+
+
+def _store(home: Home) -> Iterator[Check]:
+    try:
+        store = SqliteStore(home.store_file)
+    except PlebError as error:
+        yield Check("store", good=False, found=str(error))
+        return
+    with store.read() as tx:
+        projects = [tx.projects.find(name) for name in tx.projects.names()]
+    store.close()
+    yield _integrity(home.store_file)
+    yield Check("store", good=True, found=f"{len(projects)} projects")
+    key = read_online_key(home.online_key_file).public
+    for project in projects:
+        delegation = project.metadata.delegation
+        days = (delegation.expires_at - now()) / _DAY_SECONDS
+        name = f"delegation of {project.name}"
+        if delegation.online_key != key:
+            found = "is to another key than this home's: restore keys/online.key"
+            yield Check(name, good=False, found=found)
+        else:
+            renew = "" if days > 3 else ": the researcher must run `pleb-project renew`"
+            yield Check(name, days > 0, f"runs for {days:.1f} more days{renew}")
+
+
+def _integrity(path: Path) -> Check:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    wal = path.with_name(f"{path.name}-wal")
+    size = wal.stat().st_size if wal.exists() else 0
+    good = mode == "wal" and result == "ok"
+    found = f"journal mode {mode}, log of {size / 2**20:.1f} MiB, check: {result}"
+    return Check("store file", good, found if good else f"{found}; restore a backup")
+
+
+def _clock() -> Check:
+    time = now()
+    good = time > _RELEASED
+    return Check("clock", good, "plausible" if good else "years behind: turn on NTP")
+
+
+def _port(home: Home, host: str, port: int) -> Check:
+    if home.listening_file.exists():
+        return Check("port", good=True, found=f"served at {link_base(home).url}")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            found = f"{host}:{port}: {error.strerror}; choose another in coordinator.toml"
+            return Check("port", good=False, found=found)
+    return Check("port", good=True, found=f"{host}:{port} is free")
+
+
+def _blobs(folder: Path, most: int) -> Check:
+    """Hash up to `most` blobs again."""
+    looked, damaged = 0, []
+    for path in islice((p for p in folder.glob("??/*") if not p.name.startswith(".")), most):
+        looked += 1
+        if _digest(path) != path.name:
+            damaged.append(path.name[:12])
+    if damaged:
+        listed = ", ".join(damaged)
+        return Check("blobs", good=False, found=f"damaged: {listed}; restore a backup")
+    return Check("blobs", good=True, found=f"{looked} were hashed again and are whole")
+
+
+def _digest(path: Path) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(_READ_BYTES):
+            hasher.update(part)
+    return hasher.hexdigest()

@@ -1,0 +1,129 @@
+"""`host`: who works for a project, and keeping somebody out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pleb_shared.errors import InputError
+
+from pleb_coordinator.cli.output import table
+from pleb_coordinator.cli.store_access import now, opened
+from pleb_coordinator.core.reputation import is_proven, standing_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["COMMANDS"]
+
+_MOST: Final = 100_000
+_DAY_SECONDS: Final = 86_400.0
+
+
+def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """List the hosts of a project, most recently seen first."""
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        values = [_value(host, project) for host in tx.hosts.of_project(project.id, limit=_MOST)]
+    names = ("display_name", "role", "state", "units_valid", "refused", "agent")
+    rows = [(v["host"][:12], *(v[name] for name in names)) for v in values]
+    head = ("HOST", "NAME", "ROLE", "STATE", "VALID", "REFUSED", "AGENT")
+    output.result(values, table(head, rows, "No host is attached yet."))
+    return 0
+
+
+def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show one host with what it holds."""
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        host = _find(tx, project, options.host)
+        held = [assignment.id for assignment, _ in tx.assignments.in_hand(host.id)]
+    value = _value(host, project) | {"in_hand": held}
+    output.result(value, (f"{name:<20} {found}" for name, found in value.items()))
+    return 0
+
+
+def ban(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Answer a host no more, for so many days."""
+    until = now() + options.days * _DAY_SECONDS
+    return _set_ban(home, options, output, until, options.reason)
+
+
+def unban(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Let a banned host in again; its record starts from nothing."""
+    return _set_ban(home, options, output, 0.0, "")
+
+
+def _set_ban(
+    home: Home, options: argparse.Namespace, output: Output, until: float, reason: str
+) -> int:
+    with opened(home) as store, store.write() as tx:
+        project = tx.projects.find(options.project)
+        host = _find(tx, project, options.host)
+        standing = msgspec.structs.replace(
+            standing_of(host), banned_until=until, ban_reason=reason, consecutive_valid=0
+        )
+        tx.hosts.set_standing(host.id, standing)
+        kind = "banned" if until else "unbanned"
+        tx.events.add(project.id, now(), kind, host=host.id, until=until, reason=reason)
+    value = {"host": host.fingerprint, "banned_until": until, "reason": reason}
+    output.result(value, [f"{_name(host)} is {kind}."])
+    return 0
+
+
+def _find(tx: Transaction, project: Project, given: str) -> Host:
+    """Return the host of that name, or with that beginning of its fingerprint.
+
+    Raises:
+        InputError: no host, or several.
+    """
+    hosts = tx.hosts.of_project(project.id, limit=_MOST)
+    found = [host for host in hosts if host.fingerprint.startswith(given)] or [
+        host for host in hosts if host.display_name == given
+    ]
+    if len(found) != 1 or not given:
+        what = "no host" if not found else f"{len(found)} hosts"
+        raise InputError(
+            f"{given!r} names {what} of {project.name}: give more digits of its fingerprint "
+            f"(`pleb-coordinator host list {project.name}`)."
+        )
+    return found[0]
+
+
+def _name(host: Host) -> str:
+    return host.display_name or f"Host {host.fingerprint[:12]}"
+
+
+def _value(host: Host, project: Project) -> dict[str, Any]:
+    """Return all about a host but its key's bytes."""
+    value = msgspec.structs.asdict(host)
+    value["host"] = value.pop("fingerprint")
+    for name in ("key", "project", "request_digest", "ban_reason", "banned_until"):
+        del value[name]
+    return value | {
+        "state": _state(host, project),
+        "banned_until": host.banned_until,
+        "ban_reason": host.ban_reason,
+    }
+
+
+def _state(host: Host, project: Project) -> str:
+    if host.banned_until > now():
+        return "banned"
+    if host.trusted:
+        return "trusted"
+    return "proven" if is_proven(host, project.metadata.verification) else "probation"
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "list": list_hosts,
+    "show": show,
+    "ban": ban,
+    "unban": unban,
+}

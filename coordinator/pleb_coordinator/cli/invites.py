@@ -1,0 +1,102 @@
+"""`invite`: who may be a trusted host, a publisher, an administrator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Role
+
+from pleb_coordinator.cli.output import table
+from pleb_coordinator.cli.store_access import deps_of, now, opened
+from pleb_coordinator.steps.invite import new_invite
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.core.records import Invite
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["COMMANDS"]
+
+_DAY_SECONDS: Final = 86_400.0
+_NUMBER: Final = 12
+"""Digits of an invite's hash that name it in the list."""
+
+
+def new(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Make an invite; only here its token is shown."""
+    if options.days <= 0:
+        raise InputError(f"--days {options.days} is over already: give a number above 0.")
+    role = Role(options.role)
+    with opened(home) as store, store.write() as tx:
+        token = new_invite(
+            tx,
+            deps_of(home),
+            role,
+            note=options.note,
+            lifetime_seconds=options.days * _DAY_SECONDS,
+        )
+    value = {"token": token, "role": role, "days": options.days, "note": options.note}
+    output.result(value, [token])
+    if not output.as_json:
+        output.say(f"For one {role}, within {options.days:g} days. It is shown only now.")
+    return 0
+
+
+def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """List all invites; tokens are not kept."""
+    with opened(home) as store, store.read() as tx:
+        found = tx.invites.all()
+    values = [_value(invite) for invite in found]
+    rows = [(v["invite"], v["role"], v["state"], v["note"]) for v in values]
+    head = ("INVITE", "ROLE", "STATE", "NOTE")
+    output.result(values, table(head, rows, "No invite yet: `pleb-coordinator invite new`."))
+    return 0
+
+
+def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Make an unused invite worthless, by its token or its number."""
+    given = options.invite
+    with opened(home) as store, store.write() as tx:
+        hashes = [found.token_hash for found in tx.invites.all()]
+        wanted = {digest_of(given.encode())} & set(hashes) or {
+            found for found in hashes if found.startswith(given)
+        }
+        if len(wanted) != 1:
+            what = "no invite" if not wanted else f"{len(wanted)} invites"
+            raise InputError(f"{given!r} names {what}: see `pleb-coordinator invite list`.")
+        if not tx.invites.revoke(wanted.pop()):
+            raise InputError("That invite was used already: ban the host instead.")
+    output.result({"revoked": True}, ["It is worthless now."])
+    return 0
+
+
+def _value(invite: Invite) -> dict[str, Any]:
+    return {
+        "invite": invite.token_hash[:_NUMBER],
+        "role": invite.role,
+        "state": _state(invite),
+        "note": invite.note,
+        "created_at": invite.created_at,
+        "expires_at": invite.expires_at,
+        "used_at": invite.used_at,
+    }
+
+
+def _state(invite: Invite) -> str:
+    if invite.revoked:
+        return "revoked"
+    if invite.used_at is not None:
+        return "used"
+    return "expired" if invite.expires_at <= now() else "open"
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "new": new,
+    "list": list_invites,
+    "revoke": revoke,
+}

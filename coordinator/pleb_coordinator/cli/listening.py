@@ -1,0 +1,127 @@
+"""Where the server listens: its socket, its address for others, and the file that tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pleb_shared.errors import InputError, PlebError
+
+from pleb_coordinator.api.links import LinkBase
+from pleb_coordinator.home.config import read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["HomeInUseError", "Listening", "link_base", "locked", "open_socket", "reachable_host"]
+
+_BIND_SECONDS: Final = 10.0
+"""How long a port may be held by the children of a server that was killed."""
+_BACKLOG: Final = 2048
+_DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
+"""TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
+
+
+class HomeInUseError(PlebError):
+    """Another `serve` works in this home."""
+
+    exit_code = 6
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """What `serve` writes down for the other commands."""
+
+    url: str
+    certificate: str | None
+    pid: int
+
+
+@contextlib.contextmanager
+def locked(home: Home) -> Iterator[None]:
+    """Hold the home for one `serve`; the lock ends with the process, however it ends.
+
+    Raises:
+        HomeInUseError: another process holds it.
+    """
+    with (home.path / "serve.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"{home.path} is served already: stop that process, or give another --home."
+            raise HomeInUseError(message) from error
+        yield
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket; children inherit it, so a restart of theirs loses no caller.
+
+    Raises:
+        InputError: the address is not this machine's, or somebody else listens there.
+    """
+    end = time.monotonic() + _BIND_SECONDS
+    while True:
+        try:
+            return _bound(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                message = f"{host}:{port} cannot be listened on ({error.strerror or error})."
+                raise InputError(f"{message} Give another --host or --port.") from error
+            if time.monotonic() > end:
+                message = f"Port {port} is in use: give another --port, or 0 for any free one."
+                raise InputError(message) from error
+            time.sleep(0.1)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except OSError:
+        found.close()
+        raise
+    found.set_inheritable(True)
+    return found
+
+
+def reachable_host(host: str) -> str:
+    """Return the address under which others reach a server that listens on `host`."""
+    if host not in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
+        return f"[{host}]" if ":" in host else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_DOCUMENTATION_ADDRESS)
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def link_base(home: Home) -> LinkBase:
+    """Return the address in attach links: of the running server, else as configured."""
+    config = read_config(home.config_file)
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        found = msgspec.json.decode(home.listening_file.read_bytes(), type=Listening)
+        if _is_running(found.pid):
+            return LinkBase(found.url, found.certificate)
+    scheme = "https" if config.tls == "self-signed" else "http"
+    return LinkBase(config.url or f"{scheme}://{reachable_host(config.host)}:{config.port}")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

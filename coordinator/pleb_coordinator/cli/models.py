@@ -1,0 +1,145 @@
+"""`model`: versions as files, and the proof that they are what the log says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pleb_shared.errors import EncodingError, InputError
+from pleb_shared.tensors.layout import save_tensors
+
+from pleb_coordinator.aggregation.recompute import recompute
+from pleb_coordinator.aggregation.versions import read_inputs, read_source, read_version
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.cli.output import table
+from pleb_coordinator.cli.store_access import opened
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from pleb_coordinator.aggregation.recompute import Recomputed
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.core.records import Project, VersionRow
+    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["COMMANDS"]
+
+_FOUND_FAULT: Final = 8
+
+
+def list_versions(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """List a project's versions, oldest first."""
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        values = [_short(row) for row in _history(tx, project)]
+    rows = [(v["version"], v["digest"][:16], v["train_loss"], v["deltas"]) for v in values]
+    output.result(values, table(("VERSION", "DIGEST", "LOSS", "DELTAS"), rows, "No version."))
+    return 0
+
+
+def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show one version, the deltas that made it and their weights."""
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        row = _version(tx, project, options.version)
+    inputs = read_inputs(row)
+    value = _short(row) | {"inputs": inputs, "source": read_source(row)}
+    lines = [f"{name:<12} {found}" for name, found in _short(row).items()]
+    lines += [f"  unit {i.unit}, assignment {i.assignment}, weight {i.weight:g}" for i in inputs]
+    output.result(value, lines)
+    return 0
+
+
+def export(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Write a version as safetensors: a normal state_dict."""
+    blobs = LocalBlobs(home.path)
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        row = _version(tx, project, options.version)
+        metadata = tx.projects.metadata_at(project.id, row.metadata_number)
+    tensors = read_version(read_source(row), metadata, blobs.get)
+    try:
+        options.file.write_bytes(save_tensors(tensors))
+    except OSError as error:
+        message = f"{options.file} cannot be written ({error.strerror}): give another file."
+        raise InputError(message) from error
+    value = {"file": str(options.file), "version": row.number, "digest": row.digest}
+    output.result(value, [f"{options.file} is version {row.number} of {project.name}."])
+    return 0
+
+
+def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Make every version once more from version 0 and the log; tell which differ."""
+    blobs = LocalBlobs(home.path)
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+
+        def delta(assignment: int) -> bytes:
+            stored = tx.assignments.delta(assignment)
+            inside = None if stored is None else stored.data
+            return blobs.delta(assignment) if inside is None else inside
+
+        versions = recompute(
+            _history(tx, project),
+            lambda number: tx.projects.metadata_at(project.id, number),
+            blobs.get,
+            delta,
+        )
+        found, fault = _all_of(versions)
+    wrong = [version.number for version in found if not version.matches]
+    good = not wrong and not fault and bool(found)
+    value = {"verified": good, "versions": len(found), "wrong": wrong, "fault": fault}
+    output.result(value, [_verdict(project, len(found), wrong, fault)])
+    return 0 if good else _FOUND_FAULT
+
+
+def _all_of(versions: Iterator[Recomputed]) -> tuple[list[Recomputed], str]:
+    """Return all versions that could be made again, and what kept us from the rest."""
+    found: list[Recomputed] = []
+    try:
+        found.extend(versions)
+    except EncodingError as error:
+        return found, str(error)
+    return found, ""
+
+
+def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> str:
+    if fault:
+        return f"After {versions} versions of {project.name}: {fault} Restore a backup."
+    if wrong:
+        listed = ", ".join(map(str, wrong))
+        return f"Versions {listed} of {project.name} are not what the log makes: restore a backup."
+    return f"All {versions} versions of {project.name} came out again, to the bit."
+
+
+def _history(tx: Transaction, project: Project) -> Iterator[VersionRow]:
+    after = -1
+    while rows := tx.versions.history(project.id, project.epoch, after=after, limit=100):
+        yield from rows
+        after = rows[-1].number
+
+
+def _version(tx: Transaction, project: Project, number: int | None) -> VersionRow:
+    wanted = project.version if number is None else number
+    try:
+        return tx.versions.get(project.id, project.epoch, wanted)
+    except LookupError as error:
+        message = f"{project.name} has no version {wanted}; the newest is {project.version}."
+        raise InputError(message) from error
+
+
+def _short(row: VersionRow) -> dict[str, Any]:
+    names = ("epoch", "digest", "metadata_number", "train_loss", "made_at")
+    value: dict[str, Any] = {"version": row.number}
+    value |= {name: getattr(row, name) for name in names}
+    return value | {"snapshot": bool(row.snapshot), "deltas": len(msgspec.json.decode(row.inputs))}
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "list": list_versions,
+    "show": show,
+    "export": export,
+    "verify": verify,
+}

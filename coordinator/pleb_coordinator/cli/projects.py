@@ -1,0 +1,125 @@
+"""`project` and `status`: how the projects stand, and pausing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pleb_shared.errors import InputError
+
+from pleb_coordinator.api.status_reading import read_status
+from pleb_coordinator.cli.listening import link_base
+from pleb_coordinator.cli.output import table
+from pleb_coordinator.cli.store_access import now, opened
+from pleb_coordinator.core.records import ProjectState
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from pleb_coordinator.api.status import ProjectStatus
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["COMMANDS", "status"]
+
+
+def statuses(home: Home) -> list[ProjectStatus]:
+    """Return every project's status."""
+    links = link_base(home)
+    with opened(home) as store, store.read() as tx:
+        found = [tx.projects.find(name) for name in tx.projects.names()]
+        return [read_status(tx, project, links, now()) for project in found]
+
+
+def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """List all projects."""
+    found = statuses(home)
+    head = ("PROJECT", "STATE", "VERSION", "LOSS", "HOSTS", "VERIFIED", "REFUSED", "IN FLIGHT")
+    rows = [
+        (
+            p.project,
+            p.state,
+            f"{p.version}/{p.versions_planned}",
+            "-" if p.train_loss is None else f"{p.train_loss:.4g}",
+            p.counts.hosts,
+            p.counts.verified,
+            p.counts.refused,
+            p.counts.in_flight,
+        )
+        for p in found
+    ]
+    empty = "No project yet: `pleb-coordinator invite new --role publisher` lets one in."
+    output.result([_short(p) for p in found], table(head, rows, empty))
+    return 0
+
+
+def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show one project, as its page does."""
+    with opened(home) as store, store.read() as tx:
+        found = read_status(tx, tx.projects.find(options.project), link_base(home), now())
+    output.result(found, _lines(found))
+    return 0
+
+
+def status(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """Show whether the coordinator runs, and its projects in short."""
+    running = home.listening_file.exists()
+    url = link_base(home).url
+    found = statuses(home)
+    first = f"Listening on {url}." if running else "Not running: `pleb-coordinator serve`."
+    lines = [f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}" for p in found]
+    value = {"running": running, "url": url, "projects": [_short(p) for p in found]}
+    output.result(value, [first, *(lines or ["No project yet."])])
+    return 0
+
+
+def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Give out no more units."""
+    return _move(home, options.project, (ProjectState.ACTIVE, ProjectState.PAUSED), output)
+
+
+def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Go on."""
+    return _move(home, options.project, (ProjectState.PAUSED, ProjectState.ACTIVE), output)
+
+
+def _move(
+    home: Home, name: str, move: tuple[ProjectState, ProjectState], output: Output
+) -> int:
+    expected, wanted = move
+    with opened(home) as store, store.write() as tx:
+        project = tx.projects.find(name)
+        if project.state != wanted:
+            if not tx.projects.set_state(project.id, expected, wanted):
+                raise InputError(f"{name} is {project.state}: that cannot become {wanted}.")
+            tx.events.add(project.id, now(), str(wanted))
+    output.result({"project": name, "state": wanted}, [f"{name} is {wanted}."])
+    return 0
+
+
+def _short(p: ProjectStatus) -> dict[str, Any]:
+    names = ("project", "title", "state", "epoch", "version", "versions_planned", "attach_link")
+    value: dict[str, Any] = {name: getattr(p, name) for name in names}
+    return value | {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
+
+
+def _lines(p: ProjectStatus) -> Iterator[str]:
+    yield f"{p.title or p.project} ({p.project}), {p.state}"
+    yield f"  version    {p.version} of {p.versions_planned}, epoch {p.epoch}"
+    yield f"  loss       {'-' if p.train_loss is None else f'{p.train_loss:.5g}'}"
+    for name, value in sorted(p.metrics.items()):
+        yield f"  {name:<9}  {value:.5g} on the holdout (version {p.metrics_version})"
+    counts = msgspec.structs.asdict(p.counts)
+    yield "  fleet      " + ", ".join(f"{counts[name]} {name}" for name in ("hosts", "accounts"))
+    yield f"  results    {p.counts.verified} verified, {p.counts.refused} refused"
+    yield f"  in flight  {p.counts.in_flight}"
+    yield f"  join       {p.attach_link}"
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "list": list_projects,
+    "show": show,
+    "pause": pause,
+    "resume": resume,
+}

@@ -1,0 +1,127 @@
+"""`serve`: the HTTP process, a background process and perhaps an agent. `work`: one more."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pleb_coordinator.api.links import LinkBase
+from pleb_coordinator.cli.listening import Listening, locked, open_socket, reachable_host
+from pleb_coordinator.cli.own_agent import Attacher, agent_command
+from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.cli.store_access import deps_of
+from pleb_coordinator.cli.supervisor import Child, Supervisor, stop_event
+from pleb_coordinator.cli.tls import certificate_pin
+from pleb_coordinator.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.home.config import CoordinatorConfig
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["COMMANDS"]
+
+
+def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Run the coordinator until SIGTERM or SIGINT; the home is made if it is empty."""
+    config = _overridden(make_home(home), options)
+    stop = stop_event()
+    with locked(home), open_socket(config.host, config.port) as listening:
+        links = _links(home, config, listening.getsockname()[1])
+        store = SqliteStore(home.store_file)
+        children = _children(home, options, links, listening.fileno())
+        supervisor = Supervisor(children, stop, output.say)
+        attacher = Attacher(home, store, deps_of(home), links, output.say)
+        if options.with_agent:
+            supervisor.each_round.append(attacher.look)
+        try:
+            supervisor.start()
+            _announce(home, links, children, output)
+            supervisor.watch()
+        finally:
+            attacher.close()
+            home.listening_file.unlink(missing_ok=True)
+            store.close()
+    return 0
+
+
+def work(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Run one more background process on a home that is served, here or elsewhere."""
+    stop = stop_event()
+    child = _jobs(home, options)
+    supervisor = Supervisor([child], stop, output.say)
+    supervisor.start()
+    output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Working; Ctrl+C ends it."])
+    supervisor.watch()
+    return 0
+
+
+def _overridden(config: CoordinatorConfig, options: argparse.Namespace) -> CoordinatorConfig:
+    """Return the configuration with what the command line says instead."""
+    said = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
+    return dataclasses.replace(config, **{k: v for k, v in said.items() if v is not None})
+
+
+def _links(home: Home, config: CoordinatorConfig, port: int) -> LinkBase:
+    host = reachable_host(config.host)
+    pin = None
+    if config.tls == "self-signed":
+        pin = certificate_pin(home.tls, host.strip("[]"), time.time())  # noqa: TID251
+    scheme = "https" if pin else "http"
+    return LinkBase(config.url.rstrip("/") or f"{scheme}://{host}:{port}", pin)
+
+
+def _children(
+    home: Home, options: argparse.Namespace, links: LinkBase, descriptor: int
+) -> list[Child]:
+    command = [
+        sys.executable,
+        *("-m", "pleb_coordinator.web_app", "--home", str(home.path)),
+        *("--socket", str(descriptor), "--url", links.url),
+        *("--clock-offset", str(options.clock_offset)),
+        *(["--pin", links.certificate] if links.certificate else []),
+        *(["--debug"] if options.debug else []),
+    ]
+    children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options)]
+    if options.with_agent:
+        children.append(Child("agent", agent_command(home, "start", "--headless")))
+    return children
+
+
+def _jobs(home: Home, options: argparse.Namespace) -> Child:
+    command = [
+        sys.executable,
+        *("-m", "pleb_coordinator.jobs_app", "--home", str(home.path)),
+        *("--clock-offset", str(options.clock_offset)),
+        *(["--debug"] if options.debug else []),
+    ]
+    return Child("background", command)
+
+
+def _announce(home: Home, links: LinkBase, children: list[Child], output: Output) -> None:
+    """Print the address first; write it down for the other commands."""
+    listening = Listening(links.url, links.certificate, os.getpid())
+    home.listening_file.write_bytes(msgspec.json.encode(listening))
+    pids = {child.name: child.pid for child in children}
+    value: dict[str, Any] = {
+        "url": links.url,
+        "pid": os.getpid(),
+        "http_pid": pids["HTTP"],
+        "jobs_pid": pids["background"],
+        "agent_pid": pids.get("agent"),
+    }
+    output.result(value, [f"Listening on {links.url}", f"Home: {home.path}. Ctrl+C stops it."])
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "serve": serve,
+    "work": work,
+}

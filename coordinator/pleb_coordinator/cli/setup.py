@@ -1,0 +1,87 @@
+"""`init` and `migrate`: a home that processes can start in."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+from pleb_shared.errors import InputError
+
+from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
+from pleb_coordinator.home.keys import make_secret_file, read_online_key
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["COMMANDS", "make_home"]
+
+
+def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
+    """Make what is missing in the home; return its configuration. Harmless to repeat.
+
+    The configuration is written last: a home that has one is whole.
+
+    Raises:
+        InputError: the folder cannot be written, or its configuration is wrong.
+    """
+    try:
+        for folder in home.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        home.online_key_file.parent.chmod(0o700)
+        make_secret_file(home.secret_file)
+        make_secret_file(home.online_key_file)
+    except OSError as error:
+        message = f"{home.path} cannot be written ({error.strerror}): give another --home."
+        raise InputError(message) from error
+    if not home.config_file.exists():
+        _migrate(home)
+        home.config_file.write_text(config_text(CoordinatorConfig(url=url or "")), "utf-8")
+    config = read_config(home.config_file)
+    if url and url != config.url:
+        config = dataclasses.replace(config, url=url)
+        home.config_file.write_text(config_text(config), "utf-8")
+    return config
+
+
+def init(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Make the home and say what is in it."""
+    before = home.exists
+    config = make_home(home, options.url)
+    key = read_online_key(home.online_key_file)
+    value = {"home": str(home.path), "created": not before, "online_key": key.public}
+    done = "is there already" if before else "is ready"
+    lines = [
+        f"{home.path} {done}.",
+        f"  configuration  {home.config_file}",
+        f"  online key     {key.fingerprint[:16]}...",
+        f"  attach links   {config.url or 'begin with the address that `serve` listens on'}",
+        "Next: pleb-coordinator serve",
+    ]
+    output.result(value, lines)
+    return 0
+
+
+def migrate(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """Bring the store's schema up to date."""
+    if not home.store_file.exists():
+        message = f"There is no store at {home.store_file}: run `pleb-coordinator init`."
+        raise InputError(message)
+    _migrate(home)
+    output.result({"migrated": True}, ["The store is up to date."])
+    return 0
+
+
+def _migrate(home: Home) -> None:
+    from pleb_coordinator.store.migrate import migrate as migrate_store
+
+    migrate_store(home.store_file)
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "init": init,
+    "migrate": migrate,
+}

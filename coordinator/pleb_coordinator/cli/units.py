@@ -1,0 +1,103 @@
+"""`unit`: who said what, how far apart they were, and why it counted or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pleb_shared.errors import InputError
+
+from pleb_coordinator.cli.output import table
+from pleb_coordinator.cli.store_access import opened
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from pleb_coordinator.cli.output import Output
+    from pleb_coordinator.core.records import Assignment, Event, UnitRow
+    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.store.interface import Transaction
+
+__all__ = ["COMMANDS"]
+
+_DETAIL: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """List a project's units, those of the newest versions first."""
+    with opened(home) as store, store.read() as tx:
+        project = tx.projects.find(options.project)
+        found = tx.views.units(project.id, options.limit)
+    rows = [(u.id, u.kind, f"{u.epoch}.{u.version}", u.position, u.state) for u in found]
+    head = ("UNIT", "KIND", "VERSION", "POSITION", "STATE")
+    output.result(found, table(head, rows, "No unit is planned yet."))
+    return 0
+
+
+def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show a unit, its assignments and every decision about them."""
+    with opened(home) as store, store.read() as tx:
+        try:
+            unit = tx.units.get(options.unit)
+        except LookupError as error:
+            message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
+            raise InputError(message) from error
+        assignments = [_assignment(tx, found) for found in tx.assignments.of_unit(unit.id)]
+        events = [_event(event) for event in tx.events.of_unit(unit.id)]
+    value = msgspec.structs.asdict(unit) | {"assignments": assignments, "events": events}
+    output.result(value, _lines(unit, assignments, events))
+    return 0
+
+
+def _assignment(tx: Transaction, found: Assignment) -> dict[str, Any]:
+    value = msgspec.structs.asdict(found)
+    value["assignment"] = value.pop("id")
+    for name in ("nonce", "project", "unit", "epoch", "version"):
+        del value[name]
+    if found.host is not None:
+        host = tx.hosts.get(found.host)
+        value["host"] = host.fingerprint
+        value["host_name"] = host.display_name
+        value["host_role"] = host.role
+    return value
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {"seq": event.seq, "at": event.at, "kind": event.kind} | {
+        "detail": _DETAIL.decode(event.detail)
+    }
+
+
+def _lines(
+    unit: UnitRow, assignments: list[dict[str, Any]], events: list[dict[str, Any]]
+) -> Iterator[str]:
+    yield f"Unit {unit.id}: {unit.kind} of version {unit.version}, epoch {unit.epoch}: {unit.state}"
+    yield f"  shards {unit.shard_first}+{unit.shard_count}, seed {unit.seed}, {unit.local_steps} steps"
+    for a in assignments:
+        who = a.get("host_name") or (a["host"] or "nobody yet")[:12]
+        mark = "  *" if a["assignment"] == unit.canonical else "   "
+        yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
+        if a["digest"]:
+            yield f"      said {a['digest'][:16]}..., loss {a['loss_first']} -> {a['loss_last']}"
+        if a["reason"]:
+            yield f"      {a['reason']}"
+    for event in events:
+        if event["kind"] == "verified":
+            yield from _decision(event["detail"])
+
+
+def _decision(detail: dict[str, Any]) -> Iterator[str]:
+    yield f"  Decision: {detail['decision']}: {detail['reason']}"
+    for first, second, distance in detail["distances"]:
+        side = "within" if distance <= detail["tolerance"] else "beyond"
+        yield (
+            f"    {first[:12]}... and {second[:12]}... lie {distance:.3g} apart, "
+            f"{side} the tolerance of {detail['tolerance']:.3g}"
+        )
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "list": list_units,
+    "show": show,
+}

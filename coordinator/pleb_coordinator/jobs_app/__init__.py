@@ -1,0 +1,1 @@
+"""The background process: expires leases, plans rounds, verifies results, makes versions."""

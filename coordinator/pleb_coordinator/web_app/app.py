@@ -1,0 +1,98 @@
+"""The composition root of the HTTP process: everything it works with is built by hand here."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from pleb_coordinator.api.context import Api
+from pleb_coordinator.api.counters import Counters
+from pleb_coordinator.api.door import Door
+from pleb_coordinator.api.rate_limit import RateLimit
+from pleb_coordinator.api.routes import api_routes
+from pleb_coordinator.api.status_reading import StatusReader
+from pleb_coordinator.api.waiting import Changes
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.home.keys import read_online_key, read_secret
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.store.group_commit import GroupCommit
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.web_app.pages import page_routes
+from pleb_coordinator.web_app.static_files import StaticPages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.home.config import CoordinatorConfig
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["STATIC", "WebApp", "build_app", "shifted_clock"]
+
+STATIC: Final = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class WebApp:
+    """The application with what must be closed after it."""
+
+    app: Starlette
+    api: Api
+    stores: tuple[SqliteStore, ...]
+
+    def close(self) -> None:
+        """Close the stores."""
+        for store in self.stores:
+            store.close()
+
+
+def build_app(
+    home: Home, config: CoordinatorConfig, links: LinkBase, clock: Callable[[], float]
+) -> WebApp:
+    """Return the application on the data directory `home`.
+
+    Raises:
+        InputError: the home lacks its store or keys, or they are of another version.
+    """
+    online_key = read_online_key(home.online_key_file)
+    store, for_pages = SqliteStore(home.store_file), SqliteStore(home.store_file)
+    api = Api(
+        store=store,
+        commits=GroupCommit(store),
+        deps=Deps(
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+            secret=read_secret(home.secret_file),
+            online_key=online_key.public,
+            blobs=LocalBlobs(home.path),
+        ),
+        online_key=online_key,
+        links=links,
+        counters=Counters(),
+        changes=Changes(store, most_waiters=config.waiters),
+        statuses=StatusReader(for_pages, links, clock),
+        address_is_open=RateLimit(
+            config.requests_per_second, config.request_burst, time.monotonic
+        ).take,
+    )
+    door = Middleware(Door, counters=api.counters, address_is_open=api.address_is_open)
+    routes = [
+        *api_routes(api),
+        *page_routes(api),
+        Mount("/static", StaticPages(directory=STATIC), name="static"),
+    ]
+    app = Starlette(routes=routes, middleware=[door])
+    app.state.home = home.path
+    return WebApp(app, api, (store, for_pages))
+
+
+def shifted_clock(offset_seconds: float) -> Callable[[], float]:
+    """Return the machine's clock, moved by so much for trials."""
+    return lambda: time.time() + offset_seconds  # noqa: TID251 - handed to everybody else

@@ -1,0 +1,112 @@
+"""The pages for people, rendered on the server; `static/project.js` keeps them up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pleb_shared.errors import Refusal, RefusalCode
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from pleb_coordinator.api.publishing import software
+from pleb_coordinator.api.routes import route
+from pleb_coordinator.web_app import words
+from pleb_coordinator.web_app.progress import progress_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from pleb_coordinator.api.context import Api
+
+__all__ = ["page_routes"]
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'none'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Nothing from elsewhere, nothing inline: what a host calls itself can't become a script."""
+
+
+def page_routes(api: Api) -> list[Route]:
+    """Return the routes of the pages."""
+    return [
+        route(api, "GET", "/", index_page),
+        route(api, "GET", "/projects/{project}", project_page),
+        route(api, "GET", "/projects/{project}/live", live_fragment),
+        route(api, "GET", "/join/{project}", join_page),
+        route(api, "GET", "/favicon.ico", favicon),
+    ]
+
+
+async def index_page(api: Api, _: Request) -> Response:
+    """Show all projects."""
+    return _page("index.html", projects=await api.statuses.all(), now=api.deps.clock())
+
+
+async def project_page(api: Api, request: Request) -> Response:
+    """Show one project, live."""
+    return await _of_project(api, request, "project.html")
+
+
+async def live_fragment(api: Api, request: Request) -> Response:
+    """Return the lists of the project's page, which htmx puts in the place of older ones."""
+    return await _of_project(api, request, "live.html")
+
+
+async def join_page(api: Api, request: Request) -> Response:
+    """Show what a project is and how to take part."""
+    return await _of_project(api, request, "join.html")
+
+
+async def favicon(_: Api, __: Request) -> Response:
+    """Point to the drawn icon."""
+    return RedirectResponse("/static/icon.svg", 308)
+
+
+async def _of_project(api: Api, request: Request, template: str) -> Response:
+    try:
+        status = await api.statuses.of(request.path_params["project"])
+    except Refusal as refusal:
+        if refusal.code != RefusalCode.UNKNOWN_PROJECT:
+            raise
+        return _page("missing.html", status_code=404, name=request.path_params["project"])
+    return _page(template, p=status, progress=progress_of(status), now=api.deps.clock())
+
+
+def _page(template: str, *, status_code: int = 200, **values: object) -> Response:
+    html = _ENVIRONMENT.get_template(template).render(**values)
+    return HTMLResponse(html, status_code, headers=_HEADERS)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": words.ago,
+        "count": words.count,
+        "moment": words.moment,
+        "number": words.number,
+        "operations": words.operations,
+        "percent": words.percent,
+        "short_digest": words.short_digest,
+    }
+    environment.globals["software"] = software()
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
