@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.core.records import Host, Project
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.accept import accept_reports
@@ -29,7 +27,6 @@ from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import (
     EnrolRequest,
     NoWork,
@@ -65,6 +62,13 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.codec import buffer_dtype, encode_delta
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+from typing import Literal
+
+    from pleb_coordinator.core.records import Host, Project
+    from pleb_shared.protocol.manifest import Manifest
 
 START = 1_800_000_000.0
 
@@ -142,7 +146,7 @@ class World:
         new_host_units: int = 2,
         audit_rate: float = 0.0,
         holdout: bool = False,
-        codec: str = "int4",
+        codec: Literal["fp32", "int8", "int4", "2bit"] = "int4",
         grace_seconds: float = 30.0,
     ) -> None:
         self.home = home

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_source, read_version
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.protocol.messages import Role
+
 from tests.integration.steps_world import World
 
 
@@ -26,7 +26,9 @@ def recomputed(world):
     with world.store.read() as tx:
         project = tx.projects.find("tiny")
         rows = tx.versions.history(project.id, project.epoch, after=-1, limit=1000)
-        metadata = {n: tx.projects.metadata_at(project.id, n) for n in (r.metadata_number for r in rows)}
+        metadata = {
+            n: tx.projects.metadata_at(project.id, n) for n in (r.metadata_number for r in rows)
+        }
     found = recompute(
         rows,
         metadata.__getitem__,
@@ -127,8 +129,10 @@ def test_warm_start_versions_are_for_trusted_hosts_alone(tmp_path):
     world = World(tmp_path, units=3, quorum=3, warm_start=2)
     volunteer = world.volunteer("v")
     trusted = world.volunteer("t", role=Role.TRUSTED)
-    assert world.ask(volunteer)[0] == []
-    assert "warm start" in world.ask(volunteer)[1].reason
+    manifests, no_work = world.ask(volunteer)
+    assert manifests == []
+    assert no_work is not None
+    assert "warm start" in no_work.reason
     world.work(trusted, rounds=2)
     assert world.project.version == 2
     assert world.work(volunteer) == 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-
-from pleb_coordinator.core.reputation import Standing, audit_drawn
+from msgspec.structs import replace
+from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.unit import UnitKind
+
 from tests.integration.steps_world import World
 
 
@@ -30,8 +31,8 @@ def proven(world, name, **behaviour):
     with world.store.write() as tx:
         project = tx.projects.find("tiny")
         row = tx.hosts.find(project.id, host.key.fingerprint)
-        standing = {"refused": 0, "bans": 0, "banned_until": 0.0, "ban_reason": "", "credit": 0.0}
-        tx.hosts.set_standing(row.id, Standing(consecutive_valid=5, units_valid=5, **standing))
+        standing = replace(standing_of(row), consecutive_valid=5, units_valid=5)
+        tx.hosts.set_standing(row.id, standing)
     return host
 
 
@@ -179,6 +180,7 @@ def test_a_class_that_nobody_can_compare_gets_no_work_until_it_is_vouched_for(tm
     far = world.volunteer("far", drift=0.5)
     manifests, no_work = world.ask(far)
     assert manifests == []
+    assert no_work is not None
     assert "differ" in no_work.reason
     twin = world.volunteer("twin", drift=0.5)
     [manifest], _ = world.ask(far)
@@ -195,6 +197,7 @@ def test_a_host_holds_one_lease_until_it_is_proven(tmp_path):
     assert len(world.ask(new, 8)[0]) == 1
     manifests, no_work = world.ask(new, 8)
     assert manifests == []
+    assert no_work is not None
     assert "one unit at a time" in no_work.reason
     assert len(world.ask(old, 3)[0]) == 3
 
@@ -208,6 +211,7 @@ def test_an_account_gets_its_part_of_a_round_and_more_only_of_what_nobody_takes(
     assert len(world.ask(greedy, 8)[0]) == 4
     manifests, no_work = world.ask(twin, 8)
     assert manifests == []
+    assert no_work is not None
     assert "part of this round" in no_work.reason
     world.clock.now += 60
     assert len(world.ask(twin, 8)[0]) == 8

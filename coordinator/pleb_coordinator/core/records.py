@@ -6,17 +6,14 @@ Times are seconds since 1970 (UTC) on the coordinator's clock, digests lower-cas
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import msgspec
 from pleb_shared.protocol.messages import Role, Verdict
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import UnitKind
 
-if TYPE_CHECKING:
-    from pleb_shared.protocol.project import ProjectMetadata
-    from pleb_shared.protocol.unit import UnitKind
-
-    from pleb_coordinator.core.assignment_state import AssignmentState
-    from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.unit_state import UnitState
 
 __all__ = [
     "Assignment",

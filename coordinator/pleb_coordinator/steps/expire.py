@@ -53,9 +53,7 @@ def retire_versions(tx: Transaction, deps: Deps, project: Project) -> int:
     active = tx.hosts.active_accounts(project.id, now - _ACTIVE_SECONDS)
     if active != project.active_accounts:
         tx.projects.set_active_accounts(project.id, active)
-    oldest = project.version - LIMITS.version_lag
-    if oldest <= 0:
-        return 0
+    oldest = max(0, project.version - LIMITS.version_lag)
     cancelled = tx.assignments.cancel_unsent_before(project.id, project.epoch, oldest)
     units = tx.units.undecided_before(project.id, project.epoch, oldest, _BATCH)
     for unit in units:

@@ -281,6 +281,7 @@ def _renew(
     if metadata.epoch > known.epoch:
         for row in _carried(tx, known, metadata.epoch):
             tx.versions.add(row)
+        tx.assignments.cancel_unsent_before(known.id, metadata.epoch, 0)
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
 
 

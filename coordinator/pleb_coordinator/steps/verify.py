@@ -124,7 +124,7 @@ def examine_case(deps: Deps, case: Case) -> Findings:
 
 
 def settle(tx: Transaction, deps: Deps, case: Case, findings: Findings) -> bool:
-    """Draw the consequences. False: another result has come meanwhile, look again."""
+    """Draw the consequences. False: another result has come, or somebody else was first."""
     if not tx.units.looked_at(case.unit.id, case.unit.revision):
         return False
     desk = _Desk(tx, deps, case, tx.units.get(case.unit.id), deps.clock())

@@ -278,13 +278,13 @@ class Units(Protocol):
         """Mark that `verify` is due for the unit."""
 
     def looked_at(self, unit: int, revision: int) -> bool:
-        """Clear the mark; False: another result has come meanwhile."""
+        """Clear the mark; False: another result has come, or somebody else has looked."""
 
     def due(self, project: int, limit: int) -> list[UnitRow]:
         """Return training units with results that nobody has looked at."""
 
     def undecided_before(self, project: int, epoch: int, version: int, limit: int) -> list[UnitRow]:
-        """Return open and late units of versions below `version`."""
+        """Return open and late units of versions below `version`, and of earlier epochs."""
 
 
 class Assignments(Protocol):
@@ -346,7 +346,7 @@ class Assignments(Protocol):
         """Cancel unsent assignments of a unit; return how many."""
 
     def cancel_unsent_before(self, project: int, epoch: int, version: int) -> int:
-        """Cancel unsent assignments of versions below `version`; return how many."""
+        """Cancel unsent assignments of versions below `version` and of earlier epochs."""
 
     def expired(self, now: float, limit: int) -> list[Assignment]:
         """Return leases that ran out."""

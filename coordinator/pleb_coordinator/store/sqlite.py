@@ -90,9 +90,13 @@ class SqliteStore:
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
         decoded: MetadataCache = {}
-        self._writer = _connect(path)
-        self._reader = _connect(path)
-        _check_schema(self._reader, path)
+        try:
+            self._writer = _connect(path)
+            self._reader = _connect(path)
+            _check_schema(self._reader, path)
+        except sqlite3.DatabaseError as error:
+            message = f"{path} is not a coordinator's store: {error}. Give another --home."
+            raise InputError(message) from error
         self._write = SqliteTransaction(self._writer, decoded)
         self._read = SqliteTransaction(self._reader, decoded)
         self._seen = -1
@@ -143,17 +147,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+    try:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.DatabaseError as error:
-        message = f"{path} is not a coordinator's store: {error}. Give another --home."
-        raise InputError(message) from error
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     if row is None or row[0] != SCHEMA_REVISION:
         found = "none" if row is None else row[0]
         message = (

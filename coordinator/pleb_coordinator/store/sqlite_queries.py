@@ -84,16 +84,16 @@ UPDATE units SET state = ?, canonical = ?, decided_at = ? WHERE id = ? AND state
 """
 SET_CANONICAL: Final = "UPDATE units SET canonical = ? WHERE id = ?"
 NEW_RESULT: Final = "UPDATE units SET revision = revision + 1, due = 1 WHERE id = ?"
-LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = ? AND revision = ?"
+LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = ? AND revision = ? AND due = 1"
 DUE_UNITS: Final = """
 SELECT * FROM units
 WHERE project = ? AND due = 1 AND kind = 'train' ORDER BY id LIMIT ?
 """
 UNDECIDED_BEFORE: Final = """
 SELECT * FROM units
-WHERE project = ? AND epoch = ? AND version < ? AND state IN ('open', 'late')
+WHERE project = ? AND (epoch, version) < (?, ?) AND state IN ('open', 'late')
   AND kind <> 'calibrate'
-ORDER BY version LIMIT ?
+ORDER BY epoch, version LIMIT ?
 """
 
 # Assignments
@@ -178,7 +178,7 @@ UPDATE assignments SET state = 'cancelled' WHERE unit = ? AND state = 'unsent' A
 """
 CANCEL_UNSENT_BEFORE: Final = """
 UPDATE assignments SET state = 'cancelled'
-WHERE project = ? AND epoch = ? AND version < ? AND state = 'unsent'
+WHERE project = ? AND (epoch, version) < (?, ?) AND state = 'unsent'
 """
 EXPIRED: Final = """
 SELECT * FROM assignments WHERE state IN ('leased', 'uploading') AND lease_until <= ?

@@ -1,0 +1,130 @@
+"""What every blob store must do. A new one is added to `blobs` below."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+
+if TYPE_CHECKING:
+    from pleb_coordinator.blobs.interface import Blobs
+
+DATA = b"0123456789" * 1000
+
+
+@pytest.fixture(params=["local"])
+def blobs(request, tmp_path) -> Blobs:
+    return {"local": LocalBlobs}[request.param](tmp_path)
+
+
+def refusal(call, *arguments):
+    with pytest.raises(Refusal) as caught:
+        call(*arguments)
+    return caught.value.code
+
+
+def test_a_blob_is_named_by_its_content_and_comes_back(blobs):
+    digest = blobs.put(DATA)
+    assert digest == digest_of(DATA) == blobs.put(DATA)
+    assert blobs.exists(digest)
+    assert blobs.size(digest) == len(DATA)
+    assert blobs.get(digest) == DATA
+    with blobs.open_range(digest, 9995) as file:
+        assert file.read() == DATA[9995:]
+    assert blobs.path(digest).read_bytes() == DATA
+
+
+def test_a_blob_that_is_not_there_is_a_typed_refusal(blobs):
+    missing = "0" * 64
+    assert not blobs.exists(missing)
+    for call in (blobs.get, blobs.size, blobs.open_range, blobs.path):
+        assert refusal(call, missing) == RefusalCode.UNKNOWN_BLOB
+    blobs.delete(missing)
+
+
+def test_a_deleted_blob_can_be_put_again(blobs):
+    digest = blobs.put(DATA)
+    blobs.delete(digest)
+    assert not blobs.exists(digest)
+    assert blobs.put(DATA) == digest
+    assert blobs.get(digest) == DATA
+
+
+def test_damaged_bytes_are_never_returned(blobs):
+    digest = blobs.put(DATA)
+    path = blobs.path(digest)
+    path.chmod(0o600)
+    path.write_bytes(DATA[:-1] + b"x")
+    assert refusal(blobs.get, digest) == RefusalCode.UNKNOWN_BLOB
+
+
+def test_an_upload_grows_only_at_its_end_and_only_to_its_size(blobs):
+    assert blobs.upload_offset("token") == 0
+    assert blobs.append_upload("token", 0, DATA[:10], 20) == 10
+    assert refusal(blobs.append_upload, "token", 5, b"x", 20) == RefusalCode.WRONG_OFFSET
+    assert refusal(blobs.append_upload, "token", 10, bytes(11), 20) == RefusalCode.WRONG_SIZE
+    assert blobs.upload_offset("token") == 10
+    assert blobs.append_upload("token", 10, DATA[10:20], 20) == 20
+    assert blobs.upload_bytes("token", 20, digest_of(DATA[:20])) == DATA[:20]
+
+
+def test_an_upload_counts_only_whole_and_with_its_digest(blobs):
+    blobs.append_upload("token", 0, DATA[:10], 20)
+    digest = digest_of(DATA[:20])
+    assert refusal(blobs.upload_to_blob, "token", 20, digest) == RefusalCode.WRONG_SIZE
+    blobs.append_upload("token", 10, bytes(10), 20)
+    assert refusal(blobs.upload_to_blob, "token", 20, digest) == RefusalCode.WRONG_DIGEST
+    assert not blobs.exists(digest)
+
+
+def test_an_upload_becomes_a_blob_once_and_again(blobs):
+    digest = digest_of(DATA)
+    blobs.append_upload("token", 0, DATA, len(DATA))
+    blobs.upload_to_blob("token", len(DATA), digest)
+    blobs.upload_to_blob("token", len(DATA), digest)
+    assert blobs.get(digest) == DATA
+    assert blobs.upload_offset("token") == 0
+
+
+def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
+    blobs.append_upload("token", 0, DATA, len(DATA))
+    blobs.upload_to_delta("token", 1234)
+    blobs.upload_to_delta("token", 1234)
+    assert blobs.delta(1234) == DATA
+    assert not blobs.exists(digest_of(DATA))
+    blobs.put_delta(5, b"small")
+    assert blobs.delta(5) == b"small"
+    blobs.delete_delta(5)
+    blobs.delete_delta(5)
+    assert refusal(blobs.delta, 5) == RefusalCode.UNKNOWN_BLOB
+
+
+def test_tokens_cannot_leave_their_folder(blobs, tmp_path):
+    blobs.append_upload("../../escaped", 0, b"x", 1)
+    assert not (tmp_path.parent / "escaped").exists()
+    assert blobs.upload_offset("../../escaped") == 1
+    blobs.drop_upload("../../escaped")
+    assert blobs.upload_offset("../../escaped") == 0
+
+
+def test_many_writers_of_one_blob_leave_it_whole(blobs):
+    failures = []
+
+    def put():
+        try:
+            blobs.put(DATA)
+        except Exception as error:  # noqa: BLE001 - any would be a failure
+            failures.append(error)
+
+    threads = [threading.Thread(target=put) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert blobs.get(digest_of(DATA)) == DATA
+    assert [p.name for p in blobs.path(digest_of(DATA)).parent.iterdir()] == [digest_of(DATA)]

@@ -1,0 +1,524 @@
+"""What every store must do. A new one is added to the fixture `stores` below."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import pytest
+from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.records import (
+    Evaluation,
+    Facts,
+    Invite,
+    NewAssignment,
+    NewUnit,
+    ProjectState,
+    Purpose,
+    Round,
+    Upload,
+    UploadKind,
+    VersionRow,
+)
+from pleb_coordinator.core.reputation import standing_of
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.store.interface import (
+    Commitment,
+    Judgement,
+    NewHost,
+    Seeker,
+    Seen,
+    Store,
+    StoredDelta,
+)
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.messages import PayloadType, Role, Verdict
+from pleb_shared.protocol.signing import SigningKey, sign_payload
+from pleb_shared.protocol.unit import UnitKind
+
+from tests.conformance.example_metadata import example_metadata
+
+FACTS = Facts(100, 7, 2, 50, 400, 1600)
+NOW = 1000.0
+
+
+@pytest.fixture(params=["sqlite"])
+def stores(request, tmp_path):
+    """Open the same store as often as is wanted, as several processes would."""
+    opened: list[Store] = []
+    path = tmp_path / "store.sqlite"
+    migrate(path)
+
+    def connect() -> Store:
+        opened.append({"sqlite": SqliteStore}[request.param](path))
+        return opened[-1]
+
+    yield connect
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(stores):
+    return stores()
+
+
+@pytest.fixture
+def tx(store):
+    with store.write() as transaction:
+        yield transaction
+
+
+@pytest.fixture
+def project(tx):
+    return new_project(tx)
+
+
+def new_project(tx):
+    key = SigningKey.generate()
+    metadata = example_metadata(key.public)
+    envelope = sign_payload(strict_json.encode(metadata), PayloadType.METADATA, key)
+    number = tx.projects.add("tiny", key.public, 0, NOW)
+    tx.projects.put_metadata(number, metadata, envelope, FACTS, NOW)
+    return tx.projects.get(number)
+
+
+def new_host(tx, project, name, *, account=None, network="", role=Role.HOST):
+    new = NewHost(project.id, name, "key", account or name, role, network, name, "agent 1")
+    return tx.hosts.enrol(new, NOW)
+
+
+def new_units(tx, project, count=1, version=0, kind=UnitKind.TRAIN, **kw):
+    row = Round(project.id, 0, version, count, count, count, 0, NOW, None, None)
+    tx.rounds.add(row)
+    units = [NewUnit(kind, n, n, n, 1, 5) for n in range(count)]
+    options = {"trusted_only": False, "now": NOW} | kw
+    tx.units.plan(project.id, 0, version, units, Purpose.PRIMARY, **options)
+    return [tx.units.find(project.id, 0, version, kind, n) for n in range(count)]
+
+
+def seeker(host, now=NOW):
+    return Seeker(host.id, host.account, host.network, host.determinism_class, host.trusted, now)
+
+
+def take(tx, project, host, purpose=Purpose.PRIMARY, limit=1, now=NOW):
+    found = tx.assignments.candidates(project.id, purpose, seeker(host, now), limit)
+    for assignment, _ in found:
+        assert tx.assignments.lease(assignment, host, "n" * 32, now, now + 100)
+    return [tx.assignments.get(assignment.id) for assignment, _ in found]
+
+
+def report(tx, assignment, digest="d", data=b"x"):
+    said = Commitment(digest, 1, 2.0, 1.0, 3.0, NOW)
+    assert tx.assignments.commit(assignment, AssignmentEvent.REPORTED, said)
+    if data is not None:
+        tx.assignments.put_delta(StoredDelta(assignment.id, 1, data))
+    tx.units.new_result(assignment.unit)
+    return tx.assignments.get(assignment.id)
+
+
+class TestTransactions:
+    def test_what_raises_leaves_no_trace(self, store):
+        with pytest.raises(ZeroDivisionError), store.write() as tx:
+            new_project(tx)
+            raise ZeroDivisionError
+        with store.read() as tx:
+            assert tx.projects.names() == []
+
+    def test_a_savepoint_undoes_only_itself(self, store):
+        with store.write() as tx:
+            project = new_project(tx)
+            with pytest.raises(ZeroDivisionError), tx.savepoint():
+                tx.projects.set_tolerance(project.id, 1.0)
+                raise ZeroDivisionError
+            with tx.savepoint():
+                tx.projects.set_active_accounts(project.id, 3)
+        with store.read() as tx:
+            found = tx.projects.find("tiny")
+        assert (found.tolerance, found.active_accounts) == (0.0, 3)
+
+    def test_a_reader_sees_one_state(self, stores):
+        one, other = stores(), stores()
+        with one.write() as tx:
+            project = new_project(tx)
+        with other.read() as seen:
+            assert seen.projects.get(project.id).tolerance == 0
+            with one.write() as tx:
+                tx.projects.set_tolerance(project.id, 2.0)
+            assert seen.projects.get(project.id).tolerance == 0
+        with other.read() as seen:
+            assert seen.projects.get(project.id).tolerance == 2
+
+    def test_every_commit_is_noticed_once(self, stores):
+        one, other = stores(), stores()
+        assert one.changed()
+        assert not one.changed()
+        with other.write() as tx:
+            new_project(tx)
+        assert one.changed()
+        assert not one.changed()
+        with one.write() as tx:
+            tx.projects.set_tolerance(1, 1.0)
+        assert one.changed(), "its own commits too"
+
+    def test_two_writers_queue_up(self, stores):
+        one, other = stores(), stores()
+        with one.write() as tx:
+            project = new_project(tx)
+            tx.shares.add(project.id, 0, 0, "h", 0)
+
+        def add(store):
+            for _ in range(50):
+                with store.write() as tx:
+                    taken = tx.shares.taken(project.id, 0, 0, "h")
+                    tx.shares.add(project.id, 0, 0, "h", 1)
+                    assert tx.shares.taken(project.id, 0, 0, "h") == taken + 1
+
+        threads = [threading.Thread(target=add, args=(s,)) for s in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with one.read() as tx:
+            assert tx.shares.taken(project.id, 0, 0, "h") == 100
+
+
+class TestProjects:
+    def test_a_project_is_found_by_name_with_its_metadata(self, tx, project):
+        found = tx.projects.find("tiny")
+        assert found == project
+        assert found.facts == FACTS
+        assert found.metadata.project == "tiny"
+        assert found.state is ProjectState.ACTIVE
+        assert tx.projects.metadata_at(project.id, 1) == found.metadata
+        assert b"payload" in tx.projects.envelope(project.id, 1)
+        assert tx.projects.names() == ["tiny"]
+
+    def test_one_that_is_not_there_is_a_refusal(self, tx):
+        with pytest.raises(Refusal) as caught:
+            tx.projects.find("other")
+        assert caught.value.code == RefusalCode.UNKNOWN_PROJECT
+
+    def test_states_change_only_from_what_they_are(self, tx, project):
+        paused = ProjectState.PAUSED
+        assert tx.projects.set_state(project.id, ProjectState.ACTIVE, paused)
+        assert not tx.projects.set_state(project.id, ProjectState.ACTIVE, paused)
+        assert tx.projects.get(project.id).state is paused
+
+    def test_versions_go_up_one_by_one(self, tx, project):
+        assert tx.projects.advance(project.id, 0, 0, 1)
+        assert not tx.projects.advance(project.id, 0, 0, 1)
+        assert not tx.projects.advance(project.id, 1, 1, 2), "another epoch"
+        assert tx.projects.get(project.id).version == 1
+
+    def test_a_version_has_one_number(self, tx, project):
+        row = VersionRow(project.id, 0, 0, "d", 1, "", "", "s", b"[]", b"{}", None, NOW)
+        assert tx.versions.add(row)
+        assert not tx.versions.add(msgspec.structs.replace(row, digest="other"))
+        assert tx.versions.get(project.id, 0, 0) == row
+        later = msgspec.structs.replace(row, number=1, train_loss=0.5)
+        assert tx.versions.add(later)
+        assert tx.versions.history(project.id, 0, after=0, limit=9) == [later]
+        with pytest.raises(LookupError):
+            tx.versions.get(project.id, 0, 2)
+
+    def test_evaluations_by_version(self, tx, project):
+        for version, loss in ((1, b"1"), (0, b"2"), (1, b"3")):
+            tx.projects.add_evaluation(Evaluation(project.id, 0, version, 1, loss, 8, NOW))
+        assert [e.metrics for e in tx.projects.evaluations(project.id, 0)] == [b"2", b"3"]
+
+
+class TestUnits:
+    def test_the_round_counts_with_its_units(self, tx, project):
+        first, second = new_units(tx, project, 2)
+        assert tx.units.move(first, UnitEvent.DECIDED, NOW, 7)
+        assert not tx.units.move(first, UnitEvent.DECIDED, NOW, 8), "it is not open any more"
+        row = tx.rounds.get(project.id, 0, 0)
+        assert (row.open, row.valid) == (1, 1)
+        valid = tx.units.get(first.id)
+        assert (valid.state, valid.canonical) == (UnitState.VALID, 7)
+        tx.units.move(valid, UnitEvent.REFUTED, NOW, None)
+        row = tx.rounds.get(project.id, 0, 0)
+        assert (row.open, row.valid) == (2, 0)
+        tx.units.move(second, UnitEvent.CLOSED, NOW, None)
+        assert tx.rounds.get(project.id, 0, 0).open == 1
+
+    def test_a_round_is_opened_and_closed_once(self, tx, project):
+        new_units(tx, project)
+        row = tx.rounds.get(project.id, 0, 0)
+        assert not tx.rounds.add(row)
+        tx.rounds.set_quorum_at(row, 5.0)
+        assert tx.rounds.close(row, 6.0)
+        assert not tx.rounds.close(row, 7.0)
+        found = tx.rounds.get(project.id, 0, 0)
+        assert (found.quorum_at, found.closed_at) == (5.0, 6.0)
+        assert tx.rounds.get(project.id, 0, 1) is None
+
+    def test_a_look_that_missed_a_result_is_noticed(self, tx, project):
+        [unit] = new_units(tx, project)
+        assert tx.units.due(project.id, 9) == []
+        tx.units.new_result(unit.id)
+        [due] = tx.units.due(project.id, 9)
+        tx.units.new_result(unit.id)
+        assert not tx.units.looked_at(unit.id, due.revision)
+        [due] = tx.units.due(project.id, 9)
+        assert tx.units.looked_at(unit.id, due.revision)
+        assert tx.units.due(project.id, 9) == []
+
+    def test_units_of_a_round_by_state_and_position(self, tx, project):
+        units = new_units(tx, project, 3)
+        tx.units.move(units[1], UnitEvent.DECIDED, NOW, 1)
+        found = tx.units.of_round(project.id, 0, 0, {UnitState.OPEN})
+        assert [u.position for u in found] == [0, 2]
+        assert [u.id for u in tx.units.undecided_before(project.id, 0, 1, 9)] == [
+            units[0].id,
+            units[2].id,
+        ]
+        assert tx.units.undecided_before(project.id, 0, 0, 9) == []
+
+
+class TestAssignments:
+    def test_each_goes_to_one_host(self, tx, project):
+        new_units(tx, project, 3)
+        a, b = new_host(tx, project, "a"), new_host(tx, project, "b")
+        candidates = tx.assignments.candidates(project.id, Purpose.PRIMARY, seeker(a), 9)
+        assert [u.position for _, u in candidates] == [0, 1, 2]
+        first = candidates[0][0]
+        assert tx.assignments.lease(first, a, "n" * 32, NOW, NOW + 5)
+        assert not tx.assignments.lease(first, b, "m" * 32, NOW, NOW + 5)
+        assert [pair[0].id for pair in tx.assignments.in_hand(a.id)] == [first.id]
+        assert tx.assignments.in_hand(b.id) == []
+        leased = tx.assignments.get(first.id)
+        assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
+        assert leased.state == AssignmentState.LEASED
+
+    def test_a_replica_goes_to_another_account_and_network(self, tx, project):
+        [unit] = new_units(tx, project)
+        first = new_host(tx, project, "a", network="198.51.100.0/24")
+        same = new_host(tx, project, "b", account="a")
+        near = new_host(tx, project, "c", network="198.51.100.0/24")
+        other = new_host(tx, project, "d", network="203.0.113.0/24")
+        take(tx, project, first)
+        tx.assignments.add(NewAssignment(unit.id, Purpose.REPLICA, NOW))
+        for host in (first, same, near):
+            assert take(tx, project, host, Purpose.REPLICA) == []
+        assert len(take(tx, project, other, Purpose.REPLICA)) == 1
+
+    def test_a_trusted_host_waits_for_volunteers(self, tx, project):
+        [unit] = new_units(tx, project)
+        first = new_host(tx, project, "a")
+        trusted = new_host(tx, project, "t", account="a", role=Role.TRUSTED)
+        take(tx, project, first)
+        tx.assignments.add(NewAssignment(unit.id, Purpose.REPLICA, NOW, trusted_from=NOW + 60))
+        assert take(tx, project, trusted, Purpose.REPLICA, now=NOW + 59) == []
+        assert len(take(tx, project, trusted, Purpose.REPLICA, now=NOW + 60)) == 1
+
+    def test_some_are_for_trusted_hosts_or_one_class_only(self, tx, project):
+        [unit] = new_units(tx, project, trusted_only=True)
+        host = new_host(tx, project, "a")
+        assert take(tx, project, host) == []
+        tx.assignments.add(NewAssignment(unit.id, Purpose.AUDIT, NOW, for_class="c"))
+        assert take(tx, project, host, Purpose.AUDIT) == []
+        tx.hosts.set_runtime(host.id, "r", "c")
+        assert len(take(tx, project, tx.hosts.get(host.id), Purpose.AUDIT)) == 1
+        trusted = new_host(tx, project, "t", role=Role.TRUSTED)
+        assert len(take(tx, project, trusted)) == 1
+
+    def test_what_a_host_gave_back_it_may_try_again_much_later(self, tx, project):
+        [unit] = new_units(tx, project)
+        host = new_host(tx, project, "a")
+        [given] = take(tx, project, host)
+        said = Commitment("", 0, None, None, 1.0, NOW)
+        tx.assignments.commit(given, AssignmentEvent.FAILED, said)
+        tx.assignments.add(NewAssignment(unit.id, Purpose.PRIMARY, NOW))
+        assert take(tx, project, host, now=NOW + 599) == []
+        assert len(take(tx, project, host, now=NOW + 601)) == 1
+
+    def test_what_ran_out_it_may_try_at_once(self, tx, project):
+        [unit] = new_units(tx, project)
+        host = new_host(tx, project, "a")
+        [given] = take(tx, project, host)
+        assert tx.assignments.expired(NOW + 99, 9) == []
+        assert tx.assignments.next_lease_end() == NOW + 100
+        [expired] = tx.assignments.expired(NOW + 100, 9)
+        assert expired == given
+        assert tx.assignments.move(expired, AssignmentEvent.EXPIRED)
+        assert not tx.assignments.move(expired, AssignmentEvent.EXPIRED)
+        assert tx.assignments.next_lease_end() is None
+        tx.assignments.add(NewAssignment(unit.id, Purpose.PRIMARY, NOW))
+        assert len(take(tx, project, host)) == 1
+
+    def test_verdicts_are_taken_once_and_again_after_a_new_one(self, tx, project):
+        new_units(tx, project)
+        host = new_host(tx, project, "a")
+        done = report(tx, *take(tx, project, host))
+        valid = Judgement(Verdict.VALID, 5.0, NOW + 50, "fine")
+        assert tx.assignments.judge(done, AssignmentEvent.AGREED, valid)
+        assert not tx.assignments.judge(done, AssignmentEvent.AGREED, valid)
+        [told] = tx.assignments.take_verdicts(host.id, 9)
+        assert (told.verdict, told.credit, told.reason) == (Verdict.VALID, 5.0, "fine")
+        assert tx.assignments.take_verdicts(host.id, 9) == []
+        wrong = Judgement(Verdict.INVALID, 0.0, None, "not fine")
+        tx.assignments.judge(tx.assignments.get(done.id), AssignmentEvent.DISAGREED, wrong)
+        assert [t.reason for t in tx.assignments.take_verdicts(host.id, 9)] == ["not fine"]
+
+    def test_only_unripe_credit_is_taken_back(self, tx, project):
+        new_units(tx, project, 2)
+        host = new_host(tx, project, "a")
+        for assignment, ripe in zip(
+            take(tx, project, host, limit=2), (NOW - 1, NOW + 1), strict=False
+        ):
+            judgement = Judgement(Verdict.VALID, 5.0, ripe, "")
+            tx.assignments.judge(report(tx, assignment), AssignmentEvent.AGREED, judgement)
+        assert tx.assignments.take_back_credit(host.id, NOW) == 5.0
+        assert tx.assignments.take_back_credit(host.id, NOW) == 0.0
+
+    def test_deltas_are_found_by_their_digest_within_a_unit(self, tx, project):
+        first, second = new_units(tx, project, 2)
+        host = new_host(tx, project, "a")
+        one, _ = take(tx, project, host, limit=2)
+        report(tx, one, "same")
+        assert tx.assignments.with_delta(first.id, "same") == one.id
+        assert tx.assignments.with_delta(first.id, "other") is None
+        assert tx.assignments.with_delta(second.id, "same") is None
+        assert tx.assignments.delta(one.id) == StoredDelta(one.id, 1, b"x")
+        assert tx.assignments.delta(10**6) is None
+        assert [a.id for a in tx.assignments.reported(first.id)] == [one.id]
+        assert tx.assignments.unjudged(first.id, host.id)
+        assert not tx.assignments.unjudged(second.id, host.id)
+
+    def test_unsent_ones_are_cancelled_by_unit_or_by_age(self, tx, project):
+        old = new_units(tx, project, 2)[0]
+        new_units(tx, project, 2, version=1)
+        assert tx.assignments.unsent(project.id, Purpose.PRIMARY)
+        assert tx.assignments.cancel_unsent(old.id, (Purpose.REPLICA,)) == 0
+        assert tx.assignments.cancel_unsent(old.id, (Purpose.PRIMARY,)) == 1
+        assert tx.assignments.cancel_unsent_before(project.id, 0, 1) == 1
+        assert tx.assignments.cancel_unsent_before(project.id, 0, 2) == 2
+        assert not tx.assignments.unsent(project.id, Purpose.PRIMARY)
+
+    def test_norms_are_those_of_canonical_results(self, tx, project):
+        first = new_units(tx, project, 2)[0]
+        host = new_host(tx, project, "a")
+        one, two = take(tx, project, host, limit=2)
+        tx.assignments.set_norm(one.id, 3.0)
+        tx.assignments.set_norm(two.id, 4.0)
+        assert tx.assignments.norms(project.id, 0, 0) == []
+        tx.units.move(first, UnitEvent.DECIDED, NOW, one.id)
+        assert tx.assignments.norms(project.id, 0, 0) == [3.0]
+
+    def test_shares_never_fall_below_nothing(self, tx, project):
+        for change, taken in ((-1, 0), (3, 3), (-2, 1), (-5, 0)):
+            tx.shares.add(project.id, 0, 0, "h", change)
+            assert tx.shares.taken(project.id, 0, 0, "h") == taken
+        assert tx.shares.taken(project.id, 0, 1, "h") == 0
+
+
+class TestFleet:
+    def test_enrolling_again_renews_but_never_lowers(self, tx, project):
+        host = new_host(tx, project, "a", role=Role.TRUSTED)
+        again = new_host(tx, project, "a", network="n")
+        assert (again.id, again.role, again.network) == (host.id, Role.TRUSTED, "n")
+        assert again.trusted
+        with pytest.raises(Refusal) as caught:
+            tx.hosts.find(project.id, "nobody")
+        assert caught.value.code == RefusalCode.UNKNOWN_HOST
+
+    def test_the_last_request_and_its_reply_are_remembered(self, tx, project):
+        host = new_host(tx, project, "a")
+        tx.hosts.saw(host.id, Seen(3, "digest", b"reply", "n", "agent 2", NOW + 5, True))
+        tx.hosts.saw(host.id, Seen(4, "digest4", b"reply4", "n", "agent 2", NOW + 9, False))
+        found = tx.hosts.get(host.id)
+        assert (found.sequence, found.request_digest) == (4, "digest4")
+        assert (found.last_seen, found.last_asked) == (NOW + 9, NOW + 5)
+        assert tx.hosts.reply(host.id) == b"reply4"
+
+    def test_accounts_that_ask_are_counted_without_banned_and_trusted_ones(self, tx, project):
+        people = (("a", "x"), ("b", "x"), ("c", "y"), ("d", "z"))
+        hosts = [new_host(tx, project, name, account=account) for name, account in people]
+        for host in hosts:
+            tx.hosts.saw(host.id, Seen(1, "", b"", "", "", NOW, True))
+        trusted = new_host(tx, project, "t", role=Role.TRUSTED)
+        tx.hosts.saw(trusted.id, Seen(1, "", b"", "", "", NOW, True))
+        assert tx.hosts.active_accounts(project.id, NOW - 1) == 3
+        assert tx.hosts.active_accounts(project.id, NOW) == 0
+        banned = msgspec.structs.replace(standing_of(hosts[-1]), banned_until=NOW + 9)
+        tx.hosts.set_standing(hosts[-1].id, banned)
+        assert standing_of(tx.hosts.get(hosts[-1].id)) == banned
+        assert tx.hosts.active_accounts(project.id, NOW - 1) == 2
+        assert tx.hosts.has_trusted(project.id, NOW - 1)
+        assert not tx.hosts.has_trusted(project.id, NOW)
+        assert len(tx.hosts.of_account(project.id, "x")) == 2
+        assert len(tx.hosts.of_project(project.id, limit=9)) == 5
+
+    def test_a_class_knows_who_vouches_for_it(self, tx, project):
+        a, b = new_host(tx, project, "a"), new_host(tx, project, "b")
+        trusted = new_host(tx, project, "t", role=Role.TRUSTED)
+        tx.calibrations.add_class(project.id, "c", 1, NOW)
+        tx.calibrations.add_class(project.id, "c", 2, NOW + 1)
+        tx.calibrations.record(a, "r1", "c", 0.5, NOW)
+        found = tx.calibrations.find_class(project.id, "c")
+        assert (found.assignment, found.accounts, found.vouched) == (1, 1, False)
+        tx.calibrations.record(a, "r2", "c", 0.5, NOW)
+        assert not tx.calibrations.find_class(project.id, "c").vouched
+        tx.calibrations.record(b, "r1", "c", 0.5, NOW)
+        assert tx.calibrations.find_class(project.id, "c").vouched
+        tx.calibrations.add_class(project.id, "d", 3, NOW)
+        tx.calibrations.record(trusted, "r1", "d", 0.5, NOW)
+        assert tx.calibrations.find_class(project.id, "d").vouched
+        assert tx.calibrations.class_of(a.id, "r2") == "c"
+        assert tx.calibrations.class_of(a.id, "r3") == ""
+        assert tx.calibrations.find_class(project.id, "e") is None
+
+    def test_distances_between_classes(self, tx, project):
+        for digest in ("a", "b"):
+            tx.calibrations.add_class(project.id, digest, 1, NOW)
+        assert [c.digest for c in tx.calibrations.unmeasured(project.id)] == ["a", "b"]
+        tx.calibrations.set_measured(project.id, "a")
+        tx.calibrations.set_isolated(project.id, "b", True)
+        assert [c.digest for c in tx.calibrations.unmeasured(project.id)] == ["b"]
+        assert [bool(c.isolated) for c in tx.calibrations.classes(project.id)] == [False, True]
+        tx.calibrations.put_distance(project.id, "a", "b", 0.25)
+        assert tx.calibrations.distances(project.id) == {("a", "b"): 0.25}
+
+    def test_uploads_end_complete_or_in_time(self, tx, project):
+        def upload(token, assignment, digest):
+            row = (token, UploadKind.BLOB, project.id, assignment, digest, 5, NOW, NOW + 9, False)
+            tx.uploads.add(Upload(*row))
+
+        upload("one", 3, "d1")
+        upload("two", None, "d2")
+        assert tx.uploads.get("one").size == 5
+        assert tx.uploads.of_assignment(3).token == "one"
+        assert tx.uploads.open_blob(project.id, "d2").token == "two"
+        assert tx.uploads.complete("one")
+        assert not tx.uploads.complete("one")
+        assert tx.uploads.of_assignment(3) is None
+        assert tx.uploads.take_expired(NOW + 8, 9) == []
+        assert tx.uploads.take_expired(NOW + 9, 9) == ["two"]
+        with pytest.raises(Refusal) as caught:
+            tx.uploads.get("two")
+        assert caught.value.code == RefusalCode.UNKNOWN_UPLOAD
+
+    def test_an_invite_works_once_and_not_after_it_was_revoked(self, tx):
+        for name in ("one", "two"):
+            tx.invites.add(Invite(name, Role.HOST, "", NOW, NOW + 9, None, False))
+        assert tx.invites.use("one", NOW)
+        assert not tx.invites.use("one", NOW)
+        assert not tx.invites.revoke("one")
+        assert tx.invites.revoke("two")
+        assert not tx.invites.use("two", NOW)
+        assert tx.invites.find("three") is None
+        assert {i.token_hash for i in tx.invites.all()} == {"one", "two"}
+
+    def test_the_log_is_read_from_both_ends(self, tx, project):
+        for n in range(5):
+            tx.events.add(project.id, NOW + n, "kind", unit=n % 2, host=None, value=n)
+        found = tx.events.after(project.id, 0, 3)
+        assert [msgspec.json.decode(e.detail) for e in found] == [{"value": n} for n in range(3)]
+        assert [e.seq for e in tx.events.after(project.id, found[-1].seq, 9)] == [4, 5]
+        assert [e.seq for e in tx.events.last(project.id, 2)] == [4, 5]
+        assert [e.seq for e in tx.events.of_unit(1)] == [2, 4]

@@ -1,0 +1,140 @@
+"""The schema is the sum of its migrations and the records' shape; hot queries use indices."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+from pleb_coordinator.core import records
+from pleb_coordinator.store import sqlite_queries as sql
+from pleb_coordinator.store.interface import StoredDelta
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.schema import metadata
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import InputError
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "store.sqlite"
+    migrate(path)
+    migrate(path)
+    return path
+
+
+def objects(path):
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        found = {name: _parts(text) for name, text in rows}
+    connection.close()
+    return {n: t for n, t in found.items() if n not in {"alembic_version", "sqlite_sequence"}}
+
+
+def _parts(text):
+    """The clauses of a statement; their order means nothing."""
+    head, _, body = re.sub(r"[\s\"]+", " ", text).partition("(")
+    return head.strip(), sorted(re.split(r", (?![^()]*\))", body.strip()[:-1].strip()))
+
+
+def test_the_schema_is_the_sum_of_its_migrations(migrated, tmp_path):
+    path = tmp_path / "declared.sqlite"
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    metadata.create_all(engine)
+    assert objects(path) == objects(migrated)
+
+
+@pytest.mark.parametrize(
+    ("table", "record"),
+    [
+        ("versions", records.VersionRow),
+        ("rounds", records.Round),
+        ("units", records.UnitRow),
+        ("assignments", records.Assignment),
+        ("hosts", records.Host),
+        ("classes", records.CalibrationClass),
+        ("uploads", records.Upload),
+        ("invites", records.Invite),
+        ("evaluations", records.Evaluation),
+        ("events", records.Event),
+        ("deltas", StoredDelta),
+    ],
+)
+def test_columns_stand_in_the_order_of_the_records_fields(table, record):
+    assert [c.name for c in metadata.tables[table].columns] == list(record.__struct_fields__)
+
+
+HOT = [
+    "FIND_PROJECT",
+    "GET_VERSION",
+    "GET_ROUND",
+    "FIND_UNIT",
+    "GET_UNIT",
+    "NEW_RESULT",
+    "LOOKED_AT",
+    "DUE_UNITS",
+    "UNDECIDED_BEFORE",
+    "GET_ASSIGNMENT",
+    "ASSIGNMENTS_OF_UNIT",
+    "REPORTED",
+    "UNJUDGED",
+    "IN_HAND",
+    "CANDIDATES_FOR_HOST",
+    "CANDIDATES_FOR_TRUSTED",
+    "ANY_UNSENT",
+    "LEASE",
+    "COMMIT_RESULT",
+    "MOVE_ASSIGNMENT",
+    "JUDGE",
+    "CANCEL_UNSENT",
+    "CANCEL_UNSENT_BEFORE",
+    "EXPIRED",
+    "NEXT_LEASE_END",
+    "UNTOLD",
+    "UNRIPE_CREDIT",
+    "WITH_DELTA",
+    "TAKEN",
+    "FIND_HOST",
+    "SAW",
+    "GET_REPLY",
+    "CLASS_OF",
+    "FIND_CLASS",
+    "GET_UPLOAD",
+    "UPLOAD_OF_ASSIGNMENT",
+    "OPEN_BLOB",
+    "EVENTS_AFTER",
+    "LAST_EVENTS",
+    "EVENTS_OF_UNIT",
+]
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_hot_queries_search_an_index_and_sort_nothing(migrated, name):
+    text = getattr(sql, name)
+    with sqlite3.connect(migrated) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN " + text, (0,) * text.count("?")).fetchall()
+    connection.close()
+    steps = [row[3] for row in plan]
+    slow = [s for s in steps if "TEMP B-TREE" in s or (s.startswith("SCAN") and "USING" not in s)]
+    assert not slow, steps
+
+
+def test_a_store_that_is_not_there_or_not_ours_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="pleb-coordinator init"):
+        SqliteStore(tmp_path / "missing.sqlite")
+    other = tmp_path / "other.sqlite"
+    other.write_bytes(b"this is no database at all, but some text " * 50)
+    with pytest.raises(InputError, match="--home"):
+        SqliteStore(other)
+
+
+def test_an_older_schema_asks_for_a_migration(tmp_path):
+    path = tmp_path / "store.sqlite"
+    migrate(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    connection.close()
+    with pytest.raises(InputError, match="migrate"):
+        SqliteStore(path)

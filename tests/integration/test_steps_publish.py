@@ -1,0 +1,176 @@
+"""Publishing, renewing, enrolling: what gets in and what does not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from pleb_coordinator.steps.enrol import enrol
+from pleb_coordinator.steps.invite import new_invite
+from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import EnrolRequest, Role
+from pleb_shared.protocol.signing import SigningKey
+from pleb_shared.protocol.unit import Blob
+
+from tests.integration.steps_world import START, World, graph
+
+BASE = "http://127.0.0.1:7532"
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def changed(world, **values):
+    return msgspec.structs.replace(world.metadata, **values)
+
+
+def hand_in(world, metadata, *, invite=None, key=None):
+    opened = open_publication(world.envelope(metadata, invite=invite, key=key or world.root))
+    findings = examine(world.deps, opened)
+    with world.store.write() as tx:
+        return publish(tx, world.deps, opened, findings, BASE)
+
+
+def refusal(call, *arguments, **options):
+    with pytest.raises(Refusal) as caught:
+        call(*arguments, **options)
+    return caught.value.code
+
+
+def invited(world, role=Role.PUBLISHER):
+    with world.store.write() as tx:
+        return new_invite(tx, world.deps, role, lifetime_seconds=60)
+
+
+def test_a_new_project_needs_an_invite_that_works_once(world):
+    other = changed(world, project="other")
+    assert refusal(hand_in, world, other) == RefusalCode.INVALID_INVITE
+    host_invite = invited(world, Role.TRUSTED)
+    assert refusal(hand_in, world, other, invite=host_invite) == RefusalCode.INVALID_INVITE
+    token = invited(world)
+    reply = hand_in(world, other, invite=token)
+    assert reply.missing == []
+    assert reply.attach_link.startswith(f"{BASE}/join/other#")
+    third = changed(world, project="third")
+    assert refusal(hand_in, world, third, invite=token) == RefusalCode.INVALID_INVITE
+    with world.store.read() as tx:
+        assert tx.projects.names() == ["tiny", "other"]
+
+
+def test_an_old_invite_has_run_out(world):
+    token = invited(world)
+    world.clock.now += 61
+    other = changed(world, project="other")
+    assert refusal(hand_in, world, other, invite=token) == RefusalCode.INVALID_INVITE
+
+
+def test_missing_blobs_get_slots_and_the_project_lives_once_they_are_there(world):
+    data = graph().replace(b"loss", b"lost")
+    blob = Blob(digest=digest_of(data), size=len(data))
+    other = changed(world, project="other", evaluation_graph=blob)
+    token = invited(world)
+    [slot] = hand_in(world, other, invite=token).missing
+    assert slot.digest == blob.digest
+    assert hand_in(world, other, invite=token).missing == [slot], "the same slot again"
+    with world.store.read() as tx:
+        upload = find_upload(tx, world.deps, slot.upload)
+        assert tx.projects.names() == ["tiny"]
+    append_part(world.deps, upload, 0, data)
+    check_upload(world.deps, None, upload)
+    with world.store.write() as tx:
+        finish_upload(tx, world.deps, upload)
+    assert hand_in(world, other, invite=token).missing == []
+    with world.store.read() as tx:
+        assert tx.projects.names() == ["tiny", "other"]
+
+
+def test_the_same_root_renews_without_invite_and_only_upwards(world):
+    renewed = changed(world, number=2, title="New title")
+    hand_in(world, renewed)
+    hand_in(world, renewed)
+    assert world.project.metadata.title == "New title"
+    assert refusal(hand_in, world, world.metadata) == RefusalCode.STALE_METADATA
+    sneaky = changed(world, number=2, title="Other title")
+    assert refusal(hand_in, world, sneaky) == RefusalCode.STALE_METADATA
+
+
+def test_another_root_cannot_take_a_project_over(world):
+    thief = SigningKey.generate()
+    stolen = changed(world, number=2, root_key=thief.public)
+    assert refusal(hand_in, world, stolen, key=thief) == RefusalCode.BAD_SIGNATURE
+    forged = changed(world, number=2)
+    assert refusal(hand_in, world, forged, key=thief) == RefusalCode.BAD_SIGNATURE
+
+
+def test_the_delegation_must_be_ours_and_short(world):
+    theirs = msgspec.structs.replace(world.metadata.delegation, online_key="ab" * 32)
+    assert refusal(hand_in, world, changed(world, number=2, delegation=theirs)) == (
+        RefusalCode.WRONG_AUDIENCE
+    )
+    for expires in (int(START) - 1, int(START) + 31 * 86400):
+        delegation = msgspec.structs.replace(world.metadata.delegation, expires_at=expires)
+        metadata = changed(world, number=2, delegation=delegation)
+        assert refusal(hand_in, world, metadata) == RefusalCode.EXPIRED
+
+
+def test_a_model_cannot_change_under_its_hosts(world):
+    codec = msgspec.structs.replace(world.metadata.codec, up="int8")
+    assert refusal(hand_in, world, changed(world, number=2, codec=codec)) == (RefusalCode.MALFORMED)
+
+
+def test_blobs_that_do_not_hold_what_is_said_are_refused(world):
+    digest = world.deps.blobs.put(b"{}")
+    not_a_graph = changed(world, project="other", training_graph=Blob(digest=digest, size=2))
+    opened = open_publication(world.envelope(not_a_graph, invite=None, key=world.root))
+    assert refusal(examine, world.deps, opened) == RefusalCode.MALFORMED
+    model = msgspec.structs.replace(world.metadata.model, initial_digest="0" * 64)
+    wrong = changed(world, project="other", model=model)
+    opened = open_publication(world.envelope(wrong, invite=None, key=world.root))
+    assert refusal(examine, world.deps, opened) == RefusalCode.WRONG_DIGEST
+
+
+def test_a_new_epoch_goes_on_where_the_old_one_stands(world):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    while world.project.version < 3:
+        world.work(trusted)
+    before = world.project.version
+    hand_in(world, changed(world, number=2, epoch=1))
+    world.run()
+    [manifest], _ = world.ask(trusted)
+    assert (manifest.unit.epoch, manifest.version.epoch) == (1, 1)
+    assert manifest.unit.version == before
+    trusted.held.clear()
+    while world.project.version < before + 1:
+        world.work(trusted)
+
+
+def test_invites_make_trusted_hosts_and_enrolling_again_is_harmless(world):
+    host, account = SigningKey.generate(), SigningKey.generate()
+    token = invited(world, Role.TRUSTED)
+
+    def once(invite):
+        request = EnrolRequest(
+            protocols=[1],
+            project="tiny",
+            host_key=host.public,
+            account_key=account.public,
+            invite=invite,
+            agent="a",
+            issued_at=0,
+            expires_at=0,
+        )
+        with world.store.write() as tx:
+            return enrol(tx, world.deps, tx.projects.find("tiny"), request, "")
+
+    assert once(None).role == Role.HOST
+    assert once(token).role == Role.TRUSTED
+    assert once(token).role == Role.TRUSTED
+    assert once(None).role == Role.TRUSTED
+    assert once(None).account == account.fingerprint
+    host = SigningKey.generate()
+    assert refusal(once, token) == RefusalCode.INVALID_INVITE
+    assert refusal(once, invited(world, Role.PUBLISHER)) == RefusalCode.INVALID_INVITE

@@ -1,0 +1,75 @@
+"""Who may hold how much, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pleb_coordinator.core.assignment import (
+    lease_seconds,
+    network_of,
+    pick,
+    share_limit,
+)
+from pleb_coordinator.core.records import UnitRow
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.protocol.unit import UnitKind
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("10.1.2.3", ""),
+        ("192.168.0.7", ""),
+        ("169.254.1.1", ""),
+        ("fe80::1", ""),
+        ("fd00::1", ""),
+        ("8.8.4.4", "8.8.4.0/24"),
+        ("::ffff:8.8.4.4", "8.8.4.0/24"),
+        ("::ffff:10.0.0.1", ""),
+        ("2a01:4f8:1:2::3", "2a01:4f8:1::/48"),
+        ("testclient", ""),
+        ("", ""),
+    ],
+)
+def test_networks(address, network):
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("units", "accounts", "limit"),
+    [(64, 0, 64), (64, 1, 64), (64, 2, 32), (64, 3, 22), (64, 5, 13), (64, 1000, 13), (2, 9, 1)],
+)
+def test_shares(units, accounts, limit):
+    assert share_limit(units, accounts) == limit
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10_000))
+def test_all_accounts_together_can_always_finish_a_round(units, accounts):
+    assert share_limit(units, accounts) * max(1, accounts) >= min(units, accounts or units)
+    assert max(1, min(accounts, 5)) * share_limit(units, accounts) >= units
+
+
+@pytest.mark.parametrize(
+    ("expected", "place", "seconds"),
+    [(None, 1, 3600), (0.1, 1, 60), (10, 1, 200), (10, 3, 600), (1000, 1, 3600)],
+)
+def test_leases(expected, place, seconds):
+    assert lease_seconds(expected, 3600, place) == seconds
+
+
+def candidate(number):
+    return UnitRow(
+        number, 1, 0, 0, UnitKind.TRAIN, number, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None,
+        0.0, None,
+    )  # fmt: skip
+
+
+def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
+    candidates: Any = [(n, candidate(n)) for n in range(6)]
+    assert [unit.id for _, unit in pick(candidates, 3, 2)] == [2, 5, 0]
+    assert [unit.id for _, unit in pick(candidates, 3, -1)] == [0, 1, 2]

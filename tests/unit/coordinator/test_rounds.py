@@ -1,0 +1,120 @@
+"""When a round is over; which units make it; in which order requests come."""
+
+from __future__ import annotations
+
+import collections
+
+import msgspec
+import pytest
+from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
+from pleb_coordinator.core.planning import round_quorum, round_units, unit_seed
+from pleb_coordinator.core.records import CalibrationClass, Facts, Round
+from pleb_coordinator.core.rounds import due_at, ready
+from pleb_coordinator.core.sequence import Order, check_sequence
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.project import Round as RoundRules
+from pleb_shared.protocol.project import Verification
+
+from tests.conformance.example_metadata import example_metadata
+
+
+def round_row(**changes):
+    row = Round(
+        project=1,
+        epoch=0,
+        version=0,
+        units=4,
+        quorum=3,
+        open=1,
+        valid=3,
+        opened_at=0.0,
+        quorum_at=100.0,
+        closed_at=None,
+    )
+    return msgspec.structs.replace(row, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "over"),
+    [
+        ({}, 129, False),
+        ({}, 130, True),
+        ({"open": 0, "valid": 4}, 100, True),
+        ({"valid": 2, "open": 2}, 1e9, False),
+        ({"closed_at": 120.0}, 1e9, False),
+        ({"quorum_at": None}, 1e9, False),
+    ],
+)
+def test_a_round_is_over_with_its_quorum_and_after_all_or_the_grace(changes, now, over):
+    assert ready(round_row(**changes), 30, now) == over
+
+
+def test_the_end_of_the_grace_is_known_once_it_has_begun():
+    assert due_at(round_row(), 30) == 130
+    assert due_at(round_row(quorum_at=None), 30) is None
+    assert due_at(round_row(valid=2), 30) is None
+
+
+def example():
+    """Seven shards, two for each unit; two warm-start rounds, then eight units each."""
+    metadata = example_metadata("ab" * 32)
+    training = msgspec.structs.replace(
+        metadata.training, versions=9, warm_start_versions=2, shards_per_unit=2
+    )
+    return msgspec.structs.replace(metadata, training=training, round=RoundRules(units=8, quorum=8))
+
+
+def planned():
+    facts = Facts(1, 7, 0, 0, 1, 1)
+    return [round_units(example(), facts, version) for version in range(10)]
+
+
+def test_shards_are_used_evenly_over_all_rounds():
+    used = collections.Counter(
+        (unit.shard_first + k) % 7 for units in planned() for unit in units for k in range(2)
+    )
+    assert max(used.values()) - min(used.values()) <= 1
+
+
+def test_warm_start_rounds_have_one_unit_and_the_last_version_none():
+    assert [len(units) for units in planned()] == [1, 1, 8, 8, 8, 8, 8, 8, 8, 0]
+    assert [round_quorum(example(), v) for v in (0, 2)] == [1, 8]
+
+
+def test_seeds_differ_everywhere_and_fit_63_bits():
+    seeds = [unit.seed for units in planned() for unit in units]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert unit_seed("p", 2, 3, 4) != unit_seed("p", 3, 3, 4)
+
+
+def test_requests_come_in_order():
+    assert check_sequence(4, "d", 5, "e") == Order.FRESH
+    assert check_sequence(4, "d", 4, "d") == Order.REPEATED
+    for sequence, code in ((4, RefusalCode.SEQUENCE_REUSED), (3, RefusalCode.STALE_SEQUENCE)):
+        with pytest.raises(Refusal) as caught:
+            check_sequence(4, "d", sequence, "x")
+        assert caught.value.code == code
+
+
+RULES = Verification(tolerance=1e-3, tolerance_ceiling=1e-2)
+
+
+def found(digest, accounts=2, *, trusted=False, at=0.0):
+    return CalibrationClass(1, digest, 1, True, accounts, trusted, False, at)
+
+
+def test_only_vouched_classes_raise_the_tolerance_and_only_to_the_ceiling():
+    apart = {("a", "b"): 4e-3}
+    assert raised_tolerance([found("a"), found("b")], apart, RULES) == 8e-3
+    assert raised_tolerance([found("a"), found("b", 1)], apart, RULES) == 1e-3
+    assert raised_tolerance([found("a"), found("b", 1, trusted=True)], apart, RULES) == 8e-3
+    assert raised_tolerance([found("a"), found("b")], {("a", "b"): 9e-3}, RULES) == 1e-2
+    assert raised_tolerance([found("a"), found("b")], {("a", "b"): 2e-2}, RULES) == 1e-3
+
+
+def test_the_class_of_most_accounts_is_the_main_one():
+    apart = {("a", "b"): 0.5, ("a", "c"): 5e-3, ("b", "c"): 0.5}
+    classes = [found("b", 1), found("a", 3), found("c", 1)]
+    assert isolated_classes(classes, apart, RULES) == {"b"}
+    assert isolated_classes([], apart, RULES) == set()
