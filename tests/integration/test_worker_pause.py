@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
 import pytest
-
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.job import DeltaOutcome, JobResult, Progress
+
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, undisturbed_digest, with_worker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pleb_agent.worker.job import Job
     from pleb_agent.worker.process import WorkerProcess
 
@@ -56,6 +57,18 @@ class Running:
         before = len(self.progress)
         await asyncio.sleep(seconds)
         return len(self.progress) - before
+
+
+async def no_child(worker: WorkerProcess) -> None:
+    """Wait until the child has ended. Nothing tells of it, so it has to be looked for."""
+    while worker.pid is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def gone(pid: int) -> None:
+    """Wait until the process is not even a zombie."""
+    while psutil.pid_exists(pid):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 def test_a_pause_between_short_steps_is_acknowledged_and_loses_nothing(tmp_path: Path) -> None:
@@ -120,9 +133,8 @@ def test_a_long_pause_gives_the_memory_back_and_loses_nothing(tmp_path: Path) ->
         assert first is not None
         await worker.pause()
         at_pause = running.progress[-1].steps_done
-        while psutil.pid_exists(first):
-            await asyncio.sleep(0.01)
-        assert worker.pid is None
+        await no_child(worker)
+        await gone(first)
         await worker.resume()
         seen = len(running.progress)
         assert await running.digest() == undisturbed_digest(job)
@@ -137,8 +149,7 @@ def test_a_long_pause_ends_a_suspended_worker_too(tmp_path: Path) -> None:
         running = Running(worker, job)
         await running.until_step(1)
         await worker.pause()
-        while worker.pid is not None:
-            await asyncio.sleep(0.01)
+        await no_child(worker)
         await worker.resume()
         assert await running.digest() == undisturbed_digest(job)
 
@@ -148,8 +159,7 @@ def test_a_long_pause_ends_a_suspended_worker_too(tmp_path: Path) -> None:
 def test_an_idle_worker_gives_its_memory_back_too(tmp_path: Path) -> None:
     async def story(worker: WorkerProcess) -> None:
         await worker.pause()
-        while worker.pid is not None:
-            await asyncio.sleep(0.01)
+        await no_child(worker)
         job = make_job(tmp_path)
         running = Running(worker, job)
         await asyncio.sleep(0.2)

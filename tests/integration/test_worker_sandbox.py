@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-
-from pleb_agent.worker import doctor
 from pleb_agent.worker.doctor import probe_sandbox
+
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
 
 if TYPE_CHECKING:
     import pytest
-
     from pleb_agent.worker.process import WorkerProcess
 
 INSIDE = """
@@ -72,6 +71,14 @@ Path(sys.argv[1], "result").write_text(str(len(os.listdir("/proc/self/task"))))
 """
 
 
+WITHOUT_FILTER = """
+from pleb_agent.worker.sandbox import seccomp
+def restrict_calls(pid):
+    raise OSError("no seccomp here")
+seccomp.restrict_calls = restrict_calls
+"""
+
+
 def test_every_layer_holds_and_every_attempt_is_denied() -> None:
     probes = {probe.layer: probe for probe in probe_sandbox()}
     assert {layer: probe.sentence for layer, probe in probes.items() if not probe.holds} == {}
@@ -86,13 +93,10 @@ def test_every_layer_holds_and_every_attempt_is_denied() -> None:
 
 def test_an_attempt_that_works_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The doctor is no decoration: without the filter it says what a worker could do."""
-    module = tmp_path / "sitecustomize.py"
-    module.write_text(
-        "import pleb_agent.worker.sandbox.seccomp as s\\n"
-        "def nothing(pid): raise OSError('no seccomp here')\\n"
-        "s.restrict_calls = nothing\\n".replace("\\\\n", "\\n")
-    )
-    monkeypatch.setattr(doctor, "child_environment", _with_path(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_FILTER)
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(tmp_path), *([inherited] if inherited else [])])
+    monkeypatch.setenv("PYTHONPATH", path)
     probes = {probe.layer: probe for probe in probe_sandbox()}
     assert not probes["calls"].holds
     assert "no seccomp here" in probes["calls"].sentence

@@ -66,6 +66,8 @@ class WorkerProcess:
         self._child_is_busy = False
         self._suspended = False
         self._killed = False
+        self._made_room = False
+        """A long pause has ended the child, and not an accident."""
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,7 +87,7 @@ class WorkerProcess:
         await self._end_child()
         page = self._open_page()
         page.state, page.wish = State.IDLE, self._wish
-        self._closed = self._killed = False
+        self._closed = self._killed = self._made_room = False
         self._child = await self._spawn()
         try:
             hello = Hello(work_dir=str(self.work_dir), settings=self.settings, parent=os.getpid())
@@ -176,7 +178,7 @@ class WorkerProcess:
         except (EOFError, FrameError, ConnectionError) as error:
             await self._see_child_end()
             self._check_wanted()
-            if self._wish is Wish.PAUSE:
+            if self._made_room:
                 return
             raise WorkerDied(self._how_it_died()) from error
         if isinstance(reply, JobResult):
@@ -207,6 +209,7 @@ class WorkerProcess:
             page.wish = Wish.CHECKPOINT_AND_STOP
             self._wake()
         else:
+            self._made_room = True
             self._kill()
 
     async def _acknowledged(self) -> bool:

@@ -74,11 +74,8 @@ def test_the_last_difference_comes_along_for_the_momentum(tmp_path: Path) -> Non
     fresh, cached = VersionCache(), VersionCache()
     job = make_job(tmp_path, name="a", version=2)
     _, expected = fresh.get(job, read_metadata(job))
-    for version in (1, 2, 2):
-        job = make_job(
-            tmp_path / "b", name=f"{version}-{len(list(tmp_path.rglob('*')))}", version=version
-        )
-        _, found = cached.get(job, read_metadata(job))
+    jobs = [make_job(tmp_path, name=f"b{i}", version=v) for i, v in enumerate((1, 2, 2))]
+    found = [cached.get(job, read_metadata(job))[1] for job in jobs][-1]
     assert expected is not None
     assert found is not None
     assert all(np.array_equal(expected[name], found[name]) for name in expected)

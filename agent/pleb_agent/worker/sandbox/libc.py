@@ -30,7 +30,7 @@ def syscall(number: int, *arguments: int | ctypes._Pointer[ctypes.Structure] | N
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Return what the kernel answers to prctl(2).
+    """Change how the kernel treats this process; returns the answer.
 
     Raises:
         OSError: it failed, with its errno.
