@@ -100,6 +100,11 @@ def new_units(tx, project, count=1, version=0, kind=UnitKind.TRAIN, **kw):
     return [tx.units.find(project.id, 0, version, kind, n) for n in range(count)]
 
 
+def undone(tx, project):
+    tx.projects.set_tolerance(project.id, 1.0)
+    raise ZeroDivisionError
+
+
 def seeker(host, now=NOW):
     return Seeker(host.id, host.account, host.network, host.determinism_class, host.trusted, now)
 
@@ -123,8 +128,7 @@ def report(tx, assignment, digest="d", data=b"x"):
 class TestTransactions:
     def test_what_raises_leaves_no_trace(self, store):
         with pytest.raises(ZeroDivisionError), store.write() as tx:
-            new_project(tx)
-            raise ZeroDivisionError
+            undone(tx, new_project(tx))
         with store.read() as tx:
             assert tx.projects.names() == []
 
@@ -132,8 +136,7 @@ class TestTransactions:
         with store.write() as tx:
             project = new_project(tx)
             with pytest.raises(ZeroDivisionError), tx.savepoint():
-                tx.projects.set_tolerance(project.id, 1.0)
-                raise ZeroDivisionError
+                undone(tx, project)
             with tx.savepoint():
                 tx.projects.set_active_accounts(project.id, 3)
         with store.read() as tx:

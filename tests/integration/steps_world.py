@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -65,7 +65,6 @@ from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, ver
 
 if TYPE_CHECKING:
     from pathlib import Path
-from typing import Literal
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_shared.protocol.manifest import Manifest

@@ -145,12 +145,16 @@ def test_killed_between_blobs_and_transaction_nothing_is_lost(world, writes):
     assert len(world.events("advanced")) == 1
 
 
+def settle_and_die(tx, deps, case, findings):
+    assert settle(tx, deps, case, findings)
+    raise Killed
+
+
 def test_killed_inside_a_transaction_it_is_as_if_it_had_not_begun(world):
     case = due_case(world)
     findings = examine_case(world.deps, case)
     with pytest.raises(Killed), world.store.write() as tx:
-        assert settle(tx, world.deps, case, findings)
-        raise Killed
+        settle_and_die(tx, world.deps, case, findings)
     assert due_case(world) == case
     world.run()
     assert versions(world) == [0, 1]

@@ -63,10 +63,8 @@ def test_leases(expected, place, seconds):
 
 
 def candidate(number):
-    return UnitRow(
-        number, 1, 0, 0, UnitKind.TRAIN, number, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None,
-        0.0, None,
-    )  # fmt: skip
+    place = (number, 1, 0, 0, UnitKind.TRAIN, number)
+    return UnitRow(*place, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None, 0.0, None)
 
 
 def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
