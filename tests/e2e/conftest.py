@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.stranger import Stranger
 from tests.e2e.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -20,3 +21,17 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
     finally:
         world.close()
+
+
+@pytest.fixture
+def strangers() -> Iterator[Callable[[str], Stranger]]:
+    """Makes clients that are written from the document; they hang up when the test ends."""
+    made: list[Stranger] = []
+
+    def stranger(link: str) -> Stranger:
+        made.append(Stranger(link))
+        return made[-1]
+
+    yield stranger
+    for one in made:
+        one.close()

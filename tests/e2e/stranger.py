@@ -95,6 +95,9 @@ class Stranger:
         self.model = self.metadata["model"]
         self.shards = json.loads(self.blob(self.metadata["data"]["shards"]))
 
+    def close(self) -> None:
+        self.http.close()
+
     # --- section 2 and 3 ----------------------------------------------------------------------
 
     def checked(self, answer: httpx.Response) -> bytes:

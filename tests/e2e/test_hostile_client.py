@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.e2e.stranger import Refused, Stranger
+from tests.e2e.stranger import Refused, sealed
 from tests.e2e.test_life_of_a_unit import only_unit
 from tests.e2e.world import PROJECTS, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.e2e.stranger import Stranger
 
 pytestmark = pytest.mark.e2e
 
@@ -30,9 +33,9 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def host(link: str) -> Stranger:
+def host(link: str, strangers: Callable[[str], Stranger]) -> Stranger:
     """An enrolled host that has done its calibration."""
-    stranger = Stranger(link)
+    stranger = strangers(link)
     stranger.enrol()
     manifest = only_unit(stranger.post(stranger.request(wait_seconds=10)))
     delta, losses = stranger.train(manifest)
@@ -74,10 +77,6 @@ def test_requests_out_of_order_or_time(host: Stranger) -> None:
 
 
 def test_the_same_request_gets_the_stored_answer(host: Stranger) -> None:
-    import json
-
-    from tests.e2e.stranger import sealed
-
     payload = host.request(max_units=0)
     body = sealed("work", json.dumps(payload).encode(), host.host_key) + b"\n"
     first = host.post_raw(body, payload["sequence"])
@@ -139,11 +138,13 @@ def test_wrong_sizes_digests_versions_and_kinds(host: Stranger) -> None:
     assert refused(other_kind) == "wrong_result"
 
 
-def test_reports_twice_stolen_or_made_up(host: Stranger, link: str) -> None:
+def test_reports_twice_stolen_or_made_up(
+    host: Stranger, link: str, strangers: Callable[[str], Stranger]
+) -> None:
     manifest = a_unit(host)
     delta, losses = host.train(manifest)
     report = host.report(manifest, delta, losses)
-    thief = Stranger(link)
+    thief = strangers(link)
     thief.enrol()
     assert receipt(thief, report, delta)["code"] == "unknown_assignment"
     assert receipt(host, report | {"nonce": "0" * 32}, delta)["code"] == "unknown_assignment"
@@ -155,6 +156,7 @@ def test_reports_twice_stolen_or_made_up(host: Stranger, link: str) -> None:
 def test_a_large_delta_is_uploaded_in_parts(host: Stranger) -> None:
     manifest = a_unit(host)
     delta, losses = host.train(manifest)
+    delta = delta[:-1] + bytes([delta[-1] ^ 1])  # nobody else's bytes
     report = host.report(manifest, delta, losses)
     report["result"]["attached"] = False
     answer = receipt(host, report)

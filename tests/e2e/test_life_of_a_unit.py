@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.recompute import recompute
-from tests.e2e.stranger import Stranger
 from tests.e2e.world import PROJECTS, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.stranger import Stranger
     from tests.e2e.world import World
 
 pytestmark = pytest.mark.e2e
 
 
-def test_life_of_a_unit(world: World) -> None:
+def test_life_of_a_unit(world: World, strangers: Callable[[str], Stranger]) -> None:
     # An operator starts a coordinator. Nothing is there yet.
     world.serve()
     assert world.admin("project", "list") == []
@@ -30,7 +32,7 @@ def test_life_of_a_unit(world: World) -> None:
     assert len(planned) == 4
 
     # A volunteer attaches with nothing but the link, and is measured first.
-    volunteer = Stranger(link)
+    volunteer = strangers(link)
     assert volunteer.enrol()["role"] == "host"
     calibration = only_unit(volunteer.post(volunteer.request()))
     assert calibration["unit"]["kind"] == "calibrate"
