@@ -227,6 +227,9 @@ class TestProjects:
         assert tx.versions.history(project.id, 0, after=0, limit=9) == [later]
         with pytest.raises(LookupError):
             tx.versions.get(project.id, 0, 2)
+        tx.versions.add(msgspec.structs.replace(row, number=2, outer_state="o"))
+        tx.versions.forget_outer_state(project.id, 0, 2)
+        assert tx.versions.get(project.id, 0, 2).outer_state == ""
 
     def test_evaluations_by_version(self, tx, project):
         for version, loss in ((1, b"1"), (0, b"2"), (1, b"3")):
@@ -259,6 +262,10 @@ class TestUnits:
         found = tx.rounds.get(project.id, 0, 0)
         assert (found.quorum_at, found.closed_at) == (5.0, 6.0)
         assert tx.rounds.get(project.id, 0, 1) is None
+        assert tx.rounds.unswept_before(project.id, 0, 0) is None
+        assert tx.rounds.unswept_before(project.id, 0, 1) == found
+        tx.rounds.set_swept(found, 8.0)
+        assert tx.rounds.unswept_before(project.id, 0, 1) is None
 
     def test_a_look_that_missed_a_result_is_noticed(self, tx, project):
         [unit] = new_units(tx, project)
@@ -294,6 +301,8 @@ class TestAssignments:
         assert not tx.assignments.lease(first, b, "m" * 32, NOW, NOW + 5)
         assert [pair[0].id for pair in tx.assignments.in_hand(a.id)] == [first.id]
         assert tx.assignments.in_hand(b.id) == []
+        assert tx.assignments.leases(a.id) == {first.id: Purpose.PRIMARY}
+        assert tx.assignments.leases(b.id) == {}
         leased = tx.assignments.get(first.id)
         assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
         assert leased.state == AssignmentState.LEASED
@@ -382,13 +391,18 @@ class TestAssignments:
     def test_deltas_are_found_by_their_digest_within_a_unit(self, tx, project):
         first, second = new_units(tx, project, 2)
         host = new_host(tx, project, "a")
-        one, _ = take(tx, project, host, limit=2)
+        one, second_one = take(tx, project, host, limit=2)
         report(tx, one, "same")
         assert tx.assignments.with_delta(first.id, "same") == one.id
         assert tx.assignments.with_delta(first.id, "other") is None
         assert tx.assignments.with_delta(second.id, "same") is None
         assert tx.assignments.delta(one.id) == StoredDelta(one.id, 1, b"x")
         assert tx.assignments.delta(10**6) is None
+        tx.assignments.put_delta(StoredDelta(second_one.id, 9, None))
+        assert tx.assignments.delta(second_one.id) == StoredDelta(second_one.id, 9, None)
+        tx.assignments.remove_delta(second_one.id)
+        tx.assignments.remove_delta(second_one.id)
+        assert tx.assignments.delta(second_one.id) is None
         assert [a.id for a in tx.assignments.reported(first.id)] == [one.id]
         assert tx.assignments.unjudged(first.id, host.id)
         assert not tx.assignments.unjudged(second.id, host.id)

@@ -6,6 +6,7 @@ import pytest
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_source, read_version
 from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 
 from tests.integration.steps_world import World
@@ -55,6 +56,26 @@ def test_two_volunteers_make_versions_and_the_log_recomputes_each(tmp_path):
     assert (source.snapshot_number, len(source.differences)) == (8, 1)
     tensors = read_version(source, world.metadata, world.deps.blobs.get)
     assert int(tensors["count"]) == 45, "integer buffers move by the rounded mean of increments"
+
+
+def test_old_rounds_keep_only_what_recomputing_needs(tmp_path):
+    world = World(tmp_path, units=1, quorum=1, versions=20, codec="fp32", new_host_units=1000)
+    a, b = world.volunteer("a"), world.volunteer("b", drift=1e-4)
+    while world.project.version < 20:
+        assert world.work(a, b)
+    with world.store.read() as tx:
+        rows = tx.versions.history(1, 0, after=-1, limit=99)
+        kept = []
+        for number in range(20):
+            [unit] = tx.units.of_round(1, 0, number, set(UnitState))
+            results = [r for r in tx.assignments.of_unit(unit.id) if r.state == "valid"]
+            assert len(results) == 2
+            kept.append(sum(tx.assignments.delta(r.id) is not None for r in results))
+    assert kept == [1] * 12 + [2] * 8
+    with_state = [row.number for row in rows if row.outer_state]
+    assert with_state == [8, *range(12, 21)]
+    assert all(world.deps.blobs.exists(row.outer_state) for row in rows if row.outer_state)
+    assert all(one.matches for one in recomputed(world))
 
 
 def test_a_lonely_volunteer_makes_progress_with_a_trusted_host(tmp_path):

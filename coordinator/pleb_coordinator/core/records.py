@@ -141,6 +141,8 @@ class Round(Record, frozen=True):
     opened_at: float
     quorum_at: float | None
     closed_at: float | None
+    swept_at: float | None = None
+    """When bytes that nobody needs any more were removed."""
 
 
 class NewUnit(Record, frozen=True):

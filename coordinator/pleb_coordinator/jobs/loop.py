@@ -25,6 +25,7 @@ from pleb_coordinator.steps.calibrate import (
 )
 from pleb_coordinator.steps.expire import expire_leases, expire_uploads, retire_versions
 from pleb_coordinator.steps.plan import plan_due, plan_round
+from pleb_coordinator.steps.sweep import sweep_round
 from pleb_coordinator.steps.verify import examine_case, next_case, settle
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Jobs:
             expire_uploads(tx, self.deps)
             for name in names:
                 retire_versions(tx, self.deps, tx.projects.find(name))
+                while sweep_round(tx, self.deps, tx.projects.find(name)):
+                    pass
 
     def _run_project(self, name: str) -> float:
         """Do what is due for one project; one that fails does not stop the others."""
@@ -151,6 +154,7 @@ class Jobs:
             made = record_version(tx, self.deps, work, row)
             if made:
                 retire_versions(tx, self.deps, tx.projects.find(name))
+                sweep_round(tx, self.deps, tx.projects.find(name))
         return True
 
     def _plan(self, name: str) -> bool:

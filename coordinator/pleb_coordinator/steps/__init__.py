@@ -28,6 +28,7 @@ calls them, and in which order:
         settle(tx, deps, case, findings)
         work = ready_round(tx, deps, project);  made = compute(deps, work)
         record_version(tx, deps, work, made)
+        sweep_round(tx, deps, project)
         plan_round(tx, deps, project)
 """
 

@@ -165,7 +165,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
 
 
 def _state(deps: Deps, work: RoundWork, version: Tensors) -> OuterState:
-    if not work.previous.outer_state:
+    if work.previous.number == 0:
         return OuterState.initial(version, work.project.metadata.model)
     return OuterState.from_bytes(deps.blobs.get(work.previous.outer_state))
 

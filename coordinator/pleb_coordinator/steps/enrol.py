@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["enrol"]
 
-_ACTIVE_SECONDS = 600.0
 _HOST_ROLES = frozenset({Role.HOST, Role.TRUSTED, Role.ADMIN})
 
 
@@ -49,8 +48,6 @@ def enrol(
         agent=request.agent,
     )
     host = tx.hosts.enrol(new, now)
-    active = tx.hosts.active_accounts(project.id, now - _ACTIVE_SECONDS)
-    tx.projects.set_active_accounts(project.id, active)
     tx.events.add(project.id, now, "enrolled", host=host.id, role=host.role)
     return EnrolReply(
         protocol=max(set(request.protocols) & set(PROTOCOLS)),

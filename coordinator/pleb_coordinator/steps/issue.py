@@ -33,12 +33,14 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.store.interface import Seeker, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pleb_coordinator.steps import Deps
 
 __all__ = ["issue_work"]
 
 _SOURCE = msgspec.json.Decoder(VersionSource)
-_CHOICE = 8
+_CHOICE = 3
 """How many more candidates are looked at than wanted, to find one whose shard is at hand."""
 
 
@@ -67,9 +69,9 @@ def issue_work(
     desk = _Desk(tx, deps, project, host, deps.clock())
     if project.state in {ProjectState.PAUSED, ProjectState.ARCHIVED}:
         return [], NoWork(reason=f"The project is {project.state}.", retry_after_seconds=300)
-    held = tx.assignments.in_hand(host.id)
+    held = tx.assignments.leases(host.id)
     wanted = request.max_units
-    work = [pair for pair in held if pair[0].id not in request.in_hand][:wanted]
+    work = _again(desk, held, request)
     refusal = None
     if len(work) < wanted:
         found, refusal = _fresh(desk, held, wanted - len(work))
@@ -87,8 +89,18 @@ def _with_runtime(tx: Transaction, host: Host, request: WorkRequest) -> Host:
     return msgspec.structs.replace(host, runtime=runtime, determinism_class=known)
 
 
+def _again(
+    desk: _Desk, held: Mapping[int, Purpose], request: WorkRequest
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return leased assignments that the host does not know of (any more)."""
+    if held.keys() <= set(request.in_hand):
+        return []
+    leased = desk.tx.assignments.in_hand(desk.host.id)
+    return [pair for pair in leased if pair[0].id not in request.in_hand][: request.max_units]
+
+
 def _fresh(
-    desk: _Desk, held: list[tuple[Assignment, UnitRow]], wanted: int
+    desk: _Desk, held: Mapping[int, Purpose], wanted: int
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return up to `wanted` assignments that were unsent until now."""
     if not desk.host.determinism_class:
@@ -110,7 +122,7 @@ def _fresh(
 
 
 def _calibration(
-    desk: _Desk, held: list[tuple[Assignment, UnitRow]]
+    desk: _Desk, held: Mapping[int, Purpose]
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return the host's calibration, unless it is under way."""
     tx, project = desk.tx, desk.project
@@ -119,7 +131,7 @@ def _calibration(
         reason="Your PC's calibration comes first; other units follow it.", retry_after_seconds=2
     )
     under_way = tx.assignments.unjudged(unit.id, desk.host.id)
-    if under_way or any(row.kind == UnitKind.CALIBRATE for _, row in held):
+    if under_way or Purpose.CALIBRATION in held.values():
         return [], waiting
     new = NewAssignment(unit=unit.id, purpose=Purpose.CALIBRATION, created_at=desk.now)
     assignment = tx.assignments.get(tx.assignments.add(new))
@@ -158,7 +170,7 @@ def _lease(
     seeker = Seeker(
         host.id, host.account, host.network, host.determinism_class, host.trusted, desk.now
     )
-    extra = _CHOICE if host.last_shard >= 0 else 0
+    extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
     candidates = desk.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
     if purpose == Purpose.PRIMARY and candidates and not host.trusted:
         candidates = _within_share(desk, candidates, count)

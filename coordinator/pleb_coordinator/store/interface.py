@@ -216,6 +216,9 @@ class Versions(Protocol):
     def add(self, row: VersionRow) -> bool:
         """Add a version; False: there is one of that number already."""
 
+    def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
+        """Note that the version's outer state is not kept any more."""
+
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         """Return versions with numbers above `after`, oldest first."""
 
@@ -234,6 +237,12 @@ class Rounds(Protocol):
 
     def close(self, row: Round, now: float) -> bool:
         """Close an open round."""
+
+    def unswept_before(self, project: int, epoch: int, version: int) -> Round | None:
+        """Return the oldest closed round below `version` that was not swept, or None."""
+
+    def set_swept(self, row: Round, now: float) -> None:
+        """Note that the round was swept."""
 
 
 class Units(Protocol):
@@ -302,6 +311,9 @@ class Assignments(Protocol):
     def unjudged(self, unit: int, host: int) -> bool:
         """Whether the host has a result of the unit here, or on its way, without verdict."""
 
+    def leases(self, host: int) -> dict[int, Purpose]:
+        """Return the ids of what is leased to the host, and what for; oldest first."""
+
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
         """Return what is leased to the host."""
 
@@ -365,6 +377,9 @@ class Assignments(Protocol):
 
     def delta(self, assignment: int) -> StoredDelta | None:
         """Return a stored delta, or None."""
+
+    def remove_delta(self, assignment: int) -> None:
+        """Forget a stored delta; one that is not there is fine."""
 
     def with_delta(self, unit: int, digest: str) -> int | None:
         """Return the assignment of the unit whose stored delta has that digest, or None."""

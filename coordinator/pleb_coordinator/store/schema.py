@@ -100,6 +100,14 @@ Table(
     Column("opened_at", Float, nullable=False),
     Column("quorum_at", Float),
     Column("closed_at", Float),
+    Column("swept_at", Float),
+    Index(
+        "rounds_unswept",
+        "project",
+        "epoch",
+        "version",
+        sqlite_where=text("closed_at IS NOT NULL AND swept_at IS NULL"),
+    ),
     CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
 )
 
@@ -227,6 +235,7 @@ Table(
     _filled("last_asked", Float, "0"),
     _filled("last_shard", Integer, "-1"),
     UniqueConstraint("project", "fingerprint"),
+    Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
 )
 
 Table(

@@ -138,6 +138,9 @@ class SqliteVersions:
         cursor = self._db.execute(sql.ADD_VERSION, msgspec.structs.astuple(row))
         return cursor.rowcount == 1
 
+    def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
+        self._db.execute(sql.FORGET_OUTER_STATE, (project, epoch, number))
+
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         rows = self._db.execute(sql.HISTORY, (project, epoch, after, limit))
         return [VersionRow(*row) for row in rows]
@@ -162,6 +165,13 @@ class SqliteRounds:
     def close(self, row: Round, now: float) -> bool:
         parameters = (now, row.project, row.epoch, row.version)
         return self._db.execute(sql.CLOSE_ROUND, parameters).rowcount == 1
+
+    def unswept_before(self, project: int, epoch: int, version: int) -> Round | None:
+        row = self._db.execute(sql.UNSWEPT_BEFORE, (project, epoch, version)).fetchone()
+        return None if row is None else Round(*row)
+
+    def set_swept(self, row: Round, now: float) -> None:
+        self._db.execute(sql.SET_SWEPT, (now, row.project, row.epoch, row.version))
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:

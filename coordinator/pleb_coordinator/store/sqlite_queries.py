@@ -48,7 +48,7 @@ SELECT * FROM versions WHERE project = ? AND epoch = ? AND number > ? ORDER BY n
 """
 GET_ROUND: Final = "SELECT * FROM rounds WHERE project = ? AND epoch = ? AND version = ?"
 ADD_ROUND: Final = """
-INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (project, epoch, version) DO NOTHING
 """
 COUNT_IN_ROUND: Final = """
@@ -61,6 +61,17 @@ UPDATE rounds SET quorum_at = ? WHERE project = ? AND epoch = ? AND version = ?
 CLOSE_ROUND: Final = """
 UPDATE rounds SET closed_at = ?
 WHERE project = ? AND epoch = ? AND version = ? AND closed_at IS NULL
+"""
+UNSWEPT_BEFORE: Final = """
+SELECT * FROM rounds
+WHERE project = ? AND (epoch, version) < (?, ?) AND closed_at IS NOT NULL AND swept_at IS NULL
+ORDER BY epoch, version LIMIT 1
+"""
+SET_SWEPT: Final = """
+UPDATE rounds SET swept_at = ? WHERE project = ? AND epoch = ? AND version = ?
+"""
+FORGET_OUTER_STATE: Final = """
+UPDATE versions SET outer_state = '' WHERE project = ? AND epoch = ? AND number = ?
 """
 
 # Units
@@ -106,6 +117,9 @@ SELECT * FROM assignments WHERE unit = ? AND state = 'reported' ORDER BY id
 UNJUDGED: Final = """
 SELECT 1 FROM assignments
 WHERE unit = ? AND host = ? AND state IN ('uploading', 'reported') LIMIT 1
+"""
+LEASES: Final = """
+SELECT id, purpose FROM assignments WHERE host = ? AND state = 'leased' ORDER BY id
 """
 IN_HAND: Final = """
 SELECT a.*, u.* FROM assignments a JOIN units u ON u.id = a.unit
@@ -201,6 +215,7 @@ UPDATE assignments SET credit = 0 WHERE host = ? AND ripe_at > ? AND ripe_at IS 
 """
 PUT_DELTA: Final = "INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)"
 GET_DELTA: Final = "SELECT * FROM deltas WHERE assignment = ?"
+REMOVE_DELTA: Final = "DELETE FROM deltas WHERE assignment = ?"
 WITH_DELTA: Final = """
 SELECT a.id FROM assignments a JOIN deltas d ON d.assignment = a.id
 WHERE a.unit = ? AND a.digest = ? AND a.state <> 'invalid' LIMIT 1

@@ -145,6 +145,10 @@ class SqliteAssignments:
     def unjudged(self, unit: int, host: int) -> bool:
         return self._db.execute(sql.UNJUDGED, (unit, host)).fetchone() is not None
 
+    def leases(self, host: int) -> dict[int, Purpose]:
+        rows = self._db.execute(sql.LEASES, (host,))
+        return {number: Purpose(purpose) for number, purpose in rows}
+
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
         return [_pair(row) for row in self._db.execute(sql.IN_HAND, (host,))]
 
@@ -241,6 +245,9 @@ class SqliteAssignments:
     def delta(self, assignment: int) -> StoredDelta | None:
         row = self._db.execute(sql.GET_DELTA, (assignment,)).fetchone()
         return None if row is None else StoredDelta(*row)
+
+    def remove_delta(self, assignment: int) -> None:
+        self._db.execute(sql.REMOVE_DELTA, (assignment,))
 
     def with_delta(self, unit: int, digest: str) -> int | None:
         row = self._db.execute(sql.WITH_DELTA, (unit, digest)).fetchone()

@@ -16,7 +16,7 @@ branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     op.create_table(
         "class_distances",
         sa.Column("project", sa.Integer(), nullable=False),
@@ -149,13 +149,18 @@ def upgrade() -> None:
         sa.Column("last_seen", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_shard", sa.Integer(), server_default=sa.text("(-1)"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project"],
-            ["projects.id"],
-        ),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "fingerprint"),
     )
+    with op.batch_alter_table("hosts", schema=None) as batch_op:
+        batch_op.create_index(
+            "hosts_trusted",
+            ["project", "last_seen"],
+            unique=False,
+            sqlite_where=sa.text("role <> 'host'"),
+        )
+
     op.create_table(
         "metadata",
         sa.Column("project", sa.Integer(), nullable=False),
@@ -168,10 +173,7 @@ def upgrade() -> None:
         sa.Column("delta_bytes", sa.Integer(), nullable=False),
         sa.Column("calibration_bytes", sa.Integer(), nullable=False),
         sa.Column("published_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project"],
-            ["projects.id"],
-        ),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "number"),
     )
     op.create_table(
@@ -186,13 +188,19 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("quorum_at", sa.Float(), nullable=True),
         sa.Column("closed_at", sa.Float(), nullable=True),
+        sa.Column("swept_at", sa.Float(), nullable=True),
         sa.CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
-        sa.ForeignKeyConstraint(
-            ["project"],
-            ["projects.id"],
-        ),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
+    with op.batch_alter_table("rounds", schema=None) as batch_op:
+        batch_op.create_index(
+            "rounds_unswept",
+            ["project", "epoch", "version"],
+            unique=False,
+            sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
+        )
+
     op.create_table(
         "units",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -211,10 +219,7 @@ def upgrade() -> None:
         sa.Column("canonical", sa.Integer(), nullable=True),
         sa.Column("planned_at", sa.Float(), nullable=False),
         sa.Column("decided_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["project"],
-            ["projects.id"],
-        ),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
     )
@@ -243,10 +248,7 @@ def upgrade() -> None:
         sa.Column("source", sa.LargeBinary(), nullable=False),
         sa.Column("train_loss", sa.Float(), nullable=True),
         sa.Column("made_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project"],
-            ["projects.id"],
-        ),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "epoch", "number"),
     )
     op.create_table(
@@ -280,14 +282,8 @@ def upgrade() -> None:
         sa.Column("ripe_at", sa.Float(), nullable=True),
         sa.Column("reason", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("told", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["host"],
-            ["hosts.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["unit"],
-            ["units.id"],
-        ),
+        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
+        sa.ForeignKeyConstraint(["unit"], ["units.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("assignments", schema=None) as batch_op:
@@ -348,10 +344,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("seconds_per_step", sa.Float(), nullable=False),
         sa.Column("made_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["host"],
-            ["hosts.id"],
-        ),
+        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
         sa.PrimaryKeyConstraint("host", "runtime"),
     )
     with op.batch_alter_table("calibrations", schema=None) as batch_op:
@@ -361,10 +354,7 @@ def upgrade() -> None:
         "replies",
         sa.Column("host", sa.Integer(), nullable=False),
         sa.Column("reply", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["host"],
-            ["hosts.id"],
-        ),
+        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
         sa.PrimaryKeyConstraint("host"),
     )
     op.create_table(
@@ -372,9 +362,6 @@ def upgrade() -> None:
         sa.Column("assignment", sa.Integer(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["assignment"],
-            ["assignments.id"],
-        ),
+        sa.ForeignKeyConstraint(["assignment"], ["assignments.id"]),
         sa.PrimaryKeyConstraint("assignment"),
     )
