@@ -27,6 +27,7 @@ class Changes:
         self._most = most_waiters
         self._waiting: set[asyncio.Future[None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._changes = 0
         self.places_taken = 0
 
     @contextlib.contextmanager
@@ -41,8 +42,16 @@ class Changes:
         finally:
             self.places_taken -= 1
 
-    async def next(self, seconds: float) -> bool:
-        """Wait for a change; False: `seconds` went by without one."""
+    def now(self) -> int:
+        """Return a number that grows with every change; ask for it before looking at the store."""
+        if self._store.changed():
+            self._wake_all()
+        return self._changes
+
+    async def after(self, seen: int, seconds: float) -> bool:
+        """Wait for a change after `seen` (of `now`); False: `seconds` went by without one."""
+        if self.now() != seen:
+            return True
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         if self._task is None or self._task.done():
@@ -56,15 +65,17 @@ class Changes:
             self._waiting.discard(future)
         return True
 
-    def wake_all(self) -> None:
+    def close(self) -> None:
         """Wake everybody: the process is told to stop."""
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._changes += 1
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     async def _watch(self) -> None:
-        self._store.changed()
         while self._waiting:
             await asyncio.sleep(POLL_SECONDS)
-            if self._store.changed():
-                self.wake_all()
+            self.now()

@@ -49,15 +49,16 @@ async def events(api: Api, request: Request) -> Response:
 async def _stream(api: Api, name: str, now: ProjectStatus) -> AsyncIterator[bytes]:
     api.counters.listeners += 1
     try:
-        before = None
+        before, seen = None, -1
         while not api.closing.is_set():
             change = change_between(before, now)
             if change is not None:
                 yield b"event: status\ndata: " + _ENCODE(change) + b"\n\n"
             before = now
-            while not await api.changes.next(_HEARTBEAT_SECONDS):
+            while not await api.changes.after(seen, _HEARTBEAT_SECONDS):
                 yield b": still here\n\n"
             if not api.closing.is_set():
+                seen = api.changes.now()  # before reading: what comes later wakes us again
                 await asyncio.sleep(_BETWEEN_SECONDS)
                 now = await api.statuses.of(name)
     finally:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import Refusal, RefusalCode
@@ -31,6 +32,7 @@ from pleb_coordinator.api.requests import (
     read_body,
 )
 from pleb_coordinator.core.assignment import network_of
+from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.steps.accept import accept_reports
 from pleb_coordinator.steps.issue import issue_work
@@ -38,7 +40,7 @@ from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.interface import Seen, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.messages import Receipt, UnitVerdict
@@ -91,9 +93,11 @@ async def work(api: Api, request: Request) -> Response:
             return Response(tx.hosts.reply(host.id), media_type=_JSON)
     check_statement(asked.request, now)
     verify_bytes(asked.envelope, PayloadType.WORK, host.key)
+    waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
+    seen = api.changes.now() if waits else 0
     answered = await api.commits.run(lambda tx: _serve(tx, api, asked))
-    if asked.request.wait_seconds and asked.request.max_units and not answered.manifests:
-        answered = await _wait(api, request, asked, answered)
+    if waits and not answered.manifests:
+        answered = await _wait(api, request, asked, answered, seen)
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
@@ -227,34 +231,49 @@ def _remember(tx: Transaction, api: Api, asked: _Asked, host: Host, reply: bytes
 
 
 async def _wait(
-    api: Api, request: Request, asked: _Asked, answered: _Answered
+    api: Api, request: Request, asked: _Asked, answered: _Answered, seen: int
 ) -> _Answered:
     """Hold the request until there is work, its time is over, or its sender has gone."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + asked.request.wait_seconds
-    pause = _FIRST_PAUSE_SECONDS
     with api.changes.place() as has_place:
         if not has_place:
             return answered
         gone = asyncio.create_task(_disconnected(request))
         try:
-            while not (api.closing.is_set() or gone.done()) and (left := end - loop.time()) > 0:
-                await api.changes.next(left)
-                if gone.done() or api.closing.is_set():
-                    break
-                before = answered
-                answered = await api.commits.run(
-                    lambda tx, before=before: _serve_again(tx, api, asked, before)
-                )
-                if answered.manifests:
-                    break
-                await asyncio.sleep(min(pause, max(0.0, end - loop.time())))
-                pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+            return await _tries(api, asked, answered, seen, gone.done)
         finally:
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
+
+
+async def _tries(
+    api: Api, asked: _Asked, answered: _Answered, seen: int, gone: Callable[[], bool]
+) -> _Answered:
+    """Look for work after each change, ever less often."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + asked.request.wait_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while (left := end - loop.time()) > 0:
+        await api.changes.after(seen, left)
+        if gone() or api.closing.is_set():
+            break
+        seen = api.changes.now()
+        if not _any_unsent(api, asked):
+            continue
+        before = answered
+        answered = await api.commits.run(partial(_serve_again, api=api, asked=asked, before=before))
+        if answered.manifests:
+            break
+        await asyncio.sleep(min(pause, max(0.0, end - loop.time())))
+        pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
     return answered
+
+
+def _any_unsent(api: Api, asked: _Asked) -> bool:
+    """Whether the project has anything to give out: looking costs less than trying."""
+    with api.store.read() as tx:
+        project = tx.projects.find(asked.request.project).id
+        return any(tx.assignments.unsent(project, purpose) for purpose in Purpose)
 
 
 async def _disconnected(request: Request) -> None:

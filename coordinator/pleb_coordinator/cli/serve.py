@@ -92,7 +92,8 @@ def _children(
     ]
     children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options)]
     if options.with_agent:
-        children.append(Child("agent", agent_command(home, "start", "--headless")))
+        command = agent_command(home, "start", "--headless")
+        children.append(Child("agent", command, quiet=True))
     return children
 
 

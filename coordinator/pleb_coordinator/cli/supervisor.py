@@ -33,6 +33,8 @@ class Child:
     name: str
     command: list[str]
     pass_fds: Sequence[int] = ()
+    quiet: bool = False
+    """Whether what it prints is thrown away: it has a log of its own."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     backoff_seconds: float = 0.0
@@ -46,7 +48,10 @@ class Child:
     def start(self, now: float) -> None:
         """Start it, on a leash: it ends when this process does."""
         self.process = subprocess.Popen(
-            leashed(self.command), stdin=subprocess.DEVNULL, pass_fds=self.pass_fds
+            leashed(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if self.quiet else None,
+            pass_fds=self.pass_fds,
         )
         self.started_at, self.start_at = now, None
 

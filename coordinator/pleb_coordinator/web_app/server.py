@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._web.api.closing.set()
-        self._web.api.changes.wake_all()
+        self._web.api.changes.close()
         await super().shutdown(sockets)
 
 

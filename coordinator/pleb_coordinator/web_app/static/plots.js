@@ -56,13 +56,14 @@ const plebPlots = (() => {
       width: 2,
       spanGaps: true,
       points: { show: (u) => u.data[0].length < 40, size: 6 },
-      value: (u, v) => shown(v),
+      value: (u, v, s, i) => shown(i == null ? u.data[s].findLast((x) => x != null) : v),
     }));
     const options = {
       width: box.clientWidth || 320,
       height: 260,
       scales: { x: { time: false }, y: { range: range(box) } },
-      series: [{ label: "version" }, ...series],
+      series: [{ label: "version", value: (u, v, s, i) => shown(i == null ? u.data[0].at(-1) : v) }, ...series],
+      legend: { markers: { width: 3 } },
       axes: axes(),
       cursor: { points: { size: 8 } },
       hooks: line ? { draw: [line] } : {},
