@@ -31,7 +31,6 @@ from pleb_coordinator.store.interface import (
     Store,
     StoredDelta,
 )
-from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -40,6 +39,7 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import UnitKind
 
 from tests.conformance.example_metadata import example_metadata
+from tests.conformance.fresh_store import fresh_store
 
 FACTS = Facts(100, 7, 2, 50, 400, 1600)
 NOW = 1000.0
@@ -49,8 +49,7 @@ NOW = 1000.0
 def stores(request, tmp_path):
     """Open the same store as often as is wanted, as several processes would."""
     opened: list[Store] = []
-    path = tmp_path / "store.sqlite"
-    migrate(path)
+    path = fresh_store(tmp_path / "store.sqlite")
 
     def connect() -> Store:
         opened.append({"sqlite": SqliteStore}[request.param](path))

@@ -22,7 +22,6 @@ from pleb_coordinator.steps.issue import issue_work
 from pleb_coordinator.steps.publish import examine, open_publication, publish
 from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.interface import Seen
-from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
@@ -62,6 +61,8 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.codec import buffer_dtype, encode_delta
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
+
+from tests.conformance.fresh_store import fresh_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +150,7 @@ class World:
         grace_seconds: float = 30.0,
     ) -> None:
         self.home = home
-        migrate(home / "store.sqlite")
+        fresh_store(home / "store.sqlite")
         self.clock = Clock()
         self.online = SigningKey.generate()
         self.root = SigningKey.generate()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from pleb_coordinator.store.group_commit import GroupCommit
-from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.sqlite import SqliteStore
+
+from tests.conformance.fresh_store import fresh_store
 
 if TYPE_CHECKING:
     from pleb_coordinator.store.interface import Store
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store(tmp_path):
-    migrate(tmp_path / "store.sqlite")
-    store = SqliteStore(tmp_path / "store.sqlite")
+    store = SqliteStore(fresh_store(tmp_path / "store.sqlite"))
     yield store
     store.close()
 
