@@ -1,0 +1,228 @@
+"""Signed work request -> lease -> signed manifest, over HTTP on loopback.
+
+`pleb-coordinator serve` runs as operators run it (HTTP and background process, synchronous=FULL);
+a load process plays many hosts over a few dozen kept connections. The hosts are proven and
+hold units already; each request asks for one more, names what is in hand, and is newly signed.
+Beside it a project of small rounds is trained (reports with deltas), so that the background
+process verifies and advances while it expires the leases that run out: about 28 a second.
+
+The limit is measured in the same run: verifying a request and signing a reply, and nothing
+else. A request cannot cost less CPU time than that.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+import psutil
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.home.keys import read_online_key, read_secret
+from pleb_coordinator.home.layout import Home
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
+
+from benchmarks.dispatch_fleet import LoadHost, secret
+from benchmarks.dispatch_load import Measured, Plan
+from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECTIONS: Final = 48
+"""Requests under way at a time: what a fleet of some ten thousand PCs has."""
+QUICK: Final = Amounts(projects=2, hosts=25_000, finished_rounds=1, leases=100_000)
+FULL: Final = Amounts(projects=4, hosts=25_000, finished_rounds=20, leases=100_000)
+BRISK_HOSTS: Final = 8
+_LIMIT_ROUNDS: Final = 5000
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running coordinator."""
+
+    url: str
+    http: psutil.Process
+    jobs: psutil.Process
+
+    def cpu_seconds(self) -> dict[str, float]:
+        times = {"http": self.http.cpu_times(), "jobs": self.jobs.cpu_times()}
+        return {name: found.user + found.system for name, found in times.items()}
+
+    def memory_mb(self) -> float:
+        return float(self.http.memory_info().rss) / 1e6
+
+
+def main(quick: bool) -> dict[str, Any]:
+    amounts = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory(prefix="pleb-dispatch-") as folder:
+        home = Home(Path(folder) / "home")
+        plan = _prepare(home, amounts, quick)
+        limit = _limit(plan.groups[0].in_hand[0])
+        with _served(home) as served:
+            plan_file = Path(folder) / "plan.json"
+            plan_file.write_bytes(
+                msgspec.json.encode(msgspec.structs.replace(plan, url=served.url))
+            )
+            with _load_process(plan_file) as load:
+                return _figures(served, home, load) | limit | _amounts(home, amounts)
+
+
+def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
+    """Make and fill a home; return what the load process shall do with it."""
+    make_home(home)
+    online_key = read_online_key(home.online_key_file).public
+    deps = Deps(
+        clock=time.time,  # noqa: TID251 - a composition root
+        random_bytes=secrets.token_bytes,
+        secret=read_secret(home.secret_file),
+        online_key=online_key,
+        blobs=LocalBlobs(home.path),
+    )
+    store = SqliteStore(home.store_file)
+    try:
+        groups = fill_store(store, deps, home.store_file, amounts)
+        brisk = fill_brisk(store, deps, home.store_file, amounts.hosts + 1, BRISK_HOSTS)
+    finally:
+        store.close()
+    return Plan(
+        url="",
+        online_key=online_key,
+        groups=groups,
+        brisk=brisk,
+        connections=CONNECTIONS,
+        warm_up=3_000 if quick else 10_000,
+        requests=25_000 if quick else 150_000,
+    )
+
+
+def _limit(in_hand: list[int]) -> dict[str, float]:
+    """Return how often a request can be verified and a reply signed in a CPU second."""
+    host, online = LoadHost("large-0", SigningKey.from_bytes(secret(1)), in_hand), _key()
+    envelope = host.request(int(time.time()))  # noqa: TID251
+    reply = bytes(1000)  # about what a reply with one manifest has
+    start = time.process_time()
+    for _ in range(_LIMIT_ROUNDS):
+        verify_bytes(envelope, PayloadType.WORK, host.key.public)
+        sign_payload(reply, PayloadType.WORK_REPLY, online)
+    per_second = _LIMIT_ROUNDS / (time.process_time() - start)
+    return {"limit_verify_sign_per_cpu_s": per_second, "limit_ms": 1000 / per_second}
+
+
+def _key() -> SigningKey:
+    return SigningKey.from_bytes(secret(0))
+
+
+def _figures(served: Served, home: Home, load: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for the warm-up, let the load run, and return what was measured meanwhile."""
+    assert load.stdin is not None
+    assert load.stdout is not None
+    _line(load.stdout)
+    before, cpu, memory = _counts(home), served.cpu_seconds(), served.memory_mb()
+    load.stdin.write("go\n")
+    load.stdin.flush()
+    found = msgspec.json.decode(_line(load.stdout), type=Measured)
+    used = {name: after - cpu[name] for name, after in served.cpu_seconds().items()}
+    grown = served.memory_mb() - memory
+    counted = {name: after - before[name] for name, after in _counts(home).items()}
+    asked = found.requests
+    assert counted["issued"] >= asked, counted
+    ordered = sorted(found.latencies_seconds)
+    return {
+        "rps": asked / found.seconds,
+        "p50_ms": 1000 * ordered[asked // 2],
+        "p99_ms": 1000 * ordered[asked * 99 // 100],
+        "max_ms": 1000 * ordered[-1],
+        "cpu_ms_per_request": 1000 * sum(used.values()) / asked,
+        "cpu_ms_per_request_http": 1000 * used["http"] / asked,
+        "cpu_ms_per_request_jobs": 1000 * used["jobs"] / asked,
+        "cpu_ms_per_request_load": 1000 * found.cpu_seconds / asked,
+        "http_share_of_a_core": used["http"] / found.seconds,
+        "units_per_request": 1,
+        "requests": asked,
+        "connections": CONNECTIONS,
+        "repeated_requests": found.repeated,
+        "memory_mb": memory,
+        "memory_growth_mb": grown,
+        "expired": counted["expired"],
+        "reported": counted["reported"],
+        "advanced": counted["advanced"],
+    }
+
+
+def _amounts(home: Home, amounts: Amounts) -> dict[str, Any]:
+    return {
+        "store": "sqlite",
+        "store_mb": home.store_file.stat().st_size / 1e6,
+        "rows": amounts.finished_rows,
+        "leases": amounts.leases,
+        "hosts": amounts.hosts,
+    }
+
+
+def _counts(home: Home) -> dict[str, int]:
+    """Return how many events of each kind the log has."""
+    store = SqliteStore(home.store_file)
+    try:
+        with store.read() as tx:
+            projects = [tx.projects.find(name).id for name in tx.projects.names()]
+            found = [event for project in projects for event in tx.events.after(project, 0, 10**9)]
+    finally:
+        store.close()
+    kinds = ("issued", "expired", "reported", "advanced")
+    return {kind: sum(event.kind == kind for event in found) for kind in kinds}
+
+
+@contextmanager
+def _served(home: Home) -> Iterator[Served]:
+    """Run the coordinator as its operator would."""
+    place = ("--home", str(home.path), "--port", "0", "--json")
+    with _started(["-m", "pleb_coordinator.cli", "serve", *place]) as process:
+        assert process.stdout is not None
+        said = json.loads(_line(process.stdout))
+        yield Served(
+            said["url"], psutil.Process(said["http_pid"]), psutil.Process(said["jobs_pid"])
+        )
+
+
+@contextmanager
+def _load_process(plan: Path) -> Iterator[subprocess.Popen[str]]:
+    with _started(["-m", "benchmarks.dispatch_load", str(plan)]) as process:
+        yield process
+
+
+@contextmanager
+def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python process with pipes; end it at the end."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def _line(stream: IO[str]) -> str:
+    """Return the next line; an ended process says nothing."""
+    line = stream.readline()
+    if not line:
+        raise RuntimeError("A process of the benchmark ended too early; see above.")
+    return line

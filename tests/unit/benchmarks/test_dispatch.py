@@ -1,0 +1,146 @@
+"""The dispatch benchmark measures what it says: its store, its hosts, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import closing
+
+import pytest
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.jobs.loop import Jobs
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps.issue import issue_work
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.protocol.messages import PayloadType, WorkRequest
+from pleb_shared.protocol.signing import SigningKey, open_envelope
+
+from benchmarks.dispatch_fleet import LoadHost, hosts_of, secret
+from benchmarks.dispatch_load import Connection
+from benchmarks.dispatch_store import Amounts, fill_store
+
+AMOUNTS = Amounts(projects=2, hosts=20, finished_rounds=3, leases=40, round_units=60)
+
+
+@pytest.fixture
+def deps(tmp_path):
+    return Deps(
+        clock=time.time,
+        random_bytes=secrets.token_bytes,
+        secret=bytes(32),
+        online_key=SigningKey.generate().public,
+        blobs=LocalBlobs(tmp_path),
+    )
+
+
+@pytest.fixture
+def filled(tmp_path, deps):
+    path = tmp_path / "store.sqlite"
+    migrate(path)
+    with closing(SqliteStore(path)) as store:
+        yield store, fill_store(store, deps, path, AMOUNTS)
+
+
+def test_the_store_has_the_promised_past(filled):
+    store, groups = filled
+    assert [group.project for group in groups] == ["large-0", "large-1"]
+    finished = 0
+    with store.read() as tx:
+        for group in groups:
+            project = tx.projects.find(group.project)
+            for version in range(project.version):
+                units = tx.units.of_round(project.id, 0, version, {UnitState.APPLIED})
+                chosen = [tx.assignments.get(unit.canonical) for unit in units]
+                assert {found.state for found in chosen} == {AssignmentState.VALID}
+                assert all(tx.assignments.delta(found.id) is not None for found in chosen)
+                finished += len(units)
+    assert finished == AMOUNTS.finished_rows == 180
+
+
+def test_hosts_hold_what_the_load_process_believes(filled):
+    store, groups = filled
+    held = [numbers for group in groups for numbers in group.in_hand]
+    assert sum(map(len, held)) == AMOUNTS.leases
+    with store.read() as tx:
+        for group in groups:
+            project = tx.projects.find(group.project)
+            for host in hosts_of(group):
+                row = tx.hosts.find(project.id, host.key.fingerprint)
+                leased = [found.id for found, _ in tx.assignments.in_hand(row.id)]
+                assert leased == sorted(host.in_hand)
+
+
+def test_a_host_gets_one_new_unit_for_each_request(filled, deps):
+    store, groups = filled
+    host = hosts_of(groups[0])[3]
+    for _ in range(3):
+        envelope = host.request(int(time.time()))
+        request = open_envelope(envelope, PayloadType.WORK, WorkRequest, host.key.public)
+        with store.write() as tx:
+            project = tx.projects.find(host.project)
+            row = tx.hosts.find(project.id, host.key.fingerprint)
+            manifests, no_work = issue_work(tx, deps, project, row, request)
+        assert no_work is None
+        assert [found.assignment in host.in_hand for found in manifests] == [False]
+        host.in_hand.append(manifests[0].assignment)
+
+
+def test_the_background_process_only_takes_back_what_ran_out(filled, deps):
+    store, groups = filled
+    Jobs(store, deps).run_due()
+    with store.read() as tx:
+        for group in groups:
+            project = tx.projects.find(group.project)
+            kinds = {event.kind for event in tx.events.last(project.id, 100)}
+            assert kinds == {"published", "planned", "expired"}
+            classes = tx.calibrations.classes(project.id)
+            assert [(found.vouched, found.isolated) for found in classes] == [(True, False)]
+
+
+def test_sequences_grow():
+    host = LoadHost("large-0", SigningKey.from_bytes(secret(1)), [5, 6])
+    requests = [
+        open_envelope(host.request(100), PayloadType.WORK, WorkRequest, host.key.public)
+        for _ in range(3)
+    ]
+    assert [request.sequence for request in requests] == [1, 2, 3]
+    assert requests[0].in_hand == [5, 6]
+
+
+class Pipe(asyncio.Transport):
+    """Keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data) -> None:
+        self.written += data
+
+
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_an_answer_may_come_in_any_pieces(part):
+    async def ask() -> tuple[bytes, bytes]:
+        line, pipe = Connection(), Pipe()
+        line.connection_made(pipe)
+        waiting = asyncio.create_task(line.exchange(b"/p", b"question"))
+        await asyncio.sleep(0)
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
+        for start in range(0, len(answer), part):
+            line.data_received(answer[start : start + part])
+        return pipe.written, await waiting
+
+    written, body = asyncio.run(ask())
+    assert body == b"answer"
+    assert written.startswith(b"POST /p HTTP/1.1\r\n")
+    assert written.endswith(b"Content-Length: 8\r\n\r\nquestion")
+
+
+def test_a_refusal_ends_the_benchmark():
+    line = Connection()
+    with pytest.raises(ConnectionError, match="429"):
+        line.data_received(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
