@@ -34,10 +34,12 @@ def test_killed_at_random_moments_a_unit_still_gives_the_same_bits(tmp_path: Pat
     generator = np.random.default_rng(1)
 
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=800, width=2000, version=2)
-        starts = [await start_and_kill(worker, job, generator.uniform(0, 0.1)) for _ in range(4)]
-        assert starts == sorted(starts)
-        assert starts[0] == 1 < starts[-1]
+        job = make_job(tmp_path, steps=400, width=2000, version=2)
+        starts = [
+            await start_and_kill(worker, job, after_steps=5, seconds=generator.uniform(0, 0.02))
+            for _ in range(4)
+        ]
+        assert starts == sorted(set(starts))
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
     with_worker(tmp_path, story, EAGER)
@@ -45,29 +47,31 @@ def test_killed_at_random_moments_a_unit_still_gives_the_same_bits(tmp_path: Pat
 
 def test_after_a_power_cut_the_other_checkpoint_or_a_fresh_start_serves(tmp_path: Path) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=800)
+        job = make_job(tmp_path, steps=400)
         older, newer = (Path(job.job_dir) / f"checkpoint-{slot}" for slot in (0, 1))
-        await start_and_kill(worker, job, 0.1)
+        await start_and_kill(worker, job, after_steps=10)
         newer.write_bytes(newer.read_bytes()[:300])
-        assert await start_and_kill(worker, job, 0.1) > 1
+        assert await start_and_kill(worker, job, after_steps=10) > 1
         for path in (older, newer):
             path.write_bytes(bytes(path.stat().st_size))
-        assert await start_and_kill(worker, job, 0.1) == 1
+        assert await start_and_kill(worker, job, after_steps=10) == 1
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
     with_worker(tmp_path, story, EAGER)
 
 
-async def start_and_kill(worker: WorkerProcess, job: Job, seconds: float) -> int:
-    """Kill the child this long after its first step; returns the number of that step."""
+async def start_and_kill(
+    worker: WorkerProcess, job: Job, *, after_steps: int, seconds: float = 0.0
+) -> int:
+    """Kill the child this long after so many steps; returns the number of its first step."""
     replies = worker.run(job)
-    first = await anext(replies)
-    assert isinstance(first, Progress)
+    steps = [await anext(replies) for _ in range(after_steps)]
+    assert isinstance(steps[0], Progress)
     assert worker.pid is not None
     asyncio.get_running_loop().call_later(seconds, os.kill, worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerDied, match="-9"):
         [_ async for _ in replies]
-    return first.steps_done
+    return steps[0].steps_done
 
 
 PARENT = """
@@ -81,19 +85,15 @@ async def main():
     worker = WorkerProcess(Path(sys.argv[1]), settings)
     await worker.start()
     print(worker.pid, flush=True)
-    if sys.argv[2] == "paused":
-        await worker.pause()
     await asyncio.sleep(60)
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("state", ["idle", "paused", "suspended"])
+@pytest.mark.parametrize("state", ["idle", "suspended"])
 def test_a_worker_dies_with_its_agent(tmp_path: Path, state: str) -> None:
-    agent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path), state], stdout=subprocess.PIPE
-    )
+    agent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE)
     with agent:
         assert agent.stdout is not None
         worker = psutil.Process(int(agent.stdout.readline()))

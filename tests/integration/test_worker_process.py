@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import psutil
 import pytest
 import torch
 from pleb_agent.worker.errors import (
@@ -88,7 +87,6 @@ def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:
         worker = WorkerProcess(tmp_path, msgspec.structs.replace(SETTINGS, threads=2))
         runtime = await worker.start()
         assert worker.pid is not None
-        assert psutil.Process(worker.pid).cwd() == str(tmp_path)
         await worker.close()
         assert (runtime.torch, runtime.threads) == (torch.__version__, 2)
         assert runtime.capability == torch.backends.cpu.get_cpu_capability()

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from pleb_agent.worker.doctor import probe_sandbox
 
 from tests.unit.worker.sample_job import make_job
-from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
+from tests.unit.worker.stories import digest_from, undisturbed_digest, with_worker
 
 if TYPE_CHECKING:
     import pytest
@@ -121,7 +120,7 @@ def test_a_sandboxed_worker_gives_the_bits_of_a_free_process(tmp_path: Path) -> 
     async def story(worker: WorkerProcess) -> None:
         assert [layer.layer for layer in worker.layers if not layer.holds] == []
         assert {layer.layer for layer in worker.layers} >= {"parent", "memory", "files", "calls"}
-        job = make_job(tmp_path, version=3, steps=50)
+        job = make_job(tmp_path, version=3)
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
-    with_worker(tmp_path, story, msgspec.structs.replace(SETTINGS, low_priority=True))
+    with_worker(tmp_path, story)
