@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.codec import encode_delta
 
-from tests.integration.steps_world import World
+from tests.integration.steps_world import World, honest_delta
 
 
 def units(world):
@@ -215,3 +217,55 @@ def test_an_account_gets_its_part_of_a_round_and_more_only_of_what_nobody_takes(
     assert "part of this round" in no_work.reason
     world.clock.now += 60
     assert len(world.ask(twin, 8)[0]) == 8
+
+
+def test_what_nobody_can_confirm_counts_neither_for_nor_against(tmp_path):
+    world = World(tmp_path, units=2, quorum=1, grace_seconds=0)
+    lonely = world.volunteer("lonely")
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    [manifest], _ = world.ask(lonely)
+    world.answer(lonely, manifest)
+    while world.project.version < 9:
+        world.work(trusted)
+    world.clock.now += 31
+    world.run()
+    _, _, _, verdicts = world.exchange(lonely, 0, [], [])
+    assert [(v.assignment, v.verdict, v.credit) for v in verdicts] == [
+        (manifest.assignment, "late", 0.0)
+    ]
+    assert world.row(lonely).refused == 0
+    [unit] = [u for u in units(world) if u.seed == manifest.unit.seed]
+    assert unit.state == UnitState.CANCELLED
+    with world.store.read() as tx:
+        assert {a.state for a in tx.assignments.of_unit(unit.id)} == {"late", "cancelled"}
+
+
+def test_a_proven_host_whose_delta_is_out_of_the_band_needs_a_second(tmp_path):
+    world = World(tmp_path, units=5, quorum=5, codec="fp32")
+    host, other = proven(world, "host"), proven(world, "other")
+    for manifest in world.ask(host, 3)[0]:
+        world.answer(host, manifest)
+    world.run()
+    [manifest], _ = world.ask(other)
+    huge = {name: array * 1000 for name, array in honest_delta(manifest.unit.seed, 0.0).items()}
+    data = encode_delta(huge, world.model, "fp32", 16)
+    world.answer(other, manifest, data=data)
+    world.run()
+    [unit] = [u for u in units(world) if u.seed == manifest.unit.seed]
+    assert unit.state == UnitState.OPEN
+    assert world.row(other).refused == 0, "long is not yet wrong"
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    world.clock.now += 61
+    world.work(trusted, rounds=3)
+    assert world.row(other).refused == 1
+
+
+def test_a_paused_project_gives_no_work_and_says_so(tmp_path):
+    world = World(tmp_path)
+    host = world.volunteer("host")
+    with world.store.write() as tx:
+        assert tx.projects.set_state(1, ProjectState.ACTIVE, ProjectState.PAUSED)
+    manifests, no_work = world.ask(host)
+    assert manifests == []
+    assert no_work is not None
+    assert "paused" in no_work.reason
