@@ -325,10 +325,14 @@ def _draw_audit(desk: _Desk, decision: Valid) -> None:
 
 
 def _own_class(desk: _Desk) -> str:
-    """Return the class that must confirm the first result; empty: any can."""
+    """Return the class that must confirm the first result; empty: any can.
+
+    A class that nobody vouches for never confirms: a liar's calibration makes one of its own,
+    and its units would wait for a second host of it for ever.
+    """
     first = desk.case.hosts[desk.case.results[0].id]
     found = desk.tx.calibrations.find_class(desk.unit.project, first.determinism_class)
-    return found.digest if found is not None and found.isolated else ""
+    return found.digest if found is not None and found.isolated and found.vouched else ""
 
 
 def _trusted_around(desk: _Desk) -> bool:
