@@ -82,7 +82,7 @@ def check_versions(world):
     with world.store.read() as tx:
         project = tx.projects.find("tiny")
         rows = tx.versions.history(project.id, 0, after=-1, limit=1000)
-        stored = {}
+        stored: dict[int, int] = {}
 
         def delta(assignment):
             found = tx.assignments.delta(assignment)
