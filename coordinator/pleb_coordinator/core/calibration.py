@@ -6,7 +6,7 @@ show how far honest hosts differ. They raise the project's tolerance, but a clas
 when a trusted host or two accounts vouch for it (else one liar could widen it), and only up
 to the researcher's ceiling.
 
-The *main* class is the one that most accounts share. A class farther from it than the ceiling
+The *main* class is that of the trusted hosts, else the one that most accounts share. A class farther from it than the ceiling
 is *isolated*: its hosts cannot be compared with the others. They get work only once their
 class is vouched for, and their replicas, audits and deciders go to hosts of the same class.
 """
@@ -51,10 +51,15 @@ def isolated_classes(
     distances: Mapping[tuple[str, str], float],
     rules: Verification,
 ) -> set[str]:
-    """Return the classes that lie too far from the main one. `classes`: oldest first."""
-    if not classes:
+    """Return the classes that lie too far from the main one; none while nobody vouches for it.
+
+    So the first host of a project, whatever it computes, does not shut the second one out,
+    and two accounts of one liar do not shut out the operator's own hosts.
+    """
+    vouched = [found for found in classes if found.vouched]
+    if not vouched:
         return set()
-    main = max(classes, key=lambda found: (found.accounts, found.trusted, -found.first_at))
+    main = max(vouched, key=lambda found: (found.trusted, found.accounts, -found.first_at))
     return {
         found.digest
         for found in classes

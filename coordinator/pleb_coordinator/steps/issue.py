@@ -159,7 +159,7 @@ def _alone(desk: _Desk) -> NoWork | None:
         "Your PC's results differ from everybody else's by more than this project allows, so "
         "nobody could confirm them; a second PC of the same kind would change that."
     )
-    return NoWork(reason=reason, retry_after_seconds=3600)
+    return NoWork(reason=reason, retry_after_seconds=60)
 
 
 def _lease(

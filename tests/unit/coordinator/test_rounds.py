@@ -113,8 +113,12 @@ def test_only_vouched_classes_raise_the_tolerance_and_only_to_the_ceiling():
     assert raised_tolerance([found("a"), found("b")], {("a", "b"): 2e-2}, RULES) == 1e-3
 
 
-def test_the_class_of_most_accounts_is_the_main_one():
+def test_the_class_of_trusted_hosts_or_of_most_accounts_is_the_main_one():
     apart = {("a", "b"): 0.5, ("a", "c"): 5e-3, ("b", "c"): 0.5}
     classes = [found("b", 1), found("a", 3), found("c", 1)]
     assert isolated_classes(classes, apart, RULES) == {"b"}
+    trusted = [found("b", 1, trusted=True), found("a", 3), found("c", 1)]
+    assert isolated_classes(trusted, apart, RULES) == {"a", "c"}
+    alone = [found("b", 1), found("a", 1)]
+    assert isolated_classes(alone, apart, RULES) == set(), "nobody vouches for either"
     assert isolated_classes([], apart, RULES) == set()
