@@ -6,9 +6,10 @@ show how far honest hosts differ. They raise the project's tolerance, but a clas
 when a trusted host or two accounts vouch for it (else one liar could widen it), and only up
 to the researcher's ceiling.
 
-The *main* class is that of the trusted hosts, else the one that most accounts share. A class farther from it than the ceiling
-is *isolated*: its hosts cannot be compared with the others. They get work only once their
-class is vouched for, and their replicas, audits and deciders go to hosts of the same class.
+The *main* class is that of the trusted hosts, else the one that most accounts share. A class
+farther from it than the ceiling is *isolated*: its hosts cannot be compared with the others.
+They get work only once their class is vouched for, and their replicas, audits and deciders go
+to hosts of the same class.
 """
 
 from __future__ import annotations
