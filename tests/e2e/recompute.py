@@ -61,10 +61,13 @@ class Log:
         return bytes(data)
 
     def applied(self) -> list[int]:
-        """The results that the log says are in a version."""
+        """The results that the log says are in a version.
+
+        One that was disproved only after its version was made stays in it.
+        """
         rows = self.store.execute(
             "SELECT canonical FROM units WHERE project = ? AND kind = 'train'"
-            " AND state = 'applied' ORDER BY id",
+            " AND state IN ('applied', 'disproved') ORDER BY id",
             (self.project,),
         )
         return [row[0] for row in rows]
