@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+
+from benchmarks.models import Gpt, GptSize, gpt_batch, gpt_loss, gpt_metrics
 from pleb_project.export import Exported, export_model
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ModelSpec, Muon, Training, elements
@@ -23,8 +25,6 @@ from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.draws import NodeDraws, window_starts
 from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
-
-from benchmarks.models import Gpt, GptSize, gpt_batch, gpt_loss, gpt_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
 from pleb_project.processes.fleet import Fleet, project_command
 from pleb_project.processes.process import run_json
 from pleb_project.server.address import Address

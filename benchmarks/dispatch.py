@@ -26,6 +26,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 import psutil
+
+from benchmarks.dispatch_fleet import LoadHost, secret
+from benchmarks.dispatch_load import Measured, Plan
+from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.home.keys import read_online_key, read_secret
@@ -34,10 +38,6 @@ from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
-
-from benchmarks.dispatch_fleet import LoadHost, secret
-from benchmarks.dispatch_load import Measured, Plan
-from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

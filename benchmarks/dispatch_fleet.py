@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
+
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Runtime, WorkRequest
 from pleb_shared.protocol.project import ModelSpec, TensorSpec

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+
+from benchmarks.dispatch_fleet import BLOCK, PARAMETERS, UP, model_spec
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import examine, open_publication, publish
 from pleb_shared.protocol import strict_json
@@ -31,8 +33,6 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
-
-from benchmarks.dispatch_fleet import BLOCK, PARAMETERS, UP, model_spec
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project

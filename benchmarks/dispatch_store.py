@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+
+from benchmarks.dispatch_fleet import AGENT, BLOCK, PARAMETERS, RUNTIME, Group, secret
+from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
 from pleb_coordinator.aggregation.versions import SNAPSHOT_VERSIONS, following_source
 from pleb_coordinator.core.records import NewAssignment, NewUnit, Purpose
 from pleb_coordinator.steps.plan import plan_round
@@ -20,9 +23,6 @@ from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.tensors.codec import encode_delta
-
-from benchmarks.dispatch_fleet import AGENT, BLOCK, PARAMETERS, RUNTIME, Group, secret
-from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pleb_project.export import EvaluateFunction, LossFunction, export_model
-from pleb_shared.protocol.graph import parse_graph
-from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.graph import CompiledGraph
 from torch import nn
 
 from benchmarks.models import (
@@ -29,6 +25,10 @@ from benchmarks.models import (
     gpt_loss,
     gpt_metrics,
 )
+from pleb_project.export import EvaluateFunction, LossFunction, export_model
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.training.draws import NodeDraws
+from pleb_shared.training.graph import CompiledGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,6 +8,18 @@ from functools import cache
 import msgspec
 import numpy as np
 import torch
+
+from benchmarks.models import (
+    Cnn,
+    Gpt,
+    GptSize,
+    cnn_batch,
+    cnn_loss,
+    cnn_metrics,
+    gpt_batch,
+    gpt_loss,
+    gpt_metrics,
+)
 from pleb_project.export import Exported, export_model
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import (
@@ -29,18 +41,6 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.graph import CompiledGraph
-
-from benchmarks.models import (
-    Cnn,
-    Gpt,
-    GptSize,
-    cnn_batch,
-    cnn_loss,
-    cnn_metrics,
-    gpt_batch,
-    gpt_loss,
-    gpt_metrics,
-)
 
 NOTHING = Blob(digest="0" * 64, size=0)
 GPT = GptSize(layers=2, width=32, heads=2, window=16, dropout=0.1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
+
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, digest_of, parse_attach_link

@@ -6,6 +6,7 @@ import threading
 
 import msgspec
 import pytest
+
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import (
     Evaluation,
@@ -37,7 +38,6 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Role, Verdict
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import UnitKind
-
 from tests.conformance.example_metadata import example_metadata
 from tests.conformance.fresh_store import fresh_store
 

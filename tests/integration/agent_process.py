@@ -15,7 +15,6 @@ from pathlib import Path
 from pleb_agent.cache.blob_cache import BlobCache, PartFile
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.journal.journal import Journal
-
 from tests.integration.fake_engine import FakeEngine
 
 OWNERS = {

@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
 from pleb_agent.app.server import LocalServer
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -56,9 +60,6 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
+
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
@@ -61,7 +62,6 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.codec import buffer_dtype, encode_delta
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
-
 from tests.conformance.fresh_store import fresh_store
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
 from pleb_agent.core.agent_state import Activity
@@ -26,7 +27,6 @@ from pleb_shared.protocol.messages import RefusalBody
 from pleb_shared.protocol.report import FailureResult
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
-
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from pleb_agent.cli import main
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.codec import decode_delta
-
 from tests.integration.fake_coordinator import FakeCoordinator, delta_of, serving
 from tests.integration.test_agentd_loop import CLOCK, delivered, until
 from tests.unit.worker.sample_job import sample

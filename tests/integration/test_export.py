@@ -6,15 +6,16 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
+
 from pleb_project.export import export_model
 from pleb_shared.errors import GraphError, InputError
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.tensors.layout import load_tensors, version_digest
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.graph import CompiledGraph
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
-from typing_extensions import override
 
 
 def mean_square(model, batch):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
+
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.sqlite import SqliteStore
-
 from tests.conformance.fresh_store import fresh_store
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+
+from benchmarks.models import Cnn, Gpt, GptSize, cnn_batch, cnn_loss, gpt_batch, gpt_loss
 from pleb_project.export import export_model
 from pleb_project.export.parity import drawing_nodes, eager_draws
 from pleb_shared.errors import EncodingError
@@ -18,8 +20,6 @@ from pleb_shared.tensors.distance import distances
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
-
-from benchmarks.models import Cnn, Gpt, GptSize, cnn_batch, cnn_loss, gpt_batch, gpt_loss
 from tests.small_projects import cnn_project, gpt_project, train_unit
 
 SIZE = GptSize(layers=2, width=32, heads=2, window=16, dropout=0.1)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from pleb_project.check.central import train_centrally
 from pleb_project.check.draft import make_draft
 from pleb_project.check.learning import dry_run

@@ -6,6 +6,9 @@ import re
 import sqlite3
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
 from pleb_coordinator.core import records
 from pleb_coordinator.store import sqlite_queries as sql
 from pleb_coordinator.store.interface import StoredDelta
@@ -13,8 +16,6 @@ from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import InputError
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.jobs.loop import Jobs, run_jobs
@@ -16,7 +17,6 @@ from pleb_coordinator.steps.verify import examine_case, next_case, settle
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol.messages import Role
 from pleb_shared.tensors.layout import save_tensors
-
 from tests.integration.steps_world import World
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_source, read_version
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
-
 from tests.integration.steps_world import World
 
 

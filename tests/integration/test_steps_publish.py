@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import examine, open_publication, publish
@@ -13,7 +14,6 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
-
 from tests.integration.steps_world import START, World, graph
 
 BASE = "http://127.0.0.1:7532"

@@ -6,12 +6,12 @@ import collections
 
 import numpy as np
 import pytest
+
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
-
 from tests.integration.steps_world import World, report
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pleb_coordinator.steps.upload import (
     append_part,
     check_upload,
@@ -16,7 +17,6 @@ from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult
-
 from tests.integration.steps_world import World, report
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.codec import encode_delta
-
 from tests.integration.steps_world import World, honest_delta
 
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
+
 from pleb_agent.worker.errors import WorkerDied
 from pleb_agent.worker.job import Progress
-
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
 

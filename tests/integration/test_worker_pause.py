@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 import pytest
+
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.job import DeltaOutcome, JobResult, Progress
-
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, undisturbed_digest, with_worker
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 import torch
+
 from pleb_agent.worker.errors import (
     BrokenInput,
     GraphRefused,
@@ -30,7 +31,6 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.training.evaluation import evaluate
-
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import (
     SETTINGS,

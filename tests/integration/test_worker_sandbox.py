@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleb_agent.worker.doctor import probe_sandbox
-
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import digest_from, undisturbed_digest, with_worker
 
 if TYPE_CHECKING:
     import pytest
+
     from pleb_agent.worker.process import WorkerProcess
 
 INSIDE = """

@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import InputError
-
 from pleb_agent.app.clock import system_clock, system_draw
 from pleb_agent.app.control import AttachWish, DetachWish, PauseWish, StopWish, control_app
 from pleb_agent.app.lock import hold_lock
@@ -33,15 +31,15 @@ from pleb_agent.loop.parts import Parts
 from pleb_agent.sensors.machine import free_disk_bytes, read_machine
 from pleb_agent.worker.job import WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_shared.protocol.ids import AttachLink
-
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.rows import ProjectRow
+    from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["Options", "attaching", "find_attached", "run_agentd"]
 

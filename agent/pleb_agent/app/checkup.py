@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import PlebError
-from pleb_shared.protocol.limits import LIMITS
-
 from pleb_agent.app.agentd import client_for
 from pleb_agent.app.clock import system_clock
 from pleb_agent.app.settings import read_preferences
@@ -16,6 +13,8 @@ from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.worker.doctor import probe_sandbox
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
-from pleb_shared.errors import InputError, PlebError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from pleb_shared.errors import InputError, PlebError
 
 __all__ = ["AttachWish", "Control", "DetachWish", "PauseWish", "StopWish", "control_app"]
 

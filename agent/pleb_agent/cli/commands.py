@@ -9,10 +9,9 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import InputError
-
 from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.cli.show import project_lines, status_lines
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

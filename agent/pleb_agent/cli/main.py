@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import PlebError
-
 from pleb_agent.cli.parser import make_parser
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import argparse

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from pleb_agent.client.errors import BadAnswerError
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import RefusalBody
-
-from pleb_agent.client.errors import BadAnswerError
 
 if TYPE_CHECKING:
     import httpx

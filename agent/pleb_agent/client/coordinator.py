@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
-from pleb_shared.errors import InputError, Refusal, RefusalCode
-from pleb_shared.protocol.limits import LIMITS
 
 from pleb_agent.client.answers import raise_for_refusal, read_bounded
 from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
 from pleb_agent.client.pinning import pinned_context
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     import ssl

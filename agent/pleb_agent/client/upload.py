@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pleb_agent.client.errors import BadAnswerError
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
-
-from pleb_agent.client.errors import BadAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from pleb_agent.core.unit_rules import check_unit
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
@@ -24,8 +25,6 @@ from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
 from pleb_shared.protocol.unit import Struct
-
-from pleb_agent.core.unit_rules import check_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

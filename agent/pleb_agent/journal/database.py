@@ -6,9 +6,8 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pleb_shared.errors import PlebError
-
 from pleb_agent.journal.schema import MIGRATIONS
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

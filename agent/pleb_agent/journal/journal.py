@@ -27,9 +27,8 @@ from pleb_agent.journal.rows import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pleb_shared.protocol.messages import UnitVerdict
-
     from pleb_agent.core.trust import Memory
+    from pleb_shared.protocol.messages import UnitVerdict
 
 __all__ = ["Journal", "JournalError"]
 

@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
-from pleb_shared.protocol.manifest import Manifest
 
 from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.trust import Memory
 from pleb_agent.journal.rows import AssignmentRow, ProjectRow, RequestRow
+from pleb_shared.protocol.manifest import Manifest
 
 if TYPE_CHECKING:
     import sqlite3

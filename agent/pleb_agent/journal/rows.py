@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 
 if TYPE_CHECKING:
-    from pleb_shared.protocol.manifest import Manifest
-
     from pleb_agent.core.agent_state import AssignmentState
     from pleb_agent.core.trust import Memory
+    from pleb_shared.protocol.manifest import Manifest
 
 __all__ = ["AssignmentRow", "NewAssignment", "NewProject", "ProjectRow", "RequestRow", "Settled"]
 

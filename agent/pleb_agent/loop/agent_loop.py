@@ -7,8 +7,6 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import InputError, PlebError, Refusal, RefusalCode
-
 from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.backoff import BACKOFF
@@ -21,14 +19,14 @@ from pleb_agent.loop.session import Session
 from pleb_agent.loop.status import LiveStatus
 from pleb_agent.loop.turn import Turns
 from pleb_agent.worker.errors import WorkerError
+from pleb_shared.errors import InputError, PlebError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from pleb_shared.protocol.messages import Runtime
-
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.parts import Parts
+    from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["AgentLoop"]
 

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pleb_agent import AGENT
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.core.trust import Memory, TrustedProject
+from pleb_agent.journal.rows import NewProject, ProjectRow
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload
-
-from pleb_agent import AGENT
-from pleb_agent.client.coordinator import CoordinatorClient
-from pleb_agent.core.trust import Memory, TrustedProject
-from pleb_agent.journal.rows import NewProject, ProjectRow
 
 if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal

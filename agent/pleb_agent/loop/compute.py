@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from pleb_agent.core.agent_state import AssignmentEvent, next_state
+from pleb_agent.worker.errors import JobStopped, Remedy, WorkerError, WorkerUnusable
+from pleb_agent.worker.job import DeltaOutcome, Job, JobResult, Progress
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.report import (
@@ -20,10 +24,6 @@ from pleb_shared.protocol.report import (
     Report,
     Result,
 )
-
-from pleb_agent.core.agent_state import AssignmentEvent, next_state
-from pleb_agent.worker.errors import JobStopped, Remedy, WorkerError, WorkerUnusable
-from pleb_agent.worker.job import DeltaOutcome, Job, JobResult, Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

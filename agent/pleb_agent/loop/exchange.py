@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from pleb_agent import AGENT
+from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.trust import StaleMetadataError
+from pleb_agent.journal.rows import AssignmentRow, NewAssignment, RequestRow, Settled
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -22,11 +27,6 @@ from pleb_shared.protocol.messages import (
 )
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.signing import sign_payload
-
-from pleb_agent import AGENT
-from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
-from pleb_agent.core.trust import StaleMetadataError
-from pleb_agent.journal.rows import AssignmentRow, NewAssignment, RequestRow, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

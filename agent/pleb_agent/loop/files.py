@@ -6,24 +6,22 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
+from pleb_agent.client.errors import WrongBytesError
+from pleb_agent.worker.job import Job
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ProjectMetadata, ShardList
 from pleb_shared.protocol.unit import Blob, UnitKind
 
-from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
-from pleb_agent.client.errors import WrongBytesError
-from pleb_agent.worker.job import Job
-
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pleb_shared.protocol.manifest import Manifest
 
     from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.ports import Clock
     from pleb_agent.loop.session import Session
+    from pleb_shared.protocol.manifest import Manifest
 
 __all__ = ["UnitFiles", "fetch", "fetch_unit", "job_for", "unit_files"]
 

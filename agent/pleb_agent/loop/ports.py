@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pleb_shared.protocol.messages import Runtime
-
     from pleb_agent.worker.job import Job, JobResult, Progress
+    from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["Clock", "Draw", "Engine"]
 

@@ -10,13 +10,12 @@ from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.trust import TrustedProject
 
 if TYPE_CHECKING:
-    from pleb_shared.protocol.project import ProjectMetadata, ShardList
-    from pleb_shared.protocol.signing import SigningKey
-
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.ports import Clock
+    from pleb_shared.protocol.project import ProjectMetadata, ShardList
+    from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["Session"]
 

@@ -10,8 +10,6 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import PlebError, TrustError
-
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.journal.journal import JournalError
@@ -20,17 +18,17 @@ from pleb_agent.loop.exchange import Answer, Ask, Exchange
 from pleb_agent.loop.unit_work import UnitWork
 from pleb_agent.loop.upload_tasks import UploadTasks
 from pleb_agent.loop.uploads import Uploads
+from pleb_shared.errors import PlebError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from pleb_shared.protocol.messages import Runtime
 
     from pleb_agent.journal.rows import AssignmentRow, Settled
     from pleb_agent.loop.budget import UnitBudget
     from pleb_agent.loop.parts import Parts
     from pleb_agent.loop.session import Session
     from pleb_agent.loop.status import LiveStatus
+    from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["Turns"]
 

@@ -8,11 +8,6 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import Refusal, RefusalCode, TrustError
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.signing import peek_payload
-
 from pleb_agent.cache.blob_cache import CacheFullError, CorruptBlobError
 from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.agent_state import AssignmentEvent, next_state
@@ -21,6 +16,10 @@ from pleb_agent.loop.files import UnitFiles, fetch_unit, job_for
 from pleb_agent.loop.prefetch import Prefetch
 from pleb_agent.loop.status import CurrentUnit, LiveStatus
 from pleb_agent.worker.job import Progress
+from pleb_shared.errors import Refusal, RefusalCode, TrustError
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.signing import peek_payload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.report import DeltaResult, Report
 
 from pleb_agent.client.errors import NetworkError
 from pleb_agent.client.upload import upload_file
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.backoff import BACKOFF
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.report import DeltaResult, Report
 
 if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal

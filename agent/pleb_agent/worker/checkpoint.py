@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
-from pleb_shared.protocol.unit import Unit
 
 from pleb_agent.worker.durable import write_durably
+from pleb_shared.protocol.unit import Unit
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,29 +6,27 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import EncodingError
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.training.evaluation import evaluate
-from pleb_shared.training.local_sgd import UnitRun
-
 from pleb_agent.worker.checkpoint import CheckpointFiles
 from pleb_agent.worker.durable import write_durably
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult
 from pleb_agent.worker.memory import peak_resident_bytes
 from pleb_agent.worker.steps import Steps, StepTimes
+from pleb_shared.errors import EncodingError
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.training.evaluation import evaluate
+from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pleb_agent.worker.control import Control
+    from pleb_agent.worker.job import Job, Progress, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
     from pleb_shared.training.graph import CompiledGraph
-
-    from pleb_agent.worker.control import Control
-    from pleb_agent.worker.job import Job, Progress, WorkerSettings
 
 __all__ = ["DELTA_FILE", "Executor"]
 

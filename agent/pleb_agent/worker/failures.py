@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pleb_shared.errors import EncodingError, GraphError, Refusal, RefusalCode, TrainingError
-
 from pleb_agent.worker.errors import BrokenInput, JobStopped, OutOfMemory
 from pleb_agent.worker.job import Failed, FailureKind
+from pleb_shared.errors import EncodingError, GraphError, Refusal, RefusalCode, TrainingError
 
 __all__ = ["EXPECTED", "failure_of"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.worker.errors import BrokenInput, OutOfMemory
 from pleb_shared.errors import EncodingError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import parse_graph
@@ -19,12 +20,9 @@ from pleb_shared.tensors.version import rebuild_version
 from pleb_shared.training.dry_run import activation_bytes, peak_bytes
 from pleb_shared.training.graph import CompiledGraph
 
-from pleb_agent.worker.errors import BrokenInput, OutOfMemory
-
 if TYPE_CHECKING:
-    from pleb_shared.protocol.unit import VersionSource
-
     from pleb_agent.worker.job import Job
+    from pleb_shared.protocol.unit import VersionSource
 
 __all__ = ["GraphCache", "VersionCache", "read_metadata", "read_shards"]
 

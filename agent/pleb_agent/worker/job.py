@@ -12,8 +12,6 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from pleb_shared.protocol.messages import Runtime
-from pleb_shared.protocol.unit import Unit, VersionSource
 
 from pleb_agent.worker.errors import (
     BrokenInput,
@@ -25,6 +23,8 @@ from pleb_agent.worker.errors import (
     UnitFailed,
     WorkerError,
 )
+from pleb_shared.protocol.messages import Runtime
+from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
     "Command",

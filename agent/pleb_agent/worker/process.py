@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from pleb_shared.protocol.messages import Runtime
-
     from pleb_agent.worker.job import Command, Job, LayerState, WorkerSettings
+    from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["LOG_FILE", "WorkerProcess"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 
 import torch
-from pleb_shared.protocol.messages import Runtime
 from torch._subclasses.fake_tensor import FakeTensorMode
+
+from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["measure_runtime", "pin", "warm_up"]
 

@@ -14,11 +14,10 @@ from pleb_agent.worker.job import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_shared.training.local_sgd import UnitRun
-
     from pleb_agent.worker.checkpoint import CheckpointFiles
     from pleb_agent.worker.control import Control
     from pleb_agent.worker.job import Job, WorkerSettings
+    from pleb_shared.training.local_sgd import UnitRun
 
 __all__ = ["StepTimes", "Steps"]
 

@@ -10,6 +10,7 @@ import statistics
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
 from pleb_shared.tensors.codec import buffer_dtype, decode_delta, iterate_delta
 from pleb_shared.tensors.distance import delta_norm
 from pleb_shared.tensors.layout import Tensors, model_tensors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
     from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
 
 __all__ = ["clip_factors", "mean_delta"]

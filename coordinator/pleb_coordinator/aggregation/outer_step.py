@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pleb_coordinator.aggregation.combine import mean_delta
 from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
-
-from pleb_coordinator.aggregation.combine import mean_delta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.aggregation.versions import VersionInput, read_inputs
+from pleb_coordinator.core.planning import is_warm_start
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.tensors.layout import Tensors, load_tensors, version_digest
 
-from pleb_coordinator.aggregation.outer_step import OuterState, next_version
-from pleb_coordinator.aggregation.versions import VersionInput, read_inputs
-from pleb_coordinator.core.planning import is_warm_start
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pleb_shared.protocol.project import ProjectMetadata
-
     from pleb_coordinator.core.records import VersionRow
+    from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["Recomputed", "recompute"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, VersionSource
 from pleb_shared.tensors.codec import decode_delta
@@ -14,9 +15,8 @@ from pleb_shared.tensors.version import rebuild_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pleb_shared.protocol.project import ProjectMetadata
-
     from pleb_coordinator.core.records import VersionRow
+    from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = [
     "SNAPSHOT_VERSIONS",

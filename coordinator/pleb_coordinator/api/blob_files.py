@@ -6,8 +6,9 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import Refusal, RefusalCode
 from starlette.responses import Response, StreamingResponse
+
+from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

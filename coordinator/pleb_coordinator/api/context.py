@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_shared.protocol.signing import SigningKey
-
     from pleb_coordinator.api.counters import Counters
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status_reading import StatusReader
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.interface import Store
+    from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["Api"]
 

@@ -12,10 +12,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.errors import EncodingError, PlebError, Refusal, RefusalCode
-from pleb_shared.protocol.messages import RefusalBody
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+
+from pleb_shared.errors import EncodingError, PlebError, Refusal, RefusalCode
+from pleb_shared.protocol.messages import RefusalBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
-from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import (
@@ -19,6 +14,11 @@ from pleb_coordinator.api.requests import (
 )
 from pleb_coordinator.core.assignment import network_of
 from pleb_coordinator.steps.enrol import enrol as enrol_host
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
+from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 
 if TYPE_CHECKING:
     from starlette.requests import Request

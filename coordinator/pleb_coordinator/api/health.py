@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import psutil
-from pleb_shared.errors import Refusal, RefusalCode
 from starlette.responses import PlainTextResponse, Response
+
+from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from pathlib import Path

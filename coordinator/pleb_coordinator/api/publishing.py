@@ -7,16 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import parse_attach_link
-from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
-from pleb_shared.protocol.messages import CoordinatorInfo, PayloadType, PublishReply
-from pleb_shared.protocol.signing import sign_payload
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
 from pleb_coordinator.steps.publish import examine, open_publication
 from pleb_coordinator.steps.publish import publish as publish_project
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import parse_attach_link
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import CoordinatorInfo, PayloadType, PublishReply
+from pleb_shared.protocol.signing import sign_payload
 
 if TYPE_CHECKING:
     from starlette.requests import Request

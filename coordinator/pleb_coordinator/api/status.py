@@ -11,9 +11,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-from pleb_shared.protocol.project import Target
 
 from pleb_coordinator.core.records import ProjectState
+from pleb_shared.protocol.project import Target
 
 __all__ = [
     "ContributorStatus",

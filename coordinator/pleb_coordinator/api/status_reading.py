@@ -7,8 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.protocol.project import elements
-from pleb_shared.protocol.unit import UnitKind
 
 from pleb_coordinator.api.status import (
     ContributorStatus,
@@ -22,15 +20,16 @@ from pleb_coordinator.api.status import (
     VersionPoint,
 )
 from pleb_coordinator.core.reputation import is_proven
+from pleb_shared.protocol.project import elements
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_shared.protocol.project import Target
-
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
     from pleb_coordinator.store.interface import Store, Transaction
+    from pleb_shared.protocol.project import Target
 
 __all__ = ["StatusReader", "read_status", "reaches"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.protocol.limits import LIMITS
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import read_body
@@ -19,6 +17,8 @@ from pleb_coordinator.steps.upload import (
     refuse_upload,
     upload_status,
 )
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from starlette.requests import Request

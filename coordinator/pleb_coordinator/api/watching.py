@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.errors import Refusal, RefusalCode
 from starlette.responses import Response, StreamingResponse
 
 from pleb_coordinator.api.status import ProjectStatus, change_between
+from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,13 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import NoWork, PayloadType, WorkReply, WorkRequest
-from pleb_shared.protocol.report import DeltaResult
-from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import (
@@ -38,16 +31,23 @@ from pleb_coordinator.steps.accept import accept_reports
 from pleb_coordinator.steps.issue import issue_work
 from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.interface import Seen, Transaction
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import NoWork, PayloadType, WorkReply, WorkRequest
+from pleb_shared.protocol.report import DeltaResult
+from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_shared.protocol.manifest import Manifest
-    from pleb_shared.protocol.messages import Receipt, UnitVerdict
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.core.records import Host, Project
+    from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.protocol.messages import Receipt, UnitVerdict
 
 __all__ = ["work"]
 

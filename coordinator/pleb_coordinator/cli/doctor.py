@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import PlebError
-
 from pleb_coordinator.cli.listening import link_base
 from pleb_coordinator.cli.store_access import now
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import argparse

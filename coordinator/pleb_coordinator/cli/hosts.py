@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import InputError
 
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.reputation import is_proven, standing_of
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import InputError
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.messages import Role
-
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import deps_of, now, opened
 from pleb_coordinator.steps.invite import new_invite
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Role
 
 if TYPE_CHECKING:
     import argparse

@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.errors import InputError, PlebError
 
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
+from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

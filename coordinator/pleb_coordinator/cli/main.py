@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import PlebError
-
 from pleb_coordinator.cli.output import Output
 from pleb_coordinator.cli.parser import make_parser
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import argparse

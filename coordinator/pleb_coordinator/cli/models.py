@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import EncodingError, InputError
-from pleb_shared.tensors.layout import save_tensors
 
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_inputs, read_source, read_version
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import opened
+from pleb_shared.errors import EncodingError, InputError
+from pleb_shared.tensors.layout import save_tensors
 
 if TYPE_CHECKING:
     import argparse

@@ -8,10 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
-
-from pleb_coordinator.steps.invite import new_invite
 
 if TYPE_CHECKING:
     from collections.abc import Callable

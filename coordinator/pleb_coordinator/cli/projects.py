@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import InputError
 
 from pleb_coordinator.api.status_reading import read_status
 from pleb_coordinator.cli.listening import link_base
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.records import ProjectState
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

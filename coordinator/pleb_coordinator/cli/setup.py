@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import InputError
-
 from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from pleb_shared.protocol.ids import digest_of
 
 from pleb_coordinator.home.keys import make_secret_file
+from pleb_shared.protocol.ids import digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path

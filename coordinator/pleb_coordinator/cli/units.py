@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import InputError
 
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import opened
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     import argparse

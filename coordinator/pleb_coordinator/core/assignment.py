@@ -10,11 +10,10 @@ import math
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import UnitKind
-
 from pleb_coordinator.core.records import Assignment, Facts, Host, Project, Purpose, UnitRow
 from pleb_coordinator.core.reputation import is_proven
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,9 +21,8 @@ from pleb_coordinator.core.quorum import pair
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pleb_shared.protocol.project import Verification
-
     from pleb_coordinator.core.records import CalibrationClass
+    from pleb_shared.protocol.project import Verification
 
 __all__ = ["isolated_classes", "raised_tolerance"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
-
 from pleb_coordinator.core.records import Facts, NewUnit, UnitRow
+from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata

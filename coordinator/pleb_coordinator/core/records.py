@@ -8,12 +8,12 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-from pleb_shared.protocol.messages import Role, Verdict
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.unit import UnitKind
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.protocol.messages import Role, Verdict
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.unit import UnitKind
 
 __all__ = [
     "Assignment",

@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import PlebError
-
 from pleb_coordinator.core.records import Project, ProjectState
 from pleb_coordinator.core.rounds import due_at
 from pleb_coordinator.steps.advance import compute, ready_round, record_version
@@ -27,6 +25,7 @@ from pleb_coordinator.steps.expire import expire_leases, expire_uploads, retire_
 from pleb_coordinator.steps.plan import plan_due, plan_round
 from pleb_coordinator.steps.sweep import sweep_round
 from pleb_coordinator.steps.verify import examine_case, next_case, settle
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import threading

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import PlebError
-
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import read_online_key, read_secret
@@ -22,6 +20,7 @@ from pleb_coordinator.home.logs import log_to
 from pleb_coordinator.jobs.loop import run_jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,17 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
-from pleb_shared.protocol.report import (
-    DeltaResult,
-    EvaluationResult,
-    FailureResult,
-    Report,
-)
-from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import check_delta
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import (
@@ -33,6 +22,17 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.reputation import after_refused, standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.interface import Commitment, Judgement, StoredDelta, Transaction
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
+from pleb_shared.protocol.report import (
+    DeltaResult,
+    EvaluationResult,
+    FailureResult,
+    Report,
+)
+from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.codec import check_delta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

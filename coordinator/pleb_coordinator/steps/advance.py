@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.tensors.layout import Tensors, save_tensors
 
 from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_version
 from pleb_coordinator.aggregation.versions import (
@@ -34,6 +33,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_shared.tensors.layout import Tensors, save_tensors
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.core.assignment_state import AssignmentEvent
+from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
+from pleb_coordinator.core.quorum import pair
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import distances
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent
-from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
-from pleb_coordinator.core.quorum import pair
-
 if TYPE_CHECKING:
-    from pleb_shared.tensors.layout import Tensors
-
     from pleb_coordinator.core.records import Assignment, Project, UnitRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.interface import StoredDelta, Transaction
+    from pleb_shared.tensors.layout import Tensors
 
 __all__ = [
     "Measurement",

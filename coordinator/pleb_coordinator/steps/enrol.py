@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.core.invites import check_invite
+from pleb_coordinator.store.interface import NewHost, Transaction
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, Role
-
-from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.store.interface import NewHost, Transaction
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project

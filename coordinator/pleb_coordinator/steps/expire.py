@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import Verdict
-from pleb_shared.protocol.unit import UnitKind
-
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.records import Assignment, Project, Purpose, UnitRow, another
 from pleb_coordinator.core.reputation import after_unanswered, standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.interface import Judgement, Transaction
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.core.records import Invite
 from pleb_shared.protocol.ids import digest_of
 
-from pleb_coordinator.core.records import Invite
-
 if TYPE_CHECKING:
-    from pleb_shared.protocol.messages import Role
-
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.interface import Transaction
+    from pleb_shared.protocol.messages import Role
 
 __all__ = ["new_invite"]
 

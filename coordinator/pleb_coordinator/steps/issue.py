@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from pleb_shared.protocol.manifest import Manifest
-from pleb_shared.protocol.messages import NoWork, WorkRequest
-from pleb_shared.protocol.project import calibration_unit
-from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 from pleb_coordinator.core.assignment import (
     expected_seconds,
@@ -31,6 +27,10 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.store.interface import Seeker, Transaction
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.messages import NoWork, WorkRequest
+from pleb_shared.protocol.project import calibration_unit
+from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pleb_shared.protocol.unit import UnitKind
-
 from pleb_coordinator.core.planning import (
     evaluation_unit,
     is_warm_start,
@@ -13,6 +11,7 @@ from pleb_coordinator.core.planning import (
     round_units,
 )
 from pleb_coordinator.core.records import Project, ProjectState, Purpose, Round
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from pleb_coordinator.aggregation.versions import first_source, read_source
+from pleb_coordinator.core.invites import check_invite
+from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
@@ -24,10 +28,6 @@ from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.codec import encoded_size
 from pleb_shared.tensors.layout import load_tensors, version_digest
-
-from pleb_coordinator.aggregation.versions import first_source, read_source
-from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

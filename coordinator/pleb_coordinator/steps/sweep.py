@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pleb_shared.protocol.limits import LIMITS
-
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project, UnitRow

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.tensors.codec import check_delta
-
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import Assignment, Project, Purpose, Upload, UploadKind, another
 from pleb_coordinator.core.reputation import after_refused, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.store.interface import Commitment, StoredDelta, Transaction
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.tensors.codec import check_delta
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps

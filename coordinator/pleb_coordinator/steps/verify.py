@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.protocol.messages import Verdict
-from pleb_shared.tensors.codec import decode_delta
-from pleb_shared.tensors.distance import delta_norm, distances
-
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.quorum import (
     Decision,
@@ -41,13 +37,15 @@ from pleb_coordinator.core.reputation import (
 from pleb_coordinator.core.rounds import quorum_stands
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.interface import Judgement, StoredDelta, Transaction
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.distance import delta_norm, distances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pleb_shared.tensors.layout import Tensors
-
     from pleb_coordinator.steps import Deps
+    from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["Case", "Findings", "examine_case", "next_case", "settle"]
 

@@ -38,13 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from contextlib import AbstractContextManager
 
-    from pleb_shared.protocol.messages import Role, Verdict
-    from pleb_shared.protocol.project import ProjectMetadata
-    from pleb_shared.protocol.unit import UnitKind
-
     from pleb_coordinator.core.assignment_state import AssignmentEvent
     from pleb_coordinator.core.reputation import Standing
     from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+    from pleb_shared.protocol.messages import Role, Verdict
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import UnitKind
 
 __all__ = [
     "Assignments",

@@ -10,8 +10,6 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import InputError, Refusal, RefusalCode
-
 from pleb_coordinator.store.sqlite_fleet import (
     SqliteCalibrations,
     SqliteEvents,
@@ -27,6 +25,7 @@ from pleb_coordinator.store.sqlite_projects import (
 )
 from pleb_coordinator.store.sqlite_views import SqliteViews
 from pleb_coordinator.store.sqlite_work import SqliteAssignments, SqliteShares, SqliteUnits
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

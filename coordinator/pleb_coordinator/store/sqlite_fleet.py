@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from pleb_shared.errors import Refusal, RefusalCode
 
 from pleb_coordinator.core.records import CalibrationClass, Event, Host, Invite, Upload
 from pleb_coordinator.store import sqlite_queries as sql
+from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,12 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.signing import peek_payload
 
 from pleb_coordinator.core.records import (
     Evaluation,
@@ -22,6 +16,12 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.store import sqlite_queries as sql
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.signing import peek_payload
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,8 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.unit import UnitKind
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, next_assignment_state
 from pleb_coordinator.core.records import (
@@ -26,6 +24,8 @@ from pleb_coordinator.store.interface import (
     Seeker,
     StoredDelta,
 )
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,14 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
-from pleb_shared.errors import PlebError
-
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.home.logs import log_to
 from pleb_coordinator.web_app.app import build_app, shifted_clock
 from pleb_coordinator.web_app.server import run_server
+from pleb_shared.errors import PlebError
 
 
 def main() -> int:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pleb_shared.errors import Refusal, RefusalCode
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.routes import route
 from pleb_coordinator.web_app import words
 from pleb_coordinator.web_app.progress import progress_of
+from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
 from starlette.staticfiles import StaticFiles
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from starlette.responses import Response

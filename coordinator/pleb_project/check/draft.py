@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+
+from pleb_project.check.researcher_code import load_code
+from pleb_project.export import Exported, export_model
+from pleb_project.readers.read import read_dataset
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.limits import LIMITS
@@ -30,10 +34,6 @@ from pleb_shared.protocol.project import (
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import peak_bytes
-
-from pleb_project.check.researcher_code import load_code
-from pleb_project.export import Exported, export_model
-from pleb_project.readers.read import read_dataset
 
 if TYPE_CHECKING:
     from pleb_project.definition.fields import ProjectDefinition, TrainingFields

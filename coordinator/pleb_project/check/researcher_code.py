@@ -9,8 +9,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from pleb_shared.errors import InputError
 from torch import nn
+
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pleb_shared.protocol.graph import parse_graph
-from pleb_shared.protocol.project import ProjectMetadata, elements
-from pleb_shared.tensors.codec import decode_delta, encoded_size
 
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.check.learning import Learning, dry_run, seconds_per_step
@@ -29,14 +26,16 @@ from pleb_project.check.unit_process import (
     UnitRequest,
     measure_unit,
 )
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.project import ProjectMetadata, elements
+from pleb_shared.tensors.codec import decode_delta, encoded_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_shared.tensors.layout import Tensors
-
     from pleb_project.definition.fields import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
+    from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["CheckOutcome", "check_project"]
 

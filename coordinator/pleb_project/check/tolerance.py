@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
 from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import distances
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from pleb_project.readers.blobs import BlobFolder
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
-
-from pleb_project.readers.blobs import BlobFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +86,7 @@ def measure_unit(
 
 def _run(request: UnitRequest) -> UnitMeasurement:
     import torch
+
     from pleb_shared.protocol.graph import parse_graph
     from pleb_shared.tensors.layout import load_tensors
     from pleb_shared.training.graph import CompiledGraph

@@ -15,11 +15,10 @@ from pleb_project.server.records import Home
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_shared.protocol.ids import AttachLink
-
     from pleb_project.check.run import CheckOutcome
     from pleb_project.definition.fields import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
+    from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["check", "demo", "export", "new", "publish", "renew", "status", "try_out"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import platformdirs
-from pleb_shared.errors import PlebError
 
 from pleb_project.cli import commands
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pleb_shared.protocol.limits import LIMITS
-
 from pleb_project.definition.rules import REQUIRED, setting
+from pleb_shared.protocol.limits import LIMITS
 
 __all__ = [
     "CodecFields",

@@ -11,13 +11,12 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from pleb_shared.errors import InputError
-
 from pleb_project.definition.consistency import complaints
 from pleb_project.definition.errors import DefinitionError
 from pleb_project.definition.fields import ProjectDefinition
 from pleb_project.definition.places import Place, find_places
 from pleb_project.definition.rules import REQUIRED, rule_of
+from pleb_shared.errors import InputError
 
 if typing.TYPE_CHECKING:
     from pathlib import Path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import psutil
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

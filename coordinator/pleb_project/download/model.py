@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.tensors.layout import Tensors
-
-    from pleb_project.server.client import Coordinator
 
 __all__ = ["SavedModel", "download_model", "pinned_metadata", "rebuild"]
 

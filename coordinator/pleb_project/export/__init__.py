@@ -15,6 +15,14 @@ from dataclasses import dataclass
 
 import msgspec
 import torch
+from torch import nn
+
+from pleb_project.export.matrices import hidden_matrices
+from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
+from pleb_project.export.parity import check_parity
+from pleb_project.export.rewrite import rewrite
+from pleb_project.export.source import RefusedNodeError
+from pleb_project.export.trace import trace_evaluation, trace_training
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
@@ -24,14 +32,6 @@ from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
 from pleb_shared.training.dry_run import activation_bytes
-from torch import nn
-
-from pleb_project.export.matrices import hidden_matrices
-from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
-from pleb_project.export.parity import check_parity
-from pleb_project.export.rewrite import rewrite
-from pleb_project.export.source import RefusedNodeError
-from pleb_project.export.trace import trace_evaluation, trace_training
 
 __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+from torch import nn
+
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import TensorSpec
-from torch import nn
 
 if TYPE_CHECKING:
     from pleb_shared.tensors.layout import Tensors

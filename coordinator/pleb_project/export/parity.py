@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
 import torch
+from torch import nn
+
 from pleb_shared.errors import GraphError
 from pleb_shared.training import drawing
 from pleb_shared.training.draws import Draws, NodeDraws
 from pleb_shared.training.graph import CompiledGraph
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

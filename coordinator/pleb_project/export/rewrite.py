@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind
+
+from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names, frozen_names
+from pleb_project.export.source import RefusedNodeError, source_line
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import (
     GRAPH_FORMAT,
@@ -28,11 +33,6 @@ from pleb_shared.tensors.layout import little_endian
 from pleb_shared.training.graph import TORCH_DTYPES
 from pleb_shared.training.memory_rules import written_buffers
 from pleb_shared.training.operators import find_operator, is_allowed, why_not
-from torch import fx, nn
-from torch.export.graph_signature import InputKind
-
-from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names, frozen_names
-from pleb_project.export.source import RefusedNodeError, source_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,9 +6,10 @@ import re
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_shared.errors import GraphError
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
+
+from pleb_shared.errors import GraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

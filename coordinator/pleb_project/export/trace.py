@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from pleb_shared.errors import GraphError
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
+
+from pleb_shared.errors import GraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

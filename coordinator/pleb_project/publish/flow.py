@@ -6,14 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import AttachLink
-from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
-from pleb_shared.protocol.messages import PayloadType, PublishReply, PublishRequest
-from pleb_shared.protocol.project import ProjectMetadata, ShardList
-from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
-from pleb_shared.protocol.unit import Blob
 
 from pleb_project.publish.metadata import (
     Publication,
@@ -25,6 +17,14 @@ from pleb_project.publish.metadata import (
 from pleb_project.publish.root_key import load_root_key, make_root_key
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.records import ProjectRecord
+from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import AttachLink
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import PayloadType, PublishReply, PublishRequest
+from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
+from pleb_shared.protocol.unit import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import numpy as np
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

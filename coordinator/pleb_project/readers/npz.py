@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

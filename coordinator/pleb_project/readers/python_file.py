@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

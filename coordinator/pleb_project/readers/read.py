@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pleb_shared.errors import InputError
-from pleb_shared.protocol.project import InputSpec
 
 from pleb_project.readers.csv_table import learn_table
 from pleb_project.readers.idx import read_idx_pair
@@ -26,6 +24,8 @@ from pleb_project.readers.shards import (
 from pleb_project.readers.sklearn_sets import read_sklearn
 from pleb_project.readers.spool import Rows, Spool
 from pleb_project.readers.text import read_builtin_text, read_text
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.project import InputSpec
 
 if TYPE_CHECKING:
     from pleb_project.definition.fields import DataFields

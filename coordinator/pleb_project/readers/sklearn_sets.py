@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

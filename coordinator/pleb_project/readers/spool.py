@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pleb_shared.errors import InputError
 from pleb_shared.tensors.layout import NUMPY_DTYPES
 

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 

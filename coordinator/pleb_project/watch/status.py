@@ -6,6 +6,7 @@ Fields that are not named here are left out of account, so that coordinators may
 from __future__ import annotations
 
 import msgspec
+
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.project import Target
 

@@ -6,6 +6,7 @@ import errno
 import os
 
 import pytest
+
 from pleb_agent.cache.blob_cache import (
     BlobCache,
     CacheFullError,

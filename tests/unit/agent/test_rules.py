@@ -6,6 +6,7 @@ import itertools
 import json
 
 import pytest
+
 from pleb_agent.core.agent_state import (
     ASSIGNMENT_TABLE,
     FINAL_STATES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
 from pleb_agent.core.trust import Memory, StaleMetadataError, TrustedProject, clock_sentence
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
@@ -20,7 +21,6 @@ from pleb_shared.protocol.messages import (
 from pleb_shared.protocol.project import Delegation
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, UnitKind
-
 from tests.integration.fake_coordinator import PROJECT, FakeCoordinator
 
 NOW = 1_800_000_000.0

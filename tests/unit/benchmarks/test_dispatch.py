@@ -8,6 +8,10 @@ import time
 from contextlib import closing
 
 import pytest
+
+from benchmarks.dispatch_fleet import LoadHost, hosts_of, secret
+from benchmarks.dispatch_load import Connection
+from benchmarks.dispatch_store import Amounts, fill_store
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
@@ -18,10 +22,6 @@ from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.signing import SigningKey, open_envelope
-
-from benchmarks.dispatch_fleet import LoadHost, hosts_of, secret
-from benchmarks.dispatch_load import Connection
-from benchmarks.dispatch_store import Amounts, fill_store
 
 AMOUNTS = Amounts(projects=2, hosts=20, finished_rounds=3, leases=40, round_units=60)
 

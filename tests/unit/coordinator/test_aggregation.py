@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pleb_coordinator.aggregation.combine import clip_factors, mean_delta
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_shared.errors import EncodingError

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleb_coordinator.core.assignment import (
     lease_seconds,
     network_of,

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleb_coordinator.core.quorum import (
     NeedsAnother,
     Result,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleb_coordinator.core.reputation import (
     FIRST_BAN_SECONDS,
     Standing,

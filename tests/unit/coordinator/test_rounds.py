@@ -6,6 +6,7 @@ import collections
 
 import msgspec
 import pytest
+
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
 from pleb_coordinator.core.planning import round_quorum, round_units, unit_seed
 from pleb_coordinator.core.records import CalibrationClass, Facts, Round
@@ -14,7 +15,6 @@ from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.project import Round as RoundRules
 from pleb_shared.protocol.project import Verification
-
 from tests.conformance.example_metadata import example_metadata
 
 

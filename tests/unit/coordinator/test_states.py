@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from pleb_coordinator.core.assignment_state import (
     ASSIGNMENT_MOVES,
     FINISHED_ASSIGNMENTS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from pleb_project.definition.errors import DefinitionError
 from pleb_project.definition.load import load_definition, parse_definition, sections
 from pleb_project.definition.places import Place, find_places

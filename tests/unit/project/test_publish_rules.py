@@ -7,6 +7,7 @@ import stat
 
 import msgspec
 import pytest
+
 from pleb_project.publish.metadata import (
     Publication,
     blobs_of,
@@ -20,7 +21,6 @@ from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.errors import InputError, Refusal, TrustError
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
-
 from tests.small_projects import gpt_project
 
 DAY = 24 * 3600

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from pleb_project.definition.fields import DataFields
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.readers.read import read_dataset

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleb_project.check.tolerance import choose_tolerance, noise_distance, tensor_distances
 from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob

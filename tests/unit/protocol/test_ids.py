@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 

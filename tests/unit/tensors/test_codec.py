@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob

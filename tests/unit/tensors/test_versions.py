@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pleb_shared.training.draws import (
     NodeDraws,
     Purpose,

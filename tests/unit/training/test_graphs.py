@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
@@ -26,7 +27,6 @@ from pleb_shared.protocol.project import InputSpec, TensorSpec
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import activation_bytes
 from pleb_shared.training.graph import CompiledGraph
-
 from tests.small_projects import cnn_project, gpt_project
 
 W, B, X = Ref(slot=0), Ref(slot=1), Ref(slot=2)

@@ -7,12 +7,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.flops import flops_per_step
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.training.allow_list import ALLOWED
 from pleb_shared.training.dry_run import activation_bytes
-
 from tests.small_projects import cnn_project, gpt_project
 
 NUMBERS = st.one_of(st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False))

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from pleb_shared.protocol.project import AdamW, Muon, SgdMomentum, Training
 from pleb_shared.training.optimizers import (
     learning_rate,

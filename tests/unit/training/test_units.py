@@ -8,6 +8,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+
 from pleb_shared.errors import EncodingError, GraphError, TrainingError
 from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_unit
 from pleb_shared.protocol.unit import UnitKind
@@ -17,7 +18,6 @@ from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import peak_bytes
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
-
 from tests.small_projects import BATCH, cnn_project, data_spec, gpt_project, train_unit
 
 ROWS = data_spec("rows", [InputSpec(name="x", dtype="int64", shape=[2])])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import torch
+from torch import nn
+
 from pleb_agent.worker.job import Job
 from pleb_project.export import export_model
 from pleb_shared.protocol import strict_json
@@ -30,7 +32,6 @@ from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionS
 from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
-from torch import nn
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from pleb_agent.worker.durable import write_durably
 
 

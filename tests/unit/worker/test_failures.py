@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pleb_agent.worker import errors
 from pleb_agent.worker.errors import Remedy, WorkerError
 from pleb_agent.worker.failures import EXPECTED, failure_of

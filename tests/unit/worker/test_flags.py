@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pleb_agent.worker.flags import FlagPage, State, Wish
 
 if TYPE_CHECKING:

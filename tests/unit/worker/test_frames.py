@@ -6,6 +6,7 @@ import asyncio
 import io
 
 import pytest
+
 from pleb_agent.worker.frames import (
     FRAME_BYTES,
     FrameError,

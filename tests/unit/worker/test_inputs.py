@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
+
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.layout import version_digest
-
 from tests.unit.worker.sample_job import make_job, sample
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import errno
 import struct
 
 import pytest
+
 from pleb_agent.worker.sandbox.seccomp import Instruction, filter_program
 
 PID = 4321

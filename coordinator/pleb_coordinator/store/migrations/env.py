@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+
 from pleb_coordinator.store.schema import metadata
 
 context.configure(
