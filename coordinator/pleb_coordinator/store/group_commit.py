@@ -1,13 +1,18 @@
 """Many small transactions, one commit: what a commit costs is shared by who waits for it.
 
-Functions that arrive within about a millisecond run one after the other in one transaction,
-each under its own savepoint, so that a failing one undoes only itself. Nobody is answered
-before the commit: what a caller learns is on the disk.
+Functions that arrive while the last commit is under way, or within about a millisecond, run one
+after the other in one transaction, each under its own savepoint, so that a failing one undoes
+only itself. Nobody is answered before the commit: what a caller learns is on the disk.
+
+Only waiting is done in a thread (for the lock at the beginning, for the disk at the end), so the
+event loop reads and checks the next requests meanwhile; the functions themselves run in the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,12 +36,17 @@ class _Job:
 
 
 class GroupCommit:
-    """Runs functions in the event loop of its caller, against a store that is its own."""
+    """Runs functions in the event loop of its caller, against a store that is its own.
+
+    While a group is open, only it may write to the store; reading goes on beside it.
+    """
 
     def __init__(self, store: Store, *, gather_seconds: float = GATHER_SECONDS) -> None:
         self._store = store
         self._gather_seconds = gather_seconds
         self._queue: list[_Job] = []
+        self._task: asyncio.Task[None] | None = None
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     async def run(self, function: Callable[[Transaction], T]) -> T:
         """Return what `function` returns, once its changes are durable.
@@ -44,29 +54,41 @@ class GroupCommit:
         Raises:
             Whatever `function` raises (its changes are undone), or what the commit raises.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.append(_Job(function, future))
-        if len(self._queue) == 1:
-            loop.call_later(self._gather_seconds, self._commit)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work())
         return await future
 
-    def _commit(self) -> None:
-        """Carry out what waits; what does not fit goes into the next group."""
-        jobs, self._queue = self._queue[:LARGEST_GROUP], self._queue[LARGEST_GROUP:]
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._commit)
-        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+    async def _work(self) -> None:
+        """Commit group after group until nobody waits."""
+        await asyncio.sleep(self._gather_seconds)
+        while self._queue:
+            jobs, self._queue = self._queue[:LARGEST_GROUP], self._queue[LARGEST_GROUP:]
+            outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+            try:
+                await self._commit(jobs, outcomes)
+            except Exception as error:  # noqa: BLE001 - every waiter must learn that nothing is stored
+                outcomes = [(job, None, error) for job in jobs]
+            for job, value, fault in outcomes:
+                if fault is not None:
+                    _fail(job, fault)
+                elif not job.future.done():
+                    job.future.set_result(value)
+
+    async def _commit(
+        self, jobs: list[_Job], outcomes: list[tuple[_Job, Any, BaseException | None]]
+    ) -> None:
+        """Carry out `jobs` in one transaction and append what came of each."""
+        loop = asyncio.get_running_loop()
+        transaction = self._store.write()
+        tx = await loop.run_in_executor(self._waiter, transaction.__enter__)
         try:
-            with self._store.write() as tx:
-                outcomes.extend(_carry_out(tx, job) for job in jobs if not job.future.done())
-        except Exception as error:  # noqa: BLE001 - every waiter must learn that nothing is stored
-            outcomes = [(job, None, error) for job in jobs]
-        for job, value, fault in outcomes:
-            if fault is not None:
-                _fail(job, fault)
-            elif not job.future.done():
-                job.future.set_result(value)
+            outcomes.extend(_carry_out(tx, job) for job in jobs if not job.future.done())
+        except BaseException:
+            transaction.__exit__(*sys.exc_info())
+            raise
+        await loop.run_in_executor(self._waiter, transaction.__exit__, None, None, None)
 
 
 def _carry_out(tx: Transaction, job: _Job) -> tuple[_Job, Any, BaseException | None]:
