@@ -61,7 +61,7 @@ class Door:
             await self._app(scope, receive, counted)
         except ClientDisconnect:
             status = status or 499
-        except Exception as error:  # noqa: BLE001 - nothing but a typed answer leaves this door
+        except Exception as error:
             refusal = _as_refusal(error, scope)
             self._counters.refusals[refusal.code.value] += 1
             if status:

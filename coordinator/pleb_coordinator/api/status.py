@@ -34,7 +34,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what is shown."""
 
 
-class VersionPoint(Status):
+class VersionPoint(Status, frozen=True):
     """One version: a point of the plots."""
 
     version: int
@@ -57,7 +57,7 @@ class HostState(StrEnum):
     BANNED = "banned"
 
 
-class HostStatus(Status):
+class HostStatus(Status, frozen=True):
     """One host."""
 
     host: str
@@ -75,7 +75,7 @@ class HostStatus(Status):
     agent: str
 
 
-class ResultStatus(Status):
+class ResultStatus(Status, frozen=True):
     """What became of one host's result of a unit."""
 
     assignment: int
@@ -87,7 +87,7 @@ class ResultStatus(Status):
     reason: str
 
 
-class UnitStatus(Status):
+class UnitStatus(Status, frozen=True):
     """A unit that was decided lately."""
 
     unit: int
@@ -103,7 +103,7 @@ class UnitStatus(Status):
     results: list[ResultStatus]
 
 
-class RoundStatus(Status):
+class RoundStatus(Status, frozen=True):
     """The making of the next version."""
 
     units: int
@@ -114,7 +114,7 @@ class RoundStatus(Status):
     """Since when enough is verified; the grace window runs from here."""
 
 
-class Counts(Status):
+class Counts(Status, frozen=True):
     """The fleet in numbers."""
 
     hosts: int
@@ -125,7 +125,7 @@ class Counts(Status):
     credit: float
 
 
-class ContributorStatus(Status):
+class ContributorStatus(Status, frozen=True):
     """An account; `name` is empty for anonymous ones."""
 
     name: str
@@ -134,7 +134,7 @@ class ContributorStatus(Status):
     credit: float
 
 
-class ProjectStatus(Status):
+class ProjectStatus(Status, frozen=True):
     """The whole answer."""
 
     project: str
@@ -173,7 +173,7 @@ class ProjectStatus(Status):
     pleb_link: str
 
 
-class StatusChange(Status):
+class StatusChange(Status, frozen=True):
     """Data of an `event: status` in `/projects/P/events`: what the page changes at once.
 
     `series` holds only points that are new or differ since the last event to this listener;

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.interface import Store, Transaction
     from pleb_shared.protocol.project import Target
 
-__all__ = ["StatusReader", "read_status", "reaches"]
+__all__ = ["StatusReader", "reaches", "read_status"]
 
 MOST_POINTS: Final = 2000
 _HOSTS: Final = 200
@@ -91,9 +91,7 @@ class StatusReader:
         return status
 
 
-def read_status(
-    tx: Transaction, project: Project, links: LinkBase, now: float
-) -> ProjectStatus:
+def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) -> ProjectStatus:
     """Return what the project's page shows."""
     metadata = project.metadata
     series = _series(tx, project)

@@ -150,9 +150,7 @@ def _check_not_banned(host: Host, now: float) -> None:
 
 
 def _order(host: Host, asked: _Asked) -> Order:
-    return check_sequence(
-        host.sequence, host.request_digest, asked.request.sequence, asked.digest
-    )
+    return check_sequence(host.sequence, host.request_digest, asked.request.sequence, asked.digest)
 
 
 def _serve(tx: Transaction, api: Api, asked: _Asked) -> _Answered:
@@ -172,9 +170,7 @@ def _serve(tx: Transaction, api: Api, asked: _Asked) -> _Answered:
     return _Answered(reply, manifests, receipts, verdicts)
 
 
-def _serve_again(
-    tx: Transaction, api: Api, asked: _Asked, before: _Answered
-) -> _Answered:
+def _serve_again(tx: Transaction, api: Api, asked: _Asked, before: _Answered) -> _Answered:
     """Look for work once more; the reply takes the place of the one before."""
     project = tx.projects.find(asked.request.project)
     host = tx.hosts.find(project.id, asked.request.host)

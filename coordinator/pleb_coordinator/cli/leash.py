@@ -29,7 +29,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # it died before we asked
             sys.exit(0)
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - our own command line
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ class Attacher:
             link = self.links.attach_link(tx.projects.find(waiting[0]))
         with self.store.write() as tx:
             token = new_invite(
-                tx, self.deps, Role.TRUSTED, note="serve --with-agent", lifetime_seconds=_INVITE_SECONDS
+                tx,
+                self.deps,
+                Role.TRUSTED,
+                note="serve --with-agent",
+                lifetime_seconds=_INVITE_SECONDS,
             )
         command = agent_command(
             self.home, "attach", str(link), "--invite", token, "--name", "coordinator"
@@ -95,4 +99,3 @@ class Attacher:
             return
         self._next_look = self.clock() + _AGAIN_SECONDS
         self.say(f"The agent could not attach to {name}: {error or code}. It tries again soon.")
-

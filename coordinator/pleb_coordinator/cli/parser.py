@@ -37,9 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _adder(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], prefix: str
-) -> Add:
+def _adder(commands: argparse._SubParsersAction[argparse.ArgumentParser], prefix: str) -> Add:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--home", type=Path, metavar="DIR", help="the coordinator's folder")
     common.add_argument("--json", action="store_true", help="answer in JSON, for programs")
@@ -123,9 +121,8 @@ def _fleet(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     units = add("list", "list a project's newest units", "list words")
     units.add_argument("project", metavar="PROJECT")
     units.add_argument("--limit", type=int, default=500, metavar="N", help="at most N (500)")
-    add("show", "tell who said what, how far apart they were, what followed", "show 17").add_argument(
-        "unit", type=int, metavar="UNIT"
-    )
+    shown = add("show", "tell who said what, how far apart they were, what followed", "show 17")
+    shown.add_argument("unit", type=int, metavar="UNIT")
     add = _group(commands, "host", "Hosts: list, show, ban, unban.")
     add("list", "list a project's hosts", "list words").add_argument("project", metavar="PROJECT")
     for name, help_text in (

@@ -84,9 +84,7 @@ def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
     return _move(home, options.project, (ProjectState.PAUSED, ProjectState.ACTIVE), output)
 
 
-def _move(
-    home: Home, name: str, move: tuple[ProjectState, ProjectState], output: Output
-) -> int:
+def _move(home: Home, name: str, move: tuple[ProjectState, ProjectState], output: Output) -> int:
     expected, wanted = move
     with opened(home) as store, store.write() as tx:
         project = tx.projects.find(name)

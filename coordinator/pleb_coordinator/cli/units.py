@@ -72,8 +72,10 @@ def _event(event: Event) -> dict[str, Any]:
 def _lines(
     unit: UnitRow, assignments: list[dict[str, Any]], events: list[dict[str, Any]]
 ) -> Iterator[str]:
-    yield f"Unit {unit.id}: {unit.kind} of version {unit.version}, epoch {unit.epoch}: {unit.state}"
-    yield f"  shards {unit.shard_first}+{unit.shard_count}, seed {unit.seed}, {unit.local_steps} steps"
+    place = f"{unit.kind} of version {unit.version}, epoch {unit.epoch}"
+    shards = f"{unit.shard_first}+{unit.shard_count}"
+    yield f"Unit {unit.id}: {place}: {unit.state}"
+    yield f"  shards {shards}, seed {unit.seed}, {unit.local_steps} steps"
     for a in assignments:
         who = a.get("host_name") or (a["host"] or "nobody yet")[:12]
         mark = "  *" if a["assignment"] == unit.canonical else "   "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import socket
 from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from pleb_coordinator.web_app.app import WebApp
@@ -38,7 +38,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run_server(web: WebApp, listening: socket.socket, certificate: tuple[Path, Path] | None) -> None:
+def run_server(
+    web: WebApp, listening: socket.socket, certificate: tuple[Path, Path] | None
+) -> None:
     """Serve until SIGTERM or SIGINT. `certificate` is the files of certificate and key."""
     config = uvicorn.Config(
         web.app,

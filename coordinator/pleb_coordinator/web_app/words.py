@@ -49,7 +49,7 @@ def count(value: int) -> str:
 
 def number(value: float | None) -> str:
     """Return a loss or a metric with four significant digits; a dash where there is none."""
-    return "–" if value is None else f"{value:.4g}"
+    return "\N{EN DASH}" if value is None else f"{value:.4g}"
 
 
 def percent(share: float) -> str:
