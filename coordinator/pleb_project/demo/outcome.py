@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pleb_project.watch.status import ProjectStatus
 
@@ -72,13 +72,11 @@ def outcome_of(found: Demonstration, liar: str) -> Outcome:
     )
 
 
-def explanation(caught: Iterable[Caught], liar: str, show_command: str) -> list[str]:
-    """Return the sentences that tell how the liar was caught, and the command that shows it."""
-    first = next(iter(caught), None)
-    if first is None:
-        return [f"No result of the {liar}'s was refused."]
-    reason = first.reason.rstrip(".")
-    return [
-        f"The {liar}'s result of unit {first.unit} was refused: {reason}.",
-        f"See who said what:\n  {show_command.format(unit=first.unit)}",
-    ]
+def explanation(caught: Caught | None, liar: str) -> str:
+    """Return the sentence that tells how the liar was caught."""
+    if caught is None:
+        return f"No result of the {liar}'s was refused."
+    reason = caught.reason.rstrip(".")
+    return (
+        f"The {liar}'s result of unit {caught.unit} was refused: {reason[:1].lower()}{reason[1:]}."
+    )

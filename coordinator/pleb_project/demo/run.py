@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from pleb_shared.errors import InputError, PlebError
-from pleb_shared.protocol.ids import parse_attach_link
 from rich.console import Console
 
 from pleb_project.demo.fleet_watch import FleetWatch, snapshot_of
@@ -26,6 +24,8 @@ from pleb_project.processes.fleet import Fleet, project_command
 from pleb_project.processes.process import ChildProcess, run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
+from pleb_shared.errors import InputError, PlebError
+from pleb_shared.protocol.ids import parse_attach_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,9 +155,13 @@ class _Demo:
                 child.require_alive()
 
     def _explain(self, watch: FleetWatch) -> None:
-        command = f"pleb-coordinator unit show {{unit}} --home {self.fleet.coordinator_home}"
-        for line in explanation(watch.caught.values(), _LIAR, command):
-            _print(self.console, line)
+        caught = next(iter(watch.caught.values()), None)
+        _print(self.console, f"\n{explanation(caught, _LIAR)}")
+        if caught is not None:
+            home = self.fleet.coordinator_home
+            _print(self.console, f"pleb-coordinator unit show {caught.unit} --home {home}")
+            for line in self.fleet.tell("unit", "show", str(caught.unit)).splitlines():
+                _print(self.console, f"  {line}")
 
     def _report_target(self, status: ProjectStatus) -> None:
         if status.target is None:

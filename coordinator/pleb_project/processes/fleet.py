@@ -12,6 +12,7 @@ from pleb_project.processes.process import (
     ChildError,
     ChildProcess,
     run_json,
+    run_text,
     start_process,
 )
 
@@ -61,6 +62,11 @@ class Fleet:
         """Return the JSON that an admin command of the coordinator prints."""
         command = coordinator_command(*arguments, "--home", str(self.coordinator_home), "--json")
         return run_json(f"pleb-coordinator {' '.join(arguments)}", command)
+
+    def tell(self, *arguments: str) -> str:
+        """Return what an admin command of the coordinator tells people."""
+        command = coordinator_command(*arguments, "--home", str(self.coordinator_home))
+        return run_text(f"pleb-coordinator {' '.join(arguments)}", command)
 
     def start_agent(self, name: str, link: str, invite: str | None = None) -> ChildProcess:
         """Attach a new agent to a project and start it.

@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["ChildError", "ChildProcess", "end_process", "run_json", "start_process", "tail"]
+__all__ = [
+    "ChildError",
+    "ChildProcess",
+    "end_process",
+    "run_json",
+    "run_text",
+    "start_process",
+    "tail",
+]
 
 _STOP_SECONDS: Final = 10.0
 _TAIL_LINES: Final = 8
@@ -116,6 +125,19 @@ def run_json(name: str, command: Sequence[str], seconds: float = 120.0) -> Any:
     Raises:
         ChildError: it failed, took too long, or printed no JSON.
     """
+    text = run_text(name, command, seconds)
+    try:
+        return msgspec.json.decode(text.strip().rpartition("\n")[2])
+    except msgspec.DecodeError as error:
+        raise ChildError(f"{name} printed no JSON: {_last(text)!r}.") from error
+
+
+def run_text(name: str, command: Sequence[str], seconds: float = 120.0) -> str:
+    """Run `command` to its end and return its output.
+
+    Raises:
+        ChildError: it failed or took too long.
+    """
     try:
         done = subprocess.run(list(command), capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as error:
@@ -124,14 +146,7 @@ def run_json(name: str, command: Sequence[str], seconds: float = 120.0) -> Any:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or text.strip() or "no message"
         raise ChildError(f"{name} failed with code {done.returncode}: {_last(said)}")
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        pass
-    try:
-        return msgspec.json.decode(text.strip().splitlines()[-1])
-    except (msgspec.DecodeError, IndexError) as error:
-        raise ChildError(f"{name} printed no JSON: {_last(text)!r}.") from error
+    return text
 
 
 def tail(log: Path) -> str:

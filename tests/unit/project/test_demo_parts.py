@@ -11,14 +11,16 @@ import sys
 import msgspec
 import psutil
 import pytest
+from rich.console import Console
+
 from pleb_project.demo.fleet_watch import FleetWatch, snapshot_of
 from pleb_project.demo.kept import end_kept, find_kept, keep
 from pleb_project.demo.outcome import Caught, Demonstration, explanation, outcome_of
 from pleb_project.demo.places import example_folder
+from pleb_project.demo.record import count_contributions
 from pleb_project.demo.view import Screen, plain_line, render
 from pleb_project.watch.status import decode_status, status_lines
-from pleb_shared.errors import InputError, Refusal
-from rich.console import Console
+from pleb_shared.errors import InputError, PlebError, Refusal
 
 STATUS = {
     "project": "digits",
@@ -97,13 +99,12 @@ def test_the_liar_is_remembered_when_its_units_have_left_the_status():
     watch.read(answer())
     watch.read(answer(units=[]))
     assert watch.caught == {4: Caught(4, "It lies 1.4 apart.")}
-    told = "\n".join(explanation(watch.caught.values(), "liar", "show {unit}"))
-    assert "unit 4 was refused: It lies 1.4 apart." in told
-    assert "show 4" in told
+    told = explanation(watch.caught[4], "liar")
+    assert told == "The liar's result of unit 4 was refused: it lies 1.4 apart."
 
 
 def test_nobody_caught_is_told_as_it_is():
-    assert explanation([], "liar", "show {unit}") == ["No result of the liar's was refused."]
+    assert explanation(None, "liar") == "No result of the liar's was refused."
 
 
 def test_a_snapshot_shows_every_host_the_trusted_one_first():
@@ -173,3 +174,26 @@ def test_another_process_with_the_same_number_is_left_alone(tmp_path):
     (home / "demo.json").write_text(json.dumps(written))
     end_kept(home)
     assert psutil.pid_exists(os.getpid())
+
+
+UNITS = [
+    {"assignments": [{"assignment": 1, "host": "a" * 64, "host_name": "honest"}]},
+    {
+        "assignments": [
+            {"assignment": 2, "host": "b" * 64, "host_name": "liar"},
+            {"assignment": 3, "host": "c" * 64, "host_name": ""},
+            {"assignment": 4, "host": None},
+        ]
+    },
+]
+
+
+def test_contributions_are_counted_from_the_record():
+    inputs = [{"assignment": 1}, {"assignment": 3}]
+    assert count_contributions(inputs, UNITS) == {"honest": 1, "c" * 64: 1}
+    assert count_contributions([*inputs, {"assignment": 2}], UNITS)["liar"] == 1
+
+
+def test_an_input_that_nobody_is_said_to_have_given_is_an_error():
+    with pytest.raises(PlebError, match=r"who gave results \[4, 5\]"):
+        count_contributions([{"assignment": 4}, {"assignment": 5}], UNITS)
