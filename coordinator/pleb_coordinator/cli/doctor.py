@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.cli.listening import link_base
+from pleb_coordinator.cli.listening import link_base, running_server
 from pleb_coordinator.cli.store_access import now
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
@@ -130,7 +130,7 @@ def _clock() -> Check:
 
 
 def _port(home: Home, host: str, port: int) -> Check:
-    if home.listening_file.exists():
+    if running_server(home) is not None:
         return Check("port", good=True, found=f"served at {link_base(home).url}")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

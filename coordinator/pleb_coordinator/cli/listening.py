@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["HomeInUseError", "Listening", "link_base", "locked", "open_socket", "reachable_host"]
+__all__ = [
+    "HomeInUseError",
+    "Listening",
+    "link_base",
+    "locked",
+    "open_socket",
+    "reachable_host",
+    "running_server",
+]
 
 _BIND_SECONDS: Final = 10.0
 """How long a port may be held by the children of a server that was killed."""
@@ -60,13 +68,15 @@ def locked(home: Home) -> Iterator[None]:
         yield
 
 
-def open_socket(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int, *, patient: bool = False) -> socket.socket:
     """Return a listening socket; children inherit it, so a restart of theirs loses no caller.
+
+    `patient`: a server was killed here, whose children may hold the port for a moment more.
 
     Raises:
         InputError: the address is not this machine's, or somebody else listens there.
     """
-    end = time.monotonic() + _BIND_SECONDS
+    end = time.monotonic() + (_BIND_SECONDS if patient else 0)
     while True:
         try:
             return _bound(host, port)
@@ -74,7 +84,7 @@ def open_socket(host: str, port: int) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 message = f"{host}:{port} cannot be listened on ({error.strerror or error})."
                 raise InputError(f"{message} Give another --host or --port.") from error
-            if time.monotonic() > end:
+            if time.monotonic() >= end:
                 message = f"Port {port} is in use: give another --port, or 0 for any free one."
                 raise InputError(message) from error
             time.sleep(0.1)
@@ -109,12 +119,20 @@ def reachable_host(host: str) -> str:
 def link_base(home: Home) -> LinkBase:
     """Return the address in attach links: of the running server, else as configured."""
     config = read_config(home.config_file)
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        found = msgspec.json.decode(home.listening_file.read_bytes(), type=Listening)
-        if _is_running(found.pid):
-            return LinkBase(found.url, found.certificate)
+    found = running_server(home)
+    if found is not None:
+        return LinkBase(found.url, found.certificate)
     scheme = "https" if config.tls == "self-signed" else "http"
     return LinkBase(config.url or f"{scheme}://{reachable_host(config.host)}:{config.port}")
+
+
+def running_server(home: Home) -> Listening | None:
+    """Return where the home is served, or None where it is not."""
+    try:
+        found = msgspec.json.decode(home.listening_file.read_bytes(), type=Listening)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if _is_running(found.pid) else None
 
 
 def _is_running(pid: int) -> bool:

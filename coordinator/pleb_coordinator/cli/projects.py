@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.status_reading import read_status
-from pleb_coordinator.cli.listening import link_base
+from pleb_coordinator.cli.listening import link_base, running_server
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.records import ProjectState
@@ -64,7 +64,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def status(home: Home, _: argparse.Namespace, output: Output) -> int:
     """Show whether the coordinator runs, and its projects in short."""
-    running = home.listening_file.exists()
+    running = running_server(home) is not None
     url = link_base(home).url
     found = statuses(home)
     first = f"Listening on {url}." if running else "Not running: `pleb-coordinator serve`."

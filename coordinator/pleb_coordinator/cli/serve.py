@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -34,7 +35,10 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run the coordinator until SIGTERM or SIGINT; the home is made if it is empty."""
     config = _overridden(make_home(home), options)
     stop = stop_event()
-    with locked(home), open_socket(config.host, config.port) as listening:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(home))
+        killed = home.listening_file.exists()
+        listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])
         store = SqliteStore(home.store_file)
         children = _children(home, options, links, listening.fileno())

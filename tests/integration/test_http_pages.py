@@ -1,0 +1,135 @@
+"""The pages: what people named is escaped, nothing comes from elsewhere, all states are shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import msgspec
+import pytest
+
+from pleb_coordinator.api.status import ProjectStatus
+from tests.integration.http_world import http_world
+
+EVIL = '"><script>alert(1)</script>'
+
+
+def test_the_pages_of_a_young_project(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            index = (await http.client.get("/")).text
+            assert 'href="/projects/tiny"' in index
+            page = (await http.client.get("/projects/tiny")).text
+            assert "Be the first to join" in page
+            assert "No result was decided yet" in page
+            join = (await http.client.get("/join/tiny")).text
+            link = f"http://coordinator.test:7532/join/tiny#{http.world.root.fingerprint}"
+            assert f'value="{link}"' in join
+            assert f'href="{link.replace("http://", "pleb+http://")}"' in join
+            assert "CC0" in join
+
+    asyncio.run(story())
+
+
+def test_what_people_call_themselves_and_their_projects_is_text(tmp_path):
+    async def story():
+        async with http_world(tmp_path, new_host_units=0) as http:
+            world = http.world
+            metadata = msgspec.structs.replace(
+                world.metadata, number=2, title=EVIL, description=EVIL, contact=EVIL
+            )
+            world.publish(metadata, invite=False)
+            host = world.volunteer("anna")
+            await http.enrol(host, display_name=EVIL)
+            world.work(host)
+            for path in ("/", "/projects/tiny", "/projects/tiny/live", "/join/tiny"):
+                page = (await http.client.get(path)).text
+                assert "<script>alert" not in page
+                if path != "/join/tiny":
+                    assert "&lt;script&gt;alert" in page or path == "/"
+            shown = (await http.client.get("/projects/tiny/live")).text
+            assert "&lt;script&gt;alert" in shown
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("path", ["/", "/projects/tiny", "/join/tiny", "/projects/none"])
+def test_pages_take_nothing_from_elsewhere(tmp_path, path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            answer = await http.client.get(path)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "http" not in policy
+            sources = re.findall(r'(?:src|<link[^>]* href)="([^"]*)"', answer.text)
+            assert sources
+            for source in sources:
+                assert source.startswith("/static/")
+                assert (await http.client.get(source)).status_code == 200
+            assert " style=" not in answer.text
+            assert not re.search(r"<script(?! src)", answer.text)
+
+    asyncio.run(story())
+
+
+def test_unknown_projects_have_a_page_for_people_and_a_word_for_programs(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            page = await http.client.get("/projects/none")
+            assert (page.status_code, "See all projects" in page.text) == (404, True)
+            status = await http.client.get("/projects/none/status")
+            assert (status.status_code, status.json()["code"]) == (404, "unknown_project")
+            assert (await http.client.get("/projects/none/events")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_the_status_tells_versions_hosts_and_verdicts(tmp_path):
+    async def story():
+        async with http_world(
+            tmp_path, new_host_units=0, units=2, quorum=2, grace_seconds=0
+        ) as http:
+            host = http.world.volunteer("anna")
+            await http.enrol(host)
+            http.world.work(host, rounds=4)
+            answer = await http.client.get("/projects/tiny/status")
+            status = msgspec.json.decode(answer.content, type=ProjectStatus)
+            assert status.version == http.world.project.version > 0
+            assert [point.version for point in status.series] == list(range(status.version + 1))
+            assert status.train_loss == 1.0
+            assert [(h.name, h.state) for h in status.hosts] == [("anna", "active")]
+            assert status.counts.verified == status.hosts[0].verified == 4
+            assert {result.verdict for unit in status.units for result in unit.results} == {"valid"}
+            assert all(unit.reason for unit in status.units)
+            assert [c.name for c in status.contributors] == ["anna"]
+            page = (await http.client.get("/projects/tiny")).text
+            assert "anna" in page
+            assert "proven host" in page
+
+    asyncio.run(story())
+
+
+def test_an_audit_under_way_is_nobodys_business(tmp_path):
+    async def story():
+        async with http_world(
+            tmp_path, new_host_units=0, audit_rate=1.0, units=8, quorum=8
+        ) as http:
+            host, other = http.world.volunteer("anna"), http.world.volunteer("boris")
+            await http.enrol(host)
+            http.world.work(host, rounds=2)
+            with http.world.store.read() as tx:
+                audits = [a for u in tx.views.units(1, 100) for a in tx.assignments.of_unit(u.id)]
+            waiting = {a.unit for a in audits if a.purpose == "audit" and a.state == "unsent"}
+            assert waiting
+            text = (await http.client.get("/projects/tiny/status")).text
+            page = (await http.client.get("/projects/tiny/live")).text
+            for word in ("audit", "replica", "decider", "unsent"):
+                assert word not in text
+                assert word not in page
+            status = msgspec.json.decode(text, type=ProjectStatus)
+            counts = {len(unit.results) for unit in status.units if unit.unit in waiting}
+            assert counts == {1}
+            assert other.key.fingerprint in text
+
+    asyncio.run(story())

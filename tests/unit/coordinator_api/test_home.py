@@ -1,0 +1,89 @@
+"""The coordinator's folder: one configuration, secrets for one reader, logs as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import stat
+
+import pytest
+
+from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
+from pleb_coordinator.home.keys import is_private, make_secret_file, read_online_key, read_secret
+from pleb_coordinator.home.layout import Home
+from pleb_coordinator.home.logs import JsonFormatter
+from pleb_shared.errors import InputError
+
+
+def test_what_is_written_is_read(tmp_path):
+    config = dataclasses.replace(CoordinatorConfig(), url='https://a"b\\c.example', port=0)
+    file = tmp_path / "coordinator.toml"
+    file.write_text(config_text(config))
+    assert read_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version = 1\nprot = 3", "no setting 'prot'"),
+        ("version = 1\nport = 'x'", "port"),
+        ("version = 2", "version 2"),
+        ("port = 3", "version None"),
+        ("version = ", "not TOML"),
+        ("version = 1\ntls = 'maybe'", "tls"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, said):
+    file = tmp_path / "coordinator.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_config(file)
+
+
+def test_a_home_is_made_once(tmp_path):
+    home = Home(tmp_path / "deep" / "home")
+    assert make_home(home).url == ""
+    key, secret = read_online_key(home.online_key_file).public, read_secret(home.secret_file)
+    assert make_home(home, "https://a.example").url == "https://a.example"
+    assert make_home(home).url == "https://a.example"
+    assert read_online_key(home.online_key_file).public == key
+    assert read_secret(home.secret_file) == secret
+    assert all(is_private(path) for path in (home.online_key_file, home.secret_file))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="another --home"):
+        make_home(Home(tmp_path / "file" / "home"))
+
+
+def test_secrets_are_for_one_reader_and_never_overwritten(tmp_path):
+    file = tmp_path / "secret"
+    assert make_secret_file(file)
+    content = file.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not make_secret_file(file)
+    assert file.read_bytes() == content
+    file.write_bytes(b"short")
+    with pytest.raises(InputError, match="5 bytes"):
+        read_secret(file)
+    file.unlink()
+    with pytest.raises(InputError, match="missing"):
+        read_secret(file)
+
+
+def test_a_log_line_is_one_object():
+    record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "said %s"})
+    record.args = ("this\nthat",)
+    record.path = "/work"
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line) | {"time": 0} == {
+        "time": 0,
+        "level": "info",
+        "logger": "n",
+        "message": "said this\nthat",
+        "path": "/work",
+    }

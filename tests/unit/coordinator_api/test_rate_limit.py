@@ -1,0 +1,48 @@
+"""An address may save up a burst, then asks at its rate; loopback is exempt."""
+
+from __future__ import annotations
+
+import pytest
+
+from pleb_coordinator.api.rate_limit import RateLimit
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_burst_and_then_the_rate():
+    clock = Clock()
+    limit = RateLimit(10.0, 5, clock)
+    assert [limit.take("203.0.113.1") for _ in range(5)] == [0.0] * 5
+    assert limit.take("203.0.113.1") == pytest.approx(0.1)
+    clock.now += 0.1
+    assert limit.take("203.0.113.1") == 0.0
+    assert limit.take("203.0.113.1") > 0
+    clock.now += 1000
+    assert [limit.take("203.0.113.1") for _ in range(6)].count(0.0) == 5
+
+
+def test_addresses_do_not_share():
+    limit = RateLimit(1.0, 1, Clock())
+    assert limit.take("203.0.113.1") == 0.0
+    assert limit.take("203.0.113.2") == 0.0
+    assert limit.take("203.0.113.1") > 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", ""])
+def test_loopback_is_exempt(address):
+    limit = RateLimit(1.0, 1, Clock())
+    assert all(limit.take(address) == 0.0 for _ in range(100))
+
+
+def test_it_remembers_a_bounded_number_of_addresses():
+    limit = RateLimit(1.0, 1, Clock())
+    for number in range(120_000):
+        limit.take(f"2001:db8::{number:x}")
+    assert len(limit._buckets) <= 50_000
+    assert len(limit._exempt) == 0
