@@ -10,6 +10,7 @@ from pleb_coordinator.api.status_reading import _thinned, reaches
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.web_app.progress import progress_of
 from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.unit import Blob, VersionSource
 
 
 def point(version, loss=1.0, **metrics):
@@ -43,12 +44,26 @@ def status(**changes):
         updated_at=0.0,
         attach_link="",
         pleb_link="",
+        source=VersionSource(
+            epoch=0,
+            number=0,
+            digest="0" * 64,
+            snapshot=Blob(digest="0" * 64, size=1),
+            snapshot_number=0,
+            differences=[],
+        ),
     )
     return msgspec.structs.replace(base, **changes)
 
 
+def told(before, now):
+    change = change_between(before, now)
+    assert change is not None
+    return change.series
+
+
 def test_the_first_event_has_everything():
-    assert [p.version for p in change_between(None, status()).series] == [0, 1]
+    assert [p.version for p in told(None, status())] == [0, 1]
 
 
 def test_nothing_new_is_nothing_said():
@@ -58,12 +73,11 @@ def test_nothing_new_is_nothing_said():
 def test_new_and_changed_points_alone():
     measured = point(1, accuracy=0.5)
     now = status(version=2, series=[point(0, None), measured, point(2)])
-    assert change_between(status(), now).series == [measured, point(2)]
+    assert told(status(), now) == [measured, point(2)]
 
 
 def test_a_new_epoch_starts_from_nothing():
-    change = change_between(status(), status(epoch=1))
-    assert [p.version for p in change.series] == [0, 1]
+    assert [p.version for p in told(status(), status(epoch=1))] == [0, 1]
 
 
 def test_the_answer_reads_back():
