@@ -14,6 +14,7 @@ import msgspec
 
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.unit import VersionSource
 
 __all__ = [
     "ContributorStatus",
@@ -171,6 +172,8 @@ class ProjectStatus(Status, frozen=True):
     updated_at: float
     attach_link: str
     pleb_link: str
+    source: VersionSource | None = None
+    """How the newest version is put together; researchers download the model by it."""
 
 
 class StatusChange(Status, frozen=True):

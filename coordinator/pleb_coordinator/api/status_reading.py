@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_coordinator.aggregation.versions import read_source
 from pleb_coordinator.api.status import (
     ContributorStatus,
     Counts,
@@ -125,6 +126,7 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         updated_at=now,
         attach_link=str(link),
         pleb_link=link.pleb,
+        source=read_source(tx.versions.get(project.id, project.epoch, project.version)),
     )
 
 

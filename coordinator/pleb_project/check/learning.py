@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["Learning", "dry_run", "seconds_per_step"]
 
 _UNITS: Final = 3
+_STEPS_AT_LEAST: Final = 60
+"""Batches differ in their loss: fewer steps would not tell falling from chance."""
 _PROBE_STEPS: Final = 3
 
 
 @dataclass(frozen=True)
 class Learning:
-    """Mean loss of the first unit's first and of the last unit's last quarter, and metrics."""
+    """Mean loss of the first and of the last steps, and metrics before and after."""
 
     loss_first: float
     loss_last: float
@@ -42,7 +45,7 @@ class Learning:
 
 
 def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
-    """Train some units of `steps` local steps in turn, each applied whole to the version.
+    """Train at least three units of `steps` local steps in turn, each applied whole to the version.
 
     Raises:
         TrainingError: the loss is not a finite number.
@@ -52,7 +55,8 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
     version = load_tensors(draft.exported.initial)
     before = _metrics(draft, blobs, version)
     losses: list[float] = []
-    for number in range(_UNITS):
+    units = max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))
+    for number in range(units):
         unit = _unit(UnitKind.TRAIN, number, steps)
         shard = draft.shard(blobs, number)
         run = UnitRun(graph, metadata, unit, version, None, [shard])
@@ -60,7 +64,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         codec = metadata.codec
         delta = decode_delta(run.delta(), metadata.model, codec.up, codec.block)
         version = apply_difference(version, {n: -d for n, d in delta.items()}, metadata.model)
-    part = max(1, steps // 4)
+    part = max(_STEPS_AT_LEAST // 4, steps // 4)
     return Learning(
         loss_first=statistics.fmean(losses[:part]),
         loss_last=statistics.fmean(losses[-part:]),

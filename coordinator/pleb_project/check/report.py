@@ -23,7 +23,7 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         ("upload per unit", _mb(outcome.upload_bytes)),
         ("download per unit", _mb(outcome.download_bytes)),
         ("time per unit", f"{outcome.seconds_per_unit:.2g} s on this PC, one thread"),
-        ("loss", f"{learning.loss_first:.4g} -> {learning.loss_last:.4g} in three units"),
+        ("loss", f"{learning.loss_first:.4g} -> {learning.loss_last:.4g} in a few units"),
         ("honest results differ by", f"{outcome.tolerance.honest:.2g}"),
         ("1 % of noise differs by", f"{outcome.tolerance.noise:.2g}"),
         ("tolerance", f"{tolerance.tolerance:.2g}, at most {tolerance.tolerance_ceiling:.2g}"),

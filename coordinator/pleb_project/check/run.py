@@ -135,7 +135,7 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
     if not outcome.learning.falls:
         found.append(
             f"The loss does not fall ({outcome.learning.loss_first:.4g} to "
-            f"{outcome.learning.loss_last:.4g} in three units): try a third of learning_rate."
+            f"{outcome.learning.loss_last:.4g} in some units): try a third of learning_rate."
         )
     fields = outcome.draft.definition
     if len(outcome.draft.dataset.shards.train) < fields.round.units:

@@ -1,0 +1,147 @@
+"""Publishing, renewing, following and downloading against a real coordinator on loopback."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pleb_project.cli import main
+from pleb_project.processes.fleet import Fleet
+from pleb_project.publish.metadata import opened
+from pleb_project.publish.root_key import load_root_key
+from pleb_project.server.address import Address
+from pleb_project.server.client import Coordinator
+from pleb_project.server.records import Home
+from pleb_shared.errors import Refusal
+from pleb_shared.tensors.layout import load_tensors, version_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROJECT = """
+[project]
+name = "small"
+
+[data]
+source = "sklearn:wine"
+holdout = 0.2
+
+[training]
+optimizer = "adamw"
+learning_rate = 0.01
+batch = 16
+local_steps = 5
+
+[round]
+units = 2
+"""
+
+MODEL = """
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+def model(width=8):
+    return nn.Sequential(nn.Linear(13, width), nn.SiLU(), nn.Linear(width, 3))
+
+def loss(model, batch):
+    return cross_entropy(model(batch["x"]), batch["y"])
+
+def evaluate(model, batch):
+    return {"loss": loss(model, batch)}
+"""
+
+
+class Place:
+    """A researcher's folders and a running coordinator."""
+
+    def __init__(self, root: Path, fleet: Fleet, url: str) -> None:
+        self.root, self.fleet, self.url = root, fleet, url
+        self.folder, self.home = root / "project", Home(root / "home")
+        self.folder.mkdir()
+        (self.folder / "project.toml").write_text(PROJECT)
+        (self.folder / "model.py").write_text(MODEL)
+
+    def run(self, *arguments: str) -> int:
+        return main([*arguments, "--home", str(self.home.path), "--json"])
+
+    def publish(self, *extra: str, invite: str | None = None) -> int:
+        token = ("--invite", invite) if invite else ()
+        return self.run("publish", str(self.folder), "--to", self.url, *token, *extra)
+
+    def metadata(self):
+        root = load_root_key(self.home.root_key_file("small"))
+        with Coordinator(Address(self.url)) as coordinator:
+            return opened(coordinator.metadata("small"), root.public)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("publish")
+    fleet = Fleet(root / "fleet")
+    try:
+        yield Place(root, fleet, fleet.start_coordinator())
+    finally:
+        fleet.stop()
+
+
+def test_a_project_from_publishing_to_download(place, capsys):
+    # Without an invite nothing is published, but the root key stays for the next try.
+    assert place.publish() == 4
+    assert "invite" in capsys.readouterr().err
+    key = place.home.root_key_file("small").read_bytes()
+
+    # With one it is live; the link pins the root key.
+    assert place.publish(invite=place.fleet.invite("publisher")) == 0
+    answer = json.loads(capsys.readouterr().out)
+    root = load_root_key(place.home.root_key_file("small"))
+    assert answer["attach_link"] == f"{place.url}/join/small#{root.fingerprint}"
+    assert place.home.root_key_file("small").read_bytes() == key
+    first = place.metadata()
+    assert (first.number, first.epoch) == (1, 0)
+    assert first.delegation.expires_at - first.issued_at == 30 * 24 * 3600
+
+    # Renewing raises the number and needs no invite.
+    assert place.run("renew", "small") == 0
+    second = place.metadata()
+    assert (second.number, second.model) == (2, first.model)
+    capsys.readouterr()
+
+    # Publishing again with other text is another number; another model is refused.
+    (place.folder / "project.toml").write_text(PROJECT.replace("[data]", 'title = "T"\n[data]'))
+    assert place.publish() == 0
+    assert (place.metadata().number, place.metadata().title) == (3, "T")
+    (place.folder / "model.py").write_text(MODEL.replace("width=8", "width=9"))
+    assert place.publish() == 2
+    assert "--new-epoch" in capsys.readouterr().err
+
+    # Anyone with the link follows it and downloads the newest version, digest checked.
+    assert place.run("status", answer["attach_link"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["project"], status["version"]) == ("small", 0)
+    file = place.root / "model.safetensors"
+    assert place.run("export", "small", str(file)) == 0
+    saved = json.loads(capsys.readouterr().out)
+    tensors = load_tensors(file.read_bytes())
+    assert saved["digest"] == first.model.initial_digest
+    assert version_digest(tensors, first.model) == saved["digest"]
+    assert place.run("export", "small", str(file)) == 2
+
+
+def test_another_root_key_cannot_publish_the_name(place, capsys, tmp_path):
+    (place.folder / "model.py").write_text(MODEL)
+    arguments = ["publish", str(place.folder), "--to", place.url, "--home", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "root key" in capsys.readouterr().err
+
+
+def test_nobody_there(place, capsys):
+    arguments = ["publish", str(place.folder), "--to", "http://127.0.0.1:9"]
+    assert main([*arguments, "--home", str(place.home.path)]) == 5
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_a_blob_that_is_not_there(place):
+    with Coordinator(Address(place.url)) as coordinator, pytest.raises(Refusal):
+        coordinator.blob("0" * 64)
