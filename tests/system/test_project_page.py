@@ -161,7 +161,8 @@ def test_the_page_lives(world: World, trainer: Trainer, driver: webdriver.Chrome
     row = driver.find_element(By.CSS_SELECTOR, "#live tbody tr").text
     assert "stranger" in row
     page.wait(lambda: driver.find_elements(By.CSS_SELECTOR, ".units li"))
-    assert "Version" in driver.find_element(By.ID, "announcement").get_attribute("textContent")
+    said = driver.find_element(By.ID, "announcement").get_attribute("textContent") or ""
+    assert "Version" in said
     assert driver.execute_script("return window.unreloaded") is True
 
     # The join link leads to the attach link.
