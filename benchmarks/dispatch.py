@@ -42,7 +42,7 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECTIONS: Final = 48
+CONNECTIONS: Final = 32
 """Requests under way at a time: what a fleet of some ten thousand PCs has."""
 QUICK: Final = Amounts(projects=2, hosts=25_000, finished_rounds=1, leases=100_000)
 FULL: Final = Amounts(projects=4, hosts=25_000, finished_rounds=20, leases=100_000)

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
+from typing_extensions import override
+
+from benchmarks.dispatch_fleet import Group, LoadHost, hosts_of, result_of
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, ReceiptOutcome, WorkReply
 from pleb_shared.protocol.report import DeltaResult, Report
 from pleb_shared.protocol.signing import peek_payload, verify_bytes
-from typing_extensions import override
-
-from benchmarks.dispatch_fleet import Group, LoadHost, hosts_of, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +75,11 @@ class Connection(asyncio.Protocol):
         self._end = 0
         self._answer: asyncio.Future[bytes] | None = None
 
+    @property
+    def _waiting(self) -> asyncio.Future[bytes] | None:
+        """What the asking side waits for; it may have given up."""
+        return None if self._answer is None or self._answer.done() else self._answer
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -84,15 +89,13 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         if not self._end:
             self._read_head()
-        if self._end and len(self._buffer) >= self._end and self._answer is not None:
-            body = bytes(self._buffer[self._body_at : self._end])
-            self._answer.set_result(body)
-            self._answer = None
+        if self._end and len(self._buffer) >= self._end and (waiting := self._waiting):
+            waiting.set_result(bytes(self._buffer[self._body_at : self._end]))
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is not None:
-            self._answer.set_exception(exc or ConnectionResetError("the server hung up"))
+        if waiting := self._waiting:
+            waiting.set_exception(exc or ConnectionResetError("the server hung up"))
 
     async def exchange(self, path: bytes, body: bytes) -> bytes:
         """Return the body of the answer, which must be 200."""
