@@ -137,7 +137,10 @@ def demo(arguments: argparse.Namespace) -> int:
     from pleb_project.demo.run import run_demo, stop_demo
 
     if arguments.stop:
-        return stop_demo(arguments.home, Output(arguments.json))
+        url = stop_demo(arguments.home)
+        lines = [f"Ended the demo at {url} and removed its files."]
+        Output(arguments.json).result({"stopped": url}, lines)
+        return 0
     return run_demo(arguments.home, keep_running=arguments.keep)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pleb_project.demo.outcome import Caught
 from pleb_project.demo.view import HostLine, Snapshot
-from pleb_project.watch.status import ProjectStatus, decode_status
+from pleb_project.server.status import ProjectStatus, decode_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

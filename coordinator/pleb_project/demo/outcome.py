@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pleb_project.watch.status import ProjectStatus
+    from pleb_project.server.status import ProjectStatus
 
 __all__ = ["Caught", "Demonstration", "Outcome", "explanation", "outcome_of"]
 

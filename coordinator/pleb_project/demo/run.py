@@ -30,8 +30,7 @@ from pleb_shared.protocol.ids import parse_attach_link
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pleb_project.cli.output import Output
-    from pleb_project.watch.status import ProjectStatus
+    from pleb_project.server.status import ProjectStatus
 
 __all__ = ["run_demo", "stop_demo"]
 
@@ -73,11 +72,13 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
     return 0 if outcome.kept_its_promise else _MISSED
 
 
-def stop_demo(home: Path, output: Output) -> int:
-    """End a demo that was left running."""
-    kept = end_kept(home)
-    output.result({"stopped": kept.url}, [f"Ended the demo at {kept.url} and removed its files."])
-    return 0
+def stop_demo(home: Path) -> str:
+    """End a demo that was left running and return the address that it had.
+
+    Raises:
+        InputError: none was left running.
+    """
+    return end_kept(home).url
 
 
 @dataclass
@@ -104,7 +105,7 @@ class _Demo:
         central = self._central(sum(counted.values()))
         found = Demonstration(status, counted, central, time.monotonic() - started)
         outcome = outcome_of(found, _LIAR)
-        self._compare(outcome)
+        self._compare(outcome, counted)
         return outcome, url
 
     def _publish(self, url: str) -> str:
@@ -187,13 +188,15 @@ class _Demo:
         steps = max(1, units * draft.metadata.training.local_steps)
         return train_centrally(draft, blobs, steps)["accuracy"]
 
-    def _compare(self, outcome: Outcome) -> None:
+    def _compare(self, outcome: Outcome, counted: dict[str, int]) -> None:
+        shares = ", ".join(f"{number} by {name}" for name, number in sorted(counted.items()))
         _print(
             self.console,
             f"Test accuracy in one place: {outcome.central_accuracy:.4f}; by three hosts, one of "
             f"which lied: {outcome.test_accuracy:.4f}.\n"
-            f"{outcome.liar_results_in_model} of the {outcome.units_verified} results in the model "
-            f"are the {_LIAR}'s; {outcome.liar_refused} of its results were refused.\n\n"
+            f"In the model are {outcome.units_verified} results ({shares}), "
+            f"{outcome.liar_results_in_model} of the {_LIAR}'s; {outcome.liar_refused} of its "
+            "results were refused.\n\n"
             "Next: pleb-project new my-project (your own model and data), or\n"
             "      pleb-project demo --keep (look around on the page).",
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_project.watch.status import decode_status, status_lines
+from pleb_project.server.status import decode_status, status_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ from pleb_project.demo.outcome import Caught, Demonstration, explanation, outcom
 from pleb_project.demo.places import example_folder
 from pleb_project.demo.record import count_contributions
 from pleb_project.demo.view import Screen, plain_line, render
-from pleb_project.watch.status import decode_status, status_lines
+from pleb_project.server.status import decode_status, status_lines
 from pleb_shared.errors import InputError, PlebError, Refusal
 
 STATUS = {
