@@ -81,7 +81,7 @@ def _lines(
         mark = "  *" if a["assignment"] == unit.canonical else "   "
         yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
         if a["digest"]:
-            yield f"      said {a['digest'][:16]}..., loss {a['loss_first']} -> {a['loss_last']}"
+            yield f"      said {a['digest'][:12]}..., {_loss(a)}"
         if a["reason"]:
             yield f"      {a['reason']}"
     for event in events:
@@ -89,8 +89,14 @@ def _lines(
             yield from _decision(event["detail"])
 
 
+def _loss(assignment: dict[str, Any]) -> str:
+    """Return what the host says of its loss; calibrations and evaluations may say nothing."""
+    first, last = assignment["loss_first"], assignment["loss_last"]
+    return "no loss" if first is None or last is None else f"loss {first:.4g} -> {last:.4g}"
+
+
 def _decision(detail: dict[str, Any]) -> Iterator[str]:
-    yield f"  Decision: {detail['decision']}: {detail['reason']}"
+    yield f"  {_DECISIONS[detail['decision']]}: {detail['reason']}"
     for first, second, distance in detail["distances"]:
         side = "within" if distance <= detail["tolerance"] else "beyond"
         yield (
@@ -98,6 +104,13 @@ def _decision(detail: dict[str, Any]) -> Iterator[str]:
             f"{side} the tolerance of {detail['tolerance']:.3g}"
         )
 
+
+_DECISIONS: Final = {
+    "NeedsAnother": "Another result was asked for",
+    "Undecided": "Nothing was decided",
+    "Valid": "It counts",
+}
+"""What verify decided, for people."""
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
     "list": list_units,
