@@ -91,6 +91,34 @@ def test_a_loss_that_rises_is_a_fault(tmp_path, blobs, capsys):
     assert code == 6 or "became" in captured.err
 
 
+DRIFTING = """
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+def model():
+    layers = [nn.Unflatten(1, (1, 8))]
+    for before, after in ((1, 16), (16, 32), (32, 32)):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 10))
+
+def loss(model, batch):
+    return cross_entropy(model(batch["x"]), batch["y"])
+
+def evaluate(model, batch):
+    return {"loss": loss(model, batch)}
+"""
+
+
+def test_a_model_that_drifts_is_refused_with_advice(tmp_path, blobs):
+    definition = written(tmp_path, model=DRIFTING, rate=0.005, steps=120)
+    outcome = check_project(definition, blobs, lambda _: None)
+    assert not outcome.passed
+    told = " ".join(outcome.warnings)
+    assert "cheats cannot be told from rounding" in told
+    assert "ReLU let rounding differences grow" in told
+    assert "bias=False" in told
+
+
 def test_the_same_project_gives_the_same_blobs(tmp_path, blobs):
     definition = written(tmp_path)
     first = make_draft(definition, blobs)
