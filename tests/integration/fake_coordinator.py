@@ -250,7 +250,7 @@ class FakeCoordinator:
             and given.manifest.host == request.host
             and number not in request.in_hand
             and self.clock() < given.manifest.issued_at + given.manifest.lease_seconds
-        ]
+        ][: request.max_units]
 
     def _give(self, unit: Unit, host: str) -> Manifest:
         number = len(self.given) + 1

@@ -260,7 +260,8 @@ def test_uploads_go_on_where_the_coordinator_stands(tmp_path):
             answer(status="204 No Content", upload_offset=len(DATA), upload_complete="?1"),
         )
         async with serving(raw) as client:
-            await upload_file(client, "t" * 20, path, len(DATA))
+            with path.open("rb") as file:
+                await upload_file(client, "t" * 20, file, len(DATA))
         assert raw.bodies[1] == DATA[1000:]
         assert raw.bodies[3] == DATA[4000:]
         assert "upload-offset: 4000" in raw.heads[3].lower()
@@ -284,8 +285,8 @@ def test_strange_uploads_end_in_an_error(tmp_path, replies, error):
         path = tmp_path / "delta"
         path.write_bytes(DATA)
         async with serving(RawServer(*replies)) as client:
-            with pytest.raises(error):
-                await upload_file(client, "t" * 20, path, len(DATA))
+            with path.open("rb") as file, pytest.raises(error):
+                await upload_file(client, "t" * 20, file, len(DATA))
 
     asyncio.run(story())
 

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["BlobCache", "CacheFullError", "CorruptBlobError", "DiskFullError", "PartFile"]
+__all__ = [
+    "BlobCache",
+    "CacheFullError",
+    "CorruptBlobError",
+    "DiskFullError",
+    "PartFile",
+    "disk_errors",
+]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -50,7 +57,7 @@ class BlobCache:
         self._parts = folder / "parts"
         self._checked: dict[str, tuple[int, int]] = {}
         self._held: Counter[str] = Counter()
-        with _disk_errors():
+        with disk_errors():
             self._parts.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = [path for _, _, path in sorted(self._files())]
         self._recent = {path.name: None for path in found if path.parent != self._parts}
@@ -104,11 +111,12 @@ class BlobCache:
         source = self.path(blob.digest)
         if not self.has(blob):
             raise CorruptBlobError(f"Blob {blob.digest[:12]} is missing; it is fetched again.")
-        target.unlink(missing_ok=True)
+        with disk_errors():
+            target.unlink(missing_ok=True)
         try:
             target.hardlink_to(source)
         except OSError:
-            with _disk_errors():
+            with disk_errors():
                 shutil.copyfile(source, target)
 
     def touch(self, digest: str, now: float) -> None:
@@ -142,13 +150,13 @@ class BlobCache:
             DiskFullError: the disk cannot take it.
         """
         self.make_room(blob.size)
-        with _disk_errors():
+        with disk_errors():
             return PartFile(self._parts / blob.digest, self, blob)
 
     def adopt(self, part: Path, blob: Blob) -> None:
         """Give a checked, synced file its name."""
         target = self.path(blob.digest)
-        with _disk_errors():
+        with disk_errors():
             target.parent.mkdir(exist_ok=True, mode=0o700)
             part.replace(target)
         stat = target.stat()
@@ -221,7 +229,7 @@ class PartFile:
         Raises:
             DiskFullError: no room.
         """
-        with _disk_errors():
+        with disk_errors():
             self._file.write(chunk)
         self._hash.update(chunk)
         self._offset += len(chunk)
@@ -239,7 +247,7 @@ class PartFile:
             raise CorruptBlobError(
                 f"Blob {self._blob.digest[:12]} came with wrong bytes; it is fetched again."
             )
-        with _disk_errors():
+        with disk_errors():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -247,7 +255,7 @@ class PartFile:
 
     def close(self) -> None:
         """Close the file; what it has stays for the next try."""
-        with _disk_errors():
+        with disk_errors():
             self._file.close()
 
     def _hash_what_is_there(self) -> int:
@@ -269,7 +277,7 @@ def _digest_of_file(path: Path) -> str:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """Turn what a disk says into our error."""
     try:
         yield

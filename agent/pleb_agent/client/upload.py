@@ -10,7 +10,7 @@ from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from typing import IO
 
     from pleb_agent.client.coordinator import CoordinatorClient
 
@@ -20,7 +20,7 @@ __all__ = ["upload_file"]
 async def upload_file(
     client: CoordinatorClient,
     token: str,
-    path: Path,
+    file: IO[bytes],
     size: int,
     *,
     part_bytes: int = LIMITS.upload_part_bytes,
@@ -33,22 +33,19 @@ async def upload_file(
         Refusal: the bytes are not wanted, or not taken.
     """
     offset, complete = await client.upload_offset(token)
-    with path.open("rb") as file:
-        while not complete:
-            file.seek(_within(offset, size))
-            part = file.read(min(part_bytes, size - offset))
-            before = offset
-            try:
-                offset, complete = await client.upload_part(token, offset, part)
-            except Refusal as refusal:
-                if refusal.code is not RefusalCode.WRONG_OFFSET:
-                    raise
-                offset, complete = await client.upload_offset(token)
-            if offset <= before and not complete:
-                raise BadAnswerError(
-                    "The coordinator takes no more bytes of an upload; later again."
-                )
-            on_progress(offset)
+    while not complete:
+        file.seek(_within(offset, size))
+        part = file.read(min(part_bytes, size - offset))
+        before = offset
+        try:
+            offset, complete = await client.upload_part(token, offset, part)
+        except Refusal as refusal:
+            if refusal.code is not RefusalCode.WRONG_OFFSET:
+                raise
+            offset, complete = await client.upload_offset(token)
+        if offset <= before and not complete:
+            raise BadAnswerError("The coordinator takes no more bytes of an upload; later again.")
+        on_progress(offset)
 
 
 def _within(offset: int, size: int) -> int:

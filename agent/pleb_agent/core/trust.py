@@ -133,6 +133,7 @@ class TrustedProject:
         *,
         sequence: int,
         reported: Sequence[int],
+        most_units: int,
         is_spent: Callable[[str], bool],
     ) -> WorkReply:
         """Return the verified answer to our last work request.
@@ -142,6 +143,7 @@ class TrustedProject:
             now: the host's time.
             sequence: that of the request which this must answer.
             reported: the assignments whose reports the request carried.
+            most_units: how many units the request asked for.
             is_spent: whether we have already reported on a nonce.
 
         Raises:
@@ -159,6 +161,7 @@ class TrustedProject:
             )
         self._check_numbers(reply)
         _check_receipts(reply, reported)
+        _check_count(reply, most_units)
         for manifest in reply.manifests:
             self._check_manifest(manifest, reply, is_spent)
         self._memory = _with_version(self._memory, reply.latest_version)
@@ -283,6 +286,14 @@ def _check_receipts(reply: WorkReply, reported: Sequence[int]) -> None:
     if sorted(answered) != sorted(reported):
         raise TrustError(
             f"The coordinator gave receipts for {answered} where {list(reported)} were reported."
+        )
+
+
+def _check_count(reply: WorkReply, most_units: int) -> None:
+    if len(reply.manifests) > most_units:
+        raise TrustError(
+            f"The coordinator gave {len(reply.manifests)} units where at most {most_units} were "
+            "asked for; none was taken."
         )
 
 

@@ -13,6 +13,8 @@ from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.trust import StaleMetadataError
 from pleb_agent.journal.rows import AssignmentRow, NewAssignment, RequestRow, Settled
+from pleb_agent.loop.compute import failed_row
+from pleb_agent.worker.plain_files import read_plain
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -26,7 +28,7 @@ from pleb_shared.protocol.messages import (
     WorkRequest,
 )
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
-from pleb_shared.protocol.signing import sign_payload
+from pleb_shared.protocol.signing import peek_payload, sign_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +94,9 @@ class Exchange:
         """
         async with self._session.lock:
             earlier = await self._settle_pending()
-            request = self._request(ask)
-            self._journal.write_request(request, ask.computed)
+            computed, deltas = _readable(ask.computed)
+            request = self._request(ask, computed, deltas)
+            self._journal.write_request(request, computed)
             answer = await self._send(request, lease_from=None)
         if earlier is None:
             return answer
@@ -116,11 +119,12 @@ class Exchange:
             self._journal.drop_request(pending)
             return None
 
-    def _request(self, ask: Ask) -> RequestRow:
+    def _request(
+        self, ask: Ask, computed: Sequence[AssignmentRow], deltas: Sequence[bytes]
+    ) -> RequestRow:
         now = int(self._clock())
         session = self._session
         sequence = self._journal.project(session.project).sequence + 1
-        reports, deltas = _reports(ask.computed)
         statement = WorkRequest(
             protocols=list(PROTOCOLS),
             project=session.name,
@@ -134,14 +138,14 @@ class Exchange:
             wait_seconds=ask.wait_seconds,
             holds=list(ask.holds)[: LIMITS.held_blobs],
             in_hand=list(ask.in_hand)[: LIMITS.units_per_request],
-            reports=reports,
+            reports=[msgspec.json.decode(row.report, type=Report) for row in computed],
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, session.host_key)
         return RequestRow(
             project=session.project,
             sequence=sequence,
             body=b"\n".join([envelope, b"".join(deltas)]),
-            reported=tuple(row.id for row in ask.computed),
+            reported=tuple(row.id for row in computed),
             wait_seconds=ask.wait_seconds,
             expires_at=statement.expires_at,
         )
@@ -196,19 +200,35 @@ class Exchange:
             self._clock(),
             sequence=request.sequence,
             reported=reported,
+            most_units=_most_units(request),
             is_spent=lambda nonce: self._journal.is_spent(self._session.project, nonce),
         )
 
 
-def _reports(rows: Sequence[AssignmentRow]) -> tuple[list[Report], list[bytes]]:
-    """Return the reports, and the bytes of those deltas that travel with them."""
-    reports, deltas = [], []
+def _most_units(request: RequestRow) -> int:
+    """Return how many units our own request asked for."""
+    payload = peek_payload(request.body.partition(b"\n")[0], PayloadType.WORK)
+    return msgspec.json.decode(payload, type=WorkRequest).max_units
+
+
+def _readable(rows: Sequence[AssignmentRow]) -> tuple[list[AssignmentRow], list[bytes]]:
+    """Return the rows, and the bytes of those deltas that travel with their reports.
+
+    A row whose delta is gone, or is not the worker's own file any more, comes back as failed:
+    the unit goes to somebody else, and we do not stumble over it for ever.
+    """
+    checked, deltas = [], []
     for row in rows:
-        report = msgspec.json.decode(row.report, type=Report)
-        reports.append(report)
-        if isinstance(report.result, DeltaResult) and report.result.attached:
-            deltas.append(Path(row.delta_file).read_bytes())
-    return reports, deltas
+        result = msgspec.json.decode(row.report, type=Report).result
+        if not isinstance(result, DeltaResult) or not result.attached:
+            checked.append(row)
+            continue
+        try:
+            deltas.append(read_plain(Path(row.delta_file), result.size))
+            checked.append(row)
+        except OSError as error:
+            checked.append(failed_row(row, f"The delta cannot be read: {error.strerror}."))
+    return checked, deltas
 
 
 def _settle(rows: Sequence[AssignmentRow], receipts: Sequence[Receipt]) -> list[Settled]:

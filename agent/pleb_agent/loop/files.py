@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
+from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError, disk_errors
 from pleb_agent.client.errors import WrongBytesError
 from pleb_agent.worker.job import Job
+from pleb_agent.worker.plain_files import create_plain, own_directory
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
@@ -134,8 +135,10 @@ def job_for(
 
     Raises:
         CorruptBlobError: a blob vanished meanwhile.
+        DiskFullError: the disk cannot take them.
     """
-    job_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with disk_errors():
+        own_directory(job_dir)
     differences = [f"difference-{i}.bin" for i in range(len(files.differences))]
     shards = [f"shard-{i}.safetensors" for i in range(len(files.shards))]
     job = Job(
@@ -145,7 +148,8 @@ def job_for(
         differences=differences,
         shards=shards,
     )
-    (job_dir / job.metadata).write_bytes(metadata)
+    with disk_errors():
+        create_plain(job_dir / job.metadata, metadata)
     names = [job.graph, job.snapshot, *differences, *shards]
     for name, blob in zip(names, files.all(), strict=True):
         cache.link(blob, job_dir / name)

@@ -13,6 +13,7 @@ from pleb_agent.client.errors import NetworkError
 from pleb_agent.client.upload import upload_file
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.worker.plain_files import open_plain
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.report import DeltaResult, Report
 
@@ -44,7 +45,8 @@ class Uploads:
         while self._clock() < row.lease_ends_at:
             try:
                 size = _size(row)
-                await upload_file(session.client, row.upload, Path(row.delta_file), size)
+                with open_plain(Path(row.delta_file)) as file:
+                    await upload_file(session.client, row.upload, file, size)
             except NetworkError as problem:
                 failures += 1
                 await self._wait(row, str(problem), failures, problem.retry_after_seconds)

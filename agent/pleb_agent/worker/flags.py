@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["FLAG_FILE", "FlagPage", "State", "Wish"]
+__all__ = ["FlagPage", "State", "Wish", "flag_file"]
 
-FLAG_FILE: Final = "flags"
 _PAGE_BYTES: Final = 2
 _WISH: Final = 0
 _STATE: Final = 1
+
+
+def flag_file(work_dir: Path) -> Path:
+    """Return the page's place, beside the work directory.
+
+    A worker that could shorten the file would end the agent: to touch a mapped page that is gone
+    is a fatal signal.
+    """
+    return work_dir.with_name(work_dir.name + ".flags")
 
 
 class Wish(IntEnum):
@@ -36,6 +44,9 @@ class State(IntEnum):
     IDLE = 0
     COMPUTING = 1
     PAUSED = 2
+
+
+_STATES: Final = frozenset(State)
 
 
 class FlagPage:
@@ -62,8 +73,9 @@ class FlagPage:
 
     @property
     def state(self) -> State:
-        """What the worker does."""
-        return State(self._bytes[_STATE])
+        """What the worker says that it does; computing, if it says nothing that is known."""
+        said = self._bytes[_STATE]
+        return State(said) if said in _STATES else State.COMPUTING
 
     @state.setter
     def state(self, state: State) -> None:

@@ -7,11 +7,20 @@ from typing import IO, TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["last_words", "open_log"]
+__all__ = ["last_words", "log_file", "open_log"]
 
 _BYTES: Final = 1_000_000
 _WORDS_BYTES: Final = 4_000
 _WORDS_CHARACTERS: Final = 300
+
+
+def log_file(work_dir: Path) -> Path:
+    """Return the log's place, beside the work directory.
+
+    There the worker cannot replace it by a link, through which the agent would open another file
+    for it to write to.
+    """
+    return work_dir.with_name(work_dir.name + ".log")
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -24,6 +33,8 @@ def last_words(path: Path) -> str:
     """Return the last line of the log, which usually names the error."""
     if not path.exists():
         return "it left no word."
-    tail = path.read_bytes()[-_WORDS_BYTES:].decode("utf-8", "replace")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _WORDS_BYTES))
+        tail = file.read(_WORDS_BYTES).decode("utf-8", "replace")
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     return lines[-1][:_WORDS_CHARACTERS] if lines else "it left no word."

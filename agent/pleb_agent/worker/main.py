@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from pleb_agent.worker.control import Control
-from pleb_agent.worker.flags import FLAG_FILE, FlagPage
+from pleb_agent.worker.flags import FlagPage, flag_file
 from pleb_agent.worker.frames import encode_frame, read_frame
 from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
 from pleb_agent.worker.priority import give_way, priority_system
@@ -44,7 +44,7 @@ def main() -> None:
 
     warm_up()
     settings, work_dir = hello.settings, Path(hello.work_dir)
-    page = FlagPage(work_dir / FLAG_FILE)
+    page = FlagPage(flag_file(work_dir))
     layers += confine(work_dir, settings.memory_bytes + settings.threads * _THREAD_BYTES)
     pin(settings.threads)
     runtime = measure_runtime()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerUnusable
-from pleb_agent.worker.flags import FLAG_FILE, FlagPage, State, Wish
+from pleb_agent.worker.flags import FlagPage, State, Wish, flag_file
 from pleb_agent.worker.frames import FrameError, encode_frame, receive_frame
 from pleb_agent.worker.job import (
     ERRORS,
@@ -25,7 +25,7 @@ from pleb_agent.worker.job import (
     Wake,
 )
 from pleb_agent.worker.launch import COMMAND, child_environment, group_options
-from pleb_agent.worker.log import last_words, open_log
+from pleb_agent.worker.log import last_words, log_file, open_log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from pleb_agent.worker.job import Command, Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
 
-__all__ = ["LOG_FILE", "WorkerProcess"]
+__all__ = ["WorkerProcess"]
 
-LOG_FILE: Final = "worker.log"
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
@@ -94,7 +93,7 @@ class WorkerProcess:
             ready: Ready = await asyncio.wait_for(self._receive(Ready), _START_SECONDS)
         except (EOFError, FrameError, ConnectionError, TimeoutError) as error:
             await self._end_child()
-            message = f"The worker does not start: {last_words(self.work_dir / LOG_FILE)}"
+            message = f"The worker does not start: {last_words(log_file(self.work_dir))}"
             raise WorkerUnusable(message) from error
         except asyncio.CancelledError:
             self._kill()
@@ -261,11 +260,11 @@ class WorkerProcess:
     def _open_page(self) -> FlagPage:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         if self._page is None:
-            self._page = FlagPage.create(self.work_dir / FLAG_FILE)
+            self._page = FlagPage.create(flag_file(self.work_dir))
         return self._page
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        with open_log(self.work_dir / LOG_FILE) as log:
+        with open_log(log_file(self.work_dir)) as log:
             return await asyncio.create_subprocess_exec(
                 *COMMAND,
                 stdin=asyncio.subprocess.PIPE,
@@ -315,5 +314,5 @@ class WorkerProcess:
 
     def _how_it_died(self) -> str:
         code = self._child.returncode if self._child is not None else None
-        words = last_words(self.work_dir / LOG_FILE)
+        words = last_words(log_file(self.work_dir))
         return f"The worker ended in the middle of a unit (exit code {code}): {words}"

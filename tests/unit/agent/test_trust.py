@@ -70,11 +70,20 @@ def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> 
 
 
 def obey(trusted, data, now=NOW, spent=False, reported=()):
-    return trusted.work_reply(data, now, sequence=7, reported=reported, is_spent=lambda _: spent)
+    return trusted.work_reply(
+        data, now, sequence=7, reported=reported, most_units=1, is_spent=lambda _: spent
+    )
 
 
 def test_an_honest_reply_is_obeyed(coordinator, trusted):
     assert len(obey(trusted, reply(coordinator)).manifests) == 1
+
+
+def test_more_units_than_were_asked_for_are_not_obeyed(coordinator, trusted):
+    """Each brings its envelope into the journal: a flood of them would fill the disk."""
+    (given,) = obey(trusted, reply(coordinator)).manifests
+    with pytest.raises(TrustError, match="2 units where at most 1"):
+        obey(trusted, reply(coordinator, manifests=[given, given]))
 
 
 REPLIES = [

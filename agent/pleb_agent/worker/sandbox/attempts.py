@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reason: str
 
 
-def attempts(outside: Path) -> dict[str, Callable[[], object]]:
+def attempts(work_dir: Path, outside: Path) -> dict[str, Callable[[], object]]:
     """Return the attempts by name; each raises OSError or MemoryError where it is denied."""
     return {
         "open a TCP connection": lambda: _socket(socket.SOCK_STREAM),
@@ -47,6 +47,8 @@ def attempts(outside: Path) -> dict[str, Callable[[], object]]:
         "read files outside": (outside / OUTSIDE_FILE).read_bytes,
         "write files outside": lambda: (outside / "written").write_bytes(b""),
         "change files outside": lambda: (outside / OUTSIDE_FILE).chmod(0o600),
+        "leave links": lambda: _leave(work_dir, lambda path: path.symlink_to(outside)),
+        "leave pipes": lambda: _leave(work_dir, os.mkfifo),
         "read other processes": Path(f"/proc/{os.getppid()}/cmdline").read_bytes,
         "start programs": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
         "start processes": _fork,
@@ -58,7 +60,7 @@ def attempts(outside: Path) -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Print the outcomes."""
     work_dir, outside = map(Path, sys.argv[1:])
-    every = attempts(outside)
+    every = attempts(work_dir, outside)
     before = {name: _try(attempt) for name, attempt in every.items()}
     layers = confine(work_dir, _MEMORY_BYTES)
     after = {name: _try(attempt) for name, attempt in every.items()}
@@ -79,6 +81,13 @@ def _try(attempt: Callable[[], object]) -> str:
 def _socket(kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind):
         pass
+
+
+def _leave(work_dir: Path, make: Callable[[Path], None]) -> None:
+    """Leave behind, where the agent will look, what leads it elsewhere or makes it wait."""
+    left = work_dir / "left"
+    make(left)
+    left.unlink()
 
 
 def _fork() -> None:

@@ -32,6 +32,8 @@ _WRITE_FILE: Final = 1 << 1
 _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
 _TRUNCATE: Final = 1 << 14
+_SPECIAL_FILES: Final = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12
+"""Making devices, sockets, pipes and symbolic links: whoever opens them is led elsewhere."""
 _FILE_RIGHTS: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 """Those that make sense for a path that is no directory."""
 
@@ -88,7 +90,7 @@ def restrict_files(rules: FileRules) -> int:
     ruleset = syscall(_CREATE_RULESET, ctypes.pointer(attributes), size, 0)
     try:
         _allow(ruleset, rules.readable, (_READ_FILE | _READ_DIR) & rights)
-        _allow(ruleset, rules.writable, rights & ~_EXECUTE)
+        _allow(ruleset, rules.writable, rights & ~_EXECUTE & ~_SPECIAL_FILES)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:

@@ -46,6 +46,7 @@ _X86_64: Final[dict[str, int]] = {
     "mq_unlink": 241,
     "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
     "fchmodat": 268, "mknod": 133, "mknodat": 259,
+    "link": 86, "linkat": 265, "symlink": 88, "symlinkat": 266,
     "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
     "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197,
     "lremovexattr": 198, "fremovexattr": 199,
@@ -76,6 +77,7 @@ _AARCH64: Final[dict[str, int]] = {
     "msgsnd": 189, "semget": 190, "semctl": 191, "semtimedop": 192, "semop": 193,
     "shmget": 194, "shmctl": 195, "shmat": 196,
     "fchmod": 52, "fchmodat": 53, "fchownat": 54, "fchown": 55, "mknodat": 33,
+    "symlinkat": 36, "linkat": 37,
     "utimensat": 88,
     "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
     "fremovexattr": 16,
@@ -99,4 +101,4 @@ DENIED: Final[dict[str, dict[str, int]]] = {
     "x86_64": _X86_64 | _SAME,
     "aarch64": _AARCH64 | _SAME,
 }
-"""Network, other programs and processes, IPC, other files' attributes, the system itself."""
+"""Network, other programs and processes, IPC, links, other files' attributes, the system itself."""

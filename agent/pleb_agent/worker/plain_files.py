@@ -1,0 +1,86 @@
+"""Opening files that a worker may have made: regular ones in their own directory, nothing else.
+
+The worker may write where its jobs lie, and whoever has taken it over may leave there a link to a
+file of the user's, or a pipe that nobody ever fills. The agent, which may read and write
+everything, goes through here, so that it is never led elsewhere and never made to wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["create_plain", "open_plain", "own_directory", "read_plain"]
+
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; neither it nor its directory may be a link.
+
+    Raises:
+        OSError: it is not there, or it is something else.
+    """
+    return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
+
+
+def read_plain(path: Path, size_bytes: int) -> bytes:
+    """Return the file's bytes, which must be exactly so many.
+
+    Raises:
+        OSError: as `open_plain`, or it has another size.
+    """
+    with open_plain(path) as file:
+        data = file.read(size_bytes + 1)
+    if len(data) != size_bytes:
+        raise OSError(errno.EINVAL, f"it does not have {size_bytes} bytes", path.name)
+    return data
+
+
+def create_plain(path: Path, data: bytes) -> None:
+    """Write a new file in the place of whatever had the name.
+
+    Raises:
+        OSError: it cannot be written, or its directory is a link.
+    """
+    path.unlink(missing_ok=True)
+    with os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        file.write(data)
+
+
+def own_directory(path: Path) -> None:
+    """Make the directory unless it is there; what is no directory of its own goes.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _descriptor(path: Path, flags: int) -> int:
+    if path.parent.is_symlink() or path.is_symlink():  # where the system has no O_NOFOLLOW
+        raise OSError(errno.ELOOP, "a link stands in its place", path.name)
+    if os.open not in os.supports_dir_fd:
+        return _regular(os.open(path, flags | _BINARY, 0o600), path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK)
+    try:
+        descriptor = os.open(path.name, flags | _NO_LINK | _NO_WAIT, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
+    return _regular(descriptor, path)
+
+
+def _regular(descriptor: int, path: Path) -> int:
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", path.name)
