@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _INNERMOST: Final = re.compile(rb"\[\]|\{\}")
+_SHOWN_CHARACTERS: Final = 80
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -77,16 +79,16 @@ def _shallow(data: bytes) -> bool:
 
 def _unique(pairs: list[tuple[str, object]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        message = f"the key {twice!r} stands twice"
+        counted = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counted.items() if count > 1)
+        message = f"the key {twice[:_SHOWN_CHARACTERS]!r} stands twice"
         raise ValueError(message)
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        message = f"the number {text} is too large"
+        message = f"the number {text[:_SHOWN_CHARACTERS]} is too large"
         raise ValueError(message)
     return number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -104,3 +105,16 @@ def test_any_bytes_give_a_struct_or_a_typed_refusal(data: bytes) -> None:
 )
 def test_any_json_gives_a_struct_or_a_typed_refusal(value: object) -> None:
     assert refused(json.dumps(value).encode(), Report).code is RefusalCode.MALFORMED
+
+
+def test_many_keys_with_one_twice_are_refused_in_no_time() -> None:
+    """Anybody may send this before any signature is looked at; it took seconds once."""
+    keys = b",".join(b'"%d":1' % number for number in range(20_000))
+    began = time.perf_counter()
+    assert "'19999' stands twice" in refused(b"{" + keys + b',"19999":1}').message
+    assert time.perf_counter() - began < 0.5
+
+
+def test_a_refusal_does_not_send_a_long_key_back() -> None:
+    key = b'"' + b"k" * 50_000 + b'":1'
+    assert len(refused(b"{" + key + b"," + key + b"}").message) < 300
