@@ -65,7 +65,9 @@ def issue_work(
     """
     if request.max_units == 0:
         return [], None
-    host = _with_runtime(tx, tx.hosts.get(host.id), request)
+    if request.reports:
+        host = tx.hosts.get(host.id)  # as `accept_reports` has left it
+    host = _with_runtime(tx, host, request)
     desk = _Desk(tx, deps, project, host, deps.clock())
     if project.state in {ProjectState.PAUSED, ProjectState.ARCHIVED}:
         return [], NoWork(reason=f"The project is {project.state}.", retry_after_seconds=300)

@@ -230,7 +230,8 @@ class SqliteAssignments:
 
     def take_verdicts(self, host: int, limit: int) -> list[Assignment]:
         found = [Assignment(*row) for row in self._db.execute(sql.UNTOLD, (host, limit))]
-        self._db.executemany(sql.TELL, [(assignment.id,) for assignment in found])
+        if found:
+            self._db.executemany(sql.TELL, [(assignment.id,) for assignment in found])
         return found
 
     def take_back_credit(self, host: int, now: float) -> float:
