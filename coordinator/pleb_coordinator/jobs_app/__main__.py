@@ -19,6 +19,7 @@ from pleb_coordinator.home.layout import Home
 from pleb_coordinator.home.logs import log_to
 from pleb_coordinator.jobs.loop import run_jobs
 from pleb_coordinator.steps import Deps
+from pleb_coordinator.store.checkpoint import keep_log_short
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import PlebError
 
@@ -60,10 +61,14 @@ def _work(home: Home, offset_seconds: float, stop: threading.Event, *, debug: bo
         blobs=LocalBlobs(home.path),
     )
     store = SqliteStore(home.store_file)
+    checkpoints = threading.Thread(target=keep_log_short, args=(home.store_file, stop))
+    checkpoints.start()
     logging.getLogger(__name__).info("The background process works")
     try:
         run_jobs(store, deps, stop)
     finally:
+        stop.set()
+        checkpoints.join()
         store.close()
 
 

@@ -39,6 +39,7 @@ _BUSY_SECONDS: Final = 30.0
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 40000",  # pages; `store.checkpoint` does it long before
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",
