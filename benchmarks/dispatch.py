@@ -62,8 +62,13 @@ class Served:
         times = {"http": self.http.cpu_times(), "jobs": self.jobs.cpu_times()}
         return {name: found.user + found.system for name, found in times.items()}
 
-    def memory_mb(self) -> float:
-        return float(self.http.memory_info().rss) / 1e6
+    def memory_mb(self) -> dict[str, float]:
+        """Return what the HTTP process has in memory, and the part that is its alone.
+
+        The rest are pages of the store's file, which SQLite maps and the system may drop.
+        """
+        found = self.http.memory_full_info()
+        return {"all": found.rss / 1e6, "private": found.uss / 1e6}
 
 
 def main(quick: bool) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def _figures(served: Served, home: Home, load: subprocess.Popen[str]) -> dict[st
     load.stdin.flush()
     found = msgspec.json.decode(_line(load.stdout), type=Measured)
     used = {name: after - cpu[name] for name, after in served.cpu_seconds().items()}
-    grown = served.memory_mb() - memory
+    grown = {name: after - memory[name] for name, after in served.memory_mb().items()}
     counted = {name: after - before[name] for name, after in _counts(home).items()}
     asked = found.requests
     assert counted["issued"] >= asked, counted
@@ -155,8 +160,9 @@ def _figures(served: Served, home: Home, load: subprocess.Popen[str]) -> dict[st
         "requests": asked,
         "connections": CONNECTIONS,
         "repeated_requests": found.repeated,
-        "memory_mb": memory,
-        "memory_growth_mb": grown,
+        "memory_mb": memory["all"],
+        "memory_growth_mb": grown["all"],
+        "memory_growth_private_mb": grown["private"],
         "expired": counted["expired"],
         "reported": counted["reported"],
         "advanced": counted["advanced"],
