@@ -31,9 +31,9 @@ from pleb_shared.protocol.messages import (
     WorkRequest,
 )
 from pleb_shared.protocol.project import ProjectMetadata, Training
-from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult, Report
+from pleb_shared.protocol.report import DeltaResult, FailureResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
-from pleb_shared.protocol.unit import Unit, UnitKind
+from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.codec import buffer_dtype, decode_delta, encode_delta
 
 if TYPE_CHECKING:
@@ -152,19 +152,8 @@ class Liar:
     def _lie(self, manifest: Manifest) -> tuple[Report, bytes]:
         """Return a report on a unit that was never trained, and the noise that it speaks of."""
         unit = manifest.unit
-        data, result = b"", self._result(unit)
-        if result is None:
-            codec = self.metadata.codec
-            up = "fp32" if unit.kind is UnitKind.CALIBRATE else codec.up
-            delta = self._noise(manifest)
-            data = encode_delta(delta, self.metadata.model, up, codec.block)
-            result = DeltaResult(
-                digest=digest_of(data),
-                size=len(data),
-                attached=len(data) <= LIMITS.attached_delta_bytes,
-                loss_first=1.0 + float(self.noise.random()),
-                loss_last=float(self.noise.random()),
-            )
+        data = b"" if unit.kind is UnitKind.EVALUATE else self._made_up(manifest)
+        result = self._claim(data)
         seconds = 0.2 + float(self.noise.random())
         time.sleep(seconds)
         self.told += 1
@@ -178,11 +167,23 @@ class Liar:
         )
         return report, data
 
-    def _result(self, unit: Unit) -> EvaluationResult | FailureResult | None:
-        """Return a result without a delta; evaluation is for trusted hosts, so it never comes."""
-        if unit.kind is UnitKind.EVALUATE:
+    def _made_up(self, manifest: Manifest) -> bytes:
+        """Return encoded noise, in the codec that the unit asks for."""
+        codec = self.metadata.codec
+        up = "fp32" if manifest.unit.kind is UnitKind.CALIBRATE else codec.up
+        return encode_delta(self._noise(manifest), self.metadata.model, up, codec.block)
+
+    def _claim(self, data: bytes) -> Result:
+        """Return a result that speaks of `data`; evaluation is for trusted hosts only."""
+        if not data:
             return FailureResult(reason="no holdout here")
-        return None
+        return DeltaResult(
+            digest=digest_of(data),
+            size=len(data),
+            attached=len(data) <= LIMITS.attached_delta_bytes,
+            loss_first=1.0 + float(self.noise.random()),
+            loss_last=float(self.noise.random()),
+        )
 
     def _noise(self, manifest: Manifest) -> Tensors:
         """Return noise of the size of a real delta, for parameters; nothing for buffers."""

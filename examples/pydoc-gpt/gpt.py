@@ -31,7 +31,8 @@ class Block(nn.Module):
         query, key, value = parts.view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, time, width))
-        return x + self.feed_out(gelu(self.feed_in(self.feed_norm(x))))
+        fed: torch.Tensor = self.feed_out(gelu(self.feed_in(self.feed_norm(x))))
+        return x + fed
 
 
 class Gpt(nn.Module):
@@ -51,7 +52,8 @@ class Gpt(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[batch, time] int64 -> [batch, time, 256]."""
-        return self.head(self.norm(self.blocks(self.embedding(x) + self.position)))
+        scores: torch.Tensor = self.head(self.norm(self.blocks(self.embedding(x) + self.position)))
+        return scores
 
 
 def model(window: int = 64, width: int = 96, layers: int = 4, heads: int = 4) -> nn.Module:

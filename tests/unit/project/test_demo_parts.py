@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 import psutil
@@ -112,9 +113,9 @@ def test_a_snapshot_shows_every_host_the_trusted_one_first():
     assert [host.name for host in snapshot.hosts] == ["trusted", "honest", "liar"]
     assert snapshot.hosts[2].doing == "is banned, has gone"
     assert plain_line(snapshot) == "version 8/8  accuracy 0.9800  verified 50  refused 3"
-    screen = Console(file=io.StringIO(), width=100)
-    screen.print(render(snapshot))
-    assert "each result is repeated" in screen.file.getvalue()
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(render(snapshot))
+    assert "each result is repeated" in stream.getvalue()
 
 
 def test_without_a_terminal_only_changes_are_printed():
@@ -157,8 +158,8 @@ def test_a_kept_demo_is_ended_with_its_folder(tmp_path):
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         keep(tmp_path / "home", folder, "http://127.0.0.1:1", [process.pid])
-        assert find_kept(tmp_path / "home").url == "http://127.0.0.1:1"
-        end_kept(tmp_path / "home")
+        assert find_kept(tmp_path / "home") is not None
+        assert end_kept(tmp_path / "home").url == "http://127.0.0.1:1"
         assert not psutil.pid_exists(process.pid)
     assert not folder.exists()
     assert find_kept(tmp_path / "home") is None
@@ -176,7 +177,7 @@ def test_another_process_with_the_same_number_is_left_alone(tmp_path):
     assert psutil.pid_exists(os.getpid())
 
 
-UNITS = [
+UNITS: list[dict[str, Any]] = [
     {"assignments": [{"assignment": 1, "host": "a" * 64, "host_name": "honest"}]},
     {
         "assignments": [
