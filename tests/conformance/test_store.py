@@ -493,7 +493,7 @@ class TestFleet:
         for digest in ("a", "b"):
             tx.calibrations.add_class(project.id, digest, 1, NOW)
         assert [c.digest for c in tx.calibrations.unmeasured(project.id)] == ["a", "b"]
-        tx.calibrations.set_measured(project.id, "a")
+        tx.calibrations.set_measured(project.id, "a", measured=True)
         tx.calibrations.set_isolated(project.id, "b", True)
         assert [c.digest for c in tx.calibrations.unmeasured(project.id)] == ["b"]
         assert [bool(c.isolated) for c in tx.calibrations.classes(project.id)] == [False, True]

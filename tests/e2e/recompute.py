@@ -131,16 +131,21 @@ def mean(
 ) -> dict[str, Any]:
     """Section 11: the weighted mean, norms clipped to their median, summed in float64."""
     parameters = [spec["name"] for spec in metadata["model"]["parameters"]]
-    norms = [
-        math.sqrt(sum(float(np.square(d[name], dtype=np.float64).sum()) for name in parameters))
-        for d in deltas
-    ]
-    median, total, out = statistics.median(norms), sum(weights), {}
+
+    def norms_over(names: list[str]) -> list[float]:
+        return [
+            math.sqrt(sum(float(np.square(d[name], dtype=np.float64).sum()) for name in names))
+            for d in deltas
+        ]
+
+    over_all, total, out = norms_over(parameters), sum(weights), {}
     for name in deltas[0]:
         first = deltas[0][name]
         result = np.zeros(first.shape, np.float64)
+        norms = over_all if name in parameters else norms_over([name])
+        median = statistics.median(norms)
         for delta, weight, norm in zip(deltas, weights, norms, strict=True):
-            clip = min(1.0, median / norm) if norm > 0 and name in parameters else 1.0
+            clip = min(1.0, median / norm) if norm > 0 else 1.0
             result += delta[name].astype(np.float64) * (weight * clip)
         result /= total
         out[name] = (np.rint(result) if first.dtype.kind == "i" else result).astype(first.dtype)

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pleb_shared.tensors.codec import buffer_dtype, decode_delta, iterate_delta
-from pleb_shared.tensors.distance import delta_norm
+from pleb_shared.tensors.distance import delta_norm, tensor_norm
 from pleb_shared.tensors.layout import Tensors, model_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
+
+    _Stream = Iterator[tuple[str, NDArray[Any]]]
 
 __all__ = ["clip_factors", "mean_delta"]
 
@@ -38,8 +40,9 @@ def mean_delta(
 ) -> Tensors:
     """Return g = sum_k w_k c_k d_k / sum_k w_k, with c_k the clip factor of d_k's L2 norm.
 
-    Parameters come out as float32. Buffers are not clipped: floats are the weighted mean,
-    whole numbers and booleans the weighted mean of their changes, rounded half to even.
+    Parameters come out as float32. A buffer's deltas are clipped by their own norms, since c_k
+    looks at parameters only; whole numbers and booleans are the mean of their changes, rounded
+    half to even.
 
     Raises:
         EncodingError: `wrong_size`.
@@ -51,30 +54,44 @@ def mean_delta(
     parameters = {spec.name for spec in model.parameters}
     streams = [iterate_delta(data, model, codec.up, codec.block) for data in deltas]
     return {
-        spec.name: _mean(
-            spec, streams, clipped if spec.name in parameters else weights, total, parameters
-        )
+        spec.name: _mean_parameter(spec, streams, clipped, total)
+        if spec.name in parameters
+        else _mean_buffer(spec, streams, weights, total)
         for spec in model_tensors(model)
     }
 
 
-def _mean(
-    spec: TensorSpec,
-    streams: Sequence[Iterator[tuple[str, NDArray[Any]]]],
-    weights: Sequence[float],
-    total: float,
-    parameters: set[str],
+def _mean_parameter(
+    spec: TensorSpec, streams: Sequence[_Stream], weights: Sequence[float], total: float
 ) -> NDArray[Any]:
-    """Return the mean of the next tensor of every stream."""
-    result = np.zeros(spec.shape, np.float64).reshape(-1)
-    for stream, weight in zip(streams, weights, strict=True):
-        _, tensor = next(stream)
-        _add_scaled(result, tensor.reshape(-1), weight)
-    result /= total
-    dtype = np.dtype(np.float32) if spec.name in parameters else buffer_dtype(spec)
+    """Return the mean of the next tensor of every stream, one after the other."""
+    tensors = (next(stream)[1] for stream in streams)
+    return _mean(spec, tensors, weights, total).astype(np.float32).reshape(spec.shape)
+
+
+def _mean_buffer(
+    spec: TensorSpec, streams: Sequence[_Stream], weights: Sequence[float], total: float
+) -> NDArray[Any]:
+    """Return the mean of the next tensor of every stream, each clipped to their median norm."""
+    tensors = [next(stream)[1] for stream in streams]
+    factors = clip_factors([tensor_norm(tensor) for tensor in tensors])
+    clipped = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
+    result = _mean(spec, tensors, clipped, total)
+    dtype = buffer_dtype(spec)
     if dtype.kind != "f":
         np.rint(result, out=result)
     return result.astype(dtype).reshape(spec.shape)
+
+
+def _mean(
+    spec: TensorSpec, tensors: Iterable[NDArray[Any]], weights: Sequence[float], total: float
+) -> NDArray[np.float64]:
+    """Return the weighted sum over `total`, flattened."""
+    result = np.zeros(spec.shape, np.float64).reshape(-1)
+    for tensor, weight in zip(tensors, weights, strict=True):
+        _add_scaled(result, tensor.reshape(-1), weight)
+    result /= total
+    return result
 
 
 def _add_scaled(result: NDArray[np.float64], tensor: NDArray[Any], weight: float) -> None:

@@ -3,8 +3,8 @@
 Every host runs the same few steps; hosts whose fp32 results are equal to the bit form a
 *determinism class*. The distances between classes, measured on results encoded as deltas are,
 show how far honest hosts differ. They raise the project's tolerance, but a class counts only
-when a trusted host or two accounts vouch for it (else one liar could widen it), and only up
-to the researcher's ceiling.
+when a trusted host or two accounts of different networks vouch for it (else one liar could
+widen it), and only up to the researcher's ceiling.
 
 The *main* class is that of the trusted hosts, else the one that most accounts share. A class
 farther from it than the ceiling is *isolated*: its hosts cannot be compared with the others.

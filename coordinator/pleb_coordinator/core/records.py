@@ -291,8 +291,9 @@ class CalibrationClass(Record, frozen=True):
     assignment: int
     """The calibration whose bytes are kept."""
     measured: bool
-    """Whether its distances to all classes before it are known."""
+    """Whether the distances that are needed are known: see `steps.calibrate`."""
     accounts: int
+    """Voices: accounts, or public networks where these are fewer."""
     trusted: bool
     isolated: bool
     """Too far from the fleet's main class: compared only with itself."""
@@ -300,7 +301,7 @@ class CalibrationClass(Record, frozen=True):
 
     @property
     def vouched(self) -> bool:
-        """Whether a trusted host or two accounts belong to it."""
+        """Whether a trusted host or two accounts of different networks belong to it."""
         return self.trusted or self.accounts >= 2
 
 

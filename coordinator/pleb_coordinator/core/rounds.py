@@ -16,10 +16,15 @@ def quorum_stands(row: Round) -> bool:
 
 
 def ready(row: Round, grace_seconds: float, now: float) -> bool:
-    """Whether the next version can be made: the quorum stands, and all are in or grace is over."""
+    """Whether the next version can be made: the quorum stands, and all are in or grace is over.
+
+    A quorum that stands since a time to come is one of before the clock was set back: waiting
+    for that time could take hours.
+    """
     if row.closed_at is not None or not quorum_stands(row):
         return False
-    return row.open == 0 or now >= (now if row.quorum_at is None else row.quorum_at) + grace_seconds
+    waited = now - (now if row.quorum_at is None else row.quorum_at)
+    return row.open == 0 or not 0 <= waited < grace_seconds
 
 
 def due_at(row: Round, grace_seconds: float) -> float | None:

@@ -85,7 +85,7 @@ class Jobs:
                 end = tx.assignments.next_lease_end()
 
     def _tidy(self, names: list[str]) -> None:
-        if self.deps.clock() < self._tidied + TIDY_SECONDS:
+        if 0 <= self.deps.clock() - self._tidied < TIDY_SECONDS:
             return
         self._tidied = self.deps.clock()
         with self.store.write() as tx:
@@ -101,7 +101,7 @@ class Jobs:
         project = self._project(name)
         if project.state == ProjectState.ARCHIVED:
             return now + IDLE_SECONDS
-        if self._paused.get(project.id, 0.0) > now:
+        if now < self._paused.get(project.id, 0.0) <= now + _FAULT_SECONDS:
             return self._paused[project.id]
         try:
             while self._step(name):
@@ -113,9 +113,8 @@ class Jobs:
 
     def _step(self, name: str) -> bool:
         """Do the next thing that is due; False: nothing is."""
-        return (
-            self._calibrate(name) or self._verify(name) or self._advance(name) or self._plan(name)
-        )
+        calibrated = self._calibrate(name)  # one class at a time: many must not stop the rounds
+        return self._verify(name) or self._advance(name) or self._plan(name) or calibrated
 
     def _calibrate(self, name: str) -> bool:
         project = self._project(name)

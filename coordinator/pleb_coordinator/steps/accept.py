@@ -157,7 +157,7 @@ def _give_back(
         commitment = Commitment("", 0, None, None, report.compute_seconds, desk.now)
         desk.tx.assignments.commit(assignment, AssignmentEvent.FAILED, commitment)
         _to_another(desk, assignment, unit)
-    _log(desk, "failed", assignment, reason=result.reason)
+        _log(desk, "failed", assignment, reason=result.reason)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
 
 

@@ -1,9 +1,13 @@
-"""calibrate: hosts get their determinism class; distances between classes set the tolerance."""
+"""calibrate: hosts get their determinism class; distances between classes set the tolerance.
+
+Distances are measured only where one of both classes is vouched for: anybody can make classes,
+and all pairs of them would be a flood of work. A class that becomes vouched for is measured anew.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
@@ -13,7 +17,7 @@ from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import distances
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.records import Assignment, Project, UnitRow
+    from pleb_coordinator.core.records import Assignment, CalibrationClass, Project, UnitRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.interface import StoredDelta, Transaction
     from pleb_shared.tensors.layout import Tensors
@@ -28,9 +32,13 @@ __all__ = [
 ]
 
 
+_MOST_COMPARED: Final = 256
+"""Classes that one is compared with: those that are vouched for first, then the newest."""
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """A class whose distances to the classes before it are wanted."""
+    """A class whose distances to others are wanted."""
 
     project: Project
     digest: str
@@ -69,8 +77,7 @@ def next_measurement(tx: Transaction, project: Project) -> Measurement | None:
         return None
     others = [
         (other.digest, tx.assignments.delta(other.assignment))
-        for other in tx.calibrations.classes(project.id)
-        if other.measured
+        for other in _to_compare(tx, project, found)
     ]
     known = tuple((digest, stored) for digest, stored in others if stored is not None)
     return Measurement(project, found.digest, delta, known)
@@ -102,8 +109,25 @@ def record_measurement(
     """Store the distances, and what follows from them."""
     for (first, second), distance in found.items():
         tx.calibrations.put_distance(project.id, first, second, distance)
-    tx.calibrations.set_measured(project.id, measurement.digest)
+    tx.calibrations.set_measured(project.id, measurement.digest, measured=True)
     _conclude(tx, project)
+
+
+def _to_compare(
+    tx: Transaction, project: Project, found: CalibrationClass
+) -> list[CalibrationClass]:
+    """Return the classes whose distance from `found` is wanted and not known."""
+    known = tx.calibrations.distances(project.id)
+    others = [
+        other
+        for other in tx.calibrations.classes(project.id)
+        if other.measured
+        and (found.vouched or other.vouched)
+        and other.digest != found.digest
+        and pair(other.digest, found.digest) not in known
+    ]
+    others.sort(key=lambda other: (not other.vouched, -other.first_at))
+    return others[:_MOST_COMPARED]
 
 
 def _record(
@@ -112,9 +136,13 @@ def _record(
     if not tx.assignments.move(assignment, AssignmentEvent.AGREED) or assignment.host is None:
         return
     host = tx.hosts.get(assignment.host)
+    before = tx.calibrations.find_class(project.id, assignment.digest)
     tx.calibrations.add_class(project.id, assignment.digest, assignment.id, now)
     seconds = (assignment.compute_seconds or 0.0) / max(1, unit.local_steps)
     tx.calibrations.record(host, host.runtime, assignment.digest, seconds, now)
+    after = tx.calibrations.find_class(project.id, assignment.digest)
+    if before is not None and after is not None and after.vouched and not before.vouched:
+        tx.calibrations.set_measured(project.id, assignment.digest, measured=False)
     tx.hosts.set_runtime(host.id, host.runtime, assignment.digest)
     if seconds > 0:
         tx.hosts.set_speed(host.id, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -42,6 +42,11 @@ __all__ = ["issue_work"]
 _SOURCE = msgspec.json.Decoder(VersionSource)
 _CHOICE = 3
 """How many more candidates are looked at than wanted, to find one whose shard is at hand."""
+
+
+_MOST_RUNTIMES: Final = 8
+_RUNTIMES_SECONDS: Final = 7 * 24 * 3600.0
+"""So many calibrations a host gets in this time: each costs the coordinator a comparison."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,13 @@ def _calibration(
     under_way = tx.assignments.unjudged(unit.id, desk.host.id)
     if under_way or Purpose.CALIBRATION in held.values():
         return [], waiting
+    since = desk.now - _RUNTIMES_SECONDS
+    if tx.calibrations.runtimes_since(desk.host.id, since) >= _MOST_RUNTIMES:
+        reason = (
+            f"Your PC has been calibrated {_MOST_RUNTIMES} times in the last days, always with "
+            "other software or settings: keep them for a while."
+        )
+        return [], NoWork(reason=reason, retry_after_seconds=3600)
     new = NewAssignment(unit=unit.id, purpose=Purpose.CALIBRATION, created_at=desk.now)
     assignment = tx.assignments.get(tx.assignments.add(new))
     until = desk.now + project.metadata.limits.lease_seconds

@@ -311,7 +311,7 @@ class Assignments(Protocol):
         """Whether the host has a result of the unit here, or on its way, without verdict."""
 
     def leases(self, host: int) -> dict[int, Purpose]:
-        """Return the ids of what is leased to the host, and what for; oldest first."""
+        """Return the ids of what the host works on or uploads, and what for; oldest first."""
 
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
         """Return what is leased to the host."""
@@ -446,7 +446,10 @@ class Calibrations(Protocol):
     def record(
         self, host: Host, runtime: str, digest: str, seconds_per_step: float, now: float
     ) -> None:
-        """Write down a host's calibration, and count its account for the class."""
+        """Write down a host's calibration, and count the voices of its class.
+
+        Accounts of one public network are one voice.
+        """
 
     def add_class(self, project: int, digest: str, assignment: int, now: float) -> None:
         """Add a class whose bytes are those of `assignment`."""
@@ -460,8 +463,11 @@ class Calibrations(Protocol):
     def unmeasured(self, project: int) -> list[CalibrationClass]:
         """Return classes whose distances are not known yet."""
 
-    def set_measured(self, project: int, digest: str) -> None:
-        """All distances to older classes are stored."""
+    def set_measured(self, project: int, digest: str, *, measured: bool) -> None:
+        """Note whether the class's distances to those it must be compared with are stored."""
+
+    def runtimes_since(self, host: int, since: float) -> int:
+        """Return how many runtimes the host has calibrated after `since`."""
 
     def set_isolated(self, project: int, digest: str, isolated: bool) -> None:
         """Note whether the class can only be compared with itself."""

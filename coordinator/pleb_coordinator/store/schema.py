@@ -196,7 +196,7 @@ Table(
         "host",
         sqlite_where=text("state IN ('uploading', 'reported')"),
     ),
-    Index("assignments_in_hand", "host", sqlite_where=text("state = 'leased'")),
+    Index("assignments_in_hand", "host", sqlite_where=text(LIVE_LEASES)),
     Index("assignments_leases", "lease_until", sqlite_where=text(LIVE_LEASES)),
     Index(
         "assignments_untold",

@@ -110,8 +110,11 @@ class SqliteCalibrations:
     def unmeasured(self, project: int) -> list[CalibrationClass]:
         return [found for found in self.classes(project) if not found.measured]
 
-    def set_measured(self, project: int, digest: str) -> None:
-        self._db.execute(sql.SET_MEASURED, (project, digest))
+    def set_measured(self, project: int, digest: str, *, measured: bool) -> None:
+        self._db.execute(sql.SET_MEASURED, (measured, project, digest))
+
+    def runtimes_since(self, host: int, since: float) -> int:
+        return int(self._db.execute(sql.RUNTIMES_SINCE, (host, since)).fetchone()[0])
 
     def set_isolated(self, project: int, digest: str, isolated: bool) -> None:
         self._db.execute(sql.SET_ISOLATED, (isolated, project, digest))

@@ -119,11 +119,12 @@ SELECT 1 FROM assignments
 WHERE unit = ? AND host = ? AND state IN ('uploading', 'reported') LIMIT 1
 """
 LEASES: Final = """
-SELECT id, purpose FROM assignments WHERE host = ? AND state = 'leased' ORDER BY id
+SELECT id, purpose FROM assignments
+WHERE host = ? AND state IN ('leased', 'uploading') ORDER BY id
 """
 IN_HAND: Final = """
 SELECT a.*, u.* FROM assignments a JOIN units u ON u.id = a.unit
-WHERE a.host = ? AND a.state = 'leased' ORDER BY a.id
+WHERE a.host = ? AND a.state IN ('leased', 'uploading') AND a.state = 'leased' ORDER BY a.id
 """
 
 _CANDIDATES: Final = """
@@ -242,8 +243,9 @@ INSERT INTO hosts (project, fingerprint, key, account, role, network, display_na
                    enrolled_at, last_seen)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (project, fingerprint) DO UPDATE SET
-    account = excluded.account, network = excluded.network, agent = excluded.agent,
-    display_name = excluded.display_name,
+    network = excluded.network, agent = excluded.agent,
+    display_name = CASE excluded.display_name WHEN '' THEN display_name
+                   ELSE excluded.display_name END,
     role = CASE excluded.role WHEN 'host' THEN role ELSE excluded.role END
 """
 SAW: Final = """
@@ -274,12 +276,16 @@ SELECT 1 FROM hosts WHERE project = ? AND role <> 'host' AND last_seen > ? LIMIT
 # Calibrations
 
 CLASS_OF: Final = "SELECT digest FROM calibrations WHERE host = ? AND runtime = ?"
+RUNTIMES_SINCE: Final = "SELECT count(*) FROM calibrations WHERE host = ? AND made_at > ?"
 ADD_CALIBRATION: Final = """
 INSERT OR REPLACE INTO calibrations VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 COUNT_CLASS: Final = """
 UPDATE classes SET
-    accounts = (SELECT count(DISTINCT c.account) FROM calibrations c
+    accounts = (SELECT min(count(DISTINCT c.account),
+                           count(DISTINCT CASE h.network WHEN '' THEN c.account
+                                          ELSE h.network END))
+                FROM calibrations c JOIN hosts h ON h.id = c.host
                 WHERE c.project = classes.project AND c.digest = classes.digest),
     trusted = (SELECT coalesce(max(c.trusted), 0) FROM calibrations c
                WHERE c.project = classes.project AND c.digest = classes.digest)
@@ -291,7 +297,7 @@ ON CONFLICT (project, digest) DO NOTHING
 """
 FIND_CLASS: Final = "SELECT * FROM classes WHERE project = ? AND digest = ?"
 CLASSES: Final = "SELECT * FROM classes WHERE project = ? ORDER BY first_at, digest"
-SET_MEASURED: Final = "UPDATE classes SET measured = 1 WHERE project = ? AND digest = ?"
+SET_MEASURED: Final = "UPDATE classes SET measured = ? WHERE project = ? AND digest = ?"
 SET_ISOLATED: Final = "UPDATE classes SET isolated = ? WHERE project = ? AND digest = ?"
 PUT_DISTANCE: Final = "INSERT OR REPLACE INTO class_distances VALUES (?, ?, ?, ?)"
 DISTANCES: Final = "SELECT first, second, distance FROM class_distances WHERE project = ?"

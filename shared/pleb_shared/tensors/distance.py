@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["delta_norm", "distances"]
+__all__ = ["delta_norm", "distances", "tensor_norm"]
 
 _FLOOR: Final = 1e-3
 """Share of the overall root mean square below which a tensor counts as hardly moved."""
@@ -30,6 +30,11 @@ def delta_norm(tensors: Tensors, model: ModelSpec) -> float:
     number is NaN or numbers of both infinities meet.
     """
     return math.sqrt(sum(_square(tensors[spec.name]) for spec in model.parameters))
+
+
+def tensor_norm(array: NDArray[Any]) -> float:
+    """Return the L2 norm of one array, summed in float64 as `delta_norm` does."""
+    return math.sqrt(_square(array))
 
 
 def distances(a: Tensors, b: Tensors, model: ModelSpec) -> dict[str, float]:

@@ -73,7 +73,7 @@ def test_no_delta_is_longer_than_the_median():
     assert clip_factors([0.0, 0.0, 5.0]) == [1.0, 1.0, 0.0]
 
 
-def test_the_mean_is_weighted_clipped_and_leaves_buffers_unclipped():
+def test_the_mean_is_weighted_and_clipped_and_buffers_by_their_own_norms():
     plain = [delta(1), delta(2), delta(3, size=1.0)]
     weights = [1.0, 2.0, 5.0]
     mean = mean_delta(encoded(*plain, codec="fp32"), weights, MODEL, metadata("fp32").codec)
@@ -85,10 +85,22 @@ def test_the_mean_is_weighted_clipped_and_leaves_buffers_unclipped():
         expected = sum(d[name].astype(np.float64) * w * f for d, w, f in parts) / 8
         np.testing.assert_allclose(mean[name], expected, rtol=1e-6)
         assert mean[name].dtype == np.float32
-    unclipped = sum(d["mean"] * w for d, w in zip(plain, weights, strict=True)) / 8
-    np.testing.assert_allclose(mean["mean"], unclipped)
+    own = [np.linalg.norm(d["mean"]) for d in plain]
+    limits = [min(1.0, np.median(own) / norm) for norm in own]
+    parts = zip(plain, weights, limits, strict=True)
+    np.testing.assert_allclose(mean["mean"], sum(d["mean"] * w * f for d, w, f in parts) / 8)
     assert mean["steps"] == np.rint((-6 * 1 - 5 * 2 - 6 * 5) / 8)
     assert mean["steps"].dtype == np.int64
+
+
+@pytest.mark.parametrize("lie", [3e38, -3e38])
+def test_one_buffer_out_of_all_proportion_moves_the_mean_by_no_more_than_an_honest_one(lie):
+    honest = [delta(seed) for seed in (1, 2, 3)]
+    liar = delta(4) | {"mean": np.full(4, lie), "steps": np.asarray(2**62, np.int64)}
+    mean = mean_delta(encoded(*honest, liar), [1.0] * 4, MODEL, metadata().codec)
+    longest = max(np.linalg.norm(d["mean"]) for d in honest)
+    assert np.linalg.norm(mean["mean"]) <= longest
+    assert abs(int(mean["steps"])) <= 6
 
 
 def test_the_outer_step_is_the_formula_and_the_residue_is_kept():
@@ -108,7 +120,7 @@ def test_the_outer_step_is_the_formula_and_the_residue_is_kept():
         np.testing.assert_allclose(state.masters["w"], master, atol=1e-5)
     gap = np.abs(state.masters["w"] - theta["w"]).max()
     assert 0 < gap < 0.01, "hosts follow the masters; what int4 rounds away is not lost"
-    assert theta["steps"] == 100 + 5 * 6, "rint(-5.5) is -6"
+    assert theta["steps"] == 100 + 5 * 5, "-6 is clipped to -5.5; rint((-5.5 - 5) / 2) is -5"
     assert theta["seen"].tolist() == [True, True]
 
 

@@ -288,7 +288,10 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     )
     with op.batch_alter_table("assignments", schema=None) as batch_op:
         batch_op.create_index(
-            "assignments_in_hand", ["host"], unique=False, sqlite_where=sa.text("state = 'leased'")
+            "assignments_in_hand",
+            ["host"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('leased', 'uploading')"),
         )
         batch_op.create_index(
             "assignments_leases",
