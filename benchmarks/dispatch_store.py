@@ -50,6 +50,7 @@ FROM hosts WHERE project = ?
 _CALIBRATED: Final = """
 UPDATE assignments SET state = 'valid', verdict = 'valid', host = ?, told = 1 WHERE id = ?
 """
+_VOUCHED: Final = "UPDATE classes SET accounts = ?, measured = 1 WHERE project = ?"
 _GIVE: Final = """
 UPDATE assignments SET
     state = 'leased', host = h.id, account = h.account, nonce = lower(hex(randomblob(16))),
@@ -158,11 +159,9 @@ class _Past:
             self.db.execute(_ADD_CALIBRATIONS, (self.project.id,))
         with self.store.write() as tx:
             assignment = _calibration(tx, self.project, self.deps.clock())
-            place = (self.project.id, _CLASS)
-            tx.calibrations.add_class(*place, assignment, self.deps.clock())
-            tx.calibrations.set_measured(*place)
+            tx.calibrations.add_class(self.project.id, _CLASS, assignment, self.deps.clock())
         self.db.execute(_CALIBRATED, (self.first_host, assignment))
-        self.db.execute("UPDATE classes SET accounts = ? WHERE digest = ?", (self.hosts, _CLASS))
+        self.db.execute(_VOUCHED, (self.hosts, self.project.id))
 
     def _host(self, place: int) -> tuple[object, ...]:
         number, now = self.first_host + place, self.deps.clock()
