@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pleb_shared.protocol.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -28,11 +30,11 @@ class Output:
             print(msgspec.json.encode(value).decode(), flush=True)
         else:
             for line in lines:
-                print(line, flush=True)
+                print(shown(line), flush=True)
 
     def say(self, sentence: str) -> None:
         """Tell what happens now."""
-        print(sentence, file=sys.stderr, flush=True)
+        print(shown(sentence), file=sys.stderr, flush=True)
 
     def error(self, error: PlebError) -> None:
         """Tell why it did not work and what to do."""
@@ -41,12 +43,12 @@ class Output:
             value = {"error": name, "message": str(error), "exit": code}
             print(msgspec.json.encode(value).decode(), flush=True)
         else:
-            print(f"pleb-coordinator: {error}", file=sys.stderr, flush=True)
+            print(shown(f"pleb-coordinator: {error}"), file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> list[str]:
     """Return aligned lines, or the sentence `empty` where there are no rows."""
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[shown(str(cell)) for cell in row] for row in rows]
     if not texts:
         return [empty]
     widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]

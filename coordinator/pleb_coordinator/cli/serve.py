@@ -42,8 +42,9 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         links = _links(home, config, listening.getsockname()[1])
         store = SqliteStore(home.store_file)
         children = _children(home, options, links, listening.fileno())
+        deps = deps_of(home, options.clock_offset)
         supervisor = Supervisor(children, stop, output.say)
-        attacher = Attacher(home, store, deps_of(home), links, output.say)
+        attacher = Attacher(home, store, deps, links, output.say)
         if options.with_agent:
             supervisor.each_round.append(attacher.look)
         try:

@@ -36,10 +36,10 @@ def opened(home: Home) -> Iterator[SqliteStore]:
         store.close()
 
 
-def deps_of(home: Home) -> Deps:
-    """Return what steps need on this machine."""
+def deps_of(home: Home, offset_seconds: float = 0.0) -> Deps:
+    """Return what steps need on this machine; trials move its clock."""
     return Deps(
-        clock=now,
+        clock=lambda: now() + offset_seconds,
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
         online_key=read_online_key(home.online_key_file).public,
