@@ -91,10 +91,10 @@ def measure(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float
     """
     project = measurement.project
     mine = _as_delta(deps, project, measurement.delta)
-    model = project.metadata.model
+    model, up = project.metadata.model, project.metadata.codec.up
     return {
         pair(measurement.digest, digest): max(
-            distances(mine, _as_delta(deps, project, stored), model).values(), default=0.0
+            distances(mine, _as_delta(deps, project, stored), model, up).values(), default=0.0
         )
         for digest, stored in measurement.others
     }

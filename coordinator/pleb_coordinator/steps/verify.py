@@ -109,12 +109,12 @@ def examine_case(deps: Deps, case: Case) -> Findings:
     decoded once.
     """
     decoded = {digest: _decoded(deps, case, stored) for digest, stored in case.deltas.items()}
-    model = case.project.metadata.model
+    model, up = case.project.metadata.model, case.project.metadata.codec.up
     return Findings(
         {digest: delta_norm(tensors, model) for digest, tensors in decoded.items()},
         {
             pair(first, second): max(
-                distances(decoded[first], decoded[second], model).values(), default=0.0
+                distances(decoded[first], decoded[second], model, up).values(), default=0.0
             )
             for first, second in combinations(decoded, 2)
         },

@@ -36,8 +36,7 @@ SAFETY_FACTOR: Final = 4.0
 NOISE: Final = 0.01
 _NOISE_TRIALS: Final = 5
 _FLOOR_SHARE: Final = 0.5
-"""The tolerance is at least this share of the ceiling: three configurations are few, and one
-code that is rounded the other way moves a tensor of n numbers by about 1 / (2 sqrt(n))."""
+"""The tolerance is at least this share of the ceiling: three configurations are few."""
 
 _KINKED: Final = {
     "relu": "ReLU",
@@ -71,7 +70,7 @@ class Tolerance:
 
 def encoded_distance(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> float:
     """Return the largest distance of any tensor between two deltas once both were encoded."""
-    return max(distances(_coded(a, model, codec), _coded(b, model, codec), model).values())
+    return max(tensor_distances(a, b, model, codec).values())
 
 
 def noise_distance(delta: Tensors, model: ModelSpec, codec: Codec) -> float:
@@ -135,7 +134,7 @@ def advice(graph: Graph, losses: Mapping[str, float]) -> list[str]:
 
 def tensor_distances(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> dict[str, float]:
     """Return the distance of every tensor between two deltas once both were encoded."""
-    return distances(_coded(a, model, codec), _coded(b, model, codec), model)
+    return distances(_coded(a, model, codec), _coded(b, model, codec), model, codec.up)
 
 
 def _coded(delta: Tensors, model: ModelSpec, codec: Codec) -> Tensors:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pleb_shared.protocol.project import ModelSpec, TensorSpec, elements
+from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,16 @@ __all__ = ["delta_norm", "distances", "tensor_norm"]
 _FLOOR: Final = 1e-3
 """Share of the overall root mean square below which a tensor counts as hardly moved."""
 _CHUNK_NUMBERS: Final = 2**16
+_NUMBERS_PER_FLIP: Final = 1000
+_SCALE_ROUNDING: Final = 1 + 2.0**-10
+"""Scales are float16: a step may be this much longer than the largest number tells."""
+_CODE_STEPS: Final[dict[CodecName, float]] = {
+    "fp32": 0.0,
+    "int8": 1 / 127,
+    "int4": 1 / 7,
+    "2bit": 1 / 1.5,
+}
+"""Step between two codes over the largest number that the codec can write with the same scale."""
 
 
 def delta_norm(tensors: Tensors, model: ModelSpec) -> float:
@@ -37,27 +47,37 @@ def tensor_norm(array: NDArray[Any]) -> float:
     return math.sqrt(_square(array))
 
 
-def distances(a: Tensors, b: Tensors, model: ModelSpec) -> dict[str, float]:
-    """Return the relative L2 distance of two decoded deltas, by the tensor's name.
+def distances(
+    a: Tensors, b: Tensors, model: ModelSpec, codec: CodecName = "fp32"
+) -> dict[str, float]:
+    """Return the relative L2 distance of two deltas, decoded from `codec`, by the tensor's name.
 
-    d = ||a - b|| / max(||a||, ||b||, f), with f = 1e-3 * R * sqrt(n) for the n numbers of the
-    tensor, and R the larger root mean square of all parameters of a or b (for a buffer: of
-    all buffers). So a tensor that hardly moves cannot blow up its ratio. It is symmetric, 0
-    for equal tensors, at most 2, and infinite where a number is not finite.
+    d = ||r|| / max(||a||, ||b||, f). r is a - b, but for rounding: a number near the middle of
+    two codes is rounded up by one honest host and down by another, which in a tensor of ten
+    numbers is a distance of .1. So in every stretch of 65,536 numbers, one in a thousand (at
+    least one) of the largest differences is less by one code step, which is taken from the
+    tensor's largest number. One percent of noise moves twenty codes in a thousand.
+
+    The floor is f = 1e-3 * R * sqrt(n) for the n numbers of the tensor, and R the larger root
+    mean square of all parameters of a or b (for a buffer: of all buffers). So a tensor that
+    hardly moves cannot blow up its ratio. d is symmetric, 0 for equal tensors, at most 2, and
+    infinite where a number is not finite.
     """
     return {
-        **_group_distances(a, b, model.parameters),
-        **_group_distances(a, b, model.buffers),
+        **_group_distances(a, b, model.parameters, _CODE_STEPS[codec]),
+        **_group_distances(a, b, model.buffers, 0.0),
     }
 
 
-def _group_distances(a: Tensors, b: Tensors, specs: Sequence[TensorSpec]) -> dict[str, float]:
+def _group_distances(
+    a: Tensors, b: Tensors, specs: Sequence[TensorSpec], code_step: float
+) -> dict[str, float]:
     squares = {s.name: max(_square(a[s.name]), _square(b[s.name])) for s in specs}
     count = sum(elements(spec) for spec in specs)
     mean_square = sum(squares.values()) / max(count, 1)
     return {
         spec.name: _ratio(
-            _square_difference(a[spec.name], b[spec.name]),
+            _square_difference(a[spec.name], b[spec.name], code_step),
             max(squares[spec.name], _FLOOR**2 * mean_square * elements(spec)),
         )
         for spec in specs
@@ -83,12 +103,26 @@ def _square(array: NDArray[Any]) -> float:
         )
 
 
-def _square_difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the sum of squares of a - b in float64, chunk by chunk."""
+def _square_difference(a: NDArray[Any], b: NDArray[Any], code_step: float) -> float:
+    """Return the sum of squares of r (see `distances`) in float64, chunk by chunk.
+
+    `code_step` is the step between two codes as a share of the tensor's largest number.
+    """
     x, y = a.reshape(-1), b.reshape(-1)
     total = 0.0
     with np.errstate(invalid="ignore", over="ignore"):
+        step = code_step * max(np.abs(x).max(initial=0), np.abs(y).max(initial=0))
         for start in range(0, x.size, _CHUNK_NUMBERS):
             part = slice(start, start + _CHUNK_NUMBERS)
-            total += float(np.square(x[part].astype(np.float64) - y[part]).sum())
+            apart = np.abs(x[part].astype(np.float64) - y[part])
+            if step:
+                _forgive_rounding(apart, float(step))
+            total += float(np.square(apart).sum())
     return total
+
+
+def _forgive_rounding(apart: NDArray[np.float64], step: float) -> None:
+    """Make the largest one in a thousand of `apart` [n] less by one step, in place."""
+    count = max(1, apart.size // _NUMBERS_PER_FLIP)
+    largest = np.argpartition(apart, -count)[-count:]
+    apart[largest] = np.maximum(apart[largest] - step * _SCALE_ROUNDING, 0)

@@ -156,3 +156,44 @@ def test_the_norm_counts_parameters_only():
     delta["a"] = np.array(4, np.float32)
     delta["n"] = np.array(1000)
     assert delta_norm(delta, MODEL) == 5.0
+
+
+def coded(values: np.ndarray, model: ModelSpec) -> dict[str, np.ndarray]:
+    return decode_delta(encode_delta({"w": values}, model, "int4", 256), model, "int4", 256)
+
+
+@pytest.mark.parametrize("n", [10, 64, 1000, 5000])
+def test_a_code_rounded_the_other_way_is_no_distance_but_noise_is(n: int) -> None:
+    """Honest hosts differ by 1e-5; a cheat adds 1 % of noise to what somebody else computed."""
+    model = ModelSpec(
+        parameters=[TensorSpec(name="w", dtype="float32", shape=[n])],
+        buffers=[],
+        initial=MODEL.initial,
+        initial_digest=MODEL.initial_digest,
+    )
+    generator = np.random.Generator(np.random.Philox(n))
+    honest: list[float] = []
+    noisy: list[float] = []
+    for _ in range(100):
+        values = generator.standard_normal(n).astype(np.float32)
+        for found, share in ((honest, 1e-5), (noisy, 1e-2)):
+            other = values + (share * generator.standard_normal(n)).astype(np.float32)
+            pair = coded(values, model), coded(other, model)
+            found.append(distances(*pair, model, "int4")["w"])
+    assert max(honest) < 1e-3
+    assert n < 1000 or min(noisy) > 0.01
+
+
+def test_a_code_that_is_two_steps_off_is_a_distance() -> None:
+    values = np.linspace(-7, 7, 15, dtype=np.float32)
+    model = ModelSpec(
+        parameters=[TensorSpec(name="w", dtype="float32", shape=[15])],
+        buffers=[],
+        initial=MODEL.initial,
+        initial_digest=MODEL.initial_digest,
+    )
+    other = values.copy()
+    other[7] += 1
+    assert distances({"w": values}, {"w": other}, model, "int4")["w"] < 1e-3
+    other[7] += 1
+    assert distances({"w": values}, {"w": other}, model, "int4")["w"] > 0.05
