@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.publish import admit, examine, open_publication, publish
 from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.graph import Graph, Node, Ref, Value
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
+from pleb_shared.protocol.project import ShardList
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.layout import save_tensors, version_digest
 from tests.integration.steps_world import START, World, graph
 
 BASE = "http://127.0.0.1:7532"
@@ -174,3 +179,81 @@ def test_invites_make_trusted_hosts_and_enrolling_again_is_harmless(world):
     host = SigningKey.generate()
     assert refusal(once, token) == RefusalCode.INVALID_INVITE
     assert refusal(once, invited(world, Role.PUBLISHER)) == RefusalCode.INVALID_INVITE
+
+
+def test_strangers_cost_nothing_dear(world):
+    """Without an invite or the project's root key no blob is read, however good the rest is."""
+    stranger = SigningKey.generate()
+    mine = changed(world, project="mine", root_key=stranger.public)
+    for metadata, key, code in (
+        (mine, stranger, RefusalCode.INVALID_INVITE),
+        (changed(world, number=2, root_key=stranger.public), stranger, RefusalCode.BAD_SIGNATURE),
+    ):
+        opened = open_publication(world.envelope(metadata, invite=None, key=key))
+        with world.store.read() as tx:
+            assert refusal(admit, tx, world.deps, opened) == code
+    opened = open_publication(world.envelope(mine, invite=invited(world), key=stranger))
+    with world.store.read() as tx:
+        admit(tx, world.deps, opened)
+
+
+def test_sizes_that_are_not_the_blobs_are_refused(world):
+    metadata = world.metadata
+    for lie in (1, metadata.training_graph.size + 1):
+        blob = msgspec.structs.replace(metadata.training_graph, size=lie)
+        wrong = changed(world, number=2, training_graph=blob)
+        assert refusal(hand_in, world, wrong) == RefusalCode.WRONG_SIZE
+    shards = strict_json.decode(world.deps.blobs.get(metadata.data.shards.digest), ShardList)
+    longer = msgspec.structs.replace(shards.train[0], size=shards.train[0].size + 1)
+    listing = strict_json.encode(msgspec.structs.replace(shards, train=[*shards.train, longer]))
+    blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+    data = msgspec.structs.replace(metadata.data, shards=blob)
+    assert refusal(hand_in, world, changed(world, number=2, data=data)) == RefusalCode.WRONG_SIZE
+
+
+def test_a_slot_of_another_size_is_nobodys_obstacle(world):
+    """Somebody else with an invite has asked for the same digest, with a size that is wrong."""
+    data = graph().replace(b"loss", b"lost")
+    slots = []
+    for name, size in (("one", len(data) - 1), ("two", len(data))):
+        blob = Blob(digest=digest_of(data), size=size)
+        metadata = changed(world, project=name, evaluation_graph=blob)
+        slots += hand_in(world, metadata, invite=invited(world)).missing
+    with world.store.read() as tx:
+        upload = find_upload(tx, world.deps, slots[1].upload)
+    append_part(world.deps, upload, 0, data)
+    check_upload(world.deps, None, upload)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_first_version_that_is_not_finite_is_refused(world, poison):
+    tensors = {**world.initial, "b": np.full(20, poison, np.float32)}
+    data = save_tensors(tensors)
+    model = msgspec.structs.replace(
+        world.model,
+        initial=Blob(digest=world.deps.blobs.put(data), size=len(data)),
+        initial_digest=version_digest(tensors, world.model),
+    )
+    wrong = changed(world, project="other", model=model)
+    assert refusal(hand_in, world, wrong, invite=invited(world)) == RefusalCode.NOT_FINITE
+
+
+def test_a_graph_that_claims_endless_work_is_refused(world):
+    """Credit is counted from the graph: it must stay a number that the store can hold."""
+    wide = [2**31 - 1, 2**31 - 1]
+    node = Node(
+        op="aten.mm.default",
+        args=[Ref(slot=0), Ref(slot=0)],
+        outputs=[Value(dtype="float32", shape=wide)],
+    )
+    whole = msgspec.json.decode(graph(), type=Graph)
+    data = strict_json.encode(msgspec.structs.replace(whole, nodes=[node, *whole.nodes]))
+    blob = Blob(digest=world.deps.blobs.put(data), size=len(data))
+    wrong = changed(world, number=2, training_graph=blob)
+    assert refusal(hand_in, world, wrong) == RefusalCode.MALFORMED
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64])
+def test_numbers_that_no_store_holds_are_refused(world, number):
+    envelope = world.envelope(changed(world, number=number), invite=None, key=world.root)
+    assert refusal(open_publication, envelope) == RefusalCode.MALFORMED

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
+from pleb_shared.protocol.shown import shown_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,7 +45,7 @@ class ShortLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return `event key=value ...`."""
         fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        words = " ".join(f"{key}={value}" for key, value in fields.items())
+        words = shown_line(" ".join(f"{key}={value}" for key, value in fields.items()))
         return f"{self.formatTime(record, '%H:%M:%S')} {record.getMessage():8} {words}"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.cli.show import project_lines, status_lines
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.shown import shown, shown_line
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +49,9 @@ def detach(home: Home, arguments: argparse.Namespace) -> int:
 def projects(home: Home, arguments: argparse.Namespace) -> int:
     """List the attached projects."""
     view = _status(home)["projects"]
-    lines = project_lines(view) or ["No project is attached: `pleb-agent attach LINK`."]
+    lines = [*map(shown_line, project_lines(view))] or [
+        "No project is attached: `pleb-agent attach LINK`."
+    ]
     return _say(arguments, {"projects": view}, "\n".join(lines))
 
 
@@ -57,7 +60,9 @@ def status(home: Home, arguments: argparse.Namespace) -> int:
     shown = None
     while True:
         view = _status(home)
-        text = json.dumps(view) if arguments.json else "\n".join(status_lines(view))
+        text = (
+            json.dumps(view) if arguments.json else "\n".join(map(shown_line, status_lines(view)))
+        )
         if text != shown:
             print(text, flush=True)
             shown = text
@@ -126,7 +131,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace], int]]] = {
 
 
 def _say(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
-    print(json.dumps(value) if arguments.json else sentence)
+    print(json.dumps(value) if arguments.json else shown(sentence))
     return 0
 
 

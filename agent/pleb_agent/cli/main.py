@@ -55,4 +55,6 @@ def _print_error(error: PlebError, *, as_json: bool) -> None:
         value = {"error": type(error).__name__, "message": str(error), "exit": error.exit_code}
         print(json.dumps(value))
     else:
-        print(f"pleb-agent: {error}", file=sys.stderr)
+        from pleb_shared.protocol.shown import shown
+
+        print(shown(f"pleb-agent: {error}"), file=sys.stderr)

@@ -26,6 +26,8 @@ class Counters:
         self.commits = 0
         self.bytes_sent = 0
         self.bytes_received = 0
+        self.body_bytes_held = 0
+        """Of bodies that are not whole yet."""
         self.waiters = 0
         self.listeners = 0
         self._seconds = [0] * (len(_BUCKETS) + 1)

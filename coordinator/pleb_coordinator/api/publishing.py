@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
-from pleb_coordinator.steps.publish import examine, open_publication
+from pleb_coordinator.steps.publish import admit, examine, open_publication
 from pleb_coordinator.steps.publish import publish as publish_project
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
@@ -56,6 +56,8 @@ async def publish(api: Api, request: Request) -> Response:
     publication = await asyncio.to_thread(open_publication, body)
     choose_protocol(publication.request)
     check_statement(publication.request, api.deps.clock())
+    with api.store.read() as tx:
+        admit(tx, api.deps, publication)
     findings = await asyncio.to_thread(examine, api.deps, publication)
 
     def carry_out(tx: Transaction) -> PublishReply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pleb_shared.errors import Refusal, RefusalCode
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Statement", "address_of", "check_statement", "choose_protocol", "read_body"]
 
 _NEWEST: Final = max(PROTOCOLS)
+_MOST_HELD_BYTES: Final = 512 * 2**20
+"""Of bodies that are under way, all together. Slow senders must not fill the memory."""
+_SMALL_BYTES: Final = 64 * 1024
+"""A body up to here is read however much is held: hosts go on while large ones wait."""
+_PATIENCE_SECONDS: Final = 30.0
+_SLOWEST_BYTES_PER_SECOND: Final = 2048
+"""Agents give up at this rate too."""
 
 
 class Statement(Protocol):
@@ -40,18 +48,36 @@ async def read_body(request: Request, most_bytes: int, counters: Counters) -> by
 
     Raises:
         Refusal: `too_large`: it has more than `most_bytes` bytes, or says that it has.
+            `rate_limited`: it comes too slowly, or too many large ones are under way.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most_bytes:
         raise _too_large(int(length), most_bytes)
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS + most_bytes / _SLOWEST_BYTES_PER_SECOND):
+            body = await _read_bounded(request, most_bytes, counters)
+    except TimeoutError as error:
+        message = "The body came too slowly: send it again."
+        raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=10) from error
+    counters.bytes_received += len(body)
+    return body
+
+
+async def _read_bounded(request: Request, most_bytes: int, counters: Counters) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most_bytes:
-            raise _too_large(size, most_bytes)
-        parts.append(part)
-    counters.bytes_received += size
+    try:
+        async for part in request.stream():
+            size += len(part)
+            counters.body_bytes_held += len(part)
+            if size > most_bytes:
+                raise _too_large(size, most_bytes)
+            if counters.body_bytes_held > _MOST_HELD_BYTES and size > _SMALL_BYTES:
+                message = "Too many large bodies are under way: send it again in a moment."
+                raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=5)
+            parts.append(part)
+    finally:
+        counters.body_bytes_held -= size
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -68,10 +68,7 @@ class StatusReader:
         Raises:
             Refusal: `unknown_project`.
         """
-        known = self._known.get(name)
-        if known is not None and 0 <= self._clock() - known.updated_at < _FRESH_SECONDS:
-            return known
-        return await asyncio.to_thread(self._read, name)
+        return self._fresh(name) or await asyncio.to_thread(self._read, name)
 
     async def all(self) -> list[ProjectStatus]:
         """Return every project's status."""
@@ -82,13 +79,21 @@ class StatusReader:
         with self._lock, self._store.read() as tx:
             return tx.projects.names()
 
+    def _fresh(self, name: str) -> ProjectStatus | None:
+        known = self._known.get(name)
+        is_fresh = known is not None and 0 <= self._clock() - known.updated_at < _FRESH_SECONDS
+        return known if is_fresh else None
+
     def _read(self, name: str) -> ProjectStatus:
+        """Read it, unless somebody else did while we waited for our turn."""
         with self._lock, self._store.read() as tx:
+            if (fresh := self._fresh(name)) is not None:
+                return fresh
             project = tx.projects.find(name)
             status = read_status(tx, project, self._links, self._clock())
-        if len(self._known) >= _CACHED:
-            self._known.clear()
-        self._known[name] = status
+            if len(self._known) >= _CACHED:
+                self._known.clear()
+            self._known[name] = status
         return status
 
 

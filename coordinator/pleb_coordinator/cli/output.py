@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pleb_shared.protocol.shown import shown
+from pleb_shared.protocol.shown import shown, shown_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ class Output:
             print(msgspec.json.encode(value).decode(), flush=True)
         else:
             for line in lines:
-                print(shown(line), flush=True)
+                print(shown_line(line), flush=True)
 
     def say(self, sentence: str) -> None:
         """Tell what happens now."""
@@ -48,7 +48,7 @@ class Output:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> list[str]:
     """Return aligned lines, or the sentence `empty` where there are no rows."""
-    texts = [[shown(str(cell)) for cell in row] for row in rows]
+    texts = [[shown_line(str(cell)) for cell in row] for row in rows]
     if not texts:
         return [empty]
     widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]

@@ -16,6 +16,7 @@ calls them, and in which order:
         check_upload(deps, project, upload)                    (no transaction; may take long)
         finish_upload(tx, deps, upload)  or  refuse_upload(tx, deps, upload, refusal)
         publication = open_publication(envelope)               (no transaction: signatures)
+        admit(tx, deps, publication)
         findings = examine(deps, publication)                  (no transaction; may take long)
         publish(tx, deps, publication, findings, link_base) -> PublishReply
         new_invite(tx, deps, role, note=..., lifetime_seconds=...) -> str

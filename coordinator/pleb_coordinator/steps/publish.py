@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 
 from pleb_coordinator.aggregation.versions import first_source, read_source
 from pleb_coordinator.core.invites import check_invite
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.interface import Transaction
 
-__all__ = ["Findings", "Publication", "examine", "open_publication", "publish"]
+__all__ = ["Findings", "Publication", "admit", "examine", "open_publication", "publish"]
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
 _SLOT_SECONDS: Final = 24 * 3600.0
+_MOST_FLOPS: Final = 2**53
+"""Of one training step; credit is a sum of these."""
 _SLOTS: Final = 1000
 """Missing blobs that one reply names; the request is sent again for the rest."""
 
@@ -87,6 +90,15 @@ def open_publication(envelope: bytes) -> Publication:
     return Publication(request, metadata)
 
 
+def admit(tx: Transaction, deps: Deps, publication: Publication) -> None:
+    """Check that the request may be handed in here; call it before the dear `examine`.
+
+    Raises:
+        Refusal: as `publish`.
+    """
+    _admitted(tx, deps, publication)
+
+
 def examine(deps: Deps, publication: Publication) -> Findings:
     """Return which blobs are missing; once none is, read and check what they hold.
 
@@ -131,15 +143,7 @@ def publish(
             `expired` (the delegation), `wrong_audience` (it delegates to another key).
     """
     metadata, now = publication.metadata, deps.clock()
-    _check_delegation(metadata, deps.online_key, now)
-    known = _known(tx, metadata.project)
-    if known is None:
-        token = publication.request.invite or ""
-        token_hash = digest_of(token.encode())
-        check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
-    else:
-        token_hash = ""
-        _check_renewal(known, metadata)
+    known, token_hash = _admitted(tx, deps, publication)
     slots: list[BlobSlot] = []
     if findings.facts is None:
         owner = 0 if known is None else known.id
@@ -159,6 +163,19 @@ def publish(
     )
 
 
+def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
+    """Return the project if it is known here, else the hash of the invite that lets it in."""
+    metadata, now = publication.metadata, deps.clock()
+    _check_delegation(metadata, deps.online_key, now)
+    known = _known(tx, metadata.project)
+    if known is not None:
+        _check_renewal(known, metadata)
+        return known, ""
+    token_hash = digest_of((publication.request.invite or "").encode())
+    check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
+    return None, token_hash
+
+
 def _named(metadata: ProjectMetadata) -> list[Blob]:
     return [
         metadata.model.initial,
@@ -169,26 +186,46 @@ def _named(metadata: ProjectMetadata) -> list[Blob]:
 
 
 def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
-    unique = {blob.digest: blob for blob in blobs}
-    return tuple(blob for blob in unique.values() if not deps.blobs.exists(blob.digest))
+    """Return the blobs that are not here, each once.
+
+    Raises:
+        Refusal: `wrong_size`: one that is here has another size; agents would refuse it.
+    """
+    missing = {}
+    for blob in dict.fromkeys(blobs):
+        if not deps.blobs.exists(blob.digest):
+            missing[blob.digest] = blob
+        elif (size := deps.blobs.size(blob.digest)) != blob.size:
+            message = f"Blob {blob.digest[:12]}... has {size} bytes, not {blob.size}."
+            raise Refusal(RefusalCode.WRONG_SIZE, message)
+    return tuple(missing.values())
 
 
 def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
     """Return the FLOPs of one training step; both graphs must parse."""
     try:
         parse_graph(deps.blobs.get(metadata.evaluation_graph.digest))
-        return flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
+        flops = flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
     except InputError as error:
         message = f"A graph cannot be used: {error}"
         raise Refusal(RefusalCode.MALFORMED, message) from error
+    if flops > _MOST_FLOPS:
+        message = f"A step of the training graph costs {flops:.1e} FLOPs: make the batch smaller."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return flops
 
 
 def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
     model = metadata.model
-    found = version_digest(load_tensors(deps.blobs.get(model.initial.digest)), model)
+    tensors = load_tensors(deps.blobs.get(model.initial.digest))
+    found = version_digest(tensors, model)
     if found != model.initial_digest:
         message = f"Version 0 has digest {found[:12]}..., not {model.initial_digest[:12]}..."
         raise Refusal(RefusalCode.WRONG_DIGEST, message)
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            message = f"Tensor {name!r} of version 0 holds numbers that are not finite."
+            raise Refusal(RefusalCode.NOT_FINITE, message)
 
 
 def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:
@@ -231,7 +268,7 @@ def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
 
 def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> BlobSlot:
     open_slot = tx.uploads.open_blob(owner, blob.digest)
-    if open_slot is not None and open_slot.expires_at > now:
+    if open_slot is not None and (open_slot.size == blob.size) and open_slot.expires_at > now:
         return BlobSlot(digest=blob.digest, upload=open_slot.token)
     upload = Upload(
         token=deps.random_bytes(24).hex(),

@@ -12,6 +12,7 @@ import platformdirs
 
 from pleb_project.cli import commands
 from pleb_shared.errors import PlebError
+from pleb_shared.protocol.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     except PlebError as error:
         if arguments.debug:
             traceback.print_exc()
-        print(f"pleb-project: {error}", file=sys.stderr)
+        print(shown(f"pleb-project: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("pleb-project: stopped.", file=sys.stderr)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pleb_shared.protocol.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,7 +24,7 @@ class Output:
 
     def say(self, sentence: str) -> None:
         """Tell what happens now."""
-        print(sentence, file=sys.stderr, flush=True)
+        print(shown(sentence), file=sys.stderr, flush=True)
 
     def result(self, value: dict[str, Any], lines: Iterable[str]) -> None:
         """Print the command's result: `value` as JSON, or `lines`."""
@@ -30,7 +32,7 @@ class Output:
             print(msgspec.json.encode(value).decode(), flush=True)
         else:
             for line in lines:
-                print(line, flush=True)
+                print(shown(line), flush=True)
 
     def table(self, rows: Iterable[tuple[str, str]]) -> list[str]:
         """Return two columns as lines."""

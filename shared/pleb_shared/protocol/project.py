@@ -100,7 +100,7 @@ class Shard(Struct, frozen=True):
 
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.shard_bytes)]
-    examples: Annotated[int, msgspec.Meta(ge=1)]
+    examples: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
 
 
 class ShardList(Struct, frozen=True):
@@ -247,7 +247,7 @@ class ProjectMetadata(Struct, frozen=True):
 
     protocol: int
     project: ProjectName
-    number: Annotated[int, msgspec.Meta(ge=1)]
+    number: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     """Grows with each metadata of the project; an agent never goes back (TUF: version)."""
     epoch: Count
     issued_at: Count

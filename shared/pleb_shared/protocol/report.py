@@ -31,7 +31,7 @@ class EvaluationResult(Struct, tag="evaluation", tag_field="kind", frozen=True):
     """Means over the unit's examples, by the metric's name (`loss` is always there)."""
 
     metrics: Annotated[dict[str, float], msgspec.Meta(max_length=LIMITS.metrics)]
-    examples: Annotated[int, msgspec.Meta(ge=1)]
+    examples: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class FailureResult(Struct, tag="failure", tag_field="kind", frozen=True):
