@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import math
-import operator
 import time
 from typing import Any
 
@@ -19,15 +18,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from safetensors.numpy import load
 
-DTYPES = {
-    name: getattr(torch, name) for name in ("float32", "float64", "int64", "int32", "uint8", "bool")
-}
-WHOLE = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "floordiv": operator.floordiv,
-}
+DTYPES = {n: getattr(torch, n) for n in ("float32", "float64", "int64", "int32", "uint8", "bool")}
 
 
 class Refused(Exception):
@@ -36,9 +27,6 @@ class Refused(Exception):
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(f"{status} {body['code']}: {body['message']}")
         self.status, self.code = status, body["code"]
-
-
-# --- section 1: envelopes ---------------------------------------------------------------------
 
 
 def sha256(data: bytes) -> str:
@@ -55,13 +43,9 @@ def pae(kind: str, payload: bytes) -> bytes:
 
 def sealed(kind: str, payload: bytes, *keys: Ed25519PrivateKey) -> bytes:
     kind = f"application/vnd.pleb.{kind}+json"
-    signatures = [
-        {
-            "keyid": sha256(bytes.fromhex(public_hex(key))),
-            "sig": base64.b64encode(key.sign(pae(kind, payload))).decode(),
-        }
-        for key in keys
-    ]
+    keyids = [sha256(bytes.fromhex(public_hex(key))) for key in keys]
+    sigs = [base64.b64encode(key.sign(pae(kind, payload))).decode() for key in keys]
+    signatures = [{"keyid": i, "sig": s} for i, s in zip(keyids, sigs, strict=True)]
     body = base64.b64encode(payload).decode()
     return json.dumps({"payload": body, "payloadType": kind, "signatures": signatures}).encode()
 
@@ -98,8 +82,6 @@ class Stranger:
     def close(self) -> None:
         self.http.close()
 
-    # --- section 2 and 3 ----------------------------------------------------------------------
-
     def checked(self, answer: httpx.Response) -> bytes:
         if answer.is_error:
             raise Refused(answer.status_code, answer.json())
@@ -132,8 +114,6 @@ class Stranger:
         assert reply["host"] == self.host
         self.sequence = reply["sequence"]
         return reply
-
-    # --- section 5: asking for work ------------------------------------------------------------
 
     def request(self, **changes: Any) -> dict[str, Any]:
         """The payload of the next work request; `changes` lets tests lie."""
@@ -177,15 +157,9 @@ class Stranger:
         assert sha256(whole) == source["digest"]
         return tensors, difference
 
-    # --- section 6: encoded deltas ------------------------------------------------------------
-
     def decode(self, data: bytes) -> dict[str, Any]:
-        codec, block, place, out = (
-            self.metadata["codec"]["down"],
-            self.metadata["codec"]["block"],
-            0,
-            {},
-        )
+        codec, block = self.metadata["codec"]["down"], self.metadata["codec"]["block"]
+        place, out = 0, {}
         for spec in self.model["parameters"]:
             n = math.prod(spec["shape"])
             if codec == "fp32":
@@ -195,10 +169,8 @@ class Stranger:
                 assert codec == "int4"
                 scales = np.frombuffer(data, "<f2", -(-n // block), place).astype(np.float32)
                 packed = np.frombuffer(data, np.uint8, -(-n // 2), place + 2 * len(scales))
-                codes = (
-                    np.stack([packed & 15, packed >> 4], 1).reshape(-1)[:n].astype(np.float32) - 8
-                )
-                values = codes * np.repeat(scales, block)[:n]
+                codes = np.stack([packed & 15, packed >> 4], 1).reshape(-1)[:n].astype(np.float32)
+                values = (codes - 8) * np.repeat(scales, block)[:n]
                 place += 2 * len(scales) + len(packed)
             out[spec["name"]] = values.reshape(spec["shape"])
         assert not self.model["buffers"]
@@ -214,28 +186,21 @@ class Stranger:
             assert codec == "int4"
             blocks = np.pad(x, (0, -len(x) % block)).reshape(-1, block)
             largest = np.abs(blocks).max(axis=1)
-            scales = np.where(
-                largest > 0, np.maximum(largest / np.float32(7), np.float32(2**-24)), 0
-            ).astype("<f2")
+            scales = np.maximum(largest / np.float32(7), np.float32(2**-24))
+            scales = np.where(largest > 0, scales, 0).astype("<f2")
             wide = np.repeat(scales.astype(np.float32), block)[: len(x)]
-            codes = (
-                np.rint(np.divide(x, wide, out=np.zeros_like(x), where=wide > 0)).clip(-7, 7) + 8
-            )
-            even = np.pad(codes.astype(np.uint8), (0, len(x) % 2)).reshape(-1, 2)
+            codes = np.rint(np.divide(x, wide, out=np.zeros_like(x), where=wide > 0)).clip(-7, 7)
+            even = np.pad((codes + 8).astype(np.uint8), (0, len(x) % 2)).reshape(-1, 2)
             parts += [scales.tobytes(), (even[:, 0] | even[:, 1] << 4).astype(np.uint8).tobytes()]
         assert not self.model["buffers"]
         return b"".join(parts)
-
-    # --- sections 9 and 10: graphs, draws, local steps ----------------------------------------
 
     def run_graph(
         self, graph: dict[str, Any], tensors: dict[str, Any], batch: dict[str, Any]
     ) -> dict[str, Any]:
         values = [tensors[s["name"]] for s in graph["parameters"] + graph["buffers"]]
         values += [batch[i["name"]] for i in graph["inputs"]]
-        for c in graph.get("constants", []):
-            array = np.frombuffer(base64.b64decode(c["data"]), c["dtype"]).reshape(c["shape"])
-            values.append(torch.from_numpy(array.copy()))
+        assert not graph.get("constants")
 
         def argument(a: Any) -> Any:
             if isinstance(a, list):
@@ -246,10 +211,8 @@ class Stranger:
             return forms[a["is"]]()
 
         for node in graph["nodes"]:
-            space, name, overload = (*node["op"].split("."), "")[:3]
-            call = (
-                WHOLE[name] if space == "int" else getattr(getattr(torch.ops.aten, name), overload)
-            )
+            _, name, overload = node["op"].split(".")
+            call = getattr(getattr(torch.ops.aten, name), overload)
             args = [argument(a) for a in node.get("args", [])]
             result = call(*args, **{k: argument(a) for k, a in node.get("kwargs", {}).items()})
             values += result if isinstance(result, (list, tuple)) else [result]
@@ -265,10 +228,8 @@ class Stranger:
     def rate(self, unit: dict[str, Any], h: int) -> float:
         t = self.metadata["training"]
         total, s = t["versions"] * t["local_steps"], unit["version"] * t["local_steps"] + h
-        eta = (
-            t["final_fraction"]
-            + (1 - t["final_fraction"]) * (1 + math.cos(math.pi * min(s, total) / total)) / 2
-        )
+        cosine, final = (1 + math.cos(math.pi * min(s, total) / total)) / 2, t["final_fraction"]
+        eta = final + (1 - final) * cosine
         eta *= min(1, (s + 1) / t["warmup_steps"]) if t["warmup_steps"] else 1
         eta *= min(1, (h + 1) / t["unit_warmup_steps"]) if t["unit_warmup_steps"] else 1
         return float(t["learning_rate"] * eta)
@@ -296,14 +257,8 @@ class Stranger:
             loss = self.run_graph(graph, parameters, batch)["loss"]
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             losses.append(loss.item())
-            norm = torch.linalg.vector_norm(
-                torch.stack([torch.linalg.vector_norm(g) for g in gradients])
-            )
-            scale = (
-                min(1.0, training["clip_norm"] / (norm.item() + 1e-6))
-                if training["clip_norm"]
-                else 1.0
-            )
+            norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+            scale = min(1.0, (training["clip_norm"] or math.inf) / (norm + 1e-6))
             b1, b2, eta, t = optimizer["beta1"], optimizer["beta2"], self.rate(unit, h), h + 1
             with torch.no_grad():
                 for (name, p), g in zip(parameters.items(), gradients, strict=True):
@@ -317,17 +272,12 @@ class Stranger:
         codec = "fp32" if unit["kind"] == "calibrate" else self.metadata["codec"]["up"]
         return self.encode(delta, codec), losses
 
-    # --- section 7: reporting -----------------------------------------------------------------
-
     def report(
         self, manifest: dict[str, Any], delta: bytes, losses: list[float], **changes: Any
     ) -> dict[str, Any]:
         result = {"kind": "delta", "digest": sha256(delta), "size": len(delta)}
-        result |= {
-            "loss_first": losses[0],
-            "loss_last": losses[-1],
-            "attached": len(delta) <= 64 * 1024,
-        }
+        result |= {"loss_first": losses[0], "loss_last": losses[-1]}
+        result |= {"attached": len(delta) <= 64 * 1024}
         unit = manifest["unit"]
         return {
             "assignment": manifest["assignment"],
