@@ -53,8 +53,9 @@ class Limits:
 
     clock_tolerance_seconds: int = 600
     """How far two clocks may differ before a statement is refused."""
-    request_lifetime_seconds: int = 300
-    """Expiry of a host's request after it was issued, at most."""
+    request_lifetime_seconds: int = 900
+    """Expiry of a host's request after it was issued, at most; longer than clocks may differ, so
+    that a request of a host whose clock is behind has not expired before it arrives."""
     delegation_seconds: int = 30 * 24 * 3600
     """Life of the root's delegation to the coordinator's online key, at most."""
     long_poll_seconds: int = 30
