@@ -22,7 +22,7 @@ from pleb_project.processes.fleet import Fleet, project_command
 from pleb_project.processes.process import run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
-from pleb_project.watch.status import ProjectStatus, decode_status
+from pleb_project.server.status import ProjectStatus, decode_status
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 
 POLL_SECONDS: Final = 0.5

@@ -115,7 +115,7 @@ def test_a_delta_that_vanished_while_the_agent_was_down_costs_one_unit(tmp_path)
                     (Path(job.job_dir) / "delta.bin").unlink()
                 return result
 
-            engine._result = remove
+            engine._result = remove  # type: ignore[method-assign]
             async with asyncio.timeout(15):
                 await loop.run()
             kinds = [type(report.result) for report in coordinator.results()]
