@@ -94,6 +94,7 @@ HOT = [
     "CANCEL_UNSENT",
     "CANCEL_UNSENT_BEFORE",
     "EXPIRED",
+    "END_LEASES",
     "NEXT_LEASE_END",
     "UNTOLD",
     "UNRIPE_CREDIT",

@@ -158,3 +158,21 @@ def test_a_clock_that_went_back_does_not_stop_a_round(tmp_path):
     world.clock.now += 31
     world.run()
     assert world.project.version == 1
+
+
+def test_what_a_banned_host_holds_goes_to_others_at_once(tmp_path):
+    world = World(tmp_path, units=8, quorum=8)
+    liar = world.volunteer("liar", lies=True)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    for _ in range(3):
+        world.work(liar)
+    [held], _ = world.ask(liar)
+    world.clock.now += 61
+    for manifest in world.ask(trusted, 3)[0]:
+        world.answer(trusted, manifest)
+    world.run()
+    assert world.row(liar).banned_until > world.clock.now
+    assert world.ask(liar)[0] == [], "also where its request had waited since before"
+    with world.store.read() as tx:
+        assert tx.assignments.get(held.assignment).state == "expired"
+    assert held.unit in [manifest.unit for manifest in world.ask(trusted, 8)[0]]

@@ -68,7 +68,7 @@ class HostStatus(Status, frozen=True):
     role: str
     state: HostState
     determinism_class: str
-    """Hosts with the same one agree to the bit; empty: not known yet."""
+    """Hosts with the same one agree to the bit; empty: not known yet. The digest's beginning."""
     verified: int
     refused: int
     credit: float

@@ -44,6 +44,8 @@ _AWAY_SECONDS: Final = 600.0
 _FRESH_SECONDS: Final = 0.5
 """A status that is not older than this is told again."""
 _CACHED: Final = 64
+_CLASS_DIGITS: Final = 16
+"""Of a class's digest: whoever knew it whole could report it without calibrating."""
 
 _METRICS: Final = msgspec.json.Decoder(dict[str, float])
 _DETAIL: Final = msgspec.json.Decoder(dict[str, Any])
@@ -68,7 +70,8 @@ class StatusReader:
         Raises:
             Refusal: `unknown_project`.
         """
-        return self._fresh(name) or await asyncio.to_thread(self._read, name)
+        fresh = self._fresh(name)
+        return await asyncio.to_thread(self._read, name) if fresh is None else fresh
 
     async def all(self) -> list[ProjectStatus]:
         """Return every project's status."""
@@ -81,8 +84,9 @@ class StatusReader:
 
     def _fresh(self, name: str) -> ProjectStatus | None:
         known = self._known.get(name)
-        is_fresh = known is not None and 0 <= self._clock() - known.updated_at < _FRESH_SECONDS
-        return known if is_fresh else None
+        if known is None or not 0 <= self._clock() - known.updated_at < _FRESH_SECONDS:
+            return None
+        return known
 
     def _read(self, name: str) -> ProjectStatus:
         """Read it, unless somebody else did while we waited for our turn."""
@@ -198,7 +202,7 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
         name=host.display_name,
         role=host.role,
         state=_host_state(host, project, now),
-        determinism_class=host.determinism_class,
+        determinism_class=host.determinism_class[:_CLASS_DIGITS],
         verified=host.units_valid,
         refused=host.refused + host.bans * rules.ban_after,
         credit=host.credit,

@@ -70,6 +70,8 @@ def _set_ban(
             standing_of(host), banned_until=until, ban_reason=reason, consecutive_valid=0
         )
         tx.hosts.set_standing(host.id, standing)
+        if until > now():
+            tx.assignments.end_leases(host.id, now())
         kind = "banned" if until else "unbanned"
         tx.events.add(project.id, now(), kind, host=host.id, until=until, reason=reason)
     value = {"host": host.fingerprint, "banned_until": until, "reason": reason}

@@ -74,6 +74,8 @@ def issue_work(
         host = tx.hosts.get(host.id)  # as `accept_reports` has left it
     host = _with_runtime(tx, host, request)
     desk = _Desk(tx, deps, project, host, deps.clock())
+    if host.banned_until > desk.now:  # it was let in to wait before it was banned
+        return [], NoWork(reason="This host is banned.", retry_after_seconds=300)
     if project.state in {ProjectState.PAUSED, ProjectState.ARCHIVED}:
         return [], NoWork(reason=f"The project is {project.state}.", retry_after_seconds=300)
     held = tx.assignments.leases(host.id)

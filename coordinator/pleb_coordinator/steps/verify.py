@@ -265,6 +265,7 @@ def _convict(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
         taken_back=taken_back,
     )
     if standing.bans > host.bans:
+        desk.tx.assignments.end_leases(host.id, desk.now)
         desk.tx.events.add(
             unit.project,
             desk.now,

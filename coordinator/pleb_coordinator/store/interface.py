@@ -362,6 +362,9 @@ class Assignments(Protocol):
     def expired(self, now: float, limit: int) -> list[Assignment]:
         """Return leases that ran out."""
 
+    def end_leases(self, host: int, now: float) -> int:
+        """Let all leases of the host run out now; return how many."""
+
     def next_lease_end(self) -> float | None:
         """Return when the next lease runs out; None: none is out."""
 

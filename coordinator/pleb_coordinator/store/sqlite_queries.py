@@ -199,6 +199,10 @@ EXPIRED: Final = """
 SELECT * FROM assignments WHERE state IN ('leased', 'uploading') AND lease_until <= ?
 ORDER BY lease_until LIMIT ?
 """
+END_LEASES: Final = """
+UPDATE assignments SET lease_until = ?
+WHERE host = ? AND state IN ('leased', 'uploading') AND lease_until > ?
+"""
 NEXT_LEASE_END: Final = """
 SELECT min(lease_until) FROM assignments WHERE state IN ('leased', 'uploading')
 """

@@ -224,6 +224,9 @@ class SqliteAssignments:
     def expired(self, now: float, limit: int) -> list[Assignment]:
         return [Assignment(*row) for row in self._db.execute(sql.EXPIRED, (now, limit))]
 
+    def end_leases(self, host: int, now: float) -> int:
+        return self._db.execute(sql.END_LEASES, (now, host, now)).rowcount
+
     def next_lease_end(self) -> float | None:
         end: float | None = self._db.execute(sql.NEXT_LEASE_END).fetchone()[0]
         return end
