@@ -123,8 +123,12 @@ def _announce(home: Home, links: LinkBase, children: list[Child], output: Output
         "http_pid": pids["HTTP"],
         "jobs_pid": pids["background"],
         "agent_pid": pids.get("agent"),
+        "certificate": links.certificate,
     }
-    output.result(value, [f"Listening on {links.url}", f"Home: {home.path}. Ctrl+C stops it."])
+    lines = [f"Listening on {links.url}", f"Home: {home.path}. Ctrl+C stops it."]
+    if links.certificate:
+        lines.append(f"Researchers publish to {links.url}#{links.certificate}")
+    output.result(value, lines)
 
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {

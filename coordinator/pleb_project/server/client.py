@@ -104,12 +104,18 @@ class Coordinator:
             answer = self._http.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise UnreachableError(
-                f"{self.address.url} does not answer ({error!r}): check the "
-                "address and that the coordinator runs."
+                f"{self.address.url} does not answer ({error}): {_remedy(error)}."
             ) from error
         if answer.status_code >= 400:
             raise _refusal(answer)
         return answer
+
+
+def _remedy(error: httpx.TransportError) -> str:
+    """Return what a person can do about it."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "if its certificate is its own, add #FINGERPRINT, as `serve` prints it"
+    return "check the address and that the coordinator runs"
 
 
 def _refusal(answer: httpx.Response) -> Refusal:
