@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from pleb_coordinator.steps.enrol import enrol
+from pleb_coordinator.steps.upload import find_upload, refuse_upload
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
@@ -176,3 +178,19 @@ def test_what_a_banned_host_holds_goes_to_others_at_once(tmp_path):
     with world.store.read() as tx:
         assert tx.assignments.get(held.assignment).state == "expired"
     assert held.unit in [manifest.unit for manifest in world.ask(trusted, 8)[0]]
+
+
+def test_a_bad_upload_does_not_end_an_audit(tmp_path):
+    """Else an accomplice, or anybody's broken disk, would spare a liar the audit that was drawn."""
+    world = World(tmp_path, units=1, quorum=1, audit_rate=1.0, grace_seconds=1000)
+    world.work(proven(world, "host"))
+    auditor, other = world.volunteer("auditor"), world.volunteer("other")
+    with world.store.write() as tx:
+        tx.projects.set_active_accounts(1, 3)
+    [audit], _ = world.ask(auditor)
+    upload = promise(world, auditor, audit)
+    with world.store.write() as tx:
+        slot = find_upload(tx, world.deps, upload.upload)
+        refuse_upload(tx, world.deps, slot, Refusal(RefusalCode.WRONG_DIGEST, "Other bytes."))
+    assert audit.unit not in [manifest.unit for manifest in world.ask(auditor)[0]]
+    assert [manifest.unit for manifest in world.ask(other)[0]] == [audit.unit]

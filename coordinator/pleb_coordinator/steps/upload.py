@@ -116,7 +116,8 @@ def refuse_upload(
     host = tx.hosts.get(assignment.host)
     tx.hosts.set_standing(host.id, after_refused(standing_of(host)))
     unit = tx.units.get(assignment.unit)
-    if assignment.purpose != Purpose.CALIBRATION and unit.state == UnitState.OPEN:
+    wanted = unit.state == UnitState.OPEN or assignment.purpose == Purpose.AUDIT
+    if wanted and assignment.purpose != Purpose.CALIBRATION:
         tx.assignments.add(another(assignment, deps.clock()))
     detail = {"code": refusal.code, "reason": str(refusal)}
     _log(tx, deps.clock(), "refused", assignment, **detail)

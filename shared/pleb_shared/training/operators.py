@@ -46,12 +46,30 @@ _DRAWING: Final = {
         "aten.scaled_dot_product_attention.default", drawing.attention, draws=True
     ),
 }
+_MOST: Final = 2**63
+"""Whole numbers are sizes and stay below; a few squarings would make one that fills the memory."""
+
+
+def _of_sizes(call: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    """Return the operation for whole numbers alone, with a bounded outcome."""
+
+    def bounded(a: int, b: int) -> int:
+        if not (type(a) is int and type(b) is int):
+            raise TypeError("whole numbers are wanted")
+        outcome = call(a, b)
+        if not -_MOST < outcome < _MOST:
+            raise ValueError("the whole number is too large")
+        return outcome
+
+    return bounded
+
+
 _WHOLE_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
     "aten.sym_size.int": torch.ops.aten.sym_size.int,
-    "int.add": operator.add,
-    "int.sub": operator.sub,
-    "int.mul": operator.mul,
-    "int.floordiv": operator.floordiv,
+    "int.add": _of_sizes(operator.add),
+    "int.sub": _of_sizes(operator.sub),
+    "int.mul": _of_sizes(operator.mul),
+    "int.floordiv": _of_sizes(operator.floordiv),
 }
 """Arithmetic on sizes, which the batch dimension of an evaluation graph needs."""
 _FORBIDDEN_ARGUMENTS: Final = frozenset({"device", "layout", "pin_memory", "generator", "out"})

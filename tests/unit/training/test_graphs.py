@@ -194,6 +194,19 @@ def test_the_dry_run_bounds_a_memory_bomb_without_memory():
     assert activation_bytes(graph(bomb, copy, total)) > 2**32
 
 
+@pytest.mark.parametrize("op", ["int.mul", "int.add"])
+def test_whole_numbers_stay_sizes(op):
+    """Squared a few dozen times one would fill the memory, and hold the interpreter for hours."""
+    whole = Value(dtype="int", shape=[])
+    first = call(op, 2**40, 2**40, outputs=[whole])
+    grow = [call(op, Ref(slot=3 + k), Ref(slot=3 + k), outputs=[whole]) for k in range(30)]
+    bomb = graph(first, *grow, call("aten.mean.default", X))
+    with pytest.raises(GraphError, match="whole number is too large"):
+        activation_bytes(bomb)
+    with pytest.raises(GraphError, match="whole numbers are wanted"):
+        activation_bytes(graph(call(op, W, W, outputs=[whole]), call("aten.mean.default", X)))
+
+
 @pytest.mark.parametrize(
     ("node", "message"),
     [
