@@ -42,7 +42,7 @@ _PRAGMAS: Final = (
     "PRAGMA wal_autocheckpoint = 40000",  # pages; `store.checkpoint` does it long before
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -65536",
+    "PRAGMA cache_size = -8192",
     "PRAGMA mmap_size = 268435456",
 )
 
