@@ -7,6 +7,7 @@ import hashlib
 from collections import deque
 from pathlib import Path
 
+from pleb_agent.core.readiness import Limits
 from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
 from pleb_shared.protocol.messages import Runtime
@@ -30,10 +31,18 @@ class FakeEngine:
         """What a step claims to have taken; 0: what it took."""
         self.start_failures = 0
         self.is_closed = False
+        self.limits: list[Limits] = []
         self._free = asyncio.Event()
         self._free.set()
         self._stop = False
         self._has_job = False
+
+    @property
+    def pid(self) -> int | None:
+        return None
+
+    def limit(self, limits: Limits) -> None:
+        self.limits.append(limits)
 
     async def start(self) -> Runtime:
         self.is_closed = False

@@ -14,7 +14,8 @@ from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Readings
+from pleb_agent.core.readings import Readings
+from pleb_agent.core.wish import UserWish, WishKind
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
@@ -61,7 +62,7 @@ class Agent:
             cache=self.cache,
             keys=KeyStore(self.home / "keys"),
             engine=self.engine,
-            preferences=PREFERENCES,
+            preferences=lambda: PREFERENCES,
             read=lambda: self.readings,
             make_client=self.make_client,
             work_dir=self.home / "work",
@@ -283,7 +284,7 @@ def test_pausing_holds_the_engine_and_resuming_goes_on(tmp_path):
             loop = agent.loop(units=1)
             task = asyncio.create_task(loop.run())
             await until(lambda: engine.steps_computed == 2)
-            agent.readings = Readings(now=0, paused=True)
+            agent.readings = Readings(now=0, wish=UserWish(WishKind.PAUSE))
             loop.changed()
             await asyncio.sleep(0.3)
             assert engine.steps_computed <= 3
@@ -301,7 +302,7 @@ def test_a_paused_agent_asks_for_nothing(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
-            agent.readings = Readings(now=0, paused=True)
+            agent.readings = Readings(now=0, wish=UserWish(WishKind.PAUSE))
             loop = agent.loop(units=1)
             task = asyncio.create_task(loop.run())
             await asyncio.sleep(0.3)

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.clock import system_clock, system_draw
-from pleb_agent.app.control import AttachWish, DetachWish, PauseWish, StopWish, control_app
+from pleb_agent.web.control import AttachWish, DetachWish, PauseWish, StopWish, control_app
 from pleb_agent.app.lock import hold_lock
 from pleb_agent.app.logs import start_log
-from pleb_agent.app.server import LocalServer
+from pleb_agent.web.server import LocalServer
 from pleb_agent.app.settings import read_preferences
 from pleb_agent.app.view import status_view
 from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
-from pleb_agent.core.readiness import Readings
+from pleb_agent.core.readings import Readings
+from pleb_agent.core.wish import WishKind
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
@@ -130,7 +131,7 @@ class _Agentd:
         view = status_view(
             self._journal, self._loop.state(), self._loop.status, self._loop.problems()
         )
-        return view | {"pid": os.getpid(), "paused": self._wishes.paused}
+        return view | {"pid": os.getpid(), "paused": self._wishes.current.holds(WishKind.PAUSE, system_clock())}
 
     async def attach(self, wish: AttachWish) -> dict[str, Any]:
         """Attach a project; return it."""
@@ -172,7 +173,7 @@ class _Agentd:
         machine = read_machine()
         settings = WorkerSettings(
             threads=threads,
-            memory_bytes=preferences.memory_bytes or machine.memory_bytes // 2,
+            memory_bytes=preferences.memory_bytes_idle or machine.memory_bytes // 2,
             low_priority=preferences.nice,
         )
         return Parts(
@@ -180,7 +181,7 @@ class _Agentd:
             cache=BlobCache(home.cache, preferences.cache_bytes),
             keys=KeyStore(home.keys),
             engine=WorkerProcess(home.work, settings),
-            preferences=preferences,
+            preferences=lambda: preferences,
             read=self._read,
             make_client=client_for,
             work_dir=home.work,
@@ -191,8 +192,7 @@ class _Agentd:
     def _read(self) -> Readings:
         return Readings(
             now=system_clock(),
-            paused=self._wishes.paused,
-            paused_until=self._wishes.paused_until,
+            wish=self._wishes.current,
             free_disk_bytes=free_disk_bytes(self._home.path),
         )
 

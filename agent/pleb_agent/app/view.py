@@ -24,7 +24,7 @@ def status_view(
     return {
         "running": True,
         "activity": state.activity.value,
-        "sentence": state.sentence,
+        "sentence": str(state.sentence),
         "next_look_at": state.next_look_at,
         "unit": msgspec.to_builtins(live.unit),
         "units_finished": live.units_finished,

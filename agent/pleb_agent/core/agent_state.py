@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from pleb_agent.core.sentence import Sentence
 from pleb_shared.errors import PlebError
 
 __all__ = [
@@ -133,5 +134,5 @@ class AgentState:
     """
 
     activity: Activity
-    sentence: str
+    sentence: Sentence
     next_look_at: float | None = None

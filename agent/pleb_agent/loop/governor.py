@@ -6,13 +6,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.readiness import Action, Decision, Readings, decide
+from pleb_agent.core.readiness import Action, Decision, Reason, decide
+from pleb_agent.core.sentence import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.core.preferences import Preferences
-    from pleb_agent.loop.ports import Engine
+    from pleb_agent.core.readings import Readings
+    from pleb_agent.loop.ports import CurrentPreferences, Engine
 
 __all__ = ["Governor"]
 
@@ -22,13 +23,13 @@ _LOG: Final = logging.getLogger("pleb.agent")
 class Governor:
     """Pauses and resumes the engine. `decision` is the last one."""
 
-    def __init__(self, preferences: Preferences, read: Callable[[], Readings]) -> None:
+    def __init__(self, preferences: CurrentPreferences, read: Callable[[], Readings]) -> None:
         self._engine: Engine | None = None
         self._preferences = preferences
         self._read = read
         self._running = asyncio.Event()
         self._changed = asyncio.Event()
-        self.decision = Decision(Action.RUN, "The agent is starting.", 0)
+        self.decision = Decision(Action.RUN, say("The agent is starting."), 0, Reason.STARTING)
 
     @property
     def may_run(self) -> bool:
@@ -51,7 +52,7 @@ class Governor:
         """Decide and act, for ever."""
         while True:
             self._changed.clear()
-            await self.apply(decide(self._read(), self._preferences))
+            await self.apply(decide(self._read(), self._preferences()))
             try:
                 async with asyncio.timeout(self.decision.look_again_seconds):
                     await self._changed.wait()
@@ -62,7 +63,7 @@ class Governor:
         """Make the engine do what the decision says."""
         before, self.decision = self.decision, decision
         if before.action is not decision.action:
-            _LOG.info(decision.action.value, extra={"reason": decision.sentence})
+            _LOG.info(decision.action.value, extra={"reason": str(decision.sentence)})
         elif decision.action is not Action.RUN or self.may_run:
             return
         if decision.action is Action.RUN:

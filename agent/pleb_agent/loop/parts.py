@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pleb_agent.cache.blob_cache import BlobCache
-    from pleb_agent.core.preferences import Preferences
-    from pleb_agent.core.readiness import Readings
+    from pleb_agent.core.readings import Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.loop.attach import ClientFactory
-    from pleb_agent.loop.ports import Clock, Draw, Engine
+    from pleb_agent.loop.ports import Clock, CurrentPreferences, Draw, Engine
 
 __all__ = ["Parts"]
 
@@ -28,7 +27,7 @@ class Parts:
     cache: BlobCache
     keys: KeyStore
     engine: Engine
-    preferences: Preferences
+    preferences: CurrentPreferences
     read: Callable[[], Readings]
     make_client: ClientFactory
     work_dir: Path

@@ -1,10 +1,15 @@
-"""What the agent does at this moment, for `status` and the page."""
+"""What the agent does at this moment, for `status`, the tray and the page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pleb_agent.core.agent_state import Activity, AgentState
+from pleb_agent.core.sentence import Sentence, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CurrentUnit", "LiveStatus"]
 
@@ -23,17 +28,38 @@ class CurrentUnit:
     compute_seconds: float = 0.0
 
 
-@dataclass
 class LiveStatus:
-    """Changed by the loop, read by everybody else."""
+    """Changed by the loop, read by everybody else; each change calls `on_change`."""
 
-    state: AgentState = field(
-        default_factory=lambda: AgentState(Activity.IDLE, "The agent is starting.")
-    )
-    unit: CurrentUnit | None = None
-    units_finished: int = 0
-    """Since the start of this process."""
+    def __init__(self) -> None:
+        self._state = AgentState(Activity.IDLE, say("The agent is starting."))
+        self._unit: CurrentUnit | None = None
+        self.units_finished = 0
+        """Since the start of this process."""
+        self.on_change: Callable[[], None] = _nothing
 
-    def set(self, activity: Activity, sentence: str, next_look_at: float | None = None) -> None:
+    @property
+    def state(self) -> AgentState:
+        """The agent's state."""
+        return self._state
+
+    @property
+    def unit(self) -> CurrentUnit | None:
+        """The unit in hand."""
+        return self._unit
+
+    @unit.setter
+    def unit(self, unit: CurrentUnit | None) -> None:
+        self._unit = unit
+        self.on_change()
+
+    def set(
+        self, activity: Activity, sentence: str | Sentence, next_look_at: float | None = None
+    ) -> None:
         """Change the agent's state."""
-        self.state = AgentState(activity, sentence, next_look_at)
+        self._state = AgentState(activity, say(sentence), next_look_at)
+        self.on_change()
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.program.command import module_command
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND", "child_environment", "group_options"]
 
-COMMAND: Final = (sys.executable, "-P", "-B", "-X", "faulthandler", "-m", "pleb_agent.worker.main")
+COMMAND: Final = module_command("pleb_agent.worker.main", "-P", "-B", "-X", "faulthandler")
 """-P: the work directory is no place to import from. -B: nothing is written beside the code."""
 
 _INHERITED: Final = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from pleb_agent.core.readiness import Limits
 from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerUnusable
 from pleb_agent.worker.flags import FlagPage, State, Wish, flag_file
 from pleb_agent.worker.frames import FrameError, encode_frame, receive_frame
@@ -55,6 +56,7 @@ class WorkerProcess:
         self.settings = settings
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child."""
+        self.limits = Limits()
         self._child: asyncio.subprocess.Process | None = None
         self._page: FlagPage | None = None
         self._wish = Wish.RUN
@@ -75,6 +77,10 @@ class WorkerProcess:
         child = self._child
         alive = child is not None and child.returncode is None and not self._killed
         return child.pid if alive and child is not None else None
+
+    def limit(self, limits: Limits) -> None:
+        """Hold to these limits from the next step on, also in a process that starts later."""
+        self.limits = limits
 
     async def start(self) -> Runtime:
         """Start the child, wait until it is warm, and return what it measured of itself.

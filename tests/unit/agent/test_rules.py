@@ -88,11 +88,11 @@ def test_backoff_grows_to_a_ceiling_and_obeys(failures, draw, asked, seconds):
     ("readings", "action", "words"),
     [
         (Readings(now=100), Action.RUN, "Nothing speaks against"),
-        (Readings(now=100, paused=True), Action.PAUSE, "until you resume"),
-        (Readings(now=100, paused=True, paused_until=700), Action.PAUSE, "10 more min"),
-        (Readings(now=700, paused=True, paused_until=700), Action.RUN, "Nothing"),
+        (Readings(now=100, wish=UserWish(WishKind.PAUSE)), Action.PAUSE, "until you resume"),
+        (Readings(now=100, wish=UserWish(WishKind.PAUSE, 700)), Action.PAUSE, "10 more min"),
+        (Readings(now=700, wish=UserWish(WishKind.PAUSE, 700)), Action.RUN, "Nothing"),
         (Readings(now=100, free_disk_bytes=2**29), Action.STOP, "Only 0.5 GiB"),
-        (Readings(now=100, paused=True, free_disk_bytes=0), Action.PAUSE, "Paused by you"),
+        (Readings(now=100, wish=UserWish(WishKind.PAUSE), free_disk_bytes=0), Action.PAUSE, "Paused by you"),
     ],
 )
 def test_readiness_says_what_and_why(readings, action, words):
@@ -103,7 +103,7 @@ def test_readiness_says_what_and_why(readings, action, words):
 
 
 def test_a_pause_is_looked_at_again_when_it_ends():
-    readings = Readings(now=100, paused=True, paused_until=130)
+    readings = Readings(now=100, wish=UserWish(WishKind.PAUSE, 130))
     assert decide(readings, Preferences()).look_again_seconds == 30
 
 
@@ -113,7 +113,7 @@ def test_half_the_cores_are_given(cores, threads):
 
 
 def test_preferences_survive_the_file():
-    preferences = Preferences(threads=3, memory_bytes=2**30, nice=False)
+    preferences = Preferences(threads=3, memory_bytes_idle=2**30, nice=False)
     assert read(write(preferences)) == preferences
 
 

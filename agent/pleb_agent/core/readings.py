@@ -1,0 +1,127 @@
+"""What the sensors say at one moment. Nothing here decides; `readiness` does.
+
+Every reading has a value for "cannot be told" (None, or a kind of its own). A sensor that fails
+says that, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pleb_agent.core.wish import NO_WISH, UserWish
+
+__all__ = [
+    "NOBODY",
+    "UNKNOWN_POWER",
+    "Gpu",
+    "LocalTime",
+    "Power",
+    "PowerSource",
+    "Presence",
+    "PresenceKind",
+    "Readings",
+]
+
+
+class PresenceKind(StrEnum):
+    """Whether somebody's input can be seen."""
+
+    NOBODY = "nobody"
+    """No session at all: a server, or started with --headless."""
+    READABLE = "readable"
+    """There is a session, and the time of its last input is known."""
+    UNREADABLE = "unreadable"
+    """There is a session whose input cannot be read: counts as in use, and says so."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """The user's session. Times are seconds since 1970 on this host."""
+
+    kind: PresenceKind
+    last_input_at: float = 0.0
+    """Of a readable session."""
+    locked: bool = False
+    """The screen is locked: nobody uses the session, whatever the mouse does."""
+    fullscreen: bool = False
+    """The window in front fills a screen (a film, a game, a talk)."""
+    problem: str = ""
+    """Why it is unreadable, as one sentence."""
+    method: str = ""
+    """How it is read, for the doctor: "X11", "GNOME", "Wayland", "Windows", "macOS"."""
+
+
+NOBODY: Final = Presence(PresenceKind.NOBODY)
+
+
+class PowerSource(StrEnum):
+    """What feeds the machine."""
+
+    MAINS = "mains"
+    BATTERY = "battery"
+    UPS = "ups"
+    """A battery for power cuts: the mains are gone."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Power:
+    """`percent`: charge of all the machine's own batteries together; None: it has none."""
+
+    source: PowerSource
+    percent: float | None = None
+
+
+UNKNOWN_POWER: Final = Power(PowerSource.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One graphics processor; None where the driver does not tell."""
+
+    name: str
+    others_percent: float | None
+    """Load but for our own worker's."""
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+
+
+@dataclass(frozen=True)
+class LocalTime:
+    """The wall clock that the user sees. `weekday`: Monday is 0. `minute`: since midnight."""
+
+    weekday: int
+    minute: int
+
+
+@dataclass(frozen=True)
+class Readings:
+    """One moment."""
+
+    now: float
+    """Seconds since 1970."""
+    local_time: LocalTime = LocalTime(0, 0)
+    wish: UserWish = NO_WISH
+    presence: Presence = NOBODY
+    power: Power = UNKNOWN_POWER
+    lid_closed: bool = False
+    suspending: bool = False
+    """The machine is about to sleep."""
+    shutting_down: bool = False
+    cpu_others_percent: float | None = None
+    """Load of all other programs, of all processors together (0 to 100), over some seconds."""
+    gpus: tuple[Gpu, ...] = ()
+    hottest_celsius: float | None = None
+    memory_available_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    worker_memory_bytes: int = 0
+    """Resident memory of the worker; 0 without one."""
+    free_disk_bytes: int = 2**62
+    programs: frozenset[str] = frozenset()
+    """Those of the user's chosen programs that run now."""
+    metered: bool | None = None
+    """The network counts bytes (a phone's hotspot)."""
+    downloaded_today_bytes: int = 0
+    uploaded_today_bytes: int = 0

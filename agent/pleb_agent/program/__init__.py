@@ -1,0 +1,1 @@
+"""How this installation starts its own processes."""

@@ -1,0 +1,1 @@
+"""The tray: a thin restartable view that holds no state."""

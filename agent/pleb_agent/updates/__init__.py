@@ -1,0 +1,1 @@
+"""Signed files of our own: the torch runtime and new releases."""

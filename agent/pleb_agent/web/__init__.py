@@ -1,0 +1,1 @@
+"""The local page and control API, on loopback, for this user alone."""
