@@ -1,0 +1,98 @@
+"""May the network be used now, and how fast? Pure; training goes on when it may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.core.schedule import DAY_MINUTES, parse_hours, seconds_to
+from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.core.sizes import format_bytes
+
+if TYPE_CHECKING:
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Readings
+
+__all__ = ["NetworkDecision", "network"]
+
+_USUAL_LOOK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class NetworkDecision:
+    """`look_again_seconds`: before that the answer changes by new readings only.
+
+    The rates are those of all transfers of one direction together; None: as fast as it goes.
+    """
+
+    allowed: bool
+    sentence: Sentence
+    download_bytes_per_second: int | None
+    upload_bytes_per_second: int | None
+    look_again_seconds: float
+
+
+def network(readings: Readings, preferences: Preferences) -> NetworkDecision:
+    """Return the first objection against using the network, or leave to use it."""
+    for rule in (_metered, _outside_hours, _used_up):
+        objection = rule(readings, preferences)
+        if objection is not None:
+            return _decision(preferences, *objection, allowed=False)
+    look = _USUAL_LOOK_SECONDS
+    minutes = parse_hours(preferences.network_hours).minutes_to_change(readings.local_time)
+    if minutes is not None:
+        look = min(look, seconds_to(minutes, readings.now))
+    return _decision(preferences, say("The network may be used."), look, allowed=True)
+
+
+Objection = tuple[Sentence, float]
+
+
+def _metered(readings: Readings, preferences: Preferences) -> Objection | None:
+    """An unknown network counts as free: most are, and few systems tell."""
+    if preferences.on_metered or not readings.metered:
+        return None
+    sentence = say("This network counts bytes; exchange goes on in another one.")
+    return sentence, _USUAL_LOOK_SECONDS
+
+
+def _outside_hours(readings: Readings, preferences: Preferences) -> Objection | None:
+    hours = parse_hours(preferences.network_hours)
+    minutes = hours.minutes_to_change(readings.local_time)
+    if minutes is None or hours.allow(readings.local_time):
+        return None
+    begins = (readings.local_time.minute + minutes) % DAY_MINUTES
+    sentence = say(
+        "Outside of your network hours; exchange goes on at {time}.",
+        time=f"{begins // 60:02}:{begins % 60:02}",
+    )
+    return sentence, seconds_to(minutes, readings.now)
+
+
+def _used_up(readings: Readings, preferences: Preferences) -> Objection | None:
+    """Either cap holds both ways: a unit is not worth fetching if its result cannot be sent."""
+    pairs = (
+        (readings.downloaded_today_bytes, preferences.download_bytes_per_day),
+        (readings.uploaded_today_bytes, preferences.upload_bytes_per_day),
+    )
+    templates = (
+        "Today's {limit} of downloads are used up; exchange goes on at midnight.",
+        "Today's {limit} of uploads are used up; exchange goes on at midnight.",
+    )
+    for (used, cap), template in zip(pairs, templates, strict=True):
+        if cap is not None and used >= cap:
+            minutes = DAY_MINUTES - readings.local_time.minute
+            return say(template, limit=format_bytes(cap)), seconds_to(minutes, readings.now)
+    return None
+
+
+def _decision(
+    preferences: Preferences, sentence: Sentence, look_again_seconds: float, *, allowed: bool
+) -> NetworkDecision:
+    return NetworkDecision(
+        allowed=allowed,
+        sentence=sentence,
+        download_bytes_per_second=preferences.download_bytes_per_second,
+        upload_bytes_per_second=preferences.upload_bytes_per_second,
+        look_again_seconds=look_again_seconds,
+    )

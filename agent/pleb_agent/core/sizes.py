@@ -1,0 +1,38 @@
+"""Sizes as people write and read them. 1 GB is 2**30 bytes here, as in most task lists."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["format_bytes", "parse_bytes"]
+
+_UNITS: Final = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
+def format_bytes(number: int) -> str:
+    """Return a size with the unit that suits it: `512 B`, `1.5 GB`, `10 GB`."""
+    for unit, size in reversed(_UNITS.items()):
+        if number >= size:
+            return f"{_short(number / size)} {unit}"
+    return f"{number} B"
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that `4GB`, `500 KB`, `1.5 GiB` or `1000000` spell.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not a size")
+    letter = match[2].upper()
+    return round(float(match[1]) * (_UNITS[f"{letter}B"] if letter else 1))
+
+
+def _short(number: float) -> str:
+    """Two decimals below ten, one below a hundred, and no zeros at the end."""
+    digits = 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{number:.0f}"
