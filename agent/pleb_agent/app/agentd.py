@@ -1,4 +1,4 @@
-"""agentd's composition root: builds every part by hand, runs the loop and the control API."""
+"""agentd's composition root: builds every part by hand, runs the loop and the loopback server."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import secrets
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from pleb_agent.app.clock import system_clock, system_draw
-from pleb_agent.web.control import AttachWish, DetachWish, PauseWish, StopWish, control_app
+import msgspec
+
+from pleb_agent.app.bell import Bell
+from pleb_agent.app.clock import local_time, system_clock, system_draw
+from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.lock import hold_lock
 from pleb_agent.app.logs import start_log
-from pleb_agent.web.server import LocalServer
-from pleb_agent.app.settings import read_preferences
-from pleb_agent.app.view import status_view
+from pleb_agent.app.steering import Steering
+from pleb_agent.app.view import Shower
 from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.core.readings import Readings
-from pleb_agent.core.wish import WishKind
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.parts import Parts
 from pleb_agent.sensors.machine import free_disk_bytes, read_machine
+from pleb_agent.web.app import web_app
+from pleb_agent.web.server import LocalServer
 from pleb_agent.worker.job import WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
-from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
-    from pleb_agent.journal.rows import ProjectRow
     from pleb_shared.protocol.ids import AttachLink
 
-__all__ = ["Options", "attaching", "find_attached", "run_agentd"]
+__all__ = ["Options", "attaching", "client_for", "run_agentd"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 
@@ -53,12 +54,13 @@ class Options:
 
     units: int | None = None
     threads: int | None = None
+    headless: bool = False
     terminal: bool = False
     debug: bool = False
 
 
 def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> None:
-    """Run until stopped. `on_ready` gets the control API's port.
+    """Run until stopped. `on_ready` gets the loopback server's port.
 
     Raises:
         HomeInUseError: another process uses the home.
@@ -80,36 +82,23 @@ def client_for(link: AttachLink) -> CoordinatorClient:
     return CoordinatorClient(link.base_url, link.certificate)
 
 
-def find_attached(journal: Journal, name: str) -> ProjectRow:
-    """Return the attached project of this name, or with this link.
-
-    Raises:
-        InputError: none, or several of that name at different coordinators.
-    """
-    rows = [row for row in journal.projects() if not row.detaching]
-    found = [row for row in rows if name in {row.name, row.link, row.base_url}]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise InputError(f"No project {name!r} is attached; `pleb-agent projects` lists them.")
-    raise InputError(f"{len(found)} projects are called {name!r}: give the whole attach link.")
-
-
 class _Agentd:
-    """The process: implements `control.Control`."""
+    """The process."""
 
     def __init__(self, home: Home, options: Options) -> None:
         self._home = home
+        self._options = options
         self._journal = Journal(home.journal)
         self._wishes = Wishes(self._journal)
-        preferences = read_preferences(home)
-        threads = options.threads or preferences.threads
-        self._loop = AgentLoop(self._parts(preferences, threads), units=options.units)
+        self._bell = Bell()
+        self._preferences = LivePreferences(home, self._for_this_run)
+        self._loop = AgentLoop(self._parts(), units=options.units)
+        self._loop.status.on_change = self._bell.ring
         self._token = secrets.token_urlsafe(32)
-        self._server = LocalServer(control_app(self, self._token, lambda: self._server.port))
+        self._server = LocalServer(web_app(self._steering(), self._token))
 
     async def run(self, on_ready: Callable[[int], None]) -> None:
-        """Run the loop and the API until the loop ends."""
+        """Run the loop and the server until the loop ends."""
         self._listen_to_signals()
         serving = asyncio.create_task(self._server.run())
         self._write_control_file()
@@ -119,69 +108,27 @@ class _Agentd:
             await self._loop.run()
         finally:
             self._home.control.unlink(missing_ok=True)
+            self._bell.close()
             self._server.stop()
             await serving
             self._journal.close()
             _LOG.info("stop", extra={"units_finished": self._loop.status.units_finished})
 
-    # -- control ----------------------------------------------------------------------------
+    # -- building ---------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """Return what the agent does."""
-        view = status_view(
-            self._journal, self._loop.state(), self._loop.status, self._loop.problems()
-        )
-        return view | {"pid": os.getpid(), "paused": self._wishes.current.holds(WishKind.PAUSE, system_clock())}
+    def _for_this_run(self, preferences: Preferences) -> Preferences:
+        if self._options.threads is None:
+            return preferences
+        return msgspec.structs.replace(preferences, threads=self._options.threads)
 
-    async def attach(self, wish: AttachWish) -> dict[str, Any]:
-        """Attach a project; return it."""
-        row = await attaching(self._home, self._journal).attach(
-            wish.link, invite=wish.invite, name=wish.name
-        )
-        self._loop.changed()
-        return {"project": row.name, "url": row.base_url, "host": row.host, "role": row.role}
-
-    async def detach(self, wish: DetachWish) -> dict[str, Any]:
-        """Leave a project; what is in hand is given back."""
-        row = find_attached(self._journal, wish.project)
-        self._journal.mark_detaching(row.id)
-        await self._loop.leave(row.id)
-        return {"project": row.name}
-
-    async def pause(self, wish: PauseWish) -> dict[str, Any]:
-        """Pause."""
-        until = None if wish.seconds is None else system_clock() + wish.seconds
-        self._wishes.pause(until)
-        self._loop.changed()
-        return {"paused": True, "until": until}
-
-    async def resume(self) -> dict[str, Any]:
-        """Go on."""
-        self._wishes.resume()
-        self._loop.changed()
-        return {"paused": False}
-
-    async def stop(self, wish: StopWish) -> dict[str, Any]:
-        """End."""
-        self._loop.stop(finish=wish.finish)
-        return {"stopping": True, "finish": wish.finish}
-
-    # -- inside -----------------------------------------------------------------------------
-
-    def _parts(self, preferences: Preferences, threads: int) -> Parts:
-        home = self._home
-        machine = read_machine()
-        settings = WorkerSettings(
-            threads=threads,
-            memory_bytes=preferences.memory_bytes_idle or machine.memory_bytes // 2,
-            low_priority=preferences.nice,
-        )
+    def _parts(self) -> Parts:
+        home, preferences = self._home, self._preferences.current
         return Parts(
             journal=self._journal,
             cache=BlobCache(home.cache, preferences.cache_bytes),
             keys=KeyStore(home.keys),
-            engine=WorkerProcess(home.work, settings),
-            preferences=lambda: preferences,
+            engine=WorkerProcess(home.work, _worker_settings(preferences)),
+            preferences=lambda: self._preferences.current,
             read=self._read,
             make_client=client_for,
             work_dir=home.work,
@@ -189,9 +136,24 @@ class _Agentd:
             draw=system_draw,
         )
 
+    def _steering(self) -> Steering:
+        return Steering(
+            home=self._home,
+            journal=self._journal,
+            loop=self._loop,
+            wishes=self._wishes,
+            preferences=self._preferences,
+            attaching=attaching(self._home, self._journal),
+            shower=Shower(self._journal, KeyStore(self._home.keys)),
+            bell=self._bell,
+            desktop=not self._options.headless,
+        )
+
     def _read(self) -> Readings:
+        now = system_clock()
         return Readings(
-            now=system_clock(),
+            now=now,
+            local_time=local_time(now),
             wish=self._wishes.current,
             free_disk_bytes=free_disk_bytes(self._home.path),
         )
@@ -209,3 +171,11 @@ class _Agentd:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
                 loop.add_signal_handler(number, self._loop.stop)
+
+
+def _worker_settings(preferences: Preferences) -> WorkerSettings:
+    return WorkerSettings(
+        threads=preferences.threads,
+        memory_bytes=preferences.memory_bytes_idle or read_machine().memory_bytes // 2,
+        low_priority=preferences.nice,
+    )

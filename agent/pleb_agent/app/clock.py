@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import Final
 
-__all__ = ["system_clock", "system_draw"]
+from pleb_agent.core.readings import LocalTime
+
+__all__ = ["local_day", "local_time", "system_clock", "system_draw", "tomorrow_morning"]
 
 _GENERATOR = secrets.SystemRandom()
+_MORNING_HOUR: Final = 6
 
 
 def system_clock() -> float:
@@ -18,3 +22,22 @@ def system_clock() -> float:
 def system_draw() -> float:
     """Return a uniform random number in [0, 1)."""
     return _GENERATOR.random()
+
+
+def local_time(now: float) -> LocalTime:
+    """Return the wall clock of this place at `now`."""
+    local = time.localtime(now)
+    return LocalTime(local.tm_wday, local.tm_hour * 60 + local.tm_min)
+
+
+def local_day(now: float) -> str:
+    """Return the local date as YYYY-MM-DD."""
+    return time.strftime("%Y-%m-%d", time.localtime(now))
+
+
+def tomorrow_morning(now: float) -> float:
+    """Return six o'clock of the next local day, in seconds since 1970."""
+    local = time.localtime(now)
+    return time.mktime(
+        (local.tm_year, local.tm_mon, local.tm_mday + 1, _MORNING_HOUR, *[0] * 4, -1)
+    )

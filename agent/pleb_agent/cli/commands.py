@@ -139,12 +139,18 @@ def _status(home: Home) -> dict[str, Any]:
     try:
         return Remote(home).get("status")
     except NotRunningError:
-        from pleb_agent.app.view import stopped_view
-
         if not home.journal.exists():
             raise
+        import msgspec
+
+        from pleb_agent.app.settings import read_preferences
+        from pleb_agent.app.view import Shower
+        from pleb_agent.journal.keys import KeyStore
+
         with _journal(home) as journal:
-            return stopped_view(journal)
+            view = Shower(journal, KeyStore(home.keys)).stopped(read_preferences(home))
+        value: dict[str, Any] = msgspec.to_builtins(view)
+        return value
 
 
 @contextmanager
@@ -176,7 +182,7 @@ def _attach_directly(home: Home, arguments: argparse.Namespace) -> dict[str, Any
 
 def _detach_directly(home: Home, name: str) -> dict[str, Any]:
     """Forget at once what holds no unit; the rest gives its units back at the next start."""
-    from pleb_agent.app.agentd import find_attached
+    from pleb_agent.app.steering import find_attached
     from pleb_agent.journal.keys import KeyStore
 
     with _journal(home) as journal:

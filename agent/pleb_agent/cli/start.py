@@ -22,6 +22,7 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
     options = Options(
         units=arguments.units,
         threads=arguments.threads,
+        headless=arguments.headless,
         terminal=not arguments.json and sys.stderr.isatty(),
         debug=arguments.debug,
     )
