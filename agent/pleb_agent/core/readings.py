@@ -114,6 +114,8 @@ class Readings:
     """Load of all other programs, of all processors together (0 to 100), over some seconds."""
     gpus: tuple[Gpu, ...] = ()
     hottest_celsius: float | None = None
+    critical_headroom_celsius: float | None = None
+    """How far the processor nearest to its driver's own critical temperature is below it."""
     memory_available_bytes: int | None = None
     memory_total_bytes: int | None = None
     worker_memory_bytes: int = 0

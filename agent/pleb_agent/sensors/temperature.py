@@ -1,0 +1,151 @@
+"""The hottest of the processors, on Linux, from hwmon and, failing that, the thermal zones.
+
+Only sensors of CPUs and GPUs count: a disk, a Wi-Fi card, a battery or a chip on the board says
+nothing about what our work heats up, and board chips report values of inputs that nothing is
+connected to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.sensors.kernel_files import KeptFile, read_number, read_word, sub_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["COLD", "LinuxTemperature", "Temperature", "hottest"]
+
+ROOT: Final = Path("/sys/class")
+_READS_PER_SEARCH: Final = 30
+_PLAUSIBLE: Final = range(1_000, 150_000)
+"""Milli-degrees Celsius. A broken sensor says 0, a negative number or 255."""
+_PLAUSIBLE_CRITICAL: Final = range(50_000, 150_000)
+
+_CHIPS: Final[dict[str, frozenset[str]]] = {
+    # driver: the labels that mean the whole chip; none: every input of the driver
+    "coretemp": frozenset({"Package id 0", "Package id 1", "Package id 2", "Package id 3"}),
+    "k10temp": frozenset({"Tdie"}),  # Tctl is higher by an offset on some of them
+    "zenpower": frozenset({"Tdie"}),
+    "amdgpu": frozenset({"edge"}),
+    "radeon": frozenset(),
+    "nouveau": frozenset(),
+    "i915": frozenset({"pkg"}),
+    "xe": frozenset({"pkg"}),
+    "cpu_thermal": frozenset(),
+    "via_cputemp": frozenset(),
+    "thinkpad": frozenset({"CPU", "GPU"}),
+    "dell_smm": frozenset({"CPU", "GPU"}),
+    "macsmc_hwmon": frozenset({"CPU", "GPU"}),
+}
+_STRICT: Final = frozenset({"thinkpad", "dell_smm", "macsmc_hwmon"})
+"""Drivers with other things' inputs too: without the label, none is taken."""
+_ZONES: Final = ("x86_pkg_temp", "TCPU", "cpu", "soc", "gpu")
+"""Beginnings of the kinds of zones that are processors."""
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Degrees Celsius. None: no sensor tells.
+
+    `headroom`: how far the processor that is nearest to its own critical temperature, as its
+    driver tells it, is below that.
+    """
+
+    hottest: float | None = None
+    headroom: float | None = None
+
+
+COLD: Final = Temperature()
+
+
+@dataclass(frozen=True)
+class _Input:
+    file: KeptFile
+    critical: int | None
+
+
+def hottest(values: Iterable[tuple[int | None, int | None]]) -> Temperature:
+    """Return the temperature of (value, critical) pairs in milli-degrees."""
+    known = [(value, top) for value, top in values if value in _PLAUSIBLE and value is not None]
+    if not known:
+        return COLD
+    rooms = [top - value for value, top in known if top is not None and top in _PLAUSIBLE_CRITICAL]
+    return Temperature(
+        max(value for value, _ in known) / 1000, min(rooms) / 1000 if rooms else None
+    )
+
+
+class LinuxTemperature:
+    """Reads below `root`, by default /sys/class."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self._inputs: list[_Input] = []
+        self._reads = 0
+
+    def read(self) -> Temperature:
+        """Return the temperature now."""
+        if self._reads % _READS_PER_SEARCH == 0:
+            self._search()
+        self._reads += 1
+        return hottest((_number(found.file), found.critical) for found in self._inputs)
+
+    def _search(self) -> None:
+        for old in self._inputs:
+            old.file.close()
+        self._inputs = [
+            found
+            for folder in sub_folders(self._root / "hwmon") or []
+            if not _sleeps(folder)
+            for found in _inputs_of_chip(folder)
+        ] or [
+            found
+            for folder in sub_folders(self._root / "thermal") or []
+            for found in _input_of_zone(folder)
+        ]
+
+
+def _number(file: KeptFile) -> int | None:
+    try:
+        return int(file.read() or b"")
+    except ValueError:
+        return None
+
+
+def _sleeps(folder: Path) -> bool:
+    """A graphics card that the kernel has put to sleep is cold, and stays asleep."""
+    return read_word(folder / "device/power/runtime_status") == "suspended"
+
+
+def _inputs_of_chip(folder: Path) -> list[_Input]:
+    chip = read_word(folder / "name") or ""
+    wanted = _CHIPS.get(chip)
+    if wanted is None:
+        return []
+    every = {
+        path: read_word(path.with_name(path.name.replace("_input", "_label")))
+        for path in sorted(folder.glob("temp*_input"))
+    }
+    chosen = [path for path, label in every.items() if label in wanted]
+    if not chosen and chip not in _STRICT:
+        chosen = list(every)
+    return [
+        _Input(KeptFile(path), read_number(path.with_name(path.name.replace("_input", "_crit"))))
+        for path in chosen
+    ]
+
+
+def _input_of_zone(folder: Path) -> list[_Input]:
+    if not (read_word(folder / "type") or "").startswith(_ZONES):
+        return []
+    return [_Input(KeptFile(folder / "temp"), _critical_trip(folder))]
+
+
+def _critical_trip(folder: Path) -> int | None:
+    for path in sorted(folder.glob("trip_point_*_type")):
+        if read_word(path) == "critical":
+            return read_number(path.with_name(path.name.replace("_type", "_temp")))
+    return None
