@@ -9,7 +9,7 @@ import msgspec
 
 from pleb_agent.core.readiness import Reason
 from pleb_agent.core.sentence import Sentence, say
-from pleb_agent.core.wish import NO_WISH, UserWish, WishKind
+from pleb_agent.core.wish import NO_WISH, UserWish
 from pleb_agent.web.views import (
     AssignmentView,
     Message,
@@ -154,6 +154,7 @@ def unit_view(unit: CurrentUnit | None) -> UnitView | None:
         steps_total=unit.steps_total,
         loss=unit.loss,
         compute_seconds=unit.compute_seconds,
+        losses=list(unit.losses),
     )
 
 

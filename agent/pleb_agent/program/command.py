@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["RUN_MODULE", "is_frozen", "module_command"]
+__all__ = ["RUN_MODULE", "cli_command", "is_frozen", "module_command"]
 
 RUN_MODULE = "--run-module"
 
@@ -18,11 +18,35 @@ def is_frozen() -> bool:
     return bool(getattr(sys, "frozen", False))
 
 
-def module_command(module: str, *options: str) -> list[str]:
+def module_command(module: str, *options: str, packages: Path | None = None) -> list[str]:
     """Return the start of a command line; arguments for the module may follow.
 
-    `options`: of the Python interpreter; a frozen build has its own, fixed ones.
+    `options`: of the Python interpreter; a frozen build has its own, fixed ones. `packages`:
+    a folder that a frozen build imports from too; from source all packages are there.
     """
     if is_frozen():
-        return [sys.executable, RUN_MODULE, module]
+        more = [] if packages is None else [PACKAGES, str(packages)]
+        return [sys.executable, RUN_MODULE, module, *more]
     return [sys.executable, *options, "-m", module]
+
+
+def stable_program() -> list[str]:
+    """Return the command line that starts `pleb-agent` also after an update.
+
+    For autostart entries and links: a self-updating archive runs from `versions/0.1.0`, which
+    will be gone, while `pleb-agent` beside `versions` stays.
+    """
+    if not is_frozen():
+        return [sys.executable, "-m", "pleb_agent.cli"]
+    program = Path(sys.executable)
+    stable = program.parent.parent.parent / program.name
+    if program.parent.parent.name == "versions" and stable.exists():
+        return [str(stable)]
+    return [str(program)]
+
+
+def cli_command(*words: str) -> list[str]:
+    """Return the command line of `pleb-agent WORDS`."""
+    if is_frozen():
+        return [sys.executable, *words]
+    return [sys.executable, "-m", "pleb_agent.cli", *words]

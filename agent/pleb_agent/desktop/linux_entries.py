@@ -1,0 +1,209 @@
+"""Linux: XDG autostart, a launcher entry that also takes `pleb://` links, a systemd user unit.
+
+Sources: freedesktop.org Desktop Entry Specification 1.5 (Exec quoting), Autostart Specification
+0.5, MIME Associations Specification 1.0; systemd.unit(5), systemd.service(5).
+"""
+
+from __future__ import annotations
+
+import configparser
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["SystemdEntries", "XdgEntries", "exec_line"]
+
+ENTRY: Final = "pleb-agent.desktop"
+UNIT: Final = "pleb-agent.service"
+_SCHEME: Final = "x-scheme-handler/pleb"
+_SPECIAL: Final = frozenset(" \t\n\"'\\><~|&;$*?#()`")
+
+
+def exec_line(command: Sequence[str], *codes: str) -> str:
+    """Return an `Exec` value: quoted arguments, then field codes such as %u."""
+    return " ".join([*map(_quoted, command), *codes])
+
+
+def _quoted(argument: str) -> str:
+    argument = argument.replace("%", "%%")
+    if argument and not _SPECIAL & set(argument):
+        return argument
+    for special in ("\\", '"', "`", "$"):
+        argument = argument.replace(special, "\\" + special)
+    # The whole value is unescaped once more as a string of the key file.
+    return '"' + argument.replace("\\", "\\\\") + '"'
+
+
+@dataclass(frozen=True)
+class XdgEntries:
+    """For a desktop. `config`, `data`: the user's folders ($XDG_CONFIG_HOME, $XDG_DATA_HOME).
+
+    `command` starts the agent, `opener` opens its page, with a link as one more argument.
+    """
+
+    config: Path
+    data: Path
+    command: Sequence[str]
+    opener: Sequence[str]
+
+    @property
+    def autostart(self) -> Path:
+        """The entry that the session starts."""
+        return self.config / "autostart" / ENTRY
+
+    @property
+    def launcher(self) -> Path:
+        """The entry in the menu."""
+        return self.data / "applications" / ENTRY
+
+    def state(self) -> tuple[bool, str]:
+        """Return whether the session starts the agent; users may switch it off elsewhere."""
+        try:
+            entry = _read_entry(self.autostart)
+        except OSError:
+            return False, "The agent does not start with your session."
+        hidden = entry.get("Hidden", "false") == "true"
+        disabled = entry.get("X-GNOME-Autostart-enabled", "true") == "false"
+        if hidden or disabled:
+            return False, "Your desktop's settings keep the agent from starting."
+        return True, f"Your session starts the agent ({self.autostart})."
+
+    def make(self) -> None:
+        """Write the entries and register the links."""
+        _write(
+            self.autostart,
+            _entry(
+                Exec=exec_line(self.command),
+                **{"X-GNOME-Autostart-enabled": "true", "X-GNOME-Autostart-Delay": "10"},
+            ),
+        )
+        _write(self.launcher, _entry(Exec=exec_line(self.opener, "%u"), MimeType=f"{_SCHEME};"))
+        self._claim_links()
+
+    def remove(self) -> None:
+        """Delete the entries; give the links back."""
+        self.autostart.unlink(missing_ok=True)
+        self.launcher.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            kept = [
+                line
+                for line in self._associations.read_text("utf-8").splitlines(keepends=True)
+                if line.strip() != f"{_SCHEME}={ENTRY}"
+            ]
+            self._associations.write_text("".join(kept), "utf-8")
+
+    @property
+    def _associations(self) -> Path:
+        return self.config / "mimeapps.list"
+
+    def _claim_links(self) -> None:
+        """Make us the default for `pleb://`, unless the user has chosen something."""
+        try:
+            text = self._associations.read_text("utf-8")
+        except FileNotFoundError:
+            text = ""
+        if f"{_SCHEME}=" in text:
+            return
+        line, header = f"{_SCHEME}={ENTRY}\n", "[Default Applications]\n"
+        if header in text:
+            text = text.replace(header, header + line, 1)
+        else:
+            text = text + ("\n" if text and not text.endswith("\n") else "") + header + line
+        _write(self._associations, text)
+
+
+@dataclass(frozen=True)
+class SystemdEntries:
+    """For a host without a desktop: a unit of the user's own systemd."""
+
+    folder: Path
+    command: Sequence[str]
+
+    @property
+    def unit(self) -> Path:
+        """The unit's file."""
+        return self.folder / UNIT
+
+    @property
+    def _wanted(self) -> Path:
+        return self.folder / "default.target.wants" / UNIT
+
+    def state(self) -> tuple[bool, str]:
+        """Return whether systemd starts the agent."""
+        if not self._wanted.is_symlink():
+            return False, "systemd does not start the agent."
+        return True, (
+            f"systemd starts the agent when you log in ({self.unit}); `loginctl enable-linger` "
+            "makes that when the machine starts."
+        )
+
+    def make(self) -> None:
+        """Write the unit and want it, as `systemctl --user enable` does."""
+        _write(self.unit, _UNIT_TEXT.format(command=" ".join(map(_systemd_quoted, self.command))))
+        self._wanted.parent.mkdir(parents=True, exist_ok=True)
+        self._wanted.unlink(missing_ok=True)
+        self._wanted.symlink_to(self.unit)
+
+    def remove(self) -> None:
+        """Delete the unit."""
+        self._wanted.unlink(missing_ok=True)
+        self.unit.unlink(missing_ok=True)
+
+
+_UNIT_TEXT: Final = """\
+[Unit]
+Description=Pleb-Cluster agent
+Documentation=man:pleb-agent(1)
+StartLimitIntervalSec=300
+StartLimitBurst=5
+
+[Service]
+ExecStart={command}
+Restart=on-failure
+RestartSec=10
+Slice=background.slice
+# A checkpoint is written before the end.
+TimeoutStopSec=30
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def _systemd_quoted(argument: str) -> str:
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return '"' + escaped.replace("$", "$$") + '"'
+
+
+def _entry(**values: str) -> str:
+    fixed = {
+        "Type": "Application",
+        "Version": "1.5",
+        "Name": "Pleb-Cluster",
+        "Comment": "Give this PC's idle time to training shared models",
+        "Comment[de]": "Die freie Zeit dieses PCs fürs Training gemeinsamer Modelle geben",
+        "Icon": "pleb-agent",
+        "Terminal": "false",
+        "Categories": "Education;Science;",
+    }
+    lines = [f"{key}={value}" for key, value in (fixed | values).items()]
+    return "\n".join(["[Desktop Entry]", *lines, ""])
+
+
+def _read_entry(path: Path) -> dict[str, str]:
+    parser = configparser.RawConfigParser(strict=False, delimiters="=")
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # keys keep their case
+    with suppress(configparser.Error):
+        parser.read_string(path.read_text("utf-8", errors="replace"))
+    return dict(parser["Desktop Entry"]) if parser.has_section("Desktop Entry") else {}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, "utf-8")
+    beside.replace(path)

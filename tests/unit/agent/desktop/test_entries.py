@@ -1,0 +1,131 @@
+"""Autostart, launcher and links on each system, over folders and fakes."""
+
+from __future__ import annotations
+
+import plistlib
+import subprocess
+
+import pytest
+
+from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
+from pleb_agent.desktop.mac_entries import MacEntries
+from pleb_agent.desktop.windows_entries import RUN, SCHEME, WindowsEntries
+
+COMMAND = ["/opt/my pleb/pleb-agent", "start", "--home", '/home/ann/100% "$mine"']
+
+
+def xdg(tmp_path):
+    opener = ["/opt/my pleb/pleb-agent", "open"]
+    return XdgEntries(tmp_path / "config", tmp_path / "data", COMMAND, opener)
+
+
+def test_nothing_is_left_after_remove(tmp_path):
+    entries = xdg(tmp_path)
+    entries.remove()
+    assert entries.state()[0] is False
+    entries.make()
+    entries.make()
+    assert entries.state()[0] is True
+    assert entries.launcher.exists()
+    entries.remove()
+    assert entries.state()[0] is False
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.read_text().strip() for path in left] == ["[Default Applications]"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("Hidden", "true"), ("X-GNOME-Autostart-enabled", "false")]
+)
+def test_a_desktop_that_switched_it_off_is_believed(tmp_path, key, value):
+    entries = xdg(tmp_path)
+    entries.make()
+    text = entries.autostart.read_text().replace("X-GNOME-Autostart-enabled=true\n", "")
+    entries.autostart.write_text(f"{text}{key}={value}\n")
+    on, sentence = entries.state()
+    assert not on
+    assert "settings" in sentence
+
+
+def test_other_peoples_links_are_left_alone(tmp_path):
+    entries = xdg(tmp_path)
+    listed = tmp_path / "config" / "mimeapps.list"
+    listed.parent.mkdir()
+    listed.write_text("[Default Applications]\ntext/html=firefox.desktop\n\n[Added Associations]\n")
+    entries.make()
+    assert "x-scheme-handler/pleb=pleb-agent.desktop\ntext/html" in listed.read_text()
+    entries.remove()
+    assert "pleb" not in listed.read_text()
+    assert "text/html=firefox.desktop" in listed.read_text()
+    listed.write_text("[Default Applications]\nx-scheme-handler/pleb=other.desktop\n")
+    entries.make()
+    assert "pleb-agent" not in listed.read_text()
+
+
+def test_exec_lines_are_read_back_by_a_shell_like_parser():
+    line = exec_line(["a b", 'say "hi"', "100%", "$HOME", "back\\slash", "plain"], "%u")
+    assert line.endswith(" plain %u")
+    # What the key file's string rules, then the Exec quoting rules make of it.
+    unescaped = line.replace("\\\\", "\\").replace("%%", "%")
+    words = subprocess.run(
+        ["/bin/sh", "-c", f'for word in {unescaped}; do echo "$word"; done'],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.splitlines()
+    assert words == ["a b", 'say "hi"', "100%", "$HOME", "back\\slash", "plain", "%u"]
+
+
+def test_systemd_wants_the_unit_until_it_is_removed(tmp_path):
+    entries = SystemdEntries(tmp_path / "systemd" / "user", [*COMMAND, "--headless"])
+    assert entries.state()[0] is False
+    entries.make()
+    entries.make()
+    assert entries.state()[0] is True
+    text = entries.unit.read_text()
+    assert '"/home/ann/100%% \\"$$mine\\""' in text
+    assert 'ExecStart="/opt/my pleb/pleb-agent" "start"' in text
+    entries.remove()
+    assert entries.state()[0] is False
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
+
+
+def test_launchd_gets_a_property_list(tmp_path):
+    entries = MacEntries(tmp_path / "LaunchAgents", COMMAND, tmp_path)
+    assert entries.state()[0] is False
+    entries.make()
+    assert plistlib.loads(entries.plist.read_bytes())["ProgramArguments"] == COMMAND
+    assert entries.state()[0] is True
+    entries.remove()
+    entries.remove()
+    assert entries.state()[0] is False
+
+
+class FakeRegistry:
+    def __init__(self):
+        self.values = {}
+
+    def get(self, key, name):
+        return self.values.get((key, name))
+
+    def set(self, key, name, value):
+        self.values[key, name] = value
+
+    def delete_value(self, key, name):
+        self.values.pop((key, name), None)
+
+    def delete_tree(self, key):
+        self.values = {k: v for k, v in self.values.items() if not k[0].startswith(key)}
+
+
+def test_windows_gets_values_that_it_can_split_again():
+    registry = FakeRegistry()
+    entries = WindowsEntries(registry, [r"C:\Program Files\pleb\pleb-agent.exe", "start"], ["p"])
+    assert entries.state()[0] is False
+    entries.make()
+    assert entries.state()[0] is True
+    run = registry.get(RUN, "Pleb-Cluster")
+    assert run == r'"C:\Program Files\pleb\pleb-agent.exe" start'
+    assert registry.get(SCHEME + r"\shell\open\command", "") == 'p "%1"'
+    assert registry.get(SCHEME, "URL Protocol") == ""
+    entries.remove()
+    assert registry.values == {}
