@@ -7,10 +7,14 @@ From source or a wheel that is this Python with `-m`. A frozen build is one bina
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Final
 
-__all__ = ["RUN_MODULE", "cli_command", "is_frozen", "module_command"]
+__all__ = ["PACKAGES", "RUN_MODULE", "is_frozen", "module_command", "stable_program"]
 
-RUN_MODULE = "--run-module"
+RUN_MODULE: Final = "--run-module"
+PACKAGES: Final = "--packages"
+"""After the module's name, in a frozen build: one more folder to import from."""
 
 
 def is_frozen() -> bool:

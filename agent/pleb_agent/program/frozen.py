@@ -1,0 +1,54 @@
+"""Where a frozen build begins: the command line of people, or one of our modules.
+
+    pleb-agent COMMAND ...                      as `python -m pleb_agent.cli COMMAND ...`
+    pleb-agent --run-module NAME ...            as `python -m NAME ...`, for names of `MODULES`
+    pleb-agent --run-module NAME --packages DIR ...   and it may import what lies in DIR
+
+PyInstaller's binary has no `-m`, so this does its work (`program/command.py` is the other end).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import runpy
+import sys
+from pathlib import Path
+from typing import Final
+
+from pleb_agent.program.command import PACKAGES, RUN_MODULE
+from pleb_agent.program.environment import restore_library_path
+
+__all__ = ["MODULES", "main"]
+
+MODULES: Final = (
+    "pleb_agent.cli",
+    "pleb_agent.probe.main",
+    "pleb_agent.tray.main",
+    "pleb_agent.updates.handover",
+    "pleb_agent.worker.main",
+    "pleb_agent.worker.sandbox.attempts",
+)
+"""What may be run by name. Nothing else: a frozen build is no Python for everybody."""
+_CLI: Final = "pleb_agent.cli"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what the command line says; it ends the process by itself, or returns."""
+    restore_library_path()
+    program, *rest = sys.argv if argv is None else argv
+    module = _CLI
+    if rest[:1] == [RUN_MODULE]:
+        module, rest = _allowed(rest[1:2]), rest[2:]
+        if rest[:1] == [PACKAGES]:
+            sys.path.append(str(Path(rest[1]).resolve()))
+            rest = rest[2:]
+    if sys.stderr is not None:  # a Windows build without a console has none
+        faulthandler.enable()
+    sys.argv = [program, *rest]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _allowed(names: list[str]) -> str:
+    if names and names[0] in MODULES:
+        return names[0]
+    sys.exit(f"{RUN_MODULE} takes one of: {', '.join(MODULES)}.")

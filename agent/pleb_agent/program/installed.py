@@ -1,0 +1,125 @@
+"""What this installation is: from source or a package, which version, and where updates come from.
+
+A frozen build carries the folder `pleb-build` with `build.json` (`BuildFacts`), `packaged-by` (one
+word, an `InstallKind`; a package's own file, so that one build makes all packages) and, if it was
+built with an update address, `root.json`: the TUF root that it trusts from then on.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pleb_agent.program.command import is_frozen
+from pleb_shared.errors import PlebError
+
+__all__ = [
+    "BUILD_FOLDER",
+    "BrokenInstallationError",
+    "BuildFacts",
+    "InstallKind",
+    "Installation",
+    "platform_tag",
+    "python_tag",
+    "read_build",
+    "read_installation",
+]
+
+BUILD_FOLDER: Final = "pleb-build"
+_SYSTEMS: Final = {"win32": "windows", "darwin": "macos"}
+
+
+class BrokenInstallationError(PlebError):
+    """Files of the frozen build are missing or changed."""
+
+
+class InstallKind(StrEnum):
+    """How this came onto the machine, and so who updates it."""
+
+    SOURCE = "source"
+    """Not frozen: a wheel, or a source tree; whoever installed it updates it."""
+    DEB = "deb"
+    RPM = "rpm"
+    ARCH = "arch"
+    ARCHIVE = "archive"
+    """A user's own folder; it updates itself."""
+    WINDOWS = "windows"
+    """The per-user set-up: the same layout as an archive, and it updates itself too."""
+    MACOS = "macos"
+
+    @property
+    def updates_itself(self) -> bool:
+        """Whether a new release is installed by the agent, not by somebody else."""
+        return self in {InstallKind.ARCHIVE, InstallKind.WINDOWS}
+
+
+class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build says about itself."""
+
+    version: str
+    update_url: str = ""
+    """Folder of the TUF repository: it holds `metadata/` and `targets/`. Empty: none."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """This installation. `folder` is the one with the binary; None from source."""
+
+    kind: InstallKind
+    version: str
+    folder: Path | None = None
+    update_url: str = ""
+    root: bytes = b""
+    """The TUF root metadata that the build trusts; empty without an update address."""
+
+    @property
+    def has_updates(self) -> bool:
+        """Whether it was built with an update address."""
+        return bool(self.update_url and self.root)
+
+
+def platform_tag() -> str:
+    """Return the system and the processor, `linux-x86_64` for instance."""
+    system = _SYSTEMS.get(sys.platform, sys.platform)
+    return f"{system}-{platform.machine()}".lower()
+
+
+def python_tag() -> str:
+    """Return the Python that extension modules must be built for, `3.11` for instance."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def read_installation() -> Installation:
+    """Return what runs here.
+
+    Raises:
+        BrokenInstallationError: the frozen build's own files cannot be read.
+    """
+    if not is_frozen():
+        return Installation(InstallKind.SOURCE, distribution_version("pleb-cluster"))
+    return read_build(Path(sys.executable).parent, Path(getattr(sys, "_MEIPASS", "")))
+
+
+def read_build(folder: Path, resources: Path) -> Installation:
+    """Return what a frozen build in `folder` says of itself in its `resources`.
+
+    Raises:
+        BrokenInstallationError: it does not.
+    """
+    build = resources / BUILD_FOLDER
+    try:
+        facts = msgspec.json.decode((build / "build.json").read_bytes(), type=BuildFacts)
+        kind = InstallKind((build / "packaged-by").read_text(encoding="ascii").strip())
+        root = (build / "root.json").read_bytes() if facts.update_url else b""
+    except (OSError, ValueError) as error:
+        raise BrokenInstallationError(
+            f"The agent's own files in {folder} are damaged ({error}); install it again."
+        ) from error
+    return Installation(kind, facts.version, folder, facts.update_url, root)

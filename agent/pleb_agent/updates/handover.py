@@ -1,0 +1,157 @@
+"""Changes over from one version to the next: `python -m pleb_agent.updates.handover`.
+
+The old version runs this when its agentd has ended. It starts the new version and waits for it to
+say that it runs: the new agentd's own API answers, in that process. Only then `current` is moved.
+If the new version ends, or says nothing in time, it is ended, marked as bad, and the old one
+starts again with the same arguments.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.program.command import module_command
+from pleb_agent.program.environment import fresh_environment
+from pleb_agent.updates.layout import AppFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["START_SECONDS", "Change", "change_over", "hand_over"]
+
+START_SECONDS: Final = 60.0
+"""How long a new version may take until its API answers; a cold start from a slow disk counts."""
+_END_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.2
+_POSIX: Final = sys.platform != "win32"
+
+
+@dataclass(frozen=True)
+class Change:
+    """From which version to which. `arguments`: of the old agentd, for instance `start`."""
+
+    app: AppFolder
+    old: str
+    new: str
+    home: Path
+    arguments: tuple[str, ...]
+    start_seconds: float = START_SECONDS
+
+
+def hand_over(change: Change) -> None:
+    """Let a process of the old version change over; agentd has ended, its lock is free.
+
+    On POSIX this process becomes that process and the call does not return: whoever waits for
+    it, a terminal or a service manager, goes on waiting. On Windows the caller should end now.
+    """
+    command = [
+        *module_command("pleb_agent.updates.handover"),
+        str(change.app.path),
+        change.old,
+        change.new,
+        str(change.home),
+        str(change.start_seconds),
+        *change.arguments,
+    ]
+    if _POSIX:
+        os.execve(command[0], command, fresh_environment())  # noqa: S606
+    subprocess.Popen(command, env=fresh_environment(), **_detached())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Change over, as the command line says; see `hand_over`."""
+    app, old, new, home, seconds, *arguments = argv
+    change = Change(AppFolder(Path(app)), old, new, Path(home), tuple(arguments), float(seconds))
+    child = change_over(change)
+    if child is None:
+        return _start_again(change)
+    return child.wait() if _somebody_waits() else 0
+
+
+def change_over(change: Change) -> subprocess.Popen[bytes] | None:
+    """Return the process of the new version, now current; None: it did not start, and is bad."""
+    program = str(change.app.program(change.new))
+    try:
+        child = subprocess.Popen(
+            [program, *change.arguments], env=fresh_environment(), **_detached()
+        )
+    except OSError:
+        change.app.mark_bad(change.new)
+        return None
+    if not _says_that_it_runs(change, child):
+        _end(child)
+        change.app.mark_bad(change.new)
+        return None
+    change.app.make_current(change.new)
+    change.app.remove_all_but(change.old, change.new)
+    return child
+
+
+def _says_that_it_runs(change: Change, child: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + change.start_seconds
+    while time.monotonic() < deadline and child.poll() is None:
+        if _api_answers(change.home / "agentd.json", child.pid):
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def _api_answers(control_file: Path, pid: int) -> bool:
+    """Whether the agentd in process `pid` answers its own API."""
+    try:
+        control: dict[str, Any] = json.loads(control_file.read_bytes())
+        if control["pid"] != pid:
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", control["port"], timeout=2.0)
+        try:
+            headers = {"authorization": f"Bearer {control['token']}"}
+            connection.request("GET", "/api/status", headers=headers)
+            response = connection.getresponse()
+            response.read()
+        finally:
+            connection.close()
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
+        return False
+    return response.status == http.client.OK
+
+
+def _start_again(change: Change) -> int:
+    """Become the old version once more."""
+    command = [str(change.app.program(change.old)), *change.arguments]
+    if _POSIX:
+        os.execve(command[0], command, fresh_environment())  # noqa: S606
+    subprocess.Popen(command, env=fresh_environment(), **_detached())
+    return 0
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _somebody_waits() -> bool:
+    """Whether a terminal or systemd waits for this very process; else it need not stay."""
+    by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+    return by_systemd or (sys.stdin is not None and sys.stdin.isatty())
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

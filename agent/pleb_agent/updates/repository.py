@@ -1,0 +1,146 @@
+"""A TUF repository, seen from the agent: which signed files there are, and their bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import msgspec
+from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.ngclient import Updater
+
+from pleb_agent.updates.download import download
+from pleb_agent.updates.errors import (
+    NoAddressError,
+    NoRoomError,
+    SourceUnreachableError,
+    UntrustedSourceError,
+)
+from pleb_agent.updates.fetcher import HttpxFetcher, Route
+from pleb_agent.updates.offers import Facts, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pleb_agent.program.installed import Installation
+
+__all__ = ["NO_ADDRESS", "Source"]
+
+NO_ADDRESS: Final = (
+    "This agent was built without an update address, so it can fetch nothing by itself: "
+    "get a build with one from where you got this."
+)
+
+
+class Source:
+    """The repository that this installation was built for.
+
+    `folder` keeps its verified metadata and what has arrived of downloads.
+    """
+
+    def __init__(
+        self, installation: Installation, folder: Path, route: Callable[[], Route] = Route
+    ) -> None:
+        self._installation = installation
+        self._folder = folder
+        self._route = route
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def has_address(self) -> bool:
+        """Whether there is anything to ask."""
+        return self._installation.has_updates
+
+    async def targets(self) -> list[Target]:
+        """Return what the repository offers now, verified from the root down.
+
+        Raises:
+            NoAddressError: this build has no repository.
+            SourceUnreachableError: try again later.
+            UntrustedSourceError: signatures, versions or dates are not right.
+        """
+        self._check_address()
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._refresh)
+
+    async def download(
+        self, target: Target, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> Path:
+        """Return a verified copy of the target, in this source's folder; the caller removes it.
+
+        Raises:
+            NoRoomError: the disk is too full for the file and what is in it.
+            SourceUnreachableError: broken off; the next call goes on from there.
+            UntrustedSourceError: other bytes than the signed ones.
+        """
+        self._check_address()
+        downloads = self._folder / "downloads"
+        downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = downloads / target.sha256
+        _check_room(target, path)
+        folder, _, name = target.path.rpartition("/")
+        url = f"{self._url('targets')}/{folder}/{target.sha256}.{name}"
+        async with httpx.AsyncClient(**self._route().client_options()) as client:
+            await download(client, url, target, path, on_progress)
+        return path
+
+    def _check_address(self) -> None:
+        if not self.has_address:
+            raise NoAddressError(NO_ADDRESS)
+
+    def _url(self, part: str) -> str:
+        return f"{self._installation.update_url.rstrip('/')}/{part}"
+
+    def _refresh(self) -> list[Target]:
+        metadata = self._folder / "metadata"
+        metadata.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with httpx.Client(**self._route().client_options()) as client:
+                Updater(
+                    str(metadata),
+                    self._url("metadata"),
+                    fetcher=HttpxFetcher(client),
+                    bootstrap=self._installation.root,
+                ).refresh()
+            # What `refresh` has just verified; the updater itself tells of no list.
+            targets = Metadata[Targets].from_file(str(metadata / "targets.json")).signed
+        except ExpiredMetadataError as error:
+            raise UntrustedSourceError(
+                f"The list of updates is out of date ({error}): this PC's clock is wrong, or "
+                "somebody holds back newer lists. Nothing was taken."
+            ) from error
+        except RepositoryError as error:
+            raise UntrustedSourceError(
+                f"The list of updates is not signed as it must be ({error}). Nothing was taken."
+            ) from error
+        except (DownloadError, httpx.HTTPError) as error:
+            raise SourceUnreachableError(
+                f"The updates at {self._installation.update_url} cannot be reached "
+                f"({error.__cause__ or error}); it will be tried again."
+            ) from error
+        found = (_target(file) for file in targets.targets.values())
+        return [target for target in found if target is not None]
+
+
+def _target(file: TargetFile) -> Target | None:
+    """Return the target, or None if a later format describes it: it is for later agents."""
+    try:
+        facts: Any = msgspec.convert(file.custom, Facts)
+    except msgspec.ValidationError:
+        return None
+    return Target(file.path, file.length, file.hashes["sha256"], facts)
+
+
+def _check_room(target: Target, path: Path) -> None:
+    present = path.stat().st_size if path.exists() else 0
+    needed = target.bytes_total - present + target.facts.unpacked_bytes
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise NoRoomError(
+            f"{target.path} needs {needed >> 20} MiB of room and the disk has {free >> 20} MiB: "
+            "free some, then try again."
+        )
