@@ -6,12 +6,15 @@ import asyncio
 import hashlib
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pleb_agent.core.readiness import Limits
 from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from pleb_agent.core.readiness import Limits
 
 RUNTIME = Runtime(torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="Linux")
 
@@ -79,7 +82,8 @@ class FakeEngine:
             self._has_job = False
 
     async def pause(self) -> None:
-        self._free.clear()
+        if not (self._stop and self._has_job):
+            self._free.clear()
 
     async def resume(self) -> None:
         self._free.set()

@@ -1,116 +1,175 @@
-"""May the agent work now? One pure, ordered list of rules; the first that objects decides."""
+"""May the agent work now? The first rule that objects decides; stop fast, resume slowly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readings import Readings
+from pleb_agent.core.decision import (
+    USUAL_LOOK_SECONDS,
+    Action,
+    Decision,
+    Limits,
+    Objection,
+    Reason,
+)
+from pleb_agent.core.moment import Moment, PolicyMemory
+from pleb_agent.core.readings import PresenceKind
+from pleb_agent.core.rules import RULES, Rule
+from pleb_agent.core.schedule import seconds_to
 from pleb_agent.core.sentence import Sentence, say
-from pleb_agent.core.wish import WishKind
 
-__all__ = ["RULES", "Action", "Decision", "Limits", "Reason", "decide"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Readings
 
-class Action(StrEnum):
-    """What the worker may do."""
+__all__ = [
+    "RULES",
+    "SETTLE_SECONDS",
+    "Action",
+    "Decision",
+    "Limits",
+    "PolicyMemory",
+    "Reason",
+    "decide",
+]
 
-    RUN = "run"
-    PAUSE = "pause"
-    """Hold still, stay in memory."""
-    STOP = "stop"
-    """Write a checkpoint, leave memory."""
-
-
-class Reason(StrEnum):
-    """Which rule decided: for the tray's icon, the history and tests."""
-
-    READY = "ready"
-    STARTING = "starting"
-    PAUSED_BY_USER = "paused_by_user"
-    SHUTTING_DOWN = "shutting_down"
-    SUSPENDING = "suspending"
-    DISK_FULL = "disk_full"
-    MEMORY_SHORT = "memory_short"
-    TOO_HOT = "too_hot"
-    ON_BATTERY = "on_battery"
-    OUTSIDE_HOURS = "outside_hours"
-    PROGRAM_RUNS = "program_runs"
-    FULLSCREEN = "fullscreen"
-    IN_USE = "in_use"
-    INPUT_UNREADABLE = "input_unreadable"
-    CPU_BUSY = "cpu_busy"
-    GPU_BUSY = "gpu_busy"
-    SETTLING = "settling"
-    """The last objection has just gone: wait a little before resuming."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a running worker may take now."""
-
-    cpu_percent: int = 100
-    """Of the time of its cores."""
-    memory_bytes: int | None = None
-    """None: what it was started with."""
-    gpu_percent: int = 100
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The action, the sentence that explains it, and when to look again."""
-
-    action: Action
-    sentence: Sentence
-    look_again_seconds: float
-    reason: Reason = Reason.READY
-    limits: Limits = field(default_factory=Limits)
-
-
-Rule = Callable[[Readings, Preferences], Decision | None]
-
-_DISK_LOOK_SECONDS: Final = 60.0
-_USUAL_LOOK_SECONDS: Final = 60.0
-
-
-def user_paused(readings: Readings, _: Preferences) -> Decision | None:
-    """The user's pause comes first; a worker that pauses long leaves memory by itself."""
-    if not readings.wish.holds(WishKind.PAUSE, readings.now):
-        return None
-    until = readings.wish.until
-    if until is None:
-        sentence, left = say("Paused by you, until you resume."), _USUAL_LOOK_SECONDS
-    else:
-        left = until - readings.now
-        sentence = say("Paused by you for {minutes} more min.", minutes=max(1, round(left / 60)))
-    return Decision(Action.PAUSE, sentence, left, Reason.PAUSED_BY_USER)
-
-
-def disk_full(readings: Readings, preferences: Preferences) -> Decision | None:
-    """A full disk belongs to the user: stop before it is."""
-    if readings.free_disk_bytes >= preferences.keep_free_bytes:
-        return None
-    sentence = say(
-        "Only {free} GiB of disk are free; {keep} GiB are left alone.",
-        free=f"{readings.free_disk_bytes / 2**30:.1f}",
-        keep=f"{preferences.keep_free_bytes / 2**30:.1f}",
-    )
-    return Decision(Action.STOP, sentence, _DISK_LOOK_SECONDS, Reason.DISK_FULL)
-
-
-RULES: Final[tuple[Rule, ...]] = (user_paused, disk_full)
-"""In order of rank. The desktop's rules (battery, user present, full screen) come between."""
+SETTLE_SECONDS: Final = 30.0
+"""How long the PC must be free before work resumes; doubled by each stop of late."""
+MOST_SETTLE_SECONDS: Final = 300.0
+_OF_LATE_SECONDS: Final = 600.0
+_OUTGROWN_SECONDS: Final = 600.0
+_TIMELESS: Final = frozenset(
+    {
+        Reason.SHUTTING_DOWN,
+        Reason.SUSPENDING,
+        Reason.PAUSED_BY_USER,
+        Reason.DISK_FULL,
+        Reason.MEMORY_SHORT,
+        Reason.TOO_HOT,
+    }
+)
+"""They rank before the hours, so that an hour that ends changes nothing."""
 
 
 def decide(
-    readings: Readings, preferences: Preferences, rules: tuple[Rule, ...] = RULES
-) -> Decision:
-    """Return the first objection, or leave to run."""
-    for rule in rules:
-        objection = rule(readings, preferences)
-        if objection is not None:
-            return objection
-    return Decision(Action.RUN, say("Nothing speaks against working."), _USUAL_LOOK_SECONDS)
+    readings: Readings,
+    preferences: Preferences,
+    memory: PolicyMemory = PolicyMemory(),  # noqa: B008 - frozen
+    rules: Sequence[Rule] = RULES,
+) -> tuple[Decision, PolicyMemory]:
+    """Return the first objection, or leave to run, and what to remember for the next look."""
+    moment = Moment(readings, preferences, _unless_user_acted(memory, readings, preferences))
+    objections = [objection for rule in rules if (objection := rule(moment)) is not None]
+    memory = _remember(moment, objections)
+    if not objections and memory.settle_until > readings.now:
+        objections.append(_settling(memory.settle_until - readings.now))
+    memory = replace(memory, running=not objections)
+    return (_hold(moment, objections[0]) if objections else _run(moment)), memory
+
+
+def _hold(moment: Moment, objection: Objection) -> Decision:
+    looks = [objection.look_again_seconds, *_boost_end(moment)]
+    if objection.reason not in _TIMELESS:
+        looks += _hours_end(moment)
+    return Decision(objection.action, objection.sentence, min(looks), objection.reason)
+
+
+def _run(moment: Moment) -> Decision:
+    looks = [USUAL_LOOK_SECONDS, *_boost_end(moment), *_hours_end(moment)]
+    if moment.in_use and moment.idle_left_seconds > 0:
+        looks.append(moment.idle_left_seconds)
+    return Decision(Action.RUN, _leave(moment), min(looks), limits=moment.limits)
+
+
+def _leave(moment: Moment) -> Sentence:
+    """Return why work goes on."""
+    until = moment.readings.wish.until
+    if moment.boosted and until is not None:
+        minutes = max(1, round((until - moment.now) / 60))
+        return say("Working because you said so, for {minutes} more min.", minutes=minutes)
+    if moment.boosted:
+        return say("Working because you said so.")
+    if not moment.in_use:
+        return say("Nothing speaks against working.")
+    percent = moment.limits.cpu_percent
+    if moment.readings.presence.kind is PresenceKind.UNREADABLE:
+        return say("Working with {percent} %, in case you use the PC.", percent=percent)
+    return say("Working with {percent} % while you use the PC.", percent=percent)
+
+
+def _settling(left_seconds: float) -> Objection:
+    sentence = say(
+        "The PC is free again; work goes on in {seconds} s if that lasts.",
+        seconds=max(1, round(left_seconds)),
+    )
+    return Objection(Reason.SETTLING, sentence, left_seconds)
+
+
+def _boost_end(moment: Moment) -> list[float]:
+    """Return the seconds until a boost ends, if there is one: all rules may object then."""
+    until = moment.readings.wish.until
+    return [until - moment.now] if moment.boosted and until is not None else []
+
+
+def _hours_end(moment: Moment) -> list[float]:
+    """Return the seconds until the allowed hours end, if they matter now."""
+    time = moment.readings.local_time
+    minutes = moment.hours.minutes_to_change(time)
+    if moment.boosted or minutes is None or not moment.hours.allow(time):
+        return []
+    return [seconds_to(minutes, moment.now)]
+
+
+# -- what is remembered -------------------------------------------------------------------
+
+
+def _unless_user_acted(
+    memory: PolicyMemory, readings: Readings, preferences: Preferences
+) -> PolicyMemory:
+    """Who resumes, boosts or changes preferences by hand sees it done at once, without a wait."""
+    acted = memory.wish != readings.wish or memory.preferences != preferences
+    if not acted:
+        return memory
+    return PolicyMemory(readings.wish, preferences, memory.running, stops=memory.stops)
+
+
+def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
+    memory = _remember_size(moment, objections)
+    unsettled = any(objection.comes_and_goes for objection in objections)
+    stops = _stops(moment, stopped=unsettled and memory.running)
+    settle_until = min(memory.settle_until, moment.now + MOST_SETTLE_SECONDS)
+    if memory.unsettled and not unsettled:
+        settle_until = moment.now + _settle_seconds(stops)
+    return replace(
+        memory,
+        objected=frozenset(objection.reason for objection in objections),
+        unsettled=unsettled,
+        settle_until=settle_until,
+        stops=stops,
+    )
+
+
+def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
+    """Remember how large the worker was when memory was the trouble."""
+    memory, size = moment.memory, moment.readings.worker_memory_bytes
+    if any(objection.reason is Reason.MEMORY_SHORT for objection in objections):
+        memory = replace(memory, short_bytes=max(size, memory.short_bytes))
+    elif memory.short_bytes:
+        memory = replace(memory, short_bytes=0)
+    ceiling = moment.memory_ceiling_bytes
+    if ceiling is None or size <= ceiling:
+        return memory
+    return replace(memory, outgrown_bytes=size, outgrown_until=moment.now + _OUTGROWN_SECONDS)
+
+
+def _stops(moment: Moment, *, stopped: bool) -> tuple[float, ...]:
+    kept = tuple(at for at in moment.memory.stops if 0 <= moment.now - at < _OF_LATE_SECONDS)
+    return (*kept, moment.now) if stopped else kept
+
+
+def _settle_seconds(stops: tuple[float, ...]) -> float:
+    doublings = max(0, len(stops) - 1)
+    return min(MOST_SETTLE_SECONDS, SETTLE_SECONDS * 2.0**doublings)

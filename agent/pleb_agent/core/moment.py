@@ -1,0 +1,111 @@
+"""What rules look at: readings, preferences, and what is remembered of earlier looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.core.decision import Limits, Reason
+from pleb_agent.core.readings import PresenceKind
+from pleb_agent.core.schedule import Hours, parse_hours
+from pleb_agent.core.wish import UserWish, WishKind
+
+if TYPE_CHECKING:
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Readings
+
+__all__ = ["Moment", "PolicyMemory"]
+
+_IN_USE_SHARE: Final = 4
+_IDLE_SHARE: Final = 2
+"""The worker's part of all memory is one of so many, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class PolicyMemory:
+    """What the policy remembers from one look to the next. Times are seconds since 1970."""
+
+    wish: UserWish | None = None
+    preferences: Preferences | None = None
+    """Both as of the last look; None before the first."""
+    running: bool = False
+    objected: frozenset[Reason] = frozenset()
+    """The reasons of all objections of the last look."""
+    unsettled: bool = False
+    """One of them was of a kind that comes and goes."""
+    settle_until: float = 0.0
+    """Nothing runs before, since such an objection has just gone."""
+    stops: tuple[float, ...] = ()
+    """When such objections stopped work of late."""
+    short_bytes: int = 0
+    """The worker's memory when the machine's got short."""
+    outgrown_bytes: int = 0
+    """The worker's memory when it was over its ceiling; holds until `outgrown_until`."""
+    outgrown_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One look."""
+
+    readings: Readings
+    preferences: Preferences
+    memory: PolicyMemory = PolicyMemory()
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self.readings.now
+
+    @property
+    def boosted(self) -> bool:
+        """Whether the user said "run now"."""
+        return self.readings.wish.holds(WishKind.BOOST, self.now)
+
+    @property
+    def someone(self) -> bool:
+        """Whether there is a session that somebody may sit at."""
+        return self.readings.presence.kind is not PresenceKind.NOBODY
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody uses the PC, or may do so unseen."""
+        presence = self.readings.presence
+        if presence.kind is PresenceKind.NOBODY or presence.locked:
+            return False
+        return presence.kind is PresenceKind.UNREADABLE or self.idle_left_seconds > 0
+
+    @property
+    def idle_left_seconds(self) -> float:
+        """Of a readable session: how long it still counts as in use if no input comes.
+
+        An input in the future (the clock was set back) is one of this moment.
+        """
+        since = max(0.0, self.now - self.readings.presence.last_input_at)
+        return self.preferences.idle_minutes * 60 - since
+
+    @property
+    def hours(self) -> Hours:
+        """The hours in which work is allowed."""
+        return parse_hours(self.preferences.hours)
+
+    @property
+    def memory_ceiling_bytes(self) -> int | None:
+        """What the worker may take now; None: not limited, as all memory is not known."""
+        total = self.readings.memory_total_bytes
+        if self.in_use and not self.boosted:
+            chosen, share = self.preferences.memory_bytes_in_use, _IN_USE_SHARE
+        else:
+            chosen, share = self.preferences.memory_bytes_idle, _IDLE_SHARE
+        return chosen if chosen is not None or total is None else total // share
+
+    @property
+    def limits(self) -> Limits:
+        """How much a worker may take that is free to run; a boost is as if nobody was there."""
+        in_use = self.in_use and not self.boosted
+        wishes = self.preferences
+        return Limits(
+            cpu_percent=wishes.cpu_percent_in_use if in_use else wishes.cpu_percent_idle,
+            memory_bytes=self.memory_ceiling_bytes,
+            gpu_percent=wishes.gpu_percent_in_use if in_use else wishes.gpu_percent_idle,
+        )
