@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pleb_agent.worker.flags import FlagPage
+    from pleb_agent.worker.throttle import Throttle
 
 __all__ = ["Control"]
 
@@ -29,9 +30,10 @@ _BROKEN_PIPE_EXIT: Final = 3
 class Control:
     """Reads commands in a thread of its own, so that the agent's end is noticed at once."""
 
-    def __init__(self, stream: IO[bytes], page: FlagPage) -> None:
+    def __init__(self, stream: IO[bytes], page: FlagPage, throttle: Throttle) -> None:
         self._stream = stream
         self._page = page
+        self._throttle = throttle
         self._jobs: queue.Queue[Job] = queue.Queue()
         self._woken = threading.Event()
         self.suspensions = 0
@@ -52,25 +54,32 @@ class Control:
         return job
 
     def between_steps(self) -> None:
-        """Obey the flag page: sleep while it says pause.
+        """Obey the flag page: sleep while it says pause, or while more than the share is used.
 
         Raises:
             JobStopped: it says to checkpoint and stop.
         """
-        if self._page.wish is Wish.RUN:
-            return
-        self._sleep_while_paused()
-        if self._page.wish is Wish.CHECKPOINT_AND_STOP:
-            message = "The unit was put away; run it again to go on."
-            raise JobStopped(message)
-
-    def _sleep_while_paused(self) -> None:
-        self._page.state = State.PAUSED
         while True:
             self._woken.clear()
-            if self._page.wish is not Wish.PAUSE:
-                break
-            self._woken.wait()
+            wish = self._page.wish
+            if wish is Wish.CHECKPOINT_AND_STOP:
+                message = "The unit was put away; run it again to go on."
+                raise JobStopped(message)
+            rest = self._throttle.rest_seconds(self._page.share_percent)
+            if wish is Wish.PAUSE:
+                self._sleep(State.PAUSED, None)
+            elif rest:
+                self._sleep(State.RESTING, rest)
+            else:
+                return
+
+    def _sleep(self, state: State, seconds: float | None) -> None:
+        """Sleep until woken. Says that it computes before the wish is read again.
+
+        So whoever sees the old state after a new wish can rely on it.
+        """
+        self._page.state = state
+        self._woken.wait(seconds)
         self._page.state = State.COMPUTING
 
     def _resumed(self, _number: int, _frame: FrameType | None) -> None:

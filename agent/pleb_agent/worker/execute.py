@@ -61,7 +61,9 @@ class Executor:
         self._control.between_steps()
         metadata = read_metadata(job)
         graph = self._graphs.get(job, metadata)
+        self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
+        self._control.between_steps()
         shards = read_shards(job)
         if job.unit.kind is UnitKind.EVALUATE:
             return self._evaluate(job, metadata, graph, version, shards)
@@ -85,9 +87,10 @@ class Executor:
         version: Tensors,
         shards: list[Tensors],
     ) -> JobResult:
-        self._control.between_steps()
         start = self._clock()
-        metrics, examples = evaluate(graph, metadata, job.unit, version, shards)
+        metrics, examples = evaluate(
+            graph, metadata, job.unit, version, shards, self._control.between_steps
+        )
         seconds = self._clock() - start
         return JobResult(
             outcome=EvaluationOutcome(metrics=metrics, examples=examples),

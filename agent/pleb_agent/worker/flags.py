@@ -1,7 +1,8 @@
-"""The flag page: two bytes of shared memory, read between steps at no cost.
+"""The flag page: three bytes of shared memory, read between steps at no cost.
 
-Byte 0 is the agent's wish, byte 1 the worker's answer. Each side writes only its own byte, and
-a byte is written at once, so there is nothing to lock.
+Byte 0 is the agent's wish, byte 1 the worker's answer, byte 2 the agent's share of the processor
+in percent. Each side writes only its own bytes, and a byte is written at once, so there is
+nothing to lock.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FlagPage", "State", "Wish", "flag_file"]
 
-_PAGE_BYTES: Final = 2
+_PAGE_BYTES: Final = 3
 _WISH: Final = 0
 _STATE: Final = 1
+_SHARE: Final = 2
 
 
 def flag_file(work_dir: Path) -> Path:
@@ -44,13 +46,15 @@ class State(IntEnum):
     IDLE = 0
     COMPUTING = 1
     PAUSED = 2
+    RESTING = 3
+    """It sleeps for a while, to hold its share of the processor."""
 
 
 _STATES: Final = frozenset(State)
 
 
 class FlagPage:
-    """A file of two bytes, mapped by both sides."""
+    """A file of three bytes, mapped by both sides."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -58,8 +62,8 @@ class FlagPage:
 
     @classmethod
     def create(cls, path: Path) -> FlagPage:
-        """Return the page of a new file that says run and idle."""
-        path.write_bytes(bytes([Wish.RUN, State.IDLE]))
+        """Return the page of a new file that says run, idle, and the whole processor."""
+        path.write_bytes(bytes([Wish.RUN, State.IDLE, 100]))
         return cls(path)
 
     @property
@@ -80,6 +84,15 @@ class FlagPage:
     @state.setter
     def state(self, state: State) -> None:
         self._bytes[_STATE] = state
+
+    @property
+    def share_percent(self) -> int:
+        """How much of its threads' time the worker may use, 1 to 100."""
+        return min(100, max(1, self._bytes[_SHARE]))
+
+    @share_percent.setter
+    def share_percent(self, percent: int) -> None:
+        self._bytes[_SHARE] = min(100, max(1, percent))
 
     def close(self) -> None:
         """Unmap the page."""

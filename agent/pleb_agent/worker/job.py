@@ -67,8 +67,9 @@ class WorkerSettings(Message, frozen=True):
     """Average rate of writing checkpoints, at most: spares the disk of big models."""
     progress_seconds: float = 0.5
     """Least time between two `Progress` messages."""
-    stop_seconds: float = 10.0
-    """A step that is not done this long after a request to stop is cut off."""
+    stop_seconds: float = 4.0
+    """A step that is not done this long after a request to stop is cut off. systemd's logind
+    waits 5 s before it lets the machine sleep."""
 
 
 class Job(Message, frozen=True):

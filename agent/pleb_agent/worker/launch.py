@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
     from pleb_agent.worker.job import WorkerSettings
 
-__all__ = ["COMMAND", "child_environment", "group_options"]
-
-COMMAND: Final = module_command("pleb_agent.worker.main", "-P", "-B", "-X", "faulthandler")
-"""-P: the work directory is no place to import from. -B: nothing is written beside the code."""
+__all__ = ["child_environment", "group_options", "worker_command"]
 
 _INHERITED: Final = (
     "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "TZ", "VIRTUAL_ENV", "WINDIR",
 )  # fmt: skip
+
+
+def worker_command(packages: Path | None = None) -> list[str]:
+    """Return the worker's command line. `packages`: the torch runtime of a frozen build.
+
+    -P: the work directory is no place to import from. -B: nothing is written beside the code.
+    """
+    options = ("-P", "-B", "-X", "faulthandler")
+    return module_command("pleb_agent.worker.main", *options, packages=packages)
 
 
 def child_environment(

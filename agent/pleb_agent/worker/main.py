@@ -20,6 +20,7 @@ from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
 from pleb_agent.worker.priority import give_way, priority_system
 from pleb_agent.worker.sandbox.confine import confine
 from pleb_agent.worker.sandbox.limits import die_with_parent
+from pleb_agent.worker.throttle import Throttle
 
 _THREAD_BYTES = 16 * 2**20
 """Stack and allocator's share of one more thread."""
@@ -36,6 +37,7 @@ def main() -> None:
 
     from pleb_agent.worker.execute import Executor
     from pleb_agent.worker.failures import EXPECTED, failure_of
+    from pleb_agent.worker.memory import SpareMemory
     from pleb_agent.worker.runtime import measure_runtime, pin, warm_up
 
     def send(reply: Reply) -> None:
@@ -48,9 +50,10 @@ def main() -> None:
     layers += confine(work_dir, settings.memory_bytes + settings.threads * _THREAD_BYTES)
     pin(settings.threads)
     runtime = measure_runtime()
-    control = Control(commands, page)
+    control = Control(commands, page, Throttle(settings.threads))
     executor = Executor(settings, runtime, control, send)
     control.start()
+    spare = SpareMemory()
     send(Ready(runtime=runtime, layers=layers))
     while True:
         job = control.next_job()
@@ -59,6 +62,7 @@ def main() -> None:
         except EXPECTED as error:
             traceback.print_exc()
             send(failure_of(error))
+        spare.give_back()
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import psutil
+import msgspec
 
 from pleb_agent.core.readiness import Limits
-from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerUnusable
-from pleb_agent.worker.flags import FlagPage, State, Wish, flag_file
-from pleb_agent.worker.frames import FrameError, encode_frame, receive_frame
+from pleb_agent.worker.child import Child
+from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
+from pleb_agent.worker.flags import Wish
+from pleb_agent.worker.frames import FrameError
 from pleb_agent.worker.job import (
     ERRORS,
     Failed,
@@ -23,16 +23,16 @@ from pleb_agent.worker.job import (
     Ready,
     Reply,
     Run,
-    Wake,
 )
-from pleb_agent.worker.launch import COMMAND, child_environment, group_options
-from pleb_agent.worker.log import last_words, log_file, open_log
+from pleb_agent.worker.log import last_words, log_file
+from pleb_agent.worker.orders import Orders
+from pleb_agent.worker.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from pleb_agent.worker.job import Command, Job, LayerState, WorkerSettings
+    from pleb_agent.worker.job import Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["WorkerProcess"]
@@ -40,15 +40,19 @@ __all__ = ["WorkerProcess"]
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
-_END_SECONDS: Final = 2.0
-_STOP_POLLS: Final = 50
+_LAST_STEP_SECONDS: Final = 0.5
+"""A suspended step that takes longer is given up when a pause gets long."""
+_LEAVE_SECONDS: Final = 1.5
+"""For a last step and a checkpoint when a pause gets long: the memory is free within 2 s."""
+_LEAST_MEMORY_BYTES: Final = 2**20
 
 
 class WorkerProcess:
     """A child process that computes one job at a time and stays warm in between.
 
-    `run` is used by one task at a time; `pause`, `resume` and `request_checkpoint_and_stop`
-    may be called by others meanwhile. They are all coroutines of the same loop.
+    `run` is used by one task at a time; `pause`, `resume`, `limit` and
+    `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
+    event loop.
     """
 
     def __init__(self, work_dir: Path, settings: WorkerSettings) -> None:
@@ -57,52 +61,60 @@ class WorkerProcess:
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child."""
         self.limits = Limits()
-        self._child: asyncio.subprocess.Process | None = None
-        self._page: FlagPage | None = None
-        self._wish = Wish.RUN
-        self._not_paused = asyncio.Event()
-        self._not_paused.set()
+        self.packages: Path | None = None
+        """The torch runtime of a frozen build, for processes that start later."""
+        self._child: Child | None = None
+        self._orders = Orders()
         self._has_job = False
         self._child_is_busy = False
-        self._suspended = False
-        self._killed = False
         self._made_room = False
-        """A long pause has ended the child, and not an accident."""
+        """The child was ended to give its memory back, and not by an accident."""
         self._closed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._pace = Pace()
 
     @property
     def pid(self) -> int | None:
         """The child's process id; None while there is none (before start, in a long pause)."""
-        child = self._child
-        alive = child is not None and child.returncode is None and not self._killed
-        return child.pid if alive and child is not None else None
+        return self._child.pid if self._child is not None and self._child.is_alive else None
 
     def limit(self, limits: Limits) -> None:
-        """Hold to these limits from the next step on, also in a process that starts later."""
+        """Hold to these limits from the next step on, also in a process that starts later.
+
+        The share of the processor holds at once. The memory is what the next process gets; one
+        that runs keeps what it was started with. There is no share of a graphics processor to
+        hold, since the worker computes on none.
+        """
         self.limits = limits
+        if self._orders.share(limits.cpu_percent) and self._child is not None:
+            self._child.wake()
 
     async def start(self) -> Runtime:
         """Start the child, wait until it is warm, and return what it measured of itself.
 
+        A pause holds that up too.
+
         Raises:
             WorkerUnusable: it ended before it was ready; the message has its last words.
+            JobStopped: it had to leave memory before it was ready.
         """
+        await self._orders.not_paused()
         await self._end_child()
-        page = self._open_page()
-        page.state, page.wish = State.IDLE, self._wish
-        self._closed = self._killed = self._made_room = False
-        self._child = await self._spawn()
+        self._orders.prepare(self.work_dir)
+        self._closed = self._made_room = False
+        settings = self._limited_settings()
+        child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
         try:
-            hello = Hello(work_dir=str(self.work_dir), settings=self.settings, parent=os.getpid())
-            await self._send(hello)
-            ready: Ready = await asyncio.wait_for(self._receive(Ready), _START_SECONDS)
+            hello = Hello(work_dir=str(self.work_dir), settings=settings, parent=os.getpid())
+            await child.send(hello)
+            ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)
         except (EOFError, FrameError, ConnectionError, TimeoutError) as error:
             await self._end_child()
+            if self._made_room:
+                raise JobStopped("The worker left memory before it was ready.") from error
             message = f"The worker does not start: {last_words(log_file(self.work_dir))}"
             raise WorkerUnusable(message) from error
         except asyncio.CancelledError:
-            self._kill()
+            child.kill()
             raise
         self.layers = ready.layers
         return ready.runtime
@@ -116,6 +128,7 @@ class WorkerProcess:
             WorkerError: no result; `remedy` says what should become of the unit.
         """
         self._has_job = True
+        self._pace = Pace()
         try:
             while True:
                 async for reply in self._attempt(job):
@@ -132,193 +145,140 @@ class WorkerProcess:
 
         A pause that lasts `long_pause_seconds` puts the job away and ends the child.
         """
-        if self._wish is not Wish.RUN:
+        if self._orders.wish is not Wish.RUN:
             return
-        self._set_wish(Wish.PAUSE)
-        self._arm(self.settings.long_pause_seconds, self._end_long_pause)
-        if not await self._acknowledged():
-            await self._suspend()
+        self._orders.set(Wish.PAUSE)
+        self._orders.arm(self.settings.long_pause_seconds, self._end_long_pause)
+        if not await self._acknowledged() and self._child is not None:
+            await self._child.suspend()
 
     async def resume(self) -> None:
         """Let the child compute again, in a new process if the pause was long."""
-        if self._wish is not Wish.PAUSE:
-            return
-        self._disarm()
-        self._set_wish(Wish.RUN)
-        self._thaw()
+        if self._orders.wish is Wish.PAUSE:
+            self._orders.set(Wish.RUN)
+            self._wake()
 
     async def request_checkpoint_and_stop(self) -> None:
-        """Ask for a checkpoint after the current step; `run` then raises `JobStopped`.
+        """Ask for a checkpoint after the current step; then the child leaves memory.
 
-        Ends a pause. Without a running job nothing happens.
+        A running `run` raises `JobStopped`, after `stop_seconds` at most. Ends a pause.
         """
-        if self._has_job:
-            self._set_wish(Wish.CHECKPOINT_AND_STOP)
-            self._arm(self.settings.stop_seconds, self._kill)
-            self._thaw()
+        if not self._has_job:
+            self._make_room()
+        elif self._orders.wish is not Wish.CHECKPOINT_AND_STOP:
+            self._orders.set(Wish.CHECKPOINT_AND_STOP)
+            self._orders.arm(self.settings.stop_seconds, self._make_room)
+            self._wake()
 
     async def close(self) -> None:
         """End the child, whatever it does; a running `run` raises `WorkerDied`."""
-        self._disarm()
         self._closed = True
-        self._set_wish(Wish.RUN)
+        self._orders.set(Wish.RUN)
         await self._end_child()
-        if self._page is not None:
-            self._page.close()
-            self._page = None
+        self._orders.close()
+
+    # -- a job ------------------------------------------------------------------------------
 
     async def _attempt(self, job: Job) -> AsyncIterator[Progress | JobResult]:
         """Run `job` until it is finished, or put away because a pause lasts."""
-        await self._not_paused.wait()
+        await self._orders.not_paused()
         self._check_wanted()
-        if self.pid is None:
-            await self.start()
+        try:
+            if self.pid is None:
+                await self.start()
+            async for reply in self._replies(job):
+                yield reply
+        except WorkerError:
+            self._check_wanted()
+            if not self._made_room:
+                raise
+
+    async def _replies(self, job: Job) -> AsyncIterator[Progress | JobResult]:
+        """Give `job` to the child and yield what it answers.
+
+        Raises:
+            WorkerError: as the child says, or because it ended.
+        """
+        child = self._child
+        if child is None:
+            raise WorkerDied("The worker left memory; run the unit again to go on.")
         try:
             self._child_is_busy = True
-            await self._send(Run(job=job))
-            while isinstance(reply := await self._receive(Reply), Progress):
+            await child.send(Run(job=job))
+            while isinstance(reply := await child.receive(Reply), Progress):
+                self._pace.add(reply)
                 yield reply
             self._child_is_busy = False
         except (EOFError, FrameError, ConnectionError) as error:
-            await self._see_child_end()
-            self._check_wanted()
-            if self._made_room:
-                return
-            raise WorkerDied(self._how_it_died()) from error
+            await child.see_end()
+            self._child_is_busy = False
+            raise WorkerDied(child.how_it_died()) from error
         if isinstance(reply, JobResult):
             yield reply
         elif isinstance(reply, Failed):
-            await self._put_away(reply)
-
-    async def _put_away(self, failed: Failed) -> None:
-        """Raise what the child says, unless it says that it made room for a long pause."""
-        if failed.kind is not FailureKind.STOPPED:
-            raise ERRORS[failed.kind](failed.message)
-        self._check_wanted()
-        await self._end_child()
+            if reply.kind is FailureKind.STOPPED:
+                self._make_room()
+            raise ERRORS[reply.kind](reply.message)
 
     def _check_wanted(self) -> None:
         """Raise unless the job that is in hand is still wanted."""
         if self._closed:
             raise WorkerDied("The worker was closed; start it to go on.")
-        if self._wish is Wish.CHECKPOINT_AND_STOP:
-            self._disarm()
-            self._set_wish(Wish.RUN)
+        if self._orders.wish is Wish.CHECKPOINT_AND_STOP:
+            self._orders.set(Wish.RUN)
             raise JobStopped("The unit was put away; run it again to go on.")
 
-    def _end_long_pause(self) -> None:
-        """Let go of the memory: after a checkpoint if the child stands between two steps."""
-        page = self._page
-        if self._child_is_busy and not self._suspended and page is not None:
-            page.wish = Wish.CHECKPOINT_AND_STOP
-            self._wake()
-        else:
-            self._made_room = True
-            self._kill()
+    # -- wishes -----------------------------------------------------------------------------
 
     async def _acknowledged(self) -> bool:
         """Whether the child is seen not to compute within the time that it has for it."""
-        deadline = asyncio.get_running_loop().time() + _ACKNOWLEDGE_SECONDS
-        while self.pid is not None and self._page is not None:
-            if self._wish is not Wish.PAUSE or self._page.state is not State.COMPUTING:
-                return True
-            if asyncio.get_running_loop().time() > deadline:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _ACKNOWLEDGE_SECONDS
+        while (
+            self.pid is not None and self._orders.wish is Wish.PAUSE and self._orders.child_computes
+        ):
+            if clock() > deadline:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
         return True
 
-    async def _suspend(self) -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            process.suspend()
-            self._suspended = True
-            for _ in range(_STOP_POLLS):
-                if not self._suspended or process.status() == psutil.STATUS_STOPPED:
-                    return
-                await asyncio.sleep(_POLL_SECONDS)
+    def _end_long_pause(self) -> None:
+        """Let go of the memory, with a checkpoint if there is the time for one.
 
-    def _thaw(self) -> None:
-        """Undo a suspension and let the child look at the flag page."""
-        if self._suspended:
-            self._suspended = False
-            with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(self.pid).resume()
-        self._wake()
-
-    def _set_wish(self, wish: Wish) -> None:
-        self._wish = wish
-        if self._page is not None:
-            self._page.wish = wish
-        if wish is Wish.PAUSE:
-            self._not_paused.clear()
+        A child that was suspended in the middle of a step finishes it first, if steps are short.
+        """
+        suspended = self._child is not None and self._child.is_suspended
+        fits = not suspended or self._pace.step_seconds <= _LAST_STEP_SECONDS
+        if self._child_is_busy and fits:
+            self._orders.tell(Wish.CHECKPOINT_AND_STOP)
+            self._orders.arm(_LEAVE_SECONDS, self._make_room)
+            self._wake()
         else:
-            self._not_paused.set()
+            self._make_room()
 
-    def _arm(self, seconds: float, act: Callable[[], None]) -> None:
-        self._disarm()
-        self._timer = asyncio.get_running_loop().call_later(seconds, act)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _open_page(self) -> FlagPage:
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        if self._page is None:
-            self._page = FlagPage.create(flag_file(self.work_dir))
-        return self._page
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        with open_log(log_file(self.work_dir)) as log:
-            return await asyncio.create_subprocess_exec(
-                *COMMAND,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                cwd=self.work_dir,
-                env=child_environment(os.environ, self.work_dir, self.settings),
-                **group_options(),
-            )
-
-    async def _send(self, message: Hello | Command) -> None:
-        pipe = self._child.stdin if self._child is not None else None
-        if pipe is None:
-            raise ConnectionResetError("there is no worker")
-        pipe.write(encode_frame(message))
-        await pipe.drain()
+    def _make_room(self) -> None:
+        """Kill the child to give its memory back; what is in hand goes on in another one."""
+        self._made_room = True
+        self._kill()
 
     def _wake(self) -> None:
-        """Send `Wake` if there is a child; a dead one shows itself elsewhere."""
-        if self.pid is not None and self._child is not None and self._child.stdin is not None:
-            self._child.stdin.write(encode_frame(Wake()))
+        """Undo a suspension and let the child look at the flag page."""
+        if self._child is not None:
+            self._child.thaw()
+            self._child.wake()
 
-    async def _receive(self, kind: Any) -> Any:
-        pipe = self._child.stdout if self._child is not None else None
-        if pipe is None:
-            raise EOFError
-        return await receive_frame(pipe, kind)
+    # -- the child --------------------------------------------------------------------------
+
+    def _limited_settings(self) -> WorkerSettings:
+        given, limit = self.settings.memory_bytes, self.limits.memory_bytes
+        allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
+        return msgspec.structs.replace(self.settings, memory_bytes=allowed)
 
     def _kill(self) -> None:
-        self._killed = True
         if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
+            self._child.kill()
 
     async def _end_child(self) -> None:
-        self._kill()
-        self._child_is_busy = self._suspended = False
+        self._child_is_busy = False
         if self._child is not None:
-            await self._child.wait()
-
-    async def _see_child_end(self) -> None:
-        """Let a child whose pipe broke end by itself, so that its exit code tells why."""
-        if self._child is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child.wait(), _END_SECONDS)
-        await self._end_child()
-
-    def _how_it_died(self) -> str:
-        code = self._child.returncode if self._child is not None else None
-        words = last_words(log_file(self.work_dir))
-        return f"The worker ended in the middle of a unit (exit code {code}): {words}"
+            await self._child.end()

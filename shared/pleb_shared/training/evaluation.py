@@ -15,6 +15,8 @@ from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import check_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.unit import Unit
     from pleb_shared.training.graph import CompiledGraph
@@ -29,8 +31,11 @@ def evaluate(
     unit: Unit,
     version: Tensors,
     shards: list[Tensors],
+    between_batches: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], int]:
     """Return the metrics' means over all examples of `shards`, and how many those are.
+
+    `between_batches` is called before every batch; what it raises ends the evaluation.
 
     The evaluation graph gives means over a batch of any size, so the last batch may be short;
     every batch counts by its examples. Rows are taken in order, windows side by side.
@@ -50,6 +55,7 @@ def evaluate(
     sums: dict[str, float] = {}
     count = 0
     for arrays in data.evaluation_batches(metadata.training.batch_examples):
+        between_batches()
         inputs = {n: torch.from_numpy(array).to(graph.device) for n, array in arrays.items()}
         size = len(next(iter(arrays.values())))
         outputs = graph.run(tensors, tensors, inputs, NodeDraws(unit.seed, count))

@@ -30,6 +30,6 @@ def test_a_new_page_forgets_the_last_wish(tmp_path: Path) -> None:
 
 
 def test_a_page_that_holds_no_wish_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "flags").write_bytes(b"\x09\x00")
+    (tmp_path / "flags").write_bytes(b"\x09\x00\x64")
     with FlagPage(tmp_path / "flags") as page, pytest.raises(ValueError, match="9"):
         _ = page.wish
