@@ -97,7 +97,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     shares: dict[Name, Annotated[int, msgspec.Meta(ge=1, le=1000)]] = {}
     """Weights of projects, by their names; 100 where a project is not named."""
     notifications: Notifications = Notifications()
-    watts_per_thread: Annotated[float, msgspec.Meta(gt=0, le=500)] = 8.0
+    watts_per_thread: Annotated[float, msgspec.Meta(ge=0.1, le=500)] = 8.0
     """What a busy core takes, for the estimates of energy."""
     language: Annotated[str, msgspec.Meta(max_length=35)] = ""
     """Of the page (`en`, `de`); empty: the browser's."""
@@ -144,6 +144,8 @@ def read(data: bytes) -> Preferences:
     try:
         raw = json.loads(data)
         version = raw["version"]
+        if isinstance(version, int) and version > VERSION:
+            raise _newer(version)
         while version in MIGRATIONS:
             raw = MIGRATIONS[version](raw)
             version = raw["version"]
@@ -153,6 +155,13 @@ def read(data: bytes) -> Preferences:
             f"The preferences cannot be read ({error}); correct preferences.json or delete it "
             "to start from the defaults."
         ) from error
+
+
+def _newer(version: int) -> InputError:
+    return InputError(
+        f"The preferences were written by a newer agent (version {version}, known is {VERSION}); "
+        "update this agent, or delete preferences.json to start from the defaults."
+    )
 
 
 def write(preferences: Preferences) -> bytes:

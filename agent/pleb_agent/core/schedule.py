@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Hours:
 ALWAYS: Final = Hours(((0, WEEK_MINUTES),))
 
 
+@lru_cache(maxsize=32)
 def parse_hours(text: str) -> Hours:
     """Return the hours that the text spells.
 
