@@ -1,0 +1,123 @@
+"""Following agentd through its life and death, without a tick while it lives.
+
+A follower is turned by an event loop: it names the socket to wait for and the time to wake at.
+An agentd that trains changes its status four times a second; one look a second is enough for an
+icon, so after each look the socket is left alone for that long and only the newest is parsed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.tray.agentd import read_place
+from pleb_agent.tray.errors import BrokenStreamError, NotRunningError
+from pleb_agent.tray.stream import EventStream
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+__all__ = ["Follower", "HomeGoneError"]
+
+LOOK_SECONDS: Final = 1.0
+FIRST_RETRY_SECONDS: Final = 0.5
+LAST_RETRY_SECONDS: Final = 5.0
+
+
+class HomeGoneError(Exception):
+    """The agent's folder was removed: there is nothing left to show."""
+
+
+class Follower:
+    """Calls `on_status` at each change: with a status, or with None where agentd is gone."""
+
+    def __init__(
+        self,
+        home: str,
+        clock: Callable[[], float],
+        on_status: Callable[[dict[str, Any] | None], None],
+    ) -> None:
+        """`clock`: monotonic seconds."""
+        self._home = home
+        self._clock = clock
+        self._on_status = on_status
+        self._connection: socket.socket | None = None
+        self._stream = EventStream()
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._muted = False
+        self._wake_at: float | None = clock()
+
+    @property
+    def connection(self) -> socket.socket | None:
+        """The socket to wait for; None: wait for the time alone."""
+        return None if self._muted else self._connection
+
+    @property
+    def wake_at(self) -> float | None:
+        """When to call `turn` even if the socket stays silent."""
+        return self._wake_at
+
+    def hurry(self) -> None:
+        """Look for agentd at once and often: somebody has just started it."""
+        if self._connection is None:
+            self._retry_seconds = FIRST_RETRY_SECONDS
+            self._wake_at = self._clock()
+
+    def turn(self) -> None:
+        """Do what is due: connect, or read what came.
+
+        Raises:
+            HomeGoneError: the agent's folder is not there any more.
+        """
+        if self._connection is None:
+            if self._wake_at is not None and self._clock() >= self._wake_at:
+                self._connect()
+            return
+        if self._muted and self._wake_at is not None and self._clock() < self._wake_at:
+            return
+        self._muted, self._wake_at = False, None
+        self._read(self._connection)
+
+    def close(self) -> None:
+        """Let agentd go."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> None:
+        try:
+            self._connection = read_place(self._home).follow()
+        except (NotRunningError, OSError):
+            if not os.path.isdir(self._home):  # noqa: PTH112 - pathlib takes 1 MB
+                raise HomeGoneError from None
+            self._lost()
+            return
+        self._stream = EventStream()
+        self._wake_at = None
+
+    def _read(self, connection: socket.socket) -> None:
+        """Read all that is there; show the newest status of it."""
+        newest, open_still = None, True
+        try:
+            while open_still:
+                data = connection.recv(65536)
+                open_still = bool(data)
+                newest = self._stream.feed(data) or newest
+        except BlockingIOError:
+            pass
+        except (OSError, BrokenStreamError):
+            open_still = False
+        if newest is not None:
+            self._retry_seconds = FIRST_RETRY_SECONDS
+            self._muted, self._wake_at = True, self._clock() + LOOK_SECONDS
+            self._on_status(newest)
+        if not open_still:
+            self._lost()
+
+    def _lost(self) -> None:
+        self.close()
+        self._muted = False
+        self._wake_at = self._clock() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, LAST_RETRY_SECONDS)
+        self._on_status(None)

@@ -1,0 +1,196 @@
+"""From agentd's status to what the tray shows: icon, tooltip and menu. Pure.
+
+The status is the JSON of `web.views.StatusView`, read leniently, since the agentd behind it may be
+older or newer than this tray. The menu is one fixed tree; what does not apply is hidden, so
+that most changes are changes of an entry and an open menu need not be built anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+__all__ = ["NAME", "WISHES", "Command", "Entry", "Look", "State", "Translate", "entries", "look_of"]
+
+NAME: Final = "Pleb-Cluster"
+
+Status = dict[str, Any]
+Translate = Callable[..., str]
+"""(template, **values) -> the sentence in the user's language."""
+
+
+class State(StrEnum):
+    """The five icons."""
+
+    IDLE = "idle"
+    TRAINING = "training"
+    PAUSED = "paused"
+    OFFLINE = "offline"
+    PROBLEM = "problem"
+
+
+class Command(StrEnum):
+    """What a click asks for."""
+
+    PAUSE = "pause"
+    SNOOZE_30_MIN = "snooze-30-min"
+    SNOOZE_1_H = "snooze-1-h"
+    SNOOZE_3_H = "snooze-3-h"
+    SNOOZE_TOMORROW = "snooze-tomorrow"
+    RESUME = "resume"
+    BOOST = "boost"
+    END_BOOST = "end-boost"
+    OPEN = "open"
+    PREFERENCES = "preferences"
+    FINISH = "finish"
+    START = "start"
+    QUIT = "quit"
+
+
+WISHES: Final[dict[Command, tuple[str, dict[str, Any]]]] = {
+    Command.PAUSE: ("pause", {}),
+    Command.SNOOZE_30_MIN: ("pause", {"seconds": 1800}),
+    Command.SNOOZE_1_H: ("pause", {"seconds": 3600}),
+    Command.SNOOZE_3_H: ("pause", {"seconds": 10_800}),
+    Command.SNOOZE_TOMORROW: ("pause", {"until_tomorrow": True}),
+    Command.RESUME: ("resume", {}),
+    Command.BOOST: ("boost", {"seconds": 3600}),
+    Command.END_BOOST: ("resume", {}),
+    Command.FINISH: ("stop", {"finish": True}),
+    Command.QUIT: ("stop", {"finish": False}),
+}
+"""The commands that are one request of the control API: its name and its body."""
+
+
+class Entry(NamedTuple):
+    """A line of the menu. `number` stays the same as long as the tray lives."""
+
+    number: int
+    label: str = ""
+    command: Command | None = None
+    """None: a line to read, a separator, or the head of `children`."""
+    visible: bool = True
+    children: tuple[Entry, ...] = ()
+    separator: bool = False
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it can be chosen."""
+        return self.command is not None or bool(self.children)
+
+
+class Look(NamedTuple):
+    """All that is seen of the tray."""
+
+    state: State
+    tooltip: str
+    menu: tuple[Entry, ...]
+    primary: Command
+    """What a click on the icon itself does."""
+    secondary: Command
+    """What a click with the middle button does: the quick pause."""
+    ended: bool = False
+    """The agent was stopped on purpose: the tray ends too."""
+
+
+_STATES: Final = {
+    "idle": State.IDLE,
+    "working": State.TRAINING,
+    "paused": State.PAUSED,
+    "offline": State.OFFLINE,
+    "problem": State.PROBLEM,
+}
+
+
+def look_of(status: Status | None, say: Translate) -> Look:
+    """Return what to show; `None` is the status of an agent that does not answer."""
+    if status is None:
+        return _look_of_nothing(say)
+    sentence = _sentence(status, say)
+    wish = _part(status, "wish").get("kind")
+    return Look(
+        state=_STATES.get(str(status.get("activity")), State.IDLE),
+        tooltip=sentence,
+        menu=_menu(say, sentence, _progress(status, say), running=True, wish=str(wish)),
+        primary=Command.OPEN,
+        secondary=Command.RESUME if wish == "pause" else Command.PAUSE,
+        ended=status.get("running") is False or status.get("activity") == "stopped",
+    )
+
+
+def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
+    """Return every entry of a menu by its number, children included."""
+    found: dict[int, Entry] = {}
+    for entry in menu:
+        found[entry.number] = entry
+        found |= entries(entry.children)
+    return found
+
+
+def _look_of_nothing(say: Translate) -> Look:
+    sentence = say("The agent is not running.")
+    menu = _menu(say, sentence, "", running=False, wish="none")
+    return Look(State.OFFLINE, sentence, menu, Command.START, Command.START)
+
+
+def _sentence(status: Status, say: Translate) -> str:
+    message = _part(status, "message")
+    template, values = message.get("template"), message.get("values")
+    if isinstance(template, str) and template and isinstance(values, dict):
+        return say(template, **values)
+    return str(status.get("sentence") or "")
+
+
+def _progress(status: Status, say: Translate) -> str:
+    """Return how far the unit in hand is, or nothing."""
+    unit = _part(status, "unit")
+    total = unit.get("steps_total") or 0
+    if not unit:
+        return ""
+    percent = round(100 * (unit.get("steps_done") or 0) / total) if total else 0
+    return say(
+        "{project}, version {version}: {percent} %",
+        project=str(unit.get("project", "")),
+        version=unit.get("version", 0),
+        percent=percent,
+    )
+
+
+def _menu(
+    say: Translate, sentence: str, progress: str, *, running: bool, wish: str
+) -> tuple[Entry, ...]:
+    """Return the one tree of entries, with what does not apply now hidden."""
+    paused, boosted = wish == "pause", wish == "boost"
+    may_pause = running and not paused
+    return (
+        Entry(1, sentence),
+        Entry(2, progress, visible=bool(progress)),
+        Entry(3, separator=True),
+        Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
+        Entry(5, say("Snooze"), visible=may_pause, children=_snoozes(say)),
+        Entry(6, say("Resume"), Command.RESUME, visible=running and paused),
+        Entry(7, say("Run now for 1 h"), Command.BOOST, visible=running and not boosted),
+        Entry(8, say("End the extra hour"), Command.END_BOOST, visible=running and boosted),
+        Entry(9, say("Start the agent"), Command.START, visible=not running),
+        Entry(10, separator=True),
+        Entry(11, say("Open"), Command.OPEN, visible=running),
+        Entry(12, say("Preferences"), Command.PREFERENCES, visible=running),
+        Entry(13, separator=True, visible=running),
+        Entry(14, say("Finish this unit and stop"), Command.FINISH, visible=running),
+        Entry(15, say("Quit"), Command.QUIT),
+    )
+
+
+def _snoozes(say: Translate) -> tuple[Entry, ...]:
+    return (
+        Entry(51, say("30 min"), Command.SNOOZE_30_MIN),
+        Entry(52, say("1 h"), Command.SNOOZE_1_H),
+        Entry(53, say("3 h"), Command.SNOOZE_3_H),
+        Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
+    )
+
+
+def _part(status: Status, name: str) -> Status:
+    part = status.get(name)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,86 @@
+"""`python -m pleb_agent.tray.main --home DIR`: show this home's agent in the system's tray.
+
+Exit codes: 0 the agent was stopped on purpose, the session has ended, or a tray of this home is
+there already; 1 there is nothing here that could show an icon; 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.tray.one_per_home import take_place
+from pleb_agent.tray.tray import Tray
+from pleb_agent.tray.words import language_of, preferred_language, words_in
+from pleb_shared.errors import PlebError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.tray.look import Command, Look
+    from pleb_agent.tray.xembed import OldTray
+
+__all__ = ["main"]
+
+_USAGE: Final = "Usage: python -m pleb_agent.tray.main --home DIR"
+
+
+def main(arguments: list[str]) -> int:
+    """Show the tray until it ends; return the exit code."""
+    if arguments[:1] != ["--home"] or len(arguments) != 2:
+        sys.stderr.write(f"{_USAGE}\n")
+        return 2
+    home = os.path.abspath(arguments[1])  # noqa: PTH100 - pathlib takes 1 MB
+    try:
+        if take_place(home) is None:
+            return 0
+        tray = Tray(home, time.monotonic, words_in(_language(home)))
+        _run(tray)
+    except (PlebError, OSError) as error:
+        sys.stderr.write(f"pleb-agent tray: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _language(home: str) -> str:
+    preferred = preferred_language(home)
+    if sys.platform != "linux" and not preferred:
+        from pleb_agent.tray.system_language import system_language
+
+        preferred = system_language()
+    return language_of(preferred, os.environ)
+
+
+def _run(tray: Tray) -> None:
+    if sys.platform != "linux":
+        from pleb_agent.tray.pystray_tray import run
+
+        run(tray, time.monotonic)
+        return
+    from pleb_agent.tray.bus import connect
+    from pleb_agent.tray.errors import NoBusError
+    from pleb_agent.tray.linux import LinuxTray
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        bus = connect(os.environ)
+    except NoBusError:
+        bus = None
+    desktop = os.environ.get("XDG_CURRENT_DESKTOP", "")
+    LinuxTray(tray, bus, desktop, time.monotonic, _open_old_tray).run()
+
+
+def _open_old_tray(look: Look, on_command: Callable[[Command], None]) -> OldTray:
+    """Load Xlib only where an old tray is looked for."""
+    from pleb_agent.tray.xembed import open_old_tray
+
+    return open_old_tray(look, on_command)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,202 @@
+"""The tray on Windows and macOS, through pystray.
+
+The system's event loop keeps the main thread, as macOS demands; a second thread follows agentd.
+Looks that it finds are shown by the main thread on macOS (`call_on_main_thread`); on Windows
+pystray itself hands them to the thread of its window.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pleb_agent.tray.follower import HomeGoneError
+from pleb_agent.tray.icons import Shade, icon_of, png_path
+from pleb_agent.tray.look import NAME, Command, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.tray.look import Look, State
+    from pleb_agent.tray.tray import Tray
+
+__all__ = ["Face", "Keeper", "menu_lines", "run"]
+
+_SIZE: Final = 48
+_LONGEST_TOOLTIP: Final = 127
+"""What Windows shows (NOTIFYICONDATAW.szTip, 128 with the final null)."""
+
+
+class Face(Protocol):
+    """The icon of a system."""
+
+    def show(self, look: Look) -> None:
+        """Show another look; may be called by any thread."""
+
+    def end(self) -> None:
+        """Take the icon away and end the event loop; may be called by any thread."""
+
+
+class Keeper(threading.Thread):
+    """Follows agentd and carries out clicks, both in this thread, so that nothing is locked."""
+
+    def __init__(self, tray: Tray, face: Face, clock: Callable[[], float]) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._tray = tray
+        self._face = face
+        self._clock = clock
+        self._clicks: list[Command] = []
+        self._bell, self._ringer = _socket_pair()
+
+    def click(self, command: Command) -> None:
+        """Let the thread carry out a command; may be called by any thread."""
+        self._clicks.append(command)
+        self._ringer.send(b"!")
+
+    def run(self) -> None:
+        """Work until the agent is stopped on purpose."""
+        self._tray.on_look = self._face.show
+        try:
+            while not self._tray.ended:
+                self._turn()
+        except HomeGoneError:
+            pass
+        finally:
+            self._tray.follower.close()
+            self._face.end()
+
+    def _turn(self) -> None:
+        follower = self._tray.follower
+        waited_for = [s for s in (self._bell, follower.connection) if s is not None]
+        wake_at = follower.wake_at
+        seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
+        if self._bell in select.select(waited_for, [], [], seconds)[0]:
+            self._bell.recv(64)
+        while self._clicks:
+            self._tray.obey(self._clicks.pop(0))
+        follower.turn()
+
+
+def menu_lines(menu: tuple[Entry, ...]) -> list[Entry]:
+    """Return the entries that are visible now; no separator is first, last or doubled."""
+    found: list[Entry] = []
+    for entry in menu:
+        if not entry.visible or (entry.separator and (not found or found[-1].separator)):
+            continue
+        found.append(entry)
+    return found[:-1] if found and found[-1].separator else found
+
+
+def tooltip_of(look: Look) -> str:
+    """Return the tooltip, as long as Windows shows it."""
+    text = f"{NAME}: {look.tooltip}"
+    return text if len(text) <= _LONGEST_TOOLTIP else f"{text[: _LONGEST_TOOLTIP - 1]}…"
+
+
+def run(tray: Tray, clock: Callable[[], float]) -> None:
+    """Show the tray; must be called by the main thread."""
+    face = _PystrayFace(tray.look)
+    keeper = Keeper(tray, face, clock)
+    face.run(keeper)
+
+
+class _PystrayFace:
+    def __init__(self, look: Look) -> None:
+        import pystray
+
+        self._pystray = pystray
+        self._click: Callable[[Command], None] = _nobody
+        self._look = look
+        self._icon = pystray.Icon("pleb-agent", _image(look.state), tooltip_of(look))
+        self._icon.menu = self._menu(look.menu, look.primary)
+
+    def run(self, keeper: Keeper) -> None:
+        """Begin to follow as soon as the icon is there; return when it is gone."""
+        self._click = keeper.click
+
+        def ready(icon: Any) -> None:
+            icon.visible = True
+            keeper.start()
+
+        self._icon.run(ready)
+
+    def show(self, look: Look) -> None:
+        call_on_main_thread(lambda: self._show(look))
+
+    def end(self) -> None:
+        call_on_main_thread(self._icon.stop)
+
+    def _show(self, look: Look) -> None:
+        before, self._look = self._look, look
+        if before.state is not look.state:
+            self._icon.icon = _image(look.state)
+        self._icon.title = tooltip_of(look)
+        if before.menu != look.menu:
+            self._icon.menu = self._menu(look.menu, look.primary)
+
+    def _menu(self, menu: tuple[Entry, ...], primary: Command | None) -> Any:
+        return self._pystray.Menu(*(self._line(entry, primary) for entry in menu_lines(menu)))
+
+    def _line(self, entry: Entry, primary: Command | None) -> Any:
+        if entry.separator:
+            return self._pystray.Menu.SEPARATOR
+        if entry.children:
+            return self._pystray.MenuItem(entry.label, self._menu(entry.children, None))
+        return self._pystray.MenuItem(
+            entry.label,
+            self._chooser(entry.command),
+            default=entry.command is not None and entry.command is primary,
+            enabled=entry.enabled,
+        )
+
+    def _chooser(self, command: Command | None) -> Callable[[Any, Any], None]:
+        def choose(_icon: Any, _item: Any) -> None:
+            if command is not None:
+                self._click(command)
+
+        return choose
+
+
+def call_on_main_thread(act: Callable[[], None]) -> None:
+    """Let the main thread do this, where the system demands it."""
+    if sys.platform == "darwin":
+        from PyObjCTools import AppHelper
+
+        AppHelper.callAfter(act)
+    else:
+        act()
+
+
+def _image(state: State) -> Any:
+    from PIL import Image
+
+    with Image.open(png_path(icon_of(state, _shade()).name, _SIZE)) as file:
+        return file.copy()
+
+
+def _shade() -> Shade:
+    """Return what the bar looks like: Windows tells; macOS's follows the wallpaper."""
+    if sys.platform == "win32":
+        import winreg
+
+        path = r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize"
+        try:
+            with winreg.OpenKey(winreg.HKEY_CURRENT_USER, path) as key:
+                light = winreg.QueryValueEx(key, "SystemUsesLightTheme")[0]
+        except OSError:  # Windows before 10 1903 has no such setting
+            return Shade.UNKNOWN
+        return Shade.LIGHT if light else Shade.DARK
+    return Shade.UNKNOWN
+
+
+def _socket_pair() -> tuple[Any, Any]:
+    """Return two connected sockets: `select` on Windows knows nothing else."""
+    import socket
+
+    return socket.socketpair()
+
+
+def _nobody(command: Command) -> None:
+    """Nobody hears clicks yet."""

@@ -1,0 +1,87 @@
+"""What all trays have in common: follow agentd, keep the look, carry out what was clicked."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.tray.agentd import read_place
+from pleb_agent.tray.errors import NotRunningError, RefusedError
+from pleb_agent.tray.follower import Follower
+from pleb_agent.tray.launch import agent_command, browser_command, start_detached
+from pleb_agent.tray.look import WISHES, Command, look_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.tray.look import Look, Translate
+
+__all__ = ["Tray"]
+
+_PREFERENCES: Final = "preferences"
+
+
+class Tray:
+    """The part of a tray that knows nothing of how it is shown."""
+
+    def __init__(
+        self,
+        home: str,
+        clock: Callable[[], float],
+        say: Translate,
+        launch: Callable[..., None] = start_detached,
+    ) -> None:
+        """`launch`: starts a program; environment variables may be added by name."""
+        self._home = home
+        self._say = say
+        self._launch = launch
+        self.look: Look = look_of(None, say)
+        self.ended = False
+        self.on_look: Callable[[Look], None] = _nobody
+        self.follower = Follower(home, clock, self._take)
+
+    def obey(self, command: Command, activation_token: str = "") -> None:
+        """Carry out a click. What agentd refuses is shown as the sentence, until it says more."""
+        try:
+            match command:
+                case Command.OPEN:
+                    self._open("", activation_token)
+                case Command.PREFERENCES:
+                    self._open(_PREFERENCES, activation_token)
+                case Command.START:
+                    self._launch(agent_command(self._home))
+                    self.follower.hurry()
+                case _:
+                    self._wish(command)
+        except NotRunningError:
+            self._take(None)
+        except RefusedError as error:
+            self._show(self.look._replace(tooltip=str(error)))
+        except OSError as error:
+            missing = self._say("This cannot be started: {reason}.", reason=str(error.strerror))
+            self._show(self.look._replace(tooltip=missing))
+        if command is Command.QUIT:
+            self.ended = True
+
+    def _wish(self, command: Command) -> None:
+        name, body = WISHES[command]
+        self._take(read_place(self._home).ask(name, body))
+
+    def _open(self, part: str, activation_token: str) -> None:
+        address = str(read_place(self._home).ask("page", {"part": part} if part else {})["url"])
+        token = {"XDG_ACTIVATION_TOKEN": activation_token} if activation_token else {}
+        self._launch(browser_command(address, sys.platform), **token)
+
+    def _take(self, status: dict[str, Any] | None) -> None:
+        look = look_of(status, self._say)
+        self.ended = self.ended or look.ended
+        self._show(look)
+
+    def _show(self, look: Look) -> None:
+        if look != self.look:
+            self.look = look
+            self.on_look(look)
+
+
+def _nobody(look: Look) -> None:
+    """Nobody shows the tray yet."""

@@ -1,0 +1,133 @@
+"""An icon in an XEmbed tray (trayer, stalonetray, tint2, old panels).
+
+Source: https://specifications.freedesktop.org/systemtray-spec/ and .../xembed-spec/. Such a tray
+knows no menus: a click opens the page, where everything is; the middle button pauses or resumes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.tray.icons import Shade, icon_of, png_path
+from pleb_agent.tray.look import NAME
+from pleb_agent.tray.png import read_png
+from pleb_agent.tray.x_display import STRUCTURE_NOTIFY, Event, XDisplay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.tray.look import Command, Look
+
+__all__ = ["OldTray", "open_old_tray"]
+
+_REQUEST_DOCK: Final = 0
+_VERSION_AND_MAPPED: Final = (0, 1)
+_MIDDLE_BUTTON: Final = 2
+_SIZES: Final = (48, 32, 24, 22, 16)
+_FIRST_SIZE: Final = 24
+
+
+class Happening(IntEnum):
+    """Types of events (X11/X.h)."""
+
+    BUTTON_PRESS = 4
+    EXPOSE = 12
+    DESTROY = 17
+    CONFIGURE = 22
+    CLIENT_MESSAGE = 33
+
+
+class OldTray:
+    """Docks in the tray that there is, and in each that comes later."""
+
+    def __init__(
+        self, display: XDisplay, look: Look, on_command: Callable[[Command], None]
+    ) -> None:
+        self._display = display
+        self._look = look
+        self._on_command = on_command
+        self._owner = 0
+        self._window = 0
+        self._selection = display.atom(f"_NET_SYSTEM_TRAY_S{display.screen}")
+        self._announcement = (display.atom("MANAGER"), self._selection)
+        display.watch(display.root, STRUCTURE_NOTIFY)
+        self._dock()
+
+    def fileno(self) -> int:
+        """Return what to wait for."""
+        return self._display.fileno()
+
+    def show(self, look: Look) -> None:
+        """Show another look."""
+        self._look = look
+        self._paint()
+
+    def turn(self) -> None:
+        """Take what has come."""
+        for event in self._display.events():
+            self._take(event)
+
+    def close(self) -> None:
+        """Take the icon away."""
+        self._display.close()
+
+    def _take(self, event: Event) -> None:
+        match event.type:
+            case Happening.BUTTON_PRESS if event.window == self._window:
+                button = int.from_bytes(bytes(event.data)[44:48], "little")
+                middle = button == _MIDDLE_BUTTON
+                self._on_command(self._look.secondary if middle else self._look.primary)
+            case Happening.EXPOSE | Happening.CONFIGURE if event.window == self._window:
+                self._paint()
+            case Happening.DESTROY if event.window in {self._owner, self._window}:
+                self._undock()
+                self._dock()
+            case Happening.CLIENT_MESSAGE if self._is_announcement(event):
+                self._dock()
+            case _:
+                pass
+
+    def _is_announcement(self, event: Event) -> bool:
+        """Whether a new tray tells that it is there."""
+        kind, _, _, selection, *_ = event.data.client
+        return (kind, selection) == self._announcement
+
+    def _dock(self) -> None:
+        """Ask the tray's owner to take our window; without an owner, wait for one."""
+        display = self._display
+        owner = display.selection_owner(self._selection)
+        if not owner or self._window:
+            display.flush()
+            return
+        self._owner, self._window = owner, display.make_window(_FIRST_SIZE)
+        display.watch(owner, STRUCTURE_NOTIFY)
+        display.set_name(self._window, NAME)
+        display.set_numbers(self._window, display.atom("_XEMBED_INFO"), _VERSION_AND_MAPPED)
+        opcode = display.atom("_NET_SYSTEM_TRAY_OPCODE")
+        display.send(owner, opcode, (0, _REQUEST_DOCK, self._window, 0, 0))
+
+    def _undock(self) -> None:
+        """Forget a tray that is gone, and the window that it took."""
+        self._display.destroy(self._window)
+        self._owner = self._window = 0
+
+    def _paint(self) -> None:
+        if not self._window:
+            return
+        room = min(self._display.size(self._window))
+        size = next((size for size in _SIZES if size <= room), _SIZES[-1])
+        name = icon_of(self._look.state, Shade.UNKNOWN).name
+        with open(png_path(name, size), "rb") as file:  # noqa: PTH123 - pathlib takes 1 MB
+            image = read_png(file.read())
+        self._display.set_name(self._window, f"{NAME}: {self._look.tooltip}")
+        self._display.blend(self._window, image.rgba, image.width, image.height)
+
+
+def open_old_tray(look: Look, on_command: Callable[[Command], None]) -> OldTray:
+    """Return an icon that docks in this display's tray.
+
+    Raises:
+        NoDisplayError: there is no display.
+    """
+    return OldTray(XDisplay(), look, on_command)
