@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.sentence import Sentence, say
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CurrentUnit", "LiveStatus"]
 
+_MOST_LOSSES: Final = 128
+
 
 @dataclass(frozen=True)
 class CurrentUnit:
-    """The unit in hand. `loss` is that of the last step."""
+    """The unit in hand. `loss` is that of the last step; `LiveStatus` keeps `losses`."""
 
     project: str
     assignment: int
@@ -26,6 +28,8 @@ class CurrentUnit:
     steps_total: int = 0
     loss: float | None = None
     compute_seconds: float = 0.0
+    losses: tuple[tuple[int, float], ...] = ()
+    """Steps and their losses so far."""
 
 
 class LiveStatus:
@@ -50,7 +54,7 @@ class LiveStatus:
 
     @unit.setter
     def unit(self, unit: CurrentUnit | None) -> None:
-        self._unit = unit
+        self._unit = unit if unit is None else _with_losses(unit, self._unit)
         self.on_change()
 
     def set(
@@ -59,6 +63,14 @@ class LiveStatus:
         """Change the agent's state."""
         self._state = AgentState(activity, say(sentence), next_look_at)
         self.on_change()
+
+
+def _with_losses(unit: CurrentUnit, before: CurrentUnit | None) -> CurrentUnit:
+    """Return the unit with the losses so far; of too many every second is forgotten."""
+    losses = before.losses if before and before.assignment == unit.assignment else ()
+    if unit.loss is not None and (not losses or losses[-1][0] != unit.steps_done):
+        losses = (*losses, (unit.steps_done, unit.loss))
+    return replace(unit, losses=losses if len(losses) <= _MOST_LOSSES else losses[1::2])
 
 
 def _nothing() -> None:

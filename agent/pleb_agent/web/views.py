@@ -67,6 +67,8 @@ class UnitView(View, frozen=True):
     steps_total: int
     loss: float | None
     compute_seconds: float
+    losses: list[tuple[int, float]] = []
+    """Steps and their losses so far, thinned out to some dozens."""
 
 
 class AssignmentView(View, frozen=True):

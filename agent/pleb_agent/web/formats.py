@@ -1,0 +1,153 @@
+"""Numbers, sizes, times and spans as people of a language write them, without a dependency."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from time import struct_time
+
+__all__ = ["FORMATS", "Formats"]
+
+_DECIMAL: Final = re.compile(r"-?\d+\.\d+")
+_SIZES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"))
+_LARGE: Final = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
+_THOUSANDS: Final = ((1e6, "M"), (1e3, "k"))
+_NARROW: Final = "\N{NARROW NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Formats:
+    """How one language writes."""
+
+    decimal: str
+    group: str
+    date: str
+    """Of `str.format`: year, month, day."""
+    short_date: str
+    months: tuple[str, ...]
+    spans: tuple[str, str, str, str]
+    """Days, hours, minutes, seconds, short."""
+
+    def number(self, value: float, digits: int | None = None) -> str:
+        """Return a number with so many decimals; None: as many as it needs, at most 4 digits."""
+        if isinstance(value, int) or float(value).is_integer():
+            text = f"{int(value):,}" if not digits else f"{value:,.{digits}f}"
+        elif digits is None:
+            text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        else:
+            text = f"{value:,.{digits}f}"
+        return self.decimal_text(text, grouped=True)
+
+    def decimal_text(self, text: str, *, grouped: bool = False) -> str:
+        """Return an English number in this language's signs; any other text as it is."""
+        if grouped:
+            return text.translate(str.maketrans(",.", self.group + self.decimal))
+        return text.replace(".", self.decimal) if _DECIMAL.fullmatch(text) else text
+
+    def amount(self, value: float) -> str:
+        """Return a large number in three digits: "1.23 M"."""
+        if value < 10_000:
+            return self.number(round(value, 2) if value < 100 else round(value))
+        for size, prefix in (*_LARGE, *_THOUSANDS):
+            if value >= size:
+                return f"{self._three(value / size)}{_NARROW}{prefix}"
+        return self.number(value)
+
+    def size(self, count: float) -> str:
+        """Return bytes: "1.5 GB" (decimal, as download pages count)."""
+        for size, unit in _SIZES:
+            if count >= size:
+                return f"{self._three(count / size)}{_NARROW}{unit}"
+        return f"{int(count)}{_NARROW}B"
+
+    def credit(self, flops: float) -> str:
+        """Return credit: "3.4 TFLOP"."""
+        for size, prefix in (*_LARGE, *_THOUSANDS):
+            if flops >= size:
+                return f"{self._three(flops / size)}{_NARROW}{prefix}FLOP"
+        return f"{int(flops)}{_NARROW}FLOP"
+
+    def energy(self, kwh: float) -> str:
+        """Return energy in Wh below 0.1 kWh, else in kWh."""
+        if kwh < 0.1:
+            return f"{self.number(round(kwh * 1000, 1))}{_NARROW}Wh"
+        return f"{self._three(kwh)}{_NARROW}kWh"
+
+    def span(self, seconds: float) -> str:
+        """Return a length of time in its two largest units: "1 h 5 min"."""
+        left = max(0, round(seconds))
+        if left >= 60:
+            left = round(left / 60) * 60
+        parts: list[str] = []
+        for size, unit in zip((86_400, 3600, 60, 1), self.spans, strict=True):
+            whole, left = divmod(left, size)
+            if whole and len(parts) < 2:
+                parts.append(f"{whole}{_NARROW}{unit}")
+            elif parts:
+                break
+        return " ".join(parts) or f"0{_NARROW}{self.spans[3]}"
+
+    def clock(self, time: struct_time) -> str:
+        """Return the time of day: "14:05"."""
+        return f"{time.tm_hour:02}:{time.tm_min:02}"
+
+    def day(self, time: struct_time) -> str:
+        """Return a date with its year."""
+        return self._date(self.date, time)
+
+    def short_day(self, time: struct_time) -> str:
+        """Return a date without its year."""
+        return self._date(self.short_date, time)
+
+    def moment(self, time: struct_time, now: struct_time) -> str:
+        """Return a time of day, with its date if that is not today's."""
+        if time[:3] == now[:3]:
+            return self.clock(time)
+        day = self.short_day(time) if time.tm_year == now.tm_year else self.day(time)
+        return f"{day}, {self.clock(time)}"
+
+    def _date(self, form: str, time: struct_time) -> str:
+        month = self.months[time.tm_mon - 1]
+        return form.format(year=time.tm_year, month=month, day=time.tm_mday)
+
+    def _three(self, value: float) -> str:
+        return self.number(value, 0 if value >= 99.95 else 1)
+
+
+FORMATS: Final[dict[str, Formats]] = {
+    "en": Formats(
+        decimal=".",
+        group=",",
+        date="{day} {month} {year}",
+        short_date="{day} {month}",
+        months=(
+            "Jan",
+            "Feb",
+            "Mar",
+            "Apr",
+            "May",
+            "June",
+            "July",
+            "Aug",
+            "Sep",
+            "Oct",
+            "Nov",
+            "Dec",
+        ),
+        spans=("d", "h", "min", "s"),
+    ),
+    "de": Formats(
+        decimal=",",
+        group=".",
+        date="{day}. {month} {year}",
+        short_date="{day}. {month}",
+        months=(
+            *("Januar", "Februar", "März", "April", "Mai", "Juni"),
+            *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+        ),
+        spans=("Tg.", "Std.", "Min.", "Sek."),
+    ),
+}

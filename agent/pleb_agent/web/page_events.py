@@ -1,0 +1,63 @@
+"""The one stream of server-sent events: parts of the page, rendered, when they have changed.
+
+A page names its `view`; the stream begins with all parts of it, so that a page which was away
+(agentd restarted, the tab slept) is right again at once. Nothing is sent while nothing changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from pleb_agent.web.page_now import now_values
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pleb_agent.web.page_visit import Visit
+    from pleb_agent.web.views import StatusView
+
+__all__ = ["show_events"]
+
+_EVERYWHERE: Final = {"pill": "pill.html", "said": "said.html"}
+VIEWS: Final[dict[str, dict[str, str]]] = {
+    "now": {
+        "now-state": "now_state.html",
+        "now-controls": "now_controls.html",
+        "now-unit": "now_unit.html",
+        "now-offers": "now_offers.html",
+        "now-cards": "now_cards.html",
+    },
+}
+"""Each view's parts: element id and template."""
+
+
+async def show_events(visit: Visit) -> Response:
+    """Return the stream of one page."""
+    return StreamingResponse(_events(visit), media_type="text/event-stream")
+
+
+async def _events(visit: Visit) -> AsyncIterator[bytes]:
+    parts = _EVERYWHERE | VIEWS.get(visit.query("view"), {})
+    shown: dict[str, str] = {}
+    async for status in visit.control.changes():
+        values = view_values(visit, status)
+        for name, template in parts.items():
+            html = visit.html(template, **values)
+            if shown.get(name) != html:
+                shown[name] = html
+                yield _event({"id": name, "html": html})
+
+
+def view_values(visit: Visit, status: StatusView) -> dict[str, Any]:
+    """Return what the parts of the visit's view need."""
+    values: dict[str, Any] = {"status": status}
+    if visit.query("view") == "now":
+        values |= now_values(visit.control, status)
+    return values
+
+
+def _event(data: dict[str, str]) -> bytes:
+    return b"event: part\ndata: " + msgspec.json.encode(data) + b"\n\n"

@@ -1,0 +1,105 @@
+"""What the PC does now, why, and what comes next; and the buttons that change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.web.control import BoostWish, PauseWish, RuntimeWish, StopWish
+from pleb_agent.web.page_terms import KINDS, STATES
+from pleb_agent.web.sparkline import sparkline
+from pleb_agent.web.translation import marked
+from pleb_shared.errors import InputError
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from pleb_agent.web.control import Control
+    from pleb_agent.web.page_visit import Visit
+    from pleb_agent.web.views import StatusView
+
+__all__ = ["now_values"]
+
+SNOOZES: Final[tuple[tuple[str, str], ...]] = (
+    ("1800", marked("30 min")),
+    ("3600", marked("1 h")),
+    ("10800", marked("3 h")),
+    ("tomorrow", marked("until tomorrow")),
+)
+_TURNS: Final = frozenset({"run", "pause", "stop", "start"})
+_LOOK_BACK: Final = 20
+
+
+def now_values(control: Control, status: StatusView) -> dict[str, Any]:
+    """Return what the parts of the page show."""
+    unit = status.unit
+    titles = {project.project: project.title for project in status.projects}
+    return {
+        "status": status,
+        "since": _since(control),
+        "today": control.contribution(1).days[-1:],
+        "titles": titles,
+        "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
+        "troubled": [project for project in status.projects if project.problem],
+        "losses": sparkline(unit.losses) if unit else None,
+        "kinds": KINDS,
+        "states": STATES,
+        "snoozes": SNOOZES,
+    }
+
+
+async def show_now(visit: Visit) -> Response:
+    """Show the page; somebody new is welcomed first."""
+    status = visit.control.status()
+    if status.first_run and not status.projects:
+        return visit.go_to("/welcome")
+    return visit.page("now.html", view="now", **now_values(visit.control, status))
+
+
+async def pause(visit: Visit) -> Response:
+    """Hold still: `for` is a number of seconds, `tomorrow`, or empty."""
+    span = (await visit.form()).get("for", "")
+    if span and span != "tomorrow" and not (span.isdecimal() and 0 < int(span) <= 31 * 86_400):
+        raise InputError("Choose how long to pause.")
+    wish = PauseWish(
+        seconds=float(span) if span.isdecimal() else None, until_tomorrow=span == "tomorrow"
+    )
+    return _controls(visit, await visit.control.pause(wish))
+
+
+async def boost(visit: Visit) -> Response:
+    """Run now, whoever uses the PC."""
+    return _controls(visit, await visit.control.boost(BoostWish()))
+
+
+async def resume(visit: Visit) -> Response:
+    """End a pause or a boost."""
+    return _controls(visit, await visit.control.resume())
+
+
+async def stop(visit: Visit) -> Response:
+    """Finish the unit in hand, then end the agent."""
+    return _controls(visit, await visit.control.stop(StopWish(finish=True)))
+
+
+async def fetch_runtime(visit: Visit) -> Response:
+    """Begin to fetch a torch runtime; the stream tells how far it is."""
+    kind = (await visit.form()).get("kind", "cpu")
+    status = await visit.control.fetch_runtime(RuntimeWish(kind=kind[:32]))
+    return visit.page("now_offers.html", status=status)
+
+
+async def install_update(visit: Visit) -> Response:
+    """Install the newer release."""
+    return visit.page("now_offers.html", status=await visit.control.install_update())
+
+
+def _controls(visit: Visit, status: StatusView) -> Response:
+    return visit.page("now_controls.html", status=status, snoozes=SNOOZES)
+
+
+def _since(control: Control) -> float | None:
+    """Return when it began to do what it does."""
+    for event in control.history(before=None, count=_LOOK_BACK).events:
+        if event.kind in _TURNS:
+            return event.at
+    return None

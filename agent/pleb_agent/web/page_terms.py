@@ -1,0 +1,32 @@
+"""The protocol's and the agent's words, as people read them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pleb_agent.web.translation import marked
+
+__all__ = ["ACTIVITIES", "KINDS", "STATES"]
+
+ACTIVITIES: Final[dict[str, str]] = {
+    "working": marked("Training"),
+    "idle": marked("Idle"),
+    "paused": marked("Paused"),
+    "offline": marked("Offline"),
+    "problem": marked("Needs you"),
+    "stopped": marked("Stopped"),
+}
+KINDS: Final[dict[str, str]] = {
+    "train": marked("Training a unit"),
+    "evaluate": marked("Measuring the model"),
+    "calibrate": marked("Getting to know this PC"),
+}
+STATES: Final[dict[str, str]] = {
+    "received": marked("is being fetched"),
+    "fetched": marked("waits for its turn"),
+    "running": marked("is being computed"),
+    "computed": marked("is computed and will be reported"),
+    "reported": marked("was reported"),
+    "uploading": marked("is being sent"),
+    "failed": marked("could not be computed and will be given back"),
+}

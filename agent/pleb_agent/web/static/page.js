@@ -1,0 +1,104 @@
+// Keeps the page true: one stream of rendered parts, the token of each change, colours, copying.
+// The server has rendered and escaped all HTML that comes here.
+"use strict";
+
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const token = document.querySelector('meta[name="pleb-token"]').content;
+  const gone = byId("gone");
+
+  // -- changes --------------------------------------------------------------------------
+
+  document.addEventListener("htmx:config:request", (event) => {
+    const { ctx } = event.detail;
+    ctx.request.headers["X-Pleb-Token"] = token;
+    const place = byId(`${ctx.sourceElement?.id}-problem`) ?? byId("problem");
+    place.replaceChildren();
+  });
+  document.addEventListener("htmx:error", () => {
+    sayGone("gone");
+  });
+
+  // -- the stream -----------------------------------------------------------------------
+
+  let source = null;
+
+  function sayGone(why) {
+    const text = gone.dataset[why];
+    if (gone.hidden || gone.textContent !== text) gone.textContent = text;
+    gone.hidden = false;
+    document.body.dataset.link = why;
+  }
+
+  function put(part) {
+    const element = byId(part.id);
+    if (!element) return;
+    htmx.swap({ sourceElement: document.body, target: element, text: part.html, swap: "outerMorph" });
+  }
+
+  function listen() {
+    if (source) return;
+    const query = new URLSearchParams(location.search);
+    query.set("view", document.body.dataset.view);
+    source = new EventSource(`/events?${query}`);
+    source.addEventListener("open", () => {
+      gone.hidden = true;
+      document.body.dataset.link = "live";
+    });
+    source.addEventListener("part", (event) => put(JSON.parse(event.data)));
+    source.addEventListener("error", () => {
+      if (!source) return;
+      if (source.readyState !== EventSource.CLOSED) return sayGone("gone");
+      source = null;
+      sayGone("over");
+    });
+  }
+
+  function hush() {
+    source?.close();
+    source = null;
+  }
+
+  // A page that nobody sees costs nothing.
+  document.addEventListener("visibilitychange", () => (document.hidden ? hush() : listen()));
+  addEventListener("pagehide", hush);
+  addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+  if (!document.hidden) listen();
+
+  // -- colours --------------------------------------------------------------------------
+
+  const colours = ["auto", "light", "dark"];
+  const button = byId("theme");
+
+  function showColours(chosen) {
+    if (chosen === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = chosen;
+    button.querySelector("span").textContent = button.dataset[chosen];
+    dispatchEvent(new Event("pleb:colours"));
+  }
+
+  button?.addEventListener("click", () => {
+    const now = document.documentElement.dataset.theme ?? "auto";
+    const next = colours[(colours.indexOf(now) + 1) % colours.length];
+    localStorage.setItem("pleb-colours", next);
+    showColours(next);
+  });
+  if (button) showColours(document.documentElement.dataset.theme ?? "auto");
+
+  // -- copying --------------------------------------------------------------------------
+
+  document.addEventListener("click", async (event) => {
+    const copier = event.target.closest?.("[data-copy]");
+    if (!copier) return;
+    const field = byId(copier.dataset.copy);
+    const usual = copier.textContent;
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      copier.textContent = copier.dataset.done;
+    } catch {
+      copier.textContent = copier.dataset.byHand;
+    }
+    setTimeout(() => { copier.textContent = usual; }, 2500);
+  });
+})();
