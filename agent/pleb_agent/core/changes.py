@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_agent.core.preference_info import describe, flat, range_of, shown
-from pleb_agent.core.preference_table import TABLE, Info, Kind
+from pleb_agent.core.descriptions import Info, Kind
+from pleb_agent.core.preference_info import (
+    PreferenceError,
+    describe,
+    range_of,
+    show_value,
+    shown,
+)
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.schedule import parse_hours
 from pleb_agent.core.sizes import parse_bytes
-from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["PreferenceError", "changed"]
+__all__ = ["PreferenceError", "changed", "show_value"]
 
 _FLAGS: Final = dict.fromkeys(("on", "yes", "true", "1"), True) | dict.fromkeys(
     ("off", "no", "false", "0"), False
 )
 _UNITS: Final = {"min": ("min", "m"), "%": ("%",), "°C": ("°c", "c"), "W": ("w",)}
+_NOTIFICATIONS: Final = "notifications"
 _NONE: Final = ("none", "null")
-
-
-class PreferenceError(InputError):
-    """A change that is refused. `name`: the preference, as it was given."""
-
-    def __init__(self, message: str, name: str) -> None:
-        super().__init__(message)
-        self.name = name
 
 
 def changed(preferences: Preferences, changes: Mapping[str, Any]) -> Preferences:
@@ -53,28 +50,31 @@ def changed(preferences: Preferences, changes: Mapping[str, Any]) -> Preferences
 def _changed(preferences: Preferences, name: str, value: Any) -> Preferences:
     values = msgspec.to_builtins(preferences)
     field, _, part = name.partition(".")
-    if field not in values or field == "version" or (part and not isinstance(values[field], dict)):
-        raise _unknown(preferences, name)
-    if part and field == "notifications" and part not in values[field]:
-        raise _unknown(preferences, name)
-    whole = isinstance(values[field], dict) and not part
+    info = describe(_first_part(name))
     try:
-        if whole:
+        if part:
+            values[field] = _with_part(values[field], part, _meant(info, value, None))
+        elif isinstance(values[field], dict):
             values[field] = _merged(field, values[field], value)
-        elif part:
-            values[field] = _with_part(values[field], part, _meant(describe(name), value, None))
         else:
-            values[field] = _meant(describe(name), value, values[field])
+            values[field] = _meant(info, value, values[field])
         return msgspec.convert(values, Preferences)
     except (ValueError, TypeError, msgspec.ValidationError) as error:
         raise _refused(name, value, error) from error
 
 
+def _first_part(name: str) -> str:
+    """All notifications may be given at once too, by the group's name."""
+    return "notifications.problem" if name == _NOTIFICATIONS else name
+
+
 def _merged(field: str, old: dict[str, Any], new: Any) -> dict[str, Any]:
     """Shares are given all together; notifications that are not given stay."""
+    if field != _NOTIFICATIONS and isinstance(new, str) and new.strip().lower() in _NONE:
+        return {}
     if not isinstance(new, dict):
         raise TypeError(f"its parts are changed one by one, as {field}.NAME")
-    return old | new if field == "notifications" else new
+    return old | new if field == _NOTIFICATIONS else new
 
 
 def _with_part(old: dict[str, Any], part: str, value: Any) -> dict[str, Any]:
@@ -170,15 +170,8 @@ _PARSERS: Final[dict[Kind, Callable[[Info, str], Any]]] = {
 # -- refusals -------------------------------------------------------------------------------
 
 
-def _unknown(preferences: Preferences, name: str) -> PreferenceError:
-    known = [*flat(preferences), *(info.name for info in TABLE)]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "`pleb-agent prefs list` shows all."
-    return PreferenceError(f"There is no preference {name!r}; {hint}", name)
-
-
 def _refused(name: str, value: Any, error: Exception) -> PreferenceError:
-    info = describe(name)
+    info = describe(_first_part(name))
     if info.kind is Kind.HOURS and isinstance(value, str):
         return PreferenceError(f"{name} cannot be that: {error}.", name)
     shorter = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
@@ -190,8 +183,9 @@ def _refused(name: str, value: Any, error: Exception) -> PreferenceError:
 
 
 def _example(info: Info, name: str) -> str:
-    whole = info.kind is Kind.WEIGHTS and "." not in name
-    return f"{name}.words={info.example}" if whole else f"{name}={info.example}"
+    if "." in name or info.kind is not Kind.WEIGHTS:
+        return f"{name if '.' in name else info.name}={info.example}"
+    return f"{name}.words={info.example}"
 
 
 def _allowed(info: Info) -> str:

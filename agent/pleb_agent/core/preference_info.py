@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_agent.core.preference_table import TABLE, Info, Kind
+from pleb_agent.core.descriptions import PREFERENCES, Info, Kind
 from pleb_agent.core.preferences import Notifications, Preferences
 from pleb_agent.core.sizes import format_bytes
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Range", "describe", "flat", "range_of", "shown"]
+__all__ = [
+    "USUAL_SHARE",
+    "PreferenceError",
+    "Range",
+    "describe",
+    "flat",
+    "range_of",
+    "show_value",
+    "shown",
+    "unknown",
+]
+
+
+USUAL_SHARE: Final = 100
+"""Of a project that `shares` does not name."""
+
+
+class PreferenceError(InputError):
+    """A preference is not known, or cannot be that. `name`: as it was given."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -33,20 +56,27 @@ class Range:
 
 @cache
 def _by_name() -> Mapping[str, Info]:
-    return {info.name: info for info in TABLE}
+    return {info.name: info for info in PREFERENCES}
 
 
 def describe(name: str) -> Info:
     """Return what is known of a preference. `shares.words` is described by `shares`.
 
     Raises:
-        InputError: there is none of that name.
+        PreferenceError: there is none of that name.
     """
     known = _by_name()
     info = known.get(name) or known.get(name.partition(".")[0])
-    if info is None:
-        raise InputError(f"There is no preference {name!r}; `pleb-agent prefs list` shows all.")
+    if info is None or (info.name != name and info.kind is not Kind.WEIGHTS):
+        raise unknown(name)
     return info
+
+
+def unknown(name: str) -> PreferenceError:
+    """Return the refusal of a name, with the nearest one that there is."""
+    near = difflib.get_close_matches(name, _by_name(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "`pleb-agent prefs list` shows all."
+    return PreferenceError(f"There is no preference {name!r}; {hint}", name)
 
 
 @cache
@@ -54,13 +84,11 @@ def range_of(name: str) -> Range:
     """Return the bounds of a preference's value, as its type has them; of `shares`, a weight's.
 
     Raises:
-        InputError: there is none of that name.
+        PreferenceError: there is none of that name.
     """
     info = describe(name)
     field, _, part = info.name.partition(".")
-    kind = _field_types(Preferences)[field]
-    if part:
-        kind = _field_types(Notifications)[part]
+    kind = _field_types(Notifications)[part] if part else _field_types(Preferences)[field]
     if isinstance(kind, msgspec.inspect.DictType):
         kind = kind.value_type
     parts = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
@@ -83,7 +111,7 @@ def flat(preferences: Preferences) -> dict[str, Any]:
     """Return every value by its name in the table's order; each project's share by its own."""
     values = msgspec.to_builtins(preferences)
     rows: dict[str, Any] = {}
-    for info in TABLE:
+    for info in PREFERENCES:
         field, _, part = info.name.partition(".")
         if info.kind is Kind.WEIGHTS:
             rows |= {f"{field}.{name}": share for name, share in values[field].items()}
@@ -92,21 +120,39 @@ def flat(preferences: Preferences) -> dict[str, Any]:
     return rows
 
 
+def show_value(preferences: Preferences, name: str) -> str:
+    """Return a preference's value as a person reads and writes it, also of a part (`shares.x`).
+
+    Raises:
+        PreferenceError: there is none of that name.
+    """
+    info = describe(name)
+    field, _, part = name.partition(".")
+    value = msgspec.to_builtins(preferences)[field]
+    if not part:
+        return shown(name, value)
+    if info.kind is not Kind.WEIGHTS and part not in value:
+        raise unknown(name)
+    return shown(name, value.get(part, USUAL_SHARE))
+
+
 def shown(name: str, value: Any) -> str:
-    """Return a value as a person reads and writes it: `on`, `4 GB`, `60 %`, `steam, vlc`."""
+    """Return a value as text: `on`, `4 GB`, `60 %`, `steam, vlc`, `always`, `words=200`."""
     info = describe(name)
     if value is None:
         return "none"
-    match info.kind:
-        case Kind.FLAG:
-            return "on" if value else "off"
-        case Kind.BYTES:
-            return format_bytes(value)
-        case Kind.RATE:
-            return f"{format_bytes(value)}/s"
-        case Kind.NUMBER:
-            return f"{value:g} {info.unit}".rstrip()
-        case Kind.NAMES:
-            return ", ".join(value)
-        case _:
-            return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{part}={one}" for part, one in value.items()) or "none"
+    return _TEXTS[info.kind](info, value)
+
+
+_TEXTS: Final[dict[Kind, Callable[[Info, Any], str]]] = {
+    Kind.FLAG: lambda _, value: "on" if value else "off",
+    Kind.NUMBER: lambda info, value: f"{value:g} {info.unit}".rstrip(),
+    Kind.WEIGHTS: lambda _, value: str(value),
+    Kind.BYTES: lambda _, value: format_bytes(value),
+    Kind.RATE: lambda _, value: f"{format_bytes(value)}/s",
+    Kind.HOURS: lambda _, value: value or "always",
+    Kind.NAMES: lambda _, value: ", ".join(value) or "none",
+    Kind.TEXT: lambda _, value: value,
+}

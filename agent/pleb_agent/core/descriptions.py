@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["TABLE", "Group", "Info", "Kind"]
+__all__ = ["PREFERENCES", "Group", "Info", "Kind"]
 
 
 class Group(StrEnum):
@@ -49,7 +49,7 @@ class Info:
 _WHEN, _MUCH, _NET = Group.WHEN, Group.HOW_MUCH, Group.NETWORK
 _TOLD: Final = Group.NOTIFICATIONS
 
-TABLE: Final[tuple[Info, ...]] = (
+PREFERENCES: Final[tuple[Info, ...]] = (
     Info(
         "while_in_use",
         _WHEN,
