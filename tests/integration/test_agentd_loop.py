@@ -436,7 +436,7 @@ def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
         loop = agent.loop()
         task = asyncio.create_task(loop.run())
         await until(lambda: loop.status.state.activity is Activity.OFFLINE)
-        assert "tried again" in loop.status.state.sentence
+        assert "tried again" in str(loop.status.state.sentence)
         loop.stop()
         await asyncio.wait_for(task, 2)
         agent.journal.close()
@@ -506,7 +506,7 @@ def test_an_engine_that_does_not_start_is_a_problem_and_tried_again(tmp_path):
             loop = agent.loop(units=1)
             task = asyncio.create_task(loop.run())
             await until(lambda: loop.state().activity is Activity.PROBLEM)
-            assert loop.state().sentence == "torch is broken"
+            assert str(loop.state().sentence) == "torch is broken"
             await asyncio.wait_for(task, 5)
             assert delivered(coordinator) == [1]
 

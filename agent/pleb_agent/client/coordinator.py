@@ -10,22 +10,28 @@ import httpx
 
 from pleb_agent.client.answers import raise_for_refusal, read_bounded
 from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
-from pleb_agent.client.pinning import pinned_context
+from pleb_agent.client.network import NO_LIMITS
+from pleb_agent.client.project_status import ProjectStatus, read_status
+from pleb_agent.client.traffic import Traffic
+from pleb_agent.client.transport import open_http
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
+    from pleb_agent.client.network import Network
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _BROKEN_OFF = ("disconnected", "peer closed")
 """In the messages of h11 about a connection that ended before its answer did."""
 _SLOWEST_BYTES_PER_SECOND = 2048
+_PIECE_BYTES = 16 * 1024
+_STATUS_BYTES = 4 * 2**20
+_SHARERS = 4
+"""A rate is allowed to be divided among so many transfers before one counts as stuck."""
 
 
 class BlobSink(Protocol):
@@ -64,11 +70,17 @@ class CoordinatorClient:
         certificate: str | None = None,
         *,
         timeouts: Timeouts | None = None,
+        network: Network = NO_LIMITS,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.traffic = Traffic()
         self._certificate = certificate
         self._timeouts = timeouts or Timeouts()
+        self._network = network
         self._http: httpx.AsyncClient | None = None
+        self._proxy = ""
+        """The preference that `_http` was made for."""
+        self._under_way = 0
         self.last_date = ""
         """The `Date` header of the last answer: the coordinator's time."""
         try:
@@ -85,6 +97,10 @@ class CoordinatorClient:
     async def metadata(self, project: str) -> bytes:
         """Return the envelope of the project's metadata."""
         return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
+
+    async def status(self, project: str) -> ProjectStatus:
+        """Return how the project stands (unsigned: for plots, never for decisions)."""
+        return read_status(await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES))
 
     async def enrol(self, project: str, envelope: bytes) -> bytes:
         """Return the envelope of the answer."""
@@ -104,7 +120,9 @@ class CoordinatorClient:
         Raises:
             WrongBytesError: more bytes than the blob has, or another range than the asked one.
         """
+        limit = self._network.download
         allowance = self._timeouts.silence + blob.size / _SLOWEST_BYTES_PER_SECOND
+        allowance += _SHARERS * limit.seconds_for(blob.size)
         headers = {"accept-encoding": "identity"}
         if sink.offset:
             headers["range"] = f"bytes={sink.offset}-"
@@ -118,6 +136,7 @@ class CoordinatorClient:
                     sink.restart()
                     raise WrongBytesError(f"Blob {blob.digest[:12]} came with too many bytes.")
                 sink.write(chunk)
+                await limit.take(len(chunk))
         if sink.offset != blob.size:
             raise UnreachableError(
                 f"Blob {blob.digest[:12]} broke off; the rest is asked for later."
@@ -137,6 +156,7 @@ class CoordinatorClient:
     async def upload_part(self, token: str, offset: int, part: bytes) -> tuple[int, bool]:
         """Send the bytes from `offset` on; return the new offset and whether that was all."""
         allowance = 2 * self._timeouts.silence + len(part) / _SLOWEST_BYTES_PER_SECOND
+        allowance += _SHARERS * self._network.upload.seconds_for(len(part))
         headers = {"upload-offset": str(offset)}
         async with self._stream(
             "PATCH", f"/uploads/{token}", allowance, content=part, headers=headers
@@ -153,9 +173,12 @@ class CoordinatorClient:
         wait_seconds: float = 0,
     ) -> bytes:
         allowance = wait_seconds + 2 * self._timeouts.silence
+        allowance += _SHARERS * self._network.upload.seconds_for(len(content or b""))
         async with self._stream(method, path, allowance, content=content, wait=wait_seconds) as got:
             await raise_for_refusal(got)
-            return await read_bounded(got, most_bytes)
+            body = await read_bounded(got, most_bytes)
+        await self._network.download.take(len(body))
+        return body
 
     @asynccontextmanager
     async def _stream(
@@ -171,14 +194,25 @@ class CoordinatorClient:
         """The one door: every network error leaves it as one of ours."""
         silence = self._timeouts.silence
         timeout = httpx.Timeout(silence, connect=self._timeouts.connect, read=silence + wait)
+        headers = dict(headers or {})
+        if content is not None:
+            headers["content-length"] = str(len(content))
+        self._under_way += 1
         try:
             async with asyncio.timeout(allowance_seconds):
                 http = await self._connected()
                 async with http.stream(
-                    method, self.base_url + path, content=content, headers=headers, timeout=timeout
+                    method,
+                    self.base_url + path,
+                    content=None if content is None else self._paced(content),
+                    headers=headers,
+                    timeout=timeout,
                 ) as response:
                     self.last_date = response.headers.get("date", "")
-                    yield response
+                    try:
+                        yield response
+                    finally:
+                        self.traffic.received += response.num_bytes_downloaded
         except (httpx.DecodingError, httpx.ProtocolError, httpx.TooManyRedirects) as error:
             if any(sign in str(error) for sign in _BROKEN_OFF):
                 raise self._unreachable(error) from error
@@ -187,21 +221,25 @@ class CoordinatorClient:
             ) from error
         except (httpx.TransportError, TimeoutError) as error:
             raise self._unreachable(error) from error
+        finally:
+            self._under_way -= 1
+
+    async def _paced(self, content: bytes) -> AsyncIterator[bytes]:
+        """Give a body out in pieces, no faster than the rate for sending."""
+        for at in range(0, len(content), _PIECE_BYTES):
+            piece = content[at : at + _PIECE_BYTES]
+            await self._network.upload.take(len(piece))
+            self.traffic.sent += len(piece)
+            yield piece
 
     async def _connected(self) -> httpx.AsyncClient:
+        """Return the connections; other ones after a change of proxy, once none is in use."""
+        proxy = self._network.proxy()
+        if self._http is not None and proxy != self._proxy and self._under_way == 1:
+            await self.close()
         if self._http is None:
-            verify: ssl.SSLContext | bool = True
-            if self._certificate is not None:
-                port = self._url.port or 443
-                verify = await pinned_context(self._url.host, port, self._certificate)
-            elif self._url.scheme == "http":
-                verify = False  # nothing to verify; loading the system's roots takes 20 ms
-            self._http = httpx.AsyncClient(
-                verify=verify,
-                trust_env=self._url.host not in _LOOPBACK,
-                limits=httpx.Limits(max_connections=8, keepalive_expiry=60.0),
-                headers={"accept-encoding": "identity"},
-            )
+            self._http = open_http(self._url, self._certificate, proxy)
+            self._proxy = proxy
         return self._http
 
     def _unreachable(self, error: Exception) -> UnreachableError:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pleb_agent.core.agent_state import FINAL_STATES, AssignmentEvent, AssignmentState, next_state
-from pleb_agent.journal.database import Database, JournalError
+from pleb_agent.journal.chronicle import Chronicle, local_day
+from pleb_agent.journal.database import JournalError
 from pleb_agent.journal.reading import read_assignment, read_project, read_request
 from pleb_agent.journal.rows import (
     AssignmentRow,
@@ -23,10 +24,14 @@ from pleb_agent.journal.rows import (
     RequestRow,
     Settled,
 )
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pleb_agent.core.history import Event
     from pleb_agent.core.trust import Memory
     from pleb_shared.protocol.messages import UnitVerdict
 
@@ -36,7 +41,7 @@ _KEPT_SECONDS = 90 * 24 * 3600.0
 _FINAL = tuple(state.value for state in FINAL_STATES)
 
 
-class Journal(Database):
+class Journal(Chronicle):
     """One agent's durable memory."""
 
     # -- projects ---------------------------------------------------------------------------
@@ -177,12 +182,13 @@ class Journal(Database):
         settled: Sequence[Settled],
         units: Sequence[NewAssignment],
         verdicts: Sequence[UnitVerdict],
+        events: Sequence[Event],
         now: float,
-    ) -> list[AssignmentRow]:
-        """Write an answer: what became of the reports, new units, verdicts. Returns the units.
+    ) -> tuple[list[AssignmentRow], list[Event]]:
+        """Write an answer: what became of the reports, new units, verdicts, and their events.
 
         A unit that is there already (the coordinator repeats what it believes to be lost) is
-        left as it is.
+        left as it is. Returns the new units, and the events with their ids.
         """
         with self.transaction():
             self.db.execute(
@@ -197,9 +203,10 @@ class Journal(Database):
                 self._settle(change, now)
             rows = [row for unit in units for row in self._insert(request.project, unit, now)]
             for verdict in verdicts:
-                self._judge(request.project, verdict)
+                self._judge(request.project, verdict, now)
+            noted = self._note(events)
             self.db.execute("DELETE FROM assignments WHERE ended_at < ?", (now - _KEPT_SECONDS,))
-        return rows
+        return rows, noted
 
     def drop_request(self, request: RequestRow) -> None:
         """Forget a request that may not be sent again; the next one carries its reports."""
@@ -229,48 +236,27 @@ class Journal(Database):
         sql = "SELECT * FROM assignments WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?"
         return [read_assignment(row) for row in self.rows(sql, (count,))]
 
+    def our_versions(self, project: int) -> list[int]:
+        """Return the versions that accepted units of this host went into, in order."""
+        sql = "SELECT version FROM our_versions WHERE project = ? ORDER BY version"
+        return [row["version"] for row in self.rows(sql, (project,))]
+
     def is_spent(self, project: int, nonce: str) -> bool:
         """Whether we have reported on this nonce, or ended it in another way."""
         sql = "SELECT state FROM assignments WHERE project = ? AND nonce = ?"
         states = [row["state"] for row in self.rows(sql, (project, nonce))]
         return bool(states) and states[0] in {*_FINAL, "reported", "uploading"}
 
-    def end(self, row: AssignmentRow, state: AssignmentState, note: str, now: float) -> None:
-        """End an assignment in a final state."""
+    def end(self, ended: Settled, now: float, events: Sequence[Event] = ()) -> list[Event]:
+        """End an assignment in a final state; return the events of it with their ids."""
         with self.transaction():
-            self._settle(Settled(row.id, state, note=note), now)
+            self._settle(ended, now)
+            return self._note(events)
 
     def count_try(self, number: int) -> None:
         """Remember that the worker died over this assignment, even if we die too."""
         with self.transaction():
             self.db.execute("UPDATE assignments SET tries = tries + 1 WHERE id = ?", (number,))
-
-    # -- counters and settings --------------------------------------------------------------
-
-    def count(self, project: int, **amounts: float) -> None:
-        """Add to a project's counters."""
-        with self.transaction():
-            for name, amount in amounts.items():
-                self._count(project, name, amount)
-
-    def counters(self, project: int) -> dict[str, float]:
-        """Return a project's counters by name."""
-        rows = self.rows("SELECT name, value FROM counters WHERE project = ?", (project,))
-        return {row["name"]: row["value"] for row in rows}
-
-    def setting(self, name: str) -> str:
-        """Return a setting, empty if it was never set."""
-        rows = self.rows("SELECT value FROM settings WHERE name = ?", (name,))
-        return str(rows[0]["value"]) if rows else ""
-
-    def set_setting(self, name: str, value: str) -> None:
-        """Remember a setting."""
-        with self.transaction():
-            self.db.execute(
-                "INSERT INTO settings (name, value) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -299,7 +285,9 @@ class Journal(Database):
             row = self.db.execute(
                 "SELECT project FROM assignments WHERE id = ?", (change.id,)
             ).fetchone()
-            self._count(row["project"], f"units_{change.state.value}", 1)
+            self._add(row["project"], local_day(now), f"units_{change.state.value}", 1)
+            if change.state is AssignmentState.DONE and change.samples:
+                self._add(row["project"], local_day(now), "samples", change.samples)
 
     def _insert(self, project: int, unit: NewAssignment, now: float) -> list[AssignmentRow]:
         cursor = self.db.execute(
@@ -319,18 +307,34 @@ class Journal(Database):
         )
         return [read_assignment(row) for row in cursor.fetchall()]
 
-    def _judge(self, project: int, verdict: UnitVerdict) -> None:
-        self.db.execute(
-            """UPDATE assignments SET verdict = ?, credit = ?, note = ? WHERE id =
-                (SELECT max(id) FROM assignments WHERE project = ? AND assignment = ?)""",
-            (verdict.verdict, verdict.credit, verdict.reason, project, verdict.assignment),
-        )
-        self._count(project, f"verdicts_{verdict.verdict.value}", 1)
-        self._count(project, "credit_flops", verdict.credit)
+    def _judge(self, project: int, verdict: UnitVerdict, now: float) -> None:
+        """Take a verdict. A later one replaces the earlier: the counters take the difference.
 
-    def _count(self, project: int, name: str, amount: float) -> None:
-        self.db.execute(
-            """INSERT INTO counters (project, name, value) VALUES (?, ?, ?)
-            ON CONFLICT (project, name) DO UPDATE SET value = value + excluded.value""",
-            (project, name, amount),
-        )
+        The coordinator may disprove a unit that it had accepted; its credit falls back then.
+        """
+        found = self.db.execute(
+            """SELECT id, verdict, credit, manifest FROM assignments WHERE id =
+                (SELECT max(id) FROM assignments WHERE project = ? AND assignment = ?)""",
+            (project, verdict.assignment),
+        ).fetchall()
+        day, earlier_credit = local_day(now), 0.0
+        for row in found:
+            self.db.execute(
+                "UPDATE assignments SET verdict = ?, credit = ?, note = ? WHERE id = ?",
+                (verdict.verdict, verdict.credit, verdict.reason, row["id"]),
+            )
+            if row["verdict"]:
+                earlier_credit = row["credit"]
+                self._add(project, day, f"verdicts_{row['verdict']}", -1)
+            self._remember_version(project, row["manifest"], verdict.verdict)
+        self._add(project, day, f"verdicts_{verdict.verdict.value}", 1)
+        self._add(project, day, "credit_flops", verdict.credit - earlier_credit)
+
+    def _remember_version(self, project: int, manifest: bytes, verdict: Verdict) -> None:
+        """Keep which versions units of ours went into, longer than the units themselves."""
+        unit = msgspec.json.decode(manifest, type=Manifest).unit
+        if verdict is Verdict.VALID and unit.kind is UnitKind.TRAIN:
+            self.db.execute(
+                "INSERT INTO our_versions (project, version) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (project, unit.version + 1),
+            )

@@ -35,6 +35,10 @@ class KeyStore:
             self._write(name, SigningKey.generate())
         return self.load(name)
 
+    def save(self, name: str, key: SigningKey) -> None:
+        """Keep this key under the name."""
+        self._write(name, key)
+
     def load(self, name: str) -> SigningKey:
         """Return the key in the file.
 

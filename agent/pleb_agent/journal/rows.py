@@ -96,9 +96,13 @@ class RequestRow:
 
 @dataclass(frozen=True)
 class Settled:
-    """What an answer made of one reported assignment."""
+    """What an answer made of one reported assignment.
+
+    `samples`: training examples that its unit went through, for those that are done.
+    """
 
     id: int
     state: AssignmentState
     upload: str = ""
     note: str = ""
+    samples: int = 0

@@ -71,5 +71,39 @@ MIGRATIONS: Final = (
 
     CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    # 2: history, sums of each day, versions that units of ours went into
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        project TEXT NOT NULL,
+        template TEXT NOT NULL,
+        "values" TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE daily (
+        day TEXT NOT NULL,
+        project TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (day, project, name)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO daily (day, project, name, value)
+        SELECT '', projects.name, CASE counters.name
+                WHEN 'units_done' THEN 'units'
+                WHEN 'verdicts_valid' THEN 'accepted'
+                ELSE counters.name END, sum(value)
+        FROM counters JOIN projects ON projects.id = counters.project
+        WHERE counters.name IN ('units_done', 'verdicts_valid', 'credit_flops', 'bytes_received',
+            'bytes_sent')
+        GROUP BY projects.name, counters.name;
+
+    CREATE TABLE our_versions (
+        project INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        PRIMARY KEY (project, version)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

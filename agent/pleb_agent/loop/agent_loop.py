@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.readiness import Action
+from pleb_agent.core.sentence import say
 from pleb_agent.loop.attach import enrol_again
 from pleb_agent.loop.budget import UnitBudget
 from pleb_agent.loop.compute import PutAwayError
@@ -22,8 +24,10 @@ from pleb_agent.worker.errors import WorkerError
 from pleb_shared.errors import InputError, PlebError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from pleb_agent.core.readiness import Decision
+    from pleb_agent.core.sentence import Sentence
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.parts import Parts
     from pleb_shared.protocol.messages import Runtime
@@ -41,16 +45,33 @@ class AgentLoop:
     def __init__(self, parts: Parts, *, units: int | None = None) -> None:
         self.status = LiveStatus()
         self.governor = Governor(parts.preferences, parts.read)
+        self.governor.on_decision = self._decided
         self._parts = parts
         self._budget = UnitBudget(units)
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._turns = Turns(parts, self.status, self._budget, self._wake.set)
+        self._turns = Turns(parts, self.status, self._budget, self._wake.set, self._told)
+        self.on_event: Callable[[Event], None] = _nobody
+        """Hears of everything that enters the history while the loop runs."""
         self._sessions: dict[int, Session] = {}
         self._unopened: dict[int, str] = {}
         """Projects that cannot be opened, for instance without their key, and why."""
         self._runtime: Runtime | None = None
         self._engine_failures = 0
+
+    # -- history ----------------------------------------------------------------------------
+
+    def note(self, kind: EventKind, sentence: Sentence, project: str = "") -> None:
+        """Enter an event into the history, and tell whoever listens."""
+        event = Event(self._parts.clock(), kind, project, sentence)
+        self._told(self._parts.journal.note_event(event))
+
+    def _decided(self, decision: Decision) -> None:
+        self.note(EventKind(decision.action.value), decision.sentence)
+
+    def _told(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.on_event(event)
 
     # -- told from outside ------------------------------------------------------------------
 
@@ -157,6 +178,8 @@ class AgentLoop:
                 self._runtime = await self._parts.engine.start()
             except WorkerError as error:
                 self._engine_failures += 1
+                if self._engine_failures == 1:
+                    self.note(EventKind.PROBLEM, say("{text}", text=str(error)))
                 delay = BACKOFF.delay_seconds(self._engine_failures, self._parts.draw())
                 self.status.set(Activity.PROBLEM, str(error), self._parts.clock() + delay)
                 _LOG.error("worker", extra={"problem": str(error)})
@@ -197,6 +220,8 @@ class AgentLoop:
         retry_after_seconds: float | None = None,
     ) -> None:
         now = asyncio.get_running_loop().time()
+        if session.problem != str(error):  # the first of its kind, not every retry
+            self.note(EventKind.PROBLEM, say("{text}", text=str(error)), session.name)
         delay = session.failed(str(error), now, self._parts.draw(), retry_after_seconds)
         self.status.set(activity, f"{session.name}: {error}", self._parts.clock() + delay)
         _LOG.warning(
@@ -253,6 +278,7 @@ class AgentLoop:
                     await self._turns.leave(session, self._runtime)
             await session.client.close()
         self._parts.journal.remove_project(row.id)
+        self.note(EventKind.DETACH, say("Left {project}.", project=row.name), row.name)
         self._parts.keys.forget(row.host_key_file, row.account_key_file)
         self._turns.clean()
         if not self._parts.journal.projects():
@@ -281,6 +307,10 @@ class AgentLoop:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
+
+
+def _nobody(_: Event) -> None:
+    """Nobody listens."""
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

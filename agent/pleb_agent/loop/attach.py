@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pleb_agent import AGENT
 from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.core.history import Event, EventKind
+from pleb_agent.core.sentence import say
 from pleb_agent.core.trust import Memory, TrustedProject
 from pleb_agent.journal.rows import NewProject, ProjectRow
-from pleb_shared.errors import TrustError
+from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -18,13 +20,23 @@ from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 
 if TYPE_CHECKING:
+    from pleb_agent.client.project_status import ProjectStatus
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.loop.ports import Clock
+    from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["Attaching", "ClientFactory", "enrol_again"]
+__all__ = ["Attaching", "ClientFactory", "LookedAt", "enrol_again"]
 
 ClientFactory = Callable[[AttachLink], CoordinatorClient]
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A project as its root key signed it."""
+
+    link: AttachLink
+    metadata: ProjectMetadata
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,10 @@ class Attaching:
     async def attach(self, link_text: str, *, invite: str | None, name: str) -> ProjectRow:
         """Attach a project; doing it again is harmless.
 
+        A link with an account's key joins that account, with a host key of our own.
+
         Raises:
-            InputError: not an attach link.
+            InputError: not an attach link, or this PC belongs to another account already.
             TrustError: the coordinator does not show what the link pins.
             NetworkError: it cannot be reached.
             Refusal: it says no.
@@ -48,8 +62,11 @@ class Attaching:
         link = parse_attach_link(link_text)
         known = self._known(link)
         host_file, account_file = self.keys.names(link)
+        if link.account is None:
+            account_key = self.keys.load_or_make(account_file)
+        else:
+            account_key = self._joined(link.account, known)
         host_key = self.keys.load_or_make(host_file)
-        account_key = self.keys.load_or_make(account_file)
         memory = known.memory if known else Memory()
         trust = TrustedProject(link.project, link.root, host_key.fingerprint, memory)
         client = self.make_client(link)
@@ -62,6 +79,8 @@ class Attaching:
             reply = trust.enrol_reply(await client.enrol(link.project, request), self.clock())
         finally:
             await client.close()
+        if link.account is not None:
+            self.keys.save(account_file, account_key)
         new = NewProject(
             link=str(link),
             host_key_file=host_file,
@@ -72,7 +91,69 @@ class Attaching:
             memory=trust.memory,
             sequence=reply.sequence,
         )
-        return self.journal.add_project(new, self.clock())
+        row = self.journal.add_project(new, self.clock())
+        if known is None:
+            sentence = say("Attached {project}.", project=row.name)
+            self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
+        return row
+
+    async def look_at(self, link_text: str) -> LookedAt:
+        """Return what a link's project is, verified as for attaching; nothing is kept or told.
+
+        Raises:
+            InputError: not an attach link.
+            TrustError: the coordinator does not show what the link pins.
+            NetworkError: it cannot be reached.
+            Refusal: it says no.
+        """
+        link = replace(parse_attach_link(link_text), account=None)
+        trust = TrustedProject(link.project, link.root, "", Memory())
+        client = self.make_client(link)
+        try:
+            trust.update_metadata(await client.metadata(link.project), self.clock())
+        finally:
+            await client.close()
+        return LookedAt(link, trust.metadata)
+
+    async def status(self, row: ProjectRow) -> ProjectStatus:
+        """Return how an attached project stands, as its coordinator tells everybody.
+
+        Raises:
+            NetworkError: it cannot be reached, or answers something else.
+        """
+        client = self.make_client(row.attach_link)
+        try:
+            return await client.status(row.name)
+        finally:
+            await client.close()
+
+    def account_link(self, row: ProjectRow) -> str:
+        """Return the text that makes another PC part of this project's account.
+
+        It is a secret: whoever has it acts as this account. It belongs in no log.
+
+        Raises:
+            InputError: the account's key cannot be read.
+        """
+        return row.attach_link.with_account(self.keys.load(row.account_key_file).to_bytes().hex())
+
+    def account(self, row: ProjectRow) -> str:
+        """Return the fingerprint of the account's key.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self.keys.load(row.account_key_file).fingerprint
+
+    def _joined(self, seed: str, known: ProjectRow | None) -> SigningKey:
+        """Return the key of the account to join; a PC has one account of a project."""
+        key = SigningKey.from_bytes(bytes.fromhex(seed))
+        if known is not None and self.account(known) != key.fingerprint:
+            raise InputError(
+                f"This PC already belongs to another account of {known.name}: "
+                f"`pleb-agent detach {known.name}` first, then use the link again."
+            )
+        return key
 
     def _known(self, link: AttachLink) -> ProjectRow | None:
         for row in self.journal.projects():

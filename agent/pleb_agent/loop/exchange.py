@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ import msgspec
 
 from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.history import ended_event, verdict_events
 from pleb_agent.core.trust import StaleMetadataError
 from pleb_agent.journal.rows import AssignmentRow, NewAssignment, RequestRow, Settled
 from pleb_agent.loop.compute import failed_row
@@ -33,9 +34,11 @@ from pleb_shared.protocol.signing import peek_payload, sign_payload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pleb_agent.core.history import Event
     from pleb_agent.journal.journal import Journal
     from pleb_agent.loop.ports import Clock
     from pleb_agent.loop.session import Session
+    from pleb_shared.protocol.messages import UnitVerdict
 
 __all__ = ["Answer", "Ask", "Exchange"]
 
@@ -65,6 +68,7 @@ class Answer:
     units: Sequence[AssignmentRow]
     settled: Sequence[Settled]
     no_work: NoWork | None
+    events: Sequence[Event] = ()
 
 
 class Exchange:
@@ -101,7 +105,10 @@ class Exchange:
         if earlier is None:
             return answer
         return Answer(
-            [*earlier.units, *answer.units], [*earlier.settled, *answer.settled], answer.no_work
+            [*earlier.units, *answer.units],
+            [*earlier.settled, *answer.settled],
+            answer.no_work,
+            [*earlier.events, *answer.events],
         )
 
     async def _settle_pending(self) -> Answer | None:
@@ -168,19 +175,47 @@ class Exchange:
         reply = await self._verified(data, request, [row.assignment for row in rows])
         now = self._clock()
         begins = now if lease_from is None else lease_from
-        settled = _settle(rows, reply.receipts)
-        units = self._journal.settle_request(
+        settled = [self._with_samples(one, rows) for one in _settle(rows, reply.receipts)]
+        units, events = self._journal.settle_request(
             request,
             session.trust.memory,
             settled=settled,
             units=[NewAssignment(m, data, begins + m.lease_seconds) for m in reply.manifests],
             verdicts=reply.verdicts,
+            events=self._events(rows, settled, reply.verdicts, now),
             now=now,
         )
         session.succeeded()
         for unit in units:
             _LOG.info("issue", extra={"project": session.name, "assignment": unit.assignment})
-        return Answer(units, settled, reply.no_work)
+        return Answer(units, settled, reply.no_work, events)
+
+    def _with_samples(self, settled: Settled, rows: Sequence[AssignmentRow]) -> Settled:
+        unit = next(row.manifest.unit for row in rows if row.id == settled.id)
+        return replace(settled, samples=self._session.samples_of(unit))
+
+    def _events(
+        self,
+        rows: Sequence[AssignmentRow],
+        settled: Sequence[Settled],
+        verdicts: Sequence[UnitVerdict],
+        now: float,
+    ) -> list[Event]:
+        name = self._session.name
+        numbers = {row.id: row for row in rows}
+        events = [
+            event
+            for one in settled
+            for event in ended_event(
+                one.state,
+                name,
+                numbers[one.id].assignment,
+                one.note or numbers[one.id].note,
+                now,
+            )
+        ]
+        any_before = self._journal.totals().get("accepted", 0) > 0 if verdicts else False
+        return events + verdict_events(name, verdicts, now, any_before=any_before)
 
     async def _verified(
         self, data: bytes, request: RequestRow, reported: Sequence[int]

@@ -68,8 +68,8 @@ def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList)
     )
 
 
-async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
-    """Get one blob into the cache; return how many bytes came over the network.
+async def fetch(session: Session, cache: BlobCache, blob: Blob) -> None:
+    """Get one blob into the cache unless it is there.
 
     Wrong bytes are thrown away and asked for again, three times at most.
 
@@ -79,10 +79,9 @@ async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
         PlebError: no room in the cache or on the disk.
     """
     if cache.has(blob):
-        return 0
+        return
     for _ in range(_TRIES):
         part = cache.part(blob)
-        before = part.offset
         try:
             if part.offset < blob.size or not blob.size:
                 await session.client.download(blob, part)
@@ -90,7 +89,7 @@ async def fetch(session: Session, cache: BlobCache, blob: Blob) -> int:
         except (CorruptBlobError, WrongBytesError) as error:
             _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
         else:
-            return blob.size - before
+            return
         finally:
             part.close()
     raise WrongBytesError(
@@ -117,15 +116,14 @@ async def shard_list(session: Session, cache: BlobCache) -> ShardList:
 
 async def fetch_unit(
     session: Session, cache: BlobCache, manifest: Manifest, clock: Clock
-) -> tuple[UnitFiles, int]:
-    """Get all that a unit needs; return its files and the bytes that came."""
+) -> UnitFiles:
+    """Get all that a unit needs; return its files."""
     files = unit_files(manifest, session.metadata, await shard_list(session, cache))
-    received = 0
     with cache.hold(files.all()):
         for blob in files.all():
-            received += await fetch(session, cache, blob)
+            await fetch(session, cache, blob)
             cache.touch(blob.digest, clock())
-    return files, received
+    return files
 
 
 def job_for(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.trust import TrustedProject
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pleb_agent.loop.ports import Clock
     from pleb_shared.protocol.project import ProjectMetadata, ShardList
     from pleb_shared.protocol.signing import SigningKey
+    from pleb_shared.protocol.unit import Unit
 
 __all__ = ["Session"]
 
@@ -69,6 +71,18 @@ class Session:
         self.trust.update_metadata(envelope, clock())
         journal.set_metadata(self.project, envelope, self.trust.memory)
         return self.trust.memory.metadata_number > before
+
+    def samples_of(self, unit: Unit) -> int:
+        """Return how many training examples a unit goes through."""
+        if unit.kind is UnitKind.EVALUATE or not self.loaded:
+            return 0
+        return unit.local_steps * self.metadata.training.batch_examples
+
+    def count_traffic(self, journal: Journal, now: float) -> None:
+        """Count the bytes that went over the network since the last call."""
+        received, sent = self.client.traffic.take()
+        if received or sent:
+            journal.count(self.project, now, bytes_received=received, bytes_sent=sent)
 
     def succeeded(self) -> None:
         """The coordinator answered as it should."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.history import ended_event
 from pleb_agent.journal.journal import JournalError
+from pleb_agent.journal.rows import Settled
 from pleb_agent.loop.compute import failed_row
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
 from pleb_agent.loop.unit_work import UnitWork
@@ -23,7 +25,8 @@ from pleb_shared.errors import PlebError, TrustError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_agent.journal.rows import AssignmentRow, Settled
+    from pleb_agent.core.history import Event
+    from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.budget import UnitBudget
     from pleb_agent.loop.parts import Parts
     from pleb_agent.loop.session import Session
@@ -41,14 +44,20 @@ class Turns:
     """Takes turns for every session. `wake` is called when an upload has ended."""
 
     def __init__(
-        self, parts: Parts, status: LiveStatus, budget: UnitBudget, wake: Callable[[], None]
+        self,
+        parts: Parts,
+        status: LiveStatus,
+        budget: UnitBudget,
+        wake: Callable[[], None],
+        on_events: Callable[[Sequence[Event]], None],
     ) -> None:
         self._parts = parts
         self._status = status
         self._budget = budget
         self._wake = wake
+        self._on_events = on_events
         self._work = UnitWork(parts, status)
-        uploads = Uploads(parts.journal, parts.clock, parts.draw)
+        uploads = Uploads(parts.journal, parts.clock, parts.draw, on_events)
         self.uploads = UploadTasks(uploads, self._upload_ended)
         self._results: dict[int, AssignmentRow] = {}
 
@@ -75,7 +84,7 @@ class Turns:
             done = await self._work.work_on(
                 session, waiting[0], lambda: self._ask_ahead(session, runtime, numbers)
             )
-            self._take_result(done)
+            self._take_result(session, done)
             rows = self._open(session)
         await self._report_and_ask(session, runtime, rows, alone=alone)
 
@@ -104,10 +113,8 @@ class Turns:
             await session.refresh_metadata(journal, self._parts.clock)
         answer = await self._exchange(session).settle_pending()
         if answer is not None:
-            self._settled(session, answer.settled)
-        for row in journal.open_assignments(session.project):
-            if row.state is AssignmentState.UPLOADING:
-                self.uploads.start(session, row)
+            self._settled(session, answer)
+        self._start_uploads(session)
 
     def _open(self, session: Session) -> list[AssignmentRow]:
         """The open assignments, with results that are not written yet."""
@@ -117,9 +124,12 @@ class Turns:
             for row in rows
         ]
 
-    def _take_result(self, row: AssignmentRow) -> None:
+    def _take_result(self, session: Session, row: AssignmentRow) -> None:
         if row.state is AssignmentState.LATE:
-            self._parts.journal.end(row, row.state, row.note, self._parts.clock())
+            now = self._parts.clock()
+            events = ended_event(row.state, session.name, row.assignment, row.note, now)
+            ended = Settled(row.id, row.state, note=row.note)
+            self._on_events(self._parts.journal.end(ended, now, events))
             self._work.clean(row.id, row.project)
             _LOG.warning("late", extra={"assignment": row.assignment, "reason": row.note})
             return
@@ -169,7 +179,7 @@ class Turns:
             raise
         for row in ask.computed:
             self._results.pop(row.id, None)
-        self._settled(session, answer.settled)
+        self._settled(session, answer)
         return answer
 
     def keep_results(self) -> None:
@@ -179,8 +189,10 @@ class Turns:
                 self._parts.journal.save_result(row)
                 del self._results[row.id]
 
-    def _settled(self, session: Session, settled: Sequence[Settled]) -> None:
-        for change in settled:
+    def _settled(self, session: Session, answer: Answer) -> None:
+        session.count_traffic(self._parts.journal, self._parts.clock())
+        self._on_events(answer.events)
+        for change in answer.settled:
             _LOG.info(
                 "report",
                 extra={"project": session.name, "id": change.id, "state": change.state.value},
@@ -189,7 +201,11 @@ class Turns:
                 continue
             self._work.clean(change.id, session.project)
             self._count(session, change.state)
-        for row in self._parts.journal.open_assignments(session.project) if settled else ():
+        if answer.settled:
+            self._start_uploads(session)
+
+    def _start_uploads(self, session: Session) -> None:
+        for row in self._parts.journal.open_assignments(session.project):
             if row.state is AssignmentState.UPLOADING:
                 self.uploads.start(session, row)
 

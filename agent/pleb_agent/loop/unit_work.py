@@ -120,11 +120,11 @@ class UnitWork:
         parts = self._parts
         try:
             async with asyncio.timeout(max(0.0, row.lease_ends_at - parts.clock())):
-                files, received = await fetch_unit(session, parts.cache, row.manifest, parts.clock)
+                files = await fetch_unit(session, parts.cache, row.manifest, parts.clock)
         except TimeoutError as error:
             raise UnreachableError("The unit's files came too late for its lease.") from error
-        if received:
-            self._parts.journal.count(session.project, bytes_received=received)
+        finally:
+            session.count_traffic(parts.journal, parts.clock())
         return files
 
     def _shower(

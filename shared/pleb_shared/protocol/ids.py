@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, NewType
 from urllib.parse import quote, unquote, urlsplit
 
@@ -50,12 +50,16 @@ class AttachLink:
     """`https://HOST/join/PROJECT#ROOT-FINGERPRINT`, or the same thing as `pleb://...`.
 
     `certificate` pins a self-signed certificate (SHA-256 of its DER form): `#ROOT+CERTIFICATE`.
+    `account` is the secret seed of an account's key, which `#...&account=SEED` hands from one PC
+    of a volunteer to the next. It is in none of the forms that are shown, but for
+    `with_account`, and an `https` link never has it: what a browser opens, a page can read.
     """
 
     base_url: str
     project: str
     root: str
     certificate: str | None = None
+    account: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         pin = f"+{self.certificate}" if self.certificate else ""
@@ -67,6 +71,10 @@ class AttachLink:
         scheme, rest = str(self).split("://", 1)
         return f"{'pleb' if scheme == 'https' else 'pleb+http'}://{rest}"
 
+    def with_account(self, seed: str) -> str:
+        """Return the text that makes another PC part of the account; whoever has it is you."""
+        return f"{self.pleb}&account={seed}"
+
 
 def parse_attach_link(text: str) -> AttachLink:
     """Return the parts of an attach link.
@@ -77,7 +85,8 @@ def parse_attach_link(text: str) -> AttachLink:
     parts = urlsplit(text.strip())
     scheme = {"pleb": "https", "pleb+http": "http"}.get(parts.scheme, parts.scheme)
     head, _, name = parts.path.rpartition("/join/")
-    root, _, certificate = parts.fragment.partition("+")
+    pins, _, account = parts.fragment.partition("&account=")
+    root, _, certificate = pins.partition("+")
     name = unquote(name)
     if (
         scheme not in {"https", "http"}
@@ -85,12 +94,23 @@ def parse_attach_link(text: str) -> AttachLink:
         or not _PROJECT.fullmatch(name)
         or not _DIGEST.fullmatch(root)
         or (certificate and not _DIGEST.fullmatch(certificate))
+        or (account and not _DIGEST.fullmatch(account))
     ):
         message = (
-            f"{text!r} is not an attach link. One looks like "
+            f"{_without_secret(text)!r} is not an attach link. One looks like "
             "https://HOST/join/PROJECT#FINGERPRINT (64 hexadecimal digits): "
             "copy it whole from the project's page."
         )
         raise InputError(message)
+    if account and parts.scheme not in {"pleb", "pleb+http"}:
+        message = (
+            "This link carries an account's key where a web page could read it, so it is not "
+            "used: make a new one on your other PC, by `pleb-agent link`."
+        )
+        raise InputError(message)
     base = f"{scheme}://{parts.netloc}{head}"
-    return AttachLink(base, name, root, certificate or None)
+    return AttachLink(base, name, root, certificate or None, account or None)
+
+
+def _without_secret(text: str) -> str:
+    return text.partition("&account=")[0]

@@ -1,0 +1,208 @@
+"""What was done and given: events, counters of each project, sums of each day; and settings.
+
+Counting costs no transaction of its own: amounts are kept in memory until the next one, whatever
+it writes, and until the journal is closed. What reads them sees them at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
+from pleb_agent.core.sentence import Sentence
+from pleb_agent.journal.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["BEFORE_DAYS", "Chronicle", "local_day"]
+
+BEFORE_DAYS: Final = ""
+"""The day of what was counted before days were kept."""
+
+_DAILY: Final = {
+    "units_done": "units",
+    "verdicts_valid": "accepted",
+    "samples": "samples",
+    "credit_flops": "credit_flops",
+    "compute_seconds": "compute_seconds",
+    "energy_kwh": "energy_kwh",
+    "bytes_received": "bytes_received",
+    "bytes_sent": "bytes_sent",
+}
+"""Counters that are also kept for each day, and their names there."""
+
+_ALL_DAYS: Final = "SELECT day, name, sum(value) AS value FROM daily GROUP BY day, name"
+_ONE_DAY: Final = "SELECT day, name, sum(value) AS value FROM daily WHERE day = ? GROUP BY name"
+_LAST_DAYS: Final = """SELECT day, name, sum(value) AS value FROM daily
+    WHERE day IN (SELECT DISTINCT day FROM daily ORDER BY day DESC LIMIT ?) GROUP BY day, name"""
+
+
+def local_day(now: float) -> str:
+    """Return the local date (YYYY-MM-DD) of a time in seconds since 1970."""
+    return time.strftime("%Y-%m-%d", time.localtime(now))
+
+
+class Chronicle(Database):
+    """The journal's history, counters and settings."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._pending: defaultdict[tuple[int, str, str], float] = defaultdict(float)
+        """Amounts by project, day and name that no transaction has written yet."""
+
+    def close(self) -> None:
+        """Write what was counted, close the file."""
+        try:
+            self.flush()
+        finally:
+            super().close()
+
+    def flush(self) -> None:
+        """Write what was counted since the last transaction."""
+        if self._pending:
+            with self.transaction():
+                pass
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the block's changes together, or none of them, and what was counted before.
+
+        Raises:
+            JournalError: they cannot be written.
+        """
+        with super().transaction():
+            for (project, day, name), amount in self._pending.items():
+                self._add(project, day, name, amount)
+            yield
+        self._pending.clear()
+
+    # -- events -----------------------------------------------------------------------------
+
+    def note_event(self, *events: Event) -> list[Event]:
+        """Keep events; return them with their ids. Only the newest `KEPT_EVENTS` stay."""
+        with self.transaction():
+            return self._note(events)
+
+    def events(self, before: int | None, count: int) -> list[Event]:
+        """Return at most `count` events older than the one with this id, newest first."""
+        rows = self.rows(
+            "SELECT * FROM events WHERE id < ? ORDER BY id DESC LIMIT ?",
+            (2**62 if before is None else before, count),
+        )
+        return [_read_event(row) for row in rows]
+
+    # -- counters ---------------------------------------------------------------------------
+
+    def count(self, project: int, now: float, **amounts: float) -> None:
+        """Add to a project's counters, and to the sums of the local day of `now`."""
+        for name, amount in amounts.items():
+            self._pending[project, local_day(now), name] += amount
+
+    def counters(self, project: int) -> dict[str, float]:
+        """Return a project's counters by name."""
+        rows = self.rows("SELECT name, value FROM counters WHERE project = ?", (project,))
+        values = {row["name"]: row["value"] for row in rows}
+        for (owner, _, name), amount in self._pending.items():
+            if owner == project:
+                values[name] = values.get(name, 0.0) + amount
+        return values
+
+    def day(self, day: str) -> dict[str, float]:
+        """Return one local day's sums over all projects by name."""
+        return self._sums(_ONE_DAY, (day,)).get(day, {})
+
+    def days(self, count: int) -> dict[str, dict[str, float]]:
+        """Return the sums of the last `count` days on which anything was counted, oldest first."""
+        days = self._sums(_LAST_DAYS, (count,))
+        days.pop(BEFORE_DAYS, None)
+        return {day: days[day] for day in sorted(days)[-count:]}
+
+    def totals(self) -> dict[str, float]:
+        """Return the sums over all days and projects, those that were left too."""
+        total: defaultdict[str, float] = defaultdict(float)
+        for sums in self._sums(_ALL_DAYS, ()).values():
+            for name, value in sums.items():
+                total[name] += value
+        return dict(total)
+
+    # -- settings ---------------------------------------------------------------------------
+
+    def setting(self, name: str) -> str:
+        """Return a setting, empty if it was never set."""
+        rows = self.rows("SELECT value FROM settings WHERE name = ?", (name,))
+        return str(rows[0]["value"]) if rows else ""
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Remember a setting."""
+        with self.transaction():
+            self.db.execute(
+                "INSERT INTO settings (name, value) VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _note(self, events: Sequence[Event]) -> list[Event]:
+        noted = [self._insert_event(event) for event in events]
+        if noted:
+            self.db.execute("DELETE FROM events WHERE id <= ?", (noted[-1].id - KEPT_EVENTS,))
+        return noted
+
+    def _insert_event(self, event: Event) -> Event:
+        cursor = self.db.execute(
+            'INSERT INTO events (at, kind, project, template, "values") VALUES (?, ?, ?, ?, ?) '
+            "RETURNING *",
+            (
+                event.at,
+                event.kind,
+                event.project,
+                event.sentence.template,
+                json.dumps(event.sentence.values),
+            ),
+        )
+        return _read_event(cursor.fetchall()[0])
+
+    def _add(self, project: int, day: str, name: str, amount: float) -> None:
+        """Add to a counter and its day; a project that was left meanwhile counts no more."""
+        self.db.execute(
+            """INSERT INTO counters (project, name, value)
+                SELECT id, ?, ? FROM projects WHERE id = ?
+            ON CONFLICT (project, name) DO UPDATE SET value = value + excluded.value""",
+            (name, amount, project),
+        )
+        if name in _DAILY:
+            self.db.execute(
+                """INSERT INTO daily (day, project, name, value)
+                    SELECT ?, name, ?, ? FROM projects WHERE id = ?
+                ON CONFLICT (day, project, name) DO UPDATE SET value = value + excluded.value""",
+                (day, _DAILY[name], amount, project),
+            )
+
+    def _sums(self, sql: str, values: tuple[object, ...]) -> dict[str, dict[str, float]]:
+        """Return sums by day and name, with what is not written yet."""
+        rows = self.rows(sql, values)
+        sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for row in rows:
+            sums[row["day"]][row["name"]] = row["value"]
+        for (_, day, name), amount in self._pending.items():
+            if name in _DAILY:
+                sums[day][_DAILY[name]] += amount
+        return {day: dict(names) for day, names in sums.items()}
+
+
+def _read_event(row: sqlite3.Row) -> Event:
+    return Event(
+        at=row["at"],
+        kind=EventKind(row["kind"]),
+        project=row["project"],
+        sentence=Sentence(row["template"], json.loads(row["values"])),
+        id=row["id"],
+    )
