@@ -1,0 +1,39 @@
+"""What the probe tells: one JSON object a line, each the whole state.
+
+`pleb_agent.sensors.presence` reads them. Its commands come as words, one a line: `ask` (say the
+state now), `watch` (somebody needs quick notice of input), `relax` (nobody does).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+__all__ = ["NOBODY_LINE", "Line", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """`idle_seconds`, `locked` and `fullscreen` are those of a readable session."""
+
+    kind: Literal["readable", "nobody", "unreadable"]
+    method: str = ""
+    """How the session is read: "X11", "GNOME", "Wayland", "Windows", "macOS"."""
+    idle_seconds: float = 0.0
+    locked: bool = False
+    fullscreen: bool = False
+    problem: str = ""
+    """Of an unreadable session: one sentence."""
+
+    def encode(self) -> bytes:
+        """Return the line with its end."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+NOBODY_LINE = Line("nobody")
+
+
+def unreadable(problem: str, method: str = "") -> Line:
+    """Return the line of a session that is there, but cannot be read."""
+    return Line("unreadable", method=method, problem=problem)
