@@ -120,16 +120,17 @@ class XDisplay:
             NoDisplayError: no Xlib, no server, or one with few colours.
         """
         try:
-            self._library = ctypes.CDLL("libX11.so.6")
+            library = ctypes.CDLL("libX11.so.6")
         except OSError as error:
             raise NoDisplayError("There is no Xlib here, so no tray for an icon.") from error
+        self._functions = {name: library[name] for name in _SIGNATURES}
         for name, (result, arguments) in _SIGNATURES.items():
-            function = self._library[name]
-            function.restype, function.argtypes = result, arguments
-        self._display = self._library.XOpenDisplay(None)
+            self._functions[name].restype = result
+            self._functions[name].argtypes = arguments
+        self._display = self._functions["XOpenDisplay"](None)
         if not self._display:
             raise NoDisplayError("There is no X display here, so no tray for an icon.")
-        self._library.XSetErrorHandler(_IGNORE_ERROR)
+        self._functions["XSetErrorHandler"](_IGNORE_ERROR)
         self.screen: int = self._call("XDefaultScreen")
         self.root: int = self._call("XDefaultRootWindow")
         if self._call("XDefaultDepth", self.screen) not in _TRUE_COLOUR_DEPTHS:
@@ -163,10 +164,11 @@ class XDisplay:
         self.watch(window, EXPOSURE | BUTTON_PRESS | STRUCTURE_NOTIFY)
         return window
 
-    def set_numbers(self, window: int, atom: int, numbers: tuple[int, ...]) -> None:
-        """Set a property of 32 bit numbers whose type is named as the property."""
+    def set_numbers(self, window: int, name: str, kind: str, numbers: tuple[int, ...]) -> None:
+        """Set a property of 32 bit numbers; `kind` names its type."""
         values = (c_long * len(numbers))(*numbers)
-        self._call("XChangeProperty", window, atom, atom, 32, 0, values, len(numbers))
+        atoms = (self.atom(name), self.atom(kind))
+        self._call("XChangeProperty", window, *atoms, 32, 0, values, len(numbers))
 
     def set_name(self, window: int, name: str) -> None:
         """Set a window's name, which assistive programs read."""
@@ -213,15 +215,15 @@ class XDisplay:
         if not image:
             return  # the window is gone or covered; it will ask again
         left, top = (wide - width) // 2, (high - height) // 2
+        get_pixel, put_pixel = self._functions["XGetPixel"], self._functions["XPutPixel"]
         for y in range(height):
             for x in range(width):
                 red, green, blue, alpha = rgba[y * stride + 4 * x : y * stride + 4 * x + 4]
-                below = self._library.XGetPixel(image, left + x, top + y)
-                pixel = _over((red, green, blue), alpha, below)
-                self._library.XPutPixel(image, left + x, top + y, pixel)
+                below = get_pixel(image, left + x, top + y)
+                put_pixel(image, left + x, top + y, _over((red, green, blue), alpha, below))
         graphics = self._call("XDefaultGC", self.screen)
         self._call("XPutImage", window, graphics, image, 0, 0, 0, 0, wide, high)
-        self._library.XDestroyImage(image)
+        self._functions["XDestroyImage"](image)
         self.flush()
 
     def flush(self) -> None:
@@ -229,7 +231,7 @@ class XDisplay:
         self._call("XFlush")
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        return self._library[name](self._display, *arguments)
+        return self._functions[name](self._display, *arguments)
 
 
 def _over(colour: tuple[int, int, int], alpha: int, below: int) -> int:

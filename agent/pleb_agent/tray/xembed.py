@@ -26,6 +26,9 @@ _VERSION_AND_MAPPED: Final = (0, 1)
 _MIDDLE_BUTTON: Final = 2
 _SIZES: Final = (48, 32, 24, 22, 16)
 _FIRST_SIZE: Final = 24
+_P_MIN_SIZE: Final = 1 << 4
+_SIZE_HINTS: Final = (_P_MIN_SIZE, 0, 0, 0, 0, _FIRST_SIZE, _FIRST_SIZE, *(11 * [0]))
+"""flags, 4 obsolete, smallest width and height, and what is not flagged (ICCCM 4.1.2.3)."""
 
 
 class Happening(IntEnum):
@@ -103,7 +106,8 @@ class OldTray:
         self._owner, self._window = owner, display.make_window(_FIRST_SIZE)
         display.watch(owner, STRUCTURE_NOTIFY)
         display.set_name(self._window, NAME)
-        display.set_numbers(self._window, display.atom("_XEMBED_INFO"), _VERSION_AND_MAPPED)
+        display.set_numbers(self._window, "WM_NORMAL_HINTS", "WM_SIZE_HINTS", _SIZE_HINTS)
+        display.set_numbers(self._window, "_XEMBED_INFO", "_XEMBED_INFO", _VERSION_AND_MAPPED)
         opcode = display.atom("_NET_SYSTEM_TRAY_OPCODE")
         display.send(owner, opcode, (0, _REQUEST_DOCK, self._window, 0, 0))
 
