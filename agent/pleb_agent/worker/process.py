@@ -40,7 +40,7 @@ __all__ = ["WorkerProcess"]
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
-_LAST_STEP_SECONDS: Final = 0.5
+_LAST_STEP_SECONDS: Final = 0.75
 """A suspended step that takes longer is given up when a pause gets long."""
 _LEAVE_SECONDS: Final = 1.5
 """For a last step and a checkpoint when a pause gets long: the memory is free within 2 s."""

@@ -1,0 +1,227 @@
+"""From the user's input to a worker that stands still: input, X server, probe, agentd, worker.
+
+The clock starts right before a motion of the mouse is sent to the X server, and stops when the
+flag page says that the worker computes no more, or the kernel says that it is stopped. That it
+uses no processor time afterwards is checked.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from benchmarks.manners_desktop import cpu_seconds, settled
+from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
+from pleb_agent.probe.x11_wire import X11Connection
+from pleb_agent.worker.flags import FlagPage, State
+from pleb_project.processes.fleet import Fleet, agent_command, project_command
+from pleb_project.processes.process import run_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.manners_desktop import Desktop
+    from pleb_agent.app.remote import Remote
+    from pleb_project.processes.process import ChildProcess
+
+__all__ = ["measure_pauses"]
+
+IDLE_MINUTES: Final = 0.1
+"""The shortest that is longer than what the probe calls a new input."""
+FAKE_INPUT: Final = 2
+MOTION: Final = 6
+RELATIVE: Final = 1
+POLL_SECONDS: Final = 0.0005
+QUIET_CHECK_SECONDS: Final = 0.1
+RUN_SECONDS: Final = 240.0
+STILL_SECONDS: Final = 5.0
+
+PROJECT: Final = """
+[project]
+name = "manners-{milliseconds}"
+[data]
+source = "sklearn:digits"
+[training]
+optimizer = "adamw"
+batch_examples = 256
+local_steps = {steps}
+versions = 1000
+[round]
+units = 64
+quorum = 64
+"""
+
+MODEL: Final = """
+import torch
+from torch import nn
+from torch.nn import functional
+
+class Repeated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.layer = nn.Linear(64, 256), nn.Linear(256, 256)
+
+    def forward(self, x):
+        x = self.first(x.flatten(1))
+        for _ in range({layers}):
+            x = torch.tanh(self.layer(x))
+        return x
+
+def model():
+    return Repeated()
+
+def loss(model, batch):
+    return functional.cross_entropy(model(batch["x"]), batch["y"])
+
+def evaluate(model, batch):
+    return {{"loss": loss(model, batch)}}
+"""
+
+
+def measure_pauses(place: Desktop, layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
+    """Return the milliseconds of all pauses, by the step's length in milliseconds."""
+    samples = 3 if quick else 60
+    with tempfile.TemporaryDirectory(prefix="pleb-manners-", ignore_cleanup_errors=True) as name:
+        fleet = Fleet(Path(name))
+        try:
+            url = fleet.start_coordinator()
+            taken = {
+                milliseconds: _pauses(place, fleet, url, milliseconds, count, samples)
+                for milliseconds, count in layers.items()
+            }
+        finally:
+            fleet.stop()
+    everything = [pause for pauses in taken.values() for pause in pauses]
+    return {
+        "p99": float(np.percentile(everything, 99)),
+        "samples_each": samples,
+        "by_step": {
+            f"{milliseconds}ms": {
+                "median": float(np.median(pauses)),
+                "p99": float(np.percentile(pauses, 99)),
+                "max": max(pauses),
+            }
+            for milliseconds, pauses in taken.items()
+        },
+    }
+
+
+def _pauses(
+    place: Desktop, fleet: Fleet, url: str, milliseconds: int, layers: int, samples: int
+) -> list[float]:
+    """Attach an agent to a project of such steps; let the user touch the mouse over and over."""
+    link = _publish(fleet, url, milliseconds, layers)
+    home = place.folder / f"steps-{milliseconds}"
+    run_json(
+        "pleb-agent attach",
+        agent_command(
+            *("attach", link, "--invite", fleet.invite("trusted")),
+            *("--home", str(home), "--json"),
+        ),
+    )
+    remote = place.start_agent(home)
+    try:
+        _prefer(remote, idle_minutes=IDLE_MINUTES, cpu_others_percent=None)
+        watched = _Watched(place.agents[-1], home)
+        with closing(X11Connection(parse_display(place.display), NO_COOKIE)) as x, watched.page:
+            moments = np.random.default_rng(milliseconds).uniform(0, 0.5, samples)
+            mouse = _Mouse(x)
+            return [_pause(watched, mouse, remote, delay) for delay in moments]
+    finally:
+        place.stop_agents()
+
+
+def _publish(fleet: Fleet, url: str, milliseconds: int, layers: int) -> str:
+    folder = fleet.folder / f"project-{milliseconds}"
+    folder.mkdir()
+    steps = min(100_000, round(RUN_SECONDS * 1000 / milliseconds))
+    project = PROJECT.format(milliseconds=milliseconds, steps=steps)
+    (folder / "project.toml").write_text(project, encoding="utf-8")
+    (folder / "model.py").write_text(MODEL.format(layers=layers), encoding="utf-8")
+    command = project_command(
+        *("publish", str(folder), "--to", url, "--invite", fleet.invite("publisher")),
+        *("--home", str(fleet.folder / f"researcher-{milliseconds}"), "--json"),
+    )
+    return str(run_json("pleb-project publish", command)["attach_link"])
+
+
+def _prefer(remote: Remote, **values: object) -> None:
+    remote.post("preferences", changes=values)
+
+
+class _Mouse:
+    """Moves the pointer by the X server's XTEST extension, as if a hand did."""
+
+    def __init__(self, connection: X11Connection) -> None:
+        self._connection = connection
+        self._major = connection.extension("XTEST").major
+
+    def move(self) -> None:
+        """FakeInput: type, detail, time, root, 8 unused bytes, x, y, 8 unused bytes."""
+        motion = struct.pack("<BBxxII8xhh8x", MOTION, RELATIVE, 0, 0, 3, 2)
+        self._connection.send(self._major, FAKE_INPUT, motion)
+
+
+class _Watched:
+    """The worker of an agent, seen from outside."""
+
+    def __init__(self, agentd: ChildProcess, home: Path) -> None:
+        self._agentd = agentd
+        self.pid = settled(agentd, "worker")["worker"].pid
+        self.page = FlagPage(home / "work.flags")
+
+    @property
+    def computes(self) -> bool:
+        if self.page.state is not State.COMPUTING:
+            return False
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        return stat.rpartition(")")[2].split()[0] not in "Tt"
+
+    def until_computing(self) -> None:
+        """Return when it computes and has done so for a while."""
+        deadline = time.monotonic() + RUN_SECONDS
+        for _ in self._looks(deadline):
+            used = cpu_seconds(self.pid)
+            time.sleep(0.2)
+            if self.computes and cpu_seconds(self.pid) - used > 0.02:
+                return
+        raise RuntimeError("The worker does not compute.")
+
+    def seconds_to_stand(self) -> float:
+        start = time.monotonic()
+        for _ in self._looks(start + STILL_SECONDS, POLL_SECONDS):
+            if not self.computes:
+                return time.monotonic() - start
+        raise RuntimeError("The worker does not pause when the mouse moves.")
+
+    def check_still(self) -> None:
+        used = cpu_seconds(self.pid)
+        time.sleep(QUIET_CHECK_SECONDS)
+        more = cpu_seconds(self.pid) - used
+        if more > 0.005:
+            raise RuntimeError(f"A worker that is paused has used {1000 * more:.0f} ms.")
+
+    def _looks(self, deadline: float, seconds: float = 0.05) -> Iterator[None]:
+        while time.monotonic() < deadline:
+            self._agentd.require_alive()
+            yield
+            time.sleep(seconds)
+
+
+def _pause(watched: _Watched, mouse: _Mouse, remote: Remote, delay: float) -> float:
+    """Return the milliseconds of one pause; `delay` puts the input anywhere in a step."""
+    watched.until_computing()
+    time.sleep(delay)
+    start = time.monotonic()
+    mouse.move()
+    watched.seconds_to_stand()
+    taken = time.monotonic() - start
+    watched.check_still()
+    _prefer(remote, watts_per_thread=8.0 + delay)  # whoever changes something need not wait
+    return 1000 * taken
