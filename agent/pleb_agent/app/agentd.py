@@ -1,4 +1,4 @@
-"""agentd's composition root: builds every part by hand, runs the loop and the loopback server."""
+"""agentd's composition root: builds every part by hand, runs them until the loop ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,29 +16,40 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.app.bell import Bell
-from pleb_agent.app.clock import local_time, system_clock, system_draw
+from pleb_agent.app.clock import system_clock, system_draw
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.lock import hold_lock
 from pleb_agent.app.logs import start_log
+from pleb_agent.app.looking import Looking
+from pleb_agent.app.notices import Notices
+from pleb_agent.app.packages import Packages
+from pleb_agent.app.secret import read_secret
+from pleb_agent.app.senses import Senses
+from pleb_agent.app.session import SessionStart
+from pleb_agent.app.settings import worker_settings
 from pleb_agent.app.steering import Steering
+from pleb_agent.app.tray_keeper import TrayKeeper
 from pleb_agent.app.view import Shower
 from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
-from pleb_agent.core.readings import Readings
+from pleb_agent.client.network import NO_LIMITS, Network
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.presets import with_preset
+from pleb_agent.core.sentence import say
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.parts import Parts
-from pleb_agent.sensors.machine import free_disk_bytes, read_machine
+from pleb_agent.sensors.machine import read_machine
 from pleb_agent.web.app import web_app
 from pleb_agent.web.server import LocalServer
-from pleb_agent.worker.job import WorkerSettings
+from pleb_agent.web.sessions import SECRET_BYTES, Sessions
 from pleb_agent.worker.process import WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
@@ -46,21 +58,29 @@ if TYPE_CHECKING:
 __all__ = ["Options", "attaching", "client_for", "run_agentd"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
+_PORT: Final = "port"
+_DRAWN_BYTES: Final = 32
+_PUT_AWAY_SECONDS: Final = 4.5
+"""logind waits for five before it lets the machine sleep."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How this process was started."""
+    """How this process was started. `preset` and `threads` hold for this run alone."""
 
     units: int | None = None
     threads: int | None = None
+    preset: str | None = None
     headless: bool = False
+    tray: bool = True
     terminal: bool = False
     debug: bool = False
 
 
-def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> None:
-    """Run until stopped. `on_ready` gets the loopback server's port.
+def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> str | None:
+    """Run until stopped; return the version that takes over, if one was installed.
+
+    `on_ready` gets the loopback server's port.
 
     Raises:
         HomeInUseError: another process uses the home.
@@ -69,96 +89,201 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
     home.prepare()
     with hold_lock(home.lock):
         start_log(home.log, terminal=options.terminal, debug=options.debug)
-        asyncio.run(_Agentd(home, options).run(on_ready))
+        agentd = _Agentd(home, options)
+        asyncio.run(agentd.run(on_ready))
+        return agentd.packages.handed_over
 
 
-def attaching(home: Home, journal: Journal) -> Attaching:
+def attaching(home: Home, journal: Journal, network: Network = NO_LIMITS) -> Attaching:
     """Return what attaches projects to this home."""
-    return Attaching(journal, KeyStore(home.keys), system_clock, client_for)
+    return Attaching(
+        journal, KeyStore(home.keys), system_clock, lambda link: client_for(link, network)
+    )
 
 
-def client_for(link: AttachLink) -> CoordinatorClient:
+def client_for(link: AttachLink, network: Network = NO_LIMITS) -> CoordinatorClient:
     """Return a client for a link's coordinator."""
-    return CoordinatorClient(link.base_url, link.certificate)
+    return CoordinatorClient(link.base_url, link.certificate, network=network)
 
 
 class _Agentd:
-    """The process."""
+    """The process: its parts, and what one tells the other."""
 
     def __init__(self, home: Home, options: Options) -> None:
         self._home = home
         self._options = options
+        self._bell = Bell()
         self._journal = Journal(home.journal)
         self._wishes = Wishes(self._journal)
-        self._bell = Bell()
-        self._preferences = LivePreferences(home, self._for_this_run)
+        self._live = LivePreferences(home, self._for_this_run)
+        self.packages = Packages(home, self._preferences)
+        self._engine = WorkerProcess(home.work, worker_settings(self._live.current))
+        self._engine.packages = self.packages.runtime_path()
+        self._senses = Senses(
+            home,
+            self._journal,
+            self._wishes,
+            self._preferences,
+            lambda: self._engine.pid,
+            headless=options.headless,
+        )
+        self._network = Network.following(self._preferences)
+        self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
         self._loop = AgentLoop(self._parts(), units=options.units)
-        self._loop.status.on_change = self._bell.ring
-        self._token = secrets.token_urlsafe(32)
-        self._server = LocalServer(web_app(self._steering(), self._token))
+        self._notices = Notices(self._preferences)
+        self._tray = TrayKeeper(home)
+        self._sessions = Sessions(
+            read_secret(home.page_secret, SECRET_BYTES), system_clock, secrets.token_bytes
+        )
+        self._token = secrets.token_urlsafe(_DRAWN_BYTES)
+        self._server = LocalServer(
+            web_app(self._steering(), self._token, self._sessions), self._known_port()
+        )
+        self._connect()
 
     async def run(self, on_ready: Callable[[int], None]) -> None:
-        """Run the loop and the server until the loop ends."""
+        """Run everything until the loop ends."""
         self._listen_to_signals()
         serving = asyncio.create_task(self._server.run())
+        beside = [asyncio.create_task(one) for one in self._companions()]
         self._write_control_file()
         try:
             _LOG.info("start", extra={"pid": os.getpid(), "port": self._server.port})
+            self._loop.note(EventKind.START, say("The agent started."))
             on_ready(self._server.port)
-            await self._loop.run()
+            await self._run_loop(beside)
         finally:
             self._home.control.unlink(missing_ok=True)
             self._bell.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self.packages.close()
             self._server.stop()
             await serving
+            self._loop.note(EventKind.END, say("The agent ended."))
             self._journal.close()
             _LOG.info("stop", extra={"units_finished": self._loop.status.units_finished})
 
+    async def _run_loop(self, beside: list[asyncio.Task[None]]) -> None:
+        """Run the loop; a companion that fails is a defect, and ends the process."""
+        looping = asyncio.create_task(self._loop.run())
+        watched = {looping, *beside}
+        try:
+            while not looping.done():
+                done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            looping.cancel()
+            await asyncio.gather(looping, return_exceptions=True)
+
     # -- building ---------------------------------------------------------------------------
 
+    def _preferences(self) -> Preferences:
+        return self._live.current
+
     def _for_this_run(self, preferences: Preferences) -> Preferences:
-        if self._options.threads is None:
-            return preferences
-        return msgspec.structs.replace(preferences, threads=self._options.threads)
+        options = self._options
+        if options.preset is not None:
+            preferences = with_preset(preferences, options.preset, read_machine().cores)
+        if options.threads is not None:
+            preferences = msgspec.structs.replace(preferences, threads=options.threads)
+        return preferences
 
     def _parts(self) -> Parts:
-        home, preferences = self._home, self._preferences.current
         return Parts(
             journal=self._journal,
-            cache=BlobCache(home.cache, preferences.cache_bytes),
-            keys=KeyStore(home.keys),
-            engine=WorkerProcess(home.work, _worker_settings(preferences)),
-            preferences=lambda: self._preferences.current,
-            read=self._read,
-            make_client=client_for,
-            work_dir=home.work,
+            cache=self._cache,
+            keys=KeyStore(self._home.keys),
+            engine=self._engine,
+            preferences=self._preferences,
+            read=self._senses.read,
+            make_client=lambda link: client_for(link, self._network),
+            work_dir=self._home.work,
             clock=system_clock,
             draw=system_draw,
         )
 
     def _steering(self) -> Steering:
+        joining = attaching(self._home, self._journal, self._network)
+        looking = Looking(
+            journal=self._journal,
+            loop=self._loop,
+            wishes=self._wishes,
+            live=self._live,
+            attaching=joining,
+            shower=Shower(self._journal, KeyStore(self._home.keys)),
+            senses=self._senses,
+            packages=self.packages,
+            desktop=not self._options.headless,
+        )
         return Steering(
             home=self._home,
             journal=self._journal,
             loop=self._loop,
             wishes=self._wishes,
-            preferences=self._preferences,
-            attaching=attaching(self._home, self._journal),
-            shower=Shower(self._journal, KeyStore(self._home.keys)),
+            live=self._live,
+            attaching=joining,
+            looking=looking,
             bell=self._bell,
-            desktop=not self._options.headless,
+            session=SessionStart(self._home, os.environ, headless=self._options.headless),
+            sessions=self._sessions,
+            packages=self.packages,
+            port=lambda: self._server.port,
         )
 
-    def _read(self) -> Readings:
-        now = system_clock()
-        return Readings(
-            now=now,
-            local_time=local_time(now),
-            wish=self._wishes.current,
-            free_disk_bytes=free_disk_bytes(self._home.path),
-        )
+    def _connect(self) -> None:
+        """Let each part tell the others."""
+        self._loop.status.on_change = self._bell.ring
+        self._loop.governor.on_change = self._bell.ring
+        self._loop.on_event = self._notices.consider
+        self._senses.on_change = self._loop.governor.look_again
+        self._senses.before_sleep = self._until_put_away
+        self._live.on_change = self._preferences_changed
+        self.packages.on_change = self._bell.ring
+        self.packages.on_runtime = self._runtime_arrived
+        self.packages.on_release = self._notices.release
+
+    def _companions(self) -> list[Coroutine[None, None, None]]:
+        """What runs beside the loop."""
+        companions = [self._senses.run(), self.packages.look_now_and_then(), self._notices.run()]
+        if self._options.tray and not self._options.headless:
+            companions.append(self._tray.run())
+        return companions
+
+    # -- what one tells the other -----------------------------------------------------------
+
+    def _preferences_changed(self, before: Preferences, after: Preferences) -> None:
+        self._cache.quota_bytes = after.cache_bytes
+        settings = worker_settings(after)
+        if settings != worker_settings(before):
+            self._engine.settings = settings
+            self._loop.renew_engine()
+        self._senses.look_now()
+
+    async def _until_put_away(self) -> None:
+        """Return when the unit in hand has its checkpoint; the policy has told the worker."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PUT_AWAY_SECONDS):
+                async for _ in self._bell.values(lambda: None):
+                    if self._loop.status.unit is None:
+                        return
+
+    def _runtime_arrived(self) -> None:
+        self._engine.packages = self.packages.runtime_path()
+        self._loop.renew_engine()
+        self._loop.changed()
+
+    # -- the process ------------------------------------------------------------------------
+
+    def _known_port(self) -> int:
+        """The port of the last time, so that an open page finds us again."""
+        text = self._journal.setting(_PORT)
+        return int(text) if text.isdecimal() else 0
 
     def _write_control_file(self) -> None:
+        self._journal.set_setting(_PORT, str(self._server.port))
         beside = self._home.control.with_suffix(".part")
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -167,15 +292,11 @@ class _Agentd:
         beside.replace(self._home.control)
 
     def _listen_to_signals(self) -> None:
+        """End well when told to, and when the terminal or the session ends."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        names = (
+            ("SIGTERM", "SIGINT") if sys.platform == "win32" else ("SIGTERM", "SIGINT", "SIGHUP")
+        )
+        for name in names:
             with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
-                loop.add_signal_handler(number, self._loop.stop)
-
-
-def _worker_settings(preferences: Preferences) -> WorkerSettings:
-    return WorkerSettings(
-        threads=preferences.threads,
-        memory_bytes=preferences.memory_bytes_idle or read_machine().memory_bytes // 2,
-        low_priority=preferences.nice,
-    )
+                loop.add_signal_handler(getattr(signal, name), self._loop.stop)

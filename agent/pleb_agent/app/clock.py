@@ -8,7 +8,7 @@ from typing import Final
 
 from pleb_agent.core.readings import LocalTime
 
-__all__ = ["local_day", "local_time", "system_clock", "system_draw", "tomorrow_morning"]
+__all__ = ["local_time", "system_clock", "system_draw", "tomorrow_morning"]
 
 _GENERATOR = secrets.SystemRandom()
 _MORNING_HOUR: Final = 6
@@ -30,14 +30,8 @@ def local_time(now: float) -> LocalTime:
     return LocalTime(local.tm_wday, local.tm_hour * 60 + local.tm_min)
 
 
-def local_day(now: float) -> str:
-    """Return the local date as YYYY-MM-DD."""
-    return time.strftime("%Y-%m-%d", time.localtime(now))
-
-
 def tomorrow_morning(now: float) -> float:
     """Return six o'clock of the next local day, in seconds since 1970."""
     local = time.localtime(now)
-    return time.mktime(
-        (local.tm_year, local.tm_mon, local.tm_mday + 1, _MORNING_HOUR, *[0] * 4, -1)
-    )
+    year, month, day = local.tm_year, local.tm_mon, local.tm_mday + 1
+    return time.mktime((year, month, day, _MORNING_HOUR, 0, 0, 0, 0, -1))

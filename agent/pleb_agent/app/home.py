@@ -74,6 +74,21 @@ class Home:
         return self.path / "agentd.json"
 
     @property
+    def runtimes(self) -> Path:
+        """torch, for an agent that comes without it."""
+        return self.path / "runtimes"
+
+    @property
+    def updates(self) -> Path:
+        """What is known of new releases, and what has arrived of them."""
+        return self.path / "updates"
+
+    @property
+    def page_secret(self) -> Path:
+        """Signs the page's cookies."""
+        return self.keys / "page.secret"
+
+    @property
     def logs(self) -> Path:
         """Logs."""
         return self.path / "logs"

@@ -23,7 +23,9 @@ class LivePreferences:
     `adjust`: what the command line wants for this process alone; it is never written.
     """
 
-    def __init__(self, home: Home, adjust: Callable[[Preferences], Preferences]) -> None:
+    def __init__(
+        self, home: Home, adjust: Callable[[Preferences], Preferences] = lambda stored: stored
+    ) -> None:
         self._home = home
         self._adjust = adjust
         self._stored = read_preferences(home)

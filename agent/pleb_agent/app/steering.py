@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from pleb_agent.app.clock import system_clock, tomorrow_morning
-from pleb_agent.app.view import message_of, unit_view, wish_view
-from pleb_agent.core.wish import WishKind
-from pleb_agent.web.views import LogView, StatusView
+from pleb_agent.core.changes import changed
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.presets import with_preset
+from pleb_agent.core.sentence import say
+from pleb_agent.sensors.machine import read_machine
+from pleb_agent.web.views import LinkView, LogView, PageAddress
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pleb_agent.app.bell import Bell
     from pleb_agent.app.home import Home
     from pleb_agent.app.live_preferences import LivePreferences
-    from pleb_agent.app.view import Shower
+    from pleb_agent.app.looking import Looking
+    from pleb_agent.app.packages import Packages
+    from pleb_agent.app.session import SessionStart
     from pleb_agent.app.wishes import Wishes
+    from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.loop.attach import Attaching
-    from pleb_agent.web.control import AttachWish, BoostWish, DetachWish, PauseWish, StopWish
-    from pleb_agent.web.views import ProjectView
+    from pleb_agent.web.control import (
+        AttachWish,
+        AutostartWish,
+        BoostWish,
+        DetachWish,
+        LinkWish,
+        LookWish,
+        PageWish,
+        PauseWish,
+        PreferencesWish,
+        PresetWish,
+        RuntimeWish,
+        StopWish,
+    )
+    from pleb_agent.web.sessions import Sessions
+    from pleb_agent.web.views import (
+        AutostartView,
+        ContributionView,
+        CurveView,
+        HistoryView,
+        PreferencesView,
+        ProjectFacts,
+        ProjectView,
+        StatusView,
+    )
 
 __all__ = ["Steering", "find_attached"]
 
@@ -37,47 +66,55 @@ _MOST_LOG_LINES: Final = 5000
 
 @dataclass(frozen=True)
 class Steering:
-    """agentd, seen from its faces. `desktop`: a session is watched."""
+    """agentd, seen from its faces. `port`: the loopback server's."""
 
     home: Home
     journal: Journal
     loop: AgentLoop
     wishes: Wishes
-    preferences: LivePreferences
+    live: LivePreferences
     attaching: Attaching
-    shower: Shower
+    looking: Looking
     bell: Bell
-    desktop: bool
+    session: SessionStart
+    sessions: Sessions
+    packages: Packages
+    port: Callable[[], int]
 
     # -- looking ----------------------------------------------------------------------------
 
     def status(self) -> StatusView:
         """Return what the agent does."""
-        state, live, now = self.loop.state(), self.loop.status, system_clock()
-        wish = wish_view(self.wishes.current, now)
-        projects = self.shower.projects(self.preferences.current, self.loop.problems())
-        return StatusView(
-            running=True,
-            activity=state.activity.value,
-            sentence=str(state.sentence),
-            message=message_of(state.sentence),
-            next_look_at=state.next_look_at,
-            reason=self.loop.governor.decision.reason.value,
-            wish=wish,
-            paused=wish.kind == WishKind.PAUSE.value,
-            unit=unit_view(live.unit),
-            units_finished=live.units_finished,
-            pid=os.getpid(),
-            desktop=self.desktop,
-            first_run=not self.journal.setting("welcome_closed"),
-            projects=projects,
-            open=self.shower.open(),
-            history=self.shower.history(),
-        )
+        return self.looking.status()
 
     def changes(self) -> AsyncIterator[StatusView]:
         """Yield the status now and after each change."""
-        return self.bell.values(self.status)
+        return self.bell.values(self.looking.status)
+
+    def preferences(self) -> PreferencesView:
+        """Return the user's preferences, the presets and the machine."""
+        return self.looking.preferences()
+
+    def contribution(self, days: int) -> ContributionView:
+        """Return what was given."""
+        return self.looking.contribution(days)
+
+    def history(self, *, before: int | None, count: int) -> HistoryView:
+        """Return events, newest first."""
+        return self.looking.history(before, count)
+
+    async def curve(self, project: str) -> CurveView:
+        """Return how a project got better."""
+        return await self.looking.curve(find_attached(self.journal, project))
+
+    def facts(self, project: str) -> ProjectFacts:
+        """Return what is known of an attached project."""
+        return self.looking.facts(find_attached(self.journal, project))
+
+    async def look_at(self, wish: LookWish) -> ProjectFacts:
+        """Return what a link's project is, without attaching it."""
+        found = await self.attaching.look_at(wish.link)
+        return self.looking.facts_of(found.link, found.metadata)
 
     def log(self, lines: int) -> LogView:
         """Return the log's end."""
@@ -85,23 +122,37 @@ class Steering:
             return LogView(lines=_parsed(deque(file, maxlen=min(lines, _MOST_LOG_LINES))))
         return LogView(lines=[])
 
+    def autostart(self) -> AutostartView:
+        """Return whether the agent starts with the session."""
+        return self.session.view()
+
     # -- doing ------------------------------------------------------------------------------
 
     async def attach(self, wish: AttachWish) -> ProjectView:
         """Attach a project; return it."""
         row = await self.attaching.attach(wish.link, invite=wish.invite, name=wish.name)
-        self.loop.changed()
-        self.bell.ring()
-        return self.shower.project(row, self.preferences.current, "")
+        self._changed()
+        return self.looking.project(row)
 
     async def detach(self, wish: DetachWish) -> ProjectView:
         """Leave a project; what is in hand is given back."""
         row = find_attached(self.journal, wish.project)
-        view = self.shower.project(row, self.preferences.current, "")
+        view = self.looking.project(row)
         self.journal.mark_detaching(row.id)
         await self.loop.leave(row.id)
         self.bell.ring()
         return view
+
+    async def link(self, wish: LinkWish) -> LinkView:
+        """Return the text that joins another PC to the account."""
+        row = find_attached(self.journal, wish.project)
+        return LinkView(
+            text=self.attaching.account_link(row),
+            sentence=(
+                "Attach your other PC with this text. Whoever has it works, and is seen, "
+                "as you: keep it as you keep a password."
+            ),
+        )
 
     async def pause(self, wish: PauseWish) -> StatusView:
         """Hold still."""
@@ -111,21 +162,45 @@ class Steering:
         else:
             until = None if wish.seconds is None else now + wish.seconds
         self.wishes.pause(until)
-        return self._wished()
+        return self._changed()
 
     async def boost(self, wish: BoostWish) -> StatusView:
         """Run now."""
         self.wishes.boost(system_clock() + wish.seconds)
-        return self._wished()
+        return self._changed()
 
     async def resume(self) -> StatusView:
         """End a pause or a boost."""
         self.wishes.resume()
-        return self._wished()
+        return self._changed()
 
     async def stop(self, wish: StopWish) -> StatusView:
         """End the agent."""
         self.loop.stop(finish=wish.finish)
+        return self.status()
+
+    async def set_preferences(self, wish: PreferencesWish) -> PreferencesView:
+        """Change preferences; all of the changes, or none if one is wrong."""
+        return self._prefer(lambda old: changed(old, wish.changes))
+
+    async def take_preset(self, wish: PresetWish) -> PreferencesView:
+        """Take a preset; what it does not name stays."""
+        cores = read_machine().cores
+        return self._prefer(lambda old: with_preset(old, wish.name, cores))
+
+    async def set_autostart(self, wish: AutostartWish) -> AutostartView:
+        """Start with the session, or not."""
+        return self.session.turn(on=wish.on)
+
+    async def fetch_runtime(self, wish: RuntimeWish) -> StatusView:
+        """Begin to fetch a torch runtime."""
+        self.packages.begin_runtime(wish.kind)
+        return self.status()
+
+    async def install_update(self) -> StatusView:
+        """Install the newer release of a self-updating archive, then start it."""
+        await self.packages.install_update()
+        self.loop.stop()
         return self.status()
 
     async def close_welcome(self) -> StatusView:
@@ -134,10 +209,24 @@ class Steering:
         self.bell.ring()
         return self.status()
 
-    def _wished(self) -> StatusView:
+    def page_address(self, wish: PageWish) -> PageAddress:
+        """Return an address that opens the page once."""
+        link = f"&link={quote(wish.link, safe='')}" if wish.link else ""
+        code = self.sessions.new_code()
+        return PageAddress(url=f"http://127.0.0.1:{self.port()}/open?code={code}{link}")
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _changed(self) -> StatusView:
         self.loop.changed()
         self.bell.ring()
         return self.status()
+
+    def _prefer(self, change: Callable[[Preferences], Preferences]) -> PreferencesView:
+        self.live.change(change)
+        self.loop.note(EventKind.PREFERENCES, say("You changed what the agent may do."))
+        self._changed()
+        return self.looking.preferences()
 
 
 def find_attached(journal: Journal, name: str) -> ProjectRow:

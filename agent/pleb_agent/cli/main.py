@@ -43,8 +43,14 @@ def _run(arguments: argparse.Namespace) -> int:
         from pleb_agent.cli.doctor import doctor
 
         return doctor(home, arguments)
-    from pleb_agent.cli import commands
+    if arguments.command == "prefs":
+        from pleb_agent.cli.prefs import prefs
 
+        return prefs(home, arguments)
+    from pleb_agent.cli import commands, desktop
+
+    if arguments.command in desktop.COMMANDS:
+        return desktop.COMMANDS[arguments.command](home, arguments)
     return commands.COMMANDS[arguments.command](home, arguments)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 __all__ = ["make_parser", "parse_duration"]
+
+PRESETS: Final = ("quiet", "balanced", "full")
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 error; 2 wrong argument; 3 not trusted; 4 refused; 5 unreachable; "
@@ -29,6 +32,10 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+"""Adds a command: its name, a help text and an example."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,10 +60,37 @@ def make_parser() -> argparse.ArgumentParser:
             epilog=f"Example: pleb-agent {example}",
         )
 
+    _add_running(add)
+    _add_projects(add)
+    _add_wishes(add)
+    _add_care(add)
+    return parser
+
+
+def _add_running(add: Add) -> None:
     start = add("start", "run the agent in this terminal", "start --headless --units 10")
     start.add_argument("--headless", action="store_true", help="no desktop: nobody sits here")
+    start.add_argument("--no-tray", action="store_true", help="show no icon")
+    start.add_argument(
+        "--preset", choices=PRESETS, metavar="NAME", help="quiet, balanced or full, for this run"
+    )
     start.add_argument("--units", type=_count, metavar="N", help="end after N finished units")
     start.add_argument("--threads", type=_count, metavar="N", help="threads of the worker")
+    stop = add("stop", "end the agent; its unit goes on at the next start", "stop --finish")
+    stop.add_argument("--finish", action="store_true", help="finish the unit in hand first")
+    opened = add("open", "open the agent's page, starting the agent if need be", "open")
+    opened.add_argument("link", nargs="?", metavar="LINK", help="a project to welcome you to")
+    opened.add_argument(
+        "--print", action="store_true", help="only print the address (for an SSH tunnel)"
+    )
+    autostart = add("autostart", "start the agent with your session", "autostart on")
+    autostart.add_argument("switch", nargs="?", choices=["on", "off"], help="without: how it is")
+    autostart.add_argument(
+        "--headless", action="store_true", help="by systemd, without a desktop (Linux)"
+    )
+
+
+def _add_projects(add: Add) -> None:
     attach = add(
         "attach", "join a project by its link", "attach 'https://host.example/join/words#1f2e…'"
     )
@@ -66,16 +100,31 @@ def make_parser() -> argparse.ArgumentParser:
     detach = add("detach", "leave a project", "detach words")
     detach.add_argument("project", metavar="PROJECT", help="its name or attach link")
     add("projects", "list the attached projects", "projects --json")
-    status = add("status", "show what the agent does and why", "status --watch")
-    status.add_argument("--watch", action="store_true", help="show it again when it changes")
+    link = add("link", "show the text that joins another PC to your account", "link words")
+    link.add_argument("project", metavar="PROJECT", help="its name or attach link")
+
+
+def _add_wishes(add: Add) -> None:
     pause = add("pause", "let the agent hold still", "pause --for 1h")
     pause.add_argument(
         "--for", dest="seconds", type=parse_duration, metavar="TIME", help="90s, 20m, 1h, 2d"
     )
-    add("resume", "let a paused agent go on", "resume")
-    stop = add("stop", "end the agent; its unit goes on at the next start", "stop --finish")
-    stop.add_argument("--finish", action="store_true", help="finish the unit in hand first")
-    add("doctor", "look for what keeps the agent from working", "doctor")
+    add("resume", "let a paused agent go on; end a boost", "resume")
+    boost = add("boost", "let the agent run now, whoever uses the PC", "boost --for 1h")
+    boost.add_argument(
+        "--for", dest="seconds", type=parse_duration, metavar="TIME", help="90s, 20m, 1h (1h)"
+    )
+    prefs = add("prefs", "show or change what the agent may do", "prefs set idle_minutes=5")
+    prefs.add_argument("act", choices=["list", "get", "set", "preset"], help="what to do")
+    prefs.add_argument("words", nargs="*", metavar="NAME[=VALUE]", help="which ones")
+
+
+def _add_care(add: Add) -> None:
+    status = add("status", "show what the agent does and why", "status --watch")
+    status.add_argument("--watch", action="store_true", help="show it again when it changes")
+    doctor = add("doctor", "look for what keeps the agent from working", "doctor")
+    doctor.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="write a report without secrets to a .zip"
+    )
     logs = add("logs", "show the last lines of the agent's log", "logs --lines 50")
     logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many (20)")
-    return parser

@@ -22,7 +22,9 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
     options = Options(
         units=arguments.units,
         threads=arguments.threads,
+        preset=arguments.preset,
         headless=arguments.headless,
+        tray=not arguments.no_tray,
         terminal=not arguments.json and sys.stderr.isatty(),
         debug=arguments.debug,
     )

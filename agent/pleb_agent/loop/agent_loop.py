@@ -89,6 +89,11 @@ class AgentLoop:
             session.next_look_at = 0.0
         self._wake.set()
 
+    def renew_engine(self) -> None:
+        """Start the engine anew before the next unit: what it was started with has changed."""
+        self._runtime = None
+        self._wake.set()
+
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, as soon as the current request ends.
 

@@ -19,6 +19,7 @@ from pleb_agent.web.control import (
     DetachWish,
     LinkWish,
     LookWish,
+    PageWish,
     PauseWish,
     PreferencesWish,
     PresetWish,
@@ -51,9 +52,7 @@ def api_routes(control: Control, token: str) -> list[Route]:
         ("GET", "autostart"): lambda _, __: _soon(control.autostart()),
         ("GET", "contribution"): lambda r, _: _soon(control.contribution(_number(r, "days", 30))),
         ("GET", "history"): lambda r, _: _soon(
-            control.history(
-                before=_number(r, "before", 0) or None, count=_number(r, "count", 50)
-            )
+            control.history(before=_number(r, "before", 0) or None, count=_number(r, "count", 50))
         ),
         ("GET", "log"): lambda r, _: _soon(control.log(_number(r, "lines", 100))),
         ("GET", "facts"): lambda r, _: _soon(control.facts(r.query_params.get("project", ""))),
@@ -73,7 +72,7 @@ def api_routes(control: Control, token: str) -> list[Route]:
         ("POST", "autostart"): lambda _, body: control.set_autostart(decode(body, AutostartWish)),
         ("POST", "runtime"): lambda _, body: control.fetch_runtime(decode(body, RuntimeWish)),
         ("POST", "update"): lambda _, __: control.install_update(),
-        ("POST", "page"): lambda _, __: _soon(control.page_address()),
+        ("POST", "page"): lambda _, body: _soon(control.page_address(decode(body, PageWish))),
     }
     routes = [
         Route(f"/api/{name}", _guarded(act, token), methods=[method])
@@ -89,7 +88,7 @@ def decode(body: bytes, kind: type[W]) -> W:
         InputError: it spells none.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.DecodeError as error:
         raise InputError(f"The request is not understood: {error}.") from error
 

@@ -30,6 +30,7 @@ __all__ = [
     "DetachWish",
     "LinkWish",
     "LookWish",
+    "PageWish",
     "PauseWish",
     "PreferencesWish",
     "PresetWish",
@@ -107,6 +108,12 @@ class AutostartWish(Wish, frozen=True):
     """Start with the session, or not."""
 
     on: bool
+
+
+class PageWish(Wish, frozen=True):
+    """Open the page; with a link, at the welcome to that project."""
+
+    link: Text = ""
 
 
 class RuntimeWish(Wish, frozen=True):
@@ -191,5 +198,5 @@ class Control(Protocol):
     async def close_welcome(self) -> StatusView:
         """The user has seen the first run to its end."""
 
-    def page_address(self) -> PageAddress:
+    def page_address(self, wish: PageWish) -> PageAddress:
         """Return an address that opens the page once."""

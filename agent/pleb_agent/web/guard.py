@@ -36,9 +36,7 @@ def is_from_here(request: Request) -> bool:
 def is_bearer(request: Request, token: str) -> bool:
     """Whether the request is from here and carries the token of `HOME/agentd.json`."""
     given = request.headers.get("authorization", "")
-    return is_from_here(request) and hmac.compare_digest(
-        given.encode(), f"Bearer {token}".encode()
-    )
+    return is_from_here(request) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
 
 
 def refused() -> Response:

@@ -1,0 +1,65 @@
+"""Notifications: which events are told, one at a time, and never more than the user asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.core.history import Event, EventKind
+from pleb_agent.desktop.notify import notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.core.preferences import Notifications, Preferences
+    from pleb_agent.desktop.notify import Notifier
+    from pleb_agent.web.views import UpdateView
+
+__all__ = ["Notices", "is_wanted"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_MOST_WAITING: Final = 5
+_TITLE: Final = "Pleb-Cluster"
+_SWITCHES: Final[dict[EventKind, Callable[[Notifications], bool]]] = {
+    EventKind.FIRST_ACCEPTED: lambda wanted: wanted.first_accepted,
+    EventKind.PROBLEM: lambda wanted: wanted.problem,
+    EventKind.UPDATE: lambda wanted: wanted.update,
+}
+
+
+def is_wanted(kind: EventKind, wanted: Notifications) -> bool:
+    """Whether an event of this kind is told."""
+    return kind in _SWITCHES and _SWITCHES[kind](wanted)
+
+
+class Notices:
+    """`consider` never waits; `run` shows what was asked for in a thread."""
+
+    def __init__(
+        self, preferences: Callable[[], Preferences], shower: Notifier | None = None
+    ) -> None:
+        self._preferences = preferences
+        self._shower = shower or notifier()
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(_MOST_WAITING)
+
+    def consider(self, event: Event) -> None:
+        """Tell of an event, if the user wants that."""
+        self._tell(event.kind, str(event.sentence))
+
+    def release(self, update: UpdateView) -> None:
+        """Tell of a newer release, if the user wants that."""
+        self._tell(EventKind.UPDATE, update.sentence)
+
+    async def run(self) -> None:
+        """Show notifications until cancelled."""
+        while True:
+            text = await self._waiting.get()
+            try:
+                await asyncio.to_thread(self._shower.show, _TITLE, text)
+            except OSError as error:
+                _LOG.info("notification", extra={"problem": str(error)})
+
+    def _tell(self, kind: EventKind, text: str) -> None:
+        if is_wanted(kind, self._preferences().notifications) and not self._waiting.full():
+            self._waiting.put_nowait(text)

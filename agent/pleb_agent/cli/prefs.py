@@ -1,0 +1,118 @@
+"""`pleb-agent prefs`: what the user allows, with or without a running agent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pleb_agent.app.live_preferences import LivePreferences
+from pleb_agent.app.remote import NotRunningError, Remote
+from pleb_agent.core.changes import changed
+from pleb_agent.core.preference_info import describe, flat, shown
+from pleb_agent.core.presets import preset_of, with_preset
+from pleb_agent.sensors.machine import read_machine
+from pleb_shared.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from pleb_agent.app.home import Home
+    from pleb_agent.core.preferences import Preferences
+
+__all__ = ["prefs"]
+
+
+def prefs(home: Home, arguments: argparse.Namespace) -> int:
+    """List, get or set preferences, or take a preset."""
+    words: list[str] = arguments.words
+    act = {"list": _list, "get": _get, "set": _set, "preset": _preset}[arguments.act]
+    return act(home, words, as_json=arguments.json)
+
+
+def _list(home: Home, words: list[str], *, as_json: bool) -> int:
+    if words:
+        raise InputError("`prefs list` takes no names; `prefs get NAME` shows one.")
+    preferences = _current(home)
+    preset = preset_of(preferences, read_machine().cores)
+    if as_json:
+        print(json.dumps({"preset": preset, "values": msgspec.to_builtins(preferences)}))
+        return 0
+    print(f"preset: {preset}")
+    group = None
+    for name, value in flat(preferences).items():
+        info = describe(name)
+        if info.group is not group:
+            group = info.group
+            print(f"\n{group.value.capitalize()}")
+        print(f"  {name} = {shown(name, value)}")
+        print(f"      {info.help}")
+    return 0
+
+
+def _get(home: Home, words: list[str], *, as_json: bool) -> int:
+    if not words:
+        raise InputError("Name a preference: `pleb-agent prefs get idle_minutes`.")
+    preferences = _current(home)
+    values = flat(preferences)
+    for name in words:
+        if name not in values:
+            describe(name)  # raises for an unknown name
+            raise InputError(f"{name} is not set; `pleb-agent prefs list` shows what is.")
+    if as_json:
+        print(json.dumps({name: values[name] for name in words}))
+    else:
+        lines = {name: shown(name, values[name]) for name in words}
+        print("\n".join(lines.values() if len(words) == 1 else map(" = ".join, lines.items())))
+    return 0
+
+
+def _set(home: Home, words: list[str], *, as_json: bool) -> int:
+    if not words:
+        raise InputError("Say what to set: `pleb-agent prefs set idle_minutes=5`.")
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise InputError(f"{word!r} sets nothing; write it as NAME=VALUE.")
+        changes[name] = value
+    _change(home, "preferences", {"changes": changes}, lambda old: changed(old, changes))
+    return _say("Set.", {"set": sorted(changes)}, as_json=as_json)
+
+
+def _preset(home: Home, words: list[str], *, as_json: bool) -> int:
+    if len(words) != 1:
+        raise InputError("Name one preset: quiet, balanced or full.")
+    name = words[0]
+    cores = read_machine().cores
+    _change(home, "preset", {"name": name}, lambda old: with_preset(old, name, cores))
+    return _say(f"The preset {name} holds now.", {"preset": name}, as_json=as_json)
+
+
+def _change(
+    home: Home,
+    act: str,
+    body: dict[str, Any],
+    change: Callable[[Preferences], Preferences],
+) -> None:
+    """Let the running agent change them, or change the file where none runs."""
+    try:
+        Remote(home).post(act, **body)
+    except NotRunningError:
+        from pleb_agent.app.lock import hold_lock
+
+        home.prepare()
+        with hold_lock(home.lock):
+            LivePreferences(home).change(change)
+
+
+def _current(home: Home) -> Preferences:
+    """What is stored; what a start's options changed for one run does not show."""
+    return LivePreferences(home).current
+
+
+def _say(sentence: str, value: dict[str, Any], *, as_json: bool) -> int:
+    print(json.dumps(value) if as_json else sentence)
+    return 0
