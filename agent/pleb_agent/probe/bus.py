@@ -21,7 +21,6 @@ from pleb_agent.probe.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 __all__ = ["Bus", "CallRefused", "session_address", "system_address"]
 
@@ -39,13 +38,11 @@ class CallRefused(CannotRead):
         self.name = name
 
 
-def session_address(environment: Mapping[str, str], runtime_folder: Path | None) -> str:
-    """Return where the session's bus is; "" without one."""
+def session_address(environment: Mapping[str, str], runtime_folder: str) -> str:
+    """Return where the session's bus should be; "" without any hint."""
     if address := environment.get("DBUS_SESSION_BUS_ADDRESS"):
         return address
-    if runtime_folder is not None and (runtime_folder / "bus").is_socket():
-        return f"unix:path={runtime_folder / 'bus'}"
-    return ""
+    return f"unix:path={runtime_folder}/bus" if runtime_folder else ""
 
 
 def system_address(environment: Mapping[str, str]) -> str:

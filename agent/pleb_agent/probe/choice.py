@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pleb_agent.probe.backend import CannotRead, NotHere
 from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
@@ -18,8 +17,7 @@ __all__ = ["WAYS", "Choice", "Way", "choose"]
 Clock = Callable[[], float]
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """`open` raises `NotHere` where there is nothing to watch in this way."""
 
     method: str
@@ -28,8 +26,7 @@ class Way:
     open: Callable[[Surroundings, Clock], Backend]
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The chosen backend, or the line that says why there is none."""
 
     result: Backend | Line
@@ -54,7 +51,7 @@ def open_mutter(around: Surroundings, _: Clock) -> Backend:
 
 def open_wayland(around: Surroundings, clock: Clock) -> Backend:
     """Watch a Wayland compositor."""
-    if around.compositor is None:
+    if not around.compositor:
         raise NotHere("There is no Wayland session.")
     from pleb_agent.probe.wayland import WaylandBackend
     from pleb_agent.probe.wayland_wire import WaylandConnection
@@ -71,7 +68,7 @@ def open_x11(around: Surroundings, _: Clock) -> Backend:
     """Watch an X server, but none that only stands in for Wayland."""
     if not around.display:
         raise NotHere("There is no X11 session.")
-    if around.compositor is not None:
+    if around.compositor:
         raise NotHere("In a Wayland session X11 sees only part of the input.")
     from pleb_agent.probe.x11 import X11Backend, refuse_xwayland
     from pleb_agent.probe.x11_place import find_cookie, parse_display

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from typing import Final
 
 __all__ = ["Commands"]
@@ -44,6 +43,8 @@ class Commands:
 
 def _selectable(input_fd: int) -> socket.socket:
     """Return a socket that repeats a pipe: Windows can wait for sockets only."""
+    import threading
+
     ours, theirs = socket.socketpair()
 
     def repeat() -> None:

@@ -7,8 +7,7 @@ as idle"), `org.kde.Solid.PowerManagement.PolicyAgent.xml` (4: "ChangeScreenSett
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jeepney import DBusAddress
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ScreenKeptOn"]
 
 
-@dataclass(frozen=True)
-class _Keeper:
+class _Keeper(NamedTuple):
     """A service that knows, how it is asked, and what it tells by itself."""
 
     address: DBusAddress

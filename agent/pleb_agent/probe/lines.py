@@ -7,14 +7,12 @@ state now), `watch` (somebody needs quick notice of input), `relax` (nobody does
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["NOBODY_LINE", "Line", "unreadable"]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """`idle_seconds`, `locked` and `fullscreen` are those of a readable session."""
 
     kind: Literal["readable", "nobody", "unreadable"]
@@ -28,7 +26,7 @@ class Line:
 
     def encode(self) -> bytes:
         """Return the line with its end."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps(self._asdict()).encode() + b"\n"
 
 
 NOBODY_LINE = Line("nobody")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jeepney import DBusAddress
 
@@ -21,8 +20,7 @@ _MANAGER: Final = DBusAddress(
 _GRAPHICAL: Final = ("x11", "wayland", "mir")
 
 
-@dataclass(frozen=True)
-class GraphicalSession:
+class GraphicalSession(NamedTuple):
     """`kind`: "x11", "wayland" or "mir"; `display`: such as ":0", "" if none."""
 
     kind: str

@@ -127,7 +127,7 @@ def _other_sources(around: Surroundings) -> list[Source]:
         (LogindLock, around.system_bus),
         (ScreenSaverLock, around.session_bus),
     ]
-    if not around.display or around.compositor is not None:
+    if not around.display or around.compositor:
         wanted.append((ScreenKeptOn, around.session_bus))
     sources: list[Source] = []
     for kind, address in wanted:

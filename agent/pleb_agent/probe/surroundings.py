@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pleb_agent.probe.backend import CannotRead, NotHere
 from pleb_agent.probe.bus import Bus, session_address, system_address
@@ -19,19 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["Surroundings", "look_around"]
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """Where a session may be found. Empty strings and None: nowhere."""
+class Surroundings(NamedTuple):
+    """Where a session may be found. Empty strings: nowhere."""
 
     platform: str
     """As `sys.platform`."""
     display: str = ""
     """Of X11, such as ":0"."""
-    compositor: Path | None = None
+    compositor: str = ""
     """The socket of a Wayland compositor."""
     session_bus: str = ""
     system_bus: str = ""
-    authority: Path = Path("/nonexistent")
+    authority: str = ""
     """The file of X11's cookies."""
     sessions: tuple[GraphicalSession, ...] | None = None
     """The user's graphical sessions; None: there is no logind to ask."""
@@ -64,10 +62,9 @@ def look_around(environment: Mapping[str, str], platform: str = sys.platform) ->
     )
 
 
-def _runtime_folder(environment: Mapping[str, str]) -> Path | None:
-    named = environment.get("XDG_RUNTIME_DIR")
-    folder = Path(named) if named else Path(f"/run/user/{os.getuid()}")
-    return folder if folder.is_dir() else None
+def _runtime_folder(environment: Mapping[str, str]) -> str:
+    """Return the folder of the session's sockets; systemd's usual one may not be there."""
+    return environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
 
 
 def _sessions(system_bus: str) -> tuple[GraphicalSession, ...] | None:
@@ -96,16 +93,21 @@ def _display_of(sessions: Sequence[GraphicalSession]) -> str:
 
 
 def _compositor(
-    environment: Mapping[str, str], folder: Path | None, sessions: Sequence[GraphicalSession]
-) -> Path | None:
+    environment: Mapping[str, str], folder: str, sessions: Sequence[GraphicalSession]
+) -> str:
     """Return the named socket; one in the folder where only the kind of session is known."""
-    named = environment.get("WAYLAND_DISPLAY")
-    if named:
-        return (folder or Path("/nonexistent")) / named  # an absolute name stays as it is
-    if folder is None:
-        return None
+    if named := environment.get("WAYLAND_DISPLAY"):
+        return named if named.startswith("/") else f"{folder}/{named}"
     known = environment.get("XDG_SESSION_TYPE") == "wayland" or any(
         session.kind == "wayland" for session in sessions
     )
-    sockets = sorted(path for path in folder.glob("wayland-*") if path.is_socket())
-    return sockets[0] if known and sockets else None
+    return next(iter(_sockets(folder)), "") if known else ""
+
+
+def _sockets(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name.startswith("wayland-")]
+            return sorted(each.path for each in found if stat.S_ISSOCK(each.stat().st_mode))
+    except OSError:
+        return []

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import struct
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from pleb_agent.probe.backend import ANSWER_SECONDS, CannotRead, NotHere, SessionLost
 from pleb_agent.probe.stream import connect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Event", "Global", "WaylandConnection", "read_string", "read_words", "write_string"]
 
@@ -29,8 +25,7 @@ _HEADER: Final = struct.Struct("=II")
 _WORD: Final = struct.Struct("=I")
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One event: which object says what."""
 
     target: int
@@ -38,8 +33,7 @@ class Event:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Global:
+class Global(NamedTuple):
     """An interface that the compositor offers."""
 
     name: int
@@ -55,8 +49,8 @@ class WaylandConnection:
         SessionLost: it does not answer.
     """
 
-    def __init__(self, path: Path) -> None:
-        stream = connect([str(path)], "The Wayland compositor")
+    def __init__(self, path: str) -> None:
+        stream = connect([path], "The Wayland compositor")
         if stream is None:
             raise NotHere(f"No Wayland compositor answers at {path}.")
         self._stream = stream

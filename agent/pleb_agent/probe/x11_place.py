@@ -8,9 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pleb_agent.probe.backend import NotHere
 
@@ -25,8 +23,7 @@ _FAMILY_LOCAL, _FAMILY_WILD = 256, 65535
 _LARGEST_FILE_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A display on this PC."""
 
     name: str
@@ -39,8 +36,7 @@ class Place:
         return f"\0{path}", path
 
 
-@dataclass(frozen=True)
-class Cookie:
+class Cookie(NamedTuple):
     """A method of authorisation and its secret."""
 
     name: str
@@ -62,17 +58,18 @@ def parse_display(name: str) -> Place:
     return Place(name, int(match[1]))
 
 
-def authority_file(environment: Mapping[str, str]) -> Path:
+def authority_file(environment: Mapping[str, str]) -> str:
     """Return where the cookies are."""
     if named := environment.get("XAUTHORITY"):
-        return Path(named)
-    return Path(environment.get("HOME") or "/") / ".Xauthority"
+        return named
+    return f"{environment.get('HOME', '')}/.Xauthority"
 
 
-def find_cookie(file: Path, place: Place, host: str | None = None) -> Cookie:
+def find_cookie(file: str, place: Place, host: str | None = None) -> Cookie:
     """Return the display's cookie, or `NO_COOKIE`: servers may let us in by our user id."""
     try:
-        data = file.read_bytes()[:_LARGEST_FILE_BYTES]
+        with open(file, "rb") as opened:  # noqa: PTH123 - pathlib is a megabyte of memory
+            data = opened.read(_LARGEST_FILE_BYTES)
     except OSError:
         return NO_COOKIE
     local = (host or socket.gethostname()).encode()
