@@ -49,9 +49,9 @@ def _worker_too_large(moment: Moment) -> Objection | None:
         size = max(size, moment.memory.outgrown_bytes)
     if ceiling is None or size <= ceiling:
         return None
-    looks = [seconds for seconds in (left, moment.idle_left_seconds) if seconds > 0]
     sentence = say(_too_large(moment), size=format_bytes(size), ceiling=format_bytes(ceiling))
-    look = min(USUAL_LOOK_SECONDS, *looks)
+    waits = (USUAL_LOOK_SECONDS, left, moment.idle_left_seconds)
+    look = min(seconds for seconds in waits if seconds > 0)
     return Objection(Reason.MEMORY_SHORT, sentence, look, Action.STOP)
 
 

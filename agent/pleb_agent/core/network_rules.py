@@ -37,12 +37,9 @@ def network(readings: Readings, preferences: Preferences) -> NetworkDecision:
     for rule in (_metered, _outside_hours, _used_up):
         objection = rule(readings, preferences)
         if objection is not None:
-            return _decision(preferences, *objection, allowed=False)
-    look = _USUAL_LOOK_SECONDS
-    minutes = parse_hours(preferences.network_hours).minutes_to_change(readings.local_time)
-    if minutes is not None:
-        look = min(look, seconds_to(minutes, readings.now))
-    return _decision(preferences, say("The network may be used."), look, allowed=True)
+            return _decision(readings, preferences, *objection, allowed=False)
+    sentence = say("The network may be used.")
+    return _decision(readings, preferences, sentence, _USUAL_LOOK_SECONDS, allowed=True)
 
 
 Objection = tuple[Sentence, float]
@@ -87,12 +84,19 @@ def _used_up(readings: Readings, preferences: Preferences) -> Objection | None:
 
 
 def _decision(
-    preferences: Preferences, sentence: Sentence, look_again_seconds: float, *, allowed: bool
+    readings: Readings,
+    preferences: Preferences,
+    sentence: Sentence,
+    look_again_seconds: float,
+    *,
+    allowed: bool,
 ) -> NetworkDecision:
+    minutes = parse_hours(preferences.network_hours).minutes_to_change(readings.local_time)
+    edges = [] if minutes is None else [seconds_to(minutes, readings.now)]
     return NetworkDecision(
         allowed=allowed,
         sentence=sentence,
         download_bytes_per_second=preferences.download_bytes_per_second,
         upload_bytes_per_second=preferences.upload_bytes_per_second,
-        look_again_seconds=look_again_seconds,
+        look_again_seconds=min([look_again_seconds, *edges]),
     )

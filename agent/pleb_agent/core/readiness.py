@@ -39,7 +39,7 @@ __all__ = [
 SETTLE_SECONDS: Final = 30.0
 """How long the PC must be free before work resumes; doubled by each stop of late."""
 MOST_SETTLE_SECONDS: Final = 300.0
-_OF_LATE_SECONDS: Final = 600.0
+_OF_LATE_SECONDS: Final = 1800.0
 _OUTGROWN_SECONDS: Final = 600.0
 _TIMELESS: Final = frozenset(
     {

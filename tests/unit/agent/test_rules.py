@@ -1,9 +1,8 @@
-"""Backoff, states, preferences and readiness as tables."""
+"""Backoff, states, the budget and prefetching as tables."""
 
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
 
@@ -16,19 +15,9 @@ from pleb_agent.core.agent_state import (
     next_state,
 )
 from pleb_agent.core.backoff import Backoff
-from pleb_agent.core.preferences import (
-    MIGRATIONS,
-    VERSION,
-    Preferences,
-    default_preferences,
-    read,
-    write,
-)
-from pleb_agent.core.readiness import Action, Readings, decide
 from pleb_agent.loop.budget import UnitBudget
 from pleb_agent.loop.prefetch import is_time
 from pleb_agent.worker.job import Progress
-from pleb_shared.errors import InputError
 
 PAIRS = list(itertools.product(AssignmentState, AssignmentEvent))
 
@@ -82,62 +71,6 @@ def _events(state):
 )
 def test_backoff_grows_to_a_ceiling_and_obeys(failures, draw, asked, seconds):
     assert Backoff().delay_seconds(failures, draw, asked) == pytest.approx(seconds, rel=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("readings", "action", "words"),
-    [
-        (Readings(now=100), Action.RUN, "Nothing speaks against"),
-        (Readings(now=100, wish=UserWish(WishKind.PAUSE)), Action.PAUSE, "until you resume"),
-        (Readings(now=100, wish=UserWish(WishKind.PAUSE, 700)), Action.PAUSE, "10 more min"),
-        (Readings(now=700, wish=UserWish(WishKind.PAUSE, 700)), Action.RUN, "Nothing"),
-        (Readings(now=100, free_disk_bytes=2**29), Action.STOP, "Only 0.5 GiB"),
-        (Readings(now=100, wish=UserWish(WishKind.PAUSE), free_disk_bytes=0), Action.PAUSE, "Paused by you"),
-    ],
-)
-def test_readiness_says_what_and_why(readings, action, words):
-    decision = decide(readings, Preferences())
-    assert decision.action is action
-    assert words in decision.sentence
-    assert decision.look_again_seconds > 0
-
-
-def test_a_pause_is_looked_at_again_when_it_ends():
-    readings = Readings(now=100, wish=UserWish(WishKind.PAUSE, 130))
-    assert decide(readings, Preferences()).look_again_seconds == 30
-
-
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (16, 8)])
-def test_half_the_cores_are_given(cores, threads):
-    assert default_preferences(cores).threads == threads
-
-
-def test_preferences_survive_the_file():
-    preferences = Preferences(threads=3, memory_bytes_idle=2**30, nice=False)
-    assert read(write(preferences)) == preferences
-
-
-def test_older_preferences_are_migrated():
-    old = {"version": 1, "threads": 2, "cache_mib": 100}
-    assert read(json.dumps(old).encode()) == Preferences(threads=2, cache_bytes=100 * 2**20)
-    assert set(MIGRATIONS) == set(range(1, VERSION))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b'{"version": 99}',
-        b'{"version": 2, "threads": 0}',
-        b'{"version": 2, "treads": 1}',
-        b'{"version": 1, "cache_mib": "many"}',
-    ],
-)
-def test_wrong_preferences_say_what_to_do(data):
-    with pytest.raises(InputError, match=r"preferences\.json"):
-        read(data)
 
 
 @pytest.mark.parametrize(
