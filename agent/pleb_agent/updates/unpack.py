@@ -10,21 +10,24 @@ import sys
 import tarfile
 import threading
 import zlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.updates.errors import BrokenArchiveError
+from pleb_agent.updates.errors import BrokenArchiveError, NoRoomError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pleb_agent.updates.offers import Target
 
 __all__ = ["install_archive", "unpack"]
 
 _SPECIAL: Final = frozenset("/\\:\0")
+_UNREADABLE: Final = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError,
+    FileExistsError, NotADirectoryError,
+)  # fmt: skip
+"""The last two: the same name once as a file and once as a folder or a link."""
 _COPY_BYTES: Final = 2**20
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -40,16 +43,20 @@ def unpack(
 
     Raises:
         BrokenArchiveError: it holds something else, or more than it may, or cannot be read.
+        NoRoomError: the disk does not take it.
     """
     folder.mkdir(parents=True)
     try:
         _Unpacking(folder, most_bytes, most_files, stop).run(archive)
         _sync(folder)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError) as error:
-        shutil.rmtree(folder)
-        raise BrokenArchiveError(f"{archive.name} cannot be read ({error}).") from error
-    except BaseException:
-        shutil.rmtree(folder)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, _UNREADABLE):
+            raise BrokenArchiveError(f"{archive.name} cannot be read ({error}).") from error
+        if isinstance(error, OSError):
+            raise NoRoomError(
+                f"{archive.name} cannot be unpacked ({error}): free some room."
+            ) from error
         raise
 
 
@@ -112,9 +119,13 @@ class _Unpacking:
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
-        inside = self._folder.resolve()
+        inside = os.path.realpath(self._folder)
         for name in self._links:
-            if not (self._folder / name).resolve().is_relative_to(inside):
+            try:
+                end = Path(os.path.realpath(self._folder / name, strict=True))
+            except OSError as error:
+                raise BrokenArchiveError(f"The link {name} leads nowhere ({error}).") from error
+            if not end.is_relative_to(inside):
                 raise BrokenArchiveError(f"The archive holds {name}, a link that leads out.")
 
     def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:

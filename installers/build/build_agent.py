@@ -1,0 +1,155 @@
+"""Builds the agent with PyInstaller: one folder, one binary, without torch.
+
+    python -m installers.build.build_agent --out dist/agent
+    python -m installers.build.build_agent --out dist/agent --update-url https://updates.example \
+        --root keys/root.json --version 0.2.0
+
+The folder works as it is; `build_packages.py` makes packages of it. Everything of the standard
+library that torch may import is in it, since torch itself comes later, as a runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.program.installed import BUILD_FOLDER, BuildFacts, InstallKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["build", "describe"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ENTRY: Final = Path(__file__).with_name("entry.py")
+PACKAGES: Final = {"pleb_agent": ROOT / "agent", "pleb_shared": ROOT / "shared"}
+NAME: Final = "pleb-agent"
+RELEASE_EPOCH: Final = "1767225600"  # 2026-01-01: the time in all that is built
+
+NEVER_IMPORTED: Final = frozenset({
+    "antigravity", "ensurepip", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle",
+    "turtledemo", "venv", "_tkinter", "pydoc_data",
+})  # fmt: skip
+"""Of the standard library."""
+
+LATER_OR_NEVER: Final = (
+    # The runtime's: the worker finds them in a folder of their own.
+    "torch", "numpy", "safetensors", "sympy", "networkx", "mpmath", "fsspec", "filelock",
+    # Optional imports of what we use, for uses that are not ours.
+    "IPython", "dotenv", "httptools", "pygments", "rich", "trio", "uvloop", "websockets",
+    "watchfiles", "wsproto", "yaml", "h2", "socksio", "brotli", "zstandard", "simplejson",
+    "setuptools", "pip", "pkg_resources", "wheel", "tkinter", "sqlalchemy", "scipy",
+)  # fmt: skip
+TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
+"""On Linux the tray speaks D-Bus by jeepney alone."""
+
+
+def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = "archive") -> Path:
+    """Return the folder with the binary, `out/pleb-agent`."""
+    work = Path(tempfile.mkdtemp(prefix="pleb-build-"))
+    try:
+        _run_pyinstaller(out, work)
+    finally:
+        shutil.rmtree(work)
+    folder = out / NAME
+    describe(folder, facts, root, kind)
+    return folder
+
+
+def describe(folder: Path, facts: BuildFacts, root: bytes, kind: str) -> None:
+    """Write down what a build is (`pleb_agent.program.installed` reads it)."""
+    described = folder / "_internal" / BUILD_FOLDER
+    described.mkdir(exist_ok=True)
+    words = {"version": facts.version, "update_url": facts.update_url}
+    (described / "build.json").write_text(json.dumps(words) + "\n", encoding="utf-8")
+    (described / "packaged-by").write_text(InstallKind(kind) + "\n", encoding="ascii")
+    if facts.update_url:
+        (described / "root.json").write_bytes(root)
+
+
+def options() -> list[str]:
+    """Return PyInstaller's options that say what belongs in the folder."""
+    hidden = [*standard_library(), *own_modules()]
+    excluded = [*LATER_OR_NEVER, *(TRAY_ELSEWHERE if sys.platform == "linux" else ())]
+    return [
+        *(f"--hidden-import={name}" for name in hidden),
+        *(f"--exclude-module={name}" for name in excluded),
+        *(f"--add-data={path}{os.pathsep}{folder}" for path, folder in own_data()),
+        *(f"--paths={path}" for path in PACKAGES.values()),
+        "--copy-metadata=pleb-cluster",
+    ]
+
+
+def standard_library() -> Iterator[str]:
+    """Yield every module of the standard library that this system has and torch may import."""
+    for name in sorted(sys.stdlib_module_names - NEVER_IMPORTED):
+        spec = importlib.util.find_spec(name) if name != "__main__" else None
+        if spec is None:
+            continue
+        yield name
+        for found in pkgutil.walk_packages(spec.submodule_search_locations or (), f"{name}."):
+            if not NEVER_IMPORTED & set(found.name.split(".")) and "tests" not in found.name:
+                yield found.name
+
+
+def own_modules() -> Iterator[str]:
+    """Yield our modules: which one runs is said on the command line."""
+    for package, path in PACKAGES.items():
+        for file in sorted((path / package).rglob("*.py")):
+            parts = file.relative_to(path).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def own_data() -> Iterator[tuple[Path, str]]:
+    """Yield templates, static files, translations and icons, with the folders they go to."""
+    for package, path in PACKAGES.items():
+        for file in sorted((path / package).rglob("*")):
+            if file.is_file() and file.suffix not in {".py", ".pyc"}:
+                yield file, str(file.parent.relative_to(path))
+
+
+def _run_pyinstaller(out: Path, work: Path) -> None:
+    arguments = work / "arguments"  # thousands of names are too much for a command line
+    arguments.write_text(json.dumps([
+        "--onedir", f"--name={NAME}", "--noconfirm", "--log-level=WARN",
+        f"--distpath={out}", f"--workpath={work}", f"--specpath={work}",
+        *(["--strip"] if sys.platform == "linux" else []),
+        *options(), str(ENTRY),
+    ]), encoding="utf-8")  # fmt: skip
+    run = f"import json, PyInstaller.__main__ as p; p.run(json.load(open({str(arguments)!r})))"
+    environment = {"SOURCE_DATE_EPOCH": RELEASE_EPOCH} | os.environ | {"PYTHONHASHSEED": "0"}
+    subprocess.run([sys.executable, "-c", run], check=True, env=environment)
+
+
+def main() -> None:
+    """Read the command line, build, and say where it is."""
+    parser = argparse.ArgumentParser(description="Build the agent without torch.")
+    parser.add_argument("--out", type=Path, default=Path("dist/agent"))
+    parser.add_argument("--version", default=_version())
+    parser.add_argument("--update-url", default="", help="folder of the TUF repository")
+    parser.add_argument("--root", type=Path, help="its root.json; needed with --update-url")
+    arguments = parser.parse_args()
+    if bool(arguments.update_url) != bool(arguments.root):
+        parser.error("--update-url and --root belong together: give both, or none.")
+    facts = BuildFacts(version=arguments.version, update_url=arguments.update_url)
+    root = arguments.root.read_bytes() if arguments.root else b""
+    print(build(arguments.out.absolute(), facts, root))
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("pleb-cluster")
+
+
+if __name__ == "__main__":
+    main()

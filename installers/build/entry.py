@@ -1,0 +1,5 @@
+"""What PyInstaller's binary runs."""
+
+from pleb_agent.program.frozen import main
+
+main()
