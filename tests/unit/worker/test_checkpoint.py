@@ -9,37 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pleb_agent.worker.checkpoint import (
-    Checkpoint,
-    CheckpointDue,
-    CheckpointFiles,
-    CheckpointHeader,
-)
+from pleb_agent.worker.checkpoint import CheckpointDue, CheckpointFiles
 from pleb_agent.worker.job import WorkerSettings
-from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
+from tests.unit.worker.checkpoints import UNIT, checkpoint, load
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-UNIT = Unit(
-    kind=UnitKind.TRAIN,
-    epoch=0,
-    version=3,
-    shards=ShardRange(first=0, count=1),
-    seed=5,
-    local_steps=9,
-)
-
-
-def checkpoint(steps: int, **changes: object) -> Checkpoint:
-    header = CheckpointHeader(
-        unit=UNIT, version_digest="ab", runtime="here", steps_done=steps, compute_seconds=steps
-    )
-    return Checkpoint(msgspec.structs.replace(header, **changes), b"state %d" % steps)
-
-
-def load(files: CheckpointFiles) -> Checkpoint | None:
-    return files.load(unit=UNIT, version_digest="ab", runtime="here")
 
 
 def saved(directory: Path, *steps: int) -> CheckpointFiles:
