@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from jeepney import DBusAddress
 
 from pleb_agent.probe.bus import Bus, CallRefused
+from pleb_agent.probe.surroundings import GraphicalSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GraphicalSession", "SessionNews", "graphical_sessions"]
+__all__ = ["SessionNews", "graphical_sessions"]
 
 _LOGIND: Final = "org.freedesktop.login1"
 _MANAGER: Final = DBusAddress(
     "/org/freedesktop/login1", bus_name=_LOGIND, interface=f"{_LOGIND}.Manager"
 )
 _GRAPHICAL: Final = ("x11", "wayland", "mir")
-
-
-class GraphicalSession(NamedTuple):
-    """`kind`: "x11", "wayland" or "mir"; `display`: such as ":0", "" if none."""
-
-    kind: str
-    display: str
 
 
 def graphical_sessions(bus: Bus, user_id: int) -> Sequence[GraphicalSession]:

@@ -20,7 +20,7 @@ from pleb_agent.probe.surroundings import look_around
 from pleb_agent.probe.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from pleb_agent.probe.backend import Source
     from pleb_agent.probe.surroundings import Surroundings
@@ -59,7 +59,7 @@ def _run(commands: Commands, environment: Mapping[str, str]) -> Line | None:
                 said_nobody = True
             _wait_for_a_session(around, commands)
         else:
-            others = _other_sources(around)
+            others = _linux_sources(around)
             watch = Watch(choice.result, others, say=_say, clock=time.monotonic)
             try:
                 _watch(watch, commands)
@@ -85,7 +85,7 @@ def _watch(watch: Watch, commands: Commands) -> None:
 
 def _wait_for_a_session(around: Surroundings, commands: Commands) -> None:
     """Return after news of sessions, or some minutes, or when agentd is gone."""
-    news = _session_news(around)
+    news = _linux_sources(around, without_session=True)
     try:
         deadline = time.monotonic() + NOBODY_LOOK_SECONDS
         while not commands.ended and (left := deadline - time.monotonic()) > 0:
@@ -103,43 +103,12 @@ def _wait_for_a_session(around: Surroundings, commands: Commands) -> None:
             source.close()
 
 
-def _session_news(around: Surroundings) -> list[Source]:
-    if around.sessions is None:
+def _linux_sources(around: Surroundings, *, without_session: bool = False) -> list[Source]:
+    if not around.has_buses:
         return []
-    from pleb_agent.probe.bus import Bus
-    from pleb_agent.probe.logind import SessionNews
+    from pleb_agent.probe.linux import other_sources, session_news
 
-    try:
-        return [SessionNews(Bus(around.system_bus))]
-    except CannotRead:
-        return []
-
-
-def _other_sources(around: Surroundings) -> list[Source]:
-    """Return what tells of locks and films; none of it is needed."""
-    if around.platform in ("win32", "darwin"):
-        return []
-    from pleb_agent.probe.bus import Bus
-    from pleb_agent.probe.films import ScreenKeptOn
-    from pleb_agent.probe.lock import LogindLock, ScreenSaverLock
-
-    wanted: list[tuple[Callable[[Bus], Source], str]] = [
-        (LogindLock, around.system_bus),
-        (ScreenSaverLock, around.session_bus),
-    ]
-    if not around.display or around.compositor:
-        wanted.append((ScreenKeptOn, around.session_bus))
-    sources: list[Source] = []
-    for kind, address in wanted:
-        try:
-            bus = Bus(address)
-        except CannotRead:
-            continue
-        try:
-            sources.append(kind(bus))
-        except CannotRead:
-            bus.close()
-    return sources
+    return session_news(around) if without_session else other_sources(around)
 
 
 def _say(line: Line) -> None:
