@@ -11,14 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pleb_agent.updates.layout import AppFolder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUNS = """
 import http.server, json, os, pathlib, sys
