@@ -33,14 +33,16 @@ class Lane:
             self._thread.start()
         self._waiting.put(slot)
 
-    def replace_if_stuck(self) -> None:
-        """Give what waits to a new thread if the sensor in hand is overdue."""
-        reading = self._reading
-        if reading is not None and reading.is_overdue(self._clock()):
-            old, self._waiting = self._waiting, queue.SimpleQueue()
-            self._reading = self._thread = None
-            _pour(old, self)
-            old.put(None)
+    def take_stuck(self) -> Slot[Any] | None:
+        """Return the sensor in hand if it is overdue; what waits goes to a new thread."""
+        stuck = self._reading
+        if stuck is None or not stuck.is_overdue(self._clock()):
+            return None
+        old, self._waiting = self._waiting, queue.SimpleQueue()
+        self._reading = self._thread = None
+        _pour(old, self)
+        old.put(None)
+        return stuck
 
     def close(self) -> None:
         """End the thread when its sensor answers."""
@@ -51,14 +53,14 @@ class Lane:
         while (slot := waiting.get()) is not None:
             slot.begin(self._clock())
             self._reading = slot
-            is_new, error = False, None
+            moved, error = False, None
             try:
-                is_new = slot.finish(slot.sensor.read())
+                moved = slot.finish(slot.sensor.read())
             except BaseException as failure:  # noqa: BLE001 - it is raised in the board's `run`
                 error = failure
             if self._waiting is waiting:
                 self._reading = None
-            self._finished(is_new, error)
+            self._finished(moved, error)
 
 
 def _pour(old: queue.SimpleQueue[Slot[Any] | None], lane: Lane) -> None:

@@ -17,17 +17,19 @@ From the kernel's counters (proc(5), `/proc/stat`), over some seconds:
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pleb_agent.sensors.kernel_files import KeptFile
+from pleb_agent.sensors.kernel_files import KeptFile, read_word
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["Counters", "LinuxLoad", "OwnTicks", "others_percent", "parse_cpu_line"]
+__all__ = ["Counters", "LinuxLoad", "OwnTicks", "others_percent", "parse_cpu_line", "parse_process"]
 
 PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -35,8 +37,7 @@ _READS_PER_SEARCH: Final = 10
 """Children are looked for so often."""
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """Clock ticks of all processors together. `busy`: work that is not nice."""
 
     busy: int
@@ -45,7 +46,7 @@ class Counters:
 
 def parse_cpu_line(stat: bytes) -> Counters | None:
     """Return the counters in the first line of /proc/stat; None: that is no such file."""
-    words = stat[: stat.find(b"\n")].split()
+    words = stat.split(None, 9)
     if len(words) < 9 or words[0] != b"cpu":
         return None
     try:
@@ -56,8 +57,7 @@ def parse_cpu_line(stat: bytes) -> Counters | None:
     return Counters(busy, busy + nice + idle + io_wait)
 
 
-@dataclass(frozen=True)
-class OwnTicks:
+class OwnTicks(NamedTuple):
     """What one of our processes took in all its life."""
 
     user: int
@@ -72,35 +72,45 @@ class OwnTicks:
 
 def parse_process(stat: bytes) -> OwnTicks | None:
     """Return what /proc/PID/stat says; its second field may hold spaces and brackets."""
-    words = stat[stat.rfind(b")") + 2 :].split()
+    words = stat[stat.rfind(b")") + 2 :].split(None, 17)
     try:
         return OwnTicks(int(words[11]), int(words[12]), int(words[16]) > 0)
     except (IndexError, ValueError):
         return None
 
 
-def others_percent(steps: deque[Counters]) -> float | None:
-    """Return the share of `busy` in `total` over all steps, 0 to 100; None: no time has passed."""
-    total = sum(step.total for step in steps)
-    if total <= 0:
+def others_percent(kept: Counters) -> float | None:
+    """Return the share of `busy` in `total`, 0 to 100; None: no time has passed."""
+    if kept.total <= 0:
         return None
-    return min(100.0, max(0.0, 100 * sum(step.busy for step in steps) / total))
+    return min(100.0, max(0.0, 100 * kept.busy / kept.total))
 
 
 class LinuxLoad:
-    """Reads the counters; the answer covers the last `window_seconds`, or one longer step."""
+    """Reads the counters; the answer covers the last `window_seconds`, or one longer step.
+
+    Called once a second all day: it reads two files, and those of lesser processes now and then.
+    """
 
     def __init__(
-        self, worker_pid: WorkerPid, *, window_seconds: float = 4.0, proc: Path = PROC
+        self,
+        worker_pid: WorkerPid,
+        *,
+        window_seconds: float = 4.0,
+        proc: Path = PROC,
+        own_seconds: Callable[[], float] = time.process_time,
     ) -> None:
         self._worker_pid = worker_pid
+        self._own_seconds = own_seconds
         self._proc = proc
         self._stat = KeptFile(proc / "stat", 512)
         self._window_ticks = window_seconds * _TICKS_PER_SECOND * (os.cpu_count() or 1)
         self._before: Counters | None = None
         self._steps: deque[Counters] = deque()
-        self._own: dict[int, tuple[KeptFile, int]] = {}
-        self._family: set[int] = {os.getpid()}
+        self._kept = Counters(0, 0)
+        self._worker: _Process | None = None
+        self._others: dict[int, _Process] = {}
+        self._own_before = own_seconds()
         self._reads = 0
 
     def read(self) -> float | None:
@@ -111,46 +121,52 @@ class LinuxLoad:
         before, self._before = self._before, counters
         if counters is None or before is None:
             self._steps.clear()
+            self._kept = Counters(0, 0)
             return None
         busy = max(0, counters.busy - before.busy - own)
-        self._steps.append(Counters(busy, counters.total - before.total))
-        self._forget_old_steps()
-        return others_percent(self._steps)
+        self._keep(Counters(busy, counters.total - before.total))
+        return others_percent(self._kept)
 
-    def _forget_old_steps(self) -> None:
-        kept = sum(step.total for step in self._steps)
-        while len(self._steps) > 1 and kept - self._steps[0].total >= self._window_ticks:
-            kept -= self._steps.popleft().total
+    def _keep(self, step: Counters) -> None:
+        """Add a step to those of the window, and forget those that are older."""
+        self._steps.append(step)
+        busy, total = self._kept.busy + step.busy, self._kept.total + step.total
+        while len(self._steps) > 1 and total - self._steps[0].total >= self._window_ticks:
+            old = self._steps.popleft()
+            busy, total = busy - old.busy, total - old.total
+        self._kept = Counters(busy, total)
 
     def _own_step(self) -> int:
         """Return what our processes took since the last call, in ticks that are not nice."""
         is_first = self._reads == 0
-        worker = self._worker_pid()
-        if self._reads % _READS_PER_SEARCH == 0 or (worker and worker not in self._family):
-            self._find_family(worker)
+        self._follow_worker(self._worker_pid(), is_first=is_first)
+        seconds = self._own_seconds()
+        ticks = round((seconds - self._own_before) * _TICKS_PER_SECOND)
+        self._own_before = seconds
+        if self._worker is not None:
+            ticks += self._worker.step()
+        if self._reads % _READS_PER_SEARCH == 0:
+            self._find_others(is_first=is_first)
+            ticks += sum(process.step() for process in self._others.values())
         self._reads += 1
-        return sum(self._step_of(pid, is_first=is_first) for pid in tuple(self._own))
+        return ticks
 
-    def _step_of(self, pid: int, *, is_first: bool) -> int:
-        file, before = self._own[pid]
-        stat = file.read()
-        ticks = None if stat is None else parse_process(stat)
-        if ticks is None:
-            del self._own[pid]
-            return 0
-        self._own[pid] = (file, ticks.busy)
-        if before < 0:  # new: it began since the last call, unless there was none
-            return 0 if is_first else ticks.busy
-        return max(0, ticks.busy - before)
+    def _follow_worker(self, pid: int | None, *, is_first: bool) -> None:
+        if pid == (None if self._worker is None else self._worker.pid):
+            return
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None if pid is None else _Process(pid, self._proc, is_old=is_first)
 
-    def _find_family(self, worker: int | None) -> None:
-        self._family = self._descendants({os.getpid()} | ({worker} if worker else set()))
-        for pid in tuple(self._own):
-            if pid not in self._family:
-                self._own.pop(pid)[0].close()
-        for pid in self._family:
-            if pid not in self._own:
-                self._own[pid] = (KeptFile(self._proc / str(pid) / "stat", 512), -1)
+    def _find_others(self, *, is_first: bool) -> None:
+        """Find the children of agentd and of the worker; the probe is one."""
+        parents = {os.getpid()} | ({self._worker.pid} if self._worker else set())
+        found = self._descendants(parents) - parents
+        for pid in tuple(self._others):
+            if pid not in found:
+                self._others.pop(pid).close()
+        for pid in found - set(self._others):
+            self._others[pid] = _Process(pid, self._proc, is_old=is_first)
 
     def _descendants(self, pids: set[int]) -> set[int]:
         found, new = set(pids), set(pids)
@@ -161,7 +177,30 @@ class LinuxLoad:
 
     def _children(self, pid: int) -> list[int]:
         """Children of its first thread, which is the one that starts processes here."""
-        file = KeptFile(self._proc / str(pid) / "task" / str(pid) / "children")
-        data = file.read()
-        file.close()
-        return [int(word) for word in (data or b"").split()]
+        words = read_word(self._proc / str(pid) / "task" / str(pid) / "children")
+        return [int(word) for word in (words or "").split() if word.isdigit()]
+
+
+class _Process:
+    """One of ours. `is_old`: it may have worked long before we began to count."""
+
+    def __init__(self, pid: int, proc: Path, *, is_old: bool) -> None:
+        self.pid = pid
+        self._file = KeptFile(proc / str(pid) / "stat", 512)
+        self._before = (self._ticks() or 0) if is_old else 0
+
+    def step(self) -> int:
+        """Return what it took since the last call."""
+        ticks = self._ticks()
+        if ticks is None:
+            return 0
+        before, self._before = self._before, ticks
+        return max(0, ticks - before)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _ticks(self) -> int | None:
+        stat = self._file.read()
+        own = None if stat is None else parse_process(stat)
+        return None if own is None else own.busy

@@ -1,14 +1,21 @@
-"""Which changes of the readings a rule could care about: those that are worth waking the agent."""
+"""Which changes a rule could care about: those that are worth waking the agent.
+
+A number counts when it has moved by a step, or over the user's own limit.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pleb_agent.core.preferences import Preferences
-    from pleb_agent.core.readings import Gpu, Readings
+    from collections.abc import Callable
 
-__all__ = ["is_material"]
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Gpu, Power
+    from pleb_agent.sensors.memory import Memory
+    from pleb_agent.sensors.temperature import Temperature
+
+__all__ = ["Material", "differs"]
 
 _LOAD_POINTS: Final = 10.0
 _CELSIUS: Final = 3.0
@@ -16,49 +23,53 @@ _CHARGE_POINTS: Final = 1.0
 _MEMORY_SHARE: Final = 1 / 20
 
 
-def is_material(old: Readings, new: Readings, preferences: Preferences) -> bool:
-    """Return whether the sensors' part of the readings differs enough.
+class Material:
+    """One question for each kind of reading: has it moved from `old` to `new`?"""
 
-    A number counts when it has moved by a step, or over the user's own limit, since `old`.
-    """
-    if _states(old) != _states(new):
-        return True
-    total = new.memory_total_bytes or 2**30
-    pairs = (
-        (old.power.percent, new.power.percent, _CHARGE_POINTS, preferences.battery_percent),
-        (
-            old.cpu_others_percent,
-            new.cpu_others_percent,
-            _LOAD_POINTS,
-            preferences.cpu_others_percent,
-        ),
-        (old.hottest_celsius, new.hottest_celsius, _CELSIUS, preferences.hottest_celsius),
-        (old.critical_headroom_celsius, new.critical_headroom_celsius, _CELSIUS, None),
-        (old.memory_available_bytes, new.memory_available_bytes, total * _MEMORY_SHARE, None),
-        (old.worker_memory_bytes, new.worker_memory_bytes, total * _MEMORY_SHARE, None),
-    )
-    return any(_moved(*pair) for pair in pairs) or any(
-        _gpu_moved(before, after, preferences)
-        for before, after in zip(old.gpus, new.gpus, strict=True)
-    )
+    def __init__(self, preferences: Callable[[], Preferences]) -> None:
+        self._preferences = preferences
+
+    def load(self, old: float | None, new: float | None) -> bool:
+        """The processors' load, in percent."""
+        return _moved(old, new, _LOAD_POINTS, self._preferences().cpu_others_percent)
+
+    def power(self, old: Power, new: Power) -> bool:
+        """What feeds the machine, and the charge."""
+        limit = self._preferences().battery_percent
+        return old.source is not new.source or _moved(
+            old.percent, new.percent, _CHARGE_POINTS, limit
+        )
+
+    def temperature(self, old: Temperature, new: Temperature) -> bool:
+        """The heat."""
+        limit = self._preferences().hottest_celsius
+        return _moved(old.hottest, new.hottest, _CELSIUS, limit) or _moved(
+            old.headroom, new.headroom, _CELSIUS, None
+        )
+
+    def memory(self, old: Memory, new: Memory) -> bool:
+        """What is free, and what the worker holds."""
+        step = (new.total or 2**30) * _MEMORY_SHARE
+        return (
+            old.total != new.total
+            or _moved(old.available, new.available, step, None)
+            or _moved(old.worker, new.worker, step, None)
+        )
+
+    def gpus(self, old: tuple[Gpu, ...], new: tuple[Gpu, ...]) -> bool:
+        """The graphics processors, one by one."""
+        if [gpu.name for gpu in old] != [gpu.name for gpu in new]:
+            return True
+        limit = self._preferences().gpu_others_percent
+        return any(_gpu_moved(*pair, limit) for pair in zip(old, new, strict=True))
 
 
-def _states(readings: Readings) -> tuple[object, ...]:
-    """Return what counts however little it changes."""
-    return (
-        readings.power.source,
-        readings.lid_closed,
-        readings.suspending,
-        readings.shutting_down,
-        readings.programs,
-        readings.metered,
-        readings.memory_total_bytes,
-        tuple(gpu.name for gpu in readings.gpus),
-    )
+def differs(old: object, new: object) -> bool:
+    """Return whether they are not the same: every change counts."""
+    return old != new
 
 
-def _gpu_moved(old: Gpu, new: Gpu, preferences: Preferences) -> bool:
-    limit = preferences.gpu_others_percent
+def _gpu_moved(old: Gpu, new: Gpu, limit: float | None) -> bool:
     step = (new.memory_total_bytes or 2**30) * _MEMORY_SHARE
     return _moved(old.others_percent, new.others_percent, _LOAD_POINTS, limit) or _moved(
         old.memory_used_bytes, new.memory_used_bytes, step, None

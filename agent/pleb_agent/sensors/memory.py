@@ -48,36 +48,52 @@ class LinuxMemory:
         self._worker_pid = worker_pid
         self._root = root
         self._meminfo = KeptFile(root / "proc/meminfo")
-        self._group = cgroup_folder(root)
+        self._group = _limiting_group(root)
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._worker_file: tuple[int, KeptFile] | None = None
 
     def read(self) -> Memory:
         """Return the memory now."""
         total, available = _parse_meminfo(self._meminfo.read() or b"")
-        limit, used = self._group_limit()
-        if limit is not None and total is not None and limit < total:
-            total = limit
-            if used is not None and available is not None:
-                available = max(0, min(available, limit - used))
+        if self._group is not None:
+            total, available = _within(self._group, total, available)
         return Memory(total, available, self._worker_bytes())
-
-    def _group_limit(self) -> tuple[int | None, int | None]:
-        """Return the smallest limit of the groups above us, and what that group uses."""
-        folder, stop = self._group, self._root / "sys/fs/cgroup"
-        found: tuple[int | None, int | None] = None, None
-        while folder is not None and folder.is_relative_to(stop):
-            limit = read_number(folder / "memory.max")  # `max` where there is none
-            if limit is not None and (found[0] is None or limit < found[0]):
-                found = limit, _used_bytes(folder)
-            folder = folder.parent
-        return found
 
     def _worker_bytes(self) -> int:
         pid = self._worker_pid()
+        if self._worker_file is not None and self._worker_file[0] != pid:
+            self._worker_file[1].close()
+            self._worker_file = None
         if pid is None:
             return 0
-        words = (read_word(self._root / "proc" / str(pid) / "statm") or "").split()
+        if self._worker_file is None:
+            self._worker_file = pid, KeptFile(self._root / "proc" / str(pid) / "statm")
+        words = (self._worker_file[1].read() or b"").split()
         return int(words[1]) * self._page_bytes if len(words) > 1 else 0
+
+
+def _limiting_group(root: Path) -> Path | None:
+    """Return the group, ours or one above it, with the smallest limit; None: there is no limit.
+
+    It is looked for once: a limit that is set later is not seen.
+    """
+    folder, stop = cgroup_folder(root), root / "sys/fs/cgroup"
+    found: tuple[int, Path] | None = None
+    while folder is not None and folder.is_relative_to(stop):
+        limit = read_number(folder / "memory.max")  # `max` where there is none
+        if limit is not None and (found is None or limit < found[0]):
+            found = limit, folder
+        folder = folder.parent
+    return None if found is None else found[1]
+
+
+def _within(group: Path, total: int | None, available: int | None) -> tuple[int | None, int | None]:
+    """Return total and available memory as far as the group may use them."""
+    limit, used = read_number(group / "memory.max"), _used_bytes(group)
+    if limit is None or (total is not None and limit >= total):
+        return total, available
+    left = None if used is None else max(0, limit - used)
+    return limit, min((room for room in (available, left) if room is not None), default=None)
 
 
 def _used_bytes(group: Path) -> int | None:

@@ -19,6 +19,7 @@ from pleb_agent.sensors.kernel_files import KeptFile, read_number, read_word, su
 __all__ = ["Battery", "ChargerWatch", "LinuxPower", "Supplies", "judge", "percent_of_all"]
 
 ROOT: Final = Path("/sys/class/power_supply")
+_READS_PER_SEARCH: Final = 20
 
 
 @dataclass(frozen=True)
@@ -136,19 +137,17 @@ class ChargerWatch:
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
         self._files = self._find()
+        self._reads = 0
 
     def read(self) -> tuple[bytes | None, ...]:
         """Return what the chargers' files say; another answer means: read the power anew."""
-        answer = tuple(file.read() for file in self._files)
+        self._reads += 1
+        if self._reads % _READS_PER_SEARCH == 0:  # a dock came
+            self._search()
+        answer = tuple([file.read() for file in self._files])
         if None in answer:  # a dock went away, or one is new under an old name
-            self._close()
-            self._files = self._find()
+            self._search()
         return answer
-
-    def look_again(self) -> None:
-        """Find the chargers anew."""
-        self._close()
-        self._files = self._find()
 
     def _find(self) -> list[KeptFile]:
         return [
@@ -157,6 +156,7 @@ class ChargerWatch:
             if (folder / "online").exists() and read_word(folder / "scope") != "Device"
         ]
 
-    def _close(self) -> None:
+    def _search(self) -> None:
         for file in self._files:
             file.close()
+        self._files = self._find()

@@ -1,7 +1,7 @@
 """Which of the user's chosen programs run now.
 
 A program is known by the name of its file, whatever the case of its letters; `.exe` may be left
-out.
+out, also for programs under Wine.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Final
 
 import psutil
 
-__all__ = ["ChosenPrograms", "LinuxPrograms", "PsutilPrograms", "key_of"]
+__all__ = ["ChosenPrograms", "LinuxPrograms", "PsutilPrograms", "key_of", "matching"]
 
 ChosenPrograms = Callable[[], Collection[str]]
 """The names that the user chose, now."""
 NONE: Final[frozenset[str]] = frozenset()
-_MOST_COMM: Final = 15
+_COMM_BYTES: Final = 15
 """The kernel cuts a name in /proc/PID/comm after so many bytes."""
+_READS_PER_FULL_SEARCH: Final = 8
 
 
 def key_of(name: str) -> str:
@@ -29,54 +30,89 @@ def key_of(name: str) -> str:
     return PurePosixPath(name.strip()).name.casefold().removesuffix(".exe")
 
 
+def matching(wanted: Collection[str], comm: str, file: str | None) -> frozenset[str]:
+    """Return which of the wanted keys a process is.
+
+    `comm`: its name as the kernel tells it, which is cut; `file`: the path of its program, None
+    where that may not be read. Under Wine `file` is Wine's, and `comm` is the program's.
+    """
+    names = {key_of(comm)} | (set() if file is None else {key_of(file)})
+    is_cut = len(comm.encode()) == _COMM_BYTES and not (file and key_of(file).startswith(comm))
+    return frozenset(
+        key
+        for key in wanted
+        if key in names or (is_cut and comm in {_cut(key), _cut(key + ".exe")})
+    )
+
+
+def _cut(key: str) -> str:
+    return key.encode()[:_COMM_BYTES].decode("utf-8", "ignore")
+
+
 class LinuxPrograms:
-    """Reads /proc: each process's name, and its file where that may be read."""
+    """Reads /proc: each process's name, and its file where that may be read.
+
+    A process that was seen twice under the same name is not looked at again for some time: most
+    live long, and reading hundreds of them costs more than everything else here together.
+    """
 
     def __init__(self, chosen: ChosenPrograms, proc: Path = Path("/proc")) -> None:
         self._chosen = chosen
         self._proc = str(proc)
+        self._wanted: dict[str, str] = {}
+        self._seen: dict[str, tuple[str, frozenset[str]]] = {}
+        self._settled: dict[str, frozenset[str]] = {}
+        self._reads = 0
 
     def read(self) -> frozenset[str]:
         """Return those of the chosen names that run; nothing is read where none is chosen."""
         wanted = {key_of(name): name for name in self._chosen()}
+        if wanted != self._wanted or self._reads % _READS_PER_FULL_SEARCH == 0:
+            self._seen, self._settled = {}, {}
+        self._wanted = wanted
+        self._reads += 1
         if not wanted:
             return NONE
-        running = {
-            key
-            for pid in os.listdir(self._proc)  # noqa: PTH208 - a Path for each entry costs more
-            if pid.isdigit()
-            for key in self._keys(f"{self._proc}/{pid}", wanted)
-        }
+        self._look_at({pid for pid in os.listdir(self._proc) if pid.isdigit()})  # noqa: PTH208
+        found = [keys for _, keys in self._seen.values()]
+        running = NONE.union(*found, *self._settled.values())
         return frozenset(name for key, name in wanted.items() if key in running)
 
-    def _keys(self, folder: str, wanted: Collection[str]) -> tuple[str, ...]:
-        """Return the names of a process; none of one that ended or of the kernel's own."""
-        comm = _first_bytes(f"{folder}/comm").rstrip(b"\n")
-        name = comm.decode("utf-8", "replace").casefold()
-        if len(comm) < _MOST_COMM and name.removesuffix(".exe") in wanted:
-            return (name.removesuffix(".exe"),)
-        try:
-            file = os.readlink(f"{folder}/exe")  # noqa: PTH115 - as above
-            return (key_of(file.removesuffix(" (deleted)")), key_of(name))
-        except OSError:  # another user's, the kernel's, or gone
-            return tuple(key for key in wanted if _is_cut(key, comm))
+    def _look_at(self, pids: set[str]) -> None:
+        before = self._seen
+        self._settled = {pid: keys for pid, keys in self._settled.items() if pid in pids}
+        self._seen = {}
+        for pid in pids - self._settled.keys():
+            comm = _first_line(f"{self._proc}/{pid}/comm")
+            if comm is None:
+                continue
+            if pid in before and before[pid][0] == comm:
+                self._settled[pid] = before[pid][1]
+            else:
+                keys = matching(self._wanted, comm, _file_of(f"{self._proc}/{pid}/exe"))
+                self._seen[pid] = comm, keys
 
 
-def _is_cut(key: str, comm: bytes) -> bool:
-    return len(comm) == _MOST_COMM and key.encode()[:_MOST_COMM] == comm.lower()
-
-
-def _first_bytes(path: str) -> bytes:
+def _first_line(path: str) -> str | None:
+    """Return the small file's line in lower case; None: the process is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return b""
+        return None
     try:
-        return os.read(descriptor, 256)
+        return os.read(descriptor, 64).rstrip(b"\n").decode("utf-8", "replace").casefold()
     except OSError:
-        return b""
+        return None
     finally:
         os.close(descriptor)
+
+
+def _file_of(link: str) -> str | None:
+    """Return the path that the link leads to; None: another user's, the kernel's, or gone."""
+    try:
+        return os.readlink(link).removesuffix(" (deleted)")  # noqa: PTH115 - a Path costs more
+    except OSError:
+        return None
 
 
 class PsutilPrograms:

@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_agent.sensors.sensor import Sensor
 
-__all__ = ["Slot"]
+__all__ = ["Pace", "Slot"]
 
 T = TypeVar("T")
+_AT_ONCE: Final = float("-inf")
+_NOT_NOW: Final = float("inf")
+
+
+class Pace(IntEnum):
+    """How much haste there is; the index into a slot's periods."""
+
+    QUICK = 0
+    """A worker runs: it may have to stop at once."""
+    CALM = 1
+    """There is nothing to stop: a change may be seen a little later."""
+    REST = 2
+    """Nobody needs the readings."""
 
 
 class Slot(Generic[T]):
-    """Times are of a monotonic clock, in seconds."""
+    """Times are of a monotonic clock, in seconds.
+
+    `moved`: whether a value differs enough from the one before it to wake the agent.
+    `periods_seconds`: one for each pace.
+    """
 
     def __init__(
-        self, sensor: Sensor[T], unknown: T, *, period_seconds: float, deadline_seconds: float = 5.0
+        self,
+        sensor: Sensor[T],
+        unknown: T,
+        periods_seconds: tuple[float, float, float],
+        moved: Callable[[T, T], bool],
+        *,
+        deadline_seconds: float = 5.0,
     ) -> None:
         self.sensor = sensor
-        self.period_seconds = period_seconds
-        self.due = float("-inf")
+        self.due = _AT_ONCE
+        """When the next read is; never while one is under way."""
         self._unknown = unknown
+        self._periods_seconds = periods_seconds
+        self._moved = moved
         self._deadline_seconds = deadline_seconds
+        self._pace = Pace.CALM
         self._value = unknown
+        self._told = unknown
+        self._last = _AT_ONCE
         self._began: float | None = None
-        self._is_queued = False
 
     def value(self, now: float) -> T:
         """Return the last answer; the unknown one while the sensor is overdue with a new one."""
@@ -35,29 +65,52 @@ class Slot(Generic[T]):
         """Whether a read has been going on for longer than it may."""
         return self._began is not None and now - self._began > self._deadline_seconds
 
-    def is_due(self, now: float) -> bool:
-        """Whether it is time for a read, and none is under way."""
-        return now >= self.due and not self._is_queued
+    def keep(self, pace: Pace) -> None:
+        """Be read at this pace."""
+        self._pace = pace
+        if self.due != _NOT_NOW:
+            self.due = self._due()
+
+    def hurry(self) -> None:
+        """Be read at once."""
+        self._last = _AT_ONCE
+        if self.due != _NOT_NOW:
+            self.due = _AT_ONCE
 
     def queue(self, now: float) -> None:
-        """A read will begin soon; the next one is due a period after now."""
-        self._is_queued = True
-        self.due = now + self.period_seconds
+        """A read will begin soon."""
+        self._last = now
+        self.due = _NOT_NOW
 
     def begin(self, now: float) -> None:
         """A read begins."""
         self._began = now
 
     def finish(self, value: T) -> bool:
-        """A read has ended; return whether it said something new."""
-        is_new = value != self._value
+        """A read has ended; return whether the value has moved since the last one that had."""
         self._value = value
         self._began = None
-        self._is_queued = False
-        return is_new
+        self.due = self._due()
+        if not self._moved(self._told, value):
+            return False
+        self._told = value
+        return True
+
+    def lose(self) -> bool:
+        """The sensor hangs; return whether that says something new."""
+        was_known, self._told = self._told != self._unknown, self._unknown
+        return was_known
 
     def read(self, now: float) -> bool:
-        """Read here and now; return whether the sensor said something new."""
+        """Read here and now; return whether the value has moved."""
         self.queue(now)
         self.begin(now)
         return self.finish(self.sensor.read())
+
+    def _due(self) -> float:
+        """Return the next multiple of the period.
+
+        So several sensors are read in one go, and the processor wakes up once for them all.
+        """
+        period = self._periods_seconds[self._pace]
+        return _AT_ONCE if self._last == _AT_ONCE else (self._last // period + 1) * period

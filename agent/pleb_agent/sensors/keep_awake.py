@@ -1,0 +1,143 @@
+"""Keeps the machine awake while a unit is computed, where the user has asked for that.
+
+Nothing else of the agent ever holds up sleep for longer than it takes to write a checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Caffeinate", "KeepAwake", "LogindBlock", "StaysAwake", "stays_awake"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_WHY: Final = "A unit is being computed"
+_END_SECONDS: Final = 5.0
+
+
+class StaysAwake(Protocol):
+    """The system's own means. Both may block for some seconds."""
+
+    def hold(self) -> None:
+        """Keep the machine awake from now on.
+
+        Raises:
+            OSError: the system refuses.
+        """
+
+    def release(self) -> None:
+        """Let it sleep again."""
+
+
+class KeepAwake:
+    """Follows a wish; asks the system only when the wish changes."""
+
+    def __init__(self, system: StaysAwake) -> None:
+        self._system = system
+        self._lock = asyncio.Lock()
+        self._wanted = False
+        self._holds = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether the machine is kept awake now."""
+        return self._holds
+
+    async def follow(self, *, wanted: bool) -> None:
+        """Hold or release. `wanted`: a unit is computed and the user has asked to stay awake."""
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        async with self._lock:  # the latest wish wins
+            if self._wanted and not self._holds:
+                self._holds = await asyncio.to_thread(self._try_to_hold)
+            elif not self._wanted and self._holds:
+                self._holds = False
+                await asyncio.to_thread(self._system.release)
+
+    def _try_to_hold(self) -> bool:
+        try:
+            self._system.hold()
+        except OSError as error:
+            _LOG.warning("The machine cannot be kept awake: %s", error)
+            return False
+        return True
+
+
+class LogindBlock:
+    """Linux: logind refuses to sleep, by itself and by the desktop, while an inhibitor is open."""
+
+    def __init__(self, address: str = "SYSTEM") -> None:
+        self._address = address
+        self._inhibitor: int | None = None
+
+    def hold(self) -> None:
+        """Take the inhibitor.
+
+        Raises:
+            NoLogindError: logind is not there, or refuses.
+        """
+        from pleb_agent.sensors.logind import open_logind, take_inhibitor
+
+        with open_logind(self._address) as connection:
+            self._inhibitor = take_inhibitor(connection, "idle:sleep", _WHY, "block")
+
+    def release(self) -> None:
+        """Close it."""
+        if self._inhibitor is not None:
+            os.close(self._inhibitor)
+            self._inhibitor = None
+
+
+class Caffeinate:
+    """macOS: `caffeinate -i`, which ends with the process that it watches (caffeinate(8))."""
+
+    def __init__(self, command: tuple[str, ...] = ("/usr/bin/caffeinate", "-i", "-w")) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def hold(self) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it is not there.
+        """
+        self._process = subprocess.Popen(
+            [*self._command, str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def release(self) -> None:
+        """End it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+
+
+_SYSTEMS: Final[dict[str, Callable[[], StaysAwake]]] = {
+    "linux": LogindBlock,
+    "darwin": Caffeinate,
+}
+
+
+def stays_awake(platform: str = sys.platform) -> StaysAwake | None:
+    """Return this system's means; None: it has none that we know."""
+    if platform == "win32":
+        from pleb_agent.sensors.windows_power import WindowsPowerRequest
+
+        return WindowsPowerRequest()
+    make = _SYSTEMS.get(platform)
+    return None if make is None else make()
