@@ -184,7 +184,7 @@ class World:
     def start_agent(self, name: str, *options: object) -> Running:
         """Start the agent of this name, with one thread unless told otherwise."""
         threads = () if "--threads" in options else ("--threads", 1)
-        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless"]
+        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full"]
         command += ["--home", str(self.root / name), *map(str, (*threads, *options))]
         agent = Running(name, command, self.root / f"{name}.log").start()
         self.agents[name] = agent

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.app.agentd import client_for
 from pleb_agent.app.clock import system_clock
+from pleb_agent.app.session import SessionStart
 from pleb_agent.app.settings import read_preferences
+from pleb_agent.app.view import presence_sentence
+from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.sensors.machine import free_disk_bytes
+from pleb_agent.sensors.presence import PresenceSensor
 from pleb_agent.worker.doctor import probe_sandbox
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
@@ -23,8 +29,9 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
 
-__all__ = ["Finding", "check_home", "check_projects", "check_worker"]
+__all__ = ["Finding", "check_home", "check_projects", "check_session", "check_worker"]
 
+_INPUT_SECONDS: Final = 15.0
 _CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
 
 
@@ -42,6 +49,15 @@ def check_home(home: Home) -> list[Finding]:
     return [_disk(home), _keys(home)]
 
 
+async def check_session(home: Home) -> list[Finding]:
+    """Return how input is watched here, and whether the session starts the agent."""
+    entries = SessionStart(home, os.environ, headless=False).view()
+    return [
+        await _input(),
+        Finding("autostart", is_well=True, sentence=entries.sentence),
+    ]
+
+
 def check_worker() -> list[Finding]:
     """Return which layers of the worker's sandbox hold, found by trying to break out."""
     return [Finding(probe.layer, probe.holds, probe.sentence) for probe in probe_sandbox()]
@@ -51,6 +67,24 @@ async def check_projects(journal: Journal) -> AsyncIterator[Finding]:
     """Try each project's coordinator: reach it, compare clocks, verify its metadata."""
     for row in journal.projects():
         yield await _project(row)
+
+
+async def _input() -> Finding:
+    """Start the probe and wait for its first words."""
+    spoke = asyncio.Event()
+    sensor = PresenceSensor(spoke.set, clock=system_clock)
+    watching = asyncio.create_task(sensor.run())
+    try:
+        async with asyncio.timeout(_INPUT_SECONDS):
+            await spoke.wait()
+    except TimeoutError:
+        message = "The program that watches for input says nothing; please report this."
+        return Finding("input", is_well=False, sentence=message)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    is_well = sensor.presence.kind is not PresenceKind.UNREADABLE
+    return Finding("input", is_well, presence_sentence(sensor.presence))
 
 
 def _disk(home: Home) -> Finding:

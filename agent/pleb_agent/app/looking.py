@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.app.clock import system_clock
 from pleb_agent.app.giving import contribution, expectation
 from pleb_agent.app.settings import worker_settings
-from pleb_agent.app.view import message_of, unit_view, wish_view
+from pleb_agent.app.view import message_of, presence_sentence, unit_view, wish_view
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.core.wish import WishKind
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pleb_agent.app.senses import Senses
     from pleb_agent.app.view import Shower
     from pleb_agent.app.wishes import Wishes
-    from pleb_agent.core.readings import Presence
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.agent_loop import AgentLoop
@@ -202,7 +201,7 @@ class Looking:
             gpus=[gpu.name for gpu in readings.gpus],
             on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
             battery_percent=readings.power.percent,
-            presence=_presence(presence),
+            presence=presence_sentence(presence),
             idle_seconds=(
                 max(0.0, readings.now - presence.last_input_at)
                 if presence.kind is PresenceKind.READABLE
@@ -212,11 +211,3 @@ class Looking:
             hottest_celsius=readings.hottest_celsius,
             metered=readings.metered,
         )
-
-
-def _presence(presence: Presence) -> str:
-    if presence.kind is PresenceKind.READABLE:
-        return f"Keyboard and mouse are watched by {presence.method}."
-    if presence.kind is PresenceKind.NOBODY:
-        return "Nobody's keyboard and mouse are watched: there is no session."
-    return presence.problem

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.core.readiness import Reason
+from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.wish import NO_WISH, UserWish
 from pleb_agent.web.views import (
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Presence
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
     from pleb_agent.loop.status import CurrentUnit
 
-__all__ = ["Shower", "message_of", "unit_view", "wish_view"]
+__all__ = ["Shower", "message_of", "presence_sentence", "unit_view", "wish_view"]
 
 _HISTORY: Final = 10
 _USUAL_SHARE: Final = 100
@@ -172,3 +174,12 @@ def _assignment(row: AssignmentRow, project: str) -> AssignmentView:
         credit=row.credit,
         note=row.note,
     )
+
+
+def presence_sentence(presence: Presence) -> str:
+    """Return how input is watched, or why it cannot be."""
+    if presence.kind is PresenceKind.READABLE:
+        return f"Keyboard and mouse are watched by {presence.method}."
+    if presence.kind is PresenceKind.NOBODY:
+        return "Nobody's keyboard and mouse are watched: there is no session."
+    return presence.problem

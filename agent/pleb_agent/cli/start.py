@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pleb_agent.app.agentd import Options, run_agentd
+from pleb_agent.app.lock import HomeInUseError
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +19,10 @@ __all__ = ["start"]
 
 
 def start(home: Home, arguments: argparse.Namespace) -> int:
-    """Run agentd in this process until it is stopped."""
+    """Run agentd in this process until it is stopped; on a desktop, a second start opens the page.
+
+    Where a newer release was installed meanwhile, it takes over from this process.
+    """
     options = Options(
         units=arguments.units,
         threads=arguments.threads,
@@ -34,7 +38,35 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
             print(json.dumps({"pid": os.getpid(), "port": port, "home": str(home.path)}))
         else:
             print(f"The agent runs in {home.path} (process {os.getpid()}); stop it with Ctrl-C.")
+            print("Its page: `pleb-agent open`.")
         sys.stdout.flush()
 
-    run_agentd(home, options, ready)
+    try:
+        successor = run_agentd(home, options, ready)
+    except HomeInUseError:
+        if arguments.headless or arguments.json:
+            raise
+        return _open_running(home, arguments)
+    if successor is not None:
+        _hand_over(home, successor)
     return 0
+
+
+def _open_running(home: Home, arguments: argparse.Namespace) -> int:
+    from pleb_agent.cli.desktop import open_page_of
+
+    print("The agent runs already.")
+    arguments.link, arguments.print = None, False
+    return open_page_of(home, arguments)
+
+
+def _hand_over(home: Home, successor: str) -> None:
+    from pleb_agent.program.installed import read_installation
+    from pleb_agent.updates.handover import Change, hand_over
+    from pleb_agent.updates.layout import AppFolder
+
+    installation = read_installation()
+    app = AppFolder.of(installation)
+    if app is not None:
+        words = tuple(sys.argv[1:])
+        hand_over(Change(app, installation.version, successor, home.path, words))

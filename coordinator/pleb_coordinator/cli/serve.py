@@ -97,7 +97,7 @@ def _children(
     ]
     children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options)]
     if options.with_agent:
-        command = agent_command(home, "start", "--headless")
+        command = agent_command(home, "start", "--headless", "--preset", "full")
         children.append(Child("agent", command, quiet=True))
     return children
 

@@ -80,7 +80,9 @@ class Fleet:
             f"pleb-agent attach ({name})",
             agent_command("attach", link, "--name", name, *extra, "--home", home, "--json"),
         )
-        return self._start(name, agent_command("start", "--headless", "--home", home))
+        return self._start(
+            name, agent_command("start", "--headless", "--preset", "full", "--home", home)
+        )
 
     def start_script(self, name: str, arguments: list[str]) -> ChildProcess:
         """Start a Python script as a process of the fleet."""
