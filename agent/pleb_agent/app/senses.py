@@ -52,7 +52,6 @@ class Senses:
         self._board = Board(
             system_sensors(worker_pid, preferences),
             preferences,
-            worker_pid,
             presence=self.presence,
             is_needed=lambda: not wishes.current.holds(WishKind.PAUSE, system_clock()),
         )
