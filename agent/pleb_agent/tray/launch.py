@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 
-from pleb_agent.program.command import module_command
-
 __all__ = ["agent_command", "browser_command", "start_detached"]
 
 
 def agent_command(home: str) -> list[str]:
     """Return the command line that starts this home's agent."""
+    from pleb_agent.program.command import module_command  # brings pathlib: 1 MB
+
     return [*module_command("pleb_agent.cli"), "start", "--home", home]
 
 

@@ -68,7 +68,9 @@ class Tray:
         self._take(read_place(self._home).ask(name, body))
 
     def _open(self, part: str, activation_token: str) -> None:
-        address = str(read_place(self._home).ask("page", {"part": part} if part else {})["url"])
+        address = str(read_place(self._home).ask("page", {})["url"])
+        if part:
+            address += f"{'&' if '?' in address else '?'}part={part}"
         token = {"XDG_ACTIVATION_TOKEN": activation_token} if activation_token else {}
         self._launch(browser_command(address, sys.platform), **token)
 
