@@ -102,6 +102,10 @@ class Formats:
         """Return a date without its year."""
         return self._date(self.short_date, time)
 
+    def calendar_day(self, year: int, month: int, day: int) -> str:
+        """Return a calendar's date without its year."""
+        return self.short_date.format(year=year, month=self.months[month - 1], day=day)
+
     def moment(self, time: struct_time, now: struct_time) -> str:
         """Return a time of day, with its date if that is not today's."""
         if time[:3] == now[:3]:
@@ -114,7 +118,8 @@ class Formats:
         return form.format(year=time.tm_year, month=month, day=time.tm_mday)
 
     def _three(self, value: float) -> str:
-        return self.number(value, 0 if value >= 99.95 else 1)
+        digits = 0 if value >= 99.95 else 1
+        return self.number(round(value, digits))
 
 
 FORMATS: Final[dict[str, Formats]] = {

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     Page = Callable[[Visit], Awaitable[Response]]
 
-__all__ = ["TOKEN_HEADER", "guarded", "is_admitted", "refused_page", "with_headers"]
+__all__ = ["PLACE_HEADER", "TOKEN_HEADER", "guarded", "is_admitted", "refused_page", "with_headers"]
 
 TOKEN_HEADER: Final = "x-pleb-token"  # noqa: S105 - a name
+PLACE_HEADER: Final = "x-pleb-place"
+"""The id of the element that shows what is wrong with a request."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
-_SOURCE_SIGNS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+_PLACE_SIGNS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 _REFUSED_STYLE: Final = (
     ":root{color-scheme:light dark}"
@@ -113,8 +115,9 @@ def _problem(visit: Visit, error: PlebError) -> Response:
     if "hx-request" not in visit.request.headers:
         return visit.page("problem.html", status_code=400, sentence=sentence)
     response = visit.page("problem_part.html", status_code=422, sentence=sentence)
-    source = visit.request.headers.get("hx-source", "").partition("#")[2]
-    place = f"{source}-problem" if source and set(source) <= _SOURCE_SIGNS else "problem"
+    place = visit.request.headers.get(PLACE_HEADER, "")
+    if not place or not set(place) <= _PLACE_SIGNS:
+        place = "problem"
     response.headers["HX-Retarget"] = f"#{place}"
     response.headers["HX-Reswap"] = "innerHTML"
     return response

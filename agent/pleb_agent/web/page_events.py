@@ -12,6 +12,8 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from pleb_agent.web.page_now import now_values
+from pleb_agent.web.page_projects import project_values
+from pleb_agent.web.page_welcome import first_unit_values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +32,8 @@ VIEWS: Final[dict[str, dict[str, str]]] = {
         "now-offers": "now_offers.html",
         "now-cards": "now_cards.html",
     },
+    "first-unit": {"first-unit": "first_unit.html"},
+    "projects": {"project-cards": "project_cards.html"},
 }
 """Each view's parts: element id and template."""
 
@@ -53,10 +57,15 @@ async def _events(visit: Visit) -> AsyncIterator[bytes]:
 
 def view_values(visit: Visit, status: StatusView) -> dict[str, Any]:
     """Return what the parts of the visit's view need."""
-    values: dict[str, Any] = {"status": status}
-    if visit.query("view") == "now":
-        values |= now_values(visit.control, status)
-    return values
+    match visit.query("view"):
+        case "now":
+            return now_values(visit.control, status)
+        case "first-unit":
+            return first_unit_values(visit.control, status)
+        case "projects":
+            return project_values(visit.control, status)
+        case _:
+            return {"status": status}
 
 
 def _event(data: dict[str, str]) -> bytes:

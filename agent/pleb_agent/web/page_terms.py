@@ -6,7 +6,7 @@ from typing import Final
 
 from pleb_agent.web.translation import marked
 
-__all__ = ["ACTIVITIES", "KINDS", "STATES"]
+__all__ = ["ACTIVITIES", "DAY_NAMES", "EVENTS", "KINDS", "LEVELS", "STATES"]
 
 ACTIVITIES: Final[dict[str, str]] = {
     "working": marked("Training"),
@@ -29,4 +29,32 @@ STATES: Final[dict[str, str]] = {
     "reported": marked("was reported"),
     "uploading": marked("is being sent"),
     "failed": marked("could not be computed and will be given back"),
+}
+DAY_NAMES: Final[dict[str, str]] = {
+    "mon": marked("Monday"),
+    "tue": marked("Tuesday"),
+    "wed": marked("Wednesday"),
+    "thu": marked("Thursday"),
+    "fri": marked("Friday"),
+    "sat": marked("Saturday"),
+    "sun": marked("Sunday"),
+}
+EVENTS: Final[dict[str, str]] = {
+    "run": marked("Working"),
+    "pause": marked("Paused"),
+    "stop": marked("Stopped"),
+    "unit": marked("Unit"),
+    "attach": marked("Joined"),
+    "detach": marked("Left"),
+    "problem": marked("Problem"),
+    "preferences": marked("Preferences"),
+    "update": marked("Update"),
+    "start": marked("Started"),
+    "end": marked("Ended"),
+}
+LEVELS: Final[dict[str, str]] = {
+    "debug": marked("Everything"),
+    "info": marked("What happened"),
+    "warning": marked("Warnings"),
+    "error": marked("Errors"),
 }

@@ -8,7 +8,14 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from pleb_agent.web import page_now
+from pleb_agent.web import (
+    page_given,
+    page_history,
+    page_now,
+    page_preferences,
+    page_projects,
+    page_welcome,
+)
 from pleb_agent.web.guard import is_from_here
 from pleb_agent.web.page_door import guarded, refused_page, with_headers
 from pleb_agent.web.page_events import show_events
@@ -29,6 +36,17 @@ def page_routes(parts: PageParts) -> list[Route]:
     """Return the routes of the page."""
     get: dict[str, Callable[[Visit], Awaitable[Response]]] = {
         "/": page_now.show_now,
+        "/given": page_given.show_given,
+        "/given/curve": page_given.show_curve,
+        "/projects": page_projects.show_projects,
+        "/preferences": page_preferences.show_preferences,
+        "/history": page_history.show_history,
+        "/log": page_history.show_log,
+        "/welcome": page_welcome.show_welcome,
+        "/welcome/project": page_welcome.show_project,
+        "/welcome/facts": page_welcome.show_facts,
+        "/welcome/limits": page_welcome.show_limits,
+        "/welcome/unit": page_welcome.show_first_unit,
         "/events": show_events,
         "/static/{name:path}": show_file,
     }
@@ -39,12 +57,27 @@ def page_routes(parts: PageParts) -> list[Route]:
         "/now/stop": page_now.stop,
         "/now/runtime": page_now.fetch_runtime,
         "/now/update": page_now.install_update,
+        "/projects/share": page_projects.set_share,
+        "/projects/link": page_projects.link,
+        "/projects/detach": page_projects.detach,
+        "/preferences/set": page_preferences.set_preference,
+        "/preferences/preset": page_preferences.take_preset,
+        "/preferences/autostart": page_preferences.set_autostart,
+        "/welcome/attach": page_welcome.attach,
+        "/welcome/train": page_welcome.train_now,
+        "/welcome/done": page_welcome.finish,
     }
     return [
+        Route("/favicon.ico", _favicon, methods=["GET"]),
         Route("/open", _opening(parts), methods=["GET"]),
         *(Route(path, guarded(parts, page), methods=["GET"]) for path, page in get.items()),
         *(Route(path, guarded(parts, page), methods=["POST"]) for path, page in post.items()),
     ]
+
+
+async def _favicon(_: Request) -> Response:
+    """Browsers ask for it even if a page names another; there is nothing to tell."""
+    return with_headers(Response(status_code=204))
 
 
 def _opening(parts: PageParts) -> Callable[[Request], Awaitable[Response]]:

@@ -11,9 +11,11 @@
 
   document.addEventListener("htmx:config:request", (event) => {
     const { ctx } = event.detail;
-    ctx.request.headers["X-Pleb-Token"] = token;
-    const place = byId(`${ctx.sourceElement?.id}-problem`) ?? byId("problem");
+    const form = ctx.sourceElement?.closest("form");
+    const place = byId(`${ctx.sourceElement?.id}-problem`) ?? byId(`${form?.id}-problem`) ?? byId("problem");
     place.replaceChildren();
+    ctx.request.headers["X-Pleb-Token"] = token;
+    ctx.request.headers["X-Pleb-Place"] = place.id;
   });
   document.addEventListener("htmx:error", () => {
     sayGone("gone");
@@ -84,6 +86,16 @@
     showColours(next);
   });
   if (button) showColours(document.documentElement.dataset.theme ?? "auto");
+
+  // -- sliders --------------------------------------------------------------------------
+
+  document.addEventListener("input", ({ target }) => {
+    if (target.type !== "range") return;
+    const text = `${target.value} ${target.dataset.unit ?? ""}`.trim();
+    target.setAttribute("aria-valuetext", text);
+    const output = target.parentElement.querySelector("output");
+    if (output) output.textContent = text;
+  });
 
   // -- copying --------------------------------------------------------------------------
 

@@ -1,0 +1,57 @@
+"""What the agent did and why, newest first; and its log, plain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.web.page_terms import EVENTS, LEVELS
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from pleb_agent.web.page_visit import Visit
+
+__all__ = ["show_history", "show_log"]
+
+_PAGE: Final = 40
+_MOST_LINES: Final = 500
+_KNOWN: Final = ("time", "level", "event")
+_RANKS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
+
+
+async def show_history(visit: Visit) -> Response:
+    """Show one page of it; `before` is the id of the last page's last event."""
+    before = visit.query("before")
+    known = before.isdecimal() and len(before) <= 15
+    events = visit.control.history(before=int(before) if known else None, count=_PAGE + 1).events
+    return visit.page(
+        "history.html",
+        view="history",
+        events=events[:_PAGE],
+        older=events[_PAGE - 1].id if len(events) > _PAGE else None,
+        newest=not known,
+        kinds=EVENTS,
+    )
+
+
+async def show_log(visit: Visit) -> Response:
+    """Show the log's last lines of at least one level."""
+    level = visit.query("level") if visit.query("level") in LEVELS else "info"
+    lines = visit.control.log(_MOST_LINES).lines
+    rows = [_row(line) for line in lines if _rank(line) >= _RANKS[level]]
+    return visit.page("log.html", view="log", rows=rows[::-1], level=level, levels=LEVELS)
+
+
+def _rank(line: dict[str, Any]) -> int:
+    return _RANKS.get(str(line.get("level")), 1)
+
+
+def _row(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line's time (None: it has none), level, event, and the rest as text."""
+    at = line.get("time")
+    return {
+        "at": at if isinstance(at, int | float) else None,
+        "level": str(line.get("level", "")),
+        "event": str(line.get("event", "")),
+        "rest": "  ".join(f"{key}={value}" for key, value in line.items() if key not in _KNOWN),
+    }

@@ -1,0 +1,164 @@
+"""The first run: a link, who is behind it, how much may be taken, and the first unit.
+
+Each step has its address, so that reloading and going back work; what was done lives in agentd.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pleb_agent.web.control import AttachWish, BoostWish, LookWish
+from pleb_agent.web.page_preferences import preset_values
+from pleb_agent.web.page_rendering import line
+from pleb_agent.web.page_terms import KINDS
+from pleb_agent.web.sparkline import sparkline
+from pleb_shared.errors import InputError, PlebError
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from pleb_agent.web.control import Control
+    from pleb_agent.web.page_visit import Visit
+    from pleb_agent.web.views import ProjectView, StatusView
+
+__all__ = ["Stage", "first_unit_values", "stage_of"]
+
+_LONGEST_LINK = 4000
+_LONGEST_NAME = 64
+
+
+class Stage(StrEnum):
+    """How far the first unit is."""
+
+    NO_PROJECT = "no_project"
+    RUNTIME = "runtime"
+    """What computes has to be fetched first."""
+    READY = "ready"
+    ASKED = "asked"
+    """The user said "now"; no unit has come yet."""
+    FETCHING = "fetching"
+    MEASURING = "measuring"
+    """The calibration unit, by which the coordinator knows the PC."""
+    TRAINING = "training"
+    SENDING = "sending"
+    WAITING = "waiting"
+    """For a second PC to confirm."""
+    ACCEPTED = "accepted"
+
+
+_SENDING = frozenset({"computed", "reported", "uploading"})
+
+
+def stage_of(status: StatusView) -> Stage:
+    """Return how far the first unit of any project is; what came furthest counts."""
+    if any(project.counters.get("verdicts_valid", 0) > 0 for project in status.projects):
+        return Stage.ACCEPTED
+    if not status.projects:
+        return Stage.NO_PROJECT
+    if status.runtime is not None and status.runtime.state != "installed":
+        return Stage.RUNTIME
+    if status.unit is not None:
+        return Stage.MEASURING if status.unit.kind == "calibrate" else Stage.TRAINING
+    if any(project.waits_for_confirmation for project in status.projects):
+        return Stage.WAITING
+    if status.open:
+        sending = any(row.state in _SENDING for row in status.open)
+        return Stage.SENDING if sending else Stage.FETCHING
+    return Stage.ASKED if status.wish.kind == "boost" else Stage.READY
+
+
+async def show_welcome(visit: Visit) -> Response:
+    """Show what this is, and ask for a link; with one in the address, look at it at once."""
+    link = visit.query("link")[:_LONGEST_LINK]
+    if link and not visit.query("change"):
+        return visit.go_to(f"/welcome/project?link={quote(link, safe='')}")
+    return visit.page("welcome.html", view="welcome", link=link, sentence="")
+
+
+async def show_project(visit: Visit) -> Response:
+    """Show the page on which `show_facts` appears: asking the coordinator may take a while."""
+    link = visit.query("link").strip()[:_LONGEST_LINK]
+    if not link:
+        return visit.go_to("/welcome")
+    return visit.page("welcome_project.html", view="welcome", link=link)
+
+
+async def show_facts(visit: Visit) -> Response:
+    """Show whose project a link is; if it cannot be told, why, with the link to correct."""
+    link = visit.query("link").strip()[:_LONGEST_LINK]
+    try:
+        facts = await visit.control.look_at(LookWish(link=link))
+    except PlebError as error:
+        sentence = line(visit.words.text(str(error)))
+        return visit.page("welcome_link.html", link=link, sentence=sentence)
+    machine = visit.control.preferences().machine
+    return visit.page("welcome_facts.html", facts=facts, link=link, machine=machine)
+
+
+async def attach(visit: Visit) -> Response:
+    """Attach the project, then go on to the limits."""
+    form = await visit.form()
+    name = form.get("name", "").strip()
+    if len(name) > _LONGEST_NAME:
+        raise InputError("The name is too long: 64 letters at most.")
+    wish = AttachWish(
+        link=form.get("link", "").strip()[:_LONGEST_LINK],
+        invite=form.get("invite", "").strip()[:_LONGEST_LINK] or None,
+        name=name,
+    )
+    await visit.control.attach(wish)
+    first = visit.control.status().first_run
+    return visit.go_to("/welcome/limits" if first else "/projects")
+
+
+async def show_limits(visit: Visit) -> Response:
+    """Show the presets and the start with the session."""
+    autostart = visit.control.autostart()
+    values = preset_values(visit.control.preferences())
+    return visit.page("welcome_limits.html", view="welcome", autostart=autostart, **values)
+
+
+async def show_first_unit(visit: Visit) -> Response:
+    """Show how far the first unit is; the stream keeps it true."""
+    status = visit.control.status()
+    if not status.projects:
+        return visit.go_to("/welcome")
+    values = first_unit_values(visit.control, status)
+    return visit.page("welcome_unit.html", view="first-unit", **values)
+
+
+async def train_now(visit: Visit) -> Response:
+    """Run now: the first unit comes with the next answer of the coordinator."""
+    status = await visit.control.boost(BoostWish())
+    return visit.page("first_unit.html", **first_unit_values(visit.control, status))
+
+
+async def finish(visit: Visit) -> Response:
+    """End the welcome."""
+    await visit.control.close_welcome()
+    return visit.go_to("/")
+
+
+def first_unit_values(control: Control, status: StatusView) -> dict[str, Any]:
+    """Return what `first_unit.html` shows."""
+    stage = stage_of(status)
+    project = _project_of(status, stage)
+    facts = control.facts(project.project) if project is not None else None
+    return {
+        "status": status,
+        "stage": stage.value,
+        "project": project,
+        "minutes": facts.expectation.unit_minutes if facts is not None else None,
+        "losses": sparkline(status.unit.losses) if status.unit is not None else None,
+        "kinds": KINDS,
+    }
+
+
+def _project_of(status: StatusView, stage: Stage) -> ProjectView | None:
+    """Return the project that the stage is about: the newest, or the one that was accepted."""
+    chosen = status.projects
+    if stage is Stage.ACCEPTED:
+        chosen = [found for found in chosen if found.counters.get("verdicts_valid", 0) > 0]
+    return max(chosen, key=lambda found: found.attached_at, default=None)
