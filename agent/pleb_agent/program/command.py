@@ -35,7 +35,7 @@ def module_command(module: str, *options: str, packages: Path | None = None) -> 
 
 
 def stable_program() -> list[str]:
-    """Return the command line that starts `pleb-agent` also after an update.
+    """Return the start of a command line that is still right after an update.
 
     For autostart entries and links: a self-updating archive runs from `versions/0.1.0`, which
     will be gone, while `pleb-agent` beside `versions` stays.
@@ -50,7 +50,5 @@ def stable_program() -> list[str]:
 
 
 def cli_command(*words: str) -> list[str]:
-    """Return the command line of `pleb-agent WORDS`."""
-    if is_frozen():
-        return [sys.executable, *words]
-    return [sys.executable, "-m", "pleb_agent.cli", *words]
+    """Return the command line of `pleb-agent WORDS`, which also holds after an update."""
+    return [*stable_program(), *words]
