@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pleb_agent.tray.follower import HomeGoneError
@@ -51,9 +52,13 @@ class Keeper(threading.Thread):
         self._bell, self._ringer = _socket_pair()
 
     def click(self, command: Command) -> None:
-        """Let the thread carry out a command; may be called by any thread."""
+        """Let the thread carry out a command; may be called by any thread.
+
+        After the end nobody is left to hear it, and the icon is about to go.
+        """
         self._clicks.append(command)
-        self._ringer.send(b"!")
+        with suppress(OSError):
+            self._ringer.send(b"!")
 
     def run(self) -> None:
         """Work until the agent is stopped on purpose."""
@@ -65,6 +70,8 @@ class Keeper(threading.Thread):
             pass
         finally:
             self._tray.follower.close()
+            self._bell.close()
+            self._ringer.close()
             self._face.end()
 
     def _turn(self) -> None:

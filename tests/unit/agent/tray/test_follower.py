@@ -1,0 +1,171 @@
+"""Following agentd through starts, ends and silence, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pleb_agent.tray.follower import (
+    FIRST_RETRY_SECONDS,
+    LAST_RETRY_SECONDS,
+    LOOK_SECONDS,
+    Follower,
+    HomeGoneError,
+)
+from tests.fake_agentd import FakeAgentd, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class World:
+    """A follower, its clock, what it told."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.now = 100.0
+        self.told: list[dict[str, Any] | None] = []
+        self.agentd: FakeAgentd | None = None
+        self.follower = Follower(str(home), lambda: self.now, self.told.append)
+
+    def start(self, status: dict[str, Any] | None = None) -> FakeAgentd:
+        self.agentd = FakeAgentd(self.home, status)
+        return self.agentd
+
+    def stop(self) -> None:
+        if self.agentd is not None:
+            self.agentd.stop()
+            self.agentd = None
+
+    def turn(self, count: int = 1) -> None:
+        """Turn until the follower has told `count` statuses more; a second passes if need be."""
+        goal = len(self.told) + count
+        while True:
+            self.follower.turn()
+            if len(self.told) >= goal:
+                return
+            if self.follower.connection is not None:
+                assert select.select([self.follower.connection], [], [], 10)[0], "nothing came"
+            elif self.follower.wake_at is not None:
+                self.now = max(self.now, self.follower.wake_at)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    try:
+        yield world
+    finally:
+        world.follower.close()
+        world.stop()
+
+
+def test_each_change_is_told(world: World) -> None:
+    agentd = world.start()
+    world.turn()
+    agentd.change(status_of("paused"))
+    world.turn()
+
+    assert world.told == [status_of(), status_of("paused")]
+
+
+def test_nothing_wakes_it_while_nothing_happens(world: World) -> None:
+    world.start()
+    world.turn()
+    world.now += LOOK_SECONDS
+    world.follower.turn()
+
+    assert world.follower.wake_at is None
+    assert world.follower.connection is not None
+
+
+def test_many_changes_are_one_look(world: World) -> None:
+    agentd = world.start()
+    world.turn()
+    for step in range(50):
+        agentd.change(status_of(units_finished=step))
+    world.follower.turn()
+
+    assert len(world.told) == 1
+    assert world.follower.connection is None
+    assert world.follower.wake_at == world.now + LOOK_SECONDS
+    while world.told[-1] != status_of(units_finished=49):
+        world.turn()
+    assert len(world.told) < 10
+
+
+def test_it_waits_ever_longer_for_an_agent_that_is_not_there(world: World) -> None:
+    waits = []
+    for _ in range(6):
+        world.turn()
+        assert world.follower.wake_at is not None
+        waits.append(world.follower.wake_at - world.now)
+
+    assert world.told == [None] * 6
+    assert waits[0] == pytest.approx(FIRST_RETRY_SECONDS)
+    assert waits == sorted(waits)
+    assert waits[-1] == pytest.approx(LAST_RETRY_SECONDS)
+
+
+def test_it_is_not_turned_before_its_time(world: World) -> None:
+    world.turn()
+    world.follower.turn()
+    world.follower.turn()
+
+    assert world.told == [None]
+
+
+def test_somebody_who_starts_the_agent_does_not_wait(world: World) -> None:
+    for _ in range(6):
+        world.turn()
+    world.follower.hurry()
+
+    assert world.follower.wake_at == world.now
+
+
+def test_a_restart_is_followed(world: World) -> None:
+    world.start()
+    world.turn()
+    world.stop()
+    world.turn()
+    world.start(status_of("idle"))
+    while world.told[-1] is None:
+        world.turn()
+
+    assert world.told[:2] == [status_of(), None]
+    assert world.told[-1] == status_of("idle")
+
+
+def test_a_stale_address_is_no_agent(world: World) -> None:
+    """agentd was killed and could not take its file away."""
+    world.start()
+    world.stop()
+    world.turn()
+
+    assert world.told == [None]
+
+
+def test_another_token_is_no_agent(world: World) -> None:
+    world.start()
+    place = world.home / "agentd.json"
+    place.write_text(place.read_text("utf-8").replace("a-token", "b-token"), "utf-8")
+    world.turn()
+
+    assert world.told == [None]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"port": "x", "token": ""}', "{}"])
+def test_a_garbled_file_is_no_agent(world: World, text: str) -> None:
+    (world.home / "agentd.json").write_text(text, "utf-8")
+    world.turn()
+
+    assert world.told == [None]
+
+
+def test_a_home_that_is_gone_ends_it(world: World) -> None:
+    world.home.rmdir()
+    with pytest.raises(HomeGoneError):
+        world.follower.turn()

@@ -1,0 +1,177 @@
+"""What a click does: the wish that is sent, the program that is started, what is shown after."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pleb_agent.program.command import module_command
+from pleb_agent.tray.launch import browser_command, start_detached
+from pleb_agent.tray.look import WISHES, Command, State
+from pleb_agent.tray.tray import Tray
+from pleb_agent.tray.words import words_in
+from tests.fake_agentd import FakeAgentd, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pleb_agent.tray.look import Look
+
+
+class World:
+    """A tray without a face, and what it started."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.launched: list[tuple[list[str], dict[str, str]]] = []
+        self.looks: list[Look] = []
+        self.tray = Tray(str(home), lambda: 0.0, words_in("en"), self._launch)
+        self.tray.on_look = self.looks.append
+        self.broken = False
+
+    def _launch(self, command: list[str], **environment: str) -> None:
+        if self.broken:
+            raise FileNotFoundError(2, "No such file or directory")
+        self.launched.append((command, environment))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def agentd(tmp_path: Path) -> Iterator[FakeAgentd]:
+    agentd = FakeAgentd(tmp_path)
+    try:
+        yield agentd
+    finally:
+        agentd.stop()
+
+
+@pytest.mark.parametrize("command", WISHES)
+def test_a_wish_is_sent(world: World, agentd: FakeAgentd, command: Command) -> None:
+    world.tray.obey(command)
+    assert agentd.wishes == [WISHES[command]]
+
+
+def test_what_follows_is_shown_at_once(world: World, agentd: FakeAgentd) -> None:
+    world.tray.obey(Command.PAUSE)
+    assert [look.state for look in world.looks] == [State.PAUSED]
+
+
+@pytest.mark.parametrize(("command", "end"), [(Command.OPEN, ""), (Command.PREFERENCES, "part")])
+def test_the_page_is_opened(world: World, agentd: FakeAgentd, command: Command, end: str) -> None:
+    world.tray.obey(command, "a-token-of-the-compositor")
+
+    ((started, environment),) = world.launched
+    address = started[-1]
+    assert started[:-1] == browser_command("", sys.platform)[:-1]
+    assert "/open?code=once" in address
+    assert address.endswith("&part=preferences" if end else "once")
+    assert environment == {"XDG_ACTIVATION_TOKEN": "a-token-of-the-compositor"}
+
+
+def test_the_agent_is_started_with_its_home(world: World, tmp_path: Path) -> None:
+    world.tray.obey(Command.START)
+    command = [*module_command("pleb_agent.cli"), "start", "--home", str(tmp_path)]
+    assert world.launched == [(command, {})]
+
+
+def test_what_agentd_refuses_is_told(world: World, agentd: FakeAgentd) -> None:
+    agentd.refusal = "The unit in hand cannot be paused."
+    world.tray.obey(Command.PAUSE)
+    assert world.looks[-1].tooltip == "The unit in hand cannot be paused."
+
+
+def test_without_agentd_a_wish_shows_that_it_is_gone(world: World) -> None:
+    world.tray.follower._on_status(status_of())
+    world.tray.obey(Command.PAUSE)
+    assert [look.state for look in world.looks] == [State.TRAINING, State.OFFLINE]
+
+
+def test_a_missing_browser_is_told(world: World, agentd: FakeAgentd) -> None:
+    world.broken = True
+    world.tray.obey(Command.OPEN)
+    assert world.looks[-1].tooltip == "This cannot be started: No such file or directory."
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_quit_ends_the_tray_and_the_agent(tmp_path: Path, is_there: bool) -> None:
+    agentd = FakeAgentd(tmp_path) if is_there else None
+    world = World(tmp_path)
+    world.tray.obey(Command.QUIT)
+
+    assert world.tray.ended
+    if agentd is not None:
+        assert agentd.wishes == [("stop", {"finish": False})]
+        agentd.stop()
+
+
+def test_finishing_leaves_the_tray_until_the_agent_has_ended(
+    world: World, agentd: FakeAgentd
+) -> None:
+    agentd.take = lambda name, body: (200, status_of())  # type: ignore[method-assign]
+    world.tray.obey(Command.FINISH)
+    assert not world.tray.ended
+
+
+def test_no_change_is_not_shown(world: World) -> None:
+    for _ in range(3):
+        world.tray.follower._on_status(status_of())
+    assert len(world.looks) == 1
+
+
+@pytest.mark.parametrize(
+    ("platform", "command"),
+    [
+        ("linux", ["xdg-open", "URL"]),
+        ("darwin", ["open", "URL"]),
+        ("win32", ["rundll32", "url.dll,FileProtocolHandler", "URL"]),
+    ],
+)
+def test_the_browser_of_each_system(platform: str, command: list[str]) -> None:
+    assert browser_command("URL", platform) == command
+
+
+def test_a_started_program_is_detached(tmp_path: Path) -> None:
+    """It has a session of its own, nothing on its standard streams, and what is added to its
+    environment.
+    """
+    told = tmp_path / "told"
+    script = (
+        "import os, sys\n"
+        f"open({str(tmp_path / 'new')!r}, 'w').write(repr((os.getsid(0) == os.getpid(),"
+        " sys.stdin.read(), os.environ['MORE'])))\n"
+        f"os.rename({str(tmp_path / 'new')!r}, {str(told)!r})"
+    )
+    start_detached([sys.executable, "-c", script], MORE="more")
+    deadline = time.monotonic() + 30
+    while not told.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert told.read_text("utf-8") == "(True, '', 'more')"
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        start_detached(["/nowhere/at/all"])
+
+
+def test_refusals_do_not_end_the_tray(world: World, agentd: FakeAgentd) -> None:
+    agentd.refusal = "Not now."
+    for command in Command:
+        if command is not Command.QUIT:
+            world.tray.obey(command)
+    assert not world.tray.ended
+
+
+def test_status_is_json_of_any_kind(world: World) -> None:
+    odd: list[dict[str, Any]] = [{}, {"activity": 3}, {"wish": "x", "unit": [], "message": 1}]
+    for status in odd:
+        world.tray.follower._on_status(status)
+    assert world.looks[-1].state is State.IDLE
