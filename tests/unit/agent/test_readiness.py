@@ -140,6 +140,7 @@ def test_hours_tell_when_they_begin(hours, words, seconds):
         ({}, {}, 60),
         ({}, {"hours": "tue 14:00-14:15"}, 60),
         ({"wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
+        ({"hottest_celsius": 95.0, "wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
         ({"programs": frozenset({"x"}), "wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
         ({"now": NOW + 50, "local_time": clock(NOW + 50)}, {"hours": "tue 14:00-14:15"}, 10),
     ],
@@ -299,6 +300,9 @@ def test_charge_has_two_thresholds():
 def test_load_has_two_thresholds():
     steps = [(0, BUSY), (9, {"cpu_others_percent": 46.0}), (20, {"cpu_others_percent": 45.0})]
     assert story(steps) == [Reason.CPU_BUSY, Reason.CPU_BUSY, SETTLING]
+    loads = [(0, 26.0), (9, 13.0), (20, 12.0)]
+    steps = [(at, {"gpus": (replace(FREE.gpus[0], others_percent=n),)}) for at, n in loads]
+    assert story(steps) == [Reason.GPU_BUSY, Reason.GPU_BUSY, SETTLING]
 
 
 @pytest.mark.parametrize(
@@ -372,6 +376,18 @@ def test_who_acts_by_hand_does_not_wait(acted):
     assert decision.action is Action.RUN
 
 
+def test_who_acts_by_hand_does_not_make_a_restless_pc_calm():
+    _, memory = decide(FREE, PREFERENCES)
+    for seconds in (1, 2):
+        _, memory = decide(replace(later(FREE, seconds), **BUSY), PREFERENCES, memory)
+        acted = boosted(later(FREE, seconds))
+        decision, memory = decide(acted, PREFERENCES, memory)
+        assert decision.action is Action.RUN
+    _, memory = decide(replace(later(FREE, 3), **BUSY), PREFERENCES, memory)
+    decision, _ = decide(later(FREE, 4), PREFERENCES, memory)
+    assert decision.look_again_seconds == 120
+
+
 def test_resuming_by_hand_does_not_wait():
     paused = replace(FREE, wish=UserWish(WishKind.PAUSE))
     _, memory = decide(replace(paused, **BUSY), PREFERENCES)
@@ -384,6 +400,9 @@ def test_a_worker_over_its_ceiling_stays_away_for_ten_minutes():
     large, gone = {"worker_memory_bytes": 5 * GIB}, {"worker_memory_bytes": 0}
     reasons = story([(0, large), (1, gone), (599, gone), (600, gone)])
     assert reasons == [Reason.MEMORY_SHORT] * 3 + [READY]
+    _, memory = decide(replace(FREE, **large), PREFERENCES)
+    decision, _ = decide(replace(later(FREE, 590), **gone), PREFERENCES, memory)
+    assert decision.look_again_seconds == 10
 
 
 def test_a_worker_that_is_too_large_beside_the_user_goes_on_without_him():
@@ -409,7 +428,9 @@ def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
 
 
 def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
-    _, memory = decide(replace(FREE, **BUSY), PREFERENCES)
-    _, memory = decide(later(FREE, 1), PREFERENCES, memory)
-    decision, memory = decide(later(FREE, -86_400), PREFERENCES, memory)
-    assert decision.look_again_seconds <= 300
+    alone = replace(FREE, presence=Presence(PresenceKind.NOBODY))
+    _, memory = decide(replace(alone, **HOT), PREFERENCES)
+    _, memory = decide(later(alone, 1), PREFERENCES, memory)
+    decision, memory = decide(later(alone, -86_400), PREFERENCES, memory)
+    assert decision.reason is SETTLING
+    assert decision.look_again_seconds == 300
