@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +45,7 @@ class Watch:
         self._sources = list(sources)
         self._say = say
         self._clock = clock
-        self._last_input: float | None = None
+        self._last_input = -math.inf
         self._flags = (False, False)
         self._idle = 0.0
         self._armed = False
@@ -103,26 +104,21 @@ class Watch:
             source.close()
 
     def _tell(self, *, asked: bool) -> None:
+        """Say what is new.
+
+        The last input may also have been earlier than told before: some backends know the idle
+        time only when it is long enough.
+        """
         last_input = self._clock() - self._idle
-        before = self._last_input
-        newer = before is None or last_input > before + _SAME_INPUT_SECONDS
+        moved = abs(last_input - self._last_input) > _SAME_INPUT_SECONDS
         flags = self._locked(), self._fullscreen()
-        if not (newer or asked or flags != self._flags):
+        if not (moved or asked or flags != self._flags):
             return
         self._flags = flags
-        if newer:
+        if moved:
             self._last_input = last_input
-        locked, fullscreen = flags
         idle_seconds = round(self._idle, 3)
-        self._say(
-            Line(
-                "readable",
-                method=self._backend.method,
-                idle_seconds=idle_seconds,
-                locked=locked,
-                fullscreen=fullscreen,
-            )
-        )
+        self._say(Line("readable", self._backend.method, idle_seconds, *flags))
 
     def _locked(self) -> bool:
         return any(source.locked for source in self.all_sources)
