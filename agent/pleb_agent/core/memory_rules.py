@@ -10,6 +10,7 @@ from pleb_agent.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from pleb_agent.core.moment import Moment
+    from pleb_agent.core.sentence import Sentence
 
 __all__ = ["memory_short"]
 
@@ -49,19 +50,23 @@ def _worker_too_large(moment: Moment) -> Objection | None:
         size = max(size, moment.memory.outgrown_bytes)
     if ceiling is None or size <= ceiling:
         return None
-    sentence = say(_too_large(moment), size=format_bytes(size), ceiling=format_bytes(ceiling))
+    sentence = _too_large(moment, format_bytes(size), format_bytes(ceiling))
     waits = (USUAL_LOOK_SECONDS, left, moment.idle_left_seconds)
     look = min(seconds for seconds in waits if seconds > 0)
     return Objection(Reason.MEMORY_SHORT, sentence, look, Action.STOP)
 
 
-def _too_large(moment: Moment) -> str:
+def _too_large(moment: Moment, size: str, ceiling: str) -> Sentence:
     if moment.in_use and not moment.boosted:
-        return (
+        return say(
             "The unit takes {size} of memory, and {ceiling} are allowed while you use the PC; "
-            "it goes on when you don't."
+            "it goes on when you don't.",
+            size=size,
+            ceiling=ceiling,
         )
-    return (
+    return say(
         "The unit takes {size} of memory, and {ceiling} are allowed; "
-        "allow more (`memory_bytes_idle`) to go on at once."
+        "allow more (`memory_bytes_idle`) to go on at once.",
+        size=size,
+        ceiling=ceiling,
     )

@@ -68,19 +68,20 @@ def _outside_hours(readings: Readings, preferences: Preferences) -> Objection | 
 
 def _used_up(readings: Readings, preferences: Preferences) -> Objection | None:
     """Either cap holds both ways: a unit is not worth fetching if its result cannot be sent."""
-    pairs = (
-        (readings.downloaded_today_bytes, preferences.download_bytes_per_day),
-        (readings.uploaded_today_bytes, preferences.upload_bytes_per_day),
-    )
-    templates = (
-        "Today's {limit} of downloads are used up; exchange goes on at midnight.",
-        "Today's {limit} of uploads are used up; exchange goes on at midnight.",
-    )
-    for (used, cap), template in zip(pairs, templates, strict=True):
-        if cap is not None and used >= cap:
-            minutes = DAY_MINUTES - readings.local_time.minute
-            return say(template, limit=format_bytes(cap)), seconds_to(minutes, readings.now)
-    return None
+    down, up = preferences.download_bytes_per_day, preferences.upload_bytes_per_day
+    if down is not None and readings.downloaded_today_bytes >= down:
+        sentence = say(
+            "Today's {limit} of downloads are used up; exchange goes on at midnight.",
+            limit=format_bytes(down),
+        )
+    elif up is not None and readings.uploaded_today_bytes >= up:
+        sentence = say(
+            "Today's {limit} of uploads are used up; exchange goes on at midnight.",
+            limit=format_bytes(up),
+        )
+    else:
+        return None
+    return sentence, seconds_to(DAY_MINUTES - readings.local_time.minute, readings.now)
 
 
 def _decision(

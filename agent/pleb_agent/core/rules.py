@@ -36,11 +36,11 @@ def shutting_down(moment: Moment) -> Objection | None:
 
 
 def suspending(moment: Moment) -> Objection | None:
-    """The system falls asleep; after that it has other things to do first."""
+    """The system falls asleep, and power may fail meanwhile: keep the unit while there is time."""
     if not moment.readings.suspending:
         return None
     sentence = say("The PC goes to sleep; work goes on when it is awake.")
-    return Objection(Reason.SUSPENDING, sentence, comes_and_goes=True)
+    return Objection(Reason.SUSPENDING, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 def paused_by_user(moment: Moment) -> Objection | None:

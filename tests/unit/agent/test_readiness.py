@@ -57,7 +57,12 @@ def test_every_reason_has_its_moment():
 def test_every_reason_objects_alone(rank):
     reason, readings, preferences = objecting(rank)
     decision = look(readings, preferences)
-    stops = {Reason.SHUTTING_DOWN, Reason.DISK_FULL, Reason.MEMORY_SHORT}
+    stops = {
+        Reason.SHUTTING_DOWN,
+        Reason.SUSPENDING,
+        Reason.DISK_FULL,
+        Reason.MEMORY_SHORT,
+    }
     assert decision.reason is reason
     assert decision.action is (Action.STOP if reason in stops else Action.PAUSE)
     assert str(decision.sentence).endswith(".")
