@@ -159,6 +159,8 @@ def test_log_and_flags_lie_where_no_worker_can_replace_them(tmp_path):
 
 def test_a_page_that_says_nonsense_counts_as_computing(tmp_path):
     """So the agent suspends the worker instead of ending with an error."""
-    (tmp_path / "flags").write_bytes(b"\x00\xff")
+    FlagPage.create(tmp_path / "flags").close()
+    nonsense = b"\x00\xff" + (tmp_path / "flags").read_bytes()[2:]
+    (tmp_path / "flags").write_bytes(nonsense)
     with FlagPage(tmp_path / "flags") as page:
         assert page.state is State.COMPUTING

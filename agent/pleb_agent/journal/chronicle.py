@@ -1,7 +1,7 @@
 """What was done and given: events, counters of each project, sums of each day; and settings.
 
 Counting costs no transaction of its own: amounts are kept in memory until the next one, whatever
-it writes, and until the journal is closed. What reads them sees them at once.
+it writes, or until the journal is closed. What reads them sees them at once.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Chronicle(Database):
         super().__init__(path)
         self._pending: defaultdict[tuple[int, str, str], float] = defaultdict(float)
         """Amounts by project, day and name that no transaction has written yet."""
+        self._settings: dict[str, str] = {}
+        """Settings that no transaction has written yet."""
 
     def close(self) -> None:
         """Write what was counted, close the file."""
@@ -65,8 +67,8 @@ class Chronicle(Database):
             super().close()
 
     def flush(self) -> None:
-        """Write what was counted since the last transaction."""
-        if self._pending:
+        """Write what was counted and kept since the last transaction."""
+        if self._pending or self._settings:
             with self.transaction():
                 pass
 
@@ -80,8 +82,11 @@ class Chronicle(Database):
         with super().transaction():
             for (project, day, name), amount in self._pending.items():
                 self._add(project, day, name, amount)
+            for name, value in self._settings.items():
+                self._set(name, value)
             yield
         self._pending.clear()
+        self._settings.clear()
 
     # -- events -----------------------------------------------------------------------------
 
@@ -136,17 +141,20 @@ class Chronicle(Database):
 
     def setting(self, name: str) -> str:
         """Return a setting, empty if it was never set."""
+        if name in self._settings:
+            return self._settings[name]
         rows = self.rows("SELECT value FROM settings WHERE name = ?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
     def set_setting(self, name: str, value: str) -> None:
         """Remember a setting."""
+        self._settings.pop(name, None)
         with self.transaction():
-            self.db.execute(
-                "INSERT INTO settings (name, value) VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
-            )
+            self._set(name, value)
+
+    def keep_setting(self, name: str, value: str) -> None:
+        """Remember a setting with the next transaction; a crash may lose it."""
+        self._settings[name] = value
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -155,6 +163,13 @@ class Chronicle(Database):
         if noted:
             self.db.execute("DELETE FROM events WHERE id <= ?", (noted[-1].id - KEPT_EVENTS,))
         return noted
+
+    def _set(self, name: str, value: str) -> None:
+        self.db.execute(
+            "INSERT INTO settings (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, value),
+        )
 
     def _insert_event(self, event: Event) -> Event:
         cursor = self.db.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity, AgentState
@@ -16,26 +16,36 @@ from pleb_agent.core.sentence import say
 from pleb_agent.loop.attach import enrol_again
 from pleb_agent.loop.budget import UnitBudget
 from pleb_agent.loop.compute import PutAwayError
+from pleb_agent.loop.errands import cancel_errands, start_errand
+from pleb_agent.loop.fair_turns import FairTurns
 from pleb_agent.loop.governor import Governor
-from pleb_agent.loop.session import Session
+from pleb_agent.loop.network_gate import NetworkGate, lease_warning
+from pleb_agent.loop.sessions import Sessions
 from pleb_agent.loop.status import LiveStatus
 from pleb_agent.loop.turn import Turns
 from pleb_agent.worker.errors import WorkerError
-from pleb_shared.errors import InputError, PlebError, Refusal, RefusalCode
+from pleb_shared.errors import PlebError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from pleb_agent.core.readiness import Decision
     from pleb_agent.core.sentence import Sentence
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.parts import Parts
+    from pleb_agent.loop.session import Session
+    from pleb_agent.loop.unit_work import Fetched
     from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["AgentLoop"]
 
+T = TypeVar("T")
+
 _LOG: Final = logging.getLogger("pleb.agent")
 _PUT_AWAY_SECONDS: Final = 20.0
+_GIVE_BACK_SECONDS: Final = 15.0
+_PATIENCE_SECONDS: Final = 1.0
+"""How long one project's network work may keep another one that is due from its turn."""
 _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUENCE})
 
 
@@ -50,12 +60,16 @@ class AgentLoop:
         self._budget = UnitBudget(units)
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._turns = Turns(parts, self.status, self._budget, self._wake.set, self._told)
+        self._fair = FairTurns(parts.journal, parts.preferences)
+        self._network = NetworkGate(parts.read, parts.preferences)
+        self._turns = Turns(
+            parts, self.status, self._budget, self._wake.set, self._told, self._fair.charge
+        )
+        self._sessions = Sessions(parts, self._give_back, self._left)
         self.on_event: Callable[[Event], None] = _nobody
         """Hears of everything that enters the history while the loop runs."""
-        self._sessions: dict[int, Session] = {}
-        self._unopened: dict[int, str] = {}
-        """Projects that cannot be opened, for instance without their key, and why."""
+        self._warned: set[int] = set()
+        """Assignments whose lease was told to run out."""
         self._runtime: Runtime | None = None
         self._engine_failures = 0
 
@@ -85,7 +99,8 @@ class AgentLoop:
     def changed(self) -> None:
         """Projects or wishes changed: look at them now."""
         self.governor.look_again()
-        for session in self._sessions.values():
+        self._network.look_again()
+        for session in self._sessions.live.values():
             session.next_look_at = 0.0
         self._wake.set()
 
@@ -100,7 +115,7 @@ class AgentLoop:
         A unit of it that is being computed is put away first.
         """
         unit = self.status.unit
-        session = self._sessions.get(project)
+        session = self._sessions.live.get(project)
         if unit is not None and session is not None and unit.project == session.name:
             await self._parts.engine.request_checkpoint_and_stop()
         self.changed()
@@ -115,8 +130,7 @@ class AgentLoop:
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
-        open_ones = {number: session.problem for number, session in self._sessions.items()}
-        return open_ones | self._unopened
+        return self._sessions.problems()
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -126,12 +140,13 @@ class AgentLoop:
         governing = asyncio.create_task(self.governor.run())
         working = asyncio.create_task(self._work_on_and_on())
         stopped = asyncio.create_task(self._stopped.wait())
-        tasks = {governing, working, stopped}
+        watching = asyncio.create_task(self._network.watch(self._break_off, self._wake.set))
+        tasks = {governing, working, stopped, watching}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done() and self.status.unit is not None:
                 await self._put_away(working)
-            for task in (working, governing):
+            for task in (working, governing, watching):
                 if task.done():
                     task.result()  # a defect ends the process with its traceback
         finally:
@@ -149,29 +164,132 @@ class AgentLoop:
     async def _step(self) -> None:
         """Do one thing: wait for leave, for something to do, or take one project's turn."""
         self._wake.clear()
+        for session in list(self._sessions.live.values()):
+            if session.errand is not None and session.errand.done():
+                await self._guarded(session, self._look_back(session))
         if not self.governor.may_run:
             decision = self.governor.decision
             self.status.set(Activity.PAUSED, decision.sentence)
             await _first(self.governor.until_allowed(), self._wake.wait())
             return
-        await self._follow_projects()
-        if not self._sessions:
+        await self._sessions.follow()
+        if not self._sessions.live:
             self._show_nothing_to_do()
             await self._wake.wait()
             return
         runtime = await self._warm_engine()
         if runtime is None:
             return
-        now = asyncio.get_running_loop().time()
-        session = min(self._sessions.values(), key=lambda one: one.next_look_at)
-        if session.next_look_at > now:
-            await self._sleep(session.next_look_at - now)
+        if self._network.look().allowed:
+            await self._step_with_network(runtime)
         else:
-            await self._guarded_turn(session, runtime)
+            await self._step_without_network(runtime)
+
+    async def _step_with_network(self, runtime: Runtime) -> None:
+        now = asyncio.get_running_loop().time()
+        due = self._sessions.due(now)
+        if not due:
+            look_at = self._sessions.next_look_at()
+            await self._sleep(None if look_at is None else look_at - now)
+            return
+        # A unit in hand was promised its turn when it was asked for; its lease runs.
+        received = self._turns.received()
+        session = self._fair.choose([one for one in due if one.project in received] or due)
+        session.next_look_at = now
+        await self._guarded(session, self._turn(session, runtime))
+
+    async def _step_without_network(self, runtime: Runtime) -> None:
+        """Compute what is in hand; results wait until the network may be used."""
+        decision = self._network.decision
+        sessions = [one for one in self._sessions.live.values() if not one.is_busy]
+        at_hand = {one.project: self._turns.at_hand(one) for one in sessions}
+        self._turns.keep_results()
+        able = [one for one in sessions if at_hand[one.project] is not None]
+        if able:
+            session = self._fair.choose(able)
+            fetched = at_hand[session.project]
+            if fetched is not None:
+                await self._guarded(session, self._compute(session, runtime, fetched))
+            self._turns.keep_results()
+            return
+        if self._budget.finishing:
+            self._stopped.set()  # what is in the journal is reported after the next start
+            return
+        self._warn_of_leases()
+        look_at = self._parts.clock() + decision.look_again_seconds
+        self.status.set(Activity.IDLE, decision.sentence, look_at)
+        await self._sleep(max(1.0, decision.look_again_seconds))
+
+    async def _turn(self, session: Session, runtime: Runtime) -> None:
+        """One project's turn: prepare a unit, compute it, report it and ask for the next."""
+        alone = len(self._sessions.live) == 1
+        self.status.set(Activity.WORKING, say("Working for {project}.", project=session.name))
+        fetched = await self._errand(
+            session, lambda: self._turns.prepare(session, runtime, alone=alone)
+        )
+        if fetched is None or not self.governor.may_run:
+            return
+        await self._compute(session, runtime, fetched)
+        if not self._network.look().allowed:
+            self._turns.keep_results()
+            return
+        asks = self._goes_on(session)(0.0)
+        await self._errand(
+            session, lambda: self._turns.report(session, runtime, alone=alone, asks=asks)
+        )
+
+    async def _compute(self, session: Session, runtime: Runtime, fetched: Fetched) -> None:
+        self._fair.begin(session)
+        await self._turns.compute(session, runtime, fetched, self._goes_on(session))
+
+    def _goes_on(self, session: Session) -> Callable[[float], bool]:
+        def goes_on(more_seconds: float) -> bool:
+            due = self._sessions.due(asyncio.get_running_loop().time())
+            others = [one for one in due if one is not session]
+            return self._network.look().allowed and self._fair.is_next(
+                session, others, more_seconds
+            )
+
+        return goes_on
+
+    async def _errand(self, session: Session, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do network work; None if it goes on by itself, since there is something else to do."""
+        loop = asyncio.get_running_loop()
+        task = start_errand(session, work, self._wake.set)
+        patient_until = loop.time() + _PATIENCE_SECONDS
+        while not task.done():
+            look_at = self._sessions.next_look_at()
+            wait = None if look_at is None else max(look_at, patient_until) - loop.time()
+            if self._wake.is_set() or (wait is not None and wait <= 0):
+                return None
+            await _first_of(task, self._wake, wait)
+        session.errand = None
+        return None if task.cancelled() else task.result()
+
+    async def _look_back(self, session: Session) -> None:
+        """Take the outcome of an errand that outlasted its turn: its failure, if it failed."""
+        task, session.errand = session.errand, None
+        if task is not None and not task.cancelled():
+            task.result()
+
+    async def _break_off(self) -> None:
+        """The network may not be used any more: nothing that is under way goes on."""
+        await cancel_errands(self._sessions.live.values())
+        await self._turns.uploads.cancel()
+        self._turns.keep_results()
+        self._wake.set()
+
+    def _warn_of_leases(self) -> None:
+        rows = [row for row in self._parts.journal.open_assignments() if row.id not in self._warned]
+        warning = lease_warning(self._network.decision, rows, self._parts.clock())
+        if warning is not None:
+            number, sentence = warning
+            self._warned.add(number)
+            self.note(EventKind.PROBLEM, sentence)
 
     def _show_nothing_to_do(self) -> None:
-        if self._unopened:
-            self.status.set(Activity.PROBLEM, " ".join(self._unopened.values()))
+        if self._sessions.unopened:
+            self.status.set(Activity.PROBLEM, " ".join(self._sessions.unopened.values()))
         else:
             self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
 
@@ -195,12 +313,10 @@ class AgentLoop:
             self.governor.look_again()
         return self._runtime
 
-    async def _guarded_turn(self, session: Session, runtime: Runtime) -> None:
+    async def _guarded(self, session: Session, turn: Awaitable[None]) -> None:
         """Take a turn; whatever goes wrong is a sentence and a time to try again."""
-        session.next_look_at = asyncio.get_running_loop().time()
         try:
-            self.status.set(Activity.WORKING, f"Working for {session.name}.")
-            await self._turns.take(session, runtime, alone=len(self._sessions) == 1)
+            await turn
         except PutAwayError:
             return
         except WorkerError as error:
@@ -210,7 +326,7 @@ class AgentLoop:
             self._note_failure(session, error, Activity.OFFLINE, error.retry_after_seconds)
         except Refusal as refusal:
             if refusal.code in _FORGOTTEN and not session.failures:
-                await self._enrol_again(session)
+                start_errand(session, lambda: self._enrol_again(session), self._wake.set)
             else:
                 asked = refusal.retry_after_seconds
                 self._note_failure(session, refusal, Activity.PROBLEM, asked)
@@ -228,7 +344,8 @@ class AgentLoop:
         if session.problem != str(error):  # the first of its kind, not every retry
             self.note(EventKind.PROBLEM, say("{text}", text=str(error)), session.name)
         delay = session.failed(str(error), now, self._parts.draw(), retry_after_seconds)
-        self.status.set(activity, f"{session.name}: {error}", self._parts.clock() + delay)
+        sentence = say("{project}: {reason}", project=session.name, reason=str(error))
+        self.status.set(activity, sentence, self._parts.clock() + delay)
         _LOG.warning(
             "problem", extra={"project": session.name, "problem": str(error), "delay": delay}
         )
@@ -247,47 +364,17 @@ class AgentLoop:
         else:
             self._parts.journal.raise_sequence(session.project, reply.sequence, reply.role.value)
 
-    # -- projects ---------------------------------------------------------------------------
-
-    async def _follow_projects(self) -> None:
-        """Open sessions for projects that were attached, leave those that are to be left."""
-        rows = {row.id: row for row in self._parts.journal.projects()}
-        self._unopened.clear()
-        for number, row in rows.items():
-            if row.detaching:
-                await self._leave(row)
-            elif number not in self._sessions:
-                self._try_to_open(row)
-        for number in set(self._sessions) - set(rows):
-            await self._sessions.pop(number).client.close()
-
-    def _try_to_open(self, row: ProjectRow) -> None:
-        try:
-            self._open_session(row)
-        except InputError as error:
-            self._unopened[row.id] = str(error)
-
-    def _open_session(self, row: ProjectRow) -> None:
-        key = self._parts.keys.load(row.host_key_file)
-        client = self._parts.make_client(row.attach_link)
-        self._sessions[row.id] = Session.open(row, key, client)
-
-    async def _leave(self, row: ProjectRow) -> None:
-        """Give units back if the coordinator can be reached, then forget the project."""
-        if row.id not in self._sessions:
-            self._try_to_open(row)
-        session = self._sessions.pop(row.id, None)
-        if session is not None:
-            if self._runtime is not None:
-                with suppress(PlebError):
+    async def _give_back(self, session: Session) -> None:
+        """Give a session's units back, as far as its coordinator can be reached in time."""
+        if self._runtime is not None and self._network.look().allowed:
+            with suppress(PlebError, TimeoutError):
+                async with asyncio.timeout(_GIVE_BACK_SECONDS):
                     await self._turns.leave(session, self._runtime)
-            await session.client.close()
-        self._parts.journal.remove_project(row.id)
+
+    def _left(self, row: ProjectRow) -> None:
         self.note(EventKind.DETACH, say("Left {project}.", project=row.name), row.name)
-        self._parts.keys.forget(row.host_key_file, row.account_key_file)
+        self._fair.forget(row.id)
         self._turns.clean()
-        if not self._parts.journal.projects():
-            self._parts.cache.clear()
 
     # -- ending -----------------------------------------------------------------------------
 
@@ -303,12 +390,11 @@ class AgentLoop:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._turns.uploads.cancel()
+        await self._sessions.close()
         self._turns.keep_results()
-        for session in self._sessions.values():
-            await session.client.close()
         await self._parts.engine.close()
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float | None) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -316,6 +402,15 @@ class AgentLoop:
 
 def _nobody(_: Event) -> None:
     """Nobody listens."""
+
+
+async def _first_of(task: asyncio.Task[Any], event: asyncio.Event, seconds: float | None) -> None:
+    """Return when the task is done, the event set or the time over; the task goes on."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

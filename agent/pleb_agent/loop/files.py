@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pleb_agent.loop.session import Session
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["UnitFiles", "fetch", "fetch_unit", "job_for", "unit_files"]
+__all__ = ["UnitFiles", "fetch", "fetch_unit", "files_at_hand", "job_for", "unit_files"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _TRIES: Final = 3
@@ -106,6 +106,11 @@ async def shard_list(session: Session, cache: BlobCache) -> ShardList:
     if blob.size > LIMITS.shard_list_bytes:
         raise TrustError(f"The shard list of {session.name} is too large.")
     await fetch(session, cache, blob)
+    return _read_shard_list(session, cache)
+
+
+def _read_shard_list(session: Session, cache: BlobCache) -> ShardList:
+    blob = session.metadata.data.shards
     try:
         listed = strict_json.decode(cache.read(blob), ShardList, most_bytes=LIMITS.shard_list_bytes)
     except Refusal as error:
@@ -124,6 +129,23 @@ async def fetch_unit(
             await fetch(session, cache, blob)
             cache.touch(blob.digest, clock())
     return files
+
+
+def files_at_hand(session: Session, cache: BlobCache, manifest: Manifest) -> UnitFiles | None:
+    """Return the unit's files if none of them is missing, without asking anybody.
+
+    Raises:
+        TrustError: as `unit_files`.
+    """
+    blob = session.metadata.data.shards
+    if session.shards is not None and session.shards[0] == blob.digest:
+        listed = session.shards[1]
+    elif cache.has(blob):
+        listed = _read_shard_list(session, cache)
+    else:
+        return None
+    files = unit_files(manifest, session.metadata, listed)
+    return files if all(cache.has(one) for one in files.all()) else None
 
 
 def job_for(

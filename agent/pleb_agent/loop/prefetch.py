@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from pleb_agent.journal.rows import AssignmentRow
@@ -31,39 +30,38 @@ def is_time(progress: Progress) -> bool:
 
 
 class Prefetch:
-    """At most one request for a next unit, then the fetching of its blobs."""
+    """At most one request for a next unit, then the fetching of its blobs, as one errand."""
 
     def __init__(
         self,
         ask: Callable[[], Awaitable[Sequence[AssignmentRow]]],
         fetch: Callable[[AssignmentRow], Awaitable[object]],
+        start: Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]],
     ) -> None:
         self._ask = ask
         self._fetch = fetch
-        self._asked = asyncio.Event()
+        self._start = start
         self._task: asyncio.Task[None] | None = None
+        self._is_answered = False
+        self._is_closed = False
 
     def consider(self, progress: Progress) -> None:
         """Start if it is time."""
         if self._task is None and is_time(progress):
-            self._task = asyncio.create_task(self._run())
+            self._task = self._start(self._run)
 
-    async def close(self) -> None:
-        """Wait for the answer, so that it is known; what is still being fetched can wait."""
-        if self._task is None:
-            return
-        await self._asked.wait()
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+    def close(self) -> None:
+        """The unit has ended: what is still being fetched can wait, an answer is waited for."""
+        self._is_closed = True
+        if self._task is not None and self._is_answered:
+            self._task.cancel()
 
     async def _run(self) -> None:
         try:
-            try:
-                units = await self._ask()
-            finally:
-                self._asked.set()
+            units = await self._ask()
+            self._is_answered = True
             for unit in units:
-                await self._fetch(unit)
+                if not self._is_closed:
+                    await self._fetch(unit)
         except PlebError as error:  # the main path meets it again and decides
             _LOG.info("prefetch", extra={"problem": str(error)})

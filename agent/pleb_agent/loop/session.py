@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.trust import TrustedProject
@@ -37,6 +37,8 @@ class Session:
     problem: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One request at a time: sequence numbers go out in order."""
+    errand: asyncio.Task[Any] | None = None
+    """Network work under way, or done and not looked at yet (`loop.errands`)."""
     shards: tuple[str, ShardList] | None = None
     """The shard list that was read last, by its blob's digest."""
 
@@ -45,6 +47,11 @@ class Session:
         """Return the live side of a project; its metadata still has to be loaded."""
         trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
         return cls(row.id, row.name, trust, client, key)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an errand is under way."""
+        return self.errand is not None and not self.errand.done()
 
     @property
     def metadata(self) -> ProjectMetadata:

@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import ended_event
+from pleb_agent.core.sentence import say
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import Settled
 from pleb_agent.loop.compute import failed_row
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
-from pleb_agent.loop.unit_work import UnitWork
+from pleb_agent.loop.unit_work import Fetched, UnitWork
 from pleb_agent.loop.upload_tasks import UploadTasks
 from pleb_agent.loop.uploads import Uploads
 from pleb_shared.errors import PlebError, TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pleb_agent.core.history import Event
+    from pleb_agent.core.sentence import Sentence
     from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.budget import UnitBudget
     from pleb_agent.loop.parts import Parts
@@ -38,6 +41,11 @@ __all__ = ["Turns"]
 _LOG: Final = logging.getLogger("pleb.agent")
 _REPORTABLE: Final = frozenset({AssignmentState.COMPUTED, AssignmentState.FAILED})
 _QUICK_ANSWER_SECONDS: Final = 1.0
+_REST_OF_UNIT: Final = 0.25
+"""When the next unit is asked for (`prefetch`), a fifth of this one is still to be computed."""
+
+GoesOn = Callable[[float], bool]
+"""Whether a session is next again after so many more seconds of computing."""
 
 
 class Turns:
@@ -50,13 +58,14 @@ class Turns:
         budget: UnitBudget,
         wake: Callable[[], None],
         on_events: Callable[[Sequence[Event]], None],
+        charge: Callable[[Session, float], None],
     ) -> None:
         self._parts = parts
         self._status = status
         self._budget = budget
         self._wake = wake
         self._on_events = on_events
-        self._work = UnitWork(parts, status)
+        self._work = UnitWork(parts, status, wake, charge)
         uploads = Uploads(parts.journal, parts.clock, parts.draw, on_events)
         self.uploads = UploadTasks(uploads, self._upload_ended)
         self._results: dict[int, AssignmentRow] = {}
@@ -69,29 +78,82 @@ class Turns:
         """Whether anything is received or computed whose end is not known."""
         return bool(self._parts.journal.open_assignments())
 
-    async def take(self, session: Session, runtime: Runtime, *, alone: bool) -> None:
-        """Take a turn. `alone`: no other project waits, so the coordinator may hold a request.
+    def received(self) -> set[int]:
+        """Return the projects with units that still have to be computed."""
+        return {
+            row.project
+            for row in self._parts.journal.open_assignments()
+            if row.state is AssignmentState.RECEIVED and row.id not in self._results
+        }
+
+    async def prepare(self, session: Session, runtime: Runtime, *, alone: bool) -> Fetched | None:
+        """Do a turn's network part; return a unit that can be computed, if there is one.
+
+        `alone`: no other project waits, so the coordinator may hold a request.
 
         Raises:
-            PutAwayError: the engine was told to stop.
             PlebError: nothing is lost; the turn may be taken again later.
         """
         await self._begin(session)
         rows = self._open(session)
         waiting = [row for row in rows if row.state is AssignmentState.RECEIVED]
         if waiting:
-            numbers = [row.assignment for row in rows]
-            done = await self._work.work_on(
-                session, waiting[0], lambda: self._ask_ahead(session, runtime, numbers)
-            )
-            self._take_result(session, done)
+            fetched = await self._work.fetch(session, waiting[0])
+            if isinstance(fetched, Fetched):
+                return fetched
+            self._take_result(session, fetched)
             rows = self._open(session)
-        await self._report_and_ask(session, runtime, rows, alone=alone)
+        await self._report_and_ask(session, runtime, rows, alone=alone, asks=True)
+        return None
+
+    def at_hand(self, session: Session) -> Fetched | None:
+        """Return a unit that can be computed without the network, if there is one."""
+        try:
+            self._load(session)
+        except TrustError:  # newer metadata is needed
+            return None
+        for row in self._open(session):
+            if row.state is AssignmentState.RECEIVED:
+                found = self._work.at_hand(session, row)
+                if isinstance(found, Fetched):
+                    return found
+                if found.state is not AssignmentState.RECEIVED:
+                    self._take_result(session, found)
+        return None
+
+    async def compute(
+        self, session: Session, runtime: Runtime, fetched: Fetched, goes_on: GoesOn
+    ) -> None:
+        """Compute a unit; its result is kept until it is reported.
+
+        `goes_on` says whether the session will be next again, so that a next unit is wanted.
+
+        Raises:
+            PutAwayError: the engine was told to stop.
+            PlebError: nothing is lost; the turn may be taken again later.
+        """
+        numbers = [row.assignment for row in self._open(session)]
+        self._say(Activity.WORKING, say("Working for {project}.", project=session.name))
+        done = await self._work.compute(
+            session, fetched, lambda: self._ask_ahead(session, runtime, numbers, goes_on)
+        )
+        if done is not None:
+            self._take_result(session, done)
+
+    async def report(self, session: Session, runtime: Runtime, *, alone: bool, asks: bool) -> None:
+        """Report what is computed, and ask for more if the session is next again.
+
+        Raises:
+            PlebError: nothing is lost; the turn may be taken again later.
+        """
+        rows = self._open(session)
+        if any(row.state in _REPORTABLE for row in rows):
+            await self._report_and_ask(session, runtime, rows, alone=alone, asks=asks)
 
     async def leave(self, session: Session, runtime: Runtime) -> None:
         """Give back what is in hand, as far as the coordinator can be reached."""
         await self._begin(session)
-        await self.uploads.cancel()
+        await self.uploads.cancel(session.project)
         rows = [
             failed_row(row, "The volunteer left the project.")
             for row in self._open(session)
@@ -107,14 +169,18 @@ class Turns:
         if isinstance(failure, PlebError):
             raise failure
         try:
-            if not session.loaded:
-                session.load_metadata(journal.project(session.project), self._parts.clock)
+            self._load(session)
         except TrustError:
             await session.refresh_metadata(journal, self._parts.clock)
         answer = await self._exchange(session).settle_pending()
         if answer is not None:
             self._settled(session, answer)
         self._start_uploads(session)
+
+    def _load(self, session: Session) -> None:
+        if not session.loaded:
+            row = self._parts.journal.project(session.project)
+            session.load_metadata(row, self._parts.clock)
 
     def _open(self, session: Session) -> list[AssignmentRow]:
         """The open assignments, with results that are not written yet."""
@@ -136,18 +202,25 @@ class Turns:
         self._results[row.id] = row
 
     async def _report_and_ask(
-        self, session: Session, runtime: Runtime, rows: Sequence[AssignmentRow], *, alone: bool
+        self,
+        session: Session,
+        runtime: Runtime,
+        rows: Sequence[AssignmentRow],
+        *,
+        alone: bool,
+        asks: bool,
     ) -> None:
         computed = [row for row in rows if row.state in _REPORTABLE]
         waiting = [row for row in rows if row.state is AssignmentState.RECEIVED]
-        wanted = not waiting and self._wants_more(computed)
+        wanted = asks and not waiting and self._wants_more(computed)
         if not computed and not wanted:
             self._rest(session, busy=bool(waiting))
             return
         # A request that carries a report is answered at once, so that the report is known.
         wait_seconds = self._parts.most_wait_seconds if alone and not computed else 0.0
         if not computed:
-            self._status.set(Activity.IDLE, f"Asking {session.name} for work.")
+            asking = say("Asking {project} for work.", project=session.name)
+            self._say(Activity.IDLE, asking)
         loop = asyncio.get_running_loop()
         began = loop.time()
         ask = self._ask(
@@ -163,10 +236,12 @@ class Turns:
         self._slow_down_after_failures(session, answer)
 
     async def _ask_ahead(
-        self, session: Session, runtime: Runtime, in_hand: Sequence[int]
+        self, session: Session, runtime: Runtime, in_hand: Sequence[int], goes_on: GoesOn
     ) -> Sequence[AssignmentRow]:
         """Ask for the next unit while one is computed."""
-        if not self._budget.wants_more(len(self.uploads) + 1):
+        unit = self._status.unit
+        rest_seconds = 0.0 if unit is None else unit.compute_seconds * _REST_OF_UNIT
+        if not self._budget.wants_more(len(self.uploads) + 1) or not goes_on(rest_seconds):
             return []
         ask = self._ask(runtime, max_units=1, in_hand=in_hand)
         return (await self._send(session, ask)).units
@@ -238,14 +313,23 @@ class Turns:
         if took_seconds < _QUICK_ANSWER_SECONDS:
             wait = max(wait, _QUICK_ANSWER_SECONDS)
         session.next_look_at = now + wait * (1 + 0.1 * self._parts.draw())
-        self._status.set(Activity.IDLE, f"{session.name}: {reason}", self._parts.clock() + wait)
+        sentence = say("{project}: {reason}", project=session.name, reason=reason)
+        self._say(Activity.IDLE, sentence, self._parts.clock() + wait)
 
     def _rest(self, session: Session, *, busy: bool) -> None:
         """Nothing to report and nothing wanted: wait for uploads, if not for the next unit."""
         if not busy:
             now = asyncio.get_running_loop().time()
             session.next_look_at = now + _QUICK_ANSWER_SECONDS
-            self._status.set(Activity.WORKING, "The last results are being uploaded.")
+            if len(self.uploads):
+                self._say(Activity.WORKING, say("The last results are being uploaded."))
+
+    def _say(
+        self, activity: Activity, sentence: Sentence, next_look_at: float | None = None
+    ) -> None:
+        """Show what goes on, unless a unit is being computed meanwhile, which says more."""
+        if self._status.unit is None:
+            self._status.set(activity, sentence, next_look_at)
 
     def _wants_more(self, computed: Sequence[AssignmentRow]) -> bool:
         good = sum(row.state is AssignmentState.COMPUTED for row in computed)

@@ -26,6 +26,7 @@ class UploadTasks:
         self._uploads = uploads
         self._on_end = on_end
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._projects: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -34,6 +35,7 @@ class UploadTasks:
         """Start a row's upload unless it runs already."""
         if row.id not in self._tasks:
             self._tasks[row.id] = asyncio.create_task(self._run(session, row))
+            self._projects[row.id] = row.project
 
     def failure(self) -> BaseException | None:
         """Return what ended a task against all expectation, for instance a full journal."""
@@ -44,17 +46,16 @@ class UploadTasks:
         return None
 
     async def cancel(self, project: int | None = None) -> None:
-        """Break the uploads off; their tokens are in the journal."""
-        del project
-        tasks = list(self._tasks.values())
+        """Break uploads off, of one project or all; their tokens are in the journal."""
+        numbers = [n for n in self._tasks if project in {None, self._projects[n]}]
+        tasks = [self._tasks.pop(number) for number in numbers]
         for task in tasks:
             task.cancel()
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        self._tasks.clear()
 
     async def _run(self, session: Session, row: AssignmentRow) -> None:
         state = await self._uploads.upload(session, row)
-        del self._tasks[row.id]
+        self._tasks.pop(row.id, None)
         self._on_end(session, row, state)

@@ -1,0 +1,270 @@
+"""The journal's history, sums and migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import msgspec
+import pytest
+
+from pleb_agent.core.agent_state import AssignmentState
+from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
+from pleb_agent.core.sentence import say
+from pleb_agent.core.trust import Memory
+from pleb_agent.journal.chronicle import local_day
+from pleb_agent.journal.journal import Journal
+from pleb_agent.journal.rows import NewAssignment, NewProject, RequestRow, Settled
+from pleb_agent.journal.schema import MIGRATIONS
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
+
+NOW = 1_800_000_000.0
+DAY = 86_400.0
+LINK = f"https://example.org/join/words#{'a' * 64}"
+
+
+def event(text="Paused.", at=NOW):
+    return Event(at, EventKind.PAUSE, "words", say(text))
+
+
+def new_project(link=LINK):
+    return NewProject(
+        link=link,
+        host_key_file="h",
+        account_key_file="a",
+        host="b" * 64,
+        role="host",
+        metadata=b"",
+        memory=Memory(1, "c" * 64, 0, 3),
+        sequence=0,
+    )
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with_project = Journal(tmp_path / "journal.sqlite")
+    with_project.add_project(new_project(), NOW)
+    yield with_project
+    with_project.close()
+
+
+def manifest(number, version=3):
+    return Manifest(
+        assignment=number,
+        nonce=f"{number:032x}",
+        project="words",
+        host="b" * 64,
+        metadata_number=1,
+        unit=Unit(
+            kind=UnitKind.TRAIN,
+            epoch=0,
+            version=version,
+            shards=ShardRange(first=0, count=1),
+            seed=1,
+            local_steps=5,
+        ),
+        version=VersionSource(
+            epoch=0,
+            number=version,
+            digest="d" * 64,
+            snapshot=Blob(digest="e" * 64, size=1),
+            snapshot_number=version,
+            differences=[],
+        ),
+        issued_at=int(NOW),
+        lease_seconds=600.0,
+    )
+
+
+def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
+    sequence = journal.project(1).sequence + 1
+    request = RequestRow(1, sequence, b"body", (), 0.0, NOW)
+    journal.write_request(request, [])
+    return journal.settle_request(
+        request,
+        Memory(1, "c" * 64, 0, 3),
+        units=[NewAssignment(manifest(n), b"", NOW + 600) for n in units],
+        settled=settled,
+        verdicts=verdicts,
+        events=events,
+        now=now,
+    )
+
+
+def verdict(number, which=Verdict.VALID, credit=100.0):
+    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason="It is so.")
+
+
+def test_events_come_newest_first_and_by_pages(journal):
+    for number in range(10):
+        journal.note_event(event(f"Event {number}."))
+    page = journal.events(None, 3)
+    assert [str(one.sentence) for one in page] == ["Event 9.", "Event 8.", "Event 7."]
+    assert [str(one.sentence) for one in journal.events(page[-1].id, 2)] == ["Event 6.", "Event 5."]
+
+
+def test_an_event_keeps_its_sentence_for_translation(journal):
+    sentence = say("Unit {unit} of {project}: {share} %", unit=7, project="words", share=0.5)
+    journal.note_event(Event(NOW, EventKind.UNIT, "words", sentence))
+    assert journal.events(None, 1)[0].sentence == sentence
+
+
+def test_only_the_newest_events_stay(journal):
+    with journal.transaction():
+        journal._note([event(f"{number}") for number in range(KEPT_EVENTS)])
+    journal.note_event(*[event(f"later {number}") for number in range(5)])
+    kept = journal.events(None, 10 * KEPT_EVENTS)
+    assert len(kept) == KEPT_EVENTS
+    assert str(kept[-1].sentence) == "5"
+
+
+def test_amounts_are_seen_at_once_and_written_with_the_next_transaction(tmp_path, journal):
+    journal.count(1, NOW, bytes_sent=10, bytes_received=5)
+    journal.count(1, NOW, bytes_sent=1)
+    assert journal.counters(1) == {"bytes_sent": 11, "bytes_received": 5}
+    assert journal.day(local_day(NOW)) == {"bytes_sent": 11, "bytes_received": 5}
+    beside = sqlite3.connect(tmp_path / "journal.sqlite")
+    assert beside.execute("SELECT count(*) FROM counters").fetchone() == (0,)
+    journal.note_event(event())
+    assert beside.execute("SELECT sum(value) FROM counters").fetchone() == (16,)
+    beside.close()
+    assert journal.counters(1) == {"bytes_sent": 11, "bytes_received": 5}
+
+
+def test_closing_writes_what_was_counted_and_kept(tmp_path):
+    journal = Journal(tmp_path / "other.sqlite")
+    journal.add_project(new_project(), NOW)
+    journal.count(1, NOW, compute_seconds=2.5)
+    journal.keep_setting("shares", "{}")
+    assert journal.setting("shares") == "{}"
+    journal.close()
+    again = Journal(tmp_path / "other.sqlite")
+    assert again.counters(1) == {"compute_seconds": 2.5}
+    assert again.setting("shares") == "{}"
+    again.close()
+
+
+def test_a_failed_transaction_counts_nothing_twice(journal):
+    journal.count(1, NOW, bytes_sent=10)
+    with pytest.raises(KeyError), journal.transaction():
+        raise KeyError
+    assert journal.counters(1) == {"bytes_sent": 10}
+    journal.flush()
+    assert journal.counters(1) == {"bytes_sent": 10}
+
+
+def test_days_are_apart_and_totals_outlive_their_project(journal):
+    journal.count(1, NOW, bytes_sent=1)
+    journal.count(1, NOW + DAY, bytes_sent=2)
+    journal.count(1, NOW + 3 * DAY, bytes_sent=4)
+    days = journal.days(2)
+    assert list(days) == [local_day(NOW + DAY), local_day(NOW + 3 * DAY)]
+    assert [sums["bytes_sent"] for sums in days.values()] == [2, 4]
+    journal.remove_project(1)
+    assert journal.totals()["bytes_sent"] == 7
+    journal.count(1, NOW, bytes_sent=100)  # of a project that was left
+    journal.flush()
+    assert journal.totals()["bytes_sent"] == 7
+
+
+def test_a_unit_that_is_done_counts_with_its_samples(journal):
+    rows, _ = answered(journal, units=[1, 2])
+    done = Settled(rows[0].id, AssignmentState.DONE, samples=10)
+    back = Settled(rows[1].id, AssignmentState.GIVEN_BACK, note="No.", samples=10)
+    answered(journal, settled=[done, back])
+    assert journal.day(local_day(NOW)) == {"units": 1, "samples": 10}
+    assert journal.counters(1)["units_given_back"] == 1
+
+
+def test_verdicts_count_and_a_later_refusal_takes_the_credit_back(journal):
+    answered(journal, units=[1])
+    answered(journal, verdicts=[verdict(1)])
+    assert journal.day(local_day(NOW)) == {"accepted": 1, "credit_flops": 100}
+    later = NOW + DAY
+    answered(journal, verdicts=[verdict(1, Verdict.INVALID, 0.0)], now=later)
+    assert journal.day(local_day(later)) == {"accepted": -1, "credit_flops": -100}
+    assert journal.totals() == {"accepted": 0, "credit_flops": 0}
+    counters = journal.counters(1)
+    assert (counters["verdicts_valid"], counters["verdicts_invalid"]) == (0, 1)
+
+
+def test_a_verdict_that_is_told_twice_counts_once(journal):
+    answered(journal, units=[1])
+    answered(journal, verdicts=[verdict(1)])
+    answered(journal, verdicts=[verdict(1)])
+    assert journal.totals() == {"accepted": 1, "credit_flops": 100}
+
+
+def test_our_versions_outlive_the_assignments(journal):
+    answered(journal, units=[1, 2])
+    answered(journal, verdicts=[verdict(1), verdict(2, Verdict.INVALID, 0.0)])
+    assert journal.our_versions(1) == [4]
+    with journal.transaction():
+        journal.db.execute("DELETE FROM assignments")
+    assert journal.our_versions(1) == [4]
+
+
+def test_events_of_an_answer_come_with_it(journal):
+    _, noted = answered(journal, events=[event("One."), event("Two.")])
+    assert [one.id for one in noted] == [1, 2]
+    assert journal.events(None, 9) == noted[::-1]
+
+
+def test_a_journal_of_version_1_keeps_all_and_its_sums(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+    for number, host in ((1, "one"), (2, "two")):
+        old.execute(
+            """INSERT INTO projects (id, link, base_url, name, host_key_file, account_key_file,
+                host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
+                sequence, attached_at)
+            VALUES (?, ?, ?, 'words', 'h', 'a', 'x', 'host', x'00', 7, 'd', 0, 9, 42, 1.5)""",
+            (number, LINK.replace("example", host), f"https://{host}.org"),
+        )
+    old.execute(
+        """INSERT INTO assignments (id, project, assignment, nonce, state, manifest, envelope,
+            lease_ends_at, received_at) VALUES (5, 1, 50, 'n', 'received', ?, x'', 9, 1)""",
+        (msgspec.json.encode(manifest(50)),),
+    )
+    counters = [
+        (1, "units_done", 3.0),
+        (1, "verdicts_valid", 2.0),
+        (1, "bytes_sent", 1000.0),
+        (1, "units_late", 1.0),
+        (2, "units_done", 4.0),
+        (2, "credit_flops", 5e12),
+    ]
+    old.executemany("INSERT INTO counters VALUES (?, ?, ?)", counters)
+    old.execute("INSERT INTO settings VALUES ('wish', '{}')")
+    old.commit()
+    old.close()
+    journal = Journal(path)
+    assert [row.sequence for row in journal.projects()] == [42, 42]
+    assert journal.open_assignments()[0].assignment == 50
+    assert journal.counters(1)["units_late"] == 1
+    assert journal.setting("wish") == "{}"
+    assert journal.totals() == {
+        "units": 7,
+        "accepted": 2,
+        "bytes_sent": 1000,
+        "credit_flops": 5e12,
+    }
+    assert journal.days(30) == {}
+    journal.count(1, NOW, units_done=1)
+    assert journal.totals()["units"] == 8
+    assert list(journal.days(30)) == [local_day(NOW)]
+    journal.close()
+    Journal(path).close()  # migrated once
+
+
+def test_the_local_day_follows_the_hosts_zone(monkeypatch):
+    midnight = 1_799_971_200.0  # 2027-01-15 00:00 UTC
+    for zone, day in (("UTC0", "2027-01-15"), ("WEST8", "2027-01-14"), ("EAST-9", "2027-01-15")):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        assert local_day(midnight) == day
+    monkeypatch.undo()
+    time.tzset()
