@@ -69,14 +69,24 @@ class Sensors:
 class _Slots:
     """Each sensor with its periods in seconds: quick, calm, at rest."""
 
-    def __init__(self, sensors: Sensors, material: Material) -> None:
+    def __init__(self, sensors: Sensors, preferences: Callable[[], Preferences]) -> None:
+        material = Material(preferences)
+
+        def uses_gpu() -> bool:  # asking one that sleeps would wake it: hours of battery
+            return preferences().use_gpu
+
+        def has_programs() -> bool:
+            return bool(preferences().pause_programs)
+
         self.plug = Slot(sensors.plug, None, (1, 5, 30), differs)
         self.load = Slot(sensors.load, None, (1, 5, 30), material.load)
         self.memory = Slot(sensors.memory, UNKNOWN_MEMORY, (5, 10, 60), material.memory)
         self.power = Slot(sensors.power, UNKNOWN_POWER, (30, 30, 60), material.power)
         self.temperature = Slot(sensors.temperature, COLD, (10, 30, 60), material.temperature)
-        self.gpus = Slot(sensors.gpus, _NO_GPUS, (5, 10, 60), material.gpus)
-        self.programs = Slot(sensors.programs, _NO_PROGRAMS, (15, 30, 60), differs)
+        self.gpus = Slot(sensors.gpus, _NO_GPUS, (5, 10, 60), material.gpus, wanted=uses_gpu)
+        self.programs = Slot(
+            sensors.programs, _NO_PROGRAMS, (15, 30, 60), differs, wanted=has_programs
+        )
         self.metered = Slot(sensors.metered, None, (30, 30, 60), differs)
         self.lid = Slot(sensors.lid, None, (10, 30, 60), differs)
         self.quick: tuple[Slot[Any], ...] = (self.plug, self.load, self.memory)
@@ -133,7 +143,7 @@ class Board:
         self._is_needed = is_needed
         self._clock = clock
         self._session = sensors.session
-        self._slots = _Slots(sensors, Material(preferences))
+        self._slots = _Slots(sensors, preferences)
         self._paced = Pace.CALM
         self._machine = AWAKE
         self._lane = Lane(clock, self._finished)
@@ -181,7 +191,7 @@ class Board:
                 else:
                     moved = True
         for slot in slots.slow:
-            if now >= slot.due:
+            if now >= slot.due and not slot.skip(now):
                 slot.queue(now)
                 self._lane.submit(slot)
         stuck = self._lane.take_stuck()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["Counters", "LinuxLoad", "OwnTicks", "others_percent", "parse_cpu_line", "parse_process"]
+__all__ = ["Counters", "LinuxLoad", "others_percent", "parse_cpu_line", "parse_process"]
 
 PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -57,24 +57,15 @@ def parse_cpu_line(stat: bytes) -> Counters | None:
     return Counters(busy, busy + nice + idle + io_wait)
 
 
-class OwnTicks(NamedTuple):
-    """What one of our processes took in all its life."""
+def parse_process(stat: bytes) -> int | None:
+    """Return the ticks in /proc/PID/stat that the kernel books as work that is not nice.
 
-    user: int
-    system: int
-    is_nice: bool
-
-    @property
-    def busy(self) -> int:
-        """What of it the kernel books as work that is not nice."""
-        return self.system + (0 if self.is_nice else self.user)
-
-
-def parse_process(stat: bytes) -> OwnTicks | None:
-    """Return what /proc/PID/stat says; its second field may hold spaces and brackets."""
+    Its second field may hold spaces and brackets. None: that is no such file.
+    """
     words = stat[stat.rfind(b")") + 2 :].split(None, 17)
     try:
-        return OwnTicks(int(words[11]), int(words[12]), int(words[16]) > 0)
+        system, is_nice = int(words[12]), int(words[16]) > 0
+        return system if is_nice else system + int(words[11])
     except (IndexError, ValueError):
         return None
 
@@ -139,7 +130,9 @@ class LinuxLoad:
     def _own_step(self) -> int:
         """Return what our processes took since the last call, in ticks that are not nice."""
         is_first = self._reads == 0
-        self._follow_worker(self._worker_pid(), is_first=is_first)
+        pid = self._worker_pid()
+        if pid != (None if self._worker is None else self._worker.pid):
+            self._follow_worker(pid, is_first=is_first)
         seconds = self._own_seconds()
         ticks = round((seconds - self._own_before) * _TICKS_PER_SECOND)
         self._own_before = seconds
@@ -152,8 +145,6 @@ class LinuxLoad:
         return ticks
 
     def _follow_worker(self, pid: int | None, *, is_first: bool) -> None:
-        if pid == (None if self._worker is None else self._worker.pid):
-            return
         if self._worker is not None:
             self._worker.close()
         self._worker = None if pid is None else _Process(pid, self._proc, is_old=is_first)
@@ -202,5 +193,4 @@ class _Process:
 
     def _ticks(self) -> int | None:
         stat = self._file.read()
-        own = None if stat is None else parse_process(stat)
-        return None if own is None else own.busy
+        return None if stat is None else parse_process(stat)

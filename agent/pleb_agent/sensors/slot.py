@@ -32,7 +32,8 @@ class Slot(Generic[T]):
     """Times are of a monotonic clock, in seconds.
 
     `moved`: whether a value differs enough from the one before it to wake the agent.
-    `periods_seconds`: one for each pace.
+    `periods_seconds`: one for each pace. `wanted`: whether anybody wants to know; if not, the
+    value is unknown and nothing is read.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Slot(Generic[T]):
         periods_seconds: tuple[float, float, float],
         moved: Callable[[T, T], bool],
         *,
+        wanted: Callable[[], bool] = lambda: True,
         deadline_seconds: float = 5.0,
     ) -> None:
         self.sensor = sensor
@@ -50,6 +52,7 @@ class Slot(Generic[T]):
         self._unknown = unknown
         self._periods_seconds = periods_seconds
         self._moved = moved
+        self._wanted = wanted
         self._deadline_seconds = deadline_seconds
         self._pace = Pace.CALM
         self._value = unknown
@@ -81,6 +84,14 @@ class Slot(Generic[T]):
         """A read will begin soon."""
         self._last = now
         self.due = _NOT_NOW
+
+    def skip(self, now: float) -> bool:
+        """Read nothing this time if nobody wants to know; return whether that is so."""
+        if self._wanted():
+            return False
+        self._last = now
+        self.finish(self._unknown)
+        return True
 
     def begin(self, now: float) -> None:
         """A read begins."""

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.sensors.kernel_files import KeptFile, read_number, read_word, sub_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["COLD", "LinuxTemperature", "Temperature", "hottest"]
+    Pairs = Iterable[tuple[int | None, int | None]]
+
+__all__ = ["COLD", "DriverTemperature", "LinuxTemperature", "Temperature", "hottest"]
 
 ROOT: Final = Path("/sys/class")
 _READS_PER_SEARCH: Final = 30
@@ -67,8 +69,8 @@ class _Input:
     critical: int | None
 
 
-def hottest(values: Iterable[tuple[int | None, int | None]]) -> Temperature:
-    """Return the temperature of (value, critical) pairs in milli-degrees."""
+def hottest(values: Pairs) -> Temperature:
+    """Return the temperature of (value, critical) pairs in milli-degrees Celsius."""
     known = [(value, top) for value, top in values if value in _PLAUSIBLE and value is not None]
     if not known:
         return COLD
@@ -79,10 +81,14 @@ def hottest(values: Iterable[tuple[int | None, int | None]]) -> Temperature:
 
 
 class LinuxTemperature:
-    """Reads below `root`, by default /sys/class."""
+    """Reads below `root`, by default /sys/class.
 
-    def __init__(self, root: Path = ROOT) -> None:
+    `heat`: pairs for `hottest` from elsewhere: NVIDIA's driver shows nothing there.
+    """
+
+    def __init__(self, root: Path = ROOT, heat: Callable[[], Pairs] = list) -> None:
         self._root = root
+        self._heat = heat
         self._inputs: list[_Input] = []
         self._reads = 0
 
@@ -91,7 +97,8 @@ class LinuxTemperature:
         if self._reads % _READS_PER_SEARCH == 0:
             self._search()
         self._reads += 1
-        return hottest((_number(found.file), found.critical) for found in self._inputs)
+        own = [(_number(found.file), found.critical) for found in self._inputs]
+        return hottest([*own, *self._heat()])
 
     def _search(self) -> None:
         for old in self._inputs:
@@ -106,6 +113,17 @@ class LinuxTemperature:
             for folder in sub_folders(self._root / "thermal") or []
             for found in _input_of_zone(folder)
         ]
+
+
+class DriverTemperature:
+    """Where only the drivers of graphics processors tell anything."""
+
+    def __init__(self, heat: Callable[[], Pairs]) -> None:
+        self._heat = heat
+
+    def read(self) -> Temperature:
+        """Return the temperature as of the drivers' last answer."""
+        return hottest(self._heat())
 
 
 def _number(file: KeptFile) -> int | None:

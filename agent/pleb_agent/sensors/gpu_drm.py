@@ -1,0 +1,107 @@
+"""AMD's and Intel's graphics processors, from the kernel's DRM drivers on Linux.
+
+- AMD tells its load and memory in sysfs (the kernel's `amdgpu` documentation).
+- Intel tells how long it slept (`rc6_residency_ms`, with `xe` `idle_residency_ms`): what it did
+  not sleep counts as load, which is never less than the truth.
+- Neither tells the worker's part: its sandbox keeps even us from reading that (`fdinfo`). So
+  while a worker runs, the load of others is not known.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.core.readings import Gpu
+from pleb_agent.sensors.kernel_files import read_number, read_word, sub_folders
+from pleb_agent.sensors.pci_names import pci_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.sensors.sensor import WorkerPid
+
+__all__ = ["DrmGpus"]
+
+ROOT: Final = Path("/sys/class/drm")
+_CARD: Final = re.compile(r"card\d+")
+_AMD: Final = 0x1002
+_INTEL: Final = 0x8086
+_SLEEP_FILES: Final = (
+    "gt/gt0/rc6_residency_ms",
+    "power/rc6_residency_ms",
+    "device/tile0/gt0/gtidle/idle_residency_ms",
+)
+
+
+class DrmGpus:
+    """Reads below `root`, by default /sys/class/drm. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        worker_pid: WorkerPid,
+        root: Path = ROOT,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        name_of: Callable[[int, int], str | None] = pci_name,
+    ) -> None:
+        self._worker_pid = worker_pid
+        self._root = root
+        self._clock = clock
+        self._name_of = name_of
+        self._names: dict[Path, str] = {}
+        self._slept: dict[Path, tuple[float, int]] = {}
+
+    def read(self) -> tuple[Gpu, ...]:
+        """Return every card of AMD and Intel."""
+        cards = [card for card in sub_folders(self._root) or [] if _CARD.fullmatch(card.name)]
+        return tuple(gpu for card in cards if (gpu := self._read_card(card)) is not None)
+
+    def _read_card(self, card: Path) -> Gpu | None:
+        vendor = _hex(card / "device/vendor")
+        if vendor not in {_AMD, _INTEL}:
+            return None
+        if card not in self._names:
+            self._names[card] = self._name(card, vendor)
+        name = self._names[card]
+        if read_word(card / "device/power/runtime_status") == "suspended":
+            return Gpu(name, 0.0, None, None)  # and let it sleep
+        load = (
+            read_number(card / "device/gpu_busy_percent") if vendor == _AMD else self._awake(card)
+        )
+        return Gpu(
+            name,
+            None if load is None or self._worker_pid() is not None else float(load),
+            read_number(card / "device/mem_info_vram_used"),
+            read_number(card / "device/mem_info_vram_total"),
+        )
+
+    def _name(self, card: Path, vendor: int) -> str:
+        device = _hex(card / "device/device") or 0
+        maker = "AMD" if vendor == _AMD else "Intel"
+        told = read_word(card / "device/product_name") or self._name_of(vendor, device)
+        return f"{maker} {told}" if told else f"{maker} graphics {device:04x}"
+
+    def _awake(self, card: Path) -> float | None:
+        """Return the share of the time since the last call that it was awake, in percent."""
+        now = self._clock()
+        numbers = (read_number(card / file) for file in _SLEEP_FILES)
+        slept = next((number for number in numbers if number is not None), None)
+        before = self._slept.get(card)
+        if slept is None:
+            return None
+        self._slept[card] = now, slept
+        if before is None or now <= before[0]:
+            return None
+        share = 1 - (slept - before[1]) / 1000 / (now - before[0])
+        return 100 * min(1.0, max(0.0, share))
+
+
+def _hex(path: Path) -> int | None:
+    word = read_word(path)
+    try:
+        return None if word is None else int(word, 16)
+    except ValueError:
+        return None
