@@ -29,6 +29,8 @@ class PolicyMemory:
     preferences: Preferences | None = None
     """Both as of the last look; None before the first."""
     running: bool = False
+    has_run: bool = False
+    """Work has begun once: before that there is nothing that could be resumed too soon."""
     objected: frozenset[Reason] = frozenset()
     """The reasons of all objections of the last look."""
     unsettled: bool = False

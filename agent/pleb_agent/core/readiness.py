@@ -66,7 +66,7 @@ def decide(
     memory = _remember(moment, objections)
     if not objections and memory.settle_until > readings.now:
         objections.append(_settling(memory.settle_until - readings.now))
-    memory = replace(memory, running=not objections)
+    memory = replace(memory, running=not objections, has_run=memory.has_run or not objections)
     return (_hold(moment, objections[0]) if objections else _run(moment)), memory
 
 
@@ -133,7 +133,13 @@ def _unless_user_acted(
     acted = memory.wish != readings.wish or memory.preferences != preferences
     if not acted:
         return memory
-    return PolicyMemory(readings.wish, preferences, memory.running, stops=memory.stops)
+    return PolicyMemory(
+        readings.wish,
+        preferences,
+        running=memory.running,
+        has_run=memory.has_run,
+        stops=memory.stops,
+    )
 
 
 def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
@@ -141,7 +147,7 @@ def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     unsettled = any(objection.comes_and_goes for objection in objections)
     stops = _stops(moment, stopped=unsettled and memory.running)
     settle_until = min(memory.settle_until, moment.now + MOST_SETTLE_SECONDS)
-    if memory.unsettled and not unsettled:
+    if memory.unsettled and not unsettled and memory.has_run:
         settle_until = moment.now + _settle_seconds(stops)
     return replace(
         memory,

@@ -332,6 +332,12 @@ def test_what_comes_and_goes_must_stay_away(changes):
     assert again[3:] == [SETTLING, SETTLING, READY], "the wait begins anew"
 
 
+@pytest.mark.parametrize("changes", [BUSY, {"presence": UNREADABLE}])
+def test_before_work_has_begun_nothing_has_to_settle(changes):
+    _, memory = decide(replace(FREE, **changes), PREFERENCES)
+    assert decide(later(FREE, 1), PREFERENCES, memory)[0].action is Action.RUN
+
+
 def test_each_stop_of_late_doubles_the_wait_up_to_five_minutes():
     waits, memory, now = [], decide(FREE, PREFERENCES)[1], 0.0
     for _ in range(6):
@@ -374,7 +380,8 @@ def test_input_pauses_at_once_also_while_settling():
     ],
 )
 def test_who_acts_by_hand_does_not_wait(acted):
-    _, memory = decide(replace(FREE, **BUSY), PREFERENCES)
+    _, memory = decide(FREE, PREFERENCES)
+    _, memory = decide(replace(FREE, **BUSY), PREFERENCES, memory)
     decision, memory = decide(later(FREE, 5), PREFERENCES, memory)
     assert decision.reason is SETTLING
     decision, _ = decide(*acted(later(FREE, 6), PREFERENCES), memory)
@@ -395,7 +402,8 @@ def test_who_acts_by_hand_does_not_make_a_restless_pc_calm():
 
 def test_resuming_by_hand_does_not_wait():
     paused = replace(FREE, wish=UserWish(WishKind.PAUSE))
-    _, memory = decide(replace(paused, **BUSY), PREFERENCES)
+    _, memory = decide(FREE, PREFERENCES)
+    _, memory = decide(replace(paused, **BUSY), PREFERENCES, memory)
     _, memory = decide(later(paused, 5), PREFERENCES, memory)
     decision, _ = decide(later(FREE, 6), PREFERENCES, memory)
     assert decision.action is Action.RUN
@@ -434,7 +442,8 @@ def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
 
 def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
     alone = replace(FREE, presence=Presence(PresenceKind.NOBODY))
-    _, memory = decide(replace(alone, **HOT), PREFERENCES)
+    _, memory = decide(alone, PREFERENCES)
+    _, memory = decide(replace(alone, **HOT), PREFERENCES, memory)
     _, memory = decide(later(alone, 1), PREFERENCES, memory)
     decision, memory = decide(later(alone, -86_400), PREFERENCES, memory)
     assert decision.reason is SETTLING

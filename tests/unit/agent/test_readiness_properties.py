@@ -147,7 +147,7 @@ swinging = st.fixed_dictionaries(
 @given(st.lists(st.tuples(st.floats(0.1, 40), swinging), max_size=60))
 @settings(max_examples=150)
 def test_work_never_resumes_sooner_than_half_a_minute_after_it_stopped(steps):
-    now, memory, stopped_at, resumed = NOW, PolicyMemory(), None, []
+    now, memory, stopped_at, resumed = NOW, decide(FREE, STEADY)[1], None, []
     for seconds, changes in steps:
         now += seconds
         decision, memory = decide(replace(FREE, now=now, **changes), STEADY, memory)
