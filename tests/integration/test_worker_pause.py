@@ -10,53 +10,20 @@ import msgspec
 import psutil
 import pytest
 
+from pleb_agent.worker import process
 from pleb_agent.worker.errors import JobStopped
-from pleb_agent.worker.job import DeltaOutcome, JobResult, Progress
+from pleb_agent.worker.process import WorkerProcess
+from tests.unit.worker.running import Running
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, undisturbed_digest, with_worker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pleb_agent.worker.job import Job
-    from pleb_agent.worker.process import WorkerProcess
-
 EAGER = msgspec.structs.replace(SETTINGS, progress_seconds=0.0, memory_bytes=2**30)
 IMPATIENT = msgspec.structs.replace(EAGER, long_pause_seconds=0.2)
 SLOW_STEP_WIDTH = 400_000
 """A step of this model takes far longer than the 50 ms in which a pause is acknowledged."""
-
-
-class Running:
-    """A job that runs in a task of its own, observed from beside."""
-
-    def __init__(self, worker: WorkerProcess, job: Job) -> None:
-        self.worker = worker
-        self.progress: list[Progress] = []
-        self._task = asyncio.create_task(self._collect(job))
-
-    async def _collect(self, job: Job) -> str:
-        async for reply in self.worker.run(job):
-            if isinstance(reply, JobResult):
-                assert isinstance(reply.outcome, DeltaOutcome)
-                return reply.outcome.digest
-            self.progress.append(reply)
-        raise AssertionError("the run ended without a result")
-
-    async def digest(self) -> str:
-        return await self._task
-
-    async def until_step(self, number: int) -> None:
-        while not (self.progress and self.progress[-1].steps_done >= number):
-            assert not self._task.done(), self._task
-            await asyncio.sleep(0.001)
-
-    async def steps_in(self, seconds: float) -> int:
-        """How many steps are heard of in this time, after those that were under way."""
-        await asyncio.sleep(0.05)
-        before = len(self.progress)
-        await asyncio.sleep(seconds)
-        return len(self.progress) - before
 
 
 async def no_child(worker: WorkerProcess) -> None:
@@ -156,6 +123,86 @@ def test_a_long_pause_ends_a_suspended_worker_too(tmp_path: Path) -> None:
     with_worker(tmp_path, story, IMPATIENT)
 
 
+def test_a_suspended_step_is_finished_and_kept_when_there_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LAST_STEP_SECONDS", 60.0)
+    monkeypatch.setattr(process, "_LEAVE_SECONDS", 120.0)
+
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, steps=4, width=SLOW_STEP_WIDTH)
+        running = Running(worker, job)
+        await running.until_step(2)
+        assert worker.pid is not None
+        child = psutil.Process(worker.pid)
+        await worker.pause()
+        assert child.status() == psutil.STATUS_STOPPED
+        seen = len(running.progress)
+        await no_child(worker)
+        await worker.resume()
+        assert await running.digest() == undisturbed_digest(job)
+        assert running.progress[seen].steps_done > running.progress[seen - 1].steps_done
+
+    with_worker(tmp_path, story, IMPATIENT)
+
+
+def test_a_checkpoint_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LAST_STEP_SECONDS", 60.0)
+    monkeypatch.setattr(process, "_LEAVE_SECONDS", 0.001)
+
+    async def story(worker: WorkerProcess) -> None:
+        job = make_job(tmp_path, steps=3, width=SLOW_STEP_WIDTH)
+        running = Running(worker, job)
+        await running.until_step(1)
+        pid = worker.pid
+        assert pid is not None
+        await worker.pause()
+        await gone(pid)
+        await worker.resume()
+        assert await running.digest() == undisturbed_digest(job)
+
+    with_worker(tmp_path, story, IMPATIENT)
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_a_pause_holds_up_a_start_too(tmp_path: Path, *, lasts: bool) -> None:
+    async def story() -> None:
+        worker = WorkerProcess(tmp_path, IMPATIENT if lasts else EAGER)
+        job = make_job(tmp_path)
+        running = Running(worker, job)
+        while worker.pid is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        child = psutil.Process(worker.pid)
+        await worker.pause()
+        if lasts:
+            await gone(child.pid)
+        else:
+            assert child.status() == psutil.STATUS_STOPPED
+        await worker.resume()
+        assert await running.digest() == undisturbed_digest(job)
+        await worker.close()
+
+    asyncio.run(story())
+
+
+def test_a_start_that_has_to_leave_memory_says_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        worker = WorkerProcess(tmp_path, EAGER)
+        starting = asyncio.create_task(worker.start())
+        while worker.pid is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        await worker.request_checkpoint_and_stop()
+        with pytest.raises(JobStopped):
+            await starting
+        await worker.start()
+        assert worker.pid is not None
+        await worker.close()
+
+    asyncio.run(story())
+
+
 def test_an_idle_worker_gives_its_memory_back_too(tmp_path: Path) -> None:
     async def story(worker: WorkerProcess) -> None:
         await worker.pause()
@@ -176,8 +223,11 @@ def test_a_stopped_job_goes_on_where_it_stopped(tmp_path: Path) -> None:
         running = Running(worker, job)
         await running.until_step(100)
         await worker.request_checkpoint_and_stop()
+        pid = worker.pid
         with pytest.raises(JobStopped):
             await running.digest()
+        assert pid is not None
+        await gone(pid)
         stopped_at = running.progress[-1].steps_done
         again = Running(worker, job)
         assert await again.digest() == undisturbed_digest(job)
@@ -215,9 +265,14 @@ def test_a_step_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
     with_worker(tmp_path, story, msgspec.structs.replace(EAGER, stop_seconds=0.01))
 
 
-def test_stopping_without_a_job_does_not_stop_the_next_one(tmp_path: Path) -> None:
+def test_stopping_without_a_job_leaves_memory_and_does_not_stop_the_next_one(
+    tmp_path: Path,
+) -> None:
     async def story(worker: WorkerProcess) -> None:
+        pid = worker.pid
+        assert pid is not None
         await worker.request_checkpoint_and_stop()
+        await gone(pid)
         job = make_job(tmp_path)
         assert await Running(worker, job).digest() == undisturbed_digest(job)
 

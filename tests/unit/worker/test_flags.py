@@ -21,6 +21,15 @@ def test_both_sides_see_each_other(tmp_path: Path) -> None:
         assert (worker.wish, agent.state) == (Wish.PAUSE, State.PAUSED)
 
 
+def test_the_share_lies_between_one_and_a_hundred(tmp_path: Path) -> None:
+    path = tmp_path / "flags"
+    with FlagPage.create(path) as agent, FlagPage(path) as worker:
+        assert worker.share_percent == 100
+        for given, seen in ((30, 30), (0, 1), (400, 100)):
+            agent.share_percent = given
+            assert worker.share_percent == seen
+
+
 def test_a_new_page_forgets_the_last_wish(tmp_path: Path) -> None:
     path = tmp_path / "flags"
     with FlagPage.create(path) as page:

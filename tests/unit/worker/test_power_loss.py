@@ -89,7 +89,7 @@ def test_a_second_loss_of_power_loses_no_more(
 
 def test_the_model_keeps_what_is_synced_and_nothing_else() -> None:
     disk = Disk()
-    safely = [Create("a"), Append("a", b"1" * 100), SyncFile("a"), SyncDirectory()]
+    safely: list[Operation] = [Create("a"), Append("a", b"1" * 100), SyncFile("a"), SyncDirectory()]
     for operation in safely:
         disk.follow(operation)
     assert list(disk.left()) == [{"a": b"1" * 100}]
