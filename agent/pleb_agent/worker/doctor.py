@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from pleb_agent.program.command import module_command
 from pleb_agent.worker.job import LayerState, WorkerSettings
 from pleb_agent.worker.launch import child_environment
 from pleb_agent.worker.sandbox.attempts import OUTSIDE_FILE, Outcome
@@ -56,7 +57,7 @@ def _probe(work_dir: Path, outside: Path) -> list[Probe]:
     module = "pleb_agent.worker.sandbox.attempts"
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-B", "-m", module, str(work_dir), str(outside)],
+            [*module_command(module, "-P", "-B"), str(work_dir), str(outside)],
             capture_output=True,
             check=True,
             cwd=work_dir,

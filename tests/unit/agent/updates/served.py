@@ -58,19 +58,23 @@ class Server:
         if not path.is_file():
             request.send_error(404)
             return
-        data = path.read_bytes()
+        size = path.stat().st_size
         start = 0 if self.ignores_range else int(asked_range[6:-1] or 0)
         request.send_response(206 if start else 200)
         if start:
-            request.send_header("content-range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        request.send_header("content-length", str(len(data) - start))
+            request.send_header("content-range", f"bytes {start}-{size - 1}/{size}")
+        request.send_header("content-length", str(size - start))
         request.end_headers()
-        body = data[start:]
+        length = size - start
         if "/targets/" in request.path and self.break_after:
-            body = body[: self.break_after.pop(0)]
+            length = min(length, self.break_after.pop(0))
             request.close_connection = True
-        self.sent += len(body) if "/targets/" in request.path else 0
-        request.wfile.write(body)
+        with path.open("rb") as file:
+            file.seek(start)
+            while part := file.read(min(length, 2**20)):
+                request.wfile.write(part)
+                length -= len(part)
+                self.sent += len(part) if "/targets/" in request.path else 0
 
 
 class World:

@@ -1,0 +1,240 @@
+"""The packages as people meet them: installed, used, updated and removed, from a real build."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from installers.build.build_packages import build_archive, build_package
+from pleb_agent.program.installed import InstallKind
+from tests.e2e.world import PROJECTS, World, wait_until
+from tests.system.packages_world import ARCHIVE_LEVEL, CleanRoot, an_operator
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory):
+    with an_operator(tmp_path_factory.mktemp("operator")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agent(operator):
+    """The build of version 0.1.0."""
+    return operator.build("0.1.0")
+
+
+@pytest.fixture(scope="module")
+def clean_root(tmp_path_factory):
+    root = CleanRoot(tmp_path_factory.mktemp("debian"))
+    root.make()
+    root.path.chmod(0o755)
+    with root:
+        yield root
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+# -- the build ----------------------------------------------------------------------------------
+
+
+def test_the_build_is_small_starts_fast_and_holds_no_torch(agent):
+    size = sum(path.lstat().st_size for path in agent.rglob("*") if not path.is_symlink())
+    assert size < 90 * 2**20
+    assert not list(agent.rglob("*torch*/_C*"))
+    program = agent / "pleb-agent"
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([program, "--help"], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 2, "the command line starts fast"
+
+
+def test_a_frozen_build_runs_our_modules_only(agent):
+    program = agent / "pleb-agent"
+    done = subprocess.run(
+        [program, "--run-module", "http.server"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "takes one of" in done.stderr
+
+
+# -- the deb ------------------------------------------------------------------------------------
+
+
+def test_the_deb_is_installed_trains_a_unit_and_is_removed(
+    operator, agent, clean_root, world, tmp_path
+):
+    deb = build_package(agent, InstallKind.DEB, tmp_path / "dist")
+    operator.publish_runtime()
+    before = clean_root.files()
+
+    # Somebody with root installs the package.
+    shutil.copy(deb, clean_root.path / "agent.deb")
+    clean_root.run("dpkg", "--install", "/agent.deb")
+    (clean_root.path / "agent.deb").unlink()
+
+    # A researcher has published a project; the operator's own host will confirm results.
+    world.serve()
+    link = world.publish(PROJECTS / "tiny")
+
+    # The user starts the agent; torch comes as a signed runtime.
+    running = clean_root.start_as_user(
+        "pleb-agent", "start", "--headless", "--preset", "full", "--json",
+        log=tmp_path / "agent.log",
+    )  # fmt: skip
+
+    def tells(*words: str):
+        done = clean_root.run_as_user("pleb-agent", *words, "--json", check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    wait_until("the agent to run", lambda: (s := tells("status")) and s["running"])
+    clean_root.run_as_user("pleb-agent", "attach", link, "--name", "somebody")
+    wait_until(
+        "the runtime to be installed",
+        lambda: (s := tells("status")) and s["runtime"] and s["runtime"]["state"] == "installed",
+        seconds=180,
+    )
+    runtimes = clean_root.user_home / ".local/share/pleb-cluster/agent/runtimes"
+    assert len(list(runtimes.glob("cpu-*"))) == 1
+
+    # A unit is trained, and accepted when a second host has confirmed it.
+    world.attach("trusted", link, trusted=True)
+    world.start_agent("trusted")
+
+    def accepted():
+        state = tells("status")
+        return state and state["projects"][0]["counters"].get("verdicts_valid")
+
+    try:
+        wait_until("a unit to be accepted", accepted, seconds=180)
+    except AssertionError as error:
+        log = clean_root.user_home / ".local/share/pleb-cluster/agent/logs/agentd.jsonl"
+        raise AssertionError(f"{error}\n{tells('status')}\n{log.read_text()[-6000:]}") from None
+
+    # The worker's sandbox holds in the frozen build too.
+    doctor = clean_root.run_as_user("pleb-agent", "doctor", "--json", check=False).stdout
+    findings = {one["name"]: one for one in json.loads(doctor)["findings"]}
+    for layer in ("files", "calls", "memory"):
+        assert findings[layer]["is_well"], findings[layer]
+
+    # Removing the package ends the agent and leaves nothing outside the user's home.
+    clean_root.run("dpkg", "--purge", "pleb-agent")
+    assert running.wait(30) in {0, -signal.SIGTERM}
+    assert clean_root.run("dpkg", "--listfiles", "pleb-agent", check=False).returncode == 1
+    left = clean_root.files() - before
+    assert {path for path in left if not path.startswith(("var/lib/dpkg/", "var/log/"))} == set()
+
+
+# -- the archive that updates itself ------------------------------------------------------------
+
+
+class Installed:
+    """An archive that a user has installed."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.app = home / ".local/share/pleb-cluster/app"
+        self.data = home / "agent"
+        self.environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def install(self, archive: Path, scratch: Path) -> None:
+        scratch.mkdir()
+        subprocess.run(["tar", "-xf", archive, "-C", scratch], check=True)
+        subprocess.run([scratch / "install.sh"], check=True, env=self.environment)
+
+    def start(self) -> None:
+        program = self.home / ".local/bin/pleb-agent"
+        command = [program, "start", "--headless", "--home", self.data]
+        with (self.home / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+
+    def control(self) -> dict:
+        try:
+            return json.loads((self.data / "agentd.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+
+    def running_version(self) -> str:
+        """The version whose agentd answers, or nothing."""
+        control = self.control()
+        try:
+            self.api("GET", "status")
+            program = Path(f"/proc/{control['pid']}/exe").readlink()
+        except (OSError, KeyError, httpx.HTTPError):
+            return ""
+        return program.parent.name
+
+    def current_version(self) -> str:
+        return (self.app / "current").readlink().name
+
+    def api(self, method: str, name: str) -> dict:
+        control = self.control()
+        answer = httpx.request(
+            method,
+            f"http://127.0.0.1:{control['port']}/api/{name}",
+            headers={"authorization": f"Bearer {control['token']}"},
+            content=b"{}" if method == "POST" else None,
+            timeout=60,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def end(self) -> None:
+        program = self.app / "pleb-agent"
+        subprocess.run([program, "stop", "--home", self.data], check=True, env=self.environment)
+        assert self.process is not None
+        self.process.wait(30)
+
+
+def broken(operator, agent: Path) -> Path:
+    """A release that was put together wrongly: its Python misses a part."""
+    folder = operator.as_version(agent, "0.3.0")
+    (folder / "_internal" / "base_library.zip").unlink()
+    return folder
+
+
+def test_an_archive_updates_itself_and_comes_back_from_a_broken_release(operator, agent, tmp_path):
+    def release(folder: Path) -> Path:
+        return build_archive(folder, tmp_path, suffix=".tar.gz", level=ARCHIVE_LEVEL)
+
+    installed = Installed(tmp_path / "home")
+    installed.install(release(agent), tmp_path / "unpacked")
+    installed.start()
+    wait_until("0.1.0 to run", lambda: installed.running_version() == "0.1.0")
+
+    operator.publisher().add([release(operator.as_version(agent, "0.2.0"))])
+    operator.server.break_after = [5 * 2**20]  # the first download breaks off
+    installed.api("POST", "update")
+    wait_until("0.2.0 to run", lambda: installed.running_version() == "0.2.0")
+    wait_until("0.2.0 to be current", lambda: installed.current_version() == "0.2.0")
+
+    operator.publisher().add([release(broken(operator, agent))])
+    installed.api("POST", "update")
+    wait_until("0.3.0 to be marked", (installed.app / "bad-versions.json").exists)
+    wait_until("0.2.0 to run again", lambda: installed.running_version() == "0.2.0")
+    assert json.loads((installed.app / "bad-versions.json").read_bytes()) == ["0.3.0"]
+    assert installed.current_version() == "0.2.0"
+    assert not (installed.app / "versions/0.3.0").exists()
+
+    installed.end()
+    uninstall = [installed.app / "uninstall.sh", "--data"]
+    subprocess.run(uninstall, check=True, env=installed.environment)
+    left = [path for path in (installed.home / ".local").rglob("*") if not path.is_dir()]
+    assert left == []
