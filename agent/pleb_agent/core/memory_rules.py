@@ -57,7 +57,7 @@ def _worker_too_large(moment: Moment) -> Objection | None:
 
 
 def _too_large(moment: Moment, size: str, ceiling: str) -> Sentence:
-    if moment.in_use and not moment.boosted:
+    if moment.beside_user:
         return say(
             "The unit takes {size} of memory, and {ceiling} are allowed while you use the PC; "
             "it goes on when you don't.",

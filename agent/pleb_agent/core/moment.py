@@ -87,15 +87,24 @@ class Moment:
         return self.preferences.idle_minutes * 60 - since
 
     @property
+    def beside_user(self) -> bool:
+        """Whether somebody uses the PC and work may go on, with less."""
+        return self.preferences.while_in_use and self.in_use and not self.boosted
+
+    @property
     def hours(self) -> Hours:
         """The hours in which work is allowed."""
         return parse_hours(self.preferences.hours)
 
     @property
     def memory_ceiling_bytes(self) -> int | None:
-        """What the worker may take now; None: not limited, as all memory is not known."""
+        """What the worker may take now; None: not limited, as all memory is not known.
+
+        Of a worker that a user's input pauses it is what an idle one may take: to stop it would
+        take a step and a checkpoint, and a pause is there at once and leaves memory soon.
+        """
         total = self.readings.memory_total_bytes
-        if self.in_use and not self.boosted:
+        if self.beside_user:
             chosen, share = self.preferences.memory_bytes_in_use, _IN_USE_SHARE
         else:
             chosen, share = self.preferences.memory_bytes_idle, _IDLE_SHARE
@@ -104,8 +113,7 @@ class Moment:
     @property
     def limits(self) -> Limits:
         """How much a worker may take that is free to run; a boost is as if nobody was there."""
-        in_use = self.in_use and not self.boosted
-        wishes = self.preferences
+        in_use, wishes = self.beside_user, self.preferences
         return Limits(
             cpu_percent=wishes.cpu_percent_in_use if in_use else wishes.cpu_percent_idle,
             memory_bytes=self.memory_ceiling_bytes,

@@ -165,10 +165,11 @@ def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
         memory = replace(memory, short_bytes=max(size, memory.short_bytes))
     elif memory.short_bytes:
         memory = replace(memory, short_bytes=0)
+    most = moment.now + _OUTGROWN_SECONDS
     ceiling = moment.memory_ceiling_bytes
     if ceiling is None or size <= ceiling:
-        return memory
-    return replace(memory, outgrown_bytes=size, outgrown_until=moment.now + _OUTGROWN_SECONDS)
+        return replace(memory, outgrown_until=min(memory.outgrown_until, most))
+    return replace(memory, outgrown_bytes=size, outgrown_until=most)
 
 
 def _stops(moment: Moment, *, stopped: bool) -> tuple[float, ...]:

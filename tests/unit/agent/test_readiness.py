@@ -432,6 +432,12 @@ def test_a_worker_that_is_too_large_beside_the_user_goes_on_without_him():
     assert decide(later(gone, 180), preferences, memory)[0].action is Action.RUN
 
 
+def test_input_pauses_a_large_worker_too_instead_of_waiting_for_its_checkpoint():
+    large = replace(FREE, presence=someone(0.0), worker_memory_bytes=3 * GIB)
+    decision = look(large)
+    assert (decision.action, decision.reason) == (Action.PAUSE, Reason.IN_USE)
+
+
 def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
     short = {"memory_available_bytes": GIB // 8, "worker_memory_bytes": GIB}
     freed = {"memory_available_bytes": GIB, "worker_memory_bytes": 0}
@@ -448,3 +454,7 @@ def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
     decision, memory = decide(later(alone, -86_400), PREFERENCES, memory)
     assert decision.reason is SETTLING
     assert decision.look_again_seconds == 300
+    _, memory = decide(replace(alone, worker_memory_bytes=5 * GIB), PREFERENCES)
+    for seconds, reason in ((-86_400, Reason.MEMORY_SHORT), (-86_400 + 601, READY)):
+        decision, memory = decide(later(alone, seconds), PREFERENCES, memory)
+        assert decision.reason is reason
