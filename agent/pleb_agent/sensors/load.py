@@ -35,6 +35,7 @@ PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _READS_PER_SEARCH: Final = 10
 """Children are looked for so often."""
+_BUSY_TICKS: Final = 5
 
 
 class Counters(NamedTuple):
@@ -138,9 +139,12 @@ class LinuxLoad:
         self._own_before = seconds
         if self._worker is not None:
             ticks += self._worker.step()
-        if self._reads % _READS_PER_SEARCH == 0:
+        is_search = self._reads % _READS_PER_SEARCH == 0
+        if is_search:
             self._find_others(is_first=is_first)
-            ticks += sum(process.step() for process in self._others.values())
+        for process in self._others.values():
+            if is_search or process.is_busy:
+                ticks += process.step()
         self._reads += 1
         return ticks
 
@@ -179,6 +183,8 @@ class _Process:
         self.pid = pid
         self._file = KeptFile(proc / str(pid) / "stat", 512)
         self._before = (self._ticks() or 0) if is_old else 0
+        self.is_busy = False
+        """It is worth being looked at every time."""
 
     def step(self) -> int:
         """Return what it took since the last call."""
@@ -186,6 +192,7 @@ class _Process:
         if ticks is None:
             return 0
         before, self._before = self._before, ticks
+        self.is_busy = ticks - before > _BUSY_TICKS
         return max(0, ticks - before)
 
     def close(self) -> None:
