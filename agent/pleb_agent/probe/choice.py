@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pleb_agent.probe.backend import CannotRead, NotHere
 from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
+from pleb_agent.probe.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from pleb_agent.probe.backend import Backend
-    from pleb_agent.probe.surroundings import Surroundings
 
-__all__ = ["WAYS", "Choice", "Way", "choose"]
+__all__ = ["WAYS", "Choice", "Way", "choose", "look_around"]
 
 Clock = Callable[[], float]
 
@@ -109,6 +110,16 @@ WAYS: Final = (
     Way("GNOME", "Its compositor speaks neither of Wayland's idle protocols.", open_mutter),
     Way("Wayland", "KDE, sway and others tell every program of idle times.", open_wayland),
 )
+
+
+def look_around(environment: Mapping[str, str], platform: str = sys.platform) -> Surroundings:
+    """Return what can be seen of a session from here."""
+    around = Surroundings(platform)
+    if not around.has_buses:
+        return around
+    from pleb_agent.probe.linux import look_around_linux  # jeepney is installed on Linux only
+
+    return look_around_linux(environment, platform)
 
 
 def choose(around: Surroundings, clock: Clock, ways: tuple[Way, ...] = WAYS) -> Choice:

@@ -25,6 +25,11 @@ class Commands:
         """Return what to wait on."""
         return self._fd.fileno() if isinstance(self._fd, socket.socket) else self._fd
 
+    def close(self) -> None:
+        """Let go of the socket, where there is one."""
+        if isinstance(self._fd, socket.socket):
+            self._fd.close()
+
     def take(self) -> bool:
         """Take in what has come; return whether agentd asks for a line."""
         data = self._read()

@@ -13,10 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 from pleb_agent.probe.backend import CannotRead
-from pleb_agent.probe.choice import choose
+from pleb_agent.probe.choice import choose, look_around
 from pleb_agent.probe.commands import Commands
 from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
-from pleb_agent.probe.surroundings import look_around
 from pleb_agent.probe.watch import Watch
 
 if TYPE_CHECKING:

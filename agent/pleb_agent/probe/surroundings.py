@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["GraphicalSession", "Surroundings", "look_around"]
+__all__ = ["GraphicalSession", "Surroundings"]
 
 
 class GraphicalSession(NamedTuple):
@@ -43,13 +39,3 @@ class Surroundings(NamedTuple):
     def has_buses(self) -> bool:
         """Whether this system tells of sessions by D-Bus."""
         return self.platform not in ("win32", "darwin")
-
-
-def look_around(environment: Mapping[str, str], platform: str = sys.platform) -> Surroundings:
-    """Return what can be seen from here."""
-    around = Surroundings(platform)
-    if not around.has_buses:
-        return around
-    from pleb_agent.probe.linux import look_around_linux  # jeepney is installed on Linux only
-
-    return look_around_linux(environment, platform)
