@@ -71,9 +71,9 @@ class Formats:
         return f"{int(flops)}{_NARROW}FLOP"
 
     def energy(self, kwh: float) -> str:
-        """Return energy in Wh below 0.1 kWh, else in kWh."""
-        if kwh < 0.1:
-            return f"{self.number(round(kwh * 1000, 1))}{_NARROW}Wh"
+        """Return energy in Wh below 1 kWh, else in kWh."""
+        if kwh < 1:
+            return f"{self.number(round(kwh * 1000, 0 if kwh >= 0.01 else 1))}{_NARROW}Wh"
         return f"{self._three(kwh)}{_NARROW}kWh"
 
     def span(self, seconds: float) -> str:

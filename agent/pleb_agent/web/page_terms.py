@@ -6,7 +6,7 @@ from typing import Final
 
 from pleb_agent.web.translation import marked
 
-__all__ = ["ACTIVITIES", "DAY_NAMES", "EVENTS", "KINDS", "LEVELS", "STATES"]
+__all__ = ["ACTIVITIES", "DAY_NAMES", "EVENTS", "KINDS", "LEVELS", "SHORT_DAYS", "STATES"]
 
 ACTIVITIES: Final[dict[str, str]] = {
     "working": marked("Training"),
@@ -39,6 +39,16 @@ DAY_NAMES: Final[dict[str, str]] = {
     "sat": marked("Saturday"),
     "sun": marked("Sunday"),
 }
+SHORT_DAYS: Final = (
+    marked("Mon"),
+    marked("Tue"),
+    marked("Wed"),
+    marked("Thu"),
+    marked("Fri"),
+    marked("Sat"),
+    marked("Sun"),
+)
+"""As the core's sentences name them."""
 EVENTS: Final[dict[str, str]] = {
     "run": marked("Working"),
     "pause": marked("Paused"),

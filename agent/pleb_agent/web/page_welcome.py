@@ -92,7 +92,7 @@ async def show_facts(visit: Visit) -> Response:
         facts = await visit.control.look_at(LookWish(link=link))
     except PlebError as error:
         sentence = line(visit.words.text(str(error)))
-        return visit.page("welcome_link.html", link=link, sentence=sentence)
+        return visit.page("welcome_wrong.html", link=link, sentence=sentence)
     machine = visit.control.preferences().machine
     return visit.page("welcome_facts.html", facts=facts, link=link, machine=machine)
 

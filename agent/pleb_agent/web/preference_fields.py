@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.core.descriptions import PREFERENCES, Group, Info, Kind
-from pleb_agent.core.preference_info import describe, flat, range_of
+from pleb_agent.core.preference_info import Range, describe, flat, range_of
 from pleb_agent.web.page_rendering import line
 from pleb_agent.web.translation import LANGUAGES, marked
 from pleb_agent.web.week_hours import Day, days_of
@@ -121,19 +121,26 @@ def value_of(name: str, text: str, words: Words) -> Any:
         return text
     if not text and bounds.optional:
         return None
+    return _measure(info, bounds, text, words)
+
+
+def _measure(info: Info, bounds: Range, text: str, words: Words) -> float:
+    """Return a number in the preference's own unit, if it is within its bounds."""
     unit, size = _scale(info)
+    least, most = bounds.least or 0.0, bounds.most or math.inf
     number = _number(text)
-    least, most = bounds.least, bounds.most
-    value = round(number * size) if bounds.whole else number * size
-    wrong = not math.isfinite(number) or (bounds.whole and size == 1 and number != value)
-    if wrong or (least is not None and value < least) or (most is not None and value > most):
-        ends = {
-            "least": words.formats.number((least or 0) / size),
-            "most": words.formats.number((most or 0) / size),
-            "unit": unit,
-        }
-        raise InputError(words.text("Please enter a number from {least} to {most} {unit}.", **ends))
-    return value
+    split = bounds.whole and size == 1 and not number.is_integer()
+    if split or not (math.isfinite(number) and least <= number * size <= most):
+        first, last = (words.formats.number(end / size) for end in (least, most))
+        raise InputError(
+            words.text(
+                "Please enter a number from {least} to {most} {unit}.",
+                least=first,
+                most=last,
+                unit=unit,
+            )
+        )
+    return round(number * size) if bounds.whole else number * size
 
 
 def _number(text: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,19 @@ class _TicklessServer(uvicorn.Server):
 
 
 class LocalServer:
-    """Serves an app on a free port of the loopback interface."""
+    """Serves an app on the loopback interface: on `port` if that is free, else on any."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         # With the protocol named, asyncio sets TCP_NODELAY on what it accepts; without, an answer
         # of two writes waits 40 ms for the other side's delayed acknowledgement.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.bind(("127.0.0.1", port))
+        if sys.platform != "win32":  # there it would let another program share the port
+            # A page that is open reconnects to the same port after a restart of agentd.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError:
+            self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,

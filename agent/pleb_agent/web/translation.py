@@ -26,6 +26,8 @@ Value = str | int | float
 _LOCALES: Final = Path(__file__).parent / "locales"
 LANGUAGES: Final[dict[str, str]] = {"en": "English", "de": "Deutsch"}
 """Tag and own name."""
+_OURS: Final = frozenset({"day", "problem", "reason", "why"})
+"""Values of sentences that are words of ours themselves; others may be a stranger's."""
 _MOST_TAGS: Final = 20
 
 
@@ -58,12 +60,14 @@ class Words:
         return self.messages[sentence.template].format_map(self._local(sentence.values))
 
     def _local(self, values: dict[str, Value]) -> dict[str, Value]:
-        return {name: self._local_value(value) for name, value in values.items()}
+        return {name: self._local_value(name, value) for name, value in values.items()}
 
-    def _local_value(self, value: Value) -> Value:
-        if isinstance(value, str):
-            return self.formats.decimal_text(value)
-        return self.formats.number(value)
+    def _local_value(self, name: str, value: Value) -> Value:
+        if not isinstance(value, str):
+            return self.formats.number(value)
+        if name in _OURS and value in self.messages:
+            return self.messages[value]
+        return self.formats.decimal_text(value)
 
 
 @cache

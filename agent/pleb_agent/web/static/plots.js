@@ -34,15 +34,15 @@
           },
         ],
         axes: [
-          axis({ grid: { show: false }, splits: () => everyFew(positions), values: (u, splits) => splits.map((i) => chart.dates[i] ?? "") }),
+          axis({ grid: { show: false }, splits: (u) => everyFew(positions, u.width), values: (u, splits) => splits.map((i) => chart.dates[i] ?? "") }),
           axis({ size: 62, splits: (u, i, low, high) => (high > 0 ? [0, Math.max(...chart.values)] : [0]), values: (u, splits) => splits.map((v) => (v > 0 ? chart.top : "0")) }),
         ],
       },
     };
   }
 
-  function everyFew(positions) {
-    const step = Math.max(1, Math.ceil(positions.length / 5));
+  function everyFew(positions, width) {
+    const step = Math.max(1, Math.ceil(positions.length / Math.max(2, Math.floor(width / 125))));
     return positions.filter((i) => (positions.length - 1 - i) % step === 0);
   }
 

@@ -1,0 +1,474 @@
+"""The page over HTTP: who is let in, what every answer forbids, what strangers' words do to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import pytest
+
+from pleb_agent.web.page_files import FILES
+from pleb_agent.web.views import RuntimeView, UpdateView, WishView
+from tests.integration import fake_control
+from tests.integration.fake_control import LINK, FakeControl
+from tests.integration.page_server import TOKEN, PageServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGES = (
+    "/",
+    "/given",
+    "/given/curve?project=words",
+    "/projects",
+    "/preferences",
+    "/history",
+    "/log",
+    "/welcome?change=1",
+    f"/welcome/project?link={LINK.replace('#', '%23')}",
+    f"/welcome/facts?link={LINK.replace('#', '%23')}",
+    "/welcome/limits",
+    "/welcome/unit",
+)
+POSTS = (
+    ("/now/pause", {"for": "1800"}),
+    ("/now/boost", {}),
+    ("/now/resume", {}),
+    ("/now/stop", {}),
+    ("/now/runtime", {"kind": "cpu"}),
+    ("/now/update", {}),
+    ("/projects/share", {"project": "words", "share": "200"}),
+    ("/projects/link", {"project": "words"}),
+    ("/projects/detach", {"project": "words"}),
+    ("/preferences/set", {"name": "on_battery", "value": "on"}),
+    ("/preferences/preset", {"preset": "quiet"}),
+    ("/preferences/autostart", {"on": "on"}),
+    ("/welcome/attach", {"link": LINK}),
+    ("/welcome/train", {}),
+    ("/welcome/done", {}),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[PageServer]:
+    server = PageServer().start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def browser(server: PageServer) -> Iterator[httpx.Client]:
+    """A client with a session and the token of its page."""
+    with httpx.Client(base_url=server.url, follow_redirects=True) as client:
+        page = client.get(server.open_url())
+        assert page.status_code == 200
+        found = re.search(r'name="pleb-token" content="([0-9a-f]{64})"', page.text)
+        assert found is not None
+        client.headers["X-Pleb-Token"] = found[1]
+        client.headers["HX-Request"] = "true"
+        yield client
+
+
+# -- who is let in ------------------------------------------------------------------------------
+
+
+def test_a_code_opens_the_page_once(server):
+    address = server.open_url()
+    with httpx.Client() as client:
+        opened = client.get(address)
+        assert (opened.status_code, opened.headers["location"]) == (303, "/")
+        cookie = opened.headers["set-cookie"]
+        for part in ("HttpOnly", "Path=/", "SameSite=strict", "Max-Age=7776000"):
+            assert part in cookie
+        assert server.sessions.cookie_name in cookie
+    again = httpx.get(address)
+    assert again.status_code == 403
+    assert "pleb-agent open" in again.text
+
+
+def test_who_is_in_may_use_an_old_address(server, browser):
+    assert browser.get("/open?code=used").url.path == "/"
+
+
+def test_an_address_with_a_link_leads_to_the_welcome(server):
+    opened = httpx.get(server.open_url() + "&link=pleb%3A%2F%2Fx%2Fjoin%2Fy%23ab")
+    assert opened.headers["location"] == "/welcome?link=pleb%3A%2F%2Fx%2Fjoin%2Fy%23ab"
+    outside = httpx.get(server.open_url() + "&link=//evil.example/")
+    assert outside.headers["location"] == "/welcome?link=%2F%2Fevil.example%2F"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/events?view=now", "/static/page.js"])
+def test_without_a_session_nothing_is_shown(server, path):
+    for cookie in ("", "0.0.0", "1.x." + "0" * 64):
+        answer = httpx.get(server.url + path, cookies={server.sessions.cookie_name: cookie})
+        assert answer.status_code == 403
+        assert "pleb-agent open" in answer.text
+        assert "Shakespeare" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:7532"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": ""},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/events?view=now", "/static/page.css"])
+def test_a_foreign_host_or_origin_is_refused(browser, headers, path):
+    assert browser.get(path, headers=headers).status_code == 403
+    assert browser.post("/now/pause", headers=headers).status_code == 403
+
+
+def test_a_code_is_not_spent_by_a_foreign_host(server):
+    address = server.open_url()
+    assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 403
+    assert httpx.get(address).status_code == 303
+
+
+@pytest.mark.parametrize(("path", "form"), POSTS)
+def test_without_its_token_nothing_is_changed(server, browser, path, form):
+    calls = list(server.control.calls)
+    for token in ("", "0" * 64, TOKEN):
+        answer = browser.post(path, data=form, headers={"X-Pleb-Token": token})
+        assert answer.status_code == 403
+    assert server.control.calls == calls
+
+
+@pytest.mark.parametrize(("path", "form"), POSTS)
+def test_with_its_token_each_change_works(server, browser, path, form):
+    answer = browser.post(path, data=form)
+    assert answer.status_code in {200, 204}, answer.text
+    assert len(server.control.calls) == 1
+    assert browser.get(path).status_code == 405
+
+
+def test_it_works_through_a_tunnel(server, browser):
+    tunnel = {"Host": "localhost:18080", "Origin": "http://localhost:18080"}
+    assert browser.post("/now/pause", headers=tunnel).status_code == 200
+
+
+def test_the_session_outlives_the_server(server, browser):
+    port = server.port
+    server.stop()
+    server.sessions = PageServer(secret=server.secret).sessions
+    server.start()
+    assert server.port == port
+    assert browser.get("/").status_code == 200
+
+
+def test_the_page_opens_no_api_and_the_api_no_page(server, browser):
+    assert browser.get("/api/status").status_code == 403
+    asked = httpx.get(server.url + "/", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert asked.status_code == 403
+
+
+# -- what every answer forbids ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/open?code=x", "/static/page.css", "/favicon.ico"])
+def test_every_answer_forbids_what_it_must(browser, path):
+    headers = browser.get(path, follow_redirects=False).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    kept = "private, max-age=60" if path.startswith("/static/") else "no-store"
+    assert headers["cache-control"] == kept
+
+
+def test_only_the_listed_files_are_served(browser):
+    for name, kind in FILES.items():
+        answer = browser.get(f"/static/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(kind)
+    for name in ("../app.py", "%2e%2e/app.py", "vendor/README.md", "", "page.js/", "vendor"):
+        assert browser.get(f"/static/{name}").status_code == 404
+
+
+# -- what is shown ------------------------------------------------------------------------------
+
+
+class Checker(HTMLParser):
+    """Collects what must not be in a page: inline scripts, styles, handlers, foreign addresses,
+    an id twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "style" or (tag == "script" and not found.get("src")):
+            self.faults.append(f"inline {tag}")
+        for name, value in attrs:
+            if name == "style" or name.startswith(("on", "hx-on")):
+                self.faults.append(f"{tag} {name}={value}")
+            if name in {"src", "href", "action"} and not (value or "").startswith(("/", "#")):
+                self.faults.append(f"{tag} {name}={value}")
+        name = found.get("id")
+        if name is not None and name in self.ids:
+            self.faults.append(f"id {name} twice")
+        self.ids.add(name or "")
+
+
+def faults(html: str) -> list[str]:
+    checker = Checker()
+    checker.feed(html)
+    return checker.faults
+
+
+HOSTILE = (
+    '<script>alert(1)</script><img src=x onerror=alert(1)>" onmouseover="x \u202egnp.exe'
+    "\x1b[2J {{7*7}} {text} %s ' \ufeff \u2066"
+)
+
+
+def everything(words: str) -> FakeControl:
+    """Return an agent in which every field that a stranger can fill holds these words."""
+    name = "a-name-is-never-hostile"  # protocol.ids.ProjectName
+    long = words * 300
+    said = fake_control.message(long)
+    bad = fake_control.project(
+        name,
+        title=words,
+        problem=long,
+        url=words,
+        host=words,
+        account=words,
+        link=words,
+        waits_for_confirmation=True,
+    )
+    unit = msgspec.structs.replace(fake_control.unit(), project=name, kind=words)
+    control = FakeControl(
+        fake_control.status(
+            activity="problem",
+            message=said,
+            unit=unit,
+            wish=WishView(kind="boost", until=2e9),
+            projects=[bad, fake_control.project("second")],
+            open=[fake_control.assignment(project=name, state=words, note=words)],
+            update=UpdateView(version=words, can_install=True, sentence=long, bytes_total=9),
+            runtime=RuntimeView(kind="cpu", state="failed", sentence=long, bytes_total=9),
+            first_run=True,
+        )
+    )
+    facts = fake_control.facts(
+        project=name,
+        title=words,
+        description=long,
+        contact=long,
+        data_licence=long,
+        url=words,
+        fingerprint=words,
+    )
+    control.facts_by_link[LINK] = facts
+    control.events = [
+        msgspec.structs.replace(event, project=words, kind=words, message=said)
+        for event in control.events[:60]
+    ]
+    control.lines = [{"time": "x", "level": words, "event": words, words: long}, {}]
+    control.values = msgspec.structs.replace(
+        control.values, proxy='"><b>', pause_programs=["</textarea><b>"]
+    )
+    return control
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_each_page_is_clean(server, browser, path, language):
+    html = browser.get(path, headers={"Accept-Language": language}).text
+    assert faults(html) == []
+    if "<html" in html:
+        assert f'<html lang="{language}">' in html
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_strangers_words_stay_words(path):
+    server = PageServer(everything(HOSTILE)).start()
+    try:
+        with httpx.Client(base_url=server.url, follow_redirects=True) as client:
+            client.get(server.open_url())
+            answer = client.get(path.replace("words", "second"))
+    finally:
+        server.stop()
+    assert answer.status_code == 200
+    html = answer.text
+    assert faults(html) == []
+    assert "<script>alert" not in html
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b\ufeff]", html)
+    assert len(html) < 250_000
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [("attach-problem", "attach-problem"), ("", "problem"), ('"><b', "problem"), ("#x", "problem")],
+)
+def test_what_went_wrong_is_said_in_its_place(server, browser, place, shown):
+    server.control.failure = "The coordinator <b>cannot</b> be reached; try again later."
+    answer = browser.post("/welcome/attach", data={"link": LINK}, headers={"X-Pleb-Place": place})
+    assert answer.status_code == 422
+    assert answer.headers["hx-retarget"] == f"#{shown}"
+    assert "&lt;b&gt;cannot&lt;/b&gt; be reached" in answer.text
+
+
+def test_a_wrong_link_is_told_with_the_link_to_correct(browser):
+    html = browser.get("/welcome/facts?link=https://x/join/y").text
+    assert "That is no attach link" in html
+    assert 'value="https://x/join/y"' in html
+    assert 'aria-invalid="true"' in html
+
+
+def test_somebody_new_is_welcomed(server, browser):
+    server.control.change(first_run=True, projects=[], unit=None)
+    del browser.headers["HX-Request"]
+    assert browser.get("/").url.path == "/welcome"
+
+
+@pytest.mark.parametrize(
+    ("form", "wish"),
+    [
+        ({"for": ""}, (None, False)),
+        ({"for": "1800"}, (1800.0, False)),
+        ({"for": "tomorrow"}, (None, True)),
+    ],
+)
+def test_pauses(server, browser, form, wish):
+    assert "Resume" in browser.post("/now/pause", data=form).text
+    ((_, asked),) = server.control.calls
+    assert (asked.seconds, asked.until_tomorrow) == wish
+
+
+@pytest.mark.parametrize("span", ["0", "-1", "x", "1e9", "99999999", "²"])
+def test_a_pause_of_no_length_is_refused(server, browser, span):
+    assert browser.post("/now/pause", data={"for": span}).status_code == 422
+    assert server.control.calls == []
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "value"),
+    [
+        ({"name": "on_battery", "value": "on"}, "on_battery", True),
+        ({"name": "on_battery"}, "on_battery", False),
+        ({"name": "threads", "value": "3"}, "threads", 3),
+        ({"name": "idle_minutes", "value": "7,5"}, "idle_minutes", 7.5),
+        ({"name": "memory_bytes_idle", "value": "4"}, "memory_bytes_idle", 4 * 2**30),
+        ({"name": "memory_bytes_idle", "value": ""}, "memory_bytes_idle", None),
+        (
+            {"name": "pause_programs", "value": "steam\r\nvlc\r\n"},
+            "pause_programs",
+            ["steam", "vlc"],
+        ),
+        ({"name": "hours", "mon": "8-12", "tue": "8-12"}, "hours", "mon-tue 8:00-12:00"),
+        ({"name": "hours", "mon": "8-12", "always": "1"}, "hours", ""),
+    ],
+)
+def test_preferences_are_saved_as_they_change(server, browser, form, name, value):
+    answer = browser.post("/preferences/set", data=form)
+    assert answer.status_code == 200
+    assert "Saved" in answer.text
+    assert getattr(server.control.values, name) == value
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ({"name": "threads", "value": "0"}, "from 1 to"),
+        ({"name": "hours", "mon": "8"}, "20:00-08:00"),
+        ({"name": "hours"}, "reload the page"),
+        ({"name": "nonsense", "value": "1"}, "no preference"),
+        ({}, "no preference"),
+    ],
+)
+def test_a_wrong_preference_is_told_and_changes_nothing(server, browser, form, says):
+    before = server.control.values
+    answer = browser.post("/preferences/set", data=form)
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert server.control.values == before
+
+
+def test_the_chosen_language_is_kept(server, browser):
+    answer = browser.post("/preferences/set", data={"name": "language", "value": "de"})
+    assert answer.headers["hx-redirect"] == "/preferences"
+    assert "Einstellungen" in browser.get("/preferences").text
+
+
+def test_forms_have_bounds(browser):
+    assert browser.post("/now/pause", content=b"for=" + b"1" * 70_000).status_code == 422
+    assert browser.post("/now/pause", content=b"a=1&" * 5_000).status_code == 422
+    assert browser.post("/now/pause", content=b"for=\xff").status_code == 422
+
+
+# -- the stream ---------------------------------------------------------------------------------
+
+
+class Stream:
+    """Reads one stream of events in a thread."""
+
+    def __init__(self, client: httpx.Client, url: str) -> None:
+        self.parts: list[dict[str, Any]] = []
+        self.came = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=(client, url), daemon=True)
+        self._thread.start()
+
+    def _read(self, client: httpx.Client, url: str) -> None:
+        try:
+            with client.stream("GET", url, timeout=30) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        with self.came:
+                            self.parts.append(json.loads(line[6:]))
+                            self.came.notify_all()
+        except httpx.HTTPError:
+            return  # the server went away
+
+    def wait_for(self, words: str) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            return next((part for part in self.parts if words in part["html"]), None)
+
+        with self.came:
+            assert self.came.wait_for(lambda: found() is not None, timeout=20), words
+            part = found()
+        assert part is not None
+        return part
+
+
+def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
+    stream = Stream(browser, "/events?view=now")
+    stream.wait_for("now-cards")
+    begun = len(stream.parts)
+    assert {part["id"] for part in stream.parts} == {
+        "pill", "said", "now-state", "now-controls", "now-unit", "now-offers", "now-cards",
+    }  # fmt: skip
+    server.do(lambda: server.control.show(server.control.status()))
+    server.do(lambda: server.control.change(unit=fake_control.unit(13, 40, 13)))
+    part = stream.wait_for('value="13"')
+    assert part["id"] == "now-unit"
+    assert [later["id"] for later in stream.parts[begun:]] == ["now-unit"]
+    assert all(faults(each["html"]) == [] for each in stream.parts)
+
+
+@pytest.mark.parametrize(
+    ("view", "part"),
+    [("first-unit", "first-unit"), ("projects", "project-cards"), ("given", "said"), ("", "pill")],
+)
+def test_each_view_has_its_parts(server, browser, view, part):
+    stream = Stream(browser, f"/events?view={view}")
+    stream.wait_for(f'id="{part}"')

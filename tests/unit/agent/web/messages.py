@@ -1,0 +1,88 @@
+"""Finds every template that the agent can show to a person, wherever it is written.
+
+In Jinja2 templates: `_("…")` and `several("…", "…")`. In Python: `marked`, `say`, `Sentence`, the
+methods `text` and `several`, `LiveStatus.set`, and the page's own errors. In data: the
+preferences' descriptions and the presets.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, nodes
+
+import pleb_agent
+from pleb_agent.core.descriptions import PREFERENCES
+from pleb_agent.core.presets import PRESETS
+from pleb_agent.web.page_rendering import TEMPLATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(pleb_agent.__file__).parent
+COUNTS = {"marked": 1, "say": 1, "Sentence": 1, "text": 1, "several": 2}
+"""How many of the first arguments are templates."""
+
+
+def all_messages() -> dict[str, str]:
+    """Return every template and where it stands."""
+    found: dict[str, str] = {}
+    for text, place in (*of_templates(), *of_python(), *of_data()):
+        found.setdefault(text, place)
+    return found
+
+
+def of_templates() -> Iterator[tuple[str, str]]:
+    environment = Environment(autoescape=True)
+    for path in sorted(TEMPLATES.glob("*.html")):
+        tree = environment.parse(path.read_text())
+        for call in tree.find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name in {"_", "several"}:
+                count = 2 if call.node.name == "several" else 1
+                for argument in call.args[:count]:
+                    if isinstance(argument, nodes.Const):
+                        yield argument.value, path.name
+
+
+def of_python() -> Iterator[tuple[str, str]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        page = path.parent.name == "web"
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call):
+                for argument in templates_of(call, page=page):
+                    for text in constants(argument):
+                        yield text, str(path.relative_to(PACKAGE))
+
+
+def templates_of(call: ast.Call, *, page: bool) -> list[ast.expr]:
+    """Return the arguments of a call that are templates."""
+    function = call.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if name == "set" and len(call.args) > 1 and ast.unparse(call.args[0]).startswith("Activity."):
+        return call.args[1:2]
+    if name in {"text", "several"} and not (page and isinstance(function, ast.Attribute)):
+        return []
+    if page and name.endswith("Error"):
+        return call.args[:1]
+    return call.args[: COUNTS.get(name, 0)]
+
+
+def constants(node: ast.expr) -> Iterator[str]:
+    """Return the texts that an argument can be."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from constants(node.body)
+        yield from constants(node.orelse)
+
+
+def of_data() -> Iterator[tuple[str, str]]:
+    for info in PREFERENCES:
+        for text in (info.label, info.help, info.none):
+            if text:
+                yield text, "core/descriptions.py"
+    for preset in PRESETS.values():
+        yield preset.label, "core/presets.py"
+        yield preset.help, "core/presets.py"
