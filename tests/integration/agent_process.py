@@ -61,7 +61,7 @@ def kill_at(point: str, count: int) -> None:
 
 
 def main(home: str, units: str, point: str, count: str, delta_bytes: str) -> None:
-    from tests.integration.test_agentd_loop import Agent
+    from tests.integration.agent_home import Agent
 
     if point != "-":
         kill_at(point, int(count))

@@ -35,6 +35,7 @@ from pleb_shared.protocol.messages import (
     ReceiptOutcome,
     RefusalBody,
     Role,
+    UnitVerdict,
     WorkReply,
     WorkRequest,
 )
@@ -82,6 +83,9 @@ class Faults:
     """Break off in the middle of a blob."""
     cut_uploads: int = 0
     """Take half of an upload's part and break off."""
+    drip_answers: int = 0
+    """Answer work requests byte by byte, so slowly that it never ends."""
+    drip_blobs: int = 0
     answer_late_seconds: float = 0.0
     refuse: deque[RefusalBody] = field(default_factory=deque)
     """Answer work requests with these."""
@@ -108,6 +112,12 @@ class FakeCoordinator:
         self.online = SigningKey.generate()
         self.blobs: dict[str, bytes] = {}
         self.hosts: dict[str, str] = {}
+        self.accounts: dict[str, str] = {}
+        """The account of each host, as fingerprints."""
+        self.verdicts: deque[UnitVerdict] = deque()
+        """Told with the next reply."""
+        self.status: bytes = b"{}"
+        """The answer of the status page for programs."""
         self.sequences: dict[str, tuple[int, bytes, bytes]] = {}
         self.given: dict[int, Given] = {}
         self.units: deque[Unit] = deque()
@@ -172,6 +182,7 @@ class FakeCoordinator:
         self._check_clock(request.issued_at)
         host = digest_of(bytes.fromhex(request.host_key))
         self.hosts[host] = request.host_key
+        self.accounts[host] = digest_of(bytes.fromhex(request.account_key))
         reply = EnrolReply(
             protocol=1,
             project=PROJECT,
@@ -237,7 +248,7 @@ class FakeCoordinator:
             latest_version=self.latest_version,
             manifests=manifests,
             receipts=receipts,
-            verdicts=[],
+            verdicts=[self.verdicts.popleft() for _ in range(len(self.verdicts))],
             no_work=no_work,
         )
 
@@ -428,7 +439,13 @@ def app(coordinator: FakeCoordinator) -> Starlette:
         if faults.lose_answers:
             faults.lose_answers -= 1
             return _Cut(answer, 0)
+        if faults.drip_answers:
+            faults.drip_answers -= 1
+            return _Drip(answer)
         return Response(answer)
+
+    async def status(_: Request) -> Response:
+        return Response(coordinator.status)
 
     async def blob(request: Request) -> Response:
         digest = request.path_params["digest"]
@@ -442,7 +459,25 @@ def app(coordinator: FakeCoordinator) -> Starlette:
         if faults.cut_blobs:
             faults.cut_blobs -= 1
             return _Cut(data, len(data) // 2)
+        if faults.drip_blobs:
+            faults.drip_blobs -= 1
+            return _Drip(data)
         return _ranged(request, data)
+
+    return Starlette(
+        routes=[
+            Route(f"/projects/{PROJECT}/metadata", endpoint(metadata)),
+            Route(f"/projects/{PROJECT}/status", endpoint(status)),
+            Route(f"/projects/{PROJECT}/enrol", endpoint(enrol), methods=["POST"]),
+            Route(f"/projects/{PROJECT}/work", endpoint(work), methods=["POST"]),
+            Route("/blobs/{digest}", endpoint(blob)),
+            *_upload_routes(coordinator, endpoint),
+        ]
+    )
+
+
+def _upload_routes(coordinator: FakeCoordinator, endpoint) -> list[Route]:
+    faults = coordinator.faults
 
     async def head(request: Request) -> Response:
         number, got = coordinator._upload(request.path_params["token"])
@@ -459,16 +494,10 @@ def app(coordinator: FakeCoordinator) -> Starlette:
         done = coordinator.upload_part(request.path_params["token"], offset, part)
         return Response(status_code=204, headers=_upload_headers(*done))
 
-    return Starlette(
-        routes=[
-            Route(f"/projects/{PROJECT}/metadata", endpoint(metadata)),
-            Route(f"/projects/{PROJECT}/enrol", endpoint(enrol), methods=["POST"]),
-            Route(f"/projects/{PROJECT}/work", endpoint(work), methods=["POST"]),
-            Route("/blobs/{digest}", endpoint(blob)),
-            Route("/uploads/{token}", endpoint(patch), methods=["PATCH"]),
-            Route("/uploads/{token}", endpoint(head), methods=["HEAD"]),
-        ]
-    )
+    return [
+        Route("/uploads/{token}", endpoint(patch), methods=["PATCH"]),
+        Route("/uploads/{token}", endpoint(head), methods=["HEAD"]),
+    ]
 
 
 class _Cut(Response):
@@ -483,6 +512,17 @@ class _Cut(Response):
         part = self.body[: self._sent]
         await send({"type": "http.response.body", "body": part, "more_body": True})
         # uvicorn closes the connection of a response that ends short of its length.
+
+
+class _Drip(Response):
+    """Sends a byte every tenth of a second, so that the connection never counts as silent."""
+
+    async def __call__(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        for at in range(len(self.body)):
+            part = self.body[at : at + 1]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0.1)
 
 
 def _ranged(request: Request, data: bytes) -> Response:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.agent_home import CLOCK, Agent, delivered
 from tests.integration.fake_coordinator import FakeCoordinator, serving
-from tests.integration.test_agentd_loop import CLOCK, Agent, delivered
 
 ROOT = Path(__file__).parents[2]
 UNITS = 3

@@ -5,22 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
-from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
 from pleb_agent.core.agent_state import Activity
-from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Readings
 from pleb_agent.core.wish import UserWish, WishKind
-from pleb_agent.journal.journal import Journal
-from pleb_agent.journal.keys import KeyStore
-from pleb_agent.loop.agent_loop import AgentLoop
-from pleb_agent.loop.attach import Attaching
-from pleb_agent.loop.parts import Parts
 from pleb_agent.worker.errors import BrokenInput, NotFinite, WorkerDied
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import digest_of
@@ -28,71 +19,9 @@ from pleb_shared.protocol.messages import RefusalBody
 from pleb_shared.protocol.report import FailureResult
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
+from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
-
-CLOCK = time.time
-PREFERENCES = Preferences()
-
-
-class Agent:
-    """One home; `parts` may be opened again and again, as after a restart."""
-
-    def __init__(self, home, engine=None) -> None:
-        self.home = home
-        self.engine = engine or FakeEngine()
-        self.readings = Readings(now=0)
-        self.most_wait_seconds = 0.5
-        (home / "work").mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(home / "journal.sqlite")
-        self.cache = BlobCache(home / "cache", 10**7)
-
-    def make_client(self, link):
-        return CoordinatorClient(
-            link.base_url, link.certificate, timeouts=Timeouts(connect=1, silence=2)
-        )
-
-    async def attach(self, link):
-        attaching = Attaching(self.journal, KeyStore(self.home / "keys"), CLOCK, self.make_client)
-        return await attaching.attach(link, invite=None, name="tester")
-
-    def loop(self, units=None) -> AgentLoop:
-        parts = Parts(
-            journal=self.journal,
-            cache=self.cache,
-            keys=KeyStore(self.home / "keys"),
-            engine=self.engine,
-            preferences=lambda: PREFERENCES,
-            read=lambda: self.readings,
-            make_client=self.make_client,
-            work_dir=self.home / "work",
-            clock=CLOCK,
-            draw=lambda: 0.0,
-            most_wait_seconds=self.most_wait_seconds,
-        )
-        return AgentLoop(parts, units=units)
-
-    async def work(self, units, seconds=15):
-        loop = self.loop(units)
-        async with asyncio.timeout(seconds):
-            await loop.run()
-        return loop
-
-
-@asynccontextmanager
-async def attached(tmp_path, engine=None):
-    coordinator = FakeCoordinator(CLOCK)
-    agent = Agent(tmp_path, engine)
-    async with serving(coordinator) as url:
-        await agent.attach(coordinator.link(url))
-        try:
-            yield coordinator, agent
-        finally:
-            agent.journal.close()
-
-
-def delivered(coordinator) -> list[int]:
-    return [number for number in coordinator.given if coordinator.is_delivered(number)]
 
 
 def test_a_unit_costs_one_request_in_the_steady_state(tmp_path):
@@ -529,9 +458,3 @@ def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
             await asyncio.wait_for(task, 2)
 
     asyncio.run(story())
-
-
-async def until(condition, seconds=5.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)

@@ -15,8 +15,8 @@ from pleb_agent.worker.job import DeltaOutcome, JobResult
 from pleb_agent.worker.log import log_file
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.report import DeltaResult, FailureResult
+from tests.integration.agent_home import attached
 from tests.integration.fake_engine import FakeEngine
-from tests.integration.test_agentd_loop import attached
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
 

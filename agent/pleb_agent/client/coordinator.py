@@ -13,7 +13,7 @@ from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongByte
 from pleb_agent.client.network import NO_LIMITS
 from pleb_agent.client.project_status import ProjectStatus, read_status
 from pleb_agent.client.traffic import Traffic
-from pleb_agent.client.transport import open_http
+from pleb_agent.client.transport import NO_PROXY, open_http
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 
@@ -244,8 +244,9 @@ class CoordinatorClient:
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         what = str(error) or "no answer in time"
+        way = "" if self._proxy in {"", NO_PROXY} else " by way of your proxy"
         return UnreachableError(
-            f"The coordinator at {self.base_url} cannot be reached ({what}); "
+            f"The coordinator at {self.base_url} cannot be reached{way} ({what}); "
             "it will be tried again, nothing is lost."
         )
 

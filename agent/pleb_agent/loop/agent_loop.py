@@ -44,8 +44,11 @@ T = TypeVar("T")
 _LOG: Final = logging.getLogger("pleb.agent")
 _PUT_AWAY_SECONDS: Final = 20.0
 _GIVE_BACK_SECONDS: Final = 15.0
-_PATIENCE_SECONDS: Final = 1.0
-"""How long one project's network work may keep another one that is due from its turn."""
+_PATIENCE_SECONDS: Final = 0.2
+"""How long one project's network work may keep another one that is due from its turn.
+
+A unit takes minutes and a request this long at most, as a rule: what is slower goes on beside.
+"""
 _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUENCE})
 
 
@@ -96,10 +99,14 @@ class AgentLoop:
             self._stopped.set()
         self._wake.set()
 
-    def changed(self) -> None:
-        """Projects or wishes changed: look at them now."""
+    def look_again(self) -> None:
+        """Readings changed: decide anew what may be done, and what may be exchanged."""
         self.governor.look_again()
         self._network.look_again()
+
+    def changed(self) -> None:
+        """Projects or wishes changed: look at them now."""
+        self.look_again()
         for session in self._sessions.live.values():
             session.next_look_at = 0.0
         self._wake.set()

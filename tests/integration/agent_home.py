@@ -1,0 +1,95 @@
+"""One agent's home around fakes of its coordinator and its engine, for the tests of its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.client.network import Network
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.readings import Readings
+from pleb_agent.journal.journal import Journal
+from pleb_agent.journal.keys import KeyStore
+from pleb_agent.loop.agent_loop import AgentLoop
+from pleb_agent.loop.attach import Attaching
+from pleb_agent.loop.parts import Parts
+from tests.integration.fake_coordinator import FakeCoordinator, serving
+from tests.integration.fake_engine import FakeEngine
+
+CLOCK = time.time
+
+
+class Agent:
+    """One home; `parts` may be opened again and again, as after a restart."""
+
+    def __init__(self, home, engine=None) -> None:
+        self.home = home
+        self.engine = engine or FakeEngine()
+        self.readings = Readings(now=0)
+        self.preferences = Preferences()
+        self.network = Network.following(lambda: self.preferences)
+        self.most_wait_seconds = 0.5
+        (home / "work").mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(home / "journal.sqlite")
+        self.cache = BlobCache(home / "cache", 10**7)
+
+    def make_client(self, link):
+        return CoordinatorClient(
+            link.base_url,
+            link.certificate,
+            timeouts=Timeouts(connect=1, silence=2),
+            network=self.network,
+        )
+
+    async def attach(self, link):
+        return await self.attaching().attach(link, invite=None, name="tester")
+
+    def attaching(self) -> Attaching:
+        return Attaching(self.journal, KeyStore(self.home / "keys"), CLOCK, self.make_client)
+
+    def loop(self, units=None) -> AgentLoop:
+        parts = Parts(
+            journal=self.journal,
+            cache=self.cache,
+            keys=KeyStore(self.home / "keys"),
+            engine=self.engine,
+            preferences=lambda: self.preferences,
+            read=lambda: self.readings,
+            make_client=self.make_client,
+            work_dir=self.home / "work",
+            clock=CLOCK,
+            draw=lambda: 0.0,
+            most_wait_seconds=self.most_wait_seconds,
+        )
+        return AgentLoop(parts, units=units)
+
+    async def work(self, units, seconds=15):
+        loop = self.loop(units)
+        async with asyncio.timeout(seconds):
+            await loop.run()
+        return loop
+
+
+@asynccontextmanager
+async def attached(tmp_path, engine=None):
+    coordinator = FakeCoordinator(CLOCK)
+    agent = Agent(tmp_path, engine)
+    async with serving(coordinator) as url:
+        await agent.attach(coordinator.link(url))
+        try:
+            yield coordinator, agent
+        finally:
+            agent.journal.close()
+
+
+def delivered(coordinator) -> list[int]:
+    return [number for number in coordinator.given if coordinator.is_delivered(number)]
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
