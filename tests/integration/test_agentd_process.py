@@ -20,8 +20,8 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.codec import decode_delta
+from tests.integration.agent_home import CLOCK, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, delta_of, serving
-from tests.integration.test_agentd_loop import CLOCK, delivered, until
 from tests.unit.worker.sample_job import sample
 
 ROOT = Path(__file__).parents[2]
