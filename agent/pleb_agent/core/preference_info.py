@@ -131,9 +131,7 @@ def show_value(preferences: Preferences, name: str) -> str:
     value = msgspec.to_builtins(preferences)[field]
     if not part:
         return shown(name, value)
-    if info.kind is not Kind.WEIGHTS and part not in value:
-        raise unknown(name)
-    return shown(name, value.get(part, USUAL_SHARE))
+    return shown(name, value.get(part, USUAL_SHARE) if info.kind is Kind.WEIGHTS else value[part])
 
 
 def shown(name: str, value: Any) -> str:
