@@ -58,11 +58,14 @@ class Running:
     command: list[str]
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] | None = None
+    """None: the tester's own."""
 
     def start(self) -> Self:
         with self.log.open("ab") as log:
+            environment = dict(os.environ) if self.environment is None else self.environment
             self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=os.environ | ONE_THREAD
+                self.command, stdout=log, stderr=log, env=environment | ONE_THREAD
             )
         return self
 
@@ -184,9 +187,19 @@ class World:
     def start_agent(self, name: str, *options: object) -> Running:
         """Start the agent of this name, with one thread unless told otherwise."""
         threads = () if "--threads" in options else ("--threads", 1)
-        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full"]
-        command += ["--home", str(self.root / name), *map(str, (*threads, *options))]
+        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless"]
+        command += ["--preset", "full", "--home", str(self.root / name)]
+        command += map(str, (*threads, *options))
         agent = Running(name, command, self.root / f"{name}.log").start()
+        self.agents[name] = agent
+        return agent
+
+    def start_desktop_agent(self, name: str, environment: dict[str, str]) -> Running:
+        """Start the agent of this name as the session in this environment would."""
+        command = [sys.executable, "-m", "pleb_agent.cli", "start", "--json"]
+        command += ["--home", str(self.root / name)]
+        log = self.root / f"{name}.log"
+        agent = Running(name, command, log, environment=environment).start()
         self.agents[name] = agent
         return agent
 

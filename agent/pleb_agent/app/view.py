@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.core.readiness import Reason
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.wish import NO_WISH, UserWish
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Shower", "message_of", "presence_sentence", "unit_view", "wish_view"]
 
 _HISTORY: Final = 10
+_NOT_RUNNING: Final = "not_running"
 _USUAL_SHARE: Final = 100
 _UNCONFIRMED: Final = frozenset({"done", "reported", "uploading"})
 
@@ -107,7 +107,7 @@ class Shower:
             sentence=str(sentence),
             message=message_of(sentence),
             next_look_at=None,
-            reason=Reason.READY.value,
+            reason=_NOT_RUNNING,
             wish=wish_view(NO_WISH, 0),
             paused=False,
             unit=None,

@@ -19,7 +19,8 @@ __all__ = ["SystemdEntries", "XdgEntries", "exec_line"]
 
 ENTRY: Final = "pleb-agent.desktop"
 UNIT: Final = "pleb-agent.service"
-_SCHEME: Final = "x-scheme-handler/pleb"
+_SCHEMES: Final = ("x-scheme-handler/pleb", "x-scheme-handler/pleb+http")
+_CLAIMS: Final = tuple(f"{scheme}={ENTRY}\n" for scheme in _SCHEMES)
 _SPECIAL: Final = frozenset(" \t\n\"'\\><~|&;$*?#()`")
 
 
@@ -81,7 +82,13 @@ class XdgEntries:
                 **{"X-GNOME-Autostart-enabled": "true", "X-GNOME-Autostart-Delay": "10"},
             ),
         )
-        _write(self.launcher, _entry(Exec=exec_line(self.opener, "%u"), MimeType=f"{_SCHEME};"))
+        _write(
+            self.launcher,
+            _entry(
+                Exec=exec_line(self.opener, "%u"),
+                MimeType="".join(f"{scheme};" for scheme in _SCHEMES),
+            ),
+        )
         self._claim_links()
 
     def remove(self) -> None:
@@ -92,7 +99,7 @@ class XdgEntries:
             kept = [
                 line
                 for line in self._associations.read_text("utf-8").splitlines(keepends=True)
-                if line.strip() != f"{_SCHEME}={ENTRY}"
+                if line.strip() + "\n" not in _CLAIMS
             ]
             self._associations.write_text("".join(kept), "utf-8")
 
@@ -106,13 +113,12 @@ class XdgEntries:
             text = self._associations.read_text("utf-8")
         except FileNotFoundError:
             text = ""
-        if f"{_SCHEME}=" in text:
+        if any(f"{scheme}=" in text for scheme in _SCHEMES):
             return
-        line, header = f"{_SCHEME}={ENTRY}\n", "[Default Applications]\n"
-        if header in text:
-            text = text.replace(header, header + line, 1)
-        else:
-            text = text + ("\n" if text and not text.endswith("\n") else "") + header + line
+        header = "[Default Applications]\n"
+        if header not in text:
+            text += ("\n" if text and not text.endswith("\n") else "") + header
+        text = text.replace(header, header + "".join(_CLAIMS), 1)
         _write(self._associations, text)
 
 
@@ -182,13 +188,13 @@ def _systemd_quoted(argument: str) -> str:
 def _entry(**values: str) -> str:
     fixed = {
         "Type": "Application",
-        "Version": "1.5",
+        "Version": "1.4",
         "Name": "Pleb-Cluster",
         "Comment": "Give this PC's idle time to training shared models",
         "Comment[de]": "Die freie Zeit dieses PCs fürs Training gemeinsamer Modelle geben",
         "Icon": "pleb-agent",
         "Terminal": "false",
-        "Categories": "Education;Science;",
+        "Categories": "Science;ArtificialIntelligence;",
     }
     lines = [f"{key}={value}" for key, value in (fixed | values).items()]
     return "\n".join(["[Desktop Entry]", *lines, ""])

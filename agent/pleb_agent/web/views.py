@@ -120,7 +120,7 @@ class StatusView(View, frozen=True):
     message: Message
     next_look_at: float | None
     reason: str
-    """Which rule of `core.readiness` decided (`ready` while it may work)."""
+    """Which rule of `core.readiness` decided (`ready` while it may work); or `not_running`."""
     wish: WishView
     paused: bool
     unit: UnitView | None

@@ -52,7 +52,7 @@ def test_other_peoples_links_are_left_alone(tmp_path):
     listed.parent.mkdir()
     listed.write_text("[Default Applications]\ntext/html=firefox.desktop\n\n[Added Associations]\n")
     entries.make()
-    assert "x-scheme-handler/pleb=pleb-agent.desktop\ntext/html" in listed.read_text()
+    assert "x-scheme-handler/pleb+http=pleb-agent.desktop\ntext/html" in listed.read_text()
     entries.remove()
     assert "pleb" not in listed.read_text()
     assert "text/html=firefox.desktop" in listed.read_text()
