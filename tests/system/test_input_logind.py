@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ LOGIND = "org.freedesktop.login1"
 MANAGER = "/org/freedesktop/login1"
 OURS = f"{MANAGER}/session/_31"
 AUTO = f"{MANAGER}/session/auto"
+THEIRS = f"{MANAGER}/session/_32"
+SEAT = f"{MANAGER}/seat/seat0"
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def logind(
     address: str, *, sessions: bool, display: str = "", kind: str = "x11"
 ) -> Iterator[Service]:
     """Play logind with one session of ours, or none but a stranger's."""
-    stranger = ("2", os.getuid() + 1, "stranger", "seat0", f"{MANAGER}/session/_32")
+    stranger = ("2", os.getuid() + 1, "stranger", "seat0", THEIRS)
     ours = ("1", os.getuid(), "we", "seat0", OURS)
     with service(address, LOGIND) as played:
         listed = [stranger, ours] if sessions else [stranger]
@@ -47,6 +50,7 @@ def logind(
         for name, value in described.items():
             played.properties[OURS, name] = "s", value
         played.properties[AUTO, "LockedHint"] = "b", False
+        played.properties[AUTO, "Active"] = "b", True
         yield played
 
 
@@ -64,6 +68,27 @@ def test_the_session_s_lock_is_told(system_bus: str, server: XServer) -> None:
             played.properties[AUTO, "LockedHint"] = "b", locked
             played.tell_changed(AUTO, f"{LOGIND}.Session", "LockedHint")
             until(lambda: seen.presence.locked is locked, f"locked: {locked}")  # noqa: B023
+
+
+def test_another_user_in_front_counts_as_input(system_bus: str, server: XServer) -> None:
+    environment = clean_environment(**server.environment, DBUS_SYSTEM_BUS_ADDRESS=system_bus)
+    with logind(system_bus, sessions=True) as played:
+        of_ours = {"Seat": ("(so)", ("seat0", SEAT)), "User": ("(uo)", (os.getuid(), "/us"))}
+        of_theirs = {
+            "Class": ("s", "user"),
+            "User": ("(uo)", (os.getuid() + 1, "/them")),
+            "IdleHint": ("b", True),
+        }
+        played.properties |= {(AUTO, name): value for name, value in of_ours.items()}
+        played.properties |= {(THEIRS, name): value for name, value in of_theirs.items()}
+        played.properties[SEAT, "ActiveSession"] = "(so)", ("2", THEIRS)
+        played.properties[AUTO, "Active"] = "b", False
+        with watched(environment) as seen:
+            seen.until_quiet()
+            played.properties[THEIRS, "IdleHint"] = "b", False
+            before = time.time()
+            played.tell_changed(THEIRS, f"{LOGIND}.Session", "IdleHint")
+            seen.until_input_since(before)
 
 
 def test_a_session_that_only_logind_knows_is_read(

@@ -51,6 +51,10 @@ class Source(Protocol):
     def fullscreen(self) -> bool:
         """Whether a window (a film, a game, a talk) fills a screen, as far as it knows."""
 
+    @property
+    def in_use(self) -> bool:
+        """Whether another user, whose input we cannot see, is at this PC."""
+
     def fileno(self) -> int:
         """Return what to wait on; -1: this one can only be asked."""
 

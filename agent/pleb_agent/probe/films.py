@@ -60,6 +60,7 @@ class ScreenKeptOn:
     """
 
     locked = False
+    in_use = False
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -1,4 +1,4 @@
-"""Linux and its relatives: where sessions are, and what tells of locks and films.
+"""Linux and its relatives: where sessions are, and what tells of locks, films and others.
 
 A service that was started before the session (or by cron) has neither DISPLAY nor
 WAYLAND_DISPLAY; logind and the runtime folder know them.
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from pleb_agent.probe.backend import CannotRead, NotHere
 from pleb_agent.probe.bus import Bus, session_address, system_address
 from pleb_agent.probe.films import ScreenKeptOn
-from pleb_agent.probe.lock import LogindLock, ScreenSaverLock
+from pleb_agent.probe.lock import ScreenSaverLock
 from pleb_agent.probe.logind import SessionNews, graphical_sessions
+from pleb_agent.probe.seat import LogindSeat
 from pleb_agent.probe.surroundings import GraphicalSession, Surroundings
 from pleb_agent.probe.x11_place import authority_file, parse_display
 
@@ -43,9 +44,9 @@ def look_around_linux(environment: Mapping[str, str], platform: str) -> Surround
 
 
 def other_sources(around: Surroundings) -> list[Source]:
-    """Return what tells of locks and films; none of it is needed."""
+    """Return what tells of locks, films and others; none of it is needed."""
     wanted: list[tuple[Callable[[Bus], Source], str]] = [
-        (LogindLock, around.system_bus),
+        (LogindSeat, around.system_bus),
         (ScreenSaverLock, around.session_bus),
     ]
     if not around.display or around.compositor:

@@ -1,7 +1,6 @@
-"""Whether the screen is locked, as logind and the desktops' screen savers tell.
+"""Whether the screen is locked, as the desktops' screen savers tell.
 
-Sources: org.freedesktop.login1(5), `LockedHint`; the ScreenSaver interfaces of the desktops, which
-all have GetActive and ActiveChanged.
+Their interfaces all have GetActive and ActiveChanged.
 """
 
 from __future__ import annotations
@@ -17,13 +16,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.probe.bus import Bus
 
-__all__ = ["LogindLock", "ScreenSaverLock"]
-
-_LOGIND: Final = "org.freedesktop.login1"
-_SESSION_FOLDER: Final = "/org/freedesktop/login1/session"
-_SESSION: Final = DBusAddress(
-    f"{_SESSION_FOLDER}/auto", bus_name=_LOGIND, interface=f"{_LOGIND}.Session"
-)
+__all__ = ["ScreenSaverLock"]
 
 SAVERS: Final = {
     "org.cinnamon.ScreenSaver": "/org/cinnamon/ScreenSaver",
@@ -36,45 +29,6 @@ SAVERS: Final = {
 says whose it is."""
 
 
-class LogindLock:
-    """Our session's `LockedHint` on the system's bus; False where we have no session.
-
-    Raises:
-        CannotRead: the bus fails.
-    """
-
-    fullscreen = False
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        bus.listen(
-            sender=_LOGIND,
-            interface="org.freedesktop.DBus.Properties",
-            member="PropertiesChanged",
-            path_namespace=_SESSION_FOLDER,
-        )
-        self.locked = self._ask()
-
-    def fileno(self) -> int:
-        """Return the connection, readable when a session changes."""
-        return self._bus.fileno()
-
-    def close(self) -> None:
-        """Leave the bus."""
-        self._bus.close()
-
-    def take(self) -> None:
-        """Ask again when any session has changed."""
-        while self._bus.signals():
-            self.locked = self._ask()
-
-    def _ask(self) -> bool:
-        try:
-            return bool(self._bus.get(_SESSION, "LockedHint"))
-        except CallRefused:
-            return False
-
-
 class ScreenSaverLock:
     """The screen savers on the session's bus.
 
@@ -83,6 +37,7 @@ class ScreenSaverLock:
     """
 
     fullscreen = False
+    in_use = False
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

@@ -54,6 +54,7 @@ class SessionNews:
 
     locked = False
     fullscreen = False
+    in_use = False
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus

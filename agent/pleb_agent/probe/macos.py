@@ -39,6 +39,7 @@ class MacBackend:
     """Watches the session that we run in."""
 
     method: Final = "macOS"
+    in_use = False
     fullscreen = False
     """Telling the full screen would need the permission to record the screen."""
 

@@ -32,6 +32,7 @@ class MutterBackend:
 
     method: Final = "GNOME"
     locked = False
+    in_use = False
     fullscreen = False
     """GNOME tells nobody which window fills the screen."""
 

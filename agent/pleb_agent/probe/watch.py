@@ -80,7 +80,7 @@ class Watch:
             self._take(source)
         if self._backend.fileno() < 0:
             self._backend.take()
-        self._idle = self._backend.idle_seconds()
+        self._idle = self._idle_seconds()
         if self._idle < QUIET_SECONDS:
             self._armed = False
         elif not self._armed:
@@ -90,7 +90,7 @@ class Watch:
     def _arm(self) -> None:
         """Look again after arming: input may have come just before."""
         self._backend.arm()
-        self._idle = self._backend.idle_seconds()
+        self._idle = self._idle_seconds()
         self._armed = self._idle >= QUIET_SECONDS
 
     def _take(self, source: Source) -> None:
@@ -120,8 +120,16 @@ class Watch:
         idle_seconds = round(self._idle, 3)
         self._say(Line("readable", self._backend.method, idle_seconds, *flags))
 
+    def _idle_seconds(self) -> float:
+        """Ask the backend; while another user is at the PC somebody touches it all the time."""
+        return 0.0 if self._in_use() else self._backend.idle_seconds()
+
+    def _in_use(self) -> bool:
+        return any(source.in_use for source in self._sources)
+
     def _locked(self) -> bool:
-        return any(source.locked for source in self.all_sources)
+        """Our lock says nothing while another user sits in front of it."""
+        return not self._in_use() and any(source.locked for source in self.all_sources)
 
     def _fullscreen(self) -> bool:
         return any(source.fullscreen for source in self.all_sources)

@@ -42,6 +42,7 @@ class WaylandBackend:
 
     method: Final = "Wayland"
     locked = False
+    in_use = False
 
     def __init__(self, connection: WaylandConnection, clock: Callable[[], float]) -> None:
         self._wayland = connection

@@ -56,6 +56,7 @@ class WindowsBackend:
     """Watches the session that we run in."""
 
     method: Final = "Windows"
+    in_use = False
 
     def __init__(self, calls: WindowsCalls) -> None:
         self._calls = calls

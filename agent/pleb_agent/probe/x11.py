@@ -37,6 +37,7 @@ class X11Backend:
 
     method: Final = "X11"
     locked = False
+    in_use = False
 
     def __init__(self, connection: X11Connection) -> None:
         self._x = connection

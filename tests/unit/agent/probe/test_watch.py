@@ -27,7 +27,7 @@ class FakeBackend:
         self.last_input = clock.now
         self.armed = 0
         self.input_while_arming = False
-        self.locked = self.fullscreen = self.lost = self.closed = False
+        self.locked = self.fullscreen = self.in_use = self.lost = self.closed = False
 
     def fileno(self) -> int:
         return 3 if self.pushes else -1
@@ -145,6 +145,20 @@ def test_locks_and_films_of_any_source_are_told_once() -> None:
             (line,) = world.after(1)
             assert getattr(line, name) is value
             assert world.after(1) == []
+
+
+def test_another_user_at_the_pc_counts_as_input_all_the_time() -> None:
+    world = World(sources=1)
+    world.after(0)
+    world.after(60)
+    world.sources[0].in_use = world.sources[0].locked = True  # a change of users locks ours
+    (line,) = world.after(1)
+    assert (line.idle_seconds, line.locked) == (0, False)
+    assert world.watch.wait_seconds() == QUIET_SECONDS
+    assert [line.idle_seconds for line in world.after(QUIET_SECONDS)] == [0]
+    world.sources[0].in_use = False
+    (line,) = world.after(1)
+    assert (line.idle_seconds, line.locked) == (62 + QUIET_SECONDS, True)
 
 
 def test_a_source_that_fails_is_forgotten() -> None:
