@@ -67,19 +67,19 @@ def wait_seconds(connection: DBusConnection) -> float:
     return float(reply.body[0][1]) / 1e6
 
 
-def signal_rule(member: str) -> MatchRule:
+def signal_rule(member: str, sender: str | None = None) -> MatchRule:
     """Return the rule that matches one of the manager's signals."""
-    return MatchRule(type="signal", path=_PATH, interface=_MANAGER, member=member)
+    return MatchRule(type="signal", sender=sender, path=_PATH, interface=_MANAGER, member=member)
 
 
 def watch(connection: DBusConnection, *members: str) -> None:
-    """Have these signals sent to us.
+    """Have these signals sent to us, if logind itself emits them.
 
     Raises:
         NoLogindError: the bus does not answer.
     """
     for member in members:
-        _answer(connection, message_bus.AddMatch(signal_rule(member)))
+        _answer(connection, message_bus.AddMatch(signal_rule(member, _SERVICE)))
 
 
 def _answer(connection: DBusConnection, call: Message) -> Message:

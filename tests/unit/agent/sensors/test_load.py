@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from pleb_agent.sensors import load
 from pleb_agent.sensors.load import Counters, LinuxLoad, parse_cpu_line, parse_process
 from pleb_agent.sensors.load_psutil import PsutilLoad
 from tests.unit.agent.sensors.trees import plant
@@ -50,7 +49,7 @@ class Kernel:
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    monkeypatch.setattr(load.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     return Kernel(tmp_path)
 
 
@@ -98,7 +97,7 @@ def test_a_worker_that_is_not_nice_is_subtracted_too(kernel):
 
 
 def test_a_worker_that_begins_later_counts_from_its_birth(kernel):
-    pid = []
+    pid: list[int] = []
     sensor = kernel.sensor(lambda: pid[0] if pid else None)
     sensor.read()
     pid.append(WORKER)

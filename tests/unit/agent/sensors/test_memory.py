@@ -16,7 +16,7 @@ MEMINFO = (
 
 def test_total_available_and_the_workers(tmp_path):
     plant(tmp_path, {"proc/meminfo": MEMINFO, "proc/77/statm": "5000 1000 10 1 0 90 0"})
-    pid = [77]
+    pid: list[int | None] = [77]
     sensor = LinuxMemory(lambda: pid[0], tmp_path)
     page = os.sysconf("SC_PAGE_SIZE")
     assert sensor.read() == Memory(16 * GIB, 10 * GIB, 1000 * page)
@@ -35,11 +35,9 @@ def test_unreadable_is_not_known(tmp_path):
     assert LinuxMemory(lambda: None, tmp_path).read() == Memory(None, None, 0)
 
 
-def group(**files):
-    return {
-        "proc/self/cgroup": "1:name=systemd:/x\n0::/user.slice/app",
-        "proc/meminfo": MEMINFO,
-    } | {
+def group(**files: object) -> dict[str, object]:
+    kernel = {"proc/self/cgroup": "1:name=systemd:/x\n0::/user.slice/app", "proc/meminfo": MEMINFO}
+    return kernel | {
         f"sys/fs/cgroup/user.slice/{name.replace('__', '/')}".replace("~", "."): text
         for name, text in files.items()
     }
