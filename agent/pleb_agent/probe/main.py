@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ NEWS_SECONDS = 5.0
 
 def main() -> int:
     """Watch until there is nothing to watch or nobody to tell; return the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is agentd's: it ends us in time
     commands = Commands(sys.stdin.fileno())
     try:
         line = _run(commands, os.environ)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
@@ -136,7 +138,11 @@ class PresenceSensor:
     async def _one_life(self) -> None:
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, env=self._environment
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                env=self._environment,
+                creationflags=_window_flags(),
             )
         except OSError as error:
             message = f"The program that watches for input does not start: {error}."
@@ -201,6 +207,12 @@ class PresenceSensor:
     def _send(self, command: bytes) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(command)
+
+
+def _window_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NO_WINDOW
+    return 0
 
 
 async def _read_line(process: Process) -> bytes:

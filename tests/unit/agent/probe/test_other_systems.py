@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -9,6 +11,16 @@ import pytest
 from pleb_agent.probe.backend import NotHere
 from pleb_agent.probe.macos import MacBackend
 from pleb_agent.probe.windows import WindowsBackend
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_the_probe_needs_no_library_there(platform: str) -> None:
+    script = (
+        f"import sys; sys.modules['jeepney'] = None; platform = {platform!r}\n"
+        "import pleb_agent.probe.main, pleb_agent.probe.choice as choice\n"
+        "choice.look_around({}, platform)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 @dataclass
