@@ -81,15 +81,14 @@ async def _favicon(_: Request) -> Response:
 
 
 def _opening(parts: PageParts) -> Callable[[Request], Awaitable[Response]]:
-    """Change a code for a cookie. `link`: go on to the welcome of that project."""
+    """Change a code for a cookie, and go on to what was asked for."""
 
     async def endpoint(request: Request) -> Response:
         sessions = parts.sessions
         known = request.cookies.get(sessions.cookie_name, "")
         if not is_from_here(request):
             return refused_page(parts, request)
-        link = request.query_params.get("link", "")
-        answer = RedirectResponse(f"/welcome?link={quote(link, safe='')}" if link else "/", 303)
+        answer = RedirectResponse(_asked_for(request), 303)
         try:
             cookie = sessions.redeem(request.query_params.get("code", ""))
         except CodeError as error:
@@ -108,3 +107,11 @@ def _opening(parts: PageParts) -> Callable[[Request], Awaitable[Response]]:
         return with_headers(answer)
 
     return endpoint
+
+
+def _asked_for(request: Request) -> str:
+    """Return the welcome of the project of `link`, the preferences for `part`, or the now page."""
+    link = request.query_params.get("link", "")
+    if link:
+        return f"/welcome?link={quote(link, safe='')}"
+    return "/preferences" if request.query_params.get("part") == "preferences" else "/"

@@ -1,0 +1,258 @@
+"""Messages between the tray and a bus that the test plays."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    Message,
+    MessageType,
+    Parser,
+    new_error,
+    new_method_call,
+    new_method_return,
+    new_signal,
+)
+
+from pleb_agent.tray.bus import BusGoneError, SessionBus, connect
+from pleb_agent.tray.bus_tray import WATCHER, BusTray
+from pleb_agent.tray.errors import NoBusError
+from pleb_agent.tray.item import ITEM_INTERFACE, ITEM_PATH, MENU_PATH
+from pleb_agent.tray.look import Command, look_of
+from pleb_agent.tray.menu import MENU_INTERFACE
+from pleb_agent.tray.words import words_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SAY = words_in("en")
+WORKING = look_of({"activity": "working", "sentence": "So."}, SAY)
+PROBLEM = look_of({"activity": "problem", "sentence": "Oh."}, SAY)
+
+
+class Connection:
+    """What jeepney gives after its handshake, on one end of a pair of sockets."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.parser = Parser()
+        self.outgoing_serial = count(1)
+        self.unique_name = ":1.7"
+
+    def send(self, message: Message, serial: int | None = None) -> None:
+        number = next(self.outgoing_serial) if serial is None else serial
+        self.sock.sendall(message.serialise(serial=number))
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Broker:
+    """The other end."""
+
+    def __init__(self) -> None:
+        ours, self._sock = socket.socketpair()
+        self._sock.settimeout(10)
+        self._parser = Parser()
+        self._serial = count(1000)
+        self._received: deque[Message] = deque()
+        self.bus = SessionBus(Connection(ours))
+
+    def next(self) -> Message:
+        """Return the next message that the tray sent."""
+        while not self._received:
+            self._received.extend(self._parser.feed(self._sock.recv(65536)))
+        return self._received.popleft()
+
+    def call(self, path: str, interface: str, member: str, signature: str, body: Any) -> Message:
+        """Call the tray; return its reply, read as a bus reads it."""
+        address = DBusAddress(path, bus_name=":1.7", interface=interface)
+        self.send(new_method_call(address, member, signature, body))
+        return self.next()
+
+    def send(self, message: Message) -> None:
+        self._sock.sendall(message.serialise(serial=next(self._serial)))
+        self.bus.turn()
+
+    def owner(self, old: str, new: str) -> None:
+        """Tell that the watcher has another owner."""
+        bus = DBusAddress("/org/freedesktop/DBus", interface="org.freedesktop.DBus")
+        self.send(new_signal(bus, "NameOwnerChanged", "sss", (WATCHER, old, new)))
+
+    def close(self) -> None:
+        self._sock.close()
+        self.bus.close()
+
+
+def member(message: Message) -> str:
+    return str(message.header.fields.get(HeaderFields.member))
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    broker = Broker()
+    try:
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture
+def clicks() -> list[tuple[Command, str]]:
+    return []
+
+
+@pytest.fixture
+def tray(broker: Broker, clicks: list[tuple[Command, str]]) -> BusTray:
+    """A tray that has said who it is and asked for the watcher."""
+    tray = BusTray(broker.bus, WORKING, "", lambda command, token: clicks.append((command, token)))
+    tray.start()
+    return tray
+
+
+def greeting(broker: Broker) -> dict[str, Message]:
+    return {member(message): message for message in (broker.next() for _ in range(3))}
+
+
+def test_it_registers_with_the_watcher_that_is_there(broker: Broker, tray: BusTray) -> None:
+    hosts: list[bool] = []
+    tray.on_host = lambda: hosts.append(tray.has_host)
+    asked = greeting(broker)
+    assert set(asked) == {"RequestName", "AddMatch", "GetNameOwner"}
+    broker.send(new_method_return(asked["GetNameOwner"], "s", (":1.3",)))
+
+    registering = broker.next()
+    assert member(registering) == "RegisterStatusNotifierItem"
+    assert registering.body == asked["RequestName"].body[:1]
+    assert hosts == []
+    broker.send(new_method_return(registering))
+    assert hosts == [True]
+
+
+def test_without_a_watcher_it_waits_for_one(broker: Broker, tray: BusTray) -> None:
+    asked = greeting(broker)
+    error = "org.freedesktop.DBus.Error.NameHasNoOwner"
+    broker.send(new_error(asked["GetNameOwner"], error, "s", ("No.",)))
+    assert not tray.has_host
+
+    broker.owner("", ":1.9")
+    assert member(broker.next()) == "RegisterStatusNotifierItem"
+
+
+def test_a_restarted_panel_is_told_again(broker: Broker, tray: BusTray) -> None:
+    hosts: list[bool] = []
+    tray.on_host = lambda: hosts.append(tray.has_host)
+    greeting(broker)
+    for old, new in (("", ":1.9"), (":1.9", ""), ("", ":1.12")):
+        broker.owner(old, new)
+        if new:
+            broker.send(new_method_return(broker.next()))
+    assert hosts == [True, False, True]
+
+
+def test_a_watcher_that_refuses_is_no_host(broker: Broker, tray: BusTray) -> None:
+    greeting(broker)
+    broker.owner("", ":1.9")
+    broker.send(new_error(broker.next(), "org.example.No", "s", ("No.",)))
+    assert not tray.has_host
+
+
+def test_calls_reach_icon_and_menu(
+    broker: Broker, tray: BusTray, clicks: list[tuple[Command, str]]
+) -> None:
+    greeting(broker)
+    broker.call(ITEM_PATH, ITEM_INTERFACE, "ProvideXdgActivationToken", "s", ("token",))
+    broker.call(ITEM_PATH, ITEM_INTERFACE, "Activate", "ii", (1, 2))
+    broker.call(MENU_PATH, MENU_INTERFACE, "Event", "isvu", (4, "clicked", ("i", 0), 0))
+    layout = broker.call(MENU_PATH, MENU_INTERFACE, "GetLayout", "iias", (0, -1, []))
+    properties = broker.call(
+        ITEM_PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (ITEM_INTERFACE,)
+    )
+
+    assert clicks == [(Command.OPEN, "token"), (Command.PAUSE, "")]
+    assert layout.header.message_type is MessageType.method_return
+    assert layout.body[0] == 1
+    assert properties.body[0]["Id"] == ("s", "pleb-agent")
+
+
+@pytest.mark.parametrize(
+    ("path", "interface", "name", "signature", "body", "error"),
+    [
+        ("/nowhere", ITEM_INTERFACE, "Activate", "ii", (1, 2), "UnknownObject"),
+        (ITEM_PATH, ITEM_INTERFACE, "Jump", "ii", (1, 2), "UnknownMethod"),
+        (MENU_PATH, MENU_INTERFACE, "GetLayout", "s", ("x",), "InvalidArgs"),
+        (MENU_PATH, MENU_INTERFACE, "EventGroup", "i", (3,), "InvalidArgs"),
+        (ITEM_PATH, "org.freedesktop.DBus.Introspectable", "Introspect", "s", ("",), "UnknownMe"),
+    ],
+)
+def test_nonsense_gets_an_error(
+    broker: Broker,
+    tray: BusTray,
+    path: str,
+    interface: str,
+    name: str,
+    signature: str,
+    body: Any,
+    error: str,
+) -> None:
+    greeting(broker)
+    reply = broker.call(path, interface, name, signature, body)
+
+    assert reply.header.message_type is MessageType.error
+    assert f"org.freedesktop.DBus.Error.{error}" in reply.header.fields[HeaderFields.error_name]
+
+
+def test_ping(broker: Broker) -> None:
+    reply = broker.call("/any", "org.freedesktop.DBus.Peer", "Ping", "", ())
+    assert reply.header.message_type is MessageType.method_return
+
+
+def test_who_wants_no_reply_gets_none(broker: Broker, tray: BusTray) -> None:
+    greeting(broker)
+    address = DBusAddress(ITEM_PATH, bus_name=":1.7", interface=ITEM_INTERFACE)
+    quiet = new_method_call(address, "Scroll", "is", (1, "vertical"))
+    quiet.header.flags = 1
+    broker.send(quiet)
+    assert broker.call("/any", "org.freedesktop.DBus.Peer", "Ping", "", ())
+
+
+def test_a_change_is_told_with_its_signals(broker: Broker, tray: BusTray) -> None:
+    greeting(broker)
+    tray.show(PROBLEM)
+    told = [broker.next() for _ in range(5)]
+
+    assert [member(signal) for signal in told] == [
+        "NewIcon",
+        "NewAttentionIcon",
+        "NewToolTip",
+        "NewStatus",
+        "ItemsPropertiesUpdated",
+    ]
+    assert told[3].body == ("NeedsAttention",)
+
+
+def test_a_bus_that_closes_is_told(broker: Broker) -> None:
+    broker._sock.close()
+    with pytest.raises(BusGoneError):
+        broker.bus.turn()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"XDG_RUNTIME_DIR": "/nowhere"},
+        {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere/bus"},
+        {"DBUS_SESSION_BUS_ADDRESS": "tcp:host=127.0.0.1"},
+        {"DBUS_SESSION_BUS_ADDRESS": "nonsense"},
+    ],
+)
+def test_a_session_without_a_bus(environment: dict[str, str]) -> None:
+    with pytest.raises(NoBusError):
+        connect(environment)
