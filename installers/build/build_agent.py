@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import pkgutil
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,47 +26,47 @@ from pleb_agent.program.installed import BUILD_FOLDER, BuildFacts, InstallKind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["build", "describe"]
+__all__ = ["build", "describe", "version_of_tree"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENTRY: Final = Path(__file__).with_name("entry.py")
 PACKAGES: Final = {"pleb_agent": ROOT / "agent", "pleb_shared": ROOT / "shared"}
 NAME: Final = "pleb-agent"
-RELEASE_EPOCH: Final = "1767225600"  # 2026-01-01: the time in all that is built
+KIND: Final = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "archive")
+RELEASE_EPOCH: Final = "1767225600"
+"""2026-01-01: the time in all that is built."""
 
 NEVER_IMPORTED: Final = frozenset({
-    "antigravity", "ensurepip", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle",
-    "turtledemo", "venv", "_tkinter", "pydoc_data",
+    "antigravity", "distutils", "ensurepip", "idlelib", "lib2to3", "test", "this", "tkinter",
+    "turtle", "turtledemo", "venv", "_tkinter", "pydoc_data",
 })  # fmt: skip
 """Of the standard library."""
 
-LATER_OR_NEVER: Final = (
-    # The runtime's: the worker finds them in a folder of their own.
+RUNTIMES: Final = (
     "torch", "numpy", "safetensors", "sympy", "networkx", "mpmath", "fsspec", "filelock",
-    # Optional imports of what we use, for uses that are not ours.
+)  # fmt: skip
+"""The worker finds them in a folder of their own."""
+UNUSED: Final = (
     "IPython", "dotenv", "httptools", "pygments", "rich", "trio", "uvloop", "websockets",
     "watchfiles", "wsproto", "yaml", "h2", "socksio", "brotli", "zstandard", "simplejson",
     "setuptools", "pip", "pkg_resources", "wheel", "tkinter", "sqlalchemy", "scipy",
 )  # fmt: skip
+"""Optional imports of what we use, for uses that are not ours."""
 TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
 """On Linux the tray speaks D-Bus by jeepney alone."""
 
 
-def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = "archive") -> Path:
+def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = KIND) -> Path:
     """Return the folder with the binary, `out/pleb-agent`."""
-    work = Path(tempfile.mkdtemp(prefix="pleb-build-"))
-    try:
-        _run_pyinstaller(out, work)
-    finally:
-        shutil.rmtree(work)
-    folder = out / NAME
-    describe(folder, facts, root, kind)
-    return folder
+    with tempfile.TemporaryDirectory(prefix="pleb-build-") as work:
+        described = Path(work, BUILD_FOLDER)
+        describe(described, facts, root, kind)
+        _run_pyinstaller(out, Path(work), described)
+    return out / NAME
 
 
-def describe(folder: Path, facts: BuildFacts, root: bytes, kind: str) -> None:
-    """Write down what a build is (`pleb_agent.program.installed` reads it)."""
-    described = folder / "_internal" / BUILD_FOLDER
+def describe(described: Path, facts: BuildFacts, root: bytes, kind: str) -> None:
+    """Write down what a build is, in its folder `pleb-build` (`program/installed.py` reads it)."""
     described.mkdir(exist_ok=True)
     words = {"version": facts.version, "update_url": facts.update_url}
     (described / "build.json").write_text(json.dumps(words) + "\n", encoding="utf-8")
@@ -76,10 +75,21 @@ def describe(folder: Path, facts: BuildFacts, root: bytes, kind: str) -> None:
         (described / "root.json").write_bytes(root)
 
 
+def look() -> list[str]:
+    """Return the options for the desktops: icons, and no window of a console."""
+    icons = ROOT / "installers" / "desktop" / "icons"
+    if sys.platform == "win32":  # hidden unless somebody started it from a console
+        return ["--hide-console=hide-early", f"--icon={icons / 'pleb-agent.ico'}"]
+    if sys.platform == "darwin":  # links arrive as events; the loader makes arguments of them
+        icon = f"--icon={icons / 'pleb-agent.icns'}"
+        return ["--windowed", "--argv-emulation", icon, "--osx-bundle-identifier=org.pleb-cluster"]
+    return ["--strip"]
+
+
 def options() -> list[str]:
     """Return PyInstaller's options that say what belongs in the folder."""
     hidden = [*standard_library(), *own_modules()]
-    excluded = [*LATER_OR_NEVER, *(TRAY_ELSEWHERE if sys.platform == "linux" else ())]
+    excluded = [*RUNTIMES, *UNUSED, *(TRAY_ELSEWHERE if sys.platform == "linux" else ())]
     return [
         *(f"--hidden-import={name}" for name in hidden),
         *(f"--exclude-module={name}" for name in excluded),
@@ -117,13 +127,12 @@ def own_data() -> Iterator[tuple[Path, str]]:
                 yield file, str(file.parent.relative_to(path))
 
 
-def _run_pyinstaller(out: Path, work: Path) -> None:
+def _run_pyinstaller(out: Path, work: Path, described: Path) -> None:
     arguments = work / "arguments"  # thousands of names are too much for a command line
     arguments.write_text(json.dumps([
         "--onedir", f"--name={NAME}", "--noconfirm", "--log-level=WARN",
         f"--distpath={out}", f"--workpath={work}", f"--specpath={work}",
-        *(["--strip"] if sys.platform == "linux" else []),
-        *options(), str(ENTRY),
+        f"--add-data={described}{os.pathsep}{BUILD_FOLDER}", *look(), *options(), str(ENTRY),
     ]), encoding="utf-8")  # fmt: skip
     run = f"import json, PyInstaller.__main__ as p; p.run(json.load(open({str(arguments)!r})))"
     environment = {"SOURCE_DATE_EPOCH": RELEASE_EPOCH} | os.environ | {"PYTHONHASHSEED": "0"}
@@ -134,7 +143,7 @@ def main() -> None:
     """Read the command line, build, and say where it is."""
     parser = argparse.ArgumentParser(description="Build the agent without torch.")
     parser.add_argument("--out", type=Path, default=Path("dist/agent"))
-    parser.add_argument("--version", default=_version())
+    parser.add_argument("--version", default=version_of_tree())
     parser.add_argument("--update-url", default="", help="folder of the TUF repository")
     parser.add_argument("--root", type=Path, help="its root.json; needed with --update-url")
     arguments = parser.parse_args()
@@ -145,7 +154,8 @@ def main() -> None:
     print(build(arguments.out.absolute(), facts, root))
 
 
-def _version() -> str:
+def version_of_tree() -> str:
+    """Return the version that the source says."""
     from importlib.metadata import version
 
     return version("pleb-cluster")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from installers.build import build_agent, build_runtime
 from installers.build.repository import Publisher
-from pleb_agent.program.installed import BuildFacts
+from pleb_agent.program.installed import BUILD_FOLDER, BuildFacts
 from tests.unit.agent.updates.served import Server
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Operator:
         """The same build under another version."""
         other = self.folder / f"agent-{version}"
         shutil.copytree(agent, other, symlinks=True)
-        build_agent.describe(other, self.facts(version), self.root, "archive")
+        described = other / "_internal" / BUILD_FOLDER
+        build_agent.describe(described, self.facts(version), self.root, "archive")
         return other
 
     def publish_runtime(self) -> Path:
@@ -106,7 +107,8 @@ class CleanRoot:
 
     def start_as_user(self, *command: object, log: Path) -> subprocess.Popen[bytes]:
         with log.open("wb") as file:
-            return subprocess.Popen(self._as_user(command), stdout=file, stderr=file)
+            words = list(map(str, self._as_user(command)))
+            return subprocess.Popen(words, stdout=file, stderr=file)
 
     @property
     def user_home(self) -> Path:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -76,6 +77,7 @@ def test_a_frozen_build_runs_our_modules_only(agent):
 # -- the deb ------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(900)  # with the runtime's packing and a whole Debian
 def test_the_deb_is_installed_trains_a_unit_and_is_removed(
     operator, agent, clean_root, world, tmp_path
 ):
@@ -160,15 +162,16 @@ class Installed:
 
     def start(self) -> None:
         program = self.home / ".local/bin/pleb-agent"
-        command = [program, "start", "--headless", "--home", self.data]
+        command = [str(program), "start", "--headless", "--home", str(self.data)]
         with (self.home / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
 
-    def control(self) -> dict:
+    def control(self) -> dict[str, Any]:
         try:
-            return json.loads((self.data / "agentd.json").read_bytes())
+            control: dict[str, Any] = json.loads((self.data / "agentd.json").read_bytes())
         except FileNotFoundError:
             return {}
+        return control
 
     def running_version(self) -> str:
         """The version whose agentd answers, or nothing."""
@@ -183,7 +186,7 @@ class Installed:
     def current_version(self) -> str:
         return (self.app / "current").readlink().name
 
-    def api(self, method: str, name: str) -> dict:
+    def api(self, method: str, name: str) -> dict[str, Any]:
         control = self.control()
         answer = httpx.request(
             method,
@@ -194,7 +197,8 @@ class Installed:
             trust_env=False,
         )
         answer.raise_for_status()
-        return answer.json()
+        value: dict[str, Any] = answer.json()
+        return value
 
     def end(self) -> None:
         program = self.app / "pleb-agent"
@@ -205,7 +209,7 @@ class Installed:
 
 def broken(operator, agent: Path) -> Path:
     """A release that was put together wrongly: its Python misses a part."""
-    folder = operator.as_version(agent, "0.3.0")
+    folder: Path = operator.as_version(agent, "0.3.0")
     (folder / "_internal" / "base_library.zip").unlink()
     return folder
 
@@ -234,7 +238,7 @@ def test_an_archive_updates_itself_and_comes_back_from_a_broken_release(operator
     assert not (installed.app / "versions/0.3.0").exists()
 
     installed.end()
-    uninstall = [installed.app / "uninstall.sh", "--data"]
+    uninstall = [str(installed.app / "uninstall.sh"), "--data"]
     subprocess.run(uninstall, check=True, env=installed.environment)
     left = [path for path in (installed.home / ".local").rglob("*") if not path.is_dir()]
     assert left == []

@@ -38,14 +38,16 @@ def stable_program() -> list[str]:
     """Return the start of a command line that is still right after an update.
 
     For autostart entries and links: a self-updating archive runs from `versions/0.1.0`, which
-    will be gone, while `pleb-agent` beside `versions` stays.
+    will be gone, while `pleb-agent` beside `versions` stays (Windows: `current`).
     """
     if not is_frozen():
         return [sys.executable, "-m", "pleb_agent.cli"]
-    program = Path(sys.executable)
-    stable = program.parent.parent.parent / program.name
-    if program.parent.parent.name == "versions" and stable.exists():
-        return [str(stable)]
+    program = Path(sys.executable).resolve()
+    versions = program.parent.parent
+    if versions.name == "versions":
+        for stable in (versions.parent / program.name, versions.parent / "current" / program.name):
+            if stable.exists():
+                return [str(stable)]
     return [str(program)]
 
 

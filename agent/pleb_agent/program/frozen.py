@@ -1,6 +1,8 @@
 """Where a frozen build begins: the command line of people, or one of our modules.
 
     pleb-agent COMMAND ...                      as `python -m pleb_agent.cli COMMAND ...`
+    pleb-agent pleb://...                       as `pleb-agent open pleb://...`: the system's call
+    pleb-agent                                  on macOS, as `pleb-agent start`: the app's icon
     pleb-agent --run-module NAME ...            as `python -m NAME ...`, for names of `MODULES`
     pleb-agent --run-module NAME --packages DIR ...   and it may import what lies in DIR
 
@@ -42,10 +44,21 @@ def main(argv: list[str] | None = None) -> None:
         if rest[:1] == [PACKAGES]:
             sys.path.append(str(Path(rest[1]).resolve()))
             rest = rest[2:]
+    else:
+        rest = _asked_by_the_system(rest)
     if sys.stderr is not None:  # a Windows build without a console has none
         faulthandler.enable()
     sys.argv = [program, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _asked_by_the_system(words: list[str]) -> list[str]:
+    """Return the command that is meant where no person typed one."""
+    if words and words[0].startswith("pleb"):
+        return ["open", *words] if "://" in words[0] else words
+    if not words and sys.platform == "darwin":
+        return ["start"]
+    return words
 
 
 def _allowed(names: list[str]) -> str:

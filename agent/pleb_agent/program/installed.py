@@ -104,7 +104,7 @@ def read_installation() -> Installation:
     """
     if not is_frozen():
         return Installation(InstallKind.SOURCE, distribution_version("pleb-cluster"))
-    return read_build(Path(sys.executable).parent, Path(getattr(sys, "_MEIPASS", "")))
+    return read_build(Path(sys.executable).resolve().parent, Path(getattr(sys, "_MEIPASS", "")))
 
 
 def read_build(folder: Path, resources: Path) -> Installation:
