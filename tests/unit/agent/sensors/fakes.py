@@ -1,0 +1,78 @@
+"""Sensors that say what a test wants, with the contract of the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from pleb_agent.core.readings import Power, PowerSource
+from pleb_agent.sensors.board import Sensors
+from pleb_agent.sensors.memory import Memory
+from pleb_agent.sensors.session_events import MachineState, SessionListener
+from pleb_agent.sensors.temperature import Temperature
+
+GIB = 2**30
+
+
+class Said:
+    """Says `value`; raises it if it is an exception; waits first where `door` is closed."""
+
+    def __init__(self, value):
+        self.value = value
+        self.reads = 0
+        self.door = threading.Event()
+        self.door.set()
+
+    def read(self):
+        self.reads += 1
+        self.door.wait(30)
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value
+
+
+class SaidEvents:
+    """Session events that a test tells: late, twice, or never."""
+
+    def __init__(self):
+        self.listener: SessionListener | None = None
+
+    async def run(self, listener):
+        self.listener = listener
+        await asyncio.Event().wait()
+
+    def tell(self, **state):
+        assert self.listener is not None
+        self.listener.changed(MachineState(**state))
+
+
+class FakeMachine:
+    """Every sensor of a machine on mains that does nothing."""
+
+    def __init__(self):
+        self.worker = None
+        self.plug = Said((b"1\n",))
+        self.power = Said(Power(PowerSource.MAINS, 80.0))
+        self.load = Said(1.0)
+        self.memory = Said(Memory(16 * GIB, 8 * GIB))
+        self.temperature = Said(Temperature(50.0, 50.0))
+        self.gpus = Said(())
+        self.programs = Said(frozenset())
+        self.metered = Said(None)
+        self.lid = Said(None)
+        self.session = SaidEvents()
+
+    def sensors(self):
+        return Sensors(
+            worker_pid=lambda: self.worker,
+            plug=self.plug,
+            power=self.power,
+            load=self.load,
+            memory=self.memory,
+            temperature=self.temperature,
+            gpus=self.gpus,
+            programs=self.programs,
+            metered=self.metered,
+            lid=self.lid,
+            session=self.session,
+        )

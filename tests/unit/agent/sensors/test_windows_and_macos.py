@@ -1,0 +1,332 @@
+"""What is written for Windows and macOS, with fakes of their interfaces."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+
+import pytest
+
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.readings import UNKNOWN_POWER, Power, PowerSource
+from pleb_agent.sensors import windows_calls
+from pleb_agent.sensors.keep_awake import (
+    Caffeinate,
+    KeepAwake,
+    LogindBlock,
+    stays_awake,
+)
+from pleb_agent.sensors.load import LinuxLoad
+from pleb_agent.sensors.load_psutil import PsutilLoad, process_seconds
+from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset, parse_pmset
+from pleb_agent.sensors.session_events import (
+    AWAKE,
+    MachineState,
+    NoSessionEvents,
+    SessionListener,
+)
+from pleb_agent.sensors.session_events_linux import LogindEvents
+from pleb_agent.sensors.system_sensors import system_sensors
+from pleb_agent.sensors.windows_power import WindowsEvents, WindowsPower, WindowsPowerRequest
+
+MAINS, BATTERY, UPS, UNKNOWN = (
+    PowerSource.MAINS,
+    PowerSource.BATTERY,
+    PowerSource.UPS,
+    PowerSource.UNKNOWN,
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ((1, 128, 255), Power(MAINS)),
+        ((1, 8, 63), Power(MAINS, 63.0)),
+        ((0, 1, 80), Power(BATTERY, 80.0)),
+        ((0, 4, 3), Power(BATTERY, 3.0)),
+        ((255, 128, 255), Power(MAINS)),
+        ((255, 255, 255), Power(UNKNOWN)),
+        ((255, 1, 80), Power(UNKNOWN, 80.0)),
+        ((0, 255, 255), Power(BATTERY)),
+        (None, UNKNOWN_POWER),
+    ],
+)
+def test_windows_power(status, expected):
+    assert WindowsPower(lambda: status).read() == expected
+
+
+def test_windows_is_asked_to_stay_awake_only_while_wanted():
+    calls: list[object] = []
+
+    def hold(why):
+        calls.append("hold")
+        return 7
+
+    async def story():
+        keep = KeepAwake(WindowsPowerRequest(hold, calls.append))
+        await keep.follow(wanted=True)
+        await keep.follow(wanted=True)
+        await keep.follow(wanted=False)
+        await keep.follow(wanted=False)
+
+    asyncio.run(story())
+    assert calls == ["hold", 7]
+    WindowsPowerRequest(hold, calls.append).release()
+    assert calls == ["hold", 7]
+
+
+class Windows:
+    """Calls back in a thread of its own and waits for the return, as Windows does."""
+
+    def __init__(self):
+        self.heard = None
+        self.ended = False
+        self.subscribed = asyncio.Event()
+
+    def subscribe(self, heard):
+        self.heard = heard
+        self.subscribed.set()
+        return self.end
+
+    def end(self):
+        self.ended = True
+
+    async def tell(self, event):
+        assert self.heard is not None
+        await asyncio.to_thread(self.heard, event)
+
+
+async def run_events(windows, listener, story, prepare_seconds=30.0):
+    events = WindowsEvents(windows.subscribe, prepare_seconds)
+    task = asyncio.create_task(events.run(listener))
+    await asyncio.wait_for(windows.subscribed.wait(), 30)
+    await story()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert windows.ended
+
+
+def test_windows_waits_until_everything_is_written():
+    windows = Windows()
+    story: list[object] = []
+
+    async def prepare():
+        await asyncio.sleep(0.01)
+        story.append("written")
+
+    async def tell():
+        await windows.tell(0x4)
+        story.append("asleep")
+        await windows.tell(0x12)
+        await windows.tell(0x7)
+        await windows.tell(0xA)  # the battery's state: none of ours
+        await asyncio.sleep(0)
+
+    asyncio.run(run_events(windows, SessionListener(story.append, prepare), tell))
+    assert story == [MachineState(suspending=True), "written", "asleep", AWAKE, AWAKE]
+
+
+def test_windows_does_not_wait_for_ever():
+    windows, ended = Windows(), threading.Event()
+
+    async def prepare():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def tell():
+        await windows.tell(0x4)
+        assert await asyncio.to_thread(ended.wait, 30)
+
+    asyncio.run(run_events(windows, SessionListener(lambda _: None, prepare), tell, 0.05))
+
+
+def test_elsewhere_the_calls_of_windows_refuse():
+    assert windows_calls.power_status() is None
+    with pytest.raises(OSError, match="not Windows"):
+        windows_calls.hold_awake("x")
+    with pytest.raises(OSError, match="not Windows"):
+        windows_calls.on_power_event(lambda _: None)
+
+    async def story():
+        task = asyncio.create_task(WindowsEvents().run(SessionListener(lambda _: None, story)))
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def drawing(source: str, *batteries: str) -> str:
+    lines = "".join(f" -{battery}\n" for battery in batteries)
+    return f"Now drawing from '{source}'\n{lines}"
+
+
+OWN = "InternalBattery-0 (id=4194403)\t"
+PMSET = {
+    "a desktop": (drawing("AC Power"), Power(MAINS)),
+    "charging": (
+        drawing("AC Power", f"{OWN}95%; charging; 0:30 remaining present: true"),
+        Power(MAINS, 95.0),
+    ),
+    "on battery": (
+        drawing("Battery Power", f"{OWN}41%; discharging; (no estimate) present: true"),
+        Power(BATTERY, 41.0),
+    ),
+    "resting at a threshold": (
+        drawing("AC Power", f"{OWN}80%; AC attached; not charging present: true"),
+        Power(MAINS, 80.0),
+    ),
+    "UPS, power cut": (
+        drawing("UPS Power", "Back-UPS ES 700 FW:871 (id=1)\t72%; discharging; 0:41 remaining"),
+        Power(UPS, 72.0),
+    ),
+    "a laptop with a UPS": (
+        drawing("AC Power", f"{OWN}50%; charging; present: true", "Back-UPS (id=2)\t100%; charged"),
+        Power(MAINS, 50.0),
+    ),
+    "a battery that is not there": (
+        drawing("AC Power", f"{OWN}0%; discharging; present: false"),
+        Power(MAINS),
+    ),
+    "another language": ("Gespeist von Netzstrom\n", UNKNOWN_POWER),
+    "nothing": ("", UNKNOWN_POWER),
+}
+
+
+@pytest.mark.parametrize("case", PMSET)
+def test_macos_power(case):
+    text, expected = PMSET[case]
+    assert parse_pmset(text) == expected
+    assert MacPower(lambda: text).read() == expected
+
+
+def test_macos_without_an_answer_is_not_known():
+    assert MacPower(lambda: None).read() == UNKNOWN_POWER
+
+
+def test_pmset_may_fail_or_hang(monkeypatch):
+    def late(*_, **options):
+        raise subprocess.TimeoutExpired("pmset", options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", late)
+    assert ask_pmset() is None
+
+    def missing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert ask_pmset() is None
+
+
+def test_macos_looks_whether_the_power_is_unlimited():
+    remaining = [-2.0]
+    charger = MacCharger(lambda: remaining[0])
+    assert charger.read() is True
+    for seconds in (-1.0, 3600.0):
+        remaining[0] = seconds
+        assert charger.read() is False
+
+
+def test_caffeinate_runs_only_while_wanted(tmp_path):
+    script = tmp_path / "caffeinate"
+    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexec sleep 600\n')
+    script.chmod(0o755)
+    awake = Caffeinate((str(script), "-i", "-w"))
+    awake.hold()
+    process = awake._process
+    assert process is not None
+    while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
+        assert process.poll() is None
+    assert (tmp_path / "said").read_text() == f"-i -w {os.getpid()}\n"
+    awake.release()
+    assert process.returncode is not None
+    awake.release()
+
+
+def test_without_caffeinate_the_machine_may_sleep():
+    async def story():
+        keep = KeepAwake(Caffeinate(("/no/such/caffeinate",)))
+        await keep.follow(wanted=True)
+        assert not keep.holds
+        await keep.follow(wanted=False)
+
+    asyncio.run(story())
+
+
+def test_the_last_wish_wins():
+    """It may change while the system takes its time."""
+    calls, door = [], threading.Event()
+
+    class Slow:
+        def hold(self):
+            assert door.wait(30)
+            calls.append("hold")
+
+        def release(self):
+            calls.append("release")
+
+    async def story():
+        keep = KeepAwake(Slow())
+        first = asyncio.create_task(keep.follow(wanted=True))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(keep.follow(wanted=False))
+        await asyncio.sleep(0.01)
+        door.set()
+        await asyncio.gather(first, second)
+        assert not keep.holds
+
+    asyncio.run(story())
+    assert calls == ["hold", "release"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "means"),
+    [
+        ("linux", LogindBlock),
+        ("darwin", Caffeinate),
+        ("win32", WindowsPowerRequest),
+        ("freebsd14", type(None)),
+    ],
+)
+def test_each_system_has_its_means_to_stay_awake(platform, means):
+    assert type(stays_awake(platform)) is means
+
+
+@pytest.mark.parametrize(
+    ("platform", "load", "session"),
+    [
+        ("linux", LinuxLoad, LogindEvents),
+        ("win32", PsutilLoad, WindowsEvents),
+        ("darwin", PsutilLoad, NoSessionEvents),
+        ("freebsd14", PsutilLoad, NoSessionEvents),
+    ],
+)
+def test_each_system_has_its_sensors_and_they_can_be_read_anywhere(platform, load, session):
+    sensors = system_sensors(lambda: None, Preferences, platform)
+    assert type(sensors.load) is load
+    assert type(sensors.session) is session
+    for sensor in (sensors.plug, sensors.power, sensors.memory, sensors.temperature, sensors.gpus):
+        sensor.read()
+    assert sensors.programs.read() == frozenset()
+    sensors.load.read()
+
+
+def test_no_events_come_where_the_system_tells_none():
+    async def story():
+        task = asyncio.create_task(NoSessionEvents().run(SessionListener(lambda _: None, story)))
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def test_processes_that_are_gone_took_nothing():
+    assert process_seconds(2**22 + 1) is None
+    assert (process_seconds(os.getpid()) or 0) > 0
