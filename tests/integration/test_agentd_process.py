@@ -77,7 +77,8 @@ async def command(home, *words, code=0):
 @asynccontextmanager
 async def agentd(home, *words):
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full", "--json"),
+        *(sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full"),
+        "--json",
         *("--home", str(home), *words),
         cwd=ROOT,
         env=ENVIRONMENT,

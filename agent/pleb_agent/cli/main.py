@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pleb_agent.cli.parser import make_parser
+from pleb_agent.cli.parser import parse
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (they are listed in the package's docstring)."""
-    arguments = make_parser().parse_args(argv)
+    arguments = parse(argv)
     try:
         return _run(arguments)
     except PlebError as error:

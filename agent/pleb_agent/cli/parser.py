@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["make_parser", "parse_duration"]
+__all__ = ["make_parser", "parse", "parse_duration"]
 
 PRESETS: Final = ("quiet", "balanced", "full")
 
@@ -36,6 +36,17 @@ def _count(text: str) -> int:
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, a help text and an example."""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the parsed command line; exits with 2 if it is not understood."""
+    parser = make_parser()
+    arguments, left = parser.parse_known_args(argv)
+    if left and arguments.command == "prefs" and not any(word.startswith("-") for word in left):
+        arguments.words += left  # argparse stops at an option that stands before them
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return arguments
 
 
 def make_parser() -> argparse.ArgumentParser:

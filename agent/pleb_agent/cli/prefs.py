@@ -9,7 +9,7 @@ import msgspec
 
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.core.changes import changed
+from pleb_agent.core.changes import changed, show_value
 from pleb_agent.core.preference_info import describe, flat, shown
 from pleb_agent.core.presets import preset_of, with_preset
 from pleb_agent.sensors.machine import read_machine
@@ -56,15 +56,11 @@ def _get(home: Home, words: list[str], *, as_json: bool) -> int:
     if not words:
         raise InputError("Name a preference: `pleb-agent prefs get idle_minutes`.")
     preferences = _current(home)
-    values = flat(preferences)
-    for name in words:
-        if name not in values:
-            describe(name)  # raises for an unknown name
-            raise InputError(f"{name} is not set; `pleb-agent prefs list` shows what is.")
+    lines = {name: show_value(preferences, name) for name in words}
     if as_json:
-        print(json.dumps({name: values[name] for name in words}))
+        values = flat(preferences)
+        print(json.dumps({name: values.get(name, line) for name, line in lines.items()}))
     else:
-        lines = {name: shown(name, values[name]) for name in words}
         print("\n".join(lines.values() if len(words) == 1 else map(" = ".join, lines.items())))
     return 0
 

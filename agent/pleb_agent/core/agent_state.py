@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.sentence import Sentence
 from pleb_shared.errors import PlebError
+
+if TYPE_CHECKING:
+    from pleb_agent.core.sentence import Sentence
 
 __all__ = [
     "ASSIGNMENT_TABLE",

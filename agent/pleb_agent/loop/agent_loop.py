@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.readiness import Action
 from pleb_agent.core.sentence import say
-from pleb_agent.loop.attach import enrol_again
 from pleb_agent.loop.budget import UnitBudget
-from pleb_agent.loop.compute import PutAwayError
-from pleb_agent.loop.errands import cancel_errands, start_errand
+from pleb_agent.loop.errands import Errands, cancel_errands
 from pleb_agent.loop.fair_turns import FairTurns
 from pleb_agent.loop.governor import Governor
-from pleb_agent.loop.network_gate import NetworkGate, lease_warning
+from pleb_agent.loop.history import History
+from pleb_agent.loop.network_gate import NetworkGate
+from pleb_agent.loop.offline import Offline
 from pleb_agent.loop.sessions import Sessions
 from pleb_agent.loop.status import LiveStatus
+from pleb_agent.loop.troubles import Troubles
 from pleb_agent.loop.turn import Turns
 from pleb_agent.worker.errors import WorkerError
-from pleb_shared.errors import PlebError, Refusal, RefusalCode
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
     from pleb_agent.core.readiness import Decision
     from pleb_agent.core.sentence import Sentence
@@ -39,17 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentLoop"]
 
-T = TypeVar("T")
-
 _LOG: Final = logging.getLogger("pleb.agent")
 _PUT_AWAY_SECONDS: Final = 20.0
 _GIVE_BACK_SECONDS: Final = 15.0
-_PATIENCE_SECONDS: Final = 0.2
-"""How long one project's network work may keep another one that is due from its turn.
-
-A unit takes minutes and a request this long at most, as a rule: what is slower goes on beside.
-"""
-_FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUENCE})
 
 
 class AgentLoop:
@@ -63,32 +55,35 @@ class AgentLoop:
         self._budget = UnitBudget(units)
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._history = History(parts.journal, parts.clock)
         self._fair = FairTurns(parts.journal, parts.preferences)
         self._network = NetworkGate(parts.read, parts.preferences)
         self._turns = Turns(
-            parts, self.status, self._budget, self._wake.set, self._told, self._fair.charge
+            parts, self.status, self._budget, self._wake.set, self._history.tell, self._fair.charge
         )
         self._sessions = Sessions(parts, self._give_back, self._left)
-        self.on_event: Callable[[Event], None] = _nobody
-        """Hears of everything that enters the history while the loop runs."""
-        self._warned: set[int] = set()
-        """Assignments whose lease was told to run out."""
+        self._errands = Errands(self._wake, self._sessions.next_look_at)
+        self._troubles = Troubles(
+            parts, self.status, self._history, self._errands, self._forget_engine
+        )
+        self._offline = Offline(
+            parts, self._network, self._sessions, self._turns, self._fair, self._history
+        )
         self._runtime: Runtime | None = None
         self._engine_failures = 0
 
-    # -- history ----------------------------------------------------------------------------
+    @property
+    def on_event(self) -> Callable[[Event], None]:
+        """Hears of everything that enters the history while the loop runs."""
+        return self._history.on_event
+
+    @on_event.setter
+    def on_event(self, listener: Callable[[Event], None]) -> None:
+        self._history.on_event = listener
 
     def note(self, kind: EventKind, sentence: Sentence, project: str = "") -> None:
-        """Enter an event into the history, and tell whoever listens."""
-        event = Event(self._parts.clock(), kind, project, sentence)
-        self._told(self._parts.journal.note_event(event))
-
-    def _decided(self, decision: Decision) -> None:
-        self.note(EventKind(decision.action.value), decision.sentence)
-
-    def _told(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self.on_event(event)
+        """Enter an event into the history."""
+        self._history.note(kind, sentence, project)
 
     # -- told from outside ------------------------------------------------------------------
 
@@ -132,8 +127,7 @@ class AgentLoop:
         decision = self.governor.decision
         if decision.action is Action.RUN:
             return self.status.state
-        look_at = self._parts.clock() + decision.look_again_seconds
-        return AgentState(Activity.PAUSED, decision.sentence, look_at)
+        return AgentState(Activity.PAUSED, decision.sentence, self.governor.next_look_at)
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
@@ -173,7 +167,7 @@ class AgentLoop:
         self._wake.clear()
         for session in list(self._sessions.live.values()):
             if session.errand is not None and session.errand.done():
-                await self._guarded(session, self._look_back(session))
+                await self._troubles.guard(session, self._errands.look_back(session))
         if not self.governor.may_run:
             decision = self.governor.decision
             self.status.set(Activity.PAUSED, decision.sentence)
@@ -184,15 +178,15 @@ class AgentLoop:
             self._show_nothing_to_do()
             await self._wake.wait()
             return
+        if self._network.look().allowed:
+            await self._step_with_network()
+        else:
+            await self._step_without_network()
+
+    async def _step_with_network(self) -> None:
         runtime = await self._warm_engine()
         if runtime is None:
             return
-        if self._network.look().allowed:
-            await self._step_with_network(runtime)
-        else:
-            await self._step_without_network(runtime)
-
-    async def _step_with_network(self, runtime: Runtime) -> None:
         now = asyncio.get_running_loop().time()
         due = self._sessions.due(now)
         if not due:
@@ -203,35 +197,27 @@ class AgentLoop:
         received = self._turns.received()
         session = self._fair.choose([one for one in due if one.project in received] or due)
         session.next_look_at = now
-        await self._guarded(session, self._turn(session, runtime))
+        await self._troubles.guard(session, self._turn(session, runtime))
 
-    async def _step_without_network(self, runtime: Runtime) -> None:
+    async def _step_without_network(self) -> None:
         """Compute what is in hand; results wait until the network may be used."""
-        decision = self._network.decision
-        sessions = [one for one in self._sessions.live.values() if not one.is_busy]
-        at_hand = {one.project: self._turns.at_hand(one) for one in sessions}
-        self._turns.keep_results()
-        able = [one for one in sessions if at_hand[one.project] is not None]
-        if able:
-            session = self._fair.choose(able)
-            fetched = at_hand[session.project]
-            if fetched is not None:
-                await self._guarded(session, self._compute(session, runtime, fetched))
-            self._turns.keep_results()
-            return
-        if self._budget.finishing:
+        found = self._offline.next_unit()
+        if found is not None:
+            runtime = await self._warm_engine()
+            if runtime is not None:
+                session, fetched = found
+                await self._troubles.guard(session, self._compute(session, runtime, fetched))
+                self._turns.keep_results()
+        elif self._budget.finishing:
             self._stopped.set()  # what is in the journal is reported after the next start
-            return
-        self._warn_of_leases()
-        look_at = self._parts.clock() + decision.look_again_seconds
-        self.status.set(Activity.IDLE, decision.sentence, look_at)
-        await self._sleep(max(1.0, decision.look_again_seconds))
+        else:
+            await self._sleep(self._offline.show(self.status))
 
     async def _turn(self, session: Session, runtime: Runtime) -> None:
         """One project's turn: prepare a unit, compute it, report it and ask for the next."""
         alone = len(self._sessions.live) == 1
         self.status.set(Activity.WORKING, say("Working for {project}.", project=session.name))
-        fetched = await self._errand(
+        fetched = await self._errands.run(
             session, lambda: self._turns.prepare(session, runtime, alone=alone)
         )
         if fetched is None or not self.governor.may_run:
@@ -241,7 +227,7 @@ class AgentLoop:
             self._turns.keep_results()
             return
         asks = self._goes_on(session)(0.0)
-        await self._errand(
+        await self._errands.run(
             session, lambda: self._turns.report(session, runtime, alone=alone, asks=asks)
         )
 
@@ -259,26 +245,6 @@ class AgentLoop:
 
         return goes_on
 
-    async def _errand(self, session: Session, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Do network work; None if it goes on by itself, since there is something else to do."""
-        loop = asyncio.get_running_loop()
-        task = start_errand(session, work, self._wake.set)
-        patient_until = loop.time() + _PATIENCE_SECONDS
-        while not task.done():
-            look_at = self._sessions.next_look_at()
-            wait = None if look_at is None else max(look_at, patient_until) - loop.time()
-            if self._wake.is_set() or (wait is not None and wait <= 0):
-                return None
-            await _first_of(task, self._wake, wait)
-        session.errand = None
-        return None if task.cancelled() else task.result()
-
-    async def _look_back(self, session: Session) -> None:
-        """Take the outcome of an errand that outlasted its turn: its failure, if it failed."""
-        task, session.errand = session.errand, None
-        if task is not None and not task.cancelled():
-            task.result()
-
     async def _break_off(self) -> None:
         """The network may not be used any more: nothing that is under way goes on."""
         await cancel_errands(self._sessions.live.values())
@@ -286,13 +252,11 @@ class AgentLoop:
         self._turns.keep_results()
         self._wake.set()
 
-    def _warn_of_leases(self) -> None:
-        rows = [row for row in self._parts.journal.open_assignments() if row.id not in self._warned]
-        warning = lease_warning(self._network.decision, rows, self._parts.clock())
-        if warning is not None:
-            number, sentence = warning
-            self._warned.add(number)
-            self.note(EventKind.PROBLEM, sentence)
+    def _decided(self, decision: Decision) -> None:
+        self.note(EventKind(decision.action.value), decision.sentence)
+
+    def _forget_engine(self) -> None:
+        self._runtime = None
 
     def _show_nothing_to_do(self) -> None:
         if self._sessions.unopened:
@@ -319,57 +283,6 @@ class AgentLoop:
             self.governor.control(self._parts.engine)
             self.governor.look_again()
         return self._runtime
-
-    async def _guarded(self, session: Session, turn: Awaitable[None]) -> None:
-        """Take a turn; whatever goes wrong is a sentence and a time to try again."""
-        try:
-            await turn
-        except PutAwayError:
-            return
-        except WorkerError as error:
-            self._runtime = None
-            self._note_failure(session, error, Activity.PROBLEM)
-        except NetworkError as error:
-            self._note_failure(session, error, Activity.OFFLINE, error.retry_after_seconds)
-        except Refusal as refusal:
-            if refusal.code in _FORGOTTEN and not session.failures:
-                start_errand(session, lambda: self._enrol_again(session), self._wake.set)
-            else:
-                asked = refusal.retry_after_seconds
-                self._note_failure(session, refusal, Activity.PROBLEM, asked)
-        except PlebError as error:
-            self._note_failure(session, error, Activity.PROBLEM)
-
-    def _note_failure(
-        self,
-        session: Session,
-        error: PlebError,
-        activity: Activity,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        now = asyncio.get_running_loop().time()
-        if session.problem != str(error):  # the first of its kind, not every retry
-            self.note(EventKind.PROBLEM, say("{text}", text=str(error)), session.name)
-        delay = session.failed(str(error), now, self._parts.draw(), retry_after_seconds)
-        sentence = say("{project}: {reason}", project=session.name, reason=str(error))
-        self.status.set(activity, sentence, self._parts.clock() + delay)
-        _LOG.warning(
-            "problem", extra={"project": session.name, "problem": str(error), "delay": delay}
-        )
-
-    async def _enrol_again(self, session: Session) -> None:
-        """The coordinator has forgotten us, or our count: tell it who we are."""
-        session.failures += 1
-        row = self._parts.journal.project(session.project)
-        account = self._parts.keys.load(row.account_key_file)
-        try:
-            reply = await enrol_again(
-                session.client, session.trust, session.host_key, account, self._parts.clock
-            )
-        except PlebError as error:
-            self._note_failure(session, error, Activity.PROBLEM)
-        else:
-            self._parts.journal.raise_sequence(session.project, reply.sequence, reply.role.value)
 
     async def _give_back(self, session: Session) -> None:
         """Give a session's units back, as far as its coordinator can be reached in time."""
@@ -405,19 +318,6 @@ class AgentLoop:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-
-
-def _nobody(_: Event) -> None:
-    """Nobody listens."""
-
-
-async def _first_of(task: asyncio.Task[Any], event: asyncio.Event, seconds: float | None) -> None:
-    """Return when the task is done, the event set or the time over; the task goes on."""
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait({task, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pleb_agent.web.views import (
         AutostartView,
         ContributionView,

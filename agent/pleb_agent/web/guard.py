@@ -28,7 +28,8 @@ _NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 def is_from_here(request: Request) -> bool:
     """Whether the request names this machine, and comes from no other site's page."""
     host = request.headers.get("host", "")
-    name, _, port = host.rpartition(":") if host.rpartition(":")[2].isdecimal() else (host, "", "")
+    name, _, port = host.rpartition(":")
+    name = name if port.isdecimal() else host
     origin = request.headers.get("origin")
     return name in _NAMES and (origin is None or origin == f"http://{host}")
 
