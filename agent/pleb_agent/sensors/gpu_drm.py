@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["DrmGpus"]
+__all__ = ["DrmGpus", "card_name", "cards"]
 
 ROOT: Final = Path("/sys/class/drm")
 _CARD: Final = re.compile(r"card\d+")
@@ -56,15 +56,11 @@ class DrmGpus:
 
     def read(self) -> tuple[Gpu, ...]:
         """Return every card of AMD and Intel."""
-        cards = [card for card in sub_folders(self._root) or [] if _CARD.fullmatch(card.name)]
-        return tuple(gpu for card in cards if (gpu := self._read_card(card)) is not None)
+        return tuple(self._read_card(card, vendor) for card, vendor in cards(self._root))
 
-    def _read_card(self, card: Path) -> Gpu | None:
-        vendor = _hex(card / "device/vendor")
-        if vendor not in {_AMD, _INTEL}:
-            return None
+    def _read_card(self, card: Path, vendor: int) -> Gpu:
         if card not in self._names:
-            self._names[card] = self._name(card, vendor)
+            self._names[card] = card_name(card, vendor, self._name_of)
         name = self._names[card]
         if read_word(card / "device/power/runtime_status") == "suspended":
             return Gpu(name, 0.0, None, None)  # and let it sleep
@@ -77,12 +73,6 @@ class DrmGpus:
             read_number(card / "device/mem_info_vram_used"),
             read_number(card / "device/mem_info_vram_total"),
         )
-
-    def _name(self, card: Path, vendor: int) -> str:
-        device = _hex(card / "device/device") or 0
-        maker = "AMD" if vendor == _AMD else "Intel"
-        told = read_word(card / "device/product_name") or self._name_of(vendor, device)
-        return f"{maker} {told}" if told else f"{maker} graphics {device:04x}"
 
     def _awake(self, card: Path) -> float | None:
         """Return the share of the time since the last call that it was awake, in percent."""
@@ -97,6 +87,21 @@ class DrmGpus:
             return None
         share = 1 - (slept - before[1]) / 1000 / (now - before[0])
         return 100 * min(1.0, max(0.0, share))
+
+
+def cards(root: Path = ROOT) -> list[tuple[Path, int]]:
+    """Return the folder and the maker's number of each card of AMD and Intel."""
+    folders = [card for card in sub_folders(root) or [] if _CARD.fullmatch(card.name)]
+    makers = ((card, _hex(card / "device/vendor")) for card in folders)
+    return [(card, vendor) for card, vendor in makers if vendor in {_AMD, _INTEL} and vendor]
+
+
+def card_name(card: Path, vendor: int, name_of: Callable[[int, int], str | None]) -> str:
+    """Return what the card is called, by itself or by the list; else its number."""
+    device = _hex(card / "device/device") or 0
+    maker = "AMD" if vendor == _AMD else "Intel"
+    told = read_word(card / "device/product_name") or name_of(vendor, device)
+    return f"{maker} {told}" if told else f"{maker} graphics {device:04x}"
 
 
 def _hex(path: Path) -> int | None:
