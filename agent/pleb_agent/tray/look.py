@@ -11,9 +11,23 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-__all__ = ["NAME", "WISHES", "Command", "Entry", "Look", "State", "Translate", "entries", "look_of"]
+__all__ = [
+    "NAME",
+    "PROGRESS",
+    "WISHES",
+    "Command",
+    "Entry",
+    "Look",
+    "State",
+    "Translate",
+    "entries",
+    "look_of",
+]
 
 NAME: Final = "Pleb-Cluster"
+
+PROGRESS: Final = 2
+"""The number of the one entry that changes all the time while a unit is computed."""
 
 Status = dict[str, Any]
 Translate = Callable[..., str]
@@ -85,6 +99,8 @@ class Look(NamedTuple):
 
     state: State
     tooltip: str
+    progress: str
+    """How far the unit in hand is; empty: there is none."""
     menu: tuple[Entry, ...]
     primary: Command
     """What a click on the icon itself does."""
@@ -107,12 +123,13 @@ def look_of(status: Status | None, say: Translate) -> Look:
     """Return what to show; `None` is the status of an agent that does not answer."""
     if status is None:
         return _look_of_nothing(say)
-    sentence = _sentence(status, say)
+    sentence, progress = _sentence(status, say), _progress(status, say)
     wish = _part(status, "wish").get("kind")
     return Look(
         state=_STATES.get(str(status.get("activity")), State.IDLE),
         tooltip=sentence,
-        menu=_menu(say, sentence, _progress(status, say), running=True, wish=str(wish)),
+        progress=progress,
+        menu=_menu(say, sentence, progress, running=True, wish=str(wish)),
         primary=Command.OPEN,
         secondary=Command.RESUME if wish == "pause" else Command.PAUSE,
         ended=status.get("running") is False or status.get("activity") == "stopped",
@@ -131,7 +148,7 @@ def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
 def _look_of_nothing(say: Translate) -> Look:
     sentence = say("The agent is not running.")
     menu = _menu(say, sentence, "", running=False, wish="none")
-    return Look(State.OFFLINE, sentence, menu, Command.START, Command.START)
+    return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
 
 
 def _sentence(status: Status, say: Translate) -> str:
@@ -165,7 +182,7 @@ def _menu(
     may_pause = running and not paused
     return (
         Entry(1, sentence),
-        Entry(2, progress, visible=bool(progress)),
+        Entry(PROGRESS, progress, visible=bool(progress)),
         Entry(3, separator=True),
         Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
         Entry(5, say("Snooze"), visible=may_pause, children=_snoozes(say)),

@@ -1,8 +1,8 @@
 """The tray on Windows and macOS, through pystray.
 
 The system's event loop keeps the main thread, as macOS demands; a second thread follows agentd.
-Looks that it finds are shown by the main thread on macOS (`call_on_main_thread`); on Windows
-pystray itself hands them to the thread of its window.
+Looks that it finds are shown by the main thread on macOS (`call_on_main_thread`); on Windows the
+calls that pystray makes may come from any thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pleb_agent.tray.follower import HomeGoneError
 from pleb_agent.tray.icons import Shade, icon_of, png_path
-from pleb_agent.tray.look import NAME, Command, Entry
+from pleb_agent.tray.look import NAME, PROGRESS, Command, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +87,16 @@ class Keeper(threading.Thread):
 
 
 def menu_lines(menu: tuple[Entry, ...]) -> list[Entry]:
-    """Return the entries that are visible now; no separator is first, last or doubled."""
+    """Return the entries that are visible now; no separator is first, last or doubled.
+
+    The progress is left to the tooltip: pystray can only build a menu anew, which would take an
+    open one away each second.
+    """
     found: list[Entry] = []
     for entry in menu:
-        if not entry.visible or (entry.separator and (not found or found[-1].separator)):
+        if not entry.visible or entry.number == PROGRESS:
+            continue
+        if entry.separator and (not found or found[-1].separator):
             continue
         found.append(entry)
     return found[:-1] if found and found[-1].separator else found
@@ -98,7 +104,7 @@ def menu_lines(menu: tuple[Entry, ...]) -> list[Entry]:
 
 def tooltip_of(look: Look) -> str:
     """Return the tooltip, as long as Windows shows it."""
-    text = f"{NAME}: {look.tooltip}"
+    text = f"{NAME}: {look.tooltip}" + (f"\n{look.progress}" if look.progress else "")
     return text if len(text) <= _LONGEST_TOOLTIP else f"{text[: _LONGEST_TOOLTIP - 1]}…"
 
 
@@ -116,17 +122,18 @@ class _PystrayFace:
         self._pystray = pystray
         self._click: Callable[[Command], None] = _nobody
         self._look = look
-        self._icon = pystray.Icon("pleb-agent", _image(look.state), tooltip_of(look))
-        self._icon.menu = self._menu(look.menu, look.primary)
+        menu = self._menu(look.menu, look.primary)
+        self._icon = pystray.Icon("pleb-agent", _image(look.state), tooltip_of(look), menu)
 
     def run(self, keeper: Keeper) -> None:
         """Begin to follow as soon as the icon is there; return when it is gone."""
         self._click = keeper.click
 
         def ready(icon: Any) -> None:
-            icon.visible = True
+            call_on_main_thread(lambda: self._appear(icon))
             keeper.start()
 
+        _stay_out_of_the_dock()
         self._icon.run(ready)
 
     def show(self, look: Look) -> None:
@@ -135,12 +142,15 @@ class _PystrayFace:
     def end(self) -> None:
         call_on_main_thread(self._icon.stop)
 
+    def _appear(self, icon: Any) -> None:
+        icon.visible = True
+
     def _show(self, look: Look) -> None:
         before, self._look = self._look, look
         if before.state is not look.state:
             self._icon.icon = _image(look.state)
         self._icon.title = tooltip_of(look)
-        if before.menu != look.menu:
+        if menu_lines(before.menu) != menu_lines(look.menu):
             self._icon.menu = self._menu(look.menu, look.primary)
 
     def _menu(self, menu: tuple[Entry, ...], primary: Command | None) -> Any:
@@ -174,6 +184,14 @@ def call_on_main_thread(act: Callable[[], None]) -> None:
         AppHelper.callAfter(act)
     else:
         act()
+
+
+def _stay_out_of_the_dock() -> None:
+    """Be an accessory (NSApplicationActivationPolicyAccessory), also outside of our bundle."""
+    if sys.platform == "darwin":
+        import AppKit
+
+        AppKit.NSApplication.sharedApplication().setActivationPolicy_(1)
 
 
 def _image(state: State) -> Any:

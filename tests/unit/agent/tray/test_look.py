@@ -77,6 +77,7 @@ def test_the_first_line_is_the_sentence_and_the_second_the_progress() -> None:
     look = look_of(status(unit=UNIT), SAY)
 
     assert look.tooltip == "The PC is in use; 3 more min."
+    assert look.progress == "classify, version 12: 40 %"
     assert [entry.label for entry in look.menu[:2]] == [
         "The PC is in use; 3 more min.",
         "classify, version 12: 40 %",
@@ -109,9 +110,9 @@ def test_without_a_template_the_plain_sentence_is_told(message: Any) -> None:
 
 
 def test_the_icon_opens_the_page_and_its_middle_button_pauses_or_resumes() -> None:
-    assert look_of(status(), SAY)[3:5] == (Command.OPEN, Command.PAUSE)
-    assert look_of(status("paused", "pause"), SAY)[3:5] == (Command.OPEN, Command.RESUME)
-    assert look_of(None, SAY)[3:5] == (Command.START, Command.START)
+    assert look_of(status(), SAY)[4:6] == (Command.OPEN, Command.PAUSE)
+    assert look_of(status("paused", "pause"), SAY)[4:6] == (Command.OPEN, Command.RESUME)
+    assert look_of(None, SAY)[4:6] == (Command.START, Command.START)
 
 
 @pytest.mark.parametrize(

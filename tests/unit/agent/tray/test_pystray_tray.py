@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.tray.look import Command, Entry, State, look_of
+from pleb_agent.tray.look import PROGRESS, Command, Entry, State, look_of
 from pleb_agent.tray.pystray_tray import Keeper, menu_lines, tooltip_of
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
@@ -98,14 +98,21 @@ def entry(number: int, *, visible: bool = True, separator: bool = False) -> Entr
     ("menu", "numbers"),
     [
         ((), []),
-        ((entry(1), entry(2, visible=False), entry(3)), [1, 3]),
-        ((entry(1, separator=True), entry(2), entry(3, separator=True)), [2]),
-        ((entry(1), *(entry(n, separator=True) for n in (2, 3)), entry(4)), [1, 2, 4]),
-        ((entry(1, separator=True), entry(2, separator=True)), []),
+        ((entry(1), entry(3, visible=False), entry(4)), [1, 4]),
+        ((entry(1), entry(PROGRESS), entry(4)), [1, 4]),
+        ((entry(1, separator=True), entry(3), entry(4, separator=True)), [3]),
+        ((entry(1), *(entry(n, separator=True) for n in (3, 4)), entry(5)), [1, 3, 5]),
+        ((entry(1, separator=True), entry(3, separator=True)), []),
     ],
 )
 def test_lines_of_a_menu(menu: tuple[Entry, ...], numbers: list[int]) -> None:
     assert [line.number for line in menu_lines(menu)] == numbers
+
+
+def test_progress_is_in_the_tooltip() -> None:
+    unit = {"project": "classify", "version": 12, "steps_done": 1, "steps_total": 4}
+    found = tooltip_of(look_of({"sentence": "So.", "unit": unit}, SAY))
+    assert found == "Pleb-Cluster: So.\nclassify, version 12: 25 %"
 
 
 @pytest.mark.parametrize(
