@@ -26,6 +26,7 @@ from pleb_agent.app.packages import Packages
 from pleb_agent.app.secret import read_secret
 from pleb_agent.app.senses import Senses
 from pleb_agent.app.session import SessionStart
+from pleb_agent.app.session_watch import SessionWatch
 from pleb_agent.app.settings import worker_settings
 from pleb_agent.app.steering import Steering
 from pleb_agent.app.tray_keeper import TrayKeeper
@@ -37,11 +38,13 @@ from pleb_agent.client.network import NO_LIMITS, Network
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
+from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.parts import Parts
+from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.web.app import web_app
 from pleb_agent.web.server import LocalServer
@@ -248,9 +251,29 @@ class _Agentd:
     def _companions(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the loop."""
         companions = [self._senses.run(), self.packages.look_now_and_then(), self._notices.run()]
-        if self._options.tray and not self._options.headless:
+        system = stays_awake()
+        if system is not None:
+            companions.append(self._keep_awake(KeepAwake(system)))
+        if self._options.headless:
+            return companions
+        address = display_address(os.environ)
+        if address is not None:
+            watch = SessionWatch(address, lambda: self._senses.read().presence, self._loop.stop)
+            companions.append(watch.run())
+        if self._options.tray:
             companions.append(self._tray.run())
         return companions
+
+    async def _keep_awake(self, awake: KeepAwake) -> None:
+        """Keep the machine awake while a unit is computed, if the user wants that."""
+        try:
+            async for computing in self._bell.values(self._is_computing):
+                await awake.follow(wanted=computing and self._live.current.keep_awake)
+        finally:
+            await awake.follow(wanted=False)
+
+    def _is_computing(self) -> bool:
+        return self._loop.status.unit is not None and self._loop.governor.may_run
 
     # -- what one tells the other -----------------------------------------------------------
 
@@ -266,8 +289,10 @@ class _Agentd:
         """Return when the unit in hand has its checkpoint; the policy has told the worker."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_PUT_AWAY_SECONDS):
-                async for _ in self._bell.values(lambda: None):
-                    if self._loop.status.unit is None:
+                async for computing in self._bell.values(
+                    lambda: self._loop.status.unit is not None
+                ):
+                    if not computing:
                         return
 
     def _runtime_arrived(self) -> None:

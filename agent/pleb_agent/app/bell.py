@@ -13,6 +13,7 @@ __all__ = ["Bell"]
 _LEAST_SECONDS: Final = 0.25
 
 T = TypeVar("T")
+"""Never None: that stands for what was not told yet."""
 
 
 class Bell:
@@ -37,9 +38,13 @@ class Bell:
         event = asyncio.Event()
         self._listeners.add(event)
         try:
+            told = None
             while not self._closed:
                 event.clear()
-                yield read()
+                value = read()
+                if value != told:
+                    told = value
+                    yield value
                 await event.wait()
                 await asyncio.sleep(_LEAST_SECONDS)
         finally:

@@ -83,6 +83,9 @@ def _add_running(add: Add) -> None:
     start.add_argument("--headless", action="store_true", help="no desktop: nobody sits here")
     start.add_argument("--no-tray", action="store_true", help="show no icon")
     start.add_argument(
+        "--if-needed", action="store_true", help="do nothing if the agent runs already"
+    )
+    start.add_argument(
         "--preset", choices=PRESETS, metavar="NAME", help="quiet, balanced or full, for this run"
     )
     start.add_argument("--units", type=_count, metavar="N", help="end after N finished units")

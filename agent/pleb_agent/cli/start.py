@@ -44,6 +44,8 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
     try:
         successor = run_agentd(home, options, ready)
     except HomeInUseError:
+        if arguments.if_needed:
+            return 0
         if arguments.headless or arguments.json:
             raise
         return _open_running(home, arguments)

@@ -43,7 +43,7 @@ def session_entries(
 
     `headless`: start with the machine, without a desktop (Linux: a systemd user unit).
     """
-    command = cli_command("start", "--home", str(home))
+    command = cli_command("start", "--if-needed", "--home", str(home))
     opener = cli_command("open", "--home", str(home))
     if sys.platform == "win32":
         return WindowsEntries.of_this_user(command, opener)

@@ -1,0 +1,167 @@
+"""agentd's small parts: the bell, the session's end, notifications, secrets, the tray's keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+from pleb_agent.app.bell import Bell
+from pleb_agent.app.home import Home
+from pleb_agent.app.notices import Notices, is_wanted
+from pleb_agent.app.secret import read_secret
+from pleb_agent.app.session_watch import SessionWatch
+from pleb_agent.app.tray_keeper import TrayKeeper
+from pleb_agent.core.history import Event, EventKind
+from pleb_agent.core.preferences import Notifications, Preferences
+from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
+from pleb_agent.core.sentence import say
+from pleb_agent.desktop.display import display_address, display_is_there
+
+GONE = Presence(PresenceKind.UNREADABLE, problem="The display is gone.")
+
+
+def test_a_listener_hears_the_last_value_and_no_value_twice():
+    async def story():
+        bell, value, heard = Bell(), [1], []
+
+        async def listen():
+            async for one in bell.values(lambda: value[0]):
+                heard.append(one)  # noqa: PERF401 - it is read meanwhile
+
+        listening = asyncio.create_task(listen())
+        await asyncio.sleep(0.01)
+        for number in (2, 3, 4):  # faster than anybody wants to hear
+            value[0] = number
+            bell.ring()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.4)
+        bell.ring()
+        await asyncio.sleep(0.4)
+        assert heard == [1, 4]
+        bell.close()
+        await asyncio.wait_for(listening, 5)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, None),
+        ({"DISPLAY": ":1"}, "/tmp/.X11-unix/X1"),
+        ({"DISPLAY": "unix:1.0"}, "/tmp/.X11-unix/X1"),
+        ({"DISPLAY": "localhost:10.0"}, ("localhost", 6010)),
+        ({"DISPLAY": "nonsense"}, None),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, None),
+        (
+            {"WAYLAND_DISPLAY": "wayland-0", "XDG_RUNTIME_DIR": "/run/user/1", "DISPLAY": ":0"},
+            "/run/user/1/wayland-0",
+        ),
+        ({"WAYLAND_DISPLAY": "/run/wl", "DISPLAY": ":0"}, "/run/wl"),
+    ],
+)
+def test_where_the_display_listens(environment, address):
+    assert display_address(environment) == address
+
+
+def test_a_display_is_there_while_it_takes_connections(tmp_path):
+    path = str(tmp_path / "X1")
+    assert not display_is_there(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert display_is_there(path)
+    assert not display_is_there(path)
+
+
+@pytest.mark.parametrize(
+    ("presence", "there", "ends"),
+    [(GONE, False, True), (GONE, True, False), (NOBODY, False, False)],
+)
+def test_the_agent_ends_when_its_display_is_gone_for_good(presence, there, ends):
+    async def story():
+        ended = asyncio.Event()
+        watch = SessionWatch(
+            ":1", lambda: presence, ended.set, seconds=0.01, is_there=lambda _: there
+        )
+        watching = asyncio.create_task(watch.run())
+        await asyncio.wait({watching}, timeout=5 if ends else 0.3)
+        assert ended.is_set() is ends
+        watching.cancel()
+
+    asyncio.run(story())
+
+
+class Shown:
+    def __init__(self):
+        self.texts = []
+
+    def show(self, title, body):
+        self.texts.append(body)
+        if body == "broken":
+            raise OSError("no server")
+
+
+def event(kind, text):
+    return Event(0.0, kind, "words", say(text))
+
+
+def test_only_the_first_accepted_unit_is_told_unless_more_is_asked_for():
+    quiet = Notifications()
+    assert [kind for kind in EventKind if is_wanted(kind, quiet)] == [EventKind.FIRST_ACCEPTED]
+
+    async def story():
+        shown, wishes = Shown(), [Preferences()]
+        notices = Notices(lambda: wishes[0], shown)
+        showing = asyncio.create_task(notices.run())
+        notices.consider(event(EventKind.FIRST_ACCEPTED, "first"))
+        notices.consider(event(EventKind.PROBLEM, "not asked for"))
+        wishes[0] = Preferences(notifications=Notifications(first_accepted=False, problem=True))
+        notices.consider(event(EventKind.FIRST_ACCEPTED, "not any more"))
+        notices.consider(event(EventKind.PROBLEM, "broken"))
+        notices.consider(event(EventKind.PROBLEM, "after it"))
+        while len(shown.texts) < 3:  # noqa: ASYNC110 - another thread fills it
+            await asyncio.sleep(0.01)
+        showing.cancel()
+        assert shown.texts == ["first", "broken", "after it"]
+
+    asyncio.run(asyncio.wait_for(story(), 10))
+
+
+def test_a_flood_of_events_is_not_a_flood_of_notifications():
+    async def story():
+        shown = Shown()
+        notices = Notices(lambda: Preferences(notifications=Notifications(problem=True)), shown)
+        for number in range(100):
+            notices.consider(event(EventKind.PROBLEM, str(number)))
+        showing = asyncio.create_task(notices.run())
+        await asyncio.sleep(0.2)
+        showing.cancel()
+        assert 0 < len(shown.texts) < 10
+
+    asyncio.run(story())
+
+
+def test_a_secret_stays_and_a_damaged_one_is_replaced(tmp_path):
+    path = tmp_path / "page.secret"
+    first = read_secret(path, 32)
+    assert read_secret(path, 32) == first
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_bytes(b"short")
+    second = read_secret(path, 32)
+    assert len(second) == 32
+    assert second != first
+
+
+def test_the_tray_is_started_again_until_it_ends_well(tmp_path):
+    counter = tmp_path / "starts"
+    script = (
+        "import pathlib, sys; p = pathlib.Path(sys.argv[1]); "
+        "p.write_text(p.read_text() + 'x' if p.exists() else 'x'); sys.exit(len(p.read_text()) < 2)"
+    )
+    keeper = TrayKeeper(Home(tmp_path), [sys.executable, "-c", script, str(counter)])
+    asyncio.run(asyncio.wait_for(keeper.run(), 60))
+    assert counter.read_text() == "xx"
