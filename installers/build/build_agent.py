@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from installers.build.requirements import closure, requirements
 from pleb_agent.program.installed import BUILD_FOLDER, BuildFacts, InstallKind
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ UNUSED: Final = (
 """Optional imports of what we use, for uses that are not ours."""
 TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
 """On Linux the tray speaks D-Bus by jeepney alone."""
+TRAY_DISTRIBUTIONS: Final = {"pystray", "pillow", "python-xlib", "six"}
 
 
 def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = KIND) -> Path:
@@ -95,8 +97,14 @@ def options() -> list[str]:
         *(f"--exclude-module={name}" for name in excluded),
         *(f"--add-data={path}{os.pathsep}{folder}" for path, folder in own_data()),
         *(f"--paths={path}" for path in PACKAGES.values()),
-        "--copy-metadata=pleb-cluster",
+        *(f"--copy-metadata={name}" for name in distributions()),
     ]
+
+
+def distributions() -> list[str]:
+    """Return the distributions that are frozen: their licences travel with them."""
+    elsewhere = TRAY_DISTRIBUTIONS if sys.platform == "linux" else set()
+    return sorted(closure("pleb-cluster", requirements()) - {"numpy", "safetensors"} - elsewhere)
 
 
 def standard_library() -> Iterator[str]:

@@ -23,13 +23,11 @@ import sys
 import tempfile
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from installers.build.archive import pack
+from installers.build.requirements import closure
 from pleb_agent.program.installed import platform_tag, python_tag
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["build_runtime", "collect_installed", "needed_distributions"]
 
@@ -85,23 +83,7 @@ def collect_installed(site: Path) -> None:
 
 def needed_distributions() -> set[str]:
     """Return the names of the wanted distributions and all that they require."""
-    found: set[str] = set()
-    open_names = list(WANTED)
-    while open_names:
-        name = open_names.pop()
-        if name in found or name in NOT_RUN:
-            continue
-        found.add(name)
-        open_names += list(_requirements(name))
-    return found
-
-
-def _requirements(name: str) -> Iterator[str]:
-    """Yield what a distribution needs here, its extras aside."""
-    for line in importlib.metadata.requires(name) or ():
-        requirement, _, marker = line.partition(";")
-        if "extra" not in marker:
-            yield re.split(r"[\s<>=!~\[(]", requirement.strip())[0].lower()
+    return closure(WANTED) - NOT_RUN
 
 
 def download(site: Path, index: str, scratch: Path) -> None:
