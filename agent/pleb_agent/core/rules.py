@@ -23,6 +23,8 @@ __all__ = ["BOOSTABLE", "RULES", "Rule"]
 Rule = Callable[[Moment], Objection | None]
 
 HEAT_MARGIN_CELSIUS: Final = 8
+CRITICAL_MARGIN_CELSIUS: Final = 5
+"""So far below its driver's critical temperature a processor stays."""
 BATTERY_MARGIN_PERCENT: Final = 5
 LOAD_MARGIN_PERCENT: Final = 15
 
@@ -69,10 +71,16 @@ def disk_full(moment: Moment) -> Objection | None:
 
 
 def too_hot(moment: Moment) -> Objection | None:
-    """The hottest part is over the user's limit; it has to cool down well below that."""
+    """The hottest part is over the user's limit; it has to cool down well below that.
+
+    The limit is lower where a driver tells that a processor is near its critical temperature.
+    """
     degrees, limit = moment.readings.hottest_celsius, moment.preferences.hottest_celsius
     if degrees is None or limit is None:
         return None
+    room = moment.readings.critical_headroom_celsius
+    if room is not None:
+        limit = min(limit, round(degrees + room) - CRITICAL_MARGIN_CELSIUS)
     resume = limit - HEAT_MARGIN_CELSIUS
     if degrees < (resume if Reason.TOO_HOT in moment.memory.objected else limit):
         return None

@@ -10,13 +10,16 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
+
+from pleb_agent.sensors.windows_power import WindowsPowerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Caffeinate", "KeepAwake", "LogindBlock", "StaysAwake", "stays_awake"]
+__all__ = ["Caffeinate", "KeepAwake", "LogindBlock", "NoMeans", "StaysAwake", "stays_awake"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _WHY: Final = "A unit is being computed"
@@ -42,7 +45,7 @@ class KeepAwake:
 
     def __init__(self, system: StaysAwake) -> None:
         self._system = system
-        self._lock = asyncio.Lock()
+        self._lock = threading.Lock()
         self._wanted = False
         self._holds = False
 
@@ -56,12 +59,16 @@ class KeepAwake:
         if wanted == self._wanted:
             return
         self._wanted = wanted
-        async with self._lock:  # the latest wish wins
+        await asyncio.to_thread(self._follow_latest)
+
+    def _follow_latest(self) -> None:
+        """Do what the latest wish says: it may have changed while we waited for our turn."""
+        with self._lock:
             if self._wanted and not self._holds:
-                self._holds = await asyncio.to_thread(self._try_to_hold)
-            elif not self._wanted and self._holds:
+                self._holds = self._try_to_hold()
+            elif self._holds and not self._wanted:
                 self._holds = False
-                await asyncio.to_thread(self._system.release)
+                self._system.release()
 
     def _try_to_hold(self) -> bool:
         try:
@@ -127,17 +134,28 @@ class Caffeinate:
             process.wait(_END_SECONDS)
 
 
+class NoMeans:
+    """A system whose means we do not know."""
+
+    def hold(self) -> None:
+        """Refuse.
+
+        Raises:
+            OSError: always.
+        """
+        raise OSError("Nobody has told the agent how to keep this system awake.")
+
+    def release(self) -> None:
+        """Do nothing: it sleeps as it likes."""
+
+
 _SYSTEMS: Final[dict[str, Callable[[], StaysAwake]]] = {
     "linux": LogindBlock,
     "darwin": Caffeinate,
+    "win32": WindowsPowerRequest,
 }
 
 
-def stays_awake(platform: str = sys.platform) -> StaysAwake | None:
-    """Return this system's means; None: it has none that we know."""
-    if platform == "win32":
-        from pleb_agent.sensors.windows_power import WindowsPowerRequest
-
-        return WindowsPowerRequest()
-    make = _SYSTEMS.get(platform)
-    return None if make is None else make()
+def stays_awake(platform: str = sys.platform) -> StaysAwake:
+    """Return this system's means."""
+    return _SYSTEMS.get(platform, NoMeans)()

@@ -16,6 +16,7 @@ from pleb_agent.sensors.keep_awake import (
     Caffeinate,
     KeepAwake,
     LogindBlock,
+    NoMeans,
     stays_awake,
 )
 from pleb_agent.sensors.load import LinuxLoad
@@ -250,10 +251,11 @@ def test_caffeinate_runs_only_while_wanted(tmp_path):
 
 def test_without_caffeinate_the_machine_may_sleep():
     async def story():
-        keep = KeepAwake(Caffeinate(("/no/such/caffeinate",)))
-        await keep.follow(wanted=True)
-        assert not keep.holds
-        await keep.follow(wanted=False)
+        for system in (Caffeinate(("/no/such/caffeinate",)), NoMeans()):
+            keep = KeepAwake(system)
+            await keep.follow(wanted=True)
+            assert not keep.holds
+            await keep.follow(wanted=False)
 
     asyncio.run(story())
 
@@ -281,6 +283,31 @@ def test_the_last_wish_wins():
         assert not keep.holds
 
     asyncio.run(story())
+    assert calls in (["hold", "release"], [])
+
+
+def test_who_is_cancelled_while_holding_leaves_nothing_held():
+    calls, door = [], threading.Event()
+
+    class Slow:
+        def hold(self):
+            assert door.wait(30)
+            calls.append("hold")
+
+        def release(self):
+            calls.append("release")
+
+    async def story():
+        keep = KeepAwake(Slow())
+        first = asyncio.create_task(keep.follow(wanted=True))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        threading.Timer(0.05, door.set).start()
+        await keep.follow(wanted=False)
+        assert not keep.holds
+
+    asyncio.run(story())
     assert calls == ["hold", "release"]
 
 
@@ -290,7 +317,7 @@ def test_the_last_wish_wins():
         ("linux", LogindBlock),
         ("darwin", Caffeinate),
         ("win32", WindowsPowerRequest),
-        ("freebsd14", type(None)),
+        ("freebsd14", NoMeans),
     ],
 )
 def test_each_system_has_its_means_to_stay_awake(platform, means):
