@@ -30,6 +30,7 @@ from pleb_agent.app.session_watch import SessionWatch
 from pleb_agent.app.settings import worker_settings
 from pleb_agent.app.steering import Steering
 from pleb_agent.app.tray_keeper import TrayKeeper
+from pleb_agent.app.unit_watch import UnitWatch
 from pleb_agent.app.view import Shower
 from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
@@ -63,8 +64,6 @@ __all__ = ["Options", "attaching", "client_for", "run_agentd"]
 _LOG: Final = logging.getLogger("pleb.agent")
 _PORT: Final = "port"
 _DRAWN_BYTES: Final = 32
-_PUT_AWAY_SECONDS: Final = 4.5
-"""logind waits for five before it lets the machine sleep."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,7 @@ class _Agentd:
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
         self._loop = AgentLoop(self._parts(), units=options.units)
+        self._units = UnitWatch(self._loop, self._bell, self._live)
         self._notices = Notices(self._preferences)
         self._tray = TrayKeeper(home)
         self._sessions = Sessions(
@@ -242,7 +242,7 @@ class _Agentd:
         self._loop.governor.on_change = self._bell.ring
         self._loop.on_event = self._notices.consider
         self._senses.on_change = self._loop.governor.look_again
-        self._senses.before_sleep = self._until_put_away
+        self._senses.before_sleep = self._units.until_put_away
         self._live.on_change = self._preferences_changed
         self.packages.on_change = self._bell.ring
         self.packages.on_runtime = self._runtime_arrived
@@ -253,7 +253,7 @@ class _Agentd:
         companions = [self._senses.run(), self.packages.look_now_and_then(), self._notices.run()]
         system = stays_awake()
         if system is not None:
-            companions.append(self._keep_awake(KeepAwake(system)))
+            companions.append(self._units.keep_awake(KeepAwake(system)))
         if self._options.headless:
             return companions
         address = display_address(os.environ)
@@ -264,17 +264,6 @@ class _Agentd:
             companions.append(self._tray.run())
         return companions
 
-    async def _keep_awake(self, awake: KeepAwake) -> None:
-        """Keep the machine awake while a unit is computed, if the user wants that."""
-        try:
-            async for computing in self._bell.values(self._is_computing):
-                await awake.follow(wanted=computing and self._live.current.keep_awake)
-        finally:
-            await awake.follow(wanted=False)
-
-    def _is_computing(self) -> bool:
-        return self._loop.status.unit is not None and self._loop.governor.may_run
-
     # -- what one tells the other -----------------------------------------------------------
 
     def _preferences_changed(self, before: Preferences, after: Preferences) -> None:
@@ -284,16 +273,6 @@ class _Agentd:
             self._engine.settings = settings
             self._loop.renew_engine()
         self._senses.look_now()
-
-    async def _until_put_away(self) -> None:
-        """Return when the unit in hand has its checkpoint; the policy has told the worker."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PUT_AWAY_SECONDS):
-                async for computing in self._bell.values(
-                    lambda: self._loop.status.unit is not None
-                ):
-                    if not computing:
-                        return
 
     def _runtime_arrived(self) -> None:
         self._engine.packages = self.packages.runtime_path()
