@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import truststore
 from tuf.api.exceptions import DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
+from pleb_agent.client.transport import NO_PROXY, is_loopback, parse_proxy
 from pleb_agent.updates.errors import SourceUnreachableError
 
 if TYPE_CHECKING:
@@ -23,21 +25,34 @@ _CHUNK_BYTES: Final = 2**16
 
 @dataclass(frozen=True)
 class Route:
-    """How this PC reaches the internet."""
+    """How this PC reaches the internet; what runs on this PC is never asked by a proxy."""
 
     proxy: str = ""
     """As the preference: empty: what the system says; `none`: no proxy; else its address."""
-    verify: ssl.SSLContext | bool = True
     connect_seconds: float = 10.0
     silence_seconds: float = 30.0
     """Without a byte for this long, a connection counts as dead."""
 
-    def client_options(self) -> dict[str, Any]:
-        """Return the options of an `httpx` client."""
+    def client(self, url: str) -> httpx.Client:
+        """Return a client for what lies below `url`.
+
+        Raises:
+            InputError: the proxy's address cannot be used.
+        """
+        return httpx.Client(**self._options(url))
+
+    def async_client(self, url: str) -> httpx.AsyncClient:
+        """Return the same for an event loop."""
+        return httpx.AsyncClient(**self._options(url))
+
+    def _options(self, url: str) -> dict[str, Any]:
+        address = httpx.URL(url)
+        direct = self.proxy == NO_PROXY or is_loopback(address.host)
+        secure = address.scheme == "https"
         return {
-            "proxy": self.proxy if self.proxy not in {"", "none"} else None,
-            "trust_env": self.proxy == "",
-            "verify": self.verify,
+            "proxy": parse_proxy(self.proxy) if self.proxy and not direct else None,
+            "trust_env": not self.proxy and not direct,
+            "verify": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if secure else False,
             "timeout": httpx.Timeout(self.silence_seconds, connect=self.connect_seconds),
             "headers": {"accept-encoding": "identity"},
             "follow_redirects": True,

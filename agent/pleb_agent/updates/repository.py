@@ -84,7 +84,7 @@ class Source:
         _check_room(target, path)
         folder, _, name = target.path.rpartition("/")
         url = f"{self._url('targets')}/{folder}/{target.sha256}.{name}"
-        async with httpx.AsyncClient(**self._route().client_options()) as client:
+        async with self._route().async_client(url) as client:
             await download(client, url, target, path, on_progress)
         return path
 
@@ -99,7 +99,7 @@ class Source:
         metadata = self._folder / "metadata"
         metadata.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            with httpx.Client(**self._route().client_options()) as client:
+            with self._route().client(self._installation.update_url) as client:
                 Updater(
                     str(metadata),
                     self._url("metadata"),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.program.installed import InstallKind, platform_tag, python_tag
-from pleb_agent.updates.errors import NotOfferedError, UpdateError
+from pleb_agent.updates.errors import NotOfferedError
 from pleb_agent.updates.offers import Offer, RuntimeFacts, newest_runtimes, version_key
 from pleb_agent.updates.repository import NO_ADDRESS
 from pleb_agent.updates.unpack import install_archive
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,7 @@ class Runtimes:
         try:
             self._tell(on_progress, RuntimeState(kind, FetchState.FETCHING, "Looking for torch."))
             path = await self._fetch(kind, on_progress)
-        except (UpdateError, OSError) as error:
+        except (PlebError, OSError) as error:
             self._tell(on_progress, RuntimeState(kind, FetchState.FAILED, str(error)))
             raise
         except asyncio.CancelledError:
