@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["Follower", "HomeGoneError"]
+__all__ = ["AgentEndedError", "Follower"]
 
 LOOK_SECONDS: Final = 1.0
 FIRST_RETRY_SECONDS: Final = 0.5
 LAST_RETRY_SECONDS: Final = 5.0
 
 
-class HomeGoneError(Exception):
-    """The agent's folder was removed: there is nothing left to show."""
+class AgentEndedError(Exception):
+    """The agent that was followed was stopped on purpose, or its folder is gone.
+
+    An agentd that ends well takes its `agentd.json` away; one that is killed leaves it.
+    """
 
 
 class Follower:
@@ -46,6 +49,7 @@ class Follower:
         self._stream = EventStream()
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._muted = False
+        self._has_followed = False
         self._wake_at: float | None = clock()
 
     @property
@@ -68,7 +72,7 @@ class Follower:
         """Do what is due: connect, or read what came.
 
         Raises:
-            HomeGoneError: the agent's folder is not there any more.
+            AgentEndedError: there is nothing left to follow.
         """
         if self._connection is None:
             if self._wake_at is not None and self._clock() >= self._wake_at:
@@ -89,12 +93,17 @@ class Follower:
         try:
             self._connection = read_place(self._home).follow()
         except (NotRunningError, OSError):
-            if not os.path.isdir(self._home):  # noqa: PTH112 - pathlib takes 1 MB
-                raise HomeGoneError from None
+            if self._has_ended():
+                raise AgentEndedError from None
             self._lost()
             return
         self._stream = EventStream()
         self._wake_at = None
+
+    def _has_ended(self) -> bool:
+        place = os.path.join(self._home, "agentd.json")  # noqa: PTH118 - pathlib takes 1 MB
+        expected = place if self._has_followed else self._home
+        return not os.path.exists(expected)  # noqa: PTH110 - likewise
 
     def _read(self, connection: socket.socket) -> None:
         """Read all that is there; show the newest status of it."""
@@ -109,6 +118,7 @@ class Follower:
         except (OSError, BrokenStreamError):
             open_still = False
         if newest is not None:
+            self._has_followed = True
             self._retry_seconds = FIRST_RETRY_SECONDS
             self._muted, self._wake_at = True, self._clock() + LOOK_SECONDS
             self._on_status(newest)

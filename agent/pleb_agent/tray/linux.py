@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.tray.bus import BusGoneError
 from pleb_agent.tray.bus_tray import BusTray
 from pleb_agent.tray.errors import NoDisplayError
-from pleb_agent.tray.follower import HomeGoneError
+from pleb_agent.tray.follower import AgentEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class LinuxTray:
         try:
             while not self._tray.ended:
                 self._turn()
-        except (BusGoneError, HomeGoneError):
+        except (BusGoneError, AgentEndedError):
             pass
         finally:
             self._close()

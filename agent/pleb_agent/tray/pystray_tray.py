@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pleb_agent.tray.follower import HomeGoneError
+from pleb_agent.tray.follower import AgentEndedError
 from pleb_agent.tray.icons import Shade, icon_of, png_path
 from pleb_agent.tray.look import NAME, PROGRESS, Command, Entry
 
@@ -66,7 +66,7 @@ class Keeper(threading.Thread):
         try:
             while not self._tray.ended:
                 self._turn()
-        except HomeGoneError:
+        except AgentEndedError:
             pass
         finally:
             self._tray.follower.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,8 @@ from pleb_agent.tray.follower import (
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
     LOOK_SECONDS,
+    AgentEndedError,
     Follower,
-    HomeGoneError,
 )
 from tests.fake_agentd import FakeAgentd, status_of
 
@@ -82,19 +84,30 @@ def test_nothing_wakes_it_while_nothing_happens(world: World) -> None:
     assert world.follower.connection is not None
 
 
+def wait_for_bytes(world: World, expected: bytes) -> None:
+    """Wait until these bytes are there to be read."""
+    connection, deadline = world.follower._connection, time.monotonic() + 30
+    assert connection is not None
+    select.select([connection], [], [], 30)
+    while expected not in connection.recv(1 << 20, socket.MSG_PEEK):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_many_changes_are_one_look(world: World) -> None:
     agentd = world.start()
     world.turn()
     for step in range(50):
         agentd.change(status_of(units_finished=step))
+    wait_for_bytes(world, b'"units_finished": 49')
     world.follower.turn()
-
-    assert len(world.told) == 1
+    assert world.told == [status_of()]
     assert world.follower.connection is None
     assert world.follower.wake_at == world.now + LOOK_SECONDS
-    while world.told[-1] != status_of(units_finished=49):
-        world.turn()
-    assert len(world.told) < 10
+
+    world.now += LOOK_SECONDS
+    world.follower.turn()
+    assert world.told == [status_of(), status_of(units_finished=49)]
 
 
 def test_it_waits_ever_longer_for_an_agent_that_is_not_there(world: World) -> None:
@@ -165,7 +178,18 @@ def test_a_garbled_file_is_no_agent(world: World, text: str) -> None:
     assert world.told == [None]
 
 
+def test_an_agent_that_ended_well_ends_it(world: World) -> None:
+    """It takes its address away; one that was killed cannot."""
+    world.start()
+    world.turn()
+    world.stop()
+    (world.home / "agentd.json").unlink()
+    world.turn()  # the stream has closed
+    with pytest.raises(AgentEndedError):
+        world.turn()
+
+
 def test_a_home_that_is_gone_ends_it(world: World) -> None:
     world.home.rmdir()
-    with pytest.raises(HomeGoneError):
+    with pytest.raises(AgentEndedError):
         world.follower.turn()
