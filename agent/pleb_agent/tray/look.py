@@ -22,12 +22,16 @@ __all__ = [
     "Translate",
     "entries",
     "look_of",
+    "shortened",
 ]
 
 NAME: Final = "Pleb-Cluster"
 
 PROGRESS: Final = 2
 """The number of the one entry that changes all the time while a unit is computed."""
+
+LONGEST_LINE: Final = 60
+"""Letters of the menu's first line."""
 
 Status = dict[str, Any]
 Translate = Callable[..., str]
@@ -136,6 +140,14 @@ def look_of(status: Status | None, say: Translate) -> Look:
     )
 
 
+def shortened(sentence: str, longest: int = LONGEST_LINE) -> str:
+    """Return a sentence that makes no menu too wide; the tooltip has it whole."""
+    if len(sentence) <= longest:
+        return sentence
+    whole_words = sentence[:longest].rpartition(" ")[0] or sentence[: longest - 1]
+    return f"{whole_words.rstrip(',;:.')}…"
+
+
 def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
     """Return every entry of a menu by its number, children included."""
     found: dict[int, Entry] = {}
@@ -181,7 +193,7 @@ def _menu(
     paused, boosted = wish == "pause", wish == "boost"
     may_pause = running and not paused
     return (
-        Entry(1, sentence),
+        Entry(1, shortened(sentence)),
         Entry(PROGRESS, progress, visible=bool(progress)),
         Entry(3, separator=True),
         Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
@@ -194,7 +206,7 @@ def _menu(
         Entry(11, say("Open"), Command.OPEN, visible=running),
         Entry(12, say("Preferences"), Command.PREFERENCES, visible=running),
         Entry(13, separator=True, visible=running),
-        Entry(14, say("Finish this unit and stop"), Command.FINISH, visible=running),
+        Entry(14, say("Finish this unit and stop"), Command.FINISH, visible=bool(progress)),
         Entry(15, say("Quit"), Command.QUIT),
     )
 

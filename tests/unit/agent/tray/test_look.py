@@ -47,7 +47,7 @@ def test_each_activity_has_its_icon(activity: str, state: State) -> None:
     assert look_of(status(activity), SAY).state is state
 
 
-ALWAYS = {Command.OPEN, Command.PREFERENCES, Command.FINISH, Command.QUIT}
+ALWAYS = {Command.OPEN, Command.PREFERENCES, Command.QUIT}
 SNOOZES = {
     Command.SNOOZE_30_MIN,
     Command.SNOOZE_1_H,
@@ -64,6 +64,7 @@ SNOOZES = {
         (status("paused", "pause"), ALWAYS | {Command.RESUME, Command.BOOST}),
         (status("working", "boost"), ALWAYS | SNOOZES | {Command.PAUSE, Command.END_BOOST}),
         (None, {Command.START, Command.QUIT}),
+        (status(unit=UNIT), ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST, Command.FINISH}),
         ({}, ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST}),
     ],
 )
@@ -83,6 +84,21 @@ def test_the_first_line_is_the_sentence_and_the_second_the_progress() -> None:
         "classify, version 12: 40 %",
     ]
     assert not any(entry.enabled for entry in look.menu[:2])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "line"),
+    [
+        ("", ""),
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 59 + "…"),
+        ("Somebody uses the PC, " + "y" * 50, "Somebody uses the PC…"),
+    ],
+)
+def test_a_long_sentence_makes_no_wide_menu(sentence: str, line: str) -> None:
+    look = look_of(status(message=None, sentence=sentence), SAY)
+    assert look.menu[0].label == line
+    assert look.tooltip == sentence
 
 
 @pytest.mark.parametrize(
