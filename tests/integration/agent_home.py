@@ -32,6 +32,7 @@ class Agent:
         self.preferences = Preferences()
         self.network = Network.following(lambda: self.preferences)
         self.most_wait_seconds = 0.5
+        self.rest_seconds = 300.0
         (home / "work").mkdir(parents=True, exist_ok=True)
         self.journal = Journal(home / "journal.sqlite")
         self.cache = BlobCache(home / "cache", 10**7)
@@ -63,6 +64,7 @@ class Agent:
             clock=CLOCK,
             draw=lambda: 0.0,
             most_wait_seconds=self.most_wait_seconds,
+            rest_seconds=self.rest_seconds,
         )
         return AgentLoop(parts, units=units)
 

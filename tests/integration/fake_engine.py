@@ -34,6 +34,7 @@ class FakeEngine:
         """What a step claims to have taken; 0: what it took."""
         self.start_failures = 0
         self.is_closed = False
+        self.is_warm = False
         self.limits: list[Limits] = []
         self._free = asyncio.Event()
         self._free.set()
@@ -42,7 +43,7 @@ class FakeEngine:
 
     @property
     def pid(self) -> int | None:
-        return None
+        return 4711 if self.is_warm else None
 
     def limit(self, limits: Limits) -> None:
         self.limits.append(limits)
@@ -52,10 +53,12 @@ class FakeEngine:
         if self.start_failures:
             self.start_failures -= 1
             raise WorkerUnusable("torch is broken")
+        self.is_warm = True
         return RUNTIME
 
     async def run(self, job: Job):
         self.jobs.append(job)
+        self.is_warm = True
         self._stop = False
         self._has_job = True
         try:
@@ -92,6 +95,8 @@ class FakeEngine:
         if self._has_job:
             self._stop = True
             self._free.set()
+        else:
+            self.is_warm = False
 
     async def close(self) -> None:
         self.is_closed = True

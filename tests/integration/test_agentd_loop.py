@@ -458,3 +458,21 @@ def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
             await asyncio.wait_for(task, 2)
 
     asyncio.run(story())
+
+
+def test_an_engine_without_work_gives_its_memory_back_and_works_again(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            agent.rest_seconds = 0.3
+            coordinator.plan(1)
+            loop = agent.loop(units=2)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: delivered(coordinator) == [1])
+            assert agent.engine.is_warm
+            await until(lambda: not agent.engine.is_warm)
+            coordinator.plan(1)
+            coordinator.arrived.set()
+            await asyncio.wait_for(task, 5)
+            assert delivered(coordinator) == [1, 2]
+
+    asyncio.run(story())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.core.agent_state import Activity, AgentState
-from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.readiness import Action
 from pleb_agent.core.sentence import say
@@ -23,6 +23,7 @@ from pleb_agent.loop.sessions import Sessions
 from pleb_agent.loop.status import LiveStatus
 from pleb_agent.loop.troubles import Troubles
 from pleb_agent.loop.turn import Turns
+from pleb_agent.loop.warm_engine import WarmEngine
 from pleb_agent.worker.errors import WorkerError
 from pleb_shared.errors import PlebError
 
@@ -63,14 +64,13 @@ class AgentLoop:
         )
         self._sessions = Sessions(parts, self._give_back, self._left)
         self._errands = Errands(self._wake, self._sessions.next_look_at)
+        self._engine = WarmEngine(parts, self.status, self._history, self._engine_started)
         self._troubles = Troubles(
-            parts, self.status, self._history, self._errands, self._forget_engine
+            parts, self.status, self._history, self._errands, self._engine.forget
         )
         self._offline = Offline(
             parts, self._network, self._sessions, self._turns, self._fair, self._history
         )
-        self._runtime: Runtime | None = None
-        self._engine_failures = 0
 
     @property
     def on_event(self) -> Callable[[Event], None]:
@@ -108,7 +108,7 @@ class AgentLoop:
 
     def renew_engine(self) -> None:
         """Start the engine anew before the next unit: what it was started with has changed."""
-        self._runtime = None
+        self._engine.forget()
         self._wake.set()
 
     async def leave(self, project: int) -> None:
@@ -176,7 +176,7 @@ class AgentLoop:
         await self._sessions.follow()
         if not self._sessions.live:
             self._show_nothing_to_do()
-            await self._wake.wait()
+            await self._sleep(await self._engine.rest())
             return
         if self._network.look().allowed:
             await self._step_with_network()
@@ -184,17 +184,18 @@ class AgentLoop:
             await self._step_without_network()
 
     async def _step_with_network(self) -> None:
-        runtime = await self._warm_engine()
+        runtime = await self._warm()
         if runtime is None:
             return
+        received = self._turns.received()
+        rest = math.inf if received else await self._engine.rest()
         now = asyncio.get_running_loop().time()
         due = self._sessions.due(now)
         if not due:
             look_at = self._sessions.next_look_at()
-            await self._sleep(None if look_at is None else look_at - now)
+            await self._sleep(rest if look_at is None else min(rest, look_at - now))
             return
         # A unit in hand was promised its turn when it was asked for; its lease runs.
-        received = self._turns.received()
         session = self._fair.choose([one for one in due if one.project in received] or due)
         session.next_look_at = now
         await self._troubles.guard(session, self._turn(session, runtime))
@@ -203,7 +204,7 @@ class AgentLoop:
         """Compute what is in hand; results wait until the network may be used."""
         found = self._offline.next_unit()
         if found is not None:
-            runtime = await self._warm_engine()
+            runtime = await self._warm()
             if runtime is not None:
                 session, fetched = found
                 await self._troubles.guard(session, self._compute(session, runtime, fetched))
@@ -211,7 +212,8 @@ class AgentLoop:
         elif self._budget.finishing:
             self._stopped.set()  # what is in the journal is reported after the next start
         else:
-            await self._sleep(self._offline.show(self.status))
+            rest = await self._engine.rest()
+            await self._sleep(min(rest, self._offline.show(self.status)))
 
     async def _turn(self, session: Session, runtime: Runtime) -> None:
         """One project's turn: prepare a unit, compute it, report it and ask for the next."""
@@ -233,7 +235,10 @@ class AgentLoop:
 
     async def _compute(self, session: Session, runtime: Runtime, fetched: Fetched) -> None:
         self._fair.begin(session)
-        await self._turns.compute(session, runtime, fetched, self._goes_on(session))
+        try:
+            await self._turns.compute(session, runtime, fetched, self._goes_on(session))
+        finally:
+            self._engine.used()
 
     def _goes_on(self, session: Session) -> Callable[[float], bool]:
         def goes_on(more_seconds: float) -> bool:
@@ -255,41 +260,30 @@ class AgentLoop:
     def _decided(self, decision: Decision) -> None:
         self.note(EventKind(decision.action.value), decision.sentence)
 
-    def _forget_engine(self) -> None:
-        self._runtime = None
-
     def _show_nothing_to_do(self) -> None:
         if self._sessions.unopened:
             self.status.set(Activity.PROBLEM, " ".join(self._sessions.unopened.values()))
         else:
             self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
 
-    async def _warm_engine(self) -> Runtime | None:
-        """Return the warm engine's runtime, or None after a wait if it doesn't start."""
-        if self._runtime is None:
-            self.status.set(Activity.IDLE, "The worker is getting ready.")
-            try:
-                self._runtime = await self._parts.engine.start()
-            except WorkerError as error:
-                self._engine_failures += 1
-                if self._engine_failures == 1:
-                    self.note(EventKind.PROBLEM, say("{text}", text=str(error)))
-                delay = BACKOFF.delay_seconds(self._engine_failures, self._parts.draw())
-                self.status.set(Activity.PROBLEM, str(error), self._parts.clock() + delay)
-                _LOG.error("worker", extra={"problem": str(error)})
-                await self._sleep(delay)
-                return None
-            self._engine_failures = 0
-            self.governor.control(self._parts.engine)
-            self.governor.look_again()
-        return self._runtime
+    async def _warm(self) -> Runtime | None:
+        """Return the warm engine's runtime; None after a wait if there is none."""
+        wait = await self._engine.start()
+        if wait:
+            await self._sleep(wait)
+        return self._engine.runtime
+
+    def _engine_started(self) -> None:
+        self.governor.control(self._parts.engine)
+        self.governor.look_again()
 
     async def _give_back(self, session: Session) -> None:
         """Give a session's units back, as far as its coordinator can be reached in time."""
-        if self._runtime is not None and self._network.look().allowed:
+        runtime = self._engine.runtime
+        if runtime is not None and self._network.look().allowed:
             with suppress(PlebError, TimeoutError):
                 async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                    await self._turns.leave(session, self._runtime)
+                    await self._turns.leave(session, runtime)
 
     def _left(self, row: ProjectRow) -> None:
         self.note(EventKind.DETACH, say("Left {project}.", project=row.name), row.name)
@@ -314,9 +308,9 @@ class AgentLoop:
         self._turns.keep_results()
         await self._parts.engine.close()
 
-    async def _sleep(self, seconds: float | None) -> None:
+    async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
                 await self._wake.wait()
 
 

@@ -35,3 +35,5 @@ class Parts:
     draw: Draw
     most_wait_seconds: float = 25.0
     """How long a request for work may be held by the coordinator."""
+    rest_seconds: float = 300.0
+    """How long a warm engine without work keeps its memory."""

@@ -33,6 +33,7 @@ HostId = NewType("HostId", str)
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_ACCOUNT: Final = re.compile(r"account=[^&#\s]*")
 
 
 def digest_of(data: bytes | memoryview) -> str:
@@ -102,7 +103,7 @@ def parse_attach_link(text: str) -> AttachLink:
             "copy it whole from the project's page."
         )
         raise InputError(message)
-    if account and parts.scheme not in {"pleb", "pleb+http"}:
+    if "account=" in parts.query or (account and not parts.scheme.startswith("pleb")):
         message = (
             "This link carries an account's key where a web page could read it, so it is not "
             "used: make a new one on your other PC, by `pleb-agent link`."
@@ -113,4 +114,4 @@ def parse_attach_link(text: str) -> AttachLink:
 
 
 def _without_secret(text: str) -> str:
-    return text.partition("&account=")[0]
+    return _ACCOUNT.sub("account=...", text)

@@ -59,3 +59,38 @@ def test_anything_else_gets_a_sentence_that_shows_a_link(text: str) -> None:
 @pytest.mark.parametrize("code", RefusalCode)
 def test_every_refusal_has_a_client_or_server_error_status(code: RefusalCode) -> None:
     assert 400 <= Refusal(code, "").http_status < 600
+
+
+SEED = "5" * 64
+
+
+@pytest.mark.parametrize("base", ["https://coordinator.example", "http://10.0.0.1:7532"])
+@pytest.mark.parametrize("certificate", [None, "c" * 64])
+def test_an_account_travels_in_a_pleb_link_and_nowhere_else(base, certificate):
+    link = AttachLink(base, "words", "a" * 64, certificate)
+    text = link.with_account(SEED)
+    assert text.startswith("pleb")
+    joined = parse_attach_link(text)
+    assert joined.account == SEED
+    assert (joined.base_url, joined.project, joined.root) == (base, "words", "a" * 64)
+    assert joined.certificate == certificate
+    for shown in (str(joined), repr(joined), joined.pleb):
+        assert SEED not in shown
+    assert parse_attach_link(str(joined)).account is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://coordinator.example/join/words#{'a' * 64}&account={SEED}",
+        f"http://coordinator.example/join/words#{'a' * 64}&account={SEED}",
+        f"pleb://coordinator.example/join/words#{'a' * 63}&account={SEED}",
+        f"pleb://coordinator.example/join/words#{'a' * 64}&account={SEED}5",
+        f"pleb://coordinator.example/join/words#&account={SEED}",
+        f"pleb://coordinator.example/join/words?account={SEED}#{'a' * 64}",
+    ],
+)
+def test_a_link_that_carries_an_account_wrongly_is_refused_without_telling_it(text):
+    with pytest.raises(InputError) as caught:
+        parse_attach_link(text)
+    assert SEED not in str(caught.value)
