@@ -88,7 +88,7 @@ class _Slots:
             sensors.programs, _NO_PROGRAMS, (15, 30, 60), differs, wanted=has_programs
         )
         self.metered = Slot(sensors.metered, None, (30, 30, 60), differs)
-        self.lid = Slot(sensors.lid, None, (10, 30, 60), differs)
+        self.lid = Slot(sensors.lid, None, (30, 60, 60), differs)
         self.quick: tuple[Slot[Any], ...] = (self.plug, self.load, self.memory)
         slow: tuple[Slot[Any], ...] = (
             self.power,
