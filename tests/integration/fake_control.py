@@ -236,6 +236,7 @@ class FakeControl:
 
     async def curve(self, project: str) -> CurveView:
         self._called("curve", project)
+        self.facts(project)
         if self.curve_view is not None:
             return self.curve_view
         versions = list(range(82))

@@ -35,7 +35,7 @@ PAGES = (
     "/welcome/limits",
     "/welcome/unit",
 )
-POSTS = (
+POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/now/pause", {"for": "1800"}),
     ("/now/boost", {}),
     ("/now/resume", {}),
@@ -222,10 +222,11 @@ class Checker(HTMLParser):
                 self.faults.append(f"{tag} {name}={value}")
             if name in {"src", "href", "action"} and not (value or "").startswith(("/", "#")):
                 self.faults.append(f"{tag} {name}={value}")
-        name = found.get("id")
-        if name is not None and name in self.ids:
-            self.faults.append(f"id {name} twice")
-        self.ids.add(name or "")
+        own = found.get("id")
+        if own in self.ids:
+            self.faults.append(f"id {own} twice")
+        if own:
+            self.ids.add(own)
 
 
 def faults(html: str) -> list[str]:

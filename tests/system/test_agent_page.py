@@ -1,0 +1,409 @@
+"""The agent's page in a real browser: the real `web_app` around an agent that the test moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.web.views import RuntimeView, UpdateView
+from tests.integration import fake_control
+from tests.integration.fake_control import LINK, FakeControl
+from tests.integration.page_server import PageServer
+from tests.system.chromium import Browser, chromium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pleb_agent.web.views import StatusView
+
+pytestmark = pytest.mark.system
+
+LINK_QUERY = LINK.replace("#", "%23")
+PAGES = {
+    "now": "/",
+    "given": "/given?show=energy",
+    "projects": "/projects",
+    "preferences": "/preferences",
+    "history": "/history",
+    "log": "/log?level=debug",
+    "welcome": "/welcome?change=1",
+    "project": f"/welcome/project?link={LINK_QUERY}",
+    "wrong-link": "/welcome/project?link=nonsense",
+    "limits": "/welcome/limits",
+    "first-unit": "/welcome/unit",
+    "problem": "/given/curve?project=gone",
+}
+
+
+def newcomer() -> StatusView:
+    """The status of an agent that has just been installed."""
+    return fake_control.status(
+        first_run=True,
+        projects=[],
+        unit=None,
+        activity="idle",
+        message=fake_control.message("No project is attached: `pleb-agent attach LINK`."),
+    )
+
+
+def busy() -> FakeControl:
+    """An agent with all that a page can show at once."""
+    control = FakeControl(
+        fake_control.status(
+            projects=[
+                fake_control.project(),
+                fake_control.project("digits", title="Digits", problem="It cannot be reached."),
+            ],
+            open=[fake_control.assignment(), fake_control.assignment(assignment=9)],
+            update=UpdateView(version="0.2.0", can_install=True, sentence="It mends things."),
+            runtime=RuntimeView(
+                kind="cuda", state="fetching", sentence="", bytes_done=50 << 20, bytes_total=2 << 30
+            ),
+        )
+    )
+    control.values = Preferences(threads=8, hours="mon-fri 20:00-08:00")
+    return control
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[PageServer]:
+    server = PageServer(getattr(request, "param", FakeControl)()).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def browser(tmp_path: Path, server: PageServer) -> Iterator[Browser]:
+    with chromium(tmp_path / "profile") as browser:
+        browser.driver.get(server.open_url())
+        browser.wait_until_live()
+        yield browser
+        assert browser.complaints() == []
+
+
+# -- the first run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", [lambda: FakeControl(newcomer())], indirect=True)
+def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells one story
+    server: PageServer, browser: Browser
+) -> None:
+    control = server.control
+    assert browser.path() == "/welcome"
+    assert not browser.driver.find_elements(By.CSS_SELECTOR, ".nav")
+
+    # A link that is wrong is told in its place, and can be corrected there.
+    browser.find("link").send_keys(LINK[:-4] + "oops" + Keys.ENTER)
+    browser.wait_for_text("look-problem", "That is no attach link")
+    assert browser.find("link").get_attribute("value") == LINK[:-4] + "oops"
+    browser.find("link").clear()
+    browser.find("link").send_keys(LINK + Keys.ENTER)
+
+    # Who is behind it, and what it takes.
+    facts = browser.find("facts")
+    browser.wait(lambda: "Shakespeare" in facts.text)
+    for words in ("Ada Lovelace", "Public domain", "ab" * 32, "training data",
+                  "about 4 min", "64", "MB", "350", "Wh"):  # fmt: skip
+        assert words in facts.text
+    assert control.status().projects == []
+    browser.driver.refresh()
+    browser.find("name").send_keys("Ada")
+    browser.find("attach").submit()
+
+    # The limits.
+    browser.wait_for_path("/welcome/limits")
+    assert ("attach", "Ada") in [(name, getattr(wish, "name", "")) for name, wish in control.calls]
+    browser.click("preset-quiet")
+    browser.wait(lambda: control.values.threads == 4)
+    browser.click("autostart-on")
+    browser.wait(lambda: control.on)
+    browser.driver.refresh()
+    assert browser.find("preset-quiet").is_selected()
+    assert browser.find("autostart-on").is_selected()
+    browser.driver.find_element(By.LINK_TEXT, "Go on to the first unit").click()
+
+    # The unit: each stage comes by itself, and survives reloading and going back.
+    browser.wait_for_path("/welcome/unit")
+    browser.driver.execute_script("window.unreloaded = true")
+    assert "about 4 min" in browser.text("train-now")
+    browser.click("train-now")
+    browser.wait_for_text("first-unit", "Asking for a unit")
+    server.do(lambda: control.change(unit=fake_control.unit(17, 40, 17)))
+    browser.wait_for_text("first-unit", "Your PC is training")
+    assert browser.find("first-progress").get_attribute("value") == "17"
+    assert browser.driver.find_elements(By.CSS_SELECTOR, "#first-unit .sparkline polyline")
+    sent = fake_control.project(waits_for_confirmation=True, counters={"units_done": 1})
+    server.do(lambda: control.change(unit=None, projects=[sent]))
+    browser.wait_for_text("first-unit", "Waiting for a second PC to confirm")
+    assert browser.driver.execute_script("return window.unreloaded") is True
+    browser.driver.back()
+    browser.wait_for_path("/welcome/limits")
+    browser.driver.forward()
+    browser.wait_for_text("first-unit", "Waiting for a second PC to confirm")
+    accepted = fake_control.project(counters={"units_done": 1, "verdicts_valid": 1})
+    server.do(lambda: control.change(projects=[accepted]))
+    browser.wait_for_text("first-unit", "Your first unit was accepted")
+    browser.click("finish")
+    browser.wait_for_path("/")
+    assert control.status().first_run is False
+    assert browser.driver.find_elements(By.CSS_SELECTOR, ".nav [aria-current=page]")
+
+
+def test_what_the_coordinator_refuses_is_said_in_place(
+    server: PageServer, browser: Browser
+) -> None:
+    browser.driver.get(f"{server.url}{PAGES['project']}")
+    browser.find("attach")
+    server.control.failure = "Your clock is 2 h off; set it right and try again."
+    browser.find("attach").submit()
+    browser.wait_for_text("attach-problem", "Your clock is 2 h off")
+    server.control.failure = ""
+    browser.find("attach").submit()
+    browser.wait_for_path("/projects")
+    complaints = browser.complaints()
+    assert len(complaints) == 1
+    assert "422" in complaints[0]
+
+
+# -- now ----------------------------------------------------------------------------------------
+
+
+def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> None:
+    control = server.control
+    browser.driver.execute_script("window.unreloaded = true")
+    assert browser.text("now-sentence") == "Nothing speaks against working."
+
+    browser.click("pause")
+    browser.wait_for_text("now-controls", "Resume")
+    browser.wait_for_text("now-sentence", "Paused by you")
+    browser.wait_for_text("pill", "Paused")
+    browser.wait(lambda: "Paused by you" in str(browser.find("said").get_attribute("textContent")))
+    browser.driver.refresh()
+    browser.wait_until_live()
+    assert "Paused by you" in browser.text("now-sentence")
+    browser.driver.execute_script("window.unreloaded = true")
+
+    browser.click("snooze-1800")
+    browser.wait(lambda: control.calls[-1][1].seconds == 1800)
+    browser.wait_for_text("now-state", "Goes on at")
+    browser.click("resume")
+    browser.wait_for_text("now-state", "Training")
+    browser.click("boost")
+    browser.wait_for_text("now-controls", "End the boost")
+
+    # What changes elsewhere appears by itself, and the focus stays where it is.
+    browser.find("snooze-3600").send_keys("")
+    browser.driver.execute_script("document.getElementById('snooze-3600').focus()")
+    server.do(lambda: control.change(unit=fake_control.unit(33, 40, 33)))
+    browser.wait(lambda: browser.find("unit-progress").get_attribute("value") == "33")
+    assert browser.focused() == "snooze-3600"
+    server.do(lambda: control.change(unit=None))
+    browser.wait(lambda: not browser.find("now-unit").is_displayed())
+    assert browser.driver.execute_script("return window.unreloaded") is True
+
+    # "Finish and stop" asks first.
+    browser.click("stop")
+    browser.driver.switch_to.alert.dismiss()
+    browser.click("stop")
+    browser.driver.switch_to.alert.accept()
+    browser.wait_for_text("now-sentence", "Finishing the unit in hand")
+    assert [name for name, _ in control.calls].count("stop") == 1
+    assert all(request.startswith(server.url) for request in browser.requests())
+
+
+def test_an_agent_that_goes_away_is_told_and_found_again(
+    server: PageServer, browser: Browser
+) -> None:
+    server.stop()
+    browser.wait_for_text("gone", "The agent is not running")
+    server.control.show(fake_control.status(message=fake_control.message("Here again.")))
+    server.start()
+    browser.wait_until_live()
+    assert not browser.find("gone").is_displayed()
+    browser.wait_for_text("now-sentence", "Here again.")
+    assert all("net::ERR_" in complaint for complaint in browser.complaints())
+
+
+def test_who_has_no_session_is_told_how_to_get_one(server: PageServer, browser: Browser) -> None:
+    browser.driver.delete_all_cookies()
+    browser.driver.get(server.url)
+    assert "pleb-agent open" in browser.driver.find_element(By.TAG_NAME, "main").text
+    assert browser.axe() == []
+    complaints = browser.complaints()
+    assert all("403" in complaint for complaint in complaints)
+
+
+# -- preferences and projects ---------------------------------------------------------------------
+
+
+def test_preferences_are_saved_and_survive_reloading(server: PageServer, browser: Browser) -> None:
+    control = server.control
+    browser.driver.get(f"{server.url}/preferences")
+    browser.wait_until_live()
+    browser.click("pref-on-battery-value")
+    browser.wait(lambda: control.values.on_battery)
+    browser.wait_for_text("presets", "Your own mix")
+    number = browser.find("pref-idle-minutes-value")
+    number.clear()
+    number.send_keys("7.5" + Keys.TAB)
+    browser.wait(lambda: control.values.idle_minutes == 7.5)
+    browser.wait_for_text("pref-idle-minutes", "Saved")
+
+    number = browser.find("pref-cache-bytes-value")
+    number.clear()
+    number.send_keys("0" + Keys.TAB)
+    browser.wait_for_text("pref-cache-bytes-problem", "Please enter a number from")
+    assert control.values.cache_bytes == 10 * 2**30
+    assert all("422" in complaint for complaint in browser.complaints())
+
+    slider = browser.find("pref-cpu-percent-in-use-value")
+    slider.send_keys(Keys.ARROW_RIGHT * 5)
+    assert slider.get_attribute("aria-valuetext") == "55 %"
+    browser.wait(lambda: control.values.cpu_percent_in_use == 55)
+
+    browser.driver.find_element(By.CSS_SELECTOR, "#pref-hours-week summary").click()
+    line = browser.find("pref-hours-sun")
+    line.clear()
+    line.send_keys("10-12" + Keys.TAB)
+    browser.wait(lambda: control.values.hours.endswith("sun 10:00-12:00"))
+    browser.driver.refresh()
+    assert browser.find("pref-hours-sun").get_attribute("value") == "10:00-12:00"
+    assert browser.find("pref-idle-minutes-value").get_attribute("value") == "7.5"
+    assert browser.find("pref-on-battery-value").is_selected()
+    browser.click("pref-hours-always")
+    browser.wait(lambda: control.values.hours == "")
+
+    # A preset sets all of its values, and the controls follow.
+    browser.click("preset-full")
+    browser.wait(lambda: browser.find("pref-threads-value").get_attribute("value") == "16")
+    assert browser.find("pref-while-in-use-value").is_selected()
+
+
+@pytest.mark.parametrize("server", [busy], indirect=True)
+def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browser) -> None:
+    control = server.control
+    browser.driver.get(f"{server.url}/projects")
+    browser.wait_until_live()
+    slug, other = (
+        str(section.get_attribute("id")).removeprefix("project-")
+        for section in browser.driver.find_elements(By.CSS_SELECTOR, ".project")
+    )
+    browser.find(f"share-{slug}-value").send_keys(Keys.ARROW_RIGHT * 10)
+    browser.wait(lambda: control.values.shares.get("words") == 200)
+
+    browser.driver.find_element(By.CSS_SELECTOR, f"#account-{slug} summary").click()
+    browser.click(f"link-button-{slug}")
+    browser.wait_for_text(f"link-{slug}", "Whoever has this text is you")
+    text = browser.find(f"link-text-{slug}").get_attribute("value")
+    assert str(text).startswith("pleb-account")
+
+    browser.driver.find_element(By.CSS_SELECTOR, f"#leave-{other} summary").click()
+    browser.click(f"detach-{other}")
+    browser.driver.switch_to.alert.accept()
+    browser.wait(lambda: "Digits" not in browser.text("project-cards"))
+    assert control.calls[-1][1].project == "digits"
+
+
+# -- for everybody --------------------------------------------------------------------------------
+
+
+def test_the_keyboard_is_enough(server: PageServer, browser: Browser) -> None:
+    browser.press(Keys.TAB)
+    assert browser.focused() == "Skip to the content"
+    browser.press(Keys.ENTER)
+    browser.tab_to("pause", most=3)
+    browser.press(Keys.ENTER)
+    browser.wait_for_text("now-controls", "Resume")
+    browser.tab_to("snooze-tomorrow", most=8)
+    browser.press(Keys.SPACE)
+    browser.wait(lambda: server.control.calls[-1][1].until_tomorrow)
+    browser.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.SHIFT + Keys.TAB)
+
+    browser.driver.get(f"{server.url}/preferences")
+    browser.wait_until_live()
+    browser.tab_to("preset-balanced")
+    browser.press(Keys.ARROW_LEFT)
+    browser.wait(lambda: server.control.values.threads == 4)
+    browser.tab_to("pref-while-in-use-value")
+    browser.press(Keys.SPACE)
+    browser.wait(lambda: server.control.values.while_in_use)
+    browser.tab_to("pref-threads-value")
+    browser.press(Keys.ARROW_RIGHT)
+    browser.wait(lambda: server.control.values.threads == 5)
+
+
+def test_colours_follow_the_system_or_the_switch(server: PageServer, browser: Browser) -> None:
+    def ground() -> str:
+        script = "return getComputedStyle(document.body).backgroundColor"
+        found: str = browser.driver.execute_script(script)
+        return found
+
+    browser.prefer(prefers_color_scheme="light")
+    light = ground()
+    browser.prefer(prefers_color_scheme="dark")
+    dark = ground()
+    assert light != dark
+    browser.click("theme")
+    assert (ground(), browser.text("theme")) == (light, "Colours: light")
+    browser.driver.refresh()
+    browser.wait_until_live()
+    assert (ground(), browser.text("theme")) == (light, "Colours: light")
+    browser.prefer(prefers_color_scheme="light")
+    browser.click("theme")
+    assert (ground(), browser.text("theme")) == (dark, "Colours: dark")
+    browser.click("theme")
+    assert (ground(), browser.text("theme")) == (light, "Colours: as the system")
+
+
+def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
+    moving = "return document.getAnimations().length"
+    assert browser.driver.execute_script(moving) > 0
+    browser.prefer(prefers_reduced_motion="reduce")
+    assert browser.driver.execute_script(moving) == 0
+
+
+@pytest.mark.parametrize("server", [busy], indirect=True)
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_nothing_sticks_out(server: PageServer, tmp_path: Path, language: str, width: int) -> None:
+    with chromium(tmp_path / "profile", language) as browser:
+        browser.driver.get(server.open_url())
+        browser.resize(width)
+        for name, path in PAGES.items():
+            browser.driver.get(server.url + path)
+            browser.wait_until_live()
+            settle(browser)
+            assert browser.overhang() <= 0, name
+            label = browser.driver.find_element(By.TAG_NAME, "html").get_attribute("lang")
+            assert label == language
+
+
+@pytest.mark.parametrize("server", [busy], indirect=True)
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_axe_finds_nothing_serious(server: PageServer, browser: Browser, colours: str) -> None:
+    browser.prefer(prefers_color_scheme=colours, prefers_reduced_motion="reduce")
+    for name, path in PAGES.items():
+        browser.driver.get(server.url + path)
+        browser.wait_until_live()
+        settle(browser)
+        browser.driver.execute_script(
+            "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+        )
+        assert browser.axe() == [], name
+        assert all(request.startswith(server.url) for request in browser.requests()), name
+    complaints = browser.complaints()
+    assert all(PAGES["problem"] in complaint for complaint in complaints), complaints
+
+
+def settle(browser: Browser) -> None:
+    """Wait until what a page loads after itself has come."""
+    loading = "[hx-trigger=load] > progress, .curve > p.quiet:only-child"
+    waiting = f"return document.querySelectorAll('{loading}').length"
+    browser.wait(lambda: browser.driver.execute_script(waiting) == 0)
