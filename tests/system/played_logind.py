@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 PATH = "/org/freedesktop/login1"
 MANAGER = "org.freedesktop.login1.Manager"
-NAMES = ("org.freedesktop.login1", "org.freedesktop.NetworkManager")
+NAMES = (
+    "org.freedesktop.login1",
+    "org.freedesktop.NetworkManager",
+    "org.freedesktop.UPower",
+)
 
 
 @dataclass
@@ -99,7 +103,7 @@ class PlayedLogind:
 
 @contextmanager
 def played_logind(address: str) -> Iterator[PlayedLogind]:
-    """Own logind's and NetworkManager's names on the bus."""
+    """Own the names of logind, NetworkManager and UPower on the bus."""
     connection = open_dbus_connection(address, enable_fds=True)
     played = PlayedLogind(connection)
     for name in NAMES:

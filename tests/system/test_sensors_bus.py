@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from pleb_agent.core.readings import Power, PowerSource
 from pleb_agent.sensors.keep_awake import KeepAwake, LogindBlock
 from pleb_agent.sensors.lid import LinuxLid
 from pleb_agent.sensors.logind import NoLogindError
 from pleb_agent.sensors.network import NetworkManagerMetered
+from pleb_agent.sensors.power import LinuxPower
 from pleb_agent.sensors.session_events import AWAKE, MachineState, SessionListener
 from pleb_agent.sensors.session_events_linux import LogindEvents
 from pleb_agent.sensors.system_bus import SystemBus
+from pleb_agent.sensors.upower import PowerWithUps
 from tests.system.desktop import session_bus
 from tests.system.played_logind import played_logind
 
@@ -280,6 +283,30 @@ def test_metered_networks(address, logind, value, expected):
     logind.properties["Metered"] = "u", value
     with asking(address) as bus:
         assert NetworkManagerMetered(bus).read() is expected
+
+
+@pytest.mark.parametrize(
+    ("supplies", "told", "expected"),
+    [
+        ({}, {}, Power(PowerSource.MAINS)),
+        ({}, {"OnBattery": ("b", False), "Percentage": ("d", 90.0)}, Power(PowerSource.MAINS)),
+        ({}, {"OnBattery": ("b", True), "Percentage": ("d", 64.0)}, Power(PowerSource.UPS, 64.0)),
+        ({}, {"OnBattery": ("b", True)}, Power(PowerSource.UPS)),
+        (
+            {"BAT0": {"type": "Battery", "status": "Discharging", "capacity": "50"}},
+            {"OnBattery": ("b", True), "Percentage": ("d", 64.0)},
+            Power(PowerSource.BATTERY, 50.0),
+        ),
+    ],
+)
+def test_a_ups_that_only_upower_knows(address, logind, tmp_path, supplies, told, expected):
+    logind.properties.update(told)
+    for name, files in supplies.items():
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text)
+    with asking(address) as bus:
+        assert PowerWithUps(LinuxPower(tmp_path), bus).read() == expected
 
 
 def test_what_nobody_tells_is_not_known(address, logind, tmp_path):

@@ -165,6 +165,7 @@ class Board:
         threading.Thread(target=self._tick_forever, name="board", daemon=True).start()
         listener = SessionListener(self._machine_changed, self._prepare)
         session = asyncio.create_task(self._session.run(listener))
+        session.add_done_callback(self._session_ended)
         try:
             await self._failed
         finally:
@@ -214,10 +215,10 @@ class Board:
             while not self._ended:
                 again = self.tick(self._clock())
                 self._sleeper.sleep(again - self._clock())
-        except BaseException as failure:  # noqa: BLE001 - it is raised in `run`
+        except Exception as failure:  # noqa: BLE001 - it is raised in `run`
             self._finished(moved=False, error=failure)
 
-    def _finished(self, moved: bool, error: BaseException | None) -> None:
+    def _finished(self, moved: bool, error: Exception | None) -> None:
         if error is not None:
             self._in_loop(self._fail, error)
         elif moved:
@@ -229,6 +230,11 @@ class Board:
         if woke:
             self.look_now()
         self._tell()
+
+    def _session_ended(self, session: asyncio.Task[None]) -> None:
+        error = None if session.cancelled() else session.exception()
+        if error is not None:
+            self._fail(error)
 
     async def _prepare(self) -> None:
         await self.on_suspend()

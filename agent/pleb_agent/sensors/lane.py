@@ -18,7 +18,7 @@ class Lane:
     """A driver that hangs costs its own sensor only: the others go on in a fresh thread."""
 
     def __init__(
-        self, clock: Callable[[], float], finished: Callable[[bool, BaseException | None], None]
+        self, clock: Callable[[], float], finished: Callable[[bool, Exception | None], None]
     ) -> None:
         self._clock = clock
         self._finished = finished
@@ -56,7 +56,7 @@ class Lane:
             moved, error = False, None
             try:
                 moved = slot.finish(slot.sensor.read())
-            except BaseException as failure:  # noqa: BLE001 - it is raised in the board's `run`
+            except Exception as failure:  # noqa: BLE001 - it is raised in the board's `run`
                 error = failure
             if self._waiting is waiting:
                 self._reading = None

@@ -29,7 +29,7 @@ class SystemBus:
         try:
             connection = self._connected()
             reply = connection.send_and_get_reply(message, timeout=self._timeout_seconds)
-        except (OSError, RuntimeError, DBusErrorResponse):  # TimeoutError is an OSError
+        except (OSError, RuntimeError, ValueError, DBusErrorResponse):  # what jeepney raises
             self.close()
             return None
         if reply.header.message_type is MessageType.error:

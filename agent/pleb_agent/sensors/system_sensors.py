@@ -63,12 +63,13 @@ class _Choice:
         from pleb_agent.sensors.network import NetworkManagerMetered
         from pleb_agent.sensors.session_events_linux import LogindEvents
         from pleb_agent.sensors.system_bus import SystemBus
+        from pleb_agent.sensors.upower import PowerWithUps
 
         bus = SystemBus()
         return Sensors(
             worker_pid=self._worker_pid,
             plug=ChargerWatch(),
-            power=LinuxPower(),
+            power=PowerWithUps(LinuxPower(), bus),
             load=LinuxLoad(self._worker_pid),
             memory=LinuxMemory(self._worker_pid),
             temperature=LinuxTemperature(heat=self._gpu_heat),

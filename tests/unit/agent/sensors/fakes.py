@@ -36,9 +36,12 @@ class SaidEvents:
 
     def __init__(self):
         self.listener: SessionListener | None = None
+        self.error: Exception | None = None
 
     async def run(self, listener):
         self.listener = listener
+        if self.error is not None:
+            raise self.error
         await asyncio.Event().wait()
 
     def tell(self, **state):

@@ -277,6 +277,16 @@ def test_a_defect_of_a_sensor_ends_the_run(name):
     asyncio.run(story())
 
 
+def test_a_defect_of_the_session_s_events_ends_the_run():
+    async def story():
+        world = World()
+        world.machine.session.error = ZeroDivisionError("a defect")
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            await asyncio.wait_for(world.board().run(), 30)
+
+    asyncio.run(story())
+
+
 def test_absent_sensors_start_no_thread_of_their_own():
     world = World()
     for name in ("power", "temperature", "gpus", "programs", "metered", "lid"):
