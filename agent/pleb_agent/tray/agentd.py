@@ -16,7 +16,7 @@ from pleb_agent.tray.errors import NotRunningError, RefusedError
 
 __all__ = ["Agentd", "read_place"]
 
-_ANSWER_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 5.0
 _MOST_ANSWER_BYTES: Final = 8 * 2**20
 
 

@@ -51,10 +51,10 @@ class LinuxTray:
     def run(self) -> None:
         """Show the tray until the agent is stopped on purpose, or the session ends."""
         self._tray.on_look = self._show
-        if self._bus_tray is not None:
-            self._bus_tray.on_host = self._host_changed
-            self._bus_tray.start()
         try:
+            if self._bus_tray is not None:
+                self._bus_tray.on_host = self._host_changed
+                self._bus_tray.start()
             while not self._tray.ended:
                 self._turn()
         except (BusGoneError, AgentEndedError):

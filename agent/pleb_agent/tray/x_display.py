@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pleb_agent.tray.errors import NoDisplayError
 
-__all__ = ["Event", "XDisplay"]
+__all__ = ["Event", "XDisplay", "over"]
 
 EXPOSURE: Final = 1 << 15
 BUTTON_PRESS: Final = 1 << 2
@@ -220,7 +220,7 @@ class XDisplay:
             for x in range(width):
                 red, green, blue, alpha = rgba[y * stride + 4 * x : y * stride + 4 * x + 4]
                 below = get_pixel(image, left + x, top + y)
-                put_pixel(image, left + x, top + y, _over((red, green, blue), alpha, below))
+                put_pixel(image, left + x, top + y, over((red, green, blue), alpha, below))
         graphics = self._call("XDefaultGC", self.screen)
         self._call("XPutImage", window, graphics, image, 0, 0, 0, 0, wide, high)
         self._functions["XDestroyImage"](image)
@@ -234,7 +234,7 @@ class XDisplay:
         return self._functions[name](self._display, *arguments)
 
 
-def _over(colour: tuple[int, int, int], alpha: int, below: int) -> int:
+def over(colour: tuple[int, int, int], alpha: int, below: int) -> int:
     """Return a pixel (0xRRGGBB) of a colour over another pixel."""
     channels = ((below >> 16) & 0xFF, (below >> 8) & 0xFF, below & 0xFF)
     mixed = [(a * alpha + b * (255 - alpha)) // 255 for a, b in zip(colour, channels, strict=True)]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,20 +10,19 @@ from jeepney import (
     HeaderFields,
     Message,
     MessageType,
-    Parser,
     new_error,
     new_method_call,
     new_method_return,
-    new_signal,
 )
 
-from pleb_agent.tray.bus import BusGoneError, SessionBus, connect
-from pleb_agent.tray.bus_tray import WATCHER, BusTray
+from pleb_agent.tray.bus import BusGoneError, connect
+from pleb_agent.tray.bus_tray import BusTray
 from pleb_agent.tray.errors import NoBusError
 from pleb_agent.tray.item import ITEM_INTERFACE, ITEM_PATH, MENU_PATH
 from pleb_agent.tray.look import Command, look_of
 from pleb_agent.tray.menu import MENU_INTERFACE
 from pleb_agent.tray.words import words_in
+from tests.unit.agent.tray.played_bus import Broker, member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,62 +32,15 @@ WORKING = look_of({"activity": "working", "sentence": "So."}, SAY)
 PROBLEM = look_of({"activity": "problem", "sentence": "Oh."}, SAY)
 
 
-class Connection:
-    """What jeepney gives after its handshake, on one end of a pair of sockets."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.parser = Parser()
-        self.outgoing_serial = count(1)
-        self.unique_name = ":1.7"
-
-    def send(self, message: Message, serial: int | None = None) -> None:
-        number = next(self.outgoing_serial) if serial is None else serial
-        self.sock.sendall(message.serialise(serial=number))
-
-    def close(self) -> None:
-        self.sock.close()
+def deliver(broker: Broker, message: Message) -> None:
+    """Let a message arrive and be read."""
+    broker.send(message)
+    broker.bus.turn()
 
 
-class Broker:
-    """The other end."""
-
-    def __init__(self) -> None:
-        ours, self._sock = socket.socketpair()
-        self._sock.settimeout(10)
-        self._parser = Parser()
-        self._serial = count(1000)
-        self._received: deque[Message] = deque()
-        self.bus = SessionBus(Connection(ours))
-
-    def next(self) -> Message:
-        """Return the next message that the tray sent."""
-        while not self._received:
-            self._received.extend(self._parser.feed(self._sock.recv(65536)))
-        return self._received.popleft()
-
-    def call(self, path: str, interface: str, member: str, signature: str, body: Any) -> Message:
-        """Call the tray; return its reply, read as a bus reads it."""
-        address = DBusAddress(path, bus_name=":1.7", interface=interface)
-        self.send(new_method_call(address, member, signature, body))
-        return self.next()
-
-    def send(self, message: Message) -> None:
-        self._sock.sendall(message.serialise(serial=next(self._serial)))
-        self.bus.turn()
-
-    def owner(self, old: str, new: str) -> None:
-        """Tell that the watcher has another owner."""
-        bus = DBusAddress("/org/freedesktop/DBus", interface="org.freedesktop.DBus")
-        self.send(new_signal(bus, "NameOwnerChanged", "sss", (WATCHER, old, new)))
-
-    def close(self) -> None:
-        self._sock.close()
-        self.bus.close()
-
-
-def member(message: Message) -> str:
-    return str(message.header.fields.get(HeaderFields.member))
+def new_owner(broker: Broker, old: str, new: str) -> None:
+    broker.owner(old, new)
+    broker.bus.turn()
 
 
 @pytest.fixture
@@ -125,23 +74,23 @@ def test_it_registers_with_the_watcher_that_is_there(broker: Broker, tray: BusTr
     tray.on_host = lambda: hosts.append(tray.has_host)
     asked = greeting(broker)
     assert set(asked) == {"RequestName", "AddMatch", "GetNameOwner"}
-    broker.send(new_method_return(asked["GetNameOwner"], "s", (":1.3",)))
+    deliver(broker, new_method_return(asked["GetNameOwner"], "s", (":1.3",)))
 
     registering = broker.next()
     assert member(registering) == "RegisterStatusNotifierItem"
     assert registering.body == asked["RequestName"].body[:1]
     assert hosts == []
-    broker.send(new_method_return(registering))
+    deliver(broker, new_method_return(registering))
     assert hosts == [True]
 
 
 def test_without_a_watcher_it_waits_for_one(broker: Broker, tray: BusTray) -> None:
     asked = greeting(broker)
     error = "org.freedesktop.DBus.Error.NameHasNoOwner"
-    broker.send(new_error(asked["GetNameOwner"], error, "s", ("No.",)))
+    deliver(broker, new_error(asked["GetNameOwner"], error, "s", ("No.",)))
     assert not tray.has_host
 
-    broker.owner("", ":1.9")
+    new_owner(broker, "", ":1.9")
     assert member(broker.next()) == "RegisterStatusNotifierItem"
 
 
@@ -150,16 +99,16 @@ def test_a_restarted_panel_is_told_again(broker: Broker, tray: BusTray) -> None:
     tray.on_host = lambda: hosts.append(tray.has_host)
     greeting(broker)
     for old, new in (("", ":1.9"), (":1.9", ""), ("", ":1.12")):
-        broker.owner(old, new)
+        new_owner(broker, old, new)
         if new:
-            broker.send(new_method_return(broker.next()))
+            deliver(broker, new_method_return(broker.next()))
     assert hosts == [True, False, True]
 
 
 def test_a_watcher_that_refuses_is_no_host(broker: Broker, tray: BusTray) -> None:
     greeting(broker)
-    broker.owner("", ":1.9")
-    broker.send(new_error(broker.next(), "org.example.No", "s", ("No.",)))
+    new_owner(broker, "", ":1.9")
+    deliver(broker, new_error(broker.next(), "org.example.No", "s", ("No.",)))
     assert not tray.has_host
 
 
@@ -218,7 +167,7 @@ def test_who_wants_no_reply_gets_none(broker: Broker, tray: BusTray) -> None:
     address = DBusAddress(ITEM_PATH, bus_name=":1.7", interface=ITEM_INTERFACE)
     quiet = new_method_call(address, "Scroll", "is", (1, "vertical"))
     quiet.header.flags = 1
-    broker.send(quiet)
+    deliver(broker, quiet)
     assert broker.call("/any", "org.freedesktop.DBus.Peer", "Ping", "", ())
 
 
@@ -238,7 +187,7 @@ def test_a_change_is_told_with_its_signals(broker: Broker, tray: BusTray) -> Non
 
 
 def test_a_bus_that_closes_is_told(broker: Broker) -> None:
-    broker._sock.close()
+    broker.hang_up()
     with pytest.raises(BusGoneError):
         broker.bus.turn()
 
