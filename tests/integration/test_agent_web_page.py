@@ -48,6 +48,7 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/preferences/set", {"name": "on_battery", "value": "on"}),
     ("/preferences/preset", {"preset": "quiet"}),
     ("/preferences/autostart", {"on": "on"}),
+    ("/welcome/look", {"link": f"{LINK}&account=secret"}),
     ("/welcome/attach", {"link": LINK}),
     ("/welcome/train", {}),
     ("/welcome/done", {}),
@@ -334,6 +335,19 @@ def test_a_wrong_link_is_told_with_the_link_to_correct(browser):
     assert "That is no attach link" in html
     assert 'value="https://x/join/y"' in html
     assert 'aria-invalid="true"' in html
+
+
+def test_the_text_of_an_account_comes_into_no_address(server, browser):
+    secret = f"{LINK}&account=c0ffee"
+    server.control.facts_by_link[secret] = fake_control.facts()
+    answer = browser.post("/welcome/look", data={"link": secret})
+    assert (answer.status_code, "hx-redirect" in answer.headers) == (200, False)
+    assert "You are about to join" in answer.text
+    addresses = re.findall(r'(?:href|hx-get|hx-post|action)="([^"]*)"', answer.text)
+    assert not any("c0ffee" in address for address in addresses)
+    assert 'name="link" value="' in answer.text
+    open_link = browser.post("/welcome/look", data={"link": LINK})
+    assert open_link.headers["hx-redirect"].startswith("/welcome/project?link=https%3A%2F%2F")
 
 
 def test_somebody_new_is_welcomed(server, browser):

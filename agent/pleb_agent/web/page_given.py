@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_agent.web.page_terms import METRICS
 from pleb_agent.web.translation import marked
 
 if TYPE_CHECKING:
@@ -67,17 +68,19 @@ async def show_given(visit: Visit) -> Response:
 async def show_curve(visit: Visit) -> Response:
     """Show how one project got better, with the versions marked that this PC had a part in."""
     curve = await visit.control.curve(visit.query("project"))
+    metric = visit.words.text(METRICS[curve.metric]) if curve.metric in METRICS else curve.metric
     since = [at >= curve.attached_at for at in curve.made_at]
     return visit.page(
         "curve.html",
         curve=curve,
-        chart=_json(_curve_chart(visit, curve)),
+        metric=metric,
+        chart=_json(_curve_chart(visit, curve, metric)),
         first=_measured(curve, since, newest=False),
         last=_measured(curve, since, newest=True),
     )
 
 
-def _curve_chart(visit: Visit, curve: CurveView) -> dict[str, Any]:
+def _curve_chart(visit: Visit, curve: CurveView, metric: str) -> dict[str, Any]:
     ours = frozenset(curve.ours)
     joined = next(
         (
@@ -90,7 +93,7 @@ def _curve_chart(visit: Visit, curve: CurveView) -> dict[str, Any]:
     pairs = zip(curve.versions, curve.values, strict=True)
     return {
         "kind": "curve",
-        "label": curve.metric,
+        "label": metric,
         "oursLabel": visit.words.text("with your part"),
         "versionLabel": visit.words.text("version"),
         "versions": curve.versions,

@@ -6,7 +6,16 @@ from typing import Final
 
 from pleb_agent.web.translation import marked
 
-__all__ = ["ACTIVITIES", "DAY_NAMES", "EVENTS", "KINDS", "LEVELS", "SHORT_DAYS", "STATES"]
+__all__ = [
+    "ACTIVITIES",
+    "DAY_NAMES",
+    "EVENTS",
+    "KINDS",
+    "LEVELS",
+    "METRICS",
+    "SHORT_DAYS",
+    "STATES",
+]
 
 ACTIVITIES: Final[dict[str, str]] = {
     "working": marked("Training"),
@@ -68,3 +77,5 @@ LEVELS: Final[dict[str, str]] = {
     "warning": marked("Warnings"),
     "error": marked("Errors"),
 }
+METRICS: Final[dict[str, str]] = {"accuracy": marked("accuracy"), "loss": marked("loss")}
+"""Of a curve; projects may have others, which stay as they are."""

@@ -72,9 +72,17 @@ def stage_of(status: StatusView) -> Stage:
 async def show_welcome(visit: Visit) -> Response:
     """Show what this is, and ask for a link; with one in the address, look at it at once."""
     link = visit.query("link")[:_LONGEST_LINK]
-    if link and not visit.query("change"):
+    if link and not visit.query("change") and not _is_secret(link):
         return visit.go_to(f"/welcome/project?link={quote(link, safe='')}")
     return visit.page("welcome.html", view="welcome", link=link, sentence="")
+
+
+async def look(visit: Visit) -> Response:
+    """Look at a link. One that joins an account is a secret and comes into no address."""
+    link = (await visit.form()).get("link", "").strip()[:_LONGEST_LINK]
+    if _is_secret(link):
+        return await _facts(visit, link, wrong="welcome_link.html")
+    return visit.go_to(f"/welcome/project?link={quote(link, safe='')}" if link else "/welcome")
 
 
 async def show_project(visit: Visit) -> Response:
@@ -87,14 +95,22 @@ async def show_project(visit: Visit) -> Response:
 
 async def show_facts(visit: Visit) -> Response:
     """Show whose project a link is; if it cannot be told, why, with the link to correct."""
-    link = visit.query("link").strip()[:_LONGEST_LINK]
+    return await _facts(visit, visit.query("link").strip()[:_LONGEST_LINK])
+
+
+async def _facts(visit: Visit, link: str, wrong: str = "welcome_wrong.html") -> Response:
     try:
         facts = await visit.control.look_at(LookWish(link=link))
     except PlebError as error:
         sentence = line(visit.words.text(str(error)))
-        return visit.page("welcome_wrong.html", link=link, sentence=sentence)
+        return visit.page(wrong, link=link, sentence=sentence)
     machine = visit.control.preferences().machine
-    return visit.page("welcome_facts.html", facts=facts, link=link, machine=machine)
+    shown = "" if _is_secret(link) else link
+    return visit.page("welcome_facts.html", facts=facts, link=link, shown=shown, machine=machine)
+
+
+def _is_secret(link: str) -> bool:
+    return "account=" in link
 
 
 async def attach(visit: Visit) -> Response:

@@ -63,6 +63,7 @@ def page_routes(parts: PageParts) -> list[Route]:
         "/preferences/set": page_preferences.set_preference,
         "/preferences/preset": page_preferences.take_preset,
         "/preferences/autostart": page_preferences.set_autostart,
+        "/welcome/look": page_welcome.look,
         "/welcome/attach": page_welcome.attach,
         "/welcome/train": page_welcome.train_now,
         "/welcome/done": page_welcome.finish,

@@ -54,10 +54,12 @@ class Words:
         return self.text(one if count == 1 else many, **(values | {"count": count}))
 
     def sentence(self, sentence: Sentence, fallback: str = "") -> str:
-        """Return what the core said; unknown templates come as `fallback` or in English."""
-        if sentence.template not in self.messages:
-            return fallback or str(sentence)
-        return self.messages[sentence.template].format_map(self._local(sentence.values))
+        """Return what the core said; `fallback` if its values do not fill its template."""
+        template = self.messages.get(sentence.template, sentence.template)
+        try:
+            return template.format_map(self._local(sentence.values))
+        except (KeyError, IndexError, ValueError):
+            return fallback or sentence.template
 
     def _local(self, values: dict[str, Value]) -> dict[str, Value]:
         return {name: self._local_value(name, value) for name, value in values.items()}

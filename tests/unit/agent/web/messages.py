@@ -8,6 +8,7 @@ preferences' descriptions and the presets.
 from __future__ import annotations
 
 import ast
+import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,11 @@ COUNTS = {"marked": 1, "say": 1, "Sentence": 1, "text": 1, "several": 2}
 
 
 def all_messages() -> dict[str, str]:
-    """Return every template and where it stands."""
+    """Return every template that has words of its own, and where it stands."""
     found: dict[str, str] = {}
     for text, place in (*of_templates(), *of_python(), *of_data()):
-        found.setdefault(text, place)
+        if any(part.strip(" :.,") for part, *_ in string.Formatter().parse(text)):
+            found.setdefault(text, place)
     return found
 
 

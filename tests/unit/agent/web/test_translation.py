@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pleb_agent.core.sentence import say
+from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.web.translation import LANGUAGES, catalogue, choose_language, words_for
 from tests.unit.agent.web.messages import all_messages
 
@@ -101,7 +101,11 @@ def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
     day = say("Outside of your hours; work begins on {day} at {time}.", day="Mon", time="20:00")
     assert german.sentence(day) == "Außerhalb deiner Zeiten; am Montag um 20:00 geht es los."
     assert german.sentence(say("A stranger's {words}", words=1)) == "A stranger's 1"
-    assert german.sentence(say("{x"), "as it came") == "{x"
+    assert german.sentence(say("{x")) == "{x"
+    assert german.sentence(Sentence("{x}"), "as it came") == "as it came"
+    assert german.sentence(Sentence("{x"), "as it came") == "as it came"
+    why = say("{project}: {reason}", project="Log", reason="The agent is starting.")
+    assert german.sentence(why) == "Log: Der Agent startet."
     named = say("Working for {project}.", project="Log")
     assert german.sentence(named) == "Arbeitet für Log."
 
