@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -302,3 +303,23 @@ def test_the_home_is_for_the_user_alone(tmp_path):
     home = tmp_path / "home"
     main(["pause", "--home", str(home)])
     assert stat.S_IMODE(home.stat().st_mode) & 0o077 == 0
+
+
+def test_a_restart_keeps_the_port_unless_somebody_took_it(tmp_path):
+    async def port():
+        async with agentd(tmp_path) as process:
+            place = json.loads((tmp_path / "agentd.json").read_text())
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+            return place["port"]
+
+    async def story():
+        first = await port()
+        assert await port() == first
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", first))
+            other.listen()
+            assert await port() != first
+
+    asyncio.run(story())
