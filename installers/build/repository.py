@@ -132,17 +132,17 @@ class Publisher:
         self._save_timestamp(snapshot.version)
 
     def rotate(self, name: str) -> None:
-        """Replace a key; the new root is signed by the old keys and by the new ones.
+        """Replace a key, also one that is lost; the old keys and the new ones sign the new root.
 
         Raises:
             PublishingError: too few root keys are at hand.
         """
         root = self._load(Root)
         old_signers = self._root_signers(root)
-        old = self._signer(name)
         role = name.partition("-")[0]
-        (self.keys / f"{name}.pem").rename(self.keys / f"{name}.pem.old")
-        root.revoke_key(old.public_key.keyid, role)
+        root.revoke_key(self._keyid(root, name), role)
+        if self._has(name):
+            (self.keys / f"{name}.pem").rename(self.keys / f"{name}.pem.old")
         root.add_key(self._make_key(name).public_key, role)
         root.version += 1
         signers = {s.public_key.keyid: s for s in [*old_signers, *self._root_signers(root)]}
@@ -228,6 +228,24 @@ class Publisher:
             file.write(signer.private_bytes)
         return signer
 
+    def _has(self, name: str) -> bool:
+        return (self.keys / f"{name}.pem").exists()
+
+    def _keyid(self, root: Root, name: str) -> str:
+        """Return which of the root's keys is called `name`: that of the file, or who is missing."""
+        if self._has(name):
+            return self._signer(name).public_key.keyid
+        role = name.partition("-")[0]
+        present = (
+            {s.public_key.keyid for s in self._root_signers(root)} if role == Root.type else set()
+        )
+        missing = [keyid for keyid in root.roles[role].keyids if keyid not in present]
+        if len(missing) != 1:
+            raise PublishingError(
+                f"Which root key {name} was cannot be told: bring all the others to {self.keys}."
+            )
+        return missing[0]
+
     def _signer(self, name: str) -> CryptoSigner:
         try:
             key: Any = load_pem_private_key((self.keys / f"{name}.pem").read_bytes(), None)
@@ -239,8 +257,7 @@ class Publisher:
 
     def _root_signers(self, root: Root) -> list[CryptoSigner]:
         """Return the root keys at hand that this root knows."""
-        present = [name for name in ROOT_KEYS if (self.keys / f"{name}.pem").exists()]
-        signers = [self._signer(name) for name in present]
+        signers = [self._signer(name) for name in ROOT_KEYS if self._has(name)]
         known = [s for s in signers if s.public_key.keyid in root.roles[Root.type].keyids]
         if len(known) < ROOT_THRESHOLD:
             raise PublishingError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from installers.build.build_packages import build_archive, build_package
-from pleb_agent.program.installed import InstallKind
+from pleb_agent.program.installed import InstallKind, read_build
 from tests.e2e.world import PROJECTS, World, wait_until
 from tests.system.packages_world import ARCHIVE_LEVEL, CleanRoot, an_operator
 
@@ -31,6 +32,11 @@ def operator(tmp_path_factory):
 def agent(operator):
     """The build of version 0.1.0."""
     return operator.build("0.1.0")
+
+
+@pytest.fixture(scope="module")
+def deb(agent, operator):
+    return build_package(agent, InstallKind.DEB, operator.folder / "dist")
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +80,48 @@ def test_a_frozen_build_runs_our_modules_only(agent):
     assert "takes one of" in done.stderr
 
 
+def test_the_other_packages_are_made_of_the_same_build(agent, tmp_path):
+    rpm = build_package(agent, InstallKind.RPM, tmp_path)
+    arch = build_package(agent, InstallKind.ARCH, tmp_path)
+    assert rpm.name == f"pleb-agent-0.1.0-1.{platform.machine()}.rpm"
+    assert rpm.read_bytes()[:4] == bytes.fromhex("edabeedb")
+    assert arch.name == f"pleb-agent-0.1.0-1-{platform.machine()}.pkg.tar.zst"
+    assert arch.read_bytes()[:4] == bytes.fromhex("28b52ffd")
+
+
 # -- the deb ------------------------------------------------------------------------------------
+
+
+def test_the_deb_holds_roots_files_that_only_root_changes(deb, tmp_path):
+    listed = subprocess.run(
+        ["dpkg-deb", "--contents", deb], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    for line in listed:
+        mode, owner = line.split()[:2]
+        assert owner == "root/root", line
+        assert mode[0] == "l" or (mode[5], mode[8]) == ("-", "-"), line
+    paths = {line.split()[5] for line in listed}
+    assert {
+        "./usr/bin/pleb-agent",
+        "./usr/lib/systemd/user/pleb-agent.service",
+        "./usr/share/applications/pleb-agent.desktop",
+        "./usr/share/doc/pleb-agent/copyright",
+        "./usr/share/icons/hicolor/scalable/apps/pleb-agent.svg",
+        "./usr/share/man/man1/pleb-agent.1.gz",
+    } <= paths
+    subprocess.run(["dpkg-deb", "--extract", deb, tmp_path], check=True)
+    inside = tmp_path / "usr/lib/pleb-cluster"
+    installation = read_build(inside, inside / "_internal")
+    assert (installation.kind, installation.version) == (InstallKind.DEB, "0.1.0")
+    assert installation.has_updates
+    licences = list((inside / "_internal").glob("*.dist-info"))
+    assert len(licences) > 20, "every library's licence travels along"
 
 
 @pytest.mark.timeout(900)  # with the runtime's packing and a whole Debian
 def test_the_deb_is_installed_trains_a_unit_and_is_removed(
-    operator, agent, clean_root, world, tmp_path
+    operator, deb, clean_root, world, tmp_path
 ):
-    deb = build_package(agent, InstallKind.DEB, tmp_path / "dist")
     operator.publish_runtime()
     before = clean_root.files()
 

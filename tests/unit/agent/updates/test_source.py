@@ -153,6 +153,15 @@ def test_replaced_keys_are_followed_from_the_first_root(world, name):
     assert len(targets(world.source())) == 2
 
 
+@pytest.mark.parametrize("name", ["root-2", "targets", "timestamp"])
+def test_a_lost_key_is_replaced_by_two_root_keys(world, name):
+    world.publish(runtime_facts(), {"a": b"1"})
+    (world.folder / "keys" / f"{name}.pem").unlink()
+    world.publisher().rotate(name)
+    world.publish(agent_facts("0.2.0"), {"a": b"1"})
+    assert len(targets(world.source())) == 2
+
+
 def test_a_chain_of_replaced_keys_is_followed(world):
     for name in ("root-1", "root-2", "root-3", "timestamp"):
         world.publisher().rotate(name)
