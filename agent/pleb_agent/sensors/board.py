@@ -201,10 +201,10 @@ class Board:
         return min([slot.due for slot in slots.all])
 
     def _keep_pace(self) -> None:
-        if self._worker_pid() is not None:
-            pace = Pace.QUICK
+        if not self._is_needed():
+            pace = Pace.REST
         else:
-            pace = Pace.CALM if self._is_needed() else Pace.REST
+            pace = Pace.CALM if self._worker_pid() is None else Pace.QUICK
         if pace is not self._paced:
             self._paced = pace
             for slot in self._slots.all:

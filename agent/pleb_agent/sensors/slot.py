@@ -25,7 +25,7 @@ class Pace(IntEnum):
     CALM = 1
     """There is nothing to stop: a change may be seen a little later."""
     REST = 2
-    """Nobody needs the readings."""
+    """Nobody needs the readings: the user has paused the agent."""
 
 
 class Slot(Generic[T]):

@@ -73,7 +73,7 @@ async def until(condition):
 
 @pytest.mark.parametrize(
     ("worker", "needed", "seconds", "reads"),
-    [(4242, True, 60, 61), (4242, False, 60, 61), (None, True, 60, 13), (None, False, 300, 11)],
+    [(4242, True, 60, 61), (4242, False, 300, 11), (None, True, 60, 13), (None, False, 300, 11)],
 )
 def test_the_load_is_read_as_often_as_it_matters(worker, needed, seconds, reads):
     world = World()
