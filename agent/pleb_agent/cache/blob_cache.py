@@ -4,6 +4,8 @@ A blob gets its name only when its bytes are on the disk and their digest is rig
 any point leaves a part file (which a later download continues) or the whole blob. A blob is
 hashed again when its size or modification time is not what it was when it was last checked.
 What is held (`hold`) is never evicted; the rest goes, longest unused first.
+
+A blob that comes with a `ShardCipher` lies encrypted, under its digest and the cipher's mark.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_shared.protocol.unit import Blob
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 1 << 20
+_DIGEST_DIGITS = 64
 
 
 class CacheFullError(PlebError):
@@ -62,31 +66,41 @@ class BlobCache:
             found = [path for _, _, path in sorted(self._files())]
         self._recent = {path.name: None for path in found if path.parent != self._parts}
 
-    def path(self, digest: str) -> Path:
-        """Return where the blob lies if it is there."""
-        return self.folder / digest[:2] / digest
+    def path(self, name: str) -> Path:
+        """Return where the blob of this name lies if it is there."""
+        return self.folder / name[:2] / name
 
-    def has(self, blob: Blob) -> bool:
+    def has(self, blob: Blob, cipher: ShardCipher | None = None) -> bool:
         """Whether the blob is there and its bytes are right; a damaged one is thrown away."""
-        path = self.path(blob.digest)
+        name = _name(blob.digest, cipher)
+        path = self.path(name)
         try:
             stat = path.stat()
         except FileNotFoundError:
             return False
         seen = (stat.st_size, stat.st_mtime_ns)
-        if self._checked.get(blob.digest) == seen:
+        if self._checked.get(name) == seen:
             return True
-        if stat.st_size == blob.size and _digest_of_file(path) == blob.digest:
-            self._checked[blob.digest] = seen
+        if stat.st_size == blob.size and _digest_of_file(path, blob, cipher) == blob.digest:
+            self._checked[name] = seen
             return True
-        self.discard(blob.digest)
+        self._discard(name)
         return False
 
-    def discard(self, digest: str) -> None:
+    def discard(self, digest: str, cipher: ShardCipher | None = None) -> None:
         """Throw a blob and its part away."""
-        self._checked.pop(digest, None)
-        self._recent.pop(digest, None)
-        for path in (self.path(digest), self._parts / digest):
+        self._discard(_name(digest, cipher))
+
+    def discard_all_of(self, cipher: ShardCipher) -> None:
+        """Throw away what lies encrypted with this key."""
+        for _, _, path in list(self._files()):
+            if path.name.endswith("." + cipher.mark):
+                self._discard(path.name)
+
+    def _discard(self, name: str) -> None:
+        self._checked.pop(name, None)
+        self._recent.pop(name, None)
+        for path in (self.path(name), self._parts / name):
             path.unlink(missing_ok=True)
 
     def read(self, blob: Blob) -> bytes:
@@ -119,18 +133,42 @@ class BlobCache:
             with disk_errors():
                 shutil.copyfile(source, target)
 
-    def touch(self, digest: str, now: float) -> None:
+    def decrypt(self, blob: Blob, cipher: ShardCipher, target: IO[bytes]) -> None:
+        """Write the bytes of an encrypted blob, in the clear, into a file.
+
+        Raises:
+            CorruptBlobError: the blob is not there, or its bytes are wrong.
+            DiskFullError: they do not fit.
+        """
+        digest, stream = hashlib.sha256(), cipher.stream(blob.digest)
+        if self.has(blob, cipher):
+            with disk_errors(), self.path(_name(blob.digest, cipher)).open("rb") as encrypted:
+                while chunk := encrypted.read(_CHUNK_BYTES):
+                    clear = stream(chunk)
+                    digest.update(clear)
+                    target.write(clear)
+        if digest.hexdigest() != blob.digest:
+            self.discard(blob.digest, cipher)
+            raise CorruptBlobError(f"Blob {blob.digest[:12]} is damaged; it is fetched again.")
+
+    def touch(self, digest: str, now: float, cipher: ShardCipher | None = None) -> None:
         """Remember the use of a blob, for eviction and `recent`."""
+        name = _name(digest, cipher)
         with suppress(FileNotFoundError):
-            path = self.path(digest)
+            path = self.path(name)
             modified = path.stat().st_mtime_ns
             os.utime(path, ns=(int(now * 1e9), modified))
-            self._recent.pop(digest, None)
-            self._recent[digest] = None
+            self._recent.pop(name, None)
+            self._recent[name] = None
 
-    def recent(self, count: int) -> list[str]:
-        """Return the names of at most `count` blobs, most recently used first."""
-        return list(reversed(self._recent))[:count]
+    def recent(self, count: int, cipher: ShardCipher | None = None) -> list[str]:
+        """Return the digests of at most `count` blobs, most recently used first.
+
+        `cipher`: of those that lie encrypted with its key, and else of the plain ones.
+        """
+        end = _name("", cipher)
+        names = (name for name in reversed(self._recent) if name[_DIGEST_DIGITS:] == end)
+        return [name[:_DIGEST_DIGITS] for name, _ in zip(names, range(count), strict=False)]
 
     @contextmanager
     def hold(self, blobs: Iterable[Blob]) -> Iterator[None]:
@@ -142,7 +180,7 @@ class BlobCache:
         finally:
             self._held.subtract(digests)
 
-    def part(self, blob: Blob) -> PartFile:
+    def part(self, blob: Blob, cipher: ShardCipher | None = None) -> PartFile:
         """Return the file that takes the blob's bytes, after making room for it.
 
         Raises:
@@ -151,16 +189,16 @@ class BlobCache:
         """
         self.make_room(blob.size)
         with disk_errors():
-            return PartFile(self._parts / blob.digest, self, blob)
+            return PartFile(self._parts / _name(blob.digest, cipher), self, blob, cipher)
 
-    def adopt(self, part: Path, blob: Blob) -> None:
-        """Give a checked, synced file its name."""
-        target = self.path(blob.digest)
+    def adopt(self, part: Path) -> None:
+        """Give a checked, synced file its place."""
+        target = self.path(part.name)
         with disk_errors():
             target.parent.mkdir(exist_ok=True, mode=0o700)
             part.replace(target)
         stat = target.stat()
-        self._checked[blob.digest] = (stat.st_size, stat.st_mtime_ns)
+        self._checked[part.name] = (stat.st_size, stat.st_mtime_ns)
 
     def used_bytes(self) -> int:
         """Return how many bytes blobs and parts take."""
@@ -169,8 +207,8 @@ class BlobCache:
     def clear(self) -> None:
         """Throw away all that is not held."""
         for _, _, path in list(self._files()):
-            if self._held[path.name] <= 0:
-                self.discard(path.name)
+            if self._held[path.name[:_DIGEST_DIGITS]] <= 0:
+                self._discard(path.name)
 
     def make_room(self, wanted_bytes: int) -> None:
         """Evict until `wanted_bytes` more fit into the quota.
@@ -183,8 +221,8 @@ class BlobCache:
         for _, size, path in files:
             if used + wanted_bytes <= self.quota_bytes:
                 return
-            if self._held[path.name] <= 0:
-                self.discard(path.name)
+            if self._held[path.name[:_DIGEST_DIGITS]] <= 0:
+                self._discard(path.name)
                 used -= size
         if used + wanted_bytes > self.quota_bytes:
             raise CacheFullError(
@@ -204,13 +242,17 @@ class BlobCache:
 class PartFile:
     """A download under way: a `client` sink that survives interruptions."""
 
-    def __init__(self, path: Path, cache: BlobCache, blob: Blob) -> None:
+    def __init__(
+        self, path: Path, cache: BlobCache, blob: Blob, cipher: ShardCipher | None
+    ) -> None:
         self._path = path
         self._cache = cache
         self._blob = blob
+        self._cipher = cipher
         self._hash = hashlib.sha256()
         self._file = path.open("ab+")
         self._offset = self._hash_what_is_there()
+        self._encrypt = _stream(blob, cipher, self._offset)
 
     @property
     def offset(self) -> int:
@@ -222,6 +264,7 @@ class PartFile:
         self._file.truncate(0)
         self._hash = hashlib.sha256()
         self._offset = 0
+        self._encrypt = _stream(self._blob, self._cipher, 0)
 
     def write(self, chunk: bytes) -> None:
         """Append and hash.
@@ -230,7 +273,7 @@ class PartFile:
             DiskFullError: no room.
         """
         with disk_errors():
-            self._file.write(chunk)
+            self._file.write(self._encrypt(chunk))
         self._hash.update(chunk)
         self._offset += len(chunk)
 
@@ -251,7 +294,7 @@ class PartFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-        self._cache.adopt(self._path, self._blob)
+        self._cache.adopt(self._path)
 
     def close(self) -> None:
         """Close the file; what it has stays for the next try."""
@@ -260,9 +303,9 @@ class PartFile:
 
     def _hash_what_is_there(self) -> int:
         self._file.seek(0)
-        offset = 0
+        offset, decrypt = 0, _stream(self._blob, self._cipher, 0)
         while chunk := self._file.read(_CHUNK_BYTES):
-            self._hash.update(chunk)
+            self._hash.update(decrypt(chunk))
             offset += len(chunk)
         if offset > self._blob.size:
             self._file.truncate(0)
@@ -271,9 +314,20 @@ class PartFile:
         return offset
 
 
-def _digest_of_file(path: Path) -> str:
+def _name(digest: str, cipher: ShardCipher | None) -> str:
+    return digest if cipher is None else f"{digest}.{cipher.mark}"
+
+
+def _stream(blob: Blob, cipher: ShardCipher | None, offset: int) -> Callable[[bytes], bytes]:
+    return bytes if cipher is None else cipher.stream(blob.digest, offset)
+
+
+def _digest_of_file(path: Path, blob: Blob, cipher: ShardCipher | None) -> str:
+    digest, decrypt = hashlib.sha256(), _stream(blob, cipher, 0)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(decrypt(chunk))
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError, disk_errors
 from pleb_agent.client.errors import WrongBytesError
 from pleb_agent.worker.job import Job
-from pleb_agent.worker.plain_files import create_plain, own_directory
+from pleb_agent.worker.plain_files import create_plain, new_plain, own_directory, remove_plain
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
@@ -19,12 +20,23 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.ports import Clock
     from pleb_agent.loop.session import Session
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["UnitFiles", "fetch", "fetch_unit", "files_at_hand", "job_for", "unit_files"]
+__all__ = [
+    "UnitFiles",
+    "clean_shards",
+    "discard_files",
+    "fetch",
+    "fetch_unit",
+    "files_at_hand",
+    "held",
+    "job_for",
+    "unit_files",
+]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _TRIES: Final = 3
@@ -39,9 +51,13 @@ class UnitFiles:
     differences: tuple[Blob, ...]
     shards: tuple[Blob, ...]
 
+    def public(self) -> list[Blob]:
+        """What anybody can read at the project's page."""
+        return [self.graph, self.snapshot, *self.differences]
+
     def all(self) -> list[Blob]:
         """Every blob, in the order in which they are fetched."""
-        return [self.graph, self.snapshot, *self.differences, *self.shards]
+        return [*self.public(), *self.shards]
 
 
 def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList) -> UnitFiles:
@@ -68,8 +84,10 @@ def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList)
     )
 
 
-async def fetch(session: Session, cache: BlobCache, blob: Blob) -> None:
-    """Get one blob into the cache unless it is there.
+async def fetch(
+    session: Session, cache: BlobCache, blob: Blob, cipher: ShardCipher | None = None
+) -> None:
+    """Get one blob into the cache unless it is there; with a cipher it lies there encrypted.
 
     Wrong bytes are thrown away and asked for again, three times at most.
 
@@ -78,10 +96,10 @@ async def fetch(session: Session, cache: BlobCache, blob: Blob) -> None:
         Refusal: the coordinator does not have it, or not for us.
         PlebError: no room in the cache or on the disk.
     """
-    if cache.has(blob):
+    if cache.has(blob, cipher):
         return
     for _ in range(_TRIES):
-        part = cache.part(blob)
+        part = cache.part(blob, cipher)
         try:
             if part.offset < blob.size or not blob.size:
                 await session.client.download(blob, part)
@@ -125,10 +143,31 @@ async def fetch_unit(
     """Get all that a unit needs; return its files."""
     files = unit_files(manifest, session.metadata, await shard_list(session, cache))
     with cache.hold(files.all()):
-        for blob in files.all():
+        for blob in files.public():
             await fetch(session, cache, blob)
             cache.touch(blob.digest, clock())
+            session.note_fetched(blob.digest)
+        for blob in files.shards:
+            await fetch(session, cache, blob, session.cipher)
+            cache.touch(blob.digest, clock(), session.cipher)
     return files
+
+
+def discard_files(session: Session, cache: BlobCache, files: UnitFiles) -> None:
+    """Throw a unit's files away: they are damaged."""
+    for blob in files.public():
+        cache.discard(blob.digest)
+    for blob in files.shards:
+        cache.discard(blob.digest, session.cipher)
+
+
+def held(session: Session, cache: BlobCache, count: int) -> list[str]:
+    """Return the digests of at most `count` of this project's blobs that are here.
+
+    No other project's: what a volunteer does elsewhere is not its coordinator's business.
+    """
+    plain = [digest for digest in cache.recent(10 * count) if digest in session.fetched]
+    return [*plain[: count // 2], *cache.recent(count, session.cipher)][:count]
 
 
 def files_at_hand(session: Session, cache: BlobCache, manifest: Manifest) -> UnitFiles | None:
@@ -145,13 +184,23 @@ def files_at_hand(session: Session, cache: BlobCache, manifest: Manifest) -> Uni
     else:
         return None
     files = unit_files(manifest, session.metadata, listed)
-    return files if all(cache.has(one) for one in files.all()) else None
+    here = all(cache.has(one) for one in files.public()) and all(
+        cache.has(one, session.cipher) for one in files.shards
+    )
+    return files if here else None
 
 
 def job_for(
-    row: AssignmentRow, files: UnitFiles, cache: BlobCache, metadata: bytes, job_dir: Path
+    session: Session,
+    row: AssignmentRow,
+    files: UnitFiles,
+    cache: BlobCache,
+    metadata: bytes,
+    job_dir: Path,
 ) -> Job:
     """Lay a unit's files out in its directory, where a checkpoint may lie already.
+
+    The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
 
     Raises:
         CorruptBlobError: a blob vanished meanwhile.
@@ -170,7 +219,17 @@ def job_for(
     )
     with disk_errors():
         create_plain(job_dir / job.metadata, metadata)
-    names = [job.graph, job.snapshot, *differences, *shards]
-    for name, blob in zip(names, files.all(), strict=True):
+    names = [job.graph, job.snapshot, *differences]
+    for name, blob in zip(names, files.public(), strict=True):
         cache.link(blob, job_dir / name)
+    for name, blob in zip(shards, files.shards, strict=True):
+        with disk_errors(), new_plain(job_dir / name) as file:
+            cache.decrypt(blob, session.cipher, file)
     return job
+
+
+def clean_shards(job_dir: Path) -> None:
+    """Delete the shards that lie in the clear in a unit's directory."""
+    with suppress(OSError):  # a worker that was taken over may have put anything there
+        for path in job_dir.glob("shard-*.safetensors"):
+            remove_plain(path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.trust import TrustedProject
 from pleb_shared.protocol.unit import UnitKind
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+_MOST_FETCHED: Final = 256
+
 
 @dataclass
 class Session:
@@ -31,6 +35,8 @@ class Session:
     trust: TrustedProject
     client: CoordinatorClient
     host_key: SigningKey
+    cipher: ShardCipher
+    """Of this project's shards on the disk; it ends with the host key."""
     next_look_at: float = 0.0
     failures: int = 0
     failed_units: int = 0
@@ -39,6 +45,8 @@ class Session:
     """One request at a time: sequence numbers go out in order."""
     errand: asyncio.Task[Any] | None = None
     """Network work under way, or done and not looked at yet (`loop.errands`)."""
+    fetched: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_FETCHED))
+    """Digests of public blobs that this project's units needed since the process began."""
     shards: tuple[str, ShardList] | None = None
     """The shard list that was read last, by its blob's digest."""
 
@@ -46,7 +54,7 @@ class Session:
     def open(cls, row: ProjectRow, key: SigningKey, client: CoordinatorClient) -> Session:
         """Return the live side of a project; its metadata still has to be loaded."""
         trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
-        return cls(row.id, row.name, trust, client, key)
+        return cls(row.id, row.name, trust, client, key, ShardCipher(key.to_bytes()))
 
     @property
     def is_busy(self) -> bool:
@@ -84,6 +92,11 @@ class Session:
         if unit.kind is UnitKind.EVALUATE or not self.loaded:
             return 0
         return unit.local_steps * self.metadata.training.batch_examples
+
+    def note_fetched(self, digest: str) -> None:
+        """A unit needed this public blob."""
+        if digest not in self.fetched:
+            self.fetched.append(digest)
 
     def count_traffic(self, journal: Journal, now: float) -> None:
         """Count the bytes that went over the network since the last call."""

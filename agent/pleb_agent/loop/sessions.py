@@ -83,6 +83,7 @@ class Sessions:
             await cancel_errands([session])
             await self._give_back(session)
             await session.client.close()
+            self._parts.cache.discard_all_of(session.cipher)
         self._parts.journal.remove_project(row.id)
         self._parts.keys.forget(row.host_key_file, row.account_key_file)
         self._on_left(row)

@@ -19,10 +19,12 @@ from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import Settled
 from pleb_agent.loop.compute import failed_row
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
+from pleb_agent.loop.files import held
 from pleb_agent.loop.unit_work import Fetched, UnitWork
 from pleb_agent.loop.upload_tasks import UploadTasks
 from pleb_agent.loop.uploads import Uploads
 from pleb_shared.errors import PlebError, TrustError
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +162,7 @@ class Turns:
             if row.state is AssignmentState.RECEIVED
         ]
         if rows:
-            await self._send(session, self._ask(runtime, computed=rows))
+            await self._send(session, self._ask(session, runtime, computed=rows))
 
     async def _begin(self, session: Session) -> None:
         """Settle what an earlier request or process left open."""
@@ -224,6 +226,7 @@ class Turns:
         loop = asyncio.get_running_loop()
         began = loop.time()
         ask = self._ask(
+            session,
             runtime,
             max_units=int(wanted),
             wait_seconds=wait_seconds,
@@ -243,7 +246,7 @@ class Turns:
         rest_seconds = 0.0 if unit is None else unit.compute_seconds * _REST_OF_UNIT
         if not self._budget.wants_more(len(self.uploads) + 1) or not goes_on(rest_seconds):
             return []
-        ask = self._ask(runtime, max_units=1, in_hand=in_hand)
+        ask = self._ask(session, runtime, max_units=1, in_hand=in_hand)
         return (await self._send(session, ask)).units
 
     async def _send(self, session: Session, ask: Ask) -> Answer:
@@ -340,6 +343,7 @@ class Turns:
 
     def _ask(
         self,
+        session: Session,
         runtime: Runtime,
         *,
         max_units: int = 0,
@@ -351,7 +355,7 @@ class Turns:
             runtime=runtime,
             max_units=max_units,
             wait_seconds=wait_seconds,
-            holds=self._parts.cache.recent(64),
+            holds=held(session, self._parts.cache, LIMITS.held_blobs),
             in_hand=in_hand,
             computed=computed,
         )

@@ -17,7 +17,14 @@ from pleb_agent.journal.rows import AssignmentRow
 from pleb_agent.loop.compute import Computing, InputsDamagedError, failed_row
 from pleb_agent.loop.compute_meter import ComputeMeter
 from pleb_agent.loop.errands import start_errand
-from pleb_agent.loop.files import UnitFiles, fetch_unit, files_at_hand, job_for
+from pleb_agent.loop.files import (
+    UnitFiles,
+    clean_shards,
+    discard_files,
+    fetch_unit,
+    files_at_hand,
+    job_for,
+)
 from pleb_agent.loop.prefetch import Prefetch
 from pleb_agent.loop.status import CurrentUnit, LiveStatus
 from pleb_agent.worker.job import Progress
@@ -77,6 +84,8 @@ class UnitWork:
     def clean_all_but(self, rows: Sequence[AssignmentRow]) -> None:
         """Delete what earlier processes left of units that have ended."""
         kept = {self.job_dir(row).name for row in rows}
+        for name in kept:
+            clean_shards(self._parts.work_dir / name)
         for folder in self._parts.work_dir.iterdir():
             if folder.is_dir() and folder.name[:1].isdigit() and folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -135,10 +144,11 @@ class UnitWork:
             try:
                 return await self._compute(session, fetched, ask_next)
             except InputsDamagedError:
-                for blob in files.all():
-                    self._parts.cache.discard(blob.digest)
+                discard_files(session, self._parts.cache, files)
             except CorruptBlobError as error:
                 _LOG.warning("fetch", extra={"problem": str(error)})
+            finally:
+                clean_shards(self.job_dir(fetched.row))
         return None
 
     async def _compute(
@@ -148,7 +158,7 @@ class UnitWork:
         row = replace(fetched.row, state=next_state(fetched.row.state, AssignmentEvent.BLOBS_READY))
         self._meter.begin(row.id, resumed=job_dir.exists())
         metadata = _payload(parts.journal.project(session.project).metadata)
-        job = job_for(row, fetched.files, parts.cache, metadata, job_dir)
+        job = job_for(session, row, fetched.files, parts.cache, metadata, job_dir)
         prefetch = Prefetch(
             ask_next,
             lambda unit: self._fetch(session, unit),

@@ -10,12 +10,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["create_plain", "open_plain", "own_directory", "read_plain"]
+__all__ = [
+    "create_plain",
+    "new_plain",
+    "open_plain",
+    "own_directory",
+    "read_plain",
+    "remove_plain",
+]
 
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
@@ -50,9 +58,37 @@ def create_plain(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written, or its directory is a link.
     """
-    path.unlink(missing_ok=True)
-    with os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+    with new_plain(path) as file:
         file.write(data)
+
+
+def new_plain(path: Path) -> IO[bytes]:
+    """Open a new file for writing in the place of whatever had the name.
+
+    Raises:
+        OSError: it cannot be made, or its directory is a link.
+    """
+    remove_plain(path)
+    return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
+
+
+def remove_plain(path: Path) -> None:
+    """Delete what has this name, if anything has; a link goes, and not what it leads to.
+
+    Raises:
+        OSError: it cannot be deleted, or its directory is a link.
+    """
+    if path.parent.is_symlink():
+        raise OSError(errno.ELOOP, "a link stands in its place", path.parent.name)
+    if os.unlink not in os.supports_dir_fd:
+        path.unlink(missing_ok=True)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def own_directory(path: Path) -> None:
