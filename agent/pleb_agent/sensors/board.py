@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "SeesPresence", "Sensors"]
 
+_PACE_SECONDS: Final = 5.0
+"""So late, at most, the board sees that a pause has ended or that a worker runs."""
 _NO_GPUS: Final[tuple[Gpu, ...]] = ()
 _NO_PROGRAMS: Final[frozenset[str]] = frozenset()
 
@@ -198,7 +200,7 @@ class Board:
         stuck = self._lane.take_stuck()
         if moved or (stuck is not None and stuck.lose()):
             self._in_loop(self._tell)
-        return min([slot.due for slot in slots.all])
+        return min([now + _PACE_SECONDS, *[slot.due for slot in slots.all]])
 
     def _keep_pace(self) -> None:
         if not self._is_needed():

@@ -74,8 +74,12 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id; None while there is none (before start, in a long pause)."""
-        return self._child.pid if self._child is not None and self._child.is_alive else None
+        """The child's process id; None while there is none (before start, in a long pause).
+
+        The sensors ask in a thread of theirs.
+        """
+        child = self._child
+        return child.pid if child is not None and child.is_alive else None
 
     def limit(self, limits: Limits) -> None:
         """Hold to these limits from the next step on, also in a process that starts later.

@@ -93,6 +93,17 @@ def test_a_worker_that_starts_quickens_the_pace():
     assert world.machine.load.reads - calm >= 19
 
 
+def test_the_end_of_a_pause_is_seen_within_seconds():
+    world = World()
+    world.needed = False
+    board = world.board()
+    world.pass_seconds(board, 100)
+    reads = world.machine.load.reads
+    world.needed = True
+    world.pass_seconds(board, 6)
+    assert world.machine.load.reads > reads
+
+
 def test_a_plug_that_is_pulled_reads_the_power_at_once():
     async def story():
         world = World()
