@@ -1,8 +1,9 @@
 """From the user's input to a worker that stands still: input, X server, probe, agentd, worker.
 
-The clock starts right before a motion of the mouse is sent to the X server, and stops when the
-flag page says that the worker computes no more, or the kernel says that it is stopped. That it
-uses no processor time afterwards is checked.
+The clock starts right before a motion of the mouse is sent to the X server. It stops when the
+worker has been told to pause and has computed for the last time: it uses less than 2 ms until the
+flag page says that it computes no more, or the kernel that it is stopped. That it uses nothing
+afterwards is checked.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from benchmarks.manners_desktop import cpu_seconds, settled
+from benchmarks.manners_project import publish_project
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
-from pleb_agent.worker.flags import FlagPage, State
-from pleb_project.processes.fleet import Fleet, agent_command, project_command
+from pleb_agent.worker.flags import FlagPage, State, Wish
+from pleb_project.processes.fleet import Fleet, agent_command
 from pleb_project.processes.process import run_json
 
 if TYPE_CHECKING:
@@ -38,55 +40,16 @@ FAKE_INPUT: Final = 2
 MOTION: Final = 6
 RELATIVE: Final = 1
 POLL_SECONDS: Final = 0.0005
+OBEYING_SECONDS: Final = 0.002
+"""What it may cost to obey: a thread that waits for a processor takes a signal when it gets one."""
 QUIET_CHECK_SECONDS: Final = 0.1
-RUN_SECONDS: Final = 240.0
+WORK_SECONDS: Final = 120.0
 STILL_SECONDS: Final = 5.0
-
-PROJECT: Final = """
-[project]
-name = "manners-{milliseconds}"
-[data]
-source = "sklearn:digits"
-[training]
-optimizer = "adamw"
-batch_examples = 256
-local_steps = {steps}
-versions = 1000
-[round]
-units = 64
-quorum = 64
-"""
-
-MODEL: Final = """
-import torch
-from torch import nn
-from torch.nn import functional
-
-class Repeated(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.layer = nn.Linear(64, 256), nn.Linear(256, 256)
-
-    def forward(self, x):
-        x = self.first(x.flatten(1))
-        for _ in range({layers}):
-            x = torch.tanh(self.layer(x))
-        return x
-
-def model():
-    return Repeated()
-
-def loss(model, batch):
-    return functional.cross_entropy(model(batch["x"]), batch["y"])
-
-def evaluate(model, batch):
-    return {{"loss": loss(model, batch)}}
-"""
 
 
 def measure_pauses(place: Desktop, layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
     """Return the milliseconds of all pauses, by the step's length in milliseconds."""
-    samples = 3 if quick else 60
+    samples = 2 if quick else 60
     with tempfile.TemporaryDirectory(prefix="pleb-manners-", ignore_cleanup_errors=True) as name:
         fleet = Fleet(Path(name))
         try:
@@ -116,7 +79,7 @@ def _pauses(
     place: Desktop, fleet: Fleet, url: str, milliseconds: int, layers: int, samples: int
 ) -> list[float]:
     """Attach an agent to a project of such steps; let the user touch the mouse over and over."""
-    link = _publish(fleet, url, milliseconds, layers)
+    link = publish_project(fleet, url, milliseconds, layers)
     home = place.folder / f"steps-{milliseconds}"
     run_json(
         "pleb-agent attach",
@@ -128,27 +91,13 @@ def _pauses(
     remote = place.start_agent(home)
     try:
         _prefer(remote, idle_minutes=IDLE_MINUTES, cpu_others_percent=None)
-        watched = _Watched(place.agents[-1], home)
+        watched = _Watched(place.agents[-1], home, remote)
         with closing(X11Connection(parse_display(place.display), NO_COOKIE)) as x, watched.page:
             moments = np.random.default_rng(milliseconds).uniform(0, 0.5, samples)
             mouse = _Mouse(x)
             return [_pause(watched, mouse, remote, delay) for delay in moments]
     finally:
         place.stop_agents()
-
-
-def _publish(fleet: Fleet, url: str, milliseconds: int, layers: int) -> str:
-    folder = fleet.folder / f"project-{milliseconds}"
-    folder.mkdir()
-    steps = min(100_000, round(RUN_SECONDS * 1000 / milliseconds))
-    project = PROJECT.format(milliseconds=milliseconds, steps=steps)
-    (folder / "project.toml").write_text(project, encoding="utf-8")
-    (folder / "model.py").write_text(MODEL.format(layers=layers), encoding="utf-8")
-    command = project_command(
-        *("publish", str(folder), "--to", url, "--invite", fleet.invite("publisher")),
-        *("--home", str(fleet.folder / f"researcher-{milliseconds}"), "--json"),
-    )
-    return str(run_json("pleb-project publish", command)["attach_link"])
 
 
 def _prefer(remote: Remote, **values: object) -> None:
@@ -171,8 +120,9 @@ class _Mouse:
 class _Watched:
     """The worker of an agent, seen from outside."""
 
-    def __init__(self, agentd: ChildProcess, home: Path) -> None:
+    def __init__(self, agentd: ChildProcess, home: Path, remote: Remote) -> None:
         self._agentd = agentd
+        self._remote = remote
         self.pid = settled(agentd, "worker")["worker"].pid
         self.page = FlagPage(home / "work.flags")
 
@@ -184,21 +134,31 @@ class _Watched:
         return stat.rpartition(")")[2].split()[0] not in "Tt"
 
     def until_computing(self) -> None:
-        """Return when it computes and has done so for a while."""
-        deadline = time.monotonic() + RUN_SECONDS
+        """Return when it does a unit's steps, and has done so for a while."""
+        deadline = time.monotonic() + WORK_SECONDS
         for _ in self._looks(deadline):
+            unit = self._remote.get("status")["unit"]
             used = cpu_seconds(self.pid)
             time.sleep(0.2)
-            if self.computes and cpu_seconds(self.pid) - used > 0.02:
+            used = cpu_seconds(self.pid) - used
+            if unit and unit["kind"] == "train" and unit["steps_done"] and used > 0.02:
                 return
-        raise RuntimeError("The worker does not compute.")
+        raise RuntimeError(f"The worker does not compute: {self._remote.get('status')}")
 
-    def seconds_to_stand(self) -> float:
-        start = time.monotonic()
-        for _ in self._looks(start + STILL_SECONDS, POLL_SECONDS):
+    def standing_at(self) -> float:
+        """Return when it was told to pause and computed for the last time."""
+        told_at = 0.0
+        used: list[tuple[float, float]] = []
+        for _ in self._looks(time.monotonic() + STILL_SECONDS, POLL_SECONDS):
+            used.append((time.monotonic(), cpu_seconds(self.pid)))
+            if self.page.wish is not Wish.PAUSE:
+                continue
+            told_at = told_at or time.monotonic()
             if not self.computes:
-                return time.monotonic() - start
-        raise RuntimeError("The worker does not pause when the mouse moves.")
+                most = cpu_seconds(self.pid) - OBEYING_SECONDS
+                last = next((now for now, seconds in used if seconds >= most), time.monotonic())
+                return max(told_at, last)
+        raise RuntimeError(f"The worker does not pause: {self._remote.get('status')}")
 
     def check_still(self) -> None:
         used = cpu_seconds(self.pid)
@@ -220,8 +180,7 @@ def _pause(watched: _Watched, mouse: _Mouse, remote: Remote, delay: float) -> fl
     time.sleep(delay)
     start = time.monotonic()
     mouse.move()
-    watched.seconds_to_stand()
-    taken = time.monotonic() - start
+    taken = watched.standing_at() - start
     watched.check_still()
     _prefer(remote, watts_per_thread=8.0 + delay)  # whoever changes something need not wait
     return 1000 * taken
