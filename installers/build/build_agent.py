@@ -57,6 +57,10 @@ TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
 """On Linux the tray speaks D-Bus by jeepney alone."""
 TRAY_DISTRIBUTIONS: Final = {"pystray", "pillow", "python-xlib", "six"}
 
+NO_HOOKS: Final = ("pyi_rth_inspect", "pyi_rth_multiprocessing", "pyi_rth_pkgutil")
+"""What PyInstaller would run at each start: 5 MB in every process of ours. They help programs to
+find the source of frozen modules, to list those, and to start workers by multiprocessing."""
+
 
 def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = KIND) -> Path:
     """Return the folder with the binary, `out/pleb-agent`."""
@@ -138,13 +142,22 @@ def own_data() -> Iterator[tuple[Path, str]]:
 def _run_pyinstaller(out: Path, work: Path, described: Path) -> None:
     arguments = work / "arguments"  # thousands of names are too much for a command line
     arguments.write_text(json.dumps([
-        "--onedir", f"--name={NAME}", "--noconfirm", "--log-level=WARN",
-        f"--distpath={out}", f"--workpath={work}", f"--specpath={work}",
+        "--onedir", f"--name={NAME}", f"--specpath={work}",
         f"--add-data={described}{os.pathsep}{BUILD_FOLDER}", *look(), *options(), str(ENTRY),
     ]), encoding="utf-8")  # fmt: skip
-    run = f"import json, PyInstaller.__main__ as p; p.run(json.load(open({str(arguments)!r})))"
+    make = f"import sys, json; sys.argv[1:] = json.load(open({str(arguments)!r}))"
+    _python("-c", f"{make}; from PyInstaller.utils.cliutils.makespec import run; run()")
+    spec = work / f"{NAME}.spec"
+    made = spec.read_text(encoding="utf-8")
+    keep = f"a.scripts = [one for one in a.scripts if one[0] not in {NO_HOOKS}]\n"
+    spec.write_text(made.replace("pyz = PYZ(", keep + "pyz = PYZ("), encoding="utf-8")
+    places = (f"--distpath={out}", f"--workpath={work}")
+    _python("-m", "PyInstaller", "--noconfirm", "--log-level=WARN", *places, str(spec))
+
+
+def _python(*words: str) -> None:
     environment = {"SOURCE_DATE_EPOCH": RELEASE_EPOCH} | os.environ | {"PYTHONHASHSEED": "0"}
-    subprocess.run([sys.executable, "-c", run], check=True, env=environment)
+    subprocess.run([sys.executable, *words], check=True, env=environment, stdout=sys.stderr)
 
 
 def main() -> None:

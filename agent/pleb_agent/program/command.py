@@ -7,8 +7,10 @@ From source or a wheel that is this Python with `-m`. A frozen build is one bina
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["PACKAGES", "RUN_MODULE", "is_frozen", "module_command", "stable_program"]
 
@@ -42,6 +44,8 @@ def stable_program() -> list[str]:
     """
     if not is_frozen():
         return [sys.executable, "-m", "pleb_agent.cli"]
+    from pathlib import Path  # 1 MB, which the tray and the probe do without
+
     program = Path(sys.executable).resolve()
     versions = program.parent.parent
     if versions.name == "versions":

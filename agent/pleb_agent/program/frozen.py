@@ -12,9 +12,9 @@ PyInstaller's binary has no `-m`, so this does its work (`program/command.py` is
 from __future__ import annotations
 
 import faulthandler
+import os
 import runpy
 import sys
-from pathlib import Path
 from typing import Final
 
 from pleb_agent.program.command import PACKAGES, RUN_MODULE
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if rest[:1] == [RUN_MODULE]:
         module, rest = _allowed(rest[1:2]), rest[2:]
         if rest[:1] == [PACKAGES]:
-            sys.path.append(str(Path(rest[1]).resolve()))
+            sys.path.append(os.path.realpath(rest[1]))  # pathlib takes 1 MB
             rest = rest[2:]
     else:
         rest = _asked_by_the_system(rest)
