@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-MOST_RESIDENT_BYTES = 15 * 2**20
+MOST_RESIDENT_BYTES = 15 * 10**6
 
 
 def icon_in(place: Desktop, nothing: np.ndarray) -> Box:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.probe.backend import CannotRead
 from pleb_agent.tray.bus import BusGoneError
 from pleb_agent.tray.bus_tray import BusTray
 from pleb_agent.tray.errors import NoDisplayError
@@ -68,7 +69,7 @@ class LinuxTray:
         if self._bus is not None and self._bus.connection in ready:
             self._bus.turn()
         if self._old_tray is not None and self._old_tray in ready:
-            self._old_tray.turn()
+            self._with_old_tray(self._old_tray.turn)
         self._tray.follower.turn()
         if self._old_tray_at is not None and self._clock() >= self._old_tray_at:
             self._old_tray_at = None
@@ -84,9 +85,24 @@ class LinuxTray:
         return max(0.0, min(times) - self._clock()) if times else None
 
     def _show(self, look: Look) -> None:
-        for face in (self._bus_tray, self._old_tray):
-            if face is not None:
-                face.show(look)
+        if self._bus_tray is not None:
+            self._bus_tray.show(look)
+        if self._old_tray is not None:
+            old_tray = self._old_tray
+            self._with_old_tray(lambda: old_tray.show(look))
+
+    def _with_old_tray(self, act: Callable[[], None]) -> None:
+        """Do something with the old tray's icon; a display that is gone takes it along.
+
+        Raises:
+            BusGoneError: there is no bus either.
+        """
+        try:
+            act()
+        except CannotRead as error:
+            self._old_tray = None
+            if self._bus is None:
+                raise BusGoneError from error
 
     def _host_changed(self) -> None:
         """The bus has a host: the old tray's icon goes. It has none: try the old one soon."""

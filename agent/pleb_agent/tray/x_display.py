@@ -1,241 +1,189 @@
-"""As much of Xlib as an icon in an old tray needs, by ctypes.
+"""What an icon in an old tray asks of an X server, over the probe's small client.
 
-Source: X11/Xlib.h and the Xlib manual (https://www.x.org/releases/current/doc/libX11/). python-xlib
-would take 7 MB of memory for the same.
+Source: "X Window System Protocol", X Consortium Standard, X Version 11, release 7.7, appendix B
+(encodings). Xlib by ctypes would take a megabyte more and ends the process when the server goes.
 """
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import POINTER, byref, c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
-from typing import Any, Final
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pleb_agent.probe.x11_place import authority_file, find_cookie, parse_display
+from pleb_agent.probe.x11_wire import X11Connection, XProtocolError
 from pleb_agent.tray.errors import NoDisplayError
 
-__all__ = ["Event", "XDisplay", "over"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-EXPOSURE: Final = 1 << 15
-BUTTON_PRESS: Final = 1 << 2
-STRUCTURE_NOTIFY: Final = 1 << 17
+__all__ = ["Event", "Happening", "XDisplay", "event_of", "open_display", "over"]
+
+_CREATE_WINDOW, _DESTROY_WINDOW, _GET_GEOMETRY, _CHANGE_PROPERTY = 1, 4, 14, 18
+_GET_SELECTION_OWNER, _SEND_EVENT, _CREATE_GC, _CLEAR_AREA = 23, 25, 55, 61
+_PUT_IMAGE, _GET_IMAGE = 72, 73
+_INPUT_OUTPUT: Final = 1
+_BACKGROUND_AND_EVENTS: Final = 0x801
 _PARENT_RELATIVE: Final = 1
-_ALL_PLANES: Final = 0xFFFFFFFF
+_BUTTON_PRESS_MASK, _EXPOSURE_MASK, STRUCTURE_NOTIFY = 1 << 2, 1 << 15, 1 << 17
 _Z_PIXMAP: Final = 2
+_ALL_PLANES: Final = 0xFFFFFFFF
+_REPLY_BYTES: Final = 32
 _TRUE_COLOUR_DEPTHS: Final = frozenset({24, 32})
+_WM_NAME, _STRING = 39, 31
+"""Atoms that every server knows."""
 
 
-class Event(ctypes.Structure):
-    """The fields of XEvent that we look at; the union is 24 longs."""
+class Happening(IntEnum):
+    """Codes of events."""
 
-    class Data(ctypes.Union):
-        """What follows the fields that all events have."""
-
-        _fields_ = (
-            ("client", c_long * 7),  # message_type, format, data.l[5]
-            ("padding", c_long * 19),
-        )
-
-    _fields_ = (
-        ("type", c_int),
-        ("serial", c_ulong),
-        ("send_event", c_int),
-        ("display", c_void_p),
-        ("window", c_ulong),
-        ("data", Data),
-    )
+    BUTTON_PRESS = 4
+    EXPOSE = 12
+    DESTROY = 17
+    CONFIGURE = 22
+    CLIENT_MESSAGE = 33
 
 
-_ErrorHandler = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p)
-_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
-    "XOpenDisplay": (c_void_p, (c_char_p,)),
-    "XCloseDisplay": (c_int, (c_void_p,)),
-    "XConnectionNumber": (c_int, (c_void_p,)),
-    "XDefaultScreen": (c_int, (c_void_p,)),
-    "XDefaultRootWindow": (c_ulong, (c_void_p,)),
-    "XDefaultDepth": (c_int, (c_void_p, c_int)),
-    "XDefaultGC": (c_void_p, (c_void_p, c_int)),
-    "XInternAtom": (c_ulong, (c_void_p, c_char_p, c_int)),
-    "XSelectInput": (c_int, (c_void_p, c_ulong, c_long)),
-    "XGetSelectionOwner": (c_ulong, (c_void_p, c_ulong)),
-    "XCreateSimpleWindow": (
-        c_ulong,
-        (c_void_p, c_ulong, c_int, c_int, c_uint, c_uint, c_uint, c_ulong, c_ulong),
-    ),
-    "XSetWindowBackgroundPixmap": (c_int, (c_void_p, c_ulong, c_ulong)),
-    "XChangeProperty": (
-        c_int,
-        (c_void_p, c_ulong, c_ulong, c_ulong, c_int, c_int, c_void_p, c_int),
-    ),
-    "XStoreName": (c_int, (c_void_p, c_ulong, c_char_p)),
-    "XDestroyWindow": (c_int, (c_void_p, c_ulong)),
-    "XClearWindow": (c_int, (c_void_p, c_ulong)),
-    "XGetGeometry": (
-        c_int,
-        (
-            c_void_p,
-            c_ulong,
-            POINTER(c_ulong),
-            POINTER(c_int),
-            POINTER(c_int),
-            POINTER(c_uint),
-            POINTER(c_uint),
-            POINTER(c_uint),
-            POINTER(c_uint),
-        ),
-    ),
-    "XGetImage": (
-        c_void_p,
-        (c_void_p, c_ulong, c_int, c_int, c_uint, c_uint, c_ulong, c_int),
-    ),
-    "XGetPixel": (c_ulong, (c_void_p, c_int, c_int)),
-    "XPutPixel": (c_int, (c_void_p, c_int, c_int, c_ulong)),
-    "XPutImage": (
-        c_int,
-        (c_void_p, c_ulong, c_void_p, c_void_p, c_int, c_int, c_int, c_int, c_uint, c_uint),
-    ),
-    "XDestroyImage": (c_int, (c_void_p,)),
-    "XSendEvent": (c_int, (c_void_p, c_ulong, c_int, c_long, c_void_p)),
-    "XPending": (c_int, (c_void_p,)),
-    "XNextEvent": (c_int, (c_void_p, c_void_p)),
-    "XFlush": (c_int, (c_void_p,)),
-    "XSync": (c_int, (c_void_p, c_int)),
-    "XSetErrorHandler": (c_void_p, (_ErrorHandler,)),
-}
+class Event(NamedTuple):
+    """What happened to a window. `numbers`: of a client message, its type first."""
 
-
-def _ignore_error(_display: int, _event: int) -> int:
-    """Windows of others vanish at any time; Xlib's own handler would end the process."""
-    return 0
-
-
-_IGNORE_ERROR: Final = _ErrorHandler(_ignore_error)
+    kind: int
+    window: int
+    button: int = 0
+    numbers: tuple[int, ...] = ()
 
 
 class XDisplay:
-    """A connection to the X server of `$DISPLAY`."""
+    """A connection to an X server, with the requests that a tray icon needs."""
 
-    def __init__(self) -> None:
-        """Connect.
-
-        Raises:
-            NoDisplayError: no Xlib, no server, or one with few colours.
-        """
-        try:
-            library = ctypes.CDLL("libX11.so.6")
-        except OSError as error:
-            raise NoDisplayError("There is no Xlib here, so no tray for an icon.") from error
-        self._functions = {name: library[name] for name in _SIGNATURES}
-        for name, (result, arguments) in _SIGNATURES.items():
-            self._functions[name].restype = result
-            self._functions[name].argtypes = arguments
-        self._display = self._functions["XOpenDisplay"](None)
-        if not self._display:
-            raise NoDisplayError("There is no X display here, so no tray for an icon.")
-        self._functions["XSetErrorHandler"](_IGNORE_ERROR)
-        self.screen: int = self._call("XDefaultScreen")
-        self.root: int = self._call("XDefaultRootWindow")
-        if self._call("XDefaultDepth", self.screen) not in _TRUE_COLOUR_DEPTHS:
-            self.close()
+    def __init__(self, connection: X11Connection) -> None:
+        self._connection = connection
+        self.screen: Final = 0
+        self.root = connection.root
+        self._depth = connection.ask(_GET_GEOMETRY, 0, struct.pack("<I", self.root))[1]
+        if self._depth not in _TRUE_COLOUR_DEPTHS:
             raise NoDisplayError("This X display has too few colours for an icon.")
+        self._graphics = connection.new_id()
+        connection.send(_CREATE_GC, 0, struct.pack("<III", self._graphics, self.root, 0))
 
     def fileno(self) -> int:
         """Return what to wait for."""
-        return int(self._call("XConnectionNumber"))
+        return self._connection.fileno()
 
     def close(self) -> None:
         """Leave the server; our windows are gone."""
-        self._call("XCloseDisplay")
+        self._connection.close()
 
     def atom(self, name: str) -> int:
         """Return the number of a name."""
-        return int(self._call("XInternAtom", name.encode(), 0))
+        return self._connection.atom(name)
 
     def watch(self, window: int, mask: int) -> None:
         """Get the events of a window; of one that is gone, none."""
-        self._call("XSelectInput", window, mask)
+        self._connection.select_events(window, mask)
 
     def selection_owner(self, atom: int) -> int:
         """Return the window that owns a selection; 0: none."""
-        return int(self._call("XGetSelectionOwner", atom))
+        reply = self._connection.ask(_GET_SELECTION_OWNER, 0, struct.pack("<I", atom))
+        return int(struct.unpack_from("<I", reply, 8)[0])
 
     def make_window(self, size: int) -> int:
         """Return a new window, not shown yet, that shows its parent's background."""
-        window = int(self._call("XCreateSimpleWindow", self.root, 0, 0, size, size, 0, 0, 0))
-        self._call("XSetWindowBackgroundPixmap", window, _PARENT_RELATIVE)
-        self.watch(window, EXPOSURE | BUTTON_PRESS | STRUCTURE_NOTIFY)
+        window = self._connection.new_id()
+        events = _BUTTON_PRESS_MASK | _EXPOSURE_MASK | STRUCTURE_NOTIFY
+        shape = struct.pack("<IIhhHHHHI", window, self.root, 0, 0, size, size, 0, _INPUT_OUTPUT, 0)
+        values = struct.pack("<III", _BACKGROUND_AND_EVENTS, _PARENT_RELATIVE, events)
+        self._connection.send(_CREATE_WINDOW, 0, shape + values)
         return window
-
-    def set_numbers(self, window: int, name: str, kind: str, numbers: tuple[int, ...]) -> None:
-        """Set a property of 32 bit numbers; `kind` names its type."""
-        values = (c_long * len(numbers))(*numbers)
-        atoms = (self.atom(name), self.atom(kind))
-        self._call("XChangeProperty", window, *atoms, 32, 0, values, len(numbers))
-
-    def set_name(self, window: int, name: str) -> None:
-        """Set a window's name, which assistive programs read."""
-        self._call("XStoreName", window, name.encode("latin-1", "replace"))
 
     def destroy(self, window: int) -> None:
         """Destroy a window."""
-        self._call("XDestroyWindow", window)
-        self.flush()
+        self._connection.send(_DESTROY_WINDOW, 0, struct.pack("<I", window))
+
+    def set_numbers(self, window: int, name: str, kind: str, numbers: tuple[int, ...]) -> None:
+        """Set a property of 32 bit numbers; `kind` names its type."""
+        values = struct.pack(f"<{len(numbers)}I", *numbers)
+        self._set(window, (self.atom(name), self.atom(kind)), 32, len(numbers), values)
+
+    def set_name(self, window: int, name: str) -> None:
+        """Set a window's name, which assistive programs read."""
+        text = name.encode("latin-1", "replace")
+        self._set(window, (_WM_NAME, _STRING), 8, len(text), text + bytes(-len(text) % 4))
 
     def size(self, window: int) -> tuple[int, int]:
         """Return width and height; zeros if the window is gone."""
-        root, numbers = c_ulong(), [c_uint() for _ in range(4)]
-        x, y = c_int(), c_int()
-        places = (byref(root), byref(x), byref(y), *(byref(number) for number in numbers))
-        found = self._call("XGetGeometry", window, *places)
-        return (numbers[0].value, numbers[1].value) if found else (0, 0)
+        try:
+            reply = self._connection.ask(_GET_GEOMETRY, 0, struct.pack("<I", window))
+        except XProtocolError:
+            return (0, 0)
+        width, height = struct.unpack_from("<HH", reply, 16)
+        return (width, height)
 
     def send(self, window: int, kind: int, numbers: tuple[int, int, int, int, int]) -> None:
-        """Send a client message about `window` (itself, or one in `numbers`) to it."""
-        event = Event(type=33, window=window)
-        event.data.client[:] = (kind, 32, *numbers)
-        self._call("XSendEvent", window, 0, 0, byref(event))
-        self.flush()
+        """Send a window a client message about itself."""
+        message = struct.pack("<BBHII5I", Happening.CLIENT_MESSAGE, 32, 0, window, kind, *numbers)
+        self._connection.send(_SEND_EVENT, 0, struct.pack("<II", window, 0) + message)
 
     def events(self) -> list[Event]:
         """Return what has come; waits for nothing."""
-        found = []
-        while self._call("XPending"):
-            event = Event()
-            self._call("XNextEvent", byref(event))
-            found.append(event)
-        return found
+        return [event_of(packet) for packet in self._connection.events()]
 
     def blend(self, window: int, rgba: bytes, width: int, height: int) -> None:
         """Paint an image (height x width x 4 bytes) in the middle of a window.
 
         The background that shines through is the window's own, as its parent painted it.
         """
-        self._call("XClearWindow", window)
         wide, high = self.size(window)
-        width, height, stride = min(width, wide), min(height, high), 4 * width
-        image = self._call("XGetImage", window, 0, 0, wide, high, _ALL_PLANES, _Z_PIXMAP)
-        if not image:
-            return  # the window is gone or covered; it will ask again
         left, top = (wide - width) // 2, (high - height) // 2
-        get_pixel, put_pixel = self._functions["XGetPixel"], self._functions["XPutPixel"]
-        for y in range(height):
-            for x in range(width):
-                red, green, blue, alpha = rgba[y * stride + 4 * x : y * stride + 4 * x + 4]
-                below = get_pixel(image, left + x, top + y)
-                put_pixel(image, left + x, top + y, over((red, green, blue), alpha, below))
-        graphics = self._call("XDefaultGC", self.screen)
-        self._call("XPutImage", window, graphics, image, 0, 0, 0, 0, wide, high)
-        self._functions["XDestroyImage"](image)
-        self.flush()
+        if left < 0 or top < 0:
+            return  # gone, or not as large yet as it asked to be
+        self._connection.send(_CLEAR_AREA, 0, struct.pack("<IhhHH", window, 0, 0, 0, 0))
+        place = struct.pack("<IhhHHI", window, left, top, width, height, _ALL_PLANES)
+        try:
+            below = self._connection.ask(_GET_IMAGE, _Z_PIXMAP, place)[_REPLY_BYTES:]
+        except XProtocolError:
+            return  # covered or gone; it will ask again
+        if len(below) != len(rgba):
+            return  # a server that packs its pixels in another way
+        target = struct.pack("<IIHHhh", window, self._graphics, width, height, left, top)
+        body = target + struct.pack("<BBH", 0, self._depth, 0) + over(rgba, below)
+        self._connection.send(_PUT_IMAGE, _Z_PIXMAP, body)
 
-    def flush(self) -> None:
-        """Send what waits to be sent."""
-        self._call("XFlush")
+    def _set(
+        self, window: int, atoms: tuple[int, int], width_bits: int, count: int, data: bytes
+    ) -> None:
+        head = struct.pack("<IIIB3xI", window, *atoms, width_bits, count)
+        self._connection.send(_CHANGE_PROPERTY, 0, head + data)
 
-    def _call(self, name: str, *arguments: Any) -> Any:
-        return self._functions[name](self._display, *arguments)
+
+def event_of(packet: bytes) -> Event:
+    """Return the event in 32 bytes; of those that we do not look at, their code and some window."""
+    kind = packet[0] & 0x7F  # the highest bit: another client has sent it
+    if kind == Happening.BUTTON_PRESS:
+        return Event(kind, struct.unpack_from("<I", packet, 12)[0], button=packet[1])
+    window = struct.unpack_from("<I", packet, 4)[0]
+    if kind == Happening.CLIENT_MESSAGE:
+        return Event(kind, window, numbers=struct.unpack_from("<6I", packet, 8))
+    return Event(kind, window)
 
 
-def over(colour: tuple[int, int, int], alpha: int, below: int) -> int:
-    """Return a pixel (0xRRGGBB) of a colour over another pixel."""
-    channels = ((below >> 16) & 0xFF, (below >> 8) & 0xFF, below & 0xFF)
-    mixed = [(a * alpha + b * (255 - alpha)) // 255 for a, b in zip(colour, channels, strict=True)]
-    return (mixed[0] << 16) | (mixed[1] << 8) | mixed[2]
+def over(rgba: bytes, below: bytes) -> bytes:
+    """Return pixels (blue, green, red, unused) of an image over other pixels."""
+    found = bytearray(below)
+    for at in range(0, len(below), 4):
+        alpha = rgba[at + 3]
+        for channel in range(3):
+            colour = rgba[at + 2 - channel]
+            found[at + channel] = (colour * alpha + below[at + channel] * (255 - alpha)) // 255
+    return bytes(found)
+
+
+def open_display(environment: Mapping[str, str]) -> XDisplay:
+    """Return a connection to the display that the environment names.
+
+    Raises:
+        CannotRead: it names none, or there is none.
+        NoDisplayError: it has too few colours.
+    """
+    place = parse_display(environment.get("DISPLAY", ""))
+    return XDisplay(X11Connection(place, find_cookie(authority_file(environment), place)))

@@ -6,13 +6,15 @@ knows no menus: a click opens the page, where everything is; the middle button p
 
 from __future__ import annotations
 
-from enum import IntEnum
+import os
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.probe.backend import CannotRead
+from pleb_agent.tray.errors import NoDisplayError
 from pleb_agent.tray.icons import Shade, icon_of, png_path
 from pleb_agent.tray.look import NAME
 from pleb_agent.tray.png import read_png
-from pleb_agent.tray.x_display import STRUCTURE_NOTIFY, Event, XDisplay
+from pleb_agent.tray.x_display import STRUCTURE_NOTIFY, Event, Happening, XDisplay, open_display
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,16 +33,6 @@ _SIZE_HINTS: Final = (_P_MIN_SIZE, 0, 0, 0, 0, _FIRST_SIZE, _FIRST_SIZE, *(11 * 
 """flags, 4 obsolete, smallest width and height, and what is not flagged (ICCCM 4.1.2.3)."""
 
 
-class Happening(IntEnum):
-    """Types of events (X11/X.h)."""
-
-    BUTTON_PRESS = 4
-    EXPOSE = 12
-    DESTROY = 17
-    CONFIGURE = 22
-    CLIENT_MESSAGE = 33
-
-
 class OldTray:
     """Docks in the tray that there is, and in each that comes later."""
 
@@ -54,6 +46,7 @@ class OldTray:
         self._window = 0
         self._selection = display.atom(f"_NET_SYSTEM_TRAY_S{display.screen}")
         self._announcement = (display.atom("MANAGER"), self._selection)
+        """Type and second number of the message (the first is the time)."""
         display.watch(display.root, STRUCTURE_NOTIFY)
         self._dock()
 
@@ -65,43 +58,42 @@ class OldTray:
         """Show another look."""
         self._look = look
         self._paint()
+        self.turn()
 
     def turn(self) -> None:
-        """Take what has come."""
-        for event in self._display.events():
-            self._take(event)
+        """Take what has come, also what comes while we ask something and is not seen by `select`.
+
+        Raises:
+            CannotRead: the display is gone.
+        """
+        while events := self._display.events():
+            for event in events:
+                self._take(event)
 
     def close(self) -> None:
         """Take the icon away."""
         self._display.close()
 
     def _take(self, event: Event) -> None:
-        match event.type:
+        match event.kind:
             case Happening.BUTTON_PRESS if event.window == self._window:
-                button = int.from_bytes(bytes(event.data)[44:48], "little")
-                middle = button == _MIDDLE_BUTTON
+                middle = event.button == _MIDDLE_BUTTON
                 self._on_command(self._look.secondary if middle else self._look.primary)
             case Happening.EXPOSE | Happening.CONFIGURE if event.window == self._window:
                 self._paint()
             case Happening.DESTROY if event.window in {self._owner, self._window}:
                 self._undock()
                 self._dock()
-            case Happening.CLIENT_MESSAGE if self._is_announcement(event):
+            case Happening.CLIENT_MESSAGE if event.numbers[0:3:2] == self._announcement:
                 self._dock()
             case _:
                 pass
-
-    def _is_announcement(self, event: Event) -> bool:
-        """Whether a new tray tells that it is there."""
-        kind, _, _, selection, *_ = event.data.client
-        return (kind, selection) == self._announcement
 
     def _dock(self) -> None:
         """Ask the tray's owner to take our window; without an owner, wait for one."""
         display = self._display
         owner = display.selection_owner(self._selection)
         if not owner or self._window:
-            display.flush()
             return
         self._owner, self._window = owner, display.make_window(_FIRST_SIZE)
         display.watch(owner, STRUCTURE_NOTIFY)
@@ -134,4 +126,9 @@ def open_old_tray(look: Look, on_command: Callable[[Command], None]) -> OldTray:
     Raises:
         NoDisplayError: there is no display.
     """
-    return OldTray(XDisplay(), look, on_command)
+    try:
+        tray = OldTray(open_display(os.environ), look, on_command)
+        tray.turn()
+    except CannotRead as error:
+        raise NoDisplayError("There is no X display here, so no tray for an icon.") from error
+    return tray

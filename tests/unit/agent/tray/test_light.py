@@ -29,7 +29,7 @@ def test_the_linux_tray_is_light() -> None:
     script = (
         "import sys\n"
         "import pleb_agent.tray.main, pleb_agent.tray.linux, pleb_agent.tray.bus\n"
-        "import pleb_agent.tray.png\n"
+        "import pleb_agent.tray.png, pleb_agent.tray.xembed\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     # -S: what the installation's .pth files import is not the tray's; its packages are passed on.

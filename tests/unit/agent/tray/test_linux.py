@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jeepney import new_method_return
 
+from pleb_agent.probe.backend import SessionLost
 from pleb_agent.tray.errors import NoDisplayError
 from pleb_agent.tray.linux import OLD_TRAY_AFTER_SECONDS, LinuxTray
 from pleb_agent.tray.look import Command, State
@@ -30,12 +31,15 @@ class Old:
         self.looks = [look]
         self.on_command = on_command
         self.is_open = True
+        self.display_is_gone = False
         self._ours, self.theirs = socket.socketpair()
 
     def fileno(self) -> int:
         return self._ours.fileno()
 
     def show(self, look: Look) -> None:
+        if self.display_is_gone:
+            raise SessionLost("The X server has ended.")
         self.looks.append(look)
 
     def turn(self) -> None:
@@ -150,6 +154,14 @@ def test_a_click_into_the_old_tray_is_obeyed(world: World) -> None:
     world.olds[0].theirs.send(b"!")
     world.turn_at(10)
     assert world.tray.ended
+
+
+def test_a_display_that_goes_leaves_the_bus(world: World) -> None:
+    world.turn_at(10)
+    world.olds[0].display_is_gone = True
+    world.tray.follower._on_status(status_of("problem"))
+    world.tray.follower._on_status(status_of("paused"))
+    assert world.tray.look.state is State.PAUSED
 
 
 def test_without_a_display_the_bus_is_waited_for(tmp_path: Path, broker: Broker) -> None:
