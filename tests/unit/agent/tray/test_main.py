@@ -1,0 +1,45 @@
+"""The tray's command line and its one place in a home."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pleb_agent.tray.main import main
+from pleb_agent.tray.one_per_home import take_place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("arguments", [[], ["--home"], ["--home", "a", "b"], ["--house", "a"]])
+def test_wrong_arguments_are_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("Usage: ")
+
+
+def test_a_home_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--home", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_the_second_tray_of_a_home_ends_quietly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = take_place(str(tmp_path))
+    assert place is not None
+    assert main(["--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+    os.close(place)
+
+
+def test_a_place_is_free_again_when_its_holder_is_gone(tmp_path: Path) -> None:
+    for _ in range(2):
+        place = take_place(str(tmp_path))
+        assert place is not None
+        assert take_place(str(tmp_path)) is None
+        os.close(place)
