@@ -14,6 +14,7 @@ import pytest
 
 from pleb_agent.web.page_files import FILES
 from pleb_agent.web.views import RuntimeView, UpdateView, WishView
+from pleb_shared.errors import InputError
 from tests.integration import fake_control
 from tests.integration.fake_control import LINK, FakeControl
 from tests.integration.page_server import TOKEN, PageServer
@@ -478,6 +479,21 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
     assert part["id"] == "now-unit"
     assert [later["id"] for later in stream.parts[begun:]] == ["now-unit"]
     assert all(faults(each["html"]) == [] for each in stream.parts)
+
+
+def test_the_stream_goes_on_when_a_part_cannot_be_told(server, browser, monkeypatch):
+    def gone(_project: str) -> None:
+        raise InputError("No such project is attached.")
+
+    stream = Stream(browser, "/events?view=projects")
+    stream.wait_for("project-cards")
+    monkeypatch.setattr(server.control, "facts", gone)
+    server.do(lambda: server.control.change(message=fake_control.message("Still here.")))
+    stream.wait_for("Still here.")
+    monkeypatch.undo()
+    more = [*server.control.status().projects, fake_control.project("second")]
+    server.do(lambda: server.control.change(projects=more))
+    stream.wait_for('name="project" value="second"')
 
 
 @pytest.mark.parametrize(

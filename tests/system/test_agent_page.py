@@ -109,6 +109,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     # Who is behind it, and what it takes.
     facts = browser.find("facts")
     browser.wait(lambda: "Shakespeare" in facts.text)
+    assert browser.focused() == "Shakespeare, letter by letter"
     for words in ("Ada Lovelace", "Public domain", "ab" * 32, "training data",
                   "about 4 min", "64", "MB", "350", "Wh"):  # fmt: skip
         assert words in facts.text
@@ -303,6 +304,12 @@ def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browse
     browser.wait_for_text(f"link-{slug}", "Whoever has this text is you")
     text = browser.find(f"link-text-{slug}").get_attribute("value")
     assert str(text).startswith("pleb-account")
+
+    # What comes from the agent meanwhile closes nothing that is open.
+    more = fake_control.project(counters={"verdicts_valid": 77})
+    server.do(lambda: control.change(projects=[more, *control.status().projects[1:]]))
+    browser.wait_for_text(f"project-{slug}", "77")
+    assert browser.find(f"link-text-{slug}").is_displayed()
 
     browser.driver.find_element(By.CSS_SELECTOR, f"#leave-{other} summary").click()
     browser.click(f"detach-{other}")

@@ -14,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from pleb_agent.web.page_now import now_values
 from pleb_agent.web.page_projects import project_values
 from pleb_agent.web.page_welcome import first_unit_values
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pleb_agent.web.page_visit import Visit
     from pleb_agent.web.views import StatusView
@@ -47,12 +48,20 @@ async def _events(visit: Visit) -> AsyncIterator[bytes]:
     parts = _EVERYWHERE | VIEWS.get(visit.query("view"), {})
     shown: dict[str, str] = {}
     async for status in visit.control.changes():
-        values = view_values(visit, status)
-        for name, template in parts.items():
-            html = visit.html(template, **values)
+        for name, html in _rendered(visit, status, parts):
             if shown.get(name) != html:
                 shown[name] = html
                 yield _event({"id": name, "html": html})
+
+
+def _rendered(visit: Visit, status: StatusView, parts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each part's HTML; while a view cannot be told (a project has just gone), what can."""
+    try:
+        values = view_values(visit, status)
+    except PlebError:
+        values, parts = {"status": status}, _EVERYWHERE
+    for name, template in parts.items():
+        yield name, visit.html(template, **values)
 
 
 def view_values(visit: Visit, status: StatusView) -> dict[str, Any]:

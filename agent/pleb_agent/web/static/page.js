@@ -21,6 +21,12 @@
     sayGone("gone");
   });
 
+  // What was waited for has come: whoever reads by ear begins at its heading.
+  document.addEventListener("htmx:after:swap", () => {
+    document.querySelector("[data-arrived]:not([data-arrived='seen'])")?.focus();
+    for (const heading of document.querySelectorAll("[data-arrived]")) heading.dataset.arrived = "seen";
+  });
+
   // -- the stream -----------------------------------------------------------------------
 
   let source = null;
