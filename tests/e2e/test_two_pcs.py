@@ -28,8 +28,8 @@ def test_a_second_pc_joins_the_account_and_works_for_it(world):
         (project,) = view["projects"]
         return project["account"], project["counters"].get("verdicts_valid", 0)
 
-    for name in ("desk", "laptop"):
-        wait_until(f"an accepted unit of {name}", lambda n=name: account_and_units(n)[1] > 0)
+    wait_until("an accepted unit of the desk", lambda: account_and_units("desk")[1] > 0)
+    wait_until("an accepted unit of the laptop", lambda: account_and_units("laptop")[1] > 0)
     assert account_and_units("desk")[0] == account_and_units("laptop")[0]
     hosts = world.admin("host", "list", "tiny")
     accounts = [one["account"] for one in hosts if one["display_name"] in {"desk", "laptop"}]

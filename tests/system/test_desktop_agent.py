@@ -126,13 +126,8 @@ def test_who_touches_the_pc_has_it_for_himself(tmp_path):
 def test_its_processes_come_back_and_end_with_it(tmp_path):
     with volunteer(tmp_path) as ann:
         ann.until("work while nobody touches the PC", reason="ready")
-        for module in ("pleb_agent.probe.main", "pleb_agent.tray.main"):
-            (first,) = wait_until(f"{module} to run", lambda m=module: ann.children(m))
-            first.kill()
-            wait_until(
-                f"{module} to come back",
-                lambda m=module, pid=first.pid: [p for p in ann.children(m) if p.pid != pid],
-            )
+        _comes_back(ann, "pleb_agent.probe.main")
+        _comes_back(ann, "pleb_agent.tray.main")
         ann.until("work after the probe's death", reason="ready")
         everything = ann.agent.descendants()
         ann.agent.kill()
@@ -188,8 +183,18 @@ def test_the_session_starts_it_and_forgets_it(tmp_path):
     assert not run(["xdg-mime", "query", "default", "x-scheme-handler/pleb"], environment).strip()
 
 
-def _accepted(view: dict[str, Any]) -> float:
-    return sum(one["counters"].get("verdicts_valid", 0.0) for one in view["projects"])
+def _comes_back(ann: Volunteer, module: str) -> None:
+    (first,) = wait_until(f"{module} to run", lambda: ann.children(module))
+    first.kill()
+
+    def another() -> bool:
+        return any(one.pid != first.pid for one in ann.children(module))
+
+    wait_until(f"{module} to come back", another)
+
+
+def _accepted(view: dict[str, Any]) -> int:
+    return sum(int(one["counters"].get("verdicts_valid", 0)) for one in view["projects"])
 
 
 def _get(ann: Volunteer, name: str) -> dict[str, Any]:

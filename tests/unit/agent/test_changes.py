@@ -184,7 +184,7 @@ def test_each_says_what_it_is_and_its_example_works(info):
     assert len(info.help) < 100
     assert range_of(info.name).optional is bool(info.none)
     name = f"{info.name}.words" if info.kind is Kind.WEIGHTS else info.name
-    assert changed(Preferences(), {name: info.example})
+    assert isinstance(changed(Preferences(), {name: info.example}), Preferences)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,11 @@ NUMBERS = {Kind.NUMBER, Kind.BYTES, Kind.RATE}
 )
 def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(info):
     bounds = range_of(info.name)
+    assert bounds.least is not None
+    assert bounds.most is not None
     for bound in (bounds.least, bounds.most):
-        assert changed(Preferences(), {info.name: shown(info.name, bound)})
+        new = changed(Preferences(), {info.name: shown(info.name, bound)})
+        assert isinstance(new, Preferences)
     for beyond in (bounds.least - 0.01, bounds.most + 1):
         with pytest.raises(PreferenceError):
             changed(Preferences(), {info.name: beyond})

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Limits, Reason
 from pleb_agent.core.wish import NO_WISH, UserWish, WishKind
 from pleb_agent.loop.governor import Governor
 from tests.unit.agent.policy_moments import FREE, GIB, NOW, someone
+
+if TYPE_CHECKING:
+    from pleb_agent.loop.ports import Engine
 
 IN_USE = replace(FREE, presence=someone(0.0))
 FULL = replace(FREE, free_disk_bytes=0)
@@ -44,7 +48,7 @@ class World:
     """A governor, what it reads, and everything that it calls, in order."""
 
     def __init__(self, readings=FREE, preferences=None) -> None:
-        self.calls = []
+        self.calls: list[Any] = []
         self.readings = readings
         self.looks = 0
         self.preferences = preferences or Preferences()
@@ -86,13 +90,17 @@ async def governed(world, *, engine=True):
             await task
 
 
+def _may_run(world: World) -> bool:
+    return world.governor.may_run
+
+
 def test_a_free_pc_runs_with_the_limits_of_an_idle_one():
     async def story():
         world = World()
-        assert not world.governor.may_run
+        assert _may_run(world) is False
         assert world.governor.decision.reason is Reason.STARTING
         async with governed(world):
-            assert world.governor.may_run
+            assert _may_run(world) is True
             assert world.calls == [Reason.READY, "change", FREE_LIMITS, "resume"]
             assert world.governor.next_look_at == NOW + 60
 
@@ -191,7 +199,7 @@ def test_an_engine_that_was_started_anew_is_held_like_the_one_before():
         world = World(IN_USE)
         async with governed(world):
             world.calls.clear()
-            world.governor.control(world.engine)
+            world.governor.control(cast("Engine", world.engine))
             await world.settle()
             assert world.calls == [Limits(), "pause"]
 
@@ -203,7 +211,7 @@ def test_a_new_engine_has_its_limits_before_it_runs():
         world = World(preferences=Preferences(cpu_percent_idle=10))
         async with governed(world, engine=False):
             world.calls.clear()
-            world.governor.control(world.engine)
+            world.governor.control(cast("Engine", world.engine))
             assert world.calls == [replace(FREE_LIMITS, cpu_percent=10)]
 
     asyncio.run(story())
@@ -244,7 +252,11 @@ def test_it_does_not_tick():
         world = World(replace(FREE, wish=UserWish(WishKind.PAUSE, NOW + 36_000)))
         async with governed(world):
             loop = asyncio.get_running_loop()
-            due = [timer.when() - loop.time() for timer in loop._scheduled if not timer.cancelled()]
+            due = [
+                timer.when() - loop.time()
+                for timer in cast("Any", loop)._scheduled
+                if not timer.cancelled()
+            ]
             assert len(due) == 1
             assert 59 < due[0] <= 60, "once a minute, however far the change is"
 

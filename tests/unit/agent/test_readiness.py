@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -287,7 +288,9 @@ def story(steps, preferences=PREFERENCES):
     return reasons
 
 
-HOT, BUSY = {"hottest_celsius": 90.0}, {"cpu_others_percent": 70.0}
+Changes = dict[str, Any]
+HOT: Changes = {"hottest_celsius": 90.0}
+BUSY: Changes = {"cpu_others_percent": 70.0}
 READY, SETTLING = Reason.READY, Reason.SETTLING
 
 
@@ -307,6 +310,7 @@ def test_charge_has_two_thresholds():
 
 
 def test_load_has_two_thresholds():
+    steps: list[tuple[float, Changes]]
     steps = [(0, BUSY), (9, {"cpu_others_percent": 46.0}), (20, {"cpu_others_percent": 45.0})]
     assert story(steps) == [Reason.CPU_BUSY, Reason.CPU_BUSY, SETTLING]
     loads = [(0, 26.0), (9, 13.0), (20, 12.0)]
@@ -330,7 +334,7 @@ def test_load_has_two_thresholds():
     ],
 )
 def test_what_comes_and_goes_must_stay_away(changes):
-    away = [(2, {}), (31.9, {}), (32, {})]
+    away: list[tuple[float, Changes]] = [(2, {}), (31.9, {}), (32, {})]
     assert story([(1, changes), *away])[1:] == [SETTLING, SETTLING, READY]
     again = story([(1, changes), (2, {}), (20, changes), (21, {}), (50.9, {}), (51, {})])
     assert again[3:] == [SETTLING, SETTLING, READY], "the wait begins anew"
@@ -388,7 +392,8 @@ def test_who_acts_by_hand_does_not_wait(acted):
     _, memory = decide(replace(FREE, **BUSY), PREFERENCES, memory)
     decision, memory = decide(later(FREE, 5), PREFERENCES, memory)
     assert decision.reason is SETTLING
-    decision, _ = decide(*acted(later(FREE, 6), PREFERENCES), memory)
+    readings, preferences = acted(later(FREE, 6), PREFERENCES)
+    decision, _ = decide(readings, preferences, memory)
     assert decision.action is Action.RUN
 
 
@@ -414,7 +419,8 @@ def test_resuming_by_hand_does_not_wait():
 
 
 def test_a_worker_over_its_ceiling_stays_away_for_ten_minutes():
-    large, gone = {"worker_memory_bytes": 5 * GIB}, {"worker_memory_bytes": 0}
+    large: Changes = {"worker_memory_bytes": 5 * GIB}
+    gone: Changes = {"worker_memory_bytes": 0}
     reasons = story([(0, large), (1, gone), (599, gone), (600, gone)])
     assert reasons == [Reason.MEMORY_SHORT] * 3 + [READY]
     _, memory = decide(replace(FREE, **large), PREFERENCES)
@@ -424,7 +430,7 @@ def test_a_worker_over_its_ceiling_stays_away_for_ten_minutes():
 
 def test_a_worker_that_is_too_large_beside_the_user_goes_on_without_him():
     preferences = msgspec.structs.replace(PREFERENCES, while_in_use=True)
-    in_use = {"presence": someone(0.0), "worker_memory_bytes": 3 * GIB}
+    in_use: Changes = {"presence": someone(0.0), "worker_memory_bytes": 3 * GIB}
     _, memory = decide(replace(FREE, **in_use), preferences)
     gone = replace(FREE, **in_use | {"worker_memory_bytes": 0})
     decision, memory = decide(later(gone, 1), preferences, memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -204,6 +205,18 @@ async def test_a_bad_probe_is_said_and_started_again(last_words: str, sentence: 
         kinds = [presence.kind for presence in news[:4]]
         assert kinds == [PresenceKind.READABLE, PresenceKind.UNREADABLE] * 2
         assert sentence in news[1].problem
+
+
+@in_loop
+async def test_whenever_it_is_cancelled_no_process_is_left() -> None:
+    pids: list[int | None] = []
+    for moment in range(20):
+        async with probe(says(unreadable("Gone.", "X11")) + "sys.exit(1)") as world:
+            await world.until_news(1)
+            pids.append(world.sensor.pid)
+            await asyncio.sleep(moment / 1000)
+    gc.collect()  # tells of transports that were not closed
+    assert not [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
 
 
 @in_loop

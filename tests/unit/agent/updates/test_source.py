@@ -114,6 +114,19 @@ def test_a_wrong_beginning_is_begun_anew(world):
     assert fetch(source).read_bytes() == served.read_bytes()
 
 
+def test_the_beginning_of_what_is_offered_no_more_is_removed(world, monkeypatch):
+    monkeypatch.setattr("pleb_agent.updates.download._PAUSE_SECONDS", 0)
+    world.publish(runtime_facts(), PAYLOAD, name="cpu-a")
+    world.server.break_after = [1000, 0, 0, 0, 0]
+    with pytest.raises(SourceUnreachableError):
+        fetch(world.source())
+    downloads = world.folder / "agent" / "downloads"
+    assert len(list(downloads.iterdir())) == 1
+    world.publisher().remove("runtime/cpu-a.tar.gz")
+    assert targets(world.source()) == []
+    assert list(downloads.iterdir()) == []
+
+
 def test_an_expired_timestamp_is_refused(world):
     world.publish(runtime_facts(), {"a": b"1"}, days_ago=8)
     with pytest.raises(UntrustedSourceError, match="out of date"):
