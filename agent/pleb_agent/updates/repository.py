@@ -49,6 +49,7 @@ class Source:
         self._folder = folder
         self._route = route
         self._one_at_a_time = asyncio.Lock()
+        self._arriving: set[str] = set()
 
     @property
     def has_address(self) -> bool:
@@ -65,7 +66,9 @@ class Source:
         """
         self._check_address()
         async with self._one_at_a_time:
-            return await asyncio.to_thread(self._refresh)
+            targets = await asyncio.to_thread(self._refresh)
+        self._forget_all_but(targets)
+        return targets
 
     async def download(
         self, target: Target, on_progress: Callable[[int, int], None] = lambda _done, _total: None
@@ -78,15 +81,29 @@ class Source:
             UntrustedSourceError: other bytes than the signed ones.
         """
         self._check_address()
-        downloads = self._folder / "downloads"
-        downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = downloads / target.sha256
+        self._downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._downloads / target.sha256
         _check_room(target, path)
         folder, _, name = target.path.rpartition("/")
         url = f"{self._url('targets')}/{folder}/{target.sha256}.{name}"
-        async with self._route().async_client(url) as client:
-            await download(client, url, target, path, on_progress)
+        self._arriving.add(target.sha256)
+        try:
+            async with self._route().async_client(url) as client:
+                await download(client, url, target, path, on_progress)
+        finally:
+            self._arriving.discard(target.sha256)
         return path
+
+    @property
+    def _downloads(self) -> Path:
+        return self._folder / "downloads"
+
+    def _forget_all_but(self, targets: list[Target]) -> None:
+        """Remove beginnings of files that nobody offers any more."""
+        known = self._arriving | {target.sha256 for target in targets}
+        for path in self._downloads.glob("*"):
+            if path.name not in known:
+                path.unlink(missing_ok=True)
 
     def _check_address(self) -> None:
         if not self.has_address:
