@@ -106,8 +106,9 @@ class Given:
 class FakeCoordinator:
     """State and protocol; `app` is its HTTP face."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], name: str = PROJECT) -> None:
         self.clock = clock
+        self.name = name
         self.root = SigningKey.generate()
         self.online = SigningKey.generate()
         self.blobs: dict[str, bytes] = {}
@@ -144,7 +145,7 @@ class FakeCoordinator:
 
     def link(self, base_url: str) -> str:
         """The attach link."""
-        return str(AttachLink(base_url, PROJECT, self.root.fingerprint))
+        return str(AttachLink(base_url, self.name, self.root.fingerprint))
 
     def plan(self, count: int, **changes: object) -> None:
         """Queue training units."""
@@ -185,7 +186,7 @@ class FakeCoordinator:
         self.accounts[host] = digest_of(bytes.fromhex(request.account_key))
         reply = EnrolReply(
             protocol=1,
-            project=PROJECT,
+            project=self.name,
             host=host,
             account=digest_of(bytes.fromhex(request.account_key)),
             role=Role.TRUSTED if request.invite else Role.HOST,
@@ -238,7 +239,7 @@ class FakeCoordinator:
             no_work = NoWork(reason="Nothing is planned.", retry_after_seconds=0.2)
         return WorkReply(
             protocol=1,
-            project=PROJECT,
+            project=self.name,
             host=request.host,
             in_reply_to=request.sequence,
             issued_at=now,
@@ -269,7 +270,7 @@ class FakeCoordinator:
         manifest = Manifest(
             assignment=number,
             nonce=secrets.token_hex(16),
-            project=PROJECT,
+            project=self.name,
             host=host,
             metadata_number=self.metadata.number,
             unit=unit,
@@ -350,7 +351,7 @@ class FakeCoordinator:
         shard_list = strict_json.encode(ShardList(train=listed[:3], holdout=listed[3:]))
         return ProjectMetadata(
             protocol=1,
-            project=PROJECT,
+            project=self.name,
             number=1,
             epoch=0,
             issued_at=now,
@@ -466,10 +467,10 @@ def app(coordinator: FakeCoordinator) -> Starlette:
 
     return Starlette(
         routes=[
-            Route(f"/projects/{PROJECT}/metadata", endpoint(metadata)),
-            Route(f"/projects/{PROJECT}/status", endpoint(status)),
-            Route(f"/projects/{PROJECT}/enrol", endpoint(enrol), methods=["POST"]),
-            Route(f"/projects/{PROJECT}/work", endpoint(work), methods=["POST"]),
+            Route(f"/projects/{coordinator.name}/metadata", endpoint(metadata)),
+            Route(f"/projects/{coordinator.name}/status", endpoint(status)),
+            Route(f"/projects/{coordinator.name}/enrol", endpoint(enrol), methods=["POST"]),
+            Route(f"/projects/{coordinator.name}/work", endpoint(work), methods=["POST"]),
             Route("/blobs/{digest}", endpoint(blob)),
             *_upload_routes(coordinator, endpoint),
         ]

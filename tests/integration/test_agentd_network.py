@@ -8,7 +8,6 @@ import dataclasses
 import time
 from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 
 from pleb_agent.cache.blob_cache import BlobCache
@@ -159,6 +158,25 @@ def test_bytes_of_each_direction_are_counted(tmp_path):
             assert today["compute_seconds"] == pytest.approx(
                 agent.engine.step_seconds * agent.engine.steps, abs=1
             )
+
+    asyncio.run(story())
+
+
+def test_a_daily_cap_that_is_reached_ends_the_exchange_for_today(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.preferences = Preferences(upload_bytes_per_day=2**20)
+            loop = agent.loop()
+            task = asyncio.create_task(loop.run())
+            allow(agent, loop, uploaded_today_bytes=2**20)
+            await until(lambda: "used up" in str(loop.state().sentence))
+            asked = len(coordinator.requests)
+            coordinator.arrived.set()
+            await asyncio.sleep(0.3)
+            assert len(coordinator.requests) == asked
+            loop.stop()
+            await asyncio.wait_for(task, 5)
 
     asyncio.run(story())
 
@@ -374,6 +392,33 @@ def test_a_pinned_certificate_holds_through_a_proxy_too(tmp_path):
     asyncio.run(story())
 
 
+def test_the_systems_own_anchors_decide_about_other_certificates(tmp_path, monkeypatch):
+    async def story():
+        tls, _ = self_signed(tmp_path)  # for 192.0.2.1
+
+        async def handle(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+        async with proxying(server.sockets[0].getsockname()[1]) as (_, at):
+            known, other = "https://192.0.2.1", "https://192.0.2.2"
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.pem"))
+            for url, fits in ((known, True), (other, False)):
+                client = CoordinatorClient(url, timeouts=QUICK, network=network_by(lambda: at))
+                if fits:
+                    assert await client.metadata("words") == b"ok"
+                else:
+                    with pytest.raises(NetworkError, match="cannot be reached"):
+                        await client.metadata("words")
+                await client.close()
+        server.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("proxy", ["socks5://u:s3cret@host:1", "http://", "ftp://u:s3cret@host"])
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(proxy):
     async def story():
@@ -438,20 +483,41 @@ def test_the_dripping_ones_own_unit_comes_in_the_end(tmp_path):
 
 def test_shares_decide_how_much_is_computed_for_each(tmp_path):
     async def story():
-        engine = FakeEngine(step_seconds=0.01)
+        engine = FakeEngine(step_seconds=0.005)
         engine.claimed_seconds = 30.0
-        async with attached(tmp_path, engine) as (much, agent):
-            little = FakeCoordinator(CLOCK)
-            little.metadata = msgspec.structs.replace(little.metadata, project="words")
-            async with serving(little) as url:
-                await agent.attach(little.link(url))
-                agent.preferences = Preferences(shares={"words": 100})
-                much.plan(40)
-                little.plan(40)
-                await agent.work(units=20)
-                assert abs(len(delivered(much)) - len(delivered(little))) <= 2
+        async with attached(tmp_path, engine) as (words, agent):
+            digits = FakeCoordinator(CLOCK, "digits")
+            async with serving(digits) as url:
+                await agent.attach(digits.link(url))
+                agent.preferences = Preferences(shares={"words": 300})
+                words.plan(40)
+                digits.plan(40)
+                await agent.work(units=24, seconds=30)
                 counted = [agent.journal.counters(n)["compute_seconds"] for n in (1, 2)]
-                assert counted[0] == pytest.approx(counted[1], abs=2 * 150)
+                assert counted[0] / sum(counted) == pytest.approx(0.75, abs=0.07)
+                assert delivered(words)[-1] + delivered(digits)[-1] >= 24
+                # Nobody's lease waits for the other's turn: what is asked for comes next.
+                assert len(words.given) - len(delivered(words)) <= 1
+                assert len(digits.given) - len(delivered(digits)) <= 1
+
+    asyncio.run(story())
+
+
+def test_shares_outlive_the_process(tmp_path):
+    async def story():
+        engine = FakeEngine(step_seconds=0.005)
+        engine.claimed_seconds = 30.0
+        async with attached(tmp_path, engine) as (words, agent):
+            digits = FakeCoordinator(CLOCK, "digits")
+            async with serving(digits) as url:
+                await agent.attach(digits.link(url))
+                agent.preferences = Preferences(shares={"words": 300})
+                words.plan(40)
+                digits.plan(40)
+                for _ in range(12):
+                    await agent.work(units=2)
+                counted = [agent.journal.counters(n)["compute_seconds"] for n in (1, 2)]
+                assert counted[0] / sum(counted) == pytest.approx(0.75, abs=0.1)
 
     asyncio.run(story())
 

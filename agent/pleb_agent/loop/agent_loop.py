@@ -55,15 +55,18 @@ class AgentLoop:
         self._parts = parts
         self._budget = UnitBudget(units)
         self._wake = asyncio.Event()
+        """Somebody outside wants something: look at everything."""
+        self._ended = asyncio.Event()
+        """Network work that went on by itself has ended."""
         self._stopped = asyncio.Event()
         self._history = History(parts.journal, parts.clock)
         self._fair = FairTurns(parts.journal, parts.preferences)
         self._network = NetworkGate(parts.read, parts.preferences)
         self._turns = Turns(
-            parts, self.status, self._budget, self._wake.set, self._history.tell, self._fair.charge
+            parts, self.status, self._budget, self._ended.set, self._history.tell, self._fair.charge
         )
         self._sessions = Sessions(parts, self._give_back, self._left)
-        self._errands = Errands(self._wake, self._sessions.next_look_at)
+        self._errands = Errands(self._wake, self._ended, self._sessions.next_look_at)
         self._engine = WarmEngine(parts, self.status, self._history, self._engine_started)
         self._troubles = Troubles(
             parts, self.status, self._history, self._errands, self._engine.forget
@@ -165,6 +168,7 @@ class AgentLoop:
     async def _step(self) -> None:
         """Do one thing: wait for leave, for something to do, or take one project's turn."""
         self._wake.clear()
+        self._ended.clear()
         for session in list(self._sessions.live.values()):
             if session.errand is not None and session.errand.done():
                 await self._troubles.guard(session, self._errands.look_back(session))
@@ -235,10 +239,12 @@ class AgentLoop:
 
     async def _compute(self, session: Session, runtime: Runtime, fetched: Fetched) -> None:
         self._fair.begin(session)
+        began_at = asyncio.get_running_loop().time()
         try:
             await self._turns.compute(session, runtime, fetched, self._goes_on(session))
         finally:
             self._engine.used()
+        self._errands.learn(asyncio.get_running_loop().time() - began_at)
 
     def _goes_on(self, session: Session) -> Callable[[float], bool]:
         def goes_on(more_seconds: float) -> bool:
@@ -309,9 +315,10 @@ class AgentLoop:
         await self._parts.engine.close()
 
     async def _sleep(self, seconds: float) -> None:
+        """Sleep so long, unless there is something to look at before."""
         with suppress(TimeoutError):
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
-                await self._wake.wait()
+                await _first(self._wake.wait(), self._ended.wait())
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

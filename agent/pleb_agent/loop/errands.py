@@ -18,29 +18,47 @@ __all__ = ["Errands", "cancel_errands", "start_errand"]
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS: Final = 0.2
-"""How long one project's network work may keep another one that is due from its turn.
-
-A unit takes minutes and a request this long at most, as a rule: what is slower goes on beside.
-"""
+_PATIENCE_SHARE: Final = 0.02
+_LEAST_PATIENCE_SECONDS: Final = 0.2
+_MOST_PATIENCE_SECONDS: Final = 10.0
 
 
 class Errands:
-    """`wake` is set when an errand ends; `next_look_at` says when another session is due."""
+    """`ended` is set when an errand ends. A run ends early when `wake` is set.
 
-    def __init__(self, wake: asyncio.Event, next_look_at: Callable[[], float | None]) -> None:
+    `next_look_at` says when another session is due.
+    """
+
+    def __init__(
+        self,
+        wake: asyncio.Event,
+        ended: asyncio.Event,
+        next_look_at: Callable[[], float | None],
+    ) -> None:
         self._wake = wake
+        self._ended = ended
         self._next_look_at = next_look_at
+        self._patience_seconds = _LEAST_PATIENCE_SECONDS
+        """How long one project's network work may keep another one that is due from its turn.
+
+        So that the shares hold also where an answer takes seconds, it is a little of what a unit
+        takes: a coordinator that never ends its answer costs the others no more than that.
+        """
+
+    def learn(self, unit_seconds: float) -> None:
+        """A unit took so long."""
+        patience = max(_LEAST_PATIENCE_SECONDS, _PATIENCE_SHARE * unit_seconds)
+        self._patience_seconds = min(patience, _MOST_PATIENCE_SECONDS)
 
     def start(self, session: Session, work: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """Start the session's errand, and let it go on by itself."""
-        return start_errand(session, work, self._wake.set)
+        return start_errand(session, work, self._ended.set)
 
     async def run(self, session: Session, work: Callable[[], Awaitable[T]]) -> T | None:
         """Do network work; None if it goes on by itself, since there is something else to do."""
         task = self.start(session, work)
         loop = asyncio.get_running_loop()
-        patient_until = loop.time() + _PATIENCE_SECONDS
+        patient_until = loop.time() + self._patience_seconds
         while not task.done():
             look_at = self._next_look_at()
             wait = None if look_at is None else max(look_at, patient_until) - loop.time()
