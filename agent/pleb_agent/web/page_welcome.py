@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.web.control import Control
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import ProjectView, StatusView
+    from pleb_agent.web.views import ProjectView, RuntimeView, StatusView
 
 __all__ = ["Stage", "first_unit_values", "stage_of"]
 
@@ -57,7 +57,7 @@ def stage_of(status: StatusView) -> Stage:
         return Stage.ACCEPTED
     if not status.projects:
         return Stage.NO_PROJECT
-    if status.runtime is not None and status.runtime.state != "installed":
+    if _lacks_runtime(status.runtime):
         return Stage.RUNTIME
     if status.unit is not None:
         return Stage.MEASURING if status.unit.kind == "calibrate" else Stage.TRAINING
@@ -67,6 +67,11 @@ def stage_of(status: StatusView) -> Stage:
         sending = any(row.state in _SENDING for row in status.open)
         return Stage.SENDING if sending else Stage.FETCHING
     return Stage.ASKED if status.wish.kind == "boost" else Stage.READY
+
+
+def _lacks_runtime(runtime: RuntimeView | None) -> bool:
+    """Whether nothing can be computed yet; a GPU's runtime is an offer, and can wait."""
+    return runtime is not None and runtime.kind == "cpu" and runtime.state != "installed"
 
 
 async def show_welcome(visit: Visit) -> Response:

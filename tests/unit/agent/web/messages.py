@@ -1,8 +1,8 @@
 """Finds every template that the agent can show to a person, wherever it is written.
 
 In Jinja2 templates: `_("…")` and `several("…", "…")`. In Python: `marked`, `say`, `Sentence`, the
-methods `text` and `several`, `LiveStatus.set`, and the page's own errors. In data: the
-preferences' descriptions and the presets.
+methods `text` and `several`, `LiveStatus.set`, `RuntimeState`, and the page's own errors. In
+data: the preferences' descriptions and the presets.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def templates_of(call: ast.Call, *, page: bool) -> list[ast.expr]:
         return call.args[1:2]
     if name in {"text", "several"} and not (page and isinstance(function, ast.Attribute)):
         return []
+    if name == "RuntimeState":
+        return call.args[2:3]
     if page and name.endswith("Error"):
         return call.args[:1]
     return call.args[: COUNTS.get(name, 0)]

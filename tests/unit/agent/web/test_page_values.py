@@ -109,6 +109,7 @@ def test_the_machine_is_told_beside_a_control():
         ({"projects": []}, Stage.NO_PROJECT),
         ({"runtime": RuntimeView(kind="cpu", state="missing", sentence="")}, Stage.RUNTIME),
         ({"runtime": RuntimeView(kind="cpu", state="installed", sentence="")}, Stage.READY),
+        ({"runtime": RuntimeView(kind="cuda", state="missing", sentence="")}, Stage.READY),
         ({}, Stage.READY),
         ({"wish": WishView(kind="boost")}, Stage.ASKED),
         ({"open": [assignment(state="received")]}, Stage.FETCHING),

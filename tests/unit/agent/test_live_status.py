@@ -1,0 +1,42 @@
+"""The live status keeps the losses of the unit in hand, and forgets evenly when they are many."""
+
+from __future__ import annotations
+
+from pleb_agent.loop.status import CurrentUnit, LiveStatus
+
+
+def unit(step: int, loss: float | None, assignment: int = 7) -> CurrentUnit:
+    return CurrentUnit("words", assignment, "train", 3, step, 1000, loss)
+
+
+def shown(status: LiveStatus) -> tuple[tuple[int, float], ...]:
+    assert status.unit is not None
+    return status.unit.losses
+
+
+def test_losses_are_kept_by_step():
+    status = LiveStatus()
+    for step, loss in ((0, None), (1, 3.0), (2, 2.5), (2, 2.5), (3, None), (4, 2.0)):
+        status.unit = unit(step, loss)
+    assert shown(status) == ((1, 3.0), (2, 2.5), (4, 2.0))
+
+
+def test_another_unit_begins_anew():
+    status = LiveStatus()
+    status.unit = unit(1, 3.0)
+    status.unit = unit(1, 9.0, assignment=8)
+    assert shown(status) == ((1, 9.0),)
+    status.unit = None
+    status.unit = unit(2, 8.0, assignment=8)
+    assert shown(status) == ((2, 8.0),)
+
+
+def test_of_too_many_every_second_is_forgotten():
+    status = LiveStatus()
+    for step in range(1, 1001):
+        status.unit = unit(step, float(step))
+    losses = shown(status)
+    assert 64 <= len(losses) <= 128
+    assert losses[-1] == (1000, 1000.0)
+    assert all(step == loss for step, loss in losses)
+    assert [step for step, _ in losses] == sorted({step for step, _ in losses})
