@@ -3,6 +3,7 @@
     python -m installers.build.repository init  REPOSITORY --keys KEYS
     python -m installers.build.repository add   REPOSITORY --keys KEYS dist/cpu-....tar.xz ...
     python -m installers.build.repository renew REPOSITORY --keys KEYS       before 7 days are over
+    python -m installers.build.repository renew-targets, renew-root ...      yearly, with their keys
     python -m installers.build.repository rotate REPOSITORY --keys KEYS --replace root-2
 
 REPOSITORY holds `metadata/` and `targets/` and can be served by any web server that answers
@@ -14,15 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -34,6 +32,14 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from installers.build.keys import (
+    ONLINE_KEYS,
+    ROOT_KEYS,
+    ROOT_THRESHOLD,
+    KeyRing,
+    PublishingError,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,9 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher", "PublishingError"]
 
-ROOT_KEYS: Final = ("root-1", "root-2", "root-3")
-ROOT_THRESHOLD: Final = 2
-ONLINE_KEYS: Final = ("targets", "snapshot", "timestamp")
+ACTIONS: Final = ("init", "add", "remove", "renew", "renew-targets", "renew-root", "rotate")
 LIFETIMES: Final = {
     Root.type: timedelta(days=365),
     Targets.type: timedelta(days=180),
@@ -54,10 +58,6 @@ LIFETIMES: Final = {
 a new release from an agent."""
 
 R = TypeVar("R", Root, Targets, Snapshot, Timestamp)
-
-
-class PublishingError(Exception):
-    """The message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Publisher:
             raise PublishingError(f"{self.folder} is a repository already: nothing was done.")
         for folder in (self._metadata, self._targets, self.keys):
             folder.mkdir(parents=True, exist_ok=True)
-        signers = {name: self._make_key(name) for name in (*ROOT_KEYS, *ONLINE_KEYS)}
+        signers = {name: self._ring.make(name) for name in (*ROOT_KEYS, *ONLINE_KEYS)}
         root = Root(consistent_snapshot=True)
         root.roles[Root.type] = Role([], ROOT_THRESHOLD)
         for name, signer in signers.items():
@@ -131,6 +131,20 @@ class Publisher:
         self._save(snapshot)
         self._save_timestamp(snapshot.version)
 
+    def renew_targets(self) -> None:
+        """Sign the same targets again, for another half a year."""
+        self._publish(self._load(Targets))
+
+    def renew_root(self) -> None:
+        """Sign the same keys again, for another year.
+
+        Raises:
+            PublishingError: too few root keys are at hand.
+        """
+        root = self._load(Root)
+        root.version += 1
+        self._save_root(root, self._ring.root_signers(root))
+
     def rotate(self, name: str) -> None:
         """Replace a key, also one that is lost; the old keys and the new ones sign the new root.
 
@@ -138,19 +152,22 @@ class Publisher:
             PublishingError: too few root keys are at hand.
         """
         root = self._load(Root)
-        old_signers = self._root_signers(root)
+        old_signers = self._ring.root_signers(root)
         role = name.partition("-")[0]
-        root.revoke_key(self._keyid(root, name), role)
-        if self._has(name):
-            (self.keys / f"{name}.pem").rename(self.keys / f"{name}.pem.old")
-        root.add_key(self._make_key(name).public_key, role)
+        root.revoke_key(self._ring.keyid(root, name), role)
+        self._ring.put_away(name)
+        root.add_key(self._ring.make(name).public_key, role)
         root.version += 1
-        signers = {s.public_key.keyid: s for s in [*old_signers, *self._root_signers(root)]}
+        signers = {s.public_key.keyid: s for s in [*old_signers, *self._ring.root_signers(root)]}
         self._save_root(root, list(signers.values()))
         if role != Root.type:  # what the old key has signed counts no more
             self._publish(self._load(Targets))
 
     # -- inside -------------------------------------------------------------------------
+
+    @property
+    def _ring(self) -> KeyRing:
+        return KeyRing(self.keys)
 
     @property
     def _metadata(self) -> Path:
@@ -179,7 +196,7 @@ class Publisher:
     def _save(self, role: R) -> None:
         role.expires = self._expiry(role.type)
         metadata = Metadata(role)
-        metadata.sign(self._signer(role.type))
+        metadata.sign(self._ring.signer(role.type))
         versioned = f"{role.version}." if role.type != Timestamp.type else ""
         self._write(f"{versioned}{role.type}.json", metadata.to_bytes())
 
@@ -221,51 +238,6 @@ class Publisher:
         beside.write_bytes(data)
         beside.replace(self._metadata / name)
 
-    def _make_key(self, name: str) -> CryptoSigner:
-        signer = CryptoSigner.generate_ed25519()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(self.keys / f"{name}.pem", flags, 0o600), "wb") as file:
-            file.write(signer.private_bytes)
-        return signer
-
-    def _has(self, name: str) -> bool:
-        return (self.keys / f"{name}.pem").exists()
-
-    def _keyid(self, root: Root, name: str) -> str:
-        """Return which of the root's keys is called `name`: that of the file, or who is missing."""
-        if self._has(name):
-            return self._signer(name).public_key.keyid
-        role = name.partition("-")[0]
-        present = (
-            {s.public_key.keyid for s in self._root_signers(root)} if role == Root.type else set()
-        )
-        missing = [keyid for keyid in root.roles[role].keyids if keyid not in present]
-        if len(missing) != 1:
-            raise PublishingError(
-                f"Which root key {name} was cannot be told: bring all the others to {self.keys}."
-            )
-        return missing[0]
-
-    def _signer(self, name: str) -> CryptoSigner:
-        try:
-            key: Any = load_pem_private_key((self.keys / f"{name}.pem").read_bytes(), None)
-        except FileNotFoundError as error:
-            raise PublishingError(
-                f"The key {name}.pem is not in {self.keys}: bring it, then try again."
-            ) from error
-        return CryptoSigner(key)
-
-    def _root_signers(self, root: Root) -> list[CryptoSigner]:
-        """Return the root keys at hand that this root knows."""
-        signers = [self._signer(name) for name in ROOT_KEYS if self._has(name)]
-        known = [s for s in signers if s.public_key.keyid in root.roles[Root.type].keyids]
-        if len(known) < ROOT_THRESHOLD:
-            raise PublishingError(
-                f"{ROOT_THRESHOLD} root keys must sign and {len(known)} of them is in "
-                f"{self.keys}: bring another one."
-            )
-        return known
-
 
 def _facts(file: Path) -> dict[str, Any]:
     path = file.with_name(file.name + ".json")
@@ -281,7 +253,7 @@ def _facts(file: Path) -> dict[str, Any]:
 def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description="Keep the repository of signed files.")
-    parser.add_argument("action", choices=("init", "add", "remove", "renew", "rotate"))
+    parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("repository", type=Path)
     parser.add_argument("files", nargs="*", help="add: archives; remove: target paths")
     parser.add_argument("--keys", type=Path, required=True)
@@ -307,6 +279,10 @@ def act(publisher: Publisher, arguments: argparse.Namespace) -> None:
                 publisher.remove(path)
         case "renew":
             publisher.renew()
+        case "renew-targets":
+            publisher.renew_targets()
+        case "renew-root":
+            publisher.renew_root()
         case _ if arguments.replace:
             publisher.rotate(arguments.replace)
         case _:

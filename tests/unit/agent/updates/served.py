@@ -80,11 +80,11 @@ class Server:
 class World:
     """An operator and an agent that was built for the operator's repository."""
 
-    def __init__(self, folder: Path, server: Server):
+    def __init__(self, folder: Path, server: Server, days_ago: float = 0):
         self.folder = folder
         self.server = server
         self.repository = server.folder
-        self.publisher().init()
+        self.publisher(days_ago=days_ago).init()
         self.root = (self.repository / "metadata" / "root.json").read_bytes()
 
     def publisher(self, *, days_ago: float = 0, keys: str = "keys") -> Publisher:
@@ -131,6 +131,6 @@ def make_tar(archive: Path, files: dict[str, bytes]) -> int:
 
 
 @contextmanager
-def a_world(folder: Path):
+def a_world(folder: Path, *, days_ago: float = 0):
     with Server(folder / "repository") as server:
-        yield World(folder, server)
+        yield World(folder, server, days_ago)

@@ -139,6 +139,15 @@ def test_renewing_the_timestamp_heals_that(world):
     assert len(targets(world.source())) == 1
 
 
+def test_an_expired_root_is_refused_until_its_keys_sign_again(tmp_path):
+    with a_world(tmp_path, days_ago=366) as world:
+        world.publisher().renew_targets()
+        with pytest.raises(UntrustedSourceError, match="out of date"):
+            targets(world.source())
+        world.publisher().renew_root()
+        assert targets(world.source()) == []
+
+
 def test_an_older_repository_is_refused_after_a_newer_one(world):
     world.publish(agent_facts("0.2.0"), {"a": b"1"})
     old = shutil.copytree(world.repository, world.folder / "old")
