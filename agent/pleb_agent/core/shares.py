@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-__all__ = ["USUAL_SHARE", "Ledger", "begin", "charge", "choose", "forget"]
+__all__ = ["USUAL_SHARE", "Ledger", "begin", "charge", "choose", "forget", "settle"]
 
 USUAL_SHARE: Final = 100
 """The weight of a project that the user says nothing about; virtual seconds count for it."""
@@ -30,34 +30,44 @@ class Ledger(msgspec.Struct, frozen=True):
     stands_at: float = 0.0
     spent: dict[int, float] = {}
 
-    def of(self, project: int) -> float:
-        """Return what a project has spent, within the bounds; a new one begins now."""
+    def of(self, project: int, share: int) -> float:
+        """Return what a project of this weight has spent, within bounds; a new one begins now."""
         spent = self.spent.get(project, self.stands_at)
-        lowest = self.stands_at - _MOST_BEHIND_SECONDS
-        return min(max(spent, lowest), self.stands_at + _MOST_AHEAD_SECONDS)
+        lowest = self.stands_at - _virtual(_MOST_BEHIND_SECONDS, share)
+        return min(max(spent, lowest), self.stands_at + _virtual(_MOST_AHEAD_SECONDS, share))
 
 
-def choose(ledger: Ledger, due: Iterable[int]) -> int:
-    """Return the project that has spent least of those that are due; of equals the first."""
-    return min(due, key=ledger.of)
+def choose(ledger: Ledger, shares: Mapping[int, int]) -> int:
+    """Return the project, of those with these weights, that has spent least; or the first."""
+    return min(shares, key=lambda project: ledger.of(project, shares[project]))
 
 
-def begin(ledger: Ledger, project: int) -> Ledger:
+def begin(ledger: Ledger, project: int, share: int) -> Ledger:
     """Return the ledger as the project's turn begins: time stands there now.
 
-    What lies out of bounds is brought to them for good.
+    What it has spent is brought within bounds for good.
     """
-    spent = {number: ledger.of(number) for number in (*ledger.spent, project)}
-    return Ledger(max(ledger.stands_at, spent[project]), spent)
+    began_at = ledger.of(project, share)
+    stands_at = max(ledger.stands_at, began_at)
+    return Ledger(stands_at, {**ledger.spent, project: began_at})
 
 
 def charge(ledger: Ledger, project: int, compute_seconds: float, share: int) -> Ledger:
     """Return the ledger after so much computing for a project of this weight."""
-    cost = compute_seconds * USUAL_SHARE / share
-    return Ledger(ledger.stands_at, {**ledger.spent, project: ledger.of(project) + cost})
+    spent = ledger.of(project, share) + _virtual(compute_seconds, share)
+    return Ledger(ledger.stands_at, {**ledger.spent, project: spent})
+
+
+def settle(ledger: Ledger, project: int, share: int) -> Ledger:
+    """Return the ledger as the project's turn ends: a giant unit is not held against it."""
+    return Ledger(ledger.stands_at, {**ledger.spent, project: ledger.of(project, share)})
 
 
 def forget(ledger: Ledger, project: int) -> Ledger:
     """Return the ledger without a project that was left."""
     rest = {number: spent for number, spent in ledger.spent.items() if number != project}
     return Ledger(ledger.stands_at, rest)
+
+
+def _virtual(seconds: float, share: int) -> float:
+    return seconds * USUAL_SHARE / share

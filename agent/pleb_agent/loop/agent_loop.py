@@ -244,6 +244,7 @@ class AgentLoop:
             await self._turns.compute(session, runtime, fetched, self._goes_on(session))
         finally:
             self._engine.used()
+            self._fair.end(session)
         self._errands.learn(asyncio.get_running_loop().time() - began_at)
 
     def _goes_on(self, session: Session) -> Callable[[float], bool]:

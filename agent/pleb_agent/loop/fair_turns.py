@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.core.shares import USUAL_SHARE, Ledger, begin, charge, choose, forget
+from pleb_agent.core.shares import USUAL_SHARE, Ledger, begin, charge, choose, forget, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +32,20 @@ class FairTurns:
     def choose(self, due: Sequence[Session]) -> Session:
         """Return whose turn it is; of equals the one that has waited longest."""
         by_number = {one.project: one for one in sorted(due, key=lambda one: one.next_look_at)}
-        return by_number[choose(self._ledger, by_number)]
+        shares = {number: self._share(one) for number, one in by_number.items()}
+        return by_number[choose(self._ledger, shares)]
 
     def begin(self, session: Session) -> None:
         """A unit of this session begins."""
-        self._keep(begin(self._ledger, session.project))
+        self._keep(begin(self._ledger, session.project, self._share(session)))
+
+    def end(self, session: Session) -> None:
+        """The unit has ended, or was put away."""
+        self._keep(settle(self._ledger, session.project, self._share(session)))
 
     def charge(self, session: Session, compute_seconds: float) -> None:
         """The engine computed for this session."""
-        share = self._preferences().shares.get(session.name, USUAL_SHARE)
+        share = self._share(session)
         self._keep(charge(self._ledger, session.project, compute_seconds, share))
 
     def is_next(self, session: Session, others: Sequence[Session], more_seconds: float) -> bool:
@@ -48,13 +53,17 @@ class FairTurns:
 
         Of equals the others come first.
         """
-        share = self._preferences().shares.get(session.name, USUAL_SHARE)
+        share = self._share(session)
         ahead = charge(self._ledger, session.project, more_seconds, share)
-        return choose(ahead, [*(one.project for one in others), session.project]) == session.project
+        shares = {one.project: self._share(one) for one in others} | {session.project: share}
+        return choose(ahead, shares) == session.project
 
     def forget(self, project: int) -> None:
         """The project was left; its number may come again for another one."""
         self._keep(forget(self._ledger, project))
+
+    def _share(self, session: Session) -> int:
+        return self._preferences().shares.get(session.name, USUAL_SHARE)
 
     def _keep(self, ledger: Ledger) -> None:
         self._ledger = ledger
