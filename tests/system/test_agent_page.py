@@ -327,7 +327,7 @@ def test_the_keyboard_is_enough(server: PageServer, browser: Browser) -> None:
     browser.press(Keys.ENTER)
     browser.tab_to("pause", most=3)
     browser.press(Keys.ENTER)
-    browser.wait_for_text("now-controls", "Resume")
+    browser.wait(lambda: browser.focused() == "resume")
     browser.tab_to("snooze-tomorrow", most=8)
     browser.press(Keys.SPACE)
     browser.wait(lambda: server.control.calls[-1][1].until_tomorrow)

@@ -21,8 +21,16 @@
     sayGone("gone");
   });
 
+  // Who pressed a button that gave way to another one goes on from there.
+  let pressedIn = null;
+  document.addEventListener("htmx:before:swap", () => {
+    pressedIn = document.activeElement?.closest("[data-keep-focus]")?.id ?? pressedIn;
+  });
+
   // What was waited for has come: whoever reads by ear begins at its heading.
   document.addEventListener("htmx:after:swap", () => {
+    if (pressedIn && document.activeElement === document.body) byId(pressedIn)?.querySelector("button")?.focus();
+    pressedIn = null;
     document.querySelector("[data-arrived]:not([data-arrived='seen'])")?.focus();
     for (const heading of document.querySelectorAll("[data-arrived]")) heading.dataset.arrived = "seen";
   });
