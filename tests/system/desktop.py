@@ -11,6 +11,7 @@ shall live in it; nothing of the tester's own session leaks in.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ __all__ = [
     "Compositor",
     "XServer",
     "clean_environment",
+    "kwin",
     "mutter",
     "panel",
     "run",
@@ -37,6 +39,7 @@ __all__ = [
     "sway",
     "until",
     "x_server",
+    "xwayland",
 ]
 
 T = TypeVar("T")
@@ -44,7 +47,7 @@ T = TypeVar("T")
 START_SECONDS = 30.0
 END_SECONDS = 5.0
 UNPRIVILEGED = 65534
-"""User and group `nobody`: sway refuses to run as root."""
+"""User and group `nobody`: sway and KWin refuse to run as root."""
 
 OF_A_SESSION = (
     "DBUS_SESSION_BUS_ADDRESS",
@@ -164,16 +167,22 @@ def x_server(
     display: str | None = None, *, size: str = "1024x768x24", options: Sequence[str] = ()
 ) -> Iterator[XServer]:
     """Start Xvfb on a free display, or on the given one."""
-    read_end, write_end = os.pipe()
     place = [display] if display else []
-    command = ["Xvfb", *place, "-displayfd", str(write_end), "-screen", "0", size, "-noreset"]
-    with started(
-        [*command, "-nolisten", "tcp", *options], clean_environment(), pass_fds=[write_end]
-    ) as process:
+    command = ["Xvfb", *place, "-screen", "0", size, "-noreset", "-nolisten", "tcp", *options]
+    with _displayed(command, clean_environment()) as server:
+        yield server
+
+
+@contextmanager
+def _displayed(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[XServer]:
+    """Start an X server that tells which display it has taken."""
+    read_end, write_end = os.pipe()
+    told_on = ["-displayfd", str(write_end)]
+    with started([*command, *told_on], environment, pass_fds=[write_end]) as process:
         os.close(write_end)
         with os.fdopen(read_end) as told:
             number = told.readline().strip()
-        assert number, "Xvfb did not start"
+        assert number, f"{command[0]} did not start"
         yield XServer(process, f":{number}")
 
 
@@ -263,6 +272,32 @@ def sway() -> Iterator[Compositor]:
         session = {"WAYLAND_DISPLAY": name, "XDG_SESSION_TYPE": "wayland"}
         places = {key: inside[key] for key in ("SWAYSOCK", "XDG_RUNTIME_DIR")}
         yield Compositor(process, places | session)
+
+
+@contextmanager
+def kwin(server: XServer) -> Iterator[Compositor]:
+    """Start KDE's compositor in a window of an X server that lets every user in (`-ac`)."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(runtime_folder(UNPRIVILEGED))
+        program = folder / "kwin_wayland"  # a copy has no file capabilities: they may not hold
+        shutil.copy("/usr/bin/kwin_wayland", program)
+        inside = {"HOME": str(folder), "KWIN_COMPOSE": "Q", "XDG_RUNTIME_DIR": str(folder)}
+        options = ["--x11-display", server.display, "--width", "800", "--height", "600"]
+        quiet = ["--no-lockscreen", "--no-global-shortcuts"]
+        command = ["dbus-run-session", str(program), *options, *quiet]
+        environment = clean_environment(**inside)
+        process = stack.enter_context(started(command, environment, user=UNPRIVILEGED))
+        name = _wayland_socket(folder)
+        session = {"WAYLAND_DISPLAY": name, "XDG_SESSION_TYPE": "wayland"}
+        yield Compositor(process, {"XDG_RUNTIME_DIR": str(folder)} | session)
+
+
+@contextmanager
+def xwayland(compositor: Compositor) -> Iterator[XServer]:
+    """Start the X server that stands in for Wayland in a compositor."""
+    environment = clean_environment(**compositor.environment)
+    with _displayed(["Xwayland"], environment) as server:
+        yield server
 
 
 def _wayland_socket(folder: Path) -> str:

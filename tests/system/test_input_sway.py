@@ -15,6 +15,7 @@ from tests.system.desktop import (
     started,
     sway,
     until,
+    xwayland,
 )
 from tests.system.watched import watched
 
@@ -69,6 +70,16 @@ def test_a_window_that_fills_the_screen_is_seen_while_it_is_in_front(
 
 def tree(environment: dict[str, str]) -> str:
     return run(["swaymsg", "-t", "get_tree"], environment)
+
+
+def test_the_x_server_that_stands_in_for_wayland_is_not_believed(compositor: Compositor) -> None:
+    with (
+        xwayland(compositor) as server,
+        watched(clean_environment(DISPLAY=server.display)) as seen,
+    ):
+        until(lambda: seen.news, "the refusal")
+        assert seen.presence.kind is PresenceKind.UNREADABLE
+        assert "stands in for Wayland" in seen.presence.problem
 
 
 def test_a_compositor_that_ends_is_unreadable() -> None:

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
-from asyncio.subprocess import PIPE, Process
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,6 +17,7 @@ import msgspec
 from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
 from pleb_agent.program.command import module_command
+from pleb_agent.sensors.probe_process import ProbeProcess
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -100,9 +97,9 @@ class PresenceSensor:
         self._on_change = on_change
         self._command = list(command) if command else module_command(PROBE)
         self._clock = clock
-        self._environment = None if environment is None else dict(environment)
+        self._environment = environment
         self._patience = patience
-        self._process: Process | None = None
+        self._process: ProbeProcess | None = None
         self._closely = False
         self.presence = STARTING
 
@@ -119,7 +116,8 @@ class PresenceSensor:
         """
         if needed is not self._closely:
             self._closely = needed
-            self._send(b"watch\n" if needed else b"relax\n")
+            if self._process is not None:
+                self._process.send("watch" if needed else "relax")
 
     async def run(self) -> None:
         """Start the probe and believe it, over and over, until cancelled."""
@@ -137,34 +135,28 @@ class PresenceSensor:
 
     async def _one_life(self) -> None:
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=PIPE,
-                stdout=PIPE,
-                env=self._environment,
-                creationflags=_window_flags(),
-            )
+            self._process = ProbeProcess(self._command, self._environment)
         except OSError as error:
             message = f"The program that watches for input does not start: {error}."
             raise ProbeFailed(message) from error
         try:
             if self._closely:
-                self._send(b"watch\n")
+                self._process.send("watch")
             await self._listen(self._process)
         finally:
-            await _end(self._process)
+            self._process.end()
             self._process = None
 
-    async def _listen(self, process: Process) -> None:
+    async def _listen(self, process: ProbeProcess) -> None:
         wait, asked = self._patience.answer_seconds, True
         while True:
             try:
                 async with asyncio.timeout(wait):
-                    line = await _read_line(process)
+                    line = await process.line()
             except TimeoutError as error:
                 if asked:
                     raise ProbeFailed("The program that watches for input hangs.") from error
-                self._send(b"ask\n")
+                process.send("ask")
                 wait, asked = self._patience.answer_seconds, True
                 continue
             if not line:
@@ -204,37 +196,9 @@ class PresenceSensor:
             self.presence = presence
             self._on_change()
 
-    def _send(self, command: bytes) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(command)
-
-
-def _window_flags() -> int:
-    if sys.platform == "win32":
-        return subprocess.CREATE_NO_WINDOW
-    return 0
-
-
-async def _read_line(process: Process) -> bytes:
-    if process.stdout is None:  # it was asked for when the process was started
-        return b""
-    try:
-        return await process.stdout.readline()
-    except ValueError as error:
-        raise ProbeFailed("The program that watches for input talks without end.") from error
-
 
 def _parse(line: bytes) -> _Line:
     try:
         return _DECODER.decode(line)
     except msgspec.DecodeError as error:
         raise ProbeFailed("The program that watches for input talks nonsense.") from error
-
-
-async def _end(process: Process) -> None:
-    """Close its input, which ends a healthy probe, and kill it in any case."""
-    if process.stdin is not None:
-        process.stdin.close()
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()

@@ -1,0 +1,85 @@
+"""The probe's process, its lines read by a thread, so that nothing it does can hold agentd up.
+
+asyncio's own subprocesses end only after their pipes, which a flooding child keeps open, and
+race with their own watcher for the exit status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
+
+__all__ = ["ProbeProcess"]
+
+_LONGEST_LINE_BYTES: Final = 4096
+
+
+class ProbeProcess:
+    """Starts the process. To be made and used in one event loop.
+
+    Raises:
+        OSError: it does not start.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=None if environment is None else dict(environment),
+            creationflags=_window_flags(),
+        )
+        self.pid = self._process.pid
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._read, daemon=True, name="probe").start()
+
+    async def line(self) -> bytes:
+        """Return the next line with its end, cut when it is too long; b"" at the process's end."""
+        return await self._lines.get()
+
+    def send(self, command: str) -> None:
+        """Give it a command; one that is gone gets none."""
+        stdin = _open_pipe(self._process.stdin)
+        with suppress(OSError, ValueError):  # it is gone; the pipe is closed
+            stdin.write(command.encode() + b"\n")
+            stdin.flush()
+
+    def end(self) -> None:
+        """Close its input, which ends a healthy probe, and kill it in any case.
+
+        The thread waits for the end, which may take its time in a bad kernel call.
+        """
+        with suppress(OSError):  # what was not sent is of no use
+            _open_pipe(self._process.stdin).close()
+        self._process.kill()
+
+    def _read(self) -> None:
+        with _open_pipe(self._process.stdout) as stdout:
+            while line := stdout.readline(_LONGEST_LINE_BYTES):
+                self._deliver(line)
+        self._process.wait()
+        self._deliver(b"")
+
+    def _deliver(self, line: bytes) -> None:
+        with suppress(RuntimeError):  # the loop has closed: nobody wants to know any more
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+
+
+def _open_pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101 - it was asked for when the process was started
+    return pipe
+
+
+def _window_flags() -> int:
+    if sys.platform == "win32":
+        return subprocess.CREATE_NO_WINDOW
+    return 0
