@@ -246,6 +246,7 @@ def test_the_curve_is_read_tolerantly(tmp_path):
             assert [one.version for one in status.series] == [1, 2]
             assert status.series[0].metrics == {"loss": 2.0}
             assert status.series[1].train_loss is None
+            assert agent.journal.totals()["bytes_received"] == len(coordinator.status)
 
     asyncio.run(story())
 

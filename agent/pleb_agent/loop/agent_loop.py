@@ -30,6 +30,7 @@ from pleb_shared.errors import PlebError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from pleb_agent.core.network_rules import NetworkDecision
     from pleb_agent.core.readiness import Decision
     from pleb_agent.core.sentence import Sentence
     from pleb_agent.journal.rows import ProjectRow
@@ -131,6 +132,10 @@ class AgentLoop:
         if decision.action is Action.RUN:
             return self.status.state
         return AgentState(Activity.PAUSED, decision.sentence, self.governor.next_look_at)
+
+    def network(self) -> NetworkDecision:
+        """Return whether the network may be used now, and why not."""
+        return self._network.look()
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""

@@ -126,6 +126,8 @@ class Attaching:
             return await client.status(row.name)
         finally:
             await client.close()
+            received, sent = client.traffic.take()
+            self.journal.count(row.id, self.clock(), bytes_received=received, bytes_sent=sent)
 
     def account_link(self, row: ProjectRow) -> str:
         """Return the text that makes another PC part of this project's account.
