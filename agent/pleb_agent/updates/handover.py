@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     child = change_over(change)
     if child is None:
         return _start_again(change)
-    return child.wait() if _somebody_waits() else 0
+    return _stand_in_for(child) if _somebody_waits() else 0
 
 
 def change_over(change: Change) -> subprocess.Popen[bytes] | None:
@@ -139,6 +140,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def _stand_in_for(child: subprocess.Popen[bytes]) -> int:
+    """Wait for the agent as its terminal or service manager waits for us; pass signals on."""
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both of us
+    return child.wait()
 
 
 def _somebody_waits() -> bool:

@@ -73,14 +73,24 @@ def end_what_runs(home: Path) -> None:
         return
 
 
-def change_over(
-    app: AppFolder, home: Path, new: str, seconds: float = 20
-) -> subprocess.Popen[bytes]:
-    command = [
+def words(app: AppFolder, home: Path, new: str = "0.2.0", seconds: float = 20) -> list[str]:
+    return [
         sys.executable, "-m", "pleb_agent.updates.handover",
         str(app.path), "0.1.0", new, str(home), str(seconds), "start", "--home", str(home),
     ]  # fmt: skip
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+
+def change_over(
+    app: AppFolder, home: Path, new: str, seconds: float = 20
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words(app, home, new, seconds), stdin=subprocess.DEVNULL)
+
+
+def catches_sigterm(pid: int) -> bool:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    raise AssertionError("no such line")
 
 
 def wait_until(condition, seconds=30):
@@ -101,6 +111,18 @@ def test_a_version_that_runs_becomes_current(app, tmp_path):
     assert app.current_version() == "0.2.0"
     assert sorted(path.name for path in app.versions.iterdir()) == ["0.1.0", "0.2.0"]
     assert not app.bad_versions()
+
+
+def test_a_service_manager_still_ends_the_agent_by_the_process_it_started(app, tmp_path):
+    write_version(app, "0.2.0", RUNS)
+    command = ["sh", "-c", 'SYSTEMD_EXEC_PID=$$ exec "$@"', "sh", *words(app, tmp_path / "home")]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    wait_until(lambda: app.current_version() == "0.2.0")
+    wait_until(lambda: catches_sigterm(process.pid))
+    process.terminate()
+    assert process.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(what_runs(tmp_path / "home")[0], 0)
 
 
 @pytest.mark.parametrize("program", [ENDS, HANGS, DEAF], ids=["ends", "hangs", "is deaf"])
