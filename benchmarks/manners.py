@@ -13,20 +13,22 @@ from benchmarks.manners_desktop import desktop, measure_idle, require_programs
 from benchmarks.manners_foreground import measure_foreground
 from benchmarks.manners_job import layers_for
 from benchmarks.manners_pause import measure_pauses
-from benchmarks.manners_share import measure_memory_back, measure_shares
+from benchmarks.manners_share import measure_holding
 
 STEP_MILLISECONDS: Final = (2, 200, 500)
+QUICK_STEP_MILLISECONDS: Final = (2, 500)
+FOREGROUND_STEP_SECONDS: Final = 0.2
 
 
 def main(quick: bool) -> dict[str, Any]:
     require_programs()
-    layers = {step: layers_for(step / 1000) for step in STEP_MILLISECONDS}
+    steps = QUICK_STEP_MILLISECONDS if quick else STEP_MILLISECONDS
+    layers = {step: layers_for(step / 1000) for step in steps}
     with desktop() as place:
         idle = measure_idle(place, quick=quick)
         pause = measure_pauses(place, layers, quick=quick)
-    foreground = measure_foreground(layers, quick=quick)
-    share = measure_shares(layers, quick=quick)
-    memory = measure_memory_back(layers, quick=quick)
+    foreground = measure_foreground(layers_for(FOREGROUND_STEP_SECONDS), quick=quick)
+    holding = measure_holding(layers, quick=quick)
     return {
         "agentd_rss_mb": idle["agentd"]["rss_mb"],
         "agentd_cpu_ms_per_min": idle["agentd"]["cpu_ms_per_min"],
@@ -34,11 +36,11 @@ def main(quick: bool) -> dict[str, Any]:
         "pause_ms_p99": pause["p99"],
         "foreground_slowdown": foreground["ours"],
         "slowdown_nice19": foreground["nice19"],
-        "share_error_points": share["worst"],
-        "ram_back_s": memory["worst"],
+        "share_error_points": holding["share_error_points"],
+        "ram_back_s": holding["ram_back_s"],
         "idle": idle,
         "pause_ms": pause,
         "foreground": foreground,
-        "share": share,
-        "ram_back": memory,
+        "share": holding["share_errors"],
+        "ram_back": holding["ram_back_by_step"],
     }

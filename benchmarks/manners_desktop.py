@@ -26,7 +26,7 @@ __all__ = ["Desktop", "cpu_seconds", "desktop", "measure_idle", "require_program
 NEEDED: Final = {"Xvfb": "xvfb", "dbus-daemon": "dbus"}
 PANELS: Final = ("xfce4-panel", "trayer")
 START_SECONDS: Final = 60.0
-SETTLE_SECONDS: Final = 8.0
+SETTLE_SECONDS: Final = 5.0
 """After its start agentd reads everything once, and Python frees what it needed for that."""
 PARTS: Final = {
     "probe": "pleb_agent.probe.main",
@@ -133,7 +133,7 @@ def cpu_seconds(pid: int) -> float:
 
 def measure_idle(place: Desktop, *, quick: bool) -> dict[str, Any]:
     """Return memory and processor time of agentd, probe and tray when nothing is attached."""
-    seconds = 20.0 if quick else 180.0
+    seconds = 10.0 if quick else 180.0
     place.start_agent(place.folder / "idle")
     agentd = place.agents[-1]
     parts = {"agentd": psutil.Process(agentd.pid)} | settled(agentd, "probe", "tray")

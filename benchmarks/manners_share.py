@@ -6,21 +6,26 @@ import asyncio
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
 from benchmarks.manners_job import busy_worker
 from pleb_agent.core.readiness import Limits
 
-__all__ = ["measure_memory_back", "measure_shares"]
+if TYPE_CHECKING:
+    from benchmarks.manners_job import Busy
 
+__all__ = ["measure_holding"]
+
+LONG_PAUSE_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True)
-class ShareEffort:
+class Effort:
     """`windows` of `seconds` for each share, step length and thread count."""
 
     seconds: float
@@ -29,35 +34,44 @@ class ShareEffort:
     threads: tuple[int, ...]
 
 
-QUICK: Final = ShareEffort(seconds=5.0, windows=1, percents=(50,), threads=(1,))
-FULL: Final = ShareEffort(seconds=10.0, windows=3, percents=(20, 50, 80), threads=(1, 2))
+QUICK: Final = Effort(seconds=10.0, windows=1, percents=(50,), threads=(1,))
+FULL: Final = Effort(seconds=10.0, windows=3, percents=(20, 50, 80), threads=(1, 2))
 
 
-def measure_shares(layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
-    """Return the worst distance from the preference in any window, in points, and each cell's."""
+def measure_holding(layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
+    """Return by step length and threads: the worst distance from each share in any window, in
+    points, and how many seconds after a long pause began the process was gone.
+    """
     effort = QUICK if quick else FULL
     errors: dict[str, float] = {}
-    for milliseconds, count in layers.items():
-        for threads in effort.threads:
-            measured = asyncio.run(_shares(count, threads, effort))
-            for percent, shares in measured.items():
-                worst = max((share - percent for share in shares), key=abs)
-                errors[f"{milliseconds}ms_{threads}threads_{percent}percent"] = worst
-    return {"worst": max(abs(error) for error in errors.values()), "errors": errors}
+    memory_back: dict[str, float] = {}
+    for (milliseconds, count), threads in product(layers.items(), effort.threads):
+        name = f"{milliseconds}ms_{threads}threads"
+        shares, memory_back[name] = asyncio.run(_hold(count, threads, effort))
+        for percent, measured in shares.items():
+            errors[f"{name}_{percent}percent"] = max((s - percent for s in measured), key=abs)
+    return {
+        "share_error_points": max(abs(error) for error in errors.values()),
+        "ram_back_s": max(memory_back.values()),
+        "share_errors": errors,
+        "ram_back_by_step": memory_back,
+    }
 
 
-async def _shares(layers: int, threads: int, effort: ShareEffort) -> dict[int, list[float]]:
+async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, list[float]], float]:
     with tempfile.TemporaryDirectory(prefix="pleb-manners-") as name:
-        async with busy_worker(Path(name), layers, threads) as busy:
+        async with busy_worker(Path(name), layers, threads, pause=LONG_PAUSE_SECONDS) as busy:
             process = psutil.Process(busy.pid)
-            measured: dict[int, list[float]] = {}
+            shares: dict[int, list[float]] = {}
             for percent in effort.percents:
                 busy.worker.limit(Limits(cpu_percent=percent))
                 await busy.until_told(2)
-                measured[percent] = [
+                shares[percent] = [
                     await _share(process, threads, effort.seconds) for _ in range(effort.windows)
                 ]
-            return measured
+            busy.worker.limit(Limits())
+            await busy.until_told(2)
+            return shares, await _memory_back(busy)
 
 
 async def _share(process: psutil.Process, threads: int, seconds: float) -> float:
@@ -72,21 +86,9 @@ def _used_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def measure_memory_back(layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
-    """Return how long after a long pause began the process is gone, worst and by step length."""
-    repetitions = 1 if quick else 5
-    by_step = {
-        f"{milliseconds}ms": max(asyncio.run(_memory_back(count)) for _ in range(repetitions))
-        for milliseconds, count in layers.items()
-    }
-    return {"worst": max(by_step.values()), "by_step": by_step}
-
-
-async def _memory_back(layers: int, long_pause_seconds: float = 1.0) -> float:
-    with tempfile.TemporaryDirectory(prefix="pleb-manners-") as name:
-        async with busy_worker(Path(name), layers, pause=long_pause_seconds) as busy:
-            pid, start = busy.pid, time.monotonic()
-            await busy.worker.pause()
-            while psutil.pid_exists(pid):  # noqa: ASYNC110 - nothing tells of the end
-                await asyncio.sleep(POLL_SECONDS)
-            return time.monotonic() - start - long_pause_seconds
+async def _memory_back(busy: Busy) -> float:
+    pid, start = busy.pid, time.monotonic()
+    await busy.worker.pause()
+    while psutil.pid_exists(pid):  # noqa: ASYNC110 - nothing tells of the end
+        await asyncio.sleep(POLL_SECONDS)
+    return time.monotonic() - start - LONG_PAUSE_SECONDS

@@ -31,7 +31,6 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process
-        self._system = psutil.Process(process.pid)
         self._log = log
         self._killed = False
         self.is_suspended = False
@@ -98,10 +97,11 @@ class Child:
     async def suspend(self) -> None:
         """Stop all its threads where they are; returns when they stand, after 100 ms at most."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            self._system.suspend()
+            system = psutil.Process(self.pid)
+            system.suspend()
             self.is_suspended = True
             for _ in range(_STOP_POLLS):
-                if not self.is_suspended or self._system.status() == psutil.STATUS_STOPPED:
+                if not self.is_suspended or system.status() == psutil.STATUS_STOPPED:
                     return
                 await asyncio.sleep(_STOP_POLL_SECONDS)
 
@@ -110,7 +110,7 @@ class Child:
         if self.is_suspended:
             self.is_suspended = False
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._system.resume()
+                psutil.Process(self.pid).resume()
 
     def kill(self) -> None:
         """End it at once."""
