@@ -331,6 +331,15 @@ def test_what_went_wrong_is_said_in_its_place(server, browser, place, shown):
     assert "&lt;b&gt;cannot&lt;/b&gt; be reached" in answer.text
 
 
+def test_a_link_in_the_address_is_looked_at_at_once(browser):
+    del browser.headers["HX-Request"]
+    arrived = browser.get("/welcome", params={"link": LINK})
+    assert arrived.url.path == "/welcome/project"
+    assert arrived.url.params["link"] == LINK
+    secret = browser.get("/welcome", params={"link": "pleb://x/join/y#ab&account=c0ffee"})
+    assert secret.url.path == "/welcome"
+
+
 def test_a_wrong_link_is_told_with_the_link_to_correct(browser):
     html = browser.get("/welcome/facts?link=https://x/join/y").text
     assert "That is no attach link" in html

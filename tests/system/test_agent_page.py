@@ -96,6 +96,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     server: PageServer, browser: Browser
 ) -> None:
     control = server.control
+    browser.prefer(prefers_reduced_motion="reduce")
     assert browser.path() == "/welcome"
     assert not browser.driver.find_elements(By.CSS_SELECTOR, ".nav")
 
@@ -140,6 +141,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     browser.wait_for_text("first-unit", "Your PC is training")
     assert browser.find("first-progress").get_attribute("value") == "17"
     assert browser.driver.find_elements(By.CSS_SELECTOR, "#first-unit .sparkline polyline")
+    assert browser.axe() == []
     sent = fake_control.project(waits_for_confirmation=True, counters={"units_done": 1})
     server.do(lambda: control.change(unit=None, projects=[sent]))
     browser.wait_for_text("first-unit", "Waiting for a second PC to confirm")
@@ -151,6 +153,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     accepted = fake_control.project(counters={"units_done": 1, "verdicts_valid": 1})
     server.do(lambda: control.change(projects=[accepted]))
     browser.wait_for_text("first-unit", "Your first unit was accepted")
+    assert browser.axe() == []
     browser.click("finish")
     browser.wait_for_path("/")
     assert control.status().first_run is False

@@ -63,6 +63,7 @@ EVENTS: Final[dict[str, str]] = {
     "pause": marked("Paused"),
     "stop": marked("Stopped"),
     "unit": marked("Unit"),
+    "first_accepted": marked("First unit"),
     "attach": marked("Joined"),
     "detach": marked("Left"),
     "problem": marked("Problem"),

@@ -7,15 +7,21 @@ import dataclasses
 import msgspec
 import pytest
 
+from pleb_agent.core.agent_state import FINAL_STATES, Activity, AssignmentState
 from pleb_agent.core.descriptions import PREFERENCES, Group, Kind
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.schedule import DAYS
 from pleb_agent.web.page_files import FILES, STATIC
+from pleb_agent.web.page_icons import ICONS
 from pleb_agent.web.page_rendering import line, prose
+from pleb_agent.web.page_terms import ACTIVITIES, DAY_NAMES, EVENTS, KINDS, SHORT_DAYS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
 from pleb_agent.web.preference_fields import field_of, fields_of, value_of
 from pleb_agent.web.sparkline import HEIGHT, WIDTH, sparkline
 from pleb_agent.web.translation import words_for
 from pleb_agent.web.views import RuntimeView, WishView
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.unit import UnitKind
 from tests.integration.fake_control import FakeControl, assignment, project, status, unit
 
 EN, DE = words_for("en"), words_for("de")
@@ -123,6 +129,19 @@ def test_the_machine_is_told_beside_a_control():
 def test_how_far_the_first_unit_is(changes, stage):
     usual = {"first_run": True, "unit": None, "projects": [NEW], "wish": WishView(kind="none")}
     assert stage_of(status(**(usual | changes))) is stage
+
+
+# -- words ------------------------------------------------------------------------------------
+
+
+def test_every_word_of_the_agent_has_one_for_people():
+    assert set(ACTIVITIES) == {each.value for each in Activity} | {"stopped"}
+    assert set(ACTIVITIES) <= set(ICONS)
+    assert set(EVENTS) == {each.value for each in EventKind}
+    assert set(KINDS) == {each.value for each in UnitKind}
+    assert set(STATES) == {each.value for each in set(AssignmentState) - FINAL_STATES}
+    assert set(DAY_NAMES) == set(DAYS)
+    assert tuple(map(str.lower, SHORT_DAYS)) == DAYS
 
 
 # -- small things -----------------------------------------------------------------------------
