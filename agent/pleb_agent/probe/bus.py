@@ -123,8 +123,18 @@ class Bus:
 
     def listen(self, **rule: Any) -> None:
         """Have matching signals sent to us (arguments of `jeepney.MatchRule`)."""
-        text = MatchRule(type="signal", **rule).serialise()
-        self.call(_BUS, "AddMatch", "s", (text,))
+        self._listen(MatchRule(type="signal", **rule))
+
+    def listen_for_owner(self, name: str) -> None:
+        """Have it told when a program takes or loses this name."""
+        rule = MatchRule(
+            type="signal", sender=_BUS.bus_name, interface=_BUS.interface, member="NameOwnerChanged"
+        )
+        rule.add_arg_condition(0, name)
+        self._listen(rule)
+
+    def _listen(self, rule: MatchRule) -> None:
+        self.call(_BUS, "AddMatch", "s", (rule.serialise(),))
 
     def signals(self) -> list[Message]:
         """Return the signals that have arrived, without waiting.

@@ -51,26 +51,26 @@ def other_sources(around: Surroundings) -> list[Source]:
     ]
     if not around.display or around.compositor:
         wanted.append((ScreenKeptOn, around.session_bus))
-    sources: list[Source] = []
-    for kind, address in wanted:
-        try:
-            bus = Bus(address)
-        except CannotRead:
-            continue
-        try:
-            sources.append(kind(bus))
-        except CannotRead:
-            bus.close()
-    return sources
+    return [source for kind, address in wanted for source in _opened(kind, address)]
 
 
 def session_news(around: Surroundings) -> list[Source]:
     """Return what wakes us when sessions come and go, where there is a logind."""
     if around.sessions is None:
         return []
+    return _opened(SessionNews, around.system_bus)
+
+
+def _opened(kind: Callable[[Bus], Source], address: str) -> list[Source]:
+    """Return one such source; none where it cannot be."""
     try:
-        return [SessionNews(Bus(around.system_bus))]
+        bus = Bus(address)
     except CannotRead:
+        return []
+    try:
+        return [kind(bus)]
+    except CannotRead:
+        bus.close()
         return []
 
 

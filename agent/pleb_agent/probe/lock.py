@@ -43,11 +43,7 @@ class ScreenSaverLock:
         self._bus = bus
         for name in SAVERS:
             bus.listen(interface=name, member="ActiveChanged")
-        bus.listen(
-            sender="org.freedesktop.DBus",
-            interface="org.freedesktop.DBus",
-            member="NameOwnerChanged",
-        )
+            bus.listen_for_owner(name)
         self._active = {name for name in SAVERS if self._ask(name)}
 
     @property

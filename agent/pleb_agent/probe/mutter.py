@@ -41,6 +41,7 @@ class MutterBackend:
             raise NotHere("GNOME's compositor is not on the session's message bus.")
         self._bus = bus
         bus.listen(sender=_NAME, interface=_NAME, member="WatchFired")
+        bus.listen_for_owner(_NAME)
 
     def fileno(self) -> int:
         """Return the connection, readable when a watch fires."""
