@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_shared.protocol.ids import AttachLink
 
-__all__ = ["Options", "attaching", "client_for", "run_agentd"]
+__all__ = ["Afterwards", "Options", "attaching", "client_for", "run_agentd"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _PORT: Final = "port"
@@ -79,8 +79,19 @@ class Options:
     debug: bool = False
 
 
-def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> str | None:
-    """Run until stopped; return the version that takes over, if one was installed.
+@dataclass(frozen=True)
+class Afterwards:
+    """What is to follow an agentd that has ended.
+
+    `version`: a release that was installed takes over. `again`: the program was replaced.
+    """
+
+    version: str | None
+    again: bool
+
+
+def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> Afterwards:
+    """Run until stopped; return what is to follow.
 
     `on_ready` gets the loopback server's port.
 
@@ -93,7 +104,7 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
         start_log(home.log, terminal=options.terminal, debug=options.debug)
         agentd = _Agentd(home, options)
         asyncio.run(agentd.run(on_ready))
-        return agentd.packages.handed_over
+        return Afterwards(agentd.packages.handed_over, agentd.packages.start_again)
 
 
 def attaching(home: Home, journal: Journal, network: Network = NO_LIMITS) -> Attaching:
@@ -241,7 +252,7 @@ class _Agentd:
         self._loop.status.on_change = self._bell.ring
         self._loop.governor.on_change = self._bell.ring
         self._loop.on_event = self._notices.consider
-        self._senses.on_change = self._loop.governor.look_again
+        self._senses.on_change = self._loop.look_again
         self._senses.before_sleep = self._units.until_put_away
         self._live.on_change = self._preferences_changed
         self.packages.on_change = self._bell.ring
@@ -250,7 +261,11 @@ class _Agentd:
 
     def _companions(self) -> list[Coroutine[None, None, None]]:
         """What runs beside the loop."""
-        companions = [self._senses.run(), self.packages.look_now_and_then(), self._notices.run()]
+        companions = [self._senses.run(), self._notices.run()]
+        companions += [
+            self.packages.look_now_and_then(),
+            self.packages.watch_own_files(self._loop.stop),
+        ]
         system = stays_awake()
         if system is not None:
             companions.append(self._units.keep_awake(KeepAwake(system)))

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.program.installed import InstallKind, read_installation
-from pleb_agent.web.views import RuntimeView, UpdateView
+from pleb_agent.program.own_files import Fate, OwnFiles
+from pleb_agent.web.views import OfferView, RuntimeView, UpdateView
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
+    from pleb_agent.updates.offers import Offer
     from pleb_agent.updates.releases import Release, Releases
     from pleb_agent.updates.runtimes import Runtimes
 
@@ -27,7 +29,9 @@ __all__ = ["Packages"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _FIRST_LOOK_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 24 * 3600.0
+_HOUR_SECONDS: Final = 3600.0
+_LOOK_HOURS: Final = 24
+_OWN_FILES_SECONDS: Final = 60.0
 
 
 class Packages:
@@ -40,11 +44,14 @@ class Packages:
         self.on_release: Callable[[UpdateView], None] = _ignored
         self.handed_over: str | None = None
         """The version that is to be started when agentd has ended."""
+        self.start_again = False
+        """Whether this program was replaced under us: start the new one when agentd has ended."""
         self._home = home
         self._preferences = preferences
         self._runtimes: Runtimes | None = None
         self._releases: Releases | None = None
         self._release: Release | None = None
+        self._offers: list[Offer] = []
         self._fetching: asyncio.Task[object] | None = None
         if self.installation.kind is not InstallKind.SOURCE:
             self._open()
@@ -69,6 +76,11 @@ class Packages:
             sentence=state.sentence,
             bytes_done=state.bytes_done,
             bytes_total=state.bytes_total,
+            offers=[
+                OfferView(kind=one.kind, bytes_total=one.bytes_total)
+                for one in self._offers
+                if one.kind not in self._runtimes.kinds()
+            ],
         )
 
     def update_view(self) -> UpdateView | None:
@@ -105,15 +117,29 @@ class Packages:
         self.handed_over = await self._releases.install()
 
     async def look_now_and_then(self) -> None:
-        """Look for releases once a day, and fetch the runtime at the first start."""
-        if self._runtimes is None or self._releases is None:
+        """Fetch the runtime as soon as it can be had; look for releases once a day."""
+        if self._runtimes is None or self._releases is None or not self.installation.has_updates:
             return
-        if self.lacks_runtime and self.installation.has_updates:
-            self.begin_runtime("cpu")
-        await asyncio.sleep(_FIRST_LOOK_SECONDS)
+        hours = 0
         while True:
-            await self._look(self._releases)
-            await asyncio.sleep(_LOOK_SECONDS)
+            if self.lacks_runtime:
+                self.begin_runtime("cpu")
+            await asyncio.sleep(_FIRST_LOOK_SECONDS)
+            if hours % _LOOK_HOURS == 0:
+                await self._look(self._runtimes, self._releases)
+            hours += 1
+            await asyncio.sleep(_HOUR_SECONDS)
+
+    async def watch_own_files(self, end: Callable[[], None]) -> None:
+        """End this process when a package manager has replaced or removed its program."""
+        files = OwnFiles.at_start()
+        if files is None:
+            return
+        while (fate := files.fate()) is Fate.SAME:  # noqa: ASYNC110 - nobody else knows
+            await asyncio.sleep(_OWN_FILES_SECONDS)
+        self.start_again = fate is Fate.REPLACED
+        _LOG.info("own files", extra={"fate": fate.value})
+        end()
 
     async def close(self) -> None:
         """End a fetch; it goes on the next time."""
@@ -143,9 +169,10 @@ class Packages:
             self.on_runtime()
         self.on_change()
 
-    async def _look(self, releases: Releases) -> None:
+    async def _look(self, runtimes: Runtimes, releases: Releases) -> None:
         try:
             found = await releases.check()
+            self._offers = await runtimes.offers()
         except PlebError as error:
             _LOG.info("update", extra={"problem": str(error)})
             return

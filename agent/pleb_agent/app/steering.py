@@ -16,7 +16,7 @@ from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.web.views import LinkView, LogView, PageAddress
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -64,6 +64,10 @@ __all__ = ["Steering", "find_attached"]
 _MOST_LOG_LINES: Final = 5000
 
 
+class NetworkNotAllowedError(PlebError):
+    """The user's own rules hold the network back now."""
+
+
 @dataclass(frozen=True)
 class Steering:
     """agentd, seen from its faces. `port`: the loopback server's."""
@@ -105,7 +109,11 @@ class Steering:
 
     async def curve(self, project: str) -> CurveView:
         """Return how a project got better."""
-        return await self.looking.curve(find_attached(self.journal, project))
+        row = find_attached(self.journal, project)
+        decision = self.loop.network()
+        if not decision.allowed:
+            raise NetworkNotAllowedError(str(decision.sentence))
+        return await self.looking.curve(row)
 
     def facts(self, project: str) -> ProjectFacts:
         """Return what is known of an attached project."""

@@ -42,15 +42,19 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
 
     try:
-        successor = run_agentd(home, options, ready)
+        after = run_agentd(home, options, ready)
     except HomeInUseError:
         if arguments.if_needed:
             return 0
         if arguments.headless or arguments.json:
             raise
         return _open_running(home, arguments)
-    if successor is not None:
-        _hand_over(home, successor)
+    if after.version is not None:
+        _hand_over(home, after.version)
+    if after.again:
+        from pleb_agent.program.own_files import start_again
+
+        start_again(sys.argv[1:])
     return 0
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "LogView",
     "MachineView",
     "Message",
+    "OfferView",
     "PageAddress",
     "PreferencesView",
     "ProjectFacts",
@@ -146,6 +147,13 @@ class UpdateView(View, frozen=True):
     bytes_total: int = 0
 
 
+class OfferView(View, frozen=True):
+    """A runtime that could be fetched, with the size of its download."""
+
+    kind: str
+    bytes_total: int
+
+
 class RuntimeView(View, frozen=True):
     """The torch runtime of a packaged agent; `kind` is cpu or a GPU's."""
 
@@ -155,6 +163,8 @@ class RuntimeView(View, frozen=True):
     sentence: str
     bytes_done: int = 0
     bytes_total: int = 0
+    offers: list[OfferView] = []
+    """Other kinds, for graphics processors."""
 
 
 class MachineView(View, frozen=True):
