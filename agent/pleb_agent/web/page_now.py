@@ -40,6 +40,7 @@ def now_values(control: Control, status: StatusView) -> dict[str, Any]:
         "titles": titles,
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
         "troubled": [project for project in status.projects if project.problem],
+        "accepted": any(project.counters.get("verdicts_valid") for project in status.projects),
         "losses": sparkline(unit.losses) if unit else None,
         "kinds": KINDS,
         "states": STATES,

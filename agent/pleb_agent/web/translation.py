@@ -28,6 +28,8 @@ LANGUAGES: Final[dict[str, str]] = {"en": "English", "de": "Deutsch"}
 """Tag and own name."""
 _OURS: Final = frozenset({"day", "problem", "reason", "why"})
 """Values of sentences that are words of ours themselves; others may be a stranger's."""
+_NAMES: Final = frozenset({"unit", "version", "planned"})
+"""Numbers that name something, and are not grouped."""
 _MOST_TAGS: Final = 20
 
 
@@ -45,9 +47,12 @@ class Words:
     messages: dict[str, str] = field(default_factory=dict, repr=False)
 
     def text(self, template: str, /, **values: Value) -> str:
-        """Return the translated template, filled."""
+        """Return the translated template, filled; values that are texts are in this language."""
         found = self.messages.get(template, template)
-        return found.format_map(self._local(values)) if values else found
+        if not values:
+            return found
+        local = self._local({name: one for name, one in values.items() if not isinstance(one, str)})
+        return found.format_map(values | local)
 
     def several(self, one: str, many: str, count: float, /, **values: Value) -> str:
         """Return the template for this `{count}`, translated and filled."""
@@ -66,7 +71,7 @@ class Words:
 
     def _local_value(self, name: str, value: Value) -> Value:
         if not isinstance(value, str):
-            return self.formats.number(value)
+            return value if name in _NAMES else self.formats.number(value)
         if name in _OURS and value in self.messages:
             return self.messages[value]
         return self.formats.decimal_text(value)

@@ -2,7 +2,7 @@
 
 In Jinja2 templates: `_("…")` and `several("…", "…")`. In Python: `marked`, `say`, `Sentence`, the
 methods `text` and `several`, `LiveStatus.set`, `RuntimeState`, and the page's own errors. In
-data: the preferences' descriptions and the presets.
+data: the core's tables of sentences, the preferences' descriptions and the presets.
 """
 
 from __future__ import annotations
@@ -51,11 +51,18 @@ def of_templates() -> Iterator[tuple[str, str]]:
 def of_python() -> Iterator[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         page = path.parent.name == "web"
-        for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call):
-                for argument in templates_of(call, page=page):
-                    for text in constants(argument):
-                        yield text, str(path.relative_to(PACKAGE))
+        place = str(path.relative_to(PACKAGE))
+        for node in ast.walk(ast.parse(path.read_text())):
+            arguments: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                arguments = templates_of(node, page=page)
+            elif isinstance(node, ast.Dict) and place.startswith("core/"):
+                arguments = [
+                    value for value in node.values if any(map(is_filled, constants(value)))
+                ]
+            for argument in arguments:
+                for text in constants(argument):
+                    yield text, place
 
 
 def templates_of(call: ast.Call, *, page: bool) -> list[ast.expr]:
@@ -71,6 +78,15 @@ def templates_of(call: ast.Call, *, page: bool) -> list[ast.expr]:
     if page and name.endswith("Error"):
         return call.args[:1]
     return call.args[: COUNTS.get(name, 0)]
+
+
+def is_filled(text: str) -> bool:
+    """Whether a text of one of the core's tables has values to fill in, and so is a template."""
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError:
+        return False
+    return any(name.isidentifier() for name in fields)
 
 
 def constants(node: ast.expr) -> Iterator[str]:

@@ -84,7 +84,12 @@ def test_the_language_is_chosen(preferred, accepted, language):
 def test_numbers_in_sentences_are_local():
     german = words_for("de")
     assert german.text("of {number}", number=1234) == "von 1.234"
-    assert german.text("now {percent} %", percent="0.5") == "jetzt 0,5 %"
+    assert german.text("Version {version} is here", version=1234) == "Version 1234 ist da"
+    assert german.text("of {number}", number="1.234") == "von 1.234"
+    share = say(
+        "The PC is at {degrees} °C; work goes on below {resume} °C.", degrees="0.5", resume=2
+    )
+    assert german.sentence(share) == "Der PC hat 0,5 °C; unter 2 °C geht es weiter."
     assert words_for("en").text("of {number}", number=1234) == "of 1,234"
 
 
