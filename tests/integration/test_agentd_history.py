@@ -11,7 +11,7 @@ import pytest
 
 from pleb_agent.client.errors import BadAnswerError
 from pleb_agent.core.agent_state import Activity
-from pleb_agent.core.history import EventKind
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.wish import UserWish, WishKind
 from pleb_agent.worker.errors import NotFinite
 from pleb_shared.errors import InputError, TrustError
@@ -42,7 +42,7 @@ def test_the_first_accepted_unit_is_told_once_and_before_all_others(tmp_path):
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(4)
             loop = agent.loop(units=4)
-            heard = []
+            heard: list[Event] = []
             loop.on_event = heard.append
             task = asyncio.create_task(loop.run())
             await until(lambda: len(coordinator.requests) >= 2)

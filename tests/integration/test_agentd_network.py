@@ -213,7 +213,7 @@ def test_downloads_and_uploads_hold_their_rates_within_a_tenth(tmp_path):
 def test_a_rate_can_be_changed_while_bytes_flow(tmp_path):
     data = bytes(1_000_000)
     blob = Blob(digest=digest_of(data), size=len(data))
-    rates = [50_000.0]
+    rates: list[float | None] = [50_000.0]
 
     async def story():
         coordinator = FakeCoordinator(CLOCK)

@@ -64,7 +64,7 @@ def test_no_rate_is_no_wait():
 
 
 def test_a_rate_that_is_lifted_ends_the_wait():
-    rates = [100.0]
+    rates: list[float | None] = [100.0]
     limit = RateLimit(lambda: rates[0])
 
     async def story():
