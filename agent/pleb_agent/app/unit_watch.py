@@ -1,4 +1,4 @@
-"""What follows from a unit being computed: staying awake, and waiting until it is put away."""
+"""What follows from a unit being computed: staying awake, watching closely, putting away."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pleb_agent.app.live_preferences import LivePreferences
     from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.sensors.keep_awake import KeepAwake
+    from pleb_agent.sensors.presence import PresenceSensor
 
 __all__ = ["UnitWatch"]
 
@@ -34,6 +35,11 @@ class UnitWatch:
                 await awake.follow(wanted=computing and self.live.current.keep_awake)
         finally:
             await awake.follow(wanted=False)
+
+    async def watch_closely(self, presence: PresenceSensor) -> None:
+        """Look for input often while a unit is computed, where input has to be looked for."""
+        async for computing in self.bell.values(self._is_computing):
+            presence.watch_closely(computing)
 
     async def until_put_away(self) -> None:
         """Return when the unit in hand has its checkpoint; the policy has told the worker."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_shared.errors import PlebError
+from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.shown import shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,16 @@ class NotStartedError(PlebError):
 
 
 def open_page_of(home: Home, arguments: argparse.Namespace) -> int:
-    """Open the page, starting the agent if it does not run."""
+    """Open the page, starting the agent if it does not run.
+
+    Raises:
+        InputError: the link joins an account: it is a secret, and browsers remember addresses.
+    """
+    if arguments.link and "account=" in arguments.link:
+        raise InputError(
+            "This text joins an account, and whoever made it would be you: if it is from your own "
+            "other PC, use `pleb-agent attach TEXT`, which keeps it out of the browser."
+        )
     remote = running_agent(home)
     address = remote.post("page", link=arguments.link or "")
     if arguments.print:
