@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import secrets
@@ -45,6 +44,7 @@ from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.parts import Parts
+from pleb_agent.program.durable import write_durably
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.web.app import web_app
@@ -269,8 +269,9 @@ class _Agentd:
         system = stays_awake()
         if system is not None:
             companions.append(self._units.keep_awake(KeepAwake(system)))
-        if self._options.headless:
+        if self._senses.presence is None:
             return companions
+        companions.append(self._units.watch_closely(self._senses.presence))
         address = display_address(os.environ)
         if address is not None:
             watch = SessionWatch(address, lambda: self._senses.read().presence, self._loop.stop)
@@ -303,12 +304,10 @@ class _Agentd:
 
     def _write_control_file(self) -> None:
         self._journal.set_setting(_PORT, str(self._server.port))
-        beside = self._home.control.with_suffix(".part")
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "port": self._server.port, "token": self._token}, file)
-        beside.replace(self._home.control)
+        text = msgspec.json.encode(
+            {"pid": os.getpid(), "port": self._server.port, "token": self._token}
+        )
+        write_durably(self._home.control, text, private=True)
 
     def _listen_to_signals(self) -> None:
         """End well when told to, and when the terminal or the session ends."""

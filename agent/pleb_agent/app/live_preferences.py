@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from pleb_agent.app.settings import read_preferences
 from pleb_agent.core.preferences import write
+from pleb_agent.program.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
 
-__all__ = ["LivePreferences", "write_preferences"]
+__all__ = ["LivePreferences"]
 
 
 class LivePreferences:
@@ -39,18 +39,8 @@ class LivePreferences:
             InputError: the change is not allowed; nothing has happened.
         """
         stored = change(self._stored)
-        write_preferences(self._home, stored)
+        write_durably(self._home.preferences, write(stored))
         before, self._stored, self.current = self.current, stored, self._adjust(stored)
         if self.on_change is not None:
             self.on_change(before, self.current)
         return self.current
-
-
-def write_preferences(home: Home, preferences: Preferences) -> None:
-    """Write the file so that it is either the old or the new one, whole."""
-    beside = home.preferences.with_suffix(".part")
-    with beside.open("wb") as file:
-        file.write(write(preferences))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(home.preferences)

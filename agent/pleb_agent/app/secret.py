@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import TYPE_CHECKING
+
+from pleb_agent.program.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +22,5 @@ def read_secret(path: Path, size: int) -> bytes:
     if len(kept) == size:
         return kept
     made = secrets.token_bytes(size)
-    beside = path.with_name(path.name + ".part")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(made)
-    beside.replace(path)
+    write_durably(path, made, private=True)
     return made

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.program.durable import write_durably
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -101,11 +103,12 @@ class XdgEntries:
                 for line in self._associations.read_text("utf-8").splitlines(keepends=True)
                 if line.strip() + "\n" not in _CLAIMS
             ]
-            self._associations.write_text("".join(kept), "utf-8")
+            _write(self._associations, "".join(kept))
 
     @property
     def _associations(self) -> Path:
-        return self.config / "mimeapps.list"
+        """The user's own file, also where it is a link to a folder of such files."""
+        return (self.config / "mimeapps.list").resolve()
 
     def _claim_links(self) -> None:
         """Make us the default for `pleb://`, unless the user has chosen something."""
@@ -210,6 +213,4 @@ def _read_entry(path: Path) -> dict[str, str]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, "utf-8")
-    beside.replace(path)
+    write_durably(path, text.encode())

@@ -6,6 +6,8 @@ import plistlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.program.durable import write_durably
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -46,9 +48,7 @@ class MacEntries:
             "LimitLoadToSessionType": "Aqua",
             "ExitTimeOut": 30,
         }
-        beside = self.plist.with_suffix(".part")
-        beside.write_bytes(plistlib.dumps(value))
-        beside.replace(self.plist)
+        write_durably(self.plist, plistlib.dumps(value))
 
     def remove(self) -> None:
         """Delete the list."""

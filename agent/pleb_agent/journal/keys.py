@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from pleb_agent.program.durable import write_durably
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
 
@@ -32,12 +33,14 @@ class KeyStore:
     def load_or_make(self, name: str) -> SigningKey:
         """Return the key in the file, making both if there is none."""
         if not (self.folder / name).exists():
-            self._write(name, SigningKey.generate())
+            self.save(name, SigningKey.generate())
         return self.load(name)
 
     def save(self, name: str, key: SigningKey) -> None:
         """Keep this key under the name."""
-        self._write(name, key)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = key.to_bytes().hex() + "\n"
+        write_durably(self.folder / name, text.encode("ascii"), private=True)
 
     def load(self, name: str) -> SigningKey:
         """Return the key in the file.
@@ -65,14 +68,3 @@ class KeyStore:
             return []
         others = stat.S_IRWXG | stat.S_IRWXO
         return sorted(path.name for path in self.folder.iterdir() if path.stat().st_mode & others)
-
-    def _write(self, name: str, key: SigningKey) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = self.folder / (name + ".part")
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key.to_bytes().hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.folder / name)

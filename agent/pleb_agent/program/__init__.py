@@ -1,1 +1,1 @@
-"""How this installation starts its own processes."""
+"""What every process of ours stands on: how it is started, and how it writes a file."""

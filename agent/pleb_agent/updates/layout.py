@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.program.durable import sync_directory, write_durably
+
 if TYPE_CHECKING:
     from pleb_agent.program.installed import Installation
 
@@ -53,6 +55,10 @@ class AppFolder:
         """The link to the version that is started."""
         return self.path / "current"
 
+    @property
+    def _bad(self) -> Path:
+        return self.path / "bad-versions.json"
+
     def version_folder(self, version: str) -> Path:
         """Return a version's folder."""
         return self.versions / version
@@ -82,26 +88,19 @@ class AppFolder:
             return
         beside.symlink_to(Path("versions") / version, target_is_directory=True)
         beside.replace(self.current)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self.path)
 
     def bad_versions(self) -> frozenset[str]:
         """Return the versions that did not start here."""
         try:
-            data = (self.path / "bad-versions.json").read_bytes()
-            return frozenset(msgspec.json.decode(data, type=list[str]))
+            return frozenset(msgspec.json.decode(self._bad.read_bytes(), type=list[str]))
         except (FileNotFoundError, msgspec.MsgspecError):
             return frozenset()
 
     def mark_bad(self, version: str) -> None:
         """Remember that a version did not start, and remove it."""
         names = sorted(self.bad_versions() | {version})
-        beside = self.path / "bad-versions.new"
-        beside.write_bytes(msgspec.json.encode(names))
-        beside.replace(self.path / "bad-versions.json")
+        write_durably(self._bad, msgspec.json.encode(names))
         shutil.rmtree(self.version_folder(version), ignore_errors=True)
 
     def remove_all_but(self, *versions: str) -> None:

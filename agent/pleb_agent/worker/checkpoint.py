@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from pleb_agent.worker.durable import write_durably
+from pleb_agent.program.durable import write_durably
 from pleb_shared.protocol.unit import Unit
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.program.durable import write_durably
 from pleb_agent.worker.checkpoint import CheckpointFiles
-from pleb_agent.worker.durable import write_durably
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult
 from pleb_agent.worker.memory import peak_resident_bytes

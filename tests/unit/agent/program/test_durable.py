@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pleb_agent.worker.durable import write_durably
+from pleb_agent.program.durable import write_durably
 
 
 class PowerCutError(Exception):
@@ -56,3 +56,22 @@ def test_a_crash_leaves_the_old_or_the_new(
     with pytest.raises(PowerCutError):
         write_durably(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == content
+
+
+def test_nobody_else_can_read_a_private_file_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = tmp_path / "file.part"
+    beside.write_bytes(b"left by an earlier process")
+    beside.chmod(0o644)
+    modes: list[int] = []
+    sync = os.fsync
+
+    def recorded_sync(descriptor: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    write_durably(tmp_path / "file", b"key", private=True)
+    assert modes[0] & 0o777 == 0o600
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
