@@ -28,8 +28,6 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     first_accepted: bool = True
     problem: bool = False
-    new_version: bool = False
-    """The shared model got better."""
     update: bool = False
     """A new release of the agent."""
 
@@ -70,6 +68,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Share of those cores' time while somebody uses the PC."""
     cpu_percent_idle: Percent = 100
     use_gpu: bool = False
+    """The worker computes on the processor alone so far: for now this lets GPUs be watched."""
     gpu_percent_in_use: Percent = 20
     gpu_percent_idle: Percent = 100
     memory_bytes_in_use: Bytes | None = None
