@@ -50,7 +50,7 @@ def sub_folders(folder: Path) -> list[Path] | None:
 
 
 class KeptFile:
-    """A file that is read from its beginning again and again."""
+    """A file that is read from its beginning again and again; who forgets it lets go of it."""
 
     def __init__(self, path: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._path = path
@@ -72,3 +72,7 @@ class KeptFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def __del__(self) -> None:
+        """A sensor that is made anew, or made for one look, must not keep descriptors open."""
+        self.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psutil
+
 from pleb_agent.sensors.machine import free_disk_bytes, read_gpu_names, read_machine
 from pleb_agent.sensors.nvml import Nvml
 from tests.unit.agent.sensors.test_gpu import FakeNvml
@@ -13,6 +15,15 @@ def test_the_real_machine(tmp_path):
     assert machine.cores >= 1
     assert 0 < machine.available_bytes <= machine.memory_bytes
     assert free_disk_bytes(tmp_path) > 0
+
+
+def test_whoever_asks_often_uses_up_no_files():
+    """The page asks at each look at the preferences; agentd may have some 1,000 files open."""
+    read_machine()
+    before = psutil.Process().num_fds()
+    for _ in range(50):
+        read_machine()
+    assert psutil.Process().num_fds() <= before
 
 
 def test_graphics_processors_are_named_without_waking_them(tmp_path):
