@@ -123,11 +123,11 @@ def facts(**changes: Any) -> ProjectFacts:
         expectation=Expectation(
             unit_minutes=4.0,
             hours_per_day=5.5,
-            download_mb_per_day=64.0,
-            upload_mb_per_day=21.0,
+            download_bytes_per_day=64e6,
+            upload_bytes_per_day=21e6,
             kwh_per_day=0.35,
-            disk_mb=310.0,
-            memory_mb=900.0,
+            disk_bytes=310e6,
+            memory_bytes=900e6,
         ),
     )
     return msgspec.structs.replace(usual, **changes)

@@ -60,11 +60,11 @@ def expectation(
     return Expectation(
         unit_minutes=None if unit_seconds is None else unit_seconds / 60,
         hours_per_day=hours,
-        download_mb_per_day=bytes_per_day(hours, seconds, down) / 1e6,
-        upload_mb_per_day=bytes_per_day(hours, seconds, up) / 1e6,
+        download_bytes_per_day=bytes_per_day(hours, seconds, down),
+        upload_bytes_per_day=bytes_per_day(hours, seconds, up),
         kwh_per_day=kwh_per_day(preferences),
-        disk_mb=preferences.cache_bytes / 1e6,
-        memory_mb=min(memory_bytes, metadata.limits.memory_bytes) / 1e6,
+        disk_bytes=preferences.cache_bytes,
+        memory_bytes=min(memory_bytes, metadata.limits.memory_bytes),
     )
 
 

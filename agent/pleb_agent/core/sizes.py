@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["format_bytes", "parse_bytes"]
+__all__ = ["UNITS", "format_bytes", "parse_bytes"]
 
-_UNITS: Final = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+UNITS: Final = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
 def format_bytes(number: int) -> str:
     """Return a size with the unit that suits it: `512 B`, `1.5 GB`, `10 GB`."""
-    for unit, size in reversed(_UNITS.items()):
+    for unit, size in reversed(UNITS.items()):
         if number >= size:
             return f"{_short(number / size)} {unit}"
     return f"{number} B"
@@ -29,7 +29,7 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise ValueError(f"{text.strip()!r} is not a size")
     letter = match[2].upper()
-    return round(float(match[1]) * (_UNITS[f"{letter}B"] if letter else 1))
+    return round(float(match[1]) * (UNITS[f"{letter}B"] if letter else 1))
 
 
 def _short(number: float) -> str:

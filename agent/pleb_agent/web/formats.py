@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.sizes import UNITS
+
 if TYPE_CHECKING:
     from time import struct_time
 
 __all__ = ["FORMATS", "Formats"]
 
 _DECIMAL: Final = re.compile(r"-?\d+\.\d+")
-_SIZES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"))
 _LARGE: Final = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
 _THOUSANDS: Final = ((1e6, "M"), (1e3, "k"))
 _NARROW: Final = "\N{NARROW NO-BREAK SPACE}"
@@ -57,8 +58,8 @@ class Formats:
         return self.number(value)
 
     def size(self, count: float) -> str:
-        """Return bytes: "1.5 GB" (decimal, as download pages count)."""
-        for size, unit in _SIZES:
+        """Return bytes: "1.5 GB"."""
+        for unit, size in reversed(UNITS.items()):
             if count >= size:
                 return f"{self._three(count / size)}{_NARROW}{unit}"
         return f"{int(count)}{_NARROW}B"

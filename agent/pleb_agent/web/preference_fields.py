@@ -219,15 +219,11 @@ def _heat(machine: MachineView, words: Words) -> str:
 
 
 def _memory(machine: MachineView, words: Words) -> str:
-    return words.text("this PC has {size}", size=_size(machine.memory_bytes, words))
+    return words.text("this PC has {size}", size=words.formats.size(machine.memory_bytes))
 
 
 def _disk(machine: MachineView, words: Words) -> str:
-    return words.text("{size} are free", size=_size(machine.free_disk_bytes, words))
-
-
-def _size(count: int, words: Words) -> str:
-    return f"{words.formats.number(round(count / 2**30))} GB"
+    return words.text("{size} are free", size=words.formats.size(machine.free_disk_bytes))
 
 
 def _cores(machine: MachineView, words: Words) -> str:

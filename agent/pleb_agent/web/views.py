@@ -198,11 +198,11 @@ class Expectation(View, frozen=True):
 
     unit_minutes: float | None
     hours_per_day: float
-    download_mb_per_day: float
-    upload_mb_per_day: float
+    download_bytes_per_day: float
+    upload_bytes_per_day: float
     kwh_per_day: float
-    disk_mb: float
-    memory_mb: float
+    disk_bytes: float
+    memory_bytes: float
 
 
 class ProjectFacts(View, frozen=True):
