@@ -47,6 +47,7 @@ from pleb_agent.loop.parts import Parts
 from pleb_agent.program.durable import write_durably
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
+from pleb_agent.tray.words import session_language
 from pleb_agent.web.app import web_app
 from pleb_agent.web.server import LocalServer
 from pleb_agent.web.sessions import SECRET_BYTES, Sessions
@@ -144,7 +145,7 @@ class _Agentd:
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
         self._loop = AgentLoop(self._parts(), units=options.units)
         self._units = UnitWatch(self._loop, self._bell, self._live)
-        self._notices = Notices(self._preferences)
+        self._notices = Notices(self._preferences, lambda: session_language(os.environ))
         self._tray = TrayKeeper(home)
         self._sessions = Sessions(
             read_secret(home.page_secret, SECRET_BYTES), system_clock, secrets.token_bytes

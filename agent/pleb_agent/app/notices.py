@@ -7,12 +7,15 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.history import Event, EventKind
+from pleb_agent.core.sentence import say
 from pleb_agent.desktop.notify import notifier
+from pleb_agent.web.translation import choose_language, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.core.preferences import Notifications, Preferences
+    from pleb_agent.core.sentence import Sentence
     from pleb_agent.desktop.notify import Notifier
     from pleb_agent.web.views import UpdateView
 
@@ -34,32 +37,44 @@ def is_wanted(kind: EventKind, wanted: Notifications) -> bool:
 
 
 class Notices:
-    """`consider` never waits; `run` shows what was asked for in a thread."""
+    """`consider` never waits; `run` shows what was asked for in a thread.
+
+    `session_language` is asked, in that thread, where the user has chosen no language.
+    """
 
     def __init__(
-        self, preferences: Callable[[], Preferences], shower: Notifier | None = None
+        self,
+        preferences: Callable[[], Preferences],
+        session_language: Callable[[], str],
+        shower: Notifier | None = None,
     ) -> None:
         self._preferences = preferences
+        self._session_language = session_language
         self._shower = shower or notifier()
-        self._waiting: asyncio.Queue[str] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: asyncio.Queue[Sentence] = asyncio.Queue(_MOST_WAITING)
 
     def consider(self, event: Event) -> None:
         """Tell of an event, if the user wants that."""
-        self._tell(event.kind, str(event.sentence))
+        self._tell(event.kind, event.sentence)
 
     def release(self, update: UpdateView) -> None:
         """Tell of a newer release, if the user wants that."""
-        self._tell(EventKind.UPDATE, update.sentence)
+        self._tell(EventKind.UPDATE, say(update.sentence))
 
     async def run(self) -> None:
         """Show notifications until cancelled."""
         while True:
-            text = await self._waiting.get()
+            sentence = await self._waiting.get()
             try:
-                await asyncio.to_thread(self._shower.show, _TITLE, text)
+                await asyncio.to_thread(self._show, sentence)
             except OSError as error:
                 _LOG.info("notification", extra={"problem": str(error)})
 
-    def _tell(self, kind: EventKind, text: str) -> None:
+    def _tell(self, kind: EventKind, sentence: Sentence) -> None:
         if is_wanted(kind, self._preferences().notifications) and not self._waiting.full():
-            self._waiting.put_nowait(text)
+            self._waiting.put_nowait(sentence)
+
+    def _show(self, sentence: Sentence) -> None:
+        chosen = self._preferences().language or self._session_language()
+        words = words_for(choose_language(chosen, ""))
+        self._shower.show(_TITLE, words.sentence(sentence, fallback=str(sentence)))

@@ -346,7 +346,7 @@ PREFERENCES: Final[tuple[Info, ...]] = (
         _TOLD,
         Kind.TEXT,
         "Language",
-        "Of the page and the notifications; empty: the browser's.",
+        "Of the page, the tray and the notifications; empty: as the browser and the session.",
         "de",
     ),
 )

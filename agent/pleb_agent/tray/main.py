@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.tray.one_per_home import take_place
 from pleb_agent.tray.tray import Tray
-from pleb_agent.tray.words import language_of, preferred_language, words_in
+from pleb_agent.tray.words import language_of, preferred_language, session_language, words_in
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ def main(arguments: list[str]) -> int:
 
 def _language(home: str) -> str:
     preferred = preferred_language(home)
-    if sys.platform != "linux" and not preferred:
-        from pleb_agent.tray.system_language import system_language
-
-        preferred = system_language()
-    return language_of(preferred, os.environ)
+    return language_of(preferred, {}) if preferred else session_language(os.environ)
 
 
 def _run(tray: Tray) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.tray.look import Translate
 
-__all__ = ["language_of", "preferred_language", "words_in"]
+__all__ = ["language_of", "preferred_language", "session_language", "words_in"]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib takes 1 MB
 _FOLDERS: Final = (
@@ -42,6 +43,16 @@ def language_of(preferred: str, environment: Mapping[str, str]) -> str:
     name = preferred or next((value for value in told if value), "en")
     letters = name.split(":")[0].replace("_", "-").split("-")[0].split(".")[0].lower()
     return letters if letters.isalpha() and letters.isascii() else "en"
+
+
+def session_language(environment: Mapping[str, str]) -> str:
+    """Return the session's language, also where the environment does not tell it."""
+    told = ""
+    if sys.platform != "linux":
+        from pleb_agent.tray.system_language import system_language
+
+        told = system_language()
+    return language_of(told, environment)
 
 
 def words_in(language: str, folders: tuple[str, ...] = _FOLDERS) -> Translate:

@@ -115,7 +115,7 @@ def test_only_the_first_accepted_unit_is_told_unless_more_is_asked_for():
 
     async def story():
         shown, wishes = Shown(), [Preferences()]
-        notices = Notices(lambda: wishes[0], shown)
+        notices = Notices(lambda: wishes[0], lambda: "en", shown)
         showing = asyncio.create_task(notices.run())
         notices.consider(event(EventKind.FIRST_ACCEPTED, "first"))
         notices.consider(event(EventKind.PROBLEM, "not asked for"))
@@ -134,7 +134,8 @@ def test_only_the_first_accepted_unit_is_told_unless_more_is_asked_for():
 def test_a_flood_of_events_is_not_a_flood_of_notifications():
     async def story():
         shown = Shown()
-        notices = Notices(lambda: Preferences(notifications=Notifications(problem=True)), shown)
+        wishes = Preferences(notifications=Notifications(problem=True))
+        notices = Notices(lambda: wishes, lambda: "en", shown)
         for number in range(100):
             notices.consider(event(EventKind.PROBLEM, str(number)))
         showing = asyncio.create_task(notices.run())
@@ -143,6 +144,22 @@ def test_a_flood_of_events_is_not_a_flood_of_notifications():
         assert 0 < len(shown.texts) < 10
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("chosen", "session"), [("de", "en"), ("", "de")])
+def test_a_notification_speaks_the_users_language(chosen, session):
+    async def story():
+        shown = Shown()
+        notices = Notices(lambda: Preferences(language=chosen), lambda: session, shown)
+        accepted = say("Unit {unit} of {project} was accepted.", unit=1234, project="words")
+        notices.consider(Event(0.0, EventKind.FIRST_ACCEPTED, "words", accepted))
+        showing = asyncio.create_task(notices.run())
+        while not shown.texts:  # noqa: ASYNC110 - another thread fills it
+            await asyncio.sleep(0.01)
+        showing.cancel()
+        assert shown.texts == ["Einheit 1234 von words wurde angenommen."]
+
+    asyncio.run(asyncio.wait_for(story(), 10))
 
 
 def test_a_secret_stays_and_a_damaged_one_is_replaced(tmp_path):
