@@ -7,6 +7,7 @@ idles on a volunteer's PC needs neither.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from typing_extensions import override
+
+from pleb_agent.web.connections import BoundedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,13 +60,15 @@ class LocalServer:
             app,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=BoundedConnection,
             log_config=None,
             access_log=False,
             date_header=False,
             server_header=False,
             timeout_graceful_shutdown=1,
         )
+        # Strangers' nonsense is no news: whoever sends it without end would fill a disk with it.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._server = _TicklessServer(config)
 
     async def run(self) -> None:

@@ -1,0 +1,101 @@
+"""The loopback server against strangers: other processes of the machine, pages in a browser."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import httpx
+import psutil
+import pytest
+
+from pleb_agent.web import connections
+from pleb_agent.web.connections import MOST_CONNECTIONS
+from tests.integration.page_server import TOKEN, PageServer
+
+MANY = 3 * MOST_CONNECTIONS
+HALF_A_REQUEST = b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+
+
+@pytest.fixture
+def server():
+    server = PageServer().start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def status_of(server):
+    answer = httpx.get(
+        f"{server.url}/api/status", headers={"authorization": f"Bearer {TOKEN}"}, timeout=20
+    )
+    return answer.status_code
+
+
+def connect(stack, server, sent=b""):
+    one = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 20))
+    one.sendall(sent)
+    return one
+
+
+def has_closed(one):
+    one.settimeout(20)
+    try:
+        return one.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_whoever_connects_without_end_neither_uses_up_files_nor_shuts_the_user_out(server):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * MANY)), hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        held = [connect(stack, server, HALF_A_REQUEST) for _ in range(MANY)]
+        assert status_of(server) == 200
+        assert psutil.Process().num_fds() < len(held) + MOST_CONNECTIONS + 60
+        assert has_closed(held[0])
+
+
+def test_a_stream_stays_however_many_connect(server):
+    with ExitStack() as stack:
+        head = f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}"
+        stream = connect(stack, server, f"{head}\r\n\r\n".encode())
+        assert b"data: " in _read_until(stream, b"data: ")
+        for _ in range(MANY):
+            connect(stack, server)
+        assert status_of(server) == 200
+        server.do(lambda: server.control.change(reason="another"))
+        assert b"another" in _read_until(stream, b"another")
+
+
+def test_a_request_has_to_come_in_time_however_it_trickles(server, monkeypatch):
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
+    with ExitStack() as stack:
+        slow = connect(stack, server, HALF_A_REQUEST)
+        assert _seconds_until_closed(slow) < 20
+        silent = connect(stack, server)
+        assert has_closed(silent)
+        refused = connect(stack, server, b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"403" in _read_until(refused, b"alone")
+        assert has_closed(refused)
+
+
+def _seconds_until_closed(one):
+    """Send a letter now and then for as long as somebody listens."""
+    begun = time.monotonic()
+    with suppress(OSError):
+        while time.monotonic() < begun + 20:
+            one.sendall(b"x")
+            time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+def _read_until(one, wanted):
+    got, one_end = b"", time.monotonic() + 20
+    while wanted not in got and time.monotonic() < one_end:
+        got += one.recv(65536)
+    return got
