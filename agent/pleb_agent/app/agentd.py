@@ -16,6 +16,7 @@ import msgspec
 
 from pleb_agent.app.bell import Bell
 from pleb_agent.app.clock import system_clock, system_draw
+from pleb_agent.app.joining import attaching, client_for
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.lock import hold_lock
 from pleb_agent.app.logs import start_log
@@ -33,8 +34,7 @@ from pleb_agent.app.unit_watch import UnitWatch
 from pleb_agent.app.view import Shower
 from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.coordinator import CoordinatorClient
-from pleb_agent.client.network import NO_LIMITS, Network
+from pleb_agent.client.network import Network
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
@@ -42,7 +42,6 @@ from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
-from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.parts import Parts
 from pleb_agent.program.durable import write_durably
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
@@ -58,9 +57,8 @@ if TYPE_CHECKING:
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
-    from pleb_shared.protocol.ids import AttachLink
 
-__all__ = ["Afterwards", "Options", "attaching", "client_for", "run_agentd"]
+__all__ = ["Afterwards", "Options", "run_agentd"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _PORT: Final = "port"
@@ -106,18 +104,6 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
         agentd = _Agentd(home, options)
         asyncio.run(agentd.run(on_ready))
         return Afterwards(agentd.packages.handed_over, agentd.packages.start_again)
-
-
-def attaching(home: Home, journal: Journal, network: Network = NO_LIMITS) -> Attaching:
-    """Return what attaches projects to this home."""
-    return Attaching(
-        journal, KeyStore(home.keys), system_clock, lambda link: client_for(link, network)
-    )
-
-
-def client_for(link: AttachLink, network: Network = NO_LIMITS) -> CoordinatorClient:
-    """Return a client for a link's coordinator."""
-    return CoordinatorClient(link.base_url, link.certificate, network=network)
 
 
 class _Agentd:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.app.agentd import client_for
 from pleb_agent.app.clock import system_clock
+from pleb_agent.app.joining import client_for
 from pleb_agent.app.session import SessionStart
 from pleb_agent.app.settings import read_preferences
 from pleb_agent.app.view import presence_sentence

@@ -39,7 +39,6 @@ __all__ = ["Shower", "message_of", "presence_sentence", "unit_view", "wish_view"
 _HISTORY: Final = 10
 _NOT_RUNNING: Final = "not_running"
 _USUAL_SHARE: Final = 100
-_UNCONFIRMED: Final = frozenset({"done", "reported", "uploading"})
 
 
 class Shower:

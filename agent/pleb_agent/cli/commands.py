@@ -169,7 +169,7 @@ def _journal(home: Home) -> Iterator[Journal]:
 
 
 def _attach_directly(home: Home, arguments: argparse.Namespace) -> dict[str, Any]:
-    from pleb_agent.app.agentd import attaching
+    from pleb_agent.app.joining import attaching
 
     with _journal(home) as journal:
         row = asyncio.run(

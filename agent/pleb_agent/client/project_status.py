@@ -39,14 +39,8 @@ class ProjectStatus(msgspec.Struct, frozen=True):
     """The whole, as far as it is used. `series`: oldest first."""
 
     project: Text
-    version: Annotated[int, msgspec.Meta(ge=0)] = 0
-    versions_planned: int = 0
-    state: Text = ""
-    title: Text = ""
-    metrics: Annotated[dict[str, float], msgspec.Meta(max_length=64)] = {}
     target: ProjectTarget | None = None
     series: list[VersionPoint] = []
-    updated_at: float = 0.0
 
 
 def read_status(body: bytes) -> ProjectStatus:

@@ -6,8 +6,6 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ["NOTHING", "Answer", "DBusRefusal", "Properties", "Signal", "properties_answer"]
 
-PROPERTIES_INTERFACE: Final = "org.freedesktop.DBus.Properties"
-
 Properties = dict[str, tuple[str, Any]]
 """Values by name, each with its signature, as jeepney writes variants."""
 
