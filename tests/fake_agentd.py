@@ -8,6 +8,7 @@ crash closes the streams. It can also refuse.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +48,7 @@ class FakeAgentd:
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
-        place = {"pid": 1, "port": self._server.server_port, "token": TOKEN}
+        place = {"pid": os.getpid(), "port": self._server.server_port, "token": TOKEN}
         (home / "agentd.json").write_text(json.dumps(place), "utf-8")
 
     @property

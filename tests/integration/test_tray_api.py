@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import time
 
@@ -50,7 +51,7 @@ def server(tmp_path):
 
 
 def write_place(home, server):
-    place = {"pid": 1, "port": server.port, "token": TOKEN}
+    place = {"pid": os.getpid(), "port": server.port, "token": TOKEN}
     (home / "agentd.json").write_text(json.dumps(place), "utf-8")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -28,15 +29,22 @@ class AgentdAnswerError(PlebError):
 
 
 class Remote:
-    """Calls the control API of the agentd that `HOME/agentd.json` names."""
+    """Calls the control API of the agentd that `HOME/agentd.json` names; `pid` is its process.
+
+    Raises:
+        NotRunningError: none is named, or it lives no more: who listens there now is a stranger.
+    """
 
     def __init__(self, home: Home) -> None:
         try:
             place = json.loads(home.control.read_text("utf-8"))
             self._base = f"http://127.0.0.1:{int(place['port'])}/api/"
             self._token = str(place["token"])
-        except (OSError, ValueError, KeyError) as error:
+            self.pid = int(place["pid"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise NotRunningError("The agent is not running: `pleb-agent start`.") from error
+        if not is_alive(self.pid):
+            raise NotRunningError("The agent is not running: `pleb-agent start`.")
 
     def get(self, name: str) -> dict[str, Any]:
         """Return what the agent says.

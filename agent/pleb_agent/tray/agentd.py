@@ -12,6 +12,7 @@ import os
 import socket
 from typing import Any, Final, NamedTuple
 
+from pleb_agent.program.alive import is_alive
 from pleb_agent.tray.errors import NotRunningError, RefusedError
 
 __all__ = ["Agentd", "read_place"]
@@ -79,17 +80,21 @@ class Agentd(NamedTuple):
 
 
 def read_place(home: str) -> Agentd:
-    """Return the agentd that `HOME/agentd.json` names; whether it lives is another question.
+    """Return the agentd that `HOME/agentd.json` names; whether it answers is another question.
 
     Raises:
-        NotRunningError: there is no such file.
+        NotRunningError: there is no such file, or its process lives no more: whoever listens
+            there now is a stranger.
     """
     try:
         with open(os.path.join(home, "agentd.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - pathlib takes 1 MB
             place = json.load(file)
-        return Agentd(int(place["port"]), str(place["token"]))
+        agentd, pid = Agentd(int(place["port"]), str(place["token"])), int(place["pid"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotRunningError("The agent is not running.") from error
+    if not is_alive(pid):
+        raise NotRunningError("The agent is not running.")
+    return agentd
 
 
 def _split(answer: bytes) -> tuple[int, bytes]:
