@@ -419,7 +419,10 @@ def test_the_systems_own_anchors_decide_about_other_certificates(tmp_path, monke
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("proxy", ["socks5://u:s3cret@host:1", "http://", "ftp://u:s3cret@host"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["socks5://u:s3cret@host:1", "http://", "ftp://u:s3cret@host", "http://u:s3cret@host:99999"],
+)
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(proxy):
     async def story():
         client = CoordinatorClient(

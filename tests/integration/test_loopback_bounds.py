@@ -99,3 +99,31 @@ def _read_until(one, wanted):
     while wanted not in got and time.monotonic() < one_end:
         got += one.recv(65536)
     return got
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"changes": {"language": "\xff"}}',
+        b'{"changes": {"pause_programs": ' + b"[" * 30_000,
+        b"\x00",
+        b"[]",
+    ],
+)
+def test_a_body_that_is_nonsense_gets_a_sentence(server, body):
+    answer = httpx.post(
+        f"{server.url}/api/preferences", content=body, headers={"authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status_code == 400
+    assert "not understood" in answer.json()["message"]
+
+
+def test_every_origin_counts(server):
+    """A browser sends one; whoever sends two wants one of them to be overlooked."""
+    with ExitStack() as stack:
+        lines = [
+            *("GET /api/status HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {TOKEN}"),
+            *("Origin: http://127.0.0.1", "Origin: http://evil.example", "Connection: close"),
+        ]
+        asked = connect(stack, server, "\r\n".join([*lines, "", ""]).encode())
+        assert b"403" in _read_until(asked, b"alone")

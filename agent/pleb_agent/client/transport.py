@@ -17,6 +17,8 @@ __all__ = ["NO_PROXY", "is_loopback", "open_http", "parse_proxy"]
 NO_PROXY: Final = "none"
 """The preference that asks for a direct way whatever the system says."""
 
+_HIGHEST_PORT: Final = 65_535
+
 
 def open_http(url: httpx.URL, certificate: str | None, proxy: str) -> httpx.AsyncClient:
     """Return a client for the coordinator at `url`.
@@ -55,7 +57,7 @@ def parse_proxy(text: str) -> httpx.Proxy:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not url.host or (url.port or 0) > _HIGHEST_PORT:
         raise InputError(
             "The preference `proxy` is not an address like http://HOST:PORT (SOCKS is not "
             f"spoken): correct it, or set it to `{NO_PROXY}` or to nothing."

@@ -89,7 +89,7 @@ def decode(body: bytes, kind: type[W]) -> W:
     """
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"The request is not understood: {error}.") from error
 
 

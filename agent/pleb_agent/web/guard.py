@@ -30,8 +30,8 @@ def is_from_here(request: Request) -> bool:
     host = request.headers.get("host", "")
     name, _, port = host.rpartition(":")
     name = name if port.isdecimal() else host
-    origin = request.headers.get("origin")
-    return name in _NAMES and (origin is None or origin == f"http://{host}")
+    origins = request.headers.getlist("origin")
+    return name in _NAMES and all(origin == f"http://{host}" for origin in origins)
 
 
 def is_bearer(request: Request, token: str) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Final, NewType
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
@@ -33,6 +33,8 @@ HostId = NewType("HostId", str)
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_HOST: Final = re.compile(rb"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]+(%[a-z0-9_-]+)?")
+"""A name, or an address of IPv4 or IPv6."""
 _ACCOUNT: Final = re.compile(r"account=[^&#\s]*")
 
 
@@ -83,7 +85,7 @@ def parse_attach_link(text: str) -> AttachLink:
     Raises:
         InputError: the text is not such a link; the message shows what one looks like.
     """
-    parts = urlsplit(text.strip())
+    parts = urlsplit(text.strip()) if _is_splittable(text) else urlsplit("")
     scheme = {"pleb": "https", "pleb+http": "http"}.get(parts.scheme, parts.scheme)
     head, _, name = parts.path.rpartition("/join/")
     pins, _, account = parts.fragment.partition("&account=")
@@ -91,7 +93,7 @@ def parse_attach_link(text: str) -> AttachLink:
     name = unquote(name)
     if (
         scheme not in {"https", "http"}
-        or not parts.netloc
+        or not _is_host(parts)
         or not _PROJECT.fullmatch(name)
         or not _DIGEST.fullmatch(root)
         or (certificate and not _DIGEST.fullmatch(certificate))
@@ -109,8 +111,35 @@ def parse_attach_link(text: str) -> AttachLink:
             "used: make a new one on your other PC, by `pleb-agent link`."
         )
         raise InputError(message)
-    base = f"{scheme}://{parts.netloc}{head}"
+    base = f"{scheme}://{_shown_host(parts)}{head}"
     return AttachLink(base, name, root, certificate or None, account or None)
+
+
+def _is_splittable(text: str) -> bool:
+    try:
+        urlsplit(text.strip())
+    except ValueError:  # half a bracket of an IPv6 address, for instance
+        return False
+    return True
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Whether there is a host that can be asked; who else stands before it misleads people."""
+    if "@" in parts.netloc:
+        return False
+    try:
+        name, _ = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:  # a port or a part of the name that is too long
+        return False
+    return bool(_HOST.fullmatch(name))
+
+
+def _shown_host(parts: SplitResult) -> str:
+    """Return host and port, in letters that look like no others."""
+    if parts.netloc.isascii():
+        return parts.netloc
+    name = (parts.hostname or "").encode("idna").decode()
+    return name if parts.port is None else f"{name}:{parts.port}"
 
 
 def _without_secret(text: str) -> str:

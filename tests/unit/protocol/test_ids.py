@@ -49,11 +49,31 @@ def test_a_link_is_read_and_written(text: str, link: AttachLink) -> None:
         f"https://pleb.example.org/join/..#{ROOT}",
         f"ftp://pleb.example.org/join/digits#{ROOT}",
         f"https:///join/digits#{ROOT}",
+        f"https://[::1/join/digits#{ROOT}",
+        f"https://127.0.0.1:99999/join/digits#{ROOT}",
+        f"https://127.0.0.1:port/join/digits#{ROOT}",
+        f"https://pleb.example.org@evil.example/join/digits#{ROOT}",
+        f"https://{'a' * 64}.example/join/digits#{ROOT}",
+        f"https://pleb..example/join/digits#{ROOT}",
+        f"https://pleb example/join/digits#{ROOT}",
+        f"https://pleb\\.example/join/digits#{ROOT}",
+        f"https://\u202eelpmaxe.example/join/digits#{ROOT}",
     ],
 )
 def test_anything_else_gets_a_sentence_that_shows_a_link(text: str) -> None:
     with pytest.raises(InputError, match="https://HOST/join/PROJECT#FINGERPRINT"):
         parse_attach_link(text)
+
+
+@pytest.mark.parametrize("host", ["[::1]:7532", "localhost", "my_pc:80", "10.0.0.1:65535"])
+def test_a_host_may_be_a_name_or_an_address(host: str) -> None:
+    text = f"http://{host}/join/digits#{ROOT}"
+    assert str(parse_attach_link(text)) == text
+
+
+def test_a_host_whose_letters_look_like_others_is_spelled_out() -> None:
+    link = parse_attach_link(f"https://ex\u0430mple.org:7532/join/digits#{ROOT}")
+    assert link.base_url == "https://xn--exmple-4nf.org:7532"
 
 
 @pytest.mark.parametrize("code", RefusalCode)
