@@ -18,6 +18,9 @@ __all__ = ["start_log"]
 
 _LOG_BYTES: Final = 2 * 2**20
 _KEPT_LOGS: Final = 4
+_BESIDE: Final = ("asyncio", "uvicorn.error")
+"""Others that tell of our defects. Without a handler they would write to standard error, where
+nothing bounds what a session keeps of it."""
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -53,15 +56,17 @@ def start_log(path: Path, *, terminal: bool, debug: bool) -> None:
     """Send the agent's log to `path`, and to the terminal where somebody looks."""
     logger = logging.getLogger("pleb")
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
-    logger.propagate = False
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    for one in (logger, *map(logging.getLogger, _BESIDE)):
+        one.propagate = False
+        for handler in list(one.handlers):
+            one.removeHandler(handler)
+            handler.close()
     to_file = RotatingFileHandler(
         path, maxBytes=_LOG_BYTES, backupCount=_KEPT_LOGS, encoding="utf-8"
     )
     to_file.setFormatter(JsonLines())
-    logger.addHandler(to_file)
+    for one in (logger, *map(logging.getLogger, _BESIDE)):
+        one.addHandler(to_file)
     if terminal:
         to_terminal = logging.StreamHandler()
         to_terminal.setFormatter(ShortLines())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.cli.show import project_lines, status_lines
+from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.shown import shown, shown_line
 
@@ -101,8 +102,9 @@ def resume(home: Home, arguments: argparse.Namespace) -> int:
 
 def stop(home: Home, arguments: argparse.Namespace) -> int:
     """End the agent and wait until it has ended."""
-    answer = Remote(home).post("stop", finish=arguments.finish)
-    while home.control.exists():
+    remote = Remote(home)
+    answer = remote.post("stop", finish=arguments.finish)
+    while home.control.exists() and is_alive(remote.pid):
         time.sleep(0.05)
     return _say(arguments, answer, "The agent has stopped.")
 
