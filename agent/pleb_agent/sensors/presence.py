@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
@@ -30,6 +32,12 @@ _LOG: Final = logging.getLogger("pleb.agent")
 PROBE: Final = "pleb_agent.probe.main"
 _SAME_INPUT_SECONDS: Final = 0.5
 """Two readings of one input differ by what the line took to come here."""
+_CLOCK_SET_SECONDS: Final = 2.0
+"""By more than that a clock does not wander: it was set, or the machine slept."""
+_LONGEST_IDLE_SECONDS: Final = 400_000_000.0
+"""Whoever says that nobody touched the PC for a dozen years counts something else."""
+_TALK_SECONDS: Final = 10.0
+_MOST_LINES: Final = 300
 _RESTART: Final = Backoff(first_seconds=1.0, longest_seconds=60.0)
 _HIGHEST_DRAW: Final = 1.0
 """One host restarts one probe: there is nobody to keep out of step with."""
@@ -64,7 +72,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Literal["readable", "nobody", "unreadable"]
     method: str = ""
-    idle_seconds: float = msgspec.field(default=0.0)
+    idle_seconds: Annotated[float, msgspec.Meta(le=_LONGEST_IDLE_SECONDS)] = 0.0
     locked: bool = False
     fullscreen: bool = False
     problem: str = ""
@@ -80,7 +88,8 @@ class PresenceSensor:
         on_change: called in the event loop after `presence` changed. The first input after an
             idle time comes at once, further input every few seconds.
         command: how the probe is started.
-        clock: seconds since 1970.
+        clock: seconds since 1970; it may be set at any time.
+        steady: seconds that only the time spent awake adds to.
         environment: of the probe; None: our own.
         patience: how long to wait for it.
     """
@@ -91,17 +100,34 @@ class PresenceSensor:
         *,
         command: Sequence[str] | None = None,
         clock: Callable[[], float],
+        steady: Callable[[], float] = time.monotonic,
         environment: Mapping[str, str] | None = None,
         patience: Patience = PATIENCE,
     ) -> None:
         self._on_change = on_change
         self._command = list(command) if command else module_command(PROBE)
         self._clock = clock
+        self._steady = steady
+        self._apart = clock() - steady()
         self._environment = environment
         self._patience = patience
         self._process: ProbeProcess | None = None
         self._closely = False
-        self.presence = STARTING
+        self._presence = STARTING
+
+    @property
+    def presence(self) -> Presence:
+        """What is known now.
+
+        A clock that is set forward makes nobody idle, and neither does a machine's sleep: whoever
+        opens the lid sits there.
+        """
+        set_by = self._clock() - self._steady() - self._apart
+        if abs(set_by) > _CLOCK_SET_SECONDS:
+            self._apart += set_by
+            at = self._presence.last_input_at
+            self._presence = replace(self._presence, last_input_at=at + set_by if at else 0.0)
+        return self._presence
 
     @property
     def pid(self) -> int | None:
@@ -148,7 +174,7 @@ class PresenceSensor:
             self._process = None
 
     async def _listen(self, process: ProbeProcess) -> None:
-        wait, asked = self._patience.answer_seconds, True
+        wait, asked, talk = self._patience.answer_seconds, True, _Talk()
         while True:
             try:
                 async with asyncio.timeout(wait):
@@ -161,6 +187,7 @@ class PresenceSensor:
                 continue
             if not line:
                 return self._ended()
+            talk.count(asyncio.get_running_loop().time())
             self._become(self._presence_of(_parse(line)))
             wait, asked = self._patience.silence_seconds, False
 
@@ -188,13 +215,33 @@ class PresenceSensor:
 
     def _ended(self) -> None:
         """A probe that told why it cannot read ends by itself: its sentence stays."""
-        if self.presence.kind is not PresenceKind.UNREADABLE or self.presence is STARTING:
+        if self.presence.kind is not PresenceKind.UNREADABLE or self.presence == STARTING:
             raise ProbeFailed("The program that watches for input ended.")
 
     def _become(self, presence: Presence) -> None:
         if presence != self.presence:
-            self.presence = presence
+            self._presence = presence
             self._on_change()
+
+
+class _Talk:
+    """Counts lines: each costs agentd time, and a healthy probe has one for it now and then."""
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+        self._lines = 0
+
+    def count(self, now: float) -> None:
+        """Hear one more.
+
+        Raises:
+            ProbeFailed: there were too many of late.
+        """
+        if now - self._since > _TALK_SECONDS:
+            self._since, self._lines = now, 0
+        self._lines += 1
+        if self._lines > _MOST_LINES:
+            raise ProbeFailed("The program that watches for input talks without end.")
 
 
 def _parse(line: bytes) -> _Line:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ProbeProcess"]
 
 _LONGEST_LINE_BYTES: Final = 4096
+_MOST_LINES: Final = 16
+"""That wait to be heard; who says more is read no faster than we listen."""
 
 
 class ProbeProcess:
@@ -39,12 +41,16 @@ class ProbeProcess:
         )
         self.pid = self._process.pid
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._room = threading.Semaphore(_MOST_LINES)
         self._loop = asyncio.get_running_loop()
+        self._ended = False
         threading.Thread(target=self._read, daemon=True, name="probe").start()
 
     async def line(self) -> bytes:
         """Return the next line with its end, cut when it is too long; b"" at the process's end."""
-        return await self._lines.get()
+        line = await self._lines.get()
+        self._room.release()
+        return line
 
     def send(self, command: str) -> None:
         """Give it a command; one that is gone gets none."""
@@ -61,10 +67,13 @@ class ProbeProcess:
         with suppress(OSError):  # what was not sent is of no use
             _open_pipe(self._process.stdin).close()
         self._process.kill()
+        self._ended = True
+        self._room.release()
 
     def _read(self) -> None:
         with _open_pipe(self._process.stdout) as stdout:
-            while line := stdout.readline(_LONGEST_LINE_BYTES):
+            while not self._ended and (line := stdout.readline(_LONGEST_LINE_BYTES)):
+                self._room.acquire()
                 self._deliver(line)
         self._process.wait()
         self._deliver(b"")

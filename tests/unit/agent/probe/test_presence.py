@@ -17,6 +17,7 @@ from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
 from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
 from pleb_agent.sensors.presence import PROBE, Patience, PresenceSensor, _parse
+from pleb_agent.sensors.probe_process import ProbeProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -51,11 +52,13 @@ def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., N
 class World:
     def __init__(self, script: str, patience: Patience) -> None:
         self.now = NOW
+        self.awake = 77.0
         self.news: list[Presence] = []
         self.sensor = PresenceSensor(
             lambda: self.news.append(self.sensor.presence),
             command=[sys.executable, "-I", "-S", "-c", PRELUDE + script],
             clock=lambda: self.now,
+            steady=lambda: self.awake,
             patience=patience,
         )
 
@@ -118,6 +121,62 @@ async def test_the_last_input_is_on_our_clock() -> None:
         assert presence == Presence(
             PresenceKind.READABLE, NOW - 90, locked=True, fullscreen=True, method="X11"
         )
+
+
+@pytest.mark.parametrize("set_by", [8 * 3600.0, -8 * 3600.0, 50 * 365 * 86_400.0])
+@in_loop
+async def test_a_clock_that_is_set_makes_nobody_idle_nor_busy(set_by: float) -> None:
+    """A PC without a battery for its clock begins in 1970; a network gives it the time later."""
+    async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
+        await world.until_news(1)
+        world.now += set_by
+        assert world.now - world.sensor.presence.last_input_at == 5.0
+        world.now, world.awake = world.now + 60, world.awake + 60
+        assert world.now - world.sensor.presence.last_input_at == 65.0
+
+
+@in_loop
+async def test_whoever_opens_the_lid_sits_there() -> None:
+    async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
+        await world.until_news(1)
+        world.now += 8 * 3600  # asleep: no second of it was spent awake
+        assert world.now - world.sensor.presence.last_input_at == 5.0
+
+
+@in_loop
+async def test_a_clock_that_wanders_is_let_wander() -> None:
+    async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
+        (first,) = await world.until_news(1)
+        world.now, world.awake = world.now + 600.5, world.awake + 600
+        assert world.sensor.presence == first
+
+
+@in_loop
+async def test_a_probe_that_floods_takes_neither_memory_nor_time() -> None:
+    flood = (
+        "for idle in range(10**9):\n"
+        f"    sys.stdout.write({ACTIVE.encode().decode()!r}.replace('0.0', str(idle)))\n"
+    )
+    async with probe(flood) as world:
+        await world.until(lambda: any(one.problem for one in world.news), "an end of it")
+        told = next(index for index, one in enumerate(world.news) if one.problem)
+        assert "talks without end" in world.news[told].problem
+        assert told < 1000
+
+
+@in_loop
+async def test_lines_that_nobody_hears_wait_outside() -> None:
+    process = ProbeProcess([sys.executable, "-c", "while True: print('x' * 4000)"], None)
+    await asyncio.sleep(0.5)
+    assert process._lines.qsize() <= 16
+    process.end()
+    await _ended(process.pid)
+
+
+async def _ended(pid: int) -> None:
+    async with asyncio.timeout(60):
+        while psutil.pid_exists(pid):  # noqa: ASYNC110 - only the kernel knows
+            await asyncio.sleep(0.01)
 
 
 @in_loop
@@ -191,6 +250,8 @@ async def test_a_probe_that_hangs_is_killed_and_started_again(tmp_path: Path) ->
         ("say('rubbish\\n'); wait()", "nonsense"),
         ('say(\'{"kind": "maybe"}\\n\'); wait()', "nonsense"),
         ('say(\'{"kind": "readable", "idle_seconds": "1"}\\n\'); wait()', "nonsense"),
+        ('say(\'{"kind": "readable", "idle_seconds": 1e300}\\n\'); wait()', "nonsense"),
+        ('say(\'{"kind": "readable", "idle_seconds": NaN}\\n\'); wait()', "nonsense"),
         ('say(\'{"kind": "readable", "more": 1}\\n\'); wait()', "nonsense"),
         ("sys.stdout.buffer.write(b'\\xff\\n'); sys.stdout.flush(); wait()", "nonsense"),
         ("say('x' * 1000000); wait()", "nonsense"),
