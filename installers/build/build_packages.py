@@ -34,6 +34,7 @@ __all__ = ["build_archive", "build_package"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 LINUX: Final = ROOT / "installers" / "linux"
 DESKTOP: Final = ROOT / "installers" / "desktop"
+LAUNCHER: Final = ROOT / "agent" / "pleb_agent" / "desktop" / "pleb-agent.desktop"
 NFPM_NAMES: Final = {InstallKind.DEB: "deb", InstallKind.RPM: "rpm", InstallKind.ARCH: "archlinux"}
 MAINTAINER: Final = "The Pleb-Cluster contributors <root@localhost>"
 """Whoever publishes packages sets PLEB_MAINTAINER to a name and an address."""
@@ -71,7 +72,7 @@ def build_archive(agent: Path, out: Path, *, suffix: str = ".tar.xz", level: int
             for script in ("install.sh", "uninstall.sh"):
                 shutil.copy(LINUX / script, stage / script)
             (stage / "share").mkdir()
-            shutil.copy(DESKTOP / "pleb-agent.desktop", stage / "share" / "pleb-agent.desktop")
+            shutil.copy(LAUNCHER, stage / "share")
             shutil.copytree(DESKTOP / "icons" / "hicolor", stage / "share" / "icons" / "hicolor")
         archive = out / f"pleb-agent-{version}-{platform_tag()}{suffix}"
         packed = pack(stage, archive, level=level, epoch=int(RELEASE_EPOCH))

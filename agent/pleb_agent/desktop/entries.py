@@ -15,7 +15,7 @@ import platformdirs
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries
 from pleb_agent.desktop.mac_entries import MacEntries
 from pleb_agent.desktop.windows_entries import WindowsEntries
-from pleb_agent.program.command import cli_command
+from pleb_agent.program.command import cli_command, stable_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +44,8 @@ def session_entries(
     `headless`: start with the machine, without a desktop (Linux: a systemd user unit).
     """
     command = cli_command("start", "--if-needed", "--home", str(home))
-    opener = cli_command("open", "--home", str(home))
     if sys.platform == "win32":
+        opener = cli_command("open", "--home", str(home))
         return WindowsEntries.of_this_user(command, opener)
     if sys.platform == "darwin":
         return MacEntries(Path.home() / "Library" / "LaunchAgents", command, home)
@@ -55,6 +55,6 @@ def session_entries(
     return XdgEntries(
         config=Path(platformdirs.user_config_dir()),
         data=Path(platformdirs.user_data_dir()),
-        command=command,
-        opener=opener,
+        program=stable_program(),
+        home=home,
     )

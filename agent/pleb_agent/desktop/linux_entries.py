@@ -9,13 +9,14 @@ from __future__ import annotations
 import configparser
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.program.command import is_frozen
 from pleb_agent.program.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 __all__ = ["SystemdEntries", "XdgEntries", "exec_line"]
 
@@ -23,6 +24,12 @@ ENTRY: Final = "pleb-agent.desktop"
 UNIT: Final = "pleb-agent.service"
 _SCHEMES: Final = ("x-scheme-handler/pleb", "x-scheme-handler/pleb+http")
 _CLAIMS: Final = tuple(f"{scheme}={ENTRY}\n" for scheme in _SCHEMES)
+_LAUNCHER: Final = Path(__file__).with_name(ENTRY)
+"""The menu's entry, as packages install it."""
+_OWN_COMMAND: Final = "Exec=pleb-agent "
+_OF_LAUNCHERS: Final = frozenset({"Exec", "MimeType", "Actions", "StartupNotify", "Keywords"})
+_ICON: Final = Path(__file__).parents[1] / "web" / "static" / "icon.svg"
+"""Packages bring icons along in all sizes; an agent from source has this one."""
 _SPECIAL: Final = frozenset(" \t\n\"'\\><~|&;$*?#()`")
 
 
@@ -45,13 +52,13 @@ def _quoted(argument: str) -> str:
 class XdgEntries:
     """For a desktop. `config`, `data`: the user's folders ($XDG_CONFIG_HOME, $XDG_DATA_HOME).
 
-    `command` starts the agent, `opener` opens its page, with a link as one more argument.
+    `program`: the start of our command lines. `home`: the agent's folder.
     """
 
     config: Path
     data: Path
-    command: Sequence[str]
-    opener: Sequence[str]
+    program: Sequence[str]
+    home: Path
 
     @property
     def autostart(self) -> Path:
@@ -77,20 +84,9 @@ class XdgEntries:
 
     def make(self) -> None:
         """Write the entries and register the links."""
-        _write(
-            self.autostart,
-            _entry(
-                Exec=exec_line(self.command),
-                **{"X-GNOME-Autostart-enabled": "true", "X-GNOME-Autostart-Delay": "10"},
-            ),
-        )
-        _write(
-            self.launcher,
-            _entry(
-                Exec=exec_line(self.opener, "%u"),
-                MimeType="".join(f"{scheme};" for scheme in _SCHEMES),
-            ),
-        )
+        launcher = self._launcher()
+        _write(self.launcher, launcher)
+        _write(self.autostart, self._autostart(launcher))
         self._claim_links()
 
     def remove(self) -> None:
@@ -104,6 +100,32 @@ class XdgEntries:
                 if line.strip() + "\n" not in _CLAIMS
             ]
             _write(self._associations, "".join(kept))
+
+    def _launcher(self) -> str:
+        """Return the menu's entry, whose commands work where ours is not on the PATH."""
+        ours, home = exec_line(self.program), exec_line(["--home", str(self.home)])
+        lines = [
+            f"Exec={ours} {line.removeprefix(_OWN_COMMAND)} {home}"
+            if line.startswith(_OWN_COMMAND)
+            else line
+            for line in _LAUNCHER.read_text("utf-8").splitlines()
+        ]
+        text = "\n".join([*lines, ""])
+        return text if is_frozen() else text.replace("Icon=pleb-agent", f"Icon={_ICON}", 1)
+
+    def _autostart(self, launcher: str) -> str:
+        """Return the session's entry: the launcher's name and icon, another command."""
+        entry = launcher.partition("\n\n")[0].splitlines()
+        command = [*self.program, "start", "--if-needed", "--home", str(self.home)]
+        return "\n".join(
+            [
+                *(line for line in entry if line.partition("=")[0] not in _OF_LAUNCHERS),
+                f"Exec={exec_line(command)}",
+                "X-GNOME-Autostart-enabled=true",
+                "X-GNOME-Autostart-Delay=10",
+                "",
+            ]
+        )
 
     @property
     def _associations(self) -> Path:
@@ -186,21 +208,6 @@ WantedBy=default.target
 def _systemd_quoted(argument: str) -> str:
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return '"' + escaped.replace("$", "$$") + '"'
-
-
-def _entry(**values: str) -> str:
-    fixed = {
-        "Type": "Application",
-        "Version": "1.4",
-        "Name": "Pleb-Cluster",
-        "Comment": "Give this PC's idle time to training shared models",
-        "Comment[de]": "Die freie Zeit dieses PCs fürs Training gemeinsamer Modelle geben",
-        "Icon": "pleb-agent",
-        "Terminal": "false",
-        "Categories": "Science;ArtificialIntelligence;",
-    }
-    lines = [f"{key}={value}" for key, value in (fixed | values).items()]
-    return "\n".join(["[Desktop Entry]", *lines, ""])
 
 
 def _read_entry(path: Path) -> dict[str, str]:

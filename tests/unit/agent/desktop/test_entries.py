@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plistlib
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ COMMAND = ["/opt/my pleb/pleb-agent", "start", "--home", '/home/ann/100% "$mine"
 
 
 def xdg(tmp_path):
-    opener = ["/opt/my pleb/pleb-agent", "open"]
-    return XdgEntries(tmp_path / "config", tmp_path / "data", COMMAND, opener)
+    home = tmp_path / "my agent"
+    return XdgEntries(tmp_path / "config", tmp_path / "data", ["/opt/my pleb/pleb-agent"], home)
 
 
 def test_nothing_is_left_after_remove(tmp_path):
@@ -31,6 +32,22 @@ def test_nothing_is_left_after_remove(tmp_path):
     assert entries.state()[0] is False
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.read_text().strip() for path in left] == ["[Default Applications]"]
+
+
+def test_the_entries_start_this_agent_in_this_home(tmp_path):
+    entries = xdg(tmp_path)
+    entries.make()
+    ours, home = '"/opt/my pleb/pleb-agent"', f'--home "{tmp_path}/my agent"'
+    launcher = entries.launcher.read_text()
+    assert f"Exec={ours} open %u {home}\n" in launcher
+    assert f"Exec={ours} pause {home}\n" in launcher
+    assert launcher.count("Exec=") == 4
+    icon = next(line for line in launcher.splitlines() if line.startswith("Icon="))
+    assert Path(icon.partition("=")[2]).is_file()
+    started = entries.autostart.read_text()
+    assert f"Exec={ours} start --if-needed {home}\n" in started
+    assert "MimeType" not in started
+    assert "Action" not in started
 
 
 @pytest.mark.parametrize(

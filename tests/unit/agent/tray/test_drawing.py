@@ -52,7 +52,7 @@ NAME = ("Desktop Entry", "Name")
 def launcher() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, delimiters=["="])
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(DESKTOP / "pleb-agent.desktop", "utf-8")
+    parser.read(ROOT / "agent/pleb_agent/desktop/pleb-agent.desktop", "utf-8")
     return parser
 
 
