@@ -112,7 +112,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     browser.wait(lambda: "Shakespeare" in facts.text)
     assert browser.focused() == "Shakespeare, letter by letter"
     for words in ("Ada Lovelace", "Public domain", "ab" * 32, "training data",
-                  "about 4 min", "64", "MB", "350", "Wh"):  # fmt: skip
+                  "about 4\N{NARROW NO-BREAK SPACE}min", "64", "MB", "350", "Wh"):  # fmt: skip
         assert words in facts.text
     assert control.status().projects == []
     browser.driver.refresh()
@@ -134,7 +134,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     # The unit: each stage comes by itself, and survives reloading and going back.
     browser.wait_for_path("/welcome/unit")
     browser.driver.execute_script("window.unreloaded = true")
-    assert "about 4 min" in browser.text("train-now")
+    assert "about 4\N{NARROW NO-BREAK SPACE}min" in browser.text("train-now")
     browser.click("train-now")
     browser.wait_for_text("first-unit", "Asking for a unit")
     server.do(lambda: control.change(unit=fake_control.unit(17, 40, 17)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.wish import NO_WISH, UserWish
@@ -23,6 +24,7 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import peek_payload
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
     from pleb_agent.loop.status import CurrentUnit
 
-__all__ = ["Shower", "message_of", "presence_sentence", "unit_view", "wish_view"]
+__all__ = ["Shower", "is_unconfirmed", "message_of", "presence_sentence", "unit_view", "wish_view"]
 
 _HISTORY: Final = 10
 _NOT_RUNNING: Final = "not_running"
@@ -73,6 +75,7 @@ class Shower:
         """Return one attached project."""
         counters = self._journal.counters(row.id)
         judged = any(name.startswith("verdicts_") for name in counters)
+        waits = not judged and any(is_unconfirmed(ended, row.id) for ended in self._ended())
         return ProjectView(
             project=row.name,
             title=self.metadata(row).title or row.name,
@@ -86,7 +89,7 @@ class Shower:
             problem=problem,
             counters=counters,
             attached_at=row.attached_at,
-            waits_for_confirmation=counters.get("units_done", 0) > 0 and not judged,
+            waits_for_confirmation=waits,
         )
 
     def open(self) -> list[AssignmentView]:
@@ -95,7 +98,7 @@ class Shower:
 
     def history(self) -> list[AssignmentView]:
         """Return what ended last, newest first."""
-        return self._assignments(self._journal.history(_HISTORY))
+        return self._assignments(self._ended())
 
     def stopped(self, preferences: Preferences) -> StatusView:
         """Return what is known while no agentd runs."""
@@ -118,6 +121,9 @@ class Shower:
             open=self.open(),
             history=self.history(),
         )
+
+    def _ended(self) -> list[AssignmentRow]:
+        return self._journal.history(_HISTORY)
 
     def _assignments(self, rows: list[AssignmentRow]) -> list[AssignmentView]:
         names = {row.id: row.name for row in self._journal.projects()}
@@ -157,6 +163,12 @@ def unit_view(unit: CurrentUnit | None) -> UnitView | None:
         compute_seconds=unit.compute_seconds,
         losses=list(unit.losses),
     )
+
+
+def is_unconfirmed(row: AssignmentRow, project: int) -> bool:
+    """Whether a second PC shall confirm it; a calibration is compared with a known result."""
+    calibrates = row.manifest.unit.kind is UnitKind.CALIBRATE
+    return row.project == project and row.state is AssignmentState.DONE and not calibrates
 
 
 def _assignment(row: AssignmentRow, project: str) -> AssignmentView:

@@ -73,6 +73,8 @@ class Formats:
 
     def energy(self, kwh: float) -> str:
         """Return energy in Wh below 1 kWh, else in kWh."""
+        if 0 < kwh < 5e-5:
+            return f"< {self.number(0.1)}{_NARROW}Wh"
         if kwh < 1:
             return f"{self.number(round(kwh * 1000, 0 if kwh >= 0.01 else 1))}{_NARROW}Wh"
         return f"{self._three(kwh)}{_NARROW}kWh"

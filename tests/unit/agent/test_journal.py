@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import time
 
 import msgspec
 import pytest
 
+from pleb_agent.app.view import is_unconfirmed
 from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import say
@@ -268,3 +270,16 @@ def test_the_local_day_follows_the_hosts_zone(monkeypatch):
         assert local_day(midnight) == day
     monkeypatch.undo()
     time.tzset()
+
+
+def test_a_calibration_waits_for_nobody_a_trained_unit_for_a_second_pc(journal):
+    calibration = manifest(7)
+    unit = msgspec.structs.replace(calibration.unit, kind=UnitKind.CALIBRATE)
+    calibration = msgspec.structs.replace(calibration, unit=unit)
+    answered(journal, units=[8])
+    trained = journal.open_assignments()[0]
+    assert not is_unconfirmed(trained, 1)
+    done = dataclasses.replace(trained, state=AssignmentState.DONE)
+    assert is_unconfirmed(done, 1)
+    assert not is_unconfirmed(done, 2)
+    assert not is_unconfirmed(dataclasses.replace(done, manifest=calibration), 1)

@@ -79,6 +79,8 @@ def test_credit_energy_and_amounts():
     assert DE.credit(1.3e12) == f"1,3{THIN}TFLOP"
     assert EN.energy(0.35) == f"350{THIN}Wh"
     assert EN.energy(0.0012) == f"1.2{THIN}Wh"
+    assert EN.energy(0.0000499) == f"< 0.1{THIN}Wh"
+    assert EN.energy(0) == f"0{THIN}Wh"
     assert DE.energy(1.24) == f"1,2{THIN}kWh"
     assert EN.amount(48_320) == f"48.3{THIN}k"
     assert EN.amount(9_999) == "9,999"
