@@ -23,7 +23,7 @@ SetCompressor /SOLID lzma
 !define UNINSTALL_KEY "Software\Microsoft\Windows\CurrentVersion\Uninstall\pleb-cluster"
 !define RUN_KEY "Software\Microsoft\Windows\CurrentVersion\Run"
 !define RUN_VALUE "Pleb-Cluster"
-!define PROTOCOL_KEY "Software\Classes\pleb"
+!define CLASSES_KEY "Software\Classes"
 
 Name "${PRODUCT}"
 OutFile "${OUT}"
@@ -59,6 +59,18 @@ VIAddVersionKey LegalCopyright "MIT License"
   ${EndIf}
 !macroend
 
+; Lets links of a scheme open the agent's page.
+!macro TAKE_LINKS SCHEME
+  WriteRegStr HKCU "${CLASSES_KEY}\${SCHEME}" "" "URL:${PRODUCT}"
+  WriteRegStr HKCU "${CLASSES_KEY}\${SCHEME}" "URL Protocol" ""
+  WriteRegStr HKCU "${CLASSES_KEY}\${SCHEME}\DefaultIcon" "" "${PROGRAM},0"
+  WriteRegStr HKCU "${CLASSES_KEY}\${SCHEME}\shell\open\command" "" '"${PROGRAM}" open "%1"'
+!macroend
+
+!macro LEAVE_LINKS SCHEME
+  DeleteRegKey HKCU "${CLASSES_KEY}\${SCHEME}"
+!macroend
+
 Section "-agent"
   !insertmacro STOP_AGENT
   RMDir /r "${APP}\versions\${VERSION}"
@@ -76,10 +88,8 @@ Section "-agent"
 
   CreateShortcut "$SMPROGRAMS\${PRODUCT}.lnk" "${PROGRAM}" "open" "${PROGRAM}" 0
 
-  WriteRegStr HKCU "${PROTOCOL_KEY}" "" "URL:${PRODUCT}"
-  WriteRegStr HKCU "${PROTOCOL_KEY}" "URL Protocol" ""
-  WriteRegStr HKCU "${PROTOCOL_KEY}\DefaultIcon" "" "${PROGRAM},0"
-  WriteRegStr HKCU "${PROTOCOL_KEY}\shell\open\command" "" '"${PROGRAM}" open "%1"'
+  !insertmacro TAKE_LINKS "pleb"
+  !insertmacro TAKE_LINKS "pleb+http"
 
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayName" "${PRODUCT}"
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayVersion" "${VERSION}"
@@ -99,7 +109,8 @@ Section "un.The agent"
   SectionIn RO
   !insertmacro STOP_AGENT
   DeleteRegValue HKCU "${RUN_KEY}" "${RUN_VALUE}"
-  DeleteRegKey HKCU "${PROTOCOL_KEY}"
+  !insertmacro LEAVE_LINKS "pleb"
+  !insertmacro LEAVE_LINKS "pleb+http"
   DeleteRegKey HKCU "${UNINSTALL_KEY}"
   Delete "$SMPROGRAMS\${PRODUCT}.lnk"
   ; The junction first, and not recursively: it leads into a version.

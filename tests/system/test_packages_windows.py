@@ -62,3 +62,8 @@ def test_the_uninstaller_removes_what_the_set_up_writes():
     assert len(roots) == 4
     assert [key for key in roots if f'"{key}"' not in removed] == []
     assert 'RMDir /r "${APP}"' in removed
+    taken, left = (
+        {line.split('"')[1] for line in lines if line.startswith(f"!insertmacro {macro} ")}
+        for macro in ("TAKE_LINKS", "LEAVE_LINKS")
+    )
+    assert taken == left == {"pleb", "pleb+http"}

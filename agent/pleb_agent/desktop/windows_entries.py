@@ -1,4 +1,4 @@
-r"""Windows: the user's Run key, and `HKCU\Software\Classes\pleb` for links."""
+r"""Windows: the user's Run key, and `HKCU\Software\Classes` for links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "WindowsEntries"]
 
 RUN: Final = r"Software\Microsoft\Windows\CurrentVersion\Run"
-SCHEME: Final = r"Software\Classes\pleb"
+SCHEMES: Final = (r"Software\Classes\pleb", r"Software\Classes\pleb+http")
 NAME: Final = "Pleb-Cluster"
 
 
@@ -55,15 +55,17 @@ class WindowsEntries:
     def make(self) -> None:
         """Write the values."""
         self.registry.set(RUN, NAME, subprocess.list2cmdline(self.command))
-        self.registry.set(SCHEME, "", "URL:Pleb-Cluster")
-        self.registry.set(SCHEME, "URL Protocol", "")
         opener = subprocess.list2cmdline(self.opener) + ' "%1"'
-        self.registry.set(SCHEME + r"\shell\open\command", "", opener)
+        for scheme in SCHEMES:
+            self.registry.set(scheme, "", "URL:Pleb-Cluster")
+            self.registry.set(scheme, "URL Protocol", "")
+            self.registry.set(scheme + r"\shell\open\command", "", opener)
 
     def remove(self) -> None:
         """Delete the values."""
         self.registry.delete_value(RUN, NAME)
-        self.registry.delete_tree(SCHEME)
+        for scheme in SCHEMES:
+            self.registry.delete_tree(scheme)
 
 
 def _user_registry() -> Registry:

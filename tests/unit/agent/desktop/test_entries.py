@@ -10,7 +10,7 @@ import pytest
 
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
 from pleb_agent.desktop.mac_entries import MacEntries
-from pleb_agent.desktop.windows_entries import RUN, SCHEME, WindowsEntries
+from pleb_agent.desktop.windows_entries import RUN, SCHEMES, WindowsEntries
 
 COMMAND = ["/opt/my pleb/pleb-agent", "start", "--home", '/home/ann/100% "$mine"']
 
@@ -131,7 +131,11 @@ class FakeRegistry:
         self.values.pop((key, name), None)
 
     def delete_tree(self, key):
-        self.values = {k: v for k, v in self.values.items() if not k[0].startswith(key)}
+        self.values = {
+            place: value
+            for place, value in self.values.items()
+            if not f"{place[0]}\\".startswith(f"{key}\\")
+        }
 
 
 def test_windows_gets_values_that_it_can_split_again():
@@ -142,7 +146,8 @@ def test_windows_gets_values_that_it_can_split_again():
     assert entries.state()[0] is True
     run = registry.get(RUN, "Pleb-Cluster")
     assert run == r'"C:\Program Files\pleb\pleb-agent.exe" start'
-    assert registry.get(SCHEME + r"\shell\open\command", "") == 'p "%1"'
-    assert registry.get(SCHEME, "URL Protocol") == ""
+    for scheme in SCHEMES:
+        assert registry.get(scheme + r"\shell\open\command", "") == 'p "%1"'
+        assert registry.get(scheme, "URL Protocol") == ""
     entries.remove()
     assert registry.values == {}
