@@ -17,6 +17,7 @@ _EXIT_CODES: Final = (
     "6 home in use; 7 not running; 8 doctor found a fault; 130 interrupted."
 )
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
+_MOST_DAYS: Final = 31
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, None: 60, "h": 3600, "d": 86_400}
 
 
@@ -25,7 +26,10 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None or float(match[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; one is 90s, 20m, 1h or 2d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _MOST_DAYS * _SECONDS["d"]:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long: {_MOST_DAYS}d at most")
+    return seconds
 
 
 def _count(text: str) -> int:
@@ -129,7 +133,8 @@ def _add_wishes(add: Add) -> None:
         "--for", dest="seconds", type=parse_duration, metavar="TIME", help="90s, 20m, 1h (1h)"
     )
     prefs = add("prefs", "show or change what the agent may do", "prefs set idle_minutes=5")
-    prefs.add_argument("act", choices=["list", "get", "set", "preset"], help="what to do")
+    acts = ["list", "get", "set", "preset"]
+    prefs.add_argument("act", nargs="?", default="list", choices=acts, help="what to do (list)")
     prefs.add_argument("words", nargs="*", metavar="NAME[=VALUE]", help="which ones")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_agent import AGENT
 from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.trust import Memory, TrustedProject
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["Attaching", "ClientFactory", "LookedAt", "enrol_again"]
+
+_LEAST_INVITE: Final = 16
+_MOST_INVITE: Final = 128
+"""Characters of a `Token`."""
 
 ClientFactory = Callable[[AttachLink], CoordinatorClient]
 
@@ -54,12 +59,14 @@ class Attaching:
         A link with an account's key joins that account, with a host key of our own.
 
         Raises:
-            InputError: not an attach link, or this PC belongs to another account already.
+            InputError: not an attach link, not an invite, or this PC is in another account already.
             TrustError: the coordinator does not show what the link pins.
             NetworkError: it cannot be reached.
             Refusal: it says no.
         """
         link = parse_attach_link(link_text)
+        if invite is not None and not _LEAST_INVITE <= len(invite) <= _MOST_INVITE:
+            raise InputError("That is no invite: copy it whole, as the operator gave it to you.")
         known = self._known(link)
         host_file, account_file = self.keys.names(link)
         if link.account is None:
@@ -71,7 +78,7 @@ class Attaching:
         trust = TrustedProject(link.project, link.root, host_key.fingerprint, memory)
         client = self.make_client(link)
         try:
-            envelope = await client.metadata(link.project)
+            envelope = await _first_metadata(client, link)
             trust.update_metadata(envelope, self.clock())
             request = _request(
                 link.project, host_key, account_key, self.clock(), invite=invite, name=name
@@ -110,7 +117,7 @@ class Attaching:
         trust = TrustedProject(link.project, link.root, "", Memory())
         client = self.make_client(link)
         try:
-            trust.update_metadata(await client.metadata(link.project), self.clock())
+            trust.update_metadata(await _first_metadata(client, link), self.clock())
         finally:
             await client.close()
         return LookedAt(link, trust.metadata)
@@ -179,6 +186,18 @@ async def enrol_again(
     """Tell a coordinator that forgot us (a restored backup) who we are."""
     request = _request(trust.project, host_key, account_key, clock(), invite=None, name="")
     return trust.enrol_reply(await client.enrol(trust.project, request), clock())
+
+
+async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
+    """Return the metadata; nobody tries again by itself, other than for an attached project."""
+    try:
+        return await client.metadata(link.project)
+    except UnreachableError as error:
+        why = str(error.__cause__ or "") or "no answer in time"
+        raise UnreachableError(
+            f"The coordinator at {link.base_url} cannot be reached ({why}): check the link and "
+            "your network, then try again."
+        ) from error
 
 
 def _request(
