@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import project_lines, status_lines
+from pleb_agent.cli.show import project_lines, status_lines, tell
 from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.shown import shown, shown_line
+from pleb_shared.protocol.shown import shown_line
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def attach(home: Home, arguments: argparse.Namespace) -> int:
     except NotRunningError:
         row = _attach_directly(home, arguments)
     role = " as a trusted host" if row["role"] == "trusted" else ""
-    return _say(arguments, row, f"Attached to {row['project']}{role}.")
+    return tell(arguments, row, f"Attached to {row['project']}{role}.")
 
 
 def detach(home: Home, arguments: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def detach(home: Home, arguments: argparse.Namespace) -> int:
         left = Remote(home).post("detach", project=arguments.project)
     except NotRunningError:
         left = _detach_directly(home, arguments.project)
-    return _say(arguments, left, f"Left {left['project']}.")
+    return tell(arguments, left, f"Left {left['project']}.")
 
 
 def projects(home: Home, arguments: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def projects(home: Home, arguments: argparse.Namespace) -> int:
     lines = [*map(shown_line, project_lines(view))] or [
         "No project is attached: `pleb-agent attach LINK`."
     ]
-    return _say(arguments, {"projects": view}, "\n".join(lines))
+    return tell(arguments, {"projects": view}, "\n".join(lines))
 
 
 def status(home: Home, arguments: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ def pause(home: Home, arguments: argparse.Namespace) -> int:
         with _journal(home) as journal:
             Wishes(journal).pause(until)
         answer = {"paused": True, "until": until}
-    return _say(arguments, answer, "The agent is paused; `pleb-agent resume` lets it go on.")
+    return tell(arguments, answer, "The agent is paused; `pleb-agent resume` lets it go on.")
 
 
 def resume(home: Home, arguments: argparse.Namespace) -> int:
@@ -97,7 +97,7 @@ def resume(home: Home, arguments: argparse.Namespace) -> int:
         with _journal(home) as journal:
             Wishes(journal).resume()
         answer = {"paused": False}
-    return _say(arguments, answer, "The agent may work.")
+    return tell(arguments, answer, "The agent may work.")
 
 
 def stop(home: Home, arguments: argparse.Namespace) -> int:
@@ -106,7 +106,7 @@ def stop(home: Home, arguments: argparse.Namespace) -> int:
     answer = remote.post("stop", finish=arguments.finish)
     while home.control.exists() and is_alive(remote.pid):
         time.sleep(0.05)
-    return _say(arguments, answer, "The agent has stopped.")
+    return tell(arguments, answer, "The agent has stopped.")
 
 
 def logs(home: Home, arguments: argparse.Namespace) -> int:
@@ -130,11 +130,6 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace], int]]] = {
     "stop": stop,
     "logs": logs,
 }
-
-
-def _say(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
-    print(json.dumps(value) if arguments.json else shown(sentence))
-    return 0
 
 
 def _status(home: Home) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
+from pleb_agent.cli.show import tell
 from pleb_shared.errors import InputError, PlebError
-from pleb_shared.protocol.shown import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def open_page_of(home: Home, arguments: argparse.Namespace) -> int:
     from pleb_agent.desktop.browser import open_page
 
     open_page(address["url"])
-    return _say(arguments, {"opened": True}, "The page opens in your browser.")
+    return tell(arguments, {"opened": True}, "The page opens in your browser.")
 
 
 def autostart(home: Home, arguments: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def autostart(home: Home, arguments: argparse.Namespace) -> int:
     session = SessionStart(home, os.environ, headless=arguments.headless)
     view = session.view() if arguments.switch is None else session.turn(on=arguments.switch == "on")
     value = {"on": view.on, "supported": view.supported, "sentence": view.sentence}
-    return _say(arguments, value, view.sentence)
+    return tell(arguments, value, view.sentence)
 
 
 def boost(home: Home, arguments: argparse.Namespace) -> int:
@@ -67,13 +67,13 @@ def boost(home: Home, arguments: argparse.Namespace) -> int:
     answer = Remote(home).post("boost", seconds=seconds)
     minutes = max(1, round(seconds / 60))
     sentence = f"The agent runs for {minutes} min, also while the PC is in use."
-    return _say(arguments, answer, sentence)
+    return tell(arguments, answer, sentence)
 
 
 def link(home: Home, arguments: argparse.Namespace) -> int:
     """Print the text that joins another PC to this account."""
     answer = Remote(home).post("link", project=arguments.project)
-    return _say(arguments, answer, f"{answer['sentence']}\n\n{answer['text']}")
+    return tell(arguments, answer, f"{answer['sentence']}\n\n{answer['text']}")
 
 
 def running_agent(home: Home) -> Remote:
@@ -124,8 +124,3 @@ def _start(home: Home) -> None:
         stderr=subprocess.DEVNULL,
         **detached,
     )
-
-
-def _say(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
-    print(json.dumps(value) if arguments.json else shown(sentence))
-    return 0

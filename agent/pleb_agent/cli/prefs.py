@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.remote import NotRunningError, Remote
+from pleb_agent.cli.show import tell
 from pleb_agent.core.changes import changed, show_value
 from pleb_agent.core.preference_info import describe, flat, shown
 from pleb_agent.core.presets import preset_of, with_preset
@@ -24,48 +24,43 @@ if TYPE_CHECKING:
 
 __all__ = ["prefs"]
 
+Answer = tuple[dict[str, Any], str]
+"""For programs, and for people."""
+
 
 def prefs(home: Home, arguments: argparse.Namespace) -> int:
     """List, get or set preferences, or take a preset."""
-    words: list[str] = arguments.words
     act = {"list": _list, "get": _get, "set": _set, "preset": _preset}[arguments.act]
-    return act(home, words, as_json=arguments.json)
+    value, text = act(home, arguments.words)
+    return tell(arguments, value, text)
 
 
-def _list(home: Home, words: list[str], *, as_json: bool) -> int:
+def _list(home: Home, words: list[str]) -> Answer:
     if words:
         raise InputError("`prefs list` takes no names; `prefs get NAME` shows one.")
     preferences = _current(home)
     preset = preset_of(preferences, read_machine().cores)
-    if as_json:
-        print(json.dumps({"preset": preset, "values": msgspec.to_builtins(preferences)}))
-        return 0
-    print(f"preset: {preset}")
-    group = None
+    lines, group = [f"preset: {preset}"], None
     for name, value in flat(preferences).items():
         info = describe(name)
         if info.group is not group:
             group = info.group
-            print(f"\n{group.value.capitalize()}")
-        print(f"  {name} = {shown(name, value)}")
-        print(f"      {info.help}")
-    return 0
+            lines += ["", group.value.capitalize()]
+        lines += [f"  {name} = {shown(name, value)}", f"      {info.help}"]
+    return {"preset": preset, "values": msgspec.to_builtins(preferences)}, "\n".join(lines)
 
 
-def _get(home: Home, words: list[str], *, as_json: bool) -> int:
+def _get(home: Home, words: list[str]) -> Answer:
     if not words:
         raise InputError("Name a preference: `pleb-agent prefs get idle_minutes`.")
     preferences = _current(home)
     lines = {name: show_value(preferences, name) for name in words}
-    if as_json:
-        values = flat(preferences)
-        print(json.dumps({name: values.get(name, line) for name, line in lines.items()}))
-    else:
-        print("\n".join(lines.values() if len(words) == 1 else map(" = ".join, lines.items())))
-    return 0
+    values = flat(preferences)
+    text = "\n".join(lines.values() if len(words) == 1 else map(" = ".join, lines.items()))
+    return {name: values.get(name, line) for name, line in lines.items()}, text
 
 
-def _set(home: Home, words: list[str], *, as_json: bool) -> int:
+def _set(home: Home, words: list[str]) -> Answer:
     if not words:
         raise InputError("Say what to set: `pleb-agent prefs set idle_minutes=5`.")
     changes: dict[str, Any] = {}
@@ -75,16 +70,16 @@ def _set(home: Home, words: list[str], *, as_json: bool) -> int:
             raise InputError(f"{word!r} sets nothing; write it as NAME=VALUE.")
         changes[name] = value
     _change(home, "preferences", {"changes": changes}, lambda old: changed(old, changes))
-    return _say("Set.", {"set": sorted(changes)}, as_json=as_json)
+    return {"set": sorted(changes)}, "Set."
 
 
-def _preset(home: Home, words: list[str], *, as_json: bool) -> int:
+def _preset(home: Home, words: list[str]) -> Answer:
     if len(words) != 1:
         raise InputError("Name one preset: quiet, balanced or full.")
     name = words[0]
     cores = read_machine().cores
     _change(home, "preset", {"name": name}, lambda old: with_preset(old, name, cores))
-    return _say(f"The preset {name} holds now.", {"preset": name}, as_json=as_json)
+    return {"preset": name}, f"The preset {name} holds now."
 
 
 def _change(
@@ -107,8 +102,3 @@ def _change(
 def _current(home: Home) -> Preferences:
     """What is stored; what a start's options changed for one run does not show."""
     return LivePreferences(home).current
-
-
-def _say(sentence: str, value: dict[str, Any], *, as_json: bool) -> int:
-    print(json.dumps(value) if as_json else sentence)
-    return 0

@@ -1,10 +1,22 @@
-"""Status and projects as lines for people."""
+"""What commands print: one answer, as a sentence or as JSON; status and projects as lines."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["project_lines", "status_lines"]
+from pleb_shared.protocol.shown import shown
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["project_lines", "status_lines", "tell"]
+
+
+def tell(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
+    """Print the value for programs, or the sentence for people; return the exit code of success."""
+    print(json.dumps(value) if arguments.json else shown(sentence))
+    return 0
 
 
 def status_lines(view: dict[str, Any]) -> list[str]:
