@@ -12,6 +12,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pleb_agent.desktop.markup import in_markup
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,7 +62,7 @@ class DBusNotifier:
             0,
             "pleb-agent",
             title,
-            _markup(body),
+            in_markup(body),
             [],
             hints,
             -1,
@@ -71,11 +73,6 @@ class DBusNotifier:
                 unwrap_msg(connection.send_and_get_reply(message, timeout=_SECONDS))
         except (DBusErrorResponse, KeyError, TimeoutError) as error:
             raise OSError(f"no notification server answers ({error})") from error
-
-
-def _markup(text: str) -> str:
-    """The body may hold markup, so ours is escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class MacNotifier:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.desktop.markup import in_markup
 from pleb_agent.tray.answers import NOTHING, Answer, DBusRefusal, Signal, properties_answer
 from pleb_agent.tray.look import NAME, Command, Look, State
 
@@ -65,7 +66,7 @@ class Item:
             "AttentionIconName": ("s", icon.name),
             "AttentionIconPixmap": ("a(iiay)", []),
             "AttentionMovieName": ("s", ""),
-            "ToolTip": ("(sa(iiay)ss)", ("", [], NAME, look.tooltip)),
+            "ToolTip": ("(sa(iiay)ss)", ("", [], NAME, in_markup(look.tooltip))),
             "ItemIsMenu": ("b", False),
             "Menu": ("o", MENU_PATH),
         }

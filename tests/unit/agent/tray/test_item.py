@@ -47,6 +47,12 @@ def test_every_property_is_what_its_signature_says() -> None:
     ]
 
 
+def test_a_strangers_words_are_no_markup() -> None:
+    found = item_of(look("working", "words: <img src='http://a.example'> & more")).properties()
+    assert found["ToolTip"][1][3] == "words: &lt;img src='http://a.example'&gt; &amp; more"
+    assert found["IconAccessibleDesc"][1] == "words: <img src='http://a.example'> & more"
+
+
 def test_a_problem_asks_for_attention() -> None:
     def attention(activity: str) -> Any:
         return item_of(look(activity)).answer(PROPERTIES, "Get", (ITEM_INTERFACE, "Status")).body
