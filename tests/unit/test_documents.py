@@ -1,0 +1,51 @@
+"""The documents name files that are there, and every command that there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pleb_agent.cli.parser import make_parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+PACKAGES = (
+    "agent/pleb_agent",
+    "coordinator/pleb_coordinator",
+    "coordinator/pleb_project",
+    "shared/pleb_shared",
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+NAMED = re.compile(r"`([a-z_.]+/[\w./-]+\.(?:py|md|html|sh|json|yml))`")
+OUTSIDE = ("keys/", "metadata/", "repository/")
+"""Files of whoever follows a document, not of this tree."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_document_names_is_there(page):
+    text = page.read_text("utf-8")
+    links = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    folders = [ROOT, ROOT / "agent", *(ROOT / package for package in PACKAGES)]
+    files = [
+        name
+        for name in NAMED.findall(text)
+        if not name.startswith(OUTSIDE) and not any((one / name).exists() for one in folders)
+    ]
+    assert (links, files) == ([], [])
+
+
+def commands():
+    actions = make_parser()._actions
+    return next(action.choices for action in actions if action.dest == "command")
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_is_documented_and_has_an_example(name):
+    assert f"Example: pleb-agent {name}" in commands()[name].format_help()
+    texts = " ".join(page.read_text("utf-8") for page in PAGES)
+    assert re.search(rf"`(?:pleb-agent )?{name}\b|pleb-agent {name}\b", texts)
