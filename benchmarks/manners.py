@@ -42,5 +42,6 @@ def main(quick: bool) -> dict[str, Any]:
         "pause_ms": pause,
         "foreground": foreground,
         "share": holding["share_errors"],
+        "share_crowded_out_percent": holding["crowded_out_percent"],
         "ram_back": holding["ram_back_by_step"],
     }

@@ -21,7 +21,15 @@ from tests.system.desktop import panel, runtime_folder, session_bus, x_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Desktop", "cpu_seconds", "desktop", "measure_idle", "require_programs", "settled"]
+__all__ = [
+    "Desktop",
+    "cpu_seconds",
+    "crowded_out_seconds",
+    "desktop",
+    "measure_idle",
+    "require_programs",
+    "settled",
+]
 
 NEEDED: Final = {"Xvfb": "xvfb", "dbus-daemon": "dbus"}
 PANELS: Final = ("xfce4-panel", "trayer")
@@ -123,12 +131,22 @@ def _parts(pid: int) -> dict[str, psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of all threads, to the nanosecond (Documentation/scheduler)."""
-    used = 0
+    """Return the processor time of all threads, to the nanosecond."""
+    return _scheduler_seconds(pid, 0)
+
+
+def crowded_out_seconds(pid: int) -> float:
+    """Return how long its threads have been ready and had no processor."""
+    return _scheduler_seconds(pid, 1)
+
+
+def _scheduler_seconds(pid: int, field: int) -> float:
+    """Return the sum over threads of a field of the kernel's sched-stats.rst."""
+    nanoseconds = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):
-            used += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
-    return used / 1e9
+            nanoseconds += int((thread / "schedstat").read_text(encoding="ascii").split()[field])
+    return nanoseconds / 1e9
 
 
 def measure_idle(place: Desktop, *, quick: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from benchmarks.manners_desktop import cpu_seconds, crowded_out_seconds
 from benchmarks.manners_job import busy_worker
 from pleb_agent.core.readiness import Limits
 
@@ -34,6 +35,14 @@ class Effort:
     threads: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Window:
+    """Of the threads' time: what they used, and what they waited for a processor."""
+
+    used_percent: float
+    crowded_out_percent: float
+
+
 QUICK: Final = Effort(seconds=10.0, windows=1, percents=(50,), threads=(1,))
 FULL: Final = Effort(seconds=10.0, windows=3, percents=(20, 50, 80), threads=(1, 2))
 
@@ -41,49 +50,52 @@ FULL: Final = Effort(seconds=10.0, windows=3, percents=(20, 50, 80), threads=(1,
 def measure_holding(layers: dict[int, int], *, quick: bool) -> dict[str, Any]:
     """Return by step length and threads: the worst distance from each share in any window, in
     points, and how many seconds after a long pause began the process was gone.
+
+    `crowded_out_percent` is the most of a window that threads waited for a processor: if that is
+    much, others use the machine, and a share is missed because the worker gives way.
     """
     effort = QUICK if quick else FULL
     errors: dict[str, float] = {}
     memory_back: dict[str, float] = {}
+    crowded: list[float] = []
     for (milliseconds, count), threads in product(layers.items(), effort.threads):
         name = f"{milliseconds}ms_{threads}threads"
-        shares, memory_back[name] = asyncio.run(_hold(count, threads, effort))
-        for percent, measured in shares.items():
-            errors[f"{name}_{percent}percent"] = max((s - percent for s in measured), key=abs)
+        windows, memory_back[name] = asyncio.run(_hold(count, threads, effort))
+        for percent, measured in windows.items():
+            distances = [window.used_percent - percent for window in measured]
+            errors[f"{name}_{percent}percent"] = max(distances, key=abs)
+            crowded += [window.crowded_out_percent for window in measured]
     return {
         "share_error_points": max(abs(error) for error in errors.values()),
         "ram_back_s": max(memory_back.values()),
+        "crowded_out_percent": max(crowded),
         "share_errors": errors,
         "ram_back_by_step": memory_back,
     }
 
 
-async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, list[float]], float]:
+async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, list[Window]], float]:
     with tempfile.TemporaryDirectory(prefix="pleb-manners-") as name:
         async with busy_worker(Path(name), layers, threads, pause=LONG_PAUSE_SECONDS) as busy:
-            process = psutil.Process(busy.pid)
-            shares: dict[int, list[float]] = {}
+            windows: dict[int, list[Window]] = {}
             for percent in effort.percents:
                 busy.worker.limit(Limits(cpu_percent=percent))
                 await busy.until_told(2)
-                shares[percent] = [
-                    await _share(process, threads, effort.seconds) for _ in range(effort.windows)
+                windows[percent] = [
+                    await _window(busy.pid, threads, effort.seconds) for _ in range(effort.windows)
                 ]
             busy.worker.limit(Limits())
             await busy.until_told(2)
-            return shares, await _memory_back(busy)
+            return windows, await _memory_back(busy)
 
 
-async def _share(process: psutil.Process, threads: int, seconds: float) -> float:
-    """Return the processor time over the threads' time, in percent."""
-    start, used = time.monotonic(), _used_seconds(process)
+async def _window(pid: int, threads: int, seconds: float) -> Window:
+    start, used, waited = time.monotonic(), cpu_seconds(pid), crowded_out_seconds(pid)
     await asyncio.sleep(seconds)
-    return 100 * (_used_seconds(process) - used) / (threads * (time.monotonic() - start))
-
-
-def _used_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    whole = threads * (time.monotonic() - start)
+    return Window(
+        100 * (cpu_seconds(pid) - used) / whole, 100 * (crowded_out_seconds(pid) - waited) / whole
+    )
 
 
 async def _memory_back(busy: Busy) -> float:
