@@ -153,8 +153,8 @@ FORMATS: Final[dict[str, Formats]] = {
         date="{day}. {month} {year}",
         short_date="{day}. {month}",
         months=(
-            *("Januar", "Februar", "März", "April", "Mai", "Juni"),
-            *("Juli", "August", "September", "Oktober", "November", "Dezember"),
+            *("Jan.", "Feb.", "März", "Apr.", "Mai", "Juni"),
+            *("Juli", "Aug.", "Sept.", "Okt.", "Nov.", "Dez."),
         ),
         spans=("Tg.", "Std.", "Min.", "Sek."),
     ),

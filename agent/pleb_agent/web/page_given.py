@@ -68,7 +68,7 @@ async def show_given(visit: Visit) -> Response:
 async def show_curve(visit: Visit) -> Response:
     """Show how one project got better, with the versions marked that this PC had a part in."""
     curve = await visit.control.curve(visit.query("project"))
-    metric = visit.words.text(METRICS[curve.metric]) if curve.metric in METRICS else curve.metric
+    metric = visit.words.text(METRICS.get(curve.metric, curve.metric.replace("_", " ")))
     since = [at >= curve.attached_at for at in curve.made_at]
     return visit.page(
         "curve.html",

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.web.page_terms import EVENTS, LEVELS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.responses import Response
 
     from pleb_agent.web.page_visit import Visit
+    from pleb_agent.web.views import Event
 
-__all__ = ["show_history", "show_log"]
+__all__ = ["folded", "show_history", "show_log"]
 
-_PAGE: Final = 40
+_PAGE: Final = 100
 _MOST_LINES: Final = 500
+_UNIT: Final = "unit"
 _KNOWN: Final = ("time", "level", "event")
 _RANKS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
 
@@ -27,7 +31,7 @@ async def show_history(visit: Visit) -> Response:
     return visit.page(
         "history.html",
         view="history",
-        events=events[:_PAGE],
+        events=folded(events[:_PAGE]),
         older=events[_PAGE - 1].id if len(events) > _PAGE else None,
         newest=not known,
         kinds=EVENTS,
@@ -40,6 +44,22 @@ async def show_log(visit: Visit) -> Response:
     lines = visit.control.log(_MOST_LINES).lines
     rows = [_row(line) for line in lines if _rank(line) >= _RANKS[level]]
     return visit.page("log.html", view="log", rows=rows[::-1], level=level, levels=LEVELS)
+
+
+def folded(events: Sequence[Event]) -> list[tuple[Event, int]]:
+    """Return events with how many before them said the same of other units of the project."""
+    folded: list[tuple[Event, int]] = []
+    for event in events:
+        newer, count = folded[-1] if folded else (None, 0)
+        if newer is not None and event.kind == _UNIT and _told(event) == _told(newer):
+            folded[-1] = (newer, count + 1)
+        else:
+            folded.append((event, 0))
+    return folded
+
+
+def _told(event: Event) -> tuple[str, str, str]:
+    return event.kind, event.project, event.message.template
 
 
 def _rank(line: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.web.control import Control
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import StatusView
+    from pleb_agent.web.views import ProjectView, StatusView
 
 __all__ = ["now_values"]
 
@@ -39,7 +39,7 @@ def now_values(control: Control, status: StatusView) -> dict[str, Any]:
         "today": control.contribution(1).days[-1:],
         "titles": titles,
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
-        "troubled": [project for project in status.projects if project.problem],
+        "troubled": [one for one in status.projects if one.problem and not _is_said(one, status)],
         "accepted": any(project.counters.get("verdicts_valid") for project in status.projects),
         "losses": sparkline(unit.losses) if unit else None,
         "kinds": KINDS,
@@ -96,6 +96,11 @@ async def install_update(visit: Visit) -> Response:
 
 def _controls(visit: Visit, status: StatusView) -> Response:
     return visit.page("now_controls.html", status=status, snoozes=SNOOZES)
+
+
+def _is_said(project: ProjectView, status: StatusView) -> bool:
+    """Whether the page's first sentence tells of the project's problem already."""
+    return project.problem in status.sentence
 
 
 def _since(control: Control) -> float | None:

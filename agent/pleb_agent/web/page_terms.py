@@ -79,4 +79,4 @@ LEVELS: Final[dict[str, str]] = {
     "error": marked("Errors"),
 }
 METRICS: Final[dict[str, str]] = {"accuracy": marked("accuracy"), "loss": marked("loss")}
-"""Of a curve; projects may have others, which stay as they are."""
+"""Of a curve; projects may have others, which are shown with spaces for underscores."""

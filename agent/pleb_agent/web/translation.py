@@ -9,6 +9,7 @@ the tray uses it too.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,7 @@ _OURS: Final = frozenset({"day", "problem", "reason", "why"})
 _NAMES: Final = frozenset({"unit", "version", "planned"})
 """Numbers that name something, and are not grouped."""
 _MOST_TAGS: Final = 20
+_WHOLE: Final = re.compile(r"\d+")
 
 
 def marked(text: str) -> str:
@@ -72,9 +74,18 @@ class Words:
     def _local_value(self, name: str, value: Value) -> Value:
         if not isinstance(value, str):
             return value if name in _NAMES else self.formats.number(value)
-        if name in _OURS and value in self.messages:
-            return self.messages[value]
-        return self.formats.decimal_text(value)
+        return self._heard(value) if name in _OURS else self.formats.decimal_text(value)
+
+    def _heard(self, text: str) -> str:
+        """Return a sentence of ours that came as text; one number in it may be any (`heard`)."""
+        if text in self.messages:
+            return self.messages[text]
+        number = _WHOLE.search(text)
+        if number is not None:
+            template = f"{text[: number.start()]}{{number}}{text[number.end() :]}"
+            if template in self.messages:
+                return self.messages[template].replace("{number}", number[0])
+        return self.formats.decimal_text(text)
 
 
 @cache

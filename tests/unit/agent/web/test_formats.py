@@ -100,6 +100,6 @@ def test_times():
     assert [DE.moment(then, now) for then in (early, before, long_ago)] == [
         "09:05",
         "1. März, 23:59",
-        "31. Dezember 2025, 00:00",
+        "31. Dez. 2025, 00:00",
     ]
     assert DE.calendar_day(2026, 5, 2) == "2. Mai"

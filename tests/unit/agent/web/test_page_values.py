@@ -12,6 +12,7 @@ from pleb_agent.core.descriptions import PREFERENCES, Group, Kind
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.schedule import DAYS
 from pleb_agent.web.page_files import FILES, STATIC
+from pleb_agent.web.page_history import folded
 from pleb_agent.web.page_icons import ICONS
 from pleb_agent.web.page_rendering import line, prose
 from pleb_agent.web.page_terms import ACTIVITIES, DAY_NAMES, EVENTS, KINDS, SHORT_DAYS, STATES
@@ -19,7 +20,7 @@ from pleb_agent.web.page_welcome import Stage, stage_of
 from pleb_agent.web.preference_fields import field_of, fields_of, value_of
 from pleb_agent.web.sparkline import HEIGHT, WIDTH, sparkline
 from pleb_agent.web.translation import words_for
-from pleb_agent.web.views import RuntimeView, WishView
+from pleb_agent.web.views import Event, Message, RuntimeView, WishView
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.fake_control import FakeControl, assignment, project, status, unit
@@ -177,3 +178,24 @@ def test_only_listed_files_are_served_and_all_are_there():
         for path in STATIC.rglob("*.*")
         if path.suffix in {".js", ".css", ".svg"}
     } == set(FILES)
+
+
+def test_units_that_were_told_alike_are_one_line_of_the_history():
+    def event(number, template, kind="unit", project="words"):
+        text = template.format(unit=number, project=project)
+        message = Message(text=text, template=template, values={"unit": number})
+        return Event(id=number, at=1e9 + number, kind=kind, project=project, message=message)
+
+    good, bad = "Unit {unit} was accepted.", "Unit {unit} was refused."
+    events = [
+        event(9, good),
+        event(8, good),
+        event(7, good),
+        event(6, bad),
+        event(5, good),
+        event(4, good, project="digits"),
+        event(3, "Paused.", kind="pause"),
+        event(2, "Paused.", kind="pause"),
+    ]
+    kept = [(one.id, more) for one, more in folded(events)]
+    assert kept == [(9, 2), (6, 0), (5, 0), (4, 0), (3, 0), (2, 0)]

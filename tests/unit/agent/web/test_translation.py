@@ -93,6 +93,18 @@ def test_numbers_in_sentences_are_local():
     assert words_for("en").text("of {number}", number=1234) == "of 1,234"
 
 
+def test_what_coordinators_say_is_translated_whatever_its_number():
+    german = words_for("de")
+    heard = "All units of version 17 are given out; the next version is awaited."
+    told = german.sentence(say("{project}: {reason}", project="words", reason=heard))
+    assert (
+        told
+        == "words: Alle Einheiten von Version 17 sind vergeben; die nächste Version kommt noch."
+    )
+    strange = say("{project}: {reason}", project="words", reason="Version {number} 7 is {x}.")
+    assert german.sentence(strange) == "words: Version {number} 7 is {x}."
+
+
 def test_one_and_many():
     german = words_for("de")
     one, many = "{count} version has your part in it.", "{count} versions have your part in them."
