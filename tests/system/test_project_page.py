@@ -5,37 +5,25 @@ The hosts train by the client of `tests.e2e.stranger`, so that the page lives as
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.e2e.stranger import Stranger
 from tests.e2e.world import PROJECTS, World
+from tests.system.chromium import DEADLINE_SECONDS, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.system
+    from selenium import webdriver
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,1500",
-)
-DEADLINE_SECONDS = 60
+pytestmark = pytest.mark.system
 
 
 class Trainer(threading.Thread):
@@ -104,17 +92,9 @@ class Page:
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium") or "chromium"
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
-    found = webdriver.Chrome(options=options, service=service)
-    try:
-        yield found
-    finally:
-        found.quit()
+    with chromium(tmp_path / "profile") as browser:
+        browser.driver.set_window_size(1200, 1500)
+        yield browser.driver
 
 
 @pytest.fixture
