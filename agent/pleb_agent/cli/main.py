@@ -28,6 +28,11 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if arguments.debug or error.filename is None:
+            raise
+        _print_error(_unusable(error), as_json=arguments.json)
+        return PlebError.exit_code
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -52,6 +57,19 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command in desktop.COMMANDS:
         return desktop.COMMANDS[arguments.command](home, arguments)
     return commands.COMMANDS[arguments.command](home, arguments)
+
+
+def _unusable(error: OSError) -> PlebError:
+    """Return what a file says that is not ours, is none, or has no room; the log has the place."""
+    import logging
+
+    log = logging.getLogger("pleb.agent")
+    if log.parent is not None and log.parent.handlers:  # agentd had begun
+        log.error("failed", exc_info=error)
+    return PlebError(
+        f"{error.filename} cannot be used ({error.strerror}): look at its rights and at the room "
+        "on the disk, move away what stands in its place, or take another folder with --home."
+    )
 
 
 def _print_error(error: PlebError, *, as_json: bool) -> None:
