@@ -94,7 +94,7 @@ class AgentLoop:
     def stop(self, *, finish: bool = False) -> None:
         """End the loop: now, keeping a checkpoint, or after what is in hand was reported."""
         self._budget.finishing = True
-        if not finish or not self._turns.in_hand():
+        if not finish or not self._turns.in_hand:
             self._stopped.set()
         self._wake.set()
 
@@ -168,7 +168,7 @@ class AgentLoop:
     def _is_over(self) -> bool:
         if self._stopped.is_set() or self._budget.is_reached:
             return True
-        return self._budget.finishing and not self._turns.in_hand()
+        return self._budget.finishing and not self._turns.in_hand
 
     async def _step(self) -> None:
         """Do one thing: wait for leave, for something to do, or take one project's turn."""
@@ -196,7 +196,7 @@ class AgentLoop:
         runtime = await self._warm()
         if runtime is None:
             return
-        received = self._turns.received()
+        received = self._turns.in_hand.received()
         rest = math.inf if received else await self._engine.rest()
         now = asyncio.get_running_loop().time()
         due = self._sessions.due(now)
@@ -217,7 +217,7 @@ class AgentLoop:
             if runtime is not None:
                 session, fetched = found
                 await self._troubles.guard(session, self._compute(session, runtime, fetched))
-                self._turns.keep_results()
+                self._turns.in_hand.keep()
         elif self._budget.finishing:
             self._stopped.set()  # what is in the journal is reported after the next start
         else:
@@ -235,7 +235,7 @@ class AgentLoop:
             return
         await self._compute(session, runtime, fetched)
         if not self._network.look().allowed:
-            self._turns.keep_results()
+            self._turns.in_hand.keep()
             return
         asks = self._goes_on(session)(0.0)
         await self._errands.run(
@@ -266,7 +266,7 @@ class AgentLoop:
         """The network may not be used any more: nothing that is under way goes on."""
         await cancel_errands(self._sessions.live.values())
         await self._turns.uploads.cancel()
-        self._turns.keep_results()
+        self._turns.in_hand.keep()
         self._wake.set()
 
     def _decided(self, decision: Decision) -> None:
@@ -280,6 +280,7 @@ class AgentLoop:
 
     async def _warm(self) -> Runtime | None:
         """Return the warm engine's runtime; None after a wait if there is none."""
+        self.governor.control(self._parts.engine)  # input holds up the start too
         wait = await self._engine.start()
         if wait:
             await self._sleep(wait)
@@ -317,7 +318,7 @@ class AgentLoop:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._turns.uploads.cancel()
         await self._sessions.close()
-        self._turns.keep_results()
+        self._turns.in_hand.keep()
         await self._parts.engine.close()
 
     async def _sleep(self, seconds: float) -> None:

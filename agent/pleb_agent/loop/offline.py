@@ -51,7 +51,7 @@ class Offline:
             fetched = self._turns.at_hand(session)
             if fetched is not None:
                 found[session.project] = fetched
-        self._turns.keep_results()
+        self._turns.in_hand.keep()
         if not found:
             return None
         session = self._fair.choose([one for one in idle if one.project in found])

@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import ended_event
 from pleb_agent.core.sentence import say
-from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import Settled
 from pleb_agent.loop.compute import failed_row
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
 from pleb_agent.loop.files import held
+from pleb_agent.loop.in_hand import InHand
 from pleb_agent.loop.unit_work import Fetched, UnitWork
 from pleb_agent.loop.upload_tasks import UploadTasks
 from pleb_agent.loop.uploads import Uploads
@@ -70,23 +69,11 @@ class Turns:
         self._work = UnitWork(parts, status, wake, charge)
         uploads = Uploads(parts.journal, parts.clock, parts.draw, on_events)
         self.uploads = UploadTasks(uploads, self._upload_ended)
-        self._results: dict[int, AssignmentRow] = {}
+        self.in_hand = InHand(parts.journal)
 
     def clean(self) -> None:
         """Delete the directories that earlier processes left of units that have ended."""
         self._work.clean_all_but(self._parts.journal.open_assignments())
-
-    def in_hand(self) -> bool:
-        """Whether anything is received or computed whose end is not known."""
-        return bool(self._parts.journal.open_assignments())
-
-    def received(self) -> set[int]:
-        """Return the projects with units that still have to be computed."""
-        return {
-            row.project
-            for row in self._parts.journal.open_assignments()
-            if row.state is AssignmentState.RECEIVED and row.id not in self._results
-        }
 
     async def prepare(self, session: Session, runtime: Runtime, *, alone: bool) -> Fetched | None:
         """Do a turn's network part; return a unit that can be computed, if there is one.
@@ -97,14 +84,14 @@ class Turns:
             PlebError: nothing is lost; the turn may be taken again later.
         """
         await self._begin(session)
-        rows = self._open(session)
+        rows = self.in_hand.of(session.project)
         waiting = [row for row in rows if row.state is AssignmentState.RECEIVED]
         if waiting:
             fetched = await self._work.fetch(session, waiting[0])
             if isinstance(fetched, Fetched):
                 return fetched
             self._take_result(session, fetched)
-            rows = self._open(session)
+            rows = self.in_hand.of(session.project)
         await self._report_and_ask(session, runtime, rows, alone=alone, asks=True)
         return None
 
@@ -114,7 +101,7 @@ class Turns:
             self._load(session)
         except TrustError:  # newer metadata is needed
             return None
-        for row in self._open(session):
+        for row in self.in_hand.of(session.project):
             if row.state is AssignmentState.RECEIVED:
                 found = self._work.at_hand(session, row)
                 if isinstance(found, Fetched):
@@ -134,7 +121,7 @@ class Turns:
             PutAwayError: the engine was told to stop.
             PlebError: nothing is lost; the turn may be taken again later.
         """
-        numbers = [row.assignment for row in self._open(session)]
+        numbers = [row.assignment for row in self.in_hand.of(session.project)]
         self._say(Activity.WORKING, say("Working for {project}.", project=session.name))
         done = await self._work.compute(
             session, fetched, lambda: self._ask_ahead(session, runtime, numbers, goes_on)
@@ -148,7 +135,7 @@ class Turns:
         Raises:
             PlebError: nothing is lost; the turn may be taken again later.
         """
-        rows = self._open(session)
+        rows = self.in_hand.of(session.project)
         if any(row.state in _REPORTABLE for row in rows):
             await self._report_and_ask(session, runtime, rows, alone=alone, asks=asks)
 
@@ -158,7 +145,7 @@ class Turns:
         await self.uploads.cancel(session.project)
         rows = [
             failed_row(row, "The volunteer left the project.")
-            for row in self._open(session)
+            for row in self.in_hand.of(session.project)
             if row.state is AssignmentState.RECEIVED
         ]
         if rows:
@@ -184,14 +171,6 @@ class Turns:
             row = self._parts.journal.project(session.project)
             session.load_metadata(row, self._parts.clock)
 
-    def _open(self, session: Session) -> list[AssignmentRow]:
-        """The open assignments, with results that are not written yet."""
-        rows = self._parts.journal.open_assignments(session.project)
-        return [
-            self._results.get(row.id, row) if row.state is AssignmentState.RECEIVED else row
-            for row in rows
-        ]
-
     def _take_result(self, session: Session, row: AssignmentRow) -> None:
         if row.state is AssignmentState.LATE:
             now = self._parts.clock()
@@ -201,7 +180,7 @@ class Turns:
             self._work.clean(row.id, row.project)
             _LOG.warning("late", extra={"assignment": row.assignment, "reason": row.note})
             return
-        self._results[row.id] = row
+        self.in_hand.take(row)
 
     async def _report_and_ask(
         self,
@@ -253,19 +232,11 @@ class Turns:
         try:
             answer = await self._exchange(session).ask(ask)
         except (PlebError, asyncio.CancelledError):
-            self.keep_results()
+            self.in_hand.keep()
             raise
-        for row in ask.computed:
-            self._results.pop(row.id, None)
+        self.in_hand.written(ask.computed)
         self._settled(session, answer)
         return answer
-
-    def keep_results(self) -> None:
-        """Write results that no request carries yet; if that fails they stay in memory."""
-        with suppress(JournalError):
-            for row in list(self._results.values()):
-                self._parts.journal.save_result(row)
-                del self._results[row.id]
 
     def _settled(self, session: Session, answer: Answer) -> None:
         session.count_traffic(self._parts.journal, self._parts.clock())
