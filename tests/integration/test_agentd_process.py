@@ -141,7 +141,8 @@ def test_everything_can_be_told_while_it_runs(tmp_path):
             assert "Left words" in await command(tmp_path, "detach", "words")
             assert "No project" in await command(tmp_path, "projects")
             assert "no project" in (await command(tmp_path, "detach", "words", code=2)).lower()
-            assert '"event": "issue"' in await command(tmp_path, "logs", "--lines", "1000")
+            told = await command(tmp_path, "logs", "--lines", "1000", "--json")
+            assert '"event": "issue"' in told
             await command(tmp_path, "stop")
             assert await asyncio.wait_for(process.wait(), 10) == 0
             assert not (tmp_path / "agentd.json").exists()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import project_lines, status_lines, tell
+from pleb_agent.cli.show import clock_time, log_line, project_lines, status_lines, tell
 from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.shown import shown_line
@@ -74,17 +74,19 @@ def status(home: Home, arguments: argparse.Namespace) -> int:
 
 def pause(home: Home, arguments: argparse.Namespace) -> int:
     """Let the agent hold still, also one that is started later."""
+    from pleb_agent.app.clock import system_clock
+
+    until = None if arguments.seconds is None else system_clock() + arguments.seconds
     try:
         answer = Remote(home).post("pause", seconds=arguments.seconds)
     except NotRunningError:
-        from pleb_agent.app.clock import system_clock
         from pleb_agent.app.wishes import Wishes
 
-        until = None if arguments.seconds is None else system_clock() + arguments.seconds
         with _journal(home) as journal:
             Wishes(journal).pause(until)
         answer = {"paused": True, "until": until}
-    return tell(arguments, answer, "The agent is paused; `pleb-agent resume` lets it go on.")
+    ends = "" if until is None else f" until {clock_time(until, system_clock())}"
+    return tell(arguments, answer, f"The agent is paused{ends}; `pleb-agent resume` lets it go on.")
 
 
 def resume(home: Home, arguments: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def resume(home: Home, arguments: argparse.Namespace) -> int:
         with _journal(home) as journal:
             Wishes(journal).resume()
         answer = {"paused": False}
-    return tell(arguments, answer, "The agent may work.")
+    return tell(arguments, answer, "The agent works again whenever its preferences allow it.")
 
 
 def stop(home: Home, arguments: argparse.Namespace) -> int:
@@ -116,7 +118,7 @@ def logs(home: Home, arguments: argparse.Namespace) -> int:
             lines = deque(file, maxlen=arguments.lines)
     except FileNotFoundError as error:
         raise InputError(f"There is no log in {home.path} yet: start the agent.") from error
-    print("".join(lines), end="")
+    print("\n".join(line.rstrip("\n") if arguments.json else log_line(line) for line in lines))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = ["prefs"]
 
 Answer = tuple[dict[str, Any], str]
 """For programs, and for people."""
+_EMPTY: Final = "(empty)"
 
 
 def prefs(home: Home, arguments: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def _list(home: Home, words: list[str]) -> Answer:
         if info.group is not group:
             group = info.group
             lines += ["", group.value.capitalize()]
-        lines += [f"  {name} = {shown(name, value)}", f"      {info.help}"]
+        lines += [f"  {name} = {shown(name, value) or _EMPTY}", f"      {info.help}"]
     return {"preset": preset, "values": msgspec.to_builtins(preferences)}, "\n".join(lines)
 
 
@@ -70,7 +71,9 @@ def _set(home: Home, words: list[str]) -> Answer:
             raise InputError(f"{word!r} sets nothing; write it as NAME=VALUE.")
         changes[name] = value
     _change(home, "preferences", {"changes": changes}, lambda old: changed(old, changes))
-    return {"set": sorted(changes)}, "Set."
+    preferences = _current(home)
+    lines = [f"{name} = {show_value(preferences, name) or _EMPTY}" for name in changes]
+    return {"set": sorted(changes)}, "\n".join(lines)
 
 
 def _preset(home: Home, words: list[str]) -> Answer:

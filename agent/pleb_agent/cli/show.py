@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
-from pleb_shared.protocol.shown import shown
+from pleb_shared.protocol.shown import shown, shown_line
 
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["project_lines", "status_lines", "tell"]
+__all__ = ["clock_time", "log_line", "project_lines", "status_lines", "tell"]
 
 
 def tell(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
@@ -25,9 +26,11 @@ def status_lines(view: dict[str, Any]) -> list[str]:
     unit = view["unit"]
     if unit:
         loss = "" if unit["loss"] is None else f", loss {unit['loss']:.4g}"
+        total = unit["steps_total"]
+        steps = f"step {unit['steps_done']} of {total}" if total else "not begun"
         lines.append(
             f"  {unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
-            f"{unit['version']}: step {unit['steps_done']} of {unit['steps_total']}{loss}"
+            f"{unit['version']}: {steps}{loss}"
         )
     return lines + project_lines(view["projects"])
 
@@ -37,12 +40,31 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
     lines = []
     for project in projects:
         counters = project["counters"]
+        units = round(counters.get("units_done", 0))
         lines.append(
             f"  {project['project']} at {project['url']}: "
-            f"{counters.get('units_done', 0):.0f} units done, "
+            f"{units} {'unit' if units == 1 else 'units'} done, "
             f"{counters.get('credit_flops', 0) / 1e12:.3g} TFLOP credit, "
             f"version {project['latest_version']}"
         )
         if project["problem"]:
             lines.append(f"    {project['problem']}")
     return lines
+
+
+def clock_time(at: float, now: float) -> str:
+    """Return a time of day, with its date if that is not today's."""
+    local, today = time.localtime(at), time.localtime(now)
+    same = local[:3] == today[:3]
+    return time.strftime("%H:%M" if same else "%Y-%m-%d %H:%M", local)
+
+
+def log_line(line: str) -> str:
+    """Return a line of the log for people; one that is no JSON object as it stands."""
+    try:
+        entry = json.loads(line)
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.pop("time")))
+        words = [at, entry.pop("level"), entry.pop("event")]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return shown_line(line.rstrip("\n"))
+    return shown_line("  ".join([*words, *(f"{name}={value}" for name, value in entry.items())]))
