@@ -10,7 +10,6 @@ A blob that comes with a `ShardCipher` lies encrypted, under its digest and the 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -18,38 +17,19 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
-from pleb_shared.errors import PlebError
+from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, disk_errors
+from pleb_agent.cache.part_file import CHUNK_BYTES, PartFile, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_shared.protocol.unit import Blob
 
-__all__ = [
-    "BlobCache",
-    "CacheFullError",
-    "CorruptBlobError",
-    "DiskFullError",
-    "PartFile",
-    "disk_errors",
-]
+__all__ = ["BlobCache"]
 
-_CHUNK_BYTES = 1 << 20
 _DIGEST_DIGITS = 64
-
-
-class CacheFullError(PlebError):
-    """The quota does not suffice for what one unit needs."""
-
-
-class DiskFullError(PlebError):
-    """The disk is full or cannot be written; the agent waits and looks again."""
-
-
-class CorruptBlobError(PlebError):
-    """Downloaded bytes are not what the digest says; they were thrown away."""
 
 
 class BlobCache:
@@ -143,7 +123,7 @@ class BlobCache:
         digest, stream = hashlib.sha256(), cipher.stream(blob.digest)
         if self.has(blob, cipher):
             with disk_errors(), self.path(_name(blob.digest, cipher)).open("rb") as encrypted:
-                while chunk := encrypted.read(_CHUNK_BYTES):
+                while chunk := encrypted.read(CHUNK_BYTES):
                     clear = stream(chunk)
                     digest.update(clear)
                     target.write(clear)
@@ -189,9 +169,10 @@ class BlobCache:
         """
         self.make_room(blob.size)
         with disk_errors():
-            return PartFile(self._parts / _name(blob.digest, cipher), self, blob, cipher)
+            path = self._parts / _name(blob.digest, cipher)
+            return PartFile(path, blob, cipher, self._adopt)
 
-    def adopt(self, part: Path) -> None:
+    def _adopt(self, part: Path) -> None:
         """Give a checked, synced file its place."""
         target = self.path(part.name)
         with disk_errors():
@@ -239,103 +220,13 @@ class BlobCache:
                     yield max(stat.st_atime, stat.st_mtime), stat.st_size, path
 
 
-class PartFile:
-    """A download under way: a `client` sink that survives interruptions."""
-
-    def __init__(
-        self, path: Path, cache: BlobCache, blob: Blob, cipher: ShardCipher | None
-    ) -> None:
-        self._path = path
-        self._cache = cache
-        self._blob = blob
-        self._cipher = cipher
-        self._hash = hashlib.sha256()
-        self._file = path.open("ab+")
-        self._offset = self._hash_what_is_there()
-        self._encrypt = _stream(blob, cipher, self._offset)
-
-    @property
-    def offset(self) -> int:
-        """How many bytes are there."""
-        return self._offset
-
-    def restart(self) -> None:
-        """Throw them away."""
-        self._file.truncate(0)
-        self._hash = hashlib.sha256()
-        self._offset = 0
-        self._encrypt = _stream(self._blob, self._cipher, 0)
-
-    def write(self, chunk: bytes) -> None:
-        """Append and hash.
-
-        Raises:
-            DiskFullError: no room.
-        """
-        with disk_errors():
-            self._file.write(self._encrypt(chunk))
-        self._hash.update(chunk)
-        self._offset += len(chunk)
-
-    def finish(self) -> None:
-        """Check the digest, sync, and give the blob its name.
-
-        Raises:
-            CorruptBlobError: the bytes are wrong; they are thrown away.
-            DiskFullError: they cannot be written.
-        """
-        if self._hash.hexdigest() != self._blob.digest:
-            self.close()
-            self._path.unlink(missing_ok=True)
-            raise CorruptBlobError(
-                f"Blob {self._blob.digest[:12]} came with wrong bytes; it is fetched again."
-            )
-        with disk_errors():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        self._cache.adopt(self._path)
-
-    def close(self) -> None:
-        """Close the file; what it has stays for the next try."""
-        with disk_errors():
-            self._file.close()
-
-    def _hash_what_is_there(self) -> int:
-        self._file.seek(0)
-        offset, decrypt = 0, _stream(self._blob, self._cipher, 0)
-        while chunk := self._file.read(_CHUNK_BYTES):
-            self._hash.update(decrypt(chunk))
-            offset += len(chunk)
-        if offset > self._blob.size:
-            self._file.truncate(0)
-            self._hash = hashlib.sha256()
-            return 0
-        return offset
-
-
 def _name(digest: str, cipher: ShardCipher | None) -> str:
     return digest if cipher is None else f"{digest}.{cipher.mark}"
 
 
-def _stream(blob: Blob, cipher: ShardCipher | None, offset: int) -> Callable[[bytes], bytes]:
-    return bytes if cipher is None else cipher.stream(blob.digest, offset)
-
-
 def _digest_of_file(path: Path, blob: Blob, cipher: ShardCipher | None) -> str:
-    digest, decrypt = hashlib.sha256(), _stream(blob, cipher, 0)
+    digest, decrypt = hashlib.sha256(), stream_of(blob, cipher, 0)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(decrypt(chunk))
     return digest.hexdigest()
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn what a disk says into our error."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        what = "is full" if full else f"cannot be written ({error.strerror})"
-        raise DiskFullError(f"The disk {what}: free some room; the agent waits.") from error

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError, disk_errors
+from pleb_agent.cache.errors import CorruptBlobError, disk_errors
 from pleb_agent.client.errors import WrongBytesError
 from pleb_agent.worker.job import Job
 from pleb_agent.worker.plain_files import create_plain, new_plain, own_directory, remove_plain
@@ -20,6 +20,7 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pleb_agent.cache.blob_cache import BlobCache
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.ports import Clock

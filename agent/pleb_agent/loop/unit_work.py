@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.cache.blob_cache import CacheFullError, CorruptBlobError
+from pleb_agent.cache.errors import CacheFullError, CorruptBlobError
 from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.energy import kwh

@@ -7,12 +7,8 @@ import os
 
 import pytest
 
-from pleb_agent.cache.blob_cache import (
-    BlobCache,
-    CacheFullError,
-    CorruptBlobError,
-    DiskFullError,
-)
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, DiskFullError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_agent.cache.blob_cache import BlobCache, CorruptBlobError
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob
