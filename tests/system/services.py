@@ -12,7 +12,7 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from jeepney.wrappers import new_error, new_method_return, new_signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Service", "service"]
 
@@ -27,6 +27,8 @@ class Service:
         self._connection = connection
         self._lock = threading.Lock()
         self.answers: dict[tuple[str, str], Answer] = {}
+        self.judges: dict[tuple[str, str], Callable[[tuple[Any, ...]], Answer | None]] = {}
+        """(path, method) -> what answers a call's body; None: with an error."""
         self.properties: dict[tuple[str, str], tuple[str, Any]] = {}
         self.ended = False
 
@@ -59,6 +61,9 @@ class Service:
         path, member = fields[HeaderFields.path], fields[HeaderFields.member]
         if member == "Get" and (path, call.body[1]) in self.properties:
             return new_method_return(call, "v", (self.properties[path, call.body[1]],))
+        judge = self.judges.get((path, member))
+        if judge is not None and (answer := judge(call.body)) is not None:
+            return new_method_return(call, *answer)
         if (path, member) in self.answers:
             return new_method_return(call, *self.answers[path, member])
         return new_error(call, "org.freedesktop.DBus.Error.UnknownMethod")

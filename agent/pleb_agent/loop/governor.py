@@ -52,7 +52,7 @@ class Governor:
         return self._running.is_set()
 
     def control(self, engine: Engine) -> None:
-        """From now on hold this engine, which was just started and is free to run."""
+        """From now on hold this engine, which starts or was just started and is free to run."""
         self._engine = engine
         self._told = self._limited = None
         self._limit(engine, self.decision.limits)

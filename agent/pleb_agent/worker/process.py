@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pleb_agent.core.readiness import Limits
+from pleb_agent.worker.background_scope import give_way_as_a_group
 from pleb_agent.worker.child import Child
 from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
 from pleb_agent.worker.flags import Wish
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerProcess"]
 
+_LOG: Final = logging.getLogger("pleb.agent")
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
@@ -61,6 +64,7 @@ class WorkerProcess:
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child."""
         self.limits = Limits()
+        self._grouping: asyncio.Task[None] | None = None
         self.packages: Path | None = None
         """The torch runtime of a frozen build, for processes that start later."""
         self._child: Child | None = None
@@ -71,6 +75,8 @@ class WorkerProcess:
         """The child was ended to give its memory back, and not by an accident."""
         self._closed = False
         self._pace = Pace()
+        self._birth = asyncio.Lock()
+        """Held while a child is made, which cannot hear of any wish yet."""
 
     @property
     def pid(self) -> int | None:
@@ -101,12 +107,16 @@ class WorkerProcess:
             WorkerUnusable: it ended before it was ready; the message has its last words.
             JobStopped: it had to leave memory before it was ready.
         """
-        await self._orders.not_paused()
         await self._end_child()
+        await self._orders.not_paused()
         self._orders.prepare(self.work_dir)
         self._closed = self._made_room = False
         settings = self._limited_settings()
-        child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
+        async with self._birth:
+            child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
+            await self._hold_newborn(child)
+        if settings.low_priority:
+            self._grouping = asyncio.create_task(_give_way(child.pid))
         try:
             hello = Hello(work_dir=str(self.work_dir), settings=settings, parent=os.getpid())
             await child.send(hello)
@@ -153,6 +163,8 @@ class WorkerProcess:
             return
         self._orders.set(Wish.PAUSE)
         self._orders.arm(self.settings.long_pause_seconds, self._end_long_pause)
+        async with self._birth:
+            pass  # who is being made is held there
         if not await self._acknowledged() and self._child is not None:
             await self._child.suspend()
 
@@ -273,6 +285,13 @@ class WorkerProcess:
 
     # -- the child --------------------------------------------------------------------------
 
+    async def _hold_newborn(self, child: Child) -> None:
+        """Tell a new child what was wished while it was being made: it could not hear it."""
+        if self._closed or self._made_room:
+            child.kill()
+        elif self._orders.wish is Wish.PAUSE:
+            await child.suspend()
+
     def _limited_settings(self) -> WorkerSettings:
         given, limit = self.settings.memory_bytes, self.limits.memory_bytes
         allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
@@ -286,3 +305,9 @@ class WorkerProcess:
         self._child_is_busy = False
         if self._child is not None:
             await self._child.end()
+
+
+async def _give_way(pid: int) -> None:
+    """Ask for a control group that gives way; the start does not wait for it."""
+    outcome = await asyncio.to_thread(give_way_as_a_group, pid)
+    _LOG.info("control group", extra={"worker": pid, "outcome": outcome})
