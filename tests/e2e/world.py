@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
+from pleb_agent.core.preferences import Preferences, write
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -190,9 +192,17 @@ class World:
         command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless"]
         command += ["--preset", "full", "--home", str(self.root / name)]
         command += map(str, (*threads, *options))
+        self._let_compete(name)
         agent = Running(name, command, self.root / f"{name}.log").start()
         self.agents[name] = agent
         return agent
+
+    def _let_compete(self, name: str) -> None:
+        """Let an agent not give way: on a machine where others are busy it would never come on."""
+        preferences = self.root / name / "preferences.json"
+        if not preferences.exists():
+            preferences.parent.mkdir(parents=True, exist_ok=True)
+            preferences.write_bytes(write(Preferences(nice=False)))
 
     def start_desktop_agent(self, name: str, environment: dict[str, str]) -> Running:
         """Start the agent of this name as the session in this environment would."""
