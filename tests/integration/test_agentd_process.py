@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from pleb_agent.cli import main
+from pleb_agent.core.preferences import Preferences, write
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
@@ -77,6 +78,10 @@ async def command(home, *words, code=0):
 
 @asynccontextmanager
 async def agentd(home, *words):
+    preferences = home / "preferences.json"
+    if not preferences.exists():
+        preferences.parent.mkdir(parents=True, exist_ok=True)
+        preferences.write_bytes(write(Preferences(nice=False)))  # others use this machine too
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full"),
         "--json",
