@@ -48,8 +48,8 @@ class WaylandBackend:
         self._wayland = connection
         self._clock = clock
         self._idle_since: dict[int, float | None] = dict.fromkeys(self._ask_notifications())
-        self._toplevels = self._bind_toplevels()
         self._filling: set[int] = set()
+        self._watch_windows()
 
     @property
     def fullscreen(self) -> bool:
@@ -114,7 +114,8 @@ class WaylandBackend:
         self._wayland.send(source, opcode, struct.pack("=III", number, *arguments))
         return number
 
-    def _bind_toplevels(self) -> int:
-        """Return the manager of windows; 0 where there is none."""
+    def _watch_windows(self) -> None:
+        """Have windows' states told, where the compositor does that."""
         offers = self._wayland.offered(_TOPLEVELS)
-        return self._wayland.bind(offers[0], 2) if offers else 0
+        if offers:
+            self._wayland.bind(offers[0], 2)
