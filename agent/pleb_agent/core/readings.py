@@ -49,6 +49,8 @@ class Presence:
     """The window in front fills a screen (a film, a game, a talk)."""
     problem: str = ""
     """Why it is unreadable, as one sentence."""
+    starting: bool = False
+    """Unreadable only because nobody has looked yet."""
     method: str = ""
     """How it is read, for the doctor: "X11", "GNOME", "Wayland", "Windows", "macOS"."""
 

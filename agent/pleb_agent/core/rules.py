@@ -186,6 +186,9 @@ def input_unreadable(moment: Moment) -> Objection | None:
         return None
     if moment.preferences.while_in_use or not moment.in_use:
         return None
+    if presence.starting:
+        sentence = say("The agent looks whether you use the PC.")
+        return Objection(Reason.STARTING, sentence, comes_and_goes=True)
     sentence = say(
         "It cannot be seen whether you use the PC, so it counts as in use: {problem} "
         "Allow work while the PC is in use (`while_in_use`) to go on.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.history import Event, EventKind
-from pleb_agent.core.readiness import Action
+from pleb_agent.core.readiness import Action, Reason
 from pleb_agent.core.sentence import say
 from pleb_agent.loop.budget import UnitBudget
 from pleb_agent.loop.errands import Errands, cancel_errands
@@ -270,7 +270,8 @@ class AgentLoop:
         self._wake.set()
 
     def _decided(self, decision: Decision) -> None:
-        self.note(EventKind(decision.action.value), decision.sentence)
+        if decision.reason is not Reason.STARTING:  # what comes of it is told in a moment
+            self.note(EventKind(decision.action.value), decision.sentence)
 
     def _show_nothing_to_do(self) -> None:
         if self._sessions.unopened:

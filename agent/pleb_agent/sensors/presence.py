@@ -43,7 +43,9 @@ _HIGHEST_DRAW: Final = 1.0
 """One host restarts one probe: there is nobody to keep out of step with."""
 
 STARTING: Final = Presence(
-    PresenceKind.UNREADABLE, problem="The program that watches for input is starting."
+    PresenceKind.UNREADABLE,
+    problem="The program that watches for input is starting.",
+    starting=True,
 )
 
 

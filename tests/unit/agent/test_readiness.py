@@ -168,6 +168,7 @@ def test_the_next_look_is_when_time_alone_changes_the_answer(changes, preferred,
         (someone(0.0, locked=True, fullscreen=True), Reason.READY),
         (someone(3600.0, fullscreen=True), Reason.FULLSCREEN),
         (UNREADABLE, Reason.INPUT_UNREADABLE),
+        (replace(UNREADABLE, starting=True), Reason.STARTING),
         (replace(UNREADABLE, locked=True), Reason.READY),
     ],
 )
