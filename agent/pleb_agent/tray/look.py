@@ -30,6 +30,8 @@ NAME: Final = "Pleb-Cluster"
 PROGRESS: Final = 2
 """The number of the one entry that changes all the time while a unit is computed."""
 
+_SPACES: Final = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+
 LONGEST_LINE: Final = 60
 """Letters of the menu's first line."""
 
@@ -127,7 +129,7 @@ def look_of(status: Status | None, say: Translate) -> Look:
     """Return what to show; `None` is the status of an agent that does not answer."""
     if status is None:
         return _look_of_nothing(say)
-    sentence, progress = _sentence(status, say), _progress(status, say)
+    sentence, progress = _plain(_sentence(status, say)), _plain(_progress(status, say))
     wish = _part(status, "wish").get("kind")
     return Look(
         state=_STATES.get(str(status.get("activity")), State.IDLE),
@@ -217,6 +219,18 @@ def _snoozes(say: Translate) -> tuple[Entry, ...]:
         Entry(52, say("1 h"), Command.SNOOZE_1_H),
         Entry(53, say("3 h"), Command.SNOOZE_3_H),
         Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
+    )
+
+
+def _plain(text: str) -> str:
+    """Return a text without signs that are obeyed instead of shown, as a project may send them.
+
+    A bus cuts off whoever sends a NUL, and others turn the direction of what stands behind them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in _SPACES else "\N{REPLACEMENT CHARACTER}" for one in text
     )
 
 

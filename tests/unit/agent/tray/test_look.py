@@ -158,3 +158,17 @@ def test_every_command_is_a_wish_or_the_trays_own() -> None:
     own = {Command.OPEN, Command.PREFERENCES, Command.START}
     assert set(WISHES) | own == set(Command)
     assert not set(WISHES) & own
+
+
+def test_signs_that_are_obeyed_reach_neither_bus_nor_menu() -> None:
+    """A coordinator's refusal and a project's name are words of strangers."""
+    evil = "a\0b\u202ec\x1b[2Jd\ne\u2067f\N{NARROW NO-BREAK SPACE}g"
+    told = status(
+        message={"template": "{reason}", "values": {"reason": evil}},
+        unit={"project": evil, "version": 1, "steps_total": 2, "steps_done": 1},
+    )
+    look = look_of(told, words_in("en"))
+    for text in (look.tooltip, look.progress, *(entry.label for entry in look.menu)):
+        assert text.replace("\N{NARROW NO-BREAK SPACE}", "").isprintable()
+    assert "a\N{REPLACEMENT CHARACTER}b" in look.tooltip
+    assert "f\N{NARROW NO-BREAK SPACE}g" in look.tooltip
