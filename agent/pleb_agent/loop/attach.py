@@ -65,8 +65,7 @@ class Attaching:
             Refusal: it says no.
         """
         link = parse_attach_link(link_text)
-        if invite is not None and not _LEAST_INVITE <= len(invite) <= _MOST_INVITE:
-            raise InputError("That is no invite: copy it whole, as the operator gave it to you.")
+        _check_invite(invite)
         known = self._known(link)
         host_file, account_file = self.keys.names(link)
         if link.account is None:
@@ -98,11 +97,7 @@ class Attaching:
             memory=trust.memory,
             sequence=reply.sequence,
         )
-        row = self.journal.add_project(new, self.clock())
-        if known is None:
-            sentence = say("Attached {project}.", project=row.name)
-            self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
-        return row
+        return self._added(new, is_known=known is not None)
 
     async def look_at(self, link_text: str) -> LookedAt:
         """Return what a link's project is, verified as for attaching; nothing is kept or told.
@@ -164,6 +159,13 @@ class Attaching:
             )
         return key
 
+    def _added(self, new: NewProject, *, is_known: bool) -> ProjectRow:
+        row = self.journal.add_project(new, self.clock())
+        if not is_known:
+            sentence = say("Attached {project}.", project=row.name)
+            self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
+        return row
+
     def _known(self, link: AttachLink) -> ProjectRow | None:
         for row in self.journal.projects():
             if (row.base_url, row.name) == (link.base_url, link.project):
@@ -186,6 +188,11 @@ async def enrol_again(
     """Tell a coordinator that forgot us (a restored backup) who we are."""
     request = _request(trust.project, host_key, account_key, clock(), invite=None, name="")
     return trust.enrol_reply(await client.enrol(trust.project, request), clock())
+
+
+def _check_invite(invite: str | None) -> None:
+    if invite is not None and not _LEAST_INVITE <= len(invite) <= _MOST_INVITE:
+        raise InputError("That is no invite: copy it whole, as the operator gave it to you.")
 
 
 async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
