@@ -65,7 +65,7 @@ def main() -> None:
             )
 
 
-def steps(job: Job, control: Control, draw: random.Random, send) -> None:  # type: ignore[no-untyped-def]
+def steps(job: Job, control: Control, draw: random.Random, send) -> None:
     count = Path(job.job_dir) / COUNT
     done = int(count.read_text()) if count.exists() else 0
     while done < STEPS:
