@@ -45,6 +45,10 @@ def suspending(moment: Moment) -> Objection | None:
     return Objection(Reason.SUSPENDING, sentence, action=Action.STOP, comes_and_goes=True)
 
 
+_LONG_SECONDS: Final = 2.5 * 3600
+"""Longer spans are told in hours."""
+
+
 def paused_by_user(moment: Moment) -> Objection | None:
     """The user's pause; a worker that pauses long leaves memory by itself."""
     wish = moment.readings.wish
@@ -54,6 +58,8 @@ def paused_by_user(moment: Moment) -> Objection | None:
         return Objection(Reason.PAUSED_BY_USER, say("Paused by you, until you resume."))
     left = wish.until - moment.now
     sentence = say("Paused by you for {minutes} more min.", minutes=_minutes(left))
+    if left > _LONG_SECONDS:
+        sentence = say("Paused by you for {hours} more h.", hours=round(left / 3600))
     return Objection(Reason.PAUSED_BY_USER, sentence, left)
 
 

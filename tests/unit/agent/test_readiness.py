@@ -101,6 +101,8 @@ def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
     [
         ({"wish": UserWish(WishKind.PAUSE)}, "until you resume"),
         ({"wish": UserWish(WishKind.PAUSE, NOW + 600)}, "10 more min"),
+        ({"wish": UserWish(WishKind.PAUSE, NOW + 9000)}, "150 more min"),
+        ({"wish": UserWish(WishKind.PAUSE, NOW + 57_360)}, "16 more h"),
         ({"wish": UserWish(WishKind.PAUSE, NOW + 5)}, "1 more min"),
         ({"free_disk_bytes": GIB // 2}, "Only 512 MB of disk are free, and 1 GB"),
         ({"memory_available_bytes": GIB // 8}, "410 MB are free (128 MB are)"),
