@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from pleb_shared.protocol.unit import Blob, VersionSource
 from tests.integration.played_worker import COUNT, STEPS
 from tests.small_projects import train_unit
 
+ROOT = Path(__file__).parents[2]
 PLAYED = Path(__file__).with_name("played_worker.py")
 SETTINGS = WorkerSettings(
     threads=1, memory_bytes=2**30, long_pause_seconds=0.3, stop_seconds=0.5, low_priority=False
@@ -131,3 +133,37 @@ def _command_line(one):
 def test_a_pause_holds_whatever_was_wished_before(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(child, "worker_command", lambda _: [sys.executable, str(PLAYED)])
     asyncio.run(Story(tmp_path, seed).tell())
+
+
+AGENT = """
+import asyncio, sys
+from pathlib import Path
+from pleb_agent.worker import child
+from pleb_agent.worker.process import WorkerProcess
+from tests.integration.test_worker_wishes import PLAYED, SETTINGS
+
+async def story(work_dir):
+    child.worker_command = lambda _: [sys.executable, str(PLAYED)]
+    worker = WorkerProcess(work_dir, SETTINGS)
+    starting = asyncio.create_task(worker.start())
+    while worker.pid is None:
+        await asyncio.sleep(0)
+    await worker._child.suspend()
+    print(worker.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(story(Path(sys.argv[1])))
+"""
+
+
+def test_a_worker_that_was_suspended_at_its_birth_ends_with_a_killed_agent(tmp_path):
+    command = [sys.executable, "-c", AGENT, str(tmp_path / "work")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as agent:
+        assert agent.stdout is not None
+        worker = psutil.Process(int(agent.stdout.readline()))
+        assert worker.status() == psutil.STATUS_STOPPED
+        agent.kill()
+    _, alive = psutil.wait_procs([worker], timeout=20)
+    for one in alive:
+        one.kill()
+    assert not alive

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.program.command import module_command
+from pleb_agent.worker.sandbox.limits import die_with_starter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,8 @@ def child_environment(
 def group_options() -> dict[str, Any]:
     """Return the options that make the child independent of the agent's terminal.
 
-    On Linux and macOS it leads a session of its own, which also is its scheduling autogroup.
+    On Linux and macOS it leads a session of its own, which also is its scheduling autogroup. On
+    Linux it dies with the thread that starts it.
     """
     if sys.platform == "win32":
         return {
@@ -67,4 +69,7 @@ def group_options() -> dict[str, Any]:
             | subprocess.IDLE_PRIORITY_CLASS
             | subprocess.CREATE_NO_WINDOW
         }
-    return {"start_new_session": True}
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "linux":
+        options["preexec_fn"] = die_with_starter
+    return options

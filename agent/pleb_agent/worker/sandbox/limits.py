@@ -10,7 +10,7 @@ from typing import Final
 
 from pleb_agent.worker.sandbox.libc import prctl
 
-__all__ = ["die_with_parent", "limit_memory", "no_core_dumps"]
+__all__ = ["die_with_parent", "die_with_starter", "limit_memory", "no_core_dumps"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -28,6 +28,15 @@ def die_with_parent(parent: int) -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise ProcessLookupError("the process that started this one has ended")
+
+
+def die_with_starter() -> None:
+    """Call between fork and exec: the same from the first moment, however soon it is suspended.
+
+    A process that is stopped before it ties itself would stay for ever when its starter is killed.
+    What runs here may take no lock, since other threads of the starter may have held it.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def no_core_dumps() -> None:
