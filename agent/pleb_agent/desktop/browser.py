@@ -6,8 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from pleb_shared.errors import PlebError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["NoBrowserError", "open_page"]
 
@@ -25,6 +29,11 @@ def open_page(url: str) -> None:
     if sys.platform == "win32":
         os.startfile(url)  # noqa: S606 - the address is our own
         return
+    if sys.platform.startswith("linux") and not _has_screen(os.environ):
+        raise NoBrowserError(
+            "There is no desktop here to show the page on. Open it in a browser, from another PC "
+            f"through an SSH tunnel to this port: {url}"
+        )
     name = "open" if sys.platform == "darwin" else "xdg-open"
     opener = shutil.which(name)
     if opener is None:
@@ -36,3 +45,7 @@ def open_page(url: str) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _has_screen(environment: Mapping[str, str]) -> bool:
+    return bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))

@@ -24,6 +24,7 @@ ENTRY: Final = "pleb-agent.desktop"
 UNIT: Final = "pleb-agent.service"
 _SCHEMES: Final = ("x-scheme-handler/pleb", "x-scheme-handler/pleb+http")
 _CLAIMS: Final = tuple(f"{scheme}={ENTRY}\n" for scheme in _SCHEMES)
+_HEADING: Final = "[Default Applications]\n"
 _LAUNCHER: Final = Path(__file__).with_name(ENTRY)
 """The menu's entry, as packages install it."""
 _OWN_COMMAND: Final = "Exec=pleb-agent "
@@ -99,7 +100,10 @@ class XdgEntries:
                 for line in self._associations.read_text("utf-8").splitlines(keepends=True)
                 if line.strip() + "\n" not in _CLAIMS
             ]
-            _write(self._associations, "".join(kept))
+            if kept == [_HEADING]:
+                self._associations.unlink()
+            else:
+                _write(self._associations, "".join(kept))
 
     def _launcher(self) -> str:
         """Return the menu's entry, whose commands work where ours is not on the PATH."""
@@ -140,10 +144,9 @@ class XdgEntries:
             text = ""
         if any(f"{scheme}=" in text for scheme in _SCHEMES):
             return
-        header = "[Default Applications]\n"
-        if header not in text:
-            text += ("\n" if text and not text.endswith("\n") else "") + header
-        text = text.replace(header, header + "".join(_CLAIMS), 1)
+        if _HEADING not in text:
+            text += ("\n" if text and not text.endswith("\n") else "") + _HEADING
+        text = text.replace(_HEADING, _HEADING + "".join(_CLAIMS), 1)
         _write(self._associations, text)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pleb_agent.app.home import Home
+from pleb_agent.app.session import SessionStart
+from pleb_agent.desktop.browser import NoBrowserError, open_page
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
 from pleb_agent.desktop.mac_entries import MacEntries
 from pleb_agent.desktop.windows_entries import RUN, SCHEMES, WindowsEntries
@@ -30,8 +33,27 @@ def test_nothing_is_left_after_remove(tmp_path):
     assert entries.launcher.exists()
     entries.remove()
     assert entries.state()[0] is False
-    left = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path.read_text().strip() for path in left] == ["[Default Applications]"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("headless", [True, False])
+def test_off_is_off_however_it_was_switched_on(tmp_path, monkeypatch, headless):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    mine = SessionStart(Home(tmp_path / "home"), environment, headless=headless)
+    other = SessionStart(Home(tmp_path / "home"), environment, headless=not headless)
+    assert mine.turn(on=True).on
+    assert other.view().sentence == mine.view().sentence
+    assert not other.turn(on=False).on
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_without_a_screen_the_address_is_told(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(NoBrowserError, match=r"no desktop here.*tunnel.*http://127\.0\.0\.1:1/x"):
+        open_page("http://127.0.0.1:1/x")
 
 
 def test_the_entries_start_this_agent_in_this_home(tmp_path):
