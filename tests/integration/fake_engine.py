@@ -8,7 +8,13 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
+from pleb_agent.worker.errors import (
+    JobStopped,
+    RuntimeMissing,
+    WorkerDied,
+    WorkerError,
+    WorkerUnusable,
+)
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import UnitKind
@@ -33,6 +39,7 @@ class FakeEngine:
         self.claimed_seconds = 0.0
         """What a step claims to have taken; 0: what it took."""
         self.start_failures = 0
+        self.lacks_runtime = False
         self.is_closed = False
         self.is_warm = False
         self.limits: list[Limits] = []
@@ -50,6 +57,8 @@ class FakeEngine:
 
     async def start(self) -> Runtime:
         self.is_closed = False
+        if self.lacks_runtime:
+            raise RuntimeMissing("torch is not here yet")
         if self.start_failures:
             self.start_failures -= 1
             raise WorkerUnusable("torch is broken")

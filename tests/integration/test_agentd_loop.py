@@ -442,6 +442,24 @@ def test_an_engine_that_does_not_start_is_a_problem_and_tried_again(tmp_path):
     asyncio.run(story())
 
 
+def test_a_runtime_that_has_not_come_yet_is_no_problem_and_is_awaited(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            agent.engine.lacks_runtime = True
+            loop = agent.loop(units=1)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: "not here yet" in str(loop.state().sentence))
+            assert loop.state().activity is Activity.IDLE
+            assert not [one for one in agent.journal.events(None, 9) if one.kind == "problem"]
+            agent.engine.lacks_runtime = False
+            loop.changed()
+            await asyncio.wait_for(task, 20)
+            assert delivered(coordinator) == [1]
+
+    asyncio.run(story())
+
+
 def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
     async def story():
         async with attached(tmp_path) as (_, agent):

@@ -17,6 +17,7 @@ from pleb_agent.worker.errors import (
     GraphRefused,
     NotFinite,
     OutOfMemory,
+    RuntimeMissing,
     WorkerDied,
     WorkerUnusable,
 )
@@ -65,6 +66,20 @@ def test_a_worker_gives_the_bits_of_undisturbed_training(tmp_path: Path) -> None
             assert outcome.loss_last < outcome.loss_first
 
     with_worker(tmp_path, story)
+
+
+def test_a_frozen_build_without_torch_says_so_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pleb_agent.worker.process.is_frozen", lambda: True)
+
+    async def story() -> None:
+        worker = WorkerProcess(tmp_path, SETTINGS)
+        with pytest.raises(RuntimeMissing, match="not here yet"):
+            await worker.start()
+        assert worker.pid is None
+
+    asyncio.run(story())
 
 
 def test_calibration_and_evaluation_units(tmp_path: Path) -> None:

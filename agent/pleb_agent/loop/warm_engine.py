@@ -10,7 +10,7 @@ from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
-from pleb_agent.worker.errors import JobStopped, WorkerError
+from pleb_agent.worker.errors import JobStopped, RuntimeMissing, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ __all__ = ["WarmEngine"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _STOPPED_SECONDS: Final = 1.0
+_MISSING_SECONDS: Final = 600.0
 
 
 class WarmEngine:
@@ -49,6 +50,9 @@ class WarmEngine:
             self.runtime = await self._parts.engine.start()
         except JobStopped:  # work is not allowed any more
             return _STOPPED_SECONDS
+        except RuntimeMissing as error:  # whoever fetches it says how far it is, and wakes us
+            self._status.set(Activity.IDLE, say("{reason}", reason=str(error)))
+            return _MISSING_SECONDS
         except WorkerError as error:
             return self._failed(error)
         self._failures = 0

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── WorkerUnusable   the process does not start: torch is missing or broken
+│   └── RuntimeMissing   a frozen build has not fetched its torch yet
 ├── WorkerDied       the process ended in the middle; its checkpoint is kept
 ├── JobStopped       the job was put away by request; its checkpoint is kept
 ├── BrokenInput      a file of the job is not what its digest or layout says
@@ -26,6 +27,7 @@ __all__ = [
     "NotFinite",
     "OutOfMemory",
     "Remedy",
+    "RuntimeMissing",
     "UnitFailed",
     "WorkerDied",
     "WorkerError",
@@ -52,6 +54,10 @@ class WorkerError(PlebError):
 
 class WorkerUnusable(WorkerError):
     """The worker process does not start at all, whatever the unit."""
+
+
+class RuntimeMissing(WorkerUnusable):
+    """The worker's torch is not here yet. That passes by itself: nothing is broken."""
 
 
 class WorkerDied(WorkerError):

@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.core.readiness import Limits
+from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.background_scope import give_way_as_a_group
 from pleb_agent.worker.child import Child
-from pleb_agent.worker.errors import JobStopped, WorkerDied, WorkerError, WorkerUnusable
+from pleb_agent.worker.errors import (
+    JobStopped,
+    RuntimeMissing,
+    WorkerDied,
+    WorkerError,
+    WorkerUnusable,
+)
 from pleb_agent.worker.flags import Wish
 from pleb_agent.worker.frames import FrameError
 from pleb_agent.worker.job import (
@@ -104,10 +111,13 @@ class WorkerProcess:
         A pause holds that up too.
 
         Raises:
+            RuntimeMissing: there is no torch to start it with yet.
             WorkerUnusable: it ended before it was ready; the message has its last words.
             JobStopped: it had to leave memory before it was ready.
         """
         await self._end_child()
+        if is_frozen() and self.packages is None:
+            raise RuntimeMissing("What computes (torch) is not here yet; work begins when it is.")
         await self._orders.not_paused()
         self._orders.prepare(self.work_dir)
         self._closed = self._made_room = False
