@@ -78,14 +78,14 @@ class Volunteer:
 
 
 @contextmanager
-def volunteer(root: Path) -> Iterator[Volunteer]:
+def volunteer(root: Path, project: Path = PROJECTS / "tiny") -> Iterator[Volunteer]:
     world = World(root)
     with session_bus() as bus, x_server() as screen:
         environment = clean_environment(**screen.environment, **bus.environment)
         with panel("xfce4-panel", screen, bus):
             try:
                 world.serve("--with-agent")
-                link = world.publish(PROJECTS / "tiny")
+                link = world.publish(project)
                 world.attach("ann", link)
                 run_cli(
                     "pleb_agent",
