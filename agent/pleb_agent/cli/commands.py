@@ -142,12 +142,18 @@ def _status(home: Home) -> dict[str, Any]:
             raise
         import msgspec
 
+        from pleb_agent.app.lock import HomeInUseError
         from pleb_agent.app.settings import read_preferences
         from pleb_agent.app.view import Shower
         from pleb_agent.journal.keys import KeyStore
 
-        with _journal(home) as journal:
-            view = Shower(journal, KeyStore(home.keys)).stopped(read_preferences(home))
+        try:
+            with _journal(home) as journal:
+                view = Shower(journal, KeyStore(home.keys)).stopped(read_preferences(home))
+        except HomeInUseError as error:
+            raise NotRunningError(
+                "The agent is starting, or busy; ask again in a moment."
+            ) from error
         value: dict[str, Any] = msgspec.to_builtins(view)
         return value
 

@@ -46,7 +46,7 @@ def _quoted(argument: str) -> str:
     for special in ("\\", '"', "`", "$"):
         argument = argument.replace(special, "\\" + special)
     # The whole value is unescaped once more as a string of the key file.
-    return '"' + argument.replace("\\", "\\\\") + '"'
+    return '"' + argument.replace("\\", "\\\\").replace("\n", "\\n") + '"'
 
 
 @dataclass(frozen=True)

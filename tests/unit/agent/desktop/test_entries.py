@@ -114,6 +114,10 @@ def test_exec_lines_are_read_back_by_a_shell_like_parser():
     assert words == ["a b", 'say "hi"', "100%", "$HOME", "back\\slash", "plain", "%u"]
 
 
+def test_a_newline_does_not_end_the_line():
+    assert exec_line(["a\nExec=evil"]) == '"a\\nExec=evil"'
+
+
 def test_systemd_wants_the_unit_until_it_is_removed(tmp_path):
     entries = SystemdEntries(tmp_path / "systemd" / "user", [*COMMAND, "--headless"])
     assert entries.state()[0] is False
