@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from tests.fake_agentd import FakeAgentd, status_of
@@ -35,7 +37,8 @@ def test_it_shows_each_state_and_ends_with_the_agent(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     agentd = FakeAgentd(home)
-    with desktop(tmp_path) as place, place.trayer():
+    with desktop(tmp_path) as place, ExitStack() as panel:
+        panel.enter_context(place.trayer())
         place.pointer_away()
         until(place.has_panel, "the old tray")
         pictures = [place.still_picture()]
@@ -47,10 +50,20 @@ def test_it_shows_each_state_and_ends_with_the_agent(tmp_path: Path) -> None:
                 place.change(pictures[-1], f"the icon of {state}")
                 pictures.append(place.still_picture())
             place.keep("tray-pystray-problem")
+            assert not _follows_no_more(process)
             agentd.change(status_of("stopped", running=False))
+            # pystray's X11 loop sleeps on when another thread has read the message that ends it
+            # (python-xlib's queue wakes nobody): what the panel's end sends wakes it.
+            until(lambda: _follows_no_more(process), "the tray has heard of the end")
+            panel.close()
             assert process.wait(30) == 0
         finally:
             process.kill()
             process.wait()
             agentd.stop()
     assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+def _follows_no_more(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the thread that follows agentd has ended."""
+    return process.poll() is not None or psutil.Process(process.pid).num_threads() == 1
