@@ -51,6 +51,15 @@ def test_the_demo_keeps_its_promise(tmp_path):
     assert not list(tmp_path.glob("pleb-demo-*"))
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """What a shell starts in the background ignores SIGINT, and so would what we start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_interrupting_the_demo_leaves_nothing(tmp_path):
     with subprocess.Popen(
         [*DEMO, "--home", str(tmp_path / "home")],
