@@ -21,7 +21,7 @@ help:
 	@echo "make demo         train a shared model with a coordinator and three agents on this PC"
 	@echo "                  (KEEP=1 leaves it running afterwards)"
 	@echo "make demo-stop    stop a demo that was left running"
-	@echo "make test         the tests (10 minutes at most)"
+	@echo "make test         the tests (about 15 minutes)"
 	@echo "make test-system  the tests that need Debian packages, which it installs"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make format       let ruff format the code and fix what it can"

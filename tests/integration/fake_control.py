@@ -353,7 +353,8 @@ class FakeControl:
         return self.change(first_run=False)
 
     def page_address(self, wish: PageWish) -> PageAddress:
-        raise NotImplementedError
+        self._called("page_address", wish)
+        return PageAddress(url="http://127.0.0.1:1/open?code=once")
 
 
 def events() -> list[Event]:
