@@ -21,12 +21,12 @@ __all__ = ["CalibrationOutcome", "calibrate"]
 
 @dataclass(frozen=True)
 class CalibrationOutcome:
-    """What a calibration tells. `digest` of the delta names the determinism class."""
+    """The result of a calibration; the delta's `digest` names the determinism class."""
 
     delta: bytes
     digest: str
     seconds_per_step: float
-    """Median of the steps but the first, which also warms caches up."""
+    """Median over the steps, without the first, which also warms the caches."""
     loss_first: float
     loss_last: float
 
@@ -40,7 +40,9 @@ def calibrate(
 ) -> CalibrationOutcome:
     """Return the outcome of the project's calibration unit from version 0 on its one shard.
 
-    `clock` gives seconds, such as time.perf_counter.
+    `version` holds the model's tensors by name, in the shapes of `metadata.model`; `shard` holds
+    [examples, *shape] for each input, or one flat array of windows. `clock` returns seconds, such
+    as time.perf_counter.
 
     Raises:
         TrainingError, EncodingError, GraphError: as `UnitRun`.

@@ -1,4 +1,4 @@
-"""A unit's examples: shards in memory, and batches of them as arrays."""
+"""A unit's examples: its shards in memory, and batches of them as arrays."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ __all__ = ["UnitData"]
 
 
 class UnitData:
-    """The examples of a unit's shards, numbered through in the order of the shards.
+    """The examples of a unit's shards, numbered consecutively in the order of the shards.
+
+    Each of `shards` maps input names to arrays: [examples, *shape] for rows, or one flat array
+    [length] for windows.
 
     Raises:
-        EncodingError: a shard is not what the data specification says, or all are empty.
+        EncodingError: a shard does not match the data specification, or all are empty.
     """
 
     def __init__(self, spec: DataSpec, shards: Sequence[Tensors]) -> None:
@@ -34,13 +37,15 @@ class UnitData:
         self._ends = np.cumsum(counts, dtype=np.int64)
         self.examples = int(sum(counts))
         if not 0 < self.examples < 2**32:
-            message = f"The unit's shards hold {self.examples} examples: 1 to 2^32 - 1 can be used."
+            message = (
+                f"The unit's shards hold {self.examples} examples: 1 to 2^32 - 1 are supported."
+            )
             raise EncodingError(RefusalCode.WRONG_SHAPE, message)
 
     def training_batch(self, seed: int, step: int, batch: int) -> Tensors:
         """Return the inputs of local step `step`: arrays [batch, *shape] by name.
 
-        Rows are run through in permutations, windows are drawn anywhere.
+        Rows are visited in permutations; windows start at any offset.
         """
         draw = batch_indices if self._spec.kind == "rows" else window_starts
         return self.take(draw(seed, step, batch, self.examples))
@@ -85,7 +90,11 @@ class UnitData:
 
 
 def _examples(spec: DataSpec, shard: Tensors) -> int:
-    """Return how many examples a shard holds, once its arrays were found right."""
+    """Check a shard's arrays and return how many examples it holds.
+
+    Rows: each array is [examples, *shape]. Windows: one flat array [length], which holds
+    length - window examples.
+    """
     if spec.kind == "windows":
         if len(spec.inputs) > 2 or any(i.shape != [spec.window] for i in spec.inputs):
             raise _wrong("windows data has one or two inputs, each of shape [window]")
@@ -108,6 +117,7 @@ def _examples(spec: DataSpec, shard: Tensors) -> int:
 
 
 def _array(shard: Tensors, name: str) -> NDArray[Any]:
+    """Return the shard's array `name`, [examples, *shape] or flat [length]."""
     if name not in shard:
         raise _wrong(f"it has no array {name!r}")
     return shard[name]

@@ -15,9 +15,9 @@ __all__ = ["attention", "dropout", "feature_dropout"]
 
 
 def dropout(draws: Draws, node: int, x: torch.Tensor, p: float, train: bool) -> torch.Tensor:
-    """Return `x` times a dropout mask; `x` itself outside training or for p = 0.
+    """Return `x`, of any shape, times a dropout mask; `x` itself outside training or for p = 0.
 
-    Srivastava et al. 2014, inverted: what is kept is divided by 1 - p.
+    Srivastava et al. 2014, inverted: kept values are divided by 1 - p.
     """
     if not train or p == 0:
         return x
@@ -49,8 +49,9 @@ def attention(  # noqa: PLR0913
 ) -> torch.Tensor:
     """Return scaled dot-product attention [.., T, V]; dropout acts on the weights [.., T, S].
 
-    Without dropout torch picks its fused kernel; with it, the plain form runs with a mask
-    of ours.
+    `query` is [.., T, E], `key` [.., S, E], `value` [.., S, V], `attn_mask` broadcasts to
+    [.., T, S]. Without dropout torch picks its fused kernel; with dropout the unfused formula
+    runs, so that the mask comes from the unit's draws.
     """
     if dropout_p == 0:
         return scaled_dot_product_attention(
@@ -72,7 +73,8 @@ def _attention_weights(
 ) -> torch.Tensor:
     """Return softmax(scale * Q K^T + mask) [.., T, S] (Vaswani et al. 2017, equation 1).
 
-    A boolean mask is true where attention is allowed; grouped queries share keys.
+    `query` is [.., T, E], `key` [.., S, E]; a boolean mask is true where attention is allowed;
+    grouped queries share keys.
     """
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)

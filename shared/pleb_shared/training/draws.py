@@ -1,9 +1,9 @@
-"""Every random draw of a unit: numpy's raw Philox words, and our own way from words to numbers.
+"""Every random draw of a unit, made from numpy's raw Philox words by our own formulas.
 
 A stream is the output of Philox 4x64-10 (Salmon et al. 2011) with key = (seed, purpose) and
 counter = (0, a, b, 0), words least significant first; numpy adds one to the counter before
-each block of four 64-bit words. So any part of a unit can be drawn without what came before
-it, and the draws are the same on every platform and with every version of torch and numpy.
+each block of four 64-bit words. So any part of a unit can be drawn without the parts
+before it, and the draws are equal on every platform and with every version of torch and numpy.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def raw_words(seed: int, purpose: Purpose, a: int, b: int, count: int) -> NDArra
 def batch_indices(seed: int, step: int, batch: int, examples: int) -> NDArray[np.int64]:
     """Return which of the unit's `examples` make the batch of local step `step`: int64 [batch].
 
-    The examples are run through in one permutation after the other; a batch may reach from
-    one into the next. Permutation e is the stable ascending order of the first `examples`
-    words of the stream (seed, ORDER, e, 0).
+    The examples are visited in one permutation after the other; a batch may span two of them.
+    Permutation e is the stable ascending order of the first `examples` words of the stream
+    (seed, ORDER, e, 0).
     """
     positions = np.arange(step * batch, (step + 1) * batch, dtype=np.int64)
     rounds, places = positions // examples, positions % examples
@@ -98,7 +98,7 @@ class Draws(Protocol):
     """What the operators of a graph draw from."""
 
     def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:
-        """Return the mask that a dropout at `node` multiplies `like` by, of its form."""
+        """Return the mask [*like.shape] that a dropout at `node` multiplies `like` by."""
 
 
 class NodeDraws:
@@ -109,6 +109,6 @@ class NodeDraws:
         self._step = step
 
     def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:
-        """Return `keep_mask` as a tensor of the dtype and device of `like`."""
+        """Return `keep_mask` as a tensor [*like.shape] of the dtype and device of `like`."""
         mask: NDArray[Any] = keep_mask(self._seed, self._step, node, tuple(like.shape), probability)
         return torch.from_numpy(mask).to(like.device, like.dtype)

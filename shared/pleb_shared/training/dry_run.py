@@ -45,19 +45,20 @@ _HIDDEN: Final = {
 
 
 class _NoDraws:
-    """Draws nothing, but has the right shape."""
+    """Returns masks of ones: only shapes matter here."""
 
     def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:  # noqa: ARG002
+        """Return ones [*like.shape]."""
         return torch.ones_like(like)
 
 
 def peak_bytes(
     graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int, optimizer: Optimizer
 ) -> int:
-    """Return a bound on the bytes that training with `graph` takes beyond an idle worker.
+    """Return a bound on the bytes that training with `graph` needs beyond an idle worker.
 
     It counts the copies of the model, the optimizer's state, and every value of the forward
-    pass as if all were kept for backward. Shards come on top, at their own size.
+    pass as if all were kept for backward. Shards are not included; add their size.
 
     Raises:
         GraphError: as `check_graph` and `activation_bytes`.
@@ -69,31 +70,32 @@ def peak_bytes(
 
 
 def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int | None) -> None:
-    """Check that a graph is one of this model and data; `batch_examples` None is any batch size.
+    """Check that a graph fits the model and data; `batch_examples` None allows any batch size.
 
     Raises:
-        GraphError: other tensors than the model's, other inputs than batches of the data.
+        GraphError: its tensors differ from the model's, or its inputs are not batches of the data.
     """
     if graph.parameters != model.parameters or graph.buffers != model.buffers:
-        raise GraphError("The graph's tensors are not those of the project's model.")
+        raise GraphError("The graph's tensors do not match the project's model.")
     found = [(spec.name, spec.dtype, spec.shape[1:]) for spec in graph.inputs]
     expected = [(spec.name, spec.dtype, spec.shape) for spec in data.inputs]
     sizes = {spec.shape[0] if spec.shape else 0 for spec in graph.inputs}
     if found != expected or (batch_examples is not None and sizes != {batch_examples}):
         raise GraphError(
             f"The graph's inputs are not batches of {batch_examples or 'some'} examples of the "
-            "project's data: export it with such a batch."
+            "project's data: export the graph with such a batch."
         )
 
 
 def activation_bytes(graph: Graph) -> int:
-    """Return the bytes of all memory that one forward pass takes, and of the largest twice more.
+    """Return the bytes that a forward pass allocates, plus twice its largest value.
 
-    Views take none of their own. All is counted as if it were kept for backward.
+    Everything counts as if it were kept for backward; views share memory and count nothing. The
+    extra two copies of the largest value are room for its gradient and a temporary.
 
     Raises:
         GraphError: an operator refuses its arguments, a shape depends on values, or a shape or
-            dtype differs from the recorded one; the sentence names the node.
+            dtype differs from the recorded one; the message names the node.
     """
     compiled = CompiledGraph(graph)
     meter = _Meter(_shapes(graph))
@@ -146,6 +148,7 @@ class _Meter:
         self.sizes.append(new + hidden + _attention_bytes(self._shapes, node))
 
     def _new_bytes(self, tensor: torch.Tensor) -> int:
+        """Return the storage size of a tensor of any shape; 0 if the storage was counted before."""
         storage = tensor.untyped_storage()
         if storage._cdata in self._storages:  # noqa: SLF001
             return 0
@@ -163,7 +166,7 @@ def _fakes(
 
 
 def _check_value(number: int, node: Node, value: Any, recorded: Value) -> None:
-    """Refuse a value that is not as recorded."""
+    """Refuse a value whose shape or dtype differs from the recorded one."""
     if recorded.dtype == "int":
         if isinstance(value, (int, torch.SymInt)):
             return
@@ -176,7 +179,7 @@ def _check_value(number: int, node: Node, value: Any, recorded: Value) -> None:
     found = f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value)
     raise GraphError(
         f"Node {number} ({node.op}) gives {found}, but {recorded.dtype} {recorded.shape} was "
-        "recorded: export the graph anew."
+        "recorded: export the graph again."
     )
 
 
@@ -192,7 +195,7 @@ def _shapes(graph: Graph) -> list[list[int]]:
 
 
 def _attention_bytes(shapes: list[list[int]], node: Node) -> int:
-    """Return what attention keeps where it cannot run fused: three times the weights [.., T, S].
+    """Return the bytes that unfused attention keeps: three times the weights [.., T, S].
 
     `scaled_dot_product_attention` (query, key, value, mask, dropout, causal): torch's fused
     kernel takes four dimensions, equal widths, and neither a mask nor dropout.

@@ -33,17 +33,19 @@ def evaluate(
     shards: list[Tensors],
     between_batches: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], int]:
-    """Return the metrics' means over all examples of `shards`, and how many those are.
+    """Return the metrics' means over all examples of `shards`, and the number of examples.
 
-    `between_batches` is called before every batch; what it raises ends the evaluation.
+    `version` holds the model's tensors by name, in the shapes of `metadata.model`; a shard holds
+    [examples, *shape] for each input, or one flat array of windows. `between_batches` is called
+    before every batch; an exception from it stops the evaluation.
 
-    The evaluation graph gives means over a batch of any size, so the last batch may be short;
-    every batch counts by its examples. Rows are taken in order, windows side by side.
+    The evaluation graph returns means over a batch of any size, so the last batch may be short;
+    each batch is weighted by its examples. Rows are taken in order, windows without overlap.
 
     Raises:
-        GraphError: the graph is not one of this project.
+        GraphError: the graph does not belong to this project.
         TrainingError: a metric is not a finite number.
-        EncodingError: version or shards are not in order.
+        EncodingError: the version or a shard is invalid.
     """
     check_graph(graph.graph, metadata.model, metadata.data, batch_examples=None)
     check_version(version, metadata.model)

@@ -58,7 +58,7 @@ _TORCH_ERRORS: Final = (
     AttributeError,
     AssertionError,
 )
-"""What torch raises where it refuses arguments, and operators do for a wrong number of them."""
+"""What torch raises when it refuses arguments, their number included."""
 
 Observe = Callable[[int, Node, Sequence[Any]], None]
 """Called with a node's number, the node and its outputs, right after it ran."""
@@ -91,7 +91,8 @@ class CompiledGraph:
 
     Raises:
         GraphError: an operator or its arguments are not allowed, a node would change a
-            parameter, input or constant in place, or `mutated` is not what the graph changes.
+            parameter, input or constant in place, or `mutated` does not list exactly the
+            buffers that the graph changes.
     """
 
     def __init__(self, graph: Graph, device: str = "cpu") -> None:
@@ -117,8 +118,9 @@ class CompiledGraph:
     ) -> dict[str, torch.Tensor]:
         """Return the outputs by name; `buffers` are changed in place as the model changes them.
 
-        The autograd graph behind the outputs is that of the same calls in eager mode. With
-        `observe` the run tells about every node; that is slower.
+        Tensors have the shapes that the graph's specifications record; inputs are
+        [batch, *shape], metrics and the loss are scalars. Autograd records the same calls as in
+        eager mode. `observe` is called after every node, which makes the run slower.
 
         Raises:
             TrainingError: an operator refuses its arguments, such as a label out of range.
@@ -145,7 +147,7 @@ class CompiledGraph:
 
 
 def _failure(step: _Step, error: Exception) -> Exception:
-    """Return what went wrong in a step, in one sentence that names it."""
+    """Return an exception whose message names the step and torch's reason."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     message = f"Node {step.number} ({step.operator.name}) cannot run: {lines[0]}"
     return MemoryError(message) if "allocate" in lines[0] else TrainingError(message)
@@ -188,7 +190,7 @@ def _fill(item: Any, values: list[Any]) -> Any:
 
 
 def _compile(graph: Graph, operators: list[Operator], device: torch.device) -> list[_Step]:
-    """Return the steps of the nodes, each with the values that die after it."""
+    """Return the nodes' steps, each with the values that no later step uses."""
     last_use = _last_uses(graph)
     steps = []
     slot = value_count(graph)
@@ -254,7 +256,7 @@ def _has_ref(item: Any) -> bool:
 
 
 def _prepare(argument: Argument) -> Any:
-    """Return an argument as torch wants it; values stay references."""
+    """Return an argument in torch's form; references to values stay references."""
     match argument:
         case list():
             return [_prepare(item) for item in argument]

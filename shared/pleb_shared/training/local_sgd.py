@@ -40,16 +40,18 @@ def first_step(metadata: ProjectMetadata, unit: Unit) -> int:
 
 
 class UnitRun:
-    """One unit of kind `train` or `calibrate` on its way.
+    """The run of one unit of kind `train` or `calibrate`.
 
-    `version` is what the unit starts from, `previous_difference` the decoded last published
-    difference (None at version 0), `shards` those of the unit in order, `state` what
-    `state()` gave earlier for the same unit: the run then goes on as if it had never stopped.
-    The outcome is a pure function of the other arguments within a determinism class.
+    `version` is the unit's starting point and `previous_difference` the decoded last published
+    difference (None at version 0); both hold tensors by name, in the shapes of
+    `metadata.model`. `shards` are the unit's, in order: [examples, *shape] for each input, or
+    one flat array of windows. `state` is an earlier `state()` of the same unit: the run then
+    resumes with the same bits. Within a determinism class the result is a pure function of the
+    other arguments.
 
     Raises:
-        GraphError: the graph is not one of this project.
-        EncodingError: version, shards or state are not in order.
+        GraphError: the graph does not belong to this project.
+        EncodingError: the version, a shard or the state is invalid.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class UnitRun:
 
     @property
     def steps_done(self) -> int:
-        """How many local steps are behind."""
+        """How many local steps are done."""
         return self._optimizer.steps
 
     @property
@@ -136,7 +138,7 @@ class UnitRun:
         return value
 
     def state(self) -> bytes:
-        """Return all that a later run needs to go on to the bit, as safetensors."""
+        """Return what a later run needs to resume with the same bits, as safetensors."""
         tensors = {_MODEL + name: _array(tensor) for name, tensor in self._tensors.items()}
         tensors |= {_OPTIMIZER + n: _array(tensor) for n, tensor in self._optimizer.state().items()}
         tensors[_PROGRESS] = np.array(
@@ -165,21 +167,25 @@ class UnitRun:
         )
 
     def _place(self, array: NDArray[Any]) -> torch.Tensor:
-        """Return a copy of `array` on the run's device."""
+        """Return a copy of `array`, of the same shape, on the run's device."""
         return torch.from_numpy(np.array(array, order="C")).to(self._graph.device)
 
     def _identity(self) -> NDArray[np.uint8]:
-        """Return the digest of the unit and of the project's training: a state fits no other."""
+        """Return the digest of the unit and its training settings, uint8 [32].
+
+        It is stored in a saved state, which fits no other unit.
+        """
         text = msgspec.json.encode([self._metadata.training, self._unit])
         return np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
 
     def _load(self, state: Tensors) -> None:
+        """Restore what `state()` saved: tensors in the shapes of the model and the optimizer."""
         optimizer = self._optimizer.state()
         wanted = {_MODEL + n for n in self._tensors} | {_OPTIMIZER + n for n in optimizer}
         if state.keys() != wanted | {_PROGRESS, _UNIT} or not np.array_equal(
             state[_UNIT], self._identity()
         ):
-            message = "The saved state belongs to another unit: start this one anew."
+            message = "The saved state belongs to another unit: start this unit from the beginning."
             raise EncodingError(RefusalCode.WRONG_DIGEST, message)
         steps, first, last = state[_PROGRESS].tolist()
         with torch.no_grad():
@@ -192,5 +198,5 @@ class UnitRun:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """Return a tensor's numbers, not copied where it lies in the CPU's memory."""
+    """Return a tensor as an array of the same shape; not copied if it is in the CPU's memory."""
     return np.asarray(tensor.detach().cpu().numpy())

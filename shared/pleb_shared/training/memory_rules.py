@@ -48,7 +48,11 @@ def _slots(argument: Argument) -> list[int]:
 
 
 def _checked(graph: Graph, number: int, node: Node, changed: frozenset[int]) -> set[int]:
-    """Return those of the `changed` values that are buffers; refuse other lasting ones."""
+    """Return the `changed` values that are buffers.
+
+    Raises:
+        GraphError: a changed value is a parameter, an input or a constant.
+    """
     first_buffer = len(graph.parameters)
     first_input = first_buffer + len(graph.buffers)
     lasting = {slot for slot in changed if slot < value_count(graph)}

@@ -21,9 +21,9 @@ __all__ = ["Operator", "find_operator", "is_allowed", "why_not"]
 
 @dataclass(frozen=True)
 class Operator:
-    """A callable of the allow-list. One that `draws` also takes the draws and its node's number.
+    """A callable of the allow-list. With `draws` it also takes the draws and its node's number.
 
-    `writes` and `aliases` are the positions of arguments that it changes in place, and that
+    `writes` are the positions of arguments that it changes in place, `aliases` of those that
     its result may share memory with.
     """
 
@@ -47,15 +47,15 @@ _DRAWING: Final = {
     ),
 }
 _MOST: Final = 2**63
-"""Whole numbers are sizes and stay below; a few squarings would make one that fills the memory."""
+"""Bound of whole numbers (sizes): repeated squaring would otherwise fill the memory."""
 
 
 def _of_sizes(call: Callable[[int, int], int]) -> Callable[[int, int], int]:
-    """Return the operation for whole numbers alone, with a bounded outcome."""
+    """Return `call` restricted to whole numbers and to results below `_MOST`."""
 
     def bounded(a: int, b: int) -> int:
         if not (type(a) is int and type(b) is int):
-            raise TypeError("whole numbers are wanted")
+            raise TypeError("whole numbers are required")
         outcome = call(a, b)
         if not -_MOST < outcome < _MOST:
             raise ValueError("the whole number is too large")
@@ -90,12 +90,12 @@ def is_allowed(name: str) -> bool:
 
 
 def why_not(name: str) -> str:
-    """Return the sentence that says what to write instead of the operator `name`."""
+    """Return advice: what to write instead of the operator `name`."""
     short = name.removeprefix("aten.")
     for starts, advice in _ADVICE:
         if short.startswith(starts):
             return advice
-    return "It is not on the list of operators that volunteers run: write it with plain ones."
+    return "Volunteers do not run this operator: write it with supported ones."
 
 
 def find_operator(node: Node, number: int) -> Operator:
@@ -120,20 +120,20 @@ def find_operator(node: Node, number: int) -> Operator:
 def _check_recurrent(node: Node, number: int) -> None:
     """Refuse dropout between recurrent layers, which would draw from torch's generator.
 
-    `lstm.input` and `gru.input` (input, hx, params, biases, layers, dropout, train, ...)
+    Arguments of `lstm.input` and `gru.input`: input, hx, params, biases, layers, dropout, train.
     """
     if node.op in {"aten.lstm.input", "aten.gru.input"}:
         dropout = node.args[5] if len(node.args) > 5 else 0.0
         train = node.args[6] if len(node.args) > 6 else False
         if dropout != 0 and train:
             raise GraphError(
-                f"Node {number} ({node.op}) drops out between layers: set the layer's dropout "
+                f"Node {number} ({node.op}) uses dropout between layers: set the layer's dropout "
                 "to 0 and put nn.Dropout between single layers."
             )
 
 
 def _from_schema(node: Node, number: int) -> Operator:
-    """Return the operator with what its schema, or its known exception, says of memory."""
+    """Return the operator with the memory effects from its schema, or a known exception."""
     overload = ALLOWED[node.op]
     arguments = overload._schema.arguments  # noqa: SLF001
     infos = [argument.alias_info for argument in arguments]
@@ -155,11 +155,13 @@ def _from_schema(node: Node, number: int) -> Operator:
 def _changes_statistics(node: Node, number: int) -> bool:
     """Whether a norm updates its running mean and variance, arguments 3 and 4.
 
-    The schemas of batch_norm and instance_norm do not tell; argument 5 says whether the
-    statistics of the batch are used.
+    The schemas of batch_norm and instance_norm do not say so; argument 5 says whether the
+    batch's own statistics are used.
     """
     if node.op not in {"aten.batch_norm.default", "aten.instance_norm.default"}:
         return False
     if len(node.args) < 6:
-        raise GraphError(f"Node {number} ({node.op}) must give its first six arguments by place.")
+        raise GraphError(
+            f"Node {number} ({node.op}) must pass its first six arguments by position."
+        )
     return node.args[5] is not False and isinstance(node.args[3], Ref)

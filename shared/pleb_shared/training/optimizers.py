@@ -1,4 +1,4 @@
-"""The inner optimizers: fresh for every unit, plain float32, one rule for each parameter.
+"""The inner optimizers: fresh for every unit, float32 throughout, one rule for each parameter.
 
 A rule turns a gradient into a direction u; then theta <- (1 - eta * decay) theta - eta u.
 """
@@ -81,7 +81,7 @@ class Rule(Protocol):
     rate_ratio: float
 
     def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        """Return u for the gradient of step `step` = 1, 2, ..., and advance the state."""
+        """Return u, of the gradient's shape, for step `step` = 1, 2, ...; advance the state."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class AdamRule:
 class MuonRule:
     """M <- mu M + g; u = 0.2 sqrt(max(rows, columns)) * NS(g + mu M) (Jordan 2024; Liu 2025).
 
-    Weights of more dimensions are taken as [out, the rest].
+    A weight of more than two dimensions is reshaped to [out, everything else].
     """
 
     state: dict[str, torch.Tensor]
@@ -128,7 +128,7 @@ class MuonRule:
 
 @dataclass
 class MomentumRule:
-    """M <- mu M + g; u = M, or g + mu M for Nesterov.."""
+    """M <- mu M + g; u = M, or g + mu M for Nesterov."""
 
     state: dict[str, torch.Tensor]
     decay: float = 0.0
@@ -145,7 +145,7 @@ class MomentumRule:
 
 @dataclass
 class InnerOptimizer:
-    """Steps every parameter that got a gradient, by its rule.
+    """Steps every parameter that has a gradient, each by its rule.
 
     `start` holds u0, the direction that the momentum starts from (recipe R): step t = 1, 2, ...
     takes (1 - mu^t) u + mu^t u0 with mu = `start_momentum`.
@@ -159,7 +159,7 @@ class InnerOptimizer:
 
     @torch.no_grad()
     def step(self, parameters: Mapping[str, torch.Tensor], rate: float) -> None:
-        """Change `parameters` by their gradients with the learning rate `rate`."""
+        """Change `parameters`, of any shape, by their gradients with the learning rate `rate`."""
         self.steps += 1
         moved = {name: p for name, p in parameters.items() if p.grad is not None}
         if self.clip_norm and moved:
@@ -184,7 +184,7 @@ class InnerOptimizer:
         }
 
     def load(self, state: Mapping[str, torch.Tensor], steps: int) -> None:
-        """Go on from what `state` gave after `steps` steps."""
+        """Resume from what `state()` returned after `steps` steps, in the same shapes."""
         self.steps = steps
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
@@ -198,9 +198,10 @@ def make_optimizer(
 ) -> InnerOptimizer:
     """Return the fresh optimizer of a unit.
 
-    `difference` is the last published one (next - previous), or None at version 0; `rates` are
-    the unit's learning rates. u0 = -share * difference / sum(rates), so that a unit that only
-    followed u0 would go `share` of the way that the model last went.
+    `parameters` and `difference` hold tensors by name in the model's shapes; `difference` is the
+    last published one (next - previous), or None at version 0; `rates` are the unit's learning
+    rates. u0 = -share * difference / sum(rates), so that a unit that only followed u0 would
+    repeat `share` of the model's last move.
     """
     settings = training.optimizer
     rules = {name: _rule(settings, name, tensor) for name, tensor in parameters.items()}
@@ -216,6 +217,8 @@ def make_optimizer(
 
 
 def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
+    """Return the rule of the parameter `name`, with zero state of the tensor's shape."""
+
     def zeros(*parts: str) -> dict[str, torch.Tensor]:
         return {part: torch.zeros_like(tensor, requires_grad=False) for part in parts}
 
@@ -253,7 +256,7 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
 
 
 def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """Return a parameter's gradient, which is known to be there."""
+    """Return the gradient, of the parameter's shape; the caller knows that there is one."""
     gradient = parameter.grad
     assert gradient is not None  # noqa: S101
     return gradient

@@ -76,12 +76,12 @@ def test_a_linear_layer_runs_and_costs_what_it_should():
 @pytest.mark.parametrize(
     ("op", "advice"),
     [
-        ("os.system", "not on the list"),
+        ("os.system", "do not run this operator"),
         ("aten.randn.default", "nn.Dropout"),
         ("aten.item.default", "torch.where"),
         ("aten.empty.memory_format", "torch.zeros"),
         ("aten.as_strided.default", "torch.zeros"),
-        ("aten.from_file.default", "not on the list"),
+        ("aten.from_file.default", "do not run this operator"),
         ("aten.set_.source_Tensor", "torch.zeros"),
     ],
 )
@@ -120,7 +120,7 @@ def test_nor_by_a_norm_or_by_name():
     with pytest.raises(GraphError, match="changes a parameter"):
         CompiledGraph(graph(norm))
     norm = call("aten.batch_norm.default", X, None, None, running_mean=W, training=True)
-    with pytest.raises(GraphError, match="by place"):
+    with pytest.raises(GraphError, match="by position"):
         CompiledGraph(graph(norm))
     with pytest.raises(GraphError, match="must not name 'self'"):
         CompiledGraph(graph(call("aten.mul_.Tensor", self=W, other=2)))
@@ -203,7 +203,7 @@ def test_whole_numbers_stay_sizes(op):
     bomb = graph(first, *grow, call("aten.mean.default", X))
     with pytest.raises(GraphError, match="whole number is too large"):
         activation_bytes(bomb)
-    with pytest.raises(GraphError, match="whole numbers are wanted"):
+    with pytest.raises(GraphError, match="whole numbers are required"):
         activation_bytes(graph(call(op, W, W, outputs=[whole]), call("aten.mean.default", X)))
 
 

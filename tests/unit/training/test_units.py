@@ -183,7 +183,7 @@ def test_a_graph_of_another_batch_or_model_is_refused():
     smaller = project.trained_by(SgdMomentum(), batch_examples=3)
     with pytest.raises(GraphError, match="batches of 3"):
         _run(project, train_unit(), smaller)
-    with pytest.raises(GraphError, match="not those of the project's model"):
+    with pytest.raises(GraphError, match="do not match the project's model"):
         UnitRun(
             other.graph,
             project.metadata,
@@ -197,7 +197,7 @@ def test_a_graph_of_another_batch_or_model_is_refused():
 def test_an_evaluation_graph_of_another_model_is_refused():
     project, other = gpt_project(), cnn_project()
     arguments = (project.metadata, train_unit(), project.version, project.shards)
-    with pytest.raises(GraphError, match="not those of the project's model"):
+    with pytest.raises(GraphError, match="do not match the project's model"):
         evaluate(other.evaluation, *arguments)
 
 
