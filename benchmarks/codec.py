@@ -19,7 +19,7 @@ from benchmarks.models import Gpt, GptSize, gpt_batch, gpt_loss, gpt_metrics
 from pleb_project.export import Exported, export_model
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ModelSpec, Muon, Training, elements
-from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.draws import NodeDraws, window_starts
@@ -29,7 +29,9 @@ from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CODECS: Final = ("fp32", "int8", "int4", "2bit")
+    from pleb_shared.protocol.project import CodecName
+
+CODECS: Final[tuple[CodecName, ...]] = ("fp32", "int8", "int4", "2bit")
 BLOCK: Final = 256
 BATCH: Final = 4
 
@@ -49,14 +51,15 @@ def main(quick: bool) -> dict[str, Any]:
     }
 
 
-def measure(delta: Tensors, model: ModelSpec, codec: str, repeats: int) -> dict[str, float]:
+def measure(delta: Tensors, model: ModelSpec, codec: CodecName, repeats: int) -> dict[str, float]:
     """Return ratio, speeds and the cosine between what was encoded and what is decoded."""
-    data = encode_delta(delta, model, codec, BLOCK)
-    decoded = decode_delta(data, model, codec, BLOCK)
+    form = DeltaFormat(model, codec, BLOCK)
+    data = form.encode(delta)
+    decoded = form.decode(data)
     before = np.concatenate([delta[spec.name].ravel() for spec in model.parameters])
     after = np.concatenate([decoded[spec.name].ravel() for spec in model.parameters])
-    encoding = seconds(lambda: encode_delta(delta, model, codec, BLOCK), repeats)
-    decoding = seconds(lambda: decode_delta(data, model, codec, BLOCK), repeats)
+    encoding = seconds(lambda: form.encode(delta), repeats)
+    decoding = seconds(lambda: form.decode(data), repeats)
     gigabytes = before.nbytes / 1e9
     return {
         "ratio": before.nbytes / len(data),

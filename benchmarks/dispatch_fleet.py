@@ -14,7 +14,7 @@ from pleb_shared.protocol.messages import PayloadType, Runtime, WorkRequest
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,8 @@ def result_of(manifest: Manifest) -> bytes:
         spec.name: generator.normal(scale=1e-3, size=spec.shape).astype(np.float32)
         for spec in PARAMETERS
     }
-    return encode_delta(delta, model_spec(Blob(digest="0" * 64, size=0), "0" * 64), UP, BLOCK)
+    model = model_spec(Blob(digest="0" * 64, size=0), "0" * 64)
+    return DeltaFormat(model, UP, BLOCK).encode(delta)
 
 
 def model_spec(initial: Blob, digest: str) -> ModelSpec:

@@ -22,7 +22,7 @@ from pleb_coordinator.steps.plan import plan_round
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.signing import SigningKey
-from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,7 +223,7 @@ class _Past:
     def _next(self, previous: VersionRow) -> VersionRow:
         model = self.project.metadata.model
         nothing = {spec.name: np.zeros(spec.shape, np.float32) for spec in PARAMETERS}
-        difference = encode_delta(nothing, model, "int4", BLOCK)
+        difference = DeltaFormat(model, "int4", BLOCK).encode(nothing)
         number = previous.number + 1
         source = following_source(previous, model.initial.size, previous.digest, difference)
         return msgspec.structs.replace(

@@ -34,7 +34,7 @@ from pleb_shared.protocol.project import ProjectMetadata, Training
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import buffer_dtype, decode_delta, encode_delta
+from pleb_shared.tensors.format import buffer_dtype, delta_format, difference_format
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
@@ -168,10 +168,8 @@ class Liar:
         return report, data
 
     def _made_up(self, manifest: Manifest) -> bytes:
-        """Return encoded noise, in the codec that the unit asks for."""
-        codec = self.metadata.codec
-        up = "fp32" if manifest.unit.kind is UnitKind.CALIBRATE else codec.up
-        return encode_delta(self._noise(manifest), self.metadata.model, up, codec.block)
+        """Return noise, encoded as the unit's delta."""
+        return delta_format(self.metadata, manifest.unit).encode(self._noise(manifest))
 
     def _claim(self, data: bytes) -> Result:
         """Return a result that speaks of `data`; evaluation is for trusted hosts only."""
@@ -199,10 +197,10 @@ class Liar:
 
     def _scales(self, manifest: Manifest) -> dict[str, float]:
         """Return a root mean square for every parameter: the last difference's, or a guess."""
-        model, codec = self.metadata.model, self.metadata.codec
+        model = self.metadata.model
         if manifest.version.differences and manifest.unit.kind is UnitKind.TRAIN:
             data = self._send("GET", f"/blobs/{manifest.version.differences[-1].digest}")
-            last = decode_delta(data, model, codec.down, codec.block)
+            last = difference_format(self.metadata).decode(data)
             return {s.name: float(np.sqrt(np.mean(last[s.name] ** 2))) for s in model.parameters}
         guess = _path(self.metadata.training, manifest.unit.local_steps)
         return {spec.name: guess for spec in model.parameters}

@@ -60,7 +60,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
-from pleb_shared.tensors.codec import buffer_dtype, encode_delta
+from pleb_shared.tensors.format import buffer_dtype, delta_format
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
 from tests.conformance.fresh_store import fresh_store
 
@@ -358,11 +358,10 @@ class World:
 
     def train(self, host: Volunteer, manifest: Manifest) -> bytes:
         """What the host computes: a function of the unit, its class, and its honesty."""
-        codec = "fp32" if manifest.unit.kind == UnitKind.CALIBRATE else self.metadata.codec.up
         delta = honest_delta(manifest.unit.seed, host.drift)
         if host.lies and manifest.unit.kind != UnitKind.CALIBRATE:
             delta = {name: -array for name, array in delta.items()}
-        return encode_delta(delta, self.model, codec, self.metadata.codec.block)
+        return delta_format(self.metadata, manifest.unit).encode(delta)
 
     def answer(
         self,

@@ -21,7 +21,7 @@ from pleb_agent.core.preferences import Preferences, write
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.format import training_format
 from tests.integration.agent_home import CLOCK, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, delta_of, serving
 from tests.unit.worker.sample_job import sample
@@ -115,8 +115,7 @@ def test_units_are_trained_by_the_real_worker(tmp_path):
         metadata = coordinator.metadata
         for report in coordinator.results()[1:]:
             delta = coordinator.given[report.assignment].delta
-            codec = metadata.codec
-            assert decode_delta(delta, metadata.model, codec.up, codec.block)
+            assert training_format(metadata).decode(delta)
             assert delta_of(report).loss_last < delta_of(report).loss_first
         runtime = coordinator.requests[0].runtime
         assert (runtime.threads, runtime.device) == (1, "cpu")

@@ -15,8 +15,8 @@ from pleb_project.export.parity import drawing_nodes, eager_draws
 from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import AdamW, Codec, Muon, SgdMomentum
-from pleb_shared.tensors.codec import decode_delta
 from pleb_shared.tensors.distance import distances
+from pleb_shared.tensors.format import training_format
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
@@ -120,15 +120,16 @@ def test_a_state_of_another_unit_is_refused():
 def test_thread_counts_stay_within_a_thousandth_on_a_smooth_model():
     project, deltas = gpt_project(), []
     metadata = msgspec.structs.replace(project.muon(), codec=Codec(up="fp32"))
+    encoding = training_format(metadata)
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             delta = _finish(_run(project, metadata, train_unit(steps=10)))
-            deltas.append(decode_delta(delta, metadata.model, "fp32", 64))
+            deltas.append(encoding.decode(delta))
     finally:
         torch.set_num_threads(before)
-    assert max(distances(deltas[0], deltas[1], metadata.model).values()) < 1e-3
+    assert max(distances(deltas[0], deltas[1], encoding).values()) < 1e-3
 
 
 def test_training_learns():

@@ -12,7 +12,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_trust import proven
 
@@ -127,7 +127,7 @@ def test_buffers_out_of_all_proportion_do_not_reach_a_version(tmp_path, codec):
         delta = honest_delta(manifest.unit.seed, 0.0)
         if host is hosts[-1]:
             delta["mean"] = np.full(20, 3e38, np.float32)
-        data = encode_delta(delta, world.model, codec, 16)
+        data = DeltaFormat(world.model, codec, 16).encode(delta)
         world.answer(host, manifest, data=data)
     world.run()
     assert world.project.version == 1

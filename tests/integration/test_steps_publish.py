@@ -85,7 +85,7 @@ def test_missing_blobs_get_slots_and_the_project_lives_once_they_are_there(world
         upload = find_upload(tx, world.deps, slot.upload)
         assert tx.projects.names() == ["tiny"]
     append_part(world.deps, upload, 0, data)
-    check_upload(world.deps, None, upload)
+    check_upload(world.deps, upload, None)
     with world.store.write() as tx:
         finish_upload(tx, world.deps, upload)
     assert hand_in(world, other, invite=token).missing == []
@@ -222,7 +222,7 @@ def test_a_slot_of_another_size_is_nobodys_obstacle(world):
     with world.store.read() as tx:
         upload = find_upload(tx, world.deps, slots[1].upload)
     append_part(world.deps, upload, 0, data)
-    check_upload(world.deps, None, upload)
+    check_upload(world.deps, upload, None)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

@@ -11,6 +11,7 @@ from pleb_coordinator.steps.upload import (
     find_upload,
     finish_upload,
     refuse_upload,
+    upload_format,
     upload_status,
 )
 from pleb_shared.errors import Refusal, RefusalCode
@@ -181,8 +182,14 @@ def committed(world, host, data, manifest):
         return find_upload(tx, world.deps, receipts[0].upload)
 
 
+def check_whole(world, upload):
+    with world.store.read() as tx:
+        encoding = upload_format(tx, upload)
+    check_upload(world.deps, upload, encoding)
+
+
 def finish(world, upload):
-    check_upload(world.deps, world.project, upload)
+    check_whole(world, upload)
     with world.store.write() as tx:
         finish_upload(tx, world.deps, upload)
 
@@ -220,7 +227,7 @@ def test_other_bytes_than_promised_close_the_assignment(world):
     upload = committed(world, host, data, manifest)
     append_part(world.deps, upload, 0, bytes(len(data)))
     with pytest.raises(Refusal) as caught:
-        check_upload(world.deps, world.project, upload)
+        check_whole(world, upload)
     with world.store.write() as tx:
         refuse_upload(tx, world.deps, upload, caught.value)
     with world.store.read() as tx, pytest.raises(Refusal):

@@ -10,7 +10,7 @@ from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.steps_world import World, honest_delta
 
 
@@ -248,7 +248,7 @@ def test_a_proven_host_whose_delta_is_out_of_the_band_needs_a_second(tmp_path):
     world.run()
     [manifest], _ = world.ask(other)
     huge = {name: array * 1000 for name, array in honest_delta(manifest.unit.seed, 0.0).items()}
-    data = encode_delta(huge, world.model, "fp32", 16)
+    data = DeltaFormat(world.model, "fp32", 16).encode(huge)
     world.answer(other, manifest, data=data)
     world.run()
     [unit] = [u for u in units(world) if u.seed == manifest.unit.seed]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
 from pleb_agent.web.views import ContributionView, DayView, Expectation
-from pleb_shared.protocol.project import elements
+from pleb_shared.tensors.format import difference_format, training_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,6 @@ __all__ = ["contribution", "expectation"]
 _MOST_DAYS: Final = 400
 _USUAL_UNIT_SECONDS: Final = 240.0
 """What a project's units take on a usual PC, until this one has done some."""
-_BITS: Final = {"fp32": 32, "int8": 8, "int4": 4, "2bit": 2}
-_SCALE_BITS: Final = 16
 
 
 def contribution(
@@ -53,10 +51,7 @@ def expectation(
     """
     hours = hours_per_day(preferences)
     seconds = unit_seconds or _USUAL_UNIT_SECONDS
-    parameters = sum(elements(spec) for spec in metadata.model.parameters)
-    block = metadata.codec.block
-    down = parameters * (_BITS[metadata.codec.down] + _SCALE_BITS / block) / 8
-    up = parameters * (_BITS[metadata.codec.up] + _SCALE_BITS / block) / 8
+    down, up = difference_format(metadata).size, training_format(metadata).size
     return Expectation(
         unit_minutes=None if unit_seconds is None else unit_seconds / 60,
         hours_per_day=hours,

@@ -14,7 +14,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import rebuild_version
 from pleb_shared.training.dry_run import activation_bytes, peak_bytes
@@ -153,14 +153,11 @@ class VersionCache:
         tensors = load_tensors(_read(job, job.snapshot)) if base is None else base.tensors
         self._known = None  # so that three versions are never held at once
         last = None if base is None else base.last_difference
-        differences = [self._decode(job, metadata, name) for name in names]
+        encoding = difference_format(metadata)
+        differences = [encoding.decode(_read(job, name)) for name in names]
         tensors = rebuild_version(tensors, differences, metadata.model, source.digest)
         last = differences[-1] if differences else last
         return _KnownVersion(metadata.root_key, source, tensors, last)
-
-    def _decode(self, job: Job, metadata: ProjectMetadata, name: str) -> Tensors:
-        codec = metadata.codec
-        return decode_delta(_read(job, name), metadata.model, codec.down, codec.block)
 
 
 def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSource) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pleb_shared.tensors.codec import buffer_dtype, decode_delta, iterate_delta
 from pleb_shared.tensors.distance import delta_norm, tensor_norm
+from pleb_shared.tensors.format import buffer_dtype
 from pleb_shared.tensors.layout import Tensors, model_tensors
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
+    from pleb_shared.protocol.project import TensorSpec
+    from pleb_shared.tensors.format import DeltaFormat
 
     _Stream = Iterator[tuple[str, NDArray[Any]]]
 
@@ -35,9 +36,7 @@ def clip_factors(norms: Sequence[float]) -> list[float]:
     return [min(1.0, median / norm) if norm > 0 else 1.0 for norm in norms]
 
 
-def mean_delta(
-    deltas: Sequence[bytes], weights: Sequence[float], model: ModelSpec, codec: Codec
-) -> Tensors:
+def mean_delta(deltas: Sequence[bytes], weights: Sequence[float], encoding: DeltaFormat) -> Tensors:
     """Return g = sum_k w_k c_k d_k / sum_k w_k, with c_k the clip factor of d_k's L2 norm.
 
     Parameters come out as float32. A buffer's deltas are clipped by their own norms, since c_k
@@ -47,12 +46,13 @@ def mean_delta(
     Raises:
         EncodingError: `wrong_size`.
     """
-    norms = [delta_norm(decode_delta(data, model, codec.up, codec.block), model) for data in deltas]
+    model = encoding.model
+    norms = [delta_norm(encoding.decode(data), model) for data in deltas]
     factors = clip_factors(norms)
     clipped = [weight * factor for weight, factor in zip(weights, factors, strict=True)]
     total = float(sum(weights))
     parameters = {spec.name for spec in model.parameters}
-    streams = [iterate_delta(data, model, codec.up, codec.block) for data in deltas]
+    streams = [encoding.iterate(data) for data in deltas]
     return {
         spec.name: _mean_parameter(spec, streams, clipped, total)
         if spec.name in parameters

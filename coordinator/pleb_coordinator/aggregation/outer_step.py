@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleb_coordinator.aggregation.combine import mean_delta
-from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
 
@@ -90,16 +90,18 @@ def next_version(
     Raises:
         EncodingError: a delta does not fit the model, or the outcome is not finite.
     """
-    model, codec = metadata.model, metadata.codec
-    mean = mean_delta([data for data, _ in deltas], [w for _, w in deltas], model, codec)
+    model = metadata.model
+    mean = mean_delta(
+        [data for data, _ in deltas], [w for _, w in deltas], training_format(metadata)
+    )
     state = _stepped(state, mean, metadata.outer, warm_start=warm_start)
     change: Tensors = {
         spec.name: state.masters[spec.name] - version[spec.name] for spec in model.parameters
     }
     change |= {spec.name: _negative(mean[spec.name]) for spec in model.buffers}
-    difference = encode_delta(change, model, codec.down, codec.block)
-    decoded = decode_delta(difference, model, codec.down, codec.block)
-    following = apply_difference(version, decoded, model)
+    published = difference_format(metadata)
+    difference = published.encode(change)
+    following = apply_difference(version, published.decode(difference), model)
     return Made(following, version_digest(following, model), difference, state)
 
 

@@ -8,12 +8,12 @@ import msgspec
 
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, VersionSource
-from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import rebuild_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pleb_coordinator.core.records import VersionRow
     from pleb_shared.protocol.project import ProjectMetadata
@@ -100,11 +100,7 @@ def read_version(
         EncodingError: the blobs do not make that version.
         Refusal: `unknown_blob`.
     """
-    model, codec = metadata.model, metadata.codec
-
-    def differences() -> Iterator[Tensors]:
-        for difference in source.differences:
-            yield decode_delta(blob(difference.digest), model, codec.down, codec.block)
-
+    encoding = difference_format(metadata)
     snapshot = load_tensors(blob(source.snapshot.digest))
-    return rebuild_version(snapshot, differences(), model, source.digest)
+    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
+    return rebuild_version(snapshot, differences, metadata.model, source.digest)

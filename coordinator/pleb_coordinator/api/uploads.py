@@ -15,6 +15,7 @@ from pleb_coordinator.steps.upload import (
     find_upload,
     finish_upload,
     refuse_upload,
+    upload_format,
     upload_status,
 )
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
@@ -63,12 +64,10 @@ async def _append(api: Api, upload: Upload, offset: int, body: bytes) -> Respons
 
 
 async def _finish(api: Api, upload: Upload) -> None:
-    project = None
-    if upload.assignment is not None:
-        with api.store.read() as tx:
-            project = tx.projects.get(upload.project)
+    with api.store.read() as tx:
+        encoding = upload_format(tx, upload)
     try:
-        await asyncio.to_thread(check_upload, api.deps, project, upload)
+        await asyncio.to_thread(check_upload, api.deps, upload, encoding)
     except (Refusal, EncodingError) as error:
         refusal = error
         await api.commits.run(lambda tx: refuse_upload(tx, api.deps, upload, refusal))

@@ -13,7 +13,7 @@ calls them, and in which order:
         enrol(tx, deps, project, request, network) -> EnrolReply
         upload = find_upload(tx, deps, token);  upload_status(deps, upload) -> UploadStatus
         append_part(deps, upload, offset, data) -> int         (no transaction: files only)
-        check_upload(deps, project, upload)                    (no transaction; may take long)
+        check_upload(deps, upload, encoding)                   (no transaction; may take long)
         finish_upload(tx, deps, upload)  or  refuse_upload(tx, deps, upload, refusal)
         publication = open_publication(envelope)               (no transaction: signatures)
         admit(tx, deps, publication)

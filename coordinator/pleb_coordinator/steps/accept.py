@@ -32,7 +32,7 @@ from pleb_shared.protocol.report import (
     Report,
 )
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import check_delta
+from pleb_shared.tensors.format import delta_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,11 +218,7 @@ def _trained(
 
 
 def _check_result(desk: _Desk, unit: UnitRow, result: DeltaResult) -> None:
-    if unit.kind == UnitKind.EVALUATE:
-        message = "An evaluation unit wants metrics, not a delta."
-        raise Refusal(RefusalCode.WRONG_RESULT, message)
-    facts = desk.project.facts
-    size = facts.delta_bytes if unit.kind == UnitKind.TRAIN else facts.calibration_bytes
+    size = delta_format(desk.project.metadata, unit).size
     if result.size != size:
         message = f"The delta has {result.size} bytes; this project's has {size}."
         raise Refusal(RefusalCode.WRONG_SIZE, message)
@@ -232,9 +228,7 @@ def _check_bytes(desk: _Desk, unit: UnitRow, result: DeltaResult, data: bytes) -
     if len(data) != result.size or digest_of(data) != result.digest:
         message = "The attached bytes are not those whose size and digest were reported."
         raise Refusal(RefusalCode.WRONG_DIGEST, message)
-    metadata = desk.project.metadata
-    codec = metadata.codec.up if unit.kind == UnitKind.TRAIN else "fp32"
-    check_delta(data, metadata.model, codec, metadata.codec.block)
+    delta_format(desk.project.metadata, unit).check(data)
 
 
 def _slot(desk: _Desk, assignment: Assignment, result: DeltaResult) -> Receipt:

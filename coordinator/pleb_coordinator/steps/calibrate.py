@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
 from pleb_coordinator.core.quorum import pair
+from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import distances
+from pleb_shared.tensors.format import delta_format, training_format
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Assignment, CalibrationClass, Project, UnitRow
@@ -91,10 +92,10 @@ def measure(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float
     """
     project = measurement.project
     mine = _as_delta(deps, project, measurement.delta)
-    model, up = project.metadata.model, project.metadata.codec.up
+    encoding = training_format(project.metadata)
     return {
         pair(measurement.digest, digest): max(
-            distances(mine, _as_delta(deps, project, stored), model, up).values(), default=0.0
+            distances(mine, _as_delta(deps, project, stored), encoding).values(), default=0.0
         )
         for digest, stored in measurement.others
     }
@@ -168,10 +169,9 @@ def _conclude(tx: Transaction, project: Project) -> None:
 
 
 def _as_delta(deps: Deps, project: Project, stored: StoredDelta) -> Tensors:
-    """Return a calibration as a delta in codec `up` would decode."""
+    """Return a calibration as it would decode if it had been sent as a training delta."""
     metadata = project.metadata
     data = deps.blobs.delta(stored.assignment) if stored.data is None else stored.data
-    codec = metadata.codec
-    exact = decode_delta(data, metadata.model, "fp32", codec.block)
-    encoded = encode_delta(exact, metadata.model, codec.up, codec.block)
-    return decode_delta(encoded, metadata.model, codec.up, codec.block)
+    trained = training_format(metadata)
+    exact = delta_format(metadata, calibration_unit(metadata)).decode(data)
+    return trained.decode(trained.encode(exact))

@@ -24,10 +24,10 @@ from pleb_shared.protocol.messages import (
     PublishRequest,
     Role,
 )
-from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.project import ProjectMetadata, ShardList, calibration_unit
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import encoded_size
+from pleb_shared.tensors.format import delta_format, training_format
 from pleb_shared.tensors.layout import load_tensors, version_digest
 
 if TYPE_CHECKING:
@@ -118,14 +118,13 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     if missing:
         return Findings(missing, None)
     _check_initial(deps, metadata)
-    model, codec = metadata.model, metadata.codec
     facts = Facts(
         flops_per_step=_check_graphs(deps, metadata),
         train_shards=len(shards.train),
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
-        delta_bytes=encoded_size(model, codec.up, codec.block),
-        calibration_bytes=encoded_size(model, "fp32", codec.block),
+        delta_bytes=training_format(metadata).size,
+        calibration_bytes=delta_format(metadata, calibration_unit(metadata)).size,
     )
     return Findings((), facts)
 

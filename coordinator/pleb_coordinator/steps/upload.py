@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
-from pleb_coordinator.core.records import Assignment, Project, Purpose, Upload, UploadKind, another
+from pleb_coordinator.core.records import Assignment, Purpose, Upload, another
 from pleb_coordinator.core.reputation import after_refused, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.store.interface import Commitment, StoredDelta, Transaction
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.tensors.codec import check_delta
+from pleb_shared.tensors.format import DeltaFormat, delta_format
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -23,6 +23,7 @@ __all__ = [
     "find_upload",
     "finish_upload",
     "refuse_upload",
+    "upload_format",
     "upload_status",
 ]
 
@@ -68,22 +69,28 @@ def append_part(deps: Deps, upload: Upload, offset: int, data: bytes) -> int:
     return deps.blobs.append_upload(upload.token, offset, data, upload.size)
 
 
-def check_upload(deps: Deps, project: Project | None, upload: Upload) -> None:
+def upload_format(tx: Transaction, upload: Upload) -> DeltaFormat | None:
+    """Return the format that the bytes of a delta must have; None for a blob."""
+    if upload.assignment is None:
+        return None
+    unit = tx.units.get(tx.assignments.get(upload.assignment).unit)
+    return delta_format(tx.projects.get(upload.project).metadata, unit)
+
+
+def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> None:
     """Check a whole upload's bytes and put them in their place; reads all of them.
 
-    `project` may be None for blobs. Nothing counts before `finish_upload`.
+    `encoding` is what `upload_format` returned. Nothing counts before `finish_upload`.
 
     Raises:
         Refusal: `wrong_size`, `wrong_digest`.
         EncodingError: the bytes are no delta of this model.
     """
-    if upload.kind == UploadKind.BLOB or project is None or upload.assignment is None:
+    if upload.assignment is None or encoding is None:
         deps.blobs.upload_to_blob(upload.token, upload.size, upload.digest)
         return
     data = deps.blobs.upload_bytes(upload.token, upload.size, upload.digest)
-    metadata = project.metadata
-    codec = metadata.codec.up if upload.size == project.facts.delta_bytes else "fp32"
-    check_delta(data, metadata.model, codec, metadata.codec.block)
+    encoding.check(data)
     deps.blobs.upload_to_delta(upload.token, upload.assignment)
 
 

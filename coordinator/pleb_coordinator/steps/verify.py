@@ -38,8 +38,8 @@ from pleb_coordinator.core.rounds import quorum_stands
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.interface import Judgement, StoredDelta, Transaction
 from pleb_shared.protocol.messages import Verdict
-from pleb_shared.tensors.codec import decode_delta
 from pleb_shared.tensors.distance import delta_norm, distances
+from pleb_shared.tensors.format import delta_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,12 +109,12 @@ def examine_case(deps: Deps, case: Case) -> Findings:
     decoded once.
     """
     decoded = {digest: _decoded(deps, case, stored) for digest, stored in case.deltas.items()}
-    model, up = case.project.metadata.model, case.project.metadata.codec.up
+    encoding = delta_format(case.project.metadata, case.unit)
     return Findings(
-        {digest: delta_norm(tensors, model) for digest, tensors in decoded.items()},
+        {digest: delta_norm(tensors, encoding.model) for digest, tensors in decoded.items()},
         {
             pair(first, second): max(
-                distances(decoded[first], decoded[second], model, up).values(), default=0.0
+                distances(decoded[first], decoded[second], encoding).values(), default=0.0
             )
             for first, second in combinations(decoded, 2)
         },
@@ -158,8 +158,7 @@ def _deltas(
 
 def _decoded(deps: Deps, case: Case, stored: StoredDelta) -> Tensors:
     data = deps.blobs.delta(stored.assignment) if stored.data is None else stored.data
-    metadata = case.project.metadata
-    return decode_delta(data, metadata.model, metadata.codec.up, metadata.codec.block)
+    return delta_format(case.project.metadata, case.unit).decode(data)
 
 
 def _result(desk: _Desk, found: Assignment, findings: Findings) -> Result:

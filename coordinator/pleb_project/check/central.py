@@ -8,7 +8,6 @@ import msgspec
 
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
-from pleb_shared.tensors.codec import decode_delta
 from pleb_shared.tensors.layout import load_tensors
 from pleb_shared.tensors.version import apply_difference
 from pleb_shared.training.evaluation import evaluate
@@ -36,8 +35,7 @@ def train_centrally(draft: Draft, blobs: BlobFolder, steps: int, seed: int = 0) 
     training = msgspec.structs.replace(
         draft.metadata.training, versions=1, local_steps=steps, unit_warmup_steps=0
     )
-    codec = msgspec.structs.replace(draft.metadata.codec, up="fp32")
-    metadata = msgspec.structs.replace(draft.metadata, training=training, codec=codec)
+    metadata = msgspec.structs.replace(draft.metadata, training=training)
     version = load_tensors(draft.exported.initial)
     unit = Unit(
         kind=UnitKind.TRAIN,
@@ -51,8 +49,8 @@ def train_centrally(draft: Draft, blobs: BlobFolder, steps: int, seed: int = 0) 
     run = UnitRun(graph, metadata, unit, version, None, shards)
     while run.steps_done < run.steps_total:
         run.step()
-    delta = decode_delta(run.delta(), metadata.model, "fp32", codec.block)
-    trained = apply_difference(version, {n: -d for n, d in delta.items()}, metadata.model)
+    change = {name: -array for name, array in run.exact_delta().items()}
+    trained = apply_difference(version, change, metadata.model)
     holdout = [load_tensors(blobs.get(shard.digest)) for shard in draft.dataset.shards.holdout]
     test = CompiledGraph(parse_graph(draft.exported.evaluation_graph))
     return evaluate(test, metadata, unit, trained, holdout)[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
-from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import apply_difference
 from pleb_shared.training.evaluation import evaluate
@@ -61,8 +61,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         shard = draft.shard(blobs, number)
         run = UnitRun(graph, metadata, unit, version, None, [shard])
         losses += [run.step() for _ in range(steps)]
-        codec = metadata.codec
-        delta = decode_delta(run.delta(), metadata.model, codec.up, codec.block)
+        delta = delta_format(metadata, unit).decode(run.delta())
         version = apply_difference(version, {n: -d for n, d in delta.items()}, metadata.model)
     part = max(_STEPS_AT_LEAST // 4, steps // 4)
     return Learning(

@@ -17,8 +17,8 @@ from pleb_project.check.tolerance import (
     Tolerance,
     advice,
     choose_tolerance,
+    encoded_distances,
     noise_distance,
-    tensor_distances,
 )
 from pleb_project.check.unit_process import (
     Configuration,
@@ -28,7 +28,8 @@ from pleb_project.check.unit_process import (
 )
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ProjectMetadata, elements
-from pleb_shared.tensors.codec import decode_delta, encoded_size
+from pleb_shared.tensors.format import difference_format, training_format
+from pleb_shared.tensors.layout import load_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +97,6 @@ def check_project(
     tolerance, apart = _tolerance(draft, deltas)
     say("Training a few units in turn")
     learning = dry_run(draft, blobs, steps)
-    model, codec = draft.exported.model, draft.metadata.codec
-    download = encoded_size(model, codec.down, codec.block)
     shards = draft.dataset.shards.train
     shard_bytes = max(shard.size for shard in shards) * draft.metadata.training.shards_per_unit
     outcome = CheckOutcome(
@@ -107,9 +106,9 @@ def check_project(
         tolerance=tolerance,
         measurement=measurement,
         measured_steps=steps,
-        upload_bytes=encoded_size(model, codec.up, codec.block),
-        download_bytes=download + shard_bytes,
-        parameters=sum(elements(spec) for spec in model.parameters),
+        upload_bytes=training_format(draft.metadata).size,
+        download_bytes=difference_format(draft.metadata).size + shard_bytes,
+        parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
         warnings=(),
     )
     return dataclasses.replace(outcome, warnings=warnings(outcome, apart))
@@ -164,18 +163,15 @@ def _measure(
         file = folder / f"{configuration.name}.delta"
         request = _request(draft, blobs, file, steps, configuration.threads)
         measurements.append(measure_unit(request, configuration, folder))
-        model, block = draft.exported.model, draft.metadata.codec.block
-        deltas.append(decode_delta(file.read_bytes(), model, "fp32", block))
+        deltas.append(load_tensors(file.read_bytes()))
     return deltas, measurements[0], steps
 
 
 def _request(draft: Draft, blobs: BlobFolder, delta: Path, steps: int, threads: int) -> UnitRequest:
-    metadata = draft.metadata
-    raw = msgspec.structs.replace(metadata.codec, up="fp32")
     shards = draft.dataset.shards.train
-    count = metadata.training.shards_per_unit
+    count = draft.metadata.training.shards_per_unit
     return UnitRequest(
-        metadata=msgspec.structs.replace(metadata, codec=raw),
+        metadata=draft.metadata,
         blobs=str(blobs.folder),
         digests=[shards[number % len(shards)].digest for number in range(count)],
         steps=steps,
@@ -186,12 +182,12 @@ def _request(draft: Draft, blobs: BlobFolder, delta: Path, steps: int, threads: 
 
 def _tolerance(draft: Draft, deltas: list[Tensors]) -> tuple[Tolerance, dict[str, float]]:
     """Return the tolerance, and how far apart honest runs are by tensor."""
-    model, codec = draft.exported.model, draft.metadata.codec
+    encoding = training_format(draft.metadata)
     apart: dict[str, float] = {}
     for a, b in itertools.combinations(deltas, 2):
-        for name, distance in tensor_distances(a, b, model, codec).items():
+        for name, distance in encoded_distances(a, b, encoding).items():
             apart[name] = max(distance, apart.get(name, 0.0))
-    noise = noise_distance(deltas[0], model, codec)
+    noise = noise_distance(deltas[0], encoding)
     return choose_tolerance(max(apart.values()), noise), apart
 
 

@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import distances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pleb_shared.protocol.graph import Graph
-    from pleb_shared.protocol.project import Codec, ModelSpec
+    from pleb_shared.tensors.format import DeltaFormat
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = [
     "Tolerance",
     "advice",
     "choose_tolerance",
-    "encoded_distance",
+    "encoded_distances",
     "noise_distance",
-    "tensor_distances",
 ]
 
 SAFETY_FACTOR: Final = 4.0
@@ -68,12 +66,13 @@ class Tolerance:
     """The safety factor does not fit below the ceiling."""
 
 
-def encoded_distance(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> float:
-    """Return the largest distance of any tensor between two deltas once both were encoded."""
-    return max(tensor_distances(a, b, model, codec).values())
+def encoded_distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]:
+    """Return the distance of every tensor between two deltas after both have been encoded."""
+    x, y = encoding.decode(encoding.encode(a)), encoding.decode(encoding.encode(b))
+    return distances(x, y, encoding)
 
 
-def noise_distance(delta: Tensors, model: ModelSpec, codec: Codec) -> float:
+def noise_distance(delta: Tensors, encoding: DeltaFormat) -> float:
     """Return the least distance, over a few draws, that 1 % of noise makes to `delta`.
 
     The noise is Gaussian with 1 % of each parameter's root mean square.
@@ -82,12 +81,12 @@ def noise_distance(delta: Tensors, model: ModelSpec, codec: Codec) -> float:
     found = []
     for _ in range(_NOISE_TRIALS):
         noisy = dict(delta)
-        for spec in model.parameters:
+        for spec in encoding.model.parameters:
             values = delta[spec.name]
             scale = NOISE * float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
             noise = generator.standard_normal(values.shape, np.float32) * np.float32(scale)
             noisy[spec.name] = (values + noise).astype(np.float32)
-        found.append(encoded_distance(delta, noisy, model, codec))
+        found.append(max(encoded_distances(delta, noisy, encoding).values()))
     return min(found)
 
 
@@ -130,13 +129,3 @@ def advice(graph: Graph, losses: Mapping[str, float]) -> list[str]:
         worst = max(losses, key=lambda name: losses[name])
         sentences.append(f"The tensor furthest apart is {worst!r} ({losses[worst]:.2g}).")
     return sentences
-
-
-def tensor_distances(a: Tensors, b: Tensors, model: ModelSpec, codec: Codec) -> dict[str, float]:
-    """Return the distance of every tensor between two deltas once both were encoded."""
-    return distances(_coded(a, model, codec), _coded(b, model, codec), model, codec.up)
-
-
-def _coded(delta: Tensors, model: ModelSpec, codec: Codec) -> Tensors:
-    data = encode_delta(delta, model, codec.up, codec.block)
-    return decode_delta(data, model, codec.up, codec.block)

@@ -1,7 +1,7 @@
 """One training unit from version 0 in a process of its own, with pinned threads.
 
 `python -m pleb_project.check.unit_process REQUEST`: REQUEST is a JSON file (`UnitRequest`);
-the delta goes to a file as fp32, measurements as one JSON line to the standard output.
+the exact delta goes to a safetensors file, measurements as one JSON line to the standard output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class UnitRequest(msgspec.Struct, frozen=True):
     steps: int
     threads: int
     delta: str
-    """The file that takes the encoded delta (fp32)."""
+    """The file for the delta, not encoded, as safetensors."""
 
 
 class UnitMeasurement(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def _run(request: UnitRequest) -> UnitMeasurement:
     import torch
 
     from pleb_shared.protocol.graph import parse_graph
-    from pleb_shared.tensors.layout import load_tensors
+    from pleb_shared.tensors.layout import load_tensors, save_tensors
     from pleb_shared.training.graph import CompiledGraph
     from pleb_shared.training.local_sgd import UnitRun
 
@@ -112,7 +112,7 @@ def _run(request: UnitRequest) -> UnitMeasurement:
         start = time.perf_counter()
         losses.append(run.step())
         durations.append(time.perf_counter() - start)
-    Path(request.delta).write_bytes(run.delta())
+    Path(request.delta).write_bytes(save_tensors(run.exact_delta()))
     later = sorted(durations[1:] or durations)
     return UnitMeasurement(
         seconds_per_step=later[len(later) // 2],

@@ -15,7 +15,7 @@ from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import VersionSource
-from pleb_shared.tensors.codec import decode_delta
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors
 from pleb_shared.tensors.version import rebuild_version
 
@@ -95,13 +95,10 @@ def rebuild(
     Raises:
         EncodingError: `wrong_digest`: the blobs make another version.
     """
-    model, codec = metadata.model, metadata.codec
+    encoding = difference_format(metadata)
     snapshot = load_tensors(blob(source.snapshot.digest))
-    differences = (
-        decode_delta(blob(part.digest), model, codec.down, codec.block)
-        for part in source.differences
-    )
-    return rebuild_version(snapshot, differences, model, source.digest)
+    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
+    return rebuild_version(snapshot, differences, metadata.model, source.digest)
 
 
 def _source(status: bytes) -> VersionSource:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pleb_shared.tensors.format import DeltaFormat
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["delta_norm", "distances", "tensor_norm"]
@@ -47,10 +48,8 @@ def tensor_norm(array: NDArray[Any]) -> float:
     return math.sqrt(_square(array))
 
 
-def distances(
-    a: Tensors, b: Tensors, model: ModelSpec, codec: CodecName = "fp32"
-) -> dict[str, float]:
-    """Return the relative L2 distance of two deltas, decoded from `codec`, by the tensor's name.
+def distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]:
+    """Return the relative L2 distance of two deltas, decoded from `encoding`, by the tensor's name.
 
     d = ||r|| / max(||a||, ||b||, f). r is a - b, but for rounding: a number near the middle of
     two codes is rounded up by one honest host and down by another, which in a tensor of ten
@@ -64,8 +63,8 @@ def distances(
     infinite where a number is not finite.
     """
     return {
-        **_group_distances(a, b, model.parameters, _CODE_STEPS[codec]),
-        **_group_distances(a, b, model.buffers, 0.0),
+        **_group_distances(a, b, encoding.model.parameters, _CODE_STEPS[encoding.codec]),
+        **_group_distances(a, b, encoding.model.buffers, 0.0),
     }
 
 

@@ -34,7 +34,7 @@ def apply_difference(version: Tensors, difference: Tensors, model: ModelSpec) ->
 
 
 def subtract_versions(a: Tensors, b: Tensors, model: ModelSpec) -> Tensors:
-    """Return a - b in the form that `encode_delta` takes: int64 for buffers of whole numbers.
+    """Return a - b in the form that `DeltaFormat.encode` takes: int64 for buffers of whole numbers.
 
     `subtract_versions(version, local)` is a delta, `subtract_versions(next, previous)` the
     difference that `apply_difference` adds.

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from pleb_shared.errors import EncodingError, RefusalCode, TrainingError
-from pleb_shared.protocol.unit import Unit, UnitKind
-from pleb_shared.tensors.codec import encode_delta
+from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, check_version, load_tensors, save_tensors
 from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.data import UnitData
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import Unit
     from pleb_shared.training.graph import CompiledGraph
 
 __all__ = ["UnitRun", "first_step"]
@@ -147,24 +147,25 @@ class UnitRun:
         tensors[_UNIT] = self._identity()
         return save_tensors(tensors)
 
+    def exact_delta(self) -> Tensors:
+        """Return the delta before it is encoded: version - local, each tensor in its shape.
+
+        Raises:
+            TrainingError: steps are missing.
+        """
+        if self.steps_done != self.steps_total:
+            raise TrainingError(f"Only {self.steps_done} of {self.steps_total} steps are done.")
+        local = {name: _array(tensor) for name, tensor in self._tensors.items()}
+        return subtract_versions(self._version, local, self._metadata.model)
+
     def delta(self) -> bytes:
-        """Return the encoded delta, version - local; of a calibration unit always as fp32.
+        """Return the delta in the unit's format.
 
         Raises:
             TrainingError: steps are missing.
             EncodingError: `not_finite`: training diverged in its last step.
         """
-        if self.steps_done != self.steps_total:
-            raise TrainingError(f"Only {self.steps_done} of {self.steps_total} steps are done.")
-        metadata = self._metadata
-        calibrates = self._unit.kind is UnitKind.CALIBRATE
-        local = {name: _array(tensor) for name, tensor in self._tensors.items()}
-        return encode_delta(
-            subtract_versions(self._version, local, metadata.model),
-            metadata.model,
-            "fp32" if calibrates else metadata.codec.up,
-            metadata.codec.block,
-        )
+        return delta_format(self._metadata, self._unit).encode(self.exact_delta())
 
     def _place(self, array: NDArray[Any]) -> torch.Tensor:
         """Return a copy of `array`, of the same shape, on the run's device."""

@@ -13,7 +13,7 @@ from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.project import Codec, ModelSpec, OuterStep, TensorSpec
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.format import DeltaFormat
 
 MODEL = ModelSpec(
     parameters=[
@@ -64,8 +64,12 @@ def delta(seed, size=0.01):
     }
 
 
+def form(codec="int4"):
+    return DeltaFormat(MODEL, codec, 16)
+
+
 def encoded(*deltas, codec="int4"):
-    return [encode_delta(one, MODEL, codec, 16) for one in deltas]
+    return [form(codec).encode(one) for one in deltas]
 
 
 def test_no_delta_is_longer_than_the_median():
@@ -76,7 +80,7 @@ def test_no_delta_is_longer_than_the_median():
 def test_the_mean_is_weighted_and_clipped_and_buffers_by_their_own_norms():
     plain = [delta(1), delta(2), delta(3, size=1.0)]
     weights = [1.0, 2.0, 5.0]
-    mean = mean_delta(encoded(*plain, codec="fp32"), weights, MODEL, metadata("fp32").codec)
+    mean = mean_delta(encoded(*plain, codec="fp32"), weights, form("fp32"))
     norms = [np.sqrt(sum((d[n].astype(np.float64) ** 2).sum() for n in "wb")) for d in plain]
     factors = [min(1.0, sorted(norms)[1] / norm) for norm in norms]
     assert factors[2] < 0.1
@@ -97,7 +101,7 @@ def test_the_mean_is_weighted_and_clipped_and_buffers_by_their_own_norms():
 def test_one_buffer_out_of_all_proportion_moves_the_mean_by_no_more_than_an_honest_one(lie):
     honest = [delta(seed) for seed in (1, 2, 3)]
     liar = delta(4) | {"mean": np.full(4, lie), "steps": np.asarray(2**62, np.int64)}
-    mean = mean_delta(encoded(*honest, liar), [1.0] * 4, MODEL, metadata().codec)
+    mean = mean_delta(encoded(*honest, liar), [1.0] * 4, form())
     longest = max(np.linalg.norm(d["mean"]) for d in honest)
     assert np.linalg.norm(mean["mean"]) <= longest
     assert abs(int(mean["steps"])) <= 6
@@ -110,11 +114,10 @@ def test_the_outer_step_is_the_formula_and_the_residue_is_kept():
     master, momentum = theta["w"].astype(np.float64), np.zeros((70, 3))
     for _ in range(5):
         made = next_version(theta, state, [(d, 4.0) for d in data], metadata(), warm_start=False)
-        g = np.mean([decode_delta(d, MODEL, "int4", 16)["w"] for d in data], axis=0)
-        g = mean_delta(data, [4.0, 4.0], MODEL, metadata().codec)["w"]
+        g = mean_delta(data, [4.0, 4.0], form())["w"]
         momentum = 0.7 * momentum + g
         master = master - 0.7 * (g + 0.7 * momentum)
-        published = decode_delta(made.difference, MODEL, "int4", 16)
+        published = form().decode(made.difference)
         np.testing.assert_array_equal(made.version["w"], theta["w"] + published["w"])
         theta, state = made.version, made.state
         np.testing.assert_allclose(state.masters["w"], master, atol=1e-5)
@@ -151,7 +154,7 @@ def test_the_state_survives_its_bytes_and_repeats_to_the_bit():
 
 def test_a_delta_of_another_size_is_refused():
     with pytest.raises(EncodingError):
-        mean_delta([b"short"], [1.0], MODEL, metadata().codec)
+        mean_delta([b"short"], [1.0], form())
 
 
 @settings(max_examples=30, deadline=None)
@@ -159,7 +162,7 @@ def test_a_delta_of_another_size_is_refused():
 def test_the_order_of_deltas_matters_only_in_the_last_bits(order, codec):
     """Float sums depend on it: that is why the log keeps the order."""
     data = encoded(*map(delta, range(4)), codec=codec)
-    spec = metadata(codec).codec
-    straight = mean_delta(data, [1.0] * 4, MODEL, spec)
-    shuffled = mean_delta([data[n] for n in order], [1.0] * 4, MODEL, spec)
+    spec = form(codec)
+    straight = mean_delta(data, [1.0] * 4, spec)
+    shuffled = mean_delta([data[n] for n in order], [1.0] * 4, spec)
     np.testing.assert_allclose(straight["w"], shuffled["w"], rtol=1e-5, atol=1e-9)

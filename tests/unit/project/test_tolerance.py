@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_project.check.tolerance import choose_tolerance, noise_distance, tensor_distances
-from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
+from pleb_project.check.tolerance import choose_tolerance, encoded_distances, noise_distance
+from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.format import DeltaFormat
 
 MODEL = ModelSpec(
     parameters=[TensorSpec(name="w", dtype="float32", shape=[64, 64])],
@@ -22,11 +23,11 @@ DELTA = {"w": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}
 
 @pytest.mark.parametrize("codec", ["fp32", "int8", "int4"])
 def test_one_percent_of_noise_is_seen_through_every_codec(codec):
-    assert 0.005 < noise_distance(DELTA, MODEL, Codec(up=codec, down="int4")) < 0.2
+    assert 0.005 < noise_distance(DELTA, DeltaFormat(MODEL, codec, 256)) < 0.2
 
 
 def test_equal_deltas_are_no_distance_apart():
-    assert tensor_distances(DELTA, DELTA, MODEL, Codec()) == {"w": 0.0}
+    assert encoded_distances(DELTA, DELTA, DeltaFormat(MODEL, "int4", 256)) == {"w": 0.0}
 
 
 @given(honest=st.floats(0, 1), noise=st.floats(1e-4, 1))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import decode_delta, encode_delta
 from pleb_shared.tensors.distance import delta_norm, distances
+from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.tensors.layout import (
     check_version,
     load_tensors,
@@ -37,6 +37,7 @@ MODEL = ModelSpec(
     initial=Blob(digest="0" * 64, size=0),
     initial_digest="0" * 64,
 )
+FP32, INT4 = DeltaFormat(MODEL, "fp32", 16), DeltaFormat(MODEL, "int4", 16)
 
 
 def version(seed=0):
@@ -109,10 +110,8 @@ def test_a_version_is_rebuilt_from_snapshot_and_encoded_differences():
     versions = [version(0)]
     differences = []
     for seed in (1, 2):
-        data = encode_delta(
-            subtract_versions(version(seed), versions[-1], MODEL), MODEL, "int4", 16
-        )
-        differences.append(decode_delta(data, MODEL, "int4", 16))
+        data = INT4.encode(subtract_versions(version(seed), versions[-1], MODEL))
+        differences.append(INT4.decode(data))
         versions.append(apply_difference(versions[-1], differences[-1], MODEL))
     digest = version_digest(versions[-1], MODEL)
     found = rebuild_version(versions[0], iter(differences), MODEL, digest)
@@ -129,15 +128,15 @@ def deltas():
 def test_the_distance_of_equal_deltas_is_zero_and_of_opposite_ones_two():
     delta = deltas()
     opposite = {name: -value for name, value in delta.items()}
-    assert set(distances(delta, delta, MODEL).values()) == {0.0}
-    assert distances(delta, opposite, MODEL)["w"] == pytest.approx(2)
-    assert distances(delta, opposite, MODEL).keys() == delta.keys()
+    assert set(distances(delta, delta, FP32).values()) == {0.0}
+    assert distances(delta, opposite, FP32)["w"] == pytest.approx(2)
+    assert distances(delta, opposite, FP32).keys() == delta.keys()
 
 
 def test_a_tensor_that_hardly_moves_does_not_blow_up_its_distance():
     a, b = deltas(), deltas()
     a["a"], b["a"] = np.array(1e-9, np.float32), np.array(-1e-9, np.float32)
-    assert distances(a, b, MODEL)["a"] < 1e-4
+    assert distances(a, b, FP32)["a"] < 1e-4
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -145,9 +144,9 @@ def test_what_is_not_finite_is_infinitely_far(bad):
     a, b = deltas(), deltas()
     b["w"] = b["w"].copy()
     b["w"][0, 0] = bad
-    assert distances(a, b, MODEL)["w"] == math.inf
-    assert distances(b, a, MODEL)["w"] == math.inf
-    assert distances(b, b, MODEL)["w"] == math.inf
+    assert distances(a, b, FP32)["w"] == math.inf
+    assert distances(b, a, FP32)["w"] == math.inf
+    assert distances(b, b, FP32)["w"] == math.inf
 
 
 def test_the_norm_counts_parameters_only():
@@ -159,7 +158,8 @@ def test_the_norm_counts_parameters_only():
 
 
 def coded(values: np.ndarray, model: ModelSpec) -> dict[str, np.ndarray]:
-    return decode_delta(encode_delta({"w": values}, model, "int4", 256), model, "int4", 256)
+    encoding = DeltaFormat(model, "int4", 256)
+    return encoding.decode(encoding.encode({"w": values}))
 
 
 @pytest.mark.parametrize("n", [10, 64, 1000, 5000])
@@ -179,7 +179,7 @@ def test_a_code_rounded_the_other_way_is_no_distance_but_noise_is(n: int) -> Non
         for found, share in ((honest, 1e-5), (noisy, 1e-2)):
             other = values + (share * generator.standard_normal(n)).astype(np.float32)
             pair = coded(values, model), coded(other, model)
-            found.append(distances(*pair, model, "int4")["w"])
+            found.append(distances(*pair, DeltaFormat(model, "int4", 256))["w"])
     assert max(honest) < 1e-3
     assert n < 1000 or min(noisy) > 0.01
 
@@ -194,6 +194,6 @@ def test_a_code_that_is_two_steps_off_is_a_distance() -> None:
     )
     other = values.copy()
     other[7] += 1
-    assert distances({"w": values}, {"w": other}, model, "int4")["w"] < 1e-3
+    assert distances({"w": values}, {"w": other}, DeltaFormat(model, "int4", 256))["w"] < 1e-3
     other[7] += 1
-    assert distances({"w": values}, {"w": other}, model, "int4")["w"] > 0.05
+    assert distances({"w": values}, {"w": other}, DeltaFormat(model, "int4", 256))["w"] > 0.05

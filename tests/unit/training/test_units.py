@@ -12,7 +12,7 @@ import pytest
 from pleb_shared.errors import EncodingError, GraphError, TrainingError
 from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_unit
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.codec import decode_delta, encoded_size
+from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.training.calibration import calibrate
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import peak_bytes
@@ -122,7 +122,7 @@ def test_calibration_is_the_same_for_everyone_and_sent_as_fp32():
     assert outcomes[0] == outcomes[1]
     assert outcomes[0].seconds_per_step == 1.0
     model = project.metadata.model
-    assert len(outcomes[0].delta) == encoded_size(model, "fp32", 64)
+    assert len(outcomes[0].delta) == DeltaFormat(model, "fp32", 64).size
     unit = calibration_unit(project.metadata)
     assert (unit.kind, unit.version, unit.local_steps) == (UnitKind.CALIBRATE, 0, 2)
 
@@ -132,7 +132,7 @@ def test_batch_norm_counts_its_batches_in_the_delta():
     run = _run(project, train_unit(steps=3))
     for _ in range(3):
         run.step()
-    delta = decode_delta(run.delta(), project.metadata.model, "int4", 64)
+    delta = DeltaFormat(project.metadata.model, "int4", 64).decode(run.delta())
     assert int(delta["layers.1.num_batches_tracked"]) == -3
     assert np.abs(delta["layers.1.running_mean"]).max() > 0
 

@@ -29,7 +29,7 @@ from pleb_shared.protocol.project import (
     Verification,
 )
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
-from pleb_shared.tensors.codec import decode_delta, encode_delta
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
 
@@ -151,7 +151,7 @@ def make_job(
 
 def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], list[str]]:
     """Return three published differences and the digests of the versions 0 to 3."""
-    model, codec = metadata.model, metadata.codec
+    model, encoding = metadata.model, difference_format(metadata)
     digests, differences = [version_digest(version, model)], []
     for seed in range(3):
         generator = np.random.default_rng(seed)
@@ -163,8 +163,8 @@ def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], 
             spec.name: np.zeros(spec.shape, "f4" if spec.dtype == "float32" else "i8")
             for spec in model.buffers
         }
-        data = encode_delta(change, model, codec.down, codec.block)
-        difference = decode_delta(data, model, codec.down, codec.block)
+        data = encoding.encode(change)
+        difference = encoding.decode(data)
         version = apply_difference(version, difference, model)
         differences.append(data)
         digests.append(version_digest(version, model))

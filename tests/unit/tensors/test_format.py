@@ -1,8 +1,10 @@
-"""Encoded deltas: exact bytes, exact sizes, bounded errors, refusals."""
+"""The format of deltas: exact bytes, exact sizes, bounded errors, refusals."""
 
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from pleb_shared.errors import EncodingError, RefusalCode
-from pleb_shared.protocol.project import ModelSpec, TensorSpec
-from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.codec import check_delta, decode_delta, encode_delta, encoded_size
+from pleb_shared.protocol.project import Codec, ModelSpec, TensorSpec
+from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.format import (
+    DeltaFormat,
+    delta_format,
+    difference_format,
+    training_format,
+)
 
 CODECS = ["fp32", "int8", "int4", "2bit"]
 NOTHING = Blob(digest="0" * 64, size=0)
@@ -51,10 +58,11 @@ NUMBERS = st.floats(-1e4, 1e4, width=32)
 def test_what_is_encoded_has_the_said_size_is_valid_and_decodes_within_a_step(codec, values, block):
     spec = model(values.shape, ())
     delta = {"p0": values, "p1": np.array(1.5, np.float32)}
-    data = encode_delta(delta, spec, codec, block)
-    assert len(data) == encoded_size(spec, codec, block)
-    check_delta(data, spec, codec, block)
-    back = decode_delta(data, spec, codec, block)
+    encoding = DeltaFormat(spec, codec, block)
+    data = encoding.encode(delta)
+    assert len(data) == encoding.size
+    encoding.check(data)
+    back = encoding.decode(data)
     assert back["p0"].dtype == np.float32
     assert back["p0"].shape == values.shape
     for start in range(0, values.size, block):
@@ -69,38 +77,37 @@ def test_what_is_encoded_has_the_said_size_is_valid_and_decodes_within_a_step(co
 def test_encoding_what_was_decoded_gives_the_same_bytes(codec):
     spec = model((1000,))
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    data = encode_delta({"p0": values}, spec, codec, 64)
-    assert encode_delta(decode_delta(data, spec, codec, 64), spec, codec, 64) == data
+    data = DeltaFormat(spec, codec, 64).encode({"p0": values})
+    decoded = DeltaFormat(spec, codec, 64).decode(data)
+    assert DeltaFormat(spec, codec, 64).encode(decoded) == data
 
 
 def test_int4_bytes_by_hand():
     spec = model((3,))
-    data = encode_delta({"p0": array(7, -3.5, 1)}, spec, "int4", 16)
+    data = DeltaFormat(spec, "int4", 16).encode({"p0": array(7, -3.5, 1)})
     # scale 1 = 0x3C00; -3.5 rounds half to even to -4; codes 15, 4 | 9
     assert data == bytes([0x00, 0x3C, 0x4F, 0x09])
-    assert decode_delta(data, spec, "int4", 16)["p0"].tolist() == [7, -4, 1]
+    assert DeltaFormat(spec, "int4", 16).decode(data)["p0"].tolist() == [7, -4, 1]
 
 
 def test_int8_bytes_by_hand():
-    data = encode_delta({"p0": array(127, -127, 2.5)}, model((3,)), "int8", 16)
+    data = DeltaFormat(model((3,)), "int8", 16).encode({"p0": array(127, -127, 2.5)})
     assert data == bytes([0x00, 0x3C, 127, 0x81, 2])
 
 
 def test_2bit_bytes_by_hand():
     spec = model((5,))
-    data = encode_delta({"p0": array(1, -1, 1, -1, 1)}, spec, "2bit", 16)
+    data = DeltaFormat(spec, "2bit", 16).encode({"p0": array(1, -1, 1, -1, 1)})
     # root mean square 1; x / 1 rounded down plus 2: 3, 1, 3, 1 | 3
     assert data == bytes([0x00, 0x3C, 0b01_11_01_11, 0b11])
-    assert decode_delta(data, spec, "2bit", 16)["p0"].tolist() == [1.5, -0.5, 1.5, -0.5, 1.5]
+    assert DeltaFormat(spec, "2bit", 16).decode(data)["p0"].tolist() == [1.5, -0.5, 1.5, -0.5, 1.5]
 
 
 def test_every_block_has_its_scale_and_the_last_may_be_short():
     spec = model((20,))
     values = np.concatenate([np.full(16, 7), np.full(4, 700)]).astype(np.float32)
-    assert (
-        decode_delta(encode_delta({"p0": values}, spec, "int4", 16), spec, "int4", 16)["p0"]
-        == values
-    ).all()
+    encoding = DeltaFormat(spec, "int4", 16)
+    assert (encoding.decode(encoding.encode({"p0": values}))["p0"] == values).all()
 
 
 def test_buffers_travel_exactly():
@@ -111,9 +118,9 @@ def test_buffers_travel_exactly():
         "b1": np.array(-(2**62)),
         "b2": np.array([1, 0, -1], np.int64),
     }
-    data = encode_delta(delta, spec, "int4", 16)
+    data = DeltaFormat(spec, "int4", 16).encode(delta)
     assert len(data) == 2 + 1 + 16 + 8 + 24
-    for name, value in decode_delta(data, spec, "int4", 16).items():
+    for name, value in DeltaFormat(spec, "int4", 16).decode(data).items():
         assert (value == delta[name]).all()
 
 
@@ -122,7 +129,7 @@ def test_bytes_are_the_same_on_every_platform(codec):
     words = np.random.Philox(key=1).random_raw(10_000).astype(np.float64)
     values = (words / 2**63 - 1).astype(np.float32)
     values *= values * values
-    data = encode_delta({"p0": values}, model((10_000,)), codec, 256)
+    data = DeltaFormat(model((10_000,)), codec, 256).encode({"p0": values})
     golden = {
         "fp32": "a0fe01885c537b4e",
         "int8": "39d8b7b9ec59fe9d",
@@ -137,7 +144,8 @@ def test_zeros_stay_zeros_and_tiny_numbers_do_not_vanish_into_nan(codec):
     spec = model((32,))
     values = np.zeros(32, np.float32)
     values[16] = 1e-30
-    back = decode_delta(encode_delta({"p0": values}, spec, codec, 16), spec, codec, 16)["p0"]
+    encoding = DeltaFormat(spec, codec, 16)
+    back = encoding.decode(encoding.encode({"p0": values}))["p0"]
     assert (back[:16] == 0).all()
     assert np.abs(back).max() <= 2.0**-23
 
@@ -146,25 +154,26 @@ def test_zeros_stay_zeros_and_tiny_numbers_do_not_vanish_into_nan(codec):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_refused(codec, bad):
     with pytest.raises(EncodingError) as caught:
-        encode_delta({"p0": array(1, bad)}, model((2,)), codec, 16)
+        DeltaFormat(model((2,)), codec, 16).encode({"p0": array(1, bad)})
     assert caught.value.code is RefusalCode.NOT_FINITE
 
 
 @pytest.mark.parametrize("codec", ["int4", "2bit"])
 def test_numbers_too_large_for_a_scale_are_refused(codec):
     with pytest.raises(EncodingError, match="too large"):
-        encode_delta({"p0": array(1e30)}, model((1,)), codec, 16)
+        DeltaFormat(model((1,)), codec, 16).encode({"p0": array(1e30)})
 
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_wrong_size_is_refused(codec, change):
     spec = model((5,))
-    data = encode_delta({"p0": array(1, 2, 3, 4, 5)}, spec, codec, 16)
+    encoding = DeltaFormat(spec, codec, 16)
+    data = encoding.encode({"p0": array(1, 2, 3, 4, 5)})
     wrong = data[:-1] if change < 0 else data + b"\0"
-    for function in (check_delta, decode_delta):
+    for function in (encoding.check, encoding.decode):
         with pytest.raises(EncodingError) as caught:
-            function(wrong, spec, codec, 16)
+            function(wrong)
         assert caught.value.code is RefusalCode.WRONG_SIZE
 
 
@@ -172,30 +181,30 @@ def test_a_wrong_size_is_refused(codec, change):
 def test_a_scale_that_is_infinite_nan_or_negative_is_refused(scale):
     data = scale.to_bytes(2, "little") + b"\x88"
     with pytest.raises(EncodingError) as caught:
-        check_delta(data, model((2,)), "int4", 16)
+        DeltaFormat(model((2,)), "int4", 16).check(data)
     assert caught.value.code is RefusalCode.NOT_FINITE
 
 
 @pytest.mark.parametrize(("codec", "last"), [("int4", 0x18), ("2bit", 0b0100)])
 def test_unused_bits_must_be_zero(codec, last):
     with pytest.raises(EncodingError) as caught:
-        check_delta(b"\x00\x3c" + bytes([last]), model((1,)), codec, 16)
+        DeltaFormat(model((1,)), codec, 16).check(b"\x00\x3c" + bytes([last]))
     assert caught.value.code is RefusalCode.MALFORMED
 
 
 def test_buffers_that_are_not_finite_are_refused():
     spec = model((1,), buffers=[("float32", (1,))])
-    data = encode_delta({"p0": array(1), "b0": array(1)}, spec, "fp32", 16)
+    data = DeltaFormat(spec, "fp32", 16).encode({"p0": array(1), "b0": array(1)})
     with pytest.raises(EncodingError) as caught:
-        check_delta(data[:-4] + b"\x00\x00\xc0\x7f", spec, "fp32", 16)
+        DeltaFormat(spec, "fp32", 16).check(data[:-4] + b"\x00\x00\xc0\x7f")
     assert caught.value.code is RefusalCode.NOT_FINITE
 
 
 def test_int4_is_nearly_eight_times_smaller_and_points_the_same_way():
     spec = model((512, 512))
     values = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
-    data = encode_delta({"p0": values}, spec, "int4", 256)
-    back = decode_delta(data, spec, "int4", 256)["p0"]
+    data = DeltaFormat(spec, "int4", 256).encode({"p0": values})
+    back = DeltaFormat(spec, "int4", 256).decode(data)["p0"]
     assert values.nbytes / len(data) > 7.8
     cosine = (back * values).sum() / np.sqrt((back**2).sum() * (values**2).sum())
     assert cosine > 0.99
@@ -204,5 +213,24 @@ def test_int4_is_nearly_eight_times_smaller_and_points_the_same_way():
 def test_a_missing_or_misshapen_tensor_is_refused():
     for delta in ({}, {"p0": array(1, 2, 3)}):
         with pytest.raises(EncodingError) as caught:
-            encode_delta(delta, model((2,)), "int4", 16)
+            DeltaFormat(model((2,)), "int4", 16).encode(delta)
         assert caught.value.code is RefusalCode.WRONG_SHAPE
+
+
+METADATA: Any = SimpleNamespace(model=model((40,)), codec=Codec(up="2bit", down="int8", block=16))
+
+
+def test_the_unit_decides_the_format_of_its_delta():
+    def found(kind):
+        return delta_format(METADATA, SimpleNamespace(kind=kind))
+
+    assert found(UnitKind.TRAIN) == training_format(METADATA)
+    assert found(UnitKind.TRAIN).size == 3 * 2 + 10, "three scales, four codes a byte"
+    assert found(UnitKind.CALIBRATE).size == 160, "compared to the bit, so never quantised"
+    assert difference_format(METADATA).size == 3 * 2 + 40
+
+
+def test_an_evaluation_has_no_delta():
+    with pytest.raises(EncodingError) as caught:
+        delta_format(METADATA, SimpleNamespace(kind=UnitKind.EVALUATE))
+    assert caught.value.code is RefusalCode.WRONG_RESULT

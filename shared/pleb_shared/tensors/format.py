@@ -1,0 +1,249 @@
+"""The format of a unit's delta: which tensors, which codec, which exact size.
+
+`delta_format(metadata, unit)` is the only place that knows this; encoders, decoders, checks and
+the combination all ask it. Published differences have `difference_format(metadata)`.
+
+A delta has no header, since its layout follows from the signed metadata. For each parameter in
+the model's order, flattened in C order to n numbers:
+
+- `fp32`: n float32.
+- `int8`, `int4`, `2bit`: ceil(n / block) float16 scales, one per block of `block` numbers (the
+  last block may be short), then the codes of all n numbers, packed over the whole parameter:
+  one byte each for `int8`; two per byte for `int4`, four per byte for `2bit`, the first in the
+  lowest bits, unused bits of the last byte zero. A number is code * scale for `int8` (code in
+  two's complement), (code - 8) * scale for `int4`, (code - 1.5) * scale for `2bit`: one float32
+  product. Scales are finite and not negative.
+
+Then for each buffer in order, flattened: float32 or float64 differences as they are; whole
+numbers and booleans as int64 differences. All numbers are little-endian.
+
+A delta is version - local, for parameters and buffers alike; a published difference is
+next - previous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, elements
+from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
+from pleb_shared.tensors.quantize import (
+    SCHEMES,
+    dequantize,
+    packed_bytes,
+    quantize,
+    scale_count,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = ["DeltaFormat", "buffer_dtype", "delta_format", "difference_format", "training_format"]
+
+_FIRST_INFINITE: Final = np.uint16(0x7C00)
+"""Bits of a float16: all below are finite and not negative."""
+
+
+class HasKind(Protocol):
+    """A unit, as a manifest or as a row of the store has it."""
+
+    @property
+    def kind(self) -> UnitKind:
+        """Whether it trains, evaluates or calibrates."""
+
+
+@dataclass(frozen=True)
+class DeltaFormat:
+    """The tensors of `model`, in this codec; `block` numbers share one scale."""
+
+    model: ModelSpec
+    codec: CodecName
+    block: int
+
+    @property
+    def size(self) -> int:
+        """The exact size in bytes of every delta in this format."""
+        return sum(self._parameter_size(spec) for spec in self.model.parameters) + sum(
+            _buffer_size(spec) for spec in self.model.buffers
+        )
+
+    def encode(self, delta: Tensors) -> bytes:
+        """Return the bytes of `delta`, whose arrays have the shapes of the model's tensors.
+
+        Parameters are taken as float32, buffers as in `buffer_dtype`.
+
+        Raises:
+            EncodingError: `wrong_shape` (also a missing name) or `not_finite`.
+        """
+        parts = [self._encode_parameter(_flat(delta, spec)) for spec in self.model.parameters]
+        parts += [_encode_buffer(_flat(delta, spec), spec) for spec in self.model.buffers]
+        return b"".join(parts)
+
+    def decode(self, data: bytes | memoryview) -> Tensors:
+        """Return what `encode` wrote: float32 parameters, buffers as in `buffer_dtype`.
+
+        Raises:
+            EncodingError: `wrong_size`. Numbers are checked by `check`, not here.
+        """
+        return dict(self.iterate(data))
+
+    def iterate(self, data: bytes | memoryview) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield (name, array) in the model's order; only one decoded tensor is alive at a time.
+
+        Raises:
+            EncodingError: `wrong_size`.
+        """
+        for spec, part in self._parameter_parts(data):
+            yield spec.name, self._decode_parameter(part, elements(spec)).reshape(spec.shape)
+        for spec, part in self._buffer_parts(data):
+            yield spec.name, part.view(buffer_dtype(spec)).reshape(spec.shape).copy()
+
+    def check(self, data: bytes | memoryview) -> None:
+        """Check all that can be known without another result; a few operations per tensor.
+
+        Raises:
+            EncodingError: `wrong_size`; `not_finite`: a number or scale is infinite, NaN, or a
+                scale is negative; `malformed`: unused bits are not zero.
+        """
+        for spec, part in self._parameter_parts(data):
+            self._check_parameter(spec, part)
+        for spec, part in self._buffer_parts(data):
+            dtype = buffer_dtype(spec)
+            if dtype.kind == "f" and not np.isfinite(part.view(dtype)).all():
+                raise _not_finite(spec)
+
+    def _parameter_size(self, spec: TensorSpec) -> int:
+        numbers = elements(spec)
+        if self.codec == "fp32":
+            return 4 * numbers
+        scale_bytes = 2 * scale_count(numbers, self.block)
+        return scale_bytes + packed_bytes(numbers, SCHEMES[self.codec])
+
+    def _parameter_parts(
+        self, data: bytes | memoryview
+    ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
+        """Yield the bytes of every parameter, once the whole size has been found right."""
+        size = self.size
+        if len(data) != size:
+            message = f"The encoded delta has {len(data)} bytes; this model's has {size}."
+            raise EncodingError(RefusalCode.WRONG_SIZE, message)
+        raw = np.frombuffer(data, np.uint8)
+        start = 0
+        for spec in self.model.parameters:
+            end = start + self._parameter_size(spec)
+            yield spec, raw[start:end]
+            start = end
+
+    def _buffer_parts(
+        self, data: bytes | memoryview
+    ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
+        """Yield the bytes of every buffer; they are at the end of the delta."""
+        raw = np.frombuffer(data, np.uint8)
+        start = raw.size - sum(_buffer_size(spec) for spec in self.model.buffers)
+        for spec in self.model.buffers:
+            end = start + _buffer_size(spec)
+            yield spec, raw[start:end].copy()  # a copy is aligned, whatever came before it
+            start = end
+
+    def _encode_parameter(self, values: NDArray[Any]) -> bytes:
+        """Return the bytes of one parameter, flattened to [n]."""
+        numbers = values.astype(NUMPY_DTYPES["float32"], copy=False)
+        if self.codec == "fp32":
+            return _finite(numbers).tobytes()
+        scales, packed = quantize(numbers, SCHEMES[self.codec], self.block)
+        return scales.tobytes() + packed.tobytes()
+
+    def _decode_parameter(self, part: NDArray[np.uint8], numbers: int) -> NDArray[np.float32]:
+        """Return the numbers [numbers] that `part` [bytes] encodes."""
+        if self.codec == "fp32":
+            return part.copy().view(NUMPY_DTYPES["float32"]).astype(np.float32, copy=False)
+        split = 2 * scale_count(numbers, self.block)
+        scales = part[:split].copy().view(np.dtype("<f2"))
+        return dequantize(scales, part[split:], numbers, SCHEMES[self.codec], self.block)
+
+    def _check_parameter(self, spec: TensorSpec, part: NDArray[np.uint8]) -> None:
+        """Raise unless `part` [bytes] is a valid encoding of the parameter."""
+        if self.codec == "fp32":
+            if not np.isfinite(part.copy().view(NUMPY_DTYPES["float32"])).all():
+                raise _not_finite(spec)
+            return
+        scheme, numbers = SCHEMES[self.codec], elements(spec)
+        bits = part[: 2 * scale_count(numbers, self.block)].copy().view(np.dtype("<u2"))
+        if not (bits < _FIRST_INFINITE).all():
+            raise _not_finite(spec)
+        used = numbers % scheme.per_byte
+        if used and part[-1] >> (used * scheme.bits):
+            message = f"Unused bits at the end of {spec.name!r} are not zero."
+            raise EncodingError(RefusalCode.MALFORMED, message)
+
+
+def delta_format(metadata: ProjectMetadata, unit: HasKind) -> DeltaFormat:
+    """Return the format of the delta that `unit` results in.
+
+    A calibration is compared to the bit, so it is never quantised.
+
+    Raises:
+        EncodingError: `wrong_result`: an evaluation results in metrics.
+    """
+    if unit.kind == UnitKind.EVALUATE:
+        message = "An evaluation unit results in metrics, not in a delta."
+        raise EncodingError(RefusalCode.WRONG_RESULT, message)
+    if unit.kind == UnitKind.CALIBRATE:
+        return DeltaFormat(metadata.model, "fp32", metadata.codec.block)
+    return training_format(metadata)
+
+
+def training_format(metadata: ProjectMetadata) -> DeltaFormat:
+    """Return the format of a training unit's delta that covers the whole model."""
+    return DeltaFormat(metadata.model, metadata.codec.up, metadata.codec.block)
+
+
+def difference_format(metadata: ProjectMetadata) -> DeltaFormat:
+    """Return the format of the differences that lead from one version to the next."""
+    return DeltaFormat(metadata.model, metadata.codec.down, metadata.codec.block)
+
+
+def buffer_dtype(spec: TensorSpec) -> np.dtype[Any]:
+    """Return the dtype of a buffer's difference: its own for floats, int64 for the rest."""
+    return NUMPY_DTYPES[spec.dtype if spec.dtype.startswith("float") else "int64"]
+
+
+def _buffer_size(spec: TensorSpec) -> int:
+    return elements(spec) * buffer_dtype(spec).itemsize
+
+
+def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:
+    """Return the delta's tensor as a contiguous [n]."""
+    array = delta.get(spec.name)
+    if array is None or list(array.shape) != spec.shape:
+        found = "missing" if array is None else f"of shape {list(array.shape)}"
+        message = f"Tensor {spec.name!r} of the delta is {found}; its shape is {spec.shape}."
+        raise EncodingError(RefusalCode.WRONG_SHAPE, message)
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def _encode_buffer(values: NDArray[Any], spec: TensorSpec) -> bytes:
+    """Return the bytes of one buffer's differences, flattened to [n]."""
+    return _finite(values.astype(buffer_dtype(spec), copy=False)).tobytes()
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Return `values` [n] if all of them are finite."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        message = "The delta holds numbers that are not finite."
+        raise EncodingError(RefusalCode.NOT_FINITE, message)
+    return values
+
+
+def _not_finite(spec: TensorSpec) -> EncodingError:
+    message = f"Tensor {spec.name!r} of the delta holds numbers or scales that are not finite."
+    return EncodingError(RefusalCode.NOT_FINITE, message)
