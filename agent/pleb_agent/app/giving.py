@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
 from pleb_agent.web.views import ContributionView, DayView, Expectation
-from pleb_shared.tensors.format import difference_format, training_format
+from pleb_shared.protocol.codec import delta_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,9 @@ def expectation(
     """
     hours = hours_per_day(preferences)
     seconds = unit_seconds or _USUAL_UNIT_SECONDS
-    down, up = difference_format(metadata).size, training_format(metadata).size
+    model, codec = metadata.model, metadata.codec
+    down = delta_bytes(model, codec.down, codec.block)
+    up = delta_bytes(model, codec.up, codec.block)
     return Expectation(
         unit_minutes=None if unit_seconds is None else unit_seconds / 60,
         hours_per_day=hours,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, elements
+from pleb_shared.protocol.codec import SCHEMES
+from pleb_shared.protocol.project import ModelSpec, TensorSpec, elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,6 @@ _CHUNK_NUMBERS: Final = 2**16
 _NUMBERS_PER_FLIP: Final = 1000
 _SCALE_ROUNDING: Final = 1 + 2.0**-10
 """Scales are float16: a step may be this much longer than the largest number tells."""
-_CODE_STEPS: Final[dict[CodecName, float]] = {
-    "fp32": 0.0,
-    "int8": 1 / 127,
-    "int4": 1 / 7,
-    "2bit": 1 / 1.5,
-}
-"""Step between two codes over the largest number that the codec can write with the same scale."""
 
 
 def delta_norm(tensors: Tensors, model: ModelSpec) -> float:
@@ -62,8 +56,9 @@ def distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]
     hardly moves cannot blow up its ratio. d is symmetric, 0 for equal tensors, at most 2, and
     infinite where a number is not finite.
     """
+    scheme = SCHEMES.get(encoding.codec)
     return {
-        **_group_distances(a, b, encoding.model.parameters, _CODE_STEPS[encoding.codec]),
+        **_group_distances(a, b, encoding.model.parameters, scheme.step if scheme else 0.0),
         **_group_distances(a, b, encoding.model.buffers, 0.0),
     }
 

@@ -29,16 +29,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.codec import (
+    SCHEMES,
+    buffer_bytes,
+    delta_bytes,
+    parameter_bytes,
+    scale_count,
+)
 from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, elements
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
-from pleb_shared.tensors.quantize import (
-    SCHEMES,
-    dequantize,
-    packed_bytes,
-    quantize,
-    scale_count,
-)
+from pleb_shared.tensors.quantize import dequantize, quantize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,9 +73,7 @@ class DeltaFormat:
     @property
     def size(self) -> int:
         """The exact size in bytes of every delta in this format."""
-        return sum(self._parameter_size(spec) for spec in self.model.parameters) + sum(
-            _buffer_size(spec) for spec in self.model.buffers
-        )
+        return delta_bytes(self.model, self.codec, self.block)
 
     def encode(self, delta: Tensors) -> bytes:
         """Return the bytes of `delta`, whose arrays have the shapes of the model's tensors.
@@ -121,13 +120,6 @@ class DeltaFormat:
             if dtype.kind == "f" and not np.isfinite(part.view(dtype)).all():
                 raise _not_finite(spec)
 
-    def _parameter_size(self, spec: TensorSpec) -> int:
-        numbers = elements(spec)
-        if self.codec == "fp32":
-            return 4 * numbers
-        scale_bytes = 2 * scale_count(numbers, self.block)
-        return scale_bytes + packed_bytes(numbers, SCHEMES[self.codec])
-
     def _parameter_parts(
         self, data: bytes | memoryview
     ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
@@ -139,7 +131,7 @@ class DeltaFormat:
         raw = np.frombuffer(data, np.uint8)
         start = 0
         for spec in self.model.parameters:
-            end = start + self._parameter_size(spec)
+            end = start + parameter_bytes(spec, self.codec, self.block)
             yield spec, raw[start:end]
             start = end
 
@@ -148,9 +140,9 @@ class DeltaFormat:
     ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
         """Yield the bytes of every buffer; they are at the end of the delta."""
         raw = np.frombuffer(data, np.uint8)
-        start = raw.size - sum(_buffer_size(spec) for spec in self.model.buffers)
+        start = raw.size - sum(buffer_bytes(spec) for spec in self.model.buffers)
         for spec in self.model.buffers:
-            end = start + _buffer_size(spec)
+            end = start + buffer_bytes(spec)
             yield spec, raw[start:end].copy()  # a copy is aligned, whatever came before it
             start = end
 

@@ -6,15 +6,15 @@ taken in an order that is written down, so the bytes are the same on every platf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.codec import Scheme, packed_bytes, scale_count
 
-__all__ = ["SCHEMES", "Scheme", "dequantize", "packed_bytes", "quantize", "scale_count"]
+__all__ = ["dequantize", "quantize"]
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -24,43 +24,6 @@ _CHUNK_NUMBERS: Final = 2**16
 _SMALLEST_SCALE: Final = np.float32(2.0**-24)
 """The smallest positive float16, a subnormal one."""
 _LARGEST_SCALE: Final = np.float32(65504.0)
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """A way to write numbers in `bits` bits. A stored code c means (c - zero) * scale.
-
-    `int8`: codes are two's complement bytes -127..127, scale = max|x| / 127.
-    `int4`: codes 1..15 less 8 are -7..7, scale = max|x| / 7.
-    `2bit`: codes 0..3 less 1.5 are -1.5, -.5, .5, 1.5; scale = the root mean square of x
-        (within 0.5 % of the best uniform step for normal numbers; Max 1960, table I).
-    """
-
-    bits: int
-    largest: int
-    zero: float
-
-    @property
-    def per_byte(self) -> int:
-        """How many codes share one byte; the first one stands in the lowest bits."""
-        return 8 // self.bits
-
-
-SCHEMES: Final[dict[str, Scheme]] = {
-    "int8": Scheme(bits=8, largest=127, zero=0),
-    "int4": Scheme(bits=4, largest=7, zero=8),
-    "2bit": Scheme(bits=2, largest=0, zero=1.5),
-}
-
-
-def scale_count(numbers: int, block: int) -> int:
-    """Return how many blocks, and so scales, an array of `numbers` has."""
-    return -(-numbers // block)
-
-
-def packed_bytes(numbers: int, scheme: Scheme) -> int:
-    """Return how many bytes the codes of `numbers` numbers take."""
-    return -(-numbers // scheme.per_byte)
 
 
 def quantize(values: Floats, scheme: Scheme, block: int) -> tuple[NDArray[np.float16], Bytes]:
