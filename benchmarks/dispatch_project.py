@@ -92,7 +92,6 @@ def _metadata(deps: Deps, name: str, size: RoundSize, root: SigningKey) -> Proje
         issued_at=now,
         root_key=root.public,
         delegation=Delegation(online_key=deps.online_key, expires_at=now + 86_400),
-        urls=[_URL],
         title="Dispatch benchmark",
         description="",
         data_licence="CC0",

@@ -106,7 +106,7 @@ def make_job(directory: Path, layers: int, steps: int = STEPS) -> Job:
     shard = save_tensors({name: tensor.numpy() for name, tensor in batch(2 * BATCH).items()})
     metadata = ProjectMetadata(
         protocol=1, project="manners", number=1, epoch=0, issued_at=0, root_key="0" * 64,
-        delegation=Delegation(online_key="1" * 64, expires_at=2**40), urls=[], title="Manners",
+        delegation=Delegation(online_key="1" * 64, expires_at=2**40), title="Manners",
         description="", data_licence="", contact="", model=exported.model,
         training_graph=_blob(exported.training_graph),
         evaluation_graph=_blob(exported.evaluation_graph),

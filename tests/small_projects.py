@@ -111,7 +111,6 @@ def _project(exported: Exported, kind: str, window: int, shards: list[Tensors]) 
         issued_at=0,
         root_key="0" * 64,
         delegation=Delegation(online_key="0" * 64, expires_at=1),
-        urls=[],
         title="",
         description="",
         data_licence="",

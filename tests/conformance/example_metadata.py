@@ -31,7 +31,6 @@ def example_metadata(root_key: str) -> ProjectMetadata:
         issued_at=0,
         root_key=root_key,
         delegation=Delegation(online_key=root_key, expires_at=1),
-        urls=[],
         title="",
         description="",
         data_licence="",

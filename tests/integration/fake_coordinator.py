@@ -359,7 +359,6 @@ class FakeCoordinator:
             delegation=Delegation(
                 online_key=self.online.public, expires_at=now + LIMITS.delegation_seconds
             ),
-            urls=[],
             title="Words",
             description="",
             data_licence="CC0",

@@ -220,7 +220,6 @@ class World:
             issued_at=int(START),
             root_key=self.root.public,
             delegation=Delegation(online_key=self.online.public, expires_at=int(START) + 86400),
-            urls=["http://127.0.0.1:7532"],
             title="Tiny",
             description="",
             data_licence="CC0",

@@ -54,7 +54,7 @@ _CALIBRATION_STEPS: Final = 3
 class Draft:
     """A project before it is signed.
 
-    `metadata` has placeholders for keys, numbers, times and URLs, and a provisional tolerance
+    `metadata` has placeholders for keys, numbers and times, and a provisional tolerance
     where the project file gives none.
     """
 
@@ -143,7 +143,6 @@ def _metadata(
         issued_at=0,
         root_key=_NOBODY,
         delegation=Delegation(online_key=_NOBODY, expires_at=0),
-        urls=[],
         title=project.title or project.name,
         description=project.description,
         data_licence=project.data_licence,

@@ -65,7 +65,6 @@ def next_metadata(
             expires_at=publication.issued_at
             + min(publication.delegation_seconds, LIMITS.delegation_seconds),
         ),
-        urls=[publication.url],
     )
 
 

@@ -253,9 +253,6 @@ class ProjectMetadata(Struct, frozen=True):
     issued_at: Count
     root_key: KeyHex
     delegation: Delegation
-    urls: Annotated[
-        list[Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=16)
-    ]
     title: Text
     description: Text
     data_licence: Text

@@ -209,10 +209,6 @@ def buffer_dtype(spec: TensorSpec) -> np.dtype[Any]:
     return NUMPY_DTYPES[spec.dtype if spec.dtype.startswith("float") else "int64"]
 
 
-def _buffer_size(spec: TensorSpec) -> int:
-    return elements(spec) * buffer_dtype(spec).itemsize
-
-
 def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:
     """Return the delta's tensor as a contiguous [n]."""
     array = delta.get(spec.name)
