@@ -31,7 +31,11 @@ __all__ = ["build", "describe", "version_of_tree"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENTRY: Final = Path(__file__).with_name("entry.py")
-PACKAGES: Final = {"pleb_agent": ROOT / "agent", "pleb_shared": ROOT / "shared"}
+PACKAGES: Final = {
+    "pleb_agent": ROOT / "agent",
+    "pleb_shared": ROOT / "shared",
+    "pleb_system": ROOT / "shared",
+}
 NAME: Final = "pleb-agent"
 KIND: Final = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "archive")
 RELEASE_EPOCH: Final = "1767225600"

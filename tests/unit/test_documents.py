@@ -19,6 +19,7 @@ PACKAGES = (
     "coordinator/pleb_coordinator",
     "coordinator/pleb_project",
     "shared/pleb_shared",
+    "shared/pleb_system",
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 NAMED = re.compile(r"`([a-z_.]+/[\w./-]+\.(?:py|md|html|sh|json|yml))`")

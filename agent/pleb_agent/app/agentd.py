@@ -18,8 +18,6 @@ from pleb_agent.app.bell import Bell
 from pleb_agent.app.clock import system_clock, system_draw
 from pleb_agent.app.joining import attaching, client_for
 from pleb_agent.app.live_preferences import LivePreferences
-from pleb_agent.app.lock import hold_lock
-from pleb_agent.app.logs import start_log
 from pleb_agent.app.looking import Looking
 from pleb_agent.app.notices import Notices
 from pleb_agent.app.packages import Packages
@@ -43,7 +41,6 @@ from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.parts import Parts
-from pleb_agent.program.durable import write_durably
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
@@ -51,6 +48,7 @@ from pleb_agent.web.app import web_app
 from pleb_agent.web.server import LocalServer
 from pleb_agent.web.sessions import SECRET_BYTES, Sessions
 from pleb_agent.worker.process import WorkerProcess
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -99,8 +97,8 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
         PlebError: the home cannot be used.
     """
     home.prepare()
-    with hold_lock(home.lock):
-        start_log(home.log, terminal=options.terminal, debug=options.debug)
+    with home.hold():
+        home.start_log(terminal=options.terminal, debug=options.debug)
         agentd = _Agentd(home, options)
         asyncio.run(agentd.run(on_ready))
         return Afterwards(agentd.packages.handed_over, agentd.packages.start_again)

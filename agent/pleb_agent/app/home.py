@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import InputError
+from pleb_system.lock import hold_lock
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 __all__ = ["Home", "default_home"]
+
+_LOG_BYTES: Final = 2 * 2**20
+_KEPT_LOGS: Final = 4
+_LOGGERS: Final = ("pleb", "asyncio", "uvicorn.error")
+"""Ours first. The libraries report our defects; without a handler they would write to standard
+error, where nothing bounds what a session keeps of it."""
 
 
 def default_home() -> Path:
@@ -38,6 +49,28 @@ class Home:
                 "give another one with --home."
             ) from error
 
+    def hold(self) -> AbstractContextManager[None]:
+        """Return the block that has this home for itself.
+
+        Raises:
+            HomeInUseError: another process uses it; raised where the block begins.
+        """
+        remedy = "stop it with `pleb-agent stop`"
+        return hold_lock(self.path / "agentd.lock", holder="agent", remedy=remedy)
+
+    def start_log(self, *, terminal: bool, debug: bool) -> None:
+        """Send this process's log to `log`, and to the terminal if there is one."""
+        from pleb_system.logs import start_log
+
+        start_log(
+            self.log,
+            loggers=_LOGGERS,
+            most_bytes=_LOG_BYTES,
+            kept=_KEPT_LOGS,
+            terminal=terminal,
+            debug=debug,
+        )
+
     @property
     def keys(self) -> Path:
         """Private keys."""
@@ -62,11 +95,6 @@ class Home:
     def preferences(self) -> Path:
         """What the user allows."""
         return self.path / "preferences.json"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that uses the home."""
-        return self.path / "agentd.lock"
 
     @property
     def control(self) -> Path:

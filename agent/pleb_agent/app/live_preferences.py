@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pleb_agent.app.settings import read_preferences
 from pleb_agent.core.preferences import write
-from pleb_agent.program.durable import write_durably
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable

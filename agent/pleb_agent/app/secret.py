@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from pleb_agent.program.durable import write_durably
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

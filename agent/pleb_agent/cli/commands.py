@@ -142,10 +142,10 @@ def _status(home: Home) -> dict[str, Any]:
             raise
         import msgspec
 
-        from pleb_agent.app.lock import HomeInUseError
         from pleb_agent.app.settings import read_preferences
         from pleb_agent.app.view import Shower
         from pleb_agent.journal.keys import KeyStore
+        from pleb_system.lock import HomeInUseError
 
         try:
             with _journal(home) as journal:
@@ -161,11 +161,10 @@ def _status(home: Home) -> dict[str, Any]:
 @contextmanager
 def _journal(home: Home) -> Iterator[Journal]:
     """The home's journal while no agentd holds it."""
-    from pleb_agent.app.lock import hold_lock
     from pleb_agent.journal.journal import Journal
 
     home.prepare()
-    with hold_lock(home.lock):
+    with home.hold():
         journal = Journal(home.journal)
         try:
             yield journal

@@ -95,10 +95,8 @@ def _change(
     try:
         Remote(home).post(act, **body)
     except NotRunningError:
-        from pleb_agent.app.lock import hold_lock
-
         home.prepare()
-        with hold_lock(home.lock):
+        with home.hold():
             LivePreferences(home).change(change)
 
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pleb_agent.app.agentd import Options, run_agentd
-from pleb_agent.app.lock import HomeInUseError
+from pleb_system.lock import HomeInUseError
 
 if TYPE_CHECKING:
     import argparse

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.program.command import is_frozen
-from pleb_agent.program.durable import write_durably
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import plistlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.program.durable import write_durably
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pleb_agent.program.durable import write_durably
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.tray.one_per_home import take_place
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import language_of, preferred_language, session_language, words_in
 from pleb_shared.errors import PlebError
+from pleb_system.lock import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         return 2
     home = os.path.abspath(arguments[1])  # noqa: PTH100 - pathlib takes 1 MB
     try:
-        if take_place(home) is None:
+        if try_lock(f"{home}/tray.lock") is None:  # one tray for each home
             return 0
         tray = Tray(home, time.monotonic, words_in(_language(home)))
         _run(tray)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.program.durable import sync_directory, write_durably
+from pleb_system.durable import sync_directory, write_durably
 
 if TYPE_CHECKING:
     from pleb_agent.program.installed import Installation

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from pleb_agent.program.durable import write_durably
 from pleb_shared.protocol.unit import Unit
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

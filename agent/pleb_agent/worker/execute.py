@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.program.durable import write_durably
 from pleb_agent.worker.checkpoint import CheckpointFiles
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult
@@ -17,6 +16,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable

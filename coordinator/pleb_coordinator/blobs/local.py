@@ -13,12 +13,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
+from pleb_system.durable import rename_durably, sync_directory, write_durably
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["LocalBlobs"]
 
@@ -174,30 +176,19 @@ class LocalBlobs:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there, and survives a power cut."""
+    """Write a file that is whole or not there; other processes may write it at the same time."""
     path.parent.mkdir(exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(path, data, shared=True)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _translated(error) from error
-    _rename(temporary, path)
+    sync_directory(path.parent.parent)  # it may have been made just now
 
 
 def _rename(source: Path, target: Path) -> None:
     target.parent.mkdir(exist_ok=True)
-    source.replace(target)
-    for folder in (target.parent, target.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    rename_durably(source, target)
+    sync_directory(target.parent.parent)
 
 
 def _translated(error: OSError) -> Exception:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import socket
 import time
@@ -14,18 +12,14 @@ import msgspec
 
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
-from pleb_shared.errors import InputError, PlebError
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pleb_coordinator.home.layout import Home
 
 __all__ = [
-    "HomeInUseError",
     "Listening",
     "link_base",
-    "locked",
     "open_socket",
     "reachable_host",
     "running_server",
@@ -38,34 +32,12 @@ _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 """TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
 
 
-class HomeInUseError(PlebError):
-    """Another `serve` works in this home."""
-
-    exit_code = 6
-
-
 class Listening(msgspec.Struct, frozen=True):
     """What `serve` writes down for the other commands."""
 
     url: str
     certificate: str | None
     pid: int
-
-
-@contextlib.contextmanager
-def locked(home: Home) -> Iterator[None]:
-    """Hold the home for one `serve`; the lock ends with the process, however it ends.
-
-    Raises:
-        HomeInUseError: another process holds it.
-    """
-    with (home.path / "serve.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            message = f"{home.path} is served already: stop that process, or give another --home."
-            raise HomeInUseError(message) from error
-        yield
 
 
 def open_socket(host: str, port: int, *, patient: bool = False) -> socket.socket:

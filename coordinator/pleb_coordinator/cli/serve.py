@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.cli.listening import Listening, locked, open_socket, reachable_host
+from pleb_coordinator.cli.listening import Listening, open_socket, reachable_host
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.store_access import deps_of
@@ -36,7 +36,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     config = _overridden(make_home(home), options)
     stop = stop_event()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked(home))
+        stack.enter_context(home.hold())
         killed = home.listening_file.exists()
         listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
+from pleb_system.durable import create_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +21,9 @@ SECRET_BYTES = 32
 def make_secret_file(path: Path, content: bytes | None = None) -> bool:
     """Write 32 random bytes (or `content`), mode 600; False where the file is there already."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_private(path, secrets.token_bytes(SECRET_BYTES) if content is None else content)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES) if content is None else content)
-        file.flush()
-        os.fsync(file.fileno())
     return True
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
+from pleb_system.lock import hold_lock
+from pleb_system.logs import start_log
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
 __all__ = ["Home", "default_home"]
+
+_KEPT_LOGS: Final = 5
 
 
 def default_home() -> Path:
@@ -60,6 +69,27 @@ class Home:
     def logs(self) -> Path:
         """One rotated JSON log for each process."""
         return self.path / "logs"
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Return the block that serves this home; one process may at a time.
+
+        Raises:
+            HomeInUseError: another process serves it; raised where the block begins.
+        """
+        holder = "`pleb-coordinator serve`"
+        return hold_lock(self.path / "serve.lock", holder=holder, remedy="stop it")
+
+    def start_log(self, process: str, *, most_bytes: int, debug: bool) -> None:
+        """Send all that this process logs to its file, and to the standard error with `debug`."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        start_log(
+            self.logs / f"{process}.jsonl",
+            loggers=(None,),
+            most_bytes=most_bytes,
+            kept=_KEPT_LOGS,
+            terminal=debug,
+            debug=debug,
+        )
 
     @property
     def tls(self) -> Path:

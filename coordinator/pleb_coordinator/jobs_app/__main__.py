@@ -16,7 +16,6 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
-from pleb_coordinator.home.logs import log_to
 from pleb_coordinator.jobs.loop import run_jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.checkpoint import keep_log_short
@@ -52,7 +51,7 @@ def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
 def _work(home: Home, offset_seconds: float, stop: threading.Event, *, debug: bool) -> None:
     """Build what the loop needs, and run it."""
     config = read_config(home.config_file)
-    log_to(home.logs, "jobs", most_bytes=config.log_bytes, debug=debug)
+    home.start_log("jobs", most_bytes=config.log_bytes, debug=debug)
     deps = Deps(
         clock=lambda: time.time() + offset_seconds,  # noqa: TID251 - handed to everybody else
         random_bytes=secrets.token_bytes,

@@ -11,7 +11,6 @@ from pathlib import Path
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import Home
-from pleb_coordinator.home.logs import log_to
 from pleb_coordinator.web_app.app import build_app, shifted_clock
 from pleb_coordinator.web_app.server import run_server
 from pleb_shared.errors import PlebError
@@ -23,7 +22,7 @@ def main() -> int:
     home = Home(options.home)
     try:
         config = read_config(home.config_file)
-        log_to(home.logs, "http", most_bytes=config.log_bytes, debug=options.debug)
+        home.start_log("http", most_bytes=config.log_bytes, debug=options.debug)
         links = LinkBase(options.url, options.pin)
         web = build_app(home, config, links, shifted_clock(options.clock_offset))
     except PlebError as error:

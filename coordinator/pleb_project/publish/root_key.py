@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
+from pleb_system.durable import create_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +43,5 @@ def make_root_key(file: Path) -> SigningKey:
     """Make a key in `file`, which must not exist, with mode 600, and return it."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = SigningKey.generate()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    descriptor = os.open(file, flags, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(f"{_HEADER}{key.to_bytes().hex()}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    create_private(file, f"{_HEADER}{key.to_bytes().hex()}\n".encode("ascii"))
     return key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_system.durable import write_durably
 
 __all__ = ["Home", "ProjectRecord"]
 
@@ -44,9 +44,7 @@ class Home:
         """Write the record of a project."""
         file = self._record(record.project)
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".part{os.getpid()}")
-        part.write_bytes(msgspec.json.encode(record))
-        part.replace(file)
+        write_durably(file, msgspec.json.encode(record), shared=True)
 
     def find(self, text: str) -> AttachLink:
         """Return the link that `text` is, or that of the published project of that name.

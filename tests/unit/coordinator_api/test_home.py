@@ -1,10 +1,8 @@
-"""The coordinator's folder: one configuration, secrets for one reader, logs as JSON."""
+"""The coordinator's folder: one configuration, secrets for one reader."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 import stat
 
 import pytest
@@ -13,7 +11,6 @@ from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
 from pleb_coordinator.home.keys import is_private, make_secret_file, read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
-from pleb_coordinator.home.logs import JsonFormatter
 from pleb_shared.errors import InputError
 
 
@@ -72,18 +69,3 @@ def test_secrets_are_for_one_reader_and_never_overwritten(tmp_path):
     file.unlink()
     with pytest.raises(InputError, match="missing"):
         read_secret(file)
-
-
-def test_a_log_line_is_one_object():
-    record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "said %s"})
-    record.args = ("this\nthat",)
-    record.path = "/work"
-    line = JsonFormatter().format(record)
-    assert "\n" not in line
-    assert json.loads(line) | {"time": 0} == {
-        "time": 0,
-        "level": "info",
-        "logger": "n",
-        "message": "said this\nthat",
-        "path": "/work",
-    }

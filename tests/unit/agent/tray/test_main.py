@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_agent.tray.main import main
-from pleb_agent.tray.one_per_home import take_place
+from pleb_system.lock import try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_home_that_is_not_there_is_told(
 def test_the_second_tray_of_a_home_ends_quietly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = take_place(str(tmp_path))
+    place = try_lock(tmp_path / "tray.lock")
     assert place is not None
     assert main(["--home", str(tmp_path)]) == 0
     assert capsys.readouterr().err == ""
@@ -39,7 +39,7 @@ def test_the_second_tray_of_a_home_ends_quietly(
 
 def test_a_place_is_free_again_when_its_holder_is_gone(tmp_path: Path) -> None:
     for _ in range(2):
-        place = take_place(str(tmp_path))
+        place = try_lock(tmp_path / "tray.lock")
         assert place is not None
-        assert take_place(str(tmp_path)) is None
+        assert try_lock(tmp_path / "tray.lock") is None
         os.close(place)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pleb_agent.program.durable import write_durably
+from pleb_system.durable import create_private, write_durably
 
 
 class PowerCutError(Exception):
@@ -75,3 +75,42 @@ def test_nobody_else_can_read_a_private_file_while_it_is_written(
     write_durably(tmp_path / "file", b"key", private=True)
     assert modes[0] & 0o777 == 0o600
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_that_share_a_file_do_not_write_over_each_others_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+    seen: list[str] = []
+
+    def other_process_writes(descriptor: int) -> None:
+        seen.extend(path.name for path in tmp_path.iterdir())
+        monkeypatch.setattr(os, "fsync", sync)
+        write_durably(tmp_path / "blob", b"same", shared=True)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", other_process_writes)
+    write_durably(tmp_path / "blob", b"same", shared=True)
+    assert [name[0] for name in seen] == ["."]
+    assert [path.name for path in tmp_path.iterdir()] == ["blob"]
+    assert (tmp_path / "blob").read_bytes() == b"same"
+
+
+def test_nothing_is_left_beside_the_file_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_durably(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_file_is_made_once_for_one_reader(tmp_path: Path) -> None:
+    create_private(tmp_path / "key", b"first")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "key", b"second")
+    assert (tmp_path / "key").read_bytes() == b"first"
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
