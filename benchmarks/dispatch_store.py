@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.sqlite import SqliteStore, SqliteTransaction
+    from pleb_coordinator.store.sqlite import SqliteStore
+    from pleb_coordinator.store.transaction import Transaction
 
 LARGEST_ROUND: Final = 100_000
 """The protocol's largest round: projects with fewer units would run dry."""
@@ -245,7 +246,7 @@ class _Past:
         return {"project": self.project.id, "version": self.project.version, "now": now}
 
 
-def _calibration(tx: SqliteTransaction, project: Project, now: float) -> int:
+def _calibration(tx: Transaction, project: Project, now: float) -> int:
     """Add the calibration unit; return an assignment of it."""
     unit = calibration_unit(project.metadata)
     new = NewUnit(unit.kind, 0, unit.seed, unit.shards.first, unit.shards.count, unit.local_steps)

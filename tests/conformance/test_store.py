@@ -467,7 +467,6 @@ class TestFleet:
         assert tx.hosts.active_accounts(project.id, NOW - 1) == 2
         assert tx.hosts.has_trusted(project.id, NOW - 1)
         assert not tx.hosts.has_trusted(project.id, NOW)
-        assert len(tx.hosts.of_account(project.id, "x")) == 2
         assert len(tx.hosts.of_project(project.id, limit=9)) == 5
 
     def test_a_class_knows_who_vouches_for_it(self, tx, project):

@@ -119,7 +119,7 @@ def test_an_audit_under_way_is_nobodys_business(tmp_path):
             await http.enrol(host)
             http.world.work(host, rounds=2)
             with http.world.store.read() as tx:
-                audits = [a for u in tx.views.units(1, 100) for a in tx.assignments.of_unit(u.id)]
+                audits = [a for u in tx.units.newest(1, 100) for a in tx.assignments.of_unit(u.id)]
             waiting = {a.unit for a in audits if a.purpose == "audit" and a.state == "unsent"}
             assert waiting
             text = (await http.client.get("/projects/tiny/status")).text

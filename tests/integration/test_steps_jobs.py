@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import Jobs, run_jobs
 from pleb_coordinator.steps.advance import compute, ready_round, record_version
 from pleb_coordinator.steps.expire import expire_leases
@@ -75,7 +75,9 @@ def test_a_verdict_that_changes_the_inputs_meanwhile_makes_the_work_void(world):
     work = advance(world, world.store, world.deps)
     row = compute(world.deps, work)
     with world.store.write() as tx:
-        tx.units.set_canonical(work.inputs[0].unit, 10**6)
+        unit = tx.units.get(work.inputs[0].unit)
+        tx.units.move(unit, UnitEvent.REFUTED, world.clock.now, None)
+        tx.units.move(tx.units.get(unit.id), UnitEvent.DECIDED, world.clock.now, 10**6)
     with world.store.write() as tx:
         assert not record_version(tx, world.deps, work, row)
     assert versions(world) == [0]

@@ -28,7 +28,7 @@ def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List a project's units, those of the newest versions first."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        found = tx.views.units(project.id, options.limit)
+        found = tx.units.newest(project.id, options.limit)
     rows = [(u.id, u.kind, f"{u.epoch}.{u.version}", u.position, u.state) for u in found]
     head = ("UNIT", "KIND", "VERSION", "POSITION", "STATE")
     output.result(found, table(head, rows, "No unit is planned yet."))

@@ -30,6 +30,7 @@ __all__ = [
     "Purpose",
     "Record",
     "Round",
+    "StoredDelta",
     "UnitRow",
     "Upload",
     "UploadKind",
@@ -228,6 +229,14 @@ class Assignment(Record, frozen=True):
     reason: str
     told: bool
     """Whether the host knows the verdict."""
+
+
+class StoredDelta(Record, frozen=True):
+    """The bytes of a delta; None: they are in the file of that assignment."""
+
+    assignment: int
+    size: int
+    data: bytes | None
 
 
 def another(assignment: Assignment, now: float) -> NewAssignment:

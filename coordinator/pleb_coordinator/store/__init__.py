@@ -1,1 +1,1 @@
-"""Where rows live: one interface, one implementation for each engine, migrations."""
+"""Where rows live: tables as classes, SQL by name, one connection class for each engine."""

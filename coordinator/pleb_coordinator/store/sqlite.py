@@ -1,37 +1,23 @@
-"""The embedded store: one SQLite file in WAL mode, durable at every commit.
+"""The embedded engine: one SQLite file in WAL mode, durable at every commit.
 
-Two connections: one writes (BEGIN IMMEDIATE, so that two writers queue up instead of failing
-half-way), one reads. `synchronous=FULL` makes a commit survive a power cut.
+A writer begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
+`synchronous=FULL` makes a commit survive a power cut.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.store.sqlite_fleet import (
-    SqliteCalibrations,
-    SqliteEvents,
-    SqliteHosts,
-    SqliteInvites,
-    SqliteUploads,
-)
-from pleb_coordinator.store.sqlite_projects import (
-    MetadataCache,
-    SqliteProjects,
-    SqliteRounds,
-    SqliteVersions,
-)
-from pleb_coordinator.store.sqlite_views import SqliteViews
-from pleb_coordinator.store.sqlite_work import SqliteAssignments, SqliteShares, SqliteUnits
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["SCHEMA_REVISION", "SqliteStore", "SqliteTransaction"]
+__all__ = ["SCHEMA_REVISION", "SqliteStore"]
 
 SCHEMA_REVISION: Final = "0001"
 """The migration that this code needs."""
@@ -47,39 +33,8 @@ _PRAGMAS: Final = (
 )
 
 
-class SqliteTransaction:
-    """The tables on one connection; implements `store.interface.Transaction`."""
-
-    def __init__(self, connection: sqlite3.Connection, decoded: MetadataCache) -> None:
-        self._db = connection
-        self.projects = SqliteProjects(connection, decoded)
-        self.versions = SqliteVersions(connection)
-        self.rounds = SqliteRounds(connection)
-        self.units = SqliteUnits(connection)
-        self.assignments = SqliteAssignments(connection)
-        self.shares = SqliteShares(connection)
-        self.hosts = SqliteHosts(connection)
-        self.calibrations = SqliteCalibrations(connection)
-        self.uploads = SqliteUploads(connection)
-        self.invites = SqliteInvites(connection)
-        self.events = SqliteEvents(connection)
-        self.views = SqliteViews(connection)
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Undo what happens inside, and only that, if it raises."""
-        self._db.execute("SAVEPOINT part")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK TO part")
-            raise
-        finally:
-            self._db.execute("RELEASE part")
-
-
-class SqliteStore:
-    """Implements `store.interface.Store` on one file.
+class SqliteStore(Store):
+    """A store in one SQLite file.
 
     Raises:
         InputError: the file is not there, or its schema is not the one that this code needs.
@@ -89,71 +44,66 @@ class SqliteStore:
         if not path.exists():
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
-        decoded: MetadataCache = {}
         try:
-            self._writer = _connect(path)
-            self._reader = _connect(path)
-            _check_schema(self._reader, path)
+            super().__init__(partial(_SqliteConnection, path))
         except sqlite3.DatabaseError as error:
             message = f"{path} is not a coordinator's store: {error}. Give another --home."
             raise InputError(message) from error
-        self._write = SqliteTransaction(self._writer, decoded)
-        self._read = SqliteTransaction(self._reader, decoded)
-        self._seen = -1
 
-    @contextmanager
-    def read(self) -> Iterator[SqliteTransaction]:
-        """Open a transaction that sees one state of the store and changes nothing."""
-        self._reader.execute("BEGIN")
+
+class _SqliteConnection:
+    """Implements `store.connection.Connection`."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(
+            path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
         try:
-            yield self._read
-        finally:
-            self._reader.execute("ROLLBACK")
+            for pragma in _PRAGMAS:
+                self._db.execute(pragma)
+            _check_schema(self._db, path)
+        except BaseException:
+            self._db.close()
+            raise
 
-    @contextmanager
-    def write(self) -> Iterator[SqliteTransaction]:
-        """Open a transaction that commits at its end; on an exception it leaves no trace.
-
-        Raises:
-            Refusal: `storage_full`, or `internal` where another process blocks the store.
-        """
+    def execute(self, sql: str, /, **parameters: object) -> sqlite3.Cursor:
+        """Run a statement."""
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield self._write
-            self._writer.execute("COMMIT")
+            return self._db.execute(sql, parameters)
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
-        finally:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
 
-    def changed(self) -> bool:
-        """Whether anybody, in any process, has committed since the last time this was asked."""
-        now = self._reader.execute("PRAGMA data_version").fetchone()[0]
-        before, self._seen = self._seen, now
-        return bool(now != before)
+    def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
+        """Run a statement once for each set of parameters."""
+        try:
+            self._db.executemany(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
+
+    def begin(self, *, write: bool) -> None:
+        """Begin a transaction."""
+        self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def commit_count(self) -> int:
+        """Return a number that changes with every commit by another connection."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close the connections."""
-        self._writer.close()
-        self._reader.close()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-    try:
-        for pragma in _PRAGMAS:
-            connection.execute(pragma)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
+        """Close the connection."""
+        self._db.close()
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
@@ -168,7 +118,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:
-    """Return what SQLite's message means to a caller; other faults pass as they are."""
+    """Return the refusal that SQLite's message means; other errors as they are."""
     text = str(error)
     if "full" in text:
         message = "The coordinator's disk is full: try again later."

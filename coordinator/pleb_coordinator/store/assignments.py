@@ -1,0 +1,276 @@
+"""Assignments, their results and deltas, and verdicts that their hosts have not received yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pleb_coordinator.core.assignment_state import AssignmentEvent, next_assignment_state
+from pleb_coordinator.core.records import (
+    Assignment,
+    Host,
+    NewAssignment,
+    Purpose,
+    Record,
+    StoredDelta,
+    UnitRow,
+)
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows
+from pleb_shared.errors import Refusal, RefusalCode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pleb_coordinator.store.connection import Connection
+    from pleb_shared.protocol.messages import Verdict
+
+__all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
+
+FORGIVEN_SECONDS: Final = 600.0
+"""After this time a host may try a unit again that it gave back."""
+_ALWAYS: Final = 1e18
+
+_ASSIGNMENT: Final = Rows(Assignment)
+_DELTA: Final = Rows(StoredDelta)
+_NEW: Final = Rows(NewAssignment)
+_UNIT: Final = Rows(UnitRow)
+_COLUMNS: Final = len(Assignment.__struct_fields__)
+
+
+class Seeker(Record, frozen=True):
+    """The host that asks for work, as far as a candidate depends on it."""
+
+    host: int
+    account: str
+    network: str
+    determinism_class: str
+    trusted: bool
+    now: float
+
+
+class Commitment(Record, frozen=True):
+    """What a host's report says of its result."""
+
+    digest: str
+    size: int
+    loss_first: float | None
+    loss_last: float | None
+    compute_seconds: float
+    reported_at: float
+
+
+class Judgement(Record, frozen=True):
+    """The verdict on a result."""
+
+    verdict: Verdict
+    credit: float
+    ripe_at: float | None
+    reason: str
+
+
+class Assignments:
+    """Assignments, their deltas, and verdicts that hosts have not received yet."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def get(self, assignment: int) -> Assignment:
+        """Return an assignment. Raises `Refusal` unknown_assignment."""
+        row = _ASSIGNMENT.first(self._db.execute(sql.GET_ASSIGNMENT, assignment=assignment))
+        if row is None:
+            message = f"There is no assignment {assignment}: drop its result."
+            raise Refusal(RefusalCode.UNKNOWN_ASSIGNMENT, message)
+        return row
+
+    def of_unit(self, unit: int) -> list[Assignment]:
+        """Return all assignments of a unit, oldest first."""
+        return _ASSIGNMENT.all(self._db.execute(sql.ASSIGNMENTS_OF_UNIT, unit=unit))
+
+    def reported(self, unit: int) -> list[Assignment]:
+        """Return the unit's assignments with a result that has no verdict yet."""
+        return _ASSIGNMENT.all(self._db.execute(sql.REPORTED, unit=unit))
+
+    def unjudged(self, unit: int, host: int) -> bool:
+        """Whether the host has reported a result of the unit that has no verdict yet."""
+        return self._db.execute(sql.UNJUDGED, unit=unit, host=host).fetchone() is not None
+
+    def leases(self, host: int) -> dict[int, Purpose]:
+        """Return the ids of what the host computes or uploads, with purposes; oldest first."""
+        rows = self._db.execute(sql.LEASES, host=host)
+        return {assignment: Purpose(purpose) for assignment, purpose in rows}
+
+    def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
+        """Return what is leased to the host, oldest first."""
+        return [_pair(row) for row in self._db.execute(sql.IN_HAND, host=host)]
+
+    def candidates(
+        self, project: int, purpose: Purpose, seeker: Seeker, limit: int
+    ) -> list[tuple[Assignment, UnitRow]]:
+        """Return unsent assignments that the seeker may take, oldest first.
+
+        No host gets a unit twice; a host that is not trusted gets none that another host of
+        its account or public network has had. Trusted hosts get what only they may take first,
+        and replicas only from `trusted_from` on.
+        """
+        where = {
+            "project": project,
+            "purpose": purpose,
+            "determinism_class": seeker.determinism_class,
+            "forgiven_before": seeker.now - FORGIVEN_SECONDS,
+            "host": seeker.host,
+        }
+        if not seeker.trusted:
+            rows = self._db.execute(
+                sql.CANDIDATES_FOR_HOST,
+                trusted_only=False,
+                trusted_until=_ALWAYS,
+                account=seeker.account,
+                network=seeker.network,
+                limit=limit,
+                **where,
+            )
+            return [_pair(row) for row in rows]
+        found: list[tuple[Assignment, UnitRow]] = []
+        for only in (True, False):
+            rows = self._db.execute(
+                sql.CANDIDATES_FOR_TRUSTED,
+                trusted_only=only,
+                trusted_until=seeker.now,
+                limit=limit - len(found),
+                **where,
+            )
+            found.extend(_pair(row) for row in rows)
+        return found
+
+    def unsent(self, project: int, purpose: Purpose) -> bool:
+        """Whether any assignment of that purpose is unsent."""
+        row = self._db.execute(sql.ANY_UNSENT, project=project, purpose=purpose).fetchone()
+        return row is not None
+
+    def add(self, new: NewAssignment) -> int:
+        """Add an unsent assignment; return its id."""
+        return int(self._db.execute(sql.ADD_ASSIGNMENT, **_NEW.parameters(new)).fetchone()[0])
+
+    def lease(
+        self, assignment: Assignment, host: Host, nonce: str, now: float, until: float
+    ) -> bool:
+        """Issue an unsent assignment to a host; False: it is not unsent any more."""
+        leased = self._db.execute(
+            sql.LEASE,
+            assignment=assignment.id,
+            host=host.id,
+            account=host.account,
+            network=host.network,
+            nonce=nonce,
+            now=now,
+            until=until,
+        )
+        return leased.rowcount == 1
+
+    def commit(
+        self, assignment: Assignment, event: AssignmentEvent, commitment: Commitment
+    ) -> bool:
+        """Store a report with the event that it means. Returns and raises as `move`."""
+        return self._move(
+            sql.COMMIT_RESULT, assignment, event, **msgspec.structs.asdict(commitment)
+        )
+
+    def move(self, assignment: Assignment, event: AssignmentEvent) -> bool:
+        """Apply an event to an assignment.
+
+        Returns:
+            False: its state is not that of `assignment` any more; nothing has changed.
+
+        Raises:
+            KeyError: the event cannot happen in that state.
+        """
+        return self._move(sql.MOVE_ASSIGNMENT, assignment, event)
+
+    def judge(self, assignment: Assignment, event: AssignmentEvent, judgement: Judgement) -> bool:
+        """Store the verdict; the host's next reply has it. Returns and raises as `move`."""
+        return self._move(sql.JUDGE, assignment, event, **msgspec.structs.asdict(judgement))
+
+    def _move(
+        self, update: str, assignment: Assignment, event: AssignmentEvent, **values: object
+    ) -> bool:
+        moved = self._db.execute(
+            update,
+            assignment=assignment.id,
+            before=assignment.state,
+            after=next_assignment_state(assignment.state, event),
+            **values,
+        )
+        return moved.rowcount == 1
+
+    def set_norm(self, assignment: int, norm: float) -> None:
+        """Store the L2 norm of a decoded delta."""
+        self._db.execute(sql.SET_NORM, assignment=assignment, norm=norm)
+
+    def norms(self, project: int, epoch: int, version: int) -> list[float]:
+        """Return the norms of the valid results of a round."""
+        rows = self._db.execute(sql.NORMS, project=project, epoch=epoch, version=version)
+        return [norm for (norm,) in rows]
+
+    def cancel_unsent(self, unit: int, purposes: Collection[Purpose]) -> int:
+        """Cancel unsent assignments of a unit; return how many."""
+        return sum(
+            self._db.execute(sql.CANCEL_UNSENT, unit=unit, purpose=purpose).rowcount
+            for purpose in purposes
+        )
+
+    def cancel_unsent_before(self, project: int, epoch: int, version: int) -> int:
+        """Cancel unsent assignments of versions before `version`, earlier epochs included."""
+        cancelled = self._db.execute(
+            sql.CANCEL_UNSENT_BEFORE, project=project, epoch=epoch, version=version
+        )
+        return cancelled.rowcount
+
+    def expired(self, now: float, limit: int) -> list[Assignment]:
+        """Return assignments whose lease has run out, in the order of their ends."""
+        return _ASSIGNMENT.all(self._db.execute(sql.EXPIRED, now=now, limit=limit))
+
+    def end_leases(self, host: int, now: float) -> int:
+        """End all leases of the host now; return how many."""
+        return self._db.execute(sql.END_LEASES, host=host, now=now).rowcount
+
+    def next_lease_end(self) -> float | None:
+        """Return when the next lease runs out; None: there are no leases."""
+        end: float | None = self._db.execute(sql.NEXT_LEASE_END).fetchone()[0]
+        return end
+
+    def take_verdicts(self, host: int, limit: int) -> list[Assignment]:
+        """Return judged assignments whose verdict the host lacks, and mark them as told."""
+        found = _ASSIGNMENT.all(self._db.execute(sql.UNTOLD, host=host, limit=limit))
+        if found:
+            self._db.execute_each(sql.TELL, [{"assignment": judged.id} for judged in found])
+        return found
+
+    def take_back_credit(self, host: int, now: float) -> float:
+        """Set the host's unripe credit to 0; return how much it was."""
+        taken = float(self._db.execute(sql.UNRIPE_CREDIT, host=host, now=now).fetchone()[0])
+        if taken:
+            self._db.execute(sql.TAKE_BACK, host=host, now=now)
+        return taken
+
+    def put_delta(self, delta: StoredDelta) -> None:
+        """Store a delta's bytes, or that they are in a file."""
+        self._db.execute(sql.PUT_DELTA, **_DELTA.parameters(delta))
+
+    def delta(self, assignment: int) -> StoredDelta | None:
+        """Return a stored delta, or None."""
+        return _DELTA.first(self._db.execute(sql.GET_DELTA, assignment=assignment))
+
+    def remove_delta(self, assignment: int) -> None:
+        """Remove a stored delta; one that is not there is fine."""
+        self._db.execute(sql.REMOVE_DELTA, assignment=assignment)
+
+    def with_delta(self, unit: int, digest: str) -> int | None:
+        """Return the assignment of the unit whose stored delta has that digest, or None."""
+        row = self._db.execute(sql.WITH_DELTA, unit=unit, digest=digest).fetchone()
+        return None if row is None else int(row[0])
+
+
+def _pair(row: tuple[Any, ...]) -> tuple[Assignment, UnitRow]:
+    return _ASSIGNMENT.record(row[:_COLUMNS]), _UNIT.record(row[_COLUMNS:])

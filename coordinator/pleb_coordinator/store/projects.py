@@ -1,0 +1,215 @@
+"""Projects, their metadata, evaluations, versions and rounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_coordinator.core.records import (
+    Evaluation,
+    Facts,
+    Project,
+    ProjectState,
+    Round,
+    VersionRow,
+)
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.signing import peek_payload
+
+if TYPE_CHECKING:
+    from pleb_coordinator.store.connection import Connection
+
+__all__ = ["MetadataCache", "Projects", "Rounds", "Versions"]
+
+MetadataCache = dict[tuple[int, int], ProjectMetadata]
+"""Decoded metadata by (project, number): it never changes."""
+
+_EVALUATION: Final = Rows(Evaluation)
+_FACTS: Final = Rows(Facts)
+_ROUND: Final = Rows(Round)
+_VERSION: Final = Rows(VersionRow)
+_PROJECT_COLUMNS: Final = len(Project.__struct_fields__) - 2  # without facts and metadata
+
+
+class Projects:
+    """Projects, their metadata, evaluations."""
+
+    def __init__(self, db: Connection, decoded: MetadataCache) -> None:
+        self._db = db
+        self._decoded = decoded
+
+    def find(self, name: str) -> Project:
+        """Return the project of that name. Raises `Refusal` unknown_project."""
+        return self._project(self._db.execute(sql.FIND_PROJECT, name=name).fetchone(), name)
+
+    def get(self, project: int) -> Project:
+        """Return the project with that id. Raises `Refusal` unknown_project."""
+        row = self._db.execute(sql.GET_PROJECT, project=project).fetchone()
+        return self._project(row, str(project))
+
+    def names(self) -> list[str]:
+        """Return every project's name, oldest project first."""
+        return [name for (name,) in self._db.execute(sql.PROJECT_NAMES)]
+
+    def add(self, name: str, root_key: str, epoch: int, now: float) -> int:
+        """Add an active project at version 0, without metadata; return its id."""
+        cursor = self._db.execute(
+            sql.ADD_PROJECT, name=name, root_key=root_key, epoch=epoch, now=now
+        )
+        return int(cursor.fetchone()[0])
+
+    def set_state(self, project: int, expected: ProjectState, state: ProjectState) -> bool:
+        """Change the state; False: it is not the expected one."""
+        cursor = self._db.execute(
+            sql.SET_PROJECT_STATE, project=project, before=expected, after=state
+        )
+        return cursor.rowcount == 1
+
+    def put_metadata(
+        self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
+    ) -> None:
+        """Put new metadata in force; its number must be new."""
+        number = metadata.number
+        self._db.execute(
+            sql.ADD_METADATA,
+            project=project,
+            number=number,
+            envelope=envelope,
+            now=now,
+            **_FACTS.parameters(facts),
+        )
+        self._db.execute(sql.SET_METADATA, project=project, number=number, epoch=metadata.epoch)
+
+    def envelope(self, project: int, number: int) -> bytes:
+        """Return the metadata's envelope, exactly as it was signed. Raises `LookupError`."""
+        row = self._db.execute(sql.GET_ENVELOPE, project=project, number=number).fetchone()
+        if row is None:
+            message = f"There is no metadata {number} of project {project}."
+            raise LookupError(message)
+        return bytes(row[0])
+
+    def metadata_at(self, project: int, number: int) -> ProjectMetadata:
+        """Return the metadata with that number. Raises `LookupError`."""
+        metadata = self._decoded.get((project, number))
+        if metadata is None:
+            payload = peek_payload(
+                self.envelope(project, number),
+                PayloadType.METADATA,
+                most_bytes=LIMITS.metadata_bytes,
+            )
+            metadata = strict_json.decode(
+                payload, ProjectMetadata, most_bytes=LIMITS.metadata_bytes
+            )
+            self._decoded[project, number] = metadata
+        return metadata
+
+    def advance(self, project: int, epoch: int, expected: int, version: int) -> bool:
+        """Make `version` the newest one; False: `expected` is not the newest."""
+        cursor = self._db.execute(
+            sql.ADVANCE_PROJECT, project=project, epoch=epoch, before=expected, after=version
+        )
+        return cursor.rowcount == 1
+
+    def set_tolerance(self, project: int, tolerance: float) -> None:
+        """Store the tolerance that the fleet's calibration needs."""
+        self._db.execute(sql.SET_TOLERANCE, project=project, tolerance=tolerance)
+
+    def set_active_accounts(self, project: int, accounts: int) -> None:
+        """Store how many accounts ask for work."""
+        self._db.execute(sql.SET_ACTIVE_ACCOUNTS, project=project, accounts=accounts)
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Store the metrics of a version, replacing earlier ones."""
+        self._db.execute(sql.ADD_EVALUATION, **_EVALUATION.parameters(evaluation))
+
+    def evaluations(self, project: int, epoch: int) -> list[Evaluation]:
+        """Return the metrics of all versions, oldest version first."""
+        return _EVALUATION.all(self._db.execute(sql.EVALUATIONS, project=project, epoch=epoch))
+
+    def _project(self, row: tuple[Any, ...] | None, name: str) -> Project:
+        if row is None:
+            message = f"There is no project {name!r} here: check the attach link."
+            raise Refusal(RefusalCode.UNKNOWN_PROJECT, message)
+        values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
+        values["state"] = ProjectState(values["state"])
+        return Project(
+            **values,
+            facts=_FACTS.record(row[_PROJECT_COLUMNS:]),
+            metadata=self.metadata_at(values["id"], values["metadata_number"]),
+        )
+
+
+class Versions:
+    """Versions and what they were made from."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def get(self, project: int, epoch: int, number: int) -> VersionRow:
+        """Return a version. Raises `LookupError`."""
+        row = _VERSION.first(
+            self._db.execute(sql.GET_VERSION, project=project, epoch=epoch, number=number)
+        )
+        if row is None:
+            message = f"Project {project} has no version {number} in epoch {epoch}."
+            raise LookupError(message)
+        return row
+
+    def add(self, row: VersionRow) -> bool:
+        """Add a version; False: the number is taken."""
+        return self._db.execute(sql.ADD_VERSION, **_VERSION.parameters(row)).rowcount == 1
+
+    def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
+        """Note that the version's outer state is not kept any more."""
+        self._db.execute(sql.FORGET_OUTER_STATE, project=project, epoch=epoch, number=number)
+
+    def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
+        """Return versions with numbers above `after`, oldest first."""
+        return _VERSION.all(
+            self._db.execute(sql.HISTORY, project=project, epoch=epoch, after=after, limit=limit)
+        )
+
+
+class Rounds:
+    """One row for each version that is being made; its counters follow the units' states."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def get(self, project: int, epoch: int, version: int) -> Round | None:
+        """Return the round, or None before it is planned."""
+        return _ROUND.first(
+            self._db.execute(sql.GET_ROUND, project=project, epoch=epoch, version=version)
+        )
+
+    def add(self, row: Round) -> bool:
+        """Open a round; False: it exists already."""
+        return self._db.execute(sql.ADD_ROUND, **_ROUND.parameters(row)).rowcount == 1
+
+    def set_quorum_at(self, row: Round, at: float | None) -> None:
+        """Store since when the round has its quorum."""
+        self._db.execute(sql.SET_QUORUM_AT, at=at, **_place(row))
+
+    def close(self, row: Round, now: float) -> bool:
+        """Close the round; False: it is closed already."""
+        return self._db.execute(sql.CLOSE_ROUND, now=now, **_place(row)).rowcount == 1
+
+    def unswept_before(self, project: int, epoch: int, version: int) -> Round | None:
+        """Return the oldest closed round before `version` that was not swept, or None."""
+        return _ROUND.first(
+            self._db.execute(sql.UNSWEPT_BEFORE, project=project, epoch=epoch, version=version)
+        )
+
+    def set_swept(self, row: Round, now: float) -> None:
+        """Note that the round was swept."""
+        self._db.execute(sql.SET_SWEPT, now=now, **_place(row))
+
+
+def _place(row: Round) -> dict[str, int]:
+    """Return the key of a round."""
+    return {"project": row.project, "epoch": row.epoch, "version": row.version}

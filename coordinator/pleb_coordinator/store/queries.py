@@ -1,0 +1,504 @@
+"""All SQL of the store, by name, with named parameters.
+
+It is written in the SQL that SQLite and PostgreSQL share (RETURNING instead of a last row id,
+ON CONFLICT instead of INSERT OR REPLACE, flags as 0 and 1). A method of the store and its query
+here are the two places of a query. What runs for every request uses an index, however many
+finished rows there are: a test asks SQLite's query planner. For a partial index to be used, the
+query must repeat its condition literally.
+"""
+# ruff: noqa: S608 - the inserted names are our own records' fields, never anybody's input
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_coordinator.core.records import (
+    Assignment,
+    CalibrationClass,
+    Evaluation,
+    Event,
+    Facts,
+    Host,
+    Invite,
+    NewUnit,
+    Project,
+    Round,
+    StoredDelta,
+    UnitRow,
+    Upload,
+    VersionRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pleb_coordinator.core.records import Record
+
+
+def _columns(record: type[Record], prefix: str = "", without: Collection[str] = ()) -> str:
+    """Return the columns of a record in the order of its fields, each after `prefix`."""
+    fields = msgspec.structs.fields(record)
+    return ", ".join(prefix + field.name for field in fields if field.name not in without)
+
+
+def _insert(table: str, record: type[Record]) -> str:
+    """Return the INSERT of a whole record."""
+    return f"INSERT INTO {table} ({_columns(record)}) VALUES ({_columns(record, ':')})"
+
+
+_ASSIGNMENT: Final = _columns(Assignment)
+_CLASS: Final = _columns(CalibrationClass)
+_EVENT: Final = _columns(Event)
+_HOST: Final = _columns(Host)
+_INVITE: Final = _columns(Invite)
+_ROUND: Final = _columns(Round)
+_UNIT: Final = _columns(UnitRow)
+_UPLOAD: Final = _columns(Upload)
+_VERSION: Final = _columns(VersionRow)
+_ASSIGNMENT_AND_UNIT: Final = f"{_columns(Assignment, 'a.')}, {_columns(UnitRow, 'u.')}"
+
+# Projects, metadata, evaluations
+
+_PROJECT: Final = f"""
+SELECT {_columns(Project, "p.", without=("facts", "metadata"))}, {_columns(Facts, "m.")}
+FROM projects p JOIN metadata m ON m.project = p.id AND m.number = p.metadata_number
+"""
+FIND_PROJECT: Final = _PROJECT + " WHERE p.name = :name"
+GET_PROJECT: Final = _PROJECT + " WHERE p.id = :project"
+PROJECT_NAMES: Final = "SELECT name FROM projects WHERE metadata_number > 0 ORDER BY id"
+ADD_PROJECT: Final = """
+INSERT INTO projects (name, root_key, state, epoch, version, metadata_number, created_at)
+VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
+"""
+SET_PROJECT_STATE: Final = """
+UPDATE projects SET state = :after WHERE id = :project AND state = :before
+"""
+ADVANCE_PROJECT: Final = """
+UPDATE projects SET version = :after
+WHERE id = :project AND epoch = :epoch AND version = :before
+"""
+SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :project"
+SET_ACTIVE_ACCOUNTS: Final = """
+UPDATE projects SET active_accounts = :accounts WHERE id = :project
+"""
+ADD_METADATA: Final = f"""
+INSERT INTO metadata (project, number, envelope, {_columns(Facts)}, published_at)
+VALUES (:project, :number, :envelope, {_columns(Facts, ":")}, :now)
+"""
+SET_METADATA: Final = """
+UPDATE projects SET metadata_number = :number, epoch = :epoch WHERE id = :project
+"""
+GET_ENVELOPE: Final = """
+SELECT envelope FROM metadata WHERE project = :project AND number = :number
+"""
+ADD_EVALUATION: Final = (
+    _insert("evaluations", Evaluation)
+    + """
+ON CONFLICT (project, epoch, version) DO UPDATE SET
+    assignment = excluded.assignment, metrics = excluded.metrics,
+    examples = excluded.examples, made_at = excluded.made_at
+"""
+)
+EVALUATIONS: Final = f"""
+SELECT {_columns(Evaluation)} FROM evaluations
+WHERE project = :project AND epoch = :epoch ORDER BY version
+"""
+
+# Versions and rounds
+
+GET_VERSION: Final = f"""
+SELECT {_VERSION} FROM versions
+WHERE project = :project AND epoch = :epoch AND number = :number
+"""
+ADD_VERSION: Final = (
+    _insert("versions", VersionRow) + " ON CONFLICT (project, epoch, number) DO NOTHING"
+)
+HISTORY: Final = f"""
+SELECT {_VERSION} FROM versions
+WHERE project = :project AND epoch = :epoch AND number > :after ORDER BY number LIMIT :limit
+"""
+FORGET_OUTER_STATE: Final = """
+UPDATE versions SET outer_state = ''
+WHERE project = :project AND epoch = :epoch AND number = :number
+"""
+GET_ROUND: Final = f"""
+SELECT {_ROUND} FROM rounds
+WHERE project = :project AND epoch = :epoch AND version = :version
+"""
+ADD_ROUND: Final = _insert("rounds", Round) + " ON CONFLICT (project, epoch, version) DO NOTHING"
+COUNT_IN_ROUND: Final = """
+UPDATE rounds SET open = open + :open, valid = valid + :valid
+WHERE project = :project AND epoch = :epoch AND version = :version
+"""
+SET_QUORUM_AT: Final = """
+UPDATE rounds SET quorum_at = :at
+WHERE project = :project AND epoch = :epoch AND version = :version
+"""
+CLOSE_ROUND: Final = """
+UPDATE rounds SET closed_at = :now
+WHERE project = :project AND epoch = :epoch AND version = :version AND closed_at IS NULL
+"""
+UNSWEPT_BEFORE: Final = f"""
+SELECT {_ROUND} FROM rounds
+WHERE project = :project AND (epoch, version) < (:epoch, :version)
+  AND closed_at IS NOT NULL AND swept_at IS NULL
+ORDER BY epoch, version LIMIT 1
+"""
+SET_SWEPT: Final = """
+UPDATE rounds SET swept_at = :now
+WHERE project = :project AND epoch = :epoch AND version = :version
+"""
+
+# Units
+
+ADD_UNIT: Final = f"""
+INSERT INTO units (project, epoch, version, {_columns(NewUnit)}, state, planned_at)
+VALUES (:project, :epoch, :version, {_columns(NewUnit, ":")}, 'open', :now) RETURNING id
+"""
+FIND_UNIT: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND epoch = :epoch AND version = :version AND kind = :kind
+  AND position = :position
+"""
+GET_UNIT: Final = f"SELECT {_UNIT} FROM units WHERE id = :unit"
+UNITS_OF_ROUND: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND epoch = :epoch AND version = :version AND kind = 'train'
+ORDER BY position
+"""
+MOVE_UNIT: Final = """
+UPDATE units SET state = :after, canonical = :canonical, decided_at = :now
+WHERE id = :unit AND state = :before
+"""
+NEW_RESULT: Final = "UPDATE units SET revision = revision + 1, due = 1 WHERE id = :unit"
+LOOKED_AT: Final = """
+UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1
+"""
+DUE_UNITS: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND due = 1 AND kind = 'train' ORDER BY id LIMIT :limit
+"""
+UNDECIDED_BEFORE: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND (epoch, version) < (:epoch, :version)
+  AND state IN ('open', 'late') AND kind <> 'calibrate'
+ORDER BY epoch, version LIMIT :limit
+"""
+NEWEST_UNITS: Final = f"""
+SELECT {_UNIT} FROM units WHERE project = :project
+ORDER BY epoch DESC, version DESC, kind, position LIMIT :limit
+"""
+
+# Assignments
+
+GET_ASSIGNMENT: Final = f"SELECT {_ASSIGNMENT} FROM assignments WHERE id = :assignment"
+ASSIGNMENTS_OF_UNIT: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit ORDER BY id
+"""
+REPORTED: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit AND state = 'reported' ORDER BY id
+"""
+UNJUDGED: Final = """
+SELECT 1 FROM assignments
+WHERE unit = :unit AND host = :host AND state IN ('uploading', 'reported') LIMIT 1
+"""
+LEASES: Final = """
+SELECT id, purpose FROM assignments
+WHERE host = :host AND state IN ('leased', 'uploading') ORDER BY id
+"""
+IN_HAND: Final = f"""
+SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
+WHERE a.host = :host AND a.state IN ('leased', 'uploading') AND a.state = 'leased'
+ORDER BY a.id
+"""
+# An earlier assignment of the same unit rules a host out, unless it came to nothing: a host
+# that gave the unit back may try again once it is forgiven.
+_CANDIDATES: Final = f"""
+SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
+WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
+  AND a.trusted_only = :trusted_only AND a.trusted_from <= :trusted_until
+  AND a.for_class IN ('', :determinism_class)
+  AND NOT EXISTS (
+    SELECT 1 FROM assignments o
+    WHERE o.unit = a.unit AND o.state NOT IN ('expired', 'cancelled', 'unsent')
+      AND NOT (o.state = 'failed' AND o.reported_at < :forgiven_before)
+"""
+CANDIDATES_FOR_HOST: Final = f"""
+{_CANDIDATES}
+      AND (o.account = :account OR o.host = :host
+           OR (o.network = :network AND o.network <> ''))
+  )
+ORDER BY a.id LIMIT :limit
+"""
+CANDIDATES_FOR_TRUSTED: Final = f"""
+{_CANDIDATES}
+      AND o.host = :host
+  )
+ORDER BY a.id LIMIT :limit
+"""
+ANY_UNSENT: Final = """
+SELECT 1 FROM assignments
+WHERE project = :project AND purpose = :purpose AND state = 'unsent' LIMIT 1
+"""
+FIRST_ASSIGNMENTS: Final = """
+INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only, created_at)
+SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only, :now FROM units
+WHERE project = :project AND epoch = :epoch AND version = :version AND kind = :kind
+ORDER BY position
+"""
+ADD_ASSIGNMENT: Final = """
+INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only,
+                         trusted_from, for_class, created_at)
+SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only,
+       :trusted_from, :for_class, :created_at FROM units WHERE id = :unit
+RETURNING id
+"""
+LEASE: Final = """
+UPDATE assignments
+SET state = 'leased', host = :host, account = :account, network = :network, nonce = :nonce,
+    issued_at = :now, lease_until = :until
+WHERE id = :assignment AND state = 'unsent'
+"""
+COMMIT_RESULT: Final = """
+UPDATE assignments
+SET state = :after, digest = :digest, size = :size, loss_first = :loss_first,
+    loss_last = :loss_last, compute_seconds = :compute_seconds, reported_at = :reported_at
+WHERE id = :assignment AND state = :before
+"""
+MOVE_ASSIGNMENT: Final = """
+UPDATE assignments SET state = :after WHERE id = :assignment AND state = :before
+"""
+JUDGE: Final = """
+UPDATE assignments
+SET state = :after, verdict = :verdict, credit = :credit, ripe_at = :ripe_at,
+    reason = :reason, told = 0
+WHERE id = :assignment AND state = :before
+"""
+SET_NORM: Final = "UPDATE assignments SET norm = :norm WHERE id = :assignment"
+NORMS: Final = """
+SELECT a.norm FROM units u JOIN assignments a ON a.id = u.canonical
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND u.state IN ('valid', 'applied') AND a.norm IS NOT NULL
+"""
+CANCEL_UNSENT: Final = """
+UPDATE assignments SET state = 'cancelled'
+WHERE unit = :unit AND state = 'unsent' AND purpose = :purpose
+"""
+CANCEL_UNSENT_BEFORE: Final = """
+UPDATE assignments SET state = 'cancelled'
+WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent'
+"""
+EXPIRED: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments
+WHERE state IN ('leased', 'uploading') AND lease_until <= :now
+ORDER BY lease_until LIMIT :limit
+"""
+END_LEASES: Final = """
+UPDATE assignments SET lease_until = :now
+WHERE host = :host AND state IN ('leased', 'uploading') AND lease_until > :now
+"""
+NEXT_LEASE_END: Final = """
+SELECT min(lease_until) FROM assignments WHERE state IN ('leased', 'uploading')
+"""
+IN_FLIGHT: Final = """
+SELECT count(*) FROM assignments
+WHERE state IN ('leased', 'uploading') AND project = :project
+"""
+UNTOLD: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments
+WHERE host = :host AND verdict IS NOT NULL AND told = 0 ORDER BY id LIMIT :limit
+"""
+TELL: Final = "UPDATE assignments SET told = 1 WHERE id = :assignment"
+UNRIPE_CREDIT: Final = """
+SELECT coalesce(sum(credit), 0.0) FROM assignments
+WHERE host = :host AND ripe_at > :now AND ripe_at IS NOT NULL
+"""
+TAKE_BACK: Final = """
+UPDATE assignments SET credit = 0
+WHERE host = :host AND ripe_at > :now AND ripe_at IS NOT NULL
+"""
+PUT_DELTA: Final = (
+    _insert("deltas", StoredDelta)
+    + " ON CONFLICT (assignment) DO UPDATE SET size = excluded.size, data = excluded.data"
+)
+GET_DELTA: Final = f"SELECT {_columns(StoredDelta)} FROM deltas WHERE assignment = :assignment"
+REMOVE_DELTA: Final = "DELETE FROM deltas WHERE assignment = :assignment"
+WITH_DELTA: Final = """
+SELECT a.id FROM assignments a JOIN deltas d ON d.assignment = a.id
+WHERE a.unit = :unit AND a.digest = :digest AND a.state <> 'invalid' LIMIT 1
+"""
+
+# Shares
+
+TAKEN: Final = """
+SELECT taken FROM shares
+WHERE project = :project AND epoch = :epoch AND version = :version AND holder = :holder
+"""
+ADD_SHARE: Final = """
+INSERT INTO shares (project, epoch, version, holder, taken)
+VALUES (:project, :epoch, :version, :holder, CASE WHEN :change > 0 THEN :change ELSE 0 END)
+ON CONFLICT (project, epoch, version, holder) DO UPDATE SET
+    taken = CASE WHEN shares.taken + :change > 0 THEN shares.taken + :change ELSE 0 END
+"""
+
+# Hosts
+
+FIND_HOST: Final = f"""
+SELECT {_HOST} FROM hosts WHERE project = :project AND fingerprint = :fingerprint
+"""
+GET_HOST: Final = f"SELECT {_HOST} FROM hosts WHERE id = :host"
+HOSTS: Final = f"""
+SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT :limit
+"""
+ENROL: Final = f"""
+INSERT INTO hosts (project, fingerprint, key, account, role, network, display_name, agent,
+                   enrolled_at, last_seen)
+VALUES (:project, :fingerprint, :key, :account, :role, :network, :display_name, :agent,
+        :now, :now)
+ON CONFLICT (project, fingerprint) DO UPDATE SET
+    network = excluded.network, agent = excluded.agent,
+    display_name = CASE excluded.display_name WHEN '' THEN hosts.display_name
+                   ELSE excluded.display_name END,
+    role = CASE excluded.role WHEN 'host' THEN hosts.role ELSE excluded.role END
+RETURNING {_HOST}
+"""
+SAW: Final = """
+UPDATE hosts
+SET sequence = :sequence, request_digest = :request_digest, network = :network,
+    agent = :agent, last_seen = :at, last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
+WHERE id = :host
+"""
+PUT_REPLY: Final = """
+INSERT INTO replies (host, reply) VALUES (:host, :reply)
+ON CONFLICT (host) DO UPDATE SET reply = excluded.reply
+"""
+GET_REPLY: Final = "SELECT reply FROM replies WHERE host = :host"
+SET_RUNTIME: Final = """
+UPDATE hosts SET runtime = :runtime, determinism_class = :determinism_class WHERE id = :host
+"""
+SET_SPEED: Final = "UPDATE hosts SET seconds_per_step = :seconds_per_step WHERE id = :host"
+SET_LAST_SHARD: Final = "UPDATE hosts SET last_shard = :shard WHERE id = :host"
+SET_STANDING: Final = """
+UPDATE hosts
+SET consecutive_valid = :consecutive_valid, refused = :refused, bans = :bans,
+    banned_until = :banned_until, ban_reason = :ban_reason, credit = :credit,
+    units_valid = :units_valid
+WHERE id = :host
+"""
+ACTIVE_ACCOUNTS: Final = """
+SELECT count(DISTINCT account) FROM hosts
+WHERE project = :project AND last_asked > :since AND banned_until <= :since AND role = 'host'
+"""
+HAS_TRUSTED: Final = """
+SELECT 1 FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since LIMIT 1
+"""
+FLEET: Final = """
+SELECT count(*), count(DISTINCT account), coalesce(sum(units_valid), 0),
+       coalesce(sum(refused), 0), coalesce(sum(bans), 0), coalesce(sum(credit), 0.0)
+FROM hosts WHERE project = :project
+"""
+CONTRIBUTORS: Final = """
+SELECT account, max(display_name), count(*), sum(units_valid), sum(credit)
+FROM hosts WHERE project = :project GROUP BY account
+ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
+"""
+
+# Calibrations
+
+CLASS_OF: Final = """
+SELECT digest FROM calibrations WHERE host = :host AND runtime = :runtime
+"""
+RUNTIMES_SINCE: Final = """
+SELECT count(*) FROM calibrations WHERE host = :host AND made_at > :since
+"""
+ADD_CALIBRATION: Final = """
+INSERT INTO calibrations (host, runtime, project, account, trusted, digest, seconds_per_step,
+                          made_at)
+VALUES (:host, :runtime, :project, :account, :trusted, :digest, :seconds_per_step, :now)
+ON CONFLICT (host, runtime) DO UPDATE SET
+    project = excluded.project, account = excluded.account, trusted = excluded.trusted,
+    digest = excluded.digest, seconds_per_step = excluded.seconds_per_step,
+    made_at = excluded.made_at
+"""
+# The fewer of accounts and networks, a private address counting as a network of its own.
+COUNT_CLASS: Final = """
+UPDATE classes SET
+    accounts = (SELECT CASE WHEN s.accounts < s.networks THEN s.accounts ELSE s.networks END
+                FROM (SELECT count(DISTINCT c.account) AS accounts,
+                             count(DISTINCT CASE h.network WHEN '' THEN c.account
+                                            ELSE h.network END) AS networks
+                      FROM calibrations c JOIN hosts h ON h.id = c.host
+                      WHERE c.project = :project AND c.digest = :digest) s),
+    trusted = (SELECT coalesce(max(c.trusted), 0) FROM calibrations c
+               WHERE c.project = :project AND c.digest = :digest)
+WHERE project = :project AND digest = :digest
+"""
+ADD_CLASS: Final = """
+INSERT INTO classes (project, digest, assignment, first_at)
+VALUES (:project, :digest, :assignment, :now)
+ON CONFLICT (project, digest) DO NOTHING
+"""
+FIND_CLASS: Final = f"""
+SELECT {_CLASS} FROM classes WHERE project = :project AND digest = :digest
+"""
+CLASSES: Final = f"""
+SELECT {_CLASS} FROM classes WHERE project = :project ORDER BY first_at, digest
+"""
+SET_MEASURED: Final = """
+UPDATE classes SET measured = :measured WHERE project = :project AND digest = :digest
+"""
+SET_ISOLATED: Final = """
+UPDATE classes SET isolated = :isolated WHERE project = :project AND digest = :digest
+"""
+PUT_DISTANCE: Final = """
+INSERT INTO class_distances (project, first, second, distance)
+VALUES (:project, :first, :second, :distance)
+ON CONFLICT (project, first, second) DO UPDATE SET distance = excluded.distance
+"""
+DISTANCES: Final = "SELECT first, second, distance FROM class_distances WHERE project = :project"
+
+# Uploads, invites, events
+
+ADD_UPLOAD: Final = _insert("uploads", Upload)
+GET_UPLOAD: Final = f"SELECT {_UPLOAD} FROM uploads WHERE token = :token"
+UPLOAD_OF_ASSIGNMENT: Final = f"""
+SELECT {_UPLOAD} FROM uploads WHERE assignment = :assignment AND complete = 0
+"""
+OPEN_BLOB: Final = f"""
+SELECT {_UPLOAD} FROM uploads
+WHERE digest = :digest AND project = :project AND kind = 'blob' AND complete = 0
+"""
+COMPLETE_UPLOAD: Final = """
+UPDATE uploads SET complete = 1 WHERE token = :token AND complete = 0
+"""
+TAKE_EXPIRED_UPLOADS: Final = """
+DELETE FROM uploads WHERE token IN (
+    SELECT token FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT :limit
+) RETURNING token
+"""
+REMOVE_UPLOAD: Final = "DELETE FROM uploads WHERE token = :token"
+
+ADD_INVITE: Final = _insert("invites", Invite)
+FIND_INVITE: Final = f"SELECT {_INVITE} FROM invites WHERE token_hash = :token_hash"
+USE_INVITE: Final = """
+UPDATE invites SET used_at = :now
+WHERE token_hash = :token_hash AND used_at IS NULL AND revoked = 0
+"""
+REVOKE_INVITE: Final = """
+UPDATE invites SET revoked = 1 WHERE token_hash = :token_hash AND used_at IS NULL
+"""
+INVITES: Final = f"SELECT {_INVITE} FROM invites ORDER BY created_at DESC"
+
+ADD_EVENT: Final = """
+INSERT INTO events (project, at, kind, unit, host, detail)
+VALUES (:project, :at, :kind, :unit, :host, :detail)
+"""
+EVENTS_AFTER: Final = f"""
+SELECT {_EVENT} FROM events WHERE project = :project AND seq > :seq ORDER BY seq LIMIT :limit
+"""
+LAST_EVENTS: Final = f"""
+SELECT {_EVENT} FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
+"""
+EVENTS_OF_UNIT: Final = f"SELECT {_EVENT} FROM events WHERE unit = :unit ORDER BY seq"

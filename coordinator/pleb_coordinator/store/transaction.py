@@ -1,0 +1,109 @@
+"""The store: transactions over tables, whatever the database engine.
+
+    with store.write() as tx:              # everything below commits together, or not at all
+        host = tx.hosts.find(project.id, fingerprint)
+        tx.hosts.saw(host.id, Seen(...))
+
+A method that says whether it changed something (`-> bool`) updates only WHERE the row is as
+expected; False means that another process was first. Lookups that may find nothing return
+None only where nothing is an answer; where a row must be there they raise a typed `Refusal`.
+`tests/conformance/` proves every engine.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pleb_coordinator.store.assignments import Assignments
+from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
+from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
+from pleb_coordinator.store.units import Shares, Units
+from pleb_coordinator.store.uploads import Uploads
+from pleb_coordinator.store.views import Events, Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pleb_coordinator.store.connection import Connection
+
+__all__ = ["Store", "Transaction"]
+
+
+class Transaction:
+    """Everything between BEGIN and COMMIT: a group of methods for each family of tables."""
+
+    def __init__(self, db: Connection, decoded: MetadataCache) -> None:
+        self._db = db
+        self.projects = Projects(db, decoded)
+        self.versions = Versions(db)
+        self.rounds = Rounds(db)
+        self.units = Units(db)
+        self.assignments = Assignments(db)
+        self.shares = Shares(db)
+        self.hosts = Hosts(db)
+        self.calibrations = Calibrations(db)
+        self.uploads = Uploads(db)
+        self.invites = Invites(db)
+        self.events = Events(db)
+        self.views = Views(db)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what happens inside, and only that, if it raises."""
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self._db.execute("RELEASE part")
+
+
+class Store:
+    """Opens transactions on two connections, so that reading never waits for a writer.
+
+    One object serves one thread at a time.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._writer = connect()
+        self._reader = connect()
+        decoded: MetadataCache = {}
+        self._write = Transaction(self._writer, decoded)
+        self._read = Transaction(self._reader, decoded)
+        self._commits = -1
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a transaction that sees one state of the store and changes nothing."""
+        self._reader.begin(write=False)
+        try:
+            yield self._read
+        finally:
+            self._reader.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Open a transaction that commits at its end; on an exception it leaves no trace.
+
+        Raises:
+            Refusal: `storage_full`, or `internal` while another process blocks the store.
+        """
+        self._writer.begin(write=True)
+        try:
+            yield self._write
+            self._writer.commit()
+        finally:
+            self._writer.rollback()  # does nothing after a commit
+
+    def changed(self) -> bool:
+        """Whether any process has committed since this was asked last."""
+        before, self._commits = self._commits, self._reader.commit_count()
+        return self._commits != before
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._writer.close()
+        self._reader.close()

@@ -1,0 +1,182 @@
+"""Units, and how many of a round each account has taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import NewUnit, Purpose, UnitRow
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows
+from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from pleb_coordinator.store.connection import Connection
+
+__all__ = ["Shares", "Units"]
+
+_NEW: Final = Rows(NewUnit)
+_UNIT: Final = Rows(UnitRow)
+
+
+class Units:
+    """Units and their states."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def plan(
+        self,
+        project: int,
+        epoch: int,
+        version: int,
+        units: Iterable[NewUnit],
+        purpose: Purpose,
+        *,
+        trusted_only: bool,
+        now: float,
+    ) -> None:
+        """Add open units with one unsent assignment each."""
+        place = {"project": project, "epoch": epoch, "version": version, "now": now}
+        kinds: set[UnitKind] = set()
+        rows = []
+        for unit in units:
+            kinds.add(unit.kind)
+            rows.append(place | _NEW.parameters(unit))
+        self._db.execute_each(sql.ADD_UNIT, rows)
+        for kind in sorted(kinds):
+            self._db.execute(
+                sql.FIRST_ASSIGNMENTS,
+                kind=kind,
+                purpose=purpose,
+                trusted_only=trusted_only,
+                **place,
+            )
+
+    def find(
+        self, project: int, epoch: int, version: int, kind: UnitKind, position: int
+    ) -> UnitRow | None:
+        """Return the unit in that place, or None."""
+        return _UNIT.first(
+            self._db.execute(
+                sql.FIND_UNIT,
+                project=project,
+                epoch=epoch,
+                version=version,
+                kind=kind,
+                position=position,
+            )
+        )
+
+    def add(self, project: int, epoch: int, version: int, unit: NewUnit, now: float) -> int:
+        """Add one open unit without assignments; return its id."""
+        cursor = self._db.execute(
+            sql.ADD_UNIT,
+            project=project,
+            epoch=epoch,
+            version=version,
+            now=now,
+            **_NEW.parameters(unit),
+        )
+        return int(cursor.fetchone()[0])
+
+    def get(self, unit: int) -> UnitRow:
+        """Return a unit. Raises `LookupError`."""
+        row = _UNIT.first(self._db.execute(sql.GET_UNIT, unit=unit))
+        if row is None:
+            message = f"There is no unit {unit}."
+            raise LookupError(message)
+        return row
+
+    def of_round(
+        self, project: int, epoch: int, version: int, states: Collection[UnitState]
+    ) -> list[UnitRow]:
+        """Return the training units of a round in these states, by position."""
+        rows = self._db.execute(sql.UNITS_OF_ROUND, project=project, epoch=epoch, version=version)
+        return [unit for unit in _UNIT.all(rows) if unit.state in states]
+
+    def newest(self, project: int, limit: int) -> list[UnitRow]:
+        """Return units of any kind, newest version first."""
+        return _UNIT.all(self._db.execute(sql.NEWEST_UNITS, project=project, limit=limit))
+
+    def move(self, unit: UnitRow, event: UnitEvent, now: float, canonical: int | None) -> bool:
+        """Apply an event to a unit and count it in its round.
+
+        Returns:
+            False: the unit's state is not that of `unit` any more; nothing has changed.
+
+        Raises:
+            KeyError: the event cannot happen in that state.
+        """
+        after = next_unit_state(unit.state, event)
+        moved = self._db.execute(
+            sql.MOVE_UNIT,
+            unit=unit.id,
+            before=unit.state,
+            after=after,
+            canonical=canonical,
+            now=now,
+        )
+        if moved.rowcount != 1:
+            return False
+        if unit.kind == UnitKind.TRAIN:
+            self._db.execute(
+                sql.COUNT_IN_ROUND,
+                project=unit.project,
+                epoch=unit.epoch,
+                version=unit.version,
+                open=(after == UnitState.OPEN) - (unit.state == UnitState.OPEN),
+                valid=(after == UnitState.VALID) - (unit.state == UnitState.VALID),
+            )
+        return True
+
+    def new_result(self, unit: int) -> None:
+        """Note that the unit has a result which `verify` has not seen."""
+        self._db.execute(sql.NEW_RESULT, unit=unit)
+
+    def looked_at(self, unit: int, revision: int) -> bool:
+        """Note that `verify` has seen all results.
+
+        Returns:
+            False: there is another result by now, or another process has noted it.
+        """
+        return self._db.execute(sql.LOOKED_AT, unit=unit, revision=revision).rowcount == 1
+
+    def due(self, project: int, limit: int) -> list[UnitRow]:
+        """Return training units with results that `verify` has not seen."""
+        return _UNIT.all(self._db.execute(sql.DUE_UNITS, project=project, limit=limit))
+
+    def undecided_before(self, project: int, epoch: int, version: int, limit: int) -> list[UnitRow]:
+        """Return open and late units of versions before `version`, earlier epochs included."""
+        return _UNIT.all(
+            self._db.execute(
+                sql.UNDECIDED_BEFORE, project=project, epoch=epoch, version=version, limit=limit
+            )
+        )
+
+
+class Shares:
+    """How many units of a round an account or public network (a holder) has taken."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def taken(self, project: int, epoch: int, version: int, holder: str) -> int:
+        """Return the count."""
+        row = self._db.execute(
+            sql.TAKEN, project=project, epoch=epoch, version=version, holder=holder
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def add(self, project: int, epoch: int, version: int, holder: str, change: int) -> None:
+        """Add `change` to the count, which never falls below 0."""
+        self._db.execute(
+            sql.ADD_SHARE,
+            project=project,
+            epoch=epoch,
+            version=version,
+            holder=holder,
+            change=change,
+        )

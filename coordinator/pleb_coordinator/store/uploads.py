@@ -1,0 +1,57 @@
+"""Upload slots for deltas and blobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import Upload
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows
+from pleb_shared.errors import Refusal, RefusalCode
+
+if TYPE_CHECKING:
+    from pleb_coordinator.store.connection import Connection
+
+__all__ = ["Uploads"]
+
+_UPLOAD: Final = Rows(Upload)
+
+
+class Uploads:
+    """Upload slots: open until they are complete, removed or expired."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def add(self, upload: Upload) -> None:
+        """Add a slot."""
+        self._db.execute(sql.ADD_UPLOAD, **_UPLOAD.parameters(upload))
+
+    def get(self, token: str) -> Upload:
+        """Return a slot. Raises `Refusal` unknown_upload."""
+        upload = _UPLOAD.first(self._db.execute(sql.GET_UPLOAD, token=token))
+        if upload is None:
+            message = "There is no such upload (any more): report the result again."
+            raise Refusal(RefusalCode.UNKNOWN_UPLOAD, message)
+        return upload
+
+    def of_assignment(self, assignment: int) -> Upload | None:
+        """Return the open slot of an assignment, or None."""
+        return _UPLOAD.first(self._db.execute(sql.UPLOAD_OF_ASSIGNMENT, assignment=assignment))
+
+    def open_blob(self, project: int, digest: str) -> Upload | None:
+        """Return the project's open slot for a blob, or None."""
+        return _UPLOAD.first(self._db.execute(sql.OPEN_BLOB, project=project, digest=digest))
+
+    def complete(self, token: str) -> bool:
+        """Mark a slot as complete; False: it is already, or was removed."""
+        return self._db.execute(sql.COMPLETE_UPLOAD, token=token).rowcount == 1
+
+    def remove(self, token: str) -> None:
+        """Remove a slot; one that is not there is fine."""
+        self._db.execute(sql.REMOVE_UPLOAD, token=token)
+
+    def take_expired(self, now: float, limit: int) -> list[str]:
+        """Remove open slots that have expired; return their tokens."""
+        rows = self._db.execute(sql.TAKE_EXPIRED_UPLOADS, now=now, limit=limit)
+        return [token for (token,) in rows]
