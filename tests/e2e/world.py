@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
-from pleb_agent.core.preferences import Preferences, write
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.preferences_file import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pleb_agent.core.changes import changed
+from pleb_agent.core.preference_table import changed
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.sentence import Sentence, say

@@ -415,6 +415,21 @@ def test_preferences_are_saved_as_they_change(server, browser, form, name, value
     ("form", "says"),
     [
         ({"name": "threads", "value": "0"}, "from 1 to"),
+        *(
+            ({"name": name, "value": value}, "Please enter a number from")
+            for name, value in (
+                ("threads", "1.5"),
+                ("threads", "x"),
+                ("threads", "inf"),
+                ("threads", "nan"),
+                ("battery_percent", "101"),
+                ("hottest_celsius", "12"),
+                ("cache_bytes", "1e99"),
+                ("cache_bytes", ""),
+                ("idle_minutes", "-1"),
+                ("cpu_percent_idle", "0"),
+            )
+        ),
         ({"name": "hours", "mon": "8"}, "20:00-08:00"),
         ({"name": "hours"}, "reload the page"),
         ({"name": "nonsense", "value": "1"}, "no preference"),

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from pleb_agent.cli import main
-from pleb_agent.core.preferences import Preferences, write
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.preferences_file import write
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob

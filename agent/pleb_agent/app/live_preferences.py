@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pleb_agent.app.settings import read_preferences
-from pleb_agent.core.preferences import write
+from pleb_agent.core.preferences_file import write
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:

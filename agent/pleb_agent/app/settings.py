@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pleb_agent.core.preferences import Preferences, default_preferences, read
+from pleb_agent.core.preferences import Preferences, default_preferences
+from pleb_agent.core.preferences_file import read
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.worker.job import WorkerSettings
 

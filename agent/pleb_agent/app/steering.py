@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from pleb_agent.app.clock import system_clock, tomorrow_morning
-from pleb_agent.core.changes import changed
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.preference_table import changed
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
 from pleb_agent.sensors.machine import read_machine

@@ -10,6 +10,7 @@ import msgspec
 from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.core.wish import NO_WISH, UserWish
 from pleb_agent.web.views import (
     AssignmentView,
@@ -40,7 +41,6 @@ __all__ = ["Shower", "is_unconfirmed", "message_of", "presence_sentence", "unit_
 
 _HISTORY: Final = 10
 _NOT_RUNNING: Final = "not_running"
-_USUAL_SHARE: Final = 100
 
 
 class Shower:
@@ -85,7 +85,7 @@ class Shower:
             role=row.role,
             account=self._account(row.account_key_file),
             latest_version=row.memory.latest_version,
-            share=preferences.shares.get(row.name, _USUAL_SHARE),
+            share=preferences.shares.get(row.name, USUAL_SHARE),
             problem=problem,
             counters=counters,
             attached_at=row.attached_at,

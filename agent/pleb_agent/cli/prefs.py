@@ -9,8 +9,7 @@ import msgspec
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.cli.show import tell
-from pleb_agent.core.changes import changed, show_value
-from pleb_agent.core.preference_info import describe, flat, shown
+from pleb_agent.core.preference_table import all_values, changed, find, show, show_value
 from pleb_agent.core.presets import preset_of, with_preset
 from pleb_agent.sensors.machine import read_machine
 from pleb_shared.errors import InputError
@@ -42,12 +41,12 @@ def _list(home: Home, words: list[str]) -> Answer:
     preferences = _current(home)
     preset = preset_of(preferences, read_machine().cores)
     lines, group = [f"preset: {preset}"], None
-    for name, value in flat(preferences).items():
-        info = describe(name)
-        if info.group is not group:
-            group = info.group
-            lines += ["", group.value.capitalize()]
-        lines += [f"  {name} = {shown(name, value) or _EMPTY}", f"      {info.help}"]
+    for name, value in all_values(preferences).items():
+        preference = find(name)
+        if preference.group is not group:
+            group = preference.group
+            lines += ["", group.value]
+        lines += [f"  {name} = {show(name, value) or _EMPTY}", f"      {preference.description}"]
     return {"preset": preset, "values": msgspec.to_builtins(preferences)}, "\n".join(lines)
 
 
@@ -56,7 +55,7 @@ def _get(home: Home, words: list[str]) -> Answer:
         raise InputError("Name a preference: `pleb-agent prefs get idle_minutes`.")
     preferences = _current(home)
     lines = {name: show_value(preferences, name) for name in words}
-    values = flat(preferences)
+    values = all_values(preferences)
     text = "\n".join(lines.values() if len(words) == 1 else map(" = ".join, lines.items()))
     return {name: values.get(name, line) for name, line in lines.items()}, text
 

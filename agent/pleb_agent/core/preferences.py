@@ -1,39 +1,113 @@
-"""What the user allows. A versioned JSON file; older versions are migrated by a table."""
+"""What the user allows: each preference is declared once, with its bounds, words and unit.
+
+The command line, the page, docs/preferences.md and the list for translators are derived from these
+declarations by `preference_table`.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Final
 
 import msgspec
 
 from pleb_agent.core.schedule import parse_hours
-from pleb_shared.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["MIGRATIONS", "VERSION", "Preferences", "default_preferences", "read", "write"]
+__all__ = [
+    "HOURS",
+    "VERSION",
+    "Group",
+    "Notifications",
+    "Preferences",
+    "default_preferences",
+]
 
 VERSION: Final = 3
+HOURS: Final = "hours"
+"""The unit of texts that `schedule.parse_hours` reads."""
+
+
+class Group(StrEnum):
+    """The sections in which preferences are listed, by their headings."""
+
+    WHEN = "When it works"
+    HOW_MUCH = "How much it takes"
+    NETWORK = "Network"
+    PROJECTS = "Project shares"
+    NOTIFICATIONS = "Notifications and language"
+
 
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Charge = Annotated[int, msgspec.Meta(ge=0, le=100)]
+Minutes = Annotated[float, msgspec.Meta(ge=0, le=24 * 60)]
+Celsius = Annotated[int, msgspec.Meta(ge=30, le=120)]
+Cores = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Watts = Annotated[float, msgspec.Meta(ge=0.1, le=500)]
+Weight = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Bytes = Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
+BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
 Rate = Annotated[int, msgspec.Meta(ge=1024, le=2**40)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Names = Annotated[list[Name], msgspec.Meta(max_length=200)]
+HoursText = Annotated[str, msgspec.Meta(max_length=1000)]
+Tag = Annotated[str, msgspec.Meta(max_length=35)]
+Address = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+def _about(
+    group: Group,
+    title: str,
+    description: str,
+    *,
+    unit: str = "",
+    none: str = "",
+    example: str = "",
+    gpu: bool = False,
+) -> msgspec.Meta:
+    """Return a preference's words.
+
+    Args:
+        group: where it is listed.
+        title: the label of its control.
+        description: one sentence for people.
+        unit: of its number; of bytes and rates, the one in which the page edits them.
+        none: what it means to set nothing, where that is allowed.
+        example: a value as a person types it; empty: the default.
+        gpu: it matters only on a machine with a GPU.
+    """
+    extra = {"group": group, "unit": unit, "none": none, "example": example, "gpu": gpu}
+    return msgspec.Meta(title=title, description=description, extra=extra)
+
+
+_when = partial(_about, Group.WHEN)
+_how_much = partial(_about, Group.HOW_MUCH)
+_network = partial(_about, Group.NETWORK)
+_projects = partial(_about, Group.PROJECTS)
+_notifications = partial(_about, Group.NOTIFICATIONS)
 
 
 class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which events may show a notification."""
 
-    first_accepted: bool = True
-    problem: bool = False
-    update: bool = False
-    """A new release of the agent."""
+    first_accepted: Annotated[
+        bool,
+        _notifications("My first unit counts", "Notify me once, when my first unit is accepted."),
+    ] = True
+    problem: Annotated[
+        bool,
+        _notifications(
+            "Something needs my attention", "Notify me when the agent cannot continue by itself."
+        ),
+    ] = False
+    update: Annotated[
+        bool,
+        _notifications("A new release", "Notify me when a new version of the agent is available."),
+    ] = False
 
 
 class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The user's limits.
+    """The user's limits, in the order in which people see them.
 
     Raises:
         ValueError: hours that are not understood (msgspec turns it into its own error).
@@ -41,65 +115,243 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
 
-    # -- when ---------------------------------------------------------------------------
-    on_battery: bool = False
-    battery_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 60
-    """Where work on battery is allowed: down to this charge."""
-    while_in_use: bool = False
-    idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=24 * 60)] = 3.0
-    """The PC counts as in use until so long after the last input."""
-    hours: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-    """When work is allowed, as `mon-fri 20:00-08:00; sat,sun 00:00-24:00`; empty: always."""
-    cpu_others_percent: Percent | None = 60
-    """Hold still while other programs use more of the processors; None: give way, go on."""
-    gpu_others_percent: Percent | None = 25
-    """The same for the graphics processors, where the worker uses one."""
-    pause_on_fullscreen: bool = True
-    pause_programs: Annotated[list[Name], msgspec.Meta(max_length=200)] = []
-    """Names of programs while which run nothing is computed."""
-    hottest_celsius: Annotated[int, msgspec.Meta(ge=30, le=120)] | None = 90
-    keep_awake: bool = False
-    """Keep the machine from falling asleep while a unit is computed."""
+    while_in_use: Annotated[
+        bool,
+        _when(
+            "Work while I use the PC",
+            "Uses the smaller shares below. Off: works only while the PC is idle.",
+        ),
+    ] = False
+    idle_minutes: Annotated[
+        Minutes,
+        _when(
+            "Counts as in use for",
+            "The PC counts as in use for this long after the last key or mouse movement.",
+            unit="min",
+        ),
+    ] = 3.0
+    hours: Annotated[
+        HoursText,
+        _when(
+            "Working hours",
+            "Work only in these hours of the week; empty: always.",
+            example="mon-fri 20:00-08:00; sat,sun 00:00-24:00",
+            unit=HOURS,
+        ),
+    ] = ""
+    on_battery: Annotated[
+        bool, _when("Work on battery", "Off: only while the PC is plugged in.")
+    ] = False
+    battery_percent: Annotated[
+        Charge,
+        _when(
+            "Lowest charge",
+            "Where work on battery is allowed, it stops below this charge.",
+            unit="%",
+        ),
+    ] = 60
+    cpu_others_percent: Annotated[
+        Percent | None,
+        _when(
+            "Pause when other programs use",
+            "Pause while other programs use more of the CPU than this.",
+            unit="%",
+            none="never pause, only give way",
+        ),
+    ] = 60
+    gpu_others_percent: Annotated[
+        Percent | None,
+        _when(
+            "Pause when other programs use the GPU",
+            'The same for the GPU, if "Use the GPU" is on.',
+            unit="%",
+            none="never pause",
+            gpu=True,
+        ),
+    ] = 25
+    pause_on_fullscreen: Annotated[
+        bool,
+        _when(
+            "Pause for fullscreen", "Pause while a film, a game or a presentation fills the screen."
+        ),
+    ] = True
+    pause_programs: Annotated[
+        Names,
+        _when("Pause for programs", "Pause while one of these programs runs.", example="+steam"),
+    ] = []
+    hottest_celsius: Annotated[
+        Celsius | None,
+        _when(
+            "Highest temperature",
+            "Pause when the PC gets this hot, until it has cooled down by 8 degrees.",
+            unit="°C",
+            none="leave it to the PC",
+        ),
+    ] = 90
+    keep_awake: Annotated[
+        bool, _when("Keep the PC awake", "Keep the PC from going to sleep while it computes.")
+    ] = False
 
-    # -- how much -----------------------------------------------------------------------
-    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
-    """Cores for the worker."""
-    cpu_percent_in_use: Percent = 50
-    """Share of those cores' time while somebody uses the PC."""
-    cpu_percent_idle: Percent = 100
-    use_gpu: bool = False
-    """The worker computes on the processor alone so far: for now this lets GPUs be watched."""
-    gpu_percent_in_use: Percent = 20
-    gpu_percent_idle: Percent = 100
-    memory_bytes_in_use: Bytes | None = None
-    """Ceiling of the worker's memory while somebody uses the PC; None: a quarter of it all."""
-    memory_bytes_idle: Bytes | None = None
-    """The same while nobody does; None: half of it all."""
-    cache_bytes: Bytes = 10 * 2**30
-    keep_free_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**44)] = 2**30
-    """Disk room that is left alone."""
-    nice: bool = True
-    """Give way to every other program."""
+    threads: Annotated[Cores, _how_much("Cores", "How many cores the worker may use.")] = 1
+    cpu_percent_in_use: Annotated[
+        Percent,
+        _how_much(
+            "CPU share while in use", "Share of these cores' time while you use the PC.", unit="%"
+        ),
+    ] = 50
+    cpu_percent_idle: Annotated[
+        Percent,
+        _how_much(
+            "CPU share when idle",
+            "Share of these cores' time while the PC is idle. Less is cooler and quieter.",
+            unit="%",
+        ),
+    ] = 100
+    use_gpu: Annotated[
+        bool,
+        _how_much(
+            "Use the GPU",
+            "This version computes on the CPU only; for now the GPU is only monitored.",
+            gpu=True,
+        ),
+    ] = False
+    gpu_percent_in_use: Annotated[
+        Percent,
+        _how_much(
+            "GPU share while in use",
+            "For a later version, while you use the PC; this one does not use the GPU.",
+            unit="%",
+            gpu=True,
+        ),
+    ] = 20
+    gpu_percent_idle: Annotated[
+        Percent,
+        _how_much(
+            "GPU share when idle",
+            "For a later version, while the PC is idle; this one does not use the GPU.",
+            unit="%",
+            gpu=True,
+        ),
+    ] = 100
+    memory_bytes_in_use: Annotated[
+        Bytes | None,
+        _how_much(
+            "Memory while in use",
+            "The most memory that the worker may use while you use the PC.",
+            example="2GB",
+            unit="GB",
+            none="a quarter of all",
+        ),
+    ] = None
+    memory_bytes_idle: Annotated[
+        Bytes | None,
+        _how_much(
+            "Memory when idle",
+            "The most memory that the worker may use while the PC is idle.",
+            example="4GB",
+            unit="GB",
+            none="half of all",
+        ),
+    ] = None
+    cache_bytes: Annotated[
+        Bytes, _how_much("Disk", "The most disk space that project data may use.", unit="GB")
+    ] = 10 * 2**30
+    keep_free_bytes: Annotated[
+        BytesOrZero,
+        _how_much(
+            "Free disk space to keep", "Stop when less disk space than this is free.", unit="GB"
+        ),
+    ] = 2**30
+    nice: Annotated[bool, _how_much("Low priority", "Every other program gets the CPU first.")] = (
+        True
+    )
+    watts_per_thread: Annotated[
+        Watts, _how_much("Power per core", "Power of a busy core, for energy estimates.", unit="W")
+    ] = 8.0
 
-    # -- network ------------------------------------------------------------------------
-    network_hours: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-    """When the coordinators may be asked; written as `hours`."""
-    on_metered: bool = False
-    download_bytes_per_second: Rate | None = None
-    upload_bytes_per_second: Rate | None = None
-    download_bytes_per_day: Bytes | None = None
-    upload_bytes_per_day: Bytes | None = None
-    proxy: Annotated[str, msgspec.Meta(max_length=500)] = ""
-    """Empty: what the system says; `none`: no proxy; else its address."""
+    network_hours: Annotated[
+        HoursText,
+        _network(
+            "Network hours",
+            "Use the network only in these hours of the week; empty: always.",
+            example="mon-sun 22:00-06:00",
+            unit=HOURS,
+        ),
+    ] = ""
+    on_metered: Annotated[
+        bool,
+        _network(
+            "Use metered networks",
+            "Transfer data over connections that charge by volume, such as a phone's hotspot.",
+        ),
+    ] = False
+    download_bytes_per_second: Annotated[
+        Rate | None,
+        _network(
+            "Download speed",
+            "Limit for all downloads together.",
+            example="500KB/s",
+            unit="KB/s",
+            none="no limit",
+        ),
+    ] = None
+    upload_bytes_per_second: Annotated[
+        Rate | None,
+        _network(
+            "Upload speed",
+            "Limit for all uploads together.",
+            example="100KB/s",
+            unit="KB/s",
+            none="no limit",
+        ),
+    ] = None
+    download_bytes_per_day: Annotated[
+        Bytes | None,
+        _network(
+            "Downloads per day",
+            "Once this much is downloaded, the agent stays off the network until midnight.",
+            example="2GB",
+            unit="MB",
+            none="no limit",
+        ),
+    ] = None
+    upload_bytes_per_day: Annotated[
+        Bytes | None,
+        _network(
+            "Uploads per day",
+            "Once this much is uploaded, the agent stays off the network until midnight.",
+            example="500MB",
+            unit="MB",
+            none="no limit",
+        ),
+    ] = None
+    proxy: Annotated[
+        Address,
+        _network(
+            "Proxy",
+            "Empty: the system's proxy; `none`: no proxy; otherwise its address.",
+            example="http://proxy.example:3128",
+        ),
+    ] = ""
 
-    # -- projects and faces -------------------------------------------------------------
-    shares: dict[Name, Annotated[int, msgspec.Meta(ge=1, le=1000)]] = {}
-    """Weights of projects, by their names; 100 where a project is not named."""
+    shares: Annotated[
+        dict[Name, Weight],
+        _projects(
+            "Project shares",
+            "A project with 200 gets twice the time of one with 100, the default.",
+            example="200",
+        ),
+    ] = {}
+
     notifications: Notifications = Notifications()
-    watts_per_thread: Annotated[float, msgspec.Meta(ge=0.1, le=500)] = 8.0
-    """What a busy core takes, for the estimates of energy."""
-    language: Annotated[str, msgspec.Meta(max_length=35)] = ""
-    """Of the page (`en`, `de`); empty: the browser's."""
+    language: Annotated[
+        Tag,
+        _notifications(
+            "Language",
+            "Language of the page, tray and notifications; empty: as the browser and the session.",
+            example="de",
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         parse_hours(self.hours)
@@ -109,60 +361,3 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 def default_preferences(cores: int) -> Preferences:
     """Return what holds until the user says otherwise: half the cores, at least one."""
     return Preferences(threads=max(1, cores // 2))
-
-
-def _first_to_second(old: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 counted the cache in whole MiB and had no room to leave alone."""
-    new = {key: value for key, value in old.items() if key != "cache_mib"}
-    if "cache_mib" in old:
-        new["cache_bytes"] = int(old["cache_mib"]) * 2**20
-    return new | {"version": 2}
-
-
-def _second_to_third(old: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 had one ceiling of memory, whether somebody used the PC or not."""
-    new = {key: value for key, value in old.items() if key != "memory_bytes"}
-    if old.get("memory_bytes") is not None:
-        new |= dict.fromkeys(("memory_bytes_in_use", "memory_bytes_idle"), old["memory_bytes"])
-    return new | {"version": 3}
-
-
-MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    1: _first_to_second,
-    2: _second_to_third,
-}
-"""From a version to the next one."""
-
-
-def read(data: bytes) -> Preferences:
-    """Return the preferences that a file's bytes spell, migrated to this version.
-
-    Raises:
-        InputError: not such a file, or one of a newer agent.
-    """
-    try:
-        raw = json.loads(data)
-        version = raw["version"]
-        if isinstance(version, int) and version > VERSION:
-            raise _newer(version)
-        while version in MIGRATIONS:
-            raw = MIGRATIONS[version](raw)
-            version = raw["version"]
-        return msgspec.convert(raw, Preferences)
-    except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
-        raise InputError(
-            f"The preferences cannot be read ({error}); correct preferences.json or delete it "
-            "to start from the defaults."
-        ) from error
-
-
-def _newer(version: int) -> InputError:
-    return InputError(
-        f"The preferences were written by a newer agent (version {version}, known is {VERSION}); "
-        "update this agent, or delete preferences.json to start from the defaults."
-    )
-
-
-def write(preferences: Preferences) -> bytes:
-    """Return the file's bytes."""
-    return msgspec.json.format(msgspec.json.encode(preferences), indent=2) + b"\n"

@@ -40,7 +40,7 @@ _DEFAULTS: Final = msgspec.structs.asdict(Preferences())
 _QUIET: Final = Preset(
     "quiet",
     "Quiet",
-    "Few cores, a cool and silent PC, and only long after you left it.",
+    "A few cores, a cool and quiet PC, and only long after you left it.",
     cores_share=0.25,
     values=MappingProxyType(
         {

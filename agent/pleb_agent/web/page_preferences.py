@@ -1,50 +1,47 @@
-"""Every preference, saved as it is changed, with the presets on top."""
+"""Every preference as a control of the page, saved as it is changed, with the presets on top."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.core.descriptions import Kind
-from pleb_agent.core.preference_info import describe
+from pleb_agent.core.preference_table import (
+    PREFERENCES,
+    Kind,
+    Preference,
+    PreferenceError,
+    all_values,
+    find,
+)
+from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAYS
+from pleb_agent.core.sizes import UNITS
 from pleb_agent.web.control import AutostartWish, PreferencesWish, PresetWish
+from pleb_agent.web.page_rendering import line
 from pleb_agent.web.page_terms import DAY_NAMES
 from pleb_agent.web.page_visit import words_of
-from pleb_agent.web.preference_fields import GROUPS, field_of, fields_of, value_of
-from pleb_agent.web.week_hours import hours_of
+from pleb_agent.web.translation import LANGUAGES
+from pleb_agent.web.week_hours import Day, days_of, hours_of
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.responses import Response
 
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import PreferencesView
+    from pleb_agent.web.translation import Words
+    from pleb_agent.web.views import MachineView, PreferencesView
 
-__all__ = ["PresetChoice", "preset_values"]
+__all__ = ["Control", "control_of", "preset_values", "value_of"]
 
-
-@dataclass(frozen=True)
-class PresetChoice:
-    """A preset with what it would set here."""
-
-    name: str
-    label: str
-    help: str
-    threads: int
-    idle_minutes: float
-    while_in_use: bool
-    on_battery: bool
+_GROUPS: Final = tuple(group for group in Group if group is not Group.PROJECTS)
+"""Shares of projects are set on the projects' page."""
+_LONGEST: Final = 4000
 
 
-def preset_values(view: PreferencesView) -> dict[str, Any]:
-    """Return what `presets.html` shows."""
-    return {
-        "presets": [_choice(name, view) for name in PRESETS],
-        "chosen": view.preset,
-        "cores": view.machine.cores,
-    }
+# -- requests ---------------------------------------------------------------------------------
 
 
 async def show_preferences(visit: Visit) -> Response:
@@ -55,14 +52,18 @@ async def show_preferences(visit: Visit) -> Response:
 async def set_preference(visit: Visit) -> Response:
     """Set one preference; return its control as it is now, and the presets."""
     form = await visit.form()
-    name = form.get("name", "")
-    info = describe(name)
-    text = _hours_text(form) if info.kind is Kind.HOURS else form.get("value", "")
-    value = value_of(name, text, visit.words)
-    view = await visit.control.set_preferences(PreferencesWish(changes={name: value}))
+    preference = find(form.get("name", ""))
+    name = preference.name
+    value = _hours(form) if preference.kind is Kind.HOURS else form.get("value", "")
+    try:
+        view = await visit.control.set_preferences(
+            PreferencesWish(changes={name: value_of(preference, value)})
+        )
+    except PreferenceError as error:
+        raise _in_its_unit(preference, error, visit.words) from error
     if name == "language":
         return visit.go_to("/preferences")
-    field = field_of(name, view, visit.words)
+    field = control_of(preference, view, visit.words)
     values = preset_values(view) | {"day_names": DAY_NAMES}
     return visit.page("preference_saved.html", field=field, **values)
 
@@ -83,19 +84,103 @@ async def set_autostart(visit: Visit) -> Response:
     return visit.page("autostart.html", autostart=autostart)
 
 
+def preset_values(view: PreferencesView) -> dict[str, Any]:
+    """Return what `presets.html` shows: each preset with the values it would set here."""
+    return {
+        "presets": [(preset, view.presets[name]) for name, preset in PRESETS.items()],
+        "chosen": view.preset,
+        "cores": view.machine.cores,
+    }
+
+
 def _all_values(visit: Visit) -> dict[str, Any]:
     view = visit.control.preferences()
+    words = words_of(visit.request, visit.parts)  # a language that was just chosen
+    shown = [one for one in PREFERENCES.values() if view.machine.gpus or not one.needs_gpu]
     return preset_values(view) | {
         "groups": [
-            (GROUPS[group], fields)
-            for group, fields in fields_of(view, words_of(visit.request, visit.parts)).items()
+            (group, [control_of(one, view, words) for one in shown if one.group is group])
+            for group in _GROUPS
         ],
         "autostart": visit.control.autostart(),
         "day_names": DAY_NAMES,
     }
 
 
-def _hours_text(form: dict[str, str]) -> str:
+# -- controls ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control. `value`: what its input holds; `fact`: what the machine reports about it."""
+
+    preference: Preference
+    id: str
+    kind: str
+    """switch, slider, number, text, names, hours or language."""
+    value: str
+    least: str
+    most: str
+    fact: str
+    days: tuple[Day, ...] = ()
+    languages: tuple[tuple[str, str], ...] = ()
+
+
+def control_of(preference: Preference, view: PreferencesView, words: Words) -> Control:
+    """Return a preference's control; numbers are in the preference's unit (`GB`, `%`)."""
+    name, kind = preference.name, preference.kind
+    value, size = all_values(view.values).get(name), _unit_size(preference)
+    # A slider of cores ends at the machine's cores.
+    most = view.machine.cores if name == "threads" else preference.most
+    fact = _FACTS.get(name)
+    return Control(
+        preference=preference,
+        id="pref-" + name.replace(".", "-").replace("_", "-"),
+        kind=_control_kind(preference),
+        value=_entry(value, size),
+        least="" if preference.least is None else _plain(preference.least / size),
+        most="" if most is None else _plain(most / size),
+        fact=fact(view.machine, words) if fact else "",
+        days=days_of(str(value)) if kind is Kind.HOURS else (),
+        languages=tuple(LANGUAGES.items()) if name == "language" else (),
+    )
+
+
+def value_of(preference: Preference, text: str) -> Any:
+    """Return what a control's text means, as `preference_table.changed` takes it."""
+    text = text.strip()[:_LONGEST]
+    match preference.kind:
+        case Kind.FLAG:
+            return text == "on"
+        case Kind.NAMES:
+            lines = text.replace("\n", ",").split(",")
+            return list(dict.fromkeys(name.strip() for name in lines if name.strip()))
+        case Kind.TEXT | Kind.HOURS:
+            return text
+        case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
+            typed = f"{text.replace(',', '.')} {preference.unit}".strip()
+            return typed if text or not preference.none else None
+
+
+def _in_its_unit(preference: Preference, error: PreferenceError, words: Words) -> InputError:
+    """Return the refusal of a number in the reader's language; other refusals as they are."""
+    if preference.least is None or preference.most is None:
+        return error
+    least, most = (
+        words.formats.number(bound / _unit_size(preference))
+        for bound in (preference.least, preference.most)
+    )
+    return InputError(
+        words.text(
+            "Please enter a number from {least} to {most} {unit}.",
+            least=least,
+            most=most,
+            unit=preference.unit,
+        )
+    )
+
+
+def _hours(form: dict[str, str]) -> str:
     if form.get("always"):
         return ""
     if not any(day in form for day in DAYS):
@@ -103,14 +188,98 @@ def _hours_text(form: dict[str, str]) -> str:
     return hours_of(form)
 
 
-def _choice(name: str, view: PreferencesView) -> PresetChoice:
-    preset, values = PRESETS[name], view.presets[name]
-    return PresetChoice(
-        name=name,
-        label=preset.label,
-        help=preset.help,
-        threads=values.threads,
-        idle_minutes=values.idle_minutes,
-        while_in_use=values.while_in_use,
-        on_battery=values.on_battery,
-    )
+def _control_kind(preference: Preference) -> str:
+    match preference.kind:
+        case Kind.FLAG:
+            return "switch"
+        case Kind.HOURS | Kind.NAMES:
+            return preference.kind.value
+        case Kind.TEXT:
+            return "language" if preference.name == "language" else "text"
+        case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
+            of_a_whole = preference.unit == "%" or preference.name == "threads"
+            return "slider" if of_a_whole and not preference.none else "number"
+
+
+def _unit_size(preference: Preference) -> int:
+    return UNITS.get(preference.unit.removesuffix("/s"), 1)
+
+
+def _entry(value: Any, size: int) -> str:
+    """Return a value as its input holds it."""
+    if isinstance(value, bool):
+        return "on" if value else ""
+    if isinstance(value, int | float):
+        return _plain(value / size)
+    return "\n".join(value) if isinstance(value, list) else value or ""
+
+
+def _plain(value: float) -> str:
+    """As a number input takes it, with at most three decimals."""
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+# -- what the machine reports beside a control ------------------------------------------------
+
+
+def _percent_now(machine: MachineView, words: Words) -> str:
+    percent = machine.cpu_others_percent
+    return "" if percent is None else words.text("now {percent} %", percent=round(percent))
+
+
+def _battery(machine: MachineView, words: Words) -> str:
+    if machine.battery_percent is None:
+        return words.text("this PC has no battery")
+    percent = round(machine.battery_percent)
+    if machine.on_battery:
+        return words.text("now on battery, {percent} %", percent=percent)
+    return words.text("now plugged in, {percent} %", percent=percent)
+
+
+def _idle(machine: MachineView, words: Words) -> str:
+    if machine.idle_seconds is None:
+        return line(words.text(machine.presence))
+    return words.text("last input {span} ago", span=words.formats.span(machine.idle_seconds))
+
+
+def _heat(machine: MachineView, words: Words) -> str:
+    if machine.hottest_celsius is None:
+        return words.text("this PC does not report its temperature")
+    return words.text("now {degrees} °C", degrees=round(machine.hottest_celsius))
+
+
+def _memory(machine: MachineView, words: Words) -> str:
+    return words.text("this PC has {size}", size=words.formats.size(machine.memory_bytes))
+
+
+def _disk(machine: MachineView, words: Words) -> str:
+    return words.text("{size} are free", size=words.formats.size(machine.free_disk_bytes))
+
+
+def _cores(machine: MachineView, words: Words) -> str:
+    return words.several("of {count} core", "of {count} cores", machine.cores)
+
+
+def _gpus(machine: MachineView, _: Words) -> str:
+    return line(", ".join(machine.gpus))
+
+
+def _metered(machine: MachineView, words: Words) -> str:
+    if machine.metered is None:
+        return ""
+    return words.text("now metered") if machine.metered else words.text("now not metered")
+
+
+_FACTS: Final[dict[str, Callable[[MachineView, Words], str]]] = {
+    "idle_minutes": _idle,
+    "battery_percent": _battery,
+    "cpu_others_percent": _percent_now,
+    "hottest_celsius": _heat,
+    "threads": _cores,
+    "use_gpu": _gpus,
+    "memory_bytes_in_use": _memory,
+    "memory_bytes_idle": _memory,
+    "cache_bytes": _disk,
+    "keep_free_bytes": _disk,
+    "on_metered": _metered,
+}

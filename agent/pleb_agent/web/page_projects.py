@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.core.preference_info import USUAL_SHARE
+from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.web.control import DetachWish, LinkWish, PreferencesWish
 from pleb_shared.errors import InputError
 

@@ -7,14 +7,12 @@ import json
 import pytest
 
 from pleb_agent.core.preferences import (
-    MIGRATIONS,
     VERSION,
     Notifications,
     Preferences,
     default_preferences,
-    read,
-    write,
 )
+from pleb_agent.core.preferences_file import MIGRATIONS, read, write
 from pleb_shared.errors import InputError
 
 
@@ -109,10 +107,10 @@ def test_there_is_a_migration_from_every_version():
     ],
 )
 def test_wrong_preferences_say_what_to_do(data):
-    with pytest.raises(InputError, match=r"correct preferences\.json or delete it"):
+    with pytest.raises(InputError, match=r"correct preferences\.json, or delete it"):
         read(data)
 
 
 def test_those_of_a_newer_agent_say_so():
-    with pytest.raises(InputError, match=r"a newer agent \(version 4, known is 3\); update this"):
+    with pytest.raises(InputError, match=r"newer agent \(version 4, this one knows 3\)"):
         read(b'{"version": 4, "telepathy": true}')

@@ -2,7 +2,7 @@
 
 In Jinja2 templates: `_("…")` and `several("…", "…")`. In Python: `marked`, `say`, `Sentence`, the
 methods `text` and `several`, `LiveStatus.set`, `RuntimeState`, and the page's own errors. In
-data: the core's tables of sentences, the preferences' descriptions and the presets.
+data: the core's tables of sentences, the preferences' declarations and the presets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, nodes
 
 import pleb_agent
-from pleb_agent.core.descriptions import PREFERENCES
+from pleb_agent.core.preference_table import PREFERENCES
+from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.web.page_rendering import TEMPLATES
 
@@ -99,10 +100,13 @@ def constants(node: ast.expr) -> Iterator[str]:
 
 
 def of_data() -> Iterator[tuple[str, str]]:
-    for info in PREFERENCES:
-        for text in (info.label, info.help, info.none):
+    for one in PREFERENCES.values():
+        for text in (one.title, one.description, one.none):
             if text:
-                yield text, "core/descriptions.py"
+                yield text, "core/preferences.py"
+    for group in Group:
+        if group is not Group.PROJECTS:  # the page shows shares with the projects
+            yield group.value, "core/preferences.py"
     for preset in PRESETS.values():
         yield preset.label, "core/presets.py"
         yield preset.help, "core/presets.py"

@@ -8,20 +8,20 @@ import msgspec
 import pytest
 
 from pleb_agent.core.agent_state import FINAL_STATES, Activity, AssignmentState
-from pleb_agent.core.descriptions import PREFERENCES, Group, Kind
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
+from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.schedule import DAYS
 from pleb_agent.web.page_files import FILES, STATIC
 from pleb_agent.web.page_history import folded
 from pleb_agent.web.page_icons import ICONS
+from pleb_agent.web.page_preferences import control_of, value_of
 from pleb_agent.web.page_rendering import line, prose
 from pleb_agent.web.page_terms import ACTIVITIES, DAY_NAMES, EVENTS, KINDS, SHORT_DAYS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
-from pleb_agent.web.preference_fields import field_of, fields_of, value_of
 from pleb_agent.web.sparkline import HEIGHT, WIDTH, sparkline
 from pleb_agent.web.translation import words_for
 from pleb_agent.web.views import Event, Message, RuntimeView, WishView
-from pleb_shared.errors import InputError
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.fake_control import FakeControl, assignment, project, status, unit
 
@@ -38,73 +38,38 @@ def view(**changes):
 # -- preferences ------------------------------------------------------------------------------
 
 
-def test_every_preference_has_a_control():
-    shown = {field.name for fields in fields_of(view(), EN).values() for field in fields}
-    assert shown == {info.name for info in PREFERENCES if info.group is not Group.PROJECTS}
+def controls(preferences):
+    return {one.name: control_of(one, preferences, EN) for one in PREFERENCES.values()}
 
 
 def test_what_a_control_shows_is_what_it_means():
     preferences = view(hours="mon-fri 20:00-08:00", pause_programs=["steam", "vlc"])
-    for fields in fields_of(preferences, EN).values():
-        for field in fields:
-            if field.info.kind is not Kind.HOURS:
-                field_, _, part = field.name.partition(".")
-                value = getattr(preferences.values, field_)
-                value = getattr(value, part) if part else value
-                assert value_of(field.name, field.value, EN) == value, field.name
+    for name, control in controls(preferences).items():
+        if control.preference.kind not in {Kind.HOURS, Kind.WEIGHTS}:
+            value = value_of(control.preference, control.value)
+            assert changed(preferences.values, {name: value}) == preferences.values
 
 
 def test_sizes_are_in_units_that_people_use():
-    preferences = view(cache_bytes=3 * 2**29, download_bytes_per_second=500 * 2**10)
-    assert (field_of("cache_bytes", preferences, EN).value, "GB") == ("1.5", "GB")
-    assert field_of("download_bytes_per_second", preferences, EN).unit == "KB/s"
-    assert value_of("cache_bytes", "1,5", DE) == 3 * 2**29
-    assert value_of("upload_bytes_per_day", "500", EN) == 500 * 2**20
+    shown = controls(view(cache_bytes=3 * 2**29, download_bytes_per_second=500 * 2**10))
+    assert shown["cache_bytes"].value == "1.5"
+    assert shown["download_bytes_per_second"].value == "500"
+    for name, text, expected in (
+        ("cache_bytes", "1,5", 3 * 2**29),
+        ("upload_bytes_per_day", "500", 500 * 2**20),
+        ("upload_bytes_per_second", "9", 9 * 2**10),
+        ("memory_bytes_idle", " ", None),
+    ):
+        new = changed(Preferences(), {name: value_of(find(name), text)})
+        assert getattr(new, name) == expected
 
 
-def test_nothing_means_no_limit_where_that_is_allowed():
-    assert value_of("memory_bytes_idle", " ", EN) is None
-    with pytest.raises(InputError):
-        value_of("cache_bytes", "", EN)
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("threads", "0"),
-        ("threads", "1.5"),
-        ("threads", "x"),
-        ("threads", "inf"),
-        ("threads", "nan"),
-        ("battery_percent", "101"),
-        ("hottest_celsius", "12"),
-        ("cache_bytes", "1e99"),
-        ("idle_minutes", "-1"),
-        ("cpu_percent_idle", "0"),
-    ],
-)
-def test_a_wrong_number_is_refused_with_the_range(name, text):
-    with pytest.raises(InputError, match="Bitte gib eine Zahl von"):
-        value_of(name, text, DE)
-
-
-def test_controls_of_gpus_are_shown_where_there_is_one():
+def test_the_machine_is_described_beside_a_control():
     preferences = view()
-    machine = msgspec.structs.replace(preferences.machine, gpus=[])
-    without = msgspec.structs.replace(preferences, machine=machine)
-    names = {field.name for fields in fields_of(without, EN).values() for field in fields}
-    assert "use_gpu" not in names
-    assert "use_gpu" in {
-        field.name for fields in fields_of(preferences, EN).values() for field in fields
-    }
-
-
-def test_the_machine_is_told_beside_a_control():
-    preferences = view()
-    assert field_of("threads", preferences, EN).fact == "of 16 cores"
-    assert field_of("threads", preferences, EN).most == "16"
-    assert field_of("hottest_celsius", preferences, DE).fact == "jetzt 51 °C"
-    assert field_of("battery_percent", preferences, EN).fact == "now plugged in, 88 %"
+    assert controls(preferences)["threads"].fact == "of 16 cores"
+    assert controls(preferences)["threads"].most == "16"
+    assert controls(preferences)["battery_percent"].fact == "now plugged in, 88 %"
+    assert control_of(find("hottest_celsius"), preferences, DE).fact == "jetzt 51 °C"
 
 
 # -- the first unit ---------------------------------------------------------------------------

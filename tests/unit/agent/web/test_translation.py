@@ -53,7 +53,7 @@ def test_the_extraction_finds_each_kind_of_place():
         "Paused by you, until you resume.": "core/rules.py",
         "Monday": "web/page_terms.py",
         "Choose how long to pause.": "web/page_now.py",
-        "Work while I use the PC": "core/descriptions.py",
+        "Work while I use the PC": "core/preferences.py",
         "Quiet": "core/presets.py",
     }.items():
         assert found[text] == place

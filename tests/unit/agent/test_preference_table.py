@@ -1,4 +1,4 @@
-"""Changing preferences by the texts of the command line and by the page's JSON."""
+"""The table of preferences, and changing them by what people type and by the page's JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pleb_agent.core.changes import PreferenceError, changed, show_value
-from pleb_agent.core.descriptions import PREFERENCES, Group, Kind
-from pleb_agent.core.preference_info import describe, flat, range_of, shown
-from pleb_agent.core.preferences import Notifications, Preferences
+from pleb_agent.core.preference_table import (
+    PREFERENCES,
+    Kind,
+    PreferenceError,
+    all_values,
+    changed,
+    find,
+    show,
+    show_value,
+)
+from pleb_agent.core.preferences import Group, Notifications, Preferences
 from pleb_shared.errors import InputError
 
 MINE = Preferences(
@@ -97,7 +104,7 @@ def test_many_changes_are_one():
     ("name", "value", "words"),
     [
         ("idle_minutes", "abc", "idle_minutes cannot be 'abc': it takes 0 min to 1440 min; an"),
-        ("idle_minutes", -1, "an example is idle_minutes=5."),
+        ("idle_minutes", -1, "an example is idle_minutes=3 min."),
         ("idle_minutes", float("nan"), "0 min to 1440 min"),
         ("idle_minutes", "inf", "0 min to 1440 min"),
         ("idle_minutes", "none", "0 min to 1440 min;"),
@@ -107,7 +114,7 @@ def test_many_changes_are_one():
         ("threads", None, "whole numbers from 1 to 4096"),
         ("threads", [1], "whole numbers from 1 to 4096"),
         ("cpu_percent_idle", "0", "1 % to 100 %"),
-        ("cpu_others_percent", 101, "1 % to 100 %, or none (never pause for it"),
+        ("cpu_others_percent", 101, "1 % to 100 %, or none (never pause"),
         ("memory_bytes_idle", "4", "1 MB to 16 TB, or none (half of all)"),
         ("memory_bytes_idle", "much", "memory_bytes_idle=4GB"),
         ("download_bytes_per_second", "1 B/s", "1 KB/s to 1 TB/s, or none"),
@@ -164,27 +171,34 @@ def test_if_one_is_wrong_none_is_changed():
 # -- the table ------------------------------------------------------------------------------
 
 
-def test_every_preference_is_described_once():
+def test_every_preference_is_in_the_table():
     fields = set(msgspec.structs.asdict(Preferences())) - {"version", "notifications"}
     parts = {f"notifications.{name}" for name in Notifications.__struct_fields__}
-    names = [info.name for info in PREFERENCES]
-    assert sorted(names) == sorted(fields | parts)
+    assert set(PREFERENCES) == fields | parts
 
 
-def test_descriptions_stand_in_groups():
-    groups = [info.group for info in PREFERENCES]
+def test_preferences_are_listed_by_groups():
+    groups = [one.group for one in PREFERENCES.values()]
     assert list(dict.fromkeys(groups)) == list(Group)
     assert groups == sorted(groups, key=list(Group).index)
 
 
-@pytest.mark.parametrize("info", PREFERENCES, ids=lambda info: info.name)
-def test_each_says_what_it_is_and_its_example_works(info):
-    assert info.label
-    assert info.help.endswith(".")
-    assert len(info.help) < 100
-    assert range_of(info.name).optional is bool(info.none)
-    name = f"{info.name}.words" if info.kind is Kind.WEIGHTS else info.name
-    assert isinstance(changed(Preferences(), {name: info.example}), Preferences)
+@pytest.mark.parametrize("one", PREFERENCES.values(), ids=lambda one: one.name)
+def test_each_says_what_it_is_and_its_example_works(one):
+    assert one.title
+    assert one.description.endswith(".")
+    assert len(one.description) < 100
+    name = f"{one.name}.words" if one.kind is Kind.WEIGHTS else one.name
+    assert isinstance(changed(Preferences(), {name: one.example}), Preferences)
+
+
+@pytest.mark.parametrize("one", PREFERENCES.values(), ids=lambda one: one.name)
+def test_nothing_may_be_set_where_it_is_said_what_that_means(one):
+    if one.none:
+        assert show_value(changed(MINE, {one.name: None}), one.name) == "none"
+    elif one.kind is not Kind.WEIGHTS and "." not in one.name:
+        with pytest.raises(PreferenceError):
+            changed(MINE, {one.name: None})
 
 
 @pytest.mark.parametrize(
@@ -192,37 +206,29 @@ def test_each_says_what_it_is_and_its_example_works(info):
     [("idle_minutes", 0, 1440), ("shares.x", 1, 1000), ("memory_bytes_idle", 2**20, 2**44)],
 )
 def test_ranges_are_those_of_the_type(name, least, most):
-    assert (range_of(name).least, range_of(name).most) == (least, most)
+    assert (find(name).least, find(name).most) == (least, most)
 
 
 NUMBERS = {Kind.NUMBER, Kind.BYTES, Kind.RATE}
 
 
 @pytest.mark.parametrize(
-    "info", [info for info in PREFERENCES if info.kind in NUMBERS], ids=lambda info: info.name
+    "one", [one for one in PREFERENCES.values() if one.kind in NUMBERS], ids=lambda one: one.name
 )
-def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(info):
-    bounds = range_of(info.name)
-    assert bounds.least is not None
-    assert bounds.most is not None
-    for bound in (bounds.least, bounds.most):
-        new = changed(Preferences(), {info.name: shown(info.name, bound)})
+def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(one):
+    assert one.least is not None
+    assert one.most is not None
+    for bound in (one.least, one.most):
+        new = changed(Preferences(), {one.name: show(one.name, bound)})
         assert isinstance(new, Preferences)
-    for beyond in (bounds.least - 0.01, bounds.most + 1):
+    for beyond in (one.least - 0.01, one.most + 1):
         with pytest.raises(PreferenceError):
-            changed(Preferences(), {info.name: beyond})
+            changed(Preferences(), {one.name: beyond})
 
 
-@pytest.mark.parametrize("info", PREFERENCES, ids=lambda info: info.name)
-def test_what_is_shown_can_be_typed(info):
-    if info.kind is Kind.WEIGHTS:
-        texts = {name: shown(name, value) for name, value in flat(MINE).items()}
-        assert changed(Preferences(), texts) == MINE
-    else:
-        text = show_value(MINE, info.name)
-        assert changed(Preferences(), {info.name: text}) == changed(
-            Preferences(), {info.name: flat(MINE)[info.name]}
-        )
+def test_what_is_shown_can_be_typed():
+    texts = {name: show(name, value) for name, value in all_values(MINE).items()}
+    assert changed(Preferences(), texts) == MINE
 
 
 @pytest.mark.parametrize(
@@ -249,7 +255,7 @@ def test_nothing_is_shown_of_what_there_is_not():
     for name in ("version", "idle", "notifications.x", "notifications"):
         with pytest.raises(InputError, match="There is no preference"):
             show_value(MINE, name)
-    assert describe("shares.x") is describe("shares")
+    assert find("shares.x") is find("shares")
 
 
 @given(st.dictionaries(st.text(max_size=30), st.none() | st.text(max_size=20) | st.floats()))
