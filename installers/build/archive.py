@@ -18,7 +18,7 @@ __all__ = ["Packed", "pack"]
 
 @dataclass(frozen=True)
 class Packed:
-    """What is in an archive: the bounds that the agent unpacks it within."""
+    """What an archive contains: the bounds within which the agent unpacks it."""
 
     unpacked_bytes: int
     files: int

@@ -39,13 +39,13 @@ PACKAGES: Final = {
 NAME: Final = "pleb-agent"
 KIND: Final = {"win32": "windows", "darwin": "macos"}.get(sys.platform, "archive")
 RELEASE_EPOCH: Final = "1767225600"
-"""2026-01-01: the time in all that is built."""
+"""2026-01-01: the timestamp of everything that is built."""
 
 NEVER_IMPORTED: Final = frozenset({
     "antigravity", "distutils", "ensurepip", "idlelib", "lib2to3", "test", "this", "tkinter",
     "turtle", "turtledemo", "venv", "_tkinter", "pydoc_data",
 })  # fmt: skip
-"""Of the standard library."""
+"""Parts of the standard library."""
 
 RUNTIMES: Final = (
     "torch", "numpy", "safetensors", "sympy", "networkx", "mpmath", "fsspec", "filelock",
@@ -56,9 +56,9 @@ UNUSED: Final = (
     "watchfiles", "wsproto", "yaml", "h2", "socksio", "brotli", "zstandard", "simplejson",
     "setuptools", "pip", "pkg_resources", "wheel", "tkinter", "sqlalchemy", "scipy",
 )  # fmt: skip
-"""Optional imports of what we use, for uses that are not ours."""
+"""Optional imports of our dependencies, for features that we do not use."""
 TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
-"""On Linux the tray speaks D-Bus by jeepney alone."""
+"""On Linux the tray uses D-Bus through jeepney alone."""
 TRAY_DISTRIBUTIONS: Final = {"pystray", "pillow", "python-xlib", "six"}
 
 NO_HOOKS: Final = ("pyi_rth_inspect", "pyi_rth_multiprocessing", "pyi_rth_pkgutil")
@@ -76,7 +76,7 @@ def build(out: Path, facts: BuildFacts, root: bytes = b"", kind: str = KIND) -> 
 
 
 def describe(described: Path, facts: BuildFacts, root: bytes, kind: str) -> None:
-    """Write down what a build is, in its folder `pleb-build` (`program/installed.py` reads it)."""
+    """Record what a build is, in its folder `pleb-build` (`program/installed.py` reads it)."""
     described.mkdir(exist_ok=True)
     words = {"version": facts.version, "update_url": facts.update_url}
     (described / "build.json").write_text(json.dumps(words) + "\n", encoding="utf-8")
@@ -128,7 +128,7 @@ def standard_library() -> Iterator[str]:
 
 
 def own_modules() -> Iterator[str]:
-    """Yield our modules: which one runs is said on the command line."""
+    """Yield our modules: the command line chooses which one runs."""
     for package, path in PACKAGES.items():
         for file in sorted((path / package).rglob("*.py")):
             parts = file.relative_to(path).with_suffix("").parts
@@ -165,7 +165,7 @@ def _python(*words: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, build, and say where it is."""
+    """Read the command line, build, and print the folder's path."""
     parser = argparse.ArgumentParser(description="Build the agent without torch.")
     parser.add_argument("--out", type=Path, default=Path("dist/agent"))
     parser.add_argument("--version", default=version_of_tree())
@@ -180,7 +180,7 @@ def main() -> None:
 
 
 def version_of_tree() -> str:
-    """Return the version that the source says."""
+    """Return the source tree's version."""
     from importlib.metadata import version
 
     return version("pleb-cluster")

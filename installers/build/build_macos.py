@@ -54,7 +54,7 @@ def commands(
 
 
 def main() -> None:
-    """Read the command line, build, and say where it is."""
+    """Read the command line, build, and print the package's path."""
     parser = argparse.ArgumentParser(description="Make the macOS package.")
     parser.add_argument("--app", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("dist"))

@@ -37,7 +37,7 @@ DESKTOP: Final = ROOT / "installers" / "desktop"
 LAUNCHER: Final = ROOT / "agent" / "pleb_agent" / "desktop" / "pleb-agent.desktop"
 NFPM_NAMES: Final = {InstallKind.DEB: "deb", InstallKind.RPM: "rpm", InstallKind.ARCH: "archlinux"}
 MAINTAINER: Final = "The Pleb-Cluster contributors <root@localhost>"
-"""Whoever publishes packages sets PLEB_MAINTAINER to a name and an address."""
+"""The publisher sets PLEB_MAINTAINER to a name and an address."""
 GO_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -88,7 +88,7 @@ def build_archive(agent: Path, out: Path, *, suffix: str = ".tar.xz", level: int
 
 
 def _stage_agent(agent: Path, stage: Path, kind: InstallKind) -> None:
-    """Copy the built agent, by links where they do, and write down who installs it."""
+    """Copy the built agent, by hard links where possible, and record the kind of installer."""
     shutil.copytree(agent, stage, symlinks=True, copy_function=_link_or_copy)
     word = stage / "_internal" / BUILD_FOLDER / "packaged-by"
     word.unlink()
@@ -103,7 +103,7 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _give_modes(stage: Path) -> None:
-    """Make modes what packages want, whatever this user's umask is."""
+    """Set the file modes that packages need, whatever this user's umask is."""
     for path in stage.rglob("*"):
         if path.is_symlink():
             continue
@@ -142,7 +142,7 @@ def _nfpm() -> str:
 
 
 def main() -> None:
-    """Read the command line, build, and say what was made."""
+    """Read the command line, build, and print the packages' paths."""
     parser = argparse.ArgumentParser(description="Make packages of the built agent.")
     parser.add_argument("--agent", type=Path, required=True, help="the folder that was built")
     parser.add_argument("--out", type=Path, default=Path("dist"))

@@ -34,13 +34,13 @@ __all__ = ["build_runtime", "collect_installed", "needed_distributions"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 WANTED: Final = ("torch", "numpy", "safetensors")
 NOT_RUN: Final = frozenset({"setuptools"})
-"""torch asks for it to compile extensions, which no worker does."""
+"""torch requires it to compile extensions, which no worker does."""
 NO_PACKAGES: Final = re.compile(
     r"(^|/)(__pycache__|tests?)(/|$)"
     r"|^torch/(include|share|test)/|^torch/bin/(?!torch_shm_manager)|^functorch/"
     r"|\.(a|lib|h|hpp|cuh|pyi|cmake)$|^\.\.|^bin/|^(setuptools|_distutils_hack|pkg_resources)/"
 )
-"""Tests, headers, compilers: a third of torch's size that training never opens."""
+"""Tests, headers and compilers: a third of torch's size, which training never reads."""
 
 
 def build_runtime(site: Path, kind: str, out: Path, *, suffix: str, level: int) -> Path:
@@ -95,7 +95,7 @@ def download(site: Path, index: str, scratch: Path) -> None:
     everything = scratch / "everything"
     pip = [sys.executable, "-m", "pip", "install", "--target", str(everything), "--upgrade"]
     exact = ["--only-binary=:all:", "--constraint", str(ROOT / "constraints.txt")]
-    # torch's own index has all that torch needs; two indexes at once could be played off.
+    # torch's own index has all that torch needs; a second index would allow dependency confusion.
     subprocess.run([*pip, *exact, "--index-url", index, f"torch=={torch[1]}"], check=True)
     subprocess.run([*pip, *exact, "--no-deps", *WANTED[1:]], check=True)
     for source in sorted(everything.rglob("*")):
@@ -115,7 +115,7 @@ def _version_in(site: Path, name: str) -> str:
 
 
 def main() -> None:
-    """Read the command line, pack, and say where it is."""
+    """Read the command line, pack, and print the archive's path."""
     parser = argparse.ArgumentParser(description="Pack a torch runtime.")
     parser.add_argument("--out", type=Path, default=Path("dist"))
     parser.add_argument("--kind", default="cpu", help="cpu, or a GPU's: cu130, rocm7.1")

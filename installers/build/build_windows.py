@@ -20,7 +20,7 @@ INSTALLERS: Final = Path(__file__).resolve().parents[1]
 
 
 def build_setup(agent: Path, version: str, out: Path) -> Path:
-    """Return the set-up; a warning of makensis is an error."""
+    """Return the set-up; a warning from makensis is an error."""
     out.mkdir(parents=True, exist_ok=True)
     setup = out / f"pleb-agent-{version}-windows-setup.exe"
     defines = {
@@ -38,7 +38,7 @@ def build_setup(agent: Path, version: str, out: Path) -> Path:
 
 
 def main() -> None:
-    """Read the command line, build, and say where it is."""
+    """Read the command line, build, and print the set-up's path."""
     parser = argparse.ArgumentParser(description="Make the Windows set-up.")
     parser.add_argument("--agent", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("dist"))

@@ -1,4 +1,4 @@
-"""The keys of the repository of signed files, as far as they are at hand."""
+"""The keys of the repository of signed files that are available here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class KeyRing:
     folder: Path
 
     def make(self, name: str) -> CryptoSigner:
-        """Make a key of this name; there must be none."""
+        """Create a key of this name; it must not exist yet."""
         signer = CryptoSigner.generate_ed25519()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(self._file(name), flags, 0o600), "wb") as file:
@@ -39,7 +39,7 @@ class KeyRing:
         return signer
 
     def put_away(self, name: str) -> None:
-        """Rename a replaced key's file, if it is at hand."""
+        """Rename a replaced key's file, if it is here."""
         if self._has(name):
             self._file(name).rename(self.folder / f"{name}.pem.old")
 
@@ -58,7 +58,7 @@ class KeyRing:
         return CryptoSigner(key)
 
     def root_signers(self, root: Root) -> list[CryptoSigner]:
-        """Return the root keys at hand that this root knows.
+        """Return the available root keys that this root lists.
 
         Raises:
             PublishingError: too few for a signature.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gives packages without a publisher's signature names that say so: a.exe becomes a-unsigned.exe.
+# Marks packages without a publisher's signature in their names: a.exe becomes a-unsigned.exe.
 # Archives and runtimes keep theirs: the repository's metadata signs them.
 set -eu
 

@@ -54,8 +54,8 @@ LIFETIMES: Final = {
     Snapshot.type: timedelta(days=30),
     Timestamp.type: timedelta(days=7),
 }
-"""How long each role's word holds. The timestamp's is how long somebody in the network can hide
-a new release from an agent."""
+"""How long each role's signature is valid. For the timestamp's time an attacker in the network can
+hide a new release from an agent."""
 
 R = TypeVar("R", Root, Targets, Snapshot, Timestamp)
 
@@ -68,7 +68,7 @@ class Publisher:
     keys: Path
     now: datetime
 
-    # -- what people do -----------------------------------------------------------------
+    # -- commands -----------------------------------------------------------------
 
     def init(self) -> None:
         """Make the keys and an empty repository.
@@ -113,7 +113,7 @@ class Publisher:
         return paths
 
     def remove(self, path: str) -> None:
-        """Offer a target no more; agents that have it keep it.
+        """Withdraw a target; agents that have it keep it.
 
         Raises:
             PublishingError: there is no such target.
@@ -125,7 +125,7 @@ class Publisher:
         self._publish(targets)
 
     def renew(self) -> None:
-        """Say that nothing is newer: sign snapshot and timestamp again (no targets key needed)."""
+        """Confirm that nothing is newer: sign snapshot and timestamp again, not the targets."""
         snapshot = self._load(Snapshot)
         snapshot.version += 1
         self._save(snapshot)
@@ -163,7 +163,7 @@ class Publisher:
         if role != Root.type:  # what the old key has signed counts no more
             self._publish(self._load(Targets))
 
-    # -- inside -------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------
 
     @property
     def _ring(self) -> KeyRing:
@@ -224,7 +224,7 @@ class Publisher:
         return (self.now + LIFETIMES[role]).replace(microsecond=0)
 
     def _put(self, file: Path, path: str, digest: str) -> None:
-        """Copy a target to where agents look for it: its digest stands before its name."""
+        """Copy a target to where agents look for it: its digest precedes its name."""
         folder, _, name = path.rpartition("/")
         place = self._targets / folder / f"{digest}.{name}"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ def _facts(file: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the command line and do it."""
+    """Parse and run a command."""
     parser = argparse.ArgumentParser(description="Keep the repository of signed files.")
     parser.add_argument("action", choices=ACTIONS)
     parser.add_argument("repository", type=Path)
@@ -268,7 +268,7 @@ def main() -> None:
 
 
 def act(publisher: Publisher, arguments: argparse.Namespace) -> None:
-    """Do what the command line says."""
+    """Run the chosen command."""
     match arguments.action:
         case "init":
             publisher.init()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what building the agent takes into the Python that runs here: the agent's own packages at
+# Installs what building the agent needs into the current Python: the agent's own packages at
 # the pinned versions, and the tools. torch is not among them: no module of the agent is frozen with
 # it, and the runtime is packed from its own download.
 set -eu

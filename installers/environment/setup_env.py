@@ -32,7 +32,7 @@ NO_CPU_TORCH = (
 
 
 class SetupError(Exception):
-    """Set-up cannot go on. The message is one sentence that says what to do."""
+    """Set-up cannot continue. The message is one sentence that says what to do."""
 
 
 class Environment:
@@ -57,12 +57,12 @@ class Environment:
 
     def _make_afresh(self) -> None:
         if self.path.exists() and not (self.path / "pyvenv.cfg").exists():
-            message = f"{self.path} is no virtual environment: name another folder with VENV=..."
+            message = f"{self.path} is not a virtual environment: set VENV to another folder."
             raise SetupError(message)
         try:
             subprocess.run([sys.executable, "-m", "venv", "--clear", self.path], check=True)
         except subprocess.CalledProcessError as error:
-            message = f"{sys.executable} cannot make {self.path}: its words stand above."
+            message = f"{sys.executable} cannot create {self.path}: see its output above."
             raise SetupError(message) from error
 
     def _works(self) -> bool:
@@ -88,7 +88,7 @@ class Environment:
                 if download := LARGE_DOWNLOAD.match(line):
                     say(f"  {download[1]} {download[2]} ({download[3]})")
         if process.returncode:
-            message = f"pip failed: its last lines stand above, all of them in {self.log}."
+            message = f"pip failed: see its last lines above, or all of them in {self.log}."
             raise SetupError("".join(lines[-15:]) + message)
 
     def _start_pip(self, *arguments: str) -> subprocess.Popen[str]:
@@ -134,7 +134,7 @@ def install_torch(environment: Environment, source: str) -> None:
     if installed == version and (source != "cpu" or build == "cpu" or not PLAIN_IS_GPU):
         return
     if source == "pip":
-        say(f"Getting torch {version} as pip takes it (on Linux mostly a GPU build, several GB).")
+        say(f"Getting pip's default torch {version} (on Linux usually a GPU build of several GB).")
         environment.pip("install", "-c", str(CONSTRAINTS), f"torch=={version}")
     else:
         say(f"Getting the CPU build of torch {version} ({TORCH_SIZE}).")
@@ -168,7 +168,7 @@ def install_cpu_torch(environment: Environment, version: str, source: str) -> No
 
 
 def say(text: str) -> None:
-    """Prints a line of progress at once, also into a pipe."""
+    """Prints a line of progress and flushes it, so that it appears at once in a pipe too."""
     print(text, flush=True)
 
 
@@ -193,12 +193,12 @@ def main() -> int:
     """Reads the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Build Pleb-Cluster's virtual environment.")
     parser.add_argument("venv", type=Path, help="the environment's folder")
-    parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--dev", action="store_true", help="add what tests and checks need")
     parser.add_argument(
         "--torch",
         choices=("auto", "cpu", "pip"),
         default="auto",
-        help="auto: any CPU build; cpu: PyTorch's own CPU index; pip: whatever pip takes",
+        help="auto: any CPU build; cpu: PyTorch's own CPU index; pip: pip's default",
     )
     arguments = parser.parse_args()
     try:

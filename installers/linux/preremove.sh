@@ -1,5 +1,5 @@
 #!/bin/sh
-# Before the package goes: end the agents that run from it, so that none works on without files.
+# Before the package is removed: stop the agents that run from it, so that none runs without its files.
 # An upgrade leaves them alone. The homes of users are never touched.
 set -eu
 
