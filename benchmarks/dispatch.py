@@ -89,7 +89,7 @@ def main(quick: bool) -> dict[str, Any]:
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
     """Make and fill a home; return what the load process shall do with it."""
     make_home(home)
-    online_key = read_online_key(home.online_key_file).public
+    online_key = read_online_key(home.online_key_file)
     deps = Deps(
         clock=time.time,  # noqa: TID251 - a composition root
         random_bytes=secrets.token_bytes,
@@ -105,7 +105,7 @@ def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
         store.close()
     return Plan(
         url="",
-        online_key=online_key,
+        online_key=online_key.public,
         groups=groups,
         brisk=brisk,
         connections=CONNECTIONS,

@@ -16,13 +16,10 @@ import numpy as np
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
-from pleb_coordinator.steps.accept import accept_reports
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.issue import issue_work
 from pleb_coordinator.steps.publish import examine, open_publication, publish
-from pleb_coordinator.steps.tell import take_verdicts
-from pleb_coordinator.store.interface import Seen
+from pleb_coordinator.steps.serve import Asked, serve
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
@@ -159,7 +156,7 @@ class World:
             clock=self.clock,
             random_bytes=lambda n: next(counter).to_bytes(n, "big"),
             secret=b"s" * 32,
-            online_key=self.online.public,
+            online_key=self.online,
             blobs=LocalBlobs(home),
         )
         self.store = SqliteStore(home / "store.sqlite")
@@ -336,20 +333,19 @@ class World:
     def exchange(
         self, host: Volunteer, units: int, reports: list[Report], attached: list[bytes]
     ) -> tuple[list[Receipt], list[Manifest], NoWork | None, list[UnitVerdict]]:
-        """One work request, as the HTTP side serves it."""
+        """One work request, served as the HTTP process serves it."""
         request = self.request(host, units, reports)
+        digest = digest_of(strict_json.encode(request))
+        asked = Asked(request, digest, attached, protocol=1, network=host.network)
         with self.store.write() as tx:
-            project = tx.projects.find("tiny")
-            row = tx.hosts.find(project.id, host.key.fingerprint)
-            receipts = accept_reports(tx, self.deps, project, row, request.reports, attached)
-            manifests, no_work = issue_work(tx, self.deps, project, row, request)
-            verdicts = take_verdicts(tx, row)
-            seen = Seen(
-                host.sequence, "d", b"reply", host.network, "test", self.clock.now, units > 0
-            )
-            tx.hosts.saw(row.id, seen)
-        host.held += manifests
-        return receipts, manifests, no_work, verdicts
+            answered = serve(tx, self.deps, asked)
+        host.held += answered.manifests
+        return (
+            list(answered.receipts),
+            list(answered.manifests),
+            answered.no_work,
+            list(answered.verdicts),
+        )
 
     def ask(self, host: Volunteer, units: int = 1) -> tuple[list[Manifest], NoWork | None]:
         _, manifests, no_work, _ = self.exchange(host, units, [], [])

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.waiting import Changes
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
-    from pleb_coordinator.store.interface import Store
-    from pleb_shared.protocol.signing import SigningKey
+    from pleb_coordinator.store.transaction import Store
 
 __all__ = ["Api"]
 
@@ -29,7 +28,6 @@ class Api:
     """Reads here; writes go through `commits`."""
     commits: GroupCommit
     deps: Deps
-    online_key: SigningKey
     links: LinkBase
     counters: Counters
     changes: Changes

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["enrol", "metadata"]
 
@@ -47,7 +47,7 @@ async def enrol(api: Api, request: Request) -> Response:
         return enrol_host(tx, api.deps, tx.projects.find(statement.project), statement, network)
 
     reply = await api.commits.run(carry_out)
-    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, api.online_key)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, api.deps.online_key)
     return Response(signed, media_type="application/json")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["coordinator", "publish", "software"]
 
@@ -44,7 +44,7 @@ async def coordinator(api: Api, _: Request) -> Response:
     info = CoordinatorInfo(
         software=software(),
         protocols=list(PROTOCOLS),
-        online_key=api.online_key.public,
+        online_key=api.deps.online_key.public,
         projects=names,
     )
     return Response(strict_json.encode(info), media_type="application/json")
@@ -64,7 +64,7 @@ async def publish(api: Api, request: Request) -> Response:
         return publish_project(tx, api.deps, publication, findings, api.links.url)
 
     reply = _pinned(await api.commits.run(carry_out), api)
-    signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, api.online_key)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, api.deps.online_key)
     return Response(signed, media_type="application/json")
 
 

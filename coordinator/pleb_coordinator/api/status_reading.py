@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
-    from pleb_coordinator.store.interface import Store, Transaction
+    from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.project import Target
 
 __all__ = ["StatusReader", "reaches", "read_status"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pleb_coordinator.store.interface import Store
+    from pleb_coordinator.store.transaction import Store
 
 __all__ = ["Changes"]
 

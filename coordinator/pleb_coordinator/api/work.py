@@ -1,18 +1,17 @@
-"""`POST /projects/P/work`: the hot path. Cheap checks before dear ones, then one transaction.
+"""`POST /projects/P/work`: the busiest route. Cheap checks first, then one transaction.
 
     body length -> envelope -> host known, not banned -> sequence -> times -> Ed25519
-    -> [accept reports -> issue units -> tell verdicts -> sign -> remember the reply]
+    -> [steps.serve: accept -> issue -> tell -> sign -> remember]
 
-What stands in brackets commits together, shared with other requests of the same moment. A
-request that may wait is answered in the same way as soon as there is work; until then its
-first reply is the stored one, so a repetition after a crash gets every receipt.
+What is in brackets commits together, in one commit with other requests of the same moment. A
+host that can wait is served again as soon as there is work; until then its first reply is the
+stored one, so a repetition after a crash gets every receipt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,27 +26,22 @@ from pleb_coordinator.api.requests import (
 from pleb_coordinator.core.assignment import network_of
 from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.sequence import Order, check_sequence
-from pleb_coordinator.steps.accept import accept_reports
-from pleb_coordinator.steps.issue import issue_work
-from pleb_coordinator.steps.tell import take_verdicts
-from pleb_coordinator.store.interface import Seen, Transaction
+from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import NoWork, PayloadType, WorkReply, WorkRequest
+from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.report import DeltaResult
-from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
+from pleb_shared.protocol.signing import peek_payload, verify_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.core.records import Host, Project
-    from pleb_shared.protocol.manifest import Manifest
-    from pleb_shared.protocol.messages import Receipt, UnitVerdict
+    from pleb_coordinator.core.records import Host
 
 __all__ = ["work"]
 
@@ -57,72 +51,48 @@ _LONGEST_PAUSE_SECONDS: Final = 2.0
 """Between two tries of one waiting host, however often the store changes."""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A work request whose form and addressee are right."""
-
-    request: WorkRequest
-    envelope: bytes
-    digest: str
-    attached: list[bytes]
-    protocol: int
-    network: str
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """A reply as it was stored, and what a later one to the same request repeats."""
-
-    reply: bytes
-    manifests: Sequence[Manifest]
-    receipts: Sequence[Receipt]
-    verdicts: Sequence[UnitVerdict]
-
-
 async def work(api: Api, request: Request) -> Response:
     """Answer a work request with a signed reply."""
     body = await read_body(request, LIMITS.request_bytes, api.counters)
-    asked = _read(body, request)
+    envelope, _, deltas = body.partition(b"\n")
+    asked = _read(envelope, deltas, request)
     now = api.deps.clock()
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project)
         host = tx.hosts.find(project.id, asked.request.host)
         _check_not_banned(host, now)
-        order = _order(host, asked)
-        if order is Order.REPEATED:
+        last = (host.sequence, host.request_digest)
+        if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
             return Response(tx.hosts.reply(host.id), media_type=_JSON)
     check_statement(asked.request, now)
-    verify_bytes(asked.envelope, PayloadType.WORK, host.key)
+    verify_bytes(envelope, PayloadType.WORK, host.key)
     waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
     seen = api.changes.now() if waits else 0
-    answered = await api.commits.run(lambda tx: _serve(tx, api, asked))
-    if waits and not answered.manifests:
+    answered = await api.commits.run(partial(serve, deps=api.deps, asked=asked))
+    if waits and not answered.manifests and not answered.repeated:
         answered = await _wait(api, request, asked, answered, seen)
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
 
 
-def _read(body: bytes, request: Request) -> _Asked:
+def _read(envelope: bytes, deltas: bytes, request: Request) -> Asked:
     """Return the request and its attached deltas; no signature is checked yet."""
-    envelope, _, rest = body.partition(b"\n")
-    payload = peek_payload(envelope, PayloadType.WORK)
-    statement = strict_json.decode(payload, WorkRequest)
+    statement = strict_json.decode(peek_payload(envelope, PayloadType.WORK), WorkRequest)
     if statement.project != request.path_params["project"]:
         message = f"The request is for project {statement.project!r}: send it to that one."
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
-    return _Asked(
+    return Asked(
         request=statement,
-        envelope=envelope,
         digest=digest_of(envelope),
-        attached=_parts(statement, rest),
+        attached=_split(statement, deltas),
         protocol=choose_protocol(statement),
         network=network_of(address_of(request)),
     )
 
 
-def _parts(statement: WorkRequest, rest: bytes) -> list[bytes]:
-    """Cut the attached deltas apart, by the sizes that their reports tell."""
+def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:
+    """Return the attached deltas one by one; their reports say how long each is."""
     sizes = [
         report.result.size
         for report in statement.reports
@@ -132,12 +102,12 @@ def _parts(statement: WorkRequest, rest: bytes) -> list[bytes]:
         most = LIMITS.attached_delta_bytes
         message = f"A delta of more than {most} bytes is uploaded, not attached."
         raise Refusal(RefusalCode.MALFORMED, message)
-    if sum(sizes) != len(rest):
-        message = f"{len(rest)} bytes are attached; the reports announce {sum(sizes)}."
+    if sum(sizes) != len(deltas):
+        message = f"{len(deltas)} bytes are attached; the reports announce {sum(sizes)}."
         raise Refusal(RefusalCode.MALFORMED, message)
     parts, start = [], 0
     for size in sizes:
-        parts.append(rest[start : start + size])
+        parts.append(deltas[start : start + size])
         start += size
     return parts
 
@@ -149,86 +119,9 @@ def _check_not_banned(host: Host, now: float) -> None:
         raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
 
 
-def _order(host: Host, asked: _Asked) -> Order:
-    return check_sequence(host.sequence, host.request_digest, asked.request.sequence, asked.digest)
-
-
-def _serve(tx: Transaction, api: Api, asked: _Asked) -> _Answered:
-    """Do what the request asks for, in the caller's transaction."""
-    project = tx.projects.find(asked.request.project)
-    host = tx.hosts.find(project.id, asked.request.host)
-    if _order(host, asked) is Order.REPEATED:  # the same bytes came twice at the same moment
-        return _Answered(tx.hosts.reply(host.id), (), (), ())
-    reports = asked.request.reports
-    receipts = (
-        accept_reports(tx, api.deps, project, host, reports, asked.attached) if reports else []
-    )
-    manifests, no_work = issue_work(tx, api.deps, project, host, asked.request)
-    verdicts = take_verdicts(tx, host)
-    reply = _sign(api, asked, project, (manifests, receipts, verdicts), no_work)
-    _remember(tx, api, asked, host, reply)
-    return _Answered(reply, manifests, receipts, verdicts)
-
-
-def _serve_again(tx: Transaction, api: Api, asked: _Asked, before: _Answered) -> _Answered:
-    """Look for work once more; the reply takes the place of the one before."""
-    project = tx.projects.find(asked.request.project)
-    host = tx.hosts.find(project.id, asked.request.host)
-    if (host.sequence, host.request_digest) != (asked.request.sequence, asked.digest):
-        return before  # the host has asked anew meanwhile
-    manifests, no_work = issue_work(tx, api.deps, project, host, asked.request)
-    if not manifests:
-        return before
-    verdicts = [*before.verdicts, *take_verdicts(tx, host)]
-    reply = _sign(api, asked, project, (manifests, before.receipts, verdicts), no_work)
-    _remember(tx, api, asked, host, reply)
-    return _Answered(reply, manifests, before.receipts, verdicts)
-
-
-def _sign(
-    api: Api,
-    asked: _Asked,
-    project: Project,
-    content: tuple[Sequence[Manifest], Sequence[Receipt], Sequence[UnitVerdict]],
-    no_work: NoWork | None,
-) -> bytes:
-    now = int(api.deps.clock())
-    manifests, receipts, verdicts = content
-    reply = WorkReply(
-        protocol=asked.protocol,
-        project=project.name,
-        host=asked.request.host,
-        in_reply_to=asked.request.sequence,
-        issued_at=now,
-        expires_at=now + LIMITS.request_lifetime_seconds,
-        metadata_number=project.metadata_number,
-        epoch=project.epoch,
-        latest_version=project.version,
-        manifests=list(manifests),
-        receipts=list(receipts),
-        verdicts=list(verdicts),
-        no_work=no_work,
-    )
-    return sign_payload(strict_json.encode(reply), PayloadType.WORK_REPLY, api.online_key)
-
-
-def _remember(tx: Transaction, api: Api, asked: _Asked, host: Host, reply: bytes) -> None:
-    request = asked.request
-    seen = Seen(
-        sequence=request.sequence,
-        request_digest=asked.digest,
-        reply=reply,
-        network=asked.network,
-        agent=request.agent,
-        at=api.deps.clock(),
-        asked=request.max_units > 0,
-    )
-    tx.hosts.saw(host.id, seen)
-
-
 async def _wait(
-    api: Api, request: Request, asked: _Asked, answered: _Answered, seen: int
-) -> _Answered:
+    api: Api, request: Request, asked: Asked, answered: Answered, seen: int
+) -> Answered:
     """Hold the request until there is work, its time is over, or its sender has gone."""
     with api.changes.place() as has_place:
         if not has_place:
@@ -243,8 +136,8 @@ async def _wait(
 
 
 async def _tries(
-    api: Api, asked: _Asked, answered: _Answered, seen: int, gone: Callable[[], bool]
-) -> _Answered:
+    api: Api, asked: Asked, answered: Answered, seen: int, gone: Callable[[], bool]
+) -> Answered:
     """Look for work after each change, ever less often."""
     loop = asyncio.get_running_loop()
     end = loop.time() + asked.request.wait_seconds
@@ -257,8 +150,8 @@ async def _tries(
         seen = api.changes.now()
         if not _any_unsent(api, asked):
             continue
-        before = answered
-        answered = await api.commits.run(partial(_serve_again, api=api, asked=asked, before=before))
+        again = partial(serve, deps=api.deps, asked=asked, before=answered)
+        answered = await api.commits.run(again)
         if answered.manifests:
             break
         await asyncio.sleep(min(pause, max(0.0, end - loop.time())))
@@ -266,7 +159,7 @@ async def _tries(
     return answered
 
 
-def _any_unsent(api: Api, asked: _Asked) -> bool:
+def _any_unsent(api: Api, asked: Asked) -> bool:
     """Whether the project has anything to give out: looking costs less than trying."""
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project).id

@@ -42,7 +42,7 @@ def deps_of(home: Home, offset_seconds: float = 0.0) -> Deps:
         clock=lambda: now() + offset_seconds,
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
-        online_key=read_online_key(home.online_key_file).public,
+        online_key=read_online_key(home.online_key_file),
         blobs=LocalBlobs(home.path),
     )
 

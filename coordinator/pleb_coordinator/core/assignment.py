@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Assignment, Facts, Host, Project, Purpose, UnitRow
 from pleb_coordinator.core.reputation import is_proven
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import UnitKind
 
@@ -29,6 +30,7 @@ __all__ = [
     "pick",
     "purposes_for",
     "share_limit",
+    "wanted_again",
 ]
 
 LARGEST_SHARE: Final = 0.2
@@ -45,6 +47,9 @@ _TRUSTED_ORDER: Final = (
     Purpose.REPLICA,
     Purpose.PRIMARY,
 )
+
+_COUNTS: Final = {UnitState.VALID, UnitState.APPLIED, UnitState.CREDITED}
+"""States of a unit whose result counts: for the next version, or for its host's credit."""
 
 
 def purposes_for(host: Host) -> Sequence[Purpose]:
@@ -96,6 +101,29 @@ def pick(
     """Return `count` of the candidates, those on the shard that the host has at home first."""
     ordered = sorted(candidates, key=lambda pair: pair[1].shard_first != last_shard)
     return ordered[:count]
+
+
+def wanted_again(purpose: Purpose, unit: UnitState, *, awaits_verdict: bool) -> bool:
+    """Return whether another host is to do what an assignment ended without doing.
+
+    `awaits_verdict`: some result of the unit has no verdict yet.
+
+    - A first try or an evaluation: while the unit is open. Once the next version is made, no new
+      host starts on it.
+    - A replica or decider: while the unit is open, or results wait for a verdict. A decided unit
+      needs neither, unless a later result (an audit's) has started a dispute.
+    - An audit: as long as the result that it checks counts, before and after the next version.
+    - A calibration: never; its host gets a new one when it asks.
+    """
+    match purpose:
+        case Purpose.PRIMARY | Purpose.EVALUATION:
+            return unit == UnitState.OPEN
+        case Purpose.REPLICA | Purpose.DECIDER:
+            return unit == UnitState.OPEN or awaits_verdict
+        case Purpose.AUDIT:
+            return unit in _COUNTS
+        case Purpose.CALIBRATION:
+            return False
 
 
 def network_of(address: str) -> str:

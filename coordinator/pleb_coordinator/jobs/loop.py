@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import threading
 
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Store
+    from pleb_coordinator.store.transaction import Store
 
 __all__ = ["Jobs", "run_jobs"]
 

@@ -56,7 +56,7 @@ def _work(home: Home, offset_seconds: float, stop: threading.Event, *, debug: bo
         clock=lambda: time.time() + offset_seconds,  # noqa: TID251 - handed to everybody else
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
-        online_key=read_online_key(home.online_key_file).public,
+        online_key=read_online_key(home.online_key_file),
         blobs=LocalBlobs(home.path),
     )
     store = SqliteStore(home.store_file)

@@ -1,14 +1,11 @@
 """The steps of a unit's life.
 
-Each takes a `Transaction` and what else it needs, and returns values; none calls another. Who
-calls them, and in which order:
+Each takes a `Transaction` and what else it needs, and returns values. None calls another: what
+several need is in `outcome` below them, and only `serve` above them puts some in order. Who calls
+them, and when:
 
-    HTTP, for a work request (all in one transaction, after `core.sequence.check_sequence`):
-        receipts = accept_reports(tx, deps, project, host, request.reports, attached)
-        manifests, no_work = issue_work(tx, deps, project, host, request)
-        verdicts = take_verdicts(tx, host)
-        ... sign the reply ...
-        tx.hosts.saw(host.id, Seen(sequence, digest, reply, network, agent, now, asked))
+    HTTP, for a work request (tests and benchmarks too):
+        serve(tx, deps, asked) -> Answered         (runs accept, issue and tell)
     HTTP, for the rest:
         enrol(tx, deps, project, request, network) -> EnrolReply
         upload = find_upload(tx, deps, token);  upload_status(deps, upload) -> UploadStatus
@@ -42,8 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_coordinator.blobs.interface import Blobs
+    from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.signing import SigningKey
 
-__all__ = ["Deps"]
+__all__ = ["Deps", "RequestContext"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,17 @@ class Deps:
     """Unpredictable bytes, for nonces and tokens (`secrets.token_bytes`)."""
     secret: bytes
     """32 bytes from which audits are drawn; never leaves the coordinator."""
-    online_key: str
-    """The public key that root keys must delegate to, hexadecimal."""
+    online_key: SigningKey
+    """The key that root keys delegate to; it signs every reply."""
     blobs: Blobs
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """What stays the same while one work request is served."""
+
+    tx: Transaction
+    deps: Deps
+    project: Project
+    host: Host
+    now: float

@@ -1,8 +1,7 @@
-"""accept: a host's reports, cheap checks first; what is refused says why."""
+"""accept: check a host's reports, cheapest check first; a refused report gets its reason."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -11,17 +10,20 @@ from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentSt
 from pleb_coordinator.core.records import (
     Assignment,
     Evaluation,
-    Host,
-    Project,
-    Purpose,
+    StoredDelta,
     UnitRow,
     Upload,
     UploadKind,
-    another,
 )
-from pleb_coordinator.core.reputation import after_refused, standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.store.interface import Commitment, Judgement, StoredDelta, Transaction
+from pleb_coordinator.steps.outcome import (
+    await_upload,
+    fail_assignment,
+    log_assignment,
+    refuse_result,
+    store_result,
+)
+from pleb_coordinator.store.assignments import Commitment, Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
@@ -37,11 +39,11 @@ from pleb_shared.tensors.format import delta_format
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps import RequestContext
 
 __all__ = ["accept_reports"]
 
-_TAKEN: Final = {AssignmentState.LEASED, AssignmentState.EXPIRED, AssignmentState.UPLOADING}
+_REPORTABLE: Final = {AssignmentState.LEASED, AssignmentState.EXPIRED, AssignmentState.UPLOADING}
 _UNUSABLE: Final = {
     RefusalCode.WRONG_RESULT,
     RefusalCode.WRONG_BASE_VERSION,
@@ -52,58 +54,42 @@ _UNUSABLE: Final = {
     RefusalCode.WRONG_SHAPE,
     RefusalCode.WRONG_DTYPE,
 }
-"""Faults of the result itself: the unit goes to somebody else."""
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """What stays the same while one request is served."""
-
-    tx: Transaction
-    deps: Deps
-    project: Project
-    host: Host
-    now: float
+"""Faults of the result itself: they end the assignment. Others leave it as it is."""
+_SHORTEST_SLOT_SECONDS: Final = 60.0
+"""Of an upload slot, even if the lease ends sooner."""
 
 
 def accept_reports(
-    tx: Transaction,
-    deps: Deps,
-    project: Project,
-    host: Host,
-    reports: Sequence[Report],
-    attached: Sequence[bytes],
+    context: RequestContext, reports: Sequence[Report], attached: Sequence[bytes]
 ) -> list[Receipt]:
-    """Return a receipt for each report; `attached` are the deltas that came along, in order.
+    """Return a receipt for each report; `attached` are the deltas sent along, in order.
 
-    A wrong report is refused in its receipt and leaves the others alone.
+    A wrong report is refused in its receipt; the other reports are not affected.
 
     Raises:
-        Refusal: `malformed`: the attached deltas are not as many as announced.
+        Refusal: `malformed`: the number of attached deltas is not the one announced.
     """
-    desk = _Desk(tx, deps, project, host, deps.clock())
-    parts = iter(_matched(reports, attached))
-    return [_receipt(desk, report, next(parts)) for report in reports]
-
-
-def _matched(reports: Sequence[Report], attached: Sequence[bytes]) -> list[bytes | None]:
     announced = [
         isinstance(report.result, DeltaResult) and report.result.attached for report in reports
     ]
     if sum(announced) != len(attached):
         message = f"{sum(announced)} deltas are announced as attached, {len(attached)} came."
         raise Refusal(RefusalCode.MALFORMED, message)
-    parts = iter(attached)
-    return [next(parts) if there else None for there in announced]
+    deltas = iter(attached)
+    return [
+        _receipt(context, report, next(deltas) if has_delta else None)
+        for report, has_delta in zip(reports, announced, strict=True)
+    ]
 
 
-def _receipt(desk: _Desk, report: Report, data: bytes | None) -> Receipt:
+def _receipt(context: RequestContext, report: Report, data: bytes | None) -> Receipt:
+    tx = context.tx
     try:
-        with desk.tx.savepoint():
-            return _accept(desk, report, data)
+        with tx.savepoint():
+            return _accept(context, report, data)
     except (Refusal, EncodingError) as error:
         if error.code in _UNUSABLE:
-            _reject(desk, desk.tx.assignments.get(report.assignment), error)
+            refuse_result(tx, context.now, tx.assignments.get(report.assignment), error)
         return Receipt(
             assignment=report.assignment,
             outcome=ReceiptOutcome.REFUSED,
@@ -112,31 +98,36 @@ def _receipt(desk: _Desk, report: Report, data: bytes | None) -> Receipt:
         )
 
 
-def _accept(desk: _Desk, report: Report, data: bytes | None) -> Receipt:
-    assignment = desk.tx.assignments.get(report.assignment)
-    if assignment.host != desk.host.id or assignment.nonce != report.nonce:
-        message = f"Assignment {report.assignment} is not yours: drop its result."
+def _accept(context: RequestContext, report: Report, data: bytes | None) -> Receipt:
+    assignment = context.tx.assignments.get(report.assignment)
+    if assignment.host != context.host.id or assignment.nonce != report.nonce:
+        message = f"Assignment {report.assignment} belongs to another host: drop its result."
         raise Refusal(RefusalCode.UNKNOWN_ASSIGNMENT, message)
-    unit = desk.tx.units.get(assignment.unit)
-    _check_state(desk, assignment, unit)
+    unit = context.tx.units.get(assignment.unit)
+    _check_state(context, assignment, unit)
     if (report.epoch, report.version) != (unit.epoch, unit.version):
         message = f"The unit starts from version {unit.version} of epoch {unit.epoch}."
         raise Refusal(RefusalCode.WRONG_BASE_VERSION, message)
-    result = report.result
-    if isinstance(result, FailureResult):
-        return _give_back(desk, assignment, unit, report, result)
-    if isinstance(result, EvaluationResult):
-        return _evaluated(desk, assignment, unit, report, result)
-    return _trained(desk, assignment, unit, report, result, data)
+    match report.result:
+        case FailureResult() as result:
+            # a lease that ran out has been given to another host already
+            if assignment.state == AssignmentState.LEASED:
+                ended = _commitment(context, report)
+                fail_assignment(context.tx, context.now, assignment, ended, result.reason)
+            return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
+        case EvaluationResult() as result:
+            return _evaluated(context, assignment, unit, report, result)
+        case DeltaResult() as result:
+            return _trained(context, assignment, unit, report, result, data)
 
 
-def _check_state(desk: _Desk, assignment: Assignment, unit: UnitRow) -> None:
-    """Raise unless a report of the assignment is still of use.
+def _check_state(context: RequestContext, assignment: Assignment, unit: UnitRow) -> None:
+    """Raise unless a report of the assignment can still be used.
 
-    A lease that ran out is forgiven while the unit is undecided and its version the newest:
-    a coordinator whose clock jumped loses nothing.
+    A result that comes after its lease ran out is accepted while its unit is undecided and its
+    version the newest, so that a jump of the coordinator's clock costs nothing.
     """
-    if assignment.state not in _TAKEN:
+    if assignment.state not in _REPORTABLE:
         message = "This assignment has been reported already, or was given back."
         if assignment.state == AssignmentState.CANCELLED:
             message = "This assignment was cancelled: its version is too old."
@@ -144,106 +135,105 @@ def _check_state(desk: _Desk, assignment: Assignment, unit: UnitRow) -> None:
         raise Refusal(RefusalCode.ALREADY_REPORTED, message)
     if assignment.state != AssignmentState.EXPIRED:
         return
-    current = unit.epoch == desk.project.epoch and unit.version == desk.project.version
+    project = context.project
+    current = (unit.epoch, unit.version) == (project.epoch, project.version)
     if unit.state != UnitState.OPEN or not (current or unit.kind != UnitKind.TRAIN):
-        message = "The lease ran out and the unit was done by somebody else: drop its result."
+        message = "The lease ran out and another host has done the unit: drop its result."
         raise Refusal(RefusalCode.LEASE_EXPIRED, message)
 
 
-def _give_back(
-    desk: _Desk, assignment: Assignment, unit: UnitRow, report: Report, result: FailureResult
-) -> Receipt:
-    if assignment.state == AssignmentState.LEASED:
-        commitment = Commitment("", 0, None, None, report.compute_seconds, desk.now)
-        desk.tx.assignments.commit(assignment, AssignmentEvent.FAILED, commitment)
-        _to_another(desk, assignment, unit)
-        _log(desk, "failed", assignment, reason=result.reason)
-    return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
-
-
 def _evaluated(
-    desk: _Desk, assignment: Assignment, unit: UnitRow, report: Report, result: EvaluationResult
+    context: RequestContext,
+    assignment: Assignment,
+    unit: UnitRow,
+    report: Report,
+    result: EvaluationResult,
 ) -> Receipt:
+    """Store the metrics; only trusted hosts get evaluations, so they are valid at once."""
+    tx, now = context.tx, context.now
     if unit.kind != UnitKind.EVALUATE:
-        message = f"A unit of kind {unit.kind} wants a delta, not metrics."
+        message = f"A unit of kind {unit.kind} needs a delta, not metrics."
         raise Refusal(RefusalCode.WRONG_RESULT, message)
-    commitment = Commitment("", 0, None, None, report.compute_seconds, desk.now)
-    desk.tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
-    reported = desk.tx.assignments.get(assignment.id)
+    tx.assignments.commit(assignment, AssignmentEvent.REPORTED, _commitment(context, report))
+    reported = tx.assignments.get(assignment.id)
     judgement = Judgement(Verdict.VALID, 0.0, None, "the version's metrics are stored")
-    desk.tx.assignments.judge(reported, AssignmentEvent.AGREED, judgement)
+    tx.assignments.judge(reported, AssignmentEvent.AGREED, judgement)
     if unit.state == UnitState.OPEN:
-        desk.tx.units.move(unit, UnitEvent.DECIDED, desk.now, assignment.id)
+        tx.units.move(unit, UnitEvent.DECIDED, now, assignment.id)
     metrics = msgspec.json.encode(result.metrics)
-    place = (desk.project.id, unit.epoch, unit.version, assignment.id)
-    desk.tx.projects.add_evaluation(Evaluation(*place, metrics, result.examples, desk.now))
-    _log(desk, "evaluated", assignment, version=unit.version, metrics=result.metrics)
+    place = (context.project.id, unit.epoch, unit.version, assignment.id)
+    tx.projects.add_evaluation(Evaluation(*place, metrics, result.examples, now))
+    detail = {"version": unit.version, "metrics": result.metrics}
+    log_assignment(tx, now, "evaluated", assignment, **detail)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
 
 
 def _trained(
-    desk: _Desk,
+    context: RequestContext,
     assignment: Assignment,
     unit: UnitRow,
     report: Report,
     result: DeltaResult,
     data: bytes | None,
 ) -> Receipt:
-    _check_result(desk, unit, result)
-    if assignment.state == AssignmentState.UPLOADING:
-        return _upload_again(desk, assignment, result)
-    commitment = Commitment(
-        result.digest,
-        result.size,
-        result.loss_first,
-        result.loss_last,
-        report.compute_seconds,
-        desk.now,
-    )
-    if desk.tx.assignments.with_delta(unit.id, result.digest) is not None:
-        outcome = ReceiptOutcome.UNNEEDED
-    elif data is not None:
-        _check_bytes(desk, unit, result, data)
-        desk.tx.assignments.put_delta(StoredDelta(assignment.id, len(data), data))
-        outcome = ReceiptOutcome.STORED
-    else:
-        desk.tx.assignments.commit(assignment, AssignmentEvent.COMMITTED, commitment)
-        _log(desk, "committed", assignment, bytes=result.size)
-        return _slot(desk, assignment, result)
-    desk.tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
-    desk.tx.units.new_result(unit.id)
-    _note_speed(desk, unit, report.compute_seconds)
-    _log(desk, "reported", assignment, bytes=result.size, loss=result.loss_last)
-    return Receipt(assignment=assignment.id, outcome=outcome)
-
-
-def _check_result(desk: _Desk, unit: UnitRow, result: DeltaResult) -> None:
-    size = delta_format(desk.project.metadata, unit).size
+    """Store a delta, or open an upload slot for it; equal bytes are needed only once per unit."""
+    tx, now = context.tx, context.now
+    size = delta_format(context.project.metadata, unit).size
     if result.size != size:
         message = f"The delta has {result.size} bytes; this project's has {size}."
         raise Refusal(RefusalCode.WRONG_SIZE, message)
+    if assignment.state == AssignmentState.UPLOADING:
+        return _slot_again(context, assignment, result)
+    commitment = _commitment(context, report)
+    if tx.assignments.with_delta(unit.id, result.digest) is not None:
+        outcome = ReceiptOutcome.UNNEEDED
+    elif data is not None:
+        _check_bytes(context, unit, result, data)
+        tx.assignments.put_delta(StoredDelta(assignment.id, len(data), data))
+        outcome = ReceiptOutcome.STORED
+    else:
+        await_upload(tx, now, assignment, commitment)
+        return _slot(context, assignment, result)
+    store_result(tx, now, assignment, commitment, "reported")
+    return Receipt(assignment=assignment.id, outcome=outcome)
 
 
-def _check_bytes(desk: _Desk, unit: UnitRow, result: DeltaResult, data: bytes) -> None:
+def _commitment(context: RequestContext, report: Report) -> Commitment:
+    """Return what the report says of its result; only a delta has digest, size and losses."""
+    seconds, now = report.compute_seconds, context.now
+    match report.result:
+        case DeltaResult() as found:
+            losses = (found.loss_first, found.loss_last)
+            return Commitment(found.digest, found.size, *losses, seconds, now)
+        case _:
+            return Commitment("", 0, None, None, seconds, now)
+
+
+def _check_bytes(context: RequestContext, unit: UnitRow, result: DeltaResult, data: bytes) -> None:
     if len(data) != result.size or digest_of(data) != result.digest:
         message = "The attached bytes are not those whose size and digest were reported."
         raise Refusal(RefusalCode.WRONG_DIGEST, message)
-    delta_format(desk.project.metadata, unit).check(data)
+    delta_format(context.project.metadata, unit).check(data)
 
 
-def _slot(desk: _Desk, assignment: Assignment, result: DeltaResult) -> Receipt:
-    """Return a receipt with an upload slot of exactly the size that was reported."""
-    token = desk.deps.random_bytes(24).hex()
-    until = max(assignment.lease_until or 0.0, desk.now + 60)
-    desk.tx.uploads.add(
+def _slot(context: RequestContext, assignment: Assignment, result: DeltaResult) -> Receipt:
+    """Return a receipt with an upload slot of exactly the size that was reported.
+
+    The lease lasts as long as the slot. A shorter one would run out during the upload, and the
+    unit would go to another host although its result is on the way.
+    """
+    token = context.deps.random_bytes(24).hex()
+    until = max(assignment.lease_until or 0.0, context.now + _SHORTEST_SLOT_SECONDS)
+    context.tx.assignments.extend_lease(assignment.id, until)
+    context.tx.uploads.add(
         Upload(
             token=token,
             kind=UploadKind.DELTA,
-            project=desk.project.id,
+            project=context.project.id,
             assignment=assignment.id,
             digest=result.digest,
             size=result.size,
-            created_at=desk.now,
+            created_at=context.now,
             expires_at=until,
             complete=False,
         )
@@ -251,56 +241,12 @@ def _slot(desk: _Desk, assignment: Assignment, result: DeltaResult) -> Receipt:
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.UPLOAD, upload=token)
 
 
-def _upload_again(desk: _Desk, assignment: Assignment, result: DeltaResult) -> Receipt:
-    """The host has forgotten its slot; its commitment stands."""
+def _slot_again(context: RequestContext, assignment: Assignment, result: DeltaResult) -> Receipt:
+    """Return the slot of a host that has lost it; the host stays committed to its digest."""
     if result.digest != assignment.digest:
         message = "Another result was reported for this assignment already."
         raise Refusal(RefusalCode.ALREADY_REPORTED, message)
-    upload = desk.tx.uploads.of_assignment(assignment.id)
+    upload = context.tx.uploads.of_assignment(assignment.id)
     if upload is None:
-        return _slot(desk, assignment, result)
+        return _slot(context, assignment, result)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.UPLOAD, upload=upload.token)
-
-
-def _reject(desk: _Desk, assignment: Assignment, error: Refusal | EncodingError) -> None:
-    """Close the assignment of an unusable result, and give its unit to somebody else."""
-    if not desk.tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
-        return
-    desk.tx.hosts.set_standing(desk.host.id, after_refused(standing_of(desk.host)))
-    if assignment.state != AssignmentState.EXPIRED:
-        _to_another(desk, assignment, desk.tx.units.get(assignment.unit))
-    _log(desk, "refused", assignment, code=error.code, reason=str(error))
-
-
-def _to_another(desk: _Desk, assignment: Assignment, unit: UnitRow) -> None:
-    if assignment.purpose == Purpose.PRIMARY and not desk.host.trusted:
-        for holder in filter(None, (assignment.account, assignment.network)):
-            desk.tx.shares.add(unit.project, unit.epoch, unit.version, holder, -1)
-    if assignment.purpose == Purpose.CALIBRATION or unit.state == UnitState.CANCELLED:
-        return
-    if assignment.purpose == Purpose.PRIMARY and unit.state != UnitState.OPEN:
-        return
-    desk.tx.assignments.add(another(assignment, desk.now))
-
-
-def _note_speed(desk: _Desk, unit: UnitRow, compute_seconds: float) -> None:
-    """Follow the host's speed, slowly; it only sizes the host's own leases."""
-    if unit.kind != UnitKind.TRAIN or not unit.local_steps or not compute_seconds:
-        return
-    measured = compute_seconds / unit.local_steps
-    before = desk.host.seconds_per_step
-    desk.tx.hosts.set_speed(
-        desk.host.id, measured if before is None else 0.8 * before + 0.2 * measured
-    )
-
-
-def _log(desk: _Desk, kind: str, assignment: Assignment, **detail: object) -> None:
-    desk.tx.events.add(
-        desk.project.id,
-        desk.now,
-        kind,
-        unit=assignment.unit,
-        host=desk.host.id,
-        assignment=assignment.id,
-        **detail,
-    )

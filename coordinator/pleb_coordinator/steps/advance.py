@@ -36,8 +36,9 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_shared.tensors.layout import Tensors, save_tensors
 
 if TYPE_CHECKING:
+    from pleb_coordinator.core.records import StoredDelta
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import StoredDelta, Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["RoundWork", "compute", "ready_round", "record_version"]
 

@@ -18,9 +18,15 @@ from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format, training_format
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.records import Assignment, CalibrationClass, Project, UnitRow
+    from pleb_coordinator.core.records import (
+        Assignment,
+        CalibrationClass,
+        Project,
+        StoredDelta,
+        UnitRow,
+    )
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import StoredDelta, Transaction
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = [

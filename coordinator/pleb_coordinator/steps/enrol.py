@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.store.interface import NewHost, Transaction
+from pleb_coordinator.store.hosts import NewHost
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import PROTOCOLS
@@ -14,6 +14,7 @@ from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, Role
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["enrol"]
 

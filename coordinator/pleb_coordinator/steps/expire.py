@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent
-from pleb_coordinator.core.records import Assignment, Project, Purpose, UnitRow, another
-from pleb_coordinator.core.reputation import after_unanswered, standing_of
-from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.store.interface import Judgement, Transaction
+from pleb_coordinator.core.unit_state import UnitEvent
+from pleb_coordinator.steps.outcome import expire_lease
+from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
-from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Project, UnitRow
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["expire_leases", "expire_uploads", "retire_versions"]
 
 _BATCH: Final = 200
 """Rows of one transaction: others must get their turn."""
 _ACTIVE_SECONDS: Final = 600.0
-_REPEATED: Final = {Purpose.REPLICA, Purpose.DECIDER, Purpose.AUDIT}
-_WANTED: Final = {UnitState.OPEN, UnitState.VALID, UnitState.LATE, UnitState.APPLIED}
 
 
 def expire_leases(tx: Transaction, deps: Deps) -> int:
@@ -30,7 +28,7 @@ def expire_leases(tx: Transaction, deps: Deps) -> int:
     now = deps.clock()
     expired = tx.assignments.expired(now, _BATCH)
     for assignment in expired:
-        _expire(tx, assignment, now)
+        expire_lease(tx, now, assignment)
     return len(expired)
 
 
@@ -58,29 +56,6 @@ def retire_versions(tx: Transaction, deps: Deps, project: Project) -> int:
     for unit in units:
         _retire(tx, unit, now)
     return cancelled + len(units)
-
-
-def _expire(tx: Transaction, assignment: Assignment, now: float) -> None:
-    if not tx.assignments.move(assignment, AssignmentEvent.EXPIRED) or assignment.host is None:
-        return
-    host = tx.hosts.get(assignment.host)
-    tx.hosts.set_standing(host.id, after_unanswered(standing_of(host)))
-    unit = tx.units.get(assignment.unit)
-    if assignment.purpose == Purpose.PRIMARY and not host.trusted:
-        for holder in filter(None, (assignment.account, assignment.network)):
-            tx.shares.add(unit.project, unit.epoch, unit.version, holder, -1)
-    if _still_wanted(assignment, unit):
-        tx.assignments.add(another(assignment, now))
-    detail = {"assignment": assignment.id}
-    tx.events.add(unit.project, now, "expired", unit=unit.id, host=host.id, **detail)
-
-
-def _still_wanted(assignment: Assignment, unit: UnitRow) -> bool:
-    if unit.kind == UnitKind.CALIBRATE:
-        return False
-    if assignment.purpose in _REPEATED:
-        return unit.state in _WANTED
-    return unit.state == UnitState.OPEN
 
 
 def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:

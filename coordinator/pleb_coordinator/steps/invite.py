@@ -9,7 +9,7 @@ from pleb_shared.protocol.ids import digest_of
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.messages import Role
 
 __all__ = ["new_invite"]

@@ -15,7 +15,7 @@ from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["plan_due", "plan_round"]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["Findings", "Publication", "admit", "examine", "open_publication", "publish"]
 
@@ -165,7 +165,7 @@ def publish(
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
     """Return the project if it is known here, else the hash of the invite that lets it in."""
     metadata, now = publication.metadata, deps.clock()
-    _check_delegation(metadata, deps.online_key, now)
+    _check_delegation(metadata, deps.online_key.public, now)
     known = _known(tx, metadata.project)
     if known is not None:
         _check_renewal(known, metadata)

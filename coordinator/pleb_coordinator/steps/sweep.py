@@ -16,7 +16,7 @@ from pleb_shared.protocol.limits import LIMITS
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project, UnitRow
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["sweep_round"]
 

@@ -9,7 +9,7 @@ from pleb_shared.protocol.messages import UnitVerdict, Verdict
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Host
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["take_verdicts"]
 

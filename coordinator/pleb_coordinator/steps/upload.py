@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
-from pleb_coordinator.core.records import Assignment, Purpose, Upload, another
-from pleb_coordinator.core.reputation import after_refused, standing_of
-from pleb_coordinator.core.unit_state import UnitState
-from pleb_coordinator.store.interface import Commitment, StoredDelta, Transaction
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.records import StoredDelta
+from pleb_coordinator.steps.outcome import refuse_result, store_result
+from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.tensors.format import DeltaFormat, delta_format
 
 if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Upload
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+
+_AWAITED: Final = {AssignmentState.UPLOADING, AssignmentState.EXPIRED}
+"""States of an assignment whose upload still counts, or is still to be refused."""
 
 __all__ = [
     "UploadStatus",
@@ -78,7 +82,7 @@ def upload_format(tx: Transaction, upload: Upload) -> DeltaFormat | None:
 
 
 def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> None:
-    """Check a whole upload's bytes and put them in their place; reads all of them.
+    """Check a whole upload's bytes and move them to their place; reads all of them.
 
     `encoding` is what `upload_format` returned. Nothing counts before `finish_upload`.
 
@@ -89,49 +93,20 @@ def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> No
     if upload.assignment is None or encoding is None:
         deps.blobs.upload_to_blob(upload.token, upload.size, upload.digest)
         return
-    data = deps.blobs.upload_bytes(upload.token, upload.size, upload.digest)
-    encoding.check(data)
+    encoding.check(deps.blobs.upload_bytes(upload.token, upload.size, upload.digest))
     deps.blobs.upload_to_delta(upload.token, upload.assignment)
 
 
 def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
-    """Let a checked upload count; doing it twice is harmless."""
+    """Store the result that a checked upload completes; doing it twice is harmless."""
     if not tx.uploads.complete(upload.token) or upload.assignment is None:
         return
     now = deps.clock()
     assignment = tx.assignments.get(upload.assignment)
-    if assignment.state not in {AssignmentState.UPLOADING, AssignmentState.EXPIRED}:
+    if assignment.state not in _AWAITED:
         return
     tx.assignments.put_delta(StoredDelta(assignment.id, upload.size, None))
-    tx.assignments.commit(assignment, AssignmentEvent.REPORTED, _said(assignment, now))
-    tx.units.new_result(assignment.unit)
-    _log(tx, now, "uploaded", assignment, bytes=upload.size)
-
-
-def refuse_upload(
-    tx: Transaction, deps: Deps, upload: Upload, refusal: Refusal | EncodingError
-) -> None:
-    """Close an upload whose bytes cannot be used, and give the unit to somebody else."""
-    tx.uploads.remove(upload.token)
-    deps.blobs.drop_upload(upload.token)
-    if upload.assignment is None:
-        return
-    assignment = tx.assignments.get(upload.assignment)
-    if assignment.state != AssignmentState.UPLOADING or assignment.host is None:
-        return
-    tx.assignments.move(assignment, AssignmentEvent.DISAGREED)
-    host = tx.hosts.get(assignment.host)
-    tx.hosts.set_standing(host.id, after_refused(standing_of(host)))
-    unit = tx.units.get(assignment.unit)
-    wanted = unit.state == UnitState.OPEN or assignment.purpose == Purpose.AUDIT
-    if wanted and assignment.purpose != Purpose.CALIBRATION:
-        tx.assignments.add(another(assignment, deps.clock()))
-    detail = {"code": refusal.code, "reason": str(refusal)}
-    _log(tx, deps.clock(), "refused", assignment, **detail)
-
-
-def _said(assignment: Assignment, now: float) -> Commitment:
-    return Commitment(
+    commitment = Commitment(
         assignment.digest,
         assignment.size,
         assignment.loss_first,
@@ -139,15 +114,17 @@ def _said(assignment: Assignment, now: float) -> Commitment:
         assignment.compute_seconds or 0.0,
         now,
     )
+    store_result(tx, now, assignment, commitment, "uploaded")
 
 
-def _log(tx: Transaction, now: float, kind: str, assignment: Assignment, **detail: object) -> None:
-    tx.events.add(
-        assignment.project,
-        now,
-        kind,
-        unit=assignment.unit,
-        host=assignment.host,
-        assignment=assignment.id,
-        **detail,
-    )
+def refuse_upload(
+    tx: Transaction, deps: Deps, upload: Upload, refusal: Refusal | EncodingError
+) -> None:
+    """Close an upload whose bytes cannot be used; a delta's unit goes to another host."""
+    tx.uploads.remove(upload.token)
+    deps.blobs.drop_upload(upload.token)
+    if upload.assignment is None:
+        return
+    assignment = tx.assignments.get(upload.assignment)
+    if assignment.state in _AWAITED:
+        refuse_result(tx, deps.clock(), assignment, refusal)

@@ -23,6 +23,7 @@ from pleb_coordinator.core.records import (
     NewAssignment,
     Project,
     Purpose,
+    StoredDelta,
     UnitRow,
 )
 from pleb_coordinator.core.reputation import (
@@ -36,7 +37,7 @@ from pleb_coordinator.core.reputation import (
 )
 from pleb_coordinator.core.rounds import quorum_stands
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.store.interface import Judgement, StoredDelta, Transaction
+from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.tensors.distance import delta_norm, distances
 from pleb_shared.tensors.format import delta_format
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["Case", "Findings", "examine_case", "next_case", "settle"]

@@ -204,6 +204,10 @@ class Assignments:
         )
         return moved.rowcount == 1
 
+    def extend_lease(self, assignment: int, until: float) -> None:
+        """Let a lease last until then, unless it lasts longer."""
+        self._db.execute(sql.EXTEND_LEASE, assignment=assignment, until=until)
+
     def set_norm(self, assignment: int, norm: float) -> None:
         """Store the L2 norm of a decoded delta."""
         self._db.execute(sql.SET_NORM, assignment=assignment, norm=norm)

@@ -270,6 +270,9 @@ WHERE id = :assignment AND state = :before
 MOVE_ASSIGNMENT: Final = """
 UPDATE assignments SET state = :after WHERE id = :assignment AND state = :before
 """
+EXTEND_LEASE: Final = """
+UPDATE assignments SET lease_until = :until WHERE id = :assignment AND lease_until < :until
+"""
 JUDGE: Final = """
 UPDATE assignments
 SET state = :after, verdict = :verdict, credit = :credit, ripe_at = :ripe_at,

@@ -61,7 +61,6 @@ def build_app(
     Raises:
         InputError: the home lacks its store or keys, or they are of another version.
     """
-    online_key = read_online_key(home.online_key_file)
     store, for_pages = SqliteStore(home.store_file), SqliteStore(home.store_file)
     api = Api(
         store=store,
@@ -70,10 +69,9 @@ def build_app(
             clock=clock,
             random_bytes=secrets.token_bytes,
             secret=read_secret(home.secret_file),
-            online_key=online_key.public,
+            online_key=read_online_key(home.online_key_file),
             blobs=LocalBlobs(home.path),
         ),
-        online_key=online_key,
         links=links,
         counters=Counters(),
         changes=Changes(store, most_waiters=config.waiters),

@@ -17,9 +17,10 @@ from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
-from pleb_coordinator.steps.issue import issue_work
+from pleb_coordinator.steps.serve import Asked, serve
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.signing import SigningKey, open_envelope
 
@@ -32,7 +33,7 @@ def deps(tmp_path):
         clock=time.time,
         random_bytes=secrets.token_bytes,
         secret=bytes(32),
-        online_key=SigningKey.generate().public,
+        online_key=SigningKey.generate(),
         blobs=LocalBlobs(tmp_path),
     )
 
@@ -80,13 +81,12 @@ def test_a_host_gets_one_new_unit_for_each_request(filled, deps):
     for _ in range(3):
         envelope = host.request(int(time.time()))
         request = open_envelope(envelope, PayloadType.WORK, WorkRequest, host.key.public)
+        asked = Asked(request, digest_of(envelope), [], protocol=1, network="")
         with store.write() as tx:
-            project = tx.projects.find(host.project)
-            row = tx.hosts.find(project.id, host.key.fingerprint)
-            manifests, no_work = issue_work(tx, deps, project, row, request)
-        assert no_work is None
-        assert [found.assignment in host.in_hand for found in manifests] == [False]
-        host.in_hand.append(manifests[0].assignment)
+            answered = serve(tx, deps, asked)
+        assert answered.no_work is None
+        assert [found.assignment in host.in_hand for found in answered.manifests] == [False]
+        host.in_hand.append(answered.manifests[0].assignment)
 
 
 def test_the_background_process_only_takes_back_what_ran_out(filled, deps):

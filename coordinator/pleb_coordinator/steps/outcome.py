@@ -1,0 +1,161 @@
+"""What follows when an assignment ends: its result is stored or refused, or another host gets it.
+
+`accept` (reports, with or without their delta), `upload` (deltas that arrive later) and `expire`
+(leases that ran out) all end assignments here, so the rules hold for each of them:
+
+- An assignment uses its account's and network's share of the round from the moment it is issued.
+  It gives that share back if it ends without a result, and uses it again if the result arrives
+  after the lease ran out.
+- The unit goes to another host if `core.assignment.wanted_again` says so, once per assignment:
+  when a lease runs out, not again when the late result turns out to be unusable.
+- Every stored training result updates the speed of its host, however its delta travelled.
+- An unusable result resets the host's record; nothing is proven by it, so nobody is banned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.assignment import wanted_again
+from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.records import Assignment, Host, Purpose, UnitRow, another
+from pleb_coordinator.core.reputation import after_refused, after_unanswered, standing_of
+from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from pleb_coordinator.store.assignments import Commitment
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.errors import EncodingError, Refusal
+
+__all__ = [
+    "await_upload",
+    "expire_lease",
+    "fail_assignment",
+    "log_assignment",
+    "refuse_result",
+    "store_result",
+]
+
+_SPEED_WEIGHT: Final = 0.2
+"""Of the newest measurement: one unit computed beside a game hardly changes the next lease."""
+
+
+def store_result(
+    tx: Transaction, now: float, assignment: Assignment, commitment: Commitment, kind: str
+) -> None:
+    """Record a training or calibration result whose delta is stored; `verify` is due for it.
+
+    `kind` is the event that is logged: `reported`, or `uploaded` for a delta that came later.
+    """
+    unit = tx.units.get(assignment.unit)
+    tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
+    _use_share_again(tx, assignment, unit)
+    tx.units.new_result(unit.id)
+    _note_speed(tx, assignment, unit, commitment.compute_seconds)
+    detail = {"bytes": commitment.size, "loss": commitment.loss_last}
+    log_assignment(tx, now, kind, assignment, **detail)
+
+
+def await_upload(
+    tx: Transaction, now: float, assignment: Assignment, commitment: Commitment
+) -> None:
+    """Record a report whose delta is still to be uploaded."""
+    tx.assignments.commit(assignment, AssignmentEvent.COMMITTED, commitment)
+    _use_share_again(tx, assignment, tx.units.get(assignment.unit))
+    log_assignment(tx, now, "committed", assignment, bytes=commitment.size)
+
+
+def refuse_result(
+    tx: Transaction, now: float, assignment: Assignment, error: Refusal | EncodingError
+) -> None:
+    """Close the assignment of a result that cannot be used; its unit goes to another host."""
+    if not tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
+        return
+    host = _host_of(tx, assignment)
+    tx.hosts.set_standing(host.id, after_refused(standing_of(host)))
+    if assignment.state != AssignmentState.EXPIRED:
+        _give_to_another(tx, now, assignment, host)
+    log_assignment(tx, now, "refused", assignment, code=error.code, reason=str(error))
+
+
+def fail_assignment(
+    tx: Transaction, now: float, assignment: Assignment, commitment: Commitment, reason: str
+) -> None:
+    """Close an assignment that its host could not compute; its unit goes to another host."""
+    if tx.assignments.commit(assignment, AssignmentEvent.FAILED, commitment):
+        _give_to_another(tx, now, assignment, _host_of(tx, assignment))
+        log_assignment(tx, now, "failed", assignment, reason=reason)
+
+
+def expire_lease(tx: Transaction, now: float, assignment: Assignment) -> None:
+    """End a lease that ran out; its unit goes to another host.
+
+    The host's record gets shorter by one: otherwise a host could evade audits by not answering.
+    """
+    if not tx.assignments.move(assignment, AssignmentEvent.EXPIRED):
+        return
+    host = _host_of(tx, assignment)
+    tx.hosts.set_standing(host.id, after_unanswered(standing_of(host)))
+    _give_to_another(tx, now, assignment, host)
+    log_assignment(tx, now, "expired", assignment)
+
+
+def log_assignment(
+    tx: Transaction, now: float, kind: str, assignment: Assignment, **detail: object
+) -> None:
+    """Append an event about an assignment to the project's log."""
+    tx.events.add(
+        assignment.project,
+        now,
+        kind,
+        unit=assignment.unit,
+        host=assignment.host,
+        assignment=assignment.id,
+        **detail,
+    )
+
+
+def _host_of(tx: Transaction, assignment: Assignment) -> Host:
+    """Return the host that has the assignment, as earlier results of this transaction left it."""
+    if assignment.host is None:
+        message = f"Assignment {assignment.id} was never issued."
+        raise LookupError(message)
+    return tx.hosts.get(assignment.host)
+
+
+def _give_to_another(tx: Transaction, now: float, assignment: Assignment, host: Host) -> None:
+    unit = tx.units.get(assignment.unit)
+    _count_share(tx, assignment, unit, host, -1)
+    awaits_verdict = bool(tx.assignments.reported(unit.id))
+    if wanted_again(assignment.purpose, unit.state, awaits_verdict=awaits_verdict):
+        tx.assignments.add(another(assignment, now))
+
+
+def _use_share_again(tx: Transaction, assignment: Assignment, unit: UnitRow) -> None:
+    if assignment.state == AssignmentState.EXPIRED:
+        _count_share(tx, assignment, unit, _host_of(tx, assignment), +1)
+
+
+def _count_share(
+    tx: Transaction, assignment: Assignment, unit: UnitRow, host: Host, change: int
+) -> None:
+    """Only first tries use shares, and only those of hosts that are not trusted: as in `issue`."""
+    if assignment.purpose == Purpose.PRIMARY and not host.trusted:
+        for holder in filter(None, (assignment.account, assignment.network)):
+            tx.shares.add(unit.project, unit.epoch, unit.version, holder, change)
+
+
+def _note_speed(
+    tx: Transaction, assignment: Assignment, unit: UnitRow, compute_seconds: float
+) -> None:
+    """Follow the host's speed: s <- (1 - w) s + w t / H, for t seconds and H local steps.
+
+    It sizes the host's leases, and nothing else depends on it.
+    """
+    if unit.kind != UnitKind.TRAIN or not unit.local_steps or not compute_seconds:
+        return
+    host = _host_of(tx, assignment)
+    measured = compute_seconds / unit.local_steps
+    before = measured if host.seconds_per_step is None else host.seconds_per_step
+    speed = (1 - _SPEED_WEIGHT) * before + _SPEED_WEIGHT * measured
+    tx.hosts.set_speed(host.id, speed)

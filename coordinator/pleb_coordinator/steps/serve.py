@@ -1,0 +1,130 @@
+"""serve: answer a work request, without HTTP.
+
+    accept reports -> issue units -> tell verdicts -> sign the reply -> remember it
+
+All of it happens in the caller's transaction, so a host never learns what is not stored. The
+order matters: reports end leases and change the host's record before new units are issued, and
+the signed reply is stored last, so a repetition of the request gets exactly the same bytes.
+
+The HTTP process, the tests and the benchmarks all call `serve`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pleb_coordinator.core.sequence import Order, check_sequence
+from pleb_coordinator.steps import RequestContext
+from pleb_coordinator.steps.accept import accept_reports
+from pleb_coordinator.steps.issue import issue_work
+from pleb_coordinator.steps.tell import take_verdicts
+from pleb_coordinator.store.hosts import Seen
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import NoWork, PayloadType, WorkReply, WorkRequest
+from pleb_shared.protocol.signing import sign_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.protocol.messages import Receipt, UnitVerdict
+
+__all__ = ["Answered", "Asked", "serve"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A work request whose sender is authenticated."""
+
+    request: WorkRequest
+    digest: str
+    """SHA-256 of the signed envelope: tells a repetition from another request."""
+    attached: Sequence[bytes]
+    """The deltas that came along, in the order of the reports."""
+    protocol: int
+    network: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A signed reply and what it says."""
+
+    reply: bytes
+    manifests: Sequence[Manifest] = ()
+    receipts: Sequence[Receipt] = ()
+    verdicts: Sequence[UnitVerdict] = ()
+    no_work: NoWork | None = None
+    repeated: bool = False
+    """The request was answered before: this is the stored reply, and its content is not given."""
+
+
+def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = None) -> Answered:
+    """Return the reply to a work request; its effects commit with the caller's transaction.
+
+    With `before`, the answer that a waiting host has not been sent yet, only work is looked for:
+    if there is some, a new reply replaces the stored one; otherwise `before` is returned.
+
+    Raises:
+        Refusal: `unknown_project`, `unknown_host`, `stale_sequence`, `sequence_reused`;
+            `malformed`: the attached deltas are not as many as the reports announce. A single
+            report is refused in its receipt.
+    """
+    request = asked.request
+    project = tx.projects.find(request.project)
+    host = tx.hosts.find(project.id, request.host)
+    context = RequestContext(tx, deps, project, host, deps.clock())
+    receipts: Sequence[Receipt] = ()
+    earlier: Sequence[UnitVerdict] = ()
+    if before is not None:
+        if (host.sequence, host.request_digest) != (request.sequence, asked.digest):
+            return before  # the host has sent a newer request, which gets the work
+        receipts, earlier = before.receipts, before.verdicts
+    else:
+        last = (host.sequence, host.request_digest)
+        if check_sequence(*last, request.sequence, asked.digest) is Order.REPEATED:
+            return Answered(tx.hosts.reply(host.id), repeated=True)
+        if request.reports:
+            receipts = accept_reports(context, request.reports, asked.attached)
+            context = replace(context, host=tx.hosts.get(host.id))
+    manifests, no_work = issue_work(context, request)
+    if before is not None and not manifests:
+        return before
+    verdicts = [*earlier, *take_verdicts(tx, host)]
+    answered = Answered(b"", manifests, receipts, verdicts, no_work)
+    answered = replace(answered, reply=_sign(context, asked, answered))
+    seen = Seen(
+        sequence=request.sequence,
+        request_digest=asked.digest,
+        reply=answered.reply,
+        network=asked.network,
+        agent=request.agent,
+        at=context.now,
+        asked=request.max_units > 0,
+    )
+    tx.hosts.saw(host.id, seen)
+    return answered
+
+
+def _sign(context: RequestContext, asked: Asked, answered: Answered) -> bytes:
+    project, now = context.project, int(context.now)
+    reply = WorkReply(
+        protocol=asked.protocol,
+        project=project.name,
+        host=asked.request.host,
+        in_reply_to=asked.request.sequence,
+        issued_at=now,
+        expires_at=now + LIMITS.request_lifetime_seconds,
+        metadata_number=project.metadata_number,
+        epoch=project.epoch,
+        latest_version=project.version,
+        manifests=list(answered.manifests),
+        receipts=list(answered.receipts),
+        verdicts=list(answered.verdicts),
+        no_work=answered.no_work,
+    )
+    payload = strict_json.encode(reply)
+    return sign_payload(payload, PayloadType.WORK_REPLY, context.deps.online_key)
