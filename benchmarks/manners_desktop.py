@@ -31,8 +31,7 @@ __all__ = [
     "settled",
 ]
 
-NEEDED: Final = {"Xvfb": "xvfb", "dbus-daemon": "dbus"}
-PANELS: Final = ("xfce4-panel", "trayer")
+NEEDED: Final = {"Xvfb": "xvfb", "dbus-daemon": "dbus", "xfce4-panel": "xfce4-panel"}
 START_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 5.0
 """After its start agentd reads everything once, and Python frees what it needed for that."""
@@ -46,8 +45,6 @@ PARTS: Final = {
 def require_programs() -> None:
     """Raises SystemExit: a program without which this would measure something easier is missing."""
     missing = {program: package for program, package in NEEDED.items() if not shutil.which(program)}
-    if not any(shutil.which(program) for program in PANELS):
-        missing["a panel"] = PANELS[0]
     if missing:
         raise SystemExit(
             f"manners needs {', '.join(missing)}: apt-get install {' '.join(missing.values())}"
@@ -93,8 +90,7 @@ def desktop() -> Iterator[Desktop]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-manners-")))
         bus, server = stack.enter_context(session_bus()), stack.enter_context(x_server())
-        program = next(name for name in PANELS if shutil.which(name))
-        stack.enter_context(panel(program, server, bus))
+        stack.enter_context(panel("xfce4-panel", server, bus))
         runtime = stack.enter_context(runtime_folder())
         environment = server.environment | bus.environment
         environment |= {"XDG_RUNTIME_DIR": str(runtime), "WAYLAND_DISPLAY": ""}

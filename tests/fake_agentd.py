@@ -44,6 +44,7 @@ class FakeAgentd:
         self.wishes: list[tuple[str, dict[str, Any]]] = []
         self.refusal = ""
         """Not empty: the sentence with which every wish is refused."""
+        self.events_sent = 0
         self._streams: list[queue.SimpleQueue[bytes | None]] = []
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -121,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             while (event := stream.get()) is not None:
                 self.wfile.write(event)
+                self.server.agentd.events_sent += 1
         except OSError:
             pass  # the tray has gone
         finally:

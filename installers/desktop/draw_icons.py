@@ -21,8 +21,11 @@ from PIL import Image, ImageDraw
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STATES: Final = ROOT / "agent/pleb_agent/tray/icons/hicolor"
+PIXELS: Final = ROOT / "agent/pleb_agent/tray/icons/pixels"
 APP: Final = ROOT / "installers/desktop/icons"
 STATE_SIZES: Final = (16, 22, 24, 32, 48)
+PIXEL_SIZES: Final = (22, 48)
+"""What the tray sends over D-Bus (`pleb_agent.tray.icons`)."""
 APP_SIZES: Final = (16, 22, 24, 32, 48, 64, 128, 256, 512)
 ICO_SIZES: Final = (16, 24, 32, 48, 64, 128, 256)
 ICNS_SIZES: Final = (16, 32, 64, 128, 256, 512)
@@ -199,6 +202,12 @@ def painted(shapes: list[Shape], colour: str, size: int) -> Image.Image:
     return image
 
 
+def argb_of(image: Image.Image) -> bytes:
+    """Return an RGBA picture as ARGB32 in network byte order (StatusNotifierItem, IconPixmap)."""
+    red, green, blue, alpha = image.split()
+    return Image.merge("RGBA", (alpha, red, green, blue)).tobytes()
+
+
 def path_data(shapes: list[Shape]) -> str:
     """Return the shapes as one SVG path. Wholes run one way, holes the other (`nonzero`)."""
     parts = []
@@ -275,6 +284,7 @@ def write_png(path: Path, image: Image.Image) -> None:
 
 def write_states() -> None:
     """Write the icons of the states."""
+    PIXELS.mkdir(parents=True, exist_ok=True)
     for state, shapes in SIGNS.items():
         colours = {"": COLOURS[state], "-on-dark": ON_DARK, "-on-light": ON_LIGHT}
         for variant, colour in colours.items():
@@ -283,6 +293,8 @@ def write_states() -> None:
             for size in STATE_SIZES:
                 image = painted(shapes, colour, size)
                 write_png(STATES / f"{size}x{size}/status/{name}.png", image)
+                if size in PIXEL_SIZES:
+                    (PIXELS / f"{name}-{size}.argb").write_bytes(argb_of(image))
         symbolic = STATES / f"symbolic/status/pleb-agent-{state}-symbolic.svg"
         write_text(symbolic, svg_of(shapes, SYMBOLIC))
 

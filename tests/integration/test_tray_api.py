@@ -86,13 +86,13 @@ def test_it_follows_every_change(server, face):
     ],
 )
 def test_wishes_arrive(server, face, command, call):
-    face.tray.obey(command)
+    face.tray.carry_out(command)
     assert server.control.calls == [call]
 
 
 def test_a_pause_is_shown_at_once_and_stays(server, face):
     face.turn_until(lambda look: look.state is State.TRAINING)
-    face.tray.obey(Command.PAUSE)
+    face.tray.carry_out(Command.PAUSE)
     assert face.tray.look.state is State.PAUSED
     face.turn_until(lambda _: face.tray.follower.wake_at is None)
     assert face.tray.look.state is State.PAUSED
@@ -100,7 +100,7 @@ def test_a_pause_is_shown_at_once_and_stays(server, face):
 
 def test_what_agentd_refuses_is_its_sentence(server, face):
     server.control.failure = "The unit in hand cannot be paused now."
-    face.tray.obey(Command.PAUSE)
+    face.tray.carry_out(Command.PAUSE)
     assert face.tray.look.tooltip == "The unit in hand cannot be paused now."
 
 

@@ -3,7 +3,7 @@
 Every starter is a context manager. What it yields has an `environment` for the programs that
 shall live in it; nothing of the tester's own session leaks in.
 
-    with session_bus() as bus, x_server() as server, panel("trayer", server, bus):
+    with session_bus() as bus, x_server() as server, panel("xfce4-panel", server, bus):
         environment = clean_environment(**server.environment, **bus.environment)
         run(["xdotool", "mousemove", "5", "5"], environment)
 """
@@ -221,7 +221,7 @@ def session_bus(environment: Mapping[str, str] | None = None) -> Iterator[Bus]:
 def panel(
     program: str, server: XServer, bus: Bus, options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a panel (`xfce4-panel`, `trayer`) on a display; it may not be ready yet."""
+    """Start a panel (such as `xfce4-panel`) on a display; it may not be ready yet."""
     environment = clean_environment(**server.environment, **bus.environment)
     with started([program, *options], environment) as process:
         yield process

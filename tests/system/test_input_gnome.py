@@ -9,7 +9,7 @@ import pytest
 from jeepney import DBusAddress
 
 from pleb_agent.core.readings import PresenceKind
-from pleb_agent.probe.bus import Bus as Client
+from pleb_agent.dbus.bus import open_bus
 from tests.system.desktop import (
     Bus,
     Compositor,
@@ -37,7 +37,7 @@ class Mouse:
     """A mouse that Mutter believes in."""
 
     def __init__(self, bus: Bus) -> None:
-        self._client = Client(bus.address)
+        self._client = open_bus(bus.address)
         remote = DBusAddress("/org/gnome/Mutter/RemoteDesktop", bus_name=REMOTE, interface=REMOTE)
         (path,) = self._client.call(remote, "CreateSession")
         self._session = DBusAddress(path, bus_name=REMOTE, interface=f"{REMOTE}.Session")

@@ -16,7 +16,7 @@ from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, PresenceKind
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
-from pleb_agent.sensors.presence import Patience
+from pleb_agent.sensors.presence import ProbeTimeouts
 from tests.system.desktop import XServer, clean_environment, started, until, x_server
 from tests.system.watched import watched
 from tests.system.x_window import Window
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-QUICK = Patience(restart=Backoff(first_seconds=0.2, longest_seconds=1.0))
+QUICK = ProbeTimeouts(restart=Backoff(first_seconds=0.2, longest_seconds=1.0))
 MOST_PROBE_BYTES = 16 << 20
 
 AGENTD = """
@@ -80,7 +80,7 @@ def test_idle_time_is_right_to_half_a_second(server: XServer) -> None:
 def test_a_server_that_dies_is_unreadable_until_the_next_one_is_there() -> None:
     with x_server() as first:
         environment = clean_environment(**first.environment)
-        with watched(environment, patience=QUICK) as seen:
+        with watched(environment, timeouts=QUICK) as seen:
             seen.until_kind(PresenceKind.READABLE)
             first.process.kill()
             lost = seen.until_kind(PresenceKind.UNREADABLE)
@@ -95,7 +95,7 @@ def test_a_server_that_dies_is_unreadable_until_the_next_one_is_there() -> None:
 
 
 def test_a_server_that_hangs_is_unreadable(server: XServer) -> None:
-    with watched(clean_environment(**server.environment), patience=QUICK) as seen:
+    with watched(clean_environment(**server.environment), timeouts=QUICK) as seen:
         seen.until_kind(PresenceKind.READABLE)
         server.process.send_signal(signal.SIGSTOP)
         try:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from tests.fake_agentd import FakeAgentd, status_of
-from tests.system.desktop import until
+from tests.system.desktop import clean_environment, until
 from tests.system.tray_desktop import PANEL_HEIGHT, Desktop, desktop, tray_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy as np
 
     from tests.system.tray_desktop import Box, Program
 
@@ -227,3 +226,38 @@ def test_a_light_panel_gets_an_icon_that_can_be_seen(tmp_path: Path) -> None:
             around = world.empty[top, left].astype(int)
             assert abs(icon - around).sum(axis=2).max() > 150
         world.agentd.stop()
+
+
+def test_without_any_panel_it_waits_quietly(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    agentd = FakeAgentd(home)
+    with desktop(tmp_path) as place, tray_program(home, place.environment) as tray:
+        until(lambda: agentd.watchers, "the tray")
+        assert tray.rests(5)
+    agentd.stop()
+
+
+def test_a_panel_that_starts_later_gets_the_icon(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    agentd = FakeAgentd(home)
+    with desktop(tmp_path) as place, tray_program(home, place.environment):
+        until(lambda: agentd.watchers, "the tray")
+        with place.xfce_panel():
+            place.pointer_away()
+            until(place.has_panel, "the panel")
+            place.change(np.zeros_like(place.picture()), "the icon")
+            without_menu = place.still_picture()
+            place.click((5, 5, 25, 25), 3)
+            assert place.change(without_menu, "its menu")[3] > 100
+    agentd.stop()
+
+
+def test_without_any_desktop_it_says_so(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = clean_environment(HOME=str(tmp_path), XDG_RUNTIME_DIR=str(tmp_path))
+    with tray_program(home, environment) as tray:
+        assert tray.exit_code() == 1
+    assert "No message bus answers" in tray.errors.read_text("utf-8")

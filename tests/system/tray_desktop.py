@@ -79,7 +79,7 @@ class Desktop:
         return started(["xfce4-panel", "--disable-wm-check"], self.environment)
 
     def trayer(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        """Start an old tray that is as wide as its icons."""
+        """Start an XEmbed tray as wide as its icons: only pystray's X11 back end uses one."""
         options = ["--edge", "top", "--widthtype", "request", "--height", f"{PANEL_HEIGHT}"]
         return started(["trayer", *options], self.environment)
 
@@ -221,7 +221,8 @@ def tray_program(home: Path, environment: Mapping[str, str], **more: Any) -> Ite
     command = [*module_command("pleb_agent.tray.main"), "--home", str(home)]
     errors = home.parent / "tray-errors"
     # As an installer does: a start that compiles takes two megabytes more.
-    compileall.compile_dir(ROOT / "agent/pleb_agent/tray", quiet=2)
+    for package in ("dbus", "tray"):
+        compileall.compile_dir(ROOT / "agent/pleb_agent" / package, quiet=2)
     with errors.open("wb") as stream:
         process = subprocess.Popen(command, env=dict(environment) | more, stderr=stream)
     try:

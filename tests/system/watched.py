@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pleb_agent.core.readings import Presence, PresenceKind
-from pleb_agent.sensors.presence import PATIENCE, Patience, PresenceSensor
+from pleb_agent.sensors.presence import PresenceSensor, ProbeTimeouts
 from tests.system.desktop import until
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Watched:
 def watched(
     environment: Mapping[str, str],
     *,
-    patience: Patience = PATIENCE,
+    timeouts: ProbeTimeouts = ProbeTimeouts(),  # noqa: B008 - frozen
     command: Sequence[str] | None = None,
 ) -> Iterator[Watched]:
     """Run a sensor for this session's environment."""
@@ -72,7 +72,7 @@ def watched(
         seen.note()
 
     sensor = PresenceSensor(
-        note, command=command, clock=time.time, environment=environment, patience=patience
+        note, command=command, clock=time.time, environment=environment, timeouts=timeouts
     )
     seen = Watched(sensor)
     loop = asyncio.new_event_loop()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pleb_agent.app.clock import local_time, system_clock
 from pleb_agent.core.wish import WishKind
 from pleb_agent.journal.chronicle import local_day
-from pleb_agent.sensors.board import Board
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
+from pleb_agent.sensors.scheduler import SensorScheduler
 from pleb_agent.sensors.system_sensors import system_sensors
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Senses:
         self._wishes = wishes
         self.on_change: Callable[[], None] = _nothing
         self.presence = None if headless else PresenceSensor(self._tell, clock=system_clock)
-        self._board = Board(
+        self._scheduler = SensorScheduler(
             system_sensors(worker_pid, preferences),
             preferences,
             presence=self.presence,
             is_needed=lambda: not wishes.current.holds(WishKind.PAUSE, system_clock()),
         )
-        self._board.on_change = self._tell
-        self._board.on_suspend = self._prepare
+        self._scheduler.on_change = self._tell
+        self._scheduler.on_suspend = self._prepare
         self.before_sleep: Callable[[], Awaitable[None]] = _nothing_to_do
         """Awaited before the machine sleeps, as long as the system lets us."""
 
@@ -65,7 +65,7 @@ class Senses:
         now = system_clock()
         today = self._journal.day(local_day(now))
         return replace(
-            self._board.latest,
+            self._scheduler.latest,
             now=now,
             local_time=local_time(now),
             wish=self._wishes.current,
@@ -76,7 +76,7 @@ class Senses:
 
     async def run(self) -> None:
         """Watch until cancelled; what a sensor raises is a defect and ends the process."""
-        tasks = [asyncio.create_task(self._board.run())]
+        tasks = [asyncio.create_task(self._scheduler.run())]
         if self.presence is not None:
             tasks.append(asyncio.create_task(self.presence.run()))
         try:
@@ -89,7 +89,7 @@ class Senses:
 
     def look_now(self) -> None:
         """Read everything anew: a wish ended or preferences changed."""
-        self._board.look_now()
+        self._scheduler.look_now()
 
     def _tell(self) -> None:
         self.on_change()

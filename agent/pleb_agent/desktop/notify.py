@@ -47,9 +47,10 @@ class DBusNotifier:
 
     def show(self, title: str, body: str) -> None:
         """Show one."""
-        from jeepney import DBusAddress, new_method_call
-        from jeepney.io.blocking import open_dbus_connection
-        from jeepney.wrappers import DBusErrorResponse, unwrap_msg
+        from jeepney import DBusAddress
+
+        from pleb_agent.dbus.bus import open_bus, session_address
+        from pleb_agent.dbus.stream import ServiceError
 
         server = DBusAddress(
             "/org/freedesktop/Notifications",
@@ -57,21 +58,14 @@ class DBusNotifier:
             interface="org.freedesktop.Notifications",
         )
         hints = {"desktop-entry": ("s", "pleb-agent"), "urgency": ("y", 0)}
-        values: tuple[Any, ...] = (
-            "Pleb-Cluster",
-            0,
-            "pleb-agent",
-            title,
-            in_markup(body),
-            [],
-            hints,
-            -1,
-        )
-        message = new_method_call(server, "Notify", "susssasa{sv}i", values)
+        text = in_markup(body)
+        values: tuple[Any, ...] = ("Pleb-Cluster", 0, "pleb-agent", title, text, [], hints, -1)
         try:
-            with open_dbus_connection(bus="SESSION") as connection:
-                unwrap_msg(connection.send_and_get_reply(message, timeout=_SECONDS))
-        except (DBusErrorResponse, KeyError, TimeoutError) as error:
+            with open_bus(
+                session_address(os.environ), timeout_seconds=_SECONDS, start_services=True
+            ) as bus:
+                bus.call(server, "Notify", "susssasa{sv}i", values)
+        except ServiceError as error:
             raise OSError(f"no notification server answers ({error})") from error
 
 

@@ -1,47 +1,21 @@
-"""What every way of watching has in common.
+"""What every way of watching for input has in common.
 
-PlebError
-└── CannotRead      this way does not work now; its sentence says why
-    ├── NotHere     there is nothing of this kind on this PC
-    └── SessionLost what was watched ended or does not answer
+Each raises `ServiceError`: `ServiceMissing` where there is nothing of its kind to watch,
+`ServiceLost` when what it watches has ended or does not answer (`pleb_agent.dbus.stream`).
 """
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
-from pleb_shared.errors import PlebError
-
-__all__ = [
-    "ANSWER_SECONDS",
-    "QUIET_SECONDS",
-    "Backend",
-    "CannotRead",
-    "NotHere",
-    "SessionLost",
-    "Source",
-]
+__all__ = ["QUIET_SECONDS", "Backend", "Source"]
 
 QUIET_SECONDS: Final = 5.0
-"""Input after a shorter pause is no news; after a longer one it is told at once."""
-ANSWER_SECONDS: Final = 2.0
-"""A display server or bus that takes longer to answer counts as lost."""
-
-
-class CannotRead(PlebError):
-    """The session cannot be read in this way."""
-
-
-class NotHere(CannotRead):
-    """There is no session of this kind."""
-
-
-class SessionLost(CannotRead):
-    """The session ended, or its server does not answer."""
+"""Input after a shorter pause is not reported at once; after a longer one it is."""
 
 
 class Source(Protocol):
-    """Something that tells news through a file descriptor."""
+    """Something that signals changes through a file descriptor."""
 
     @property
     def locked(self) -> bool:
@@ -49,24 +23,24 @@ class Source(Protocol):
 
     @property
     def fullscreen(self) -> bool:
-        """Whether a window (a film, a game, a talk) fills a screen, as far as it knows."""
+        """Whether a window (a film, a game, a presentation) fills a screen, as far as it knows."""
 
     @property
     def in_use(self) -> bool:
         """Whether another user, whose input we cannot see, is at this PC."""
 
     def fileno(self) -> int:
-        """Return what to wait on; -1: this one can only be asked."""
+        """Return what to wait on; -1: this one must be polled."""
 
     def take(self) -> None:
         """Take in what has arrived, without waiting.
 
         Raises:
-            SessionLost: the other side is gone.
+            ServiceLost: the other side is gone.
         """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
 
 class Backend(Source, Protocol):
@@ -77,15 +51,15 @@ class Backend(Source, Protocol):
         """The name of the way, for people."""
 
     def arm(self) -> None:
-        """Have the next input told through `fileno`, where that is not so anyway.
+        """Have the next input signalled through `fileno`, where it is not signalled anyway.
 
         Raises:
-            SessionLost: the other side is gone.
+            ServiceLost: the other side is gone.
         """
 
     def idle_seconds(self) -> float:
         """Return how long ago the last input was.
 
         Raises:
-            SessionLost: the other side is gone.
+            ServiceLost: the other side is gone.
         """

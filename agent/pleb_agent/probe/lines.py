@@ -1,7 +1,7 @@
-"""What the probe tells: one JSON object a line, each the whole state.
+"""What the probe reports: one JSON array a line, each the whole state.
 
-`pleb_agent.sensors.presence` reads them. Its commands come as words, one a line: `ask` (say the
-state now), `watch` (somebody needs quick notice of input), `relax` (nobody does).
+`pleb_agent.sensors.presence` reads them. Its commands come as words, one a line: `ask` (report the
+state now), `watch` (input must be reported quickly), `relax` (it need not be).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the line with its end."""
-        return json.dumps(self._asdict()).encode() + b"\n"
+        return json.dumps(self).encode() + b"\n"
 
 
 NOBODY_LINE = Line("nobody")

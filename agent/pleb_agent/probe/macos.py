@@ -1,8 +1,8 @@
-"""macOS: Quartz counts the seconds since the last input; nobody is told, so it is looked at.
+"""macOS: Quartz counts the seconds since the last input, and must be polled.
 
 Sources: developer.apple.com, CGEventSourceSecondsSinceLastEventType, CGSessionCopyCurrentDictionary
-("CGSSessionScreenIsLocked" is not documented, but what everybody uses). No permission is needed:
-no event is read. Nobody has run this on macOS yet (docs/platforms.md).
+("CGSSessionScreenIsLocked" is not documented, but widely used). No permission is needed: no event
+is read. docs/platforms.md says how it is tried.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import ctypes
 from typing import Any, Final, Protocol
 
-from pleb_agent.probe.backend import NotHere
+from pleb_agent.dbus.stream import ServiceMissing
 
 __all__ = ["MacBackend", "MacCalls", "Quartz"]
 
 _HARDWARE: Final = 1
-"""kCGEventSourceStateHIDSystemState: what the user's hands do, no program's make-believe."""
+"""kCGEventSourceStateHIDSystemState: the user's own input, without what programs make up."""
 _ANY_INPUT: Final = 0xFFFFFFFF
 _UTF8: Final = 0x08000100
 _FRAMEWORK: Final = "/System/Library/Frameworks/{name}.framework/{name}"
@@ -31,7 +31,7 @@ class MacCalls(Protocol):
         """Return whether the session in front is locked.
 
         Raises:
-            NotHere: there is no session with a screen.
+            ServiceMissing: there is no session with a screen.
         """
 
 
@@ -41,7 +41,7 @@ class MacBackend:
     method: Final = "macOS"
     in_use = False
     fullscreen = False
-    """Telling the full screen would need the permission to record the screen."""
+    """To know it would need the permission to record the screen."""
 
     def __init__(self, calls: MacCalls) -> None:
         self._calls = calls
@@ -49,21 +49,21 @@ class MacBackend:
         self.take()
 
     def fileno(self) -> int:
-        """Return that this must be looked at."""
+        """Return that this must be polled."""
         return -1
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: nothing is open."""
 
     def arm(self) -> None:
-        """Do nothing: macOS tells nobody without a permission."""
+        """Do nothing: macOS signals input only with a permission."""
 
     def idle_seconds(self) -> float:
         """Ask Quartz."""
         return max(0.0, self._calls.seconds_since_input())
 
     def take(self) -> None:
-        """Look at the lock."""
+        """Read the lock."""
         self.locked = self._calls.screen_locked()
 
 
@@ -86,10 +86,10 @@ class Quartz:
         return float(self._graphics.CGEventSourceSecondsSinceLastEventType(_HARDWARE, _ANY_INPUT))
 
     def screen_locked(self) -> bool:
-        """Look into CGSessionCopyCurrentDictionary."""
+        """Read CGSessionCopyCurrentDictionary."""
         session = self._graphics.CGSessionCopyCurrentDictionary()
         if not session:
-            raise NotHere("macOS has no session with a screen for this program.")
+            raise ServiceMissing("macOS has no session with a screen for this program.")
         try:
             value = self._foundation.CFDictionaryGetValue(session, self._locked_key)
             return bool(value) and bool(self._foundation.CFBooleanGetValue(value))
@@ -98,7 +98,7 @@ class Quartz:
 
 
 def _declare(foundation: Any) -> None:
-    """Say which arguments are pointers: ctypes would cut them to 32 bits."""
+    """Declare which arguments are pointers: ctypes would cut them to 32 bits."""
     pointer = ctypes.c_void_p
     foundation.CFStringCreateWithCString.restype = pointer
     foundation.CFStringCreateWithCString.argtypes = (pointer, ctypes.c_char_p, ctypes.c_uint32)

@@ -1,4 +1,4 @@
-"""The rules of watching: when to look, when to say something, when to wait for a push."""
+"""The rules of watching: when to look, when to report, when to wait for a signal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.probe.backend import QUIET_SECONDS, CannotRead
+from pleb_agent.dbus.stream import ServiceError
+from pleb_agent.probe.backend import QUIET_SECONDS
 from pleb_agent.probe.lines import Line
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Watch"]
 
 CLOSE_LOOK_SECONDS: Final = 0.1
-"""Between two looks at a system that does not tell by itself, while somebody needs quick notice."""
+"""Between two looks at a system that signals nothing, while input must be reported quickly."""
 SHORTEST_LOOK_SECONDS: Final = 1.0
 _SAME_INPUT_SECONDS: Final = 0.05
 """Clocks tick in milliseconds, and answers take their time."""
@@ -27,9 +28,9 @@ class Watch:
     """Turns one backend and some other sources into lines.
 
     Args:
-        backend: tells of input.
-        sources: tell of locks and films. One that fails is forgotten.
-        say: takes each line.
+        backend: knows of input.
+        sources: know of locks and full screens. One that fails is dropped.
+        report: takes each line.
         clock: monotonic seconds.
     """
 
@@ -38,19 +39,19 @@ class Watch:
         backend: Backend,
         sources: Sequence[Source],
         *,
-        say: Callable[[Line], None],
+        report: Callable[[Line], None],
         clock: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._sources = list(sources)
-        self._say = say
+        self._report = report
         self._clock = clock
         self._last_input = -math.inf
         self._flags = (False, False)
         self._idle = 0.0
         self._armed = False
         self.closely = False
-        """Somebody needs quick notice of input."""
+        """Input must be reported quickly."""
 
     @property
     def all_sources(self) -> list[Source]:
@@ -63,20 +64,22 @@ class Watch:
         return [source for source in self.all_sources if source.fileno() >= 0]
 
     def wait_seconds(self) -> float | None:
-        """Return when to look again; None: only when something is told."""
+        """Return when to look again; None: only when a source signals something."""
         if self._idle < QUIET_SECONDS:
             return max(SHORTEST_LOOK_SECONDS, QUIET_SECONDS - self._idle)
         if self._backend.fileno() >= 0:
             return None
         return CLOSE_LOOK_SECONDS if self.closely else QUIET_SECONDS
 
-    def look(self, *, told: Sequence[Source] = (), asked: bool = False) -> None:
-        """Take in what `told` has to say, look at the idle time, and say what is new.
+    def look(self, *, ready: Sequence[Source] = (), asked: bool = False) -> None:
+        """Take in what `ready` has received, ask for the idle time, and report what has changed.
+
+        `asked`: report in any case.
 
         Raises:
-            SessionLost: the backend is gone.
+            ServiceLost: the backend is gone.
         """
-        for source in told:
+        for source in ready:
             self._take(source)
         if self._backend.fileno() < 0:
             self._backend.take()
@@ -84,14 +87,11 @@ class Watch:
         if self._idle < QUIET_SECONDS:
             self._armed = False
         elif not self._armed:
-            self._arm()
-        self._tell(asked=asked)
-
-    def _arm(self) -> None:
-        """Look again after arming: input may have come just before."""
-        self._backend.arm()
-        self._idle = self._idle_seconds()
-        self._armed = self._idle >= QUIET_SECONDS
+            # Ask again after arming: input may have come just before.
+            self._backend.arm()
+            self._idle = self._idle_seconds()
+            self._armed = self._idle >= QUIET_SECONDS
+        self._report_changes(asked=asked)
 
     def _take(self, source: Source) -> None:
         if source is self._backend:
@@ -99,43 +99,37 @@ class Watch:
             return
         try:
             source.take()
-        except CannotRead:
+        except ServiceError:
             self._sources.remove(source)
             source.close()
 
-    def _tell(self, *, asked: bool) -> None:
-        """Say what is new.
+    def _report_changes(self, *, asked: bool) -> None:
+        """Report what has changed.
 
-        The last input may also have been earlier than told before: some backends know the idle
+        The last input may also have been earlier than reported before: some backends know the idle
         time only when it is long enough.
         """
         last_input = self._clock() - self._idle
         moved = abs(last_input - self._last_input) > _SAME_INPUT_SECONDS
-        flags = self._locked(), self._fullscreen()
+        # Our own lock says nothing while another user sits in front of it.
+        locked = not self._in_use() and any(source.locked for source in self.all_sources)
+        flags = locked, any(source.fullscreen for source in self.all_sources)
         if not (moved or asked or flags != self._flags):
             return
         self._flags = flags
         if moved:
             self._last_input = last_input
-        idle_seconds = round(self._idle, 3)
-        self._say(Line("readable", self._backend.method, idle_seconds, *flags))
+        self._report(Line("readable", self._backend.method, round(self._idle, 3), *flags))
 
     def _idle_seconds(self) -> float:
-        """Ask the backend; while another user is at the PC somebody touches it all the time."""
+        """Ask the backend; another user at the PC counts as input all the time."""
         return 0.0 if self._in_use() else self._backend.idle_seconds()
 
     def _in_use(self) -> bool:
         return any(source.in_use for source in self._sources)
 
-    def _locked(self) -> bool:
-        """Our lock says nothing while another user sits in front of it."""
-        return not self._in_use() and any(source.locked for source in self.all_sources)
-
-    def _fullscreen(self) -> bool:
-        return any(source.fullscreen for source in self.all_sources)
-
     def close(self) -> None:
-        """Let go of everything."""
+        """Close every source."""
         with ExitStack() as stack:
             for source in self.all_sources:
                 stack.enter_context(closing(source))

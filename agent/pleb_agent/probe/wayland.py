@@ -1,8 +1,8 @@
-"""Wayland: the compositor tells when a seat has been idle for some time, and when no longer.
+"""Wayland: the compositor signals when a seat becomes idle and when it is used again.
 
 Two protocols do that: `ext_idle_notifier_v1` (whose second version can ignore programs that keep
 the screen on) and KDE's older `org_kde_kwin_idle`. wlroots' `zwlr_foreign_toplevel_manager_v1`
-tells of full screens. Opcodes are from `ext-idle-notify-v1.xml`, `idle.xml` of plasma-wayland-
+reports full screens. Opcodes are from `ext-idle-notify-v1.xml`, `idle.xml` of plasma-wayland-
 protocols and `wlr-foreign-toplevel-management-unstable-v1.xml`.
 """
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.probe.backend import QUIET_SECONDS, CannotRead
-from pleb_agent.probe.wayland_wire import Event, WaylandConnection, read_words
+from pleb_agent.dbus.stream import ServiceError
+from pleb_agent.probe.backend import QUIET_SECONDS
+from pleb_agent.probe.wayland_wire import Message, WaylandConnection, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +34,11 @@ _ACTIVATED, _FULLSCREEN = 2, 3
 
 
 class WaylandBackend:
-    """Watches one compositor. Until the first idle time, somebody counts as being there.
+    """Watches one compositor. Until the first idle time the PC counts as in use.
 
     Raises:
-        CannotRead: the compositor offers neither protocol, or has no seat.
-        SessionLost: it is gone.
+        ServiceError: the compositor offers neither protocol, or has no seat.
+        ServiceLost: it is gone.
     """
 
     method: Final = "Wayland"
@@ -47,13 +48,13 @@ class WaylandBackend:
     def __init__(self, connection: WaylandConnection, clock: Callable[[], float]) -> None:
         self._wayland = connection
         self._clock = clock
-        self._idle_since: dict[int, float | None] = dict.fromkeys(self._ask_notifications())
+        self._idle_since: dict[int, float | None] = dict.fromkeys(self._request_notifications())
         self._filling: set[int] = set()
         self._watch_windows()
 
     @property
     def fullscreen(self) -> bool:
-        """Whether the active window fills its screen, where the compositor tells."""
+        """Whether the active window fills its screen, where the compositor reports it."""
         return bool(self._filling)
 
     def fileno(self) -> int:
@@ -65,7 +66,7 @@ class WaylandBackend:
         self._wayland.close()
 
     def arm(self) -> None:
-        """Do nothing: the compositor always tells."""
+        """Do nothing: the compositor always signals."""
 
     def idle_seconds(self) -> float:
         """Return how long the least idle seat has been idle; 0 while one is in use."""
@@ -74,19 +75,19 @@ class WaylandBackend:
         )
 
     def take(self) -> None:
-        """Take in what the compositor tells."""
+        """Take in the compositor's events."""
         while events := self._wayland.events():
             for event in events:
                 self._handle(event)
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Message) -> None:
         if event.target in self._idle_since:
             idled = event.opcode == _IDLED
             self._idle_since[event.target] = self._clock() - QUIET_SECONDS if idled else None
         elif event.target >= _FIRST_SERVER_ID:
             self._handle_toplevel(event)
 
-    def _handle_toplevel(self, event: Event) -> None:
+    def _handle_toplevel(self, event: Message) -> None:
         if event.opcode == _STATE:
             fills = {_ACTIVATED, _FULLSCREEN} <= set(read_words(event.body))
             (self._filling.add if fills else self._filling.discard)(event.target)
@@ -94,28 +95,28 @@ class WaylandBackend:
             self._filling.discard(event.target)
             self._wayland.send(event.target, _DESTROY)
 
-    def _ask_notifications(self) -> list[int]:
+    def _request_notifications(self) -> list[int]:
         """Return one notification's object for each seat."""
         seats = [self._wayland.bind(seat, 1) for seat in self._wayland.offered("wl_seat")]
         if not seats:
-            raise CannotRead("The Wayland compositor has no seat with a mouse or keyboard.")
+            raise ServiceError("The Wayland compositor has no seat with a mouse or keyboard.")
         milliseconds = int(QUIET_SECONDS * 1000)
         if notifiers := self._wayland.offered(_NOTIFIER):
             opcode = _GET_INPUT_NOTIFICATION if notifiers[0].version >= 2 else _GET_NOTIFICATION
             source = self._wayland.bind(notifiers[0], 2)
-            return [self._ask(source, opcode, (milliseconds, seat)) for seat in seats]
+            return [self._request(source, opcode, (milliseconds, seat)) for seat in seats]
         if idles := self._wayland.offered(_KWIN_IDLE):
             source = self._wayland.bind(idles[0], 1)
-            return [self._ask(source, _GET_TIMEOUT, (seat, milliseconds)) for seat in seats]
-        raise CannotRead("This Wayland compositor tells no program whether the PC is in use.")
+            return [self._request(source, _GET_TIMEOUT, (seat, milliseconds)) for seat in seats]
+        raise ServiceError("This Wayland compositor does not report whether the PC is in use.")
 
-    def _ask(self, source: int, opcode: int, arguments: tuple[int, int]) -> int:
+    def _request(self, source: int, opcode: int, arguments: tuple[int, int]) -> int:
         number = self._wayland.new_id()
         self._wayland.send(source, opcode, struct.pack("=III", number, *arguments))
         return number
 
     def _watch_windows(self) -> None:
-        """Have windows' states told, where the compositor does that."""
+        """Ask for the windows' states, where the compositor reports them."""
         offers = self._wayland.offered(_TOPLEVELS)
         if offers:
             self._wayland.bind(offers[0], 2)

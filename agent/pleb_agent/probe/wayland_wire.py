@@ -11,10 +11,15 @@ import struct
 import time
 from typing import Final, NamedTuple
 
-from pleb_agent.probe.backend import ANSWER_SECONDS, CannotRead, NotHere, SessionLost
-from pleb_agent.probe.stream import connect
+from pleb_agent.dbus.stream import (
+    ANSWER_SECONDS,
+    ServiceError,
+    ServiceLost,
+    ServiceMissing,
+    connect,
+)
 
-__all__ = ["Event", "Global", "WaylandConnection", "read_string", "read_words", "write_string"]
+__all__ = ["Global", "Message", "WaylandConnection", "read_string", "read_words", "write_string"]
 
 DISPLAY: Final = 1
 _SYNC, _GET_REGISTRY = 0, 1
@@ -25,8 +30,8 @@ _HEADER: Final = struct.Struct("=II")
 _WORD: Final = struct.Struct("=I")
 
 
-class Event(NamedTuple):
-    """One event: which object says what."""
+class Message(NamedTuple):
+    """One event: which object sends what."""
 
     target: int
     opcode: int
@@ -45,14 +50,14 @@ class WaylandConnection:
     """A connection to a compositor. `globals`: what it offers.
 
     Raises:
-        NotHere: no compositor listens there.
-        SessionLost: it does not answer.
+        ServiceMissing: no compositor listens there.
+        ServiceLost: it does not answer.
     """
 
     def __init__(self, path: str) -> None:
         stream = connect([path], "The Wayland compositor")
         if stream is None:
-            raise NotHere(f"No Wayland compositor answers at {path}.")
+            raise ServiceMissing(f"No Wayland compositor answers at {path}.")
         self._stream = stream
         self._received = bytearray()
         self._last_id = DISPLAY
@@ -60,7 +65,7 @@ class WaylandConnection:
             self._registry = self.new_id()
             self.send(DISPLAY, _GET_REGISTRY, _WORD.pack(self._registry))
             self.globals = self._list_globals()
-        except CannotRead:
+        except ServiceError:
             self.close()
             raise
 
@@ -81,13 +86,13 @@ class WaylandConnection:
         """Send one request.
 
         Raises:
-            SessionLost: the compositor is gone.
+            ServiceLost: the compositor is gone.
         """
         size = _HEADER.size + len(body)
         self._stream.write(_HEADER.pack(target, size << 16 | opcode) + body)
 
     def offered(self, interface: str) -> list[Global]:
-        """Return what is offered of an interface; [] if nothing."""
+        """Return the offers of an interface; [] if there are none."""
         return [each for each in self.globals if each.interface == interface]
 
     def bind(self, offer: Global, version: int) -> int:
@@ -101,31 +106,33 @@ class WaylandConnection:
         self.send(self._registry, _BIND, body)
         return number
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[Message]:
         """Return the events that have arrived, without waiting.
 
         Raises:
-            SessionLost: the compositor is gone, or has thrown us out.
+            ServiceLost: the compositor is gone, or reports an error.
         """
         self._received += self._stream.read(0)
         return self._whole_events()
 
-    def _whole_events(self) -> list[Event]:
+    def _whole_events(self) -> list[Message]:
         events, at = [], 0
         while at + _HEADER.size <= len(self._received):
             target, word = _HEADER.unpack_from(self._received, at)
             size, opcode = word >> 16, word & 0xFFFF
             if size < _HEADER.size or size % 4:
-                raise SessionLost("The Wayland compositor talks nonsense.")
+                raise ServiceLost("The Wayland compositor sent invalid data.")
             if at + size > len(self._received):
                 break
             body = bytes(self._received[at + _HEADER.size : at + size])
-            events.append(Event(target, opcode, body))
+            events.append(Message(target, opcode, body))
             at += size
         del self._received[:at]
         for event in events:
             if event.target == DISPLAY and event.opcode == _ERROR:
-                raise SessionLost(f"The Wayland compositor complains: {_complaint(event.body)}.")
+                raise ServiceLost(
+                    f"The Wayland compositor reports an error: {_error_text(event.body)}."
+                )
         return events
 
     def _list_globals(self) -> list[Global]:
@@ -141,7 +148,7 @@ class WaylandConnection:
                 if event.target == done:
                     return offers
 
-    def _wait(self, deadline: float) -> list[Event]:
+    def _wait(self, deadline: float) -> list[Message]:
         self._received += self._stream.read_some(deadline - time.monotonic())
         return self._whole_events()
 
@@ -156,10 +163,10 @@ def read_string(body: bytes, at: int) -> tuple[str, int]:
     """Return a string argument and where the next argument begins.
 
     Raises:
-        SessionLost: it is longer than the message.
+        ServiceLost: it is longer than the message.
     """
     if at + 4 > len(body) or at + 4 + (size := _WORD.unpack_from(body, at)[0]) > len(body):
-        raise SessionLost("The Wayland compositor talks nonsense.")
+        raise ServiceLost("The Wayland compositor sent invalid data.")
     text = body[at + 4 : at + 4 + max(0, size - 1)].decode("utf-8", "replace")
     return text, at + 4 + size + (-size % 4)
 
@@ -168,22 +175,22 @@ def read_words(body: bytes) -> tuple[int, ...]:
     """Return an array argument of 32-bit words, the only one of a message.
 
     Raises:
-        SessionLost: it is longer than the message.
+        ServiceLost: it is longer than the message.
     """
     size = _WORD.unpack_from(body)[0] if len(body) >= _WORD.size else -1
     if not 0 <= size <= len(body) - _WORD.size or size % 4:
-        raise SessionLost("The Wayland compositor talks nonsense.")
+        raise ServiceLost("The Wayland compositor sent invalid data.")
     return struct.unpack_from(f"={size // 4}I", body, _WORD.size)
 
 
 def _read_global(body: bytes) -> Global:
     if len(body) < 3 * _WORD.size:
-        raise SessionLost("The Wayland compositor talks nonsense.")
+        raise ServiceLost("The Wayland compositor sent invalid data.")
     interface, at = read_string(body, 4)
     return Global(
         _WORD.unpack_from(body)[0], interface, _WORD.unpack_from(body.ljust(at + 4, b"\0"), at)[0]
     )
 
 
-def _complaint(body: bytes) -> str:
-    return read_string(body, 8)[0] if len(body) >= 12 else "it does not say of what"
+def _error_text(body: bytes) -> str:
+    return read_string(body, 8)[0] if len(body) >= 12 else "it does not say which"

@@ -1,7 +1,7 @@
-"""Windows: the system keeps the tick of the last input; nobody is told, so it is looked at.
+"""Windows: the system keeps the tick of the last input, and must be polled.
 
-Sources: learn.microsoft.com, GetLastInputInfo, GetTickCount, SHQueryUserNotificationState. Nobody
-has run this on Windows yet (docs/platforms.md).
+Sources: learn.microsoft.com, GetLastInputInfo, GetTickCount, SHQueryUserNotificationState.
+docs/platforms.md says how it is tried.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Protocol
 
-from pleb_agent.probe.backend import CannotRead
+from pleb_agent.dbus.stream import ServiceError
 
 __all__ = ["NotificationState", "User32", "WindowsBackend", "WindowsCalls"]
 
 _TICKS: Final = 1 << 32
-"""GetTickCount starts anew after 49.7 days."""
+"""GetTickCount wraps after 49.7 days."""
 
 
 class NotificationState:
@@ -42,14 +42,14 @@ class WindowsCalls(Protocol):
         """Return the milliseconds since the start of Windows at the last input, modulo 2^32.
 
         Raises:
-            CannotRead: Windows does not say.
+            ServiceError: Windows does not say.
         """
 
     def tick(self) -> int:
         """Return the milliseconds since the start of Windows, modulo 2^32."""
 
     def notification_state(self) -> int:
-        """Return whether the user wants to be left alone; 0 when Windows does not say."""
+        """Return whether the user accepts notifications; 0 when Windows does not say."""
 
 
 class WindowsBackend:
@@ -65,21 +65,21 @@ class WindowsBackend:
         self.take()
 
     def fileno(self) -> int:
-        """Return that this must be looked at."""
+        """Return that this must be polled."""
         return -1
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: nothing is open."""
 
     def arm(self) -> None:
-        """Do nothing: Windows tells nobody."""
+        """Do nothing: Windows signals nothing."""
 
     def idle_seconds(self) -> float:
-        """Return the time since the last tick of input; ticks may just have started anew."""
+        """Return the time since the last tick of input; ticks may have wrapped in between."""
         return ((self._calls.tick() - self._calls.last_input_tick()) % _TICKS) / 1000
 
     def take(self) -> None:
-        """Look at locks and full screens."""
+        """Read locks and full screens."""
         state = self._calls.notification_state()
         self.locked = state == NotificationState.NOT_PRESENT
         self.fullscreen = state in _FILLED
@@ -102,7 +102,7 @@ class User32:
         """Call GetLastInputInfo."""
         info = _LastInputInfo(ctypes.sizeof(_LastInputInfo), 0)
         if not self._user32.GetLastInputInfo(ctypes.byref(info)):
-            raise CannotRead("Windows does not tell when the last input was.")
+            raise ServiceError("Windows does not report when the last input was.")
         return int(info.tick)
 
     def tick(self) -> int:

@@ -1,10 +1,9 @@
-"""X11: the server counts the time since the last input, and tells when it starts again.
+"""X11: the server counts the time since the last input, and signals the next one.
 
 The SYNC extension has a counter IDLETIME (milliseconds) and alarms on it. An alarm on a "negative
 transition" fires whenever the counter falls from above a value to below it: with the first input
-after an idle time. It costs nothing while nobody is idle for so long, and nothing while somebody
-is. Source: "X Synchronization Extension Protocol", version 3.0. The full screen is that of the
-active window: "Extended Window Manager Hints", 1.5.
+after an idle time. It costs nothing until then. Source: "X Synchronization Extension Protocol",
+version 3.0. The full screen is that of the active window: "Extended Window Manager Hints", 1.5.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from pleb_agent.probe.backend import QUIET_SECONDS, CannotRead, NotHere
+from pleb_agent.dbus.stream import ServiceError, ServiceMissing
+from pleb_agent.probe.backend import QUIET_SECONDS
 from pleb_agent.probe.x11_wire import X11Connection, XProtocolError
 
 __all__ = ["X11Backend", "refuse_xwayland"]
@@ -32,7 +32,7 @@ class X11Backend:
     """Watches one display.
 
     Raises:
-        CannotRead: the server is too old, or refuses.
+        ServiceError: the server is too old, or refuses.
     """
 
     method: Final = "X11"
@@ -72,7 +72,7 @@ class X11Backend:
         return idle_seconds
 
     def take(self) -> None:
-        """Take in what has happened: an alarm only wakes us, a window may be another now."""
+        """Take in what has happened: an alarm only wakes us, the active window may have changed."""
         while self._handle_events():
             pass
 
@@ -100,7 +100,7 @@ class X11Backend:
             if reply[at + 14 : at + 14 + size] == b"IDLETIME":
                 return int(counter)
             at += 14 + size + (-(14 + size) % 4)
-        raise CannotRead("The X server does not count the idle time (no IDLETIME counter).")
+        raise ServiceError("The X server does not count the idle time (no IDLETIME counter).")
 
     def _set_alarm(self) -> None:
         milliseconds = int(QUIET_SECONDS * 1000)
@@ -120,7 +120,7 @@ class X11Backend:
         self._x.send(self._sync, _CREATE_ALARM, body)
 
     def _look_at_windows(self) -> None:
-        """See whether the active window fills the screen; it may close at any moment."""
+        """Look whether the active window fills the screen; it may close at any moment."""
         active = next(iter(self._x.numbers(self._x.root, self._active_name)), 0)
         if active != self._active:
             self._watch_window(self._active, 0)
@@ -140,29 +140,29 @@ class X11Backend:
 
 
 def refuse_xwayland(connection: X11Connection) -> None:
-    """Do not read an X server that lives inside of a Wayland compositor.
+    """Refuse to read an X server that runs inside of a Wayland compositor.
 
     It sees input only while one of its own windows has it. Xwayland has an extension of that name
-    since 23.1; before, its outputs are called XWAYLAND0, XWAYLAND1 and so on.
+    since 23.1; before, its outputs are named XWAYLAND0, XWAYLAND1 and so on.
 
     Raises:
-        CannotRead: it is Xwayland.
+        ServiceError: it is Xwayland.
     """
-    sentence = "This X server only stands in for Wayland, and sees only part of the input."
+    sentence = "This X server belongs to a Wayland compositor, and sees only part of the input."
     try:
         connection.extension("XWAYLAND")
-    except NotHere:
+    except ServiceMissing:
         if _first_output(connection).startswith(b"XWAYLAND"):
-            raise CannotRead(sentence) from None
+            raise ServiceError(sentence) from None
     else:
-        raise CannotRead(sentence)
+        raise ServiceError(sentence)
 
 
 def _first_output(connection: X11Connection) -> bytes:
     """Return the name of the first screen. Source: "RandR", version 1.5, appendix A."""
     try:
         randr = connection.extension("RANDR").major
-    except NotHere:
+    except ServiceMissing:
         return b""
     connection.ask(randr, 0, struct.pack("<II", 1, 3))
     resources = connection.ask(

@@ -1,4 +1,4 @@
-"""Where an X server listens, and the cookie that it wants to see.
+"""Where an X server listens, and the cookie that it asks for.
 
 Sources: X(7), "DISPLAY NAMES"; Xau's `Xauth.h` for the file's format (big-endian).
 """
@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pleb_agent.probe.backend import NotHere
+from pleb_agent.dbus.stream import ServiceMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,11 +50,11 @@ def parse_display(name: str) -> Place:
     """Return the display of this name.
 
     Raises:
-        NotHere: it is on another PC (`ssh -X`), where the mouse and the keyboard are too.
+        ServiceMissing: it is on another PC (`ssh -X`), where the mouse and the keyboard are too.
     """
     match = _LOCAL.fullmatch(name)
     if match is None:
-        raise NotHere(f"The display {name} is not on this PC.")
+        raise ServiceMissing(f"The display {name} is not on this PC.")
     return Place(name, int(match[1]))
 
 
@@ -66,7 +66,7 @@ def authority_file(environment: Mapping[str, str]) -> str:
 
 
 def find_cookie(file: str, place: Place, host: str | None = None) -> Cookie:
-    """Return the display's cookie, or `NO_COOKIE`: servers may let us in by our user id."""
+    """Return the display's cookie, or `NO_COOKIE`: servers may accept us by our user id."""
     try:
         with open(file, "rb") as opened:  # noqa: PTH123 - pathlib is a megabyte of memory
             data = opened.read(_LARGEST_FILE_BYTES)
@@ -81,7 +81,7 @@ def find_cookie(file: str, place: Place, host: str | None = None) -> Cookie:
 
 
 def _entries(data: bytes) -> Iterator[tuple[int, bytes, bytes, bytes, bytes]]:
-    """Yield (family, address, number, name, secret); a torn last entry is left out."""
+    """Yield (family, address, number, name, secret); an incomplete last entry is left out."""
     at = 0
     while at + 2 <= len(data):
         family = struct.unpack_from(">H", data, at)[0]

@@ -1,7 +1,7 @@
 """A small client of the X Window System protocol, version 11: no library, nothing that can hang.
 
-Xlib ends the process when the server goes away and waits for ever when it does not answer. What
-the probe needs is a dozen requests. Source: "X Window System Protocol", X Consortium Standard,
+Xlib ends the process when the server goes away and waits without a limit when it does not answer.
+What the probe needs is a dozen requests. Source: "X Window System Protocol", X Consortium Standard,
 X Version 11, release 7.7, appendix B (encodings). Everything is little-endian, as we ask for.
 """
 
@@ -12,8 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.probe.backend import ANSWER_SECONDS, CannotRead, NotHere
-from pleb_agent.probe.stream import connect
+from pleb_agent.dbus.stream import ANSWER_SECONDS, ServiceError, ServiceMissing, connect
 
 if TYPE_CHECKING:
     from pleb_agent.probe.x11_place import Cookie, Place
@@ -29,7 +28,7 @@ _MOST_PROPERTY_WORDS: Final = 256
 _LONGEST_PACKET_BYTES: Final = 1 << 22
 
 
-class XProtocolError(CannotRead):
+class XProtocolError(ServiceError):
     """The server refuses a request. `code`: that of the protocol, such as 3 for BadWindow."""
 
     def __init__(self, code: int) -> None:
@@ -49,15 +48,15 @@ class X11Connection:
     """A connection to one display. `root`: the root window of its first screen.
 
     Raises:
-        NotHere: no server listens there.
-        CannotRead: the server lets nobody in without its cookie.
-        SessionLost: it does not answer.
+        ServiceMissing: no server listens there.
+        ServiceError: the server refuses without its cookie.
+        ServiceLost: it does not answer.
     """
 
     def __init__(self, place: Place, cookie: Cookie) -> None:
         stream = connect(place.addresses, "The X server")
         if stream is None:
-            raise NotHere(f"No X server answers at {place.name}.")
+            raise ServiceMissing(f"No X server answers at {place.name}.")
         self._stream = stream
         self._sequence = 0
         self._events: deque[bytes] = deque()
@@ -65,7 +64,7 @@ class X11Connection:
         self._id_base = self._id_mask = self._next_id = 0
         try:
             self._set_up(cookie)
-        except CannotRead:
+        except ServiceError:
             self._stream.close()
             raise
 
@@ -93,7 +92,7 @@ class X11Connection:
 
         Raises:
             XProtocolError: the server refuses it.
-            SessionLost: no answer comes in time.
+            ServiceLost: no answer comes in time.
         """
         sequence = self.send(opcode, detail, body)
         deadline = time.monotonic() + ANSWER_SECONDS
@@ -107,7 +106,7 @@ class X11Connection:
                 return packet
 
     def events(self) -> list[bytes]:
-        """Return the events that have arrived, without waiting; errors are passed over."""
+        """Return the events that have arrived, without waiting; errors are ignored."""
         self._received += self._stream.read(0)
         while packet := self._packet_received():
             if packet[0] not in (_ERROR, _REPLY):
@@ -120,7 +119,7 @@ class X11Connection:
         """Look up an extension.
 
         Raises:
-            NotHere: the server does not have it.
+            ServiceMissing: the server does not have it.
         """
         text = name.encode()
         body = struct.pack("<HH", len(text), 0) + _padded(text)
@@ -128,7 +127,7 @@ class X11Connection:
             "<BBB", self.ask(_QUERY_EXTENSION, 0, body), 8
         )
         if not present:
-            raise NotHere(f"The X server has no {name} extension.")
+            raise ServiceMissing(f"The X server has no {name} extension.")
         return Extension(major, first_event)
 
     def atom(self, name: str) -> int:
@@ -147,7 +146,7 @@ class X11Connection:
         return struct.unpack_from(f"<{count}I", reply, _PACKET_BYTES)
 
     def select_events(self, window: int, mask: int) -> None:
-        """Say which events of a window we want; a window that is gone is passed over."""
+        """Select the events of a window that we want; a window that is gone is ignored."""
         body = struct.pack("<III", window, _EVENT_MASK_ATTRIBUTE, mask)
         self.send(_CHANGE_WINDOW_ATTRIBUTES, 0, body)
 
@@ -163,7 +162,7 @@ class X11Connection:
         answer = self._bytes(words * 4, deadline)
         if status != 1:
             reason = answer[:reason_bytes].decode("latin-1").strip() or "it does not say why"
-            raise CannotRead(f"The X server does not let us in: {reason}.")
+            raise ServiceError(f"The X server refused the connection: {reason}.")
         self._id_base, self._id_mask = struct.unpack_from("<II", answer, 4)
         vendor_bytes, formats = struct.unpack_from("<H3xB", answer, 16)
         screens_at = 32 + vendor_bytes + (-vendor_bytes % 4) + 8 * formats
@@ -183,7 +182,7 @@ class X11Connection:
         if kind in (_REPLY, _GENERIC_EVENT):
             size += 4 * int(struct.unpack_from("<I", self._received, 4)[0])
         if size > _LONGEST_PACKET_BYTES:
-            raise self._stream.nonsense()
+            raise self._stream.invalid()
         if len(self._received) < size:
             return b""
         packet = bytes(self._received[:size])

@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.readings import Gpu
 from pleb_agent.sensors.kernel_files import read_number, read_word, sub_folders
-from pleb_agent.sensors.pci_names import pci_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["DrmGpus", "card_name", "cards"]
+__all__ = ["DrmGpus", "pci_name"]
 
 ROOT: Final = Path("/sys/class/drm")
+_PCI_LISTS: Final = (
+    Path("/usr/share/misc/pci.ids"),
+    Path("/usr/share/hwdata/pci.ids"),
+    Path("/usr/share/pci.ids"),
+)
+"""Where distributions keep the names of PCI devices (pci.ids)."""
 _CARD: Final = re.compile(r"card\d+")
 _AMD: Final = 0x1002
 _INTEL: Final = 0x8086
@@ -34,6 +39,27 @@ _SLEEP_FILES: Final = (
     "power/rc6_residency_ms",
     "device/tile0/gt0/gtidle/idle_residency_ms",
 )
+
+
+def pci_name(vendor: int, device: int, lists: tuple[Path, ...] = _PCI_LISTS) -> str | None:
+    """Return the device's name, in brackets its trade name; None: no list knows it."""
+    for path in lists:
+        try:
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                ours = False
+                for line in lines:
+                    if not line.startswith(("\t", "#")):
+                        ours = line.startswith(f"{vendor:04x}  ")
+                    elif ours and line.startswith(f"\t{device:04x}  "):
+                        return _trade_name(line[7:].strip())
+        except OSError:
+            continue
+    return None
+
+
+def _trade_name(name: str) -> str:
+    """`Navi 21 [Radeon RX 6800/6800 XT]` is sold as what stands in brackets."""
+    return name[name.rfind("[") + 1 : -1] if name.endswith("]") else name
 
 
 class DrmGpus:

@@ -1,16 +1,127 @@
-"""NVIDIA's graphics processors: their load, memory and heat."""
+"""NVIDIA's graphics processors, by its management library (nvidia-ml-py).
+
+The library takes some 6 MB and starts the driver, so nothing is loaded before the first question.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.core.readings import Gpu
 
 if TYPE_CHECKING:
-    from pleb_agent.sensors.nvml import Nvml, NvmlDevice
+    from collections.abc import Callable
+
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["NvidiaGpus"]
+__all__ = ["NvidiaGpus", "Nvml", "NvmlDevice", "load_nvml"]
+
+_DRIVERS: Final = {
+    "linux": Path("/proc/driver/nvidia/version"),
+    "win32": Path("C:/Windows/System32/nvml.dll"),
+}
+
+
+def load_nvml(platform: str = sys.platform, drivers: dict[str, Path] = _DRIVERS) -> Any | None:
+    """Return the module `pynvml`; None: there is no driver of NVIDIA."""
+    driver = drivers.get(platform)
+    if driver is None or not driver.exists():
+        return None
+    import pynvml
+
+    return pynvml
+
+
+@dataclass(frozen=True)
+class NvmlDevice:
+    """One graphics processor. None: the driver does not tell."""
+
+    name: str
+    percent: int | None
+    worker_percent: float | None
+    memory: tuple[int, int] | None
+    """Used and total bytes."""
+    celsius: int | None
+    slowdown_celsius: int | None
+    """Where the driver begins to slow it down."""
+
+
+class Nvml:
+    """Asks about all devices. `load` returns the module, or a fake with the same functions."""
+
+    def __init__(self, load: Callable[[], Any | None] = load_nvml) -> None:
+        self._load = load
+        self._module: Any | None = None
+        self._seen_at: dict[int, int] = {}
+
+    def devices(self, worker: int | None) -> list[NvmlDevice]:
+        """Return what is known of each device; none without the driver, or when it fails.
+
+        `worker`: the process whose share is told apart.
+        """
+        if self._module is None:
+            self._module = self._start()
+        nvml = self._module
+        if nvml is None:
+            return []
+        try:
+            return [self._device(nvml, i, worker) for i in range(nvml.nvmlDeviceGetCount())]
+        except nvml.NVMLError:
+            self._module = None  # the driver was updated or the device is lost: start anew
+            return []
+
+    def _start(self) -> Any | None:
+        nvml = self._load()
+        if nvml is None:
+            return None
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError:
+            return None
+        return nvml
+
+    def _device(self, nvml: Any, index: int, worker: int | None) -> NvmlDevice:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        rates = _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+        memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+        name = nvml.nvmlDeviceGetName(handle)
+        return NvmlDevice(
+            name=name.decode() if isinstance(name, bytes) else str(name),
+            percent=None if rates is None else int(rates.gpu),
+            worker_percent=0.0 if worker is None else self._share(nvml, index, handle, worker),
+            memory=None if memory is None else (int(memory.used), int(memory.total)),
+            celsius=_ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+            slowdown_celsius=_ask(
+                nvml,
+                nvml.nvmlDeviceGetTemperatureThreshold,
+                handle,
+                nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
+            ),
+        )
+
+    def _share(self, nvml: Any, index: int, handle: Any, worker: int) -> float | None:
+        """Return the worker's mean load since the last call, in percent."""
+        try:
+            samples = nvml.nvmlDeviceGetProcessUtilization(handle, self._seen_at.get(index, 0))
+        except nvml.NVMLError as error:
+            return 0.0 if error.value == nvml.NVML_ERROR_NOT_FOUND else None  # found: no samples
+        if samples:
+            self._seen_at[index] = max(int(sample.timeStamp) for sample in samples)
+        own = [int(sample.smUtil) for sample in samples if sample.pid == worker]
+        return sum(own) / len(own) if own else 0.0
+
+
+def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any | None:
+    """Return the answer; None: this device or driver does not know it."""
+    try:
+        return question(*arguments)
+    except nvml.NVMLError as error:
+        if error.value in {nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_PERMISSION}:
+            return None
+        raise
 
 
 class NvidiaGpus:

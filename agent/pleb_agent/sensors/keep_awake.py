@@ -1,6 +1,6 @@
 """Keeps the machine awake while a unit is computed, where the user has asked for that.
 
-Nothing else of the agent ever holds up sleep for longer than it takes to write a checkpoint.
+Nothing else of the agent ever delays sleep for longer than it takes to write a checkpoint.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from pleb_agent.sensors.windows_power import WindowsPowerRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Caffeinate", "KeepAwake", "LogindBlock", "NoMeans", "StaysAwake", "stays_awake"]
+__all__ = ["Caffeinate", "CannotStayAwake", "KeepAwake", "StaysAwake", "stays_awake"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
-_WHY: Final = "A unit is being computed"
 _END_SECONDS: Final = 5.0
 
 
@@ -41,7 +37,7 @@ class StaysAwake(Protocol):
 
 
 class KeepAwake:
-    """Follows a wish; asks the system only when the wish changes."""
+    """Keeps awake while that is wanted; asks the system only when that changes."""
 
     def __init__(self, system: StaysAwake) -> None:
         self._system = system
@@ -62,7 +58,7 @@ class KeepAwake:
         await asyncio.to_thread(self._follow_latest)
 
     def _follow_latest(self) -> None:
-        """Do what the latest wish says: it may have changed while we waited for our turn."""
+        """Do what was wanted last: it may have changed while we waited for the lock."""
         with self._lock:
             if self._wanted and not self._holds:
                 self._holds = self._try_to_hold()
@@ -77,31 +73,6 @@ class KeepAwake:
             _LOG.warning("The machine cannot be kept awake: %s", error)
             return False
         return True
-
-
-class LogindBlock:
-    """Linux: logind refuses to sleep, by itself and by the desktop, while an inhibitor is open."""
-
-    def __init__(self, address: str = "SYSTEM") -> None:
-        self._address = address
-        self._inhibitor: int | None = None
-
-    def hold(self) -> None:
-        """Take the inhibitor.
-
-        Raises:
-            NoLogindError: logind is not there, or refuses.
-        """
-        from pleb_agent.sensors.logind import open_logind, take_inhibitor
-
-        with open_logind(self._address) as connection:
-            self._inhibitor = take_inhibitor(connection, "idle:sleep", _WHY, "block")
-
-    def release(self) -> None:
-        """Close it."""
-        if self._inhibitor is not None:
-            os.close(self._inhibitor)
-            self._inhibitor = None
 
 
 class Caffeinate:
@@ -134,8 +105,8 @@ class Caffeinate:
             process.wait(_END_SECONDS)
 
 
-class NoMeans:
-    """A system whose means we do not know."""
+class CannotStayAwake:
+    """A system that the agent cannot keep awake."""
 
     def hold(self) -> None:
         """Refuse.
@@ -143,19 +114,22 @@ class NoMeans:
         Raises:
             OSError: always.
         """
-        raise OSError("Nobody has told the agent how to keep this system awake.")
+        raise OSError("The agent does not know how to keep this system awake.")
 
     def release(self) -> None:
-        """Do nothing: it sleeps as it likes."""
-
-
-_SYSTEMS: Final[dict[str, Callable[[], StaysAwake]]] = {
-    "linux": LogindBlock,
-    "darwin": Caffeinate,
-    "win32": WindowsPowerRequest,
-}
+        """Do nothing."""
 
 
 def stays_awake(platform: str = sys.platform) -> StaysAwake:
     """Return this system's means."""
-    return _SYSTEMS.get(platform, NoMeans)()
+    match platform:
+        case "linux":
+            from pleb_agent.sensors.logind import LogindBlock  # jeepney is installed there only
+
+            return LogindBlock()
+        case "darwin":
+            return Caffeinate()
+        case "win32":
+            return WindowsPowerRequest()
+        case _:
+            return CannotStayAwake()

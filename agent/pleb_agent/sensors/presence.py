@@ -1,8 +1,8 @@
-"""When the user last touched this PC, as the probe process tells it.
+"""When the user last touched this PC, as the probe process reports it.
 
-The probe may hang or die with the display server it asks; agentd only reads lines from it:
-kills it when it is silent for too long, starts it again ever more slowly, and meanwhile says that
-the session cannot be read, which counts as in use.
+The probe may hang or die with the display server it asks. agentd only reads lines from it, kills
+it when it is silent for too long, and starts it again with growing waits; meanwhile the session
+cannot be read, which counts as in use.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
+from pleb_agent.probe.lines import Line
 from pleb_agent.program.command import module_command
 from pleb_agent.sensors.probe_process import ProbeProcess
 from pleb_shared.errors import PlebError
@@ -25,7 +26,7 @@ from pleb_shared.errors import PlebError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["PATIENCE", "PROBE", "Patience", "PresenceSensor", "ProbeFailed"]
+__all__ = ["PROBE", "PresenceSensor", "ProbeFailed", "ProbeTimeouts"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 
@@ -33,15 +34,13 @@ PROBE: Final = "pleb_agent.probe.main"
 _SAME_INPUT_SECONDS: Final = 0.5
 """Two readings of one input differ by what the line took to come here."""
 _CLOCK_SET_SECONDS: Final = 2.0
-"""By more than that a clock does not wander: it was set, or the machine slept."""
+"""A larger difference is no drift: the clock was set, or the machine slept."""
 _LONGEST_IDLE_SECONDS: Final = 400_000_000.0
-"""Whoever says that nobody touched the PC for a dozen years counts something else."""
-_TALK_SECONDS: Final = 10.0
+"""A dozen years: a larger number is not an idle time."""
+_FLOOD_SECONDS: Final = 10.0
 _MOST_LINES: Final = 300
+"""In that time. Each line costs agentd time, and a healthy probe writes one now and then."""
 _RESTART: Final = Backoff(first_seconds=1.0, longest_seconds=60.0)
-_HIGHEST_DRAW: Final = 1.0
-"""One host restarts one probe: there is nobody to keep out of step with."""
-
 STARTING: Final = Presence(
     PresenceKind.UNREADABLE,
     problem="The program that watches for input is starting.",
@@ -50,11 +49,11 @@ STARTING: Final = Presence(
 
 
 class ProbeFailed(PlebError):
-    """The probe ended, is silent or talks nonsense. It is started again by itself."""
+    """The probe ended, is silent or sent invalid data. It is started again automatically."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class ProbeTimeouts:
     """How long the probe may be silent, and how fast it is started again."""
 
     silence_seconds: float = 30.0
@@ -63,28 +62,14 @@ class Patience:
     """An answer, or the first line, must come within that."""
     restart: Backoff = _RESTART
     healthy_seconds: float = 60.0
-    """Who lived that long did not fail at once: the next wait is short again."""
+    """After a life of that length the next wait is short again."""
 
 
-PATIENCE: Final = Patience()
-
-
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the probe: the whole state (`pleb_agent.probe.lines`)."""
-
-    kind: Literal["readable", "nobody", "unreadable"]
-    method: str = ""
-    idle_seconds: Annotated[float, msgspec.Meta(le=_LONGEST_IDLE_SECONDS)] = 0.0
-    locked: bool = False
-    fullscreen: bool = False
-    problem: str = ""
-
-
-_DECODER: Final = msgspec.json.Decoder(_Line)
+_DECODER: Final = msgspec.json.Decoder(Line)
 
 
 class PresenceSensor:
-    """Keeps `presence` up to date while `run` runs; `on_change` is told of every news.
+    """Keeps `presence` up to date while `run` runs; `on_change` is called at each change.
 
     Args:
         on_change: called in the event loop after `presence` changed. The first input after an
@@ -93,7 +78,7 @@ class PresenceSensor:
         clock: seconds since 1970; it may be set at any time.
         steady: seconds that only the time spent awake adds to.
         environment: of the probe; None: our own.
-        patience: how long to wait for it.
+        timeouts: how long to wait for it.
     """
 
     def __init__(
@@ -104,7 +89,7 @@ class PresenceSensor:
         clock: Callable[[], float],
         steady: Callable[[], float] = time.monotonic,
         environment: Mapping[str, str] | None = None,
-        patience: Patience = PATIENCE,
+        timeouts: ProbeTimeouts = ProbeTimeouts(),
     ) -> None:
         self._on_change = on_change
         self._command = list(command) if command else module_command(PROBE)
@@ -112,7 +97,7 @@ class PresenceSensor:
         self._steady = steady
         self._apart = clock() - steady()
         self._environment = environment
-        self._patience = patience
+        self._timeouts = timeouts
         self._process: ProbeProcess | None = None
         self._closely = False
         self._presence = STARTING
@@ -121,8 +106,8 @@ class PresenceSensor:
     def presence(self) -> Presence:
         """What is known now.
 
-        A clock that is set forward makes nobody idle, and neither does a machine's sleep: whoever
-        opens the lid sits there.
+        Neither a clock that is set forward nor the machine's sleep counts as idle time: whoever
+        opened the lid is there.
         """
         set_by = self._clock() - self._steady() - self._apart
         if abs(set_by) > _CLOCK_SET_SECONDS:
@@ -137,10 +122,10 @@ class PresenceSensor:
         return None if self._process is None else self._process.pid
 
     def watch_closely(self, needed: bool) -> None:
-        """Say whether anybody needs quick notice of input (a worker runs).
+        """Set whether input must be reported quickly (a worker runs).
 
-        Systems that tell of input by themselves do so anyway; the others are looked at often
-        only while it is needed.
+        Systems that signal input report it quickly anyway; the others are polled often only while
+        it is needed.
         """
         if needed is not self._closely:
             self._closely = needed
@@ -148,20 +133,20 @@ class PresenceSensor:
                 self._process.send("watch" if needed else "relax")
 
     async def run(self) -> None:
-        """Start the probe and believe it, over and over, until cancelled."""
+        """Run the probe, again whenever it ends, until cancelled."""
         failures = 0
         while True:
-            born_at = asyncio.get_running_loop().time()
+            started_at = asyncio.get_running_loop().time()
             try:
-                await self._one_life()
+                await self._run_once()
             except ProbeFailed as error:
                 _LOG.warning("probe failed", extra={"problem": str(error)})
-                self._become(Presence(PresenceKind.UNREADABLE, problem=str(error)))
-            lived_seconds = asyncio.get_running_loop().time() - born_at
-            failures = 1 if lived_seconds > self._patience.healthy_seconds else failures + 1
-            await asyncio.sleep(self._patience.restart.delay_seconds(failures, _HIGHEST_DRAW))
+                self._set_presence(Presence(PresenceKind.UNREADABLE, problem=str(error)))
+            run_seconds = asyncio.get_running_loop().time() - started_at
+            failures = 1 if run_seconds > self._timeouts.healthy_seconds else failures + 1
+            await asyncio.sleep(self._timeouts.restart.delay_seconds(failures, 1.0))
 
-    async def _one_life(self) -> None:
+    async def _run_once(self) -> None:
         try:
             self._process = ProbeProcess(self._command, self._environment)
         except OSError as error:
@@ -176,7 +161,7 @@ class PresenceSensor:
             self._process = None
 
     async def _listen(self, process: ProbeProcess) -> None:
-        wait, asked, talk = self._patience.answer_seconds, True, _Talk()
+        wait, asked, since, count = self._timeouts.answer_seconds, True, -math.inf, 0
         while True:
             try:
                 async with asyncio.timeout(wait):
@@ -185,15 +170,18 @@ class PresenceSensor:
                 if asked:
                     raise ProbeFailed("The program that watches for input hangs.") from error
                 process.send("ask")
-                wait, asked = self._patience.answer_seconds, True
+                wait, asked = self._timeouts.answer_seconds, True
                 continue
             if not line:
                 return self._ended()
-            talk.count(asyncio.get_running_loop().time())
-            self._become(self._presence_of(_parse(line)))
-            wait, asked = self._patience.silence_seconds, False
+            now = asyncio.get_running_loop().time()
+            since, count = (now, 1) if now - since > _FLOOD_SECONDS else (since, count + 1)
+            if count > _MOST_LINES:
+                raise ProbeFailed("The program that watches for input floods its output.")
+            self._set_presence(self._presence_of(_parse(line)))
+            wait, asked = self._timeouts.silence_seconds, False
 
-    def _presence_of(self, line: _Line) -> Presence:
+    def _presence_of(self, line: Line) -> Presence:
         if line.kind == "nobody":
             return NOBODY
         if line.kind == "unreadable":
@@ -216,38 +204,21 @@ class PresenceSensor:
         return at
 
     def _ended(self) -> None:
-        """A probe that told why it cannot read ends by itself: its sentence stays."""
+        """A probe that reported why it cannot read ends by itself: its sentence stays."""
         if self.presence.kind is not PresenceKind.UNREADABLE or self.presence == STARTING:
             raise ProbeFailed("The program that watches for input ended.")
 
-    def _become(self, presence: Presence) -> None:
+    def _set_presence(self, presence: Presence) -> None:
         if presence != self.presence:
             self._presence = presence
             self._on_change()
 
 
-class _Talk:
-    """Counts lines: each costs agentd time, and a healthy probe has one for it now and then."""
-
-    def __init__(self) -> None:
-        self._since = -math.inf
-        self._lines = 0
-
-    def count(self, now: float) -> None:
-        """Hear one more.
-
-        Raises:
-            ProbeFailed: there were too many of late.
-        """
-        if now - self._since > _TALK_SECONDS:
-            self._since, self._lines = now, 0
-        self._lines += 1
-        if self._lines > _MOST_LINES:
-            raise ProbeFailed("The program that watches for input talks without end.")
-
-
-def _parse(line: bytes) -> _Line:
+def _parse(line: bytes) -> Line:
     try:
-        return _DECODER.decode(line)
+        parsed = _DECODER.decode(line)
     except msgspec.DecodeError as error:
-        raise ProbeFailed("The program that watches for input talks nonsense.") from error
+        raise ProbeFailed("The program that watches for input sent invalid data.") from error
+    if parsed.idle_seconds > _LONGEST_IDLE_SECONDS:
+        raise ProbeFailed("The program that watches for input sent an impossible idle time.")
+    return parsed

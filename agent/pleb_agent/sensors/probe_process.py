@@ -1,4 +1,4 @@
-"""The probe's process, its lines read by a thread, so that nothing it does can hold agentd up.
+"""The probe's process, whose lines a thread reads, so that nothing it does can delay agentd.
 
 asyncio's own subprocesses end only after their pipes, which a flooding child keeps open, and
 race with their own watcher for the exit status.
@@ -21,7 +21,7 @@ __all__ = ["ProbeProcess"]
 
 _LONGEST_LINE_BYTES: Final = 4096
 _MOST_LINES: Final = 16
-"""That wait to be heard; who says more is read no faster than we listen."""
+"""That wait to be taken; a process that writes more is read no faster than they are taken."""
 
 
 class ProbeProcess:
@@ -53,7 +53,7 @@ class ProbeProcess:
         return line
 
     def send(self, command: str) -> None:
-        """Give it a command; one that is gone gets none."""
+        """Send a command; nothing happens where the process is gone."""
         stdin = _open_pipe(self._process.stdin)
         with suppress(OSError, ValueError):  # it is gone; the pipe is closed
             stdin.write(command.encode() + b"\n")
@@ -62,7 +62,7 @@ class ProbeProcess:
     def end(self) -> None:
         """Close its input, which ends a healthy probe, and kill it in any case.
 
-        The thread waits for the end, which may take its time in a bad kernel call.
+        The thread waits for the end, which may take long in a hanging kernel call.
         """
         with suppress(OSError):  # what was not sent is of no use
             _open_pipe(self._process.stdin).close()
@@ -79,7 +79,7 @@ class ProbeProcess:
         self._deliver(b"")
 
     def _deliver(self, line: bytes) -> None:
-        with suppress(RuntimeError):  # the loop has closed: nobody wants to know any more
+        with suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
-
-__all__ = ["Sensor", "WorkerPid"]
-
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
+__all__ = ["Sensor", "Unavailable", "WorkerPid"]
+
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 WorkerPid = Callable[[], int | None]
@@ -18,7 +18,18 @@ class Sensor(Protocol[T_co]):
     """Reads one thing of the machine."""
 
     def read(self) -> T_co:
-        """Return what holds now; `None` or an unknown kind where that cannot be told.
+        """Return what holds now; `None` or an unknown kind where that cannot be known.
 
-        May block; the board gives it a deadline.
+        May block; the scheduler gives it a deadline.
         """
+
+
+class Unavailable(Generic[T]):
+    """A sensor for what a system does not report: always returns the unknown value."""
+
+    def __init__(self, unknown: T) -> None:
+        self._unknown = unknown
+
+    def read(self) -> T:
+        """Return the unknown value."""
+        return self._unknown

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pleb_agent.core.readings import UNKNOWN_POWER
-from pleb_agent.sensors.absent import Absent
-from pleb_agent.sensors.board import Sensors
-from pleb_agent.sensors.gpu import AllGpus
-from pleb_agent.sensors.gpu_nvidia import NvidiaGpus
+from pleb_agent.sensors.gpu_nvidia import NvidiaGpus, Nvml
 from pleb_agent.sensors.load import LinuxLoad
 from pleb_agent.sensors.load_psutil import PsutilLoad
 from pleb_agent.sensors.macos_power import MacCharger, MacPower
 from pleb_agent.sensors.memory import LinuxMemory, PsutilMemory
-from pleb_agent.sensors.nvml import Nvml
 from pleb_agent.sensors.power import ChargerWatch, LinuxPower
 from pleb_agent.sensors.programs import LinuxPrograms, PsutilPrograms
+from pleb_agent.sensors.scheduler import Sensors
+from pleb_agent.sensors.sensor import Unavailable
 from pleb_agent.sensors.session_events import NoSessionEvents
 from pleb_agent.sensors.temperature import DriverTemperature, LinuxTemperature
 from pleb_agent.sensors.windows_power import WindowsEvents, WindowsPower
@@ -25,81 +23,80 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.core.preferences import Preferences
-    from pleb_agent.core.readings import Power
+    from pleb_agent.core.readings import Gpu
     from pleb_agent.sensors.sensor import Sensor, WorkerPid
-    from pleb_agent.sensors.session_events import SessionEvents
     from pleb_agent.sensors.temperature import Pairs
 
-__all__ = ["system_sensors"]
+__all__ = ["AllGpus", "system_sensors"]
+
+
+class AllGpus:
+    """Joins the answers of several drivers' sensors."""
+
+    def __init__(self, *sensors: Sensor[tuple[Gpu, ...]]) -> None:
+        self._sensors = sensors
+
+    def read(self) -> tuple[Gpu, ...]:
+        """Return every graphics processor that is known."""
+        return tuple(gpu for sensor in self._sensors for gpu in sensor.read())
 
 
 def system_sensors(
     worker_pid: WorkerPid, preferences: Callable[[], Preferences], platform: str = sys.platform
 ) -> Sensors:
-    """Return this system's sensors. `preferences` are asked anew at each read."""
-    choice = _Choice(worker_pid, preferences)
+    """Return this system's sensors. `preferences` are asked again at each read."""
+    nvidia = NvidiaGpus(Nvml(), worker_pid)
+
+    def chosen_programs() -> list[str]:
+        return preferences().pause_programs
+
+    def gpu_heat() -> Pairs:
+        return nvidia.heat() if preferences().use_gpu else []
+
     if platform == "linux":
-        return choice.linux()
-    if platform == "win32":
-        power = WindowsPower()
-        return choice.elsewhere(power, power, WindowsEvents())
-    if platform == "darwin":
-        return choice.elsewhere(MacCharger(), MacPower(), NoSessionEvents())
-    return choice.elsewhere(Absent(None), Absent(UNKNOWN_POWER), NoSessionEvents())
-
-
-class _Choice:
-    """What every system's sensors are built from."""
-
-    def __init__(self, worker_pid: WorkerPid, preferences: Callable[[], Preferences]) -> None:
-        self._worker_pid = worker_pid
-        self._preferences = preferences
-        self._nvidia = NvidiaGpus(Nvml(), worker_pid)
-
-    def linux(self) -> Sensors:
-        """Return the sensors that read the kernel's files and ask services over D-Bus."""
+        from pleb_agent.sensors.bus_sensors import (  # jeepney is installed there only
+            LinuxLid,
+            NetworkManagerMetered,
+            PowerWithUps,
+            SystemBus,
+        )
         from pleb_agent.sensors.gpu_drm import DrmGpus
-        from pleb_agent.sensors.lid import LinuxLid
-        from pleb_agent.sensors.network import NetworkManagerMetered
-        from pleb_agent.sensors.session_events_linux import LogindEvents
-        from pleb_agent.sensors.system_bus import SystemBus
-        from pleb_agent.sensors.upower import PowerWithUps
+        from pleb_agent.sensors.logind import LogindEvents
 
         bus = SystemBus()
         return Sensors(
-            worker_pid=self._worker_pid,
+            worker_pid=worker_pid,
             plug=ChargerWatch(),
             power=PowerWithUps(LinuxPower(), bus),
-            load=LinuxLoad(self._worker_pid),
-            memory=LinuxMemory(self._worker_pid),
-            temperature=LinuxTemperature(heat=self._gpu_heat),
-            gpus=AllGpus(self._nvidia, DrmGpus(self._worker_pid)),
-            programs=LinuxPrograms(self._chosen_programs),
+            load=LinuxLoad(worker_pid),
+            memory=LinuxMemory(worker_pid),
+            temperature=LinuxTemperature(heat=gpu_heat),
+            gpus=AllGpus(nvidia, DrmGpus(worker_pid)),
+            programs=LinuxPrograms(chosen_programs),
             metered=NetworkManagerMetered(bus),
             lid=LinuxLid(bus),
             session=LogindEvents(),
         )
-
-    def elsewhere(
-        self, plug: Sensor[object], power: Sensor[Power], session: SessionEvents
-    ) -> Sensors:
-        """Return the sensors of systems where psutil tells most."""
-        return Sensors(
-            worker_pid=self._worker_pid,
-            plug=plug,
-            power=power,
-            load=PsutilLoad(self._worker_pid),
-            memory=PsutilMemory(self._worker_pid),
-            temperature=DriverTemperature(self._gpu_heat),
-            gpus=self._nvidia,
-            programs=PsutilPrograms(self._chosen_programs),
-            metered=Absent(None),
-            lid=Absent(None),
-            session=session,
-        )
-
-    def _chosen_programs(self) -> list[str]:
-        return self._preferences().pause_programs
-
-    def _gpu_heat(self) -> Pairs:
-        return self._nvidia.heat() if self._preferences().use_gpu else []
+    own: dict[str, Any]
+    if platform == "win32":
+        power = WindowsPower()
+        own = {"plug": power, "power": power, "session": WindowsEvents()}
+    elif platform == "darwin":
+        own = {"plug": MacCharger(), "power": MacPower(), "session": NoSessionEvents()}
+    else:
+        own = {
+            "plug": Unavailable(None),
+            "power": Unavailable(UNKNOWN_POWER),
+            "session": NoSessionEvents(),
+        }
+    return Sensors(
+        worker_pid=worker_pid,
+        load=PsutilLoad(worker_pid),
+        memory=PsutilMemory(worker_pid),
+        temperature=DriverTemperature(gpu_heat),
+        gpus=nvidia,
+        programs=PsutilPrograms(chosen_programs),
+        metered=Unavailable(None),
+        lid=Unavailable(None),
+        **own,
+    )

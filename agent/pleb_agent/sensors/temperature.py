@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Pairs = Iterable[tuple[int | None, int | None]]
 
-__all__ = ["COLD", "DriverTemperature", "LinuxTemperature", "Temperature", "hottest"]
+__all__ = ["UNKNOWN_TEMPERATURE", "DriverTemperature", "LinuxTemperature", "Temperature", "hottest"]
 
 ROOT: Final = Path("/sys/class")
 _READS_PER_SEARCH: Final = 30
@@ -60,7 +60,7 @@ class Temperature:
     headroom: float | None = None
 
 
-COLD: Final = Temperature()
+UNKNOWN_TEMPERATURE: Final = Temperature()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def hottest(values: Pairs) -> Temperature:
     """Return the temperature of (value, critical) pairs in milli-degrees Celsius."""
     known = [(value, top) for value, top in values if value in _PLAUSIBLE and value is not None]
     if not known:
-        return COLD
+        return UNKNOWN_TEMPERATURE
     rooms = [top - value for value, top in known if top is not None and top in _PLAUSIBLE_CRITICAL]
     return Temperature(
         max(value for value, _ in known) / 1000, min(rooms) / 1000 if rooms else None

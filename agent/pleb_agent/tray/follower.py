@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.tray.agentd import read_place
-from pleb_agent.tray.errors import BrokenStreamError, NotRunningError
-from pleb_agent.tray.stream import EventStream
+from pleb_agent.tray.agentd import BrokenStreamError, EventStream, NotRunningError, read_place
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +26,7 @@ LAST_RETRY_SECONDS: Final = 5.0
 class AgentEndedError(Exception):
     """The agent that was followed was stopped on purpose, or its folder is gone.
 
-    An agentd that ends well takes its `agentd.json` away; one that is killed leaves it.
+    An agentd that stops cleanly removes its `agentd.json`; one that is killed leaves it.
     """
 
 
@@ -62,8 +60,8 @@ class Follower:
         """When to call `turn` even if the socket stays silent."""
         return self._wake_at
 
-    def hurry(self) -> None:
-        """Look for agentd at once and often: somebody has just started it."""
+    def retry_now(self) -> None:
+        """Look for agentd at once and often: it has just been started."""
         if self._connection is None:
             self._retry_seconds = FIRST_RETRY_SECONDS
             self._wake_at = self._clock()
@@ -84,7 +82,7 @@ class Follower:
         self._read(self._connection)
 
     def close(self) -> None:
-        """Let agentd go."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

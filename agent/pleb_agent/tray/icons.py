@@ -1,7 +1,8 @@
-"""Which icon file shows a state, and its pixels for hosts that do not read files.
+"""Which icon shows a state, and its pixels for hosts that do not read files.
 
-`icons/hicolor` is laid out as an icon theme, so that a host which is told its path finds the
-right size by name. Its files are made by `installers/desktop/draw_icons.py`.
+`icons/hicolor` is laid out as an icon theme, so that a host which gets its path finds the right
+size by name; `icons/pixels` has the same pictures as a bus carries them. The files are made by
+`installers/desktop/draw_icons.py`.
 """
 
 from __future__ import annotations
@@ -47,13 +48,11 @@ def icon_of(state: State, shade: Shade) -> Icon:
 
 @lru_cache(maxsize=1)
 def _pixmaps(name: str) -> list[tuple[int, int, bytes]]:
-    from pleb_agent.tray.png import read_png
-
     found = []
     for size in _PIXMAP_SIZES:
-        with open(png_path(name, size), "rb") as file:  # noqa: PTH123 - pathlib takes 1 MB
-            image = read_png(file.read())
-        found.append((image.width, image.height, image.argb()))
+        path = os.path.join(FOLDER, "pixels", f"{name}-{size}.argb")  # noqa: PTH118 - pathlib takes 1 MB
+        with open(path, "rb") as file:  # noqa: PTH123 - likewise
+            found.append((size, size, file.read()))
     return found
 
 

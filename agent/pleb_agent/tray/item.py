@@ -1,7 +1,7 @@
 """The icon on the bus: a StatusNotifierItem.
 
 Source: https://www.freedesktop.org/wiki/Specifications/StatusNotifierItem/ in the form that KDE
-defined and that the hosts (Plasma, xfce4-panel, Waybar, GNOME's AppIndicator extension) speak:
+defined and that the hosts (Plasma, xfce4-panel, Waybar, GNOME's AppIndicator extension) use:
 `org.kde.StatusNotifierItem`.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.dbus.events import NOTHING, Answer, Refusal, Signal, properties_answer
 from pleb_agent.desktop.markup import in_markup
-from pleb_agent.tray.answers import NOTHING, Answer, DBusRefusal, Signal, properties_answer
 from pleb_agent.tray.look import NAME, Command, Look, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.tray.answers import Properties
+    from pleb_agent.dbus.events import Properties
     from pleb_agent.tray.icons import Icon
 
 __all__ = ["ITEM_INTERFACE", "ITEM_PATH", "MENU_PATH", "Item"]
@@ -27,7 +27,7 @@ ITEM_INTERFACE: Final = "org.kde.StatusNotifierItem"
 
 
 class Item:
-    """Answers the hosts' calls; `on_command` hears clicks on the icon."""
+    """Answers the hosts' calls; `on_command` takes clicks on the icon."""
 
     def __init__(self, look: Look, icon: Icon, on_command: Callable[[Command], None]) -> None:
         self._look = look
@@ -75,7 +75,7 @@ class Item:
         """Answer a call.
 
         Raises:
-            DBusRefusal: there is no such method or property.
+            Refusal: there is no such method or property.
         """
         if interface != ITEM_INTERFACE:
             return properties_answer(ITEM_INTERFACE, self.properties(), member, body)
@@ -87,9 +87,9 @@ class Item:
             case "ProvideXdgActivationToken":
                 self.activation_token = str(body[0]) if body else ""
             case "ContextMenu" | "Scroll":
-                pass  # the host shows the menu itself; turning the wheel means nothing
+                pass  # the host shows the menu itself; the wheel does nothing
             case _:
-                raise DBusRefusal("UnknownMethod", f"There is no method {member}.")
+                raise Refusal("UnknownMethod", f"There is no method {member}.")
         return NOTHING
 
 

@@ -1,129 +1,117 @@
-"""The tray on Linux: one loop that sleeps until the bus, agentd or an old tray says something.
+"""The tray on Linux: a StatusNotifierItem, in one loop that sleeps until the bus or agentd sends.
 
-Where no panel shows items of the bus, an XEmbed tray is looked for; where there is none either, the
-loop waits until one comes. A launcher entry opens the page meanwhile.
+A desktop whose panel shows no such items gets no icon: the loop waits for a panel that does, and
+the launcher entry opens the page meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 import select
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.probe.backend import CannotRead
-from pleb_agent.tray.bus import BusGoneError
-from pleb_agent.tray.bus_tray import BusTray
-from pleb_agent.tray.errors import NoDisplayError
+from jeepney import DBusAddress
+
+from pleb_agent.dbus.bus import BUS
+from pleb_agent.dbus.stream import ServiceLost
 from pleb_agent.tray.follower import AgentEndedError
+from pleb_agent.tray.icons import icon_of
+from pleb_agent.tray.item import ITEM_PATH, MENU_PATH, Item
+from pleb_agent.tray.menu import Menu
+from pleb_agent.tray.shade import ShadeWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.tray.bus import SessionBus
+    from pleb_agent.dbus.events import EventBus
     from pleb_agent.tray.look import Command, Look
     from pleb_agent.tray.tray import Tray
-    from pleb_agent.tray.xembed import OldTray
 
-__all__ = ["LinuxTray"]
+__all__ = ["WATCHER", "BusTray", "run"]
 
-OLD_TRAY_AFTER_SECONDS: Final = 3.0
-"""A panel that is only being started, or restarted, gets so long before the old way is tried."""
+WATCHER: Final = "org.kde.StatusNotifierWatcher"
+_WATCHER: Final = DBusAddress("/StatusNotifierWatcher", WATCHER, WATCHER)
+_DO_NOT_QUEUE: Final = 4
 
 
-class LinuxTray:
-    """Shows one tray wherever this desktop shows such things."""
+class BusTray:
+    """Shows looks as a StatusNotifierItem with a menu.
+
+    The item is registered again whenever the watcher gets another owner: a panel was restarted.
+    """
 
     def __init__(
-        self,
-        tray: Tray,
-        bus: SessionBus | None,
-        desktop: str,
-        clock: Callable[[], float],
-        open_old_tray: Callable[[Look, Callable[[Command], None]], OldTray],
+        self, bus: EventBus, look: Look, desktop: str, on_command: Callable[[Command, str], None]
     ) -> None:
-        """`bus` None: this session has none; `open_old_tray` may raise NoDisplayError."""
-        self._tray = tray
-        self._clock = clock
-        self._open_old_tray = open_old_tray
-        self._old_tray: OldTray | None = None
+        """`on_command` takes a click and the token (or "") that lets a new window be activated."""
         self._bus = bus
-        self._bus_tray = BusTray(bus, tray.look, desktop, tray.obey) if bus else None
-        self._old_tray_at: float | None = clock() + (OLD_TRAY_AFTER_SECONDS if bus else 0)
+        self._look = look
+        self._shades = ShadeWatch(bus, desktop, self._show_again)
+        self._item = Item(look, icon_of(look.state, self._shades.shade), self._clicked)
+        self._menu = Menu(look.menu, self._clicked)
+        self._on_command = on_command
+        self._name = f"org.kde.StatusNotifierItem-{os.getpid()}-1"
 
-    def run(self) -> None:
-        """Show the tray until the agent is stopped on purpose, or the session ends."""
-        self._tray.on_look = self._show
-        try:
-            if self._bus_tray is not None:
-                self._bus_tray.on_host = self._host_changed
-                self._bus_tray.start()
-            while not self._tray.ended:
-                self._turn()
-        except (BusGoneError, AgentEndedError):
-            pass
-        finally:
-            self._close()
+    def start(self) -> None:
+        """Publish the item; register it as soon as there is a watcher."""
+        bus = self._bus
+        bus.publish(ITEM_PATH, self._item)
+        bus.publish(MENU_PATH, self._menu)
+        bus.call(BUS, "RequestName", "su", (self._name, _DO_NOT_QUEUE))
+        bus.listen(BUS.interface, "NameOwnerChanged", self._on_owner_changed, WATCHER)
+        bus.call(BUS, "GetNameOwner", "s", (WATCHER,), self._on_owner)
+        self._shades.start()
 
-    def _turn(self) -> None:
-        """Sleep until something happens; do what it asks for."""
-        ready = select.select(self._waited_for(), [], [], self._seconds_left())[0]
-        if self._bus is not None and self._bus.connection in ready:
-            self._bus.turn()
-        if self._old_tray is not None and self._old_tray in ready:
-            self._with_old_tray(self._old_tray.turn)
-        self._tray.follower.turn()
-        if self._old_tray_at is not None and self._clock() >= self._old_tray_at:
-            self._old_tray_at = None
-            self._try_old_tray()
+    def show(self, look: Look) -> None:
+        """Show another look; signals are sent only for what has changed."""
+        self._look = look
+        icon = icon_of(look.state, self._shades.shade)
+        for signal in [*self._item.show(look, icon), *self._menu.show(look.menu)]:
+            self._bus.emit(signal)
 
-    def _waited_for(self) -> list[Any]:
-        bus = self._bus.connection if self._bus is not None else None
-        return [w for w in (bus, self._tray.follower.connection, self._old_tray) if w is not None]
+    def _show_again(self) -> None:
+        self.show(self._look)
 
-    def _seconds_left(self) -> float | None:
-        """Return how long may be slept; None: until something happens."""
-        times = [t for t in (self._tray.follower.wake_at, self._old_tray_at) if t is not None]
-        return max(0.0, min(times) - self._clock()) if times else None
+    def _clicked(self, command: Command) -> None:
+        token, self._item.activation_token = self._item.activation_token, ""
+        self._on_command(command, token)
 
-    def _show(self, look: Look) -> None:
-        if self._bus_tray is not None:
-            self._bus_tray.show(look)
-        if self._old_tray is not None:
-            old_tray = self._old_tray
-            self._with_old_tray(lambda: old_tray.show(look))
+    def _on_owner(self, body: tuple[Any, ...] | None) -> None:
+        if body is not None:
+            self._register()
 
-    def _with_old_tray(self, act: Callable[[], None]) -> None:
-        """Do something with the old tray's icon; a display that is gone takes it along.
+    def _on_owner_changed(self, body: tuple[Any, ...]) -> None:
+        name, _, new_owner = body
+        if name == WATCHER and new_owner:
+            self._register()
 
-        Raises:
-            BusGoneError: there is no bus either.
-        """
-        try:
-            act()
-        except CannotRead as error:
-            self._old_tray = None
-            if self._bus is None:
-                raise BusGoneError from error
+    def _register(self) -> None:
+        self._bus.call(_WATCHER, "RegisterStatusNotifierItem", "s", (self._name,))
 
-    def _host_changed(self) -> None:
-        """The bus has a host: the old tray's icon goes. It has none: try the old one soon."""
-        if self._bus_tray is not None and self._bus_tray.has_host:
-            self._old_tray_at = None
-            if self._old_tray is not None:
-                self._old_tray.close()
-                self._old_tray = None
-        else:
-            self._old_tray_at = self._clock() + OLD_TRAY_AFTER_SECONDS
 
-    def _try_old_tray(self) -> None:
-        try:
-            self._old_tray = self._open_old_tray(self._tray.look, self._tray.obey)
-        except NoDisplayError:
-            if self._bus is None:
-                raise  # nothing could ever be shown
+def run(tray: Tray, bus: EventBus, desktop: str, clock: Callable[[], float]) -> None:
+    """Show the tray until the agent is stopped on purpose, or the session ends.
 
-    def _close(self) -> None:
-        self._tray.follower.close()
-        if self._old_tray is not None:
-            self._old_tray.close()
-        if self._bus is not None:
-            self._bus.close()
+    Args:
+        tray: follows agentd and carries out clicks.
+        bus: the session's; it is closed at the end.
+        desktop: `$XDG_CURRENT_DESKTOP`.
+        clock: monotonic seconds, as the tray's own.
+    """
+    bus_tray = BusTray(bus, tray.look, desktop, tray.carry_out)
+    tray.on_look = bus_tray.show
+    follower = tray.follower
+    try:
+        bus_tray.start()
+        while not tray.ended:
+            waiting_on = [each for each in (bus, follower.connection) if each is not None]
+            wake_at = follower.wake_at
+            seconds = None if wake_at is None else max(0.0, wake_at - clock())
+            if bus in select.select(waiting_on, [], [], seconds)[0]:
+                bus.turn()
+            follower.turn()
+    except (ServiceLost, AgentEndedError):
+        pass
+    finally:
+        follower.close()
+        bus.close()

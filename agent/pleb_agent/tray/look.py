@@ -2,7 +2,7 @@
 
 The status is the JSON of `web.views.StatusView`, read leniently, since the agentd behind it may be
 older or newer than this tray. The menu is one fixed tree; what does not apply is hidden, so
-that most changes are changes of an entry and an open menu need not be built anew.
+that most changes are changes of an entry and an open menu need not be rebuilt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 __all__ = [
     "NAME",
     "PROGRESS",
-    "WISHES",
+    "REQUESTS",
     "Command",
     "Entry",
     "Look",
@@ -51,7 +51,7 @@ class State(StrEnum):
 
 
 class Command(StrEnum):
-    """What a click asks for."""
+    """What a click does."""
 
     PAUSE = "pause"
     SNOOZE_30_MIN = "snooze-30-min"
@@ -68,7 +68,7 @@ class Command(StrEnum):
     QUIT = "quit"
 
 
-WISHES: Final[dict[Command, tuple[str, dict[str, Any]]]] = {
+REQUESTS: Final[dict[Command, tuple[str, dict[str, Any]]]] = {
     Command.PAUSE: ("pause", {}),
     Command.SNOOZE_30_MIN: ("pause", {"seconds": 1800}),
     Command.SNOOZE_1_H: ("pause", {"seconds": 3600}),
@@ -101,12 +101,12 @@ class Entry(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All that is seen of the tray."""
+    """All that a tray shows."""
 
     state: State
     tooltip: str
     progress: str
-    """How far the unit in hand is; empty: there is none."""
+    """How far the current unit is; empty: there is none."""
     menu: tuple[Entry, ...]
     primary: Command
     """What a click on the icon itself does."""
@@ -143,7 +143,7 @@ def look_of(status: Status | None, say: Translate) -> Look:
 
 
 def shortened(sentence: str, longest: int = LONGEST_LINE) -> str:
-    """Return a sentence that makes no menu too wide; the tooltip has it whole."""
+    """Return a sentence short enough for a menu; the tooltip has it whole."""
     if len(sentence) <= longest:
         return sentence
     whole_words = sentence[:longest].rpartition(" ")[0] or sentence[: longest - 1]
@@ -174,7 +174,7 @@ def _sentence(status: Status, say: Translate) -> str:
 
 
 def _progress(status: Status, say: Translate) -> str:
-    """Return how far the unit in hand is, or nothing."""
+    """Return how far the current unit is, or nothing."""
     unit = _part(status, "unit")
     total = unit.get("steps_total") or 0
     if not unit:
@@ -223,9 +223,9 @@ def _snoozes(say: Translate) -> tuple[Entry, ...]:
 
 
 def _plain(text: str) -> str:
-    """Return a text without signs that are obeyed instead of shown, as a project may send them.
+    """Return a text without control characters, which a project may send.
 
-    A bus cuts off whoever sends a NUL, and others turn the direction of what stands behind them.
+    A bus disconnects a program that sends a NUL; others change the direction of the text.
     """
     if text.isprintable():
         return text

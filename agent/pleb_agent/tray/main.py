@@ -10,18 +10,12 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import language_of, preferred_language, session_language, words_in
 from pleb_shared.errors import PlebError
 from pleb_system.lock import try_lock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pleb_agent.tray.look import Command, Look
-    from pleb_agent.tray.xembed import OldTray
 
 __all__ = ["main"]
 
@@ -37,8 +31,9 @@ def main(arguments: list[str]) -> int:
     try:
         if try_lock(f"{home}/tray.lock") is None:  # one tray for each home
             return 0
-        tray = Tray(home, time.monotonic, words_in(_language(home)))
-        _run(tray)
+        preferred = preferred_language(home)
+        language = language_of(preferred, {}) if preferred else session_language(os.environ)
+        _run(Tray(home, time.monotonic, words_in(language)))
     except (PlebError, OSError) as error:
         sys.stderr.write(f"pleb-agent tray: {error}\n")
         return 1
@@ -47,35 +42,19 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _language(home: str) -> str:
-    preferred = preferred_language(home)
-    return language_of(preferred, {}) if preferred else session_language(os.environ)
-
-
 def _run(tray: Tray) -> None:
     if sys.platform != "linux":
-        from pleb_agent.tray.pystray_tray import run
+        from pleb_agent.tray import pystray_tray
 
-        run(tray, time.monotonic)
+        pystray_tray.run(tray, time.monotonic)
         return
-    from pleb_agent.tray.bus import connect
-    from pleb_agent.tray.errors import NoBusError
-    from pleb_agent.tray.linux import LinuxTray
+    from pleb_agent.dbus.bus import open_bus, session_address
+    from pleb_agent.dbus.events import EventBus
+    from pleb_agent.tray import linux
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    try:
-        bus = connect(os.environ)
-    except NoBusError:
-        bus = None
-    desktop = os.environ.get("XDG_CURRENT_DESKTOP", "")
-    LinuxTray(tray, bus, desktop, time.monotonic, _open_old_tray).run()
-
-
-def _open_old_tray(look: Look, on_command: Callable[[Command], None]) -> OldTray:
-    """Load Xlib only where an old tray is looked for."""
-    from pleb_agent.tray.xembed import open_old_tray
-
-    return open_old_tray(look, on_command)
+    bus = EventBus(open_bus(session_address(os.environ)))
+    linux.run(tray, bus, os.environ.get("XDG_CURRENT_DESKTOP", ""), time.monotonic)
 
 
 if __name__ == "__main__":

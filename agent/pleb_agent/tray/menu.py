@@ -1,22 +1,22 @@
 """The menu on the bus: `com.canonical.dbusmenu`, version 3.
 
 Source: the interface's XML in libdbusmenu (libdbusmenu-glib/dbus-menu.xml). A layout is
-(number, properties, children); a change of entries alone is told with `ItemsPropertiesUpdated`,
-so that an open menu stays open; only another set of visible entries is a new layout.
+(number, properties, children). A change of entries alone is sent as `ItemsPropertiesUpdated`, so
+that an open menu stays open; only another set of visible entries is a new layout.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.tray.answers import NOTHING, Answer, DBusRefusal, Signal, properties_answer
+from pleb_agent.dbus.events import NOTHING, Answer, Refusal, Signal, properties_answer
 from pleb_agent.tray.item import MENU_PATH
 from pleb_agent.tray.look import Entry, entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.tray.answers import Properties
+    from pleb_agent.dbus.events import Properties
     from pleb_agent.tray.look import Command
 
 __all__ = ["MENU_INTERFACE", "Menu", "entry_properties"]
@@ -34,7 +34,7 @@ Layout = tuple[int, "Properties", list[tuple[str, Any]]]
 
 
 class Menu:
-    """Answers the hosts' calls; `on_command` hears what was chosen."""
+    """Answers the hosts' calls; `on_command` takes what was chosen."""
 
     def __init__(self, menu: tuple[Entry, ...], on_command: Callable[[Command], None]) -> None:
         self._root = Entry(_ROOT, children=menu)
@@ -62,7 +62,7 @@ class Menu:
         """Answer a call.
 
         Raises:
-            DBusRefusal: there is no such method, property or entry.
+            Refusal: there is no such method, property or entry.
         """
         if interface != MENU_INTERFACE:
             return properties_answer(MENU_INTERFACE, _PROPERTIES, member, body)
@@ -84,7 +84,7 @@ class Menu:
             case "AboutToShowGroup":
                 return Answer("aiai", ([], []))
             case _:
-                raise DBusRefusal("UnknownMethod", f"There is no method {member}.")
+                raise Refusal("UnknownMethod", f"There is no method {member}.")
 
     def _all(self) -> dict[int, Entry]:
         return {_ROOT: self._root} | entries(self._root.children)
@@ -93,7 +93,7 @@ class Menu:
         try:
             return self._all()[number]
         except KeyError:
-            raise DBusRefusal("InvalidArgs", f"There is no entry {number}.") from None
+            raise Refusal("InvalidArgs", f"There is no entry {number}.") from None
 
     def _group(self, numbers: list[int], names: list[str]) -> list[tuple[int, Properties]]:
         known = self._all()
@@ -106,7 +106,7 @@ class Menu:
     def _property(self, number: int, name: str) -> tuple[str, Any]:
         properties = _DEFAULTS | entry_properties(self._entry(number))
         if name not in properties:
-            raise DBusRefusal("InvalidArgs", f"An entry has no property {name}.")
+            raise Refusal("InvalidArgs", f"An entry has no property {name}.")
         return properties[name]
 
     def _event(self, number: int, event: str) -> None:
@@ -135,9 +135,9 @@ _DEFAULTS: Final[Properties] = {
 
 
 def entry_properties(entry: Entry) -> Properties:
-    """Return the entry's properties, those that are not the interface's defaults alone excepted.
+    """Return the entry's properties, without those that are the interface's defaults.
 
-    `visible` and `enabled` are always told: a host that was told of a change keeps the last value.
+    `visible` and `enabled` are always there: a host keeps the last value that it got.
     """
     if entry.number == _ROOT:
         return {"children-display": ("s", "submenu")}

@@ -1,13 +1,14 @@
 """The tray on Windows and macOS, through pystray.
 
 The system's event loop keeps the main thread, as macOS demands; a second thread follows agentd.
-Looks that it finds are shown by the main thread on macOS (`call_on_main_thread`); on Windows the
+Its looks are shown by the main thread on macOS (`call_on_main_thread`); on Windows the
 calls that pystray makes may come from any thread.
 """
 
 from __future__ import annotations
 
 import select
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from pleb_agent.tray.look import Look, State
     from pleb_agent.tray.tray import Tray
 
-__all__ = ["Face", "Keeper", "menu_lines", "run"]
+__all__ = ["FollowerThread", "SystemIcon", "menu_lines", "run"]
 
 _SIZE: Final = 48
 _LONGEST_TOOLTIP: Final = 127
 """What Windows shows (NOTIFYICONDATAW.szTip, 128 with the final null)."""
 
 
-class Face(Protocol):
-    """The icon of a system."""
+class SystemIcon(Protocol):
+    """The icon of a system, or a fake."""
 
     def show(self, look: Look) -> None:
         """Show another look; may be called by any thread."""
@@ -40,25 +41,26 @@ class Face(Protocol):
         """Take the icon away and end the event loop; may be called by any thread."""
 
 
-class Keeper(threading.Thread):
+class FollowerThread(threading.Thread):
     """Follows agentd and carries out clicks, both in this thread, so that nothing is locked."""
 
-    def __init__(self, tray: Tray, face: Face, clock: Callable[[], float]) -> None:
-        super().__init__(name="keeper", daemon=True)
+    def __init__(self, tray: Tray, face: SystemIcon, clock: Callable[[], float]) -> None:
+        super().__init__(name="follower", daemon=True)
         self._tray = tray
         self._face = face
         self._clock = clock
         self._clicks: list[Command] = []
-        self._bell, self._ringer = _socket_pair()
+        # Sockets, since `select` on Windows knows nothing else.
+        self._wake_read, self._wake_write = socket.socketpair()
 
     def click(self, command: Command) -> None:
         """Let the thread carry out a command; may be called by any thread.
 
-        After the end nobody is left to hear it, and the icon is about to go.
+        After the end it does nothing: the icon is about to go.
         """
         self._clicks.append(command)
         with suppress(OSError):
-            self._ringer.send(b"!")
+            self._wake_write.send(b"!")
 
     def run(self) -> None:
         """Work until the agent is stopped on purpose."""
@@ -70,27 +72,27 @@ class Keeper(threading.Thread):
             pass
         finally:
             self._tray.follower.close()
-            self._bell.close()
-            self._ringer.close()
+            self._wake_read.close()
+            self._wake_write.close()
             self._face.end()
 
     def _turn(self) -> None:
         follower = self._tray.follower
-        waited_for = [s for s in (self._bell, follower.connection) if s is not None]
+        waited_for = [s for s in (self._wake_read, follower.connection) if s is not None]
         wake_at = follower.wake_at
         seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
-        if self._bell in select.select(waited_for, [], [], seconds)[0]:
-            self._bell.recv(64)
+        if self._wake_read in select.select(waited_for, [], [], seconds)[0]:
+            self._wake_read.recv(64)
         while self._clicks:
-            self._tray.obey(self._clicks.pop(0))
+            self._tray.carry_out(self._clicks.pop(0))
         follower.turn()
 
 
 def menu_lines(menu: tuple[Entry, ...]) -> list[Entry]:
     """Return the entries that are visible now; no separator is first, last or doubled.
 
-    The progress is left to the tooltip: pystray can only build a menu anew, which would take an
-    open one away each second.
+    The progress is left to the tooltip: pystray can only rebuild a menu, which would close an
+    open one each second.
     """
     found: list[Entry] = []
     for entry in menu:
@@ -110,28 +112,28 @@ def tooltip_of(look: Look) -> str:
 
 def run(tray: Tray, clock: Callable[[], float]) -> None:
     """Show the tray; must be called by the main thread."""
-    face = _PystrayFace(tray.look)
-    keeper = Keeper(tray, face, clock)
-    face.run(keeper)
+    face = _PystrayIcon(tray.look)
+    follower = FollowerThread(tray, face, clock)
+    face.run(follower)
 
 
-class _PystrayFace:
+class _PystrayIcon:
     def __init__(self, look: Look) -> None:
         import pystray
 
         self._pystray = pystray
-        self._click: Callable[[Command], None] = _nobody
+        self._click: Callable[[Command], None] = _ignore
         self._look = look
         menu = self._menu(look.menu, look.primary)
         self._icon = pystray.Icon("pleb-agent", _image(look.state), tooltip_of(look), menu)
 
-    def run(self, keeper: Keeper) -> None:
+    def run(self, follower: FollowerThread) -> None:
         """Begin to follow as soon as the icon is there; return when it is gone."""
-        self._click = keeper.click
+        self._click = follower.click
 
         def ready(icon: Any) -> None:
             call_on_main_thread(lambda: self._appear(icon))
-            keeper.start()
+            follower.start()
 
         _stay_out_of_the_dock()
         self._icon.run(ready)
@@ -202,7 +204,7 @@ def _image(state: State) -> Any:
 
 
 def _shade() -> Shade:
-    """Return what the bar looks like: Windows tells; macOS's follows the wallpaper."""
+    """Return what the bar looks like: Windows reports it; macOS's follows the wallpaper."""
     if sys.platform == "win32":
         import winreg
 
@@ -216,12 +218,5 @@ def _shade() -> Shade:
     return Shade.UNKNOWN
 
 
-def _socket_pair() -> tuple[Any, Any]:
-    """Return two connected sockets: `select` on Windows knows nothing else."""
-    import socket
-
-    return socket.socketpair()
-
-
-def _nobody(command: Command) -> None:
-    """Nobody hears clicks yet."""
+def _ignore(command: Command) -> None:
+    """Nothing follows agentd yet."""

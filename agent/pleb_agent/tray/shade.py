@@ -1,6 +1,6 @@
-"""What the panel behind the icon looks like, as far as a desktop tells.
+"""What the panel behind the icon looks like, as far as a desktop reports it.
 
-No desktop tells its panel's colour itself. GNOME's bar, and those that descend from it, are always
+No desktop reports its panel's colour itself. GNOME's bar, and those derived from it, are always
 dark; in Xfce "dark mode" is an option of the panel; Plasma's panel follows the colour scheme.
 Everywhere else the icon in colour is shown, which can be seen on both.
 """
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from jeepney import DBusAddress
+
 from pleb_agent.tray.icons import Shade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.tray.bus import SessionBus
+    from pleb_agent.dbus.events import EventBus
 
 __all__ = ["ShadeWatch", "shade_of"]
 
 _ALWAYS_DARK: Final = frozenset({"GNOME", "UNITY", "PANTHEON"})
-_PORTAL: Final = "org.freedesktop.portal.Desktop"
-_PORTAL_PATH: Final = "/org/freedesktop/portal/desktop"
-_SETTINGS: Final = "org.freedesktop.portal.Settings"
+_PORTAL: Final = DBusAddress(
+    "/org/freedesktop/portal/desktop",
+    "org.freedesktop.portal.Desktop",
+    "org.freedesktop.portal.Settings",
+)
 _SCHEME: Final = ("org.freedesktop.appearance", "color-scheme")
-_XFCONF: Final = "org.xfce.Xfconf"
-_XFCONF_PATH: Final = "/org/xfce/Xfconf"
+_XFCONF: Final = DBusAddress("/org/xfce/Xfconf", "org.xfce.Xfconf", "org.xfce.Xfconf")
 _XFCE_PANEL: Final = ("xfce4-panel", "/panels/dark-mode")
 
 
@@ -34,7 +37,7 @@ def shade_of(desktop: str, color_scheme: int = 0, *, xfce_dark_mode: bool | None
     Args:
         desktop: `$XDG_CURRENT_DESKTOP`, names between colons.
         color_scheme: what the settings portal says: 1 dark, 2 light, 0 no preference.
-        xfce_dark_mode: the panel's option; None: not told.
+        xfce_dark_mode: the panel's option; None: not known.
     """
     names = set(desktop.upper().split(":"))
     if names & _ALWAYS_DARK:
@@ -47,9 +50,9 @@ def shade_of(desktop: str, color_scheme: int = 0, *, xfce_dark_mode: bool | None
 
 
 class ShadeWatch:
-    """Asks the desktop for the shade, and hears when it changes."""
+    """Asks the desktop for the shade, and listens for changes."""
 
-    def __init__(self, bus: SessionBus, desktop: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, bus: EventBus, desktop: str, on_change: Callable[[], None]) -> None:
         self._bus = bus
         self._desktop = desktop
         self._on_change = on_change
@@ -58,30 +61,28 @@ class ShadeWatch:
         self.shade = shade_of(desktop)
 
     def start(self) -> None:
-        """Ask what this desktop can tell; answers come through the bus."""
+        """Ask what this desktop can say; answers come through the bus."""
         names = self._desktop.upper().split(":")
         if "KDE" in names:
-            self._bus.listen(_SETTINGS, "SettingChanged", "", self._on_scheme)
-            asked = (_PORTAL, _PORTAL_PATH, _SETTINGS, "Read", "ss", _SCHEME)
-            self._bus.call(*asked, self._on_scheme_told)
+            self._bus.listen(_PORTAL.interface, "SettingChanged", self._on_scheme_changed)
+            self._bus.call(_PORTAL, "Read", "ss", _SCHEME, self._on_scheme)
         if "XFCE" in names:
-            self._bus.listen(_XFCONF, "PropertyChanged", "", self._on_xfconf)
-            asked = (_XFCONF, _XFCONF_PATH, _XFCONF, "GetProperty", "ss", _XFCE_PANEL)
-            self._bus.call(*asked, self._on_xfce_told)
+            self._bus.listen(_XFCONF.interface, "PropertyChanged", self._on_xfce_changed)
+            self._bus.call(_XFCONF, "GetProperty", "ss", _XFCE_PANEL, self._on_xfce)
 
-    def _on_scheme_told(self, body: tuple[Any, ...] | None) -> None:
+    def _on_scheme(self, body: tuple[Any, ...] | None) -> None:
         if body is not None:
             self._take(scheme=_plain(body[0]))
 
-    def _on_scheme(self, body: tuple[Any, ...]) -> None:
+    def _on_scheme_changed(self, body: tuple[Any, ...]) -> None:
         if body[:2] == _SCHEME:
             self._take(scheme=_plain(body[2]))
 
-    def _on_xfce_told(self, body: tuple[Any, ...] | None) -> None:
+    def _on_xfce(self, body: tuple[Any, ...] | None) -> None:
         if body is not None:
             self._take(xfce=_plain(body[0]))
 
-    def _on_xfconf(self, body: tuple[Any, ...]) -> None:
+    def _on_xfce_changed(self, body: tuple[Any, ...]) -> None:
         if body[:2] == _XFCE_PANEL:
             self._take(xfce=_plain(body[2]))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.tray.agentd import read_place
-from pleb_agent.tray.errors import NotRunningError, RefusedError
+from pleb_agent.tray.agentd import NotRunningError, RefusedError, read_place
 from pleb_agent.tray.follower import Follower
 from pleb_agent.tray.launch import agent_command, browser_command, start_detached
-from pleb_agent.tray.look import WISHES, Command, look_of
+from pleb_agent.tray.look import REQUESTS, Command, look_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +37,10 @@ class Tray:
         self.look: Look = look_of(None, say)
         self.ended = False
         self.on_look: Callable[[Look], None] = _nobody
-        self.follower = Follower(home, clock, self._take)
+        self.follower = Follower(home, clock, self.show_status)
 
-    def obey(self, command: Command, activation_token: str = "") -> None:
-        """Carry out a click. What agentd refuses is shown as the sentence, until it says more."""
+    def carry_out(self, command: Command, activation_token: str = "") -> None:
+        """Carry out a click. A refusal of agentd is shown until its next status."""
         try:
             match command:
                 case Command.OPEN:
@@ -50,11 +49,11 @@ class Tray:
                     self._open(_PREFERENCES, activation_token)
                 case Command.START:
                     self._launch(agent_command(self._home))
-                    self.follower.hurry()
+                    self.follower.retry_now()
                 case _:
-                    self._wish(command)
+                    self._request(command)
         except NotRunningError:
-            self._take(None)
+            self.show_status(None)
         except RefusedError as error:
             self._show(self.look._replace(tooltip=str(error)))
         except OSError as error:
@@ -63,9 +62,9 @@ class Tray:
         if command is Command.QUIT:
             self.ended = True
 
-    def _wish(self, command: Command) -> None:
-        name, body = WISHES[command]
-        self._take(read_place(self._home).ask(name, body))
+    def _request(self, command: Command) -> None:
+        name, body = REQUESTS[command]
+        self.show_status(read_place(self._home).ask(name, body))
 
     def _open(self, part: str, activation_token: str) -> None:
         address = str(read_place(self._home).ask("page", {})["url"])
@@ -74,7 +73,8 @@ class Tray:
         token = {"XDG_ACTIVATION_TOKEN": activation_token} if activation_token else {}
         self._launch(browser_command(address, sys.platform), **token)
 
-    def _take(self, status: dict[str, Any] | None) -> None:
+    def show_status(self, status: dict[str, Any] | None) -> None:
+        """Show a status of agentd; None: it does not answer."""
         look = look_of(status, self._say)
         self.ended = self.ended or look.ended
         self._show(look)

@@ -9,12 +9,12 @@ Sources: org.freedesktop.systemd1(5), systemd.resource-control(5): CPUWeight=.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, Final
 
 __all__ = ["give_way_as_a_group", "scope_name"]
 
-_SECONDS: Final = 2.0
 _IDLE_WEIGHT: Final = 0
 """How `CPUWeight=idle` is written on the bus (systemd 252 and later)."""
 _LEAST_WEIGHT: Final = 1
@@ -25,7 +25,7 @@ def scope_name(pid: int) -> str:
     return f"pleb-worker-{pid}.scope"
 
 
-def give_way_as_a_group(pid: int, address: str = "SESSION") -> str:
+def give_way_as_a_group(pid: int, address: str = "") -> str:
     """Move the process into a scope of its own; return what happened, for the log.
 
     Blocks for some seconds at most. Where there is no systemd for the user, the process stays in
@@ -33,15 +33,10 @@ def give_way_as_a_group(pid: int, address: str = "SESSION") -> str:
     """
     if sys.platform != "linux":
         return "this system has no control groups"
-    try:
-        return _ask(pid, address)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        return f"no systemd for the user ({error})"
+    from jeepney import DBusAddress
 
-
-def _ask(pid: int, address: str) -> str:
-    from jeepney import DBusAddress, MessageType, new_method_call
-    from jeepney.io.blocking import open_dbus_connection
+    from pleb_agent.dbus.bus import CallRefused, open_bus, session_address
+    from pleb_agent.dbus.stream import ServiceError
 
     manager = DBusAddress(
         "/org/freedesktop/systemd1",
@@ -49,14 +44,18 @@ def _ask(pid: int, address: str) -> str:
         interface="org.freedesktop.systemd1.Manager",
     )
     refusal = ""
-    with open_dbus_connection(address, auth_timeout=_SECONDS) as connection:
-        for weight in (_IDLE_WEIGHT, _LEAST_WEIGHT):
-            body: tuple[Any, ...] = (scope_name(pid), "fail", _properties(pid, weight), [])
-            call = new_method_call(manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", body)
-            reply = connection.send_and_get_reply(call, timeout=_SECONDS)
-            if reply.header.message_type is not MessageType.error:
-                return f"in {scope_name(pid)} with the weight {weight or 'idle'}"
-            refusal = str(reply.body[0] if reply.body else "")
+    try:
+        with open_bus(address or session_address(os.environ), start_services=True) as bus:
+            for weight in (_IDLE_WEIGHT, _LEAST_WEIGHT):
+                body: tuple[Any, ...] = (scope_name(pid), "fail", _properties(pid, weight), [])
+                try:
+                    bus.call(manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", body)
+                except CallRefused as error:
+                    refusal = str(error)
+                else:
+                    return f"in {scope_name(pid)} with the weight {weight or 'idle'}"
+    except ServiceError as error:
+        return f"no systemd for the user ({error})"
     return f"systemd refuses a scope ({refusal})"
 
 

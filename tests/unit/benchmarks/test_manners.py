@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ("there", "advice"),
     [
         (set(), "apt-get install xvfb dbus xfce4-panel"),
-        ({"dbus-daemon", "trayer"}, "apt-get install xvfb"),
+        ({"dbus-daemon", "xfce4-panel"}, "apt-get install xvfb"),
         ({"dbus-daemon", "Xvfb"}, "apt-get install xfce4-panel"),
     ],
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pleb_agent.probe.backend import CannotRead, NotHere, SessionLost
-from pleb_agent.probe.choice import WAYS, Way, choose, look_around
+from pleb_agent.dbus.stream import ServiceError, ServiceLost, ServiceMissing
+from pleb_agent.probe.choice import WAYS, Way, choose, find_session
 from pleb_agent.probe.lines import NOBODY_LINE, Line
-from pleb_agent.probe.linux import look_around_linux
-from pleb_agent.probe.surroundings import GraphicalSession, Surroundings
+from pleb_agent.probe.linux import find_linux_session
+from pleb_agent.probe.session import DesktopSession, LogindSession
 from tests.unit.agent.probe.fake_compositor import fake_compositor
 from tests.unit.agent.probe.test_watch import Clock, FakeBackend
 
@@ -16,27 +16,27 @@ CLOCK = Clock()
 NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"}
 
 
-def way(method: str, outcome: CannotRead | None) -> Way:
-    def open_(_around: Surroundings, _clock: object) -> FakeBackend:
+def way(method: str, outcome: ServiceError | None) -> Way:
+    def open_(_session: DesktopSession, _clock: object) -> FakeBackend:
         if outcome is not None:
             raise outcome
         backend = FakeBackend(CLOCK)
         backend.method = method
         return backend
 
-    return Way(method, "because", open_)
+    return Way(method, open_)
 
 
-HERE, ABSENT = None, NotHere("not here")
-REFUSED, LOST = CannotRead("refused."), SessionLost("lost.")
-X11 = Surroundings("linux", display=":0")
-EMPTY = Surroundings("linux")
-LOGGED_OUT = Surroundings("linux", display=":0", sessions=())
-LOGGED_IN = Surroundings("linux", sessions=(GraphicalSession("wayland", ""),))
+HERE, ABSENT = None, ServiceMissing("not here")
+REFUSED, LOST = ServiceError("refused."), ServiceLost("lost.")
+X11 = DesktopSession("linux", display=":0")
+EMPTY = DesktopSession("linux")
+LOGGED_OUT = DesktopSession("linux", display=":0", of_logind=())
+LOGGED_IN = DesktopSession("linux", of_logind=(LogindSession("wayland", ""),))
 
 
 @pytest.mark.parametrize(
-    ("around", "outcomes", "expected"),
+    ("session", "outcomes", "expected"),
     [
         (X11, [HERE, HERE], "A"),
         (X11, [ABSENT, HERE], "B"),
@@ -51,23 +51,21 @@ LOGGED_IN = Surroundings("linux", sessions=(GraphicalSession("wayland", ""),))
     ],
 )
 def test_the_first_way_that_works_is_taken(
-    around: Surroundings, outcomes: list[CannotRead | None], expected: str | Line
+    session: DesktopSession, outcomes: list[ServiceError | None], expected: str | Line
 ) -> None:
     ways = tuple(way(name, outcome) for name, outcome in zip("AB", outcomes, strict=True))
-    choice = choose(around, CLOCK, ways)
-    if isinstance(choice.result, Line):
-        assert expected in (choice.result, choice.result.kind)
-        assert choice.result == NOBODY_LINE or choice.result.problem.endswith((".", "?"))
-        assert len(choice.tried) == 2
+    chosen = choose(session, CLOCK, ways)
+    if isinstance(chosen, Line):
+        assert expected in (chosen, chosen.kind)
+        assert chosen == NOBODY_LINE or chosen.problem.endswith((".", "?"))
     else:
-        assert choice.result.method == expected
-        assert choice.tried[-1][1] == "works"
+        assert chosen.method == expected
 
 
 @pytest.mark.parametrize(
-    ("around", "method", "sentence"),
+    ("session", "method", "sentence"),
     [
-        (Surroundings("linux", display=":0", compositor="/run/wayland-0"), "X11", "only part"),
+        (DesktopSession("linux", display=":0", compositor="/run/wayland-0"), "X11", "only part"),
         (EMPTY, "X11", "no X11 session"),
         (EMPTY, "Wayland", "no Wayland session"),
         (EMPTY, "GNOME", "no session"),
@@ -76,21 +74,20 @@ def test_the_first_way_that_works_is_taken(
     ],
 )
 def test_ways_that_have_nothing_to_watch_say_so(
-    around: Surroundings, method: str, sentence: str
+    session: DesktopSession, method: str, sentence: str
 ) -> None:
     (asked,) = [each for each in WAYS if each.method == method]
-    with pytest.raises(NotHere, match=sentence):
-        asked.open(around, CLOCK)
+    with pytest.raises(ServiceMissing, match=sentence):
+        asked.open(session, CLOCK)
 
 
 def test_a_wayland_compositor_is_found_by_the_whole_table() -> None:
     with fake_compositor(("wl_seat", 1), ("ext_idle_notifier_v1", 1)) as compositor:
-        around = Surroundings("linux", display=":0", compositor=compositor.path)
-        choice = choose(around, CLOCK)
-        assert not isinstance(choice.result, Line)
-        assert choice.result.method == "Wayland"
-        choice.result.close()
-        assert [tried.method for tried, _ in choice.tried][-1] == "Wayland"
+        session = DesktopSession("linux", display=":0", compositor=compositor.path)
+        chosen = choose(session, CLOCK)
+        assert not isinstance(chosen, Line)
+        assert chosen.method == "Wayland"
+        chosen.close()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,7 @@ def test_a_wayland_compositor_is_found_by_the_whole_table() -> None:
         ({"XDG_SESSION_TYPE": "wayland"}, {"compositor": "{folder}/wayland-0"}),
         ({}, {"compositor": "", "display": "", "session_bus": "unix:path={folder}/bus"}),
         ({"DBUS_SESSION_BUS_ADDRESS": "unix:path=/b"}, {"session_bus": "unix:path=/b"}),
-        ({"XAUTHORITY": "/a"}, {"authority": "/a", "sessions": None}),
+        ({"XAUTHORITY": "/a"}, {"authority": "/a", "of_logind": None}),
     ],
 )
 def test_what_the_environment_tells(
@@ -111,15 +108,15 @@ def test_what_the_environment_tells(
 ) -> None:
     with fake_compositor() as compositor:
         folder = compositor.path.rpartition("/")[0]
-        around = look_around_linux(NO_BUS | {"XDG_RUNTIME_DIR": folder} | variables, "linux")
+        session = find_linux_session(NO_BUS | {"XDG_RUNTIME_DIR": folder} | variables, "linux")
         wanted = {
             name: value.format(folder=folder) if value else value
             for name, value in expected.items()
         }
-        assert {name: getattr(around, name) for name in wanted} == wanted
+        assert {name: getattr(session, name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 def test_windows_and_macos_have_no_buses(platform: str) -> None:
-    assert look_around({"DISPLAY": ":0"}, platform) == Surroundings(platform)
-    assert not Surroundings(platform).has_buses
+    assert find_session({"DISPLAY": ":0"}, platform) == DesktopSession(platform)
+    assert not DesktopSession(platform).has_buses

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.probe.commands import Commands
+from pleb_agent.probe.main import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pleb_agent.probe.backend import NotHere
+from pleb_agent.dbus.stream import ServiceMissing
 from pleb_agent.probe.macos import MacBackend
 from pleb_agent.probe.windows import WindowsBackend
 
@@ -18,7 +18,7 @@ def test_the_probe_needs_no_library_there(platform: str) -> None:
     script = (
         f"import sys; sys.modules['jeepney'] = None; platform = {platform!r}\n"
         "import pleb_agent.probe.main, pleb_agent.probe.choice as choice\n"
-        "choice.look_around({}, platform)\n"
+        "choice.find_session({}, platform)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
@@ -82,7 +82,7 @@ class FakeMac:
 
     def screen_locked(self) -> bool:
         if not self.has_session:
-            raise NotHere("no session")
+            raise ServiceMissing("no session")
         return self.locked
 
 
@@ -97,5 +97,5 @@ def test_macos_tells_of_input_and_locks() -> None:
 
 
 def test_a_mac_without_a_session_has_nobody() -> None:
-    with pytest.raises(NotHere):
+    with pytest.raises(ServiceMissing):
         MacBackend(FakeMac(has_session=False))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pleb_agent.probe.backend import QUIET_SECONDS, SessionLost
+from pleb_agent.dbus.stream import ServiceLost
+from pleb_agent.probe.backend import QUIET_SECONDS
 from pleb_agent.probe.lines import Line
 from pleb_agent.probe.watch import Watch
 
@@ -39,12 +40,12 @@ class FakeBackend:
 
     def idle_seconds(self) -> float:
         if self.lost:
-            raise SessionLost("gone")
+            raise ServiceLost("gone")
         return self.clock.now - self.last_input
 
     def take(self) -> None:
         if self.lost:
-            raise SessionLost("gone")
+            raise ServiceLost("gone")
 
     def close(self) -> None:
         self.closed = True
@@ -56,7 +57,7 @@ class World:
         self.backend = FakeBackend(self.clock, pushes=pushes)
         self.sources = [FakeBackend(self.clock) for _ in range(sources)]
         self.said: list[Line] = []
-        self.watch = Watch(self.backend, self.sources, say=self.said.append, clock=self.clock)
+        self.watch = Watch(self.backend, self.sources, report=self.said.append, clock=self.clock)
 
     def after(self, seconds: float, *, touched: bool = False, asked: bool = False) -> list[Line]:
         """Look after some seconds; return what is said."""
@@ -64,7 +65,7 @@ class World:
         if touched:
             self.backend.last_input = self.clock.now
         before = len(self.said)
-        self.watch.look(told=[self.backend] if touched else [], asked=asked)
+        self.watch.look(ready=[self.backend] if touched else [], asked=asked)
         return self.said[before:]
 
 
@@ -166,7 +167,7 @@ def test_a_source_that_fails_is_forgotten() -> None:
     world.sources[0].locked = True
     assert world.after(0)[0].locked
     world.sources[0].lost = True
-    world.watch.look(told=[world.sources[0]])
+    world.watch.look(ready=[world.sources[0]])
     assert not world.said[-1].locked
     assert world.sources[0].closed
     assert world.watch.waiting_on == [world.backend, world.sources[1]]
@@ -176,7 +177,7 @@ def test_a_lost_backend_ends_the_watch() -> None:
     world = World(sources=1)
     world.after(0)
     world.backend.lost = True
-    with pytest.raises(SessionLost):
+    with pytest.raises(ServiceLost):
         world.after(1)
     world.watch.close()
     assert world.backend.closed

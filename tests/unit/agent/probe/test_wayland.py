@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.probe import stream, wayland_wire
-from pleb_agent.probe.backend import QUIET_SECONDS, CannotRead, NotHere, SessionLost
+from pleb_agent.dbus import stream
+from pleb_agent.dbus.stream import ServiceError, ServiceLost, ServiceMissing
+from pleb_agent.probe import wayland_wire
+from pleb_agent.probe.backend import QUIET_SECONDS
 from pleb_agent.probe.wayland import WaylandBackend
 from pleb_agent.probe.wayland_wire import WaylandConnection, read_string, read_words, write_string
 from tests.unit.agent.probe.fake_compositor import FakeCompositor, fake_compositor
@@ -128,9 +130,9 @@ def test_full_screen_is_that_of_the_active_window() -> None:
 @pytest.mark.parametrize(
     ("offers", "sentence"),
     [
-        ([SEAT], "tells no program"),
+        ([SEAT], "does not report"),
         ([(EXT, 1)], "no seat"),
-        ([SEAT, ("org_kde_kwin_idle_something", 1)], "tells no program"),
+        ([SEAT, ("org_kde_kwin_idle_something", 1)], "does not report"),
     ],
 )
 def test_a_compositor_that_offers_nothing_cannot_be_read(
@@ -138,13 +140,13 @@ def test_a_compositor_that_offers_nothing_cannot_be_read(
 ) -> None:
     with fake_compositor(*offers) as compositor:
         connection = WaylandConnection(compositor.path)
-        with closing(connection), pytest.raises(CannotRead, match=sentence) as raised:
+        with closing(connection), pytest.raises(ServiceError, match=sentence) as raised:
             WaylandBackend(connection, Clock())
-        assert not isinstance(raised.value, NotHere)
+        assert not isinstance(raised.value, ServiceMissing)
 
 
 def test_nobody_listens(tmp_path) -> None:
-    with pytest.raises(NotHere):
+    with pytest.raises(ServiceMissing):
         WaylandConnection(str(tmp_path / "wayland-0"))
 
 
@@ -153,7 +155,7 @@ def test_a_silent_compositor_is_lost(monkeypatch) -> None:
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 0.05)
     with fake_compositor(SEAT) as compositor:
         compositor.answers_sync = False
-        with pytest.raises(SessionLost, match="does not answer"):
+        with pytest.raises(ServiceLost, match="does not answer"):
             WaylandConnection(compositor.path)
 
 
@@ -161,14 +163,14 @@ def test_a_silent_compositor_is_lost(monkeypatch) -> None:
     ("said", "sentence"),
     [
         (b"", "has ended"),
-        (struct.pack("=II", 1, 4 << 16), "nonsense"),  # shorter than its own header
-        (struct.pack("=II", 1, 10 << 16) + b"..", "nonsense"),  # no whole words
-        (struct.pack("=II", WINDOW, 12 << 16 | STATE) + struct.pack("=I", 400), "nonsense"),
+        (struct.pack("=II", 1, 4 << 16), "invalid data"),  # shorter than its own header
+        (struct.pack("=II", 1, 10 << 16) + b"..", "invalid data"),  # no whole words
+        (struct.pack("=II", WINDOW, 12 << 16 | STATE) + struct.pack("=I", 400), "invalid data"),
         (
             struct.pack("=IIII", 1, 28 << 16, 9, 3) + write_string("no, no!"),
-            "complains: no, no!",
+            "error: no, no!",
         ),
-        (struct.pack("=II", 1, 8 << 16), "complains: it does not say"),
+        (struct.pack("=II", 1, 8 << 16), "error: it does not say"),
     ],
 )
 def test_what_breaks_the_protocol_ends_the_watch(said: bytes, sentence: str) -> None:
@@ -181,7 +183,7 @@ def test_what_breaks_the_protocol_ends_the_watch(said: bytes, sentence: str) -> 
             compositor.say_raw(said)
         else:
             compositor.hang_up()
-        with pytest.raises(SessionLost, match=sentence):
+        with pytest.raises(ServiceLost, match=sentence):
             take(backend)
 
 
@@ -205,8 +207,8 @@ def test_strings_and_arrays_are_padded_to_words() -> None:
     assert read_string(b"\0\0\0\0", 0) == ("", 4)
     assert read_words(struct.pack("=III", 8, 2, 3)) == (2, 3)
     for torn in (b"", b"\x06\0", b"\x06\0\0\0sea"):
-        with pytest.raises(SessionLost):
+        with pytest.raises(ServiceLost):
             read_string(torn, 0)
     for torn in (b"", b"\x08\0\0\0\x01\0\0\0", b"\x03\0\0\0\x01\0\0\0"):
-        with pytest.raises(SessionLost):
+        with pytest.raises(ServiceLost):
             read_words(torn)

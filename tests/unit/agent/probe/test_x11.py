@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.probe.backend import CannotRead, NotHere, SessionLost
+from pleb_agent.dbus.stream import ServiceError, ServiceLost, ServiceMissing
 from pleb_agent.probe.x11 import X11Backend, refuse_xwayland
 from pleb_agent.probe.x11_place import (
     NO_COOKIE,
@@ -67,9 +67,11 @@ def test_the_cookie_is_shown_and_the_root_is_found(server: FakeX) -> None:
 
 def test_a_refusal_says_why(server: FakeX) -> None:
     server.refuses_with = "Authorization required"
-    with pytest.raises(CannotRead, match=r"does not let us in: Authorization required\.") as raised:
+    with pytest.raises(
+        ServiceError, match=r"refused the connection: Authorization required\."
+    ) as raised:
         connect(server)
-    assert not isinstance(raised.value, NotHere)
+    assert not isinstance(raised.value, ServiceMissing)
 
 
 def test_idle_time_and_its_alarm(server: FakeX) -> None:
@@ -135,19 +137,19 @@ def test_an_active_window_that_has_just_closed_is_no_full_screen(server: FakeX) 
 
 def test_a_server_without_the_counter_cannot_be_read(server: FakeX) -> None:
     del server.counters["IDLETIME"]
-    with closing(connect(server)) as x, pytest.raises(CannotRead, match="IDLETIME"):
+    with closing(connect(server)) as x, pytest.raises(ServiceError, match="IDLETIME"):
         X11Backend(x)
 
 
 def test_xwayland_is_refused_by_its_extension(server: FakeX) -> None:
     server.extensions["XWAYLAND"] = XWAYLAND
-    with closing(connect(server)) as x, pytest.raises(CannotRead, match="stands in for Wayland"):
+    with closing(connect(server)) as x, pytest.raises(ServiceError, match="belongs to a Wayland"):
         refuse_xwayland(x)
 
 
 def test_an_older_xwayland_is_refused_by_the_name_of_its_output(server: FakeX) -> None:
     server.output_name = "XWAYLAND0"
-    with closing(connect(server)) as x, pytest.raises(CannotRead, match="stands in for Wayland"):
+    with closing(connect(server)) as x, pytest.raises(ServiceError, match="belongs to a Wayland"):
         refuse_xwayland(x)
 
 
@@ -161,14 +163,14 @@ def test_a_real_server_is_not_refused(server: FakeX, extensions: dict[str, int])
 def test_a_server_that_ends_is_lost(server: FakeX) -> None:
     with closing(X11Backend(connect(server))) as backend:
         server.hang_up()
-        with pytest.raises(SessionLost, match="has ended"):
+        with pytest.raises(ServiceLost, match="has ended"):
             take(backend)
 
 
-def test_a_server_that_talks_nonsense_is_lost(server: FakeX) -> None:
+def test_a_server_that_sends_invalid_data_is_lost(server: FakeX) -> None:
     with closing(X11Backend(connect(server))) as backend:
         server.say(struct.pack("<BBHI", 1, 0, 0, 0xFFFFFFFF))  # a reply of 16 GiB
-        with pytest.raises(SessionLost, match="nonsense"):
+        with pytest.raises(ServiceLost, match="invalid data"):
             take(backend)
 
 
@@ -184,7 +186,7 @@ def test_displays_on_this_pc(name: str, number: int) -> None:
 
 @pytest.mark.parametrize("name", ["localhost:10.0", "host:0", "[::1]:0", "", ":", ":x", ":0.0.0"])
 def test_displays_elsewhere_are_not_ours(name: str) -> None:
-    with pytest.raises(NotHere, match="not on this PC"):
+    with pytest.raises(ServiceMissing, match="not on this PC"):
         parse_display(name)
 
 

@@ -6,8 +6,8 @@ import asyncio
 import threading
 
 from pleb_agent.core.readings import Power, PowerSource
-from pleb_agent.sensors.board import Sensors
 from pleb_agent.sensors.memory import Memory
+from pleb_agent.sensors.scheduler import Sensors
 from pleb_agent.sensors.session_events import MachineState, SessionListener
 from pleb_agent.sensors.temperature import Temperature
 

@@ -7,11 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from pleb_agent.core.readings import Gpu
-from pleb_agent.sensors.gpu import AllGpus
-from pleb_agent.sensors.gpu_drm import DrmGpus
-from pleb_agent.sensors.gpu_nvidia import NvidiaGpus
-from pleb_agent.sensors.nvml import Nvml, load_nvml
-from pleb_agent.sensors.pci_names import pci_name
+from pleb_agent.sensors.gpu_drm import DrmGpus, pci_name
+from pleb_agent.sensors.gpu_nvidia import NvidiaGpus, Nvml, load_nvml
+from pleb_agent.sensors.system_sensors import AllGpus
 from tests.unit.agent.sensors.trees import UNREADABLE, plant
 
 WORKER = 4242

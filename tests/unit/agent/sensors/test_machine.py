@@ -1,13 +1,10 @@
-"""The machine's size and its graphics processors."""
+"""The machine's size."""
 
 from __future__ import annotations
 
 import psutil
 
-from pleb_agent.sensors.machine import free_disk_bytes, read_gpu_names, read_machine
-from pleb_agent.sensors.nvml import Nvml
-from tests.unit.agent.sensors.test_gpu import FakeNvml
-from tests.unit.agent.sensors.trees import plant
+from pleb_agent.sensors.machine import free_disk_bytes, read_machine
 
 
 def test_the_real_machine(tmp_path):
@@ -24,26 +21,3 @@ def test_whoever_asks_often_uses_up_no_files():
     for _ in range(50):
         read_machine()
     assert psutil.Process().num_fds() <= before
-
-
-def test_graphics_processors_are_named_without_waking_them(tmp_path):
-    plant(
-        tmp_path,
-        {
-            "proc/driver/nvidia/gpus/0000:01:00.0/information": (
-                "Model: \t\t NVIDIA GeForce RTX 3060\nIRQ:   \t\t 130"
-            ),
-            "sys/class/drm/card0/device/vendor": "0x8086",
-            "sys/class/drm/card0/device/device": "0xffff",
-            "sys/class/drm/card1/device/vendor": "0x10de",
-        },
-    )
-    names = read_gpu_names("linux", tmp_path)
-    assert names == ("NVIDIA GeForce RTX 3060", "Intel graphics ffff")
-    assert read_gpu_names("linux", tmp_path / "missing") == ()
-
-
-def test_elsewhere_the_driver_is_asked():
-    fake = FakeNvml()
-    assert read_gpu_names("win32", nvml=Nvml(lambda: fake)) == ("NVIDIA GeForce RTX 3060",)
-    assert read_gpu_names("darwin") == ()

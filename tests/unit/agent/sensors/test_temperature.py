@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pleb_agent.sensors.temperature import (
-    COLD,
+    UNKNOWN_TEMPERATURE,
     DriverTemperature,
     LinuxTemperature,
     Temperature,
@@ -63,8 +63,8 @@ ZONES = {
 }
 
 CASES = {
-    "nothing": ({}, COLD),
-    "only disks, Wi-Fi, batteries and boards": (NOISE, COLD),
+    "nothing": ({}, UNKNOWN_TEMPERATURE),
+    "only disks, Wi-Fi, batteries and boards": (NOISE, UNKNOWN_TEMPERATURE),
     "Intel: the package": (INTEL | NOISE, Temperature(61.0, 39.0)),
     "AMD: the die, not the offset": (RYZEN | NOISE, Temperature(55.0, None)),
     "AMD without a die: what there is": (
@@ -85,12 +85,12 @@ CASES = {
         chip(0, "thinkpad", temp1_input=51_000, temp1_label="CPU", temp3_input=93_000),
         Temperature(51.0, None),
     ),
-    "ThinkPad without labels": (chip(0, "thinkpad", temp1_input=51_000), COLD),
+    "ThinkPad without labels": (chip(0, "thinkpad", temp1_input=51_000), UNKNOWN_TEMPERATURE),
     "zones where hwmon has none": (NOISE | ZONES, Temperature(58.0, 52.0)),
     "zones are not asked where hwmon tells": (INTEL | ZONES, Temperature(61.0, 39.0)),
     "broken sensors": (
         chip(0, "coretemp", temp1_input=0, temp2_input=-273_000, temp3_input=255_000),
-        COLD,
+        UNKNOWN_TEMPERATURE,
     ),
     "EIO and garbage": (
         chip(0, "coretemp", temp1_input=UNREADABLE, temp2_input="hot", temp3_input=40_000),
@@ -120,7 +120,7 @@ def test_it_follows_the_sensor(tmp_path):
 
 def test_a_driver_that_is_loaded_later_is_found(tmp_path):
     sensor = LinuxTemperature(tmp_path)
-    assert sensor.read() == COLD
+    assert sensor.read() == UNKNOWN_TEMPERATURE
     plant(tmp_path, INTEL)
     assert [sensor.read() for _ in range(30)][-1] == Temperature(61.0, 39.0)
 
@@ -129,5 +129,5 @@ def test_graphics_drivers_add_their_own(tmp_path):
     heat = [(83_000, 87_000)]
     assert LinuxTemperature(plant(tmp_path, INTEL), lambda: heat).read() == Temperature(83.0, 4.0)
     assert DriverTemperature(lambda: heat).read() == Temperature(83.0, 4.0)
-    assert DriverTemperature(list).read() == COLD
-    assert hottest([(None, 90_000)]) == COLD
+    assert DriverTemperature(list).read() == UNKNOWN_TEMPERATURE
+    assert hottest([(None, 90_000)]) == UNKNOWN_TEMPERATURE

@@ -7,20 +7,20 @@ import os
 import subprocess
 import threading
 
+import psutil
 import pytest
 
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import UNKNOWN_POWER, Power, PowerSource
-from pleb_agent.sensors import windows_calls
 from pleb_agent.sensors.keep_awake import (
     Caffeinate,
+    CannotStayAwake,
     KeepAwake,
-    LogindBlock,
-    NoMeans,
     stays_awake,
 )
 from pleb_agent.sensors.load import LinuxLoad
 from pleb_agent.sensors.load_psutil import PsutilLoad, process_seconds
+from pleb_agent.sensors.logind import LogindBlock, LogindEvents
 from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset, parse_pmset
 from pleb_agent.sensors.session_events import (
     AWAKE,
@@ -28,9 +28,15 @@ from pleb_agent.sensors.session_events import (
     NoSessionEvents,
     SessionListener,
 )
-from pleb_agent.sensors.session_events_linux import LogindEvents
 from pleb_agent.sensors.system_sensors import system_sensors
-from pleb_agent.sensors.windows_power import WindowsEvents, WindowsPower, WindowsPowerRequest
+from pleb_agent.sensors.windows_power import (
+    WindowsEvents,
+    WindowsPower,
+    WindowsPowerRequest,
+    hold_awake,
+    on_power_event,
+    power_status,
+)
 
 MAINS, BATTERY, UPS, UNKNOWN = (
     PowerSource.MAINS,
@@ -146,11 +152,11 @@ def test_windows_does_not_wait_for_ever():
 
 
 def test_elsewhere_the_calls_of_windows_refuse():
-    assert windows_calls.power_status() is None
+    assert power_status() is None
     with pytest.raises(OSError, match="not Windows"):
-        windows_calls.hold_awake("x")
+        hold_awake("x")
     with pytest.raises(OSError, match="not Windows"):
-        windows_calls.on_power_event(lambda _: None)
+        on_power_event(lambda _: None)
 
     async def story():
         task = asyncio.create_task(WindowsEvents().run(SessionListener(lambda _: None, story)))
@@ -239,19 +245,18 @@ def test_caffeinate_runs_only_while_wanted(tmp_path):
     script.chmod(0o755)
     awake = Caffeinate((str(script), "-i", "-w"))
     awake.hold()
-    process = awake._process
-    assert process is not None
+    (process,) = psutil.Process().children()
     while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
-        assert process.poll() is None
+        assert process.is_running()
     assert (tmp_path / "said").read_text() == f"-i -w {os.getpid()}\n"
     awake.release()
-    assert process.returncode is not None
+    assert not process.is_running()
     awake.release()
 
 
 def test_without_caffeinate_the_machine_may_sleep():
     async def story():
-        for system in (Caffeinate(("/no/such/caffeinate",)), NoMeans()):
+        for system in (Caffeinate(("/no/such/caffeinate",)), CannotStayAwake()):
             keep = KeepAwake(system)
             await keep.follow(wanted=True)
             assert not keep.holds
@@ -317,7 +322,7 @@ def test_who_is_cancelled_while_holding_leaves_nothing_held():
         ("linux", LogindBlock),
         ("darwin", Caffeinate),
         ("win32", WindowsPowerRequest),
-        ("freebsd14", NoMeans),
+        ("freebsd14", CannotStayAwake),
     ],
 )
 def test_each_system_has_its_means_to_stay_awake(platform, means):

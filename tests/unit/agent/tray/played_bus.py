@@ -1,4 +1,4 @@
-"""A session bus that the test plays: the other end of what the tray sends and hears."""
+"""A session bus that the test plays: the other end of what the tray sends and receives."""
 
 from __future__ import annotations
 
@@ -9,27 +9,12 @@ from typing import Any
 
 from jeepney import DBusAddress, HeaderFields, Message, Parser, new_method_call, new_signal
 
-from pleb_agent.tray.bus import SessionBus
-from pleb_agent.tray.bus_tray import WATCHER
+from pleb_agent.dbus.bus import Bus
+from pleb_agent.dbus.events import EventBus
+from pleb_agent.dbus.stream import Stream
+from pleb_agent.tray.linux import WATCHER
 
 __all__ = ["Broker", "member"]
-
-
-class Connection:
-    """What jeepney gives after its handshake, on one end of a pair of sockets."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.parser = Parser()
-        self.outgoing_serial = count(1)
-        self.unique_name = ":1.7"
-
-    def send(self, message: Message, serial: int | None = None) -> None:
-        number = next(self.outgoing_serial) if serial is None else serial
-        self.sock.sendall(message.serialise(serial=number))
-
-    def close(self) -> None:
-        self.sock.close()
 
 
 class Broker:
@@ -41,7 +26,7 @@ class Broker:
         self._parser = Parser()
         self._serial = count(1000)
         self._received: deque[Message] = deque()
-        self.bus = SessionBus(Connection(ours))
+        self.bus = EventBus(Bus(Stream(ours, "The message bus")))
 
     def next(self) -> Message:
         """Return the next message that the tray sent."""
@@ -61,7 +46,7 @@ class Broker:
         self._sock.sendall(message.serialise(serial=next(self._serial)))
 
     def owner(self, old: str, new: str) -> None:
-        """Tell that the watcher has another owner."""
+        """Signal that the watcher has another owner."""
         bus = DBusAddress("/org/freedesktop/DBus", interface="org.freedesktop.DBus")
         self.send(new_signal(bus, "NameOwnerChanged", "sss", (WATCHER, old, new)))
 

@@ -13,6 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[4]
 DESKTOP = ROOT / "installers/desktop"
 STATES = ROOT / "agent/pleb_agent/tray/icons/hicolor"
+PIXELS = ROOT / "agent/pleb_agent/tray/icons/pixels"
 DRAWING = runpy.run_path(str(DESKTOP / "draw_icons.py"))
 COLOURS = {"": None, "-on-dark": DRAWING["ON_DARK"], "-on-light": DRAWING["ON_LIGHT"]}
 
@@ -27,6 +28,7 @@ def test_icons_of_states_are_what_the_script_draws(state: str, variant: str) -> 
     with Image.open(STATES / f"22x22/status/{name}.png") as file:
         drawn = DRAWING["painted"](shapes, colour, 22)
         assert file.convert("RGBA").tobytes() == drawn.tobytes()
+    assert (PIXELS / f"{name}-22.argb").read_bytes() == DRAWING["argb_of"](drawn)
 
 
 def test_the_programs_icon_is_what_the_script_draws() -> None:

@@ -8,7 +8,7 @@ import pytest
 from jeepney import Endianness
 from jeepney.low_level import parse_signature
 
-from pleb_agent.tray.answers import DBusRefusal
+from pleb_agent.dbus.events import Refusal
 from pleb_agent.tray.icons import Shade, icon_of
 from pleb_agent.tray.item import ITEM_INTERFACE, Item
 from pleb_agent.tray.look import Command, Look, look_of
@@ -105,7 +105,7 @@ def test_clicks() -> None:
     ],
 )
 def test_what_is_not_there_is_refused(interface: str, member: str, body: tuple[Any, ...]) -> None:
-    with pytest.raises(DBusRefusal):
+    with pytest.raises(Refusal):
         item_of(look("working")).answer(interface, member, body)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pleb_agent.tray.look import WISHES, Command, Entry, State, entries, look_of
+from pleb_agent.tray.look import REQUESTS, Command, Entry, State, entries, look_of
 from pleb_agent.tray.words import words_in
 
 SAY = words_in("en")
@@ -156,8 +156,8 @@ def test_the_tree_is_the_same_in_every_state() -> None:
 
 def test_every_command_is_a_wish_or_the_trays_own() -> None:
     own = {Command.OPEN, Command.PREFERENCES, Command.START}
-    assert set(WISHES) | own == set(Command)
-    assert not set(WISHES) & own
+    assert set(REQUESTS) | own == set(Command)
+    assert not set(REQUESTS) & own
 
 
 def test_signs_that_are_obeyed_reach_neither_bus_nor_menu() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jeepney.low_level import parse_signature
 
-from pleb_agent.tray.answers import Answer, DBusRefusal, Signal
+from pleb_agent.dbus.events import Answer, Refusal, Signal
 from pleb_agent.tray.look import Command, entries, look_of
 from pleb_agent.tray.menu import MENU_INTERFACE, Menu
 from pleb_agent.tray.words import words_in
@@ -105,7 +105,7 @@ def test_a_property_that_is_not_set_has_its_default(menu: Menu) -> None:
     ],
 )
 def test_what_is_not_there_is_refused(menu: Menu, member: str, body: tuple[Any, ...]) -> None:
-    with pytest.raises(DBusRefusal):
+    with pytest.raises(Refusal):
         menu.answer(MENU_INTERFACE, member, body)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_agent.tray.look import PROGRESS, Command, Entry, State, look_of
-from pleb_agent.tray.pystray_tray import Keeper, menu_lines, tooltip_of
+from pleb_agent.tray.pystray_tray import FollowerThread, menu_lines, tooltip_of
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
 from tests.fake_agentd import FakeAgentd, status_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAY = words_in("en")
 
 
-class Face:
+class FakeIcon:
     """Remembers what was shown, and by which thread."""
 
     def __init__(self) -> None:
@@ -46,48 +46,48 @@ class Face:
             ), state
 
 
-def keeper_of(home: Path, face: Face) -> Keeper:
+def thread_of(home: Path, face: FakeIcon) -> FollowerThread:
     import time
 
     tray = Tray(str(home), time.monotonic, SAY, lambda command, **_: None)
-    return Keeper(tray, face, time.monotonic)
+    return FollowerThread(tray, face, time.monotonic)
 
 
-def test_the_keeper_follows_and_carries_out_clicks(tmp_path: Path) -> None:
-    agentd, face = FakeAgentd(tmp_path), Face()
-    keeper = keeper_of(tmp_path, face)
-    keeper.start()
+def test_the_thread_follows_and_carries_out_clicks(tmp_path: Path) -> None:
+    agentd, face = FakeAgentd(tmp_path), FakeIcon()
+    thread = thread_of(tmp_path, face)
+    thread.start()
     face.wait_for(State.TRAINING)
-    keeper.click(Command.PAUSE)
+    thread.click(Command.PAUSE)
     face.wait_for(State.PAUSED)
-    keeper.click(Command.QUIT)
+    thread.click(Command.QUIT)
 
     assert face.ended.wait(30)
-    keeper.join()
+    thread.join()
     agentd.stop()
     assert agentd.wishes == [("pause", {}), ("stop", {"finish": False})]
-    assert face.threads == {"keeper"}
+    assert face.threads == {"follower"}
 
 
-def test_an_agent_that_is_stopped_ends_the_keeper(tmp_path: Path) -> None:
-    agentd, face = FakeAgentd(tmp_path), Face()
-    keeper = keeper_of(tmp_path, face)
-    keeper.start()
+def test_an_agent_that_is_stopped_ends_the_thread(tmp_path: Path) -> None:
+    agentd, face = FakeAgentd(tmp_path), FakeIcon()
+    thread = thread_of(tmp_path, face)
+    thread.start()
     face.wait_for(State.TRAINING)
     agentd.change(status_of("stopped", running=False))
 
     assert face.ended.wait(30)
-    keeper.join()
+    thread.join()
     agentd.stop()
 
 
-def test_a_home_that_is_gone_ends_the_keeper(tmp_path: Path) -> None:
-    face = Face()
-    keeper = keeper_of(tmp_path / "gone", face)
-    keeper.start()
+def test_a_home_that_is_gone_ends_the_thread(tmp_path: Path) -> None:
+    face = FakeIcon()
+    thread = thread_of(tmp_path / "gone", face)
+    thread.start()
 
     assert face.ended.wait(30)
-    keeper.join()
+    thread.join()
 
 
 def entry(number: int, *, visible: bool = True, separator: bool = False) -> Entry:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pleb_agent.tray.icons import Shade
 from pleb_agent.tray.shade import ShadeWatch, shade_of
+
+if TYPE_CHECKING:
+    from jeepney import DBusAddress
 
 
 @pytest.mark.parametrize(
@@ -40,11 +43,11 @@ class Desktop:
         self.reply: Any = None
         self.signal: Any = None
 
-    def call(self, name: str, *parts: Any) -> None:
-        self.asked.append(name)
+    def call(self, address: DBusAddress, member: str, *parts: Any) -> None:
+        self.asked.append(f"{address.bus_name} {member}")
         self.reply = parts[-1]
 
-    def listen(self, interface: str, member: str, rule: str, on_signal: Any) -> None:
+    def listen(self, interface: str, member: str, on_signal: Any) -> None:
         self.signal = on_signal
 
 

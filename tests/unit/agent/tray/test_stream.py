@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_agent.tray.errors import BrokenStreamError
-from pleb_agent.tray.stream import EventStream
+from pleb_agent.tray.agentd import BrokenStreamError, EventStream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from pleb_agent.program.command import module_command
 from pleb_agent.tray.launch import browser_command, start_detached
-from pleb_agent.tray.look import WISHES, Command, State
+from pleb_agent.tray.look import REQUESTS, Command, State
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
 from tests.fake_agentd import FakeAgentd, status_of
@@ -53,20 +53,20 @@ def agentd(tmp_path: Path) -> Iterator[FakeAgentd]:
         agentd.stop()
 
 
-@pytest.mark.parametrize("command", WISHES)
+@pytest.mark.parametrize("command", REQUESTS)
 def test_a_wish_is_sent(world: World, agentd: FakeAgentd, command: Command) -> None:
-    world.tray.obey(command)
-    assert agentd.wishes == [WISHES[command]]
+    world.tray.carry_out(command)
+    assert agentd.wishes == [REQUESTS[command]]
 
 
 def test_what_follows_is_shown_at_once(world: World, agentd: FakeAgentd) -> None:
-    world.tray.obey(Command.PAUSE)
+    world.tray.carry_out(Command.PAUSE)
     assert [look.state for look in world.looks] == [State.PAUSED]
 
 
 @pytest.mark.parametrize(("command", "end"), [(Command.OPEN, ""), (Command.PREFERENCES, "part")])
 def test_the_page_is_opened(world: World, agentd: FakeAgentd, command: Command, end: str) -> None:
-    world.tray.obey(command, "a-token-of-the-compositor")
+    world.tray.carry_out(command, "a-token-of-the-compositor")
 
     ((started, environment),) = world.launched
     address = started[-1]
@@ -77,26 +77,26 @@ def test_the_page_is_opened(world: World, agentd: FakeAgentd, command: Command, 
 
 
 def test_the_agent_is_started_with_its_home(world: World, tmp_path: Path) -> None:
-    world.tray.obey(Command.START)
+    world.tray.carry_out(Command.START)
     command = [*module_command("pleb_agent.cli"), "start", "--home", str(tmp_path)]
     assert world.launched == [(command, {})]
 
 
 def test_what_agentd_refuses_is_told(world: World, agentd: FakeAgentd) -> None:
     agentd.refusal = "The unit in hand cannot be paused."
-    world.tray.obey(Command.PAUSE)
+    world.tray.carry_out(Command.PAUSE)
     assert world.looks[-1].tooltip == "The unit in hand cannot be paused."
 
 
 def test_without_agentd_a_wish_shows_that_it_is_gone(world: World) -> None:
-    world.tray.follower._on_status(status_of())
-    world.tray.obey(Command.PAUSE)
+    world.tray.show_status(status_of())
+    world.tray.carry_out(Command.PAUSE)
     assert [look.state for look in world.looks] == [State.TRAINING, State.OFFLINE]
 
 
 def test_a_missing_browser_is_told(world: World, agentd: FakeAgentd) -> None:
     world.broken = True
-    world.tray.obey(Command.OPEN)
+    world.tray.carry_out(Command.OPEN)
     assert world.looks[-1].tooltip == "This cannot be started: No such file or directory."
 
 
@@ -104,7 +104,7 @@ def test_a_missing_browser_is_told(world: World, agentd: FakeAgentd) -> None:
 def test_quit_ends_the_tray_and_the_agent(tmp_path: Path, is_there: bool) -> None:
     agentd = FakeAgentd(tmp_path) if is_there else None
     world = World(tmp_path)
-    world.tray.obey(Command.QUIT)
+    world.tray.carry_out(Command.QUIT)
 
     assert world.tray.ended
     if agentd is not None:
@@ -116,13 +116,13 @@ def test_finishing_leaves_the_tray_until_the_agent_has_ended(
     world: World, agentd: FakeAgentd
 ) -> None:
     agentd.take = lambda name, body: (200, status_of())  # type: ignore[method-assign]
-    world.tray.obey(Command.FINISH)
+    world.tray.carry_out(Command.FINISH)
     assert not world.tray.ended
 
 
 def test_no_change_is_not_shown(world: World) -> None:
     for _ in range(3):
-        world.tray.follower._on_status(status_of())
+        world.tray.show_status(status_of())
     assert len(world.looks) == 1
 
 
@@ -166,12 +166,12 @@ def test_refusals_do_not_end_the_tray(world: World, agentd: FakeAgentd) -> None:
     agentd.refusal = "Not now."
     for command in Command:
         if command is not Command.QUIT:
-            world.tray.obey(command)
+            world.tray.carry_out(command)
     assert not world.tray.ended
 
 
 def test_status_is_json_of_any_kind(world: World) -> None:
     odd: list[dict[str, Any]] = [{}, {"activity": 3}, {"wish": "x", "unit": [], "message": 1}]
     for status in odd:
-        world.tray.follower._on_status(status)
+        world.tray.show_status(status)
     assert world.looks[-1].state is State.IDLE

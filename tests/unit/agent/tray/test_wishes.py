@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_agent.tray.look import WISHES, Command
+from pleb_agent.tray.look import REQUESTS, Command
 from pleb_agent.web.control import BoostWish, PauseWish, StopWish, Wish
 
 KINDS: dict[str, type[Wish] | None] = {
@@ -16,9 +16,9 @@ KINDS: dict[str, type[Wish] | None] = {
 }
 
 
-@pytest.mark.parametrize("command", WISHES)
+@pytest.mark.parametrize("command", REQUESTS)
 def test_agentd_understands_the_body(command: Command) -> None:
-    name, body = WISHES[command]
+    name, body = REQUESTS[command]
     kind = KINDS[name]
     if kind is None:
         assert body == {}
@@ -40,4 +40,4 @@ def test_agentd_understands_the_body(command: Command) -> None:
     ],
 )
 def test_it_means_what_the_menu_says(command: Command, wish: Wish) -> None:
-    assert msgspec.convert(WISHES[command][1], type(wish)) == wish
+    assert msgspec.convert(REQUESTS[command][1], type(wish)) == wish
