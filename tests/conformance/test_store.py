@@ -409,12 +409,12 @@ class TestAssignments:
     def test_unsent_ones_are_cancelled_by_unit_or_by_age(self, tx, project):
         old = new_units(tx, project, 2)[0]
         new_units(tx, project, 2, version=1)
-        assert tx.assignments.unsent(project.id, Purpose.PRIMARY)
+        assert tx.assignments.unsent_purposes(project.id) == {Purpose.PRIMARY}
         assert tx.assignments.cancel_unsent(old.id, (Purpose.REPLICA,)) == 0
         assert tx.assignments.cancel_unsent(old.id, (Purpose.PRIMARY,)) == 1
         assert tx.assignments.cancel_unsent_before(project.id, 0, 1) == 1
         assert tx.assignments.cancel_unsent_before(project.id, 0, 2) == 2
-        assert not tx.assignments.unsent(project.id, Purpose.PRIMARY)
+        assert tx.assignments.unsent_purposes(project.id) == set()
 
     def test_norms_are_those_of_canonical_results(self, tx, project):
         first = new_units(tx, project, 2)[0]

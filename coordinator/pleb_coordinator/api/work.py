@@ -24,7 +24,6 @@ from pleb_coordinator.api.requests import (
     read_body,
 )
 from pleb_coordinator.core.assignment import network_of
-from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_shared.errors import Refusal, RefusalCode
@@ -163,7 +162,7 @@ def _any_unsent(api: Api, asked: Asked) -> bool:
     """Whether the project has anything to give out: looking costs less than trying."""
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project).id
-        return any(tx.assignments.unsent(project, purpose) for purpose in Purpose)
+        return bool(tx.assignments.unsent_purposes(project))
 
 
 async def _disconnected(request: Request) -> None:

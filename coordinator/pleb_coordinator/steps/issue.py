@@ -110,8 +110,9 @@ def _fresh(
             retry_after_seconds=10,
         )
     found: list[tuple[Assignment, UnitRow]] = []
+    offered = context.tx.assignments.unsent_purposes(context.project.id)
     for purpose in purposes_for(context.host):
-        if len(found) < room:
+        if len(found) < room and purpose in offered:
             place = len(held) + len(found)
             found += _lease(context, purpose, room - len(found), place)
     return found, None if len(found) >= wanted else _no_work(context, len(found))
@@ -263,7 +264,7 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     if is_warm_start(metadata, project.version) and not context.host.trusted:
         reason = f"Trusted hosts make version {project.version + 1} alone, as a warm start."
         return NoWork(reason=reason, retry_after_seconds=30)
-    if context.tx.assignments.unsent(project.id, Purpose.PRIMARY) and not found:
+    if not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id):
         reason = "Your account has its part of this round; the rest is for other people's PCs."
         return NoWork(reason=reason, retry_after_seconds=10)
     reason = f"All units of version {project.version} are given out; the next version is awaited."

@@ -36,6 +36,7 @@ _ASSIGNMENT: Final = Rows(Assignment)
 _DELTA: Final = Rows(StoredDelta)
 _NEW: Final = Rows(NewAssignment)
 _UNIT: Final = Rows(UnitRow)
+_PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
 _COLUMNS: Final = len(Assignment.__struct_fields__)
 
 
@@ -99,7 +100,7 @@ class Assignments:
     def leases(self, host: int) -> dict[int, Purpose]:
         """Return the ids of what the host computes or uploads, with purposes; oldest first."""
         rows = self._db.execute(sql.LEASES, host=host)
-        return {assignment: Purpose(purpose) for assignment, purpose in rows}
+        return {assignment: _PURPOSES[purpose] for assignment, purpose in rows}
 
     def in_hand(self, host: int) -> list[tuple[Assignment, UnitRow]]:
         """Return what is leased to the host, oldest first."""
@@ -144,10 +145,10 @@ class Assignments:
             found.extend(_pair(row) for row in rows)
         return found
 
-    def unsent(self, project: int, purpose: Purpose) -> bool:
-        """Whether any assignment of that purpose is unsent."""
-        row = self._db.execute(sql.ANY_UNSENT, project=project, purpose=purpose).fetchone()
-        return row is not None
+    def unsent_purposes(self, project: int) -> set[Purpose]:
+        """Return the purposes of which there are unsent assignments."""
+        rows = self._db.execute(sql.UNSENT_PURPOSES, project=project)
+        return {_PURPOSES[purpose] for (purpose,) in rows}
 
     def add(self, new: NewAssignment) -> int:
         """Add an unsent assignment; return its id."""

@@ -24,6 +24,7 @@ from pleb_coordinator.core.records import (
     Invite,
     NewUnit,
     Project,
+    Purpose,
     Round,
     StoredDelta,
     UnitRow,
@@ -238,10 +239,16 @@ CANDIDATES_FOR_TRUSTED: Final = f"""
   )
 ORDER BY a.id LIMIT :limit
 """
-ANY_UNSENT: Final = """
-SELECT 1 FROM assignments
-WHERE project = :project AND purpose = :purpose AND state = 'unsent' LIMIT 1
+# One probe of the index for each purpose, however many assignments are unsent.
+UNSENT_PURPOSES: Final = " UNION ALL ".join(
+    f"""
+SELECT '{purpose}' WHERE EXISTS (
+    SELECT 1 FROM assignments
+    WHERE project = :project AND purpose = '{purpose}' AND state = 'unsent'
+)
 """
+    for purpose in Purpose
+)
 FIRST_ASSIGNMENTS: Final = """
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only, created_at)
 SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only, :now FROM units

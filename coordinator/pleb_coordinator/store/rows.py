@@ -42,6 +42,8 @@ class Rows(Generic[R]):
 
     def record(self, row: Sequence[Any]) -> R:
         """Return the record of a row."""
+        if not self._decoders:
+            return self._record(*row)
         values = list(row)
         for index, decode in self._decoders:
             values[index] = decode(values[index])
