@@ -15,7 +15,7 @@ from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
-from pleb_agent.loop.parts import Parts
+from pleb_agent.loop.services import Services
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 
@@ -23,7 +23,7 @@ CLOCK = time.time
 
 
 class Agent:
-    """One home; `parts` may be opened again and again, as after a restart."""
+    """One home; `loop` may be called again and again, as after a restart."""
 
     def __init__(self, home, engine=None) -> None:
         self.home = home
@@ -51,8 +51,8 @@ class Agent:
     def attaching(self) -> Attaching:
         return Attaching(self.journal, KeyStore(self.home / "keys"), CLOCK, self.make_client)
 
-    def loop(self, units=None) -> AgentLoop:
-        parts = Parts(
+    def loop(self, units=None, listener=None) -> AgentLoop:
+        services = Services(
             journal=self.journal,
             cache=self.cache,
             keys=KeyStore(self.home / "keys"),
@@ -66,7 +66,7 @@ class Agent:
             most_wait_seconds=self.most_wait_seconds,
             rest_seconds=self.rest_seconds,
         )
-        return AgentLoop(parts, units=units)
+        return AgentLoop(services, listener, units=units)
 
     async def work(self, units, seconds=15):
         loop = self.loop(units)

@@ -22,7 +22,7 @@ OWNERS = {
     "write_request": Journal,
     "settle_request": Journal,
     "drop_request": Journal,
-    "end": Journal,
+    "settle": Journal,
     "finish": PartFile,
     "write": PartFile,
     "link": BlobCache,

@@ -30,7 +30,6 @@ from pleb_agent.client.errors import (
     WrongBytesError,
     WrongCertificateError,
 )
-from pleb_agent.client.upload import upload_file
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
@@ -261,7 +260,7 @@ def test_uploads_go_on_where_the_coordinator_stands(tmp_path):
         )
         async with serving(raw) as client:
             with path.open("rb") as file:
-                await upload_file(client, "t" * 20, file, len(DATA))
+                await client.upload("t" * 20, file, len(DATA))
         assert raw.bodies[1] == DATA[1000:]
         assert raw.bodies[3] == DATA[4000:]
         assert "upload-offset: 4000" in raw.heads[3].lower()
@@ -286,7 +285,7 @@ def test_strange_uploads_end_in_an_error(tmp_path, replies, error):
         path.write_bytes(DATA)
         async with serving(RawServer(*replies)) as client:
             with path.open("rb") as file, pytest.raises(error):
-                await upload_file(client, "t" * 20, file, len(DATA))
+                await client.upload("t" * 20, file, len(DATA))
 
     asyncio.run(story())
 

@@ -13,6 +13,7 @@ from pleb_agent.client.errors import BadAnswerError
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.wish import UserWish, WishKind
+from pleb_agent.loop.services import Listener
 from pleb_agent.worker.errors import NotFinite
 from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
@@ -24,6 +25,16 @@ from tests.integration.fake_engine import FakeEngine
 
 def verdict(number, which=Verdict.VALID, credit=1e12):
     return UnitVerdict(assignment=number, verdict=which, credit=credit, reason="It is so.")
+
+
+class Recorder(Listener):
+    """Keeps the events that it hears."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def happened(self, event: Event) -> None:
+        self.events.append(event)
 
 
 def kinds(agent):
@@ -41,9 +52,8 @@ def test_the_first_accepted_unit_is_told_once_and_before_all_others(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(4)
-            loop = agent.loop(units=4)
-            heard: list[Event] = []
-            loop.on_event = heard.append
+            recorder = Recorder()
+            loop = agent.loop(units=4, listener=recorder)
             task = asyncio.create_task(loop.run())
             await until(lambda: len(coordinator.requests) >= 2)
             coordinator.verdicts.extend([verdict(1)])
@@ -51,7 +61,7 @@ def test_the_first_accepted_unit_is_told_once_and_before_all_others(tmp_path):
             coordinator.verdicts.extend([verdict(2), verdict(3, Verdict.INVALID, 0.0)])
             coordinator.plan(1)
             await agent.work(units=1)
-            first = [event for event in heard if event.kind is EventKind.FIRST_ACCEPTED]
+            first = [event for event in recorder.events if event.kind is EventKind.FIRST_ACCEPTED]
             assert len(first) == 1
             assert first[0].id > 0
             assert kinds(agent).count(EventKind.FIRST_ACCEPTED) == 1

@@ -40,8 +40,8 @@ UPLOAD_POINTS = [
     ("upload_part:after", 1),
     ("upload_part:after", 2),
     ("settle_request:after", 2),
-    ("end:before", 1),
-    ("end:after", 1),
+    ("settle:before", 1),
+    ("settle:after", 1),
 ]
 
 

@@ -15,7 +15,7 @@ from pleb_agent.worker.job import DeltaOutcome, JobResult
 from pleb_agent.worker.log import log_file
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.report import DeltaResult, FailureResult
-from tests.integration.agent_home import attached
+from tests.integration.agent_home import attached, until
 from tests.integration.fake_engine import FakeEngine
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
@@ -133,16 +133,17 @@ def test_nothing_is_written_through_links_that_a_worker_left(tmp_path):
 
     async def story():
         async with attached(home) as (coordinator, agent):
+            loop = agent.loop(2)
+            working = asyncio.create_task(loop.run())
+            await until(lambda: coordinator.requests)  # what earlier processes left is deleted
             work = home / "work"
             (work / "1-1").symlink_to(elsewhere, target_is_directory=True)
             (work / "1-2").mkdir()
             (work / "1-2" / "metadata.json").symlink_to(elsewhere / "bashrc")
             (work / "1-2" / "graph.json").symlink_to(elsewhere / "bashrc")
             coordinator.plan(2)
-            loop = agent.loop(2)
-            loop._turns.clean = lambda: None  # they are laid while the agent runs
-            async with asyncio.timeout(15):
-                await loop.run()
+            coordinator.arrived.set()
+            await asyncio.wait_for(working, 15)
             assert loop.status.units_finished == 2
 
     asyncio.run(story())

@@ -40,7 +40,7 @@ from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
-from pleb_agent.loop.parts import Parts
+from pleb_agent.loop.services import Listener, Services
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from pleb_agent.app.home import Home
+    from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
 
 __all__ = ["Afterwards", "Options", "run_agentd"]
@@ -104,6 +105,22 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
         return Afterwards(agentd.packages.handed_over, agentd.packages.start_again)
 
 
+class _LoopListener(Listener):
+    """Shows what the loop does to the faces, and its events to the user."""
+
+    def __init__(self, bell: Bell, notices: Notices) -> None:
+        self._bell = bell
+        self._notices = notices
+
+    def changed(self) -> None:
+        """Something that people see is different now."""
+        self._bell.ring()
+
+    def happened(self, event: Event) -> None:
+        """An event has entered the history."""
+        self._notices.consider(event)
+
+
 class _Agentd:
     """The process: its parts, and what one tells the other."""
 
@@ -127,9 +144,10 @@ class _Agentd:
         )
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
-        self._loop = AgentLoop(self._parts(), units=options.units)
-        self._units = UnitWatch(self._loop, self._bell, self._live)
         self._notices = Notices(self._preferences, lambda: session_language(os.environ))
+        listener = _LoopListener(self._bell, self._notices)
+        self._loop = AgentLoop(self._services(), listener, units=options.units)
+        self._units = UnitWatch(self._loop, self._bell, self._live)
         self._tray = TrayKeeper(home)
         self._sessions = Sessions(
             read_secret(home.page_secret, SECRET_BYTES), system_clock, secrets.token_bytes
@@ -190,8 +208,8 @@ class _Agentd:
             preferences = msgspec.structs.replace(preferences, threads=options.threads)
         return preferences
 
-    def _parts(self) -> Parts:
-        return Parts(
+    def _services(self) -> Services:
+        return Services(
             journal=self._journal,
             cache=self._cache,
             keys=KeyStore(self._home.keys),
@@ -234,9 +252,6 @@ class _Agentd:
 
     def _connect(self) -> None:
         """Let each part tell the others."""
-        self._loop.status.on_change = self._bell.ring
-        self._loop.governor.on_change = self._bell.ring
-        self._loop.on_event = self._notices.consider
         self._senses.on_change = self._loop.look_again
         self._senses.before_sleep = self._units.until_put_away
         self._live.on_change = self._preferences_changed

@@ -13,7 +13,7 @@ from pleb_agent.app.view import message_of, presence_sentence, unit_view, wish_v
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.core.wish import WishKind
-from pleb_agent.journal.chronicle import local_day
+from pleb_agent.journal.activity_log import local_day
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.web.views import (
     CurveView,

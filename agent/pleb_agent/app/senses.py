@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pleb_agent.app.clock import local_time, system_clock
 from pleb_agent.core.wish import WishKind
-from pleb_agent.journal.chronicle import local_day
+from pleb_agent.journal.activity_log import local_day
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
 from pleb_agent.sensors.scheduler import SensorScheduler

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
 
@@ -12,7 +13,6 @@ from pleb_agent.client.answers import raise_for_refusal, read_bounded
 from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
 from pleb_agent.client.network import NO_LIMITS
 from pleb_agent.client.project_status import ProjectStatus, read_status
-from pleb_agent.client.traffic import Traffic
 from pleb_agent.client.transport import NO_PROXY, open_http
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
@@ -46,6 +46,20 @@ class BlobSink(Protocol):
 
     def write(self, chunk: bytes) -> None:
         """Append."""
+
+
+@dataclass
+class Traffic:
+    """Bytes of bodies in each direction since they were last taken."""
+
+    received: int = 0
+    sent: int = 0
+
+    def take(self) -> tuple[int, int]:
+        """Return what was received and sent since the last call."""
+        taken = self.received, self.sent
+        self.received = self.sent = 0
+        return taken
 
 
 class Timeouts:
@@ -163,6 +177,42 @@ class CoordinatorClient:
         ) as response:
             await raise_for_refusal(response)
             return _upload_headers(response)
+
+    async def upload(
+        self,
+        token: str,
+        file: IO[bytes],
+        size: int,
+        *,
+        part_bytes: int = LIMITS.upload_part_bytes,
+    ) -> None:
+        """Send what the coordinator does not have yet of the file's `size` bytes, in parts.
+
+        Raises:
+            NetworkError: it broke; a later call continues from there.
+            Refusal: the bytes are not wanted, or not accepted.
+        """
+        offset, complete = await self.upload_offset(token)
+        while not complete:
+            if not 0 <= offset < size:
+                raise BadAnswerError(
+                    f"The coordinator counts {offset} of {size} uploaded bytes; the agent tries "
+                    "again later."
+                )
+            file.seek(offset)
+            part = file.read(min(part_bytes, size - offset))
+            before = offset
+            try:
+                offset, complete = await self.upload_part(token, offset, part)
+            except Refusal as refusal:
+                if refusal.code is not RefusalCode.WRONG_OFFSET:
+                    raise
+                offset, complete = await self.upload_offset(token)
+            if offset <= before and not complete:
+                raise BadAnswerError(
+                    "The coordinator accepts no more bytes of an upload; the agent tries again "
+                    "later."
+                )
 
     async def _message(
         self,

@@ -24,22 +24,20 @@ __all__ = [
 
 
 class WrongEventError(PlebError):
-    """An event came that has no meaning in this state: a defect of the agent."""
+    """An event that has no meaning in this state: a defect of the agent."""
 
 
 class AssignmentState(StrEnum):
-    """Where an assignment stands on this host."""
+    """What the journal stores of an assignment; the last four are its end, and say why."""
 
     RECEIVED = "received"
-    FETCHED = "fetched"
-    RUNNING = "running"
+    """Being fetched or computed: what there is of it is a checkpoint."""
     COMPUTED = "computed"
+    """Its report is ready: a result, or why the unit is given back."""
     REPORTED = "reported"
     """The request that carries its report is written; its answer is not."""
     UPLOADING = "uploading"
     DONE = "done"
-    FAILED = "failed"
-    """Its failure is to be reported: the unit will be given back."""
     GIVEN_BACK = "given_back"
     REFUSED = "refused"
     LATE = "late"
@@ -48,15 +46,10 @@ class AssignmentState(StrEnum):
 class AssignmentEvent(StrEnum):
     """What happens to an assignment."""
 
-    BLOBS_READY = "blobs_ready"
-    STARTED = "started"
-    FINISHED = "finished"
-    GAVE_UP = "gave_up"
-    RESTARTED = "restarted"
-    """The process began anew: work on the unit goes on from its last checkpoint."""
+    REPORT_READY = "report_ready"
     REQUEST_WRITTEN = "request_written"
     REQUEST_DROPPED = "request_dropped"
-    """The request that carried the report is too old to be sent again; the next carries it."""
+    """The request that carried the report may not be sent again; the next one carries it."""
     RECEIPT_STORED = "receipt_stored"
     RECEIPT_GIVEN_BACK = "receipt_given_back"
     RECEIPT_UPLOAD = "receipt_upload"
@@ -69,37 +62,23 @@ class AssignmentEvent(StrEnum):
 _S, _E = AssignmentState, AssignmentEvent
 
 ASSIGNMENT_TABLE: Final[dict[tuple[AssignmentState, AssignmentEvent], AssignmentState]] = {
-    (_S.RECEIVED, _E.BLOBS_READY): _S.FETCHED,
-    (_S.RECEIVED, _E.GAVE_UP): _S.FAILED,
+    (_S.RECEIVED, _E.REPORT_READY): _S.COMPUTED,
     (_S.RECEIVED, _E.LEASE_ENDED): _S.LATE,
-    (_S.RECEIVED, _E.RESTARTED): _S.RECEIVED,
-    (_S.FETCHED, _E.STARTED): _S.RUNNING,
-    (_S.FETCHED, _E.GAVE_UP): _S.FAILED,
-    (_S.FETCHED, _E.LEASE_ENDED): _S.LATE,
-    (_S.FETCHED, _E.RESTARTED): _S.RECEIVED,
-    (_S.RUNNING, _E.FINISHED): _S.COMPUTED,
-    (_S.RUNNING, _E.GAVE_UP): _S.FAILED,
-    (_S.RUNNING, _E.LEASE_ENDED): _S.LATE,
-    (_S.RUNNING, _E.RESTARTED): _S.RECEIVED,
+    # A delta that cannot be read any more: a failure takes the place of the result.
+    (_S.COMPUTED, _E.REPORT_READY): _S.COMPUTED,
     (_S.COMPUTED, _E.REQUEST_WRITTEN): _S.REPORTED,
-    (_S.COMPUTED, _E.GAVE_UP): _S.FAILED,
-    (_S.COMPUTED, _E.LEASE_ENDED): _S.LATE,
-    (_S.COMPUTED, _E.RESTARTED): _S.COMPUTED,
-    (_S.FAILED, _E.REQUEST_WRITTEN): _S.REPORTED,
-    (_S.FAILED, _E.LEASE_ENDED): _S.GIVEN_BACK,
-    (_S.FAILED, _E.RESTARTED): _S.FAILED,
+    (_S.REPORTED, _E.REQUEST_DROPPED): _S.COMPUTED,
     (_S.REPORTED, _E.RECEIPT_STORED): _S.DONE,
     (_S.REPORTED, _E.RECEIPT_GIVEN_BACK): _S.GIVEN_BACK,
     (_S.REPORTED, _E.RECEIPT_UPLOAD): _S.UPLOADING,
     (_S.REPORTED, _E.RECEIPT_REFUSED): _S.REFUSED,
-    (_S.REPORTED, _E.REQUEST_DROPPED): _S.COMPUTED,
     (_S.REPORTED, _E.LEASE_ENDED): _S.LATE,
-    (_S.REPORTED, _E.RESTARTED): _S.REPORTED,
     (_S.UPLOADING, _E.UPLOAD_COMPLETE): _S.DONE,
     (_S.UPLOADING, _E.UPLOAD_REFUSED): _S.REFUSED,
     (_S.UPLOADING, _E.LEASE_ENDED): _S.LATE,
-    (_S.UPLOADING, _E.RESTARTED): _S.UPLOADING,
 }
+"""There is no row for what nothing does: a computed unit whose lease has ended is still reported,
+since only the coordinator knows whether it is too late."""
 
 FINAL_STATES: Final = frozenset({_S.DONE, _S.GIVEN_BACK, _S.REFUSED, _S.LATE})
 
@@ -114,7 +93,7 @@ def next_state(state: AssignmentState, event: AssignmentEvent) -> AssignmentStat
         return ASSIGNMENT_TABLE[state, event]
     except KeyError:
         raise WrongEventError(
-            f"An assignment that is {state.value} cannot take {event.value}; please report this."
+            f"An assignment in state {state.value} cannot take {event.value}; please report this."
         ) from None
 
 
@@ -132,7 +111,7 @@ class Activity(StrEnum):
 class AgentState:
     """The agent's activity and the one sentence that explains it.
 
-    `next_look_at`: seconds since 1970 when it will be looked at again; None: on the next event.
+    `next_look_at`: seconds since 1970 of the next look; None: on the next event.
     """
 
     activity: Activity

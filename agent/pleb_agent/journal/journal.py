@@ -8,22 +8,25 @@ request is sent) and `settle_request` (the answer: what became of it, and the ne
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pleb_agent.core.agent_state import FINAL_STATES, AssignmentEvent, AssignmentState, next_state
-from pleb_agent.journal.chronicle import Chronicle, local_day
+from pleb_agent.journal.activity_log import ActivityLog, local_day
 from pleb_agent.journal.database import JournalError
-from pleb_agent.journal.reading import read_assignment, read_project, read_request
 from pleb_agent.journal.rows import (
     AssignmentRow,
+    Change,
     NewAssignment,
     NewProject,
     ProjectRow,
     RequestRow,
-    Settled,
+    read_assignment,
+    read_project,
+    read_request,
 )
+from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.unit import UnitKind
@@ -37,25 +40,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "JournalError"]
 
-_KEPT_SECONDS = 90 * 24 * 3600.0
-_FINAL = tuple(state.value for state in FINAL_STATES)
+_KEPT_SECONDS: Final = 90 * 24 * 3600.0
+"""How long an assignment that has ended stays, for late verdicts and the page."""
+_SPENT: Final = FINAL_STATES | {AssignmentState.REPORTED, AssignmentState.UPLOADING}
+"""Where a nonce must not come again."""
 
 
-class Journal(Chronicle):
+class Journal(ActivityLog):
     """One agent's durable memory."""
 
     # -- projects ---------------------------------------------------------------------------
 
     def add_project(self, new: NewProject, now: float) -> ProjectRow:
         """Add a project, or take the new keys, role and sequence for one that is there."""
-        link = ProjectRow(
-            **vars(new), id=0, name="", base_url="", detaching=False, attached_at=now
-        ).attach_link
+        link = parse_attach_link(new.link)
+        values = {
+            **vars(new),
+            **vars(new.memory),
+            "base_url": link.base_url,
+            "name": link.project,
+            "now": now,
+        }
+        del values["memory"]
         with self.transaction():
             self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
-                    sequence, attached_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    sequence, attached_at)
+                VALUES (:link, :base_url, :name, :host_key_file, :account_key_file, :host, :role,
+                    :metadata, :metadata_number, :metadata_digest, :epoch, :latest_version,
+                    :sequence, :now)
                 ON CONFLICT (base_url, name) DO UPDATE SET link = excluded.link,
                     host_key_file = excluded.host_key_file,
                     account_key_file = excluded.account_key_file, host = excluded.host,
@@ -64,22 +78,7 @@ class Journal(Chronicle):
                     metadata_digest = excluded.metadata_digest, epoch = excluded.epoch,
                     latest_version = excluded.latest_version,
                     sequence = max(sequence, excluded.sequence), detaching = 0""",
-                (
-                    new.link,
-                    link.base_url,
-                    link.project,
-                    new.host_key_file,
-                    new.account_key_file,
-                    new.host,
-                    new.role,
-                    new.metadata,
-                    new.memory.metadata_number,
-                    new.memory.metadata_digest,
-                    new.memory.epoch,
-                    new.memory.latest_version,
-                    new.sequence,
-                    now,
-                ),
+                values,
             )
         return self.find_project(link.base_url, link.project)
 
@@ -118,17 +117,11 @@ class Journal(Chronicle):
         """Remember newer metadata."""
         with self.transaction():
             self.db.execute(
-                """UPDATE projects SET metadata = ?, metadata_number = ?, metadata_digest = ?,
-                    epoch = ?, latest_version = ? WHERE id = ? AND metadata_number <= ?""",
-                (
-                    envelope,
-                    memory.metadata_number,
-                    memory.metadata_digest,
-                    memory.epoch,
-                    memory.latest_version,
-                    project,
-                    memory.metadata_number,
-                ),
+                """UPDATE projects SET metadata = :metadata, metadata_number = :metadata_number,
+                    metadata_digest = :metadata_digest, epoch = :epoch,
+                    latest_version = :latest_version
+                WHERE id = :project AND metadata_number <= :metadata_number""",
+                {**vars(memory), "metadata": envelope, "project": project},
             )
 
     def raise_sequence(self, project: int, sequence: int, role: str) -> None:
@@ -154,32 +147,27 @@ class Journal(Chronicle):
                 (request.sequence, request.project, request.sequence),
             )
             self.db.execute(
-                """INSERT INTO requests (project, sequence, body, reported, wait_seconds,
-                    expires_at) VALUES (?, ?, ?, ?, ?, ?)""",
-                (
-                    request.project,
-                    request.sequence,
-                    request.body,
-                    json.dumps(request.reported),
-                    request.wait_seconds,
-                    request.expires_at,
-                ),
+                """INSERT INTO requests (project, sequence, body, reported, max_units,
+                    wait_seconds, expires_at)
+                VALUES (:project, :sequence, :body, :reported, :max_units, :wait_seconds,
+                    :expires_at)""",
+                {**vars(request), "reported": json.dumps(request.reported)},
             )
             for row in computed:
-                reported = next_state(row.state, AssignmentEvent.REQUEST_WRITTEN)
-                self._save_result(row, reported)
+                self._save_report(row)
+                self._change(row.id, AssignmentEvent.REQUEST_WRITTEN)
 
-    def save_result(self, row: AssignmentRow) -> None:
-        """Write a result that cannot be reported yet."""
+    def save_report(self, row: AssignmentRow) -> None:
+        """Write a result, or a failure, that no request carries yet."""
         with self.transaction():
-            self._save_result(row, row.state)
+            self._save_report(row)
 
     def settle_request(
         self,
         request: RequestRow,
         memory: Memory,
         *,
-        settled: Sequence[Settled],
+        changes: Sequence[Change],
         units: Sequence[NewAssignment],
         verdicts: Sequence[UnitVerdict],
         events: Sequence[Event],
@@ -191,15 +179,12 @@ class Journal(Chronicle):
         left as it is. Returns the new units, and the events with their ids.
         """
         with self.transaction():
-            self.db.execute(
-                "DELETE FROM requests WHERE project = ? AND sequence = ?",
-                (request.project, request.sequence),
-            )
+            self._delete_request(request)
             self.db.execute(
                 "UPDATE projects SET latest_version = ? WHERE id = ? AND epoch = ?",
                 (memory.latest_version, request.project, memory.epoch),
             )
-            for change in settled:
+            for change in changes:
                 self._settle(change, now)
             rows = [row for unit in units for row in self._insert(request.project, unit, now)]
             for verdict in verdicts:
@@ -211,15 +196,9 @@ class Journal(Chronicle):
     def drop_request(self, request: RequestRow) -> None:
         """Forget a request that may not be sent again; the next one carries its reports."""
         with self.transaction():
-            self.db.execute(
-                "DELETE FROM requests WHERE project = ? AND sequence = ?",
-                (request.project, request.sequence),
-            )
+            self._delete_request(request)
             for number in request.reported:
-                self.db.execute(
-                    "UPDATE assignments SET state = ? WHERE id = ? AND state = ?",
-                    (AssignmentState.COMPUTED, number, AssignmentState.REPORTED),
-                )
+                self._change(number, AssignmentEvent.REQUEST_DROPPED)
 
     # -- assignments ------------------------------------------------------------------------
 
@@ -244,13 +223,12 @@ class Journal(Chronicle):
     def is_spent(self, project: int, nonce: str) -> bool:
         """Whether we have reported on this nonce, or ended it in another way."""
         sql = "SELECT state FROM assignments WHERE project = ? AND nonce = ?"
-        states = [row["state"] for row in self.rows(sql, (project, nonce))]
-        return bool(states) and states[0] in {*_FINAL, "reported", "uploading"}
+        return any(row["state"] in _SPENT for row in self.rows(sql, (project, nonce)))
 
-    def end(self, ended: Settled, now: float, events: Sequence[Event] = ()) -> list[Event]:
-        """End an assignment in a final state; return the events of it with their ids."""
+    def settle(self, change: Change, now: float, events: Sequence[Event] = ()) -> list[Event]:
+        """Write what happened to one assignment; return the events of it with their ids."""
         with self.transaction():
-            self._settle(ended, now)
+            self._settle(change, now)
             return self._note(events)
 
     def count_try(self, number: int) -> None:
@@ -266,33 +244,57 @@ class Journal(Chronicle):
             raise JournalError(f"No such project is attached ({values[-1]}).")
         return read_project(rows[0])
 
-    def _save_result(self, row: AssignmentRow, state: AssignmentState) -> None:
-        self.db.execute(
-            """UPDATE assignments SET state = ?, report = ?, delta_file = ?, note = ?
-            WHERE id = ? AND ended_at IS NULL AND state NOT IN ('reported', 'uploading')""",
-            (state, row.report, row.delta_file, row.note, row.id),
-        )
+    def _change(self, number: int, event: AssignmentEvent) -> AssignmentState | None:
+        """Take an assignment to its next state: the only place where a state is written.
 
-    def _settle(self, change: Settled, now: float) -> None:
-        ended = now if change.state in FINAL_STATES else None
+        Returns that state; None, and nothing changes, if it has ended or its project was left.
+
+        Raises:
+            WrongEventError: its state has no such event.
+        """
+        found = self.db.execute(
+            "SELECT state FROM assignments WHERE id = ? AND ended_at IS NULL", (number,)
+        ).fetchone()
+        if found is None:
+            return None
+        state = next_state(AssignmentState(found["state"]), event)
+        self.db.execute("UPDATE assignments SET state = ? WHERE id = ?", (state, number))
+        return state
+
+    def _save_report(self, row: AssignmentRow) -> None:
+        if self._change(row.id, AssignmentEvent.REPORT_READY) is not None:
+            self.db.execute(
+                "UPDATE assignments SET report = ?, delta_file = ?, note = ? WHERE id = ?",
+                (msgspec.json.encode(row.report), row.delta_file, row.note, row.id),
+            )
+
+    def _settle(self, change: Change, now: float) -> None:
+        state = self._change(change.row.id, change.event)
+        if state is None:
+            return
         self.db.execute(
-            """UPDATE assignments SET state = ?, upload = ?, note = ?, ended_at = ?,
-                envelope = CASE WHEN ? IS NULL THEN envelope ELSE x'' END
-            WHERE id = ? AND ended_at IS NULL""",
-            (change.state, change.upload, change.note, ended, ended, change.id),
+            "UPDATE assignments SET upload = ?, note = ? WHERE id = ?",
+            (change.upload, change.note, change.row.id),
         )
-        if ended is not None and self.db.execute("SELECT changes()").fetchone()[0]:
-            row = self.db.execute(
-                "SELECT project FROM assignments WHERE id = ?", (change.id,)
-            ).fetchone()
-            self._add(row["project"], local_day(now), f"units_{change.state.value}", 1)
-            if change.state is AssignmentState.DONE and change.samples:
-                self._add(row["project"], local_day(now), "samples", change.samples)
+        if state in FINAL_STATES:
+            self.db.execute(
+                "UPDATE assignments SET ended_at = ? WHERE id = ?", (now, change.row.id)
+            )
+            project, day = change.row.project, local_day(now)
+            self._add(project, day, f"units_{state.value}", 1)
+            if state is AssignmentState.DONE and change.samples:
+                self._add(project, day, "samples", change.samples)
+
+    def _delete_request(self, request: RequestRow) -> None:
+        self.db.execute(
+            "DELETE FROM requests WHERE project = ? AND sequence = ?",
+            (request.project, request.sequence),
+        )
 
     def _insert(self, project: int, unit: NewAssignment, now: float) -> list[AssignmentRow]:
         cursor = self.db.execute(
-            """INSERT INTO assignments (project, assignment, nonce, state, manifest, envelope,
-                lease_ends_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            """INSERT INTO assignments (project, assignment, nonce, state, manifest,
+                lease_ends_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (project, nonce) DO NOTHING RETURNING *""",
             (
                 project,
@@ -300,7 +302,6 @@ class Journal(Chronicle):
                 unit.manifest.nonce,
                 AssignmentState.RECEIVED,
                 msgspec.json.encode(unit.manifest),
-                unit.envelope,
                 unit.lease_ends_at,
                 now,
             ),

@@ -1,18 +1,38 @@
-"""What the journal gives out: immutable copies of its rows."""
+"""What the journal takes and returns: immutable, typed copies of its rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.trust import Memory
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 
 if TYPE_CHECKING:
-    from pleb_agent.core.agent_state import AssignmentState
-    from pleb_agent.core.trust import Memory
-    from pleb_shared.protocol.manifest import Manifest
+    import sqlite3
 
-__all__ = ["AssignmentRow", "NewAssignment", "NewProject", "ProjectRow", "RequestRow", "Settled"]
+    from pleb_shared.protocol.report import Result
+
+__all__ = [
+    "AssignmentRow",
+    "Change",
+    "NewAssignment",
+    "NewProject",
+    "ProjectRow",
+    "RequestRow",
+    "read_assignment",
+    "read_project",
+    "read_request",
+]
+
+_REASON_CHARACTERS = 500
+"""The protocol's ceiling for the reason of a `FailureResult`."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +67,15 @@ class ProjectRow(NewProject):
 
 @dataclass(frozen=True)
 class NewAssignment:
-    """A unit as it came, with the signed envelope that it came in."""
+    """A unit that was just received."""
 
     manifest: Manifest
-    envelope: bytes
     lease_ends_at: float
 
 
 @dataclass(frozen=True)
 class AssignmentRow:
-    """An assignment. `report` holds the JSON of its `Report`, empty until computed.
+    """An assignment. `report`: None until it is computed or has failed.
 
     `delta_file`: absolute path of the encoded delta, empty if there is none.
     """
@@ -68,7 +87,7 @@ class AssignmentRow:
     state: AssignmentState
     manifest: Manifest
     lease_ends_at: float
-    report: bytes
+    report: Report | None
     delta_file: str
     upload: str
     tries: int
@@ -78,31 +97,100 @@ class AssignmentRow:
     received_at: float
     ended_at: float | None
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether its report gives the unit back."""
+        return self.report is not None and isinstance(self.report.result, FailureResult)
+
+    @property
+    def delta(self) -> DeltaResult | None:
+        """What its report says about a delta; None if it reports none."""
+        result = None if self.report is None else self.report.result
+        return result if isinstance(result, DeltaResult) else None
+
+    def reporting(
+        self, result: Result, *, compute_seconds: float = 0.0, delta_file: str = ""
+    ) -> AssignmentRow:
+        """Return the row with a report of this result, ready to be sent."""
+        report = Report(
+            assignment=self.manifest.assignment,
+            nonce=self.manifest.nonce,
+            epoch=self.manifest.unit.epoch,
+            version=self.manifest.unit.version,
+            result=result,
+            compute_seconds=compute_seconds,
+        )
+        state = next_state(self.state, AssignmentEvent.REPORT_READY)
+        return replace(self, state=state, report=report, delta_file=delta_file)
+
+    def giving_back(self, reason: str) -> AssignmentRow:
+        """Return the row with a report that gives the unit back for this reason."""
+        reason = reason[:_REASON_CHARACTERS]
+        return replace(self.reporting(FailureResult(reason=reason)), note=reason)
+
 
 @dataclass(frozen=True)
 class RequestRow:
     """A request that was written and whose answer is not known: these bytes are sent again.
 
     `reported`: ids of the assignments whose reports it carries, in their order.
+    `max_units`: how many units it asks for.
     """
 
     project: int
     sequence: int
     body: bytes
     reported: tuple[int, ...]
+    max_units: int
     wait_seconds: float
     expires_at: float
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What an answer made of one reported assignment.
+class Change:
+    """What happened to one assignment.
 
-    `samples`: training examples that its unit went through, for those that are done.
+    `samples`: training examples that its unit went through, counted when it is done.
     """
 
-    id: int
-    state: AssignmentState
+    row: AssignmentRow
+    event: AssignmentEvent
     upload: str = ""
     note: str = ""
     samples: int = 0
+
+    @property
+    def state(self) -> AssignmentState:
+        """The state that it leads to.
+
+        Raises:
+            WrongEventError: the row's state has no such event.
+        """
+        return next_state(self.row.state, self.event)
+
+
+def read_project(row: sqlite3.Row) -> ProjectRow:
+    """Return a project from its SQL row."""
+    values = dict(row)
+    values["memory"] = Memory(
+        metadata_number=values.pop("metadata_number"),
+        metadata_digest=values.pop("metadata_digest"),
+        epoch=values.pop("epoch"),
+        latest_version=values.pop("latest_version"),
+    )
+    values["detaching"] = bool(row["detaching"])
+    return ProjectRow(**values)
+
+
+def read_assignment(row: sqlite3.Row) -> AssignmentRow:
+    """Return an assignment from its SQL row."""
+    values = dict(row)
+    values["state"] = AssignmentState(row["state"])
+    values["manifest"] = msgspec.json.decode(row["manifest"], type=Manifest)
+    values["report"] = msgspec.json.decode(row["report"], type=Report) if row["report"] else None
+    return AssignmentRow(**values)
+
+
+def read_request(row: sqlite3.Row) -> RequestRow:
+    """Return a request from its SQL row."""
+    return RequestRow(**{**dict(row), "reported": tuple(json.loads(row["reported"]))})

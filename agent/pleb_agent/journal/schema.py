@@ -105,5 +105,11 @@ MIGRATIONS: Final = (
         PRIMARY KEY (project, version)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 3: a failure is a kind of report; a request says how many units it asks for
+    """
+    UPDATE assignments SET state = 'computed' WHERE state = 'failed';
+    ALTER TABLE assignments DROP COLUMN envelope;
+    ALTER TABLE requests ADD COLUMN max_units INTEGER NOT NULL DEFAULT 1;
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

@@ -1,133 +1,119 @@
-"""The agent's main loop: each attached project in turn, one unit at a time, until told to stop."""
+"""The agent's main loop: each attached project in turn, one unit at a time, until stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.core.agent_state import Activity, AgentState
-from pleb_agent.core.history import Event, EventKind
-from pleb_agent.core.readiness import Action, Reason
+from pleb_agent.core.readiness import Action
 from pleb_agent.core.sentence import say
-from pleb_agent.loop.budget import UnitBudget
-from pleb_agent.loop.errands import Errands, cancel_errands
-from pleb_agent.loop.fair_turns import FairTurns
+from pleb_agent.loop.engine import UnitStopped, WarmEngine
+from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.governor import Governor
-from pleb_agent.loop.history import History
 from pleb_agent.loop.network_gate import NetworkGate
-from pleb_agent.loop.offline import Offline
-from pleb_agent.loop.sessions import Sessions
-from pleb_agent.loop.status import LiveStatus
-from pleb_agent.loop.troubles import Troubles
-from pleb_agent.loop.turn import Turns
-from pleb_agent.loop.warm_engine import WarmEngine
+from pleb_agent.loop.project import LoopState, UnitBudget
+from pleb_agent.loop.projects import Projects
+from pleb_agent.loop.services import Listener
+from pleb_agent.loop.status import History, LiveStatus
 from pleb_agent.worker.errors import WorkerError
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
+    from pleb_agent.core.history import EventKind
     from pleb_agent.core.network_rules import NetworkDecision
-    from pleb_agent.core.readiness import Decision
     from pleb_agent.core.sentence import Sentence
-    from pleb_agent.journal.rows import ProjectRow
-    from pleb_agent.loop.parts import Parts
-    from pleb_agent.loop.session import Session
-    from pleb_agent.loop.unit_work import Fetched
+    from pleb_agent.loop.files import FetchedUnit
+    from pleb_agent.loop.project import Project
+    from pleb_agent.loop.services import Services
     from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["AgentLoop"]
 
-_LOG: Final = logging.getLogger("pleb.agent")
-_PUT_AWAY_SECONDS: Final = 20.0
-_GIVE_BACK_SECONDS: Final = 15.0
+T = TypeVar("T")
+
+_CHECKPOINT_SECONDS: Final = 20.0
+"""How long a stopping agent waits for the engine's checkpoint."""
+_NETWORK_WAIT_SHARE: Final = 0.02
+_LEAST_NETWORK_WAIT_SECONDS: Final = 0.2
+_MOST_NETWORK_WAIT_SECONDS: Final = 10.0
 
 
 class AgentLoop:
-    """Owns the sessions and the order of work. `units`: stop after so many; None: never."""
+    """Owns the projects and the order of work. `units`: stop after so many; None: never."""
 
-    def __init__(self, parts: Parts, *, units: int | None = None) -> None:
-        self.status = LiveStatus()
-        self.governor = Governor(parts.preferences, parts.read)
-        self.governor.on_decision = self._decided
-        self._parts = parts
-        self._budget = UnitBudget(units)
+    def __init__(
+        self, services: Services, listener: Listener | None = None, *, units: int | None = None
+    ) -> None:
+        listener = listener or Listener()
+        history = History(services.journal, services.clock, listener)
+        self.status = LiveStatus(listener)
+        self.governor = Governor(services.preferences, services.read, history, listener)
+        self._services = services
+        self._history = history
+        self._budget = UnitBudget(units, self.status)
         self._wake = asyncio.Event()
         """Somebody outside wants something: look at everything."""
-        self._ended = asyncio.Event()
-        """Network work that went on by itself has ended."""
+        self._network_ended = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._history = History(parts.journal, parts.clock)
-        self._fair = FairTurns(parts.journal, parts.preferences)
-        self._network = NetworkGate(parts.read, parts.preferences)
-        self._turns = Turns(
-            parts, self.status, self._budget, self._ended.set, self._history.tell, self._fair.charge
-        )
-        self._sessions = Sessions(parts, self._give_back, self._left)
-        self._errands = Errands(self._wake, self._ended, self._sessions.next_look_at)
-        self._engine = WarmEngine(parts, self.status, self._history, self._engine_started)
-        self._troubles = Troubles(
-            parts, self.status, self._history, self._errands, self._engine.forget
-        )
-        self._offline = Offline(
-            parts, self._network, self._sessions, self._turns, self._fair, self._history
-        )
+        shared = LoopState(services, self.status, history, self._budget, self._network_ended)
+        self._network = NetworkGate(shared)
+        self._projects = Projects(shared)
+        self._engine = WarmEngine(shared, self.governor, self._projects.fair)
+        self._network_wait_seconds = _LEAST_NETWORK_WAIT_SECONDS
+        """How long one project's network work may delay the turn of another one that is due.
 
-    @property
-    def on_event(self) -> Callable[[Event], None]:
-        """Hears of everything that enters the history while the loop runs."""
-        return self._history.on_event
+        A small share of what a unit takes, so that the shares also hold where an answer takes
+        seconds: a coordinator that never ends its answer costs the others no more than that.
+        """
 
-    @on_event.setter
-    def on_event(self, listener: Callable[[Event], None]) -> None:
-        self._history.on_event = listener
+    # -- called from outside ----------------------------------------------------------------
 
     def note(self, kind: EventKind, sentence: Sentence, project: str = "") -> None:
         """Enter an event into the history."""
         self._history.note(kind, sentence, project)
 
-    # -- told from outside ------------------------------------------------------------------
-
     def stop(self, *, finish: bool = False) -> None:
         """End the loop: now, keeping a checkpoint, or after what is in hand was reported."""
         self._budget.finishing = True
-        if not finish or not self._turns.in_hand:
+        if not finish or not self._services.journal.open_assignments():
             self._stopped.set()
         self._wake.set()
 
     def look_again(self) -> None:
-        """Readings changed: decide anew what may be done, and what may be exchanged."""
+        """Readings changed: decide again what may be done, and what may be exchanged."""
         self.governor.look_again()
         self._network.look_again()
 
     def changed(self) -> None:
-        """Projects or wishes changed: look at them now."""
+        """Projects or the user's requests changed: look at them now."""
         self.look_again()
-        for session in self._sessions.live.values():
-            session.next_look_at = 0.0
+        for project in self._projects.live.values():
+            project.look_now()
         self._wake.set()
 
     def renew_engine(self) -> None:
-        """Start the engine anew before the next unit: what it was started with has changed."""
+        """Restart the engine before the next unit: what it was started with has changed."""
         self._engine.forget()
         self._wake.set()
 
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, as soon as the current request ends.
 
-        A unit of it that is being computed is put away first.
+        A unit of it that is being computed is stopped first.
         """
         unit = self.status.unit
-        session = self._sessions.live.get(project)
-        if unit is not None and session is not None and unit.project == session.name:
-            await self._parts.engine.request_checkpoint_and_stop()
+        live = self._projects.live.get(project)
+        if unit is not None and live is not None and unit.project == live.name:
+            await self._services.engine.request_checkpoint_and_stop()
         self.changed()
 
     def state(self) -> AgentState:
-        """Return what the agent does and why; a pause shows at once, whatever still ends."""
+        """Return what the agent does and why; a pause shows at once, whatever is still ending."""
         decision = self.governor.decision
         if decision.action is Action.RUN:
             return self.status.state
@@ -139,194 +125,194 @@ class AgentLoop:
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
-        return self._sessions.problems()
+        return self._projects.problems()
 
     # -- the loop ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work until stopped, or until the wished number of units is finished."""
-        self._turns.clean()
+        """Work until stopped, or until as many units as wanted are finished."""
+        journal = self._services.journal
+        clean_work_dir(self._services.work_dir, journal.open_assignments())
         governing = asyncio.create_task(self.governor.run())
-        working = asyncio.create_task(self._work_on_and_on())
+        working = asyncio.create_task(self._work())
         stopped = asyncio.create_task(self._stopped.wait())
-        watching = asyncio.create_task(self._network.watch(self._break_off, self._wake.set))
-        tasks = {governing, working, stopped, watching}
+        watching = asyncio.create_task(self._network.watch(self._stop_network, self._wake.set))
+        tasks: set[asyncio.Task[Any]] = {governing, working, stopped, watching}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done() and self.status.unit is not None:
-                await self._put_away(working)
-            for task in (working, governing, watching):
+                await self._stop_unit(working)
+            for task in tasks - {stopped}:
                 if task.done():
                     task.result()  # a defect ends the process with its traceback
         finally:
-            await self._close(tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._projects.close()
+            await self._services.engine.close()
 
-    async def _work_on_and_on(self) -> None:
+    async def _work(self) -> None:
         while not self._is_over():
             await self._step()
 
     def _is_over(self) -> bool:
         if self._stopped.is_set() or self._budget.is_reached:
             return True
-        return self._budget.finishing and not self._turns.in_hand
+        return self._budget.finishing and not self._services.journal.open_assignments()
 
     async def _step(self) -> None:
-        """Do one thing: wait for leave, for something to do, or take one project's turn."""
+        """Do one thing: wait until work is allowed, for something to do, or take a turn."""
         self._wake.clear()
-        self._ended.clear()
-        for session in list(self._sessions.live.values()):
-            if session.errand is not None and session.errand.done():
-                await self._troubles.guard(session, self._errands.look_back(session))
+        self._network_ended.clear()
+        for project in list(self._projects.live.values()):
+            if project.task is not None and project.task.done():
+                await self._guard(project, self._take_outcome(project))
         if not self.governor.may_run:
-            decision = self.governor.decision
-            self.status.set(Activity.PAUSED, decision.sentence)
+            self.status.set(Activity.PAUSED, self.governor.decision.sentence)
             await _first(self.governor.until_allowed(), self._wake.wait())
             return
-        await self._sessions.follow()
-        if not self._sessions.live:
+        allowed = self._network.look().allowed
+        await self._projects.follow(self._engine.runtime if allowed else None)
+        if not self._projects.live:
             self._show_nothing_to_do()
             await self._sleep(await self._engine.rest())
-            return
-        if self._network.look().allowed:
+        elif self._network.look().allowed:
             await self._step_with_network()
         else:
             await self._step_without_network()
 
     async def _step_with_network(self) -> None:
+        """Take the turn of the project that is next: fetch a unit, compute it, report it."""
         runtime = await self._warm()
         if runtime is None:
             return
-        received = self._turns.in_hand.received()
-        rest = math.inf if received else await self._engine.rest()
-        now = asyncio.get_running_loop().time()
-        due = self._sessions.due(now)
-        if not due:
-            look_at = self._sessions.next_look_at()
+        project = self._projects.next_turn()
+        if project is None:
+            waiting = any(one.received() for one in self._projects.live.values())
+            rest = math.inf if waiting else await self._engine.rest()
+            look_at = self._projects.next_look_at()
+            now = asyncio.get_running_loop().time()
             await self._sleep(rest if look_at is None else min(rest, look_at - now))
             return
-        # A unit in hand was promised its turn when it was asked for; its lease runs.
-        session = self._fair.choose([one for one in due if one.project in received] or due)
-        session.next_look_at = now
-        await self._troubles.guard(session, self._turn(session, runtime))
+        project.take_turn()
+        await self._guard(project, self._turn(project, runtime))
+
+    async def _turn(self, project: Project, runtime: Runtime) -> None:
+        alone = len(self._projects.live) == 1
+        self.status.set(Activity.WORKING, say("Working for {project}.", project=project.name))
+        unit = await self._in_background(project, lambda: project.next_unit(runtime, alone=alone))
+        if unit is None or not self.governor.may_run:
+            return
+        await self._compute(project, unit)
+        if not self._network.look().allowed:
+            project.keep_results()
+            return
+        asks = self._goes_on(project, 0.0)
+        await self._in_background(project, lambda: project.report(runtime, alone=alone, asks=asks))
 
     async def _step_without_network(self) -> None:
         """Compute what is in hand; results wait until the network may be used."""
-        found = self._offline.next_unit()
+        found = self._projects.next_unit_offline()
         if found is not None:
-            runtime = await self._warm()
-            if runtime is not None:
-                session, fetched = found
-                await self._troubles.guard(session, self._compute(session, runtime, fetched))
-                self._turns.in_hand.keep()
+            if await self._warm() is not None:
+                project, unit = found
+                await self._guard(project, self._compute(project, unit))
+                self._projects.keep_results()
         elif self._budget.finishing:
             self._stopped.set()  # what is in the journal is reported after the next start
         else:
             rest = await self._engine.rest()
-            await self._sleep(min(rest, self._offline.show(self.status)))
+            await self._sleep(min(rest, self._network.show_closed()))
 
-    async def _turn(self, session: Session, runtime: Runtime) -> None:
-        """One project's turn: prepare a unit, compute it, report it and ask for the next."""
-        alone = len(self._sessions.live) == 1
-        self.status.set(Activity.WORKING, say("Working for {project}.", project=session.name))
-        fetched = await self._errands.run(
-            session, lambda: self._turns.prepare(session, runtime, alone=alone)
-        )
-        if fetched is None or not self.governor.may_run:
-            return
-        await self._compute(session, runtime, fetched)
-        if not self._network.look().allowed:
-            self._turns.in_hand.keep()
-            return
-        asks = self._goes_on(session)(0.0)
-        await self._errands.run(
-            session, lambda: self._turns.report(session, runtime, alone=alone, asks=asks)
-        )
-
-    async def _compute(self, session: Session, runtime: Runtime, fetched: Fetched) -> None:
-        self._fair.begin(session)
+    async def _compute(self, project: Project, unit: FetchedUnit) -> None:
+        self.status.set(Activity.WORKING, say("Working for {project}.", project=project.name))
         began_at = asyncio.get_running_loop().time()
-        try:
-            await self._turns.compute(session, runtime, fetched, self._goes_on(session))
-        finally:
-            self._engine.used()
-            self._fair.end(session)
-        self._errands.learn(asyncio.get_running_loop().time() - began_at)
+        end = await self._engine.run(
+            project, unit, lambda more_seconds: self._goes_on(project, more_seconds)
+        )
+        if end is not None:
+            project.keep(end)
+        took = asyncio.get_running_loop().time() - began_at
+        wait = max(_LEAST_NETWORK_WAIT_SECONDS, _NETWORK_WAIT_SHARE * took)
+        self._network_wait_seconds = min(wait, _MOST_NETWORK_WAIT_SECONDS)
 
-    def _goes_on(self, session: Session) -> Callable[[float], bool]:
-        def goes_on(more_seconds: float) -> bool:
-            due = self._sessions.due(asyncio.get_running_loop().time())
-            others = [one for one in due if one is not session]
-            return self._network.look().allowed and self._fair.is_next(
-                session, others, more_seconds
-            )
-
-        return goes_on
-
-    async def _break_off(self) -> None:
-        """The network may not be used any more: nothing that is under way goes on."""
-        await cancel_errands(self._sessions.live.values())
-        await self._turns.uploads.cancel()
-        self._turns.in_hand.keep()
-        self._wake.set()
-
-    def _decided(self, decision: Decision) -> None:
-        if decision.reason is not Reason.STARTING:  # what comes of it is told in a moment
-            self.note(EventKind(decision.action.value), decision.sentence)
-
-    def _show_nothing_to_do(self) -> None:
-        if self._sessions.unopened:
-            self.status.set(Activity.PROBLEM, " ".join(self._sessions.unopened.values()))
-        else:
-            self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
+    def _goes_on(self, project: Project, more_seconds: float) -> bool:
+        """Whether the project has the next turn too, after so many more seconds of its unit."""
+        return self._network.look().allowed and self._projects.is_next(project, more_seconds)
 
     async def _warm(self) -> Runtime | None:
         """Return the warm engine's runtime; None after a wait if there is none."""
-        self.governor.control(self._parts.engine)  # input holds up the start too
         wait = await self._engine.start()
         if wait:
             await self._sleep(wait)
         return self._engine.runtime
 
-    def _engine_started(self) -> None:
-        self.governor.control(self._parts.engine)
-        self.governor.look_again()
+    def _show_nothing_to_do(self) -> None:
+        if self._projects.unopened:
+            self.status.set(Activity.PROBLEM, " ".join(self._projects.unopened.values()))
+        else:
+            self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
 
-    async def _give_back(self, session: Session) -> None:
-        """Give a session's units back, as far as its coordinator can be reached in time."""
-        runtime = self._engine.runtime
-        if runtime is not None and self._network.look().allowed:
-            with suppress(PlebError, TimeoutError):
-                async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                    await self._turns.leave(session, runtime)
+    # -- network work -----------------------------------------------------------------------
 
-    def _left(self, row: ProjectRow) -> None:
-        self.note(EventKind.DETACH, say("Left {project}.", project=row.name), row.name)
-        self._fair.forget(row.id)
-        self._turns.clean()
+    async def _in_background(self, project: Project, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do network work; None if it goes on by itself, since there is something else to do.
 
-    # -- ending -----------------------------------------------------------------------------
+        So one project's slow coordinator never delays another project's units.
+        """
+        task = project.start(work)
+        loop = asyncio.get_running_loop()
+        wait_until = loop.time() + self._network_wait_seconds
+        while not task.done():
+            look_at = self._projects.next_look_at()
+            wait = None if look_at is None else max(look_at, wait_until) - loop.time()
+            if self._wake.is_set() or (wait is not None and wait <= 0):
+                return None
+            woken = asyncio.create_task(self._wake.wait())
+            try:
+                await asyncio.wait({task, woken}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                woken.cancel()
+        project.task = None
+        return None if task.cancelled() else task.result()
 
-    async def _put_away(self, working: asyncio.Task[None]) -> None:
+    async def _take_outcome(self, project: Project) -> None:
+        """Raise what failed in network work that outlasted its turn."""
+        task, project.task = project.task, None
+        if task is not None and not task.cancelled():
+            task.result()
+
+    async def _stop_network(self) -> None:
+        """The network may not be used any more: stop everything that is under way."""
+        await self._projects.stop_network()
+        self._wake.set()
+
+    async def _guard(self, project: Project, turn: Awaitable[None]) -> None:
+        """Take a turn, or a part of one; the project notes what fails."""
+        try:
+            await turn
+        except UnitStopped:
+            return
+        except PlebError as error:
+            if isinstance(error, WorkerError):
+                self._engine.forget()
+            project.fail(error)
+
+    # -- ending and waiting -----------------------------------------------------------------
+
+    async def _stop_unit(self, working: asyncio.Task[None]) -> None:
         """Let the engine write a checkpoint before the process ends."""
         with suppress(WorkerError):
-            await self._parts.engine.resume()
-            await self._parts.engine.request_checkpoint_and_stop()
-            await asyncio.wait({working}, timeout=_PUT_AWAY_SECONDS)
-
-    async def _close(self, tasks: set[asyncio.Task[Any]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._turns.uploads.cancel()
-        await self._sessions.close()
-        self._turns.in_hand.keep()
-        await self._parts.engine.close()
+            await self._services.engine.resume()
+            await self._services.engine.request_checkpoint_and_stop()
+            await asyncio.wait({working}, timeout=_CHECKPOINT_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep so long, unless there is something to look at before."""
         with suppress(TimeoutError):
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
-                await _first(self._wake.wait(), self._ended.wait())
+                await _first(self._wake.wait(), self._network_ended.wait())
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

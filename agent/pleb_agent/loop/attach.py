@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent import AGENT
-from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
@@ -15,25 +13,25 @@ from pleb_agent.core.trust import Memory, TrustedProject
 from pleb_agent.journal.rows import NewProject, ProjectRow
 from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 
 if TYPE_CHECKING:
+    from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.client.project_status import ProjectStatus
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
-    from pleb_agent.loop.ports import Clock
+    from pleb_agent.loop.services import ClientFactory, Clock
+    from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["Attaching", "ClientFactory", "LookedAt", "enrol_again"]
+__all__ = ["Attaching", "LookedAt", "enrol_again"]
 
-_LEAST_INVITE: Final = 16
-_MOST_INVITE: Final = 128
+_SHORTEST_INVITE: Final = 16
+_LONGEST_INVITE: Final = 128
 """Characters of a `Token`."""
-
-ClientFactory = Callable[[AttachLink], CoordinatorClient]
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ async def enrol_again(
 
 
 def _check_invite(invite: str | None) -> None:
-    if invite is not None and not _LEAST_INVITE <= len(invite) <= _MOST_INVITE:
+    if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
         raise InputError("That is no invite: copy it whole, as the operator gave it to you.")
 
 

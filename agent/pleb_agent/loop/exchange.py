@@ -1,20 +1,17 @@
-"""One work request and its answer: written before it is sent, sent again byte for byte if lost."""
+"""Work requests: written before they are sent, sent again byte for byte if the answer is lost."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_agent import AGENT
-from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.history import ended_event, verdict_events
-from pleb_agent.core.trust import StaleMetadataError
-from pleb_agent.journal.rows import AssignmentRow, NewAssignment, RequestRow, Settled
-from pleb_agent.loop.compute import failed_row
+from pleb_agent.core.trust import StaleMetadataError, TrustedProject
+from pleb_agent.journal.rows import AssignmentRow, Change, NewAssignment, RequestRow
 from pleb_agent.worker.plain_files import read_plain
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
@@ -28,114 +25,123 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
-from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
-from pleb_shared.protocol.signing import peek_payload, sign_payload
+from pleb_shared.protocol.signing import sign_payload
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.core.history import Event
-    from pleb_agent.journal.journal import Journal
-    from pleb_agent.loop.ports import Clock
-    from pleb_agent.loop.session import Session
-    from pleb_shared.protocol.messages import UnitVerdict
+    from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.loop.services import Services
+    from pleb_agent.loop.status import History
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.signing import SigningKey
+    from pleb_shared.protocol.unit import Unit
 
-__all__ = ["Answer", "Ask", "Exchange"]
+__all__ = ["MAY_SUCCEED_LATER", "Answer", "Ask", "Exchange"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
-_MAY_PASS: Final = frozenset(
+MAY_SUCCEED_LATER: Final = frozenset(
     {RefusalCode.RATE_LIMITED, RefusalCode.INTERNAL, RefusalCode.STORAGE_FULL}
 )
-"""Refusals after which the same bytes may be taken later."""
+"""Refusals after which the same bytes may be accepted later."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a request asks for and carries."""
+    """What a request asks for and carries. `in_hand`: assignments that are not to be repeated."""
 
     runtime: Runtime
-    max_units: int
+    max_units: int = 0
     wait_seconds: float = 0.0
     holds: Sequence[str] = ()
     in_hand: Sequence[int] = ()
-    computed: Sequence[AssignmentRow] = ()
+    reports: Sequence[AssignmentRow] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it, in the journal already."""
+    """What came of a request; the journal has it already."""
 
-    units: Sequence[AssignmentRow]
-    settled: Sequence[Settled]
+    changes: Sequence[Change]
     no_work: NoWork | None
-    events: Sequence[Event] = ()
 
 
 class Exchange:
-    """Work requests of one project."""
+    """What goes between this host and one project's coordinator: verified, signed, journalled.
 
-    def __init__(self, session: Session, journal: Journal, clock: Clock) -> None:
-        self._session = session
-        self._journal = journal
-        self._clock = clock
+    The caller sends one request at a time, so that sequence numbers go out in order.
+    """
 
-    async def settle_pending(self) -> Answer | None:
-        """Send a request whose answer is not known once more; None if there is no such one.
+    def __init__(
+        self,
+        row: ProjectRow,
+        host_key: SigningKey,
+        client: CoordinatorClient,
+        services: Services,
+        history: History,
+    ) -> None:
+        self.project = row.id
+        self.name = row.name
+        self.client = client
+        self.host_key = host_key
+        self.trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
+        self._journal = services.journal
+        self._clock = services.clock
+        self._history = history
 
-        One that is too old for any coordinator is dropped: its reports go with the next request,
-        and units that its answer brought come again because we don't name them as in hand.
-        """
-        async with self._session.lock:
-            return await self._settle_pending()
+    @property
+    def metadata(self) -> ProjectMetadata:
+        """The newest accepted metadata."""
+        return self.trust.metadata
 
-    async def ask(self, ask: Ask) -> Answer:
-        """Send a new request.
+    def load_metadata(self) -> None:
+        """Accept the metadata in the journal, unless that was done.
 
         Raises:
-            NetworkError: the answer is not known; `settle_pending` finds out later.
-            Refusal: it was not taken.
-            TrustError: the answer may not be obeyed.
+            TrustError: its delegation has ended meanwhile; newer metadata is needed.
         """
-        async with self._session.lock:
-            earlier = await self._settle_pending()
-            computed, deltas = _readable(ask.computed)
-            request = self._request(ask, computed, deltas)
-            self._journal.write_request(request, computed)
-            answer = await self._send(request, lease_from=None)
-        if earlier is None:
-            return answer
-        return Answer(
-            [*earlier.units, *answer.units],
-            [*earlier.settled, *answer.settled],
-            answer.no_work,
-            [*earlier.events, *answer.events],
-        )
+        if not self.trust.is_loaded:
+            row = self._journal.project(self.project)
+            self.trust.update_metadata(row.metadata, self._clock())
 
-    async def _settle_pending(self) -> Answer | None:
-        pending = self._journal.pending_request(self._session.project)
-        if pending is None:
-            return None
-        if self._clock() > pending.expires_at + LIMITS.clock_tolerance_seconds:
-            self._journal.drop_request(pending)
-            return None
-        written_at = pending.expires_at - LIMITS.request_lifetime_seconds
-        try:
-            return await self._send(pending, lease_from=written_at)
-        except TrustError as error:  # an old answer: metadata or version went on meanwhile
-            _LOG.warning("trust", extra={"project": self._session.name, "problem": str(error)})
-            self._journal.drop_request(pending)
-            return None
+    async def refresh_metadata(self) -> bool:
+        """Fetch the newest metadata from the coordinator; return whether it is new."""
+        before = self.trust.memory.metadata_number
+        envelope = await self.client.metadata(self.name)
+        self.trust.update_metadata(envelope, self._clock())
+        self._journal.set_metadata(self.project, envelope, self.trust.memory)
+        return self.trust.memory.metadata_number > before
 
-    def _request(
-        self, ask: Ask, computed: Sequence[AssignmentRow], deltas: Sequence[bytes]
-    ) -> RequestRow:
+    def samples_of(self, unit: Unit) -> int:
+        """Return how many training examples a unit goes through."""
+        if unit.kind is UnitKind.EVALUATE or not self.trust.is_loaded:
+            return 0
+        return unit.local_steps * self.metadata.training.batch_examples
+
+    def count_traffic(self) -> None:
+        """Count the bytes that went over the network since the last call."""
+        received, sent = self.client.traffic.take()
+        if received or sent:
+            now = self._clock()
+            self._journal.count(self.project, now, bytes_received=received, bytes_sent=sent)
+
+    def settle(self, change: Change) -> None:
+        """Write what happened to one assignment without a request, and report it."""
+        now = self._clock()
+        self._history.report(self._journal.settle(change, now, self._ended(change, now)))
+
+    def write(self, ask: Ask) -> RequestRow:
+        """Sign a new request and write it to the journal, before it is sent."""
+        rows, deltas = _with_deltas(ask.reports)
         now = int(self._clock())
-        session = self._session
-        sequence = self._journal.project(session.project).sequence + 1
+        sequence = self._journal.project(self.project).sequence + 1
         statement = WorkRequest(
             protocols=list(PROTOCOLS),
-            project=session.name,
-            host=session.trust.host,
+            project=self.name,
+            host=self.trust.host,
             sequence=sequence,
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
@@ -145,77 +151,92 @@ class Exchange:
             wait_seconds=ask.wait_seconds,
             holds=list(ask.holds)[: LIMITS.held_blobs],
             in_hand=list(ask.in_hand)[: LIMITS.units_per_request],
-            reports=[msgspec.json.decode(row.report, type=Report) for row in computed],
+            reports=[row.report for row in rows if row.report is not None],
         )
-        envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, session.host_key)
-        return RequestRow(
-            project=session.project,
+        envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self.host_key)
+        request = RequestRow(
+            project=self.project,
             sequence=sequence,
             body=b"\n".join([envelope, b"".join(deltas)]),
-            reported=tuple(row.id for row in computed),
+            reported=tuple(row.id for row in rows),
+            max_units=ask.max_units,
             wait_seconds=ask.wait_seconds,
             expires_at=statement.expires_at,
         )
+        self._journal.write_request(request, rows)
+        return request
+
+    async def send(self, request: RequestRow) -> Answer:
+        """Send a request that was just written; verify its answer and write it.
+
+        Raises:
+            NetworkError: the answer is not known; `resend` finds out later.
+            Refusal: it was refused.
+            TrustError: the answer was not signed as it should be, or breaks a rule.
+        """
+        return await self._send(request, lease_from=None)
+
+    async def resend(self) -> Answer | None:
+        """Send a request whose answer is not known again; None if there is no such request.
+
+        One that is too old for any coordinator is dropped: its reports go with the next request,
+        and units that its answer brought come again because we don't name them as in hand.
+
+        Raises:
+            NetworkError: the answer is still not known.
+            Refusal: it was refused.
+        """
+        pending = self._journal.pending_request(self.project)
+        if pending is None:
+            return None
+        if self._clock() > pending.expires_at + LIMITS.clock_tolerance_seconds:
+            self._journal.drop_request(pending)
+            return None
+        # The coordinator may have answered long ago: a lease counts from the earliest moment.
+        written_at = pending.expires_at - LIMITS.request_lifetime_seconds
+        try:
+            return await self._send(pending, lease_from=written_at)
+        except TrustError as error:  # an old answer: metadata or version went on meanwhile
+            _LOG.warning("trust", extra={"project": self.name, "problem": str(error)})
+            self._journal.drop_request(pending)
+            return None
 
     async def _send(self, request: RequestRow, *, lease_from: float | None) -> Answer:
-        session = self._session
         try:
-            data = await session.client.work(
-                session.name, request.body, wait_seconds=request.wait_seconds
+            data = await self.client.work(
+                self.name, request.body, wait_seconds=request.wait_seconds
             )
         except Refusal as refusal:
-            if refusal.code not in _MAY_PASS:
+            if refusal.code not in MAY_SUCCEED_LATER:
                 self._journal.drop_request(request)
             raise
         rows = [
             row
-            for row in self._journal.open_assignments(session.project)
+            for row in self._journal.open_assignments(self.project)
             if row.id in request.reported
         ]
         reply = await self._verified(data, request, [row.assignment for row in rows])
         now = self._clock()
-        begins = now if lease_from is None else lease_from
-        settled = [self._with_samples(one, rows) for one in _settle(rows, reply.receipts)]
+        lease_from = now if lease_from is None else lease_from
+        receipts = {receipt.assignment: receipt for receipt in reply.receipts}
+        changes = [self._change(row, receipts[row.assignment]) for row in rows]
+        events = [event for change in changes for event in self._ended(change, now)]
+        if reply.verdicts:
+            any_before = self._journal.totals().get("accepted", 0) > 0
+            events += verdict_events(self.name, reply.verdicts, now, any_before=any_before)
         units, events = self._journal.settle_request(
             request,
-            session.trust.memory,
-            settled=settled,
-            units=[NewAssignment(m, data, begins + m.lease_seconds) for m in reply.manifests],
+            self.trust.memory,
+            changes=changes,
+            units=[NewAssignment(m, lease_from + m.lease_seconds) for m in reply.manifests],
             verdicts=reply.verdicts,
-            events=self._events(rows, settled, reply.verdicts, now),
+            events=events,
             now=now,
         )
-        session.succeeded()
         for unit in units:
-            _LOG.info("issue", extra={"project": session.name, "assignment": unit.assignment})
-        return Answer(units, settled, reply.no_work, events)
-
-    def _with_samples(self, settled: Settled, rows: Sequence[AssignmentRow]) -> Settled:
-        unit = next(row.manifest.unit for row in rows if row.id == settled.id)
-        return replace(settled, samples=self._session.samples_of(unit))
-
-    def _events(
-        self,
-        rows: Sequence[AssignmentRow],
-        settled: Sequence[Settled],
-        verdicts: Sequence[UnitVerdict],
-        now: float,
-    ) -> list[Event]:
-        name = self._session.name
-        numbers = {row.id: row for row in rows}
-        events = [
-            event
-            for one in settled
-            for event in ended_event(
-                one.state,
-                name,
-                numbers[one.id].assignment,
-                one.note or numbers[one.id].note,
-                now,
-            )
-        ]
-        any_before = self._journal.totals().get("accepted", 0) > 0 if verdicts else False
-        return events + verdict_events(name, verdicts, now, any_before=any_before)
+            _LOG.info("issue", extra={"project": self.name, "assignment": unit.assignment})
+        self._history.report(events)
+        return Answer(changes, reply.no_work)
 
     async def _verified(
         self, data: bytes, request: RequestRow, reported: Sequence[int]
@@ -224,70 +245,60 @@ class Exchange:
         try:
             return self._verify(data, request, reported)
         except TrustError as error:
-            newer = await self._session.refresh_metadata(self._journal, self._clock)
+            newer = await self.refresh_metadata()
             if not newer and not isinstance(error, StaleMetadataError):
                 raise
         return self._verify(data, request, reported)
 
     def _verify(self, data: bytes, request: RequestRow, reported: Sequence[int]) -> WorkReply:
-        return self._session.trust.work_reply(
+        return self.trust.work_reply(
             data,
             self._clock(),
             sequence=request.sequence,
             reported=reported,
-            most_units=_most_units(request),
-            is_spent=lambda nonce: self._journal.is_spent(self._session.project, nonce),
+            most_units=request.max_units,
+            is_spent=lambda nonce: self._journal.is_spent(self.project, nonce),
         )
 
+    def _change(self, row: AssignmentRow, receipt: Receipt) -> Change:
+        """Return what a receipt means for the assignment that was reported."""
+        upload = ""
+        if row.is_failure:
+            event = AssignmentEvent.RECEIPT_GIVEN_BACK
+        elif receipt.outcome is ReceiptOutcome.UPLOAD and receipt.upload:
+            event, upload = AssignmentEvent.RECEIPT_UPLOAD, receipt.upload
+        elif (
+            receipt.outcome in {ReceiptOutcome.STORED, ReceiptOutcome.UNNEEDED}
+            or receipt.code is RefusalCode.ALREADY_REPORTED  # the first answer was lost
+        ):
+            event = AssignmentEvent.RECEIPT_STORED
+        elif receipt.code is RefusalCode.LEASE_EXPIRED:
+            event = AssignmentEvent.LEASE_ENDED
+        else:
+            event = AssignmentEvent.RECEIPT_REFUSED
+        samples = self.samples_of(row.manifest.unit)
+        return Change(row, event, upload=upload, note=receipt.message, samples=samples)
 
-def _most_units(request: RequestRow) -> int:
-    """Return how many units our own request asked for."""
-    payload = peek_payload(request.body.partition(b"\n")[0], PayloadType.WORK)
-    return msgspec.json.decode(payload, type=WorkRequest).max_units
+    def _ended(self, change: Change, now: float) -> list[Event]:
+        """Return the event of an assignment that ended other than well."""
+        why = change.note or change.row.note
+        return ended_event(change.state, self.name, change.row.assignment, why, now)
 
 
-def _readable(rows: Sequence[AssignmentRow]) -> tuple[list[AssignmentRow], list[bytes]]:
+def _with_deltas(rows: Sequence[AssignmentRow]) -> tuple[list[AssignmentRow], list[bytes]]:
     """Return the rows, and the bytes of those deltas that travel with their reports.
 
-    A row whose delta is gone, or is not the worker's own file any more, comes back as failed:
-    the unit goes to somebody else, and we do not stumble over it for ever.
+    A row whose delta is gone, or is not the worker's own file any more, gives its unit back, so
+    that another host gets it and we do not fail over it again and again.
     """
     checked, deltas = [], []
     for row in rows:
-        result = msgspec.json.decode(row.report, type=Report).result
-        if not isinstance(result, DeltaResult) or not result.attached:
-            checked.append(row)
-            continue
-        try:
-            deltas.append(read_plain(Path(row.delta_file), result.size))
-            checked.append(row)
-        except OSError as error:
-            checked.append(failed_row(row, f"The delta cannot be read: {error.strerror}."))
+        delta = row.delta
+        if delta is not None and delta.attached:
+            try:
+                deltas.append(read_plain(Path(row.delta_file), delta.size))
+            except OSError as error:
+                checked.append(row.giving_back(f"The delta cannot be read: {error.strerror}."))
+                continue
+        checked.append(row)
     return checked, deltas
-
-
-def _settle(rows: Sequence[AssignmentRow], receipts: Sequence[Receipt]) -> list[Settled]:
-    by_assignment = {receipt.assignment: receipt for receipt in receipts}
-    return [_settled(row, by_assignment[row.assignment]) for row in rows]
-
-
-def _settled(row: AssignmentRow, receipt: Receipt) -> Settled:
-    event = _event(row, receipt)
-    state = next_state(row.state, event)
-    upload = receipt.upload or "" if state is AssignmentState.UPLOADING else ""
-    return Settled(row.id, state, upload, receipt.message)
-
-
-def _event(row: AssignmentRow, receipt: Receipt) -> AssignmentEvent:
-    report = msgspec.json.decode(row.report, type=Report)
-    if isinstance(report.result, FailureResult):
-        return AssignmentEvent.RECEIPT_GIVEN_BACK
-    if receipt.outcome is ReceiptOutcome.UPLOAD and receipt.upload:
-        return AssignmentEvent.RECEIPT_UPLOAD
-    if receipt.outcome in {ReceiptOutcome.STORED, ReceiptOutcome.UNNEEDED}:
-        return AssignmentEvent.RECEIPT_STORED
-    if receipt.code is RefusalCode.ALREADY_REPORTED:
-        return AssignmentEvent.RECEIPT_STORED  # the answer to the first report was lost
-    if receipt.code is RefusalCode.LEASE_EXPIRED:
-        return AssignmentEvent.LEASE_ENDED
-    return AssignmentEvent.RECEIPT_REFUSED

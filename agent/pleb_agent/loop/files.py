@@ -1,8 +1,10 @@
-"""The files of a unit: which blobs it needs, getting them, laying them out for the worker."""
+"""The files of a unit: which blobs it needs, fetching them, laying them out for the worker."""
 
 from __future__ import annotations
 
 import logging
+import shutil
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,33 +16,26 @@ from pleb_agent.worker.plain_files import create_plain, new_plain, own_directory
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from pleb_agent.cache.blob_cache import BlobCache
     from pleb_agent.cache.shard_cipher import ShardCipher
+    from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.journal.rows import AssignmentRow
-    from pleb_agent.loop.ports import Clock
-    from pleb_agent.loop.session import Session
+    from pleb_agent.loop.services import Services
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = [
-    "UnitFiles",
-    "clean_shards",
-    "discard_files",
-    "fetch",
-    "fetch_unit",
-    "files_at_hand",
-    "held",
-    "job_for",
-    "unit_files",
-]
+__all__ = ["FetchedUnit", "ProjectFiles", "UnitFiles", "clean_shards", "clean_work_dir", "job_dir"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _TRIES: Final = 3
+_MOST_RECENT: Final = 256
 
 
 @dataclass(frozen=True)
@@ -61,12 +56,163 @@ class UnitFiles:
         return [*self.public(), *self.shards]
 
 
-def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList) -> UnitFiles:
-    """Return which blobs a unit needs.
+@dataclass(frozen=True)
+class FetchedUnit:
+    """A received unit whose files are in the cache."""
 
-    Raises:
-        TrustError: it asks for shards where the project has none, or for more than there are.
+    row: AssignmentRow
+    files: UnitFiles
+
+
+class ProjectFiles:
+    """One project's blobs: fetched from its coordinator, kept in the cache.
+
+    `cipher`: of this project's shards on the disk; it ends with the host key.
     """
+
+    def __init__(self, client: CoordinatorClient, cipher: ShardCipher, services: Services) -> None:
+        self.cipher = cipher
+        self.cache = services.cache
+        self._client = client
+        self._services = services
+        self._shard_list: tuple[str, ShardList] | None = None
+        """The shard list that was read last, by its blob's digest."""
+        self._recent: deque[str] = deque(maxlen=_MOST_RECENT)
+        """Digests of public blobs that this project's units needed since the process began."""
+
+    async def fetch_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles:
+        """Fetch what a unit needs, as far as it is not in the cache; return its files.
+
+        Raises:
+            NetworkError: the connection broke; what came is kept and the next call continues.
+            Refusal: the coordinator does not have a blob, or not for us.
+            TrustError: the unit asks for shards that do not exist.
+            PlebError: the cache or the disk is full.
+        """
+        shards = metadata.data.shards
+        listed = self._known_shard_list(shards)
+        if listed is None:
+            if shards.size > LIMITS.shard_list_bytes:
+                raise TrustError(f"The shard list of {metadata.project} is too large.")
+            await self._fetch(shards)
+            listed = self._read_shard_list(shards, metadata.project)
+        files = _unit_files(manifest, metadata, listed)
+        with self.cache.hold(files.all()):
+            for blob in files.public():
+                await self._fetch(blob)
+                self.cache.touch(blob.digest, self._services.clock())
+                if blob.digest not in self._recent:
+                    self._recent.append(blob.digest)
+            for blob in files.shards:
+                await self._fetch(blob, self.cipher)
+                self.cache.touch(blob.digest, self._services.clock(), self.cipher)
+        return files
+
+    def cached_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles | None:
+        """Return the unit's files if all of them are in the cache; nothing is fetched.
+
+        Raises:
+            TrustError: the unit asks for shards that do not exist.
+        """
+        shards = metadata.data.shards
+        listed = self._known_shard_list(shards)
+        if listed is None:
+            if not self.cache.has(shards):
+                return None
+            listed = self._read_shard_list(shards, metadata.project)
+        files = _unit_files(manifest, metadata, listed)
+        complete = all(self.cache.has(blob) for blob in files.public()) and all(
+            self.cache.has(blob, self.cipher) for blob in files.shards
+        )
+        return files if complete else None
+
+    def discard(self, files: UnitFiles) -> None:
+        """Delete a unit's files from the cache: they are damaged."""
+        for blob in files.public():
+            self.cache.discard(blob.digest)
+        for blob in files.shards:
+            self.cache.discard(blob.digest, self.cipher)
+
+    def held(self, count: int) -> list[str]:
+        """Return the digests of at most `count` of this project's blobs that are in the cache.
+
+        None of other projects: what a volunteer does elsewhere is not this coordinator's business.
+        """
+        recent = self.cache.recent(10 * count)
+        plain = [digest for digest in recent if digest in self._recent]
+        return [*plain[: count // 2], *self.cache.recent(count, self.cipher)][:count]
+
+    def lay_out(self, unit: FetchedUnit, metadata: bytes) -> Job:
+        """Put a unit's files into its directory, where a checkpoint may be already.
+
+        The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
+        `metadata`: the project's signed envelope, verified when it was received.
+
+        Raises:
+            CorruptBlobError: a blob is missing or damaged.
+            DiskFullError: the disk cannot take them.
+        """
+        row, files = unit.row, unit.files
+        folder = job_dir(self._services.work_dir, row)
+        payload = peek_payload(metadata, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
+        job = Job(
+            job_dir=str(folder),
+            unit=row.manifest.unit,
+            version=row.manifest.version,
+            differences=[f"difference-{i}.bin" for i in range(len(files.differences))],
+            shards=[f"shard-{i}.safetensors" for i in range(len(files.shards))],
+        )
+        with disk_errors():
+            own_directory(folder)
+            create_plain(folder / job.metadata, payload)
+        names = [job.graph, job.snapshot, *job.differences]
+        for name, blob in zip(names, files.public(), strict=True):
+            self.cache.link(blob, folder / name)
+        for name, blob in zip(job.shards, files.shards, strict=True):
+            with disk_errors(), new_plain(folder / name) as file:
+                self.cache.decrypt(blob, self.cipher, file)
+        return job
+
+    async def _fetch(self, blob: Blob, cipher: ShardCipher | None = None) -> None:
+        """Fetch a blob unless it is in the cache; with a cipher it is encrypted there.
+
+        Wrong bytes are deleted and asked for again, three times at most.
+        """
+        if self.cache.has(blob, cipher):
+            return
+        for _ in range(_TRIES):
+            part = self.cache.part(blob, cipher)
+            try:
+                if part.offset < blob.size or not blob.size:
+                    await self._client.download(blob, part)
+                part.finish()
+            except (CorruptBlobError, WrongBytesError) as error:
+                _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
+            else:
+                return
+            finally:
+                part.close()
+        raise WrongBytesError(
+            f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
+            "the agent tries again later."
+        )
+
+    def _known_shard_list(self, blob: Blob) -> ShardList | None:
+        known = self._shard_list
+        return known[1] if known is not None and known[0] == blob.digest else None
+
+    def _read_shard_list(self, blob: Blob, project: str) -> ShardList:
+        data, most_bytes = self.cache.read(blob), LIMITS.shard_list_bytes
+        try:
+            listed = strict_json.decode(data, ShardList, most_bytes=most_bytes)
+        except Refusal as error:
+            raise TrustError(f"The shard list of {project} cannot be read: {error}") from error
+        self._shard_list = (blob.digest, listed)
+        return listed
+
+
+def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList) -> UnitFiles:
+    """Return which blobs a unit needs."""
     unit = manifest.unit
     evaluates = unit.kind is UnitKind.EVALUATE
     listed = shards.holdout if evaluates else shards.train
@@ -75,8 +221,8 @@ def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList)
             f"Assignment {manifest.assignment} asks for {unit.shards.count} shards of a list of "
             f"{len(listed)}."
         )
-    first = unit.shards.first
-    chosen = [listed[(first + i) % len(listed)] for i in range(unit.shards.count)]
+    # The range wraps around the end of the list.
+    chosen = [listed[(unit.shards.first + i) % len(listed)] for i in range(unit.shards.count)]
     return UnitFiles(
         graph=metadata.evaluation_graph if evaluates else metadata.training_graph,
         snapshot=manifest.version.snapshot,
@@ -85,152 +231,23 @@ def unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList)
     )
 
 
-async def fetch(
-    session: Session, cache: BlobCache, blob: Blob, cipher: ShardCipher | None = None
-) -> None:
-    """Get one blob into the cache unless it is there; with a cipher it lies there encrypted.
-
-    Wrong bytes are thrown away and asked for again, three times at most.
-
-    Raises:
-        NetworkError: it broke; what came is kept and the next call goes on.
-        Refusal: the coordinator does not have it, or not for us.
-        PlebError: no room in the cache or on the disk.
-    """
-    if cache.has(blob, cipher):
-        return
-    for _ in range(_TRIES):
-        part = cache.part(blob, cipher)
-        try:
-            if part.offset < blob.size or not blob.size:
-                await session.client.download(blob, part)
-            part.finish()
-        except (CorruptBlobError, WrongBytesError) as error:
-            _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
-        else:
-            return
-        finally:
-            part.close()
-    raise WrongBytesError(
-        f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
-        "it will be asked again later."
-    )
+def job_dir(work_dir: Path, row: AssignmentRow) -> Path:
+    """Return a unit's own directory."""
+    return work_dir / f"{row.project}-{row.id}"
 
 
-async def shard_list(session: Session, cache: BlobCache) -> ShardList:
-    """Return the project's list of shards, fetching it if it is new."""
-    blob = session.metadata.data.shards
-    if session.shards is not None and session.shards[0] == blob.digest:
-        return session.shards[1]
-    if blob.size > LIMITS.shard_list_bytes:
-        raise TrustError(f"The shard list of {session.name} is too large.")
-    await fetch(session, cache, blob)
-    return _read_shard_list(session, cache)
-
-
-def _read_shard_list(session: Session, cache: BlobCache) -> ShardList:
-    blob = session.metadata.data.shards
-    try:
-        listed = strict_json.decode(cache.read(blob), ShardList, most_bytes=LIMITS.shard_list_bytes)
-    except Refusal as error:
-        raise TrustError(f"The shard list of {session.name} cannot be read: {error}") from error
-    session.shards = (blob.digest, listed)
-    return listed
-
-
-async def fetch_unit(
-    session: Session, cache: BlobCache, manifest: Manifest, clock: Clock
-) -> UnitFiles:
-    """Get all that a unit needs; return its files."""
-    files = unit_files(manifest, session.metadata, await shard_list(session, cache))
-    with cache.hold(files.all()):
-        for blob in files.public():
-            await fetch(session, cache, blob)
-            cache.touch(blob.digest, clock())
-            session.note_fetched(blob.digest)
-        for blob in files.shards:
-            await fetch(session, cache, blob, session.cipher)
-            cache.touch(blob.digest, clock(), session.cipher)
-    return files
-
-
-def discard_files(session: Session, cache: BlobCache, files: UnitFiles) -> None:
-    """Throw a unit's files away: they are damaged."""
-    for blob in files.public():
-        cache.discard(blob.digest)
-    for blob in files.shards:
-        cache.discard(blob.digest, session.cipher)
-
-
-def held(session: Session, cache: BlobCache, count: int) -> list[str]:
-    """Return the digests of at most `count` of this project's blobs that are here.
-
-    No other project's: what a volunteer does elsewhere is not its coordinator's business.
-    """
-    plain = [digest for digest in cache.recent(10 * count) if digest in session.fetched]
-    return [*plain[: count // 2], *cache.recent(count, session.cipher)][:count]
-
-
-def files_at_hand(session: Session, cache: BlobCache, manifest: Manifest) -> UnitFiles | None:
-    """Return the unit's files if none of them is missing, without asking anybody.
-
-    Raises:
-        TrustError: as `unit_files`.
-    """
-    blob = session.metadata.data.shards
-    if session.shards is not None and session.shards[0] == blob.digest:
-        listed = session.shards[1]
-    elif cache.has(blob):
-        listed = _read_shard_list(session, cache)
-    else:
-        return None
-    files = unit_files(manifest, session.metadata, listed)
-    here = all(cache.has(one) for one in files.public()) and all(
-        cache.has(one, session.cipher) for one in files.shards
-    )
-    return files if here else None
-
-
-def job_for(
-    session: Session,
-    row: AssignmentRow,
-    files: UnitFiles,
-    cache: BlobCache,
-    metadata: bytes,
-    job_dir: Path,
-) -> Job:
-    """Lay a unit's files out in its directory, where a checkpoint may lie already.
-
-    The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
-
-    Raises:
-        CorruptBlobError: a blob vanished meanwhile.
-        DiskFullError: the disk cannot take them.
-    """
-    with disk_errors():
-        own_directory(job_dir)
-    differences = [f"difference-{i}.bin" for i in range(len(files.differences))]
-    shards = [f"shard-{i}.safetensors" for i in range(len(files.shards))]
-    job = Job(
-        job_dir=str(job_dir),
-        unit=row.manifest.unit,
-        version=row.manifest.version,
-        differences=differences,
-        shards=shards,
-    )
-    with disk_errors():
-        create_plain(job_dir / job.metadata, metadata)
-    names = [job.graph, job.snapshot, *differences]
-    for name, blob in zip(names, files.public(), strict=True):
-        cache.link(blob, job_dir / name)
-    for name, blob in zip(shards, files.shards, strict=True):
-        with disk_errors(), new_plain(job_dir / name) as file:
-            cache.decrypt(blob, session.cipher, file)
-    return job
-
-
-def clean_shards(job_dir: Path) -> None:
+def clean_shards(folder: Path) -> None:
     """Delete the shards that lie in the clear in a unit's directory."""
-    with suppress(OSError):  # a worker that was taken over may have put anything there
-        for path in job_dir.glob("shard-*.safetensors"):
+    with suppress(OSError):  # a compromised worker may have put anything there
+        for path in folder.glob("shard-*.safetensors"):
             remove_plain(path)
+
+
+def clean_work_dir(work_dir: Path, open_rows: Iterable[AssignmentRow]) -> None:
+    """Delete what earlier processes left of units that have ended, and shards in the clear."""
+    kept = {job_dir(work_dir, row) for row in open_rows}
+    for folder in kept:
+        clean_shards(folder)
+    for folder in work_dir.iterdir():
+        if folder.is_dir() and folder.name[:1].isdigit() and folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,24 +1,32 @@
-"""What the agent does at this moment, for `status`, the tray and the page."""
+"""What people see of the loop: its state at this moment, and what has happened."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AgentState
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.journal.journal import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-__all__ = ["CurrentUnit", "LiveStatus"]
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.loop.services import Clock, Listener
 
+__all__ = ["CurrentUnit", "History", "LiveStatus"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
 _MOST_LOSSES: Final = 128
+"""Enough for a curve on the page; halved when they are more."""
 
 
 @dataclass(frozen=True)
 class CurrentUnit:
-    """The unit in hand. `loss` is that of the last step; `LiveStatus` keeps `losses`."""
+    """The unit that is being computed. `loss` is that of the last step."""
 
     project: str
     assignment: int
@@ -29,18 +37,18 @@ class CurrentUnit:
     loss: float | None = None
     compute_seconds: float = 0.0
     losses: tuple[tuple[int, float], ...] = ()
-    """Steps and their losses so far."""
+    """Steps and their losses so far; `LiveStatus` collects them."""
 
 
 class LiveStatus:
-    """Changed by the loop, read by everybody else; each change calls `on_change`."""
+    """Changed by the loop, read by everybody else; the listener is called at each change."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self._state = AgentState(Activity.IDLE, say("The agent is starting."))
         self._unit: CurrentUnit | None = None
         self.units_finished = 0
         """Since the start of this process."""
-        self.on_change: Callable[[], None] = _nothing
 
     @property
     def state(self) -> AgentState:
@@ -49,29 +57,52 @@ class LiveStatus:
 
     @property
     def unit(self) -> CurrentUnit | None:
-        """The unit in hand."""
+        """The unit that is being computed."""
         return self._unit
 
     @unit.setter
     def unit(self, unit: CurrentUnit | None) -> None:
         self._unit = unit if unit is None else _with_losses(unit, self._unit)
-        self.on_change()
+        self._listener.changed()
 
     def set(
         self, activity: Activity, sentence: str | Sentence, next_look_at: float | None = None
     ) -> None:
-        """Change the agent's state."""
-        self._state = AgentState(activity, say(sentence), next_look_at)
-        self.on_change()
+        """Change the agent's state, unless a unit is being computed: that matters more.
+
+        Network work of any project goes on meanwhile, and would hide it.
+        """
+        if self._unit is None:
+            self._state = AgentState(activity, say(sentence), next_look_at)
+            self._listener.changed()
+
+
+class History:
+    """Enters what happens into the journal's history, and reports it to the listener."""
+
+    def __init__(self, journal: Journal, clock: Clock, listener: Listener) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._listener = listener
+
+    def note(self, kind: EventKind, sentence: Sentence, project: str = "") -> None:
+        """Enter an event. If the disk is full only the entry is lost."""
+        event = Event(self._clock(), kind, project, sentence)
+        try:
+            self.report(self._journal.note_event(event))
+        except JournalError as error:
+            _LOG.warning("history", extra={"event": str(sentence), "problem": str(error)})
+            self.report([event])
+
+    def report(self, events: Sequence[Event]) -> None:
+        """Report events that are in the journal already."""
+        for event in events:
+            self._listener.happened(event)
 
 
 def _with_losses(unit: CurrentUnit, before: CurrentUnit | None) -> CurrentUnit:
-    """Return the unit with the losses so far; of too many every second is forgotten."""
+    """Return the unit with the losses so far; of too many every second one is dropped."""
     losses = before.losses if before and before.assignment == unit.assignment else ()
     if unit.loss is not None and (not losses or losses[-1][0] != unit.steps_done):
         losses = (*losses, (unit.steps_done, unit.loss))
     return replace(unit, losses=losses if len(losses) <= _MOST_LOSSES else losses[1::2])
-
-
-def _nothing() -> None:
-    """Nobody listens."""

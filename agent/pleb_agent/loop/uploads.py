@@ -1,107 +1,98 @@
-"""Sending deltas that are too large for a request, beside the next unit's training."""
+"""Deltas that are too large for a request: uploaded while the next units are computed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_agent.client.errors import NetworkError
-from pleb_agent.client.upload import upload_file
-from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.backoff import BACKOFF
-from pleb_agent.core.history import ended_event
-from pleb_agent.journal.rows import Settled
+from pleb_agent.journal.rows import Change
+from pleb_agent.loop.exchange import MAY_SUCCEED_LATER
 from pleb_agent.worker.plain_files import open_plain
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.report import DeltaResult, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from pleb_agent.core.history import Event
-    from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import AssignmentRow
-    from pleb_agent.loop.ports import Clock, Draw
-    from pleb_agent.loop.session import Session
+    from pleb_agent.loop.exchange import Exchange
+    from pleb_agent.loop.services import Services
 
 __all__ = ["Uploads"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
-_MAY_PASS: Final = frozenset(
-    {RefusalCode.RATE_LIMITED, RefusalCode.INTERNAL, RefusalCode.STORAGE_FULL}
-)
 
 
 class Uploads:
-    """Sends one delta to its end: taken, refused, or late."""
+    """One project's uploads, a task for each. `on_end` gets the change of each that ended."""
 
     def __init__(
-        self,
-        journal: Journal,
-        clock: Clock,
-        draw: Draw,
-        on_events: Callable[[Sequence[Event]], None],
+        self, exchange: Exchange, services: Services, on_end: Callable[[Change], None]
     ) -> None:
-        self._journal = journal
-        self._clock = clock
-        self._draw = draw
-        self._on_events = on_events
+        self._exchange = exchange
+        self._clock = services.clock
+        self._draw = services.draw
+        self._on_end = on_end
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    async def upload(self, session: Session, row: AssignmentRow) -> AssignmentState:
-        """Send the delta of a row that is `uploading`, trying again until its lease ends."""
-        failures = 0
+    def start(self, row: AssignmentRow) -> None:
+        """Start a row's upload unless it is running."""
+        if row.id not in self._tasks:
+            self._tasks[row.id] = asyncio.create_task(self._run(row))
+
+    def raise_failure(self) -> None:
+        """Raise what ended a task unexpectedly, for instance that the journal cannot be written."""
+        for number, task in list(self._tasks.items()):
+            if task.done() and not task.cancelled():
+                del self._tasks[number]
+                task.result()
+
+    async def cancel(self) -> None:
+        """Stop uploading; the tokens are in the journal, so that it can be resumed."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self, row: AssignmentRow) -> None:
+        event, note = await self._upload(row)
+        samples = self._exchange.samples_of(row.manifest.unit)
+        change = Change(row, event, note=note, samples=samples)
+        self._exchange.settle(change)
+        _LOG.info("upload", extra={"assignment": row.assignment, "state": change.state.value})
+        self._tasks.pop(row.id, None)
+        self._on_end(change)
+
+    async def _upload(self, row: AssignmentRow) -> tuple[AssignmentEvent, str]:
+        """Upload a delta, trying again until its lease ends; return how it ended, and why."""
+        failures, size = 0, 0 if row.delta is None else row.delta.size
         while self._clock() < row.lease_ends_at:
             try:
-                size = _size(row)
                 with open_plain(Path(row.delta_file)) as file:
-                    await upload_file(session.client, row.upload, file, size)
-            except NetworkError as problem:
+                    await self._exchange.client.upload(row.upload, file, size)
+            except (NetworkError, Refusal) as problem:
+                if isinstance(problem, Refusal) and problem.code not in MAY_SUCCEED_LATER:
+                    if problem.code is RefusalCode.LEASE_EXPIRED:
+                        return AssignmentEvent.LEASE_ENDED, str(problem)
+                    return AssignmentEvent.UPLOAD_REFUSED, str(problem)
                 failures += 1
-                await self._wait(row, str(problem), failures, problem.retry_after_seconds)
-            except Refusal as refusal:
-                if refusal.code not in _MAY_PASS:
-                    return self._end(session, row, _event(refusal), str(refusal))
-                failures += 1
-                await self._wait(row, str(refusal), failures, refusal.retry_after_seconds)
+                _LOG.warning(
+                    "upload", extra={"assignment": row.assignment, "problem": str(problem)}
+                )
+                delay = BACKOFF.delay_seconds(failures, self._draw(), problem.retry_after_seconds)
+                await asyncio.sleep(min(delay, max(0.1, row.lease_ends_at - self._clock())))
             except OSError as error:
-                why = f"The delta is gone: {error}"
-                return self._end(session, row, AssignmentEvent.UPLOAD_REFUSED, why)
+                return AssignmentEvent.UPLOAD_REFUSED, f"The delta is gone: {error}"
             else:
-                return self._end(session, row, AssignmentEvent.UPLOAD_COMPLETE, "")
+                return AssignmentEvent.UPLOAD_COMPLETE, ""
             finally:
-                session.count_traffic(self._journal, self._clock())
-        late = "The lease ended before the upload."
-        return self._end(session, row, AssignmentEvent.LEASE_ENDED, late)
-
-    async def _wait(
-        self, row: AssignmentRow, problem: str, failures: int, asked: float | None
-    ) -> None:
-        delay = BACKOFF.delay_seconds(failures, self._draw(), asked)
-        _LOG.warning("upload", extra={"assignment": row.assignment, "problem": problem})
-        await asyncio.sleep(min(delay, max(0.1, row.lease_ends_at - self._clock())))
-
-    def _end(
-        self, session: Session, row: AssignmentRow, event: AssignmentEvent, note: str
-    ) -> AssignmentState:
-        state, now = next_state(row.state, event), self._clock()
-        samples = session.samples_of(row.manifest.unit)
-        events = ended_event(state, session.name, row.assignment, note, now)
-        self._on_events(
-            self._journal.end(Settled(row.id, state, note=note, samples=samples), now, events)
-        )
-        _LOG.info("upload", extra={"assignment": row.assignment, "state": state.value})
-        return state
-
-
-def _event(refusal: Refusal) -> AssignmentEvent:
-    late = refusal.code is RefusalCode.LEASE_EXPIRED
-    return AssignmentEvent.LEASE_ENDED if late else AssignmentEvent.UPLOAD_REFUSED
-
-
-def _size(row: AssignmentRow) -> int:
-    result = msgspec.json.decode(row.report, type=Report).result
-    return result.size if isinstance(result, DeltaResult) else 0
+                self._exchange.count_traffic()
+        return AssignmentEvent.LEASE_ENDED, "The lease ended before the upload."

@@ -32,12 +32,9 @@ KINDS: Final[dict[str, str]] = {
 }
 STATES: Final[dict[str, str]] = {
     "received": marked("is being fetched"),
-    "fetched": marked("waits for its turn"),
-    "running": marked("is being computed"),
     "computed": marked("is computed and will be reported"),
     "reported": marked("was reported"),
     "uploading": marked("is being sent"),
-    "failed": marked("could not be computed and will be given back"),
 }
 DAY_NAMES: Final[dict[str, str]] = {
     "mon": marked("Monday"),

@@ -11,10 +11,12 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Limits, Reason
 from pleb_agent.core.wish import NO_WISH, UserWish, WishKind
 from pleb_agent.loop.governor import Governor
+from pleb_agent.loop.services import Listener
+from pleb_agent.loop.status import History
 from tests.unit.agent.policy_moments import FREE, GIB, NOW, someone
 
 if TYPE_CHECKING:
-    from pleb_agent.loop.ports import Engine
+    from pleb_agent.loop.services import Engine
 
 IN_USE = replace(FREE, presence=someone(0.0))
 FULL = replace(FREE, free_disk_bytes=0)
@@ -44,7 +46,19 @@ class Recorder:
         self.calls.append("stop")
 
 
-class World:
+class Decisions(History):
+    """A history that keeps the reasons of decisions among the world's calls."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def note(self, kind, sentence, project="") -> None:
+        decision = self.world.governor.decision
+        assert (kind.value, sentence) == (decision.action.value, decision.sentence)
+        self.world.calls.append(decision.reason)
+
+
+class World(Listener):
     """A governor, what it reads, and everything that it calls, in order."""
 
     def __init__(self, readings=FREE, preferences=None) -> None:
@@ -52,10 +66,12 @@ class World:
         self.readings = readings
         self.looks = 0
         self.preferences = preferences or Preferences()
-        self.governor = Governor(lambda: self.preferences, self.read)
-        self.governor.on_change = lambda: self.calls.append("change")
-        self.governor.on_decision = lambda decision: self.calls.append(decision.reason)
+        self.governor = Governor(lambda: self.preferences, self.read, Decisions(self), self)
         self.engine = Recorder(self.calls)
+
+    def changed(self) -> None:
+        """Hear of a change that people see."""
+        self.calls.append("change")
 
     def read(self):
         self.looks += 1

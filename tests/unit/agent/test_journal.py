@@ -10,16 +10,17 @@ import msgspec
 import pytest
 
 from pleb_agent.app.view import is_unconfirmed
-from pleb_agent.core.agent_state import AssignmentState
+from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, WrongEventError
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.trust import Memory
-from pleb_agent.journal.chronicle import local_day
+from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.journal import Journal
-from pleb_agent.journal.rows import NewAssignment, NewProject, RequestRow, Settled
+from pleb_agent.journal.rows import Change, NewAssignment, NewProject, RequestRow
 from pleb_agent.journal.schema import MIGRATIONS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.report import FailureResult, Report
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 
 NOW = 1_800_000_000.0
@@ -80,15 +81,23 @@ def manifest(number, version=3):
     )
 
 
-def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
+def request_of(journal, rows=()):
     sequence = journal.project(1).sequence + 1
-    request = RequestRow(1, sequence, b"body", (), 0.0, NOW)
-    journal.write_request(request, [])
+    return RequestRow(1, sequence, b"body", tuple(row.id for row in rows), 1, 0.0, NOW)
+
+
+def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
+    """Write a request and its answer; `settled`: reported rows, and what became of them."""
+    rows = [row.giving_back("Too large.") for row, _, _ in settled]
+    request = request_of(journal, rows)
+    journal.write_request(request, rows)
+    open_rows = {row.id: row for row in journal.open_assignments()}
+    changes = [Change(open_rows[row.id], event, samples=samples) for row, event, samples in settled]
     return journal.settle_request(
         request,
         Memory(1, "c" * 64, 0, 3),
-        units=[NewAssignment(manifest(n), b"", NOW + 600) for n in units],
-        settled=settled,
+        units=[NewAssignment(manifest(n), NOW + 600) for n in units],
+        changes=changes,
         verdicts=verdicts,
         events=events,
         now=now,
@@ -173,8 +182,8 @@ def test_days_are_apart_and_totals_outlive_their_project(journal):
 
 def test_a_unit_that_is_done_counts_with_its_samples(journal):
     rows, _ = answered(journal, units=[1, 2])
-    done = Settled(rows[0].id, AssignmentState.DONE, samples=10)
-    back = Settled(rows[1].id, AssignmentState.GIVEN_BACK, note="No.", samples=10)
+    done = (rows[0], AssignmentEvent.RECEIPT_STORED, 10)
+    back = (rows[1], AssignmentEvent.RECEIPT_GIVEN_BACK, 10)
     answered(journal, settled=[done, back])
     assert journal.day(local_day(NOW)) == {"units": 1, "samples": 10}
     assert journal.counters(1)["units_given_back"] == 1
@@ -197,6 +206,36 @@ def test_a_verdict_that_is_told_twice_counts_once(journal):
     answered(journal, verdicts=[verdict(1)])
     answered(journal, verdicts=[verdict(1)])
     assert journal.totals() == {"accepted": 1, "credit_flops": 100}
+
+
+def test_a_dropped_request_leaves_its_reports_to_the_next_one(journal):
+    rows, _ = answered(journal, units=[1])
+    failed = rows[0].giving_back("Too large.")
+    request = request_of(journal, [failed])
+    journal.write_request(request, [failed])
+    assert journal.open_assignments()[0].state is AssignmentState.REPORTED
+    journal.drop_request(request)
+    assert journal.pending_request(1) is None
+    (row,) = journal.open_assignments()
+    assert (row.state, row.report, row.note) == (
+        AssignmentState.COMPUTED,
+        failed.report,
+        "Too large.",
+    )
+    assert row.is_failure
+
+
+def test_a_state_changes_only_as_the_table_says(journal):
+    rows, _ = answered(journal, units=[1])
+    with pytest.raises(WrongEventError):
+        journal.settle(Change(rows[0], AssignmentEvent.UPLOAD_COMPLETE), NOW)
+    assert journal.open_assignments()[0].state is AssignmentState.RECEIVED
+    late = Change(rows[0], AssignmentEvent.LEASE_ENDED, note="Too slow.")
+    journal.settle(late, NOW)
+    journal.settle(late, NOW)  # it has ended: nothing changes, nothing is counted again
+    assert journal.counters(1)["units_late"] == 1
+    assert journal.history(1)[0].state is AssignmentState.LATE
+    assert journal.is_spent(1, manifest(1).nonce)
 
 
 def test_our_versions_outlive_the_assignments(journal):
@@ -260,6 +299,41 @@ def test_a_journal_of_version_1_keeps_all_and_its_sums(tmp_path):
     assert list(journal.days(30)) == [local_day(NOW)]
     journal.close()
     Journal(path).close()  # migrated once
+
+
+def test_a_journal_of_version_2_keeps_what_is_to_be_reported(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    old = sqlite3.connect(path)
+    old.executescript("".join(MIGRATIONS[:2]) + "PRAGMA user_version = 2;")
+    old.execute(
+        """INSERT INTO projects VALUES (1, ?, 'https://example.org', 'words', 'h', 'a', 'x',
+            'host', x'00', 7, 'd', 0, 9, 42, 0, 1.5)""",
+        (LINK,),
+    )
+    report = Report(
+        assignment=50,
+        nonce="0" * 32,
+        epoch=0,
+        version=3,
+        result=FailureResult(reason="Too large."),
+        compute_seconds=0.0,
+    )
+    old.execute(
+        """INSERT INTO assignments (id, project, assignment, nonce, state, manifest, envelope,
+            lease_ends_at, received_at, report) VALUES (5, 1, 50, 'n', 'failed', ?, x'01', 9, 1, ?)
+        """,
+        (msgspec.json.encode(manifest(50)), msgspec.json.encode(report)),
+    )
+    old.execute("INSERT INTO requests VALUES (1, 42, x'02', '[]', 0, 9)")
+    old.commit()
+    old.close()
+    journal = Journal(path)
+    (row,) = journal.open_assignments()
+    assert (row.state, row.report, row.is_failure) == (AssignmentState.COMPUTED, report, True)
+    pending = journal.pending_request(1)
+    assert pending is not None
+    assert (pending.body, pending.max_units) == (b"\x02", 1)
+    journal.close()
 
 
 def test_the_local_day_follows_the_hosts_zone(monkeypatch):

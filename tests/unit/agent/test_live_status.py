@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import CurrentUnit, LiveStatus
 
 
@@ -15,14 +16,14 @@ def shown(status: LiveStatus) -> tuple[tuple[int, float], ...]:
 
 
 def test_losses_are_kept_by_step():
-    status = LiveStatus()
+    status = LiveStatus(Listener())
     for step, loss in ((0, None), (1, 3.0), (2, 2.5), (2, 2.5), (3, None), (4, 2.0)):
         status.unit = unit(step, loss)
     assert shown(status) == ((1, 3.0), (2, 2.5), (4, 2.0))
 
 
 def test_another_unit_begins_anew():
-    status = LiveStatus()
+    status = LiveStatus(Listener())
     status.unit = unit(1, 3.0)
     status.unit = unit(1, 9.0, assignment=8)
     assert shown(status) == ((1, 9.0),)
@@ -32,7 +33,7 @@ def test_another_unit_begins_anew():
 
 
 def test_of_too_many_every_second_is_forgotten():
-    status = LiveStatus()
+    status = LiveStatus(Listener())
     for step in range(1, 1001):
         status.unit = unit(step, float(step))
     losses = shown(status)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["BEFORE_DAYS", "Chronicle", "local_day"]
+__all__ = ["BEFORE_DAYS", "ActivityLog", "local_day"]
 
 BEFORE_DAYS: Final = ""
 """The day of what was counted before days were kept."""
@@ -49,7 +49,7 @@ def local_day(now: float) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(now))
 
 
-class Chronicle(Database):
+class ActivityLog(Database):
     """The journal's history, counters and settings."""
 
     def __init__(self, path: Path) -> None:

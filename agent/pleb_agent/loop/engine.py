@@ -1,0 +1,374 @@
+"""The engine as the loop uses it: warm between units, one unit at a time within its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.cache.errors import CorruptBlobError
+from pleb_agent.core.agent_state import Activity, AssignmentEvent
+from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.energy import kwh
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.sentence import say
+from pleb_agent.journal.rows import AssignmentRow, Change
+from pleb_agent.loop.files import clean_shards, job_dir
+from pleb_agent.loop.status import CurrentUnit
+from pleb_agent.worker.errors import (
+    JobStopped,
+    Remedy,
+    RuntimeMissing,
+    WorkerError,
+    WorkerUnusable,
+)
+from pleb_agent.worker.job import DeltaOutcome, JobResult, Progress
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.report import DeltaResult, EvaluationResult
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pleb_agent.loop.files import FetchedUnit
+    from pleb_agent.loop.governor import Governor
+    from pleb_agent.loop.project import LoopState, Project, UnitEnd
+    from pleb_agent.loop.projects import FairTurns
+    from pleb_agent.worker.job import Job
+    from pleb_shared.protocol.messages import Runtime
+
+__all__ = ["ComputeMeter", "UnitStopped", "WarmEngine", "is_time_to_prefetch"]
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_MOST_TRIES: Final = 2
+"""The engine's death over a unit is forgiven once; the second time the unit is given back."""
+_STOPPED_SECONDS: Final = 1.0
+_MISSING_SECONDS: Final = 600.0
+_PREFETCH_FROM_SHARE: Final = 0.8
+"""Late, so that the next unit starts from a fresh version."""
+_PREFETCH_LEAST_SECONDS: Final = 2.0
+"""Less than this hides no fetch."""
+_REST_OF_UNIT: Final = 0.25
+"""At `_PREFETCH_FROM_SHARE`, a fifth of the unit is left: a quarter of what was computed."""
+
+
+class UnitStopped(PlebError):
+    """The unit was stopped with a checkpoint; it resumes later."""
+
+
+class _InputsDamagedError(PlebError):
+    """The unit's files are damaged: fetch them again."""
+
+
+class WarmEngine:
+    """`runtime` is that of the last start; None before it, and after the engine was lost."""
+
+    def __init__(self, loop: LoopState, governor: Governor, fair: FairTurns) -> None:
+        self.runtime: Runtime | None = None
+        self._loop = loop
+        self._services = loop.services
+        self._engine = loop.services.engine
+        self._governor = governor
+        self._fair = fair
+        self._meter = ComputeMeter()
+        self._failures = 0
+        self._used_at = 0.0
+
+    # -- between units ----------------------------------------------------------------------
+
+    async def start(self) -> float:
+        """Start the engine unless it is warm; return the seconds to wait before the next try."""
+        self._governor.control(self._engine)  # input pauses the start too
+        if self.runtime is not None:
+            return 0.0
+        status = self._loop.status
+        status.set(Activity.IDLE, say("The worker is getting ready."))
+        try:
+            self.runtime = await self._engine.start()
+        except JobStopped:  # work is not allowed any more
+            return _STOPPED_SECONDS
+        except RuntimeMissing as error:  # what downloads it shows its progress, and wakes the loop
+            status.set(Activity.IDLE, say("{reason}", reason=str(error)))
+            return _MISSING_SECONDS
+        except WorkerError as error:
+            return self._start_failed(error)
+        self._failures = 0
+        self._note_use()
+        self._governor.control(self._engine)
+        return 0.0
+
+    def forget(self) -> None:
+        """It died, or must be started again: do so before the next unit."""
+        self.runtime = None
+
+    async def rest(self) -> float:
+        """Free the memory of an engine without work; return when to look again, in seconds.
+
+        It starts again by itself with the next unit.
+        """
+        rest_at = self._used_at + self._services.rest_seconds
+        left = rest_at - asyncio.get_running_loop().time()
+        if left > 0:
+            return left
+        if self._engine.pid is not None:
+            _LOG.info("rest", extra={"pid": self._engine.pid})
+            await self._engine.request_checkpoint_and_stop()
+        return self._services.rest_seconds
+
+    def _start_failed(self, error: WorkerError) -> float:
+        self._failures += 1
+        sentence = say("{reason}", reason=str(error))
+        if self._failures == 1:
+            self._loop.history.note(EventKind.PROBLEM, sentence)
+        delay = BACKOFF.delay_seconds(self._failures, self._services.draw())
+        self._loop.status.set(Activity.PROBLEM, sentence, self._services.clock() + delay)
+        _LOG.error("worker", extra={"problem": str(error)})
+        return delay
+
+    def _note_use(self) -> None:
+        self._used_at = asyncio.get_running_loop().time()
+
+    # -- a unit -----------------------------------------------------------------------------
+
+    async def run(
+        self, project: Project, unit: FetchedUnit, goes_on: Callable[[float], bool]
+    ) -> UnitEnd | None:
+        """Compute a unit, from its checkpoint if there is one; return how it ended.
+
+        None: its files must be fetched again. `goes_on`: whether the project is next again after
+        so many more seconds, so that its next unit is fetched meanwhile.
+
+        Raises:
+            UnitStopped: the engine was stopped; the checkpoint is kept.
+            WorkerUnusable: there is no engine.
+            PlebError: the disk is full.
+        """
+        row = unit.row
+        folder = job_dir(self._services.work_dir, row)
+        end: UnitEnd | None = None
+        self._fair.begin(project)
+        try:
+            with self._services.cache.hold(unit.files.all()):
+                resumed = folder.exists()
+                metadata = self._services.journal.project(project.id).metadata
+                job = project.files.lay_out(unit, metadata)
+                self._meter.begin(row.id, resumed=resumed)
+                end = await self._run(project, row, job, goes_on)
+                self._meter.end(row.id)
+        except _InputsDamagedError:
+            project.files.discard(unit.files)
+        except CorruptBlobError as error:
+            _LOG.warning("fetch", extra={"problem": str(error)})
+        finally:
+            clean_shards(folder)
+            self._note_use()
+            self._fair.end(project)
+        return end
+
+    async def _run(
+        self, project: Project, row: AssignmentRow, job: Job, goes_on: Callable[[float], bool]
+    ) -> UnitEnd:
+        prefetch = _Prefetch(project, self.runtime, goes_on)
+
+        def on_progress(progress: Progress) -> None:
+            if progress.steps_done:
+                self._count(project, self._meter.add(row.id, progress))
+            self._loop.status.unit = _current_unit(project, row, progress)
+            prefetch.consider(progress)
+
+        on_progress(Progress(steps_done=0, steps_total=0, loss=None, compute_seconds=0))
+        _LOG.info("train", extra={"project": project.name, "assignment": row.assignment})
+        tries = row.tries
+        try:
+            while True:
+                try:
+                    result = await self._run_within_lease(row, job, on_progress)
+                except WorkerUnusable:
+                    raise
+                except WorkerError as error:
+                    if self._services.clock() >= row.lease_ends_at:
+                        late = "The lease ended before the unit was done."
+                        return Change(row, AssignmentEvent.LEASE_ENDED, note=late)
+                    tries = self._tries_after(row, error, tries)
+                    if tries >= _MOST_TRIES or error.remedy is Remedy.GIVE_BACK:
+                        return row.giving_back(str(error))
+                else:
+                    return _with_result(row, job, result)
+        finally:
+            self._loop.status.unit = None
+            prefetch.close()
+
+    def _tries_after(self, row: AssignmentRow, error: WorkerError, tries: int) -> int:
+        """Return how many tries the unit has used after this failure.
+
+        Raises:
+            UnitStopped: it was no failure.
+            _InputsDamagedError: a file is not what its digest says.
+        """
+        if isinstance(error, JobStopped):
+            raise UnitStopped(str(error)) from error
+        _LOG.warning(
+            "train", extra={"assignment": row.assignment, "problem": str(error), "tries": tries}
+        )
+        if error.remedy is Remedy.GIVE_BACK:
+            return tries
+        self._services.journal.count_try(row.id)
+        if error.remedy is Remedy.FETCH_AGAIN and tries + 1 < _MOST_TRIES:
+            raise _InputsDamagedError(str(error)) from error
+        return tries + 1
+
+    async def _run_within_lease(
+        self, row: AssignmentRow, job: Job, on_progress: Callable[[Progress], None]
+    ) -> JobResult:
+        result: JobResult | None = None
+        async with self._stopped_at_lease_end(row.lease_ends_at):
+            async for message in self._engine.run(job):  # to its end: it frees the engine there
+                if isinstance(message, JobResult):
+                    result = message
+                else:
+                    on_progress(message)
+        if result is None:
+            raise WorkerUnusable("The worker ended a unit without a result; please report this.")
+        return result
+
+    @asynccontextmanager
+    async def _stopped_at_lease_end(self, lease_ends_at: float) -> AsyncIterator[None]:
+        """Stop the engine when the lease ends: the unit is another host's then."""
+
+        async def stop() -> None:
+            await asyncio.sleep(max(0.0, lease_ends_at - self._services.clock()))
+            await self._engine.request_checkpoint_and_stop()
+
+        task = asyncio.create_task(stop())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def _count(self, project: Project, seconds: float) -> None:
+        """Count computing time and an estimate of its energy, whatever becomes of the unit."""
+        preferences = self._services.preferences()
+        energy = kwh(seconds, preferences.threads, preferences.watts_per_thread)
+        now = self._services.clock()
+        journal = self._services.journal
+        journal.count(project.id, now, compute_seconds=seconds, energy_kwh=energy)
+        self._fair.charge(project, seconds)
+
+
+class ComputeMeter:
+    """Turns the running totals of `Progress` into seconds that were not counted yet."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, float] = {}
+
+    def begin(self, number: int, *, resumed: bool) -> None:
+        """A unit starts. `resumed`: some of it may have been computed by an earlier process.
+
+        Then the first total says where it is, and counts nothing itself.
+        """
+        if not resumed:
+            self._counted[number] = 0.0
+
+    def add(self, number: int, progress: Progress) -> float:
+        """Return the computing seconds since the last call.
+
+        A total that fell (the worker died and resumes from an older checkpoint) is a new start.
+        """
+        total = progress.compute_seconds
+        before = self._counted.get(number, total)
+        self._counted[number] = total
+        return max(0.0, total - before)
+
+    def end(self, number: int) -> None:
+        """The unit has ended."""
+        self._counted.pop(number, None)
+
+
+def is_time_to_prefetch(progress: Progress) -> bool:
+    """Whether to ask now: late enough for a fresh version, with enough left to hide the fetch."""
+    if not progress.steps_done:
+        return False
+    if progress.steps_done < _PREFETCH_FROM_SHARE * progress.steps_total:
+        return False
+    left = progress.steps_total - progress.steps_done
+    return left * progress.compute_seconds / progress.steps_done >= _PREFETCH_LEAST_SECONDS
+
+
+class _Prefetch:
+    """At most one request for a next unit while one is computed, then the fetch of its files."""
+
+    def __init__(
+        self, project: Project, runtime: Runtime | None, goes_on: Callable[[float], bool]
+    ) -> None:
+        self._project = project
+        self._runtime = runtime
+        self._goes_on = goes_on
+        self._task: asyncio.Task[None] | None = None
+        self._computed_seconds = 0.0
+        self._is_answered = False
+        self._is_closed = False
+
+    def consider(self, progress: Progress) -> None:
+        """Start if it is time."""
+        if self._task is None and is_time_to_prefetch(progress):
+            self._computed_seconds = progress.compute_seconds
+            self._task = self._project.start(self._run)
+
+    def close(self) -> None:
+        """The unit has ended: a fetch can continue later, but an answer is waited for."""
+        self._is_closed = True
+        if self._task is not None and self._is_answered:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        if self._runtime is None:
+            return
+        rest_seconds = self._computed_seconds * _REST_OF_UNIT
+        try:
+            units = await self._project.ask_ahead(
+                self._runtime, lambda: self._goes_on(rest_seconds)
+            )
+            self._is_answered = True
+            for unit in units:
+                if not self._is_closed:
+                    await self._project.fetch(unit)
+        except PlebError as error:  # the next turn meets it again, and decides
+            _LOG.info("prefetch", extra={"problem": str(error)})
+
+
+def _current_unit(project: Project, row: AssignmentRow, progress: Progress) -> CurrentUnit:
+    unit = row.manifest.unit
+    return CurrentUnit(
+        project=project.name,
+        assignment=row.assignment,
+        kind=unit.kind.value,
+        version=unit.version,
+        steps_done=progress.steps_done,
+        steps_total=progress.steps_total,
+        loss=progress.loss,
+        compute_seconds=progress.compute_seconds,
+    )
+
+
+def _with_result(row: AssignmentRow, job: Job, result: JobResult) -> AssignmentRow:
+    """Return the row with the report of what the engine computed."""
+    outcome, seconds = result.outcome, result.compute_seconds
+    if not isinstance(outcome, DeltaOutcome):
+        evaluated = EvaluationResult(metrics=outcome.metrics, examples=outcome.examples)
+        return row.reporting(evaluated, compute_seconds=seconds)
+    if not (math.isfinite(outcome.loss_first) and math.isfinite(outcome.loss_last)):
+        return row.giving_back("The loss is not a number.")
+    delta = DeltaResult(
+        digest=outcome.digest,
+        size=outcome.size,
+        attached=outcome.size <= LIMITS.attached_delta_bytes,
+        loss_first=outcome.loss_first,
+        loss_last=outcome.loss_last,
+    )
+    delta_file = str(Path(job.job_dir) / outcome.file)
+    return row.reporting(delta, compute_seconds=seconds, delta_file=delta_file)

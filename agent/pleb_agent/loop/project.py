@@ -1,0 +1,478 @@
+"""One attached project while the agent runs: its requests, its units, its failures.
+
+In the steady state a unit costs one HTTP request and two journal transactions: the request that
+reports it also asks for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pleb_agent.cache.errors import CacheFullError
+from pleb_agent.cache.shard_cipher import ShardCipher
+from pleb_agent.client.errors import NetworkError, UnreachableError
+from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentState
+from pleb_agent.core.backoff import BACKOFF
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.sentence import say
+from pleb_agent.journal.journal import JournalError
+from pleb_agent.journal.rows import AssignmentRow, Change
+from pleb_agent.loop.attach import enrol_again
+from pleb_agent.loop.exchange import Answer, Ask, Exchange
+from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitFiles, job_dir
+from pleb_agent.loop.uploads import Uploads
+from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
+from pleb_shared.protocol.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from pleb_agent.client.coordinator import CoordinatorClient
+    from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.loop.services import Services
+    from pleb_agent.loop.status import History, LiveStatus
+    from pleb_shared.protocol.messages import Runtime
+    from pleb_shared.protocol.signing import SigningKey
+
+__all__ = ["LoopState", "Project", "UnitBudget", "UnitEnd"]
+
+T = TypeVar("T")
+UnitEnd = AssignmentRow | Change
+"""How work on a unit ended: its row with a report, or that it is late."""
+
+_LOG: Final = logging.getLogger("pleb.agent")
+_FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUENCE})
+"""Refusals of a coordinator that has forgotten us (a restored backup): enrol again."""
+_QUICK_ANSWER_SECONDS: Final = 1.0
+"""An answer without work that came faster than this was not waited for: don't ask in a loop."""
+
+
+class UnitBudget:
+    """How many units this process still wants. `most`: from `--units`; None: no limit."""
+
+    def __init__(self, most: int | None, status: LiveStatus) -> None:
+        self.most = most
+        self.finishing = False
+        """Take no new units; end when nothing is open."""
+        self._status = status
+
+    def wants_more(self, under_way: int) -> bool:
+        """Whether to ask for another unit while so many are computed, but not yet stored."""
+        if self.finishing:
+            return False
+        return self.most is None or self._status.units_finished + under_way < self.most
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether that many units are finished."""
+        return self.most is not None and self._status.units_finished >= self.most
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """What all projects of a loop share."""
+
+    services: Services
+    status: LiveStatus
+    history: History
+    budget: UnitBudget
+    network_ended: asyncio.Event
+    """Set when a project's network task or an upload has ended."""
+
+
+class Project:
+    """`next_look_at` counts on the event loop's clock, in seconds; only this class sets it.
+
+    Network work runs in `task`, since it may outlast the project's turn in the loop.
+    """
+
+    def __init__(
+        self, row: ProjectRow, host_key: SigningKey, client: CoordinatorClient, loop: LoopState
+    ) -> None:
+        self.id = row.id
+        self.name = row.name
+        self.client = client
+        self.next_look_at = 0.0
+        self.problem = ""
+        self.task: asyncio.Task[Any] | None = None
+        """Network work under way, or finished but not looked at yet."""
+        cipher = ShardCipher(host_key.to_bytes())
+        self.files = ProjectFiles(client, cipher, loop.services)
+        self._services = loop.services
+        self._journal = loop.services.journal
+        self._clock = loop.services.clock
+        self._status = loop.status
+        self._history = loop.history
+        self._budget = loop.budget
+        self._network_ended = loop.network_ended
+        self._exchange = Exchange(row, host_key, client, loop.services, loop.history)
+        self._uploads = Uploads(self._exchange, loop.services, self._upload_ended)
+        self._lock = asyncio.Lock()
+        """One request at a time: sequence numbers go out in order."""
+        self._results: dict[int, AssignmentRow] = {}
+        """Rows with a report that the journal does not have yet, by their id.
+
+        A result is written with the request that reports it, which saves a transaction;
+        `keep_results` writes it if no request will carry it soon.
+        """
+        self._failures = 0
+        self._failed_units = 0
+
+    # -- turns ------------------------------------------------------------------------------
+
+    async def next_unit(self, runtime: Runtime, *, alone: bool) -> FetchedUnit | None:
+        """Do the network work before a unit; return one that can be computed, if there is one.
+
+        `alone`: no other project waits, so the coordinator may hold the request.
+
+        Raises:
+            PlebError: nothing is lost; the turn may be taken again later.
+        """
+        await self.settle()
+        received = self.received()
+        if received:
+            fetched = await self._fetch_or_end(received[0])
+            if isinstance(fetched, FetchedUnit):
+                return fetched
+            self.keep(fetched)
+        await self._report_and_ask(runtime, alone=alone, asks=True)
+        return None
+
+    def next_unit_offline(self) -> FetchedUnit | None:
+        """Return a unit that can be computed without the network, if there is one."""
+        try:
+            self._exchange.load_metadata()
+        except TrustError:  # newer metadata is needed
+            return None
+        for row in self.received():
+            end = self._end_before_start(row)
+            if end is None:
+                try:
+                    files = self.files.cached_unit(row.manifest, self._exchange.metadata)
+                except TrustError as error:
+                    end = row.giving_back(str(error))
+                else:
+                    if files is not None:
+                        return FetchedUnit(row, files)
+            if end is not None:
+                self.keep(end)
+        return None
+
+    def keep(self, end: UnitEnd) -> None:
+        """Keep how a unit ended until it is reported; a late one is not."""
+        if isinstance(end, AssignmentRow):
+            self._results[end.id] = end
+            return
+        self._exchange.settle(end)
+        self._clean(end.row)
+        _LOG.warning("late", extra={"assignment": end.row.assignment, "reason": end.note})
+
+    async def report(self, runtime: Runtime, *, alone: bool, asks: bool) -> None:
+        """Report what is computed. `asks`: for the next unit too.
+
+        Raises:
+            PlebError: nothing is lost; the turn may be taken again later.
+        """
+        if any(row.state is AssignmentState.COMPUTED for row in self._rows()):
+            await self._report_and_ask(runtime, alone=alone, asks=asks)
+
+    async def ask_ahead(
+        self, runtime: Runtime, goes_on: Callable[[], bool]
+    ) -> Sequence[AssignmentRow]:
+        """Ask for the next unit while one is computed; return what came.
+
+        `goes_on`: whether this project is next again.
+        """
+        if not self._wants_more(computing=1) or not goes_on():
+            return []
+        before = {row.id for row in self.received()}
+        await self._ask(runtime, max_units=1, in_hand=self._rows())
+        return [row for row in self.received() if row.id not in before]
+
+    async def leave(self, runtime: Runtime) -> None:
+        """Give back the units that are not computed, as far as the coordinator can be reached."""
+        await self.settle()
+        await self._uploads.cancel()
+        rows = [row.giving_back("The volunteer left the project.") for row in self.received()]
+        if rows:
+            await self._ask(runtime, reports=rows)
+
+    def received(self) -> list[AssignmentRow]:
+        """Return the units that are still to be computed, oldest first."""
+        return [row for row in self._rows() if row.state is AssignmentState.RECEIVED]
+
+    def keep_results(self) -> None:
+        """Write results that no request carries yet; if that fails they stay in memory."""
+        with suppress(JournalError):
+            for row in list(self._results.values()):
+                self._journal.save_report(row)
+                del self._results[row.id]
+
+    # -- settling, fetching, asking ---------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Finish what an earlier request or process left open."""
+        self._uploads.raise_failure()
+        try:
+            self._exchange.load_metadata()
+        except TrustError:
+            await self._exchange.refresh_metadata()
+        async with self._lock:
+            await self._settle_pending()
+        self._start_uploads()
+
+    async def fetch(self, row: AssignmentRow) -> UnitFiles:
+        """Fetch a unit's files, within its lease.
+
+        Raises:
+            PlebError: as `ProjectFiles.fetch_unit`.
+        """
+        try:
+            async with asyncio.timeout(max(0.0, row.lease_ends_at - self._clock())):
+                return await self.files.fetch_unit(row.manifest, self._exchange.metadata)
+        except TimeoutError as error:
+            raise UnreachableError("The unit's files came too late for its lease.") from error
+        finally:
+            self._exchange.count_traffic()
+
+    async def _fetch_or_end(self, row: AssignmentRow) -> FetchedUnit | UnitEnd:
+        end = self._end_before_start(row)
+        if end is not None:
+            return end
+        try:
+            return FetchedUnit(row, await self.fetch(row))
+        except (TrustError, CacheFullError) as error:
+            return row.giving_back(str(error))
+        except Refusal as refusal:
+            if refusal.code is not RefusalCode.UNKNOWN_BLOB:
+                raise
+            return row.giving_back(f"A file of the unit is missing: {refusal}")
+
+    def _end_before_start(self, row: AssignmentRow) -> UnitEnd | None:
+        """Return how a unit ends that is not worth starting."""
+        if self._clock() >= row.lease_ends_at:
+            late = "The lease ended before the unit was started."
+            return Change(row, AssignmentEvent.LEASE_ENDED, note=late)
+        if row.manifest.metadata_number != self._exchange.metadata.number:
+            return row.giving_back("The project's metadata changed after the unit was assigned.")
+        return None
+
+    async def _report_and_ask(self, runtime: Runtime, *, alone: bool, asks: bool) -> None:
+        rows = self._rows()
+        reports = [row for row in rows if row.state is AssignmentState.COMPUTED]
+        received = any(row.state is AssignmentState.RECEIVED for row in rows)
+        good = sum(not row.is_failure for row in reports)
+        wanted = asks and not received and self._wants_more(computing=good)
+        if not reports and not wanted:
+            if not received:
+                self._wait_for_uploads()
+            return
+        if not reports:
+            self._status.set(Activity.IDLE, say("Asking {project} for work.", project=self.name))
+        began = asyncio.get_running_loop().time()
+        answer = await self._ask(
+            runtime,
+            max_units=int(wanted),
+            # A request that carries a report is answered at once, so that the report is known.
+            wait_seconds=self._services.most_wait_seconds if alone and not reports else 0.0,
+            in_hand=[row for row in rows if row not in reports],
+            reports=reports,
+        )
+        # One that carried a report was not held: if nobody else waits, ask again and be held.
+        if wanted and not self.received() and not (reports and alone):
+            self._wait_for_work(answer, asyncio.get_running_loop().time() - began)
+        self._slow_down_after_failed_units(answer)
+
+    async def _ask(
+        self,
+        runtime: Runtime,
+        *,
+        max_units: int = 0,
+        wait_seconds: float = 0.0,
+        in_hand: Sequence[AssignmentRow] = (),
+        reports: Sequence[AssignmentRow] = (),
+    ) -> Answer:
+        try:
+            async with self._lock:
+                await self._settle_pending()
+                request = self._exchange.write(
+                    Ask(
+                        runtime=runtime,
+                        max_units=max_units,
+                        wait_seconds=wait_seconds,
+                        holds=self.files.held(LIMITS.held_blobs),
+                        in_hand=[row.assignment for row in in_hand],
+                        reports=reports,
+                    )
+                )
+                for row in reports:  # the journal has them now
+                    self._results.pop(row.id, None)
+                answer = await self._exchange.send(request)
+        except (PlebError, asyncio.CancelledError):
+            self.keep_results()
+            raise
+        self._take(answer)
+        return answer
+
+    async def _settle_pending(self) -> None:
+        answer = await self._exchange.resend()
+        if answer is not None:
+            self._take(answer)
+
+    def _take(self, answer: Answer) -> None:
+        """Do what follows from an answer, which the journal has already."""
+        self._failures = 0
+        self.problem = ""
+        self._exchange.count_traffic()
+        for change in answer.changes:
+            state = change.state
+            _LOG.info(
+                "report", extra={"project": self.name, "id": change.row.id, "state": state.value}
+            )
+            if state is not AssignmentState.UPLOADING:
+                self._clean(change.row)
+                self._count(state)
+        if answer.changes:
+            self._start_uploads()
+
+    def _rows(self) -> list[AssignmentRow]:
+        """Return the project's open assignments with their results, oldest first."""
+        rows = self._journal.open_assignments(self.id)
+        return [
+            self._results.get(row.id, row) if row.state is AssignmentState.RECEIVED else row
+            for row in rows
+        ]
+
+    def _wants_more(self, *, computing: int) -> bool:
+        """Whether one more unit is wanted, besides those of any project that are uploading."""
+        rows = self._journal.open_assignments()
+        uploading = sum(row.state is AssignmentState.UPLOADING for row in rows)
+        return self._budget.wants_more(uploading + computing)
+
+    def _start_uploads(self) -> None:
+        for row in self._journal.open_assignments(self.id):
+            if row.state is AssignmentState.UPLOADING:
+                self._uploads.start(row)
+
+    def _upload_ended(self, change: Change) -> None:
+        self._clean(change.row)
+        self._count(change.state)
+        self._network_ended.set()
+
+    def _count(self, state: AssignmentState) -> None:
+        if state is AssignmentState.DONE:
+            self._status.units_finished += 1
+            self._failed_units = 0
+        else:
+            self._failed_units += 1
+
+    def _clean(self, row: AssignmentRow) -> None:
+        """Delete the directory of a unit that has ended."""
+        shutil.rmtree(job_dir(self._services.work_dir, row), ignore_errors=True)
+
+    # -- when to look again -----------------------------------------------------------------
+
+    def look_now(self) -> None:
+        """Look at the project at once, also before its time."""
+        self.next_look_at = 0.0
+
+    def take_turn(self) -> None:
+        """The project has its turn: of those that are due it has now waited the shortest."""
+        self._look_in(0.0)
+
+    def fail(self, error: PlebError) -> None:
+        """Show and remember what went wrong in a turn, and when to try again."""
+        if isinstance(error, Refusal) and error.code in _FORGOTTEN and not self._failures:
+            self.start(self._enrol_again)
+            return
+        offline = isinstance(error, NetworkError)
+        asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
+        sentence = say("{project}: {reason}", project=self.name, reason=str(error))
+        if self.problem != str(error):  # the first of its kind, not every retry
+            self._history.note(EventKind.PROBLEM, sentence, self.name)
+        self._failures += 1
+        self.problem = str(error)
+        delay = BACKOFF.delay_seconds(self._failures, self._services.draw(), asked)
+        self._look_in(delay)
+        activity = Activity.OFFLINE if offline else Activity.PROBLEM
+        self._status.set(activity, sentence, self._clock() + delay)
+        _LOG.warning("problem", extra={"project": self.name, "problem": str(error), "delay": delay})
+
+    async def _enrol_again(self) -> None:
+        """The coordinator has forgotten us, or our sequence: enrol with the same keys."""
+        self._failures += 1
+        row = self._journal.project(self.id)
+        exchange = self._exchange
+        account = self._services.keys.load(row.account_key_file)
+        try:
+            reply = await enrol_again(
+                exchange.client, exchange.trust, exchange.host_key, account, self._clock
+            )
+        except PlebError as error:
+            self.fail(error)
+        else:
+            self._journal.raise_sequence(self.id, reply.sequence, reply.role.value)
+
+    def _wait_for_work(self, answer: Answer, took_seconds: float) -> None:
+        reason = answer.no_work.reason if answer.no_work else "The project has no work now."
+        wait = answer.no_work.retry_after_seconds if answer.no_work else 0.0
+        if took_seconds < _QUICK_ANSWER_SECONDS:
+            wait = max(wait, _QUICK_ANSWER_SECONDS)
+        self._look_in(wait * (1 + 0.1 * self._services.draw()))
+        sentence = say("{project}: {reason}", project=self.name, reason=reason)
+        self._status.set(Activity.IDLE, sentence, self._clock() + wait)
+
+    def _wait_for_uploads(self) -> None:
+        """There is nothing to report and no unit wanted: what is left are uploads."""
+        self._look_in(_QUICK_ANSWER_SECONDS)
+        if any(row.state is AssignmentState.UPLOADING for row in self._rows()):
+            self._status.set(Activity.WORKING, say("The last results are being uploaded."))
+
+    def _slow_down_after_failed_units(self, answer: Answer) -> None:
+        """Units that fail one after the other must not become a busy loop."""
+        failed = {AssignmentState.GIVEN_BACK, AssignmentState.REFUSED}
+        if self._failed_units and any(change.state in failed for change in answer.changes):
+            self._look_in(BACKOFF.delay_seconds(self._failed_units, self._services.draw()))
+
+    def _look_in(self, seconds: float) -> None:
+        self.next_look_at = asyncio.get_running_loop().time() + seconds
+
+    # -- the network task -------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the network task is running."""
+        return self.task is not None and not self.task.done()
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+        """Start network work, after the task that may still be running."""
+        earlier = self.task
+
+        async def run() -> T:
+            if earlier is not None:
+                await asyncio.wait({earlier})
+            return await work()
+
+        task = asyncio.create_task(run())
+        task.add_done_callback(lambda _: self._network_ended.set())
+        self.task = task
+        return task
+
+    async def stop_network(self) -> None:
+        """Cancel the network task and the uploads; what matters of them is in the journal."""
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._uploads.cancel()
+        self.keep_results()
+
+    async def close(self) -> None:
+        """Stop network work, keep results, close the connection."""
+        await self.stop_network()
+        await self.client.close()

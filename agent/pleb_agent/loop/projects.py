@@ -1,0 +1,195 @@
+"""The attached projects: opened, followed and left as the journal says, and whose turn is next."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.sentence import say
+from pleb_agent.core.shares import USUAL_SHARE, Ledger, begin, charge, choose, forget, settle
+from pleb_agent.loop.files import clean_work_dir
+from pleb_agent.loop.project import Project
+from pleb_shared.errors import InputError, PlebError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.loop.files import FetchedUnit
+    from pleb_agent.loop.project import LoopState
+    from pleb_agent.loop.services import CurrentPreferences
+    from pleb_shared.protocol.messages import Runtime
+
+__all__ = ["FairTurns", "Projects"]
+
+_SETTING: Final = "shares"
+_GIVE_BACK_SECONDS: Final = 15.0
+"""How long leaving a project waits for its coordinator."""
+
+
+class FairTurns:
+    """Turns in proportion to the preference `shares`; the ledger is in memory and the journal."""
+
+    def __init__(self, journal: Journal, preferences: CurrentPreferences) -> None:
+        self._journal = journal
+        self._preferences = preferences
+        text = journal.setting(_SETTING)
+        self._ledger = msgspec.json.decode(text, type=Ledger) if text else Ledger()
+
+    def choose(self, due: Sequence[Project]) -> Project:
+        """Return whose turn it is; of equals the one that has waited longest."""
+        by_number = {one.id: one for one in sorted(due, key=lambda one: one.next_look_at)}
+        shares = {number: self._share(one) for number, one in by_number.items()}
+        return by_number[choose(self._ledger, shares)]
+
+    def begin(self, project: Project) -> None:
+        """A unit of this project starts."""
+        self._keep(begin(self._ledger, project.id, self._share(project)))
+
+    def end(self, project: Project) -> None:
+        """The unit has ended, or was checkpointed to be resumed later."""
+        self._keep(settle(self._ledger, project.id, self._share(project)))
+
+    def charge(self, project: Project, compute_seconds: float) -> None:
+        """The engine computed for this project."""
+        self._keep(charge(self._ledger, project.id, compute_seconds, self._share(project)))
+
+    def is_next(self, project: Project, others: Sequence[Project], more_seconds: float) -> bool:
+        """Whether the project will be chosen again after so many more seconds of its unit.
+
+        Of equals the others come first.
+        """
+        share = self._share(project)
+        ahead = charge(self._ledger, project.id, more_seconds, share)
+        shares = {one.id: self._share(one) for one in others} | {project.id: share}
+        return choose(ahead, shares) == project.id
+
+    def forget(self, project: int) -> None:
+        """The project was left; its number may be used again for another one."""
+        self._keep(forget(self._ledger, project))
+
+    def _share(self, project: Project) -> int:
+        return self._preferences().shares.get(project.name, USUAL_SHARE)
+
+    def _keep(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._journal.keep_setting(_SETTING, msgspec.json.encode(ledger).decode())
+
+
+class Projects:
+    """All attached projects, as live objects."""
+
+    def __init__(self, loop: LoopState) -> None:
+        self._loop = loop
+        self._services = loop.services
+        self._journal = loop.services.journal
+        self.fair = FairTurns(self._journal, loop.services.preferences)
+        self.live: dict[int, Project] = {}
+        self.unopened: dict[int, str] = {}
+        """Projects that cannot be opened, for instance without their key, and why."""
+
+    def problems(self) -> dict[int, str]:
+        """Return what is wrong with each project, empty for those that work."""
+        return {number: one.problem for number, one in self.live.items()} | self.unopened
+
+    def next_turn(self) -> Project | None:
+        """Return whose turn it is now; None: nobody is due."""
+        due = self.due()
+        # A unit in hand was promised its turn when it was asked for; its lease runs.
+        waiting = [one for one in due if one.received()]
+        return self.fair.choose(waiting or due) if due else None
+
+    def next_unit_offline(self) -> tuple[Project, FetchedUnit] | None:
+        """Return whose unit is computed next without the network; None: there is none."""
+        found: dict[Project, FetchedUnit] = {}
+        for project in self.live.values():
+            unit = None if project.is_busy else project.next_unit_offline()
+            if unit is not None:
+                found[project] = unit
+        self.keep_results()
+        if not found:
+            return None
+        project = self.fair.choose(list(found))
+        return project, found[project]
+
+    def due(self) -> list[Project]:
+        """Return those that may have their turn now: their network task has ended."""
+        now = asyncio.get_running_loop().time()
+        return [one for one in self.live.values() if not one.is_busy and one.next_look_at <= now]
+
+    def next_look_at(self) -> float | None:
+        """Return when the next one is due by time alone; None: all of them are busy."""
+        times = [one.next_look_at for one in self.live.values() if not one.is_busy]
+        return min(times, default=None)
+
+    def is_next(self, project: Project, more_seconds: float) -> bool:
+        """Whether the project has the next turn too, after so many more seconds of its unit."""
+        others = [one for one in self.due() if one is not project]
+        return self.fair.is_next(project, others, more_seconds)
+
+    def keep_results(self) -> None:
+        """Write the results that no request carries yet."""
+        for project in self.live.values():
+            project.keep_results()
+
+    async def follow(self, runtime: Runtime | None) -> None:
+        """Open projects that were attached, leave those that are to be left.
+
+        `runtime`: needed to give units back; None if the coordinator may not be asked.
+        """
+        rows = {row.id: row for row in self._journal.projects()}
+        self.unopened.clear()
+        for number, row in rows.items():
+            if row.detaching:
+                await self._leave(row, runtime)
+            elif number not in self.live:
+                self._try_to_open(row)
+        for number in set(self.live) - set(rows):
+            await self.live.pop(number).close()
+
+    async def stop_network(self) -> None:
+        """Stop all network work; results are written."""
+        for project in self.live.values():
+            await project.stop_network()
+
+    async def close(self) -> None:
+        """Stop all network work and close the connections."""
+        for project in self.live.values():
+            await project.close()
+
+    def _try_to_open(self, row: ProjectRow) -> None:
+        try:
+            key = self._services.keys.load(row.host_key_file)
+            client = self._services.make_client(row.attach_link)
+        except InputError as error:
+            self.unopened[row.id] = str(error)
+        else:
+            self.live[row.id] = Project(row, key, client, self._loop)
+
+    async def _leave(self, row: ProjectRow, runtime: Runtime | None) -> None:
+        """Give units back as far as the coordinator can be reached, then forget the project."""
+        if row.id not in self.live:
+            self._try_to_open(row)
+        project = self.live.pop(row.id, None)
+        self.unopened.pop(row.id, None)
+        if project is not None:
+            await project.stop_network()
+            if runtime is not None:
+                with suppress(PlebError, TimeoutError):
+                    async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                        await project.leave(runtime)
+            await project.close()
+            self._services.cache.discard_all_of(project.files.cipher)
+        self._journal.remove_project(row.id)
+        self._services.keys.forget(row.host_key_file, row.account_key_file)
+        if not self._journal.projects():
+            self._services.cache.clear()
+        sentence = say("Left {project}.", project=row.name)
+        self._loop.history.note(EventKind.DETACH, sentence, row.name)
+        self.fair.forget(row.id)
+        clean_work_dir(self._services.work_dir, self._journal.open_assignments())
