@@ -181,10 +181,6 @@ class BlobCache:
         stat = target.stat()
         self._checked[part.name] = (stat.st_size, stat.st_mtime_ns)
 
-    def used_bytes(self) -> int:
-        """Return how many bytes blobs and parts take."""
-        return sum(size for _, size, _ in self._files())
-
     def clear(self) -> None:
         """Throw away all that is not held."""
         for _, _, path in list(self._files()):

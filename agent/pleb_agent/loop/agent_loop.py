@@ -14,10 +14,9 @@ from pleb_agent.loop.engine import UnitStopped, WarmEngine
 from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.governor import Governor
 from pleb_agent.loop.network_gate import NetworkGate
-from pleb_agent.loop.project import LoopState, UnitBudget
 from pleb_agent.loop.projects import Projects
 from pleb_agent.loop.services import Listener
-from pleb_agent.loop.status import History, LiveStatus
+from pleb_agent.loop.status import History, LiveStatus, LoopState, UnitBudget
 from pleb_agent.worker.errors import WorkerError
 from pleb_shared.errors import PlebError
 

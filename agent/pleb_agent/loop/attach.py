@@ -15,7 +15,7 @@ from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
-from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
+from pleb_shared.protocol.messages import EnrolRequest, PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["Attaching", "LookedAt", "enrol_again"]
+__all__ = ["Attaching", "LookedAt", "enrol_request"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -77,7 +77,7 @@ class Attaching:
         try:
             envelope = await _first_metadata(client, link)
             trust.update_metadata(envelope, self.clock())
-            request = _request(
+            request = enrol_request(
                 link.project, host_key, account_key, self.clock(), invite=invite, name=name
             )
             reply = trust.enrol_reply(await client.enrol(link.project, request), self.clock())
@@ -176,16 +176,28 @@ class Attaching:
         return None
 
 
-async def enrol_again(
-    client: CoordinatorClient,
-    trust: TrustedProject,
+def enrol_request(
+    project: str,
     host_key: SigningKey,
     account_key: SigningKey,
-    clock: Clock,
-) -> EnrolReply:
-    """Tell a coordinator that forgot us (a restored backup) who we are."""
-    request = _request(trust.project, host_key, account_key, clock(), invite=None, name="")
-    return trust.enrol_reply(await client.enrol(trust.project, request), clock())
+    now: float,
+    *,
+    invite: str | None,
+    name: str,
+) -> bytes:
+    """Return a signed request to enrol a host in an account; both keys sign it."""
+    statement = EnrolRequest(
+        protocols=list(PROTOCOLS),
+        project=project,
+        host_key=host_key.public,
+        account_key=account_key.public,
+        display_name=name,
+        invite=invite,
+        agent=AGENT,
+        issued_at=int(now),
+        expires_at=int(now) + LIMITS.request_lifetime_seconds,
+    )
+    return sign_payload(strict_json.encode(statement), PayloadType.ENROL, host_key, account_key)
 
 
 def _check_invite(invite: str | None) -> None:
@@ -203,26 +215,3 @@ async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
             f"The coordinator at {link.base_url} cannot be reached ({why}): check the link and "
             "your network, then try again."
         ) from error
-
-
-def _request(
-    project: str,
-    host_key: SigningKey,
-    account_key: SigningKey,
-    now: float,
-    *,
-    invite: str | None,
-    name: str,
-) -> bytes:
-    statement = EnrolRequest(
-        protocols=list(PROTOCOLS),
-        project=project,
-        host_key=host_key.public,
-        account_key=account_key.public,
-        display_name=name,
-        invite=invite,
-        agent=AGENT,
-        issued_at=int(now),
-        expires_at=int(now) + LIMITS.request_lifetime_seconds,
-    )
-    return sign_payload(strict_json.encode(statement), PayloadType.ENROL, host_key, account_key)

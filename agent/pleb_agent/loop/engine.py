@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,16 +31,17 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from pleb_agent.loop.files import FetchedUnit
     from pleb_agent.loop.governor import Governor
-    from pleb_agent.loop.project import LoopState, Project, UnitEnd
+    from pleb_agent.loop.project import Project, UnitEnd
     from pleb_agent.loop.projects import FairTurns
+    from pleb_agent.loop.status import LoopState
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.messages import Runtime
 
-__all__ = ["ComputeMeter", "UnitStopped", "WarmEngine", "is_time_to_prefetch"]
+__all__ = ["UnitStopped", "WarmEngine", "is_time_to_prefetch"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _MOST_TRIES: Final = 2
@@ -73,7 +74,8 @@ class WarmEngine:
         self._engine = loop.services.engine
         self._governor = governor
         self._fair = fair
-        self._meter = ComputeMeter()
+        self._counted: dict[int, float] = {}
+        """Computing seconds of units, by row, as their progress said last."""
         self._failures = 0
         self._used_at = 0.0
 
@@ -152,12 +154,12 @@ class WarmEngine:
         self._fair.begin(project)
         try:
             with self._services.cache.hold(unit.files.all()):
-                resumed = folder.exists()
+                if not folder.exists():  # otherwise an earlier process may have computed some of it
+                    self._counted[row.id] = 0.0
                 metadata = self._services.journal.project(project.id).metadata
                 job = project.files.lay_out(unit, metadata)
-                self._meter.begin(row.id, resumed=resumed)
                 end = await self._run(project, row, job, goes_on)
-                self._meter.end(row.id)
+                self._counted.pop(row.id, None)
         except _InputsDamagedError:
             project.files.discard(unit.files)
         except CorruptBlobError as error:
@@ -175,7 +177,7 @@ class WarmEngine:
 
         def on_progress(progress: Progress) -> None:
             if progress.steps_done:
-                self._count(project, self._meter.add(row.id, progress))
+                self._count(project, row, progress.compute_seconds)
             self._loop.status.unit = _current_unit(project, row, progress)
             prefetch.consider(progress)
 
@@ -223,70 +225,42 @@ class WarmEngine:
     async def _run_within_lease(
         self, row: AssignmentRow, job: Job, on_progress: Callable[[Progress], None]
     ) -> JobResult:
+        """Run the job; stop it when its lease ends, since the unit is another host's then."""
+
+        async def stop() -> None:
+            await asyncio.sleep(max(0.0, row.lease_ends_at - self._services.clock()))
+            await self._engine.request_checkpoint_and_stop()
+
         result: JobResult | None = None
-        async with self._stopped_at_lease_end(row.lease_ends_at):
+        stopping = asyncio.create_task(stop())
+        try:
             async for message in self._engine.run(job):  # to its end: it frees the engine there
                 if isinstance(message, JobResult):
                     result = message
                 else:
                     on_progress(message)
+        finally:
+            stopping.cancel()
+            with suppress(asyncio.CancelledError):
+                await stopping
         if result is None:
             raise WorkerUnusable("The worker ended a unit without a result; please report this.")
         return result
 
-    @asynccontextmanager
-    async def _stopped_at_lease_end(self, lease_ends_at: float) -> AsyncIterator[None]:
-        """Stop the engine when the lease ends: the unit is another host's then."""
+    def _count(self, project: Project, row: AssignmentRow, total_seconds: float) -> None:
+        """Count computing time and an estimate of its energy, whatever becomes of the unit.
 
-        async def stop() -> None:
-            await asyncio.sleep(max(0.0, lease_ends_at - self._services.clock()))
-            await self._engine.request_checkpoint_and_stop()
-
-        task = asyncio.create_task(stop())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    def _count(self, project: Project, seconds: float) -> None:
-        """Count computing time and an estimate of its energy, whatever becomes of the unit."""
+        `total_seconds`: of the whole unit so far. The first total of a resumed unit only says
+        where it is; one that fell (the worker died, an older checkpoint) is a new start.
+        """
+        seconds = max(0.0, total_seconds - self._counted.get(row.id, total_seconds))
+        self._counted[row.id] = total_seconds
         preferences = self._services.preferences()
         energy = kwh(seconds, preferences.threads, preferences.watts_per_thread)
         now = self._services.clock()
         journal = self._services.journal
         journal.count(project.id, now, compute_seconds=seconds, energy_kwh=energy)
         self._fair.charge(project, seconds)
-
-
-class ComputeMeter:
-    """Turns the running totals of `Progress` into seconds that were not counted yet."""
-
-    def __init__(self) -> None:
-        self._counted: dict[int, float] = {}
-
-    def begin(self, number: int, *, resumed: bool) -> None:
-        """A unit starts. `resumed`: some of it may have been computed by an earlier process.
-
-        Then the first total says where it is, and counts nothing itself.
-        """
-        if not resumed:
-            self._counted[number] = 0.0
-
-    def add(self, number: int, progress: Progress) -> float:
-        """Return the computing seconds since the last call.
-
-        A total that fell (the worker died and resumes from an older checkpoint) is a new start.
-        """
-        total = progress.compute_seconds
-        before = self._counted.get(number, total)
-        self._counted[number] = total
-        return max(0.0, total - before)
-
-    def end(self, number: int) -> None:
-        """The unit has ended."""
-        self._counted.pop(number, None)
 
 
 def is_time_to_prefetch(progress: Progress) -> bool:

@@ -12,6 +12,7 @@ from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.history import ended_event, verdict_events
 from pleb_agent.core.trust import StaleMetadataError, TrustedProject
 from pleb_agent.journal.rows import AssignmentRow, Change, NewAssignment, RequestRow
+from pleb_agent.loop.attach import enrol_request
 from pleb_agent.worker.plain_files import read_plain
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.core.history import Event
     from pleb_agent.journal.rows import ProjectRow
-    from pleb_agent.loop.services import Services
-    from pleb_agent.loop.status import History
+    from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Unit
@@ -80,17 +80,17 @@ class Exchange:
         row: ProjectRow,
         host_key: SigningKey,
         client: CoordinatorClient,
-        services: Services,
-        history: History,
+        loop: LoopState,
     ) -> None:
         self.project = row.id
         self.name = row.name
         self.client = client
-        self.host_key = host_key
+        self._host_key = host_key
         self.trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
-        self._journal = services.journal
-        self._clock = services.clock
-        self._history = history
+        self._services = loop.services
+        self._journal = loop.services.journal
+        self._clock = loop.services.clock
+        self._history = loop.history
 
     @property
     def metadata(self) -> ProjectMetadata:
@@ -114,6 +114,15 @@ class Exchange:
         self.trust.update_metadata(envelope, self._clock())
         self._journal.set_metadata(self.project, envelope, self.trust.memory)
         return self.trust.memory.metadata_number > before
+
+    async def enrol_again(self) -> None:
+        """Enrol with the same keys: the coordinator has forgotten us, or our sequence."""
+        account = self._services.keys.load(self._journal.project(self.project).account_key_file)
+        request = enrol_request(
+            self.name, self._host_key, account, self._clock(), invite=None, name=""
+        )
+        reply = self.trust.enrol_reply(await self.client.enrol(self.name, request), self._clock())
+        self._journal.raise_sequence(self.project, reply.sequence, reply.role.value)
 
     def samples_of(self, unit: Unit) -> int:
         """Return how many training examples a unit goes through."""
@@ -153,7 +162,7 @@ class Exchange:
             in_hand=list(ask.in_hand)[: LIMITS.units_per_request],
             reports=[row.report for row in rows if row.report is not None],
         )
-        envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self.host_key)
+        envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(
             project=self.project,
             sequence=sequence,

@@ -14,7 +14,7 @@ from pleb_agent.core.sentence import say
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pleb_agent.loop.project import LoopState
+    from pleb_agent.loop.status import LoopState
 
 __all__ = ["NetworkGate"]
 

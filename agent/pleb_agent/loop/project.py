@@ -10,7 +10,6 @@ import asyncio
 import logging
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.cache.errors import CacheFullError
@@ -22,7 +21,6 @@ from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import AssignmentRow, Change
-from pleb_agent.loop.attach import enrol_again
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
 from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitFiles, job_dir
 from pleb_agent.loop.uploads import Uploads
@@ -34,12 +32,11 @@ if TYPE_CHECKING:
 
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.journal.rows import ProjectRow
-    from pleb_agent.loop.services import Services
-    from pleb_agent.loop.status import History, LiveStatus
+    from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.signing import SigningKey
 
-__all__ = ["LoopState", "Project", "UnitBudget", "UnitEnd"]
+__all__ = ["Project", "UnitEnd"]
 
 T = TypeVar("T")
 UnitEnd = AssignmentRow | Change
@@ -50,39 +47,6 @@ _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUE
 """Refusals of a coordinator that has forgotten us (a restored backup): enrol again."""
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
-
-
-class UnitBudget:
-    """How many units this process still wants. `most`: from `--units`; None: no limit."""
-
-    def __init__(self, most: int | None, status: LiveStatus) -> None:
-        self.most = most
-        self.finishing = False
-        """Take no new units; end when nothing is open."""
-        self._status = status
-
-    def wants_more(self, under_way: int) -> bool:
-        """Whether to ask for another unit while so many are computed, but not yet stored."""
-        if self.finishing:
-            return False
-        return self.most is None or self._status.units_finished + under_way < self.most
-
-    @property
-    def is_reached(self) -> bool:
-        """Whether that many units are finished."""
-        return self.most is not None and self._status.units_finished >= self.most
-
-
-@dataclass(frozen=True)
-class LoopState:
-    """What all projects of a loop share."""
-
-    services: Services
-    status: LiveStatus
-    history: History
-    budget: UnitBudget
-    network_ended: asyncio.Event
-    """Set when a project's network task or an upload has ended."""
 
 
 class Project:
@@ -103,14 +67,11 @@ class Project:
         """Network work under way, or finished but not looked at yet."""
         cipher = ShardCipher(host_key.to_bytes())
         self.files = ProjectFiles(client, cipher, loop.services)
+        self._loop = loop
         self._services = loop.services
         self._journal = loop.services.journal
         self._clock = loop.services.clock
-        self._status = loop.status
-        self._history = loop.history
-        self._budget = loop.budget
-        self._network_ended = loop.network_ended
-        self._exchange = Exchange(row, host_key, client, loop.services, loop.history)
+        self._exchange = Exchange(row, host_key, client, loop)
         self._uploads = Uploads(self._exchange, loop.services, self._upload_ended)
         self._lock = asyncio.Lock()
         """One request at a time: sequence numbers go out in order."""
@@ -224,7 +185,7 @@ class Project:
             await self._exchange.refresh_metadata()
         async with self._lock:
             await self._settle_pending()
-        self._start_uploads()
+        self._uploads.start()
 
     async def fetch(self, row: AssignmentRow) -> UnitFiles:
         """Fetch a unit's files, within its lease.
@@ -273,7 +234,9 @@ class Project:
                 self._wait_for_uploads()
             return
         if not reports:
-            self._status.set(Activity.IDLE, say("Asking {project} for work.", project=self.name))
+            self._loop.status.set(
+                Activity.IDLE, say("Asking {project} for work.", project=self.name)
+            )
         began = asyncio.get_running_loop().time()
         answer = await self._ask(
             runtime,
@@ -338,7 +301,7 @@ class Project:
                 self._clean(change.row)
                 self._count(state)
         if answer.changes:
-            self._start_uploads()
+            self._uploads.start()
 
     def _rows(self) -> list[AssignmentRow]:
         """Return the project's open assignments with their results, oldest first."""
@@ -352,21 +315,16 @@ class Project:
         """Whether one more unit is wanted, besides those of any project that are uploading."""
         rows = self._journal.open_assignments()
         uploading = sum(row.state is AssignmentState.UPLOADING for row in rows)
-        return self._budget.wants_more(uploading + computing)
-
-    def _start_uploads(self) -> None:
-        for row in self._journal.open_assignments(self.id):
-            if row.state is AssignmentState.UPLOADING:
-                self._uploads.start(row)
+        return self._loop.budget.wants_more(uploading + computing)
 
     def _upload_ended(self, change: Change) -> None:
         self._clean(change.row)
         self._count(change.state)
-        self._network_ended.set()
+        self._loop.network_ended.set()
 
     def _count(self, state: AssignmentState) -> None:
         if state is AssignmentState.DONE:
-            self._status.units_finished += 1
+            self._loop.status.units_finished += 1
             self._failed_units = 0
         else:
             self._failed_units += 1
@@ -388,35 +346,25 @@ class Project:
     def fail(self, error: PlebError) -> None:
         """Show and remember what went wrong in a turn, and when to try again."""
         if isinstance(error, Refusal) and error.code in _FORGOTTEN and not self._failures:
+            # Its outcome comes back here if it fails.
             self.start(self._enrol_again)
             return
         offline = isinstance(error, NetworkError)
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
         sentence = say("{project}: {reason}", project=self.name, reason=str(error))
         if self.problem != str(error):  # the first of its kind, not every retry
-            self._history.note(EventKind.PROBLEM, sentence, self.name)
+            self._loop.history.note(EventKind.PROBLEM, sentence, self.name)
         self._failures += 1
         self.problem = str(error)
         delay = BACKOFF.delay_seconds(self._failures, self._services.draw(), asked)
         self._look_in(delay)
         activity = Activity.OFFLINE if offline else Activity.PROBLEM
-        self._status.set(activity, sentence, self._clock() + delay)
+        self._loop.status.set(activity, sentence, self._clock() + delay)
         _LOG.warning("problem", extra={"project": self.name, "problem": str(error), "delay": delay})
 
     async def _enrol_again(self) -> None:
-        """The coordinator has forgotten us, or our sequence: enrol with the same keys."""
-        self._failures += 1
-        row = self._journal.project(self.id)
-        exchange = self._exchange
-        account = self._services.keys.load(row.account_key_file)
-        try:
-            reply = await enrol_again(
-                exchange.client, exchange.trust, exchange.host_key, account, self._clock
-            )
-        except PlebError as error:
-            self.fail(error)
-        else:
-            self._journal.raise_sequence(self.id, reply.sequence, reply.role.value)
+        self._failures += 1  # if that is refused too, it is a problem like any other
+        await self._exchange.enrol_again()
 
     def _wait_for_work(self, answer: Answer, took_seconds: float) -> None:
         reason = answer.no_work.reason if answer.no_work else "The project has no work now."
@@ -425,13 +373,13 @@ class Project:
             wait = max(wait, _QUICK_ANSWER_SECONDS)
         self._look_in(wait * (1 + 0.1 * self._services.draw()))
         sentence = say("{project}: {reason}", project=self.name, reason=reason)
-        self._status.set(Activity.IDLE, sentence, self._clock() + wait)
+        self._loop.status.set(Activity.IDLE, sentence, self._clock() + wait)
 
     def _wait_for_uploads(self) -> None:
         """There is nothing to report and no unit wanted: what is left are uploads."""
         self._look_in(_QUICK_ANSWER_SECONDS)
         if any(row.state is AssignmentState.UPLOADING for row in self._rows()):
-            self._status.set(Activity.WORKING, say("The last results are being uploaded."))
+            self._loop.status.set(Activity.WORKING, say("The last results are being uploaded."))
 
     def _slow_down_after_failed_units(self, answer: Answer) -> None:
         """Units that fail one after the other must not become a busy loop."""
@@ -459,7 +407,7 @@ class Project:
             return await work()
 
         task = asyncio.create_task(run())
-        task.add_done_callback(lambda _: self._network_ended.set())
+        task.add_done_callback(lambda _: self._loop.network_ended.set())
         self.task = task
         return task
 

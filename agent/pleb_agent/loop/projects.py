@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.files import FetchedUnit
-    from pleb_agent.loop.project import LoopState
     from pleb_agent.loop.services import CurrentPreferences
+    from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.messages import Runtime
 
 __all__ = ["FairTurns", "Projects"]

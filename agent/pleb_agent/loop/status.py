@@ -1,4 +1,4 @@
-"""What people see of the loop: its state at this moment, and what has happened."""
+"""What all parts of the loop share: its visible state, its history, how many units it wants."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.journal.journal import JournalError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from pleb_agent.journal.journal import Journal
-    from pleb_agent.loop.services import Clock, Listener
+    from pleb_agent.loop.services import Clock, Listener, Services
 
-__all__ = ["CurrentUnit", "History", "LiveStatus"]
+__all__ = ["CurrentUnit", "History", "LiveStatus", "LoopState", "UnitBudget"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _MOST_LOSSES: Final = 128
@@ -98,6 +99,39 @@ class History:
         """Report events that are in the journal already."""
         for event in events:
             self._listener.happened(event)
+
+
+class UnitBudget:
+    """How many units this process still wants. `most`: from `--units`; None: no limit."""
+
+    def __init__(self, most: int | None, status: LiveStatus) -> None:
+        self.most = most
+        self.finishing = False
+        """Take no new units; end when nothing is open."""
+        self._status = status
+
+    def wants_more(self, under_way: int) -> bool:
+        """Whether to ask for another unit while so many are computed, but not yet stored."""
+        if self.finishing:
+            return False
+        return self.most is None or self._status.units_finished + under_way < self.most
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether that many units are finished."""
+        return self.most is not None and self._status.units_finished >= self.most
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """What the projects, the engine and the network gate of one loop share."""
+
+    services: Services
+    status: LiveStatus
+    history: History
+    budget: UnitBudget
+    network_ended: asyncio.Event
+    """Set when a project's network task or an upload has ended."""
 
 
 def _with_losses(unit: CurrentUnit, before: CurrentUnit | None) -> CurrentUnit:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.client.errors import NetworkError
-from pleb_agent.core.agent_state import AssignmentEvent
+from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState
 from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.journal.rows import Change
 from pleb_agent.loop.exchange import MAY_SUCCEED_LATER
@@ -35,15 +35,17 @@ class Uploads:
         self, exchange: Exchange, services: Services, on_end: Callable[[Change], None]
     ) -> None:
         self._exchange = exchange
+        self._journal = services.journal
         self._clock = services.clock
         self._draw = services.draw
         self._on_end = on_end
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    def start(self, row: AssignmentRow) -> None:
-        """Start a row's upload unless it is running."""
-        if row.id not in self._tasks:
-            self._tasks[row.id] = asyncio.create_task(self._run(row))
+    def start(self) -> None:
+        """Start the uploads that the journal knows of, unless they are running."""
+        for row in self._journal.open_assignments(self._exchange.project):
+            if row.state is AssignmentState.UPLOADING and row.id not in self._tasks:
+                self._tasks[row.id] = asyncio.create_task(self._run(row))
 
     def raise_failure(self) -> None:
         """Raise what ended a task unexpectedly, for instance that the journal cannot be written."""

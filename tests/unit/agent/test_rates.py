@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_agent.client.rates import RateLimit, TokenBucket
+from pleb_agent.client.network import RateLimit, TokenBucket
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=50), st.floats(1024, 1e8))

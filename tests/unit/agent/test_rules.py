@@ -16,9 +16,8 @@ from pleb_agent.core.agent_state import (
 )
 from pleb_agent.core.backoff import Backoff
 from pleb_agent.loop.engine import is_time_to_prefetch
-from pleb_agent.loop.project import UnitBudget
 from pleb_agent.loop.services import Listener
-from pleb_agent.loop.status import LiveStatus
+from pleb_agent.loop.status import LiveStatus, UnitBudget
 from pleb_agent.worker.job import Progress
 
 
