@@ -232,7 +232,7 @@ class _Past:
             number=number,
             difference=self.deps.blobs.put(difference),
             snapshot="" if number % SNAPSHOT_VERSIONS else model.initial.digest,
-            source=msgspec.json.encode(source),
+            source=source,
             made_at=self.deps.clock(),
         )
 

@@ -7,6 +7,7 @@ import threading
 import msgspec
 import pytest
 
+from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import (
     Evaluation,
@@ -19,6 +20,7 @@ from pleb_coordinator.core.records import (
     Round,
     Upload,
     UploadKind,
+    VersionInput,
     VersionRow,
 )
 from pleb_coordinator.core.reputation import standing_of
@@ -217,23 +219,34 @@ class TestProjects:
         assert tx.projects.get(project.id).version == 1
 
     def test_a_version_has_one_number(self, tx, project):
-        row = VersionRow(project.id, 0, 0, "d", 1, "", "", "s", b"[]", b"{}", None, NOW)
+        inputs = (VersionInput(7, 9, "d", 2.5),)
+        source = first_source(project.metadata)
+        row = VersionRow(project.id, 0, 0, "d", 1, "", "", "s", inputs, source, None, NOW)
         assert tx.versions.add(row)
         assert not tx.versions.add(msgspec.structs.replace(row, digest="other"))
         assert tx.versions.get(project.id, 0, 0) == row
         later = msgspec.structs.replace(row, number=1, train_loss=0.5)
         assert tx.versions.add(later)
         assert tx.versions.history(project.id, 0, after=0, limit=9) == [later]
+        assert [(v.number, v.train_loss) for v in tx.versions.losses(project.id, 0)] == [
+            (0, None),
+            (1, 0.5),
+        ]
+        assert tx.versions.source(project.id, 0, 1) == source
         with pytest.raises(LookupError):
             tx.versions.get(project.id, 0, 2)
+        with pytest.raises(LookupError):
+            tx.versions.source(project.id, 0, 2)
         tx.versions.add(msgspec.structs.replace(row, number=2, outer_state="o"))
         tx.versions.forget_outer_state(project.id, 0, 2)
         assert tx.versions.get(project.id, 0, 2).outer_state == ""
 
     def test_evaluations_by_version(self, tx, project):
-        for version, loss in ((1, b"1"), (0, b"2"), (1, b"3")):
-            tx.projects.add_evaluation(Evaluation(project.id, 0, version, 1, loss, 8, NOW))
-        assert [e.metrics for e in tx.projects.evaluations(project.id, 0)] == [b"2", b"3"]
+        for version, loss in ((1, 1.0), (0, 2.0), (1, 3.0)):
+            metrics = {"loss": loss}
+            tx.projects.add_evaluation(Evaluation(project.id, 0, version, 1, metrics, 8, NOW))
+        found = tx.projects.evaluations(project.id, 0)
+        assert [e.metrics for e in found] == [{"loss": 2.0}, {"loss": 3.0}]
 
 
 class TestUnits:
@@ -495,7 +508,7 @@ class TestFleet:
         tx.calibrations.set_measured(project.id, "a", measured=True)
         tx.calibrations.set_isolated(project.id, "b", True)
         assert [c.digest for c in tx.calibrations.unmeasured(project.id)] == ["b"]
-        assert [bool(c.isolated) for c in tx.calibrations.classes(project.id)] == [False, True]
+        assert [c.isolated for c in tx.calibrations.classes(project.id)] == [False, True]
         tx.calibrations.put_distance(project.id, "a", "b", 0.25)
         assert tx.calibrations.distances(project.id) == {("a", "b"): 0.25}
 
@@ -533,7 +546,7 @@ class TestFleet:
         for n in range(5):
             tx.events.add(project.id, NOW + n, "kind", unit=n % 2, host=None, value=n)
         found = tx.events.after(project.id, 0, 3)
-        assert [msgspec.json.decode(e.detail) for e in found] == [{"value": n} for n in range(3)]
+        assert [e.detail for e in found] == [{"value": n} for n in range(3)]
         assert [e.seq for e in tx.events.after(project.id, found[-1].seq, 9)] == [4, 5]
         assert [e.seq for e in tx.events.last(project.id, 2)] == [4, 5]
         assert [e.seq for e in tx.events.of_unit(1)] == [2, 4]

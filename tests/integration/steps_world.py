@@ -412,7 +412,7 @@ class World:
     def events(self, kind: str) -> list[dict[str, object]]:
         with self.store.read() as tx:
             found = tx.events.after(tx.projects.find("tiny").id, 0, 100_000)
-        return [msgspec.json.decode(event.detail) for event in found if event.kind == kind]
+        return [event.detail for event in found if event.kind == kind]
 
 
 def honest_delta(seed: int, drift: float) -> Tensors:

@@ -69,6 +69,8 @@ def test_a_record_has_all_columns_of_its_table(table, record):
 HOT = [
     "FIND_PROJECT",
     "GET_VERSION",
+    "VERSION_SOURCE",
+    "LOSSES",
     "GET_ROUND",
     "UNSWEPT_BEFORE",
     "FIND_UNIT",

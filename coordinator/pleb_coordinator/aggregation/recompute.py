@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
-from pleb_coordinator.aggregation.versions import VersionInput, read_inputs
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
@@ -15,7 +14,7 @@ from pleb_shared.tensors.layout import Tensors, load_tensors, version_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pleb_coordinator.core.records import VersionRow
+    from pleb_coordinator.core.records import VersionInput, VersionRow
     from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["Recomputed", "recompute"]
@@ -59,7 +58,7 @@ def recompute(
             state = OuterState.initial(version, metadata.model)
             yield Recomputed(0, row.digest, version_digest(version, metadata.model))
             continue
-        deltas = [(_checked(entry, delta), entry.weight) for entry in read_inputs(row)]
+        deltas = [(_checked(entry, delta), entry.weight) for entry in row.inputs]
         warm_start = is_warm_start(metadata, row.number - 1)
         made = next_version(version, state, deltas, metadata, warm_start=warm_start)
         version, state = made.version, made.state

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, VersionSource
 from pleb_shared.tensors.format import difference_format
@@ -20,40 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SNAPSHOT_VERSIONS",
-    "VersionInput",
     "first_source",
     "following_source",
-    "read_inputs",
-    "read_source",
     "read_version",
 ]
 
 SNAPSHOT_VERSIONS: Final = 8
 """Every so many versions, a snapshot is kept."""
-
-
-class VersionInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One delta that went into a version."""
-
-    unit: int
-    assignment: int
-    digest: str
-    weight: float
-    """Our own count of the samples it was trained on."""
-
-
-_SOURCE = msgspec.json.Decoder(VersionSource)
-_INPUTS = msgspec.json.Decoder(list[VersionInput])
-
-
-def read_source(row: VersionRow) -> VersionSource:
-    """Return how a host gets the version."""
-    return _SOURCE.decode(row.source)
-
-
-def read_inputs(row: VersionRow) -> list[VersionInput]:
-    """Return the deltas that made the version, in their order."""
-    return _INPUTS.decode(row.inputs)
 
 
 def first_source(metadata: ProjectMetadata) -> VersionSource:
@@ -74,7 +45,7 @@ def following_source(
 ) -> VersionSource:
     """Return how a host gets the next version: from the last snapshot before it."""
     blob = Blob(digest=digest_of(difference), size=len(difference))
-    before = read_source(previous)
+    before = previous.source
     if previous.snapshot:
         start = Blob(digest=previous.snapshot, size=snapshot_bytes)
         number, differences = previous.number, [blob]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.aggregation.versions import read_source
 from pleb_coordinator.api.status import (
     ContributorStatus,
     Counts,
@@ -46,9 +45,6 @@ _FRESH_SECONDS: Final = 0.5
 _CACHED: Final = 64
 _CLASS_DIGITS: Final = 16
 """Of a class's digest: whoever knew it whole could report it without calibrating."""
-
-_METRICS: Final = msgspec.json.Decoder(dict[str, float])
-_DETAIL: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class StatusReader:
@@ -135,7 +131,7 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         updated_at=now,
         attach_link=str(link),
         pleb_link=link.pleb,
-        source=read_source(tx.versions.get(project.id, project.epoch, project.version)),
+        source=tx.versions.source(project.id, project.epoch, project.version),
     )
 
 
@@ -155,23 +151,17 @@ def _reached(target: Target | None, evaluated: Sequence[VersionPoint]) -> int | 
 
 def _series(tx: Transaction, project: Project) -> list[VersionPoint]:
     metrics = {
-        found.version: _METRICS.decode(found.metrics)
-        for found in tx.projects.evaluations(project.id, project.epoch)
+        found.version: found.metrics for found in tx.projects.evaluations(project.id, project.epoch)
     }
-    points: list[VersionPoint] = []
-    after = -1
-    while rows := tx.versions.history(project.id, project.epoch, after=after, limit=500):
-        points.extend(
-            VersionPoint(
-                version=row.number,
-                made_at=row.made_at,
-                train_loss=row.train_loss,
-                metrics=metrics.get(row.number, {}),
-            )
-            for row in rows
+    return [
+        VersionPoint(
+            version=row.number,
+            made_at=row.made_at,
+            train_loss=row.train_loss,
+            metrics=metrics.get(row.number, {}),
         )
-        after = rows[-1].number
-    return points
+        for row in tx.versions.losses(project.id, project.epoch)
+    ]
 
 
 def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
@@ -257,7 +247,7 @@ def _reason(unit: UnitRow, event: Event, judged: Sequence[Assignment]) -> str:
     if unit.kind == UnitKind.EVALUATE:
         return f"Version {unit.version} was measured on the holdout."
     canonical = next((found.reason for found in judged if found.id == unit.canonical), "")
-    said = canonical or str(_DETAIL.decode(event.detail).get("reason", ""))
+    said = canonical or str(event.detail.get("reason", ""))
     return said[:1].upper() + said[1:]
 
 

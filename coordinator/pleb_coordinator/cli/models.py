@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from pleb_coordinator.aggregation.recompute import recompute
-from pleb_coordinator.aggregation.versions import read_inputs, read_source, read_version
+from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import opened
@@ -44,10 +42,11 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         row = _version(tx, project, options.version)
-    inputs = read_inputs(row)
-    value = _short(row) | {"inputs": inputs, "source": read_source(row)}
+    value = _short(row) | {"inputs": row.inputs, "source": row.source}
     lines = [f"{name:<12} {found}" for name, found in _short(row).items()]
-    lines += [f"  unit {i.unit}, assignment {i.assignment}, weight {i.weight:g}" for i in inputs]
+    lines += [
+        f"  unit {i.unit}, assignment {i.assignment}, weight {i.weight:g}" for i in row.inputs
+    ]
     output.result(value, lines)
     return 0
 
@@ -59,7 +58,7 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
         project = tx.projects.find(options.project)
         row = _version(tx, project, options.version)
         metadata = tx.projects.metadata_at(project.id, row.metadata_number)
-    tensors = read_version(read_source(row), metadata, blobs.get)
+    tensors = read_version(row.source, metadata, blobs.get)
     try:
         options.file.write_bytes(save_tensors(tensors))
     except OSError as error:
@@ -134,7 +133,7 @@ def _short(row: VersionRow) -> dict[str, Any]:
     names = ("epoch", "digest", "metadata_number", "train_loss", "made_at")
     value: dict[str, Any] = {"version": row.number}
     value |= {name: getattr(row, name) for name in names}
-    return value | {"snapshot": bool(row.snapshot), "deltas": len(msgspec.json.decode(row.inputs))}
+    return value | {"snapshot": bool(row.snapshot), "deltas": len(row.inputs)}
 
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {

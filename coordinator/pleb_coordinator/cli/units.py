@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_DETAIL: Final = msgspec.json.Decoder(dict[str, Any])
-
 
 def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List a project's units, those of the newest versions first."""
@@ -64,9 +62,7 @@ def _assignment(tx: Transaction, found: Assignment) -> dict[str, Any]:
 
 
 def _event(event: Event) -> dict[str, Any]:
-    return {"seq": event.seq, "at": event.at, "kind": event.kind} | {
-        "detail": _DETAIL.decode(event.detail)
-    }
+    return {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
 
 
 def _lines(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.messages import Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pleb_coordinator.core.records import Invite
+    from pleb_shared.protocol.messages import Role
 
 __all__ = ["check_invite"]
 
@@ -32,6 +32,6 @@ def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> 
     elif invite.role not in roles:
         reason = f"is for the role {invite.role!s}"
     else:
-        return Role(invite.role)
+        return invite.role
     message = f"The invite {reason}: ask the operator for a new one."
     raise Refusal(RefusalCode.INVALID_INVITE, message)

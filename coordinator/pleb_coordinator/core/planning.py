@@ -82,7 +82,7 @@ def unit_seed(project: str, epoch: int, version: int, position: int) -> int:
 def unit_statement(row: UnitRow) -> Unit:
     """Return the unit as a manifest states it."""
     return Unit(
-        kind=UnitKind(row.kind),
+        kind=row.kind,
         epoch=row.epoch,
         version=row.version,
         shards=ShardRange(first=row.shard_first, count=row.shard_count),

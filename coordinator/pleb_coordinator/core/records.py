@@ -6,6 +6,7 @@ Times are seconds since 1970 (UTC) on the coordinator's clock, digests lower-cas
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -13,7 +14,7 @@ from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 __all__ = [
     "Assignment",
@@ -34,6 +35,8 @@ __all__ = [
     "UnitRow",
     "Upload",
     "UploadKind",
+    "VersionInput",
+    "VersionLoss",
     "VersionRow",
     "another",
 ]
@@ -106,6 +109,16 @@ class Project(Record, frozen=True):
         return max(rules.tolerance, min(self.tolerance, rules.tolerance_ceiling))
 
 
+class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
+    """One delta that went into a version."""
+
+    unit: int
+    assignment: int
+    digest: str
+    weight: float
+    """Our own count of the samples it was trained on."""
+
+
 class VersionRow(Record, frozen=True):
     """A version and all that made it."""
 
@@ -121,10 +134,18 @@ class VersionRow(Record, frozen=True):
     """Blob with masters and momentum; empty for version 0."""
     snapshot: str
     """Blob with the whole version; empty where there is none."""
-    inputs: bytes
-    """JSON list of `VersionInput`: the deltas that went in, in order."""
-    source: bytes
-    """JSON `VersionSource`: how a host gets this version."""
+    inputs: tuple[VersionInput, ...]
+    """The deltas that went in, in order."""
+    source: VersionSource
+    """How a host gets this version."""
+    train_loss: float | None
+    made_at: float
+
+
+class VersionLoss(Record, frozen=True):
+    """A point of the training curve."""
+
+    number: int
     train_loss: float | None
     made_at: float
 
@@ -243,9 +264,9 @@ def another(assignment: Assignment, now: float) -> NewAssignment:
     """Return one more try, for somebody else, of an assignment that came to nothing."""
     return NewAssignment(
         unit=assignment.unit,
-        purpose=Purpose(assignment.purpose),
+        purpose=assignment.purpose,
         created_at=now,
-        trusted_only=bool(assignment.trusted_only),
+        trusted_only=assignment.trusted_only,
         trusted_from=assignment.trusted_from,
         for_class=assignment.for_class,
     )
@@ -354,14 +375,13 @@ class Evaluation(Record, frozen=True):
     epoch: int
     version: int
     assignment: int
-    metrics: bytes
-    """JSON object: name to number."""
+    metrics: dict[str, float]
     examples: int
     made_at: float
 
 
 class Event(Record, frozen=True):
-    """A line of the log. `detail` is a JSON object."""
+    """A line of the log."""
 
     seq: int
     project: int
@@ -369,4 +389,4 @@ class Event(Record, frozen=True):
     kind: str
     unit: int | None
     host: int | None
-    detail: bytes
+    detail: dict[str, Any]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import (
     Assignment,
@@ -160,9 +158,8 @@ def _evaluated(
     tx.assignments.judge(reported, AssignmentEvent.AGREED, judgement)
     if unit.state == UnitState.OPEN:
         tx.units.move(unit, UnitEvent.DECIDED, now, assignment.id)
-    metrics = msgspec.json.encode(result.metrics)
     place = (context.project.id, unit.epoch, unit.version, assignment.id)
-    tx.projects.add_evaluation(Evaluation(*place, metrics, result.examples, now))
+    tx.projects.add_evaluation(Evaluation(*place, result.metrics, result.examples, now))
     detail = {"version": unit.version, "metrics": result.metrics}
     log_assignment(tx, now, "evaluated", assignment, **detail)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)

@@ -12,14 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_version
 from pleb_coordinator.aggregation.versions import (
     SNAPSHOT_VERSIONS,
-    VersionInput,
     following_source,
-    read_source,
     read_version,
 )
 from pleb_coordinator.core.planning import is_warm_start
@@ -29,6 +25,7 @@ from pleb_coordinator.core.records import (
     Purpose,
     Round,
     UnitRow,
+    VersionInput,
     VersionRow,
 )
 from pleb_coordinator.core.rounds import ready
@@ -89,7 +86,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow:
         EncodingError, Refusal: the store's own bytes are damaged or missing.
     """
     metadata, previous = work.project.metadata, work.previous
-    version = read_version(read_source(previous), metadata, deps.blobs.get)
+    version = read_version(previous.source, metadata, deps.blobs.get)
     warm_start = is_warm_start(metadata, previous.number)
     deltas = [
         (_bytes(deps, stored), entry.weight)
@@ -158,8 +155,8 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
         difference=deps.blobs.put(made.difference),
         outer_state=deps.blobs.put(made.state.to_bytes()),
         snapshot=snapshot,
-        inputs=msgspec.json.encode(work.inputs),
-        source=msgspec.json.encode(source),
+        inputs=work.inputs,
+        source=source,
         train_loss=work.train_loss,
         made_at=deps.clock(),
     )

@@ -56,7 +56,7 @@ class Measurement:
 def calibrations_due(tx: Transaction, project: Project) -> bool:
     """Whether calibrations have come that nobody has looked at."""
     unit = tx.units.find(project.id, project.epoch, 0, UnitKind.CALIBRATE, 0)
-    return unit is not None and bool(unit.due)
+    return unit is not None and unit.due
 
 
 def record_calibrations(tx: Transaction, deps: Deps, project: Project) -> int:

@@ -54,7 +54,7 @@ def enrol(
         project=project.name,
         host=host.fingerprint,
         account=host.account,
-        role=Role(host.role),
+        role=host.role,
         sequence=host.sequence,
         issued_at=int(now),
     )

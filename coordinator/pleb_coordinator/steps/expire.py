@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent
+from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.unit_state import UnitEvent
 from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.assignments import Judgement
@@ -64,5 +64,5 @@ def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:
         judgement = Judgement(Verdict.LATE, 0.0, None, "Nobody could confirm it in time.")
         tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
     for assignment in tx.assignments.of_unit(unit.id):
-        if assignment.state in {"leased", "uploading"}:
+        if assignment.state in {AssignmentState.LEASED, AssignmentState.UPLOADING}:
             tx.assignments.move(assignment, AssignmentEvent.CANCELLED)

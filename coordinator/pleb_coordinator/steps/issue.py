@@ -29,7 +29,7 @@ from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
 from pleb_shared.protocol.project import calibration_unit
-from pleb_shared.protocol.unit import UnitKind, VersionSource
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["issue_work"]
 
-_SOURCE = msgspec.json.Decoder(VersionSource)
 _CHOICE = 3
 """How many more candidates are looked at than wanted, to find one whose shard is at hand."""
 
@@ -241,7 +240,6 @@ def _remaining(context: RequestContext, assignment: Assignment) -> float:
 
 def _manifest(context: RequestContext, assignment: Assignment, unit: UnitRow) -> Manifest:
     project = context.project
-    version = context.tx.versions.get(project.id, unit.epoch, unit.version)
     return Manifest(
         assignment=assignment.id,
         nonce=assignment.nonce,
@@ -249,7 +247,7 @@ def _manifest(context: RequestContext, assignment: Assignment, unit: UnitRow) ->
         host=context.host.fingerprint,
         metadata_number=project.metadata_number,
         unit=unit_statement(unit),
-        version=_SOURCE.decode(version.source),
+        version=context.tx.versions.source(project.id, unit.epoch, unit.version),
         issued_at=int(context.now),
         lease_seconds=_remaining(context, assignment),
     )

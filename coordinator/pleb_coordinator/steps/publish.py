@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from pleb_coordinator.aggregation.versions import first_source, read_source
+from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
 from pleb_shared.errors import InputError, Refusal, RefusalCode
@@ -299,8 +299,8 @@ def _create(tx: Transaction, publication: Publication, facts: Facts, now: float)
             difference="",
             outer_state="",
             snapshot=metadata.model.initial.digest,
-            inputs=b"[]",
-            source=msgspec.json.encode(first_source(metadata)),
+            inputs=(),
+            source=first_source(metadata),
             train_loss=None,
             made_at=now,
         )
@@ -326,7 +326,6 @@ def _carried(tx: Transaction, known: Project, epoch: int) -> Iterator[VersionRow
     after = -1
     while rows := tx.versions.history(known.id, known.epoch, after=after, limit=100):
         for row in rows:
-            source = msgspec.structs.replace(read_source(row), epoch=epoch)
-            encoded = msgspec.json.encode(source)
-            yield msgspec.structs.replace(row, epoch=epoch, source=encoded)
+            source = msgspec.structs.replace(row.source, epoch=epoch)
+            yield msgspec.structs.replace(row, epoch=epoch, source=source)
         after = rows[-1].number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.messages import UnitVerdict
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Host
@@ -23,7 +23,7 @@ def take_verdicts(tx: Transaction, host: Host) -> list[UnitVerdict]:
     return [
         UnitVerdict(
             assignment=assignment.id,
-            verdict=Verdict(assignment.verdict),
+            verdict=assignment.verdict,
             credit=assignment.credit,
             reason=assignment.reason[:500],
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
     Project,
     ProjectState,
     Round,
+    VersionLoss,
     VersionRow,
 )
 from pleb_coordinator.store import queries as sql
@@ -20,6 +23,7 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import peek_payload
+from pleb_shared.protocol.unit import VersionSource
 
 if TYPE_CHECKING:
     from pleb_coordinator.store.connection import Connection
@@ -33,6 +37,8 @@ _EVALUATION: Final = Rows(Evaluation)
 _FACTS: Final = Rows(Facts)
 _ROUND: Final = Rows(Round)
 _VERSION: Final = Rows(VersionRow)
+_LOSS: Final = Rows(VersionLoss)
+_SOURCE: Final = msgspec.json.Decoder(VersionSource)
 _PROJECT_COLUMNS: Final = len(Project.__struct_fields__) - 2  # without facts and metadata
 
 
@@ -156,8 +162,7 @@ class Versions:
             self._db.execute(sql.GET_VERSION, project=project, epoch=epoch, number=number)
         )
         if row is None:
-            message = f"Project {project} has no version {number} in epoch {epoch}."
-            raise LookupError(message)
+            raise _no_version(project, epoch, number)
         return row
 
     def add(self, row: VersionRow) -> bool:
@@ -168,11 +173,32 @@ class Versions:
         """Note that the version's outer state is not kept any more."""
         self._db.execute(sql.FORGET_OUTER_STATE, project=project, epoch=epoch, number=number)
 
+    def source(self, project: int, epoch: int, number: int) -> VersionSource:
+        """Return how a host gets a version: of what `get` returns, all that a manifest needs.
+
+        Raises:
+            LookupError: there is no such version.
+        """
+        row = self._db.execute(
+            sql.VERSION_SOURCE, project=project, epoch=epoch, number=number
+        ).fetchone()
+        if row is None:
+            raise _no_version(project, epoch, number)
+        return _SOURCE.decode(row[0])
+
+    def losses(self, project: int, epoch: int) -> list[VersionLoss]:
+        """Return every version's training loss, oldest first."""
+        return _LOSS.all(self._db.execute(sql.LOSSES, project=project, epoch=epoch))
+
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         """Return versions with numbers above `after`, oldest first."""
         return _VERSION.all(
             self._db.execute(sql.HISTORY, project=project, epoch=epoch, after=after, limit=limit)
         )
+
+
+def _no_version(project: int, epoch: int, number: int) -> LookupError:
+    return LookupError(f"Project {project} has no version {number} in epoch {epoch}.")
 
 
 class Rounds:

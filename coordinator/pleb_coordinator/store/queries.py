@@ -29,6 +29,7 @@ from pleb_coordinator.core.records import (
     StoredDelta,
     UnitRow,
     Upload,
+    VersionLoss,
     VersionRow,
 )
 
@@ -112,6 +113,13 @@ WHERE project = :project AND epoch = :epoch ORDER BY version
 GET_VERSION: Final = f"""
 SELECT {_VERSION} FROM versions
 WHERE project = :project AND epoch = :epoch AND number = :number
+"""
+VERSION_SOURCE: Final = """
+SELECT source FROM versions WHERE project = :project AND epoch = :epoch AND number = :number
+"""
+LOSSES: Final = f"""
+SELECT {_columns(VersionLoss)} FROM versions
+WHERE project = :project AND epoch = :epoch ORDER BY number
 """
 ADD_VERSION: Final = (
     _insert("versions", VersionRow) + " ON CONFLICT (project, epoch, number) DO NOTHING"
