@@ -1,6 +1,7 @@
 """An in-memory coordinator that tests mutate, in the manner of python-tuf's RepositorySimulator.
 
-It keeps the real contract (signatures, sequences with stored answers, leases, receipts, uploads),
+It keeps the real contract (signatures, sequences with stored answers, leases, receipts, uploads;
+`tests/conformance/test_coordinator.py` holds it to the real coordinator),
 trains nothing, and can be told to break: see `Faults`.
 """
 
@@ -317,12 +318,13 @@ class FakeCoordinator:
         number, got = self._upload(token)
         if offset != len(got):
             raise Refusal(RefusalCode.WRONG_OFFSET, f"Go on at {len(got)}.")
-        got += part
         result = delta_of(self.given[number].report)
-        if len(got) > result.size:
-            raise Refusal(RefusalCode.TOO_LARGE, "More bytes than reported.")
+        if len(got) + len(part) > result.size:
+            raise Refusal(RefusalCode.WRONG_SIZE, "More bytes than reported.")
+        got += part
         if len(got) == result.size:
             if digest_of(bytes(got)) != result.digest:
+                del self.uploads[token]
                 raise Refusal(RefusalCode.WRONG_DIGEST, "Other bytes than reported.")
             self.given[number].delta = bytes(got)
         return len(got), len(got) == result.size
