@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ _FAR_BEHIND = 1 << 20
 class HomeInUseError(PlebError):
     """Another process uses the home."""
 
-    exit_code = 6
+    exit_code = ExitCode.HOME_IN_USE
 
 
 @contextmanager

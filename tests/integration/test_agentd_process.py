@@ -269,14 +269,6 @@ def test_errors_are_one_sentence_and_a_code(tmp_path, capsys, words, code, sente
     assert json.loads(capsys.readouterr().out)["exit"] == code
 
 
-def test_every_command_has_an_example(capsys):
-    names = ["start", "attach", "detach", "projects", "status", "pause", "resume", "stop"]
-    for name in [*names, "doctor", "logs"]:
-        with pytest.raises(SystemExit):
-            main([name, "--help"])
-        assert f"Example: pleb-agent {name}" in capsys.readouterr().out
-
-
 def test_an_idle_agentd_does_not_tick(tmp_path):
     async def story():
         async with agentd(tmp_path) as process:

@@ -30,6 +30,6 @@ def test_what_is_no_file_gets_a_sentence(tmp_path, place, what):
     words = ["start", "--headless", "--json", "--home", tmp_path / "home"]
     done = run_cli("pleb_agent", *words, check=False)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "look at its rights" in json.loads(done.stdout)["message"]
+    assert "check its permissions" in json.loads(done.stdout)["message"]
     if what == "folder":
         assert (path / "precious").is_dir()

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from pleb_coordinator.api import publishing, requests, status_reading
 from pleb_coordinator.api.counters import Counters
 from pleb_coordinator.api.requests import read_body
-from pleb_coordinator.cli.output import Output, table
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.signing import SigningKey
+from pleb_system.command_line import Output, table
 from tests.integration.http_world import http_world
 
 
@@ -112,9 +112,9 @@ def test_one_invite_raced_by_many_lets_one_in(tmp_path):
 
 def test_names_do_not_command_the_operators_terminal(capsys):
     evil = "\x1b]0;pwned\x07\nforged  trusted"
-    Output(as_json=False).result({}, table(["NAME"], [[evil]], ""))
+    Output("p", as_json=False).result({}, table(["NAME"], [[evil]], ""))
     told = capsys.readouterr().out
     assert "\x1b" not in told
     assert len(told.splitlines()) == 2
-    Output(as_json=True).result({"name": evil}, [])
+    Output("p", as_json=True).result({"name": evil}, [])
     assert json.loads(capsys.readouterr().out) == {"name": evil}

@@ -100,11 +100,11 @@ def test_children_end_with_a_killed_parent_and_the_port_is_free_again(tmp_path):
 
 
 def test_one_home_is_served_once(tmp_path):
-    with serving(tmp_path / "home"):
+    with serving(tmp_path / "home") as (running, _):
         second = cli("serve", "--home", tmp_path / "home", "--port", 0)
         done = subprocess.run(second, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 6
-        assert "is served already" in done.stderr
+        assert f"(process {running.pid}) uses {tmp_path / 'home'}" in done.stderr
 
 
 def test_a_port_in_use_is_named(tmp_path):

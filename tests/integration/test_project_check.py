@@ -16,6 +16,7 @@ from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
 from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.project import AdamW, Muon
+from pleb_system.exit_codes import ExitCode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -88,7 +89,7 @@ def test_a_loss_that_rises_is_a_fault(tmp_path, blobs, capsys):
     home = str(tmp_path / "home")
     code = main(["check", str(tmp_path), "--home", home, "--json"])
     captured = capsys.readouterr()
-    assert code == 6 or "became" in captured.err
+    assert code == ExitCode.FAULT_FOUND or "became" in captured.err
 
 
 DRIFTING = """

@@ -89,7 +89,7 @@ def place(tmp_path_factory):
 def test_a_project_from_publishing_to_download(place, capsys):
     # Without an invite nothing is published, but the root key stays for the next try.
     assert place.publish() == 4
-    assert "invite" in capsys.readouterr().err
+    assert "invite" in capsys.readouterr().out
     key = place.home.root_key_file("small").read_bytes()
 
     # With one it is live; the link pins the root key.
@@ -114,7 +114,7 @@ def test_a_project_from_publishing_to_download(place, capsys):
     assert (place.metadata().number, place.metadata().title) == (3, "T")
     (place.folder / "model.py").write_text(MODEL.replace("width=8", "width=9"))
     assert place.publish() == 2
-    assert "--new-epoch" in capsys.readouterr().err
+    assert "--new-epoch" in capsys.readouterr().out
 
     # Anyone with the link follows it and downloads the newest version, digest checked.
     assert place.run("status", answer["attach_link"]) == 0

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, PresenceKind
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
 from pleb_agent.sensors.presence import ProbeTimeouts
+from pleb_system.backoff import Backoff
 from tests.system.desktop import XServer, clean_environment, started, until, x_server
 from tests.system.watched import watched
 from tests.system.x_window import Window

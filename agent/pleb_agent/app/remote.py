@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
+from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
     from pleb_agent.app.home import Home
@@ -17,7 +18,7 @@ __all__ = ["AgentdAnswerError", "NotRunningError", "Remote"]
 class NotRunningError(PlebError):
     """No agentd runs in this home."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_RUNNING
 
 
 class AgentdAnswerError(PlebError):

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.backoff import Backoff
 from pleb_agent.program.command import module_command
+from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ __all__ = ["TrayKeeper"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _RESTART: Final = Backoff(first_seconds=2.0, longest_seconds=300.0)
-_HEALTHY_SECONDS: Final = 60.0
 _END_SECONDS: Final = 2.0
 
 
@@ -34,16 +33,15 @@ class TrayKeeper:
 
     async def run(self) -> None:
         """Start it again when it dies, ever more slowly, until it ends well or we are cancelled."""
-        failures = 0
+        restarts = Restarts(_RESTART)
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             code = await self._one_life()
             if code == 0:
                 return
-            failures = 1 if loop.time() - began > _HEALTHY_SECONDS else failures + 1
             _LOG.info("tray", extra={"exit_code": code})
-            await asyncio.sleep(_RESTART.delay_seconds(failures, 1.0))
+            await asyncio.sleep(restarts.delay_seconds(loop.time() - began))
 
     async def _one_life(self) -> int:
         process = await asyncio.create_subprocess_exec(

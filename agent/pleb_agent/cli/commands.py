@@ -1,4 +1,4 @@
-"""The commands that talk to a running agentd, or work on the home directly when none runs."""
+"""The commands that control a running agentd, or change the home directly if none is running."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import clock_time, log_line, project_lines, status_lines, tell
-from pleb_agent.program.alive import is_alive
+from pleb_agent.cli.show import clock_time, log_line, project_lines, status_lines
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.shown import shown_line
+from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
     import argparse
@@ -21,64 +20,91 @@ if TYPE_CHECKING:
 
     from pleb_agent.app.home import Home
     from pleb_agent.journal.journal import Journal
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 _WATCH_SECONDS: Final = 1.0
 
 
-def attach(home: Home, arguments: argparse.Namespace) -> int:
+def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Join a project."""
     try:
-        wish = {"link": arguments.link, "invite": arguments.invite, "name": arguments.name}
-        row = Remote(home).post("attach", **wish)
+        request = {"link": options.link, "invite": options.invite, "name": options.name}
+        row = Remote(home).post("attach", **request)
     except NotRunningError:
-        row = _attach_directly(home, arguments)
+        from pleb_agent.app.joining import attaching
+
+        with _journal(home) as journal:
+            attach = attaching(home, journal).attach
+            added = asyncio.run(attach(options.link, invite=options.invite, name=options.name))
+        row = {
+            "project": added.name,
+            "url": added.base_url,
+            "host": added.host,
+            "role": added.role,
+        }
     role = " as a trusted host" if row["role"] == "trusted" else ""
-    return tell(arguments, row, f"Attached to {row['project']}{role}.")
+    output.result(row, f"Attached to {row['project']}{role}.")
+    return 0
 
 
-def detach(home: Home, arguments: argparse.Namespace) -> int:
-    """Leave a project."""
+def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Leave a project; without an agentd, one that holds units returns them at the next start."""
     try:
-        left = Remote(home).post("detach", project=arguments.project)
+        left = Remote(home).post("detach", project=options.project)
     except NotRunningError:
-        left = _detach_directly(home, arguments.project)
-    return tell(arguments, left, f"Left {left['project']}.")
+        from pleb_agent.app.steering import find_attached
+        from pleb_agent.journal.keys import KeyStore
+
+        with _journal(home) as journal:
+            row = find_attached(journal, options.project)
+            if journal.open_assignments(row.id):
+                journal.mark_detaching(row.id)
+            else:
+                journal.remove_project(row.id)
+                KeyStore(home.keys).forget(row.host_key_file, row.account_key_file)
+        left = {"project": row.name}
+    output.result(left, f"Left {left['project']}.")
+    return 0
 
 
-def projects(home: Home, arguments: argparse.Namespace) -> int:
+def projects(home: Home, _: argparse.Namespace, output: Output) -> int:
     """List the attached projects."""
-    view = _status(home)["projects"]
-    lines = [*map(shown_line, project_lines(view))] or [
-        "No project is attached: `pleb-agent attach LINK`."
-    ]
-    return tell(arguments, {"projects": view}, "\n".join(lines))
+    found = _status(home)["projects"]
+    lines = project_lines(found) or ["No project is attached: `pleb-agent attach LINK`."]
+    output.result({"projects": found}, lines)
+    return 0
 
 
-def status(home: Home, arguments: argparse.Namespace) -> int:
-    """Show what the agent does; with --watch again whenever it changes."""
-    shown = None
+def link(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Print the text that joins another PC to this account."""
+    answer = Remote(home).post("link", project=options.project)
+    output.result(answer, f"{answer['sentence']}\n\n{answer['text']}")
+    return 0
+
+
+def status(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show what the agent is doing; with --watch again whenever it changes."""
+    printed = None
     while True:
-        view = _status(home)
-        text = (
-            json.dumps(view) if arguments.json else "\n".join(map(shown_line, status_lines(view)))
-        )
-        if text != shown:
-            print(text, flush=True)
-            shown = text
-        if not arguments.watch:
+        found = _status(home)
+        lines = [json.dumps(found)] if output.as_json else status_lines(found)
+        if lines != printed:
+            output.result(found, lines)
+            printed = lines
+        if not options.watch:
             return 0
         time.sleep(_WATCH_SECONDS)
 
 
-def pause(home: Home, arguments: argparse.Namespace) -> int:
-    """Let the agent hold still, also one that is started later."""
+def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Pause the agent, even one that is started later."""
     from pleb_agent.app.clock import system_clock
 
-    until = None if arguments.seconds is None else system_clock() + arguments.seconds
+    until = None if options.seconds is None else system_clock() + options.seconds
     try:
-        answer = Remote(home).post("pause", seconds=arguments.seconds)
+        answer = Remote(home).post("pause", seconds=options.seconds)
     except NotRunningError:
         from pleb_agent.app.wishes import Wishes
 
@@ -86,11 +112,12 @@ def pause(home: Home, arguments: argparse.Namespace) -> int:
             Wishes(journal).pause(until)
         answer = {"paused": True, "until": until}
     ends = "" if until is None else f" until {clock_time(until, system_clock())}"
-    return tell(arguments, answer, f"The agent is paused{ends}; `pleb-agent resume` lets it go on.")
+    output.result(answer, f"The agent is paused{ends}; `pleb-agent resume` ends the pause.")
+    return 0
 
 
-def resume(home: Home, arguments: argparse.Namespace) -> int:
-    """Let a paused agent go on."""
+def resume(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """End a pause or a boost."""
     try:
         answer = Remote(home).post("resume")
     except NotRunningError:
@@ -99,42 +126,59 @@ def resume(home: Home, arguments: argparse.Namespace) -> int:
         with _journal(home) as journal:
             Wishes(journal).resume()
         answer = {"paused": False}
-    return tell(arguments, answer, "The agent works again whenever its preferences allow it.")
-
-
-def stop(home: Home, arguments: argparse.Namespace) -> int:
-    """End the agent and wait until it has ended."""
-    remote = Remote(home)
-    answer = remote.post("stop", finish=arguments.finish)
-    while home.control.exists() and is_alive(remote.pid):
-        time.sleep(0.05)
-    return tell(arguments, answer, "The agent has stopped.")
-
-
-def logs(home: Home, arguments: argparse.Namespace) -> int:
-    """Show the last lines of the log."""
-    try:
-        with home.log.open(encoding="utf-8") as file:
-            lines = deque(file, maxlen=arguments.lines)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no log in {home.path} yet: start the agent.") from error
-    print("\n".join(line.rstrip("\n") if arguments.json else log_line(line) for line in lines))
+    output.result(answer, "Resumed.")
     return 0
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace], int]]] = {
+def boost(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Run now, even while the PC is in use."""
+    answer = Remote(home).post("boost", seconds=options.seconds)
+    minutes = max(1, round(options.seconds / 60))
+    output.result(answer, f"The agent runs for {minutes} min, even while the PC is in use.")
+    return 0
+
+
+def stop(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Stop the agent and wait until it has stopped."""
+    remote = Remote(home)
+    answer = remote.post("stop", finish=options.finish)
+    while home.control.exists() and is_alive(remote.pid):
+        time.sleep(0.05)
+    output.result(answer, "The agent has stopped.")
+    return 0
+
+
+def logs(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show the last lines of the log, with --json as they are in the file."""
+    try:
+        with home.log.open(encoding="utf-8") as file:
+            lines = deque(file, maxlen=options.lines)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no log in {home.path} yet: start the agent.") from error
+    print("\n".join(line.rstrip("\n") if output.as_json else log_line(line) for line in lines))
+    return 0
+
+
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
     "attach": attach,
     "detach": detach,
     "projects": projects,
+    "link": link,
     "status": status,
     "pause": pause,
     "resume": resume,
+    "boost": boost,
     "stop": stop,
     "logs": logs,
 }
 
 
 def _status(home: Home) -> dict[str, Any]:
+    """Return agentd's status, or what the home says if agentd is not running.
+
+    Raises:
+        NotRunningError: it is not running and the home has no journal, or it is starting.
+    """
     try:
         return Remote(home).get("status")
     except NotRunningError:
@@ -152,7 +196,7 @@ def _status(home: Home) -> dict[str, Any]:
                 view = Shower(journal, KeyStore(home.keys)).stopped(read_preferences(home))
         except HomeInUseError as error:
             raise NotRunningError(
-                "The agent is starting, or busy; ask again in a moment."
+                "The agent is starting, or busy; try again in a moment."
             ) from error
         value: dict[str, Any] = msgspec.to_builtins(view)
         return value
@@ -170,30 +214,3 @@ def _journal(home: Home) -> Iterator[Journal]:
             yield journal
         finally:
             journal.close()
-
-
-def _attach_directly(home: Home, arguments: argparse.Namespace) -> dict[str, Any]:
-    from pleb_agent.app.joining import attaching
-
-    with _journal(home) as journal:
-        row = asyncio.run(
-            attaching(home, journal).attach(
-                arguments.link, invite=arguments.invite, name=arguments.name
-            )
-        )
-    return {"project": row.name, "url": row.base_url, "host": row.host, "role": row.role}
-
-
-def _detach_directly(home: Home, name: str) -> dict[str, Any]:
-    """Forget at once what holds no unit; the rest gives its units back at the next start."""
-    from pleb_agent.app.steering import find_attached
-    from pleb_agent.journal.keys import KeyStore
-
-    with _journal(home) as journal:
-        row = find_attached(journal, name)
-        if journal.open_assignments(row.id):
-            journal.mark_detaching(row.id)
-        else:
-            journal.remove_project(row.id)
-            KeyStore(home.keys).forget(row.host_key_file, row.account_key_file)
-    return {"project": row.name}

@@ -8,7 +8,6 @@ import msgspec
 
 from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import tell
 from pleb_agent.core.preference_table import all_values, changed, find, show, show_value
 from pleb_agent.core.presets import preset_of, with_preset
 from pleb_agent.sensors.machine import read_machine
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.preferences import Preferences
+    from pleb_system.command_line import Output
 
 __all__ = ["prefs"]
 
@@ -28,11 +28,11 @@ Answer = tuple[dict[str, Any], str]
 _EMPTY: Final = "(empty)"
 
 
-def prefs(home: Home, arguments: argparse.Namespace) -> int:
+def prefs(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List, get or set preferences, or take a preset."""
-    act = {"list": _list, "get": _get, "set": _set, "preset": _preset}[arguments.act]
-    value, text = act(home, arguments.words)
-    return tell(arguments, value, text)
+    act = {"list": _list, "get": _get, "set": _set, "preset": _preset}[options.act]
+    output.result(*act(home, options.words))
+    return 0
 
 
 def _list(home: Home, words: list[str]) -> Answer:
@@ -67,7 +67,7 @@ def _set(home: Home, words: list[str]) -> Answer:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
-            raise InputError(f"{word!r} sets nothing; write it as NAME=VALUE.")
+            raise InputError(f"{word!r} has no value: write it as NAME=VALUE.")
         changes[name] = value
     _change(home, "preferences", {"changes": changes}, lambda old: changed(old, changes))
     preferences = _current(home)
@@ -81,7 +81,7 @@ def _preset(home: Home, words: list[str]) -> Answer:
     name = words[0]
     cores = read_machine().cores
     _change(home, "preset", {"name": name}, lambda old: with_preset(old, name, cores))
-    return {"preset": name}, f"The preset {name} holds now."
+    return {"preset": name}, f"Preset {name} is set."
 
 
 def _change(
@@ -90,7 +90,7 @@ def _change(
     body: dict[str, Any],
     change: Callable[[Preferences], Preferences],
 ) -> None:
-    """Let the running agent change them, or change the file where none runs."""
+    """Let the running agent change them, or change the file if none is running."""
     try:
         Remote(home).post(act, **body)
     except NotRunningError:
@@ -100,5 +100,5 @@ def _change(
 
 
 def _current(home: Home) -> Preferences:
-    """What is stored; what a start's options changed for one run does not show."""
+    """Return what is stored, without what `start` changed for one run."""
     return LivePreferences(home).current

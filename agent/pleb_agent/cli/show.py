@@ -1,33 +1,24 @@
-"""What commands print: one answer, as a sentence or as JSON; status and projects as lines."""
+"""Status, projects, times and log entries as lines for people."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pleb_shared.protocol.shown import shown, shown_line
+from pleb_shared.protocol.shown import shown_line
 
-if TYPE_CHECKING:
-    import argparse
-
-__all__ = ["clock_time", "log_line", "project_lines", "status_lines", "tell"]
-
-
-def tell(arguments: argparse.Namespace, value: dict[str, Any], sentence: str) -> int:
-    """Print the value for programs, or the sentence for people; return the exit code of success."""
-    print(json.dumps(value) if arguments.json else shown(sentence))
-    return 0
+__all__ = ["clock_time", "log_line", "project_lines", "status_lines"]
 
 
 def status_lines(view: dict[str, Any]) -> list[str]:
-    """Return the state, the unit in hand and the projects."""
+    """Return the state, the current unit and the projects."""
     lines = [f"{view['activity']}: {view['sentence']}"]
     unit = view["unit"]
     if unit:
         loss = "" if unit["loss"] is None else f", loss {unit['loss']:.4g}"
         total = unit["steps_total"]
-        steps = f"step {unit['steps_done']} of {total}" if total else "not begun"
+        steps = f"step {unit['steps_done']} of {total}" if total else "not started"
         lines.append(
             f"  {unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
             f"{unit['version']}: {steps}{loss}"
@@ -36,7 +27,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
 
 
 def project_lines(projects: list[dict[str, Any]]) -> list[str]:
-    """Return one line for each project, and one for what is wrong with it."""
+    """Return one line for each project, and one for its problem if it has one."""
     lines = []
     for project in projects:
         counters = project["counters"]
@@ -60,11 +51,12 @@ def clock_time(at: float, now: float) -> str:
 
 
 def log_line(line: str) -> str:
-    """Return a line of the log for people; one that is no JSON object as it stands."""
+    """Return a line of the log for people; what is not one of our JSON objects is unchanged."""
     try:
         entry = json.loads(line)
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.pop("time")))
         words = [at, entry.pop("level"), entry.pop("event")]
+        entry.pop("logger", None)
     except (ValueError, TypeError, AttributeError, KeyError):
         return shown_line(line.rstrip("\n"))
     return shown_line("  ".join([*words, *(f"{name}={value}" for name, value in entry.items())]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -14,41 +14,51 @@ if TYPE_CHECKING:
     import argparse
 
     from pleb_agent.app.home import Home
+    from pleb_system.command_line import Output
 
 __all__ = ["start"]
 
 
-def start(home: Home, arguments: argparse.Namespace) -> int:
+def start(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run agentd in this process until it is stopped; on a desktop, a second start opens the page.
 
-    Where a newer release was installed meanwhile, it takes over from this process.
+    Where a newer release was installed meanwhile, it replaces this process.
     """
-    options = Options(
-        units=arguments.units,
-        threads=arguments.threads,
-        preset=arguments.preset,
-        headless=arguments.headless,
-        tray=not arguments.no_tray,
-        terminal=not arguments.json and sys.stderr.isatty(),
-        debug=arguments.debug,
+    chosen = Options(
+        units=options.units,
+        threads=options.threads,
+        preset=options.preset,
+        headless=options.headless,
+        tray=not options.no_tray,
+        terminal=not output.as_json and sys.stderr.isatty(),
+        debug=options.debug,
     )
 
     def ready(port: int) -> None:
-        if arguments.json:
-            print(json.dumps({"pid": os.getpid(), "port": port, "home": str(home.path)}))
-        else:
-            print(f"The agent runs in {home.path} (process {os.getpid()}); stop it with Ctrl-C.")
-            print("Its page: `pleb-agent open`.")
-        sys.stdout.flush()
+        output.result(
+            {"pid": os.getpid(), "port": port, "home": str(home.path)},
+            [
+                f"The agent runs in {home.path} (process {os.getpid()}); stop it with Ctrl-C.",
+                "Its page: `pleb-agent open`.",
+            ],
+        )
 
     try:
-        after = run_agentd(home, options, ready)
+        after = run_agentd(home, chosen, ready)
     except HomeInUseError:
-        if arguments.if_needed:
+        if options.if_needed:
             return 0
-        if arguments.headless or arguments.json:
+        if options.headless or output.as_json:
             raise
-        return _open_running(home, arguments)
+        from pleb_agent.cli.desktop import open_page_of
+
+        output.progress("The agent is running already.")
+        options.link, options.print = None, False
+        return open_page_of(home, options, output)
+    except OSError:
+        if logging.getLogger("pleb").handlers:  # agentd had begun: nobody may see the terminal
+            logging.getLogger("pleb.agent").exception("failed")
+        raise
     if after.version is not None:
         _hand_over(home, after.version)
     if after.again:
@@ -56,14 +66,6 @@ def start(home: Home, arguments: argparse.Namespace) -> int:
 
         start_again(sys.argv[1:])
     return 0
-
-
-def _open_running(home: Home, arguments: argparse.Namespace) -> int:
-    from pleb_agent.cli.desktop import open_page_of
-
-    print("The agent runs already.")
-    arguments.link, arguments.print = None, False
-    return open_page_of(home, arguments)
 
 
 def _hand_over(home: Home, successor: str) -> None:

@@ -25,6 +25,7 @@ from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
 from pleb_shared.protocol.unit import Struct
+from pleb_system.durations import shown_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ def clock_sentence(theirs: float, ours: float) -> str:
     off = ours - theirs
     direction = "ahead" if off > 0 else "behind"
     return (
-        f"Your clock is {_duration(abs(off))} {direction} of the coordinator's: "
+        f"Your clock is {shown_duration(abs(off))} {direction} of the coordinator's: "
         "set it (or switch on automatic time) and try again."
     )
 
@@ -270,8 +271,9 @@ def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
         raise TrustError(clock_sentence(metadata.issued_at, now))
     if expires + LIMITS.clock_tolerance_seconds < now:
         raise TrustError(
-            f"The researcher's signature for {metadata.project} ended {_duration(now - expires)} "
-            "ago: ask for a renewal, or set your clock if it is wrong."
+            f"The researcher's signature for {metadata.project} ended "
+            f"{shown_duration(now - expires)} ago: ask for a renewal, or set your clock if it is "
+            "wrong."
         )
 
 
@@ -295,10 +297,3 @@ def _check_count(reply: WorkReply, most_units: int) -> None:
             f"The coordinator gave {len(reply.manifests)} units where at most {most_units} were "
             "asked for; none was taken."
         )
-
-
-def _duration(seconds: float) -> str:
-    for unit_seconds, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit_seconds or (unit != "days" and seconds >= unit_seconds):
-            return f"{seconds / unit_seconds:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import PlebError
+from pleb_system.processes import start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +38,7 @@ def open_page(url: str) -> None:
     opener = shutil.which(name)
     if opener is None:
         raise NoBrowserError(f"No program here opens pages ({name} is missing): open {url}")
-    subprocess.Popen(
-        [opener, url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    start_detached([opener, url])
 
 
 def _has_screen(environment: Mapping[str, str]) -> bool:

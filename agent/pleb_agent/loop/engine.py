@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent
-from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.energy import kwh
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
@@ -29,6 +28,7 @@ from pleb_agent.worker.job import DeltaOutcome, JobResult, Progress
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult
+from pleb_system.backoff import BACKOFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable

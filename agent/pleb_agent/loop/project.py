@@ -16,7 +16,6 @@ from pleb_agent.cache.errors import CacheFullError
 from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_agent.client.errors import NetworkError, UnreachableError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentState
-from pleb_agent.core.backoff import BACKOFF
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.journal.journal import JournalError
@@ -26,6 +25,7 @@ from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitFiles, job_dir
 from pleb_agent.loop.uploads import Uploads
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
+from pleb_system.backoff import BACKOFF
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
 from pleb_agent.probe.lines import Line
 from pleb_agent.program.command import module_command
 from pleb_agent.sensors.probe_process import ProbeProcess
 from pleb_shared.errors import PlebError
+from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class ProbeTimeouts:
     """An answer, or the first line, must come within that."""
     restart: Backoff = _RESTART
     healthy_seconds: float = 60.0
-    """After a life of that length the next wait is short again."""
+    """A probe that ran this long is started again at once."""
 
 
 _DECODER: Final = msgspec.json.Decoder(Line)
@@ -134,7 +134,7 @@ class PresenceSensor:
 
     async def run(self) -> None:
         """Run the probe, again whenever it ends, until cancelled."""
-        failures = 0
+        restarts = Restarts(self._timeouts.restart, self._timeouts.healthy_seconds)
         while True:
             started_at = asyncio.get_running_loop().time()
             try:
@@ -143,8 +143,7 @@ class PresenceSensor:
                 _LOG.warning("probe failed", extra={"problem": str(error)})
                 self._set_presence(Presence(PresenceKind.UNREADABLE, problem=str(error)))
             run_seconds = asyncio.get_running_loop().time() - started_at
-            failures = 1 if run_seconds > self._timeouts.healthy_seconds else failures + 1
-            await asyncio.sleep(self._timeouts.restart.delay_seconds(failures, 1.0))
+            await asyncio.sleep(restarts.delay_seconds(run_seconds))
 
     async def _run_once(self) -> None:
         try:

@@ -17,8 +17,9 @@ import os
 import socket
 from typing import Any, Final, NamedTuple
 
-from pleb_agent.program.alive import is_alive
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
+from pleb_system.processes import is_alive
 
 __all__ = [
     "Agentd",
@@ -37,7 +38,7 @@ _MOST_EVENT_BYTES: Final = 8 * 2**20
 class NotRunningError(PlebError):
     """No agentd answers in this home: start it."""
 
-    exit_code = 7
+    exit_code = ExitCode.NOT_RUNNING
 
 
 class RefusedError(PlebError):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.tray.agentd import NotRunningError, RefusedError, read_place
 from pleb_agent.tray.follower import Follower
-from pleb_agent.tray.launch import agent_command, browser_command, start_detached
+from pleb_agent.tray.launch import agent_command, browser_command
 from pleb_agent.tray.look import REQUESTS, Command, look_of
+from pleb_system.processes import start_detached
 
 if TYPE_CHECKING:
     from collections.abc import Callable

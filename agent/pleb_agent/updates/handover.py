@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.program.command import module_command
 from pleb_agent.program.environment import fresh_environment
 from pleb_agent.updates.layout import AppFolder
+from pleb_system.processes import stop_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +89,7 @@ def change_over(change: Change) -> subprocess.Popen[bytes] | None:
         change.app.mark_bad(change.new)
         return None
     if not _says_that_it_runs(change, child):
-        _end(child)
+        stop_process(child, _END_SECONDS)
         change.app.mark_bad(change.new)
         return None
     change.app.make_current(change.new)
@@ -131,15 +132,6 @@ def _start_again(change: Change) -> int:
         os.execve(command[0], command, fresh_environment())  # noqa: S606
     subprocess.Popen(command, env=fresh_environment(), **_detached())
     return 0
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 def _stand_in_for(child: subprocess.Popen[bytes]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_system.durations import shown_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,14 +96,15 @@ def check_statement(statement: Statement, now: float) -> None:
     ahead = statement.issued_at - now
     if abs(ahead) > LIMITS.clock_tolerance_seconds:
         side = "ahead of" if ahead > 0 else "behind"
-        message = f"Your clock is {_span(abs(ahead))} {side} the coordinator's: set it right."
+        off = shown_duration(abs(ahead))
+        message = f"Your clock is {off} {side} the coordinator's: set it right."
         raise Refusal(RefusalCode.CLOCK_SKEW, message)
     if not 0 <= statement.expires_at - statement.issued_at <= LIMITS.request_lifetime_seconds:
         most = LIMITS.request_lifetime_seconds
         message = f"A request may live for at most {most} s after it was issued: sign it anew."
         raise Refusal(RefusalCode.EXPIRED, message)
     if statement.expires_at < now:
-        ago = _span(now - statement.expires_at)
+        ago = shown_duration(now - statement.expires_at)
         message = f"The request expired {ago} ago: sign it anew, and see if your clock is behind."
         raise Refusal(RefusalCode.EXPIRED, message)
 
@@ -127,11 +129,3 @@ def choose_protocol(statement: Statement) -> int:
 def _too_large(size: int, most_bytes: int) -> Refusal:
     message = f"The body has {size} bytes or more; at most {most_bytes} are read here."
     return Refusal(RefusalCode.TOO_LARGE, message)
-
-
-def _span(seconds: float) -> str:
-    """Return a length of time for people."""
-    for size, name in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{seconds:.0f} s"

@@ -2,7 +2,7 @@
 
 import sys
 
-from pleb_coordinator.cli.main import run
+from pleb_coordinator.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

@@ -17,18 +17,18 @@ from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.home.layout import Home
+    from pleb_system.command_line import Output
 
 __all__ = ["Check", "checks", "doctor"]
 
-_FOUND_FAULT: Final = 8
 _LEAST_FREE_BYTES: Final = 2**30
 _READ_BYTES: Final = 2**20
 _RELEASED: Final = 1_760_000_000
@@ -51,7 +51,7 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
     good = all(check.good for check in found)
     lines = [f"{'ok  ' if check.good else 'BAD '} {check.name}: {check.found}" for check in found]
     output.result({"good": good, "checks": [vars(check) for check in found]}, lines)
-    return 0 if good else _FOUND_FAULT
+    return 0 if good else ExitCode.FAULT_FOUND
 
 
 def checks(home: Home, *, blobs: int) -> Iterator[Check]:

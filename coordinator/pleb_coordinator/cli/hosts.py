@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
+from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.interface import Transaction
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import deps_of, now, opened
 from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
+from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.core.records import Invite
     from pleb_coordinator.home.layout import Home
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
@@ -42,7 +42,7 @@ def new(home: Home, options: argparse.Namespace, output: Output) -> int:
     value = {"token": token, "role": role, "days": options.days, "note": options.note}
     output.result(value, [token])
     if not output.as_json:
-        output.say(f"For one {role}, within {options.days:g} days. It is shown only now.")
+        output.progress(f"For one {role}, within {options.days:g} days. It is shown only now.")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ import msgspec
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
 from pleb_shared.errors import InputError
+from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
     from pleb_coordinator.home.layout import Home
@@ -104,14 +104,4 @@ def running_server(home: Home) -> Listening | None:
         found = msgspec.json.decode(home.listening_file.read_bytes(), type=Listening)
     except (OSError, msgspec.DecodeError):
         return None
-    return found if _is_running(found.pid) else None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return found if is_alive(found.pid, of_any_user=True) else None

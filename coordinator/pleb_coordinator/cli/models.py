@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import opened
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
+from pleb_system.command_line import table
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
     from pleb_coordinator.aggregation.recompute import Recomputed
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.interface import Transaction
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
-
-_FOUND_FAULT: Final = 8
 
 
 def list_versions(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -91,7 +90,7 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
     good = not wrong and not fault and bool(found)
     value = {"verified": good, "versions": len(found), "wrong": wrong, "fault": fault}
     output.result(value, [_verdict(project, len(found), wrong, fault)])
-    return 0 if good else _FOUND_FAULT
+    return 0 if good else ExitCode.FAULT_FOUND
 
 
 def _all_of(versions: Iterator[Recomputed]) -> tuple[list[Recomputed], str]:

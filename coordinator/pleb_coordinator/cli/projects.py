@@ -8,20 +8,20 @@ import msgspec
 
 from pleb_coordinator.api.status_reading import read_status
 from pleb_coordinator.cli.listening import link_base, running_server
-from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
+from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
     from pleb_coordinator.api.status import ProjectStatus
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.home.layout import Home
+    from pleb_system.command_line import Output
 
-__all__ = ["COMMANDS", "status"]
+__all__ = ["COMMANDS"]
 
 
 def statuses(home: Home) -> list[ProjectStatus]:
@@ -116,6 +116,7 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
 
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "status": status,
     "list": list_projects,
     "show": show,
     "pause": pause,

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
@@ -43,8 +43,8 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         store = SqliteStore(home.store_file)
         children = _children(home, options, links, listening.fileno())
         deps = deps_of(home, options.clock_offset)
-        supervisor = Supervisor(children, stop, output.say)
-        attacher = Attacher(home, store, deps, links, output.say)
+        supervisor = Supervisor(children, stop, output.progress)
+        attacher = Attacher(home, store, deps, links, output.progress)
         if options.with_agent:
             supervisor.each_round.append(attacher.look)
         try:
@@ -62,7 +62,7 @@ def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process on a home that is served, here or elsewhere."""
     stop = stop_event()
     child = _jobs(home, options)
-    supervisor = Supervisor([child], stop, output.say)
+    supervisor = Supervisor([child], stop, output.progress)
     supervisor.start()
     output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Working; Ctrl+C ends it."])
     supervisor.watch()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.home.layout import Home
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS", "make_home"]
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.output import table
 from pleb_coordinator.cli.store_access import opened
 from pleb_shared.errors import InputError
+from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from pleb_coordinator.cli.output import Output
     from pleb_coordinator.core.records import Assignment, Event, UnitRow
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.interface import Transaction
+    from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 

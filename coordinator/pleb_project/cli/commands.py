@@ -6,160 +6,164 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Final
 
-from pleb_project.cli.output import Output
 from pleb_project.definition.load import load_definition
 from pleb_project.server.address import Address, parse_address
 from pleb_project.server.client import Coordinator
-from pleb_project.server.records import Home
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from pleb_project.check.run import CheckOutcome
     from pleb_project.definition.fields import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
+    from pleb_project.server.records import Home
     from pleb_shared.protocol.ids import AttachLink
+    from pleb_system.command_line import Output
 
-__all__ = ["check", "demo", "export", "new", "publish", "renew", "status", "try_out"]
-
-_NOT_PASSED: Final = 6
+__all__ = ["COMMANDS"]
 
 
-def new(arguments: argparse.Namespace) -> int:
+def new(_: Home, options: argparse.Namespace, output: Output) -> int:
     """Write a template."""
     from pleb_project.template import write_template
 
-    files = write_template(arguments.folder)
-    Output(arguments.json).result(
-        {"files": [str(file) for file in files]},
-        [f"Wrote {file}" for file in files]
-        + [f"Next: pleb-project check {arguments.folder}, and try instead of check"],
-    )
+    files = write_template(options.folder)
+    lines = [f"Wrote {file}" for file in files]
+    lines.append(f"Next: pleb-project check {options.folder}, then pleb-project try")
+    output.result({"files": [str(file) for file in files]}, lines)
     return 0
 
 
-def check(arguments: argparse.Namespace) -> int:
-    """Check a project and say what was found."""
+def check(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Check a project and print what was found."""
     from pleb_project.check.report import check_json, check_rows
 
-    output = Output(arguments.json)
-    outcome, _ = _checked(arguments, output)
-    lines = output.table(check_rows(outcome))
+    outcome, _ = _checked(home, _definition(options), output)
+    rows = list(check_rows(outcome))
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"  {name:<{width}}  {value}" for name, value in rows]
     lines += [f"! {warning}" for warning in outcome.warnings]
     lines.append(
         "Ready to try and to publish." if outcome.passed else "Not ready: see the lines with '!'."
     )
     output.result(check_json(outcome), lines)
-    return 0 if outcome.passed else _NOT_PASSED
+    return 0 if outcome.passed else ExitCode.FAULT_FOUND
 
 
-def try_out(arguments: argparse.Namespace) -> int:
-    """Train some versions with a throw-away coordinator and an agent."""
+def try_out(_: Home, options: argparse.Namespace, output: Output) -> int:
+    """Train some versions with a temporary coordinator and an agent."""
     from pleb_project.tryout.run import try_project
 
-    output = Output(arguments.json)
-    definition = _definition(arguments)
-    result = try_project(arguments.folder, tuple(arguments.set), arguments.versions, output.say)
-    output.result(
-        {"project": definition.project.name, **result},
-        [f"{definition.project.name}: {result['versions']} versions in {result['seconds']:.0f} s"],
-    )
+    name = _definition(options).project.name
+    result = try_project(options.folder, tuple(options.set), options.versions, output.progress)
+    sentence = f"{name}: {result['versions']} versions in {result['seconds']:.0f} s"
+    output.result({"project": name, **result}, sentence)
     return 0
 
 
-def publish(arguments: argparse.Namespace) -> int:
-    """Check, sign and hand in a project."""
+def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Check, sign and send a project."""
     from pleb_project.publish.flow import Publisher
 
-    output, home = Output(arguments.json), Home(arguments.home)
-    address = parse_address(arguments.to)
+    address = parse_address(options.to)
     with Coordinator(address) as coordinator:
-        coordinator.info()  # before minutes of checking: is anybody there?
-        outcome, blobs = _checked(arguments, output)
+        coordinator.info()  # fail now, not after minutes of checking
+        outcome, blobs = _checked(home, _definition(options), output)
         for warning in outcome.warnings:
-            output.say(f"! {warning}")
-        if not (outcome.passed or arguments.unchecked):
-            output.say("Not published: mend what the check found, or add --unchecked.")
-            return _NOT_PASSED
-        publisher = Publisher(coordinator, home, _seconds, output.say)
-        record = publisher.publish(
-            outcome.metadata, blobs, invite=arguments.invite, new_epoch=arguments.new_epoch
+            output.progress(f"! {warning}")
+        if not (outcome.passed or options.unchecked):
+            output.progress("Not published: fix what the check found, or add --unchecked.")
+            return ExitCode.FAULT_FOUND
+        record = Publisher(coordinator, home, _now, output.progress).publish(
+            outcome.metadata, blobs, invite=options.invite, new_epoch=options.new_epoch
         )
     output.result(
         {"project": record.project, "attach_link": record.attach_link},
-        [f"Published. Volunteers attach with:\n  {record.attach_link}"],
+        ["Published. Volunteers attach with:", f"  {record.attach_link}"],
     )
     return 0
 
 
-def renew(arguments: argparse.Namespace) -> int:
+def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Sign the delegation again."""
     from pleb_project.publish.flow import Publisher
 
-    output, home = Output(arguments.json), Home(arguments.home)
-    link = home.find(arguments.project)
+    link = home.find(options.project)
     with _coordinator(link) as coordinator:
-        record = Publisher(coordinator, home, _seconds, output.say).renew(link.project)
+        record = Publisher(coordinator, home, _now, output.progress).renew(link.project)
     output.result(
         {"project": record.project, "attach_link": record.attach_link},
-        [f"Renewed for 30 days. The attach link stays:\n  {record.attach_link}"],
+        ["Renewed for 30 days. The attach link stays the same:", f"  {record.attach_link}"],
     )
     return 0
 
 
-def status(arguments: argparse.Namespace) -> int:
+def status(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show the project's status once, or until it is finished."""
     from pleb_project.watch.follow import watch_project
 
-    link = Home(arguments.home).find(arguments.project)
-    output = Output(arguments.json)
+    link = home.find(options.project)
     with _coordinator(link) as coordinator:
-        watch_project(coordinator, link.project, output.result, time.sleep, forever=arguments.watch)
+        watch_project(coordinator, link.project, output.result, time.sleep, forever=options.watch)
     return 0
 
 
-def export(arguments: argparse.Namespace) -> int:
+def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Download the newest version."""
     from pleb_project.download.model import download_model
 
-    link, output = Home(arguments.home).find(arguments.project), Output(arguments.json)
+    link = home.find(options.project)
     with _coordinator(link) as coordinator:
-        saved = download_model(coordinator, link, arguments.file)
+        saved = download_model(coordinator, link, options.file)
     output.result(
-        {"file": str(arguments.file), **dataclasses.asdict(saved)},
-        [f"Wrote version {saved.version} ({saved.tensors} tensors) to {arguments.file}"],
+        {"file": str(options.file), **dataclasses.asdict(saved)},
+        f"Wrote version {saved.version} ({saved.tensors} tensors) to {options.file}",
     )
     return 0
 
 
-def demo(arguments: argparse.Namespace) -> int:
-    """Run, or end, the demo."""
+def demo(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Run the demo, or stop one that was left running."""
     from pleb_project.demo.run import run_demo, stop_demo
 
-    if arguments.stop:
-        url = stop_demo(arguments.home)
-        lines = [f"Ended the demo at {url} and removed its files."]
-        Output(arguments.json).result({"stopped": url}, lines)
-        return 0
-    return run_demo(arguments.home, keep_running=arguments.keep)
+    if not options.stop:
+        return run_demo(home.path, keep_running=options.keep)
+    url = stop_demo(home.path)
+    output.result({"stopped": url}, f"Stopped the demo at {url} and removed its files.")
+    return 0
 
 
-def _seconds() -> float:
+COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+    "new": new,
+    "check": check,
+    "try": try_out,
+    "publish": publish,
+    "renew": renew,
+    "status": status,
+    "export": export,
+    "demo": demo,
+}
+
+
+def _now() -> float:
     """Return the seconds since 1970: the one place where this program reads the clock."""
     return time.time()  # noqa: TID251
 
 
-def _definition(arguments: argparse.Namespace) -> ProjectDefinition:
-    return load_definition(arguments.folder, tuple(arguments.set))
+def _definition(options: argparse.Namespace) -> ProjectDefinition:
+    return load_definition(options.folder, tuple(options.set))
 
 
-def _checked(arguments: argparse.Namespace, output: Output) -> tuple[CheckOutcome, BlobFolder]:
-    definition = _definition(arguments)
+def _checked(
+    home: Home, definition: ProjectDefinition, output: Output
+) -> tuple[CheckOutcome, BlobFolder]:
     from pleb_project.check.run import check_project
     from pleb_project.readers.blobs import BlobFolder
 
-    blobs = BlobFolder(Home(arguments.home).build_folder(definition.project.name))
-    return check_project(definition, blobs, output.say), blobs
+    blobs = BlobFolder(home.build_folder(definition.project.name))
+    return check_project(definition, blobs, output.progress), blobs
 
 
 def _coordinator(link: AttachLink) -> Coordinator:

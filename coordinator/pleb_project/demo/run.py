@@ -26,6 +26,7 @@ from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
 from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.ids import parse_attach_link
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,6 @@ _POLL_SECONDS: Final = 0.5
 _MOST_SECONDS: Final = 270.0
 """The training must have ended by then, so that the demo stays within five minutes."""
 _PUBLISH_SECONDS: Final = 180.0
-_MISSED: Final = 8
 
 
 def run_demo(home: Path, *, keep_running: bool) -> int:
@@ -69,7 +69,7 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
                 fleet.stop()
                 shutil.rmtree(folder, ignore_errors=True)
     print(msgspec.json.encode(outcome).decode(), flush=True)  # noqa: T201
-    return 0 if outcome.kept_its_promise else _MISSED
+    return 0 if outcome.kept_its_promise else ExitCode.FAULT_FOUND
 
 
 def stop_demo(home: Path) -> str:

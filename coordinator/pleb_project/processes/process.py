@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ _POLL_SECONDS: Final = 0.05
 class ChildError(PlebError):
     """A process that was started has failed; the message has the last lines of its log."""
 
-    exit_code = 7
+    exit_code = ExitCode.CHILD_FAILED
 
 
 @dataclass(frozen=True)

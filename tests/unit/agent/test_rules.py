@@ -1,4 +1,4 @@
-"""Backoff, states, the budget and prefetching as tables."""
+"""States, the budget and prefetching as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pleb_agent.core.agent_state import (
     WrongEventError,
     next_state,
 )
-from pleb_agent.core.backoff import Backoff
 from pleb_agent.loop.engine import is_time_to_prefetch
 from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import LiveStatus, UnitBudget
@@ -52,23 +51,6 @@ def test_a_lease_may_end_wherever_only_the_agent_waits():
 
 def _events(state):
     return [event for s, event in ASSIGNMENT_TABLE if s is state]
-
-
-@pytest.mark.parametrize(
-    ("failures", "draw", "asked", "seconds"),
-    [
-        (1, 0.0, None, 0.5),
-        (1, 0.999, None, 1.0),
-        (4, 0.0, None, 4.0),
-        (11, 0.0, None, 300.0),
-        (10**6, 0.0, None, 300.0),
-        (1, 0.0, 30.0, 30.0),
-        (1, 0.5, 30.0, 31.5),
-        (11, 0.0, 5.0, 300.0),
-    ],
-)
-def test_backoff_grows_to_a_ceiling_and_obeys(failures, draw, asked, seconds):
-    assert Backoff().delay_seconds(failures, draw, asked) == pytest.approx(seconds, rel=1e-2)
 
 
 @pytest.mark.parametrize(

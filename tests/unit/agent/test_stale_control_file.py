@@ -12,9 +12,9 @@ import pytest
 
 from pleb_agent.app.home import Home
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.program.alive import is_alive
 from pleb_agent.tray.agentd import NotRunningError as TrayNotRunningError
 from pleb_agent.tray.agentd import read_place
+from pleb_system.processes import is_alive
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pleb_agent.core.backoff import Backoff
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
 from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
 from pleb_agent.sensors.presence import PresenceSensor, ProbeTimeouts
 from pleb_agent.sensors.probe_process import ProbeProcess
+from pleb_system.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

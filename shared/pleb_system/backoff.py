@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BACKOFF", "Backoff"]
+__all__ = ["BACKOFF", "Backoff", "Restarts"]
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,21 @@ class Backoff:
 
 
 BACKOFF = Backoff()
+
+
+class Restarts:
+    """When a process that ended is started again: at once after a steady run, else ever later."""
+
+    def __init__(self, backoff: Backoff, steady_seconds: float = 60.0) -> None:
+        self._backoff = backoff
+        self._steady_seconds = steady_seconds
+        self._failures = 0
+
+    def delay_seconds(self, lived_seconds: float) -> float:
+        """Return the wait before the next start of a process that lived so long."""
+        if lived_seconds >= self._steady_seconds:
+            self._failures = 0
+            return 0.0
+        self._failures += 1
+        # No jitter: one parent restarts one child, there is nobody to keep out of step with.
+        return self._backoff.delay_seconds(self._failures, draw=1.0)

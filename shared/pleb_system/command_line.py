@@ -1,0 +1,152 @@
+"""The frame of a command line: parser, common options, help, output, errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.shown import shown, shown_line
+from pleb_system.durations import parse_duration
+from pleb_system.exit_codes import MEANINGS, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Commands", "Output", "count", "duration", "run_command", "table"]
+
+_HELP_WIDTH = 96
+
+
+class Commands:
+    """The commands of a program or of a group; each gets an example and the common options."""
+
+    def __init__(self, parser: argparse.ArgumentParser, dest: str, home: str) -> None:
+        self._program = parser.prog
+        self._home = home
+        self._added = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper())
+
+    @classmethod
+    def of_program(
+        cls, program: str, description: str, home: str
+    ) -> tuple[argparse.ArgumentParser, Commands]:
+        """Return a program's parser and its commands. `home` says what the home is."""
+        parser = argparse.ArgumentParser(program, **_texts(description))
+        parser.set_defaults(action=None)  # the commands of a group set it
+        return parser, cls(parser, "command", home)
+
+    def group(self, name: str, description: str) -> Commands:
+        """Add a group of commands, whose names are actions."""
+        parser = self._added.add_parser(name, help=description, **_texts(description))
+        return Commands(parser, "action", self._home)
+
+    def add(self, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+        """Add a command. `example` is what may follow the program's name or the group's."""
+        sentence = f"{summary[0].upper()}{summary[1:]}."
+        texts = _texts(sentence, f"Example: {self._program} {example}\n\n")
+        parser = self._added.add_parser(name, help=summary, **texts)
+        parser.add_argument("--home", type=Path, metavar="DIR", help=self._home)
+        parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
+        parser.add_argument("--debug", action="store_true", help="log more; show tracebacks")
+        return parser
+
+
+def _texts(description: str, example: str = "") -> dict[str, Any]:
+    codes = "; ".join(f"{code:d} {meaning}" for code, meaning in MEANINGS.items())
+    return {
+        "description": textwrap.fill(description, _HELP_WIDTH),
+        "epilog": example + textwrap.fill(f"Exit codes: {codes}.", _HELP_WIDTH),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+class Output:
+    """Prints results to the standard output, progress and errors to the standard error."""
+
+    def __init__(self, program: str, *, as_json: bool) -> None:
+        self.program = program
+        self.as_json = as_json
+
+    def result(self, value: Any, lines: str | Iterable[str]) -> None:
+        """Print the command's result: `value` as one line of JSON, or `lines` for people."""
+        if self.as_json:
+            import msgspec
+
+            print(msgspec.json.encode(value).decode(), flush=True)
+        else:
+            text = shown(lines) if isinstance(lines, str) else "\n".join(map(shown_line, lines))
+            print(text, flush=True)
+
+    def progress(self, sentence: str) -> None:
+        """Print what happens now, for people who wait."""
+        print(shown(sentence), file=sys.stderr, flush=True)
+
+    def error(self, error: PlebError) -> None:
+        """Print why the command failed and what to do."""
+        if self.as_json:
+            name, code = type(error).__name__, int(error.exit_code)
+            self.result({"error": name, "message": str(error), "exit": code}, "")
+        else:
+            self.progress(f"{self.program}: {error}")
+
+
+def run_command(program: str, options: argparse.Namespace, command: Callable[[Output], int]) -> int:
+    """Run one command and return its exit code; what goes wrong becomes one sentence."""
+    output = Output(program, as_json=options.json)
+    try:
+        return command(output)
+    except PlebError as error:
+        found = error
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `| head` has read enough
+        return ExitCode.DONE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        found = _unusable(error)
+    if options.debug:
+        import traceback
+
+        traceback.print_exception(found)
+    output.error(found)
+    return found.exit_code
+
+
+def _unusable(error: OSError) -> PlebError:
+    found = PlebError(
+        f"{error.filename} cannot be used ({error.strerror}): check its permissions and the free "
+        "disk space, move whatever else is in its place, or give another folder with --home."
+    )
+    found.__cause__ = error
+    return found
+
+
+def count(text: str) -> int:
+    """Return a number of things, for `add_argument`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """Return a duration's seconds, for `add_argument`."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> list[str]:
+    """Return aligned lines, or the sentence `empty` where there are no rows."""
+    texts = [[shown_line(str(cell)) for cell in row] for row in rows]
+    if not texts:
+        return [empty]
+    widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in ([*head], *texts)
+    ]

@@ -1,0 +1,35 @@
+"""Lengths of time as people write and read them: "90s", "1h"; "20 min", "2 days"."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["parse_duration", "shown_duration"]
+
+_WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
+_SECONDS: Final = {"s": 1, "m": 60, "min": 60, None: 60, "h": 3600, "d": 86_400}
+_MOST_DAYS: Final = 31
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of `90s`, `20m`, `1h`, `2d`; a bare number is minutes.
+
+    Raises:
+        ValueError: it is something else, zero, or longer than 31 days.
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a duration; use 90s, 20m, 1h or 2d")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _MOST_DAYS * _SECONDS["d"]:
+        raise ValueError(f"{text!r} is too long: {_MOST_DAYS}d at most")
+    return seconds
+
+
+def shown_duration(seconds: float) -> str:
+    """Return a length of time in the largest unit of which it has two: "119 s", "2 min"."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,115 @@
+"""The three command lines: the same options, exit codes and form of errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from pleb_agent.cli import main as agent_main
+from pleb_agent.cli.parser import make_parser as agent_parser
+from pleb_coordinator.cli import main as coordinator_main
+from pleb_coordinator.cli.parser import make_parser as coordinator_parser
+from pleb_project.cli import main as project_main
+from pleb_project.cli.parser import make_parser as project_parser
+from pleb_shared.errors import InputError, PlebError
+from pleb_system.command_line import Commands, Output, count, duration, run_command
+from pleb_system.exit_codes import MEANINGS, ExitCode
+
+PAGE = Path(__file__).parents[3] / "docs" / "exit-codes.md"
+PARSERS = (agent_parser(), coordinator_parser(), project_parser())
+MAINS = (agent_main, coordinator_main, project_main)
+BAD = {0: ["logs"], 1: ["project", "list"], 2: ["status", "words"]}
+
+
+def commands(parser):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from commands(inner)
+            return
+    yield parser
+
+
+@pytest.mark.parametrize(
+    "parser",
+    [pytest.param(one, id=one.prog) for parser in PARSERS for one in commands(parser)],
+)
+def test_every_command_has_an_example_and_the_common_options(parser):
+    assert f"Example: {parser.prog}" in parser.epilog
+    options = {option for action in parser._actions for option in action.option_strings}
+    assert {"--home", "--json", "--debug"} <= options
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.prog)
+def test_every_help_and_the_page_list_the_same_exit_codes(parser):
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == MEANINGS
+    assert set(MEANINGS) == set(ExitCode)
+    for one in (parser, *commands(parser)):
+        text = " ".join(one.format_help().split())
+        assert all(f"{code:d} {meaning}" in text for code, meaning in MEANINGS.items())
+
+
+def errors(base=PlebError):
+    for error in base.__subclasses__():
+        yield error
+        yield from errors(error)
+
+
+def test_every_error_has_an_exit_code_of_the_table():
+    assert {error.exit_code for error in errors()} <= set(MEANINGS)
+    assert PlebError.exit_code == ExitCode.ERROR
+    assert InputError.exit_code == ExitCode.WRONG_INPUT
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_an_error_is_one_sentence_or_one_object_and_a_code(tmp_path, capsys, number):
+    main, words = MAINS[number], [*BAD[number], "--home", str(tmp_path)]
+    assert main(words) == ExitCode.WRONG_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith(f"{PARSERS[number].prog}: ")
+    assert main([*words, "--json"]) == ExitCode.WRONG_INPUT
+    found = json.loads(capsys.readouterr().out)
+    assert found["exit"] == ExitCode.WRONG_INPUT
+    assert found["message"] in said.err
+
+
+def failing(error, *words):
+    def command(_: Output) -> int:
+        raise error
+
+    parser, added = Commands.of_program("p", "A program.", "its folder")
+    added.add("act", "act", "act")
+    return run_command("p", parser.parse_args(["act", *words]), command)
+
+
+def test_debug_adds_the_traceback_and_keeps_the_code(capsys):
+    assert failing(InputError("Wrong."), "--debug") == ExitCode.WRONG_INPUT
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.endswith("p: Wrong.\n")
+
+
+def test_a_file_that_cannot_be_used_is_named(capsys):
+    assert failing(PermissionError(13, "Permission denied", "/home/x")) == ExitCode.ERROR
+    assert "/home/x cannot be used (Permission denied)" in capsys.readouterr().err
+    with pytest.raises(OSError, match="no file"):
+        failing(OSError("no file of ours"))
+
+
+def test_an_interrupt_and_a_closed_pipe_are_no_errors(capsys):
+    assert failing(KeyboardInterrupt()) == ExitCode.INTERRUPTED
+    assert failing(BrokenPipeError()) == ExitCode.DONE
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("read", "text"), [(count, "0"), (count, "x"), (duration, "32d")])
+def test_a_wrong_number_is_explained(read, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=text):
+        read(text)
