@@ -76,6 +76,7 @@ class RefusalCode(StrEnum):
     SEQUENCE_REUSED = "sequence_reused"
     UNKNOWN_ASSIGNMENT = "unknown_assignment"
     LEASE_EXPIRED = "lease_expired"
+    EPOCH_ENDED = "epoch_ended"
     ALREADY_REPORTED = "already_reported"
     WRONG_RESULT = "wrong_result"
     WRONG_BASE_VERSION = "wrong_base_version"
@@ -110,6 +111,7 @@ _STATUS: dict[RefusalCode, int] = {
     RefusalCode.SEQUENCE_REUSED: 409,
     RefusalCode.UNKNOWN_ASSIGNMENT: 404,
     RefusalCode.LEASE_EXPIRED: 410,
+    RefusalCode.EPOCH_ENDED: 410,
     RefusalCode.ALREADY_REPORTED: 409,
     RefusalCode.UNKNOWN_UPLOAD: 404,
     RefusalCode.WRONG_OFFSET: 409,

@@ -260,6 +260,7 @@ class FakeCoordinator:
             given.manifest
             for number, given in self.given.items()
             if given.report is None
+            and given.manifest.unit.epoch == self.metadata.epoch
             and given.manifest.host == request.host
             and number not in request.in_hand
             and self.clock() < given.manifest.issued_at + given.manifest.lease_seconds
@@ -296,6 +297,8 @@ class FakeCoordinator:
             refused = RefusalCode.UNKNOWN_ASSIGNMENT
         elif given.report is not None:
             refused = RefusalCode.ALREADY_REPORTED
+        elif report.epoch != self.metadata.epoch:
+            refused = RefusalCode.EPOCH_ENDED
         elif self.clock() >= given.manifest.issued_at + given.manifest.lease_seconds + 1:
             refused = RefusalCode.LEASE_EXPIRED
         elif delta and digest_of(delta) != delta_of(report).digest:

@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from pleb_agent.core.agent_state import Activity
+from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.readings import Readings
 from pleb_agent.core.wish import UserWish, WishKind
 from pleb_agent.worker.errors import BrokenInput, NotFinite, WorkerDied
@@ -18,7 +18,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import RefusalBody
 from pleb_shared.protocol.report import FailureResult
 from pleb_shared.protocol.signing import SigningKey
-from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.protocol.unit import Blob, UnitKind
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
@@ -311,6 +311,38 @@ def test_newer_metadata_is_fetched_before_the_reply_is_obeyed(tmp_path):
             await agent.work(units=1)
             assert agent.engine.inputs[0]["graph.json"] == digest_of(graph)
             assert agent.journal.project(1).memory.metadata_number == 2
+
+    asyncio.run(story())
+
+
+def test_a_new_epoch_ends_what_is_in_hand_and_work_goes_on(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.05)) as (coordinator, agent):
+            coordinator.latest_version = 7
+            coordinator.plan(2)
+            task = asyncio.create_task(agent.loop(units=3).run())
+            await until(lambda: len(agent.engine.jobs) == 2)
+            model = coordinator.metadata.model
+            old, start = model.initial.digest, b"another version 0"
+            coordinator.blobs[digest_of(start)] = start
+            initial = Blob(digest=digest_of(start), size=len(start))
+            coordinator.latest_version = 0
+            coordinator.publish(epoch=1, model=msgspec.structs.replace(model, initial=initial))
+            coordinator.units.append(coordinator.calibration())
+            coordinator.plan(1)
+            await asyncio.wait_for(task, 15)
+
+            # The new version 0 is obeyed although 7 was the latest: that was another epoch.
+            memory = agent.journal.project(1).memory
+            assert (memory.epoch, memory.latest_version) == (1, 0)
+            assert delivered(coordinator) == [1, 3, 4]
+            assert [m["snapshot.safetensors"] for m in agent.engine.inputs[-2:]] == 2 * [
+                initial.digest
+            ]
+            # The result that came too late does not count as refused, and nothing old is kept.
+            ended = {row.assignment: row.state for row in agent.journal.history(10)}
+            assert ended[2] is AssignmentState.LATE
+            assert old not in agent.cache.recent(100)
 
     asyncio.run(story())
 

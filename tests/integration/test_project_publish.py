@@ -113,8 +113,9 @@ def test_a_project_from_publishing_to_download(place, capsys):
     assert place.publish() == 0
     assert (place.metadata().number, place.metadata().title) == (3, "T")
     (place.folder / "model.py").write_text(MODEL.replace("width=8", "width=9"))
-    assert place.publish() == 2
-    assert "--new-epoch" in capsys.readouterr().out
+    assert place.publish("--set", "training.batch=8") == 2
+    refused = capsys.readouterr().out
+    assert all(word in refused for word in ("model", "training", "--new-epoch"))
 
     # Anyone with the link follows it and downloads the newest version, digest checked.
     assert place.run("status", answer["attach_link"]) == 0

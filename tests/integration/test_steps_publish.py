@@ -122,11 +122,6 @@ def test_the_delegation_must_be_ours_and_short(world):
         assert refusal(hand_in, world, metadata) == RefusalCode.EXPIRED
 
 
-def test_a_model_cannot_change_under_its_hosts(world):
-    codec = msgspec.structs.replace(world.metadata.codec, up="int8")
-    assert refusal(hand_in, world, changed(world, number=2, codec=codec)) == (RefusalCode.MALFORMED)
-
-
 def test_blobs_that_do_not_hold_what_is_said_are_refused(world):
     digest = world.deps.blobs.put(b"{}")
     not_a_graph = changed(world, project="other", training_graph=Blob(digest=digest, size=2))
@@ -136,21 +131,6 @@ def test_blobs_that_do_not_hold_what_is_said_are_refused(world):
     wrong = changed(world, project="other", model=model)
     opened = open_publication(world.envelope(wrong, invite=None, key=world.root))
     assert refusal(examine, world.deps, opened) == RefusalCode.WRONG_DIGEST
-
-
-def test_a_new_epoch_goes_on_where_the_old_one_stands(world):
-    trusted = world.volunteer("trusted", role=Role.TRUSTED)
-    while world.project.version < 3:
-        world.work(trusted)
-    before = world.project.version
-    hand_in(world, changed(world, number=2, epoch=1))
-    world.run()
-    [manifest], _ = world.ask(trusted)
-    assert (manifest.unit.epoch, manifest.version.epoch) == (1, 1)
-    assert manifest.unit.version == before
-    trusted.held.clear()
-    while world.project.version < before + 1:
-        world.work(trusted)
 
 
 def test_invites_make_trusted_hosts_and_enrolling_again_is_harmless(world):

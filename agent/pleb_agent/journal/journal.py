@@ -114,8 +114,13 @@ class Journal(ActivityLog):
             self.db.execute("DELETE FROM projects WHERE id = ?", (project,))
 
     def set_metadata(self, project: int, envelope: bytes, memory: Memory) -> None:
-        """Remember newer metadata."""
+        """Remember newer metadata; a new epoch has versions of its own."""
         with self.transaction():
+            self.db.execute(
+                """DELETE FROM our_versions WHERE project =
+                    (SELECT id FROM projects WHERE id = ? AND epoch < ?)""",
+                (project, memory.epoch),
+            )
             self.db.execute(
                 """UPDATE projects SET metadata = :metadata, metadata_number = :metadata_number,
                     metadata_digest = :metadata_digest, epoch = :epoch,
@@ -332,10 +337,11 @@ class Journal(ActivityLog):
         self._add(project, day, "credit_flops", verdict.credit - earlier_credit)
 
     def _remember_version(self, project: int, manifest: bytes, verdict: Verdict) -> None:
-        """Keep which versions units of ours went into, longer than the units themselves."""
+        """Keep which versions of this epoch contain our units, longer than the units themselves."""
         unit = msgspec.json.decode(manifest, type=Manifest).unit
         if verdict is Verdict.VALID and unit.kind is UnitKind.TRAIN:
             self.db.execute(
-                "INSERT INTO our_versions (project, version) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (project, unit.version + 1),
+                """INSERT OR IGNORE INTO our_versions (project, version)
+                SELECT id, ? FROM projects WHERE id = ? AND epoch = ?""",
+                (unit.version + 1, project, unit.epoch),
             )

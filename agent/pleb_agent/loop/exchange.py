@@ -281,7 +281,7 @@ class Exchange:
             or receipt.code is RefusalCode.ALREADY_REPORTED  # the first answer was lost
         ):
             event = AssignmentEvent.RECEIPT_STORED
-        elif receipt.code is RefusalCode.LEASE_EXPIRED:
+        elif receipt.code in {RefusalCode.LEASE_EXPIRED, RefusalCode.EPOCH_ENDED}:
             event = AssignmentEvent.LEASE_ENDED
         else:
             event = AssignmentEvent.RECEIPT_REFUSED

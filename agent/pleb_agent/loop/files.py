@@ -79,6 +79,7 @@ class ProjectFiles:
         """The shard list that was read last, by its blob's digest."""
         self._recent: deque[str] = deque(maxlen=_MOST_RECENT)
         """Digests of public blobs that this project's units needed since the process began."""
+        self._epoch: int | None = None
 
     async def fetch_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles:
         """Fetch what a unit needs, as far as it is not in the cache; return its files.
@@ -89,6 +90,7 @@ class ProjectFiles:
             TrustError: the unit asks for shards that do not exist.
             PlebError: the cache or the disk is full.
         """
+        self._drop_earlier_epoch(metadata)
         shards = metadata.data.shards
         listed = self._known_shard_list(shards)
         if listed is None:
@@ -196,6 +198,17 @@ class ProjectFiles:
             f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
             "the agent tries again later."
         )
+
+    def _drop_earlier_epoch(self, metadata: ProjectMetadata) -> None:
+        """Delete the versions and graphs of an epoch that has ended: no unit needs them again.
+
+        Shards stay, since the data is usually the same; others leave the cache as they age.
+        """
+        if self._epoch not in {None, metadata.epoch}:
+            for digest in self._recent:
+                self.cache.discard(digest)
+            self._recent.clear()
+        self._epoch = metadata.epoch
 
     def _known_shard_list(self, blob: Blob) -> ShardList | None:
         known = self._shard_list

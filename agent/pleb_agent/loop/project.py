@@ -219,8 +219,9 @@ class Project:
         if self._clock() >= row.lease_ends_at:
             late = "The lease ended before the unit was started."
             return Change(row, AssignmentEvent.LEASE_ENDED, note=late)
-        if row.manifest.metadata_number != self._exchange.metadata.number:
-            return row.giving_back("The project's metadata changed after the unit was assigned.")
+        if row.manifest.unit.epoch != self._exchange.metadata.epoch:
+            ended = "The project started a new epoch before the unit was started."
+            return Change(row, AssignmentEvent.LEASE_ENDED, note=ended)
         return None
 
     async def _report_and_ask(self, runtime: Runtime, *, alone: bool, asks: bool) -> None:

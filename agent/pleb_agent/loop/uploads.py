@@ -82,7 +82,7 @@ class Uploads:
                     await self._exchange.client.upload(row.upload, file, size)
             except (NetworkError, Refusal) as problem:
                 if isinstance(problem, Refusal) and problem.code not in MAY_SUCCEED_LATER:
-                    if problem.code is RefusalCode.LEASE_EXPIRED:
+                    if problem.code in {RefusalCode.LEASE_EXPIRED, RefusalCode.EPOCH_ENDED}:
                         return AssignmentEvent.LEASE_ENDED, str(problem)
                     return AssignmentEvent.UPLOAD_REFUSED, str(problem)
                 failures += 1

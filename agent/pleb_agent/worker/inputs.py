@@ -56,11 +56,15 @@ class _KnownGraph:
 
 
 class GraphCache:
-    """Compiled graphs by digest: parsed, checked and dry-run once."""
+    """Compiled graphs: parsed, checked and dry-run once in each epoch of a project.
+
+    The memory that one needs depends on the optimizer and the batch too, which only an epoch
+    changes.
+    """
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
-        self._known: dict[str, _KnownGraph] = {}
+        self._known: dict[tuple[str, int, str], _KnownGraph] = {}
 
     def get(self, job: Job, metadata: ProjectMetadata) -> CompiledGraph:
         """Return the graph that the unit of `job` runs.
@@ -72,8 +76,9 @@ class GraphCache:
         """
         trains = job.unit.kind is not UnitKind.EVALUATE
         blob = metadata.training_graph if trains else metadata.evaluation_graph
-        known = self._known.pop(blob.digest, None) or _load_graph(job, metadata, blob.digest)
-        self._known[blob.digest] = known
+        key = (metadata.root_key, metadata.epoch, blob.digest)
+        known = self._known.pop(key, None) or _load_graph(job, metadata, blob.digest)
+        self._known[key] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
         self._check_memory(known.needed_bytes + _shard_bytes(job), metadata)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.interface import Transaction
+    from pleb_shared.protocol.project import ProjectMetadata
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -30,9 +31,13 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
     """List a project's versions, oldest first."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        values = [_short(row) for row in _history(tx, project)]
-    rows = [(v["version"], v["digest"][:16], v["train_loss"], v["deltas"]) for v in values]
-    output.result(values, table(("VERSION", "DIGEST", "LOSS", "DELTAS"), rows, "No version."))
+        epochs = _epochs(tx, project, options.epoch)
+        values = [_short(row) for epoch in epochs for row in _history(tx, project, epoch)]
+    rows = [
+        (v["epoch"], v["version"], v["digest"][:16], v["train_loss"], v["deltas"]) for v in values
+    ]
+    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS")
+    output.result(values, table(head, rows, "No version."))
     return 0
 
 
@@ -40,7 +45,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show one version, the deltas that made it and their weights."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        row = _version(tx, project, options.version)
+        row = _version(tx, project, options.epoch, options.version)
     value = _short(row) | {"inputs": row.inputs, "source": row.source}
     lines = [f"{name:<12} {found}" for name, found in _short(row).items()]
     lines += [
@@ -55,7 +60,7 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     blobs = LocalBlobs(home.path)
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        row = _version(tx, project, options.version)
+        row = _version(tx, project, options.epoch, options.version)
         metadata = tx.projects.metadata_at(project.id, row.metadata_number)
     tensors = read_version(row.source, metadata, blobs.get)
     try:
@@ -63,8 +68,9 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     except OSError as error:
         message = f"{options.file} cannot be written ({error.strerror}): give another file."
         raise InputError(message) from error
-    value = {"file": str(options.file), "version": row.number, "digest": row.digest}
-    output.result(value, [f"{options.file} is version {row.number} of {project.name}."])
+    value = {"file": str(options.file), "epoch": row.epoch, "version": row.number}
+    sentence = f"{options.file} is version {row.number} of {project.name}, epoch {row.epoch}."
+    output.result(value | {"digest": row.digest}, [sentence])
     return 0
 
 
@@ -79,28 +85,22 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
             inside = None if stored is None else stored.data
             return blobs.delta(assignment) if inside is None else inside
 
-        versions = recompute(
-            _history(tx, project),
-            lambda number: tx.projects.metadata_at(project.id, number),
-            blobs.get,
-            delta,
-        )
-        found, fault = _all_of(versions)
+        def metadata_at(number: int) -> ProjectMetadata:
+            return tx.projects.metadata_at(project.id, number)
+
+        found: list[Recomputed] = []
+        fault = ""
+        try:
+            for epoch in _epochs(tx, project, options.epoch):
+                history = _history(tx, project, epoch)
+                found.extend(recompute(history, metadata_at, blobs.get, delta))
+        except EncodingError as error:
+            fault = str(error)
     wrong = [version.number for version in found if not version.matches]
     good = not wrong and not fault and bool(found)
     value = {"verified": good, "versions": len(found), "wrong": wrong, "fault": fault}
     output.result(value, [_verdict(project, len(found), wrong, fault)])
     return 0 if good else ExitCode.FAULT_FOUND
-
-
-def _all_of(versions: Iterator[Recomputed]) -> tuple[list[Recomputed], str]:
-    """Return all versions that could be made again, and what kept us from the rest."""
-    found: list[Recomputed] = []
-    try:
-        found.extend(versions)
-    except EncodingError as error:
-        return found, str(error)
-    return found, ""
 
 
 def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> str:
@@ -112,19 +112,33 @@ def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> s
     return f"All {versions} versions of {project.name} came out again, to the bit."
 
 
-def _history(tx: Transaction, project: Project) -> Iterator[VersionRow]:
+def _epochs(tx: Transaction, project: Project, wanted: int | None) -> list[int]:
+    return tx.versions.epochs(project.id) if wanted is None else [wanted]
+
+
+def _history(tx: Transaction, project: Project, epoch: int) -> Iterator[VersionRow]:
     after = -1
-    while rows := tx.versions.history(project.id, project.epoch, after=after, limit=100):
+    while rows := tx.versions.history(project.id, epoch, after=after, limit=100):
         yield from rows
         after = rows[-1].number
 
 
-def _version(tx: Transaction, project: Project, number: int | None) -> VersionRow:
-    wanted = project.version if number is None else number
+def _version(
+    tx: Transaction, project: Project, epoch: int | None, number: int | None
+) -> VersionRow:
+    """Return a version: of the current epoch and the newest one where nothing else is asked."""
+    epoch = project.epoch if epoch is None else epoch
+    if number is None and epoch == project.epoch:
+        number = project.version
+    if number is None:
+        number = max((row.number for row in _history(tx, project, epoch)), default=0)
     try:
-        return tx.versions.get(project.id, project.epoch, wanted)
+        return tx.versions.get(project.id, epoch, number)
     except LookupError as error:
-        message = f"{project.name} has no version {wanted}; the newest is {project.version}."
+        message = (
+            f"{project.name} has no such version in epoch {epoch}; the newest is version "
+            f"{project.version} of epoch {project.epoch}: see `pleb-coordinator model list`."
+        )
         raise InputError(message) from error
 
 

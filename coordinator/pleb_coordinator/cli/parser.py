@@ -118,6 +118,8 @@ def _add_models(commands: Commands) -> None:
         parser.add_argument("project", metavar="PROJECT")
         if name == "export":
             parser.add_argument("file", type=Path, metavar="FILE")
+        default = "the current one" if name in {"show", "export"} else "all"
+        parser.add_argument("--epoch", type=int, metavar="E", help=f"default: {default}")
         if name in {"show", "export"}:
             parser.add_argument("--version", type=int, metavar="N", help="default: the newest")
 

@@ -102,6 +102,9 @@ def _accept(context: RequestContext, report: Report, data: bytes | None) -> Rece
         message = f"Assignment {report.assignment} belongs to another host: drop its result."
         raise Refusal(RefusalCode.UNKNOWN_ASSIGNMENT, message)
     unit = context.tx.units.get(assignment.unit)
+    if unit.epoch != context.project.epoch:
+        message = f"Epoch {unit.epoch} has ended: drop its results and ask for new work."
+        raise Refusal(RefusalCode.EPOCH_ENDED, message)
     _check_state(context, assignment, unit)
     if (report.epoch, report.version) != (unit.epoch, unit.version):
         message = f"The unit starts from version {unit.version} of epoch {unit.epoch}."

@@ -113,7 +113,9 @@ def record_measurement(
     measurement: Measurement,
     found: dict[tuple[str, str], float],
 ) -> None:
-    """Store the distances, and what follows from them."""
+    """Store the distances, and what follows from them; nothing if the epoch has ended."""
+    if tx.projects.get(project.id).epoch != project.epoch:
+        return
     for (first, second), distance in found.items():
         tx.calibrations.put_distance(project.id, first, second, distance)
     tx.calibrations.set_measured(project.id, measurement.digest, measured=True)

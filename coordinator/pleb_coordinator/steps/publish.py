@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import numpy as np
 
 from pleb_coordinator.aggregation.versions import first_source
+from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
@@ -23,16 +25,20 @@ from pleb_shared.protocol.messages import (
     PublishReply,
     PublishRequest,
     Role,
+    Verdict,
 )
-from pleb_shared.protocol.project import ProjectMetadata, ShardList, calibration_unit
+from pleb_shared.protocol.project import (
+    ProjectMetadata,
+    ShardList,
+    calibration_unit,
+    epoch_changes,
+)
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import delta_format, training_format
 from pleb_shared.tensors.layout import load_tensors, version_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
@@ -260,8 +266,12 @@ def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
     if metadata.number == known.metadata_number and metadata != known.metadata:
         message = f"Metadata {metadata.number} is in force with other content: raise the number."
         raise Refusal(RefusalCode.STALE_METADATA, message)
-    if metadata.model != known.metadata.model or metadata.codec != known.metadata.codec:
-        message = "Model and codec of a running project stay: publish another project."
+    changes = epoch_changes(known.metadata, metadata) if metadata.epoch == known.epoch else []
+    if changes:
+        message = (
+            f"{', '.join(changes)} cannot change within an epoch, since results depend on it: "
+            "publish with --new-epoch to start again from version 0."
+        )
         raise Refusal(RefusalCode.MALFORMED, message)
 
 
@@ -289,22 +299,7 @@ def _create(tx: Transaction, publication: Publication, facts: Facts, now: float)
     project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
     envelope = publication.request.metadata.encode()
     tx.projects.put_metadata(project, metadata, envelope, facts, now)
-    tx.versions.add(
-        VersionRow(
-            project=project,
-            epoch=metadata.epoch,
-            number=0,
-            digest=metadata.model.initial_digest,
-            metadata_number=metadata.number,
-            difference="",
-            outer_state="",
-            snapshot=metadata.model.initial.digest,
-            inputs=(),
-            source=first_source(metadata),
-            train_loss=None,
-            made_at=now,
-        )
-    )
+    tx.versions.add(_version_0(project, metadata, now))
     tx.events.add(project, now, "published", number=metadata.number)
 
 
@@ -314,18 +309,39 @@ def _renew(
     metadata = publication.metadata
     envelope = publication.request.metadata.encode()
     tx.projects.put_metadata(known.id, metadata, envelope, facts, now)
-    if metadata.epoch > known.epoch:
-        for row in _carried(tx, known, metadata.epoch):
-            tx.versions.add(row)
-        tx.assignments.cancel_unsent_before(known.id, metadata.epoch, 0)
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
+    if metadata.epoch > known.epoch:
+        _end_round(tx, known, now)
+        tx.projects.start_epoch(known.id, metadata.epoch, now)
+        tx.versions.add(_version_0(known.id, metadata, now))
 
 
-def _carried(tx: Transaction, known: Project, epoch: int) -> Iterator[VersionRow]:
-    """Yield all versions as those of a new epoch: it goes on where the old one stands."""
-    after = -1
-    while rows := tx.versions.history(known.id, known.epoch, after=after, limit=100):
-        for row in rows:
-            source = msgspec.structs.replace(row.source, epoch=epoch)
-            yield msgspec.structs.replace(row, epoch=epoch, source=source)
-        after = rows[-1].number
+def _end_round(tx: Transaction, known: Project, now: float) -> None:
+    """Close the round that the ending epoch has open; versions before it are history already."""
+    place = (known.id, known.epoch, known.version)
+    row = tx.rounds.get(*place)
+    if row is not None:
+        tx.rounds.close(row, now)
+    for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
+        tx.units.move(unit, UnitEvent.CANCELLED, now, None)
+        for assignment in tx.assignments.reported(unit.id):
+            reason = "The project started a new epoch before this result was confirmed."
+            judgement = Judgement(Verdict.LATE, 0.0, None, reason)
+            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+
+
+def _version_0(project: int, metadata: ProjectMetadata, now: float) -> VersionRow:
+    return VersionRow(
+        project=project,
+        epoch=metadata.epoch,
+        number=0,
+        digest=metadata.model.initial_digest,
+        metadata_number=metadata.number,
+        difference="",
+        outer_state="",
+        snapshot=metadata.model.initial.digest,
+        inputs=(),
+        source=first_source(metadata),
+        train_loss=None,
+        made_at=now,
+    )

@@ -49,6 +49,7 @@ def find_upload(tx: Transaction, deps: Deps, token: str) -> Upload:
     """
     upload = tx.uploads.get(token)
     if not upload.complete and upload.expires_at <= deps.clock():
+        upload_format(tx, upload)  # says so if the epoch has ended
         message = "The time for this upload has run out: ask for new work."
         raise Refusal(RefusalCode.UNKNOWN_UPLOAD, message)
     return upload
@@ -74,11 +75,19 @@ def append_part(deps: Deps, upload: Upload, offset: int, data: bytes) -> int:
 
 
 def upload_format(tx: Transaction, upload: Upload) -> DeltaFormat | None:
-    """Return the format that the bytes of a delta must have; None for a blob."""
+    """Return the format that the bytes of a delta must have; None for a blob.
+
+    Raises:
+        Refusal: `epoch_ended`.
+    """
     if upload.assignment is None:
         return None
     unit = tx.units.get(tx.assignments.get(upload.assignment).unit)
-    return delta_format(tx.projects.get(upload.project).metadata, unit)
+    project = tx.projects.get(upload.project)
+    if unit.epoch != project.epoch:
+        message = f"Epoch {unit.epoch} has ended: drop this result and ask for new work."
+        raise Refusal(RefusalCode.EPOCH_ENDED, message)
+    return delta_format(project.metadata, unit)
 
 
 def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> None:
@@ -104,6 +113,8 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
     now = deps.clock()
     assignment = tx.assignments.get(upload.assignment)
     if assignment.state not in _AWAITED:
+        return
+    if assignment.epoch != tx.projects.get(assignment.project).epoch:  # it ended meanwhile
         return
     tx.assignments.put_delta(StoredDelta(assignment.id, upload.size, None))
     commitment = Commitment(

@@ -41,6 +41,18 @@ _LOSS: Final = Rows(VersionLoss)
 _SOURCE: Final = msgspec.json.Decoder(VersionSource)
 _PROJECT_COLUMNS: Final = len(Project.__struct_fields__) - 2  # without facts and metadata
 
+_START_EPOCH: Final = (
+    sql.START_EPOCH,
+    sql.CANCEL_EPOCHS_BEFORE,
+    sql.CANCEL_LEASES_BEFORE,
+    sql.END_UPLOADS,
+    sql.NOTHING_DUE_BEFORE,
+    sql.FORGET_CALIBRATIONS,
+    sql.FORGET_CLASSES,
+    sql.FORGET_DISTANCES,
+    sql.FORGET_MEASUREMENTS,
+)
+
 
 class Projects:
     """Projects, their metadata, evaluations."""
@@ -90,6 +102,16 @@ class Projects:
             **_FACTS.parameters(facts),
         )
         self._db.execute(sql.SET_METADATA, project=project, number=number, epoch=metadata.epoch)
+
+    def start_epoch(self, project: int, epoch: int, now: float) -> None:
+        """Go to version 0 of `epoch`, and end what belongs to earlier ones.
+
+        Their assignments that nobody has reported are cancelled, their uploads end now, and
+        their results are not compared any more. Classes, and what was measured of hosts, were
+        for the earlier model: every host calibrates again. A finished project becomes active.
+        """
+        for statement in _START_EPOCH:
+            self._db.execute(statement, project=project, epoch=epoch, now=now)
 
     def envelope(self, project: int, number: int) -> bytes:
         """Return the metadata's envelope, exactly as it was signed. Raises `LookupError`."""
@@ -172,6 +194,10 @@ class Versions:
     def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
         """Note that the version's outer state is not kept any more."""
         self._db.execute(sql.FORGET_OUTER_STATE, project=project, epoch=epoch, number=number)
+
+    def epochs(self, project: int) -> list[int]:
+        """Return the epochs that have versions, oldest first."""
+        return [epoch for (epoch,) in self._db.execute(sql.EPOCHS, project=project)]
 
     def source(self, project: int, epoch: int, number: int) -> VersionSource:
         """Return how a host gets a version: of what `get` returns, all that a manifest needs.

@@ -92,6 +92,33 @@ VALUES (:project, :number, :envelope, {_columns(Facts, ":")}, :now)
 SET_METADATA: Final = """
 UPDATE projects SET metadata_number = :number, epoch = :epoch WHERE id = :project
 """
+START_EPOCH: Final = """
+UPDATE projects SET version = 0, tolerance = 0,
+    state = CASE state WHEN 'finished' THEN 'active' ELSE state END
+WHERE id = :project
+"""
+CANCEL_EPOCHS_BEFORE: Final = """
+UPDATE assignments SET state = 'cancelled'
+WHERE project = :project AND epoch < :epoch AND state = 'unsent'
+"""
+CANCEL_LEASES_BEFORE: Final = """
+UPDATE assignments SET state = 'cancelled'
+WHERE project = :project AND epoch < :epoch AND state IN ('leased', 'uploading')
+"""
+END_UPLOADS: Final = """
+UPDATE uploads SET expires_at = :now
+WHERE project = :project AND assignment IS NOT NULL AND complete = 0 AND expires_at > :now
+"""
+NOTHING_DUE_BEFORE: Final = """
+UPDATE units SET due = 0 WHERE project = :project AND epoch < :epoch AND due = 1
+"""
+FORGET_CALIBRATIONS: Final = "DELETE FROM calibrations WHERE project = :project"
+FORGET_CLASSES: Final = "DELETE FROM classes WHERE project = :project"
+FORGET_DISTANCES: Final = "DELETE FROM class_distances WHERE project = :project"
+FORGET_MEASUREMENTS: Final = """
+UPDATE hosts SET runtime = '', determinism_class = '', seconds_per_step = NULL, last_shard = -1
+WHERE project = :project
+"""
 GET_ENVELOPE: Final = """
 SELECT envelope FROM metadata WHERE project = :project AND number = :number
 """
@@ -128,6 +155,7 @@ HISTORY: Final = f"""
 SELECT {_VERSION} FROM versions
 WHERE project = :project AND epoch = :epoch AND number > :after ORDER BY number LIMIT :limit
 """
+EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
 FORGET_OUTER_STATE: Final = """
 UPDATE versions SET outer_state = ''
 WHERE project = :project AND epoch = :epoch AND number = :number

@@ -35,7 +35,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("--invite", metavar="TOKEN", help="a publisher's invite by the operator")
     publish.add_argument(
-        "--new-epoch", action="store_true", help="start again from version 0 with a new model"
+        "--new-epoch",
+        action="store_true",
+        help="start again from version 0; needed if model, data or training have changed",
     )
     publish.add_argument(
         "--unchecked", action="store_true", help="publish although the check found a fault"

@@ -11,7 +11,7 @@ from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.project import Delegation, ProjectMetadata
+from pleb_shared.protocol.project import Delegation, ProjectMetadata, epoch_changes
 from pleb_shared.protocol.signing import SigningKey, open_envelope, sign_payload
 
 if TYPE_CHECKING:
@@ -41,17 +41,18 @@ def next_metadata(
 
     Raises:
         TrustError: the project there belongs to another root key.
-        InputError: the model or its data changed, which needs a new epoch.
+        InputError: what results depend on has changed, which needs a new epoch.
     """
     if before is not None and before.root_key != publication.root_key:
         raise TrustError(
             f"The project {draft.project!r} at {publication.url} belongs to another root key: "
             "choose another name in [project], or give the --home with its key."
         )
-    if before is not None and not publication.new_epoch and _rebuilt(draft, before):
+    changes = epoch_changes(before, draft) if before and not publication.new_epoch else []
+    if changes:
         raise InputError(
-            f"The model or data of {draft.project!r} differ from what is published: "
-            "training starts from version 0 again with --new-epoch."
+            f"{draft.project!r} differs from what is published in {', '.join(changes)}, on which "
+            "results depend: add --new-epoch to start training again from version 0."
         )
     epoch = before.epoch + publication.new_epoch if before else 0
     return msgspec.structs.replace(
@@ -104,12 +105,3 @@ def blobs_of(metadata: ProjectMetadata, shards: list[Blob]) -> list[Blob]:
         *shards,
     ]
     return list({blob.digest: blob for blob in named}.values())
-
-
-def _rebuilt(draft: ProjectMetadata, before: ProjectMetadata) -> bool:
-    """Return whether results for `before` would make no sense for `draft`."""
-    return (draft.model, draft.training_graph, draft.data.shards) != (
-        before.model,
-        before.training_graph,
-        before.data.shards,
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -34,6 +34,7 @@ __all__ = [
     "Verification",
     "calibration_unit",
     "elements",
+    "epoch_changes",
 ]
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LIMITS.name_characters)]
@@ -250,6 +251,8 @@ class ProjectMetadata(Struct, frozen=True):
     number: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     """Grows with each metadata of the project; an agent never goes back (TUF: version)."""
     epoch: Count
+    """A run of versions from version 0. A higher epoch starts again from `model.initial`; only
+    with it may change what `epoch_changes` looks at."""
     issued_at: Count
     root_key: KeyHex
     delegation: Delegation
@@ -269,6 +272,24 @@ class ProjectMetadata(Struct, frozen=True):
     calibration: Calibration
     limits: ResourceLimits
     target: Target | None = None
+
+
+EPOCH_FIELDS: Final = (
+    "model",
+    "training_graph",
+    "evaluation_graph",
+    "data",
+    "training",
+    "codec",
+    "calibration",
+)
+"""What results depend on. Results of one epoch are compared with one another, measured by one
+evaluation and recomputed from its version 0, so these fields stay as long as the epoch does."""
+
+
+def epoch_changes(before: ProjectMetadata, after: ProjectMetadata) -> list[str]:
+    """Return the names of the fields that differ although only a new epoch may change them."""
+    return [name for name in EPOCH_FIELDS if getattr(before, name) != getattr(after, name)]
 
 
 def calibration_unit(metadata: ProjectMetadata) -> Unit:

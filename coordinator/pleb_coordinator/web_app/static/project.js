@@ -56,6 +56,7 @@
     if (epoch !== status.epoch) points.clear();
     epoch = status.epoch;
     for (const point of status.series) points.set(point.version, point);
+    setText("epoch", status.epoch ? `, epoch ${status.epoch}` : "");
     setText("version", status.version);
     setText("versions-planned", status.versions_planned);
     setText("train-loss", plebPlots.shown(status.train_loss));
