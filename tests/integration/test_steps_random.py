@@ -3,38 +3,103 @@
 from __future__ import annotations
 
 import collections
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from pleb_coordinator.aggregation.recompute import recompute
-from pleb_coordinator.core.assignment_state import AssignmentState
-from pleb_coordinator.core.unit_state import UnitState
-from pleb_shared.protocol.messages import Role
+from pleb_coordinator.core.assignment_state import ASSIGNMENT_MOVES, AssignmentState
+from pleb_coordinator.core.unit_state import UNIT_MOVES, UnitState
+from pleb_coordinator.steps.upload import (
+    append_part,
+    check_upload,
+    find_upload,
+    finish_upload,
+    refuse_upload,
+    upload_format,
+)
+from pleb_shared.errors import Refusal
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import ReceiptOutcome, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
+from pleb_shared.protocol.unit import UnitKind
 from tests.integration.steps_world import World, report
 
 
 def act(world, host, generator):
-    """One thing that a host may do: work, lose its memory, give back, dawdle, send rubbish."""
+    """One thing that a host may do: compute, upload, forget, give back, wait, send garbage."""
     row = world.row(host)
     if row.banned_until > world.clock.now:
         return
-    kind = generator.choice(["ask", "ask", "answer", "answer", "answer", "forget", "fail", "junk"])
+    kind = generator.choice(["ask"] * 3 + ["answer"] * 4 + ["upload", "forget", "fail", "junk"])
     if kind == "ask" or not host.held:
         world.ask(host, int(generator.integers(1, 4)))
     elif kind == "forget":
         host.held.clear()
     else:
         manifest = host.held[int(generator.integers(len(host.held)))]
-        if kind == "answer":
+        if kind == "answer" or (kind == "upload" and manifest.unit.kind == UnitKind.EVALUATE):
             world.answer(host, manifest)
+        elif kind == "upload":
+            upload(
+                world, host, manifest, generator.choice(["whole", "whole", "broken", "given up"])
+            )
         elif kind == "fail":
             world.answer(host, manifest, FailureResult(reason="no"))
         else:
             junk = DeltaResult(digest="0" * 64, size=3, loss_first=0.0, loss_last=0.0)
             world.exchange(host, 0, [report(manifest, junk)], [])
             host.held.remove(manifest)
+
+
+def upload(world, host, manifest, outcome):
+    """Report a delta and send its bytes apart."""
+    data = world.train(host, manifest)
+    size = len(data)
+    result = DeltaResult(digest=digest_of(data), size=size, loss_first=2.0, loss_last=1.0)
+    receipt = world.answer(host, manifest, result)
+    if receipt.outcome != ReceiptOutcome.UPLOAD or outcome == "given up":
+        return
+    with world.store.read() as tx:
+        slot = find_upload(tx, world.deps, receipt.upload)
+        encoding = upload_format(tx, slot)
+    append_part(world.deps, slot, 0, data if outcome == "whole" else bytes(size))
+    try:
+        check_upload(world.deps, slot, encoding)
+    except Refusal as refusal:
+        with world.store.write() as tx:
+            refuse_upload(tx, world.deps, slot, refusal)
+    else:
+        with world.store.write() as tx:
+            finish_upload(tx, world.deps, slot)
+
+
+RECORD_MOVES = """
+CREATE TABLE {table}_moves (before TEXT, after TEXT);
+CREATE TRIGGER {table}_moved AFTER UPDATE OF state ON {table} WHEN old.state <> new.state
+BEGIN INSERT INTO {table}_moves VALUES (old.state, new.state); END;
+"""
+
+
+def record_moves(path):
+    """Let the database itself write down every change of a state, whoever makes it."""
+    with closing(sqlite3.connect(path)) as db:
+        for table in ("units", "assignments"):
+            db.executescript(RECORD_MOVES.format(table=table))
+
+
+def check_moves(path):
+    allowed = {
+        "units": {(before.value, after.value) for (before, _), after in UNIT_MOVES.items()},
+        "assignments": {
+            (before.value, after.value) for (before, _), after in ASSIGNMENT_MOVES.items()
+        },
+    }
+    with closing(sqlite3.connect(path)) as db:
+        for table, moves in allowed.items():
+            assert set(db.execute(f"SELECT DISTINCT before, after FROM {table}_moves")) <= moves
 
 
 def check_books(world):
@@ -60,7 +125,12 @@ def check_books(world):
 
 def check_unit(tx, unit):
     assignments = tx.assignments.of_unit(unit.id)
-    live = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.REPORTED}
+    live = {
+        AssignmentState.UNSENT,
+        AssignmentState.LEASED,
+        AssignmentState.UPLOADING,
+        AssignmentState.REPORTED,
+    }
     if unit.state == UnitState.OPEN:
         assert any(a.state in live for a in assignments), "an open unit is never forgotten"
     if unit.state in {UnitState.VALID, UnitState.APPLIED}:
@@ -87,7 +157,7 @@ def check_versions(world):
         def delta(assignment):
             found = tx.assignments.delta(assignment)
             stored[assignment] = stored.get(assignment, 0) + 1
-            return found.data
+            return world.deps.blobs.delta(assignment) if found.data is None else found.data
 
         found = list(recompute(rows, lambda _: world.metadata, world.deps.blobs.get, delta))
     assert all(one.matches for one in found)
@@ -107,11 +177,12 @@ def test_whatever_a_fleet_does_the_books_are_right(tmp_path, seed):
         new_host_units=int(generator.integers(0, 3)),
         holdout=True,
     )
+    record_moves(tmp_path / "store.sqlite")
     fleet = [world.volunteer(f"v{n}", drift=1e-5 * (n % 2)) for n in range(4)]
     fleet += [world.volunteer("liar", lies=True), world.volunteer("twin", account="v0")]
     fleet += [world.volunteer("near", network="203.0.113.0/24")]
     fleet += [world.volunteer("trusted", role=Role.TRUSTED)]
-    for step in range(500):
+    for step in range(400):
         act(world, fleet[int(generator.integers(len(fleet)))], generator)
         if generator.random() < 0.5:
             world.run()
@@ -122,5 +193,6 @@ def test_whatever_a_fleet_does_the_books_are_right(tmp_path, seed):
             check_books(world)
     assert world.project.version > 2
     check_versions(world)
+    check_moves(tmp_path / "store.sqlite")
     honest = [host for host in fleet if not host.lies]
     assert all(world.row(host).refused == world.row(host).bans == 0 for host in honest)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASSIGNMENT_MOVES",
-    "FINISHED_ASSIGNMENTS",
     "AssignmentEvent",
     "AssignmentState",
     "next_assignment_state",
@@ -26,21 +25,21 @@ __all__ = [
 
 
 class AssignmentState(StrEnum):
-    """Where an assignment stands."""
+    """How far an assignment has come."""
 
     UNSENT = "unsent"
     LEASED = "leased"
     UPLOADING = "uploading"
-    """The host has committed itself to a digest; its bytes are on their way."""
+    """The host has committed to a digest; its bytes are being uploaded."""
     REPORTED = "reported"
-    """All is here; the verdict is not."""
+    """The result is complete and has no verdict yet."""
     VALID = "valid"
     INVALID = "invalid"
     LATE = "late"
-    """Nobody could confirm it in time; it counts neither for nor against the host."""
+    """No other host confirmed it in time; it counts neither for nor against the host."""
     EXPIRED = "expired"
     FAILED = "failed"
-    """The host gave it back."""
+    """The host reported that it could not compute it."""
     CANCELLED = "cancelled"
 
 
@@ -82,16 +81,11 @@ ASSIGNMENT_MOVES: Final[Mapping[tuple[AssignmentState, AssignmentEvent], Assignm
     (_S.VALID, _E.DISAGREED): _S.INVALID,
 }
 
-FINISHED_ASSIGNMENTS: Final = frozenset(
-    {_S.VALID, _S.INVALID, _S.LATE, _S.EXPIRED, _S.FAILED, _S.CANCELLED}
-)
-"""States in which nothing more is waited for."""
-
 
 def next_assignment_state(state: AssignmentState, event: AssignmentEvent) -> AssignmentState:
     """Return the state after `event`.
 
     Raises:
-        KeyError: the event cannot happen in that state; a fault of the caller.
+        KeyError: the event cannot happen in that state: a bug in the caller.
     """
     return ASSIGNMENT_MOVES[state, event]

@@ -3,7 +3,7 @@
 open ──decided────> valid ──applied──> applied ──refuted──> disproved
   │                   └──refuted──> open
   ├──closed─────> late ──decided──> credited ──refuted──> late
-  └──cancelled──> cancelled            (so do valid and late)
+  └──cancelled──> cancelled            (a late one as well)
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["UNIT_MOVES", "UnitEvent", "UnitState", "next_unit_state"]
 
 
 class UnitState(StrEnum):
-    """Where a unit stands."""
+    """How far a unit has come."""
 
     OPEN = "open"
-    """Results are wanted."""
+    """It needs results."""
     VALID = "valid"
     """Its result counts for the next version."""
     APPLIED = "applied"
@@ -31,7 +31,7 @@ class UnitState(StrEnum):
     CREDITED = "credited"
     """Decided after its version was made."""
     DISPROVED = "disproved"
-    """In a version, and found wrong when it was too late to take the result out."""
+    """In a version, and found wrong too late to remove the result."""
     CANCELLED = "cancelled"
 
 
@@ -55,7 +55,6 @@ UNIT_MOVES: Final[Mapping[tuple[UnitState, UnitEvent], UnitState]] = {
     (UnitState.OPEN, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.VALID, UnitEvent.APPLIED): UnitState.APPLIED,
     (UnitState.VALID, UnitEvent.REFUTED): UnitState.OPEN,
-    (UnitState.VALID, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.APPLIED, UnitEvent.REFUTED): UnitState.DISPROVED,
     (UnitState.LATE, UnitEvent.DECIDED): UnitState.CREDITED,
     (UnitState.LATE, UnitEvent.CANCELLED): UnitState.CANCELLED,
@@ -67,6 +66,6 @@ def next_unit_state(state: UnitState, event: UnitEvent) -> UnitState:
     """Return the state after `event`.
 
     Raises:
-        KeyError: the event cannot happen in that state; a fault of the caller.
+        KeyError: the event cannot happen in that state: a bug in the caller.
     """
     return UNIT_MOVES[state, event]

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.core.assignment_state import AssignmentEvent, next_assignment_state
+from pleb_coordinator.core.assignment_state import (
+    AssignmentEvent,
+    AssignmentState,
+    next_assignment_state,
+)
 from pleb_coordinator.core.records import (
     Assignment,
     Host,
@@ -31,6 +35,7 @@ __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 FORGIVEN_SECONDS: Final = 600.0
 """After this time a host may try a unit again that it gave back."""
 _ALWAYS: Final = 1e18
+_CANCELLED: Final = next_assignment_state(AssignmentState.UNSENT, AssignmentEvent.CANCELLED)
 
 _ASSIGNMENT: Final = Rows(Assignment)
 _DELTA: Final = Rows(StoredDelta)
@@ -157,10 +162,11 @@ class Assignments:
     def lease(
         self, assignment: Assignment, host: Host, nonce: str, now: float, until: float
     ) -> bool:
-        """Issue an unsent assignment to a host; False: it is not unsent any more."""
-        leased = self._db.execute(
+        """Issue an unsent assignment to a host. Returns and raises as `move`."""
+        return self._move(
             sql.LEASE,
-            assignment=assignment.id,
+            assignment,
+            AssignmentEvent.ISSUED,
             host=host.id,
             account=host.account,
             network=host.network,
@@ -168,7 +174,6 @@ class Assignments:
             now=now,
             until=until,
         )
-        return leased.rowcount == 1
 
     def commit(
         self, assignment: Assignment, event: AssignmentEvent, commitment: Commitment
@@ -221,14 +226,20 @@ class Assignments:
     def cancel_unsent(self, unit: int, purposes: Collection[Purpose]) -> int:
         """Cancel unsent assignments of a unit; return how many."""
         return sum(
-            self._db.execute(sql.CANCEL_UNSENT, unit=unit, purpose=purpose).rowcount
+            self._db.execute(
+                sql.CANCEL_UNSENT, unit=unit, purpose=purpose, after=_CANCELLED
+            ).rowcount
             for purpose in purposes
         )
 
     def cancel_unsent_before(self, project: int, epoch: int, version: int) -> int:
         """Cancel unsent assignments of versions before `version`, earlier epochs included."""
         cancelled = self._db.execute(
-            sql.CANCEL_UNSENT_BEFORE, project=project, epoch=epoch, version=version
+            sql.CANCEL_UNSENT_BEFORE,
+            project=project,
+            epoch=epoch,
+            version=version,
+            after=_CANCELLED,
         )
         return cancelled.rowcount
 

@@ -300,9 +300,9 @@ RETURNING id
 """
 LEASE: Final = """
 UPDATE assignments
-SET state = 'leased', host = :host, account = :account, network = :network, nonce = :nonce,
+SET state = :after, host = :host, account = :account, network = :network, nonce = :nonce,
     issued_at = :now, lease_until = :until
-WHERE id = :assignment AND state = 'unsent'
+WHERE id = :assignment AND state = :before
 """
 COMMIT_RESULT: Final = """
 UPDATE assignments
@@ -329,11 +329,11 @@ WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.k
   AND u.state IN ('valid', 'applied') AND a.norm IS NOT NULL
 """
 CANCEL_UNSENT: Final = """
-UPDATE assignments SET state = 'cancelled'
+UPDATE assignments SET state = :after
 WHERE unit = :unit AND state = 'unsent' AND purpose = :purpose
 """
 CANCEL_UNSENT_BEFORE: Final = """
-UPDATE assignments SET state = 'cancelled'
+UPDATE assignments SET state = :after
 WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent'
 """
 EXPIRED: Final = f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Final, NewType
+from typing import Annotated, Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
@@ -15,7 +15,6 @@ from pleb_shared.errors import InputError
 __all__ = [
     "AttachLink",
     "Digest",
-    "HostId",
     "KeyHex",
     "ProjectName",
     "digest_of",
@@ -28,8 +27,6 @@ Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 KeyHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 """A raw 32-byte Ed25519 public key, lower-case hexadecimal."""
 ProjectName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
-HostId = NewType("HostId", str)
-"""The fingerprint of a host's key."""
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
