@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
 
 _BROKEN_OFF = ("disconnected", "peer closed")
-"""In the messages of h11 about a connection that ended before its answer did."""
+"""Parts of h11's messages about a connection that ended before its answer did."""
 _SLOWEST_BYTES_PER_SECOND = 2048
 _PIECE_BYTES = 16 * 1024
 _STATUS_BYTES = 4 * 2**20
 _SHARERS = 4
-"""A rate is allowed to be divided among so many transfers before one counts as stuck."""
+"""Among how many transfers a rate may be divided before one of them counts as stuck."""
 
 
 class BlobSink(Protocol):
@@ -42,7 +42,7 @@ class BlobSink(Protocol):
         """How many bytes of the blob are there."""
 
     def restart(self) -> None:
-        """Throw those bytes away."""
+        """Discard those bytes."""
 
     def write(self, chunk: bytes) -> None:
         """Append."""
@@ -68,11 +68,11 @@ class Timeouts:
     def __init__(self, *, connect: float = 10.0, silence: float = 30.0) -> None:
         self.connect = connect
         self.silence = silence
-        """Without a byte for this long, the connection counts as dead."""
+        """Without a byte for this long, a connection counts as dead."""
 
 
 class CoordinatorClient:
-    """Speaks to one coordinator, with a few kept-alive connections.
+    """The client of one coordinator, with a few kept-alive connections.
 
     Every method raises a `NetworkError` (try again later) or the coordinator's typed
     `Refusal`; none of them retries by itself.
@@ -113,7 +113,7 @@ class CoordinatorClient:
         return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
 
     async def status(self, project: str) -> ProjectStatus:
-        """Return how the project stands (unsigned: for plots, never for decisions)."""
+        """Return the project's public status (unsigned: for plots, never for decisions)."""
         return read_status(await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES))
 
     async def enrol(self, project: str, envelope: bytes) -> bytes:
@@ -127,7 +127,7 @@ class CoordinatorClient:
         return await self._message("POST", path, LIMITS.message_bytes, body, wait_seconds)
 
     async def download(self, blob: Blob, sink: BlobSink) -> None:
-        """Fill `sink` with the blob's bytes, going on where it stands.
+        """Fill `sink` with the blob's bytes, from its offset on.
 
         The digest is the sink's to check. If the connection breaks the sink keeps what it has.
 
@@ -153,7 +153,7 @@ class CoordinatorClient:
                 await limit.take(len(chunk))
         if sink.offset != blob.size:
             raise UnreachableError(
-                f"Blob {blob.digest[:12]} broke off; the rest is asked for later."
+                f"Blob {blob.digest[:12]} was cut off; the rest is fetched later."
             )
 
     async def upload_offset(self, token: str) -> tuple[int, bool]:
@@ -161,7 +161,7 @@ class CoordinatorClient:
         allowance = self._timeouts.silence
         async with self._stream("HEAD", f"/uploads/{token}", allowance) as response:
             if response.status_code == 404:
-                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is not known any more.")
+                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is no longer known.")
             if response.status_code == 410:
                 raise Refusal(RefusalCode.LEASE_EXPIRED, "The lease ended before the upload.")
             await raise_for_refusal(response)
@@ -241,7 +241,7 @@ class CoordinatorClient:
         headers: dict[str, str] | None = None,
         wait: float = 0,
     ) -> AsyncIterator[httpx.Response]:
-        """The one door: every network error leaves it as one of ours."""
+        """Send a request; every network error is raised as one of ours."""
         silence = self._timeouts.silence
         timeout = httpx.Timeout(silence, connect=self._timeouts.connect, read=silence + wait)
         headers = dict(headers or {})
@@ -267,7 +267,7 @@ class CoordinatorClient:
             if any(sign in str(error) for sign in _BROKEN_OFF):
                 raise self._unreachable(error) from error
             raise BadAnswerError(
-                f"{self._url.host} does not answer as HTTP should: {error}."
+                f"{self._url.host} did not answer with valid HTTP: {error}."
             ) from error
         except (httpx.TransportError, TimeoutError) as error:
             raise self._unreachable(error) from error
@@ -275,7 +275,7 @@ class CoordinatorClient:
             self._under_way -= 1
 
     async def _paced(self, content: bytes) -> AsyncIterator[bytes]:
-        """Give a body out in pieces, no faster than the rate for sending."""
+        """Yield a body in pieces, no faster than the rate for sending."""
         for at in range(0, len(content), _PIECE_BYTES):
             piece = content[at : at + _PIECE_BYTES]
             await self._network.upload.take(len(piece))
@@ -294,15 +294,15 @@ class CoordinatorClient:
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         what = str(error) or "no answer in time"
-        way = "" if self._proxy in {"", NO_PROXY} else " by way of your proxy"
+        way = "" if self._proxy in {"", NO_PROXY} else " through your proxy"
         return UnreachableError(
             f"The coordinator at {self.base_url} cannot be reached{way} ({what}); "
-            "it will be tried again, nothing is lost."
+            "the agent tries again, nothing is lost."
         )
 
 
 def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
-    """Make the sink stand where the answer's first byte belongs."""
+    """Set the sink's offset to where the answer's first byte belongs."""
     if response.status_code == 206:
         expected = f"bytes {sink.offset}-{blob.size - 1}/"
         if response.headers.get("content-range", "").startswith(expected):
@@ -316,5 +316,7 @@ def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
     try:
         offset = int(response.headers["upload-offset"])
     except (KeyError, ValueError) as error:
-        raise BadAnswerError("The coordinator did not say how far the upload is.") from error
+        raise BadAnswerError(
+            "The coordinator did not say how much of the upload it has."
+        ) from error
     return offset, response.headers.get("upload-complete") == "?1"

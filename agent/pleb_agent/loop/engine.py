@@ -140,8 +140,8 @@ class WarmEngine:
     ) -> UnitEnd | None:
         """Compute a unit, from its checkpoint if there is one; return how it ended.
 
-        None: its files must be fetched again. `goes_on`: whether the project is next again after
-        so many more seconds, so that its next unit is fetched meanwhile.
+        None: its files must be fetched again. `goes_on`: whether the project is next again after a
+        number of seconds, so that its next unit is fetched while this one is computed.
 
         Raises:
             UnitStopped: the engine was stopped; the checkpoint is kept.

@@ -101,7 +101,7 @@ class Exchange:
         """Accept the metadata in the journal, unless that was done.
 
         Raises:
-            TrustError: its delegation has ended meanwhile; newer metadata is needed.
+            TrustError: its delegation has expired; newer metadata is needed.
         """
         if not self.trust.is_loaded:
             row = self._journal.project(self.project)
@@ -205,7 +205,7 @@ class Exchange:
         written_at = pending.expires_at - LIMITS.request_lifetime_seconds
         try:
             return await self._send(pending, lease_from=written_at)
-        except TrustError as error:  # an old answer: metadata or version went on meanwhile
+        except TrustError as error:  # an old answer: the project has advanced since
             _LOG.warning("trust", extra={"project": self.name, "problem": str(error)})
             self._journal.drop_request(pending)
             return None

@@ -247,7 +247,7 @@ class Project:
             in_hand=[row for row in rows if row not in reports],
             reports=reports,
         )
-        # One that carried a report was not held: if nobody else waits, ask again and be held.
+        # One that carried a report was not held: if no other project waits, ask again and be held.
         if wanted and not self.received() and not (reports and alone):
             self._wait_for_work(answer, asyncio.get_running_loop().time() - began)
         self._slow_down_after_failed_units(answer)
