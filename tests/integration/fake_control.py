@@ -414,7 +414,7 @@ def assignment(**changes: Any) -> AssignmentView:
         project="words",
         kind="train",
         version=81,
-        state="fetched",
+        state="received",
         received_at=time.time() - 60,
         ended_at=None,
         lease_ends_at=time.time() + 3_000,

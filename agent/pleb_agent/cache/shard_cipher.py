@@ -1,8 +1,8 @@
 """Encrypting a project's shards on the disk, with a key that ends with the host's key.
 
-AES-256 in counter mode (NIST SP 800-38A 6.5): it keeps sizes, can start anywhere in a file, and takes
-a tenth of the time of the hashing that every shard needs anyway. The counter of a shard begins at
-its digest, so equal counters mean equal bytes. Nothing is authenticated here: the digest does that.
+AES-256 in counter mode (NIST SP 800-38A 6.5) keeps sizes, can start anywhere in a file, and takes a
+tenth of the time of the hashing that every shard needs anyway. The counter of a shard begins at its
+digest, so equal counters mean equal bytes. Nothing is authenticated here: the digest does that.
 """
 
 from __future__ import annotations

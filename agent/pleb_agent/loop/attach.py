@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["Attaching", "LookedAt", "enrol_request"]
+__all__ = ["Attaching", "SignedProject", "enrol_request"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -35,7 +35,7 @@ _LONGEST_INVITE: Final = 128
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class SignedProject:
     """A project as its root key signed it."""
 
     link: AttachLink
@@ -97,7 +97,7 @@ class Attaching:
         )
         return self._added(new, is_known=known is not None)
 
-    async def look_at(self, link_text: str) -> LookedAt:
+    async def look_at(self, link_text: str) -> SignedProject:
         """Return what a link's project is, verified as for attaching; nothing is stored or sent.
 
         Raises:
@@ -113,7 +113,7 @@ class Attaching:
             trust.update_metadata(await _first_metadata(client, link), self.clock())
         finally:
             await client.close()
-        return LookedAt(link, trust.metadata)
+        return SignedProject(link, trust.metadata)
 
     async def status(self, row: ProjectRow) -> ProjectStatus:
         """Return an attached project's public status.

@@ -85,7 +85,7 @@ def test_the_machine_is_described_beside_a_control():
         ({}, Stage.READY),
         ({"wish": WishView(kind="boost")}, Stage.ASKED),
         ({"open": [assignment(state="received")]}, Stage.FETCHING),
-        ({"unit": unit(), "open": [assignment(state="running")]}, Stage.TRAINING),
+        ({"unit": unit(), "open": [assignment(state="received")]}, Stage.TRAINING),
         ({"unit": msgspec.structs.replace(unit(), kind="calibrate")}, Stage.MEASURING),
         ({"open": [assignment(state="uploading")]}, Stage.SENDING),
         ({"projects": [project(counters={}, waits_for_confirmation=True)]}, Stage.WAITING),
