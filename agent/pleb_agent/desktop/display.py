@@ -26,7 +26,7 @@ Address = str | tuple[str, int]
 
 
 def display_address(environment: Mapping[str, str]) -> Address | None:
-    """Return where the display server listens; None: there is none, or this system does not use one.
+    """Return where the display server listens; None: there is none, or it is not used here.
 
     A Wayland session's X server may come and go, so Wayland is tried first.
     """

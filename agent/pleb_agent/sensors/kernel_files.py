@@ -33,7 +33,7 @@ def read_word(path: Path) -> str | None:
 
 
 def read_number(path: Path, read: Callable[[Path], str | None] = read_word) -> int | None:
-    """Return the whole number in the file; None: there is none, or something else is in the file."""
+    """Return the whole number in the file; None: there is none, or something else."""
     word = read(path)
     try:
         return None if word is None else int(word)
