@@ -12,7 +12,6 @@ from pleb_agent.tray.launch import browser_command
 from pleb_agent.tray.look import REQUESTS, Command, State
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
-from pleb_system.processes import start_detached
 from tests.fake_agentd import FakeAgentd, status_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Programs that the tray starts and that outlive it."""
+"""Programs that are started and that outlive their starter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.tray.launch import start_detached
+from pleb_system.processes import start_detached
 
 if TYPE_CHECKING:
     from pathlib import Path
