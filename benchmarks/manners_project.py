@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.app.clock import system_clock
+from pleb_agent.program.clock import system_clock
 from pleb_project.check.draft import make_draft
 from pleb_project.definition.load import load_definition
 from pleb_project.publish.flow import Publisher

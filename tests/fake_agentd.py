@@ -22,15 +22,15 @@ __all__ = ["FakeAgentd", "status_of"]
 TOKEN = "a-token-of-this-test"
 
 
-def status_of(activity: str = "working", wish: str = "none", **more: Any) -> dict[str, Any]:
-    """Return a status with the fields of `web.views.StatusView` that faces read."""
+def status_of(activity: str = "working", override: str = "none", **more: Any) -> dict[str, Any]:
+    """Return a status with the fields of `control.views.StatusView` that faces read."""
     sentence = f"The agent is {activity}."
     return {
         "running": True,
         "activity": activity,
         "sentence": sentence,
         "message": {"text": sentence, "template": sentence, "values": {}},
-        "wish": {"kind": wish, "until": None},
+        "override": {"kind": override, "until": None},
         "unit": None,
         "units_finished": 0,
     } | more

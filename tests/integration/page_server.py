@@ -1,4 +1,4 @@
-"""The real `web_app` on a free port, around a fake `Control`, in a thread of its own."""
+"""The real `web_app` on a free port, around a `PageAgent`, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pleb_agent.web.app import web_app
-from pleb_agent.web.server import LocalServer
-from pleb_agent.web.sessions import Sessions
-from tests.integration.fake_control import FakeControl
+from pleb_agent.web.logins import BrowserLogins
+from pleb_agent.web.server import LocalServer, web_app
+from tests.integration.page_agent import PageAgent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,19 +24,19 @@ TOKEN = "the-token-of-agentd-json"
 class PageServer:
     """A server that can be stopped and started again on its port."""
 
-    control: FakeControl = field(default_factory=FakeControl)
+    agent: PageAgent = field(default_factory=PageAgent)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     port: int = 0
 
     def __post_init__(self) -> None:
-        self.sessions = Sessions(self.secret, time.time, secrets.token_bytes)
+        self.logins = BrowserLogins(self.secret, time.time, secrets.token_bytes)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def open_url(self) -> str:
-        return f"{self.url}/open?code={self.sessions.new_code()}"
+        return f"{self.url}/open?code={self.logins.new_code()}"
 
     def start(self) -> PageServer:
         started = threading.Event()
@@ -48,7 +47,7 @@ class PageServer:
 
     async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = LocalServer(web_app(self.control, TOKEN, self.sessions), self.port)
+        self._server = LocalServer(web_app(self.agent.controller, TOKEN, self.logins), self.port)
         self.port = self._server.port
         running = asyncio.create_task(self._server.run())
         await asyncio.sleep(0.05)

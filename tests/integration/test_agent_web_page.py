@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import threading
+import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,12 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_agent.web.page_files import FILES
-from pleb_agent.web.views import RuntimeView, UpdateView, WishView
+from pleb_agent.control.views import RuntimeView, UpdateView
+from pleb_agent.core.override import Override, OverrideKind
+from pleb_agent.web.pages import FILES
 from pleb_shared.errors import InputError
-from tests.integration import fake_control
-from tests.integration.fake_control import LINK, FakeControl
+from tests.integration import page_agent
+from tests.integration.page_agent import LINK, PageAgent
 from tests.integration.page_server import TOKEN, PageServer
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def test_a_code_opens_the_page_once(server):
         cookie = opened.headers["set-cookie"]
         for part in ("HttpOnly", "Path=/", "SameSite=strict", "Max-Age=7776000"):
             assert part in cookie
-        assert server.sessions.cookie_name in cookie
+        assert server.logins.cookie_name in cookie
     again = httpx.get(address)
     assert again.status_code == 403
     assert "pleb-agent open" in again.text
@@ -109,7 +112,7 @@ def test_an_address_with_a_link_leads_to_the_welcome(server):
 @pytest.mark.parametrize("path", [*PAGES, "/events?view=now", "/static/page.js"])
 def test_without_a_session_nothing_is_shown(server, path):
     for cookie in ("", "0.0.0", "1.x." + "0" * 64):
-        answer = httpx.get(server.url + path, cookies={server.sessions.cookie_name: cookie})
+        answer = httpx.get(server.url + path, cookies={server.logins.cookie_name: cookie})
         assert answer.status_code == 403
         assert "pleb-agent open" in answer.text
         assert "Shakespeare" not in answer.text
@@ -141,18 +144,17 @@ def test_a_code_is_not_spent_by_a_foreign_host(server):
 
 @pytest.mark.parametrize(("path", "form"), POSTS)
 def test_without_its_token_nothing_is_changed(server, browser, path, form):
-    calls = list(server.control.calls)
     for token in ("", "0" * 64, TOKEN):
         answer = browser.post(path, data=form, headers={"X-Pleb-Token": token})
         assert answer.status_code == 403
-    assert server.control.calls == calls
+    assert server.agent.calls == []
 
 
 @pytest.mark.parametrize(("path", "form"), POSTS)
 def test_with_its_token_each_change_works(server, browser, path, form):
     answer = browser.post(path, data=form)
     assert answer.status_code in {200, 204}, answer.text
-    assert len(server.control.calls) == 1
+    assert server.agent.calls != []
     assert browser.get(path).status_code == 405
 
 
@@ -164,7 +166,7 @@ def test_it_works_through_a_tunnel(server, browser):
 def test_the_session_outlives_the_server(server, browser):
     port = server.port
     server.stop()
-    server.sessions = PageServer(secret=server.secret).sessions
+    server.logins = PageServer(secret=server.secret).logins
     server.start()
     assert server.port == port
     assert browser.get("/").status_code == 200
@@ -243,12 +245,12 @@ HOSTILE = (
 )
 
 
-def everything(words: str) -> FakeControl:
+def everything(words: str) -> PageAgent:
     """Return an agent in which every field that a stranger can fill holds these words."""
     name = "a-name-is-never-hostile"  # protocol.ids.ProjectName
     long = words * 300
-    said = fake_control.message(long)
-    bad = fake_control.project(
+    said = page_agent.message(long)
+    bad = page_agent.project(
         name,
         title=words,
         problem=long,
@@ -258,21 +260,18 @@ def everything(words: str) -> FakeControl:
         link=words,
         waits_for_confirmation=True,
     )
-    unit = msgspec.structs.replace(fake_control.unit(), project=name, kind=words)
-    control = FakeControl(
-        fake_control.status(
-            activity="problem",
-            message=said,
-            unit=unit,
-            wish=WishView(kind="boost", until=2e9),
-            projects=[bad, fake_control.project("second")],
-            open=[fake_control.assignment(project=name, state=words, note=words)],
-            update=UpdateView(version=words, can_install=True, sentence=long, bytes_total=9),
-            runtime=RuntimeView(kind="cpu", state="failed", sentence=long, bytes_total=9),
-            first_run=True,
-        )
+    agent = PageAgent(
+        activity="problem",
+        message=said,
+        unit=dataclasses.replace(page_agent.unit(), project=name, kind=words),
+        override=Override(OverrideKind.BOOST, until=2e9),
+        projects=[bad, page_agent.project("second")],
+        open=[page_agent.assignment(project=name, state=words, note=words)],
+        update=UpdateView(version=words, can_install=True, sentence=long, bytes_total=9),
+        runtime=RuntimeView(kind="cpu", state="failed", sentence=long, bytes_total=9),
+        first_run=True,
     )
-    facts = fake_control.facts(
+    agent.reader.facts_by_link[LINK] = page_agent.facts(
         project=name,
         title=words,
         description=long,
@@ -281,16 +280,12 @@ def everything(words: str) -> FakeControl:
         url=words,
         fingerprint=words,
     )
-    control.facts_by_link[LINK] = facts
-    control.events = [
+    agent.reader.events[:] = [
         msgspec.structs.replace(event, project=words, kind=words, message=said)
-        for event in control.events[:60]
+        for event in agent.reader.events[:60]
     ]
-    control.lines = [{"time": "x", "level": words, "event": words, words: long}, {}]
-    control.values = msgspec.structs.replace(
-        control.values, proxy='"><b>', pause_programs=["</textarea><b>"]
-    )
-    return control
+    agent.reader.lines[:] = [{"time": "x", "level": words, "event": words, words: long}, {}]
+    return agent.prefer(proxy='"><b>', pause_programs=["</textarea><b>"])
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -324,7 +319,7 @@ def test_strangers_words_stay_words(path):
     [("attach-problem", "attach-problem"), ("", "problem"), ('"><b', "problem"), ("#x", "problem")],
 )
 def test_what_went_wrong_is_said_in_its_place(server, browser, place, shown):
-    server.control.failure = "The coordinator <b>cannot</b> be reached; try again later."
+    server.agent.failure = "The coordinator <b>cannot</b> be reached; try again later."
     answer = browser.post("/welcome/attach", data={"link": LINK}, headers={"X-Pleb-Place": place})
     assert answer.status_code == 422
     assert answer.headers["hx-retarget"] == f"#{shown}"
@@ -349,7 +344,7 @@ def test_a_wrong_link_is_told_with_the_link_to_correct(browser):
 
 def test_the_text_of_an_account_comes_into_no_address(server, browser):
     secret = f"{LINK}&account=c0ffee"
-    server.control.facts_by_link[secret] = fake_control.facts()
+    server.agent.reader.facts_by_link[secret] = page_agent.facts()
     answer = browser.post("/welcome/look", data={"link": secret})
     assert (answer.status_code, "hx-redirect" in answer.headers) == (200, False)
     assert "You are about to join" in answer.text
@@ -361,29 +356,29 @@ def test_the_text_of_an_account_comes_into_no_address(server, browser):
 
 
 def test_somebody_new_is_welcomed(server, browser):
-    server.control.change(first_run=True, projects=[], unit=None)
+    server.agent.change(first_run=True, projects=[], unit=None)
     del browser.headers["HX-Request"]
     assert browser.get("/").url.path == "/welcome"
 
 
 @pytest.mark.parametrize(
-    ("form", "wish"),
-    [
-        ({"for": ""}, (None, False)),
-        ({"for": "1800"}, (1800.0, False)),
-        ({"for": "tomorrow"}, (None, True)),
-    ],
+    ("form", "hours"),
+    [({"for": ""}, None), ({"for": "1800"}, 0.5), ({"for": "tomorrow"}, 6.0)],
 )
-def test_pauses(server, browser, form, wish):
+def test_pauses(server, browser, form, hours):
     assert "Resume" in browser.post("/now/pause", data=form).text
-    ((_, asked),) = server.control.calls
-    assert (asked.seconds, asked.until_tomorrow) == wish
+    paused = server.agent.reader.overrides.current
+    assert paused.kind is OverrideKind.PAUSE
+    if hours is None:
+        assert paused.until is None
+    else:
+        assert hours - 0.1 < (paused.until - time.time()) / 3600 < max(0.6, 30 * (hours > 1))
 
 
 @pytest.mark.parametrize("span", ["0", "-1", "x", "1e9", "99999999", "²"])
 def test_a_pause_of_no_length_is_refused(server, browser, span):
     assert browser.post("/now/pause", data={"for": span}).status_code == 422
-    assert server.control.calls == []
+    assert server.agent.calls == []
 
 
 @pytest.mark.parametrize(
@@ -408,7 +403,7 @@ def test_preferences_are_saved_as_they_change(server, browser, form, name, value
     answer = browser.post("/preferences/set", data=form)
     assert answer.status_code == 200
     assert "Saved" in answer.text
-    assert getattr(server.control.values, name) == value
+    assert getattr(server.agent.values, name) == value
 
 
 @pytest.mark.parametrize(
@@ -437,11 +432,11 @@ def test_preferences_are_saved_as_they_change(server, browser, form, name, value
     ],
 )
 def test_a_wrong_preference_is_told_and_changes_nothing(server, browser, form, says):
-    before = server.control.values
+    before = server.agent.values
     answer = browser.post("/preferences/set", data=form)
     assert answer.status_code == 422
     assert says in answer.text
-    assert server.control.values == before
+    assert server.agent.values == before
 
 
 def test_the_chosen_language_is_kept(server, browser):
@@ -497,8 +492,8 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
     assert {part["id"] for part in stream.parts} == {
         "pill", "said", "now-state", "now-controls", "now-unit", "now-offers", "now-cards",
     }  # fmt: skip
-    server.do(lambda: server.control.show(server.control.status()))
-    server.do(lambda: server.control.change(unit=fake_control.unit(13, 40, 13)))
+    server.do(server.agent.change)
+    server.do(lambda: server.agent.change(unit=page_agent.unit(13, 40, 13)))
     part = stream.wait_for('value="13"')
     assert part["id"] == "now-unit"
     assert [later["id"] for later in stream.parts[begun:]] == ["now-unit"]
@@ -506,17 +501,17 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
 
 
 def test_the_stream_goes_on_when_a_part_cannot_be_told(server, browser, monkeypatch):
-    def gone(_project: str) -> None:
+    def gone(_reader: object, _project: str) -> None:
         raise InputError("No such project is attached.")
 
     stream = Stream(browser, "/events?view=projects")
     stream.wait_for("project-cards")
-    monkeypatch.setattr(server.control, "facts", gone)
-    server.do(lambda: server.control.change(message=fake_control.message("Still here.")))
+    monkeypatch.setattr(type(server.agent.reader), "facts", gone)
+    server.do(lambda: server.agent.change(message=page_agent.message("Still here.")))
     stream.wait_for("Still here.")
     monkeypatch.undo()
-    more = [*server.control.status().projects, fake_control.project("second")]
-    server.do(lambda: server.control.change(projects=more))
+    more = [*server.agent.status().projects, page_agent.project("second")]
+    server.do(lambda: server.agent.change(projects=more))
     stream.wait_for('name="project" value="second"')
 
 

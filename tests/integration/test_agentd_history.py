@@ -12,7 +12,7 @@ import pytest
 from pleb_agent.client.errors import BadAnswerError
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.history import Event, EventKind
-from pleb_agent.core.wish import UserWish, WishKind
+from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.loop.services import Listener
 from pleb_agent.worker.errors import NotFinite
 from pleb_shared.errors import InputError, TrustError
@@ -80,7 +80,9 @@ def test_every_decision_and_its_reason_enters_the_history(tmp_path):
             loop = agent.loop()
             task = asyncio.create_task(loop.run())
             await until(lambda: EventKind.RUN in kinds(agent))
-            agent.readings = dataclasses.replace(agent.readings, wish=UserWish(WishKind.PAUSE))
+            agent.readings = dataclasses.replace(
+                agent.readings, override=Override(OverrideKind.PAUSE)
+            )
             loop.changed()
             await until(lambda: EventKind.PAUSE in kinds(agent))
             loop.changed()

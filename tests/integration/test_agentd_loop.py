@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from pleb_agent.core.agent_state import Activity, AssignmentState
+from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.readings import Readings
-from pleb_agent.core.wish import UserWish, WishKind
 from pleb_agent.worker.errors import BrokenInput, NotFinite, WorkerDied
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import digest_of
@@ -213,7 +213,7 @@ def test_pausing_holds_the_engine_and_resuming_goes_on(tmp_path):
             loop = agent.loop(units=1)
             task = asyncio.create_task(loop.run())
             await until(lambda: engine.steps_computed == 2)
-            agent.readings = Readings(now=0, wish=UserWish(WishKind.PAUSE))
+            agent.readings = Readings(now=0, override=Override(OverrideKind.PAUSE))
             loop.changed()
             await asyncio.sleep(0.3)
             assert engine.steps_computed <= 3
@@ -231,7 +231,7 @@ def test_a_paused_agent_asks_for_nothing(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
-            agent.readings = Readings(now=0, wish=UserWish(WishKind.PAUSE))
+            agent.readings = Readings(now=0, override=Override(OverrideKind.PAUSE))
             loop = agent.loop(units=1)
             task = asyncio.create_task(loop.run())
             await asyncio.sleep(0.3)
@@ -397,7 +397,7 @@ def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
         loop = agent.loop()
         task = asyncio.create_task(loop.run())
         await until(lambda: loop.status.state.activity is Activity.OFFLINE)
-        assert "tries again" in str(loop.status.state.sentence)
+        assert "tried again" in str(loop.status.state.sentence)
         loop.stop()
         await asyncio.wait_for(task, 2)
         agent.journal.close()

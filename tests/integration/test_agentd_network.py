@@ -335,7 +335,7 @@ def test_the_environment_names_the_proxy_unless_the_user_does(monkeypatch):
                 await client.metadata("words")
             assert len(proxy.heads) == 1
             choice[0] = "127.0.0.1:1"
-            with pytest.raises(NetworkError, match="through your proxy"):
+            with pytest.raises(NetworkError, match="by way of your proxy"):
                 await client.metadata("words")
             choice[0] = at
             assert await client.metadata("words")

@@ -206,7 +206,7 @@ def test_the_control_api_answers_only_its_owner(tmp_path):
 def test_agentd_never_imports_torch_or_numpy(tmp_path):
     code = (
         "import sys, pleb_agent.app.agentd, pleb_agent.cli.start, pleb_agent.cli.commands, "
-        "pleb_agent.cli.doctor, pleb_agent.app.checkup\n"
+        "pleb_agent.cli.doctor, pleb_agent.doctor.checks\n"
         "print(sorted({'torch', 'numpy', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -241,7 +241,7 @@ def test_private_keys_are_for_the_user_alone(tmp_path):
             assert {key.read_text() for key in (tmp_path / "keys").iterdir()} == before
             keys[0].chmod(0o644)
             said = await command(tmp_path, "doctor", code=8)
-            assert f"FAULT keys: Other users may read {keys[0].name}" in said
+            assert f"FAULT keys: Other users can read {keys[0].name}" in said
             assert f"ok    words: {url} answers" in said
 
     asyncio.run(story())

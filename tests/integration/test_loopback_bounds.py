@@ -11,8 +11,8 @@ import httpx
 import psutil
 import pytest
 
-from pleb_agent.web import connections
-from pleb_agent.web.connections import MOST_CONNECTIONS
+from pleb_agent.web import server as web_server
+from pleb_agent.web.server import MOST_CONNECTIONS
 from tests.integration.page_server import TOKEN, PageServer
 
 MANY = 3 * MOST_CONNECTIONS
@@ -68,12 +68,12 @@ def test_a_stream_stays_however_many_connect(server):
         for _ in range(MANY):
             connect(stack, server)
         assert status_of(server) == 200
-        server.do(lambda: server.control.change(reason="another"))
+        server.do(lambda: server.agent.change(reason="another"))
         assert b"another" in _read_until(stream, b"another")
 
 
 def test_a_request_has_to_come_in_time_however_it_trickles(server, monkeypatch):
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(web_server, "REQUEST_SECONDS", 0.5)
     with ExitStack() as stack:
         slow = connect(stack, server, HALF_A_REQUEST)
         assert _seconds_until_closed(slow) < 20

@@ -10,10 +10,10 @@ import time
 import httpx
 import pytest
 
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.tray.look import Command, Look, State
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
-from pleb_agent.web.control import BoostWish, PauseWish, StopWish
 from tests.integration.page_server import TOKEN, PageServer
 
 
@@ -66,28 +66,29 @@ def face(tmp_path, server):
 
 def test_it_follows_every_change(server, face):
     face.turn_until(lambda look: look.state is State.TRAINING)
-    assert face.tray.look.tooltip == "Nothing speaks against working."
+    assert face.tray.look.tooltip == "Working for words."
     assert face.tray.look.menu[1].label == "words, version 81: 30 %"
-    server.do(lambda: server.control.change(activity="problem", unit=None))
+    server.do(lambda: server.agent.change(activity="problem", unit=None))
     face.turn_until(lambda look: look.state is State.PROBLEM)
 
 
 @pytest.mark.parametrize(
-    ("command", "call"),
+    ("command", "override", "call"),
     [
-        (Command.PAUSE, ("pause", PauseWish())),
-        (Command.SNOOZE_TOMORROW, ("pause", PauseWish(until_tomorrow=True))),
-        (Command.SNOOZE_1_H, ("pause", PauseWish(seconds=3600))),
-        (Command.BOOST, ("boost", BoostWish(seconds=3600))),
-        (Command.RESUME, ("resume", None)),
-        (Command.END_BOOST, ("resume", None)),
-        (Command.FINISH, ("stop", StopWish(finish=True))),
-        (Command.QUIT, ("stop", StopWish(finish=False))),
+        (Command.PAUSE, OverrideKind.PAUSE, ("changed", ())),
+        (Command.SNOOZE_TOMORROW, OverrideKind.PAUSE, ("changed", ())),
+        (Command.SNOOZE_1_H, OverrideKind.PAUSE, ("changed", ())),
+        (Command.BOOST, OverrideKind.BOOST, ("changed", ())),
+        (Command.RESUME, OverrideKind.NONE, ("changed", ())),
+        (Command.END_BOOST, OverrideKind.NONE, ("changed", ())),
+        (Command.FINISH, OverrideKind.NONE, ("stop", (True,))),
+        (Command.QUIT, OverrideKind.NONE, ("stop", (False,))),
     ],
 )
-def test_wishes_arrive(server, face, command, call):
+def test_commands_arrive(server, face, command, override, call):
     face.tray.carry_out(command)
-    assert server.control.calls == [call]
+    assert server.agent.calls == [call]
+    assert server.agent.reader.overrides.current.kind is override
 
 
 def test_a_pause_is_shown_at_once_and_stays(server, face):
@@ -99,7 +100,7 @@ def test_a_pause_is_shown_at_once_and_stays(server, face):
 
 
 def test_what_agentd_refuses_is_its_sentence(server, face):
-    server.control.failure = "The unit in hand cannot be paused now."
+    server.agent.failure = "The unit in hand cannot be paused now."
     face.tray.carry_out(Command.PAUSE)
     assert face.tray.look.tooltip == "The unit in hand cannot be paused now."
 

@@ -8,10 +8,9 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from pleb_agent.core.preferences import Preferences
-from pleb_agent.web.views import RuntimeView, UpdateView
-from tests.integration import fake_control
-from tests.integration.fake_control import LINK, FakeControl
+from pleb_agent.control.views import RuntimeView, UpdateView
+from tests.integration import page_agent
+from tests.integration.page_agent import LINK, PageAgent
 from tests.integration.page_server import PageServer
 from tests.system.chromium import Browser, chromium
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pleb_agent.web.views import StatusView
 
 pytestmark = pytest.mark.system
 
@@ -40,39 +38,35 @@ PAGES = {
 }
 
 
-def newcomer() -> StatusView:
-    """The status of an agent that has just been installed."""
-    return fake_control.status(
+def newcomer() -> PageAgent:
+    """An agent that has just been installed."""
+    return PageAgent(
         first_run=True,
         projects=[],
         unit=None,
         activity="idle",
-        message=fake_control.message("No project is attached: `pleb-agent attach LINK`."),
+        message=page_agent.message("No project is attached: `pleb-agent attach LINK`."),
     )
 
 
-def busy() -> FakeControl:
-    """An agent with all that a page can show at once."""
-    control = FakeControl(
-        fake_control.status(
-            projects=[
-                fake_control.project(),
-                fake_control.project("digits", title="Digits", problem="It cannot be reached."),
-            ],
-            open=[fake_control.assignment(), fake_control.assignment(assignment=9)],
-            update=UpdateView(version="0.2.0", can_install=True, sentence="It mends things."),
-            runtime=RuntimeView(
-                kind="cuda", state="fetching", sentence="", bytes_done=50 << 20, bytes_total=2 << 30
-            ),
-        )
-    )
-    control.values = Preferences(threads=8, hours="mon-fri 20:00-08:00")
-    return control
+def busy() -> PageAgent:
+    """An agent with everything that a page can show at once."""
+    return PageAgent(
+        projects=[
+            page_agent.project(),
+            page_agent.project("digits", title="Digits", problem="It cannot be reached."),
+        ],
+        open=[page_agent.assignment(), page_agent.assignment(assignment=9)],
+        update=UpdateView(version="0.2.0", can_install=True, sentence="It fixes things."),
+        runtime=RuntimeView(
+            kind="cuda", state="fetching", sentence="", bytes_done=50 << 20, bytes_total=2 << 30
+        ),
+    ).prefer(threads=8, hours="mon-fri 20:00-08:00")
 
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[PageServer]:
-    server = PageServer(getattr(request, "param", FakeControl)()).start()
+    server = PageServer(getattr(request, "param", PageAgent)()).start()
     try:
         yield server
     finally:
@@ -91,11 +85,11 @@ def browser(tmp_path: Path, server: PageServer) -> Iterator[Browser]:
 # -- the first run ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("server", [lambda: FakeControl(newcomer())], indirect=True)
+@pytest.mark.parametrize("server", [newcomer], indirect=True)
 def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells one story
     server: PageServer, browser: Browser
 ) -> None:
-    control = server.control
+    agent = server.agent
     browser.prefer(prefers_reduced_motion="reduce")
     assert browser.path() == "/welcome"
     assert not browser.driver.find_elements(By.CSS_SELECTOR, ".nav")
@@ -114,18 +108,18 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     for words in ("Ada Lovelace", "Public domain", "ab" * 32, "training data",
                   "about 4\N{NARROW NO-BREAK SPACE}min", "61", "MB", "350", "Wh"):  # fmt: skip
         assert words in facts.text
-    assert control.status().projects == []
+    assert agent.status().projects == []
     browser.driver.refresh()
     browser.find("name").send_keys("Ada")
     browser.find("attach").submit()
 
     # The limits.
     browser.wait_for_path("/welcome/limits")
-    assert ("attach", "Ada") in [(name, getattr(wish, "name", "")) for name, wish in control.calls]
+    assert ("attach", (LINK, None, "Ada")) in agent.calls
     browser.click("preset-quiet")
-    browser.wait(lambda: control.values.threads == 4)
+    browser.wait(lambda: agent.values.threads == 4)
     browser.click("autostart-on")
-    browser.wait(lambda: control.on)
+    browser.wait(lambda: agent.autostart.on)
     browser.driver.refresh()
     assert browser.find("preset-quiet").is_selected()
     assert browser.find("autostart-on").is_selected()
@@ -137,26 +131,26 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     assert "about 4\N{NARROW NO-BREAK SPACE}min" in browser.text("train-now")
     browser.click("train-now")
     browser.wait_for_text("first-unit", "Asking for a unit")
-    server.do(lambda: control.change(unit=fake_control.unit(17, 40, 17)))
+    server.do(lambda: agent.change(unit=page_agent.unit(17, 40, 17)))
     browser.wait_for_text("first-unit", "Your PC is training")
     assert browser.find("first-progress").get_attribute("value") == "17"
     assert browser.driver.find_elements(By.CSS_SELECTOR, "#first-unit .sparkline polyline")
     assert browser.axe() == []
-    sent = fake_control.project(waits_for_confirmation=True, counters={"units_done": 1})
-    server.do(lambda: control.change(unit=None, projects=[sent]))
+    sent = page_agent.project(waits_for_confirmation=True, counters={"units_done": 1})
+    server.do(lambda: agent.change(unit=None, projects=[sent]))
     browser.wait_for_text("first-unit", "Waiting for a second PC to confirm")
     assert browser.driver.execute_script("return window.unreloaded") is True
     browser.driver.back()
     browser.wait_for_path("/welcome/limits")
     browser.driver.forward()
     browser.wait_for_text("first-unit", "Waiting for a second PC to confirm")
-    accepted = fake_control.project(counters={"units_done": 1, "verdicts_valid": 1})
-    server.do(lambda: control.change(projects=[accepted]))
+    accepted = page_agent.project(counters={"units_done": 1, "verdicts_valid": 1})
+    server.do(lambda: agent.change(projects=[accepted]))
     browser.wait_for_text("first-unit", "Your first unit was accepted")
     assert browser.axe() == []
     browser.click("finish")
     browser.wait_for_path("/")
-    assert control.status().first_run is False
+    assert agent.status().first_run is False
     assert browser.driver.find_elements(By.CSS_SELECTOR, ".nav [aria-current=page]")
 
 
@@ -165,10 +159,10 @@ def test_what_the_coordinator_refuses_is_said_in_place(
 ) -> None:
     browser.driver.get(f"{server.url}{PAGES['project']}")
     browser.find("attach")
-    server.control.failure = "Your clock is 2 h off; set it right and try again."
+    server.agent.failure = "Your clock is 2 h off; set it right and try again."
     browser.find("attach").submit()
     browser.wait_for_text("attach-problem", "Your clock is 2 h off")
-    server.control.failure = ""
+    server.agent.failure = ""
     browser.find("attach").submit()
     browser.wait_for_path("/projects")
     complaints = browser.complaints()
@@ -180,7 +174,7 @@ def test_what_the_coordinator_refuses_is_said_in_place(
 
 
 def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> None:
-    control = server.control
+    agent = server.agent
     browser.driver.execute_script("window.unreloaded = true")
     assert browser.text("now-sentence") == "Nothing speaks against working."
 
@@ -195,7 +189,7 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     browser.driver.execute_script("window.unreloaded = true")
 
     browser.click("snooze-1800")
-    browser.wait(lambda: control.calls[-1][1].seconds == 1800)
+    browser.wait(lambda: agent.reader.overrides.current.until is not None)
     browser.wait_for_text("now-state", "Goes on at")
     browser.click("resume")
     browser.wait_for_text("now-state", "Training")
@@ -205,10 +199,10 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     # What changes elsewhere appears by itself, and the focus stays where it is.
     browser.find("snooze-3600").send_keys("")
     browser.driver.execute_script("document.getElementById('snooze-3600').focus()")
-    server.do(lambda: control.change(unit=fake_control.unit(33, 40, 33)))
+    server.do(lambda: agent.change(unit=page_agent.unit(33, 40, 33)))
     browser.wait(lambda: browser.find("unit-progress").get_attribute("value") == "33")
     assert browser.focused() == "snooze-3600"
-    server.do(lambda: control.change(unit=None))
+    server.do(lambda: agent.change(unit=None))
     browser.wait(lambda: not browser.find("now-unit").is_displayed())
     assert browser.driver.execute_script("return window.unreloaded") is True
 
@@ -217,8 +211,8 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     browser.driver.switch_to.alert.dismiss()
     browser.click("stop")
     browser.driver.switch_to.alert.accept()
-    browser.wait_for_text("now-sentence", "Finishing the unit in hand")
-    assert [name for name, _ in control.calls].count("stop") == 1
+    browser.wait_for_text("now-sentence", "Finishing the current unit")
+    assert agent.calls.count(("stop", (True,))) == 1
     assert all(request.startswith(server.url) for request in browser.requests())
 
 
@@ -227,7 +221,7 @@ def test_an_agent_that_goes_away_is_told_and_found_again(
 ) -> None:
     server.stop()
     browser.wait_for_text("gone", "The agent is not running")
-    server.control.show(fake_control.status(message=fake_control.message("Here again.")))
+    server.agent.change(message=page_agent.message("Here again."))
     server.start()
     browser.wait_until_live()
     assert not browser.find("gone").is_displayed()
@@ -248,41 +242,41 @@ def test_who_has_no_session_is_told_how_to_get_one(server: PageServer, browser: 
 
 
 def test_preferences_are_saved_and_survive_reloading(server: PageServer, browser: Browser) -> None:
-    control = server.control
+    agent = server.agent
     browser.driver.get(f"{server.url}/preferences")
     browser.wait_until_live()
     browser.click("pref-on-battery-value")
-    browser.wait(lambda: control.values.on_battery)
+    browser.wait(lambda: agent.values.on_battery)
     browser.wait_for_text("presets", "Your own mix")
     number = browser.find("pref-idle-minutes-value")
     number.clear()
     number.send_keys("7.5" + Keys.TAB)
-    browser.wait(lambda: control.values.idle_minutes == 7.5)
+    browser.wait(lambda: agent.values.idle_minutes == 7.5)
     browser.wait_for_text("pref-idle-minutes", "Saved")
 
     number = browser.find("pref-cache-bytes-value")
     number.clear()
     number.send_keys("0" + Keys.TAB)
     browser.wait_for_text("pref-cache-bytes-problem", "Please enter a number from")
-    assert control.values.cache_bytes == 10 * 2**30
+    assert agent.values.cache_bytes == 10 * 2**30
     assert all("422" in complaint for complaint in browser.complaints())
 
     slider = browser.find("pref-cpu-percent-in-use-value")
     slider.send_keys(Keys.ARROW_RIGHT * 5)
     assert slider.get_attribute("aria-valuetext") == "55 %"
-    browser.wait(lambda: control.values.cpu_percent_in_use == 55)
+    browser.wait(lambda: agent.values.cpu_percent_in_use == 55)
 
     browser.driver.find_element(By.CSS_SELECTOR, "#pref-hours-week summary").click()
     line = browser.find("pref-hours-sun")
     line.clear()
     line.send_keys("10-12" + Keys.TAB)
-    browser.wait(lambda: control.values.hours.endswith("sun 10:00-12:00"))
+    browser.wait(lambda: agent.values.hours.endswith("sun 10:00-12:00"))
     browser.driver.refresh()
     assert browser.find("pref-hours-sun").get_attribute("value") == "10:00-12:00"
     assert browser.find("pref-idle-minutes-value").get_attribute("value") == "7.5"
     assert browser.find("pref-on-battery-value").is_selected()
     browser.click("pref-hours-always")
-    browser.wait(lambda: control.values.hours == "")
+    browser.wait(lambda: agent.values.hours == "")
 
     # A preset sets all of its values, and the controls follow.
     browser.click("preset-full")
@@ -292,7 +286,7 @@ def test_preferences_are_saved_and_survive_reloading(server: PageServer, browser
 
 @pytest.mark.parametrize("server", [busy], indirect=True)
 def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browser) -> None:
-    control = server.control
+    agent = server.agent
     browser.driver.get(f"{server.url}/projects")
     browser.wait_until_live()
     slug, other = (
@@ -300,7 +294,7 @@ def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browse
         for section in browser.driver.find_elements(By.CSS_SELECTOR, ".project")
     )
     browser.find(f"share-{slug}-value").send_keys(Keys.ARROW_RIGHT * 10)
-    browser.wait(lambda: control.values.shares.get("words") == 200)
+    browser.wait(lambda: agent.values.shares.get("words") == 200)
 
     browser.driver.find_element(By.CSS_SELECTOR, f"#account-{slug} summary").click()
     browser.click(f"link-button-{slug}")
@@ -309,8 +303,8 @@ def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browse
     assert str(text).startswith("pleb-account")
 
     # What comes from the agent meanwhile closes nothing that is open.
-    more = fake_control.project(counters={"verdicts_valid": 77})
-    server.do(lambda: control.change(projects=[more, *control.status().projects[1:]]))
+    more = page_agent.project(counters={"verdicts_valid": 77})
+    server.do(lambda: agent.change(projects=[more, *agent.status().projects[1:]]))
     browser.wait_for_text(f"project-{slug}", "77")
     assert browser.find(f"link-text-{slug}").is_displayed()
 
@@ -318,7 +312,7 @@ def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browse
     browser.click(f"detach-{other}")
     browser.driver.switch_to.alert.accept()
     browser.wait(lambda: "Digits" not in browser.text("project-cards"))
-    assert control.calls[-1][1].project == "digits"
+    assert agent.calls[-1] == ("detach", ("digits",))
 
 
 # -- for everybody --------------------------------------------------------------------------------
@@ -333,20 +327,20 @@ def test_the_keyboard_is_enough(server: PageServer, browser: Browser) -> None:
     browser.wait(lambda: browser.focused() == "resume")
     browser.tab_to("snooze-tomorrow", most=8)
     browser.press(Keys.SPACE)
-    browser.wait(lambda: server.control.calls[-1][1].until_tomorrow)
+    browser.wait(lambda: server.agent.reader.overrides.current.until is not None)
     browser.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.SHIFT + Keys.TAB)
 
     browser.driver.get(f"{server.url}/preferences")
     browser.wait_until_live()
     browser.tab_to("preset-balanced")
     browser.press(Keys.ARROW_LEFT)
-    browser.wait(lambda: server.control.values.threads == 4)
+    browser.wait(lambda: server.agent.values.threads == 4)
     browser.tab_to("pref-while-in-use-value")
     browser.press(Keys.SPACE)
-    browser.wait(lambda: server.control.values.while_in_use)
+    browser.wait(lambda: server.agent.values.while_in_use)
     browser.tab_to("pref-threads-value")
     browser.press(Keys.ARROW_RIGHT)
-    browser.wait(lambda: server.control.values.threads == 5)
+    browser.wait(lambda: server.agent.values.threads == 5)
 
 
 def test_colours_follow_the_system_or_the_switch(server: PageServer, browser: Browser) -> None:

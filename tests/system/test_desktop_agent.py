@@ -114,7 +114,7 @@ def test_who_touches_the_pc_has_it_for_himself(tmp_path):
         ann.touch()
         time.sleep(0.5)
         assert ann.status()["reason"] == "ready"
-        assert ann.status()["wish"]["kind"] == "boost"
+        assert ann.status()["override"]["kind"] == "boost"
         ann.cli("pause", "--for", "1h")
         assert "Paused by you" in ann.until("a pause by hand", reason="paused_by_user")["sentence"]
         ann.cli("resume")

@@ -76,7 +76,7 @@ def test_its_life(world: World) -> None:
         world.desktop.keep("tray-agentd-menu")
         world.desktop.keys("Down", "Return")
         until(lambda: world.status().get("paused"), "the pause")
-        until(lambda: world.status()["wish"]["kind"] == "pause", "the wish")
+        until(lambda: world.status()["override"]["kind"] == "pause", "the wish")
 
         # A click on the icon opens the page by an address that works once.
         world.desktop.click(icon, 1)

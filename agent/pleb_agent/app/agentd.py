@@ -1,4 +1,4 @@
-"""agentd's composition root: builds every part by hand, runs them until the loop ends."""
+"""agentd's composition root: builds every component by hand and runs them until the loop ends."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.app.bell import Bell
-from pleb_agent.app.clock import system_clock, system_draw
-from pleb_agent.app.joining import attaching, client_for
-from pleb_agent.app.live_preferences import LivePreferences
-from pleb_agent.app.looking import Looking
-from pleb_agent.app.notices import Notices
-from pleb_agent.app.packages import Packages
-from pleb_agent.app.secret import read_secret
-from pleb_agent.app.senses import Senses
-from pleb_agent.app.session import SessionStart
+from pleb_agent.app.notifications import UserNotifier
+from pleb_agent.app.readings_source import ReadingsSource
 from pleb_agent.app.session_watch import SessionWatch
-from pleb_agent.app.settings import worker_settings
-from pleb_agent.app.steering import Steering
 from pleb_agent.app.tray_keeper import TrayKeeper
 from pleb_agent.app.unit_watch import UnitWatch
-from pleb_agent.app.view import Shower
-from pleb_agent.app.wishes import Wishes
 from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network
+from pleb_agent.control.autostart import Autostart
+from pleb_agent.control.controller import Controller
+from pleb_agent.control.journal_reader import JournalReader
+from pleb_agent.control.live_preferences import LivePreferences, worker_settings
+from pleb_agent.control.notifier import ChangeNotifier
+from pleb_agent.control.overrides import Overrides
+from pleb_agent.control.packages import Packages
+from pleb_agent.control.status_reader import StatusReader
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
@@ -40,22 +37,25 @@ from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
+from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.services import Listener, Services
+from pleb_agent.program.clock import system_clock, system_draw
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
-from pleb_agent.web.app import web_app
-from pleb_agent.web.server import LocalServer
-from pleb_agent.web.sessions import SECRET_BYTES, Sessions
+from pleb_agent.web.logins import SECRET_BYTES, BrowserLogins
+from pleb_agent.web.server import LocalServer, web_app
 from pleb_agent.worker.process import WorkerProcess
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
     from pleb_agent.app.home import Home
     from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
+    from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["Afterwards", "Options", "run_agentd"]
 
@@ -79,9 +79,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Afterwards:
-    """What is to follow an agentd that has ended.
+    """What to do after agentd has stopped.
 
-    `version`: a release that was installed takes over. `again`: the program was replaced.
+    `version`: start this release, which was installed. `again`: the program was replaced.
     """
 
     version: str | None
@@ -89,7 +89,7 @@ class Afterwards:
 
 
 def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) -> Afterwards:
-    """Run until stopped; return what is to follow.
+    """Run until stopped; return what to do then.
 
     `on_ready` gets the loopback server's port.
 
@@ -106,57 +106,60 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
 
 
 class _LoopListener(Listener):
-    """Shows what the loop does to the faces, and its events to the user."""
+    """Passes what the loop does to the faces, and its events to the user."""
 
-    def __init__(self, bell: Bell, notices: Notices) -> None:
-        self._bell = bell
-        self._notices = notices
+    def __init__(self, notifier: ChangeNotifier, notifications: UserNotifier) -> None:
+        self._notifier = notifier
+        self._notifications = notifications
 
     def changed(self) -> None:
-        """Something that people see is different now."""
-        self._bell.ring()
+        """Wake the faces."""
+        self._notifier.notify()
 
     def happened(self, event: Event) -> None:
-        """An event has entered the history."""
-        self._notices.consider(event)
+        """Show a notification, if the user wants that."""
+        self._notifications.consider(event)
 
 
 class _Agentd:
-    """The process: its parts, and what one tells the other."""
+    """The process: its components, and how they call one another."""
 
     def __init__(self, home: Home, options: Options) -> None:
         self._home = home
         self._options = options
-        self._bell = Bell()
+        self._notifier = ChangeNotifier()
         self._journal = Journal(home.journal)
-        self._wishes = Wishes(self._journal)
-        self._live = LivePreferences(home, self._for_this_run)
-        self.packages = Packages(home, self._preferences)
+        self._overrides = Overrides(self._journal)
+        self._live = LivePreferences(home.preferences, self._for_this_run)
+        self._live.on_change = self._preferences_changed
+        self._notifications = UserNotifier(self._preferences, lambda: session_language(os.environ))
+        self.packages = Packages(home.runtimes, home.updates, self._preferences)
+        self.packages.on_change = self._notifier.notify
+        self.packages.on_runtime = self._runtime_arrived
+        self.packages.on_release = self._notifications.release
         self._engine = WorkerProcess(home.work, worker_settings(self._live.current))
         self._engine.packages = self.packages.runtime_path()
-        self._senses = Senses(
-            home,
+        self._readings = ReadingsSource(
+            home.path,
             self._journal,
-            self._wishes,
+            self._overrides,
             self._preferences,
             lambda: self._engine.pid,
             headless=options.headless,
+            on_change=self._readings_changed,
+            before_sleep=self._before_sleep,
         )
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
-        self._notices = Notices(self._preferences, lambda: session_language(os.environ))
-        listener = _LoopListener(self._bell, self._notices)
+        listener = _LoopListener(self._notifier, self._notifications)
         self._loop = AgentLoop(self._services(), listener, units=options.units)
-        self._units = UnitWatch(self._loop, self._bell, self._live)
-        self._tray = TrayKeeper(home)
-        self._sessions = Sessions(
-            read_secret(home.page_secret, SECRET_BYTES), system_clock, secrets.token_bytes
-        )
+        self._units = UnitWatch(self._loop, self._notifier, self._live)
         self._token = secrets.token_urlsafe(_DRAWN_BYTES)
-        self._server = LocalServer(
-            web_app(self._steering(), self._token, self._sessions), self._known_port()
-        )
-        self._connect()
+        logins = BrowserLogins(_page_secret(home.page_secret), system_clock, secrets.token_bytes)
+        app = web_app(self._controller(), self._token, logins)
+        # The port of the last time, so that an open page finds us again.
+        known = self._journal.setting(_PORT)
+        self._server = LocalServer(app, int(known) if known.isdecimal() else 0)
 
     async def run(self, on_ready: Callable[[int], None]) -> None:
         """Run everything until the loop ends."""
@@ -171,7 +174,7 @@ class _Agentd:
             await self._run_loop(beside)
         finally:
             self._home.control.unlink(missing_ok=True)
-            self._bell.close()
+            self._notifier.close()
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -208,6 +211,9 @@ class _Agentd:
             preferences = msgspec.structs.replace(preferences, threads=options.threads)
         return preferences
 
+    def _client(self, link: AttachLink) -> CoordinatorClient:
+        return CoordinatorClient.for_link(link, self._network)
+
     def _services(self) -> Services:
         return Services(
             journal=self._journal,
@@ -215,72 +221,70 @@ class _Agentd:
             keys=KeyStore(self._home.keys),
             engine=self._engine,
             preferences=self._preferences,
-            read=self._senses.read,
-            make_client=lambda link: client_for(link, self._network),
+            read=self._readings.read,
+            make_client=self._client,
             work_dir=self._home.work,
             clock=system_clock,
             draw=system_draw,
         )
 
-    def _steering(self) -> Steering:
-        joining = attaching(self._home, self._journal, self._network)
-        looking = Looking(
+    def _controller(self) -> Controller:
+        keys = KeyStore(self._home.keys)
+        attaching = Attaching(self._journal, keys, system_clock, self._client)
+        reader = StatusReader(
             journal=self._journal,
+            rows=JournalReader(self._journal, keys),
             loop=self._loop,
-            wishes=self._wishes,
+            overrides=self._overrides,
             live=self._live,
-            attaching=joining,
-            shower=Shower(self._journal, KeyStore(self._home.keys)),
-            senses=self._senses,
+            attaching=attaching,
+            readings=self._readings.read,
             packages=self.packages,
+            notifier=self._notifier,
+            log_file=self._home.log,
             desktop=not self._options.headless,
         )
-        return Steering(
-            home=self._home,
+        return Controller(
+            reader=reader,
             journal=self._journal,
             loop=self._loop,
-            wishes=self._wishes,
+            overrides=self._overrides,
             live=self._live,
-            attaching=joining,
-            looking=looking,
-            bell=self._bell,
-            session=SessionStart(self._home, os.environ, headless=self._options.headless),
-            sessions=self._sessions,
+            attaching=attaching,
+            notifier=self._notifier,
+            autostart=Autostart(self._home.path, os.environ, headless=self._options.headless),
             packages=self.packages,
-            port=lambda: self._server.port,
         )
 
-    def _connect(self) -> None:
-        """Let each part tell the others."""
-        self._senses.on_change = self._loop.look_again
-        self._senses.before_sleep = self._units.until_put_away
-        self._live.on_change = self._preferences_changed
-        self.packages.on_change = self._bell.ring
-        self.packages.on_runtime = self._runtime_arrived
-        self.packages.on_release = self._notices.release
-
     def _companions(self) -> list[Coroutine[None, None, None]]:
-        """What runs beside the loop."""
-        companions = [self._senses.run(), self._notices.run()]
-        companions += [
-            self.packages.look_now_and_then(),
+        """Return what runs next to the loop."""
+        companions = [
+            self._readings.run(),
+            self._notifications.run(),
+            self.packages.check_regularly(),
             self.packages.watch_own_files(self._loop.stop),
         ]
         system = stays_awake()
         if system is not None:
             companions.append(self._units.keep_awake(KeepAwake(system)))
-        if self._senses.presence is None:
+        if self._readings.presence is None:
             return companions
-        companions.append(self._units.watch_closely(self._senses.presence))
+        companions.append(self._units.watch_closely(self._readings.presence))
         address = display_address(os.environ)
         if address is not None:
-            watch = SessionWatch(address, lambda: self._senses.read().presence, self._loop.stop)
+            watch = SessionWatch(address, lambda: self._readings.read().presence, self._loop.stop)
             companions.append(watch.run())
         if self._options.tray:
-            companions.append(self._tray.run())
+            companions.append(TrayKeeper(self._home.path).run())
         return companions
 
-    # -- what one tells the other -----------------------------------------------------------
+    # -- reactions --------------------------------------------------------------------------
+
+    def _readings_changed(self) -> None:
+        self._loop.look_again()
+
+    async def _before_sleep(self) -> None:
+        await self._units.until_checkpoint()
 
     def _preferences_changed(self, before: Preferences, after: Preferences) -> None:
         self._cache.quota_bytes = after.cache_bytes
@@ -288,7 +292,7 @@ class _Agentd:
         if settings != worker_settings(before):
             self._engine.settings = settings
             self._loop.renew_engine()
-        self._senses.look_now()
+        self._readings.look_now()
 
     def _runtime_arrived(self) -> None:
         self._engine.packages = self.packages.runtime_path()
@@ -296,11 +300,6 @@ class _Agentd:
         self._loop.changed()
 
     # -- the process ------------------------------------------------------------------------
-
-    def _known_port(self) -> int:
-        """The port of the last time, so that an open page finds us again."""
-        text = self._journal.setting(_PORT)
-        return int(text) if text.isdecimal() else 0
 
     def _write_control_file(self) -> None:
         self._journal.set_setting(_PORT, str(self._server.port))
@@ -310,7 +309,7 @@ class _Agentd:
         write_durably(self._home.control, text, private=True)
 
     def _listen_to_signals(self) -> None:
-        """End well when told to, and when the terminal or the session ends."""
+        """Stop cleanly when asked to, and when the terminal or the session ends."""
         loop = asyncio.get_running_loop()
         names = (
             ("SIGTERM", "SIGINT") if sys.platform == "win32" else ("SIGTERM", "SIGINT", "SIGHUP")
@@ -318,3 +317,14 @@ class _Agentd:
         for name in names:
             with suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
                 loop.add_signal_handler(getattr(signal, name), self._loop.stop)
+
+
+def _page_secret(path: Path) -> bytes:
+    """Return the secret in a file; a missing or damaged one is replaced."""
+    with suppress(FileNotFoundError):
+        kept = path.read_bytes()
+        if len(kept) == SECRET_BYTES:
+            return kept
+    made = secrets.token_bytes(SECRET_BYTES)
+    write_durably(path, made, private=True)
+    return made

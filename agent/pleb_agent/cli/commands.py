@@ -33,10 +33,14 @@ def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
         request = {"link": options.link, "invite": options.invite, "name": options.name}
         row = Remote(home).post("attach", **request)
     except NotRunningError:
-        from pleb_agent.app.joining import attaching
+        from pleb_agent.client.coordinator import CoordinatorClient
+        from pleb_agent.journal.keys import KeyStore
+        from pleb_agent.loop.attach import Attaching
+        from pleb_agent.program.clock import system_clock
 
         with _journal(home) as journal:
-            attach = attaching(home, journal).attach
+            keys = KeyStore(home.keys)
+            attach = Attaching(journal, keys, system_clock, CoordinatorClient.for_link).attach
             added = asyncio.run(attach(options.link, invite=options.invite, name=options.name))
         row = {
             "project": added.name,
@@ -54,7 +58,7 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
     try:
         left = Remote(home).post("detach", project=options.project)
     except NotRunningError:
-        from pleb_agent.app.steering import find_attached
+        from pleb_agent.control.journal_reader import find_attached
         from pleb_agent.journal.keys import KeyStore
 
         with _journal(home) as journal:
@@ -100,16 +104,16 @@ def status(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Pause the agent, even one that is started later."""
-    from pleb_agent.app.clock import system_clock
+    from pleb_agent.program.clock import system_clock
 
     until = None if options.seconds is None else system_clock() + options.seconds
     try:
         answer = Remote(home).post("pause", seconds=options.seconds)
     except NotRunningError:
-        from pleb_agent.app.wishes import Wishes
+        from pleb_agent.control.overrides import Overrides
 
         with _journal(home) as journal:
-            Wishes(journal).pause(until)
+            Overrides(journal).pause(until)
         answer = {"paused": True, "until": until}
     ends = "" if until is None else f" until {clock_time(until, system_clock())}"
     output.result(answer, f"The agent is paused{ends}; `pleb-agent resume` ends the pause.")
@@ -121,10 +125,10 @@ def resume(home: Home, _: argparse.Namespace, output: Output) -> int:
     try:
         answer = Remote(home).post("resume")
     except NotRunningError:
-        from pleb_agent.app.wishes import Wishes
+        from pleb_agent.control.overrides import Overrides
 
         with _journal(home) as journal:
-            Wishes(journal).resume()
+            Overrides(journal).resume()
         answer = {"paused": False}
     output.result(answer, "Resumed.")
     return 0
@@ -186,14 +190,15 @@ def _status(home: Home) -> dict[str, Any]:
             raise
         import msgspec
 
-        from pleb_agent.app.settings import read_preferences
-        from pleb_agent.app.view import Shower
+        from pleb_agent.control.journal_reader import JournalReader
+        from pleb_agent.control.live_preferences import read_preferences
         from pleb_agent.journal.keys import KeyStore
         from pleb_system.lock import HomeInUseError
 
         try:
             with _journal(home) as journal:
-                view = Shower(journal, KeyStore(home.keys)).stopped(read_preferences(home))
+                preferences = read_preferences(home.preferences)
+                view = JournalReader(journal, KeyStore(home.keys)).status(preferences)
         except HomeInUseError as error:
             raise NotRunningError(
                 "The agent is starting, or busy; try again in a moment."

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pleb_agent.app.checkup import Finding, check_home, check_projects, check_session, check_worker
+from pleb_agent.doctor.checks import (
+    Finding,
+    check_home,
+    check_projects,
+    check_session,
+    check_worker,
+)
 from pleb_agent.journal.journal import Journal
 from pleb_system.exit_codes import ExitCode
 
@@ -28,7 +34,7 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
         *asyncio.run(_projects(home)),
     ]
     if options.bundle is not None:
-        from pleb_agent.app.bundle import write_bundle
+        from pleb_agent.doctor.bundle import write_bundle
 
         names = write_bundle(home, findings, options.bundle)
         value = {"bundle": str(options.bundle), "parts": names}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_agent.app.live_preferences import LivePreferences
 from pleb_agent.app.remote import NotRunningError, Remote
+from pleb_agent.control.live_preferences import LivePreferences
 from pleb_agent.core.preference_table import all_values, changed, find, show, show_value
 from pleb_agent.core.presets import preset_of, with_preset
 from pleb_agent.sensors.machine import read_machine
@@ -96,9 +96,9 @@ def _change(
     except NotRunningError:
         home.prepare()
         with home.hold():
-            LivePreferences(home).change(change)
+            LivePreferences(home.preferences).change(change)
 
 
 def _current(home: Home) -> Preferences:
     """Return what is stored, without what `start` changed for one run."""
-    return LivePreferences(home).current
+    return LivePreferences(home.preferences).current

@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pleb_agent.client.network import Network
+    from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
 
 _BROKEN_OFF = ("disconnected", "peer closed")
-"""Parts of h11's messages about a connection that ended before its answer did."""
+"""In the messages of h11 about a connection that ended before its answer did."""
 _SLOWEST_BYTES_PER_SECOND = 2048
 _PIECE_BYTES = 16 * 1024
 _STATUS_BYTES = 4 * 2**20
 _SHARERS = 4
-"""Among how many transfers a rate may be divided before one of them counts as stuck."""
+"""A rate is allowed to be divided among so many transfers before one counts as stuck."""
 
 
 class BlobSink(Protocol):
@@ -42,7 +43,7 @@ class BlobSink(Protocol):
         """How many bytes of the blob are there."""
 
     def restart(self) -> None:
-        """Discard those bytes."""
+        """Throw those bytes away."""
 
     def write(self, chunk: bytes) -> None:
         """Append."""
@@ -68,11 +69,11 @@ class Timeouts:
     def __init__(self, *, connect: float = 10.0, silence: float = 30.0) -> None:
         self.connect = connect
         self.silence = silence
-        """Without a byte for this long, a connection counts as dead."""
+        """Without a byte for this long, the connection counts as dead."""
 
 
 class CoordinatorClient:
-    """The client of one coordinator, with a few kept-alive connections.
+    """Speaks to one coordinator, with a few kept-alive connections.
 
     Every method raises a `NetworkError` (try again later) or the coordinator's typed
     `Refusal`; none of them retries by itself.
@@ -102,6 +103,11 @@ class CoordinatorClient:
         except httpx.InvalidURL as error:
             raise InputError(f"{base_url!r} is not an address: {error}.") from error
 
+    @classmethod
+    def for_link(cls, link: AttachLink, network: Network = NO_LIMITS) -> CoordinatorClient:
+        """Return a client for a link's coordinator."""
+        return cls(link.base_url, link.certificate, network=network)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._http is not None:
@@ -113,7 +119,7 @@ class CoordinatorClient:
         return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
 
     async def status(self, project: str) -> ProjectStatus:
-        """Return the project's public status (unsigned: for plots, never for decisions)."""
+        """Return how the project stands (unsigned: for plots, never for decisions)."""
         return read_status(await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES))
 
     async def enrol(self, project: str, envelope: bytes) -> bytes:
@@ -127,7 +133,7 @@ class CoordinatorClient:
         return await self._message("POST", path, LIMITS.message_bytes, body, wait_seconds)
 
     async def download(self, blob: Blob, sink: BlobSink) -> None:
-        """Fill `sink` with the blob's bytes, from its offset on.
+        """Fill `sink` with the blob's bytes, going on where it stands.
 
         The digest is the sink's to check. If the connection breaks the sink keeps what it has.
 
@@ -153,7 +159,7 @@ class CoordinatorClient:
                 await limit.take(len(chunk))
         if sink.offset != blob.size:
             raise UnreachableError(
-                f"Blob {blob.digest[:12]} was cut off; the rest is fetched later."
+                f"Blob {blob.digest[:12]} broke off; the rest is asked for later."
             )
 
     async def upload_offset(self, token: str) -> tuple[int, bool]:
@@ -161,7 +167,7 @@ class CoordinatorClient:
         allowance = self._timeouts.silence
         async with self._stream("HEAD", f"/uploads/{token}", allowance) as response:
             if response.status_code == 404:
-                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is no longer known.")
+                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is not known any more.")
             if response.status_code == 410:
                 raise Refusal(RefusalCode.LEASE_EXPIRED, "The lease ended before the upload.")
             await raise_for_refusal(response)
@@ -241,7 +247,7 @@ class CoordinatorClient:
         headers: dict[str, str] | None = None,
         wait: float = 0,
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request; every network error is raised as one of ours."""
+        """The one door: every network error leaves it as one of ours."""
         silence = self._timeouts.silence
         timeout = httpx.Timeout(silence, connect=self._timeouts.connect, read=silence + wait)
         headers = dict(headers or {})
@@ -267,7 +273,7 @@ class CoordinatorClient:
             if any(sign in str(error) for sign in _BROKEN_OFF):
                 raise self._unreachable(error) from error
             raise BadAnswerError(
-                f"{self._url.host} did not answer with valid HTTP: {error}."
+                f"{self._url.host} does not answer as HTTP should: {error}."
             ) from error
         except (httpx.TransportError, TimeoutError) as error:
             raise self._unreachable(error) from error
@@ -275,7 +281,7 @@ class CoordinatorClient:
             self._under_way -= 1
 
     async def _paced(self, content: bytes) -> AsyncIterator[bytes]:
-        """Yield a body in pieces, no faster than the rate for sending."""
+        """Give a body out in pieces, no faster than the rate for sending."""
         for at in range(0, len(content), _PIECE_BYTES):
             piece = content[at : at + _PIECE_BYTES]
             await self._network.upload.take(len(piece))
@@ -294,15 +300,15 @@ class CoordinatorClient:
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         what = str(error) or "no answer in time"
-        way = "" if self._proxy in {"", NO_PROXY} else " through your proxy"
+        way = "" if self._proxy in {"", NO_PROXY} else " by way of your proxy"
         return UnreachableError(
             f"The coordinator at {self.base_url} cannot be reached{way} ({what}); "
-            "the agent tries again, nothing is lost."
+            "it will be tried again, nothing is lost."
         )
 
 
 def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
-    """Set the sink's offset to where the answer's first byte belongs."""
+    """Make the sink stand where the answer's first byte belongs."""
     if response.status_code == 206:
         expected = f"bytes {sink.offset}-{blob.size - 1}/"
         if response.headers.get("content-range", "").startswith(expected):
@@ -316,7 +322,5 @@ def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
     try:
         offset = int(response.headers["upload-offset"])
     except (KeyError, ValueError) as error:
-        raise BadAnswerError(
-            "The coordinator did not say how much of the upload it has."
-        ) from error
+        raise BadAnswerError("The coordinator did not say how far the upload is.") from error
     return offset, response.headers.get("upload-complete") == "?1"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.decision import Limits, Reason
+from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.schedule import Hours, parse_hours
-from pleb_agent.core.wish import UserWish, WishKind
 
 if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
@@ -25,7 +25,7 @@ _IDLE_SHARE: Final = 2
 class PolicyMemory:
     """What the policy remembers from one look to the next. Times are seconds since 1970."""
 
-    wish: UserWish | None = None
+    override: Override | None = None
     preferences: Preferences | None = None
     """Both as of the last look; None before the first."""
     running: bool = False
@@ -62,7 +62,7 @@ class Moment:
     @property
     def boosted(self) -> bool:
         """Whether the user said "run now"."""
-        return self.readings.wish.holds(WishKind.BOOST, self.now)
+        return self.readings.override.is_active(OverrideKind.BOOST, self.now)
 
     @property
     def someone(self) -> bool:
@@ -113,9 +113,9 @@ class Moment:
     @property
     def limits(self) -> Limits:
         """How much a worker may take that is free to run; a boost is as if nobody was there."""
-        in_use, wishes = self.beside_user, self.preferences
+        in_use, limits = self.beside_user, self.preferences
         return Limits(
-            cpu_percent=wishes.cpu_percent_in_use if in_use else wishes.cpu_percent_idle,
+            cpu_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,
             memory_bytes=self.memory_ceiling_bytes,
-            gpu_percent=wishes.gpu_percent_in_use if in_use else wishes.gpu_percent_idle,
+            gpu_percent=limits.gpu_percent_in_use if in_use else limits.gpu_percent_idle,
         )

@@ -86,7 +86,7 @@ def _run(moment: Moment) -> Decision:
 
 def _leave(moment: Moment) -> Sentence:
     """Return why work goes on."""
-    until = moment.readings.wish.until
+    until = moment.readings.override.until
     if moment.boosted and until is not None:
         minutes = max(1, round((until - moment.now) / 60))
         return say("Working because you said so, for {minutes} more min.", minutes=minutes)
@@ -110,7 +110,7 @@ def _settling(left_seconds: float) -> Objection:
 
 def _boost_end(moment: Moment) -> list[float]:
     """Return the seconds until a boost ends, if there is one: all rules may object then."""
-    until = moment.readings.wish.until
+    until = moment.readings.override.until
     return [until - moment.now] if moment.boosted and until is not None else []
 
 
@@ -130,11 +130,11 @@ def _unless_user_acted(
     memory: PolicyMemory, readings: Readings, preferences: Preferences
 ) -> PolicyMemory:
     """Who resumes, boosts or changes preferences by hand sees it done at once, without a wait."""
-    acted = memory.wish != readings.wish or memory.preferences != preferences
+    acted = memory.override != readings.override or memory.preferences != preferences
     if not acted:
         return memory
     return PolicyMemory(
-        readings.wish,
+        readings.override,
         preferences,
         running=memory.running,
         has_run=memory.has_run,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pleb_agent.core.wish import NO_WISH, UserWish
+from pleb_agent.core.override import NO_OVERRIDE, Override
 
 __all__ = [
     "NOBODY",
@@ -105,7 +105,7 @@ class Readings:
     now: float
     """Seconds since 1970."""
     local_time: LocalTime = LocalTime(0, 0)
-    wish: UserWish = NO_WISH
+    override: Override = NO_OVERRIDE
     presence: Presence = NOBODY
     power: Power = UNKNOWN_POWER
     lid_closed: bool = False

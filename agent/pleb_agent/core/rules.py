@@ -12,11 +12,11 @@ from typing import Final
 from pleb_agent.core.decision import Action, Objection, Reason
 from pleb_agent.core.memory_rules import memory_short
 from pleb_agent.core.moment import Moment
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.core.schedule import DAY_MINUTES, DAYS, seconds_to
 from pleb_agent.core.sentence import say
 from pleb_agent.core.sizes import format_bytes
-from pleb_agent.core.wish import WishKind
 
 __all__ = ["BOOSTABLE", "RULES", "Rule"]
 
@@ -51,12 +51,12 @@ _LONG_SECONDS: Final = 2.5 * 3600
 
 def paused_by_user(moment: Moment) -> Objection | None:
     """The user's pause; a worker that pauses long leaves memory by itself."""
-    wish = moment.readings.wish
-    if not wish.holds(WishKind.PAUSE, moment.now):
+    override = moment.readings.override
+    if not override.is_active(OverrideKind.PAUSE, moment.now):
         return None
-    if wish.until is None:
+    if override.until is None:
         return Objection(Reason.PAUSED_BY_USER, say("Paused by you, until you resume."))
-    left = wish.until - moment.now
+    left = override.until - moment.now
     sentence = say("Paused by you for {minutes} more min.", minutes=_minutes(left))
     if left > _LONG_SECONDS:
         sentence = say("Paused by you for {hours} more h.", hours=round(left / 3600))
@@ -99,7 +99,7 @@ def too_hot(moment: Moment) -> Objection | None:
 
 
 def on_ups(moment: Moment) -> Objection | None:
-    """Power is cut: what is left is for shutting down in order, whatever anybody wishes."""
+    """Power is cut: what is left is for shutting down in order, whatever the user asked for."""
     if moment.readings.power.source is not PowerSource.UPS:
         return None
     sentence = say("The mains are gone and the UPS feeds the PC; work goes on when they are back.")

@@ -1,7 +1,7 @@
-"""What was done: events, counters of each project, sums of each day; and settings.
+"""What was done and given: events, counters of each project, sums of each day; and settings.
 
-Counting costs no transaction of its own: amounts are kept in memory until the next transaction,
-whatever it writes, or until the journal is closed. Readers see them at once.
+Counting costs no transaction of its own: amounts are kept in memory until the next one, whatever
+it writes, or until the journal is closed. What reads them sees them at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["BEFORE_DAYS", "ActivityLog", "local_day"]
 
 BEFORE_DAYS: Final = ""
-"""The day of what was counted before sums were kept by day."""
+"""The day of what was counted before days were kept."""
 
 _DAILY: Final = {
     "units_done": "units",
@@ -186,7 +186,7 @@ class ActivityLog(Database):
         return _read_event(cursor.fetchall()[0])
 
     def _add(self, project: int, day: str, name: str, amount: float) -> None:
-        """Add to a counter and its day; nothing is added for a project that was left."""
+        """Add to a counter and its day; a project that was left meanwhile counts no more."""
         self.db.execute(
             """INSERT INTO counters (project, name, value)
                 SELECT id, ?, ? FROM projects WHERE id = ?

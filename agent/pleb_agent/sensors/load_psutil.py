@@ -1,6 +1,6 @@
 """How much of the processors' time other programs take, on Windows and macOS, by psutil.
 
-As `load`, but these systems do not count the time of nice programs apart: all of it counts.
+As `load`, but these systems do not book the time of nice programs apart: all of it counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["CpuTimes", "PsutilLoad", "process_seconds"]
 
 
 class CpuTimes(Protocol):
-    """What psutil reports of all processors together, in seconds."""
+    """What psutil tells of all processors together, in seconds."""
 
     @property
     def user(self) -> float:
@@ -38,7 +38,7 @@ class CpuTimes(Protocol):
 
 
 def process_seconds(pid: int) -> float | None:
-    """Return the processor time of a process; None: it is gone or cannot be read."""
+    """Return what a process took; None: it is gone or tells nothing."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:

@@ -1,7 +1,7 @@
 """From agentd's status to what the tray shows: icon, tooltip and menu. Pure.
 
-The status is the JSON of `web.views.StatusView`, read leniently, since the agentd behind it may be
-older or newer than this tray. The menu is one fixed tree; what does not apply is hidden, so
+The status is the JSON of `control.views.StatusView`, read leniently, since the agentd behind it may
+be older or newer than this tray. The menu is one fixed tree; what does not apply is hidden, so
 that most changes are changes of an entry and an open menu need not be rebuilt.
 """
 
@@ -130,14 +130,14 @@ def look_of(status: Status | None, say: Translate) -> Look:
     if status is None:
         return _look_of_nothing(say)
     sentence, progress = _plain(_sentence(status, say)), _plain(_progress(status, say))
-    wish = _part(status, "wish").get("kind")
+    override = _part(status, "override").get("kind")
     return Look(
         state=_STATES.get(str(status.get("activity")), State.IDLE),
         tooltip=sentence,
         progress=progress,
-        menu=_menu(say, sentence, progress, running=True, wish=str(wish)),
+        menu=_menu(say, sentence, progress, running=True, override=str(override)),
         primary=Command.OPEN,
-        secondary=Command.RESUME if wish == "pause" else Command.PAUSE,
+        secondary=Command.RESUME if override == "pause" else Command.PAUSE,
         ended=status.get("running") is False or status.get("activity") == "stopped",
     )
 
@@ -161,7 +161,7 @@ def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
 
 def _look_of_nothing(say: Translate) -> Look:
     sentence = say("The agent is not running.")
-    menu = _menu(say, sentence, "", running=False, wish="none")
+    menu = _menu(say, sentence, "", running=False, override="none")
     return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
 
 
@@ -189,10 +189,10 @@ def _progress(status: Status, say: Translate) -> str:
 
 
 def _menu(
-    say: Translate, sentence: str, progress: str, *, running: bool, wish: str
+    say: Translate, sentence: str, progress: str, *, running: bool, override: str
 ) -> tuple[Entry, ...]:
     """Return the one tree of entries, with what does not apply now hidden."""
-    paused, boosted = wish == "pause", wish == "boost"
+    paused, boosted = override == "pause", override == "boost"
     may_pause = running and not paused
     return (
         Entry(1, shortened(sentence)),

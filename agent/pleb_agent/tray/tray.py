@@ -37,7 +37,7 @@ class Tray:
         self._launch = launch
         self.look: Look = look_of(None, say)
         self.ended = False
-        self.on_look: Callable[[Look], None] = _do_nothing
+        self.on_look: Callable[[Look], None] = _nobody
         self.follower = Follower(home, clock, self.show_status)
 
     def carry_out(self, command: Command, activation_token: str = "") -> None:
@@ -86,5 +86,5 @@ class Tray:
             self.on_look(look)
 
 
-def _do_nothing(look: Look) -> None:
-    """The default of `on_look`."""
+def _nobody(look: Look) -> None:
+    """Nobody shows the tray yet."""

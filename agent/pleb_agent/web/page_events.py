@@ -19,8 +19,8 @@ from pleb_shared.errors import PlebError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import StatusView
 
 __all__ = ["show_events"]
 
@@ -47,7 +47,7 @@ async def show_events(visit: Visit) -> Response:
 async def _events(visit: Visit) -> AsyncIterator[bytes]:
     parts = _EVERYWHERE | VIEWS.get(visit.query("view"), {})
     shown: dict[str, str] = {}
-    async for status in visit.control.changes():
+    async for status in visit.reader.changes():
         for name, html in _rendered(visit, status, parts):
             if shown.get(name) != html:
                 shown[name] = html
@@ -68,11 +68,11 @@ def view_values(visit: Visit, status: StatusView) -> dict[str, Any]:
     """Return what the parts of the visit's view need."""
     match visit.query("view"):
         case "now":
-            return now_values(visit.control, status)
+            return now_values(visit.reader, status)
         case "first-unit":
-            return first_unit_values(visit.control, status)
+            return first_unit_values(visit.reader, status)
         case "projects":
-            return project_values(visit.control, status)
+            return project_values(visit.reader, status)
         case _:
             return {"status": status}
 

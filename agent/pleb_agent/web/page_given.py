@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from pleb_agent.control.views import CurveView, DayView
     from pleb_agent.web.formats import Formats
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import CurveView, DayView
 
 __all__ = ["show_curve", "show_given"]
 
@@ -34,7 +34,7 @@ async def show_given(visit: Visit) -> Response:
     """Show the sums and the days; curves come by `show_curve`, which asks the coordinators."""
     kind = visit.query("show") if visit.query("show") in _KINDS else "units"
     span = next((days for days in _SPANS if visit.query("days") == str(days)), _SPANS[0])
-    given = visit.control.contribution(span)
+    given = visit.reader.contribution(span)
     label, field, write = _KINDS[kind]
     rows = [(day.day, getattr(day, field)) for day in given.days]
     formats = visit.words.formats
@@ -67,7 +67,7 @@ async def show_given(visit: Visit) -> Response:
 
 async def show_curve(visit: Visit) -> Response:
     """Show how one project got better, with the versions marked that this PC had a part in."""
-    curve = await visit.control.curve(visit.query("project"))
+    curve = await visit.reader.curve(visit.query("project"))
     metric = visit.words.text(METRICS.get(curve.metric, curve.metric.replace("_", " ")))
     since = [at >= curve.attached_at for at in curve.made_at]
     return visit.page(

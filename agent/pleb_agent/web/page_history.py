@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from pleb_agent.control.views import Event
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import Event
 
 __all__ = ["folded", "show_history", "show_log"]
 
@@ -27,7 +27,7 @@ async def show_history(visit: Visit) -> Response:
     """Show one page of it; `before` is the id of the last page's last event."""
     before = visit.query("before")
     known = before.isdecimal() and len(before) <= 15
-    events = visit.control.history(before=int(before) if known else None, count=_PAGE + 1).events
+    events = visit.reader.history(before=int(before) if known else None, count=_PAGE + 1).events
     return visit.page(
         "history.html",
         view="history",
@@ -41,7 +41,7 @@ async def show_history(visit: Visit) -> Response:
 async def show_log(visit: Visit) -> Response:
     """Show the log's last lines of at least one level."""
     level = visit.query("level") if visit.query("level") in LEVELS else "info"
-    lines = visit.control.log(_MOST_LINES).lines
+    lines = visit.reader.log(_MOST_LINES).lines
     rows = [_row(line) for line in lines if _rank(line) >= _RANKS[level]]
     return visit.page("log.html", view="log", rows=rows[::-1], level=level, levels=LEVELS)
 

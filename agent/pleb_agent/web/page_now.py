@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.web.control import BoostWish, PauseWish, RuntimeWish, StopWish
+from pleb_agent.control.requests import BoostRequest, PauseRequest, RuntimeRequest, StopRequest
+from pleb_agent.web.page_rendering import sparkline
 from pleb_agent.web.page_terms import KINDS, STATES
-from pleb_agent.web.sparkline import sparkline
 from pleb_agent.web.translation import marked
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from pleb_agent.web.control import Control
+    from pleb_agent.control.status_reader import StatusReader
+    from pleb_agent.control.views import ProjectView, StatusView
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import ProjectView, StatusView
 
 __all__ = ["now_values"]
 
@@ -29,14 +29,14 @@ _TURNS: Final = frozenset({"run", "pause", "stop", "start"})
 _LOOK_BACK: Final = 20
 
 
-def now_values(control: Control, status: StatusView) -> dict[str, Any]:
+def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
     """Return what the parts of the page show."""
     unit = status.unit
     titles = {project.project: project.title for project in status.projects}
     return {
         "status": status,
-        "since": _since(control),
-        "today": control.contribution(1).days[-1:],
+        "since": _since(reader),
+        "today": reader.contribution(1).days[-1:],
         "titles": titles,
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
         "troubled": [one for one in status.projects if one.problem and not _is_said(one, status)],
@@ -50,10 +50,10 @@ def now_values(control: Control, status: StatusView) -> dict[str, Any]:
 
 async def show_now(visit: Visit) -> Response:
     """Show the page; somebody new is welcomed first."""
-    status = visit.control.status()
+    status = visit.reader.status()
     if status.first_run and not status.projects:
         return visit.go_to("/welcome")
-    return visit.page("now.html", view="now", **now_values(visit.control, status))
+    return visit.page("now.html", view="now", **now_values(visit.reader, status))
 
 
 async def pause(visit: Visit) -> Response:
@@ -61,37 +61,37 @@ async def pause(visit: Visit) -> Response:
     span = (await visit.form()).get("for", "")
     if span and span != "tomorrow" and not (span.isdecimal() and 0 < int(span) <= 31 * 86_400):
         raise InputError("Choose how long to pause.")
-    wish = PauseWish(
+    wish = PauseRequest(
         seconds=float(span) if span.isdecimal() else None, until_tomorrow=span == "tomorrow"
     )
-    return _controls(visit, await visit.control.pause(wish))
+    return _controls(visit, visit.controller.pause(wish))
 
 
 async def boost(visit: Visit) -> Response:
     """Run now, whoever uses the PC."""
-    return _controls(visit, await visit.control.boost(BoostWish()))
+    return _controls(visit, visit.controller.boost(BoostRequest()))
 
 
 async def resume(visit: Visit) -> Response:
     """End a pause or a boost."""
-    return _controls(visit, await visit.control.resume())
+    return _controls(visit, visit.controller.resume())
 
 
 async def stop(visit: Visit) -> Response:
     """Finish the unit in hand, then end the agent."""
-    return _controls(visit, await visit.control.stop(StopWish(finish=True)))
+    return _controls(visit, visit.controller.stop(StopRequest(finish=True)))
 
 
 async def fetch_runtime(visit: Visit) -> Response:
     """Begin to fetch a torch runtime; the stream tells how far it is."""
     kind = (await visit.form()).get("kind", "cpu")
-    status = await visit.control.fetch_runtime(RuntimeWish(kind=kind[:32]))
+    status = visit.controller.fetch_runtime(RuntimeRequest(kind=kind[:32]))
     return visit.page("now_offers.html", status=status)
 
 
 async def install_update(visit: Visit) -> Response:
     """Install the newer release."""
-    return visit.page("now_offers.html", status=await visit.control.install_update())
+    return visit.page("now_offers.html", status=await visit.controller.install_update())
 
 
 def _controls(visit: Visit, status: StatusView) -> Response:
@@ -103,9 +103,9 @@ def _is_said(project: ProjectView, status: StatusView) -> bool:
     return project.problem in status.sentence
 
 
-def _since(control: Control) -> float | None:
+def _since(reader: StatusReader) -> float | None:
     """Return when it began to do what it does."""
-    for event in control.history(before=None, count=_LOOK_BACK).events:
+    for event in reader.history(before=None, count=_LOOK_BACK).events:
         if event.kind in _TURNS:
             return event.at
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.control.requests import AutostartRequest, PreferencesRequest, PresetRequest
 from pleb_agent.core.preference_table import (
     PREFERENCES,
     Kind,
@@ -17,7 +18,6 @@ from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAYS
 from pleb_agent.core.sizes import UNITS
-from pleb_agent.web.control import AutostartWish, PreferencesWish, PresetWish
 from pleb_agent.web.page_rendering import line
 from pleb_agent.web.page_terms import DAY_NAMES
 from pleb_agent.web.page_visit import words_of
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
+    from pleb_agent.control.views import MachineView, PreferencesView
     from pleb_agent.web.page_visit import Visit
     from pleb_agent.web.translation import Words
-    from pleb_agent.web.views import MachineView, PreferencesView
 
 __all__ = ["Control", "control_of", "preset_values", "value_of"]
 
@@ -56,8 +56,8 @@ async def set_preference(visit: Visit) -> Response:
     name = preference.name
     value = _hours(form) if preference.kind is Kind.HOURS else form.get("value", "")
     try:
-        view = await visit.control.set_preferences(
-            PreferencesWish(changes={name: value_of(preference, value)})
+        view = visit.controller.set_preferences(
+            PreferencesRequest(changes={name: value_of(preference, value)})
         )
     except PreferenceError as error:
         raise _in_its_unit(preference, error, visit.words) from error
@@ -71,7 +71,7 @@ async def set_preference(visit: Visit) -> Response:
 async def take_preset(visit: Visit) -> Response:
     """Take a preset; return the presets, and on the preferences' page all controls."""
     form = await visit.form()
-    view = await visit.control.take_preset(PresetWish(name=form.get("preset", "")[:64]))
+    view = visit.controller.apply_preset(PresetRequest(name=form.get("preset", "")[:64]))
     if form.get("page") == "preferences":
         return visit.page("preferences_all.html", view="preferences", **_all_values(visit))
     return visit.page("presets.html", **preset_values(view))
@@ -80,7 +80,7 @@ async def take_preset(visit: Visit) -> Response:
 async def set_autostart(visit: Visit) -> Response:
     """Start with the session, or not."""
     on = (await visit.form()).get("on") == "on"
-    autostart = await visit.control.set_autostart(AutostartWish(on=on))
+    autostart = visit.controller.set_autostart(AutostartRequest(on=on))
     return visit.page("autostart.html", autostart=autostart)
 
 
@@ -94,15 +94,15 @@ def preset_values(view: PreferencesView) -> dict[str, Any]:
 
 
 def _all_values(visit: Visit) -> dict[str, Any]:
-    view = visit.control.preferences()
-    words = words_of(visit.request, visit.parts)  # a language that was just chosen
+    view = visit.reader.preferences()
+    words = words_of(visit.request, visit.context)  # a language that was just chosen
     shown = [one for one in PREFERENCES.values() if view.machine.gpus or not one.needs_gpu]
     return preset_values(view) | {
         "groups": [
             (group, [control_of(one, view, words) for one in shown if one.group is group])
             for group in _GROUPS
         ],
-        "autostart": visit.control.autostart(),
+        "autostart": visit.controller.autostart.view(),
         "day_names": DAY_NAMES,
     }
 

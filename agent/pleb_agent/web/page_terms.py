@@ -31,7 +31,7 @@ KINDS: Final[dict[str, str]] = {
     "calibrate": marked("Getting to know this PC"),
 }
 STATES: Final[dict[str, str]] = {
-    "received": marked("is being fetched"),
+    "received": marked("waits for its turn"),
     "computed": marked("is computed and will be reported"),
     "reported": marked("was reported"),
     "uploading": marked("is being sent"),

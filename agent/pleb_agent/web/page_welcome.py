@@ -9,19 +9,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pleb_agent.web.control import AttachWish, BoostWish, LookWish
+from pleb_agent.control.requests import AttachRequest, BoostRequest
 from pleb_agent.web.page_preferences import preset_values
-from pleb_agent.web.page_rendering import line
+from pleb_agent.web.page_rendering import line, sparkline
 from pleb_agent.web.page_terms import KINDS
-from pleb_agent.web.sparkline import sparkline
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from pleb_agent.web.control import Control
+    from pleb_agent.control.status_reader import StatusReader
+    from pleb_agent.control.views import ProjectView, RuntimeView, StatusView
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.views import ProjectView, RuntimeView, StatusView
 
 __all__ = ["Stage", "first_unit_values", "stage_of"]
 
@@ -66,7 +65,7 @@ def stage_of(status: StatusView) -> Stage:
     if status.open:
         sending = any(row.state in _SENDING for row in status.open)
         return Stage.SENDING if sending else Stage.FETCHING
-    return Stage.ASKED if status.wish.kind == "boost" else Stage.READY
+    return Stage.ASKED if status.override.kind == "boost" else Stage.READY
 
 
 def _lacks_runtime(runtime: RuntimeView | None) -> bool:
@@ -105,11 +104,11 @@ async def show_facts(visit: Visit) -> Response:
 
 async def _facts(visit: Visit, link: str, wrong: str = "welcome_wrong.html") -> Response:
     try:
-        facts = await visit.control.look_at(LookWish(link=link))
+        facts = await visit.reader.preview(link)
     except PlebError as error:
         sentence = line(visit.words.text(str(error)))
         return visit.page(wrong, link=link, sentence=sentence)
-    machine = visit.control.preferences().machine
+    machine = visit.reader.preferences().machine
     shown = "" if _is_secret(link) else link
     return visit.page("welcome_facts.html", facts=facts, link=link, shown=shown, machine=machine)
 
@@ -124,49 +123,49 @@ async def attach(visit: Visit) -> Response:
     name = form.get("name", "").strip()
     if len(name) > _LONGEST_NAME:
         raise InputError("The name is too long: 64 letters at most.")
-    wish = AttachWish(
+    wish = AttachRequest(
         link=form.get("link", "").strip()[:_LONGEST_LINK],
         invite=form.get("invite", "").strip()[:_LONGEST_LINK] or None,
         name=name,
     )
-    await visit.control.attach(wish)
-    first = visit.control.status().first_run
+    await visit.controller.attach(wish)
+    first = visit.reader.status().first_run
     return visit.go_to("/welcome/limits" if first else "/projects")
 
 
 async def show_limits(visit: Visit) -> Response:
     """Show the presets and the start with the session."""
-    autostart = visit.control.autostart()
-    values = preset_values(visit.control.preferences())
+    autostart = visit.controller.autostart.view()
+    values = preset_values(visit.reader.preferences())
     return visit.page("welcome_limits.html", view="welcome", autostart=autostart, **values)
 
 
 async def show_first_unit(visit: Visit) -> Response:
     """Show how far the first unit is; the stream keeps it true."""
-    status = visit.control.status()
+    status = visit.reader.status()
     if not status.projects:
         return visit.go_to("/welcome")
-    values = first_unit_values(visit.control, status)
+    values = first_unit_values(visit.reader, status)
     return visit.page("welcome_unit.html", view="first-unit", **values)
 
 
 async def train_now(visit: Visit) -> Response:
     """Run now: the first unit comes with the next answer of the coordinator."""
-    status = await visit.control.boost(BoostWish())
-    return visit.page("first_unit.html", **first_unit_values(visit.control, status))
+    status = visit.controller.boost(BoostRequest())
+    return visit.page("first_unit.html", **first_unit_values(visit.reader, status))
 
 
 async def finish(visit: Visit) -> Response:
     """End the welcome."""
-    await visit.control.close_welcome()
+    visit.controller.close_welcome()
     return visit.go_to("/")
 
 
-def first_unit_values(control: Control, status: StatusView) -> dict[str, Any]:
+def first_unit_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
     """Return what `first_unit.html` shows."""
     stage = stage_of(status)
     project = _project_of(status, stage)
-    facts = control.facts(project.project) if project is not None else None
+    facts = reader.facts(project.project) if project is not None else None
     return {
         "status": status,
         "stage": stage.value,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
@@ -17,22 +18,35 @@ from pleb_agent.web import (
     page_welcome,
 )
 from pleb_agent.web.guard import is_from_here
-from pleb_agent.web.page_door import guarded, refused_page, with_headers
+from pleb_agent.web.logins import COOKIE_SECONDS, CodeError
 from pleb_agent.web.page_events import show_events
-from pleb_agent.web.page_files import show_file
-from pleb_agent.web.sessions import COOKIE_SECONDS, CodeError
+from pleb_agent.web.page_visit import guarded, refused_page, with_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
 
-    from pleb_agent.web.page_visit import PageParts, Visit
+    from pleb_agent.web.page_visit import PageContext, Visit
 
-__all__ = ["page_routes"]
+__all__ = ["FILES", "STATIC", "page_routes"]
+
+STATIC: Final = Path(__file__).parent / "static"
+_SCRIPT, _STYLE, _DRAWING = "text/javascript", "text/css", "image/svg+xml"
+FILES: Final[dict[str, str]] = {
+    "icon.svg": _DRAWING,
+    "page.css": _STYLE,
+    "page.js": _SCRIPT,
+    "plots.js": _SCRIPT,
+    "theme.js": _SCRIPT,
+    "vendor/htmx.min.js": _SCRIPT,
+    "vendor/uPlot.iife.min.js": _SCRIPT,
+    "vendor/uPlot.min.css": _STYLE,
+}
+"""Nothing else is served, whatever a path says."""
 
 
-def page_routes(parts: PageParts) -> list[Route]:
+def page_routes(context: PageContext) -> list[Route]:
     """Return the routes of the page."""
     get: dict[str, Callable[[Visit], Awaitable[Response]]] = {
         "/": page_now.show_now,
@@ -70,35 +84,48 @@ def page_routes(parts: PageParts) -> list[Route]:
     }
     return [
         Route("/favicon.ico", _favicon, methods=["GET"]),
-        Route("/open", _opening(parts), methods=["GET"]),
-        *(Route(path, guarded(parts, page), methods=["GET"]) for path, page in get.items()),
-        *(Route(path, guarded(parts, page), methods=["POST"]) for path, page in post.items()),
+        Route("/open", _opening(context), methods=["GET"]),
+        *(Route(path, guarded(context, page), methods=["GET"]) for path, page in get.items()),
+        *(Route(path, guarded(context, page), methods=["POST"]) for path, page in post.items()),
     ]
 
 
+async def show_file(visit: Visit) -> Response:
+    """Return one of the files."""
+    name = visit.request.path_params["name"]
+    kind = FILES.get(name)
+    if kind is None:
+        return Response("No such file.", 404, media_type="text/plain")
+    return Response(
+        (STATIC / name).read_bytes(),
+        media_type=kind,
+        headers={"Cache-Control": "private, max-age=60"},
+    )
+
+
 async def _favicon(_: Request) -> Response:
-    """Browsers ask for it even if a page names another; there is nothing to tell."""
+    """Browsers ask for it even if a page names another icon."""
     return with_headers(Response(status_code=204))
 
 
-def _opening(parts: PageParts) -> Callable[[Request], Awaitable[Response]]:
-    """Change a code for a cookie, and go on to what was asked for."""
+def _opening(context: PageContext) -> Callable[[Request], Awaitable[Response]]:
+    """Exchange a code for a cookie, then redirect to the page that was asked for."""
 
     async def endpoint(request: Request) -> Response:
-        sessions = parts.sessions
-        known = request.cookies.get(sessions.cookie_name, "")
+        logins = context.logins
+        known = request.cookies.get(logins.cookie_name, "")
         if not is_from_here(request):
-            return refused_page(parts, request)
+            return refused_page(context, request)
         answer = RedirectResponse(_asked_for(request), 303)
         try:
-            cookie = sessions.redeem(request.query_params.get("code", ""))
+            cookie = logins.redeem(request.query_params.get("code", ""))
         except CodeError as error:
             # A browser that fetched the address ahead of the click has its cookie already.
-            if sessions.is_valid(known):
+            if logins.is_valid(known):
                 return with_headers(answer)
-            return refused_page(parts, request, str(error))
+            return refused_page(context, request, str(error))
         answer.set_cookie(
-            sessions.cookie_name,
+            logins.cookie_name,
             cookie,
             max_age=COOKIE_SECONDS,
             path="/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Reason
 from pleb_agent.core.readings import (
@@ -16,7 +17,6 @@ from pleb_agent.core.readings import (
     Readings,
 )
 from pleb_agent.core.schedule import DAY_MINUTES, WEEK_MINUTES
-from pleb_agent.core.wish import UserWish, WishKind
 
 GIB = 2**30
 NOW = 1_700_000_040.0
@@ -61,13 +61,13 @@ def later(readings: Readings, seconds: float) -> Readings:
 
 
 def boosted(readings: Readings, seconds=3600.0) -> Readings:
-    return replace(readings, wish=UserWish(WishKind.BOOST, readings.now + seconds))
+    return replace(readings, override=Override(OverrideKind.BOOST, readings.now + seconds))
 
 
 RANKS = [
     (Reason.SHUTTING_DOWN, {"shutting_down": True}, {}),
     (Reason.SUSPENDING, {"suspending": True}, {}),
-    (Reason.PAUSED_BY_USER, {"wish": UserWish(WishKind.PAUSE, NOW + 600)}, {}),
+    (Reason.PAUSED_BY_USER, {"override": Override(OverrideKind.PAUSE, NOW + 600)}, {}),
     (Reason.DISK_FULL, {"free_disk_bytes": GIB // 2}, {}),
     (Reason.MEMORY_SHORT, {"memory_available_bytes": GIB // 8}, {}),
     (Reason.TOO_HOT, {"hottest_celsius": 91.0}, {}),

@@ -1,4 +1,4 @@
-"""agentd's small parts: the bell, the session's end, notifications, secrets, the tray's keeper."""
+"""agentd's small components: listeners, the session's end, notifications, the tray's keeper."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import sys
 
 import pytest
 
-from pleb_agent.app.bell import Bell
-from pleb_agent.app.home import Home
-from pleb_agent.app.notices import Notices, is_wanted
-from pleb_agent.app.secret import read_secret
+from pleb_agent.app.notifications import UserNotifier, is_wanted
 from pleb_agent.app.session_watch import SessionWatch
 from pleb_agent.app.tray_keeper import TrayKeeper
+from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Notifications, Preferences
 from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
@@ -25,23 +23,23 @@ GONE = Presence(PresenceKind.UNREADABLE, problem="The display is gone.")
 
 def test_a_listener_hears_the_last_value_and_no_value_twice():
     async def story():
-        bell, value, heard = Bell(), [1], []
+        notifier, value, heard = ChangeNotifier(), [1], []
 
         async def listen():
-            async for one in bell.values(lambda: value[0]):
+            async for one in notifier.values(lambda: value[0]):
                 heard.append(one)  # noqa: PERF401 - it is read meanwhile
 
         listening = asyncio.create_task(listen())
         await asyncio.sleep(0.01)
         for number in (2, 3, 4):  # faster than anybody wants to hear
             value[0] = number
-            bell.ring()
+            notifier.notify()
             await asyncio.sleep(0)
         await asyncio.sleep(0.4)
-        bell.ring()
+        notifier.notify()
         await asyncio.sleep(0.4)
         assert heard == [1, 4]
-        bell.close()
+        notifier.close()
         await asyncio.wait_for(listening, 5)
 
     asyncio.run(story())
@@ -115,7 +113,7 @@ def test_only_the_first_accepted_unit_is_told_unless_more_is_asked_for():
 
     async def story():
         shown, wishes = Shown(), [Preferences()]
-        notices = Notices(lambda: wishes[0], lambda: "en", shown)
+        notices = UserNotifier(lambda: wishes[0], lambda: "en", shown)
         showing = asyncio.create_task(notices.run())
         notices.consider(event(EventKind.FIRST_ACCEPTED, "first"))
         notices.consider(event(EventKind.PROBLEM, "not asked for"))
@@ -135,7 +133,7 @@ def test_a_flood_of_events_is_not_a_flood_of_notifications():
     async def story():
         shown = Shown()
         wishes = Preferences(notifications=Notifications(problem=True))
-        notices = Notices(lambda: wishes, lambda: "en", shown)
+        notices = UserNotifier(lambda: wishes, lambda: "en", shown)
         for number in range(100):
             notices.consider(event(EventKind.PROBLEM, str(number)))
         showing = asyncio.create_task(notices.run())
@@ -150,7 +148,7 @@ def test_a_flood_of_events_is_not_a_flood_of_notifications():
 def test_a_notification_speaks_the_users_language(chosen, session):
     async def story():
         shown = Shown()
-        notices = Notices(lambda: Preferences(language=chosen), lambda: session, shown)
+        notices = UserNotifier(lambda: Preferences(language=chosen), lambda: session, shown)
         accepted = say("Unit {unit} of {project} was accepted.", unit=1234, project="words")
         notices.consider(Event(0.0, EventKind.FIRST_ACCEPTED, "words", accepted))
         showing = asyncio.create_task(notices.run())
@@ -162,23 +160,12 @@ def test_a_notification_speaks_the_users_language(chosen, session):
     asyncio.run(asyncio.wait_for(story(), 10))
 
 
-def test_a_secret_stays_and_a_damaged_one_is_replaced(tmp_path):
-    path = tmp_path / "page.secret"
-    first = read_secret(path, 32)
-    assert read_secret(path, 32) == first
-    assert path.stat().st_mode & 0o077 == 0
-    path.write_bytes(b"short")
-    second = read_secret(path, 32)
-    assert len(second) == 32
-    assert second != first
-
-
 def test_the_tray_is_started_again_until_it_ends_well(tmp_path):
     counter = tmp_path / "starts"
     script = (
         "import pathlib, sys; p = pathlib.Path(sys.argv[1]); "
         "p.write_text(p.read_text() + 'x' if p.exists() else 'x'); sys.exit(len(p.read_text()) < 2)"
     )
-    keeper = TrayKeeper(Home(tmp_path), [sys.executable, "-c", script, str(counter)])
+    keeper = TrayKeeper(tmp_path, [sys.executable, "-c", script, str(counter)])
     asyncio.run(asyncio.wait_for(keeper.run(), 60))
     assert counter.read_text() == "xx"

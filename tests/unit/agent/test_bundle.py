@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pleb_agent.app.bundle import without_secrets, write_bundle
-from pleb_agent.app.checkup import Finding
 from pleb_agent.app.home import Home
-from pleb_agent.app.live_preferences import LivePreferences
+from pleb_agent.control.live_preferences import LivePreferences
+from pleb_agent.doctor.bundle import without_secrets, write_bundle
+from pleb_agent.doctor.checks import Finding
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import parse_attach_link
 
@@ -30,7 +30,7 @@ def home(tmp_path, monkeypatch):
     home.control.write_text(json.dumps({"pid": 1, "port": 2, "token": TOKEN}))
     home.page_secret.write_bytes(bytes.fromhex(SEED))
     proxy = f"http://ann:{PASSWORD}@proxy.example:3128"
-    LivePreferences(home).change(lambda old: msgspec.structs.replace(old, proxy=proxy))
+    LivePreferences(home.preferences).change(lambda old: msgspec.structs.replace(old, proxy=proxy))
     lines = [
         {"event": "start", "home": str(home.path)},
         {"event": "request", "header": f"Authorization: Bearer {TOKEN}"},
@@ -60,7 +60,7 @@ def test_no_secret_is_in_the_bundle(home, tmp_path):
 def test_a_file_that_is_there_stays(home, tmp_path):
     target = tmp_path / "report.zip"
     target.write_text("mine")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         write_bundle(home, [], target)
     assert target.read_text() == "mine"
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Limits, Reason
-from pleb_agent.core.wish import NO_WISH, UserWish, WishKind
 from pleb_agent.loop.governor import Governor
 from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import History
@@ -181,7 +181,7 @@ def test_another_reason_is_told_but_the_engine_is_left_alone():
     async def story():
         world = World(IN_USE)
         async with governed(world):
-            paused = replace(IN_USE, wish=UserWish(WishKind.PAUSE))
+            paused = replace(IN_USE, override=Override(OverrideKind.PAUSE))
             assert await world.see(paused) == [Reason.PAUSED_BY_USER, "change"]
 
     asyncio.run(story())
@@ -189,7 +189,7 @@ def test_another_reason_is_told_but_the_engine_is_left_alone():
 
 def test_a_sentence_that_changes_is_shown_but_is_no_event():
     async def story():
-        world = World(replace(FREE, wish=UserWish(WishKind.PAUSE, NOW + 600)))
+        world = World(replace(FREE, override=Override(OverrideKind.PAUSE, NOW + 600)))
         async with governed(world):
             assert await world.see(replace(world.readings, now=NOW + 60)) == ["change"]
 
@@ -238,9 +238,9 @@ def test_a_wish_during_a_slow_pause_holds_after_it():
         world = World()
         world.engine.pause_seconds = 0.05
         async with governed(world):
-            await world.see(replace(FREE, wish=UserWish(WishKind.PAUSE)))
+            await world.see(replace(FREE, override=Override(OverrideKind.PAUSE)))
             assert world.calls == ["pause"]
-            world.readings = replace(FREE, wish=NO_WISH)
+            world.readings = replace(FREE, override=NO_OVERRIDE)
             world.governor.look_again()
             async with asyncio.timeout(5):
                 await world.governor.until_allowed()
@@ -253,7 +253,7 @@ def test_a_wish_during_a_slow_pause_holds_after_it():
 
 def test_it_looks_by_itself_when_time_changes_the_answer():
     async def story():
-        world = World(replace(FREE, wish=UserWish(WishKind.PAUSE, NOW + 0.1)))
+        world = World(replace(FREE, override=Override(OverrideKind.PAUSE, NOW + 0.1)))
         async with governed(world):
             world.readings = replace(world.readings, now=NOW + 0.2)
             async with asyncio.timeout(5):
@@ -265,7 +265,7 @@ def test_it_looks_by_itself_when_time_changes_the_answer():
 
 def test_it_does_not_tick():
     async def story():
-        world = World(replace(FREE, wish=UserWish(WishKind.PAUSE, NOW + 36_000)))
+        world = World(replace(FREE, override=Override(OverrideKind.PAUSE, NOW + 36_000)))
         async with governed(world):
             loop = asyncio.get_running_loop()
             due = [

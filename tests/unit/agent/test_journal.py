@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from pleb_agent.app.view import is_unconfirmed
+from pleb_agent.control.journal_reader import is_unconfirmed
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, WrongEventError
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import say

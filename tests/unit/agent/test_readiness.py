@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Limits, Reason, decide
 from pleb_agent.core.readings import Power, PowerSource, Presence, PresenceKind, Readings
-from pleb_agent.core.wish import UserWish, WishKind
 from tests.unit.agent.policy_moments import (
     FREE,
     GIB,
@@ -99,11 +99,11 @@ def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"wish": UserWish(WishKind.PAUSE)}, "until you resume"),
-        ({"wish": UserWish(WishKind.PAUSE, NOW + 600)}, "10 more min"),
-        ({"wish": UserWish(WishKind.PAUSE, NOW + 9000)}, "150 more min"),
-        ({"wish": UserWish(WishKind.PAUSE, NOW + 57_360)}, "16 more h"),
-        ({"wish": UserWish(WishKind.PAUSE, NOW + 5)}, "1 more min"),
+        ({"override": Override(OverrideKind.PAUSE)}, "until you resume"),
+        ({"override": Override(OverrideKind.PAUSE, NOW + 600)}, "10 more min"),
+        ({"override": Override(OverrideKind.PAUSE, NOW + 9000)}, "150 more min"),
+        ({"override": Override(OverrideKind.PAUSE, NOW + 57_360)}, "16 more h"),
+        ({"override": Override(OverrideKind.PAUSE, NOW + 5)}, "1 more min"),
         ({"free_disk_bytes": GIB // 2}, "Only 512 MB of disk are free, and 1 GB"),
         ({"memory_available_bytes": GIB // 8}, "410 MB are free (128 MB are)"),
         ({"worker_memory_bytes": 5 * GIB}, "takes 5 GB of memory, and 4 GB are allowed;"),
@@ -138,8 +138,8 @@ def test_hours_tell_when_they_begin(hours, words, seconds):
 @pytest.mark.parametrize(
     ("changes", "preferred", "seconds"),
     [
-        ({"wish": UserWish(WishKind.PAUSE, NOW + 7200)}, {}, 7200),
-        ({"wish": UserWish(WishKind.PAUSE)}, {}, 60),
+        ({"override": Override(OverrideKind.PAUSE, NOW + 7200)}, {}, 7200),
+        ({"override": Override(OverrideKind.PAUSE)}, {}, 60),
         ({"presence": someone(60.0)}, {}, 120),
         ({"presence": someone(-500.0)}, {}, 180),
         ({"presence": someone(60.0)}, {"hours": "tue 14:00-14:15"}, 60),
@@ -147,9 +147,13 @@ def test_hours_tell_when_they_begin(hours, words, seconds):
         ({"hottest_celsius": 95.0}, {}, 60),
         ({}, {}, 60),
         ({}, {"hours": "tue 14:00-14:15"}, 60),
-        ({"wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
-        ({"hottest_celsius": 95.0, "wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
-        ({"programs": frozenset({"x"}), "wish": UserWish(WishKind.BOOST, NOW + 20)}, {}, 20),
+        ({"override": Override(OverrideKind.BOOST, NOW + 20)}, {}, 20),
+        ({"hottest_celsius": 95.0, "override": Override(OverrideKind.BOOST, NOW + 20)}, {}, 20),
+        (
+            {"programs": frozenset({"x"}), "override": Override(OverrideKind.BOOST, NOW + 20)},
+            {},
+            20,
+        ),
         ({"now": NOW + 50, "local_time": clock(NOW + 50)}, {"hours": "tue 14:00-14:15"}, 10),
     ],
 )
@@ -245,7 +249,7 @@ def test_memory_ceilings_may_be_chosen():
         ({"worker_memory_bytes": 4 * GIB}, {}),
         ({"free_disk_bytes": GIB}, {}),
         ({"lid_closed": True}, {}),
-        ({"wish": UserWish(WishKind.PAUSE, NOW)}, {}),
+        ({"override": Override(OverrideKind.PAUSE, NOW)}, {}),
     ],
 )
 def test_what_does_not_object(changes, preferred):
@@ -366,7 +370,7 @@ def test_each_stop_of_late_doubles_the_wait_up_to_five_minutes():
 
 @pytest.mark.parametrize(
     ("changes", "seconds"),
-    [({"presence": someone(0.0)}, 180), ({"wish": UserWish(WishKind.PAUSE, NOW + 60)}, 60)],
+    [({"presence": someone(0.0)}, 180), ({"override": Override(OverrideKind.PAUSE, NOW + 60)}, 60)],
 )
 def test_what_has_its_own_wait_waits_no_longer(changes, seconds):
     memory = decide(FREE, PREFERENCES)[1]
@@ -413,7 +417,7 @@ def test_who_acts_by_hand_does_not_make_a_restless_pc_calm():
 
 
 def test_resuming_by_hand_does_not_wait():
-    paused = replace(FREE, wish=UserWish(WishKind.PAUSE))
+    paused = replace(FREE, override=Override(OverrideKind.PAUSE))
     _, memory = decide(FREE, PREFERENCES)
     _, memory = decide(replace(paused, **BUSY), PREFERENCES, memory)
     _, memory = decide(later(paused, 5), PREFERENCES, memory)

@@ -9,22 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pleb_agent.core.moment import Moment
+from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import SETTLE_SECONDS, Action, PolicyMemory, Reason, decide
 from pleb_agent.core.readings import NOBODY, Power, PowerSource, Presence, PresenceKind, Readings
 from pleb_agent.core.rules import BOOSTABLE, RULES
-from pleb_agent.core.wish import NO_WISH, UserWish, WishKind
 from tests.unit.agent.policy_moments import FREE, GIB, NOW, clock, gpu
 
 READY_SOON = 1e-6
 UNBOOSTABLE = RULES[: len(RULES) - len(BOOSTABLE)]
 
 ages = st.sampled_from([-50.0, 0.0, 1.0, 59.0, 179.0, 180.0, 181.0, 3600.0])
-wishes = st.one_of(
-    st.just(NO_WISH),
+overrides = st.one_of(
+    st.just(NO_OVERRIDE),
     st.builds(
-        UserWish,
-        st.sampled_from([WishKind.PAUSE, WishKind.BOOST]),
+        Override,
+        st.sampled_from([OverrideKind.PAUSE, OverrideKind.BOOST]),
         st.one_of(st.none(), st.floats(NOW - 10, NOW + 4000)),
     ),
 )
@@ -46,7 +46,7 @@ moments = st.builds(
     Readings,
     now=st.just(NOW),
     local_time=st.just(clock(NOW)),
-    wish=wishes,
+    override=overrides,
     presence=presences,
     power=powers,
     suspending=rarely,
@@ -104,7 +104,7 @@ def test_nothing_runs_against_what_a_boost_cannot_override(readings, preferences
     decision, _ = decide(readings, preferences, memory)
     if any(rule(Moment(readings, preferences)) for rule in UNBOOSTABLE):
         assert decision.action is not Action.RUN
-    if not readings.wish.holds(WishKind.BOOST, NOW) and any(
+    if not readings.override.is_active(OverrideKind.BOOST, NOW) and any(
         rule(Moment(readings, preferences)) for rule in BOOSTABLE
     ):
         assert decision.action is not Action.RUN
@@ -123,8 +123,8 @@ def test_nothing_changes_by_time_alone_before_the_next_look(readings, preference
 
 @given(moments, wants)
 def test_a_boost_never_makes_it_worse(readings, preferences):
-    plain = decide(replace(readings, wish=NO_WISH), preferences)[0]
-    boost = decide(replace(readings, wish=UserWish(WishKind.BOOST)), preferences)[0]
+    plain = decide(replace(readings, override=NO_OVERRIDE), preferences)[0]
+    boost = decide(replace(readings, override=Override(OverrideKind.BOOST)), preferences)[0]
     assert plain.action is not Action.RUN or boost.action is Action.RUN
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pleb_agent.app.home import Home
-from pleb_agent.app.session import SessionStart
+from pleb_agent.control.autostart import Autostart
 from pleb_agent.desktop.browser import NoBrowserError, open_page
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
 from pleb_agent.desktop.mac_entries import MacEntries
@@ -41,8 +40,8 @@ def test_off_is_off_however_it_was_switched_on(tmp_path, monkeypatch, headless):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    mine = SessionStart(Home(tmp_path / "home"), environment, headless=headless)
-    other = SessionStart(Home(tmp_path / "home"), environment, headless=not headless)
+    mine = Autostart(tmp_path / "home", environment, headless=headless)
+    other = Autostart(tmp_path / "home", environment, headless=not headless)
     assert mine.turn(on=True).on
     assert other.view().sentence == mine.view().sentence
     assert not other.turn(on=False).on

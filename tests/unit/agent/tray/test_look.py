@@ -13,14 +13,14 @@ SAY = words_in("en")
 UNIT = {"project": "classify", "version": 12, "steps_done": 40, "steps_total": 100}
 
 
-def status(activity: str = "working", wish: str = "none", **more: Any) -> dict[str, Any]:
+def status(activity: str = "working", override: str = "none", **more: Any) -> dict[str, Any]:
     sentence = "The PC is in use; {minutes} more min."
     return {
         "running": True,
         "activity": activity,
         "sentence": "The PC is in use; 3 more min.",
         "message": {"text": "", "template": sentence, "values": {"minutes": 3}},
-        "wish": {"kind": wish, "until": None},
+        "override": {"kind": override, "until": None},
         "unit": None,
     } | more
 
@@ -147,7 +147,7 @@ def test_an_agent_that_was_stopped_on_purpose_ends_the_tray(
 
 
 def test_the_tree_is_the_same_in_every_state() -> None:
-    looks = [look_of(now, SAY) for now in (None, {}, status(unit=UNIT), status(wish="boost"))]
+    looks = [look_of(now, SAY) for now in (None, {}, status(unit=UNIT), status(override="boost"))]
     numbers = [list(entries(look.menu)) for look in looks]
 
     assert len(numbers[0]) == len(set(numbers[0]))

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 
-import msgspec
 import pytest
 
+from pleb_agent.control.views import Event, Message, RuntimeView
 from pleb_agent.core.agent_state import FINAL_STATES, Activity, AssignmentState
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.schedule import DAYS
-from pleb_agent.web.page_files import FILES, STATIC
 from pleb_agent.web.page_history import folded
-from pleb_agent.web.page_icons import ICONS
 from pleb_agent.web.page_preferences import control_of, value_of
-from pleb_agent.web.page_rendering import line, prose
+from pleb_agent.web.page_rendering import (
+    ICONS,
+    SPARKLINE_HEIGHT,
+    SPARKLINE_WIDTH,
+    line,
+    prose,
+    sparkline,
+)
 from pleb_agent.web.page_terms import ACTIVITIES, DAY_NAMES, EVENTS, KINDS, SHORT_DAYS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
-from pleb_agent.web.sparkline import HEIGHT, WIDTH, sparkline
+from pleb_agent.web.pages import FILES, STATIC
 from pleb_agent.web.translation import words_for
-from pleb_agent.web.views import Event, Message, RuntimeView, WishView
 from pleb_shared.protocol.unit import UnitKind
-from tests.integration.fake_control import FakeControl, assignment, project, status, unit
+from tests.integration.page_agent import PageAgent, assignment, project, status, unit
 
 EN, DE = words_for("en"), words_for("de")
 NEW = project(counters={})
 
 
 def view(**changes):
-    control = FakeControl()
-    control.values = msgspec.structs.replace(control.values, **changes)
-    return control.preferences()
+    return PageAgent().prefer(**changes).reader.preferences()
 
 
 # -- preferences ------------------------------------------------------------------------------
@@ -83,17 +86,17 @@ def test_the_machine_is_described_beside_a_control():
         ({"runtime": RuntimeView(kind="cpu", state="installed", sentence="")}, Stage.READY),
         ({"runtime": RuntimeView(kind="cuda", state="missing", sentence="")}, Stage.READY),
         ({}, Stage.READY),
-        ({"wish": WishView(kind="boost")}, Stage.ASKED),
+        ({"override": Override(OverrideKind.BOOST)}, Stage.ASKED),
         ({"open": [assignment(state="received")]}, Stage.FETCHING),
         ({"unit": unit(), "open": [assignment(state="received")]}, Stage.TRAINING),
-        ({"unit": msgspec.structs.replace(unit(), kind="calibrate")}, Stage.MEASURING),
+        ({"unit": dataclasses.replace(unit(), kind="calibrate")}, Stage.MEASURING),
         ({"open": [assignment(state="uploading")]}, Stage.SENDING),
         ({"projects": [project(counters={}, waits_for_confirmation=True)]}, Stage.WAITING),
         ({"projects": [project(counters={"verdicts_valid": 1})], "unit": unit()}, Stage.ACCEPTED),
     ],
 )
 def test_how_far_the_first_unit_is(changes, stage):
-    usual = {"first_run": True, "unit": None, "projects": [NEW], "wish": WishView(kind="none")}
+    usual = {"first_run": True, "unit": None, "projects": [NEW], "override": NO_OVERRIDE}
     assert stage_of(status(**(usual | changes))) is stage
 
 
@@ -118,9 +121,9 @@ def test_a_sparkline_stays_in_its_box_and_falls_with_the_loss():
     assert drawn is not None
     points = [tuple(map(float, pair.split(","))) for pair in drawn.points.split()]
     assert len(points) == 3
-    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+    assert all(0 <= x <= SPARKLINE_WIDTH and 0 <= y <= SPARKLINE_HEIGHT for x, y in points)
     assert [y for _, y in points] == sorted(y for _, y in points)
-    assert points[1][0] - points[0][0] == pytest.approx((WIDTH - 6) / 2, abs=0.1)
+    assert points[1][0] - points[0][0] == pytest.approx((SPARKLINE_WIDTH - 6) / 2, abs=0.1)
     assert dataclasses.astuple(drawn)[1:] == (*points[-1], 3.0, 1.0)
 
 

@@ -1,0 +1,95 @@
+"""Everything that agentd reads of the machine and its user, put together for the policy."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pleb_agent.core.override import OverrideKind
+from pleb_agent.journal.activity_log import local_day
+from pleb_agent.program.clock import local_time, system_clock
+from pleb_agent.sensors.machine import free_disk_bytes
+from pleb_agent.sensors.presence import PresenceSensor
+from pleb_agent.sensors.scheduler import SensorScheduler
+from pleb_agent.sensors.system_sensors import system_sensors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from pleb_agent.control.overrides import Overrides
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Readings
+    from pleb_agent.journal.journal import Journal
+
+__all__ = ["ReadingsSource"]
+
+
+class ReadingsSource:
+    """`read` is cheap.
+
+    Args:
+        home: whose disk space counts.
+        worker_pid: the worker's process, whose load is our own.
+        headless: input is not watched.
+        on_change: called when a reading that matters may have changed.
+        before_sleep: awaited before the machine sleeps, as long as the system allows.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        journal: Journal,
+        overrides: Overrides,
+        preferences: Callable[[], Preferences],
+        worker_pid: Callable[[], int | None],
+        *,
+        headless: bool,
+        on_change: Callable[[], None],
+        before_sleep: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._home = home
+        self._journal = journal
+        self._overrides = overrides
+        self.presence = None if headless else PresenceSensor(on_change, clock=system_clock)
+        self._scheduler = SensorScheduler(
+            system_sensors(worker_pid, preferences),
+            preferences,
+            presence=self.presence,
+            is_needed=lambda: not overrides.current.is_active(OverrideKind.PAUSE, system_clock()),
+        )
+        self._scheduler.on_change = on_change
+        self._scheduler.on_suspend = before_sleep
+
+    def read(self) -> Readings:
+        """Return this moment."""
+        now = system_clock()
+        today = self._journal.day(local_day(now))
+        return replace(
+            self._scheduler.latest,
+            now=now,
+            local_time=local_time(now),
+            override=self._overrides.current,
+            free_disk_bytes=free_disk_bytes(self._home),
+            downloaded_today_bytes=int(today.get("bytes_received", 0)),
+            uploaded_today_bytes=int(today.get("bytes_sent", 0)),
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled; what a sensor raises is a defect and ends the process."""
+        tasks = [asyncio.create_task(self._scheduler.run())]
+        if self.presence is not None:
+            tasks.append(asyncio.create_task(self.presence.run()))
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def look_now(self) -> None:
+        """Read everything again: an override ended or preferences changed."""
+        self._scheduler.look_now()

@@ -1,0 +1,1 @@
+"""What agentd's faces (page, tray, command line) can see and do: `StatusReader`, `Controller`."""

@@ -1,0 +1,153 @@
+"""What the faces (page, tray, command line) can make agentd do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pleb_agent.control.journal_reader import find_attached
+from pleb_agent.control.views import LinkView
+from pleb_agent.core.history import EventKind
+from pleb_agent.core.preference_table import changed
+from pleb_agent.core.presets import with_preset
+from pleb_agent.core.sentence import say
+from pleb_agent.program.clock import system_clock, tomorrow_morning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.control.autostart import Autostart
+    from pleb_agent.control.live_preferences import LivePreferences
+    from pleb_agent.control.notifier import ChangeNotifier
+    from pleb_agent.control.overrides import Overrides
+    from pleb_agent.control.packages import Packages
+    from pleb_agent.control.requests import (
+        AccountLinkRequest,
+        AttachRequest,
+        AutostartRequest,
+        BoostRequest,
+        DetachRequest,
+        PauseRequest,
+        PreferencesRequest,
+        PresetRequest,
+        RuntimeRequest,
+        StopRequest,
+    )
+    from pleb_agent.control.status_reader import StatusReader
+    from pleb_agent.control.views import AutostartView, PreferencesView, ProjectView, StatusView
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.loop.agent_loop import AgentLoop
+    from pleb_agent.loop.attach import Attaching
+
+__all__ = ["Controller"]
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Changes what agentd does. `reader` shows it.
+
+    Every method may raise a `PlebError`, whose sentence says what to do; nothing has changed then.
+    """
+
+    reader: StatusReader
+    journal: Journal
+    loop: AgentLoop
+    overrides: Overrides
+    live: LivePreferences
+    attaching: Attaching
+    notifier: ChangeNotifier
+    autostart: Autostart
+    packages: Packages
+
+    async def attach(self, request: AttachRequest) -> ProjectView:
+        """Attach a project; return it."""
+        row = await self.attaching.attach(request.link, invite=request.invite, name=request.name)
+        self._changed()
+        return self.reader.project(row)
+
+    async def detach(self, request: DetachRequest) -> ProjectView:
+        """Leave a project and give its units back; return what it was."""
+        row = find_attached(self.journal, request.project)
+        view = self.reader.project(row)
+        self.journal.mark_detaching(row.id)
+        await self.loop.leave(row.id)
+        self.notifier.notify()
+        return view
+
+    def account_link(self, request: AccountLinkRequest) -> LinkView:
+        """Return the text that adds another PC to the account."""
+        row = find_attached(self.journal, request.project)
+        return LinkView(
+            text=self.attaching.account_link(row),
+            sentence=(
+                "Attach your other PC with this text. It is a secret, like a password: anyone who "
+                "has it can act as you in this project."
+            ),
+        )
+
+    def pause(self, request: PauseRequest) -> StatusView:
+        """Pause until a time, or until resumed."""
+        now = system_clock()
+        if request.until_tomorrow:
+            until: float | None = tomorrow_morning(now)
+        else:
+            until = None if request.seconds is None else now + request.seconds
+        self.overrides.pause(until)
+        return self._changed()
+
+    def boost(self, request: BoostRequest) -> StatusView:
+        """Run now, even while the PC is in use."""
+        self.overrides.boost(system_clock() + request.seconds)
+        return self._changed()
+
+    def resume(self) -> StatusView:
+        """End a pause or a boost."""
+        self.overrides.resume()
+        return self._changed()
+
+    def stop(self, request: StopRequest) -> StatusView:
+        """Stop the agent, at once or after the current unit."""
+        self.loop.stop(finish=request.finish)
+        return self.reader.status()
+
+    def set_preferences(self, request: PreferencesRequest) -> PreferencesView:
+        """Change preferences: all of the changes, or none if one is wrong."""
+        return self._prefer(lambda old: changed(old, request.changes))
+
+    def apply_preset(self, request: PresetRequest) -> PreferencesView:
+        """Apply a preset; preferences that it does not name keep their values."""
+        cores = self.reader.machine().cores
+        return self._prefer(lambda old: with_preset(old, request.name, cores))
+
+    def set_autostart(self, request: AutostartRequest) -> AutostartView:
+        """Start with the session, or not."""
+        return self.autostart.turn(on=request.on)
+
+    def fetch_runtime(self, request: RuntimeRequest) -> StatusView:
+        """Begin to download a torch runtime; the status shows the progress."""
+        self.packages.begin_runtime(request.kind)
+        return self.reader.status()
+
+    async def install_update(self) -> StatusView:
+        """Install the newer release of a self-updating archive, then restart into it."""
+        await self.packages.install_update()
+        self.loop.stop()
+        return self.reader.status()
+
+    def close_welcome(self) -> StatusView:
+        """Remember that the user has seen the welcome to its end."""
+        self.journal.set_setting("welcome_closed", "yes")
+        self.notifier.notify()
+        return self.reader.status()
+
+    def _changed(self) -> StatusView:
+        self.loop.changed()
+        self.notifier.notify()
+        return self.reader.status()
+
+    def _prefer(self, change: Callable[[Preferences], Preferences]) -> PreferencesView:
+        self.live.change(change)
+        self.loop.note(EventKind.PREFERENCES, say("You changed what the agent may do."))
+        self._changed()
+        return self.reader.preferences()

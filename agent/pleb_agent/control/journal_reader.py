@@ -1,0 +1,162 @@
+"""The projects and units in the journal, as the faces show them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_agent.control.views import AssignmentView, Message, ProjectView, StatusView
+from pleb_agent.core.agent_state import AssignmentState
+from pleb_agent.core.override import NO_OVERRIDE
+from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.core.shares import USUAL_SHARE
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.signing import peek_payload
+from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.keys import KeyStore
+    from pleb_agent.journal.rows import AssignmentRow, ProjectRow
+
+__all__ = ["JournalReader", "find_attached", "is_unconfirmed", "message_of"]
+
+_RECENT: Final = 10
+"""Ended units that the status lists."""
+
+
+class JournalReader:
+    """The projects and units in the journal; `pleb-agent status` reads them without an agentd."""
+
+    def __init__(self, journal: Journal, keys: KeyStore) -> None:
+        self._journal = journal
+        self._keys = keys
+        self._metadata: dict[int, tuple[int, ProjectMetadata]] = {}
+        """By project: the metadata's number, and the decoded metadata."""
+        self._accounts: dict[str, str] = {}
+
+    def status(self, preferences: Preferences) -> StatusView:
+        """Return the status while no agentd runs."""
+        sentence = say("The agent is not running: `pleb-agent start`.")
+        return StatusView(
+            running=False,
+            activity="stopped",
+            sentence=str(sentence),
+            message=message_of(sentence),
+            next_look_at=None,
+            reason="not_running",
+            override=NO_OVERRIDE,
+            paused=False,
+            unit=None,
+            units_finished=0,
+            pid=None,
+            desktop=False,
+            first_run=False,
+            projects=[self.project(row, preferences, "") for row in self.attached()],
+            open=self.open(),
+            history=self.ended(),
+        )
+
+    def attached(self) -> list[ProjectRow]:
+        """Return the attached projects; those that are being left are not among them."""
+        return [row for row in self._journal.projects() if not row.detaching]
+
+    def metadata(self, row: ProjectRow) -> ProjectMetadata:
+        """Return a project's metadata, which was verified when it arrived."""
+        number, metadata = self._metadata.get(row.id, (-1, None))
+        if metadata is None or number != row.memory.metadata_number:
+            payload = peek_payload(
+                row.metadata, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes
+            )
+            metadata = msgspec.json.decode(payload, type=ProjectMetadata)
+            self._metadata[row.id] = (row.memory.metadata_number, metadata)
+        return metadata
+
+    def project(self, row: ProjectRow, preferences: Preferences, problem: str) -> ProjectView:
+        """Return an attached project."""
+        counters = self._journal.counters(row.id)
+        judged = any(name.startswith("verdicts_") for name in counters)
+        waits = not judged and any(
+            is_unconfirmed(ended, row.id) for ended in self._journal.history(_RECENT)
+        )
+        return ProjectView(
+            project=row.name,
+            title=self.metadata(row).title or row.name,
+            url=row.base_url,
+            link=row.link,
+            host=row.host,
+            role=row.role,
+            account=self._account(row.account_key_file),
+            latest_version=row.memory.latest_version,
+            share=preferences.shares.get(row.name, USUAL_SHARE),
+            problem=problem,
+            counters=counters,
+            attached_at=row.attached_at,
+            waits_for_confirmation=waits,
+        )
+
+    def open(self) -> list[AssignmentView]:
+        """Return the units that have not ended, oldest first."""
+        return self._assignments(self._journal.open_assignments())
+
+    def ended(self) -> list[AssignmentView]:
+        """Return the units that ended last, newest first."""
+        return self._assignments(self._journal.history(_RECENT))
+
+    def _assignments(self, rows: list[AssignmentRow]) -> list[AssignmentView]:
+        names = {row.id: row.name for row in self._journal.projects()}
+        return [
+            AssignmentView(
+                assignment=row.assignment,
+                project=names.get(row.project, ""),
+                kind=row.manifest.unit.kind.value,
+                version=row.manifest.unit.version,
+                state=row.state.value,
+                received_at=row.received_at,
+                ended_at=row.ended_at,
+                lease_ends_at=row.lease_ends_at,
+                verdict=row.verdict,
+                credit=row.credit,
+                note=row.note,
+            )
+            for row in rows
+        ]
+
+    def _account(self, key_file: str) -> str:
+        """The fingerprint of an account's key; empty if it cannot be read (doctor says why)."""
+        if key_file not in self._accounts:
+            with suppress(InputError):
+                self._accounts[key_file] = self._keys.load(key_file).fingerprint
+        return self._accounts.get(key_file, "")
+
+
+def find_attached(journal: Journal, name: str) -> ProjectRow:
+    """Return the attached project of this name, or with this link.
+
+    Raises:
+        InputError: none, or several of that name at different coordinators.
+    """
+    rows = [row for row in journal.projects() if not row.detaching]
+    found = [row for row in rows if name in {row.name, row.link, row.base_url}]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"No project {name!r} is attached; `pleb-agent projects` lists them.")
+    raise InputError(f"{len(found)} projects are called {name!r}: give the whole attach link.")
+
+
+def is_unconfirmed(row: AssignmentRow, project: int) -> bool:
+    """Whether a second PC must confirm it; a calibration is compared with a known result."""
+    calibrates = row.manifest.unit.kind is UnitKind.CALIBRATE
+    return row.project == project and row.state is AssignmentState.DONE and not calibrates
+
+
+def message_of(sentence: Sentence) -> Message:
+    """Return a sentence with its template and values, so that a page can translate it."""
+    return Message(text=str(sentence), template=sentence.template, values=sentence.values)

@@ -1,0 +1,73 @@
+"""The user's pause or boost, which outlives the process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
+from pleb_agent.program.clock import system_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_agent.journal.journal import Journal
+
+__all__ = ["Overrides"]
+
+_NAME: Final = "wish"
+"""The journal's setting; homes of earlier versions have it."""
+_LONGEST_BOOST_SECONDS: Final = 31 * 86_400.0
+
+
+class Overrides:
+    """Reads and writes the override in the journal; keeps a copy in memory.
+
+    `clock`: seconds since 1970; `steady`: seconds that setting the clock does not change.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Callable[[], float] = system_clock,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._steady = steady
+        text = journal.setting(_NAME)
+        self._keep(msgspec.json.decode(text, type=Override) if text else NO_OVERRIDE)
+
+    @property
+    def current(self) -> Override:
+        """The last override; it may have ended.
+
+        A boost of an hour ends after an hour even if the clock is set back meanwhile: work
+        beside the user must not go on for longer than he allowed.
+        """
+        if self._override.kind is OverrideKind.BOOST and self._steady() >= self._ends_at:
+            return NO_OVERRIDE
+        return self._override
+
+    def pause(self, until: float | None) -> None:
+        """Pause until a time, or until resumed."""
+        self._set(Override(OverrideKind.PAUSE, until))
+
+    def boost(self, until: float) -> None:
+        """Run now, until a time."""
+        self._set(Override(OverrideKind.BOOST, until))
+
+    def resume(self) -> None:
+        """End a pause or a boost."""
+        self._set(NO_OVERRIDE)
+
+    def _set(self, override: Override) -> None:
+        self._journal.set_setting(_NAME, msgspec.json.encode(override).decode())
+        self._keep(override)
+
+    def _keep(self, override: Override) -> None:
+        self._override = override
+        left_seconds = 0.0 if override.until is None else override.until - self._clock()
+        self._ends_at = self._steady() + min(left_seconds, _LONGEST_BOOST_SECONDS)

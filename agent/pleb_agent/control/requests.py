@@ -1,0 +1,105 @@
+"""The bodies of requests to the control API, which are the arguments of the controller."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+__all__ = [
+    "AccountLinkRequest",
+    "AttachRequest",
+    "AutostartRequest",
+    "BoostRequest",
+    "DetachRequest",
+    "PageRequest",
+    "PauseRequest",
+    "PreferencesRequest",
+    "PresetRequest",
+    "PreviewRequest",
+    "RequestBody",
+    "RuntimeRequest",
+    "StopRequest",
+]
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=31 * 86_400)]
+Text = Annotated[str, msgspec.Meta(max_length=4000)]
+
+
+class RequestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of request bodies."""
+
+
+class AttachRequest(RequestBody, frozen=True):
+    """Attach a project, or join an account with the text of `link`."""
+
+    link: Text
+    invite: str | None = None
+    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class PreviewRequest(RequestBody, frozen=True):
+    """Show what a project is before attaching it."""
+
+    link: Text
+
+
+class DetachRequest(RequestBody, frozen=True):
+    """Leave a project."""
+
+    project: str
+
+
+class AccountLinkRequest(RequestBody, frozen=True):
+    """Return the text that adds another PC to this project's account."""
+
+    project: str
+
+
+class PauseRequest(RequestBody, frozen=True):
+    """Pause for some seconds, until tomorrow morning, or until resumed."""
+
+    seconds: Seconds | None = None
+    until_tomorrow: bool = False
+
+
+class BoostRequest(RequestBody, frozen=True):
+    """Run now, even while the PC is in use."""
+
+    seconds: Seconds = 3600.0
+
+
+class StopRequest(RequestBody, frozen=True):
+    """Stop the agent, at once or after the current unit."""
+
+    finish: bool = False
+
+
+class PreferencesRequest(RequestBody, frozen=True):
+    """Change preferences: names and new values, as `preference_table.changed` takes them."""
+
+    changes: dict[str, Any]
+
+
+class PresetRequest(RequestBody, frozen=True):
+    """Apply a preset: quiet, balanced or full."""
+
+    name: str
+
+
+class AutostartRequest(RequestBody, frozen=True):
+    """Start with the session, or not."""
+
+    on: bool
+
+
+class PageRequest(RequestBody, frozen=True):
+    """Open the page; with a link, at the welcome to that project."""
+
+    link: Text = ""
+
+
+class RuntimeRequest(RequestBody, frozen=True):
+    """Download a torch runtime: cpu, or a GPU's."""
+
+    kind: Annotated[str, msgspec.Meta(max_length=32)] = "cpu"

@@ -1,0 +1,310 @@
+"""What the faces see: reads the loop, the journal and the sensors, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_agent.control.journal_reader import find_attached, message_of
+from pleb_agent.control.live_preferences import worker_settings
+from pleb_agent.control.views import (
+    ContributionView,
+    CurveView,
+    DayView,
+    Event,
+    Expectation,
+    HistoryView,
+    LogView,
+    MachineView,
+    PreferencesView,
+    ProjectFacts,
+    StatusView,
+)
+from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
+from pleb_agent.core.override import NO_OVERRIDE, OverrideKind
+from pleb_agent.core.presets import PRESETS, preset_of, with_preset
+from pleb_agent.core.readings import PowerSource, PresenceKind
+from pleb_agent.journal.activity_log import local_day
+from pleb_agent.program.clock import system_clock
+from pleb_agent.sensors.machine import read_machine
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.codec import delta_bytes
+from pleb_shared.protocol.project import elements
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from pleb_agent.control.journal_reader import JournalReader
+    from pleb_agent.control.live_preferences import LivePreferences
+    from pleb_agent.control.notifier import ChangeNotifier
+    from pleb_agent.control.overrides import Overrides
+    from pleb_agent.control.packages import Packages
+    from pleb_agent.control.views import ProjectView
+    from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readings import Presence, Readings
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.loop.agent_loop import AgentLoop
+    from pleb_agent.loop.attach import Attaching
+    from pleb_agent.sensors.machine import Machine
+    from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = ["NetworkNotAllowedError", "StatusReader", "presence_sentence"]
+
+_MOST_DAYS: Final = 400
+_MOST_EVENTS: Final = 500
+_MOST_LOG_LINES: Final = 5000
+_CURVE_SECONDS: Final = 60.0
+_CURVES_KEPT: Final = 16
+_TYPICAL_UNIT_SECONDS: Final = 240.0
+"""How long a project's units take on a typical PC, until this one has done some."""
+
+
+class NetworkNotAllowedError(PlebError):
+    """The user's own rules do not allow using the network now."""
+
+
+@dataclass(frozen=True)
+class StatusReader:
+    """What a running agentd shows. `desktop`: a session is watched; `log_file`: agentd's log."""
+
+    journal: Journal
+    rows: JournalReader
+    loop: AgentLoop
+    overrides: Overrides
+    live: LivePreferences
+    attaching: Attaching
+    readings: Callable[[], Readings]
+    packages: Packages
+    notifier: ChangeNotifier
+    log_file: Path
+    desktop: bool
+    machine: Callable[[], Machine] = read_machine
+    _curves: dict[int, tuple[float, CurveView]] = field(default_factory=dict)
+
+    def status(self) -> StatusView:
+        """Return what the agent does."""
+        state, live = self.loop.state(), self.loop.status
+        override = self.overrides.current
+        if not override.is_active(override.kind, system_clock()):
+            override = NO_OVERRIDE
+        problems = self.loop.problems()
+        return StatusView(
+            running=True,
+            activity=state.activity.value,
+            sentence=str(state.sentence),
+            message=message_of(state.sentence),
+            next_look_at=state.next_look_at,
+            reason=self.loop.governor.decision.reason.value,
+            override=override,
+            paused=override.kind is OverrideKind.PAUSE,
+            unit=live.unit,
+            units_finished=live.units_finished,
+            pid=os.getpid(),
+            desktop=self.desktop,
+            first_run=not self.journal.setting("welcome_closed"),
+            projects=[
+                self.rows.project(row, self.live.current, problems.get(row.id, ""))
+                for row in self.rows.attached()
+            ],
+            open=self.rows.open(),
+            history=self.rows.ended(),
+            update=self.packages.update_view(),
+            runtime=self.packages.runtime_view(),
+        )
+
+    def changes(self) -> AsyncIterator[StatusView]:
+        """Yield the status now and after each change, at most four times a second."""
+        return self.notifier.values(self.status)
+
+    def project(self, row: ProjectRow) -> ProjectView:
+        """Return an attached project."""
+        return self.rows.project(row, self.live.current, "")
+
+    def preferences(self) -> PreferencesView:
+        """Return the user's preferences, the presets and the machine."""
+        current, cores = self.live.current, self.machine().cores
+        return PreferencesView(
+            values=current,
+            preset=preset_of(current, cores),
+            presets={name: with_preset(current, name, cores) for name in PRESETS},
+            machine=self._machine(),
+        )
+
+    def contribution(self, days: int) -> ContributionView:
+        """Return what was contributed on the last `days` days, without gaps, and in total."""
+        last = date.fromisoformat(local_day(system_clock()))
+        sums = self.journal.days(days)
+        wanted = [
+            (last - timedelta(days=back)).isoformat()
+            for back in reversed(range(max(1, min(days, _MOST_DAYS))))
+        ]
+        return ContributionView(
+            days=[_day(day, sums.get(day, {})) for day in wanted],
+            total=_day("", self.journal.totals()),
+        )
+
+    def history(self, *, before: int | None, count: int) -> HistoryView:
+        """Return events older than the one with id `before` (None: the newest), newest first."""
+        events = self.journal.events(before, min(max(count, 1), _MOST_EVENTS))
+        return HistoryView(
+            events=[
+                Event(
+                    id=event.id,
+                    at=event.at,
+                    kind=event.kind.value,
+                    project=event.project,
+                    message=message_of(event.sentence),
+                )
+                for event in events
+            ]
+        )
+
+    async def curve(self, project: str) -> CurveView:
+        """Return how a project improved; asks its coordinator at most once a minute.
+
+        Raises:
+            InputError: no such project is attached.
+            NetworkNotAllowedError: the user's rules do not allow to ask now.
+            NetworkError: the coordinator cannot be reached.
+        """
+        row = find_attached(self.journal, project)
+        decision = self.loop.network()
+        if not decision.allowed:
+            raise NetworkNotAllowedError(str(decision.sentence))
+        asked_at, known = self._curves.get(row.id, (0.0, None))
+        now = system_clock()
+        if known is not None and now - asked_at < _CURVE_SECONDS:
+            return known
+        status = await self.attaching.status(row)
+        metric = status.target.metric if status.target and status.target.metric else "loss"
+        points = [point for point in status.series if metric in point.metrics]
+        view = CurveView(
+            project=row.name,
+            metric=metric,
+            versions=[point.version for point in points],
+            made_at=[point.made_at for point in points],
+            values=[point.metrics[metric] for point in points],
+            ours=self.journal.our_versions(row.id),
+            attached_at=row.attached_at,
+        )
+        if len(self._curves) >= _CURVES_KEPT:
+            self._curves.clear()
+        self._curves[row.id] = (now, view)
+        return view
+
+    def facts(self, project: str) -> ProjectFacts:
+        """Return what is known of an attached project.
+
+        Raises:
+            InputError: no such project is attached.
+        """
+        row = find_attached(self.journal, project)
+        counters = self.journal.counters(row.id)
+        units = counters.get("units_done", 0)
+        seconds = counters.get("compute_seconds", 0.0) / units if units else None
+        metadata = self.rows.metadata(row)
+        return self._facts(row.attach_link, metadata, row.memory.latest_version, seconds)
+
+    async def preview(self, link: str) -> ProjectFacts:
+        """Return what a link's project is, without attaching it; nothing is kept.
+
+        Raises:
+            PlebError: the link is wrong, or its coordinator cannot be reached or believed.
+        """
+        found = await self.attaching.look_at(link)
+        return self._facts(found.link, found.metadata, 0, None)
+
+    def log(self, lines: int) -> LogView:
+        """Return the log's last lines that are JSON; the last may be cut off by a power cut."""
+        parsed: list[dict[str, Any]] = []
+        with suppress(FileNotFoundError), self.log_file.open(encoding="utf-8") as file:
+            for line in deque(file, maxlen=min(lines, _MOST_LOG_LINES)):
+                with suppress(ValueError):
+                    parsed.append(json.loads(line))
+        return LogView(lines=parsed)
+
+    def _facts(
+        self, link: AttachLink, metadata: ProjectMetadata, version: int, unit_seconds: float | None
+    ) -> ProjectFacts:
+        place = (link.base_url, link.project)
+        return ProjectFacts(
+            project=link.project,
+            url=link.base_url,
+            link=str(link),
+            fingerprint=link.root,
+            title=metadata.title or link.project,
+            description=metadata.description,
+            contact=metadata.contact,
+            data_licence=metadata.data_licence,
+            version=version,
+            versions_planned=metadata.training.versions,
+            parameters=sum(elements(spec) for spec in metadata.model.parameters),
+            attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
+            expectation=_expectation(metadata, self.live.current, unit_seconds),
+        )
+
+    def _machine(self) -> MachineView:
+        readings, machine = self.readings(), self.machine()
+        presence, source = readings.presence, readings.power.source
+        is_readable = presence.kind is PresenceKind.READABLE
+        return MachineView(
+            cores=machine.cores,
+            memory_bytes=machine.memory_bytes,
+            free_disk_bytes=readings.free_disk_bytes,
+            gpus=[gpu.name for gpu in readings.gpus],
+            on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
+            battery_percent=readings.power.percent,
+            presence=presence_sentence(presence),
+            idle_seconds=max(0.0, readings.now - presence.last_input_at) if is_readable else None,
+            cpu_others_percent=readings.cpu_others_percent,
+            hottest_celsius=readings.hottest_celsius,
+            metered=readings.metered,
+        )
+
+
+def presence_sentence(presence: Presence) -> str:
+    """Return how input is watched, or why it cannot be."""
+    if presence.kind is PresenceKind.READABLE:
+        return f"Keyboard and mouse are watched by {presence.method}."
+    if presence.kind is PresenceKind.NOBODY:
+        return "Keyboard and mouse are not watched: there is no session."
+    return presence.problem
+
+
+def _day(day: str, sums: Mapping[str, float]) -> DayView:
+    known = {name: sums[name] for name in DayView.__struct_fields__ if name in sums}
+    return DayView(day=day, **known)
+
+
+def _expectation(
+    metadata: ProjectMetadata, preferences: Preferences, unit_seconds: float | None
+) -> Expectation:
+    """Return an estimate of what a project takes from this PC on a usual day.
+
+    `unit_seconds`: how long a unit took here so far; None: not known yet, a typical time is used.
+    Each unit downloads a version's difference and uploads a delta; shards are downloaded once and
+    stay in the cache.
+    """
+    hours = hours_per_day(preferences)
+    seconds = unit_seconds or _TYPICAL_UNIT_SECONDS
+    model, codec = metadata.model, metadata.codec
+    down = delta_bytes(model, codec.down, codec.block)
+    up = delta_bytes(model, codec.up, codec.block)
+    memory_bytes = worker_settings(preferences).memory_bytes
+    return Expectation(
+        unit_minutes=None if unit_seconds is None else unit_seconds / 60,
+        hours_per_day=hours,
+        download_bytes_per_day=bytes_per_day(hours, seconds, down),
+        upload_bytes_per_day=bytes_per_day(hours, seconds, up),
+        kwh_per_day=kwh_per_day(preferences),
+        disk_bytes=preferences.cache_bytes,
+        memory_bytes=min(memory_bytes, metadata.limits.memory_bytes),
+    )

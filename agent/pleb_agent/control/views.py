@@ -1,0 +1,282 @@
+"""What agentd shows: the JSON of the control API, and what the page's templates show.
+
+Times are seconds since 1970 on this host, credit is in FLOPs, energy an estimate in kWh. New
+fields may be added; existing ones keep their meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pleb_agent.core.override import Override
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.loop.status import CurrentUnit
+
+__all__ = [
+    "AssignmentView",
+    "AutostartView",
+    "ContributionView",
+    "CurveView",
+    "DayView",
+    "Event",
+    "Expectation",
+    "HistoryView",
+    "LinkView",
+    "LogView",
+    "MachineView",
+    "Message",
+    "OfferView",
+    "PageAddress",
+    "PreferencesView",
+    "ProjectFacts",
+    "ProjectView",
+    "RuntimeView",
+    "StatusView",
+    "UpdateView",
+]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all views."""
+
+
+class Message(View, frozen=True):
+    """A sentence in English, and its parts for a page that translates it."""
+
+    text: str
+    template: str
+    values: dict[str, str | int | float] = {}
+
+
+class AssignmentView(View, frozen=True):
+    """A unit that is open or has ended. `verdict` is empty until the coordinator has judged."""
+
+    assignment: int
+    project: str
+    kind: str
+    version: int
+    state: str
+    received_at: float
+    ended_at: float | None
+    lease_ends_at: float
+    verdict: str
+    credit: float
+    note: str
+
+
+class ProjectView(View, frozen=True):
+    """An attached project."""
+
+    project: str
+    title: str
+    url: str
+    link: str
+    host: str
+    role: str
+    account: str
+    """Fingerprint of the account's key."""
+    latest_version: int
+    share: int
+    """Its weight against the other projects' (default: 100)."""
+    problem: str
+    counters: dict[str, float]
+    """Among them units_done, units_late, verdicts_valid, credit_flops, samples, compute_seconds,
+    bytes_received, bytes_sent, energy_kwh."""
+    attached_at: float
+    waits_for_confirmation: bool
+    """A unit was reported, and none has been judged yet."""
+
+
+class StatusView(View, frozen=True):
+    """What the agent does now, why, and what comes next."""
+
+    running: bool
+    activity: str
+    """idle, working, paused, offline or problem; `stopped` if no agentd runs."""
+    sentence: str
+    message: Message
+    next_look_at: float | None
+    reason: str
+    """Which rule decided (`ready` while the agent may work); or `not_running`."""
+    override: Override
+    """The user's pause or boost, while it lasts."""
+    paused: bool
+    unit: CurrentUnit | None
+    """The unit that is being computed."""
+    units_finished: int
+    pid: int | None
+    desktop: bool
+    """Whether a session is watched (not --headless)."""
+    first_run: bool
+    """The user has not closed the welcome yet."""
+    projects: list[ProjectView]
+    open: list[AssignmentView]
+    history: list[AssignmentView]
+    update: UpdateView | None = None
+    runtime: RuntimeView | None = None
+
+
+class UpdateView(View, frozen=True):
+    """A newer release. `can_install`: this is an archive that updates itself."""
+
+    version: str
+    can_install: bool
+    sentence: str
+    bytes_total: int = 0
+
+
+class OfferView(View, frozen=True):
+    """A runtime that could be fetched, with the size of its download."""
+
+    kind: str
+    bytes_total: int
+
+
+class RuntimeView(View, frozen=True):
+    """The torch runtime of a packaged agent; `kind` is cpu or a GPU's."""
+
+    kind: str
+    state: str
+    """installed, missing, fetching or failed."""
+    sentence: str
+    bytes_done: int = 0
+    bytes_total: int = 0
+    offers: list[OfferView] = []
+    """Other kinds, for graphics processors."""
+
+
+class MachineView(View, frozen=True):
+    """This PC, for the sliders of the preferences and for the readings beside them."""
+
+    cores: int
+    memory_bytes: int
+    free_disk_bytes: int
+    gpus: list[str]
+    on_battery: bool | None
+    battery_percent: float | None
+    presence: str
+    """How input is watched, or why it cannot be."""
+    idle_seconds: float | None
+    cpu_others_percent: float | None
+    hottest_celsius: float | None
+    metered: bool | None
+
+
+class PreferencesView(View, frozen=True):
+    """`preset`: the one that the values are equal to, or `custom`."""
+
+    values: Preferences
+    preset: str
+    presets: dict[str, Preferences]
+    machine: MachineView
+
+
+class Expectation(View, frozen=True):
+    """What a project will take from this PC with the current preferences; estimates."""
+
+    unit_minutes: float | None
+    hours_per_day: float
+    download_bytes_per_day: float
+    upload_bytes_per_day: float
+    kwh_per_day: float
+    disk_bytes: float
+    memory_bytes: float
+
+
+class ProjectFacts(View, frozen=True):
+    """What a user should know before attaching, and may look up afterwards."""
+
+    project: str
+    url: str
+    link: str
+    fingerprint: str
+    title: str
+    description: str
+    contact: str
+    """Who runs it, as signed by its key."""
+    data_licence: str
+    version: int
+    versions_planned: int
+    parameters: int
+    attached: bool
+    expectation: Expectation
+
+
+class Event(View, frozen=True):
+    """Something that the agent did, and why."""
+
+    id: int
+    at: float
+    kind: str
+    """run, pause, stop, unit, attach, detach, problem, preferences, update, start, end."""
+    project: str
+    message: Message
+
+
+class HistoryView(View, frozen=True):
+    """Newest first."""
+
+    events: list[Event]
+
+
+class DayView(View, frozen=True):
+    """One local day's sums."""
+
+    day: str
+    """YYYY-MM-DD."""
+    units: float = 0
+    accepted: float = 0
+    samples: float = 0
+    credit_flops: float = 0
+    compute_seconds: float = 0
+    energy_kwh: float = 0
+    bytes_received: float = 0
+    bytes_sent: float = 0
+
+
+class ContributionView(View, frozen=True):
+    """What this PC has contributed: each day (oldest first, without gaps) and in total."""
+
+    days: list[DayView]
+    total: DayView
+
+
+class CurveView(View, frozen=True):
+    """How a project improved: points by version. `ours`: versions with units of this PC."""
+
+    project: str
+    metric: str
+    versions: list[int]
+    made_at: list[float]
+    values: list[float | None]
+    ours: list[int]
+    attached_at: float
+
+
+class LogView(View, frozen=True):
+    """The last lines of the log, parsed."""
+
+    lines: list[dict[str, Any]]
+
+
+class LinkView(View, frozen=True):
+    """A text that adds another PC to this account. It is a secret."""
+
+    text: str
+    sentence: str
+
+
+class AutostartView(View, frozen=True):
+    """Whether the agent starts with the session."""
+
+    on: bool
+    supported: bool
+    sentence: str
+
+
+class PageAddress(View, frozen=True):
+    """An address that opens the page once, within a minute."""
+
+    url: str

@@ -1,0 +1,1 @@
+"""The checks of `pleb-agent doctor`, and its report for others."""

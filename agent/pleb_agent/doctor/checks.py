@@ -1,0 +1,135 @@
+"""The checks of `pleb-agent doctor`: each tries one thing and reports what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.control.autostart import Autostart
+from pleb_agent.control.live_preferences import read_preferences
+from pleb_agent.control.status_reader import presence_sentence
+from pleb_agent.core.readings import PresenceKind
+from pleb_agent.core.trust import TrustedProject, clock_sentence
+from pleb_agent.journal.keys import KeyStore
+from pleb_agent.program.clock import system_clock
+from pleb_agent.sensors.machine import free_disk_bytes
+from pleb_agent.sensors.presence import PresenceSensor
+from pleb_agent.worker.doctor import probe_sandbox
+from pleb_shared.errors import PlebError
+from pleb_shared.protocol.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pleb_agent.app.home import Home
+    from pleb_agent.journal.journal import Journal
+    from pleb_agent.journal.rows import ProjectRow
+
+__all__ = ["Finding", "check_home", "check_projects", "check_session", "check_worker"]
+
+_INPUT_SECONDS: Final = 15.0
+_CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `sentence` says what to do if it is not well."""
+
+    name: str
+    is_well: bool
+    sentence: str
+
+
+def check_home(home: Home) -> list[Finding]:
+    """Return the findings about disk, preferences and keys."""
+    return [_disk(home), _keys(home)]
+
+
+async def check_session(home: Home) -> list[Finding]:
+    """Return how input is watched here, and whether the session starts the agent."""
+    entries = Autostart(home.path, os.environ, headless=False).view()
+    return [
+        await _input(),
+        Finding("autostart", is_well=True, sentence=entries.sentence),
+    ]
+
+
+def check_worker() -> list[Finding]:
+    """Return which layers of the worker's sandbox hold, by trying to break out of them."""
+    return [Finding(probe.layer, probe.holds, probe.sentence) for probe in probe_sandbox()]
+
+
+async def check_projects(journal: Journal) -> AsyncIterator[Finding]:
+    """Try each project's coordinator: reach it, compare clocks, verify its metadata."""
+    for row in journal.projects():
+        yield await _project(row)
+
+
+async def _input() -> Finding:
+    """Start the probe and wait for its first reading."""
+    reported = asyncio.Event()
+    sensor = PresenceSensor(reported.set, clock=system_clock)
+    watching = asyncio.create_task(sensor.run())
+    try:
+        async with asyncio.timeout(_INPUT_SECONDS):
+            await reported.wait()
+    except TimeoutError:
+        message = "The program that watches for input sends nothing; please report this as a bug."
+        return Finding("input", is_well=False, sentence=message)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    is_well = sensor.presence.kind is not PresenceKind.UNREADABLE
+    return Finding("input", is_well, presence_sentence(sensor.presence))
+
+
+def _disk(home: Home) -> Finding:
+    try:
+        preferences = read_preferences(home.preferences)
+    except PlebError as error:
+        return Finding("preferences", is_well=False, sentence=str(error))
+    free = free_disk_bytes(home.path)
+    is_well = free >= preferences.keep_free_bytes
+    advice = "" if is_well else "; free some space, or lower the preference keep_free_bytes"
+    return Finding("disk", is_well, f"{free / 2**30:.1f} GiB are free in {home.path}{advice}.")
+
+
+def _keys(home: Home) -> Finding:
+    exposed = KeyStore(home.keys).exposed()
+    if exposed:
+        return Finding(
+            "keys",
+            is_well=False,
+            sentence=f"Other users can read {', '.join(exposed)}: run chmod 600 in {home.keys}.",
+        )
+    return Finding("keys", is_well=True, sentence="Only you can read the private keys.")
+
+
+async def _project(row: ProjectRow) -> Finding:
+    client = CoordinatorClient.for_link(row.attach_link)
+    trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
+    try:
+        envelope = await client.metadata(row.name)
+        difference = _clock_difference(client.last_date)
+        if abs(difference) > _CLOCK_SECONDS:
+            now = system_clock()
+            sentence = clock_sentence(now - difference, now)
+            return Finding(row.name, is_well=False, sentence=sentence)
+        trust.update_metadata(envelope, system_clock())
+    except PlebError as error:
+        return Finding(row.name, is_well=False, sentence=str(error))
+    finally:
+        await client.close()
+    return Finding(row.name, is_well=True, sentence=f"{row.base_url} answers correctly.")
+
+
+def _clock_difference(date: str) -> float:
+    """Return our clock minus the server's, in seconds; 0 if it sent no date."""
+    try:
+        return system_clock() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,69 @@
+"""The user's pause and boost over restarts, and clocks that are set."""
+
+from __future__ import annotations
+
+import pytest
+
+from pleb_agent.control.overrides import Overrides
+from pleb_agent.core.override import OverrideKind
+from pleb_agent.journal.journal import Journal
+
+HOUR = 3600.0
+
+
+class Clocks:
+    def __init__(self):
+        self.wall, self.steady = 1_800_000_000.0, 50.0
+
+    def pass_by(self, seconds, set_by=0.0):
+        self.wall += seconds + set_by
+        self.steady += seconds
+
+
+@pytest.fixture
+def clocks():
+    return Clocks()
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield journal
+    journal.close()
+
+
+def open_overrides(journal, clocks):
+    return Overrides(journal, lambda: clocks.wall, lambda: clocks.steady)
+
+
+def boosted(overrides, clocks):
+    return overrides.current.is_active(OverrideKind.BOOST, clocks.wall)
+
+
+@pytest.mark.parametrize("set_by", [-3 * HOUR, -20 * 365 * 86_400.0])
+def test_a_clock_that_is_set_back_makes_no_boost_longer(journal, clocks, set_by):
+    overrides = open_overrides(journal, clocks)
+    overrides.boost(clocks.wall + HOUR)
+    clocks.pass_by(HOUR / 2, set_by)
+    assert boosted(overrides, clocks)
+    clocks.pass_by(HOUR / 2)
+    assert not boosted(overrides, clocks)
+
+
+def test_a_boost_ends_while_the_machine_sleeps(journal, clocks):
+    overrides = open_overrides(journal, clocks)
+    overrides.boost(clocks.wall + HOUR)
+    clocks.pass_by(60, 2 * HOUR)
+    assert not boosted(overrides, clocks)
+
+
+def test_a_boost_and_a_pause_outlive_the_process(journal, clocks):
+    open_overrides(journal, clocks).boost(clocks.wall + HOUR)
+    clocks.pass_by(HOUR / 2)
+    again = open_overrides(journal, clocks)
+    assert boosted(again, clocks)
+    clocks.pass_by(HOUR / 2 + 1)
+    assert not boosted(again, clocks)
+    again.pause(None)
+    clocks.pass_by(100 * HOUR)
+    assert open_overrides(journal, clocks).current.is_active(OverrideKind.PAUSE, clocks.wall)
