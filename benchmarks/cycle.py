@@ -18,8 +18,7 @@ from typing import Any, Final
 
 import psutil
 
-from pleb_project.processes.fleet import Fleet, project_command
-from pleb_project.processes.process import run_json
+from pleb_project.processes import Fleet, project_command, run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
 from pleb_project.server.status import ProjectStatus, decode_status

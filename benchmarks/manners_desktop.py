@@ -14,8 +14,7 @@ import psutil
 
 from pleb_agent.app.home import Home
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_project.processes.fleet import agent_command
-from pleb_project.processes.process import ChildProcess, start_process
+from pleb_project.processes import ChildProcess, agent_command, start_process
 from tests.system.desktop import panel, runtime_folder, session_bus, x_server
 
 if TYPE_CHECKING:

@@ -22,15 +22,14 @@ from benchmarks.manners_project import publish_project
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
 from pleb_agent.worker.flags import FlagPage, State, Wish
-from pleb_project.processes.fleet import Fleet, agent_command
-from pleb_project.processes.process import run_json
+from pleb_project.processes import Fleet, agent_command, run_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.manners_desktop import Desktop
     from pleb_agent.app.remote import Remote
-    from pleb_project.processes.process import ChildProcess
+    from pleb_project.processes import ChildProcess
 
 __all__ = ["measure_pauses"]
 

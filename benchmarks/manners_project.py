@@ -14,7 +14,7 @@ from pleb_project.server.client import Coordinator
 from pleb_project.server.records import Home
 
 if TYPE_CHECKING:
-    from pleb_project.processes.fleet import Fleet
+    from pleb_project.processes import Fleet
 
 __all__ = ["publish_project"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_project.cli import main
-from pleb_project.processes.fleet import Fleet
+from pleb_project.processes import Fleet
 from pleb_project.publish.metadata import opened
 from pleb_project.publish.root_key import load_root_key
 from pleb_project.server.address import Address

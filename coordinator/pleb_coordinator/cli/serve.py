@@ -16,9 +16,9 @@ from pleb_coordinator.cli.listening import Listening, open_socket, reachable_hos
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.store_access import deps_of
-from pleb_coordinator.cli.supervisor import Child, Supervisor, stop_event
 from pleb_coordinator.cli.tls import certificate_pin
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_system.supervisor import Child, Supervisor, stop_event
 
 if TYPE_CHECKING:
     import argparse

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import secrets
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
@@ -21,31 +19,19 @@ from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.checkpoint import keep_log_short
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import PlebError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
+from pleb_system.supervisor import stop_event
 
 
 def main() -> int:
     """Work until told to stop."""
     options = _parser().parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _setter(stop))
+    stop = stop_event()
     try:
         _work(Home(options.home), options.clock_offset, stop, debug=options.debug)
     except PlebError as error:
         print(f"pleb-coordinator work: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
-
-
-def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    def handler(_: int, __: FrameType | None) -> None:
-        stop.set()
-
-    return handler
 
 
 def _work(home: Home, offset_seconds: float, stop: threading.Event, *, debug: bool) -> None:

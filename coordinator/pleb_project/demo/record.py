@@ -11,7 +11,7 @@ from pleb_shared.errors import PlebError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pleb_project.processes.fleet import Fleet
+    from pleb_project.processes import Fleet
 
 __all__ = ["contributions", "count_contributions"]
 

@@ -20,8 +20,7 @@ from pleb_project.demo.outcome import Demonstration, Outcome, explanation, outco
 from pleb_project.demo.places import example_folder
 from pleb_project.demo.record import contributions
 from pleb_project.demo.view import Screen
-from pleb_project.processes.fleet import Fleet, project_command
-from pleb_project.processes.process import ChildProcess, run_json
+from pleb_project.processes import ChildProcess, Fleet, project_command, run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
 from pleb_shared.errors import InputError, PlebError
@@ -161,7 +160,7 @@ class _Demo:
         if caught is not None:
             home = self.fleet.coordinator_home
             _print(self.console, f"pleb-coordinator unit show {caught.unit} --home {home}")
-            for line in self.fleet.tell("unit", "show", str(caught.unit)).splitlines():
+            for line in self.fleet.read("unit", "show", str(caught.unit)).splitlines():
                 _print(self.console, f"  {line}")
 
     def _report_target(self, status: ProjectStatus) -> None:

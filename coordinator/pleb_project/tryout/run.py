@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_project.processes.fleet import Fleet, project_command
-from pleb_project.processes.process import run_json
+from pleb_project.processes import Fleet, project_command, run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
 from pleb_project.server.status import ProjectStatus, decode_status

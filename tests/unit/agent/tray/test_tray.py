@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,6 @@ from pleb_agent.tray.launch import browser_command
 from pleb_agent.tray.look import REQUESTS, Command, State
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
-from pleb_system.processes import start_detached
 from tests.fake_agentd import FakeAgentd, status_of
 
 if TYPE_CHECKING:
@@ -137,30 +135,6 @@ def test_no_change_is_not_shown(world: World) -> None:
 )
 def test_the_browser_of_each_system(platform: str, command: list[str]) -> None:
     assert browser_command("URL", platform) == command
-
-
-def test_a_started_program_is_detached(tmp_path: Path) -> None:
-    """It has a session of its own, nothing on its standard streams, and what is added to its
-    environment.
-    """
-    told = tmp_path / "told"
-    script = (
-        "import os, sys\n"
-        f"open({str(tmp_path / 'new')!r}, 'w').write(repr((os.getsid(0) == os.getpid(),"
-        " sys.stdin.read(), os.environ['MORE'])))\n"
-        f"os.rename({str(tmp_path / 'new')!r}, {str(told)!r})"
-    )
-    start_detached([sys.executable, "-c", script], MORE="more")
-    deadline = time.monotonic() + 30
-    while not told.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert told.read_text("utf-8") == "(True, '', 'more')"
-
-
-def test_a_program_that_is_not_there() -> None:
-    with pytest.raises(OSError, match="No such file"):
-        start_detached(["/nowhere/at/all"])
 
 
 def test_refusals_do_not_end_the_tray(world: World, agentd: FakeAgentd) -> None:

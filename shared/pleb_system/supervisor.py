@@ -1,4 +1,4 @@
-"""Starts the coordinator's processes, starts them again when they die, stops them together."""
+"""Starts child processes, restarts those that end, stops all together."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.cli.leash import leashed
+from pleb_system.backoff import Backoff, Restarts
+from pleb_system.leash import leashed
+from pleb_system.processes import stop_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
 __all__ = ["Child", "Supervisor", "stop_event"]
 
-FIRST_BACKOFF_SECONDS: Final = 0.2
-LONGEST_BACKOFF_SECONDS: Final = 30.0
-STEADY_SECONDS: Final = 60.0
-"""A child that ran this long starts again at once."""
-STOP_SECONDS: Final = 6.0
-"""Afterwards children that do not end are killed; whatever they hold is safe on the disk."""
+_RESTART: Final = Backoff(first_seconds=0.2, longest_seconds=30.0)
+_STOP_SECONDS: Final = 6.0
+"""Afterwards children that do not end are killed; what they have committed is safe on the disk."""
 _POLL_SECONDS: Final = 0.1
 
 
 @dataclass
 class Child:
-    """A process that must run, and how it fared."""
+    """A process that must run. `quiet`: what it prints is dropped, as it has a log of its own."""
 
     name: str
     command: list[str]
     pass_fds: Sequence[int] = ()
     quiet: bool = False
-    """Whether what it prints is thrown away: it has a log of its own."""
+    restarts: Restarts = field(default_factory=lambda: Restarts(_RESTART))
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    backoff_seconds: float = 0.0
     start_at: float | None = None
+    """When it is started again, after its end."""
 
     @property
     def pid(self) -> int | None:
@@ -55,25 +54,19 @@ class Child:
         )
         self.started_at, self.start_at = now, None
 
-    def died(self, now: float) -> float:
-        """Note its death; return after how many seconds it is started again."""
-        steady = now - self.started_at >= STEADY_SECONDS
-        longer = max(FIRST_BACKOFF_SECONDS, 2 * self.backoff_seconds)
-        self.backoff_seconds = 0.0 if steady else min(LONGEST_BACKOFF_SECONDS, longer)
-        self.start_at = now + self.backoff_seconds
-        return self.backoff_seconds
-
 
 @dataclass
 class Supervisor:
-    """Keeps children alive until `stop` is set."""
+    """Keeps children running until `stop` is set.
+
+    `report` gets a sentence whenever a child ends; `each_round` is called ten times a second.
+    """
 
     children: list[Child]
     stop: threading.Event
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     each_round: list[Callable[[], None]] = field(default_factory=list)
-    """What else is looked after, ten times a second."""
 
     def start(self) -> None:
         """Start all children."""
@@ -81,13 +74,13 @@ class Supervisor:
             child.start(self.clock())
 
     def watch(self) -> None:
-        """Start again who dies, until told to stop; then stop all."""
+        """Restart children that end until `stop` is set; then stop all."""
         try:
             while not self.stop.wait(_POLL_SECONDS):
                 for child in self.children:
                     self._look_after(child)
-                for look in self.each_round:
-                    look()
+                for call in self.each_round:
+                    call()
         finally:
             self._stop_all()
 
@@ -97,27 +90,20 @@ class Supervisor:
             if now >= child.start_at:
                 child.start(now)
         elif child.process is not None and (code := child.process.poll()) is not None:
-            wait = child.died(now)
-            self.say(
-                f"The {child.name} process ended with {code}; it starts again in {wait:.1f} s."
+            wait = child.restarts.delay_seconds(now - child.started_at)
+            child.start_at = now + wait
+            self.report(
+                f"The {child.name} process ended with code {code}; it restarts in {wait:.1f} s."
             )
 
     def _stop_all(self) -> None:
-        running = list(self._running())
+        running = [child.process for child in self.children if child.process is not None]
         for process in running:
-            process.send_signal(signal.SIGTERM)
-        end = self.clock() + STOP_SECONDS
+            if process.poll() is None:
+                process.terminate()  # all at once, so that they share the time that follows
+        end = self.clock() + _STOP_SECONDS
         for process in running:
-            try:
-                process.wait(max(0.1, end - self.clock()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def _running(self) -> Iterator[subprocess.Popen[bytes]]:
-        for child in self.children:
-            if child.process is not None and child.process.poll() is None:
-                yield child.process
+            stop_process(process, max(0.1, end - self.clock()))
 
 
 def stop_event() -> threading.Event:

@@ -1,1 +1,0 @@
-"""Other programs of Pleb-Cluster as child processes: started, watched, stopped, explained."""
