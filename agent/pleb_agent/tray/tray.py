@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.tray.agentd import NotRunningError, RefusedError, read_place
 from pleb_agent.tray.follower import Follower
-from pleb_agent.tray.launch import agent_command, browser_command
 from pleb_agent.tray.look import REQUESTS, Command, look_of
 from pleb_system.processes import start_detached
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tray"]
 
-_PREFERENCES: Final = "preferences"
+_OPENERS: Final = {"darwin": ["open"], "win32": ["rundll32", "url.dll,FileProtocolHandler"]}
+"""What opens the browser, by `sys.platform`; elsewhere `xdg-open` does."""
 
 
 class Tray:
@@ -30,11 +30,13 @@ class Tray:
         clock: Callable[[], float],
         say: Translate,
         launch: Callable[..., None] = start_detached,
+        platform: str = sys.platform,
     ) -> None:
         """`launch`: starts a program; environment variables may be added by name."""
         self._home = home
         self._say = say
         self._launch = launch
+        self._platform = platform
         self.look: Look = look_of(None, say)
         self.ended = False
         self.on_look: Callable[[Look], None] = _nobody
@@ -45,11 +47,13 @@ class Tray:
         try:
             match command:
                 case Command.OPEN:
-                    self._open("", activation_token)
+                    self._open_page("", activation_token)
                 case Command.PREFERENCES:
-                    self._open(_PREFERENCES, activation_token)
+                    self._open_page("preferences", activation_token)
                 case Command.START:
-                    self._launch(agent_command(self._home))
+                    from pleb_agent.program.command import module_command  # pathlib: 1 MB
+
+                    self._launch([*module_command("pleb_agent.cli"), "start", "--home", self._home])
                     self.follower.retry_now()
                 case _:
                     self._request(command)
@@ -67,12 +71,12 @@ class Tray:
         name, body = REQUESTS[command]
         self.show_status(read_place(self._home).ask(name, body))
 
-    def _open(self, part: str, activation_token: str) -> None:
+    def _open_page(self, part: str, activation_token: str) -> None:
         address = str(read_place(self._home).ask("page", {})["url"])
         if part:
             address += f"{'&' if '?' in address else '?'}part={part}"
         token = {"XDG_ACTIVATION_TOKEN": activation_token} if activation_token else {}
-        self._launch(browser_command(address, sys.platform), **token)
+        self._launch([*_OPENERS.get(self._platform, ["xdg-open"]), address], **token)
 
     def show_status(self, status: dict[str, Any] | None) -> None:
         """Show a status of agentd; None: it does not answer."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pleb_agent.program.command import module_command
-from pleb_agent.tray.launch import browser_command
 from pleb_agent.tray.look import REQUESTS, Command, State
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
 class World:
     """A tray without a face, and what it started."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, platform: str = "linux") -> None:
         self.home = home
         self.launched: list[tuple[list[str], dict[str, str]]] = []
         self.looks: list[Look] = []
-        self.tray = Tray(str(home), lambda: 0.0, words_in("en"), self._launch)
+        self.tray = Tray(str(home), lambda: 0.0, words_in("en"), self._launch, platform)
         self.tray.on_look = self.looks.append
         self.broken = False
 
@@ -69,7 +67,7 @@ def test_the_page_is_opened(world: World, agentd: FakeAgentd, command: Command, 
 
     ((started, environment),) = world.launched
     address = started[-1]
-    assert started[:-1] == browser_command("", sys.platform)[:-1]
+    assert started[:-1] == ["xdg-open"]
     assert "/open?code=once" in address
     assert address.endswith("&part=preferences" if end else "once")
     assert environment == {"XDG_ACTIVATION_TOKEN": "a-token-of-the-compositor"}
@@ -126,15 +124,20 @@ def test_no_change_is_not_shown(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("platform", "command"),
+    ("platform", "opener"),
     [
-        ("linux", ["xdg-open", "URL"]),
-        ("darwin", ["open", "URL"]),
-        ("win32", ["rundll32", "url.dll,FileProtocolHandler", "URL"]),
+        ("linux", ["xdg-open"]),
+        ("darwin", ["open"]),
+        ("win32", ["rundll32", "url.dll,FileProtocolHandler"]),
     ],
 )
-def test_the_browser_of_each_system(platform: str, command: list[str]) -> None:
-    assert browser_command("URL", platform) == command
+def test_each_system_opens_the_browser_in_its_way(
+    tmp_path: Path, agentd: FakeAgentd, platform: str, opener: list[str]
+) -> None:
+    world = World(tmp_path, platform)
+    world.tray.carry_out(Command.OPEN)
+    ((started, _),) = world.launched
+    assert started[:-1] == opener
 
 
 def test_refusals_do_not_end_the_tray(world: World, agentd: FakeAgentd) -> None:
