@@ -1,4 +1,4 @@
-"""The rows of the store as values. A record's fields are its table's columns, in order.
+"""The rows of the store as values. A record's fields are named as its table's columns.
 
 Times are seconds since 1970 (UTC) on the coordinator's clock, digests lower-case hexadecimal.
 """
@@ -47,7 +47,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class ProjectState(StrEnum):
-    """Whether a project gives out work."""
+    """Whether a project's units are issued."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -56,14 +56,14 @@ class ProjectState(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why a unit got this assignment. Hosts are never told."""
+    """Why a unit got this assignment. Never sent to hosts."""
 
     PRIMARY = "primary"
-    """The unit's first result, or another try after one that never came."""
+    """The unit's first result, or the next attempt if that one never arrived."""
     REPLICA = "replica"
-    """The second result that a new host's needs."""
+    """The second result, which confirms a new host's."""
     DECIDER = "decider"
-    """One more result, because those that are there differ."""
+    """One more result, because the earlier ones differ."""
     AUDIT = "audit"
     """Silent re-execution of a proven host's unit."""
     EVALUATION = "evaluation"
@@ -71,7 +71,7 @@ class Purpose(StrEnum):
 
 
 class Facts(Record, frozen=True):
-    """What the coordinator found out about metadata when it was published."""
+    """What the coordinator computed from metadata when it was published."""
 
     flops_per_step: int
     train_shards: int
@@ -95,9 +95,9 @@ class Project(Record, frozen=True):
     """The newest version."""
     metadata_number: int
     tolerance: float
-    """What the fleet's calibration has raised the tolerance to; 0: nothing yet."""
+    """What the fleet's calibration has raised the tolerance to; 0: not raised."""
     active_accounts: int
-    """Accounts that asked for work lately, as the background process last counted them."""
+    """Accounts that asked for work recently, as the background process last counted them."""
     created_at: float
     facts: Facts
     metadata: ProjectMetadata
@@ -120,7 +120,7 @@ class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
 
 
 class VersionRow(Record, frozen=True):
-    """A version and all that made it."""
+    """A version and what it was made from."""
 
     project: int
     epoch: int
@@ -129,7 +129,7 @@ class VersionRow(Record, frozen=True):
     metadata_number: int
     """The metadata whose outer step made it."""
     difference: str
-    """Blob that leads here from the previous version; empty for version 0."""
+    """Blob with the difference from the previous version; empty for version 0."""
     outer_state: str
     """Blob with masters and momentum; empty for version 0."""
     snapshot: str
@@ -137,7 +137,7 @@ class VersionRow(Record, frozen=True):
     inputs: tuple[VersionInput, ...]
     """The deltas that went in, in order."""
     source: VersionSource
-    """How a host gets this version."""
+    """The blobs that a host downloads to build this version."""
     train_loss: float | None
     made_at: float
 
@@ -164,7 +164,7 @@ class Round(Record, frozen=True):
     quorum_at: float | None
     closed_at: float | None
     swept_at: float | None = None
-    """When bytes that nobody needs any more were removed."""
+    """When files that are not needed any more were removed."""
 
 
 class NewUnit(Record, frozen=True):
@@ -205,9 +205,9 @@ class UnitRow(Record, frozen=True):
     local_steps: int
     state: UnitState
     revision: int
-    """Grows with every result, so that a verdict on fewer results is noticed."""
+    """Grows with every result, so that a decision on fewer results is detected."""
     due: bool
-    """Has results that `verify` has not looked at."""
+    """Has results that `verify` has not examined."""
     canonical: int | None
     """The assignment whose result counts."""
     planned_at: float
@@ -249,7 +249,7 @@ class Assignment(Record, frozen=True):
     """When the credit can no longer be taken back."""
     reason: str
     told: bool
-    """Whether the host knows the verdict."""
+    """Whether a reply with the verdict was made."""
 
 
 class StoredDelta(Record, frozen=True):
@@ -261,7 +261,7 @@ class StoredDelta(Record, frozen=True):
 
 
 def another(assignment: Assignment, now: float) -> NewAssignment:
-    """Return one more try, for somebody else, of an assignment that came to nothing."""
+    """Return the next attempt, for another host, after an assignment without result."""
     return NewAssignment(
         unit=assignment.unit,
         purpose=assignment.purpose,
@@ -309,24 +309,24 @@ class Host(Record, frozen=True):
 
     @property
     def trusted(self) -> bool:
-        """Whether the operator vouches for it."""
+        """Whether the operator enrolled it as trusted."""
         return self.role in {Role.TRUSTED, Role.ADMIN}
 
 
 class CalibrationClass(Record, frozen=True):
-    """A determinism class: hosts whose calibration unit came out equal to the bit."""
+    """A determinism class: hosts whose calibration results are equal to the bit."""
 
     project: int
     digest: str
     assignment: int
     """The calibration whose bytes are kept."""
     measured: bool
-    """Whether the distances that are needed are known: see `steps.calibrate`."""
+    """Whether all needed distances to other classes are known: see `steps.calibrate`."""
     accounts: int
-    """Voices: accounts, or public networks where these are fewer."""
+    """Independent members: accounts, or public networks where these are fewer."""
     trusted: bool
     isolated: bool
-    """Too far from the fleet's main class: compared only with itself."""
+    """Too far from the fleet's main class: its results are compared only with one another."""
     first_at: float
 
     @property
@@ -336,7 +336,7 @@ class CalibrationClass(Record, frozen=True):
 
 
 class UploadKind(StrEnum):
-    """What an upload brings."""
+    """What is uploaded."""
 
     DELTA = "delta"
     BLOB = "blob"
