@@ -14,15 +14,18 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
 from pleb_project.processes import Fleet, project_command, run_json
 from pleb_project.server.address import Address
 from pleb_project.server.client import Coordinator
-from pleb_project.server.status import ProjectStatus, decode_status
+from pleb_project.server.status import decode_status
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.status import ProjectStatus
 
 POLL_SECONDS: Final = 0.5
 WARM_UP_SECONDS: Final = 120.0

@@ -66,7 +66,7 @@ _FINISH: Final = """
 UPDATE assignments SET
     state = 'valid', reported_at = :now, digest = lower(hex(randomblob(32))), size = :size,
     loss_first = 1.0, loss_last = 0.9, compute_seconds = 50, norm = 0.03, verdict = 'valid',
-    credit = 1.0, ripe_at = :now + 86400, reason = 'counts: the host is proven', told = 1
+    credit = 1.0, ripe_at = :now + 86400, reason = '{"code":"proven_result"}', told = 1
 WHERE project = :project AND version = :version AND epoch = 0 AND state = 'leased'
 """
 _APPLY: Final = """

@@ -85,7 +85,6 @@ class RefusalCode(StrEnum):
     WRONG_DTYPE = "wrong_dtype"
     WRONG_DIGEST = "wrong_digest"
     NOT_FINITE = "not_finite"
-    NORM_OUT_OF_BAND = "norm_out_of_band"
     UNKNOWN_UPLOAD = "unknown_upload"
     WRONG_OFFSET = "wrong_offset"
     UNKNOWN_BLOB = "unknown_blob"

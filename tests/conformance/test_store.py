@@ -38,6 +38,7 @@ from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Role, Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import UnitKind
 from tests.conformance.example_metadata import example_metadata
@@ -379,15 +380,17 @@ class TestAssignments:
         new_units(tx, project)
         host = new_host(tx, project, "a")
         done = report(tx, *take(tx, project, host))
-        valid = Judgement(Verdict.VALID, 5.0, NOW + 50, "fine")
+        valid = Judgement(Verdict.VALID, 5.0, NOW + 50, because(ReasonCode.HOSTS_AGREE, count=2))
         assert tx.assignments.judge(done, AssignmentEvent.AGREED, valid)
         assert not tx.assignments.judge(done, AssignmentEvent.AGREED, valid)
         [told] = tx.assignments.take_verdicts(host.id, 9)
-        assert (told.verdict, told.credit, told.reason) == (Verdict.VALID, 5.0, "fine")
+        assert (told.verdict, told.credit) == (Verdict.VALID, 5.0)
+        assert told.reason == valid.reason
         assert tx.assignments.take_verdicts(host.id, 9) == []
-        wrong = Judgement(Verdict.INVALID, 0.0, None, "not fine")
+        wrong = Judgement(Verdict.INVALID, 0.0, None, because(ReasonCode.TRUSTED_HOST_DISAGREES))
         tx.assignments.judge(tx.assignments.get(done.id), AssignmentEvent.DISAGREED, wrong)
-        assert [t.reason for t in tx.assignments.take_verdicts(host.id, 9)] == ["not fine"]
+        [told] = tx.assignments.take_verdicts(host.id, 9)
+        assert told.reason == wrong.reason
 
     def test_only_unripe_credit_is_taken_back(self, tx, project):
         new_units(tx, project, 2)
@@ -395,7 +398,7 @@ class TestAssignments:
         for assignment, ripe in zip(
             take(tx, project, host, limit=2), (NOW - 1, NOW + 1), strict=False
         ):
-            judgement = Judgement(Verdict.VALID, 5.0, ripe, "")
+            judgement = Judgement(Verdict.VALID, 5.0, ripe, because(ReasonCode.PROVEN_RESULT))
             tx.assignments.judge(report(tx, assignment), AssignmentEvent.AGREED, judgement)
         assert tx.assignments.take_back_credit(host.id, NOW) == 5.0
         assert tx.assignments.take_back_credit(host.id, NOW) == 0.0

@@ -59,6 +59,7 @@ from pleb_shared.protocol.project import (
     Verification,
     calibration_unit,
 )
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
@@ -237,7 +238,9 @@ class FakeCoordinator:
             manifests.append(self._give(self.units.popleft(), request.host))
         no_work = None
         if len(manifests) < request.max_units:
-            no_work = NoWork(reason="Nothing is planned.", retry_after_seconds=0.2)
+            no_work = NoWork(
+                reason=because(ReasonCode.ALL_ASSIGNED, version=0), retry_after_seconds=0.2
+            )
         return WorkReply(
             protocol=1,
             project=self.name,

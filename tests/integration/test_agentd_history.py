@@ -18,13 +18,15 @@ from pleb_agent.worker.errors import NotFinite
 from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 
 
 def verdict(number, which=Verdict.VALID, credit=1e12):
-    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason="It is so.")
+    reason = because(ReasonCode.HOSTS_AGREE, count=2)
+    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason)
 
 
 class Recorder(Listener):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from pleb_coordinator.api import publishing, requests, status_reading
+from pleb_coordinator.api import publishing, requests, status
 from pleb_coordinator.api.counters import Counters
 from pleb_coordinator.api.requests import read_body
 from pleb_shared.errors import Refusal, RefusalCode
@@ -74,13 +74,13 @@ def test_nothing_is_read_for_a_stranger_who_publishes(tmp_path, monkeypatch):
 
 def test_a_hundred_readers_at_once_cost_one_reading(tmp_path, monkeypatch):
     """Else they fill the threads that uploads and blobs need."""
-    read, real = [], status_reading.read_status
+    read, real = [], status.read_status
 
     def counted(*arguments):
         read.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(status_reading, "read_status", counted)
+    monkeypatch.setattr(status, "read_status", counted)
 
     async def story():
         async with http_world(tmp_path) as http:

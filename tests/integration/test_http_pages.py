@@ -8,7 +8,7 @@ import re
 import msgspec
 import pytest
 
-from pleb_coordinator.api.status import ProjectStatus
+from pleb_shared.protocol.status import ProjectStatus
 from tests.integration.http_world import http_world
 
 EVIL = '"><script>alert(1)</script>'

@@ -12,6 +12,7 @@ from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.home.config import CoordinatorConfig
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import ReceiptOutcome
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.http_world import http_world, soon
@@ -147,8 +148,9 @@ def test_a_banned_host_is_told_why_and_for_how_long(tmp_path):
             host = http.world.volunteer("anna")
             row, now = http.world.row(host), http.world.clock.now
             with http.world.store.write() as tx:
+                reason = because(ReasonCode.BANNED_BY_OPERATOR, text="it lied")
                 standing = msgspec.structs.replace(
-                    standing_of(row), banned_until=now + 3600, ban_reason="it lied"
+                    standing_of(row), banned_until=now + 3600, ban_reason=reason
                 )
                 tx.hosts.set_standing(row.id, standing)
             answer = await http.post(host, http.request(host, []))

@@ -52,7 +52,7 @@ def test_promises_of_uploads_do_not_let_a_new_host_take_the_whole_round(tmp_path
     manifests, no_work = world.ask(hoarder)
     assert manifests == []
     assert no_work is not None
-    assert "one unit at a time" in no_work.reason
+    assert no_work.reason.code == "new_host_limit"
 
 
 def test_a_host_stays_with_its_account(tmp_path):

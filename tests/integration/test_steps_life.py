@@ -9,6 +9,7 @@ from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
+from pleb_shared.protocol.reasons import ReasonCode, because
 from tests.integration.steps_world import World
 
 
@@ -105,7 +106,7 @@ def test_a_lonely_volunteer_without_anybody_waits_and_is_told_why(tmp_path):
     assert world.work(lonely, rounds=3) == 1
     _, no_work = world.ask(lonely)
     assert no_work is not None
-    assert "version 0" in no_work.reason
+    assert no_work.reason == because(ReasonCode.ALL_ASSIGNED, version=0)
     assert world.project.version == 0
 
 
@@ -153,7 +154,7 @@ def test_warm_start_versions_are_for_trusted_hosts_alone(tmp_path):
     manifests, no_work = world.ask(volunteer)
     assert manifests == []
     assert no_work is not None
-    assert "warm start" in no_work.reason
+    assert no_work.reason.code == "warm_start"
     world.work(trusted, rounds=2)
     assert world.project.version == 2
     assert world.work(volunteer) == 1

@@ -9,6 +9,7 @@ from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.steps_world import World, honest_delta
@@ -125,7 +126,7 @@ def test_three_proven_lies_keep_a_host_out_for_a_day_then_two(tmp_path):
             world.work(trusted, rounds=2)
         assert world.row(liar).banned_until - world.clock.now <= expected
         assert world.row(liar).banned_until - world.clock.now > expected - 600
-        assert "proven wrong" in world.row(liar).ban_reason
+        assert world.row(liar).ban_reason == because(ReasonCode.RESULTS_PROVEN_WRONG, count=3)
         world.clock.now = world.row(liar).banned_until + 1
 
 
@@ -184,7 +185,7 @@ def test_a_class_that_nobody_can_compare_gets_no_work_until_it_is_vouched_for(tm
     manifests, no_work = world.ask(far)
     assert manifests == []
     assert no_work is not None
-    assert "differ" in no_work.reason
+    assert no_work.reason.code == "not_comparable"
     twin = world.volunteer("twin", drift=0.5)
     [manifest], _ = world.ask(far)
     world.answer(far, manifest)
@@ -201,7 +202,7 @@ def test_a_host_holds_one_lease_until_it_is_proven(tmp_path):
     manifests, no_work = world.ask(new, 8)
     assert manifests == []
     assert no_work is not None
-    assert "one unit at a time" in no_work.reason
+    assert no_work.reason.code == "new_host_limit"
     assert len(world.ask(old, 3)[0]) == 3
 
 
@@ -215,7 +216,7 @@ def test_an_account_gets_its_part_of_a_round_and_more_only_of_what_nobody_takes(
     manifests, no_work = world.ask(twin, 8)
     assert manifests == []
     assert no_work is not None
-    assert "part of this round" in no_work.reason
+    assert no_work.reason.code == "account_share_used"
     world.clock.now += 60
     assert len(world.ask(twin, 8)[0]) == 8
 
@@ -269,4 +270,4 @@ def test_a_paused_project_gives_no_work_and_says_so(tmp_path):
     manifests, no_work = world.ask(host)
     assert manifests == []
     assert no_work is not None
-    assert "paused" in no_work.reason
+    assert no_work.reason.code == "project_paused"

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 import httpx
+import msgspec
 
 from pleb_agent.client.answers import raise_for_refusal, read_bounded
 from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
 from pleb_agent.client.network import NO_LIMITS
-from pleb_agent.client.project_status import ProjectStatus, read_status
 from pleb_agent.client.transport import NO_PROXY, open_http
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.status import ProjectStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ _BROKEN_OFF = ("disconnected", "peer closed")
 _SLOWEST_BYTES_PER_SECOND = 2048
 _PIECE_BYTES = 16 * 1024
 _STATUS_BYTES = 4 * 2**20
+_MOST_POINTS = 4000
 _SHARERS = 4
 """A rate is allowed to be divided among so many transfers before one counts as stuck."""
 
@@ -119,8 +121,20 @@ class CoordinatorClient:
         return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
 
     async def status(self, project: str) -> ProjectStatus:
-        """Return how the project stands (unsigned: for plots, never for decisions)."""
-        return read_status(await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES))
+        """Return the project's status (unsigned: for plots, never for decisions).
+
+        Of a very long series it has the newest points.
+
+        Raises:
+            BadAnswerError: the answer is no status.
+        """
+        body = await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES)
+        try:
+            status = msgspec.json.decode(body, type=ProjectStatus)
+        except (msgspec.DecodeError, RecursionError) as error:
+            message = f"The coordinator's status cannot be read ({error}); trying again later."
+            raise BadAnswerError(message) from error
+        return msgspec.structs.replace(status, series=status.series[-_MOST_POINTS:])
 
     async def enrol(self, project: str, envelope: bytes) -> bytes:
         """Return the envelope of the answer."""

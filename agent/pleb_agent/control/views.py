@@ -12,6 +12,7 @@ import msgspec
 
 from pleb_agent.core.override import Override
 from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.sentence import Value
 from pleb_agent.loop.status import CurrentUnit
 
 __all__ = [
@@ -47,7 +48,7 @@ class Message(View, frozen=True):
 
     text: str
     template: str
-    values: dict[str, str | int | float] = {}
+    values: dict[str, Value] = {}
 
 
 class AssignmentView(View, frozen=True):

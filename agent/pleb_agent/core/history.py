@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import AssignmentState
-from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.core.sentence import Sentence, say, say_reason
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def ended_event(
     """Return the event of an assignment that ended in this state; none for one that went well."""
     if state not in _ENDED:
         return []
-    reason = why or "the coordinator gave no reason."
+    reason = say(why) if why else say_reason(None)
     sentence = say(_ENDED[state], unit=assignment, project=project, why=reason)
     return [Event(now, EventKind.UNIT, project, sentence)]
 
@@ -93,7 +93,7 @@ def verdict_events(
             _JUDGED[verdict.verdict],
             unit=verdict.assignment,
             project=project,
-            why=verdict.reason or "the coordinator gave no reason.",
+            why=say_reason(verdict.reason),
         )
         events.append(Event(now, EventKind.UNIT, project, sentence))
     return events

@@ -14,7 +14,7 @@ from pleb_agent.core.memory_rules import memory_short
 from pleb_agent.core.moment import Moment
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PowerSource, PresenceKind
-from pleb_agent.core.schedule import DAY_MINUTES, DAYS, seconds_to
+from pleb_agent.core.schedule import DAY_MINUTES, DAY_NAMES, DAYS, seconds_to
 from pleb_agent.core.sentence import say
 from pleb_agent.core.sizes import format_bytes
 
@@ -141,7 +141,7 @@ def outside_hours(moment: Moment) -> Objection | None:
     else:
         sentence = say(
             "Outside of your hours; work begins on {day} at {time}.",
-            day=DAYS[day % len(DAYS)].capitalize(),
+            day=say(DAY_NAMES[DAYS[day % len(DAYS)]]),
             time=at,
         )
     return Objection(Reason.OUTSIDE_HOURS, sentence, seconds_to(minutes, moment.now))
@@ -198,7 +198,7 @@ def input_unreadable(moment: Moment) -> Objection | None:
     sentence = say(
         "It cannot be seen whether you use the PC, so it counts as in use: {problem} "
         "Allow work while the PC is in use (`while_in_use`) to go on.",
-        problem=presence.problem or "nothing tells of mouse and keyboard.",
+        problem=say(presence.problem or "nothing tells of mouse and keyboard."),
     )
     return Objection(Reason.INPUT_UNREADABLE, sentence, comes_and_goes=True)
 

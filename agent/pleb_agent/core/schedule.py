@@ -25,6 +25,7 @@ __all__ = [
     "ALWAYS",
     "DAYS",
     "DAY_MINUTES",
+    "DAY_NAMES",
     "WEEK_MINUTES",
     "Hours",
     "format_hours",
@@ -32,7 +33,16 @@ __all__ = [
     "seconds_to",
 ]
 
-DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_NAMES: Final = {
+    "mon": "Monday",
+    "tue": "Tuesday",
+    "wed": "Wednesday",
+    "thu": "Thursday",
+    "fri": "Friday",
+    "sat": "Saturday",
+    "sun": "Sunday",
+}
+DAYS: Final = tuple(DAY_NAMES)
 DAY_MINUTES: Final = 24 * 60
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
 

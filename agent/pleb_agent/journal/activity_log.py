@@ -6,14 +6,15 @@ it writes, or until the journal is closed. What reads them sees them at once.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
-from pleb_agent.core.sentence import Sentence
+from pleb_agent.core.sentence import Sentence, Value
 from pleb_agent.journal.database import Database
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["BEFORE_DAYS", "ActivityLog", "local_day"]
+
+_VALUES: Final = msgspec.json.Decoder(dict[str, Value])
 
 BEFORE_DAYS: Final = ""
 """The day of what was counted before days were kept."""
@@ -180,7 +183,7 @@ class ActivityLog(Database):
                 event.kind,
                 event.project,
                 event.sentence.template,
-                json.dumps(event.sentence.values),
+                msgspec.json.encode(event.sentence.values).decode(),
             ),
         )
         return _read_event(cursor.fetchall()[0])
@@ -218,6 +221,6 @@ def _read_event(row: sqlite3.Row) -> Event:
         at=row["at"],
         kind=EventKind(row["kind"]),
         project=row["project"],
-        sentence=Sentence(row["template"], json.loads(row["values"])),
+        sentence=Sentence(row["template"], _VALUES.decode(row["values"])),
         id=row["id"],
     )

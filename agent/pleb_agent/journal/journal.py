@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_agent.core.agent_state import FINAL_STATES, AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.sentence import say_reason
 from pleb_agent.journal.activity_log import ActivityLog, local_day
 from pleb_agent.journal.database import JournalError
 from pleb_agent.journal.rows import (
@@ -327,7 +328,7 @@ class Journal(ActivityLog):
         for row in found:
             self.db.execute(
                 "UPDATE assignments SET verdict = ?, credit = ?, note = ? WHERE id = ?",
-                (verdict.verdict, verdict.credit, verdict.reason, row["id"]),
+                (verdict.verdict, verdict.credit, str(say_reason(verdict.reason)), row["id"]),
             )
             if row["verdict"]:
                 earlier_credit = row["credit"]

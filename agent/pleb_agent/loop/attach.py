@@ -20,12 +20,12 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 
 if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient
-    from pleb_agent.client.project_status import ProjectStatus
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.loop.services import ClientFactory, Clock
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.status import ProjectStatus
 
 __all__ = ["Attaching", "LookedAt", "enrol_request"]
 

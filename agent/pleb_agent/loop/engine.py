@@ -93,7 +93,7 @@ class WarmEngine:
         except JobStopped:  # work is not allowed any more
             return _STOPPED_SECONDS
         except RuntimeMissing as error:  # what downloads it shows its progress, and wakes the loop
-            status.set(Activity.IDLE, say("{reason}", reason=str(error)))
+            status.set(Activity.IDLE, say(str(error)))
             return _MISSING_SECONDS
         except WorkerError as error:
             return self._start_failed(error)
@@ -122,7 +122,7 @@ class WarmEngine:
 
     def _start_failed(self, error: WorkerError) -> float:
         self._failures += 1
-        sentence = say("{reason}", reason=str(error))
+        sentence = say(str(error))
         if self._failures == 1:
             self._loop.history.note(EventKind.PROBLEM, sentence)
         delay = BACKOFF.delay_seconds(self._failures, self._services.draw())

@@ -84,7 +84,7 @@ class NetworkGate:
                 "Unit {unit} must be sent within {minutes} min, or it is late: {why}",
                 unit=row.assignment,
                 minutes=max(1, round((row.lease_ends_at - now) / 60)),
-                why=str(decision.sentence),
+                why=decision.sentence,
             )
             self._loop.history.note(EventKind.PROBLEM, sentence)
             break

@@ -17,7 +17,7 @@ from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_agent.client.errors import NetworkError, UnreachableError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentState
 from pleb_agent.core.history import EventKind
-from pleb_agent.core.sentence import say
+from pleb_agent.core.sentence import say, say_reason
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import AssignmentRow, Change
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
@@ -352,7 +352,7 @@ class Project:
             return
         offline = isinstance(error, NetworkError)
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
-        sentence = say("{project}: {reason}", project=self.name, reason=str(error))
+        sentence = say("{project}: {reason}", project=self.name, reason=say(str(error)))
         if self.problem != str(error):  # the first of its kind, not every retry
             self._loop.history.note(EventKind.PROBLEM, sentence, self.name)
         self._failures += 1
@@ -368,7 +368,11 @@ class Project:
         await self._exchange.enrol_again()
 
     def _wait_for_work(self, answer: Answer, took_seconds: float) -> None:
-        reason = answer.no_work.reason if answer.no_work else "The project has no work now."
+        reason = (
+            say_reason(answer.no_work.reason)
+            if answer.no_work
+            else say("The project has no work right now.")
+        )
         wait = answer.no_work.retry_after_seconds if answer.no_work else 0.0
         if took_seconds < _QUICK_ANSWER_SECONDS:
             wait = max(wait, _QUICK_ANSWER_SECONDS)

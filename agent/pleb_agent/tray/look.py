@@ -166,11 +166,21 @@ def _look_of_nothing(say: Translate) -> Look:
 
 
 def _sentence(status: Status, say: Translate) -> str:
-    message = _part(status, "message")
+    return _said(_part(status, "message"), say) or str(status.get("sentence") or "")
+
+
+def _said(message: Status, say: Translate) -> str:
+    """Return a `core.sentence.Sentence` in the user's language; empty if it is none."""
     template, values = message.get("template"), message.get("values")
-    if isinstance(template, str) and template and isinstance(values, dict):
-        return say(template, **values)
-    return str(status.get("sentence") or "")
+    if not (isinstance(template, str) and isinstance(values, dict)):
+        return ""
+    return say(
+        template,
+        **{
+            name: _said(value, say) if isinstance(value, dict) else value
+            for name, value in values.items()
+        },
+    )
 
 
 def _progress(status: Status, say: Translate) -> str:

@@ -16,10 +16,9 @@ from pleb_agent.core.preference_table import (
 )
 from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
-from pleb_agent.core.schedule import DAYS
+from pleb_agent.core.schedule import DAY_NAMES, DAYS
 from pleb_agent.core.sizes import UNITS
 from pleb_agent.web.page_rendering import line
-from pleb_agent.web.page_terms import DAY_NAMES
 from pleb_agent.web.page_visit import words_of
 from pleb_agent.web.translation import LANGUAGES
 from pleb_agent.web.week_hours import Day, days_of, hours_of

@@ -8,12 +8,10 @@ from pleb_agent.web.translation import marked
 
 __all__ = [
     "ACTIVITIES",
-    "DAY_NAMES",
     "EVENTS",
     "KINDS",
     "LEVELS",
     "METRICS",
-    "SHORT_DAYS",
     "STATES",
 ]
 
@@ -36,25 +34,6 @@ STATES: Final[dict[str, str]] = {
     "reported": marked("was reported"),
     "uploading": marked("is being sent"),
 }
-DAY_NAMES: Final[dict[str, str]] = {
-    "mon": marked("Monday"),
-    "tue": marked("Tuesday"),
-    "wed": marked("Wednesday"),
-    "thu": marked("Thursday"),
-    "fri": marked("Friday"),
-    "sat": marked("Saturday"),
-    "sun": marked("Sunday"),
-}
-SHORT_DAYS: Final = (
-    marked("Mon"),
-    marked("Tue"),
-    marked("Wed"),
-    marked("Thu"),
-    marked("Fri"),
-    marked("Sat"),
-    marked("Sun"),
-)
-"""As the core's sentences name them."""
 EVENTS: Final[dict[str, str]] = {
     "run": marked("Working"),
     "pause": marked("Paused"),

@@ -9,7 +9,6 @@ the tray uses it too.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,21 +17,18 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.web.formats import FORMATS, Formats
 
 if TYPE_CHECKING:
-    from pleb_agent.core.sentence import Sentence
+    from collections.abc import Mapping
+
+    from pleb_agent.core.sentence import Sentence, Value
 
 __all__ = ["LANGUAGES", "Words", "catalogue", "choose_language", "marked", "words_for"]
-
-Value = str | int | float
 
 _LOCALES: Final = Path(__file__).parent / "locales"
 LANGUAGES: Final[dict[str, str]] = {"en": "English", "de": "Deutsch"}
 """Tag and own name."""
-_OURS: Final = frozenset({"day", "problem", "reason", "why"})
-"""Values of sentences that are words of ours themselves; others may be a stranger's."""
 _NAMES: Final = frozenset({"unit", "version", "planned"})
 """Numbers that name something, and are not grouped."""
 _MOST_TAGS: Final = 20
-_WHOLE: Final = re.compile(r"\d+")
 
 
 def marked(text: str) -> str:
@@ -62,30 +58,24 @@ class Words:
 
     def sentence(self, sentence: Sentence, fallback: str = "") -> str:
         """Return what the core said; `fallback` if its values do not fill its template."""
-        template = self.messages.get(sentence.template, sentence.template)
         try:
-            return template.format_map(self._local(sentence.values))
+            return self._filled(sentence)
         except (KeyError, IndexError, ValueError):
             return fallback or sentence.template
 
-    def _local(self, values: dict[str, Value]) -> dict[str, Value]:
+    def _filled(self, sentence: Sentence) -> str:
+        template = self.messages.get(sentence.template, sentence.template)
+        return template.format_map(self._local(sentence.values))
+
+    def _local(self, values: Mapping[str, Value]) -> dict[str, str | int | float]:
         return {name: self._local_value(name, value) for name, value in values.items()}
 
-    def _local_value(self, name: str, value: Value) -> Value:
-        if not isinstance(value, str):
+    def _local_value(self, name: str, value: Value) -> str | int | float:
+        if isinstance(value, str):
+            return self.formats.decimal_text(value)
+        if isinstance(value, (int, float)):
             return value if name in _NAMES else self.formats.number(value)
-        return self._heard(value) if name in _OURS else self.formats.decimal_text(value)
-
-    def _heard(self, text: str) -> str:
-        """Return a sentence of ours that came as text; one number in it may be any (`heard`)."""
-        if text in self.messages:
-            return self.messages[text]
-        number = _WHOLE.search(text)
-        if number is not None:
-            template = f"{text[: number.start()]}{{number}}{text[number.end() :]}"
-            if template in self.messages:
-                return self.messages[template].replace("{number}", number[0])
-        return self.formats.decimal_text(text)
+        return self._filled(value)
 
 
 @cache

@@ -117,7 +117,7 @@ class WorkerProcess:
         """
         await self._end_child()
         if is_frozen() and self.packages is None:
-            raise RuntimeMissing("What computes (torch) is not here yet; work begins when it is.")
+            raise RuntimeMissing("PyTorch is not installed yet; work starts once it is downloaded.")
         await self._orders.not_paused()
         self._orders.prepare(self.work_dir)
         self._closed = self._made_room = False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.counters import Counters
     from pleb_coordinator.api.links import LinkBase
-    from pleb_coordinator.api.status_reading import StatusReader
+    from pleb_coordinator.api.status import StatusReader
     from pleb_coordinator.api.waiting import Changes
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit

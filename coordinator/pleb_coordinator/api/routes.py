@@ -10,8 +10,8 @@ from pleb_coordinator.api.blob_files import blob
 from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
 from pleb_coordinator.api.publishing import coordinator, publish
+from pleb_coordinator.api.status_routes import events, status
 from pleb_coordinator.api.uploads import head_upload, patch_upload
-from pleb_coordinator.api.watching import events, status
 from pleb_coordinator.api.work import work
 
 if TYPE_CHECKING:

@@ -1,225 +1,279 @@
-"""`GET /projects/P/status`: what a project's page shows, as JSON for programs that watch.
-
-The structs below are that JSON, field by field; new fields may be added, the ones that are
-there keep their meaning. Times are seconds since 1970 on the coordinator's clock (floats),
-credit is in FLOPs. What would tell hosts which of their units are audited is not in it:
-open assignments appear only as a count.
-"""
+"""Reads a project's status from the store."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.core.records import ProjectState
-from pleb_shared.protocol.project import Target
-from pleb_shared.protocol.unit import VersionSource
+from pleb_coordinator.core.reputation import is_proven
+from pleb_shared.protocol.project import elements
+from pleb_shared.protocol.reasons import Reason
+from pleb_shared.protocol.status import (
+    ContributorStatus,
+    Counts,
+    HostState,
+    HostStatus,
+    ProjectStatus,
+    ResultStatus,
+    RoundStatus,
+    UnitStatus,
+    VersionPoint,
+)
 
-__all__ = [
-    "ContributorStatus",
-    "Counts",
-    "HostState",
-    "HostStatus",
-    "ProjectStatus",
-    "ResultStatus",
-    "RoundStatus",
-    "StatusChange",
-    "UnitStatus",
-    "VersionPoint",
-    "change_between",
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
+    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
+    from pleb_coordinator.store.transaction import Store, Transaction
+    from pleb_shared.protocol.project import Target
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of what is shown."""
+__all__ = ["StatusReader", "reaches", "read_status"]
 
-
-class VersionPoint(Status, frozen=True):
-    """One version: a point of the plots."""
-
-    version: int
-    made_at: float
-    train_loss: float | None
-    """Mean of the losses at the end of the units that made it; null for version 0."""
-    metrics: dict[str, float]
-    """Means over the holdout, `loss` among them; empty until it was evaluated."""
-
-
-class HostState(StrEnum):
-    """How a host stands."""
-
-    ACTIVE = "active"
-    PROBATION = "probation"
-    """New: each result needs a second one."""
-    CALIBRATING = "calibrating"
-    AWAY = "away"
-    """Not heard of for ten minutes."""
-    BANNED = "banned"
+MOST_POINTS: Final = 2000
+_HOSTS: Final = 200
+_UNITS: Final = 25
+_EVENTS: Final = 400
+"""How many of the newest events are searched for decided units."""
+_CONTRIBUTORS: Final = 50
+_AWAY_SECONDS: Final = 600.0
+_FRESH_SECONDS: Final = 0.5
+"""A status up to this age is sent again instead of being read."""
+_CACHED: Final = 64
+_CLASS_DIGITS: Final = 16
+"""A class is shown truncated: the full digest would let a host claim it without calibrating."""
 
 
-class HostStatus(Status, frozen=True):
-    """One host."""
+class StatusReader:
+    """Reads statuses in a thread, with a store of its own, since lists may be long.
 
-    host: str
-    """Fingerprint of its key."""
-    name: str
-    """What its owner calls it; empty for anonymous ones."""
-    role: str
-    state: HostState
-    determinism_class: str
-    """Hosts with the same one agree to the bit; empty: not known yet. The digest's beginning."""
-    verified: int
-    refused: int
-    credit: float
-    last_seen_at: float
-    agent: str
-
-
-class ResultStatus(Status, frozen=True):
-    """What became of one host's result of a unit."""
-
-    assignment: int
-    host: str
-    name: str
-    verdict: str
-    """`valid`, `invalid` or `late`."""
-    credit: float
-    reason: str
-
-
-class UnitStatus(Status, frozen=True):
-    """A unit that was decided lately."""
-
-    unit: int
-    kind: str
-    version: int
-    """The version it starts from."""
-    position: int
-    state: str
-    """`valid`, `applied`, `late`, `credited`, `disproved`, `open` (again) or `cancelled`."""
-    reason: str
-    """Why, in a sentence."""
-    at: float
-    results: list[ResultStatus]
-
-
-class RoundStatus(Status, frozen=True):
-    """The making of the next version."""
-
-    units: int
-    quorum: int
-    valid: int
-    opened_at: float
-    quorum_at: float | None
-    """Since when enough is verified; the grace window runs from here."""
-
-
-class Counts(Status, frozen=True):
-    """The fleet in numbers."""
-
-    hosts: int
-    accounts: int
-    verified: int
-    refused: int
-    in_flight: int
-    credit: float
-
-
-class ContributorStatus(Status, frozen=True):
-    """An account; `name` is empty for anonymous ones."""
-
-    name: str
-    hosts: int
-    verified: int
-    credit: float
-
-
-class ProjectStatus(Status, frozen=True):
-    """The whole answer."""
-
-    project: str
-    title: str
-    description: str
-    data_licence: str
-    contact: str
-    state: ProjectState
-    epoch: int
-    version: int
-    """The newest version."""
-    versions_planned: int
-    target: Target | None
-    target_reached_at_version: int | None
-    """The first version that reached it; null: none has, or there is no target."""
-    metrics: dict[str, float]
-    """Those of the newest version that was evaluated."""
-    metrics_version: int | None
-    train_loss: float | None
-    """That of the newest version."""
-    series: list[VersionPoint]
-    """Oldest first; long histories are thinned out to about 2,000 points."""
-    round: RoundStatus | None
-    hosts: list[HostStatus]
-    """Most recently seen first, at most 200."""
-    units: list[UnitStatus]
-    """Most recent first, at most 25."""
-    contributors: list[ContributorStatus]
-    """Most credit first, at most 50."""
-    counts: Counts
-    parameters: int
-    """Numbers in the model."""
-    created_at: float
-    updated_at: float
-    attach_link: str
-    pleb_link: str
-    source: VersionSource | None = None
-    """How the newest version is put together; researchers download the model by it."""
-
-
-class StatusChange(Status, frozen=True):
-    """Data of an `event: status` in `/projects/P/events`: what the page changes at once.
-
-    `series` holds only points that are new or differ since the last event to this listener;
-    the first event has all. Lists of hosts and units are fetched with `/projects/P/status`.
+    A project is read at most twice a second, however many people watch it.
     """
 
-    project: str
-    state: ProjectState
-    epoch: int
-    version: int
-    versions_planned: int
-    target_reached_at_version: int | None
-    metrics: dict[str, float]
-    metrics_version: int | None
-    train_loss: float | None
-    series: list[VersionPoint]
-    round: RoundStatus | None
-    counts: Counts
-    updated_at: float
+    def __init__(self, store: Store, links: LinkBase, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._links = links
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, ProjectStatus] = {}
+
+    async def of(self, name: str) -> ProjectStatus:
+        """Return the project's status.
+
+        Raises:
+            Refusal: `unknown_project`.
+        """
+        fresh = self._fresh(name)
+        return await asyncio.to_thread(self._read, name) if fresh is None else fresh
+
+    async def all(self) -> list[ProjectStatus]:
+        """Return every project's status."""
+        names = await asyncio.to_thread(self._names)
+        return [await self.of(name) for name in names]
+
+    def _names(self) -> list[str]:
+        with self._lock, self._store.read() as tx:
+            return tx.projects.names()
+
+    def _fresh(self, name: str) -> ProjectStatus | None:
+        known = self._known.get(name)
+        if known is None or not 0 <= self._clock() - known.updated_at < _FRESH_SECONDS:
+            return None
+        return known
+
+    def _read(self, name: str) -> ProjectStatus:
+        """Read it, unless another thread did while this one waited for the lock."""
+        with self._lock, self._store.read() as tx:
+            if (fresh := self._fresh(name)) is not None:
+                return fresh
+            project = tx.projects.find(name)
+            status = read_status(tx, project, self._links, self._clock())
+            if len(self._known) >= _CACHED:
+                self._known.clear()
+            self._known[name] = status
+        return status
 
 
-def change_between(before: ProjectStatus | None, now: ProjectStatus) -> StatusChange | None:
-    """Return what a listener who saw `before` must learn; None: nothing has changed."""
-    if before is not None and _same(before, now):
-        return None
-    known = [] if before is None or before.epoch != now.epoch else before.series
-    seen = {point.version: point for point in known}
-    return StatusChange(
-        project=now.project,
-        state=now.state,
-        epoch=now.epoch,
-        version=now.version,
-        versions_planned=now.versions_planned,
-        target_reached_at_version=now.target_reached_at_version,
-        metrics=now.metrics,
-        metrics_version=now.metrics_version,
-        train_loss=now.train_loss,
-        series=[point for point in now.series if seen.get(point.version) != point],
-        round=now.round,
-        counts=now.counts,
-        updated_at=now.updated_at,
+def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) -> ProjectStatus:
+    """Return what the project's page shows."""
+    metadata = project.metadata
+    series = _series(tx, project)
+    evaluated = [point for point in series if point.metrics]
+    hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
+    link = links.attach_link(project)
+    model = metadata.model
+    return ProjectStatus(
+        project=project.name,
+        title=metadata.title,
+        description=metadata.description,
+        data_licence=metadata.data_licence,
+        contact=metadata.contact,
+        state=project.state,
+        epoch=project.epoch,
+        version=project.version,
+        versions_planned=metadata.training.versions,
+        target=metadata.target,
+        target_reached_at_version=_reached(metadata.target, evaluated),
+        metrics=evaluated[-1].metrics if evaluated else {},
+        metrics_version=evaluated[-1].version if evaluated else None,
+        train_loss=series[-1].train_loss if series else None,
+        series=_thinned(series),
+        round=_round(tx, project),
+        hosts=[_host(host, project, now) for host in hosts],
+        units=_units(tx, project, {host.id: host for host in hosts}),
+        contributors=_contributors(tx, project),
+        counts=_counts(tx, project),
+        parameters=sum(elements(spec) for spec in model.parameters),
+        created_at=project.created_at,
+        updated_at=now,
+        attach_link=str(link),
+        pleb_link=link.pleb,
+        source=tx.versions.source(project.id, project.epoch, project.version),
     )
 
 
-def _same(before: ProjectStatus, now: ProjectStatus) -> bool:
-    return before == msgspec.structs.replace(now, updated_at=before.updated_at)
+def reaches(target: Target, metrics: dict[str, float]) -> bool:
+    """Whether these metrics reach the target."""
+    value = metrics.get(target.metric)
+    if value is None:
+        return False
+    return value >= target.value if target.direction == "at_least" else value <= target.value
+
+
+def _reached(target: Target | None, evaluated: Sequence[VersionPoint]) -> int | None:
+    if target is None:
+        return None
+    return next((point.version for point in evaluated if reaches(target, point.metrics)), None)
+
+
+def _series(tx: Transaction, project: Project) -> list[VersionPoint]:
+    metrics = {
+        found.version: found.metrics for found in tx.projects.evaluations(project.id, project.epoch)
+    }
+    return [
+        VersionPoint(
+            version=row.number,
+            made_at=row.made_at,
+            train_loss=row.train_loss,
+            metrics=metrics.get(row.number, {}),
+        )
+        for row in tx.versions.losses(project.id, project.epoch)
+    ]
+
+
+def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
+    """Return about `MOST_POINTS` of the points: every n-th, evenly, and always the last."""
+    step = -(-len(points) // MOST_POINTS)
+    if step <= 1:
+        return points
+    return [point for point in points if point.version % step == 0 or point is points[-1]]
+
+
+def _round(tx: Transaction, project: Project) -> RoundStatus | None:
+    row = tx.rounds.get(project.id, project.epoch, project.version)
+    if row is None:
+        return None
+    return RoundStatus(
+        units=row.units,
+        quorum=row.quorum,
+        valid=row.valid,
+        opened_at=row.opened_at,
+        quorum_at=row.quorum_at,
+    )
+
+
+def _host(host: Host, project: Project, now: float) -> HostStatus:
+    rules = project.metadata.verification
+    return HostStatus(
+        host=host.fingerprint,
+        name=host.display_name,
+        role=host.role,
+        state=_host_state(host, project, now),
+        determinism_class=host.determinism_class[:_CLASS_DIGITS],
+        verified=host.units_valid,
+        refused=host.refused + host.bans * rules.ban_after,
+        credit=host.credit,
+        last_seen_at=host.last_seen,
+        agent=host.agent,
+    )
+
+
+def _host_state(host: Host, project: Project, now: float) -> HostState:
+    if host.banned_until > now:
+        return HostState.BANNED
+    if host.last_seen < now - _AWAY_SECONDS:
+        return HostState.AWAY
+    if not host.determinism_class:
+        return HostState.CALIBRATING
+    if host.trusted or is_proven(host, project.metadata.verification):
+        return HostState.ACTIVE
+    return HostState.PROBATION
+
+
+def _units(tx: Transaction, project: Project, hosts: dict[int, Host]) -> list[UnitStatus]:
+    """Return units with verdicts, the most recently changed first."""
+    latest: dict[int, Event] = {}
+    for event in reversed(tx.events.last(project.id, _EVENTS)):
+        if event.unit is not None and event.kind in {"verified", "evaluated", "convicted"}:
+            latest.setdefault(event.unit, event)
+    found: list[UnitStatus] = []
+    for unit, event in latest.items():
+        status = _unit(tx, tx.units.get(unit), event, hosts)
+        if status.results:
+            found.append(status)
+        if len(found) == _UNITS:
+            break
+    return found
+
+
+def _unit(tx: Transaction, unit: UnitRow, event: Event, hosts: dict[int, Host]) -> UnitStatus:
+    judged = [found for found in tx.assignments.of_unit(unit.id) if found.verdict is not None]
+    return UnitStatus(
+        unit=unit.id,
+        kind=unit.kind,
+        version=unit.version,
+        position=unit.position,
+        state=unit.state,
+        reason=_reason(unit, event, judged),
+        at=event.at,
+        results=[_result(tx, found, hosts) for found in judged],
+    )
+
+
+def _reason(unit: UnitRow, event: Event, judged: Sequence[Assignment]) -> Reason | None:
+    """Return why the canonical result counts, else what was decided last."""
+    canonical = next((found.reason for found in judged if found.id == unit.canonical), None)
+    return canonical or msgspec.convert(event.detail.get("reason"), Reason | None)
+
+
+def _result(tx: Transaction, found: Assignment, hosts: dict[int, Host]) -> ResultStatus:
+    host = hosts.get(found.host or 0) or tx.hosts.get(found.host or 0)
+    return ResultStatus(
+        assignment=found.id,
+        host=host.fingerprint,
+        name=host.display_name,
+        verdict=found.verdict or "",
+        credit=found.credit,
+        reason=found.reason,
+    )
+
+
+def _contributors(tx: Transaction, project: Project) -> list[ContributorStatus]:
+    return [
+        ContributorStatus(
+            name=found.display_name,
+            hosts=found.hosts,
+            verified=found.units_valid,
+            credit=found.credit,
+        )
+        for found in tx.views.contributors(project.id, _CONTRIBUTORS)
+        if found.units_valid
+    ]
+
+
+def _counts(tx: Transaction, project: Project) -> Counts:
+    totals = tx.views.totals(project.id, project.metadata.verification.ban_after)
+    return Counts(**msgspec.structs.asdict(totals))

@@ -31,6 +31,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
+from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import peek_payload, verify_bytes
 
@@ -113,7 +114,8 @@ def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:
 
 def _check_not_banned(host: Host, now: float) -> None:
     if host.banned_until > now:
-        message = f"This host is banned: {host.ban_reason}. Ask the project's operator."
+        why = f" {reason_sentence(host.ban_reason)}" if host.ban_reason else ""
+        message = f"This host is banned.{why} Ask the project's operator."
         wait = min(host.banned_until - now, 7 * 24 * 3600)
         raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
 

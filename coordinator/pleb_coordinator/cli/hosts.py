@@ -9,6 +9,7 @@ import msgspec
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.interface import Transaction
+    from pleb_shared.protocol.reasons import Reason
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -52,16 +54,17 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 def ban(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Answer a host no more, for so many days."""
     until = now() + options.days * _DAY_SECONDS
-    return _set_ban(home, options, output, until, options.reason)
+    reason = because(ReasonCode.BANNED_BY_OPERATOR, text=options.reason)
+    return _set_ban(home, options, output, until, reason)
 
 
 def unban(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Let a banned host in again; its record starts from nothing."""
-    return _set_ban(home, options, output, 0.0, "")
+    return _set_ban(home, options, output, 0.0, None)
 
 
 def _set_ban(
-    home: Home, options: argparse.Namespace, output: Output, until: float, reason: str
+    home: Home, options: argparse.Namespace, output: Output, until: float, reason: Reason | None
 ) -> int:
     with opened(home) as store, store.write() as tx:
         project = tx.projects.find(options.project)

@@ -102,7 +102,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         parser.add_argument("host", metavar="HOST", help="its name or first digits of its key")
         if name == "ban":
             parser.add_argument("--days", type=float, default=3650.0, help="how long (10 years)")
-            parser.add_argument("--reason", default="banned by the operator")
+            parser.add_argument("--reason", default="no reason given.", help="shown to the host")
 
 
 def _add_models(commands: Commands) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.api.status_reading import read_status
+from pleb_coordinator.api.status import read_status
 from pleb_coordinator.cli.listening import link_base, running_server
 from pleb_coordinator.cli.store_access import now, opened
 from pleb_coordinator.core.records import ProjectState
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from pleb_coordinator.api.status import ProjectStatus
     from pleb_coordinator.home.layout import Home
+    from pleb_shared.protocol.status import ProjectStatus
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]

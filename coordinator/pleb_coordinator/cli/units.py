@@ -8,6 +8,7 @@ import msgspec
 
 from pleb_coordinator.cli.store_access import opened
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.reasons import Reason, reason_sentence
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _lines(
         if a["digest"]:
             yield f"      said {a['digest'][:12]}..., {_loss(a)}"
         if a["reason"]:
-            yield f"      {a['reason']}"
+            yield f"      {reason_sentence(a['reason'])}"
     for event in events:
         if event["kind"] == "verified":
             yield from _decision(event["detail"])
@@ -92,7 +93,8 @@ def _loss(assignment: dict[str, Any]) -> str:
 
 
 def _decision(detail: dict[str, Any]) -> Iterator[str]:
-    yield f"  {_DECISIONS[detail['decision']]}: {detail['reason']}"
+    reason = reason_sentence(msgspec.convert(detail["reason"], Reason))
+    yield f"  {_DECISIONS[detail['decision']]}: {reason}"
     for first, second, distance in detail["distances"]:
         side = "within" if distance <= detail["tolerance"] else "beyond"
         yield (

@@ -13,11 +13,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from pleb_coordinator.core.records import Record
+from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 __all__ = ["Decision", "NeedsAnother", "Result", "Undecided", "Valid", "decide", "pair"]
 
 _MOST_VOLUNTEERS: Final = 5
 """With so many results and no majority, only a trusted host can decide."""
+_AGAINST: Final[dict[str, ReasonCode]] = {
+    ReasonCode.TRUSTED_HOST_AGREES: ReasonCode.TRUSTED_HOST_DISAGREES,
+    ReasonCode.MAJORITY_AGREES: ReasonCode.MAJORITY_DISAGREES,
+}
+"""What a dispute's losers are told, by what its winners are."""
 
 
 class Result(Record, frozen=True):
@@ -38,13 +44,19 @@ class Valid(Record, frozen=True):
     canonical: int
     agreeing: tuple[int, ...]
     disagreeing: tuple[int, ...]
-    reason: str
+    reason: Reason
+    """Why the agreeing results count."""
+
+    @property
+    def against(self) -> Reason:
+        """Why the disagreeing results do not count."""
+        return because(_AGAINST[self.reason.code], **self.reason.values)
 
 
 class NeedsAnother(Record, frozen=True):
     """One more result is wanted."""
 
-    reason: str
+    reason: Reason
     disagreement: bool
     """Results differ (a decider is wanted), or one is not enough (a replica is)."""
     trusted_only: bool
@@ -53,7 +65,7 @@ class NeedsAnother(Record, frozen=True):
 class Undecided(Record, frozen=True):
     """There is nothing to decide on."""
 
-    reason: str
+    reason: Reason
 
 
 Decision = Valid | NeedsAnother | Undecided
@@ -72,7 +84,7 @@ def decide(results: Sequence[Result], distances: Distances, tolerance: float) ->
     tensors; a pair that is missing does not agree.
     """
     if not results:
-        return Undecided("There is no result yet.")
+        return Undecided(because(ReasonCode.NO_RESULT))
     groups = [_group(center, results, distances, tolerance) for center in results]
     best = max(range(len(results)), key=lambda i: (_weight(groups[i]), -i))
     winners = groups[best]
@@ -94,16 +106,16 @@ def _group(
 
 
 def _unopposed(center: Result, winners: Sequence[Result]) -> Decision:
-    names = tuple(result.assignment for result in winners)
     if any(result.trusted for result in winners):
-        return Valid(center.assignment, names, (), "a trusted host's result")
-    if _voices(winners) >= 2:
-        return Valid(center.assignment, names, (), f"{len(winners)} hosts agree")
-    if any(result.proven for result in winners):
-        return Valid(center.assignment, names, (), "a proven host's result")
-    return NeedsAnother(
-        "The host is new: another one must confirm it.", disagreement=False, trusted_only=False
-    )
+        reason = because(ReasonCode.TRUSTED_RESULT)
+    elif _voices(winners) >= 2:
+        reason = because(ReasonCode.HOSTS_AGREE, count=len(winners))
+    elif any(result.proven for result in winners):
+        reason = because(ReasonCode.PROVEN_RESULT)
+    else:
+        reason = because(ReasonCode.NEW_HOST)
+        return NeedsAnother(reason, disagreement=False, trusted_only=False)
+    return Valid(center.assignment, _ids(winners), (), reason)
 
 
 def _opposed(
@@ -120,10 +132,14 @@ def _opposed(
         trusted == strongest[0] and voices >= 2 and voices > strongest[1]
     )
     if convinced and (trusted or voices >= 2):
-        by = "a trusted host" if trusted else f"{voices} of {voices + len(others)} hosts"
-        return Valid(center.assignment, _ids(winners), _ids(others), f"decided by {by}")
+        if trusted:
+            reason = because(ReasonCode.TRUSTED_HOST_AGREES)
+        else:
+            hosts = voices + len(others)
+            reason = because(ReasonCode.MAJORITY_AGREES, agreeing=voices, hosts=hosts)
+        return Valid(center.assignment, _ids(winners), _ids(others), reason)
     return NeedsAnother(
-        "Results differ: another host must decide.",
+        because(ReasonCode.RESULTS_DIFFER),
         disagreement=True,
         trusted_only=len(winners) + len(others) >= _MOST_VOLUNTEERS or trusted > 0,
     )

@@ -14,6 +14,7 @@ from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 __all__ = [
@@ -247,7 +248,8 @@ class Assignment(Record, frozen=True):
     credit: float
     ripe_at: float | None
     """When the credit can no longer be taken back."""
-    reason: str
+    reason: Reason | None
+    """Why the verdict is what it is."""
     told: bool
     """Whether a reply with the verdict was made."""
 
@@ -297,7 +299,7 @@ class Host(Record, frozen=True):
     """Invalid results that were proven."""
     bans: int
     banned_until: float
-    ban_reason: str
+    ban_reason: Reason | None
     credit: float
     units_valid: int
     enrolled_at: float

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.records import Host, Record
+from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.project import Verification
@@ -48,7 +49,7 @@ class Standing(Record, frozen=True):
     refused: int
     bans: int
     banned_until: float
-    ban_reason: str
+    ban_reason: Reason | None
     credit: float
     units_valid: int
 
@@ -103,7 +104,7 @@ def after_invalid(
         refused=0,
         bans=standing.bans + 1,
         banned_until=now + length,
-        ban_reason=f"{rules.ban_after} of its results were proven wrong",
+        ban_reason=because(ReasonCode.RESULTS_PROVEN_WRONG, count=rules.ban_after),
     )
 
 

@@ -25,6 +25,7 @@ from pleb_coordinator.store.assignments import Commitment, Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import (
     DeltaResult,
     EvaluationResult,
@@ -157,7 +158,8 @@ def _evaluated(
         raise Refusal(RefusalCode.WRONG_RESULT, message)
     tx.assignments.commit(assignment, AssignmentEvent.REPORTED, _commitment(context, report))
     reported = tx.assignments.get(assignment.id)
-    judgement = Judgement(Verdict.VALID, 0.0, None, "the version's metrics are stored")
+    evaluated = because(ReasonCode.EVALUATED, version=unit.version)
+    judgement = Judgement(Verdict.VALID, 0.0, None, evaluated)
     tx.assignments.judge(reported, AssignmentEvent.AGREED, judgement)
     if unit.state == UnitState.OPEN:
         tx.units.move(unit, UnitEvent.DECIDED, now, assignment.id)

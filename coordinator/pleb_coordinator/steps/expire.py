@@ -10,6 +10,7 @@ from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project, UnitRow
@@ -61,7 +62,7 @@ def retire_versions(tx: Transaction, deps: Deps, project: Project) -> int:
 def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:
     tx.units.move(unit, UnitEvent.CANCELLED, now, None)
     for assignment in tx.assignments.reported(unit.id):
-        judgement = Judgement(Verdict.LATE, 0.0, None, "Nobody could confirm it in time.")
+        judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NOT_CONFIRMED))
         tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
     for assignment in tx.assignments.of_unit(unit.id):
         if assignment.state in {AssignmentState.LEASED, AssignmentState.UPLOADING}:

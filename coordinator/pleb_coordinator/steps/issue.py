@@ -29,6 +29,7 @@ from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
 from pleb_shared.protocol.project import calibration_unit
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _CHOICE = 3
 """How many more candidates are looked at than wanted, to find one whose shard is at hand."""
 
 
+_CLOSED: Final[dict[str, ReasonCode]] = {
+    ProjectState.PAUSED: ReasonCode.PROJECT_PAUSED,
+    ProjectState.ARCHIVED: ReasonCode.PROJECT_ARCHIVED,
+}
 _MOST_RUNTIMES: Final = 8
 _RUNTIMES_SECONDS: Final = 7 * 24 * 3600.0
 """So many calibrations a host gets in this time: each costs the coordinator a comparison."""
@@ -60,9 +65,9 @@ def issue_work(
     context = replace(context, host=_with_runtime(context, request))
     tx, project, host = context.tx, context.project, context.host
     if host.banned_until > context.now:  # it began to wait before it was banned
-        return [], NoWork(reason="This host is banned.", retry_after_seconds=300)
-    if project.state in {ProjectState.PAUSED, ProjectState.ARCHIVED}:
-        return [], NoWork(reason=f"The project is {project.state}.", retry_after_seconds=300)
+        return [], NoWork(reason=because(ReasonCode.HOST_BANNED), retry_after_seconds=300)
+    if (closed := _CLOSED.get(project.state)) is not None:
+        return [], NoWork(reason=because(closed), retry_after_seconds=300)
     held = tx.assignments.leases(host.id)
     wanted = request.max_units
     work = _again(context, held, request)
@@ -104,10 +109,7 @@ def _fresh(
         return [], alone
     room = min(wanted, leases_at_once(context.host, context.project) - len(held))
     if room <= 0:
-        return [], NoWork(
-            reason="A new host holds one unit at a time until its first results are confirmed.",
-            retry_after_seconds=10,
-        )
+        return [], NoWork(reason=because(ReasonCode.NEW_HOST_LIMIT), retry_after_seconds=10)
     found: list[tuple[Assignment, UnitRow]] = []
     offered = context.tx.assignments.unsent_purposes(context.project.id)
     for purpose in purposes_for(context.host):
@@ -123,18 +125,13 @@ def _calibration(
     """Return the host's calibration, unless it is under way."""
     tx, project = context.tx, context.project
     unit = _calibration_row(context)
-    waiting = NoWork(
-        reason="Your PC's calibration comes first; other units follow it.", retry_after_seconds=2
-    )
+    waiting = NoWork(reason=because(ReasonCode.CALIBRATING), retry_after_seconds=2)
     under_way = tx.assignments.unjudged(unit.id, context.host.id)
     if under_way or Purpose.CALIBRATION in held.values():
         return [], waiting
     since = context.now - _RUNTIMES_SECONDS
     if tx.calibrations.runtimes_since(context.host.id, since) >= _MOST_RUNTIMES:
-        reason = (
-            f"Your PC has been calibrated {_MOST_RUNTIMES} times in the last days, always with "
-            "other software or settings: keep them for a while."
-        )
+        reason = because(ReasonCode.CALIBRATED_TOO_OFTEN, count=_MOST_RUNTIMES)
         return [], NoWork(reason=reason, retry_after_seconds=3600)
     new = NewAssignment(unit=unit.id, purpose=Purpose.CALIBRATION, created_at=context.now)
     assignment = tx.assignments.get(tx.assignments.add(new))
@@ -158,11 +155,7 @@ def _alone(context: RequestContext) -> NoWork | None:
     found = context.tx.calibrations.find_class(context.project.id, context.host.determinism_class)
     if found is None or not found.isolated or found.vouched:
         return None
-    reason = (
-        "Your PC's results differ from everybody else's by more than this project allows, so "
-        "nobody could confirm them; a second PC of the same kind would change that."
-    )
-    return NoWork(reason=reason, retry_after_seconds=60)
+    return NoWork(reason=because(ReasonCode.NOT_COMPARABLE), retry_after_seconds=60)
 
 
 def _lease(
@@ -257,13 +250,12 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     """Return why there is no more, and when to ask again."""
     project, metadata = context.project, context.project.metadata
     if project.state == ProjectState.FINISHED or project.version >= metadata.training.versions:
-        reason = f"The project has reached its last version, {metadata.training.versions}."
+        reason = because(ReasonCode.LAST_VERSION_REACHED, version=metadata.training.versions)
         return NoWork(reason=reason, retry_after_seconds=3600)
     if is_warm_start(metadata, project.version) and not context.host.trusted:
-        reason = f"Trusted hosts make version {project.version + 1} alone, as a warm start."
+        reason = because(ReasonCode.WARM_START, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=30)
     if not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id):
-        reason = "Your account has its part of this round; the rest is for other people's PCs."
-        return NoWork(reason=reason, retry_after_seconds=10)
-    reason = f"All units of version {project.version} are given out; the next version is awaited."
+        return NoWork(reason=because(ReasonCode.ACCOUNT_SHARE_USED), retry_after_seconds=10)
+    reason = because(ReasonCode.ALL_ASSIGNED, version=project.version)
     return NoWork(reason=reason, retry_after_seconds=10)

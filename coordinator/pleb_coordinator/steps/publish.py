@@ -33,6 +33,7 @@ from pleb_shared.protocol.project import (
     calibration_unit,
     epoch_changes,
 )
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import delta_format, training_format
@@ -325,8 +326,7 @@ def _end_round(tx: Transaction, known: Project, now: float) -> None:
     for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
         tx.units.move(unit, UnitEvent.CANCELLED, now, None)
         for assignment in tx.assignments.reported(unit.id):
-            reason = "The project started a new epoch before this result was confirmed."
-            judgement = Judgement(Verdict.LATE, 0.0, None, reason)
+            judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.EPOCH_ENDED))
             tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
 
 

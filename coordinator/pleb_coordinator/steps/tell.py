@@ -25,7 +25,7 @@ def take_verdicts(tx: Transaction, host: Host) -> list[UnitVerdict]:
             assignment=assignment.id,
             verdict=assignment.verdict,
             credit=assignment.credit,
-            reason=assignment.reason[:500],
+            reason=assignment.reason,
         )
         for assignment in tx.assignments.take_verdicts(host.id, LIMITS.reports_per_request)
         if assignment.verdict is not None

@@ -39,6 +39,7 @@ from pleb_coordinator.core.rounds import quorum_stands
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.tensors.distance import delta_norm, distances
 from pleb_shared.tensors.format import delta_format
 
@@ -231,10 +232,8 @@ def _acquit(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
     credit = float(project.facts.flops_per_step * desk.unit.local_steps)
     late = desk.unit.state in {UnitState.LATE, UnitState.CREDITED}
     verdict = Verdict.LATE if late else Verdict.VALID
-    reason = "The next version was made before this result was confirmed." if late else ""
-    judgement = Judgement(
-        verdict, credit, desk.now + AUDIT_WINDOW_SECONDS, reason or f"Valid: {decision.reason}."
-    )
+    reason = because(ReasonCode.TOO_LATE) if late else decision.reason
+    judgement = Judgement(verdict, credit, desk.now + AUDIT_WINDOW_SECONDS, reason)
     desk.tx.assignments.judge(assignment, AssignmentEvent.AGREED, judgement)
     # read again: one host may have several of the unit's results
     host = desk.tx.hosts.get(desk.case.hosts[assignment.id].id)
@@ -243,9 +242,7 @@ def _acquit(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
 
 
 def _convict(desk: _Desk, assignment: Assignment, decision: Valid) -> None:
-    judgement = Judgement(
-        Verdict.INVALID, 0.0, None, f"Proven wrong: {decision.reason} against it."
-    )
+    judgement = Judgement(Verdict.INVALID, 0.0, None, decision.against)
     taken_back = assignment.credit if assignment.state == AssignmentState.VALID else 0.0
     desk.tx.assignments.judge(assignment, AssignmentEvent.DISAGREED, judgement)
     host = desk.tx.hosts.get(desk.case.hosts[assignment.id].id)

@@ -23,12 +23,13 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types
+from pleb_shared.protocol.reasons import Reason  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pleb_coordinator.store.connection import Connection
-    from pleb_shared.protocol.messages import Verdict
 
 __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 
@@ -73,7 +74,10 @@ class Judgement(Record, frozen=True):
     verdict: Verdict
     credit: float
     ripe_at: float | None
-    reason: str
+    reason: Reason
+
+
+_JUDGEMENT: Final = Rows(Judgement)
 
 
 class Assignments:
@@ -196,7 +200,7 @@ class Assignments:
 
     def judge(self, assignment: Assignment, event: AssignmentEvent, judgement: Judgement) -> bool:
         """Store the verdict; the host's next reply has it. Returns and raises as `move`."""
-        return self._move(sql.JUDGE, assignment, event, **msgspec.structs.asdict(judgement))
+        return self._move(sql.JUDGE, assignment, event, **_JUDGEMENT.parameters(judgement))
 
     def _move(
         self, update: str, assignment: Assignment, event: AssignmentEvent, **values: object

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.records import CalibrationClass, Host, Invite, Record
+from pleb_coordinator.core.reputation import Standing
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.reputation import Standing
     from pleb_coordinator.store.connection import Connection
     from pleb_shared.protocol.messages import Role
 
@@ -21,6 +21,7 @@ __all__ = ["Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
 _CLASS: Final = Rows(CalibrationClass)
 _HOST: Final = Rows(Host)
 _INVITE: Final = Rows(Invite)
+_STANDING: Final = Rows(Standing)
 
 
 class NewHost(Record, frozen=True):
@@ -110,7 +111,7 @@ class Hosts:
 
     def set_standing(self, host: int, standing: Standing) -> None:
         """Store the host's standing."""
-        self._db.execute(sql.SET_STANDING, host=host, **msgspec.structs.asdict(standing))
+        self._db.execute(sql.SET_STANDING, host=host, **_STANDING.parameters(standing))
 
     def active_accounts(self, project: int, since: float) -> int:
         """Return how many accounts that are not banned have asked for work since then."""

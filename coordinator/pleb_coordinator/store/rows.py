@@ -63,7 +63,8 @@ class Rows(Generic[R]):
         """Return the record's values by column, as the database keeps them."""
         values = msgspec.structs.asdict(record)
         for name in self._json:
-            values[name] = msgspec.json.encode(values[name])
+            if values[name] is not None:
+                values[name] = msgspec.json.encode(values[name])
         return values
 
 
@@ -80,7 +81,8 @@ def _is_json(kind: Any) -> bool:
 def _decoder(kind: Any) -> Callable[[Any], Any]:
     """Return what makes a value of that type from a stored one; None stays None."""
     if _is_json(kind):
-        return msgspec.json.Decoder(kind).decode
+        decode = msgspec.json.Decoder(kind).decode
+        return lambda stored: None if stored is None else decode(stored)
     if kind is bool:
         return bool
     members: dict[str | None, Enum | None] = {member.value: member for member in kind}

@@ -171,7 +171,7 @@ Table(
     Column("verdict", String),
     _filled("credit", Float, "0"),
     Column("ripe_at", Float),
-    _filled("reason", String, "''"),
+    Column("reason", LargeBinary),
     Column("told", Boolean, nullable=False, server_default=text("0")),
     Index("assignments_of_unit", "unit"),
     Index(
@@ -227,7 +227,7 @@ Table(
     _filled("refused", Integer, "0"),
     _filled("bans", Integer, "0"),
     _filled("banned_until", Float, "0"),
-    _filled("ban_reason", String, "''"),
+    Column("ban_reason", LargeBinary),
     _filled("credit", Float, "0"),
     _filled("units_valid", Integer, "0"),
     Column("enrolled_at", Float, nullable=False),

@@ -17,7 +17,7 @@ from pleb_coordinator.api.counters import Counters
 from pleb_coordinator.api.door import Door
 from pleb_coordinator.api.rate_limit import RateLimit
 from pleb_coordinator.api.routes import api_routes
-from pleb_coordinator.api.status_reading import StatusReader
+from pleb_coordinator.api.status import StatusReader
 from pleb_coordinator.api.waiting import Changes
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.keys import read_online_key, read_secret

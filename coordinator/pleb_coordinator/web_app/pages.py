@@ -13,6 +13,7 @@ from pleb_coordinator.api.routes import route
 from pleb_coordinator.web_app import words
 from pleb_coordinator.web_app.progress import progress_of
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.reasons import reason_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -103,6 +104,7 @@ def _environment() -> Environment:
         "number": words.number,
         "operations": words.operations,
         "percent": words.percent,
+        "reason": lambda reason: "" if reason is None else reason_sentence(reason),
         "short_digest": words.short_digest,
     }
     environment.globals["software"] = software()

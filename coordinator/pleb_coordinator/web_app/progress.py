@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pleb_coordinator.web_app.words import number, percent
 
 if TYPE_CHECKING:
-    from pleb_coordinator.api.status import ProjectStatus
     from pleb_shared.protocol.project import Target
+    from pleb_shared.protocol.status import ProjectStatus
 
 __all__ = ["Progress", "progress_of"]
 

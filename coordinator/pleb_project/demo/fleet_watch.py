@@ -5,34 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pleb_project.demo.outcome import Caught
 from pleb_project.demo.view import HostLine, Snapshot
-from pleb_project.server.status import ProjectStatus, decode_status
+from pleb_project.server.status import decode_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pleb_shared.protocol.status import ProjectStatus
+
 __all__ = ["FleetWatch", "snapshot_of"]
-
-
-class _Result(msgspec.Struct, frozen=True):
-    name: str
-    verdict: str
-    reason: str
-
-
-class _Unit(msgspec.Struct, frozen=True):
-    unit: int
-    kind: str
-    results: list[_Result]
-
-
-class _Units(msgspec.Struct, frozen=True):
-    """The part of the status that lists units with verdicts."""
-
-    units: list[_Unit]
 
 
 @dataclass
@@ -45,7 +27,7 @@ class FleetWatch:
     def read(self, answer: bytes) -> ProjectStatus:
         """Take in one answer of the coordinator and return it decoded."""
         status = decode_status(answer)
-        for unit in msgspec.json.decode(answer, type=_Units).units:
+        for unit in status.units:
             for result in unit.results:
                 if result.name == self.liar and result.verdict == "invalid":
                     self.caught.setdefault(unit.unit, Caught(unit.unit, result.reason))

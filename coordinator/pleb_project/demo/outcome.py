@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pleb_shared.protocol.reasons import reason_sentence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pleb_project.server.status import ProjectStatus
+    from pleb_shared.protocol.reasons import Reason
+    from pleb_shared.protocol.status import ProjectStatus
 
 __all__ = ["Caught", "Demonstration", "Outcome", "explanation", "outcome_of"]
 
@@ -41,7 +44,7 @@ class Caught:
     """A result of the liar's that was refused: the unit, and the coordinator's reason."""
 
     unit: int
-    reason: str
+    reason: Reason | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,5 @@ def explanation(caught: Caught | None, liar: str) -> str:
     """Return the sentence that tells how the liar was caught."""
     if caught is None:
         return f"No result of the {liar}'s was refused."
-    reason = caught.reason.rstrip(".")
-    return (
-        f"The {liar}'s result of unit {caught.unit} was refused: {reason[:1].lower()}{reason[1:]}."
-    )
+    why = f": {reason_sentence(caught.reason)}" if caught.reason else "."
+    return f"The {liar}'s result of unit {caught.unit} was refused{why}"

@@ -30,7 +30,7 @@ from pleb_system.exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pleb_project.server.status import ProjectStatus
+    from pleb_shared.protocol.status import ProjectStatus
 
 __all__ = ["run_demo", "stop_demo"]
 

@@ -1,76 +1,13 @@
-"""The coordinator's answer to `GET /projects/P/status`, as far as this side uses it.
-
-Fields that are not named here are left out of account, so that coordinators may add some.
-"""
+"""The coordinator's answer to `GET /projects/P/status`, read and shown as lines."""
 
 from __future__ import annotations
 
 import msgspec
 
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["HostStatus", "ProjectStatus", "decode_status", "status_lines"]
-
-
-class VersionPoint(msgspec.Struct, frozen=True):
-    """A version, the mean loss of the units that made it, and its metrics on the holdout."""
-
-    version: int
-    train_loss: float | None = None
-    metrics: dict[str, float] = {}
-
-
-class HostStatus(msgspec.Struct, frozen=True):
-    """A host and what became of its results."""
-
-    host: str
-    name: str
-    role: str
-    state: str
-    verified: int
-    refused: int
-
-
-class RoundStatus(msgspec.Struct, frozen=True):
-    """The making of the next version."""
-
-    units: int
-    quorum: int
-    valid: int
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """The fleet in numbers."""
-
-    hosts: int
-    verified: int
-    refused: int
-    in_flight: int
-
-
-class ProjectStatus(msgspec.Struct, frozen=True):
-    """How a project is doing."""
-
-    project: str
-    state: str
-    version: int
-    versions_planned: int
-    target: Target | None
-    target_reached_at_version: int | None
-    metrics: dict[str, float]
-    metrics_version: int | None
-    series: list[VersionPoint]
-    round: RoundStatus | None
-    hosts: list[HostStatus]
-    counts: Counts
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last version was made and measured, or the project ended otherwise."""
-        if self.state == "archived":
-            return True
-        return self.version >= self.versions_planned and self.metrics_version == self.version
+__all__ = ["decode_status", "status_lines"]
 
 
 def decode_status(data: bytes) -> ProjectStatus:

@@ -21,6 +21,8 @@ class Limits:
     """Names of projects, tensors' parts, metrics; display names."""
     text_characters: int = 4_000
     """Titles, descriptions, sentences."""
+    reason_characters: int = 200
+    """A text among a reason's values."""
     json_depth: int = 16
     """Nesting of any JSON that is read."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 
@@ -11,6 +11,7 @@ from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.report import Report
 from pleb_shared.protocol.unit import Blob, Count, Struct
 
@@ -173,18 +174,18 @@ class Verdict(StrEnum):
 
 
 class UnitVerdict(Struct, frozen=True):
-    """Tells a host about a result that it reported before. `credit` is in FLOPs."""
+    """The verdict on a result that the host reported before. `credit` is in FLOPs."""
 
     assignment: Count
     verdict: Verdict
     credit: float
-    reason: Sentence
+    reason: Reason | None = None
 
 
 class NoWork(Struct, frozen=True):
     """Why there are fewer units than asked for, and when to ask again."""
 
-    reason: Sentence
+    reason: Reason
     retry_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=7 * 24 * 3600)]
 
 
@@ -237,13 +238,3 @@ class PublishReply(Struct, frozen=True):
     missing: list[BlobSlot]
     attach_link: str
     issued_at: Count
-
-
-MESSAGE_TYPES: Final[dict[PayloadType, type[Struct]]] = {
-    PayloadType.PUBLISH: PublishRequest,
-    PayloadType.PUBLISH_REPLY: PublishReply,
-    PayloadType.ENROL: EnrolRequest,
-    PayloadType.ENROL_REPLY: EnrolReply,
-    PayloadType.WORK: WorkRequest,
-    PayloadType.WORK_REPLY: WorkReply,
-}

@@ -20,6 +20,7 @@ from pleb_agent.journal.rows import Change, NewAssignment, NewProject, RequestRo
 from pleb_agent.journal.schema import MIGRATIONS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import FailureResult, Report
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 
@@ -105,7 +106,8 @@ def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
 
 
 def verdict(number, which=Verdict.VALID, credit=100.0):
-    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason="It is so.")
+    reason = because(ReasonCode.HOSTS_AGREE, count=2)
+    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason)
 
 
 def test_events_come_newest_first_and_by_pages(journal):

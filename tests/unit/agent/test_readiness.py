@@ -125,8 +125,8 @@ def test_sentences_tell_what_and_how_long(changes, words):
     ("hours", "words", "seconds"),
     [
         ("tue 15:00-18:00", "begins at 15:00", 46 * 60),
-        ("mon 15:00-18:00", "begins on Mon at 15:00", (6 * 1440 + 46) * 60),
-        ("tue 00:00-14:14", "begins on Tue at 00:00", (6 * 1440 + 586) * 60),
+        ("mon 15:00-18:00", "begins on Monday at 15:00", (6 * 1440 + 46) * 60),
+        ("tue 00:00-14:14", "begins on Tuesday at 00:00", (6 * 1440 + 586) * 60),
     ],
 )
 def test_hours_tell_when_they_begin(hours, words, seconds):

@@ -16,6 +16,7 @@ from pleb_coordinator.core.quorum import (
     decide,
     pair,
 )
+from pleb_shared.protocol.reasons import ReasonCode, because
 
 FAR, NEAR = 1.0, 1e-5
 
@@ -45,7 +46,7 @@ def test_one_result_counts_if_its_host_is_believed(only, counts):
 
 def test_two_new_hosts_of_different_people_confirm_each_other():
     decision = decide([result(1), result(2)], {}, 0.1)
-    assert decision == Valid(1, (1, 2), (), "2 hosts agree")
+    assert decision == Valid(1, (1, 2), (), because(ReasonCode.HOSTS_AGREE, count=2))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,8 @@ def test_the_third_decides():
     decision = decide([result(1, "lie"), result(2, "b"), result(3, "b")], {}, 0.1)
     assert isinstance(decision, Valid)
     assert (decision.canonical, decision.agreeing, decision.disagreeing) == (2, (2, 3), (1,))
+    assert decision.reason == because(ReasonCode.MAJORITY_AGREES, agreeing=2, hosts=3)
+    assert decision.against == because(ReasonCode.MAJORITY_DISAGREES, agreeing=2, hosts=3)
 
 
 def test_a_trusted_host_decides_alone_even_against_many():
@@ -84,6 +87,7 @@ def test_a_trusted_host_decides_alone_even_against_many():
     decision = decide([*results, result(4, "b", trusted=True)], {}, 0.1)
     assert isinstance(decision, Valid)
     assert (decision.canonical, decision.disagreeing) == (4, (1, 2, 3))
+    assert decision.against == because(ReasonCode.TRUSTED_HOST_DISAGREES)
 
 
 def test_two_trusted_hosts_that_differ_need_a_third_trusted_one():

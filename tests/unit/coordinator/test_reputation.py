@@ -18,7 +18,7 @@ from pleb_coordinator.core.reputation import (
 from pleb_shared.protocol.project import Verification
 
 RULES = Verification(tolerance=1e-3, tolerance_ceiling=1e-2, new_host_units=10, ban_after=3)
-FRESH = Standing(0, 0, 0, 0.0, "", 0.0, 0)
+FRESH = Standing(0, 0, 0, 0.0, None, 0.0, 0)
 NOW = 1e9
 
 

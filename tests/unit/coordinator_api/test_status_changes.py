@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_coordinator.api.status import Counts, ProjectStatus, VersionPoint, change_between
-from pleb_coordinator.api.status_reading import _thinned, reaches
+from pleb_coordinator.api.status import _thinned, reaches
+from pleb_coordinator.api.status_routes import change_between
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.web_app.progress import progress_of
 from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.status import Counts, ProjectStatus, VersionPoint
 from pleb_shared.protocol.unit import Blob, VersionSource
 
 

@@ -22,6 +22,7 @@ from pleb_project.demo.record import count_contributions
 from pleb_project.demo.view import Screen, plain_line, render
 from pleb_project.server.status import decode_status, status_lines
 from pleb_shared.errors import InputError, PlebError, Refusal
+from pleb_shared.protocol.reasons import ReasonCode, because
 
 STATUS = {
     "project": "digits",
@@ -48,8 +49,12 @@ STATUS = {
             "unit": 4,
             "kind": "train",
             "results": [
-                {"name": "liar", "verdict": "invalid", "reason": "It lies 1.4 apart."},
-                {"name": "honest", "verdict": "valid", "reason": ""},
+                {
+                    "name": "liar",
+                    "verdict": "invalid",
+                    "reason": {"code": "trusted_host_disagrees"},
+                },
+                {"name": "honest", "verdict": "valid"},
             ],
         }
     ],
@@ -99,9 +104,9 @@ def test_the_liar_is_remembered_when_its_units_have_left_the_status():
     watch = FleetWatch("liar")
     watch.read(answer())
     watch.read(answer(units=[]))
-    assert watch.caught == {4: Caught(4, "It lies 1.4 apart.")}
+    assert watch.caught == {4: Caught(4, because(ReasonCode.TRUSTED_HOST_DISAGREES))}
     told = explanation(watch.caught[4], "liar")
-    assert told == "The liar's result of unit 4 was refused: it lies 1.4 apart."
+    assert "unit 4 was refused: A trusted host's result differs." in told
 
 
 def test_nobody_caught_is_told_as_it_is():

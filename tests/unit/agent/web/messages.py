@@ -18,13 +18,15 @@ import pleb_agent
 from pleb_agent.core.preference_table import PREFERENCES
 from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
-from pleb_agent.web.page_rendering import TEMPLATES
+from pleb_agent.core.schedule import DAY_NAMES
+from pleb_agent.web.page_rendering import TEMPLATES as PAGES
+from pleb_shared.protocol.reasons import TEMPLATES, UNKNOWN_TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(pleb_agent.__file__).parent
-COUNTS = {"marked": 1, "say": 1, "Sentence": 1, "text": 1, "several": 2}
+COUNTS = {"RuntimeMissing": 1, "marked": 1, "say": 1, "Sentence": 1, "text": 1, "several": 2}
 """How many of the first arguments are templates."""
 
 
@@ -39,7 +41,7 @@ def all_messages() -> dict[str, str]:
 
 def of_templates() -> Iterator[tuple[str, str]]:
     environment = Environment(autoescape=True)
-    for path in sorted(TEMPLATES.glob("*.html")):
+    for path in sorted(PAGES.glob("*.html")):
         tree = environment.parse(path.read_text())
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Name) and call.node.name in {"_", "several"}:
@@ -100,6 +102,10 @@ def constants(node: ast.expr) -> Iterator[str]:
 
 
 def of_data() -> Iterator[tuple[str, str]]:
+    for text in (*TEMPLATES.values(), UNKNOWN_TEMPLATE):
+        yield text, "pleb_shared/protocol/reasons.py"
+    for text in DAY_NAMES.values():
+        yield text, "core/schedule.py"
     for one in PREFERENCES.values():
         for text in (one.title, one.description, one.none):
             if text:

@@ -12,7 +12,6 @@ from pleb_agent.core.history import EventKind
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.schedule import DAYS
 from pleb_agent.web.page_history import folded
 from pleb_agent.web.page_preferences import control_of, value_of
 from pleb_agent.web.page_rendering import (
@@ -23,7 +22,7 @@ from pleb_agent.web.page_rendering import (
     prose,
     sparkline,
 )
-from pleb_agent.web.page_terms import ACTIVITIES, DAY_NAMES, EVENTS, KINDS, SHORT_DAYS, STATES
+from pleb_agent.web.page_terms import ACTIVITIES, EVENTS, KINDS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
 from pleb_agent.web.pages import FILES, STATIC
 from pleb_agent.web.translation import words_for
@@ -109,8 +108,6 @@ def test_every_word_of_the_agent_has_one_for_people():
     assert set(EVENTS) == {each.value for each in EventKind}
     assert set(KINDS) == {each.value for each in UnitKind}
     assert set(STATES) == {each.value for each in set(AssignmentState) - FINAL_STATES}
-    assert set(DAY_NAMES) == set(DAYS)
-    assert tuple(map(str.lower, SHORT_DAYS)) == DAYS
 
 
 # -- small things -----------------------------------------------------------------------------

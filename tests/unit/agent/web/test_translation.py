@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from pleb_agent.core.sentence import Sentence, say
+from pleb_agent.core.sentence import Sentence, say, say_reason
 from pleb_agent.web.translation import LANGUAGES, catalogue, choose_language, words_for
+from pleb_shared.protocol.reasons import TEMPLATES, ReasonCode, because, reason_sentence
 from tests.unit.agent.web.messages import all_messages
 
 OTHERS = sorted(set(LANGUAGES) - {"en"})
@@ -51,7 +52,7 @@ def test_the_extraction_finds_each_kind_of_place():
         "Skip to the content": "base.html",
         "{count} days": "given.html",
         "Paused by you, until you resume.": "core/rules.py",
-        "Monday": "web/page_terms.py",
+        "Monday": "core/schedule.py",
         "Choose how long to pause.": "web/page_now.py",
         "Work while I use the PC": "core/preferences.py",
         "Quiet": "core/presets.py",
@@ -93,16 +94,21 @@ def test_numbers_in_sentences_are_local():
     assert words_for("en").text("of {number}", number=1234) == "of 1,234"
 
 
-def test_what_coordinators_say_is_translated_whatever_its_number():
-    german = words_for("de")
-    heard = "All units of version 17 are given out; the next version is awaited."
-    told = german.sentence(say("{project}: {reason}", project="words", reason=heard))
-    assert (
-        told
-        == "words: Alle Einheiten von Version 17 sind vergeben; die nächste Version kommt noch."
+@pytest.mark.parametrize("code", ReasonCode)
+def test_a_coordinators_reason_is_translated(code):
+    fields = placeholders(TEMPLATES[code])
+    reason = because(code, **dict.fromkeys(fields, 17))
+    shown = words_for("de").sentence(
+        say("{project}: {reason}", project="p", reason=say_reason(reason))
     )
-    strange = say("{project}: {reason}", project="words", reason="Version {number} 7 is {x}.")
-    assert german.sentence(strange) == "words: Version {number} 7 is {x}."
+    assert shown.startswith("p: ")
+    assert shown != f"p: {reason_sentence(reason)}"
+    assert not fields or "17" in shown
+
+
+def test_a_value_that_is_no_sentence_is_not_translated():
+    strange = say("{project}: {reason}", project="Monday", reason=say("Version {number} 7 is {x}."))
+    assert words_for("de").sentence(strange) == "Monday: Version {number} 7 is {x}."
 
 
 def test_one_and_many():
@@ -115,13 +121,15 @@ def test_one_and_many():
 
 def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
     german = words_for("de")
-    day = say("Outside of your hours; work begins on {day} at {time}.", day="Mon", time="20:00")
+    day = say(
+        "Outside of your hours; work begins on {day} at {time}.", day=say("Monday"), time="20:00"
+    )
     assert german.sentence(day) == "Außerhalb deiner Zeiten; am Montag um 20:00 geht es los."
     assert german.sentence(say("A stranger's {words}", words=1)) == "A stranger's 1"
     assert german.sentence(say("{x")) == "{x"
     assert german.sentence(Sentence("{x}"), "as it came") == "as it came"
     assert german.sentence(Sentence("{x"), "as it came") == "as it came"
-    why = say("{project}: {reason}", project="Log", reason="The agent is starting.")
+    why = say("{project}: {reason}", project="Log", reason=say("The agent is starting."))
     assert german.sentence(why) == "Log: Der Agent startet."
     named = say("Working for {project}.", project="Log")
     assert german.sentence(named) == "Arbeitet für Log."

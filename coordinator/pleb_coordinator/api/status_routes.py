@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from pleb_coordinator.api.status import ProjectStatus, change_between
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.status import ProjectStatus, StatusChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["events", "status"]
+__all__ = ["change_between", "events", "status"]
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _HEARTBEAT_SECONDS: Final = 15.0
 _BETWEEN_SECONDS: Final = 0.5
-"""Pages are told at most this often."""
+"""At most this often a listener gets an event."""
 _MOST_LISTENERS: Final = 500
 
 
 async def status(api: Api, request: Request) -> Response:
-    """Return the project's status; see `api.status`."""
+    """Return the project's status; see `pleb_shared.protocol.status`."""
     found = await api.statuses.of(request.path_params["project"])
     headers = {"Cache-Control": "no-store"}
     return Response(_ENCODE(found), media_type="application/json", headers=headers)
@@ -58,8 +58,31 @@ async def _stream(api: Api, name: str, now: ProjectStatus) -> AsyncIterator[byte
             while not await api.changes.after(seen, _HEARTBEAT_SECONDS):
                 yield b": still here\n\n"
             if not api.closing.is_set():
-                seen = api.changes.now()  # before reading: what comes later wakes us again
+                seen = api.changes.now()  # before reading: later changes wake it again
                 await asyncio.sleep(_BETWEEN_SECONDS)
                 now = await api.statuses.of(name)
     finally:
         api.counters.listeners -= 1
+
+
+def change_between(before: ProjectStatus | None, now: ProjectStatus) -> StatusChange | None:
+    """Return what has changed for a listener that saw `before`; None: nothing."""
+    if before is not None and before == msgspec.structs.replace(now, updated_at=before.updated_at):
+        return None
+    known = [] if before is None or before.epoch != now.epoch else before.series
+    seen = {point.version: point for point in known}
+    return StatusChange(
+        project=now.project,
+        state=now.state,
+        epoch=now.epoch,
+        version=now.version,
+        versions_planned=now.versions_planned,
+        target_reached_at_version=now.target_reached_at_version,
+        metrics=now.metrics,
+        metrics_version=now.metrics_version,
+        train_loss=now.train_loss,
+        series=[point for point in now.series if seen.get(point.version) != point],
+        round=now.round,
+        counts=now.counts,
+        updated_at=now.updated_at,
+    )

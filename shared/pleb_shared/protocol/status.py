@@ -1,0 +1,211 @@
+"""`GET /projects/P/status`: what a project's page shows, as JSON for programs that watch.
+
+The structs below are that JSON, field by field. New fields may be added and the ones that are
+there keep their meaning: unknown fields are ignored, and missing ones have defaults, so that
+readers work with older and newer coordinators. Nothing here is signed: decide nothing by it.
+Times are seconds since 1970 on the coordinator's clock (floats), credit is in FLOPs. Anything that
+would tell hosts which of their units are audited is left out: open assignments are only counted.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.reasons import Reason
+from pleb_shared.protocol.unit import VersionSource
+
+__all__ = [
+    "ContributorStatus",
+    "Counts",
+    "HostState",
+    "HostStatus",
+    "ProjectStatus",
+    "ResultStatus",
+    "RoundStatus",
+    "StatusChange",
+    "UnitStatus",
+    "VersionPoint",
+]
+
+Text = Annotated[str, msgspec.Meta(max_length=LIMITS.text_characters)]
+Metrics = Annotated[dict[str, float], msgspec.Meta(max_length=2 * LIMITS.metrics)]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the status's structs; fields that it does not know are ignored."""
+
+
+class VersionPoint(Status, frozen=True):
+    """One version: a point of the plots."""
+
+    version: Annotated[int, msgspec.Meta(ge=0)]
+    made_at: float = 0.0
+    train_loss: float | None = None
+    """Mean of the losses at the end of the units that made it; null for version 0."""
+    metrics: Metrics = {}
+    """Means over the holdout, `loss` among them; empty until it was evaluated."""
+
+
+class HostState(StrEnum):
+    """What a host is doing; readers must accept other words too."""
+
+    ACTIVE = "active"
+    PROBATION = "probation"
+    """New: each result needs a second one."""
+    CALIBRATING = "calibrating"
+    AWAY = "away"
+    """Not seen for ten minutes."""
+    BANNED = "banned"
+
+
+class HostStatus(Status, frozen=True):
+    """One host."""
+
+    host: Text
+    """Fingerprint of its key."""
+    name: Text = ""
+    """Its display name; empty if anonymous."""
+    role: Text = ""
+    state: Text = ""
+    """A `HostState`."""
+    determinism_class: Text = ""
+    """Hosts with the same one agree to the bit; empty: not known yet. The digest's beginning."""
+    verified: int = 0
+    refused: int = 0
+    credit: float = 0.0
+    last_seen_at: float = 0.0
+    agent: Text = ""
+
+
+class ResultStatus(Status, frozen=True):
+    """The verdict on one host's result of a unit."""
+
+    assignment: int = 0
+    host: Text = ""
+    name: Text = ""
+    verdict: Text = ""
+    """`valid`, `invalid` or `late`."""
+    credit: float = 0.0
+    reason: Reason | None = None
+
+
+class UnitStatus(Status, frozen=True):
+    """A unit that was decided recently."""
+
+    unit: int
+    kind: Text = ""
+    version: int = 0
+    """The version it starts from."""
+    position: int = 0
+    state: Text = ""
+    """`valid`, `applied`, `late`, `credited`, `disproved`, `open` (again) or `cancelled`."""
+    reason: Reason | None = None
+    at: float = 0.0
+    results: list[ResultStatus] = []
+
+
+class RoundStatus(Status, frozen=True):
+    """The round that makes the next version."""
+
+    units: int = 0
+    quorum: int = 0
+    valid: int = 0
+    opened_at: float = 0.0
+    quorum_at: float | None = None
+    """When the quorum was reached; the grace window starts then."""
+
+
+class Counts(Status, frozen=True):
+    """The fleet in numbers."""
+
+    hosts: int = 0
+    accounts: int = 0
+    verified: int = 0
+    refused: int = 0
+    in_flight: int = 0
+    credit: float = 0.0
+
+
+class ContributorStatus(Status, frozen=True):
+    """An account; `name` is empty if anonymous."""
+
+    name: Text = ""
+    hosts: int = 0
+    verified: int = 0
+    credit: float = 0.0
+
+
+class ProjectStatus(Status, frozen=True):
+    """The whole answer."""
+
+    project: Text
+    title: Text = ""
+    description: Text = ""
+    data_licence: Text = ""
+    contact: Text = ""
+    state: Text = ""
+    """`active`, `paused`, `finished` or `archived`."""
+    epoch: int = 0
+    version: int = 0
+    """The newest version."""
+    versions_planned: int = 0
+    target: Target | None = None
+    target_reached_at_version: int | None = None
+    """The first version that reached it; null: none has, or there is no target."""
+    metrics: Metrics = {}
+    """Those of the newest version that was evaluated."""
+    metrics_version: int | None = None
+    train_loss: float | None = None
+    """That of the newest version."""
+    series: list[VersionPoint] = []
+    """Oldest first; long histories are thinned out to about 2,000 points."""
+    round: RoundStatus | None = None
+    hosts: list[HostStatus] = []
+    """Most recently seen first, at most 200."""
+    units: list[UnitStatus] = []
+    """Most recent first, at most 25."""
+    contributors: list[ContributorStatus] = []
+    """Most credit first, at most 50."""
+    counts: Counts = Counts()
+    parameters: int = 0
+    """Numbers in the model."""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    attach_link: Text = ""
+    pleb_link: Text = ""
+    source: VersionSource | None = None
+    """How the newest version is put together; researchers download the model by it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last version was made and evaluated, or the project was archived."""
+        if self.state == "archived":
+            return True
+        return self.version >= self.versions_planned and self.metrics_version == self.version
+
+
+class StatusChange(Status, frozen=True):
+    """Data of an `event: status` in `/projects/P/events`: what the page updates at once.
+
+    `series` has only the points that are new or changed since this listener's last event; the first
+    event has all. Lists of hosts and units are fetched with `/projects/P/status`.
+    """
+
+    project: str
+    state: Text
+    epoch: int
+    version: int
+    versions_planned: int
+    target_reached_at_version: int | None
+    metrics: Metrics
+    metrics_version: int | None
+    train_loss: float | None
+    series: list[VersionPoint]
+    round: RoundStatus | None
+    counts: Counts
+    updated_at: float
