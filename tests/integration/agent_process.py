@@ -28,8 +28,8 @@ OWNERS = {
     "link": BlobCache,
     "work": CoordinatorClient,
     "upload_part": CoordinatorClient,
-    "_result": FakeEngine,
-    "_checkpoint": FakeEngine,
+    "result_of": FakeEngine,
+    "steps_before": FakeEngine,
 }
 
 

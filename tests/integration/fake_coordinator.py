@@ -132,7 +132,7 @@ class FakeCoordinator:
         self.lease_seconds = 60.0
         self.latest_version = 0
         self.arrived = asyncio.Event()
-        self.metadata = self._first_metadata()
+        self.metadata = self.first_metadata()
         self.publish()
 
     # -- what tests use ---------------------------------------------------------------------
@@ -235,7 +235,7 @@ class FakeCoordinator:
         now = int(self.clock())
         manifests = self._again(request)
         while self.units and len(manifests) < request.max_units:
-            manifests.append(self._give(self.units.popleft(), request.host))
+            manifests.append(self.give(self.units.popleft(), request.host))
         no_work = None
         if len(manifests) < request.max_units:
             no_work = NoWork(
@@ -269,7 +269,7 @@ class FakeCoordinator:
             and self.clock() < given.manifest.issued_at + given.manifest.lease_seconds
         ][: request.max_units]
 
-    def _give(self, unit: Unit, host: str) -> Manifest:
+    def give(self, unit: Unit, host: str) -> Manifest:
         number = len(self.given) + 1
         model = self.metadata.model
         manifest = Manifest(
@@ -321,7 +321,7 @@ class FakeCoordinator:
         return Receipt(assignment=report.assignment, outcome=ReceiptOutcome.UPLOAD, upload=token)
 
     def upload_part(self, token: str, offset: int, part: bytes) -> tuple[int, bool]:
-        number, got = self._upload(token)
+        number, got = self.find_upload(token)
         if offset != len(got):
             raise Refusal(RefusalCode.WRONG_OFFSET, f"Go on at {len(got)}.")
         result = delta_of(self.given[number].report)
@@ -335,7 +335,7 @@ class FakeCoordinator:
             self.given[number].delta = bytes(got)
         return len(got), len(got) == result.size
 
-    def _upload(self, token: str) -> tuple[int, bytearray]:
+    def find_upload(self, token: str) -> tuple[int, bytearray]:
         if token not in self.uploads:
             raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "No such upload.")
         return self.uploads[token]
@@ -347,14 +347,14 @@ class FakeCoordinator:
     def _signer(self) -> SigningKey:
         return self.faults.sign_with or self.online
 
-    def _add(self, data: bytes) -> Blob:
+    def add_blob(self, data: bytes) -> Blob:
         self.blobs[digest_of(data)] = data
         return Blob(digest=digest_of(data), size=len(data))
 
-    def _first_metadata(self) -> ProjectMetadata:
+    def first_metadata(self) -> ProjectMetadata:
         now = int(self.clock())
         initial = b"version zero" * 100
-        shards = [self._add(bytes([i]) * 2000) for i in range(4)]
+        shards = [self.add_blob(bytes([i]) * 2000) for i in range(4)]
         listed = [Shard(digest=blob.digest, size=blob.size, examples=10) for blob in shards]
         shard_list = strict_json.encode(ShardList(train=listed[:3], holdout=listed[3:]))
         return ProjectMetadata(
@@ -374,15 +374,15 @@ class FakeCoordinator:
             model=ModelSpec(
                 parameters=[TensorSpec(name="w", dtype="float32", shape=[100, 100])],
                 buffers=[],
-                initial=self._add(initial),
+                initial=self.add_blob(initial),
                 initial_digest=digest_of(b"tensors"),
             ),
-            training_graph=self._add(b'{"graph": "training"}'),
-            evaluation_graph=self._add(b'{"graph": "evaluation"}'),
+            training_graph=self.add_blob(b'{"graph": "training"}'),
+            evaluation_graph=self.add_blob(b'{"graph": "evaluation"}'),
             data=DataSpec(
                 kind="rows",
                 inputs=[InputSpec(name="x", dtype="float32", shape=[4])],
-                shards=self._add(shard_list),
+                shards=self.add_blob(shard_list),
             ),
             training=Training(
                 optimizer=AdamW(),
@@ -488,7 +488,7 @@ def _upload_routes(coordinator: FakeCoordinator, endpoint) -> list[Route]:
     faults = coordinator.faults
 
     async def head(request: Request) -> Response:
-        number, got = coordinator._upload(request.path_params["token"])
+        number, got = coordinator.find_upload(request.path_params["token"])
         size = delta_of(coordinator.given[number].report).size
         return Response(headers=_upload_headers(len(got), len(got) == size))
 

@@ -1,4 +1,7 @@
-"""An engine with the worker's contract that computes nothing: results are functions of the unit."""
+"""An engine that computes nothing: results are functions of the unit.
+
+`tests/conformance/test_engine.py` holds it to the worker's process.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +46,10 @@ class FakeEngine:
         self.is_closed = False
         self.is_warm = False
         self.limits: list[Limits] = []
-        self._free = asyncio.Event()
-        self._free.set()
+        self.free = asyncio.Event()
+        self.free.set()
         self._stop = False
-        self._has_job = False
+        self.has_job = False
 
     @property
     def pid(self) -> int | None:
@@ -69,15 +72,16 @@ class FakeEngine:
         self.jobs.append(job)
         self.is_warm = True
         self._stop = False
-        self._has_job = True
+        self.has_job = True
         try:
             self._read_inputs(job)
             if self.failures and (failure := self.failures.popleft()) is not None:
                 raise failure
-            for step in range(self._checkpoint(job), self.steps):
+            for step in range(self.steps_before(job), self.steps):
                 await asyncio.sleep(self.step_seconds)
-                await self._free.wait()
+                await self.free.wait()
                 if self._stop:
+                    self.is_warm = False
                     raise JobStopped("put away")
                 if self.is_closed:
                     raise WorkerDied("closed")
@@ -89,37 +93,38 @@ class FakeEngine:
                     loss=1.0 / (step + 1),
                     compute_seconds=(self.claimed_seconds or self.step_seconds) * (step + 1),
                 )
-            yield self._result(job)
+            yield self.result_of(job)
         finally:
-            self._has_job = False
+            self.has_job = False
 
     async def pause(self) -> None:
-        if not (self._stop and self._has_job):
-            self._free.clear()
+        if not (self._stop and self.has_job):
+            self.free.clear()
 
     async def resume(self) -> None:
-        self._free.set()
+        self.free.set()
 
     async def request_checkpoint_and_stop(self) -> None:
-        if self._has_job:
+        if self.has_job:
             self._stop = True
-            self._free.set()
+            self.free.set()
         else:
             self.is_warm = False
 
     async def close(self) -> None:
         self.is_closed = True
+        self.is_warm = False
 
     def _read_inputs(self, job: Job) -> None:
         names = [job.metadata, job.graph, job.snapshot, *job.differences, *job.shards]
         read = {name: (Path(job.job_dir) / name).read_bytes() for name in names}
         self.inputs.append({n: hashlib.sha256(data).hexdigest() for n, data in read.items()})
 
-    def _checkpoint(self, job: Job) -> int:
+    def steps_before(self, job: Job) -> int:
         path = Path(job.job_dir) / "checkpoint"
         return int(path.read_text()) if path.exists() else 0
 
-    def _result(self, job: Job) -> JobResult:
+    def result_of(self, job: Job) -> JobResult:
         if job.unit.kind is UnitKind.EVALUATE:
             outcome: DeltaOutcome | EvaluationOutcome = EvaluationOutcome(
                 metrics={"loss": 0.5}, examples=10

@@ -31,9 +31,9 @@ POINTS = [
     ("finish:after", 2),
     ("write:after", 3),
     ("link:before", 2),
-    ("_checkpoint:before", 1),
-    ("_result:before", 1),
-    ("_result:after", 2),
+    ("steps_before:before", 1),
+    ("result_of:before", 1),
+    ("result_of:after", 2),
 ]
 UPLOAD_POINTS = [
     ("upload_part:before", 1),

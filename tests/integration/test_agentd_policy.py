@@ -52,7 +52,7 @@ def test_input_holds_the_unit_and_idle_time_lets_it_go_on(tmp_path):
         async with computing(tmp_path) as (coordinator, agent, loop, task):
             see(agent, loop, IN_USE)
             began = time.monotonic()
-            await until(lambda: not agent.engine._free.is_set())
+            await until(lambda: not agent.engine.free.is_set())
             assert time.monotonic() - began < 0.15
             await asyncio.sleep(0.2)
             assert agent.engine.steps_computed <= 3
@@ -87,7 +87,7 @@ def test_a_full_disk_puts_the_unit_away_and_room_brings_it_back_later(tmp_path):
     async def story():
         async with computing(tmp_path) as (coordinator, agent, loop, task):
             see(agent, loop, replace(FREE, free_disk_bytes=0))
-            await until(lambda: not agent.engine._has_job)
+            await until(lambda: not agent.engine.has_job)
             steps = agent.engine.steps_computed
             see(agent, loop, later(FREE, 5))
             await asyncio.sleep(0.2)

@@ -40,7 +40,7 @@ def real_project(coordinator):
     project = sample()
 
     def add(data):
-        return Blob(digest=coordinator._add(data).digest, size=len(data))
+        return Blob(digest=coordinator.add_blob(data).digest, size=len(data))
 
     shards = [add(data) for data in project.shards]
     listed = [Shard(digest=blob.digest, size=blob.size, examples=200) for blob in shards]

@@ -101,8 +101,8 @@ def test_a_coordinator_hears_only_of_its_own_projects_blobs(tmp_path):
         async with attached(tmp_path) as (first, agent):
             second = FakeCoordinator(CLOCK)
             second.blobs.clear()
-            second.metadata = second._first_metadata()
-            other = second._add(b"another version zero" * 9)
+            second.metadata = second.first_metadata()
+            other = second.add_blob(b"another version zero" * 9)
             model = second.metadata.model
             second.publish(model=type(model)(**{**_fields(model), "initial": other}))
             async with serving(second) as url:

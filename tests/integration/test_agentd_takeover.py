@@ -29,7 +29,7 @@ class TakenOver(FakeEngine):
         self.trap = trap
         self.size = size
 
-    def _result(self, job) -> JobResult:
+    def result_of(self, job) -> JobResult:
         self.trap(Path(job.job_dir))
         outcome = DeltaOutcome(
             file="delta.bin",
@@ -107,7 +107,7 @@ def test_a_delta_that_vanished_while_the_agent_was_down_costs_one_unit(tmp_path)
         async with attached(tmp_path, engine) as (coordinator, agent):
             coordinator.plan(3)
             loop = agent.loop(3)
-            done = engine._result
+            done = engine.result_of
 
             def remove(job):
                 result = done(job)
@@ -115,7 +115,7 @@ def test_a_delta_that_vanished_while_the_agent_was_down_costs_one_unit(tmp_path)
                     (Path(job.job_dir) / "delta.bin").unlink()
                 return result
 
-            engine._result = remove  # type: ignore[method-assign]
+            engine.result_of = remove  # type: ignore[method-assign]
             async with asyncio.timeout(15):
                 await loop.run()
             kinds = [type(report.result) for report in coordinator.results()]

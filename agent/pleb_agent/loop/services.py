@@ -63,7 +63,10 @@ class Engine(Protocol):
         """Resume."""
 
     async def request_checkpoint_and_stop(self) -> None:
-        """Make `run` raise `JobStopped` after a checkpoint."""
+        """Make `run` raise `JobStopped` after a checkpoint; then free the memory.
+
+        Without a unit the memory is freed at once. The next `run` starts the process again.
+        """
 
     async def close(self) -> None:
         """End the process."""

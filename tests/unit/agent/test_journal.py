@@ -125,8 +125,7 @@ def test_an_event_keeps_its_sentence_for_translation(journal):
 
 
 def test_only_the_newest_events_stay(journal):
-    with journal.transaction():
-        journal._note([event(f"{number}") for number in range(KEPT_EVENTS)])
+    journal.note_event(*[event(f"{number}") for number in range(KEPT_EVENTS)])
     journal.note_event(*[event(f"later {number}") for number in range(5)])
     kept = journal.events(None, 10 * KEPT_EVENTS)
     assert len(kept) == KEPT_EVENTS
@@ -241,23 +240,14 @@ def test_a_state_changes_only_as_the_table_says(journal):
 
 
 def test_our_versions_outlive_the_assignments(journal):
-    answered(journal, units=[1, 2])
+    rows, _ = answered(journal, units=[1, 2])
     answered(journal, verdicts=[verdict(1), verdict(2, Verdict.INVALID, 0.0)])
     assert journal.our_versions(1) == [4]
-    with journal.transaction():
-        journal.db.execute("DELETE FROM assignments")
+    for row in rows:
+        journal.settle(Change(row, AssignmentEvent.LEASE_ENDED), NOW)
+    answered(journal, now=NOW + 91 * DAY)
+    assert journal.history(9) == []
     assert journal.our_versions(1) == [4]
-
-
-def test_a_new_epoch_has_versions_of_its_own(journal):
-    answered(journal, units=[1, 2])
-    answered(journal, verdicts=[verdict(1)])
-    journal.set_metadata(1, b"renewed", Memory(2, "e" * 64, 0, 3))
-    assert journal.our_versions(1) == [4]
-    journal.set_metadata(1, b"next epoch", Memory(3, "f" * 64, 1, 0))
-    assert journal.our_versions(1) == []
-    answered(journal, verdicts=[verdict(2)])  # a unit of the earlier epoch
-    assert journal.our_versions(1) == []
 
 
 def test_events_of_an_answer_come_with_it(journal):

@@ -42,7 +42,7 @@ def trusted(coordinator):
 def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> bytes:
     """The signed answer to request 7 with one unit in it, changed at will."""
     coordinator.plan(1)
-    given = coordinator._give(coordinator.units.popleft(), HOST)
+    given = coordinator.give(coordinator.units.popleft(), HOST)
     replace = msgspec.structs.replace
     given = replace(
         given,
