@@ -127,7 +127,7 @@ def facts(**changes: Any) -> ProjectFacts:
 
 
 def status(**changes: Any) -> StatusView:
-    said = message("Nothing speaks against working.")
+    said = message("Free to work.")
     usual = StatusView(
         running=True,
         activity="working",
@@ -152,7 +152,7 @@ def status(**changes: Any) -> StatusView:
 
 def events() -> list[Event]:
     said = [
-        ("run", "Nothing speaks against working."),
+        ("run", "Free to work."),
         ("pause", "You are using the PC."),
         ("unit", "A unit was accepted."),
         ("stop", "Only 0.5 GiB of disk are free; 1.0 GiB are left alone."),

@@ -57,15 +57,15 @@ def test_input_holds_the_unit_and_idle_time_lets_it_go_on(tmp_path):
             await asyncio.sleep(0.2)
             assert agent.engine.steps_computed <= 3
             assert loop.state().activity is Activity.PAUSED
-            assert "You use the PC" in str(loop.state().sentence)
+            assert "The PC is in use" in str(loop.state().sentence)
             see(agent, loop, later(IN_USE, 180))
             await asyncio.wait_for(task, 5)
             assert delivered(coordinator) == [1]
             assert len(agent.engine.jobs) == 1, "it stayed in memory"
             assert story_of(agent) == [
-                (EventKind.RUN, "Nothing speaks against working."),
-                (EventKind.PAUSE, "You use the PC; work goes on 3 min after that."),
-                (EventKind.RUN, "Nothing speaks against working."),
+                (EventKind.RUN, "Free to work."),
+                (EventKind.PAUSE, "The PC is in use; work resumes 3 min after the last input."),
+                (EventKind.RUN, "Free to work."),
             ]
 
     asyncio.run(story())

@@ -176,7 +176,7 @@ def test_what_the_coordinator_refuses_is_said_in_place(
 def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> None:
     agent = server.agent
     browser.driver.execute_script("window.unreloaded = true")
-    assert browser.text("now-sentence") == "Nothing speaks against working."
+    assert browser.text("now-sentence") == "Free to work."
 
     browser.click("pause")
     browser.wait_for_text("now-controls", "Resume")

@@ -1,11 +1,10 @@
-"""What rules look at: readings, preferences, and what is remembered of earlier looks."""
+"""What the rules read: readings, preferences, and what is remembered of earlier decisions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.decision import Limits, Reason
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.schedule import Hours, parse_hours
@@ -14,11 +13,22 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
 
-__all__ = ["Moment", "PolicyMemory"]
+__all__ = ["Limits", "Moment", "PolicyMemory"]
 
 _IN_USE_SHARE: Final = 4
 _IDLE_SHARE: Final = 2
-"""The worker's part of all memory is one of so many, unless the user says otherwise."""
+"""The worker gets one part of this many of all memory, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a running worker may take now."""
+
+    cpu_percent: int = 100
+    """Of the time of its cores."""
+    memory_bytes: int | None = None
+    """None: what it was started with."""
+    gpu_percent: int = 100
 
 
 @dataclass(frozen=True)
@@ -31,16 +41,16 @@ class PolicyMemory:
     running: bool = False
     has_run: bool = False
     """Work has begun once: before that there is nothing that could be resumed too soon."""
-    objected: frozenset[Reason] = frozenset()
-    """The reasons of all objections of the last look."""
+    objected: frozenset[str] = frozenset()
+    """The reasons (`rules.Reason`) of all objections of the last look."""
     unsettled: bool = False
     """One of them was of a kind that comes and goes."""
     settle_until: float = 0.0
     """Nothing runs before, since such an objection has just gone."""
     stops: tuple[float, ...] = ()
-    """When such objections stopped work of late."""
+    """When such objections stopped work recently."""
     short_bytes: int = 0
-    """The worker's memory when the machine's got short."""
+    """The worker's memory when the machine ran short of it."""
     outgrown_bytes: int = 0
     """The worker's memory when it was over its ceiling; holds until `outgrown_until`."""
     outgrown_until: float = 0.0
@@ -66,12 +76,12 @@ class Moment:
 
     @property
     def someone(self) -> bool:
-        """Whether there is a session that somebody may sit at."""
+        """Whether there is a session in which somebody may be working."""
         return self.readings.presence.kind is not PresenceKind.NOBODY
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody uses the PC, or may do so unseen."""
+        """Whether the PC is in use, or may be without our knowing."""
         presence = self.readings.presence
         if presence.kind is PresenceKind.NOBODY or presence.locked:
             return False
@@ -79,16 +89,16 @@ class Moment:
 
     @property
     def idle_left_seconds(self) -> float:
-        """Of a readable session: how long it still counts as in use if no input comes.
+        """Of a readable session: how long it still counts as in use without further input.
 
-        An input in the future (the clock was set back) is one of this moment.
+        An input in the future (the clock was set back) counts as one of this moment.
         """
         since = max(0.0, self.now - self.readings.presence.last_input_at)
         return self.preferences.idle_minutes * 60 - since
 
     @property
     def beside_user(self) -> bool:
-        """Whether somebody uses the PC and work may go on, with less."""
+        """Whether the PC is in use and work may continue, with smaller limits."""
         return self.preferences.while_in_use and self.in_use and not self.boosted
 
     @property
@@ -100,8 +110,8 @@ class Moment:
     def memory_ceiling_bytes(self) -> int | None:
         """What the worker may take now; None: not limited, as all memory is not known.
 
-        Of a worker that a user's input pauses it is what an idle one may take: to stop it would
-        take a step and a checkpoint, and a pause is there at once and leaves memory soon.
+        A worker that the user's input pauses keeps the limit of an idle PC: stopping it would take
+        a step and a checkpoint, while a pause acts at once and frees the memory soon.
         """
         total = self.readings.memory_total_bytes
         if self.beside_user:
@@ -112,7 +122,7 @@ class Moment:
 
     @property
     def limits(self) -> Limits:
-        """How much a worker may take that is free to run; a boost is as if nobody was there."""
+        """How much a running worker may take; during a boost as much as on an idle PC."""
         in_use, limits = self.beside_user, self.preferences
         return Limits(
             cpu_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,

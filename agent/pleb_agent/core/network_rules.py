@@ -49,7 +49,7 @@ def _metered(readings: Readings, preferences: Preferences) -> Objection | None:
     """An unknown network counts as free: most are, and few systems tell."""
     if preferences.on_metered or not readings.metered:
         return None
-    sentence = say("This network counts bytes; exchange goes on in another one.")
+    sentence = say("This connection is metered; transfers resume on another one.")
     return sentence, _USUAL_LOOK_SECONDS
 
 
@@ -60,7 +60,7 @@ def _outside_hours(readings: Readings, preferences: Preferences) -> Objection | 
         return None
     begins = (readings.local_time.minute + minutes) % DAY_MINUTES
     sentence = say(
-        "Outside of your network hours; exchange goes on at {time}.",
+        "Outside your network hours; transfers resume at {time}.",
         time=f"{begins // 60:02}:{begins % 60:02}",
     )
     return sentence, seconds_to(minutes, readings.now)
@@ -71,12 +71,12 @@ def _used_up(readings: Readings, preferences: Preferences) -> Objection | None:
     down, up = preferences.download_bytes_per_day, preferences.upload_bytes_per_day
     if down is not None and readings.downloaded_today_bytes >= down:
         sentence = say(
-            "Today's {limit} of downloads are used up; exchange goes on at midnight.",
+            "Today's download limit of {limit} is used up; transfers resume at midnight.",
             limit=format_bytes(down),
         )
     elif up is not None and readings.uploaded_today_bytes >= up:
         sentence = say(
-            "Today's {limit} of uploads are used up; exchange goes on at midnight.",
+            "Today's upload limit of {limit} is used up; transfers resume at midnight.",
             limit=format_bytes(up),
         )
     else:

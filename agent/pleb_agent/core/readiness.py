@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.decision import (
-    USUAL_LOOK_SECONDS,
-    Action,
-    Decision,
-    Limits,
-    Objection,
-    Reason,
-)
-from pleb_agent.core.moment import Moment, PolicyMemory
+from pleb_agent.core.moment import Limits, Moment, PolicyMemory
 from pleb_agent.core.readings import PresenceKind
-from pleb_agent.core.rules import RULES, Rule
+from pleb_agent.core.rules import RULES, USUAL_LOOK_SECONDS, Action, Objection, Reason, Rule
 from pleb_agent.core.schedule import seconds_to
 from pleb_agent.core.sentence import Sentence, say
 
@@ -37,9 +29,9 @@ __all__ = [
 ]
 
 SETTLE_SECONDS: Final = 30.0
-"""How long the PC must be free before work resumes; doubled by each stop of late."""
+"""How long the PC must be free before work resumes; doubled by each recent stop."""
 MOST_SETTLE_SECONDS: Final = 300.0
-_OF_LATE_SECONDS: Final = 1800.0
+_RECENT_SECONDS: Final = 1800.0
 _OUTGROWN_SECONDS: Final = 600.0
 _TIMELESS: Final = frozenset(
     {
@@ -51,7 +43,22 @@ _TIMELESS: Final = frozenset(
         Reason.TOO_HOT,
     }
 )
-"""They rank before the hours, so that an hour that ends changes nothing."""
+"""They rank before the hours, so the end of an allowed hour changes nothing."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The action, the sentence that explains it, and when to look again.
+
+    `look_again_seconds`: before that the answer changes by new readings only, not by time.
+    """
+
+    action: Action
+    sentence: Sentence
+    look_again_seconds: float
+    reason: Reason = Reason.READY
+    limits: Limits = field(default_factory=Limits)
+    """Of a running worker."""
 
 
 def decide(
@@ -60,7 +67,7 @@ def decide(
     memory: PolicyMemory = PolicyMemory(),  # noqa: B008 - frozen
     rules: Sequence[Rule] = RULES,
 ) -> tuple[Decision, PolicyMemory]:
-    """Return the first objection, or leave to run, and what to remember for the next look."""
+    """Return the first objection, or permission to run, and what to remember for the next call."""
     moment = Moment(readings, preferences, _unless_user_acted(memory, readings, preferences))
     objections = [objection for rule in rules if (objection := rule(moment)) is not None]
     memory = _remember(moment, objections)
@@ -81,28 +88,28 @@ def _run(moment: Moment) -> Decision:
     looks = [USUAL_LOOK_SECONDS, *_boost_end(moment), *_hours_end(moment)]
     if moment.in_use and moment.idle_left_seconds > 0:
         looks.append(moment.idle_left_seconds)
-    return Decision(Action.RUN, _leave(moment), min(looks), limits=moment.limits)
+    return Decision(Action.RUN, _permission(moment), min(looks), limits=moment.limits)
 
 
-def _leave(moment: Moment) -> Sentence:
-    """Return why work goes on."""
+def _permission(moment: Moment) -> Sentence:
+    """Return why work is allowed."""
     until = moment.readings.override.until
     if moment.boosted and until is not None:
         minutes = max(1, round((until - moment.now) / 60))
-        return say("Working because you said so, for {minutes} more min.", minutes=minutes)
+        return say("Running because you asked for it, for {minutes} more min.", minutes=minutes)
     if moment.boosted:
-        return say("Working because you said so.")
+        return say("Running because you asked for it.")
     if not moment.in_use:
-        return say("Nothing speaks against working.")
+        return say("Free to work.")
     percent = moment.limits.cpu_percent
     if moment.readings.presence.kind is PresenceKind.UNREADABLE:
-        return say("Working with {percent} %, in case you use the PC.", percent=percent)
-    return say("Working with {percent} % while you use the PC.", percent=percent)
+        return say("Working at {percent} %, in case the PC is in use.", percent=percent)
+    return say("Working at {percent} % while you use the PC.", percent=percent)
 
 
 def _settling(left_seconds: float) -> Objection:
     sentence = say(
-        "The PC is free again; work goes on in {seconds} s if that lasts.",
+        "The PC is free again; work resumes in {seconds} s if it stays free.",
         seconds=max(1, round(left_seconds)),
     )
     return Objection(Reason.SETTLING, sentence, left_seconds)
@@ -129,7 +136,7 @@ def _hours_end(moment: Moment) -> list[float]:
 def _unless_user_acted(
     memory: PolicyMemory, readings: Readings, preferences: Preferences
 ) -> PolicyMemory:
-    """Who resumes, boosts or changes preferences by hand sees it done at once, without a wait."""
+    """Forget what delays work if the user resumed, boosted or changed preferences."""
     acted = memory.override != readings.override or memory.preferences != preferences
     if not acted:
         return memory
@@ -159,7 +166,7 @@ def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
 
 
 def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
-    """Remember how large the worker was when memory was the trouble."""
+    """Remember how large the worker was when memory was short."""
     memory, size = moment.memory, moment.readings.worker_memory_bytes
     if any(objection.reason is Reason.MEMORY_SHORT for objection in objections):
         memory = replace(memory, short_bytes=max(size, memory.short_bytes))
@@ -173,7 +180,7 @@ def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
 
 
 def _stops(moment: Moment, *, stopped: bool) -> tuple[float, ...]:
-    kept = tuple(at for at in moment.memory.stops if 0 <= moment.now - at < _OF_LATE_SECONDS)
+    kept = tuple(at for at in moment.memory.stops if 0 <= moment.now - at < _RECENT_SECONDS)
     return (*kept, moment.now) if stopped else kept
 
 

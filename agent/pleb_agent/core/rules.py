@@ -7,10 +7,10 @@ before it stops objecting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.decision import Action, Objection, Reason
-from pleb_agent.core.memory_rules import memory_short
 from pleb_agent.core.moment import Moment
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PowerSource, PresenceKind
@@ -18,10 +18,73 @@ from pleb_agent.core.schedule import DAY_MINUTES, DAY_NAMES, DAYS, seconds_to
 from pleb_agent.core.sentence import say
 from pleb_agent.core.sizes import format_bytes
 
-__all__ = ["BOOSTABLE", "RULES", "Rule"]
+if TYPE_CHECKING:
+    from pleb_agent.core.sentence import Sentence
+
+__all__ = [
+    "BOOSTABLE",
+    "RULES",
+    "USUAL_LOOK_SECONDS",
+    "Action",
+    "Objection",
+    "Reason",
+    "Rule",
+]
+
+USUAL_LOOK_SECONDS: Final = 60.0
+"""How often to look where nothing changes by time alone, in case a sensor reports no change."""
+
+
+class Action(StrEnum):
+    """What the worker may do."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    """Hold still, stay in memory."""
+    STOP = "stop"
+    """Write a checkpoint, leave memory."""
+
+
+class Reason(StrEnum):
+    """Which rule decided. In order of rank."""
+
+    READY = "ready"
+    STARTING = "starting"
+    SHUTTING_DOWN = "shutting_down"
+    SUSPENDING = "suspending"
+    PAUSED_BY_USER = "paused_by_user"
+    DISK_FULL = "disk_full"
+    MEMORY_SHORT = "memory_short"
+    TOO_HOT = "too_hot"
+    ON_BATTERY = "on_battery"
+    OUTSIDE_HOURS = "outside_hours"
+    PROGRAM_RUNS = "program_runs"
+    FULLSCREEN = "fullscreen"
+    IN_USE = "in_use"
+    INPUT_UNREADABLE = "input_unreadable"
+    CPU_BUSY = "cpu_busy"
+    GPU_BUSY = "gpu_busy"
+    SETTLING = "settling"
+    """The last objection has just gone: wait a little before resuming."""
+
+
+@dataclass(frozen=True)
+class Objection:
+    """What a rule has against working. `look_again_seconds` is as in `Decision`."""
+
+    reason: Reason
+    sentence: Sentence
+    look_again_seconds: float = USUAL_LOOK_SECONDS
+    action: Action = Action.PAUSE
+    comes_and_goes: bool = False
+    """It may vanish and return within seconds: let things settle before resuming."""
+
 
 Rule = Callable[[Moment], Objection | None]
 
+LEAST_AVAILABLE_BYTES: Final = 256 * 2**20
+LEAST_AVAILABLE_SHARE: Final = 0.05
+"""Of all memory: the larger of the two stays free for others."""
 HEAT_MARGIN_CELSIUS: Final = 8
 CRITICAL_MARGIN_CELSIUS: Final = 5
 """So far below its driver's critical temperature a processor stays."""
@@ -30,27 +93,27 @@ LOAD_MARGIN_PERCENT: Final = 15
 
 
 def shutting_down(moment: Moment) -> Objection | None:
-    """The system ends: keep the unit while there is time."""
+    """The system is shutting down: save the unit while there is time."""
     if not moment.readings.shutting_down:
         return None
-    sentence = say("The PC is shutting down; work goes on after its next start.")
+    sentence = say("The PC is shutting down; work resumes after the next start.")
     return Objection(Reason.SHUTTING_DOWN, sentence, action=Action.STOP)
 
 
 def suspending(moment: Moment) -> Objection | None:
-    """The system falls asleep, and power may fail meanwhile: keep the unit while there is time."""
+    """The system is going to sleep, and power may fail meanwhile: save the unit in time."""
     if not moment.readings.suspending:
         return None
-    sentence = say("The PC goes to sleep; work goes on when it is awake.")
+    sentence = say("The PC is going to sleep; work resumes when it wakes up.")
     return Objection(Reason.SUSPENDING, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 _LONG_SECONDS: Final = 2.5 * 3600
-"""Longer spans are told in hours."""
+"""Longer spans are shown in hours."""
 
 
 def paused_by_user(moment: Moment) -> Objection | None:
-    """The user's pause; a worker that pauses long leaves memory by itself."""
+    """The user's pause; a worker that is paused for long frees its memory by itself."""
     override = moment.readings.override
     if not override.is_active(OverrideKind.PAUSE, moment.now):
         return None
@@ -64,22 +127,68 @@ def paused_by_user(moment: Moment) -> Objection | None:
 
 
 def disk_full(moment: Moment) -> Objection | None:
-    """A full disk belongs to the user: stop before it is."""
+    """Stop before the user runs out of disk space."""
     free, keep = moment.readings.free_disk_bytes, moment.preferences.keep_free_bytes
     if free >= keep:
         return None
     sentence = say(
-        "Only {free} of disk are free, and {keep} are left to you; make room to go on.",
+        "Only {free} of disk space are free, and {keep} are reserved for you; "
+        "free some space to continue.",
         free=format_bytes(free),
         keep=format_bytes(keep),
     )
     return Objection(Reason.DISK_FULL, sentence, action=Action.STOP, comes_and_goes=True)
 
 
+def memory_short(moment: Moment) -> Objection | None:
+    """Other programs need the memory, or the worker uses more than it may."""
+    return _little_available(moment) or _worker_too_large(moment)
+
+
+def _little_available(moment: Moment) -> Objection | None:
+    """After a stop there must be room for the worker too, or it would be stopped again at once."""
+    available, total = moment.readings.memory_available_bytes, moment.readings.memory_total_bytes
+    if available is None:
+        return None
+    needed = max(LEAST_AVAILABLE_BYTES, int((total or 0) * LEAST_AVAILABLE_SHARE))
+    if Reason.MEMORY_SHORT in moment.memory.objected:
+        needed += max(0, moment.memory.short_bytes - moment.readings.worker_memory_bytes)
+    if available >= needed:
+        return None
+    sentence = say(
+        "Other programs need the memory; work resumes when {needed} are free ({available} now).",
+        needed=format_bytes(needed),
+        available=format_bytes(available),
+    )
+    return Objection(Reason.MEMORY_SHORT, sentence, action=Action.STOP, comes_and_goes=True)
+
+
+def _worker_too_large(moment: Moment) -> Objection | None:
+    """A worker that was stopped for its size would grow to it again: wait for a while."""
+    ceiling, size = moment.memory_ceiling_bytes, moment.readings.worker_memory_bytes
+    left = moment.memory.outgrown_until - moment.now
+    if left > 0:
+        size = max(size, moment.memory.outgrown_bytes)
+    if ceiling is None or size <= ceiling:
+        return None
+    sentence = say(
+        "The unit needs {size} of memory, but only {ceiling} are allowed while the PC is in use; "
+        "it resumes when the PC is idle."
+        if moment.beside_user
+        else "The unit needs {size} of memory, but only {ceiling} are allowed; "
+        "allow more (`memory_bytes_idle`) to continue at once.",
+        size=format_bytes(size),
+        ceiling=format_bytes(ceiling),
+    )
+    waits = (USUAL_LOOK_SECONDS, left, moment.idle_left_seconds)
+    look = min(seconds for seconds in waits if seconds > 0)
+    return Objection(Reason.MEMORY_SHORT, sentence, look, Action.STOP)
+
+
 def too_hot(moment: Moment) -> Objection | None:
     """The hottest part is over the user's limit; it has to cool down well below that.
 
-    The limit is lower where a driver tells that a processor is near its critical temperature.
+    The limit is lower where a driver reports that a processor is near its critical temperature.
     """
     degrees, limit = moment.readings.hottest_celsius, moment.preferences.hottest_celsius
     if degrees is None or limit is None:
@@ -91,7 +200,7 @@ def too_hot(moment: Moment) -> Objection | None:
     if degrees < (resume if Reason.TOO_HOT in moment.memory.objected else limit):
         return None
     sentence = say(
-        "The PC is at {degrees} °C; work goes on below {resume} °C.",
+        "The PC is at {degrees} °C; work resumes below {resume} °C.",
         degrees=round(degrees),
         resume=resume,
     )
@@ -99,20 +208,20 @@ def too_hot(moment: Moment) -> Objection | None:
 
 
 def on_ups(moment: Moment) -> Objection | None:
-    """Power is cut: what is left is for shutting down in order, whatever the user asked for."""
+    """Power is out: what is left is for an orderly shutdown, whatever the user asked for."""
     if moment.readings.power.source is not PowerSource.UPS:
         return None
-    sentence = say("The mains are gone and the UPS feeds the PC; work goes on when they are back.")
+    sentence = say("Power is out and the PC runs on its UPS; work resumes when power is back.")
     return Objection(Reason.ON_BATTERY, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 def on_battery(moment: Moment) -> Objection | None:
-    """On battery: not at all, or not below a charge. Power that nobody can tell is mains."""
+    """On battery: not at all, or not below a charge. An unknown source counts as plugged in."""
     power, lowest = moment.readings.power, moment.preferences.battery_percent
     if power.source is not PowerSource.BATTERY:
         return None
     if not moment.preferences.on_battery:
-        sentence = say("On battery; work goes on when the PC is plugged in.")
+        sentence = say("On battery; work resumes when the PC is plugged in.")
         return Objection(Reason.ON_BATTERY, sentence, comes_and_goes=True)
     if power.percent is None:
         return None
@@ -121,7 +230,7 @@ def on_battery(moment: Moment) -> Objection | None:
     if power.percent >= (resume if held else lowest):
         return None
     sentence = say(
-        "The battery is at {percent} %; work goes on at {resume} %, or when plugged in.",
+        "The battery is at {percent} %; work resumes at {resume} %, or when plugged in.",
         percent=round(power.percent),
         resume=resume,
     )
@@ -129,7 +238,7 @@ def on_battery(moment: Moment) -> Objection | None:
 
 
 def outside_hours(moment: Moment) -> Objection | None:
-    """It is not one of the hours that the user gave."""
+    """It is not one of the working hours."""
     time = moment.readings.local_time
     minutes = moment.hours.minutes_to_change(time)
     if minutes is None or moment.hours.allow(time):
@@ -137,10 +246,10 @@ def outside_hours(moment: Moment) -> Objection | None:
     day, minute = divmod(time.weekday * DAY_MINUTES + time.minute + minutes, DAY_MINUTES)
     at = f"{minute // 60:02}:{minute % 60:02}"
     if minutes < DAY_MINUTES:
-        sentence = say("Outside of your hours; work begins at {time}.", time=at)
+        sentence = say("Outside your working hours; work starts at {time}.", time=at)
     else:
         sentence = say(
-            "Outside of your hours; work begins on {day} at {time}.",
+            "Outside your working hours; work starts on {day} at {time}.",
             day=say(DAY_NAMES[DAYS[day % len(DAYS)]]),
             time=at,
         )
@@ -148,63 +257,65 @@ def outside_hours(moment: Moment) -> Objection | None:
 
 
 def program_runs(moment: Moment) -> Objection | None:
-    """One of the programs runs that the user wants to have the PC for itself."""
+    """A program is running for which the user wants to have the PC."""
     programs = sorted(moment.readings.programs)
     if not programs:
         return None
     first, others = programs[0], len(programs) - 1
     if others:
         sentence = say(
-            "{program} and {count} more of your programs run; work goes on after them.",
+            "{program} and {count} more of your programs are running; work resumes when they end.",
             program=first,
             count=others,
         )
     else:
-        sentence = say("{program} runs; work goes on after it.", program=first)
+        sentence = say("{program} is running; work resumes when it ends.", program=first)
     return Objection(Reason.PROGRAM_RUNS, sentence, comes_and_goes=True)
 
 
 def fullscreen(moment: Moment) -> Objection | None:
-    """A film, a game or a talk, with or without input; a screen lock is none."""
+    """A film, a game or a presentation, with or without input; a screen lock does not count."""
     presence = moment.readings.presence
     if not moment.preferences.pause_on_fullscreen or presence.locked:
         return None
     if not (moment.someone and presence.fullscreen):
         return None
-    sentence = say("A window fills the screen; work goes on after it.")
+    sentence = say("A window fills the screen; work resumes when it no longer does.")
     return Objection(Reason.FULLSCREEN, sentence, comes_and_goes=True)
 
 
 def in_use(moment: Moment) -> Objection | None:
-    """Somebody typed or moved the mouse not long ago. Idle time is its own wait."""
+    """There was input recently. Idle time needs no further wait before work resumes."""
     unreadable = moment.readings.presence.kind is PresenceKind.UNREADABLE
     if unreadable or moment.preferences.while_in_use or not moment.in_use:
         return None
     minutes = moment.preferences.idle_minutes
-    sentence = say("You use the PC; work goes on {minutes} min after that.", minutes=f"{minutes:g}")
+    sentence = say(
+        "The PC is in use; work resumes {minutes} min after the last input.", minutes=f"{minutes:g}"
+    )
     return Objection(Reason.IN_USE, sentence, moment.idle_left_seconds)
 
 
 def input_unreadable(moment: Moment) -> Objection | None:
-    """Nobody can tell whether the session is in use, so it is."""
+    """Whether the session is in use is unknown, so it counts as in use."""
     presence = moment.readings.presence
     if presence.kind is not PresenceKind.UNREADABLE:
         return None
     if moment.preferences.while_in_use or not moment.in_use:
         return None
     if presence.starting:
-        sentence = say("The agent looks whether you use the PC.")
+        sentence = say("Checking whether the PC is in use.")
         return Objection(Reason.STARTING, sentence, comes_and_goes=True)
     sentence = say(
-        "It cannot be seen whether you use the PC, so it counts as in use: {problem} "
-        "Allow work while the PC is in use (`while_in_use`) to go on.",
-        problem=say(presence.problem or "nothing tells of mouse and keyboard."),
+        "Whether the PC is in use cannot be determined, so it counts as in use: {problem} "
+        "Allow work while the PC is in use (`while_in_use`) to continue.",
+        problem=say(presence.problem or "mouse and keyboard cannot be read."),
     )
     return Objection(Reason.INPUT_UNREADABLE, sentence, comes_and_goes=True)
 
 
 def cpu_busy(moment: Moment) -> Objection | None:
-    """Other programs compute. Without a session the scheduler alone gives way to them."""
+    """Other programs compute. Without a session, the scheduler's priorities are enough."""
     load, limit = moment.readings.cpu_others_percent, moment.preferences.cpu_others_percent
     if load is None or limit is None or not moment.someone:
         return None
@@ -212,7 +323,7 @@ def cpu_busy(moment: Moment) -> Objection | None:
     if load <= (resume if Reason.CPU_BUSY in moment.memory.objected else limit):
         return None
     sentence = say(
-        "Other programs use {percent} % of the processors; work goes on below {resume} %.",
+        "Other programs use {percent} % of the CPU; work resumes below {resume} %.",
         percent=round(load),
         resume=resume,
     )
@@ -220,7 +331,7 @@ def cpu_busy(moment: Moment) -> Objection | None:
 
 
 def gpu_busy(moment: Moment) -> Objection | None:
-    """Other programs use a graphics processor, which gives way to nobody."""
+    """Other programs use a GPU, which has no priorities."""
     limit = moment.preferences.gpu_others_percent
     if limit is None or not moment.preferences.use_gpu:
         return None
@@ -230,7 +341,7 @@ def gpu_busy(moment: Moment) -> Objection | None:
     if load <= (resume if Reason.GPU_BUSY in moment.memory.objected else limit):
         return None
     sentence = say(
-        "Other programs use {percent} % of {gpu}; work goes on below {resume} %.",
+        "Other programs use {percent} % of {gpu}; work resumes below {resume} %.",
         percent=round(load),
         gpu=name,
         resume=resume,
@@ -239,7 +350,7 @@ def gpu_busy(moment: Moment) -> Objection | None:
 
 
 def _eased(limit: int) -> int:
-    """Return the load at which work goes on, for one at which it stops."""
+    """Return the load at which work resumes, for one at which it stops."""
     return max(limit // 2, limit - LOAD_MARGIN_PERCENT)
 
 

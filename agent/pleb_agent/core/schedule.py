@@ -1,12 +1,12 @@
 """Hours of the week in which something is allowed, and their one-line notation.
 
 `mon-fri 20:00-08:00; sat,sun 00:00-24:00`: days, then spans of minutes; a span that ends before
-it begins goes on into the next day. An empty text allows every minute.
+it begins continues into the next day. An empty text allows every minute.
 
-Minutes are those of the clock on the wall, which readings carry. So `20:00-08:00` begins and ends
-at these times on every day; in the nights when daylight saving time begins or ends it is an hour
-shorter or longer, and `minutes_to_change` is an hour wrong until that hour has passed: whoever
-waits for it must look at the clock again in between.
+Minutes are local time, which readings carry. So `20:00-08:00` begins and ends at these times on
+every day; in the nights when daylight saving time begins or ends it is an hour shorter or longer,
+and `minutes_to_change` is an hour wrong until that hour has passed: a caller that waits for it must
+look at the clock again in between.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pleb_agent.core.readings import LocalTime
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "DAY_NAMES",
     "WEEK_MINUTES",
     "Hours",
-    "format_hours",
     "parse_hours",
     "seconds_to",
 ]
@@ -51,9 +48,9 @@ _SPAN: Final = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 
 @dataclass(frozen=True)
 class Hours:
-    """Allowed spans as [start, end) in minutes since Monday 00:00, sorted, apart, not touching.
+    """Allowed spans as [start, end) in minutes since Monday 00:00, sorted and not touching.
 
-    A span over the week's end is two.
+    A span over the end of the week is stored as two.
     """
 
     spans: tuple[tuple[int, int], ...]
@@ -64,7 +61,7 @@ class Hours:
         return any(start <= minute < end for start, end in self.spans)
 
     def minutes_to_change(self, time: LocalTime) -> int | None:
-        """Return the minutes until `allow` answers otherwise; None if it never does."""
+        """Return the minutes until `allow` changes its answer; None if it never does."""
         now = time.weekday * DAY_MINUTES + time.minute
         allowed = self.allow(time)
         edges = sorted({edge % WEEK_MINUTES for span in self.spans for edge in span})
@@ -80,7 +77,7 @@ ALWAYS: Final = Hours(((0, WEEK_MINUTES),))
 
 @lru_cache(maxsize=32)
 def parse_hours(text: str) -> Hours:
-    """Return the hours that the text spells.
+    """Return the hours of a text.
 
     Raises:
         ValueError: it is not understood; the message quotes the part and gives an example.
@@ -96,29 +93,8 @@ def parse_hours(text: str) -> Hours:
     return Hours(_merged(minutes))
 
 
-def format_hours(hours: Hours) -> str:
-    """Return a text that `parse_hours` turns into these hours, with equal days together.
-
-    Raises:
-        ValueError: nothing is allowed; the notation has no text for that.
-    """
-    if hours == ALWAYS:
-        return ""
-    if not hours.spans:
-        raise ValueError("at least one minute of the week must be allowed")
-    by_day: list[list[str]] = [[] for _ in DAYS]
-    for start, end in _over_week_end(hours.spans):
-        for day, text in _span_texts(start, end):
-            by_day[day].append(text)
-    days: dict[str, list[int]] = {}
-    for day, texts in enumerate(by_day):
-        if texts:
-            days.setdefault(",".join(texts), []).append(day)
-    return "; ".join(f"{_day_names(numbers)} {texts}" for texts, numbers in days.items())
-
-
 def seconds_to(minutes: int, now: float) -> float:
-    """Return the seconds from `now` (since 1970) until so many minutes of the clock are full.
+    """Return the seconds from `now` (since 1970) until that many minutes of the clock are full.
 
     Every time zone is whole minutes away from UTC, so seconds are the same everywhere.
     """
@@ -168,42 +144,3 @@ def _unclear(part: str) -> ValueError:
         f"the hours {part.strip()!r} are not understood; "
         "an example is 'mon-fri 20:00-08:00; sat,sun 00:00-24:00'"
     )
-
-
-def _over_week_end(spans: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """Return the spans with the week's last and first as one, if they touch."""
-    first, *others = spans
-    if not others or first[0] != 0 or others[-1][1] != WEEK_MINUTES:
-        return list(spans)
-    return [*others[:-1], (others[-1][0], WEEK_MINUTES + first[1])]
-
-
-def _span_texts(start: int, end: int) -> Iterator[tuple[int, str]]:
-    """Yield (day, text): one if it is shorter than a day, else one for each day that it touches."""
-    if end - start < DAY_MINUTES:
-        yield start // DAY_MINUTES, f"{_clock(start)}-{_clock(end, end=True)}"
-        return
-    while start < end:
-        stop = min(end, start - start % DAY_MINUTES + DAY_MINUTES)
-        yield start // DAY_MINUTES % 7, f"{_clock(start)}-{_clock(stop, end=True)}"
-        start = stop
-
-
-def _clock(minute: int, *, end: bool = False) -> str:
-    """Return `HH:MM`; the midnight that ends a span is 24:00."""
-    of_day = minute % DAY_MINUTES or (DAY_MINUTES if end else 0)
-    return f"{of_day // 60:02}:{of_day % 60:02}"
-
-
-def _day_names(numbers: list[int]) -> str:
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    names = []
-    for run in runs:
-        few = len(run) < 3
-        names += [DAYS[n] for n in run] if few else [f"{DAYS[run[0]]}-{DAYS[run[-1]]}"]
-    return ",".join(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pleb_agent.core.decision import Reason
+from pleb_agent.core.rules import Reason
 from tests.unit.agent.preferences_page import PAGE, with_tables
 
 NOT_IN_THE_TABLE = {Reason.READY, Reason.STARTING}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
     decision = look(boosted(readings), preferences)
     assert decision.reason is (Reason.READY if reason in BOOSTABLE else reason)
     if decision.action is Action.RUN:
-        assert str(decision.sentence) == "Working because you said so, for 60 more min."
+        assert "60 more min" in str(decision.sentence)
 
 
 @pytest.mark.parametrize(
@@ -104,29 +105,29 @@ def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
         ({"override": Override(OverrideKind.PAUSE, NOW + 9000)}, "150 more min"),
         ({"override": Override(OverrideKind.PAUSE, NOW + 57_360)}, "16 more h"),
         ({"override": Override(OverrideKind.PAUSE, NOW + 5)}, "1 more min"),
-        ({"free_disk_bytes": GIB // 2}, "Only 512 MB of disk are free, and 1 GB"),
-        ({"memory_available_bytes": GIB // 8}, "410 MB are free (128 MB are)"),
-        ({"worker_memory_bytes": 5 * GIB}, "takes 5 GB of memory, and 4 GB are allowed;"),
-        ({"hottest_celsius": 90.4}, "at 90 °C; work goes on below 82 °C"),
+        ({"free_disk_bytes": GIB // 2}, "512 MB.*disk.*1 GB"),
+        ({"memory_available_bytes": GIB // 8}, "410 MB.*128 MB"),
+        ({"worker_memory_bytes": 5 * GIB}, "5 GB of memory.*4 GB.*memory_bytes_idle"),
+        ({"hottest_celsius": 90.4}, "90 °C.*82 °C"),
         ({"power": Power(PowerSource.BATTERY, 90.0)}, "On battery"),
         ({"power": Power(PowerSource.UPS, 90.0)}, "UPS"),
-        ({"programs": frozenset({"steam"})}, "steam runs"),
+        ({"programs": frozenset({"steam"})}, "steam"),
         ({"programs": frozenset({"vlc", "blender", "steam"})}, "blender and 2 more"),
-        ({"presence": someone(60.0)}, "3 min after that"),
-        ({"presence": UNREADABLE}, "The compositor does not tell. Allow work while the PC"),
-        ({"cpu_others_percent": 75.0}, "75 % of the processors; work goes on below 45 %"),
+        ({"presence": someone(60.0)}, "3 min after"),
+        ({"presence": UNREADABLE}, "The compositor does not tell. .*while_in_use"),
+        ({"cpu_others_percent": 75.0}, "75 %.*45 %"),
     ],
 )
 def test_sentences_tell_what_and_how_long(changes, words):
-    assert words in str(look(replace(FREE, **changes)).sentence)
+    assert re.search(words, str(look(replace(FREE, **changes)).sentence))
 
 
 @pytest.mark.parametrize(
     ("hours", "words", "seconds"),
     [
-        ("tue 15:00-18:00", "begins at 15:00", 46 * 60),
-        ("mon 15:00-18:00", "begins on Monday at 15:00", (6 * 1440 + 46) * 60),
-        ("tue 00:00-14:14", "begins on Tuesday at 00:00", (6 * 1440 + 586) * 60),
+        ("tue 15:00-18:00", "at 15:00", 46 * 60),
+        ("mon 15:00-18:00", "on Monday at 15:00", (6 * 1440 + 46) * 60),
+        ("tue 00:00-14:14", "on Tuesday at 00:00", (6 * 1440 + 586) * 60),
     ],
 )
 def test_hours_tell_when_they_begin(hours, words, seconds):
@@ -201,7 +202,7 @@ def test_work_while_in_use_is_slower(presence):
     )
     assert decision.action is Action.RUN
     assert decision.limits == Limits(cpu_percent=40, memory_bytes=2 * GIB, gpu_percent=30)
-    assert "Working with 40 %" in str(decision.sentence)
+    assert "at 40 %" in str(decision.sentence)
 
 
 def test_a_boost_takes_the_limits_of_an_idle_pc():
@@ -442,7 +443,7 @@ def test_a_worker_that_is_too_large_beside_the_user_goes_on_without_him():
     gone = replace(FREE, **in_use | {"worker_memory_bytes": 0})
     decision, memory = decide(later(gone, 1), preferences, memory)
     assert decision.reason is Reason.MEMORY_SHORT
-    assert "3 GB of memory, and 2 GB are allowed while you use the PC" in str(decision.sentence)
+    assert re.search("3 GB of memory.*2 GB.*in use", str(decision.sentence))
     assert decision.look_again_seconds == 60
     decision, memory = decide(later(gone, 170), preferences, memory)
     assert decision.look_again_seconds == 10

@@ -88,7 +88,7 @@ def test_numbers_in_sentences_are_local():
     assert german.text("Version {version} is here", version=1234) == "Version 1234 ist da"
     assert german.text("of {number}", number="1.234") == "von 1.234"
     share = say(
-        "The PC is at {degrees} °C; work goes on below {resume} °C.", degrees="0.5", resume=2
+        "The PC is at {degrees} °C; work resumes below {resume} °C.", degrees="0.5", resume=2
     )
     assert german.sentence(share) == "Der PC hat 0,5 °C; unter 2 °C geht es weiter."
     assert words_for("en").text("of {number}", number=1234) == "of 1,234"
@@ -122,7 +122,9 @@ def test_one_and_many():
 def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
     german = words_for("de")
     day = say(
-        "Outside of your hours; work begins on {day} at {time}.", day=say("Monday"), time="20:00"
+        "Outside your working hours; work starts on {day} at {time}.",
+        day=say("Monday"),
+        time="20:00",
     )
     assert german.sentence(day) == "Außerhalb deiner Zeiten; am Montag um 20:00 geht es los."
     assert german.sentence(say("A stranger's {words}", words=1)) == "A stranger's 1"
