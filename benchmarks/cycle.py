@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 
 from pleb_project.processes import Fleet, project_command, run_json
-from pleb_project.server.address import Address
-from pleb_project.server.client import Coordinator
+from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 

@@ -9,8 +9,7 @@ from pleb_project.check.draft import make_draft
 from pleb_project.definition.load import load_definition
 from pleb_project.publish.flow import Publisher
 from pleb_project.readers.blobs import BlobFolder
-from pleb_project.server.address import Address
-from pleb_project.server.client import Coordinator
+from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home
 
 if TYPE_CHECKING:

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import hashlib
-import ipaddress
 import json
-import ssl
 import time
 from contextlib import asynccontextmanager
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
-from pleb_agent.client.errors import (
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.unit import Blob
+from pleb_system.network_errors import (
     BadAnswerError,
     NetworkError,
     UnreachableError,
     WrongBytesError,
     WrongCertificateError,
 )
-from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import Blob
+from tests.certificates import self_signed
 
 DATA = bytes(range(256)) * 40
 BLOB = Blob(digest=digest_of(DATA), size=len(DATA))
@@ -288,31 +277,6 @@ def test_strange_uploads_end_in_an_error(tmp_path, replies, error):
                 await client.upload("t" * 20, file, len(DATA))
 
     asyncio.run(story())
-
-
-def self_signed(folder):
-    """A server context and the SHA-256 of its certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pleb")])
-    now = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
-        .not_valid_after(now + dt.timedelta(days=36500))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "tls.pem").write_bytes(pem + certificate.public_bytes(Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "tls.pem")
-    return context, hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
 def test_a_pinned_certificate_is_enough_and_necessary(tmp_path):

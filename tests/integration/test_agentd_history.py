@@ -9,7 +9,6 @@ import logging
 
 import pytest
 
-from pleb_agent.client.errors import BadAnswerError
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.override import Override, OverrideKind
@@ -19,6 +18,7 @@ from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_system.network_errors import BadAnswerError
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine

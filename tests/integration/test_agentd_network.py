@@ -12,7 +12,6 @@ import pytest
 
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
-from pleb_agent.client.errors import NetworkError, WrongCertificateError
 from pleb_agent.client.network import Network
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.preferences import Preferences
@@ -20,10 +19,11 @@ from pleb_agent.core.readings import LocalTime
 from pleb_shared.errors import InputError, Refusal
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob
+from pleb_system.network_errors import NetworkError, WrongCertificateError
+from tests.certificates import self_signed
 from tests.integration.agent_home import CLOCK, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
-from tests.integration.test_agentd_client import self_signed
 
 QUICK = Timeouts(connect=1, silence=2)
 METERED = {"metered": True}
@@ -335,7 +335,7 @@ def test_the_environment_names_the_proxy_unless_the_user_does(monkeypatch):
                 await client.metadata("words")
             assert len(proxy.heads) == 1
             choice[0] = "127.0.0.1:1"
-            with pytest.raises(NetworkError, match="by way of your proxy"):
+            with pytest.raises(NetworkError, match="through your proxy"):
                 await client.metadata("words")
             choice[0] = at
             assert await client.metadata("words")

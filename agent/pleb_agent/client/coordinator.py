@@ -10,13 +10,12 @@ from typing import IO, TYPE_CHECKING, Protocol
 import httpx
 import msgspec
 
-from pleb_agent.client.answers import raise_for_refusal, read_bounded
-from pleb_agent.client.errors import BadAnswerError, UnreachableError, WrongBytesError
 from pleb_agent.client.network import NO_LIMITS
-from pleb_agent.client.transport import NO_PROXY, open_http
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.status import ProjectStatus
+from pleb_system.network_errors import BadAnswerError, UnreachableError, WrongBytesError
+from pleb_system.transport import REFUSAL_BYTES, network_error, open_http, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
 
-_BROKEN_OFF = ("disconnected", "peer closed")
-"""In the messages of h11 about a connection that ended before its answer did."""
 _SLOWEST_BYTES_PER_SECOND = 2048
 _PIECE_BYTES = 16 * 1024
 _STATUS_BYTES = 4 * 2**20
@@ -261,7 +258,7 @@ class CoordinatorClient:
         headers: dict[str, str] | None = None,
         wait: float = 0,
     ) -> AsyncIterator[httpx.Response]:
-        """The one door: every network error leaves it as one of ours."""
+        """Send a request; every network error is raised as one of ours."""
         silence = self._timeouts.silence
         timeout = httpx.Timeout(silence, connect=self._timeouts.connect, read=silence + wait)
         headers = dict(headers or {})
@@ -283,14 +280,9 @@ class CoordinatorClient:
                         yield response
                     finally:
                         self.traffic.received += response.num_bytes_downloaded
-        except (httpx.DecodingError, httpx.ProtocolError, httpx.TooManyRedirects) as error:
-            if any(sign in str(error) for sign in _BROKEN_OFF):
-                raise self._unreachable(error) from error
-            raise BadAnswerError(
-                f"{self._url.host} does not answer as HTTP should: {error}."
-            ) from error
-        except (httpx.TransportError, TimeoutError) as error:
-            raise self._unreachable(error) from error
+        except (httpx.RequestError, TimeoutError) as error:
+            hint = "the agent tries again later, nothing is lost"
+            raise network_error(error, self.base_url, hint, proxy=self._proxy) from error
         finally:
             self._under_way -= 1
 
@@ -308,21 +300,47 @@ class CoordinatorClient:
         if self._http is not None and proxy != self._proxy and self._under_way == 1:
             await self.close()
         if self._http is None:
-            self._http = open_http(self._url, self._certificate, proxy)
+            self._http = open_http(
+                httpx.AsyncClient,
+                self._url,
+                certificate=self._certificate,
+                proxy=proxy,
+                limits=httpx.Limits(max_connections=8, keepalive_expiry=60.0),
+            )
             self._proxy = proxy
         return self._http
 
-    def _unreachable(self, error: Exception) -> UnreachableError:
-        what = str(error) or "no answer in time"
-        way = "" if self._proxy in {"", NO_PROXY} else " by way of your proxy"
-        return UnreachableError(
-            f"The coordinator at {self.base_url} cannot be reached{way} ({what}); "
-            "it will be tried again, nothing is lost."
-        )
+
+async def raise_for_refusal(response: httpx.Response) -> None:
+    """Return if the status is a success.
+
+    Raises:
+        Refusal: the coordinator refuses.
+        BadAnswerError: any other failure, for instance a proxy's page.
+    """
+    if not response.is_success:
+        raise refusal_of(response, await read_bounded(response, REFUSAL_BYTES))
+
+
+async def read_bounded(response: httpx.Response, most_bytes: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        BadAnswerError: it is longer than `most_bytes`.
+    """
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > most_bytes:
+            raise BadAnswerError(
+                f"{response.request.url.host} sent more than {most_bytes} bytes where less "
+                "was expected; the agent tries again later."
+            )
+    return bytes(body)
 
 
 def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
-    """Make the sink stand where the answer's first byte belongs."""
+    """Restart the sink unless the answer continues where it ends."""
     if response.status_code == 206:
         expected = f"bytes {sink.offset}-{blob.size - 1}/"
         if response.headers.get("content-range", "").startswith(expected):

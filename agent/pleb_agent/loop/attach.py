@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent import AGENT
-from pleb_agent.client.errors import UnreachableError
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.trust import Memory, TrustedProject
@@ -17,6 +16,7 @@ from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolRequest, PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload
+from pleb_system.network_errors import UnreachableError
 
 if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError, disk_errors
-from pleb_agent.client.errors import WrongBytesError
 from pleb_agent.worker.job import Job
 from pleb_agent.worker.plain_files import create_plain, new_plain, own_directory, remove_plain
 from pleb_shared.errors import Refusal, TrustError
@@ -20,6 +19,7 @@ from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata, ShardList
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_system.network_errors import WrongBytesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

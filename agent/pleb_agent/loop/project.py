@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.cache.errors import CacheFullError
 from pleb_agent.cache.shard_cipher import ShardCipher
-from pleb_agent.client.errors import NetworkError, UnreachableError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentState
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say, say_reason
@@ -26,6 +25,7 @@ from pleb_agent.loop.uploads import Uploads
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_system.backoff import BACKOFF
+from pleb_system.network_errors import NetworkError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

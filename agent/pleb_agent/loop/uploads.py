@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.client.errors import NetworkError
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState
 from pleb_agent.journal.rows import Change
 from pleb_agent.loop.exchange import MAY_SUCCEED_LATER
 from pleb_agent.worker.plain_files import open_plain
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_system.backoff import BACKOFF
+from pleb_system.network_errors import NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-import truststore
 from tuf.api.exceptions import DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
-from pleb_agent.client.transport import NO_PROXY, is_loopback, parse_proxy
 from pleb_agent.updates.errors import SourceUnreachableError
+from pleb_system.transport import open_http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,24 +38,15 @@ class Route:
         Raises:
             InputError: the proxy's address cannot be used.
         """
-        return httpx.Client(**self._options(url))
+        return open_http(httpx.Client, httpx.URL(url), proxy=self.proxy, **self._options())
 
     def async_client(self, url: str) -> httpx.AsyncClient:
         """Return the same for an event loop."""
-        return httpx.AsyncClient(**self._options(url))
+        return open_http(httpx.AsyncClient, httpx.URL(url), proxy=self.proxy, **self._options())
 
-    def _options(self, url: str) -> dict[str, Any]:
-        address = httpx.URL(url)
-        direct = self.proxy == NO_PROXY or is_loopback(address.host)
-        secure = address.scheme == "https"
-        return {
-            "proxy": parse_proxy(self.proxy) if self.proxy and not direct else None,
-            "trust_env": not self.proxy and not direct,
-            "verify": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if secure else False,
-            "timeout": httpx.Timeout(self.silence_seconds, connect=self.connect_seconds),
-            "headers": {"accept-encoding": "identity"},
-            "follow_redirects": True,
-        }
+    def _options(self) -> dict[str, Any]:
+        timeout = httpx.Timeout(self.silence_seconds, connect=self.connect_seconds)
+        return {"timeout": timeout, "follow_redirects": True}
 
 
 class HttpxFetcher(FetcherInterface):

@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pleb_project.definition.load import load_definition
-from pleb_project.server.address import Address, parse_address
-from pleb_project.server.client import Coordinator
+from pleb_project.server.client import Address, Coordinator, parse_address
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:

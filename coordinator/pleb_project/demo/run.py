@@ -21,8 +21,7 @@ from pleb_project.demo.places import example_folder
 from pleb_project.demo.record import contributions
 from pleb_project.demo.view import Screen
 from pleb_project.processes import ChildProcess, Fleet, project_command, run_json
-from pleb_project.server.address import Address
-from pleb_project.server.client import Coordinator
+from pleb_project.server.client import Address, Coordinator
 from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_system.exit_codes import ExitCode

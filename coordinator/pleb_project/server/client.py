@@ -1,37 +1,59 @@
-"""HTTP requests to a coordinator; whatever httpx or the other side says becomes one sentence."""
+"""The coordinator's endpoints, for a program that waits for each answer."""
 
 from __future__ import annotations
 
-import hashlib
-import socket
-import ssl
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import httpx
 
-from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
+from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import CoordinatorInfo, RefusalBody
+from pleb_shared.protocol.messages import CoordinatorInfo
+from pleb_system.transport import network_error, open_http, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
-    from pleb_project.server.address import Address
 
-__all__ = ["Coordinator", "UnreachableError"]
+__all__ = ["Address", "Coordinator", "parse_address"]
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+_PIN: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class UnreachableError(PlebError):
-    """No answer came; trying again may help."""
+@dataclass(frozen=True)
+class Address:
+    """The base URL; `certificate` is the SHA-256 of a self-signed certificate's DER form."""
 
-    exit_code = 5
+    url: str
+    certificate: str | None = None
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that `https://HOST[:PORT][#CERTIFICATE]` spells.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    parts = urlsplit(text.strip())
+    pin = parts.fragment
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.netloc
+        or (pin and not _PIN.fullmatch(pin))
+    ):
+        raise InputError(
+            f"{text!r} is not a coordinator's address: give https://HOST, with "
+            "#CERTIFICATE-FINGERPRINT after it if the certificate is self-signed."
+        )
+    return Address(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", pin or None)
 
 
 class Coordinator:
@@ -39,8 +61,13 @@ class Coordinator:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        verify = _pinned(address) if address.certificate else True
-        self._http = httpx.Client(base_url=address.url, timeout=_TIMEOUT, verify=verify)
+        self._http = open_http(
+            httpx.Client,
+            httpx.URL(address.url),
+            certificate=address.certificate,
+            base_url=address.url,
+            timeout=_TIMEOUT,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -102,50 +129,11 @@ class Coordinator:
     ) -> httpx.Response:
         try:
             answer = self._http.request(method, path, content=content, headers=headers)
-        except httpx.TransportError as error:
-            raise UnreachableError(
-                f"{self.address.url} does not answer ({error}): {_remedy(error)}."
-            ) from error
-        if answer.status_code >= 400:
-            raise _refusal(answer)
+        except httpx.RequestError as error:
+            hint = "check the address and that the coordinator is running"
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                hint = "if its certificate is self-signed, add #FINGERPRINT, as `serve` prints it"
+            raise network_error(error, self.address.url, hint) from error
+        if not answer.is_success:
+            raise refusal_of(answer, answer.content)
         return answer
-
-
-def _remedy(error: httpx.TransportError) -> str:
-    """Return what a person can do about it."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "if its certificate is its own, add #FINGERPRINT, as `serve` prints it"
-    return "check the address and that the coordinator runs"
-
-
-def _refusal(answer: httpx.Response) -> Refusal:
-    try:
-        body = strict_json.decode(answer.content, RefusalBody)
-    except Refusal:
-        message = (
-            f"{answer.request.url} answered {answer.status_code} without a reason: is this a "
-            "coordinator of Pleb-Cluster?"
-        )
-        return Refusal(RefusalCode.INTERNAL, message)
-    return Refusal(body.code, body.message, retry_after_seconds=body.retry_after_seconds)
-
-
-def _pinned(address: Address) -> ssl.SSLContext:
-    """Return a context that trusts exactly the certificate whose fingerprint is pinned."""
-    parts = urlsplit(address.url)
-    try:
-        text = ssl.get_server_certificate((parts.hostname or "", parts.port or 443), timeout=10)
-    except (OSError, socket.gaierror) as error:
-        raise UnreachableError(
-            f"{address.url} does not answer ({error}): check the address and that the "
-            "coordinator runs."
-        ) from error
-    found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
-    if found != address.certificate:
-        raise TrustError(
-            f"{address.url} shows the certificate {found[:16]}..., not the pinned "
-            f"{str(address.certificate)[:16]}...: ask the operator for the link again."
-        )
-    context = ssl.create_default_context(cadata=text)
-    context.check_hostname = False  # the pin names the certificate; its name says nothing more
-    return context

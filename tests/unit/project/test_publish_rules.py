@@ -16,7 +16,7 @@ from pleb_project.publish.metadata import (
     sign_metadata,
 )
 from pleb_project.publish.root_key import load_root_key, make_root_key
-from pleb_project.server.address import Address, parse_address
+from pleb_project.server.client import Address, parse_address
 from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.errors import InputError, Refusal, TrustError
 from pleb_shared.protocol.signing import SigningKey

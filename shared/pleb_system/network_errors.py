@@ -1,17 +1,18 @@
-"""What can go wrong on the way to a coordinator. None of it loses anything.
+"""What can go wrong on the way to a coordinator. Asking again is safe after each.
 
-    NetworkError             try again later; `retry_after_seconds` says when if it was asked for
+    NetworkError             try again later; `retry_after_seconds` if the other side asked for it
     ├── UnreachableError       no connection, a broken one, or no answer in time
     ├── BadAnswerError         an answer that is not of the protocol
     ├── WrongBytesError        a blob's bytes are not what its digest says
     └── WrongCertificateError  the server's certificate is not the one that the link pins
 
-A typed no of the coordinator is a `pleb_shared.errors.Refusal`.
+A refusal by the coordinator is a `pleb_shared.errors.Refusal`.
 """
 
 from __future__ import annotations
 
 from pleb_shared.errors import PlebError
+from pleb_system.exit_codes import ExitCode
 
 __all__ = [
     "BadAnswerError",
@@ -23,9 +24,9 @@ __all__ = [
 
 
 class NetworkError(PlebError):
-    """Base: the request may or may not have arrived; asking again is safe."""
+    """Base: the request may or may not have arrived."""
 
-    exit_code = 5
+    exit_code = ExitCode.UNREACHABLE
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -33,16 +34,20 @@ class NetworkError(PlebError):
 
 
 class UnreachableError(NetworkError):
-    """The coordinator cannot be reached, or broke off."""
+    """There is no connection, it broke, or no answer came in time."""
 
 
 class BadAnswerError(NetworkError):
-    """What answered does not speak the protocol: a proxy's page, a defect, a wrong address."""
+    """The answer is not of the protocol: a proxy's page, a defect, a wrong address."""
 
 
 class WrongBytesError(NetworkError):
-    """The server sent other bytes than those that were asked for."""
+    """The server sent other bytes than the requested ones."""
+
+    exit_code = ExitCode.NOT_TRUSTED
 
 
 class WrongCertificateError(NetworkError):
-    """The server shows another certificate than the one that the attach link names."""
+    """The server has another certificate than the one that the attach link pins."""
+
+    exit_code = ExitCode.NOT_TRUSTED
