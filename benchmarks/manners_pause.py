@@ -21,7 +21,7 @@ from benchmarks.manners_desktop import cpu_seconds, settled
 from benchmarks.manners_project import publish_project
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
-from pleb_agent.worker.flags import FlagPage, State, Wish
+from pleb_agent.worker.flags import FlagPage, Request, State
 from pleb_project.processes import Fleet, agent_command, run_json
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class _Watched:
         used: list[tuple[float, float]] = []
         for _ in self._looks(time.monotonic() + STILL_SECONDS, POLL_SECONDS):
             used.append((time.monotonic(), cpu_seconds(self.pid)))
-            if self.page.wish is not Wish.PAUSE:
+            if self.page.request is not Request.PAUSE:
                 continue
             told_at = told_at or time.monotonic()
             if not self.computes:

@@ -11,7 +11,7 @@ import random
 import time
 from pathlib import Path
 
-from pleb_agent.worker.control import Control
+from pleb_agent.worker.control import CommandReader
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.flags import FlagPage, flag_file
 from pleb_agent.worker.frames import encode_frame, read_frame
@@ -38,7 +38,7 @@ def main() -> None:
     draw = random.Random()
     burn(0.05)
     page = FlagPage(flag_file(Path(hello.work_dir)))
-    control = Control(commands, page, Throttle(hello.settings.threads))
+    control = CommandReader(commands, page, Throttle(hello.settings.threads))
     control.start()
 
     def send(message: object) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
             )
 
 
-def steps(job: Job, control: Control, draw: random.Random, send) -> None:
+def steps(job: Job, control: CommandReader, draw: random.Random, send) -> None:
     count = Path(job.job_dir) / COUNT
     done = int(count.read_text()) if count.exists() else 0
     while done < STEPS:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -64,15 +63,15 @@ def seen_by_both(process, make):
 
 
 def times_of_all():
-    """Return this machine's times as a system tells them that knows of no niceness and no waits."""
+    """Return busy and idle seconds as a system counts them that knows no nice time or waits."""
     times = psutil.cpu_times()
     waits = ("nice", "iowait", "irq", "softirq", "steal")
     idle = times.idle + sum(getattr(times, name) for name in waits)
-    return SimpleNamespace(user=times.user, system=times.system, idle=idle)
+    return times.user + times.system, idle
 
 
 def psutil_load(worker_pid):
-    return PsutilLoad(worker_pid, cpu_times=times_of_all)
+    return PsutilLoad(worker_pid, seconds_of_all=times_of_all)
 
 
 @pytest.mark.parametrize("make", [LinuxLoad, psutil_load])

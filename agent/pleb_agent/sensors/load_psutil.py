@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -18,23 +18,13 @@ if TYPE_CHECKING:
 
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["CpuTimes", "PsutilLoad", "process_seconds"]
+__all__ = ["PsutilLoad", "process_seconds"]
 
 
-class CpuTimes(Protocol):
-    """What psutil tells of all processors together, in seconds."""
-
-    @property
-    def user(self) -> float:
-        """Programs."""
-
-    @property
-    def system(self) -> float:
-        """The system on their behalf."""
-
-    @property
-    def idle(self) -> float:
-        """Nothing."""
+def cpu_seconds() -> tuple[float, float]:
+    """Return the seconds that all processors together were busy and idle."""
+    times = psutil.cpu_times()
+    return times.user + times.system, times.idle
 
 
 def process_seconds(pid: int) -> float | None:
@@ -53,13 +43,13 @@ class PsutilLoad:
         self,
         worker_pid: WorkerPid,
         *,
-        cpu_times: Callable[[], CpuTimes] = psutil.cpu_times,
+        seconds_of_all: Callable[[], tuple[float, float]] = cpu_seconds,
         seconds_of: Callable[[int], float | None] = process_seconds,
         window_seconds: float = 4.0,
         cores: int | None = None,
     ) -> None:
         self._worker_pid = worker_pid
-        self._cpu_times = cpu_times
+        self._seconds_of_all = seconds_of_all
         self._seconds_of = seconds_of
         self._window_ms = window_seconds * (cores or os.cpu_count() or 1) * 1000
         self._before: Counters | None = None
@@ -68,9 +58,8 @@ class PsutilLoad:
 
     def read(self) -> float | None:
         """Return the others' load; None in the first call."""
-        times = self._cpu_times()
-        busy = times.user + times.system
-        counters = Counters(round(busy * 1000), round((busy + times.idle) * 1000))
+        busy, idle = self._seconds_of_all()
+        counters = Counters(round(busy * 1000), round((busy + idle) * 1000))
         own = self._own_milliseconds(is_first=self._before is None)
         before, self._before = self._before, counters
         if before is None:

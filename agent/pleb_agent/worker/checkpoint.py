@@ -2,8 +2,8 @@
 
 A file is MAGIC, the SHA-256 of all that follows, the header's length (4 bytes, big-endian), the
 header (msgpack), and the unit's state to the end. A checkpoint replaces the older of the two,
-so that a torn write, which the digest shows, costs one interval and never the unit. Which unit
-a checkpoint belongs to stands inside it.
+so that a torn write, which the digest shows, costs one interval and never the unit. The header says
+which unit a checkpoint belongs to.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 class CheckpointHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which unit was how far, and what it has cost so far."""
+    """Which unit, how far it is, and what it has cost so far."""
 
     unit: Unit
     version_digest: str
     runtime: str
-    """`Runtime.fingerprint()`: another runtime must not go on, its bits would be mixed."""
+    """`Runtime.fingerprint()`: another runtime must not resume, or bits of both would be mixed."""
     steps_done: Annotated[int, msgspec.Meta(ge=1)]
     compute_seconds: float
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A header and `UnitRun.state()`: all that a unit needs to go on to the bit."""
+    """A header and `UnitRun.state()`: all that a unit needs to resume with the same bits."""
 
     header: CheckpointHeader
     state: bytes
@@ -58,7 +58,7 @@ class CheckpointFiles:
         self._slot = 0
 
     def load(self, *, unit: Unit, version_digest: str, runtime: str) -> Checkpoint | None:
-        """Return the furthest whole checkpoint of this unit; None if it starts afresh."""
+        """Return the furthest whole checkpoint of this unit; None: it starts from the beginning."""
         found = {
             slot: checkpoint
             for slot, path in enumerate(self._paths)
@@ -92,7 +92,7 @@ class CheckpointDue:
         self._next = now + settings.checkpoint_seconds
 
     def __call__(self, now: float) -> bool:
-        """Whether one is due now."""
+        """Return whether one is due now."""
         return now >= self._next
 
     def written(self, now: float, size_bytes: int) -> None:
@@ -102,7 +102,7 @@ class CheckpointDue:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    """Return the checkpoint in the file; None if it is missing, cut or garbled."""
+    """Return the checkpoint in the file; None if it is missing, cut or damaged."""
     try:
         data = memoryview(path.read_bytes())
     except FileNotFoundError:

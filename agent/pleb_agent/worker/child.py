@@ -1,4 +1,4 @@
-"""One process that computes: its pipes, its signals and its end. What to do with it: `process`."""
+"""One process that computes: its pipes, its signals and its end. `process` decides about it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Child:
         await pipe.drain()
 
     def wake(self) -> None:
-        """Let it look at the flag page; a dead one shows itself elsewhere."""
+        """Make it read the flag page; that it is dead is noticed elsewhere."""
         if self.is_alive and self._process.stdin is not None:
             self._process.stdin.write(encode_frame(Wake()))
 
@@ -95,7 +95,7 @@ class Child:
         return await receive_frame(self._process.stdout, kind)
 
     async def suspend(self) -> None:
-        """Stop all its threads where they are; returns when they stand, after 100 ms at most."""
+        """Stop all its threads where they are; return once they have, after 100 ms at most."""
         with contextlib.suppress(psutil.NoSuchProcess):
             system = psutil.Process(self.pid)
             system.suspend()
@@ -124,7 +124,7 @@ class Child:
         await self._process.wait()
 
     async def see_end(self) -> None:
-        """Let a process whose pipe broke end by itself, so that its exit code tells why."""
+        """Let a process whose pipe broke end by itself, so that its exit code says why."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _END_SECONDS)
         await self.end()

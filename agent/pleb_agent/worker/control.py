@@ -1,4 +1,4 @@
-"""The worker's ear: commands from the pipe, and the flag page between two steps."""
+"""Commands from the pipe, and the flag page between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import traceback
 from typing import IO, TYPE_CHECKING, Final
 
 from pleb_agent.worker.errors import JobStopped
-from pleb_agent.worker.flags import State, Wish
+from pleb_agent.worker.flags import Request, State
 from pleb_agent.worker.frames import read_frame
 from pleb_agent.worker.job import Command, Job, Run
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pleb_agent.worker.flags import FlagPage
     from pleb_agent.worker.throttle import Throttle
 
-__all__ = ["Control"]
+__all__ = ["CommandReader"]
 
 _BROKEN_PIPE_EXIT: Final = 3
-"""Exit code when the agent sends what is no command."""
+"""Exit code when the agent sends something else than a command."""
 
 
-class Control:
+class CommandReader:
     """Reads commands in a thread of its own, so that the agent's end is noticed at once."""
 
     def __init__(self, stream: IO[bytes], page: FlagPage, throttle: Throttle) -> None:
@@ -37,7 +37,7 @@ class Control:
         self._jobs: queue.Queue[Job] = queue.Queue()
         self._woken = threading.Event()
         self.suspensions = 0
-        """How often the agent has suspended and resumed this process, as far as it can tell."""
+        """How often the agent has suspended and resumed this process, as far as it knows."""
         self._reader = threading.Thread(target=self._read, name="commands", daemon=True)
 
     def start(self) -> None:
@@ -54,19 +54,19 @@ class Control:
         return job
 
     def between_steps(self) -> None:
-        """Obey the flag page: sleep while it says pause, or while more than the share is used.
+        """Follow the flag page: sleep while it says pause, or while more than the share is used.
 
         Raises:
             JobStopped: it says to checkpoint and stop.
         """
         while True:
             self._woken.clear()
-            wish = self._page.wish
-            if wish is Wish.CHECKPOINT_AND_STOP:
-                message = "The unit was put away; run it again to go on."
+            request = self._page.request
+            if request is Request.CHECKPOINT_AND_STOP:
+                message = "The unit was stopped; run it again to resume."
                 raise JobStopped(message)
             rest = self._throttle.rest_seconds(self._page.share_percent)
-            if wish is Wish.PAUSE:
+            if request is Request.PAUSE:
                 self._sleep(State.PAUSED, None)
             elif rest:
                 self._sleep(State.RESTING, rest)
@@ -74,9 +74,9 @@ class Control:
                 return
 
     def _sleep(self, state: State, seconds: float | None) -> None:
-        """Sleep until woken. Says that it computes before the wish is read again.
+        """Sleep until woken. Says that it computes before the request is read again.
 
-        So whoever sees the old state after a new wish can rely on it.
+        So an agent that sees the old state after a new request can rely on it.
         """
         self._page.state = state
         self._woken.wait(seconds)
@@ -86,7 +86,7 @@ class Control:
         self.suspensions += 1
 
     def _read(self) -> None:
-        """Read until the agent is gone: then no result would be heard, so the process ends."""
+        """Read until the agent is gone: then no result is needed, so the process ends."""
         try:
             while True:
                 command: Command = read_frame(self._stream, Command)

@@ -4,7 +4,7 @@ WorkerError
 ├── WorkerUnusable   the process does not start: torch is missing or broken
 │   └── RuntimeMissing   a frozen build has not fetched its torch yet
 ├── WorkerDied       the process ended in the middle; its checkpoint is kept
-├── JobStopped       the job was put away by request; its checkpoint is kept
+├── JobStopped       the job was stopped by request; its checkpoint is kept
 ├── BrokenInput      a file of the job is not what its digest or layout says
 ├── GraphRefused     the graph is not one that may run here
 ├── OutOfMemory      the unit needs more memory than the volunteer gives
@@ -39,9 +39,9 @@ class Remedy(StrEnum):
     """What should become of the unit."""
 
     TRY_AGAIN = "try_again"
-    """Run the same job again; it goes on from its checkpoint."""
+    """Run the same job again; it resumes from its checkpoint."""
     FETCH_AGAIN = "fetch_again"
-    """Throw the job's inputs away, fetch them anew, then run it again."""
+    """Delete the job's inputs, fetch them again, then run it again."""
     GIVE_BACK = "give_back"
     """It would fail again: report a failure, so that another host gets it."""
 
@@ -57,7 +57,7 @@ class WorkerUnusable(WorkerError):
 
 
 class RuntimeMissing(WorkerUnusable):
-    """The worker's torch is not here yet. That passes by itself: nothing is broken."""
+    """The worker's torch is still downloading: nothing is broken."""
 
 
 class WorkerDied(WorkerError):
@@ -67,7 +67,7 @@ class WorkerDied(WorkerError):
 
 
 class JobStopped(WorkerError):
-    """The job was put away by `request_checkpoint_and_stop`."""
+    """The job was stopped by `request_checkpoint_and_stop`."""
 
     remedy: ClassVar[Remedy] = Remedy.TRY_AGAIN
 

@@ -21,7 +21,7 @@ from pleb_system.durable import write_durably
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.worker.control import Control
+    from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.job import Job, Progress, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import ProjectMetadata
@@ -40,23 +40,23 @@ class Executor:
         self,
         settings: WorkerSettings,
         runtime: Runtime,
-        control: Control,
-        tell: Callable[[Progress], None],
+        control: CommandReader,
+        report: Callable[[Progress], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._runtime = runtime.fingerprint()
         self._control = control
-        self._tell = tell
+        self._report = report
         self._clock = clock
         self._graphs = GraphCache(settings.memory_bytes)
         self._versions = VersionCache()
 
     def execute(self, job: Job) -> JobResult:
-        """Return the result of `job`; a delta lies in its directory then.
+        """Return the result of `job`; a delta is in its directory then.
 
         Raises:
-            WorkerError, PlebError: `failures.failure_of` tells which answer each becomes.
+            WorkerError, PlebError: `failures.failure_of` turns each into an answer.
         """
         self._control.between_steps()
         metadata = read_metadata(job)
@@ -75,7 +75,7 @@ class Executor:
         except EncodingError:
             if saved is None:
                 raise
-            saved, run = None, UnitRun(*arguments)  # a state of another release: start anew
+            saved, run = None, UnitRun(*arguments)  # a state of another release: start over
         seconds_before = saved.header.compute_seconds if saved else 0.0
         return self._train(job, run, files, StepTimes(self._settings.threads, seconds_before))
 
@@ -87,6 +87,11 @@ class Executor:
         version: Tensors,
         shards: list[Tensors],
     ) -> JobResult:
+        """Return the metrics of the unit's shards.
+
+        `version`: the model's tensors, each with the shape that the metadata's layout gives it.
+        `shards`: each tensor [examples, ...], by input name.
+        """
         start = self._clock()
         metrics, examples = evaluate(
             graph, metadata, job.unit, version, shards, self._control.between_steps
@@ -101,7 +106,7 @@ class Executor:
 
     def _train(self, job: Job, run: UnitRun, files: CheckpointFiles, times: StepTimes) -> JobResult:
         steps = Steps(job, run, files, self._settings, self._runtime, times)
-        steps.finish(self._control, self._tell, self._clock)
+        steps.finish(self._control, self._report, self._clock)
         delta = run.delta()
         write_durably(Path(job.job_dir) / DELTA_FILE, delta)
         return JobResult(

@@ -1,6 +1,6 @@
 """The flag page: three bytes of shared memory, read between steps at no cost.
 
-Byte 0 is the agent's wish, byte 1 the worker's answer, byte 2 the agent's share of the processor
+Byte 0 is the agent's request, byte 1 the worker's answer, byte 2 the agent's share of the processor
 in percent. Each side writes only its own bytes, and a byte is written at once, so there is
 nothing to lock.
 """
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["FlagPage", "State", "Wish", "flag_file"]
+__all__ = ["FlagPage", "Request", "State", "flag_file"]
 
 _PAGE_BYTES: Final = 3
-_WISH: Final = 0
+_REQUEST: Final = 0
 _STATE: Final = 1
 _SHARE: Final = 2
 
 
 def flag_file(work_dir: Path) -> Path:
-    """Return the page's place, beside the work directory.
+    """Return the page's path, beside the work directory.
 
     A worker that could shorten the file would end the agent: to touch a mapped page that is gone
     is a fatal signal.
@@ -32,7 +32,7 @@ def flag_file(work_dir: Path) -> Path:
     return work_dir.with_name(work_dir.name + ".flags")
 
 
-class Wish(IntEnum):
+class Request(IntEnum):
     """What the agent wants."""
 
     RUN = 0
@@ -63,17 +63,17 @@ class FlagPage:
     @classmethod
     def create(cls, path: Path) -> FlagPage:
         """Return the page of a new file that says run, idle, and the whole processor."""
-        path.write_bytes(bytes([Wish.RUN, State.IDLE, 100]))
+        path.write_bytes(bytes([Request.RUN, State.IDLE, 100]))
         return cls(path)
 
     @property
-    def wish(self) -> Wish:
+    def request(self) -> Request:
         """What the agent wants."""
-        return Wish(self._bytes[_WISH])
+        return Request(self._bytes[_REQUEST])
 
-    @wish.setter
-    def wish(self, wish: Wish) -> None:
-        self._bytes[_WISH] = wish
+    @request.setter
+    def request(self, request: Request) -> None:
+        self._bytes[_REQUEST] = request
 
     @property
     def state(self) -> State:

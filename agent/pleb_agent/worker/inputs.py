@@ -98,7 +98,7 @@ class GraphCache:
 def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> _KnownGraph:
     data = _read(job, job.graph)
     if digest_of(data) != digest:
-        message = f"The graph is not the one with digest {digest[:12]}...: fetch it anew."
+        message = f"The graph is not the one with digest {digest[:12]}...: fetch it again."
         raise BrokenInput(message)
     graph = parse_graph(data)
     compiled = CompiledGraph(graph)
@@ -131,7 +131,7 @@ class VersionCache:
         Neither may be changed by the caller.
 
         Raises:
-            BrokenInput: a file is missing, or the files are not as many as the source says.
+            BrokenInput: a file is missing, or there are not as many files as the source says.
             EncodingError: a file is malformed, or the outcome has another digest.
         """
         source = job.version
@@ -144,7 +144,7 @@ class VersionCache:
         elif known.source.digest != source.digest:
             try:
                 known = self._rebuild(job, metadata, known)
-            except EncodingError:  # what is kept is of another history: begin at the snapshot
+            except EncodingError:  # what is kept belongs to another history: start at the snapshot
                 known = self._rebuild(job, metadata, None)
         self._known = known
         return known.tensors, known.last_difference
@@ -166,7 +166,7 @@ class VersionCache:
 
 
 def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSource) -> bool:
-    """Whether the differences of `source` go on from, or end at, what is known."""
+    """Return whether the differences of `source` start from, or end at, what is known."""
     return (
         known.root_key == metadata.root_key
         and known.source.epoch == source.epoch
@@ -191,5 +191,5 @@ def _read(job: Job, name: str) -> bytes:
 
 def _unreadable(name: str, error: OSError) -> BrokenInput:
     return BrokenInput(
-        f"The job's file {Path(name).name} cannot be read ({error.strerror}): fetch it anew."
+        f"The job's file {Path(name).name} cannot be read ({error.strerror}): fetch it again."
     )

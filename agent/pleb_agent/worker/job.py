@@ -1,6 +1,6 @@
-"""What the agent tells the worker and what the worker answers: plain values, no torch.
+"""What the agent sends to the worker and what the worker answers: plain values, no torch.
 
-A job's inputs are files in its directory, which must lie inside the worker's work directory.
+A job's inputs are files in its directory, which must be inside the worker's work directory.
 They have to be real files or hard links: the sandbox follows no link that leads outside.
 The worker writes its checkpoints and the delta into the same directory; the agent removes the
 directory when the result is reported.
@@ -64,7 +64,7 @@ class WorkerSettings(Message, frozen=True):
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints of a running job."""
     checkpoint_bytes_per_second: float = 0.5e6
-    """Average rate of writing checkpoints, at most: spares the disk of big models."""
+    """Average rate of writing checkpoints, at most: spares the disk with big models."""
     progress_seconds: float = 0.5
     """Least time between two `Progress` messages."""
     stop_seconds: float = 4.0
@@ -102,7 +102,7 @@ class Progress(Message, tag="progress", frozen=True):
 
 
 class DeltaOutcome(Message, tag="delta", tag_field="kind", frozen=True):
-    """The encoded delta lies in `file` of the job's directory."""
+    """The encoded delta is in `file` of the job's directory."""
 
     file: FileName
     digest: str
@@ -143,7 +143,7 @@ class Ready(Message, tag="ready", frozen=True):
 
 
 class FailureKind(StrEnum):
-    """The errors that the process itself can tell; the others are its silence."""
+    """The errors that the process itself can report; otherwise it ends."""
 
     STOPPED = "stopped"
     BROKEN_INPUT = "broken_input"
@@ -167,7 +167,7 @@ ERRORS: dict[FailureKind, type[WorkerError]] = {
 
 
 class Failed(Message, tag="failed", frozen=True):
-    """The job ended without a result; the process lives on and takes the next one."""
+    """The job ended without a result; the process keeps running and takes the next one."""
 
     kind: FailureKind
     message: str
@@ -188,7 +188,7 @@ class Run(Message, tag="run", frozen=True):
 
 
 class Wake(Message, tag="wake", frozen=True):
-    """The flag page has changed: look at it. Lets a paused worker sleep without a tick."""
+    """The flag page has changed: read it. So a paused worker sleeps without polling."""
 
 
 Command = Run | Wake

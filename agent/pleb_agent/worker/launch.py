@@ -37,7 +37,7 @@ def child_environment(
 ) -> dict[str, str]:
     """Return the worker's whole environment: what it must inherit, and its threads.
 
-    Secrets in the agent's environment stay there. Thread counts must stand here because the
+    Secrets in the agent's environment stay there. Thread counts must be here because the
     libraries read them when they are loaded; OpenBLAS, which only numpy uses, gets one, or it
     would start threads before the sandbox is closed.
     """

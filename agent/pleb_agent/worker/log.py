@@ -24,7 +24,7 @@ def log_file(work_dir: Path) -> Path:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Return the log, open for a new process; one that has grown long is begun anew."""
+    """Return the log, open for a new process; one that has grown long is started again."""
     grown = path.exists() and path.stat().st_size > _BYTES
     return path.open("wb" if grown else "ab")
 
@@ -32,9 +32,9 @@ def open_log(path: Path) -> IO[bytes]:
 def last_words(path: Path) -> str:
     """Return the last line of the log, which usually names the error."""
     if not path.exists():
-        return "it left no word."
+        return "it wrote nothing."
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _WORDS_BYTES))
         tail = file.read(_WORDS_BYTES).decode("utf-8", "replace")
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    return lines[-1][:_WORDS_CHARACTERS] if lines else "it left no word."
+    return lines[-1][:_WORDS_CHARACTERS] if lines else "it wrote nothing."

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import IO
 
-from pleb_agent.worker.control import Control
+from pleb_agent.worker.control import CommandReader
 from pleb_agent.worker.flags import FlagPage, flag_file
 from pleb_agent.worker.frames import encode_frame, read_frame
 from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
@@ -50,7 +50,7 @@ def main() -> None:
     layers += confine(work_dir, settings.memory_bytes + settings.threads * _THREAD_BYTES)
     pin(settings.threads)
     runtime = measure_runtime()
-    control = Control(commands, page, Throttle(settings.threads))
+    control = CommandReader(commands, page, Throttle(settings.threads))
     executor = Executor(settings, runtime, control, send)
     control.start()
     spare = SpareMemory()
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Return the pipes; whoever prints to standard output then prints to the log instead."""
+    """Return the pipes; what is printed to standard output goes to the log from then on."""
     commands = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)

@@ -1,7 +1,7 @@
 """Opening files that a worker may have made: regular ones in their own directory, nothing else.
 
-The worker may write where its jobs lie, and whoever has taken it over may leave there a link to a
-file of the user's, or a pipe that nobody ever fills. The agent, which may read and write
+The worker may write where its jobs are, and an attacker in it may leave there a link to a
+file of the user's, or a pipe that is never filled. The agent, which may read and write
 everything, goes through here, so that it is never led elsewhere and never made to wait.
 """
 
@@ -79,7 +79,7 @@ def remove_plain(path: Path) -> None:
         OSError: it cannot be deleted, or its directory is a link.
     """
     if path.parent.is_symlink():
-        raise OSError(errno.ELOOP, "a link stands in its place", path.parent.name)
+        raise OSError(errno.ELOOP, "a link is in its place", path.parent.name)
     if os.unlink not in os.supports_dir_fd:
         path.unlink(missing_ok=True)
         return
@@ -92,7 +92,7 @@ def remove_plain(path: Path) -> None:
 
 
 def own_directory(path: Path) -> None:
-    """Make the directory unless it is there; what is no directory of its own goes.
+    """Make the directory unless it is there; a link or a file in its place is deleted.
 
     Raises:
         OSError: it cannot be made.
@@ -104,7 +104,7 @@ def own_directory(path: Path) -> None:
 
 def _descriptor(path: Path, flags: int) -> int:
     if path.parent.is_symlink() or path.is_symlink():  # where the system has no O_NOFOLLOW
-        raise OSError(errno.ELOOP, "a link stands in its place", path.name)
+        raise OSError(errno.ELOOP, "a link is in its place", path.name)
     if os.open not in os.supports_dir_fd:
         return _regular(os.open(path, flags | _BINARY, 0o600), path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK)

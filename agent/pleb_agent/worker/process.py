@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from pleb_agent.worker.errors import (
     WorkerError,
     WorkerUnusable,
 )
-from pleb_agent.worker.flags import Wish
+from pleb_agent.worker.flags import FlagPage, Request, State, flag_file
 from pleb_agent.worker.frames import FrameError
 from pleb_agent.worker.job import (
     ERRORS,
@@ -34,24 +35,22 @@ from pleb_agent.worker.job import (
     Run,
 )
 from pleb_agent.worker.log import last_words, log_file
-from pleb_agent.worker.orders import Orders
-from pleb_agent.worker.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from pleb_agent.worker.job import Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
 
-__all__ = ["WorkerProcess"]
+__all__ = ["StepTime", "WorkerProcess"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _START_SECONDS: Final = 180.0
 _ACKNOWLEDGE_SECONDS: Final = 0.05
 _POLL_SECONDS: Final = 0.002
 _LAST_STEP_SECONDS: Final = 0.75
-"""A suspended step that takes longer is given up when a pause gets long."""
+"""A suspended step that takes longer is dropped when a pause gets long."""
 _LEAVE_SECONDS: Final = 1.5
 """For a last step and a checkpoint when a pause gets long: the memory is free within 2 s."""
 _LEAST_MEMORY_BYTES: Final = 2**20
@@ -75,15 +74,20 @@ class WorkerProcess:
         self.packages: Path | None = None
         """The torch runtime of a frozen build, for processes that start later."""
         self._child: Child | None = None
-        self._orders = Orders()
+        self._page: FlagPage | None = None
+        self._request = Request.RUN
+        """What holds now. The page may say CHECKPOINT_AND_STOP in a long pause."""
+        self._not_paused = asyncio.Event()
+        self._not_paused.set()
+        self._timer: asyncio.TimerHandle | None = None
         self._has_job = False
         self._child_is_busy = False
-        self._made_room = False
-        """The child was ended to give its memory back, and not by an accident."""
+        self._gave_memory_back = False
+        """The child was killed to give its memory back, not by an accident."""
         self._closed = False
-        self._pace = Pace()
-        self._birth = asyncio.Lock()
-        """Held while a child is made, which cannot hear of any wish yet."""
+        self._step_time = StepTime()
+        self._starting = asyncio.Lock()
+        """Held while a child is started, which cannot read the flag page yet."""
 
     @property
     def pid(self) -> int | None:
@@ -95,20 +99,28 @@ class WorkerProcess:
         return child.pid if child is not None and child.is_alive else None
 
     def limit(self, limits: Limits) -> None:
-        """Hold to these limits from the next step on, also in a process that starts later.
+        """Apply these limits from the next step on, also in a process that starts later.
 
-        The share of the processor holds at once. The memory is what the next process gets; one
-        that runs keeps what it was started with. There is no share of a graphics processor to
-        hold, since the worker computes on none.
+        The share of the processor applies at once. The memory is what the next process gets; one
+        that runs keeps what it was started with. A share of a graphics processor changes nothing,
+        since the worker computes on the processor alone.
         """
+        changed = limits.cpu_percent != self.limits.cpu_percent
         self.limits = limits
-        if self._orders.share(limits.cpu_percent) and self._child is not None:
+        if self._page is not None:
+            self._page.share_percent = limits.cpu_percent
+        if changed and self._child is not None:
             self._child.wake()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause holds now."""
+        return self._request is Request.PAUSE
 
     async def start(self) -> Runtime:
         """Start the child, wait until it is warm, and return what it measured of itself.
 
-        A pause holds that up too.
+        A pause delays that too.
 
         Raises:
             RuntimeMissing: there is no torch to start it with yet.
@@ -118,13 +130,22 @@ class WorkerProcess:
         await self._end_child()
         if is_frozen() and self.packages is None:
             raise RuntimeMissing("PyTorch is not installed yet; work starts once it is downloaded.")
-        await self._orders.not_paused()
-        self._orders.prepare(self.work_dir)
-        self._closed = self._made_room = False
+        await self._not_paused.wait()
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        if self._page is None:
+            self._page = FlagPage.create(flag_file(self.work_dir))
+        # To get warm is to compute too: a pause must see that, and suspend.
+        self._page.state, self._page.request = State.COMPUTING, self._request
+        self._page.share_percent = self.limits.cpu_percent
+        self._closed = self._gave_memory_back = False
         settings = self._limited_settings()
-        async with self._birth:
+        async with self._starting:
             child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
-            await self._hold_newborn(child)
+            # What was requested meanwhile could not reach the child.
+            if self._closed or self._gave_memory_back:
+                child.kill()
+            elif self.is_paused:
+                await child.suspend()
         if settings.low_priority:
             self._grouping = asyncio.create_task(_give_way(child.pid))
         try:
@@ -133,7 +154,7 @@ class WorkerProcess:
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)
         except (EOFError, FrameError, ConnectionError, TimeoutError) as error:
             await self._end_child()
-            if self._made_room:
+            if self._gave_memory_back:
                 raise JobStopped("The worker left memory before it was ready.") from error
             message = f"The worker does not start: {last_words(log_file(self.work_dir))}"
             raise WorkerUnusable(message) from error
@@ -146,13 +167,13 @@ class WorkerProcess:
     async def run(self, job: Job) -> AsyncIterator[Progress | JobResult]:
         """Compute `job`; yields progress after steps and, last, the result.
 
-        Goes on from the job's checkpoint if there is one. Starts the child if there is none.
+        Resumes from the job's checkpoint if there is one. Starts the child if there is none.
 
         Raises:
             WorkerError: no result; `remedy` says what should become of the unit.
         """
         self._has_job = True
-        self._pace = Pace()
+        self._step_time = StepTime()
         try:
             while True:
                 async for reply in self._attempt(job):
@@ -161,27 +182,27 @@ class WorkerProcess:
                         return
         finally:
             self._has_job = False
-            if self._child_is_busy:  # the caller gave up: nobody waits for this job any more
+            if self._child_is_busy:  # the caller has stopped waiting for this job
                 self._kill()
 
     async def pause(self) -> None:
         """Return when the child computes no more: it acknowledged, or it was suspended.
 
-        A pause that lasts `long_pause_seconds` puts the job away and ends the child.
+        A pause that lasts `long_pause_seconds` stops the job and ends the child.
         """
-        if self._orders.wish is not Wish.RUN:
+        if self._request is not Request.RUN:
             return
-        self._orders.set(Wish.PAUSE)
-        self._orders.arm(self.settings.long_pause_seconds, self._end_long_pause)
-        async with self._birth:
-            pass  # who is being made is held there
+        self._set_request(Request.PAUSE)
+        self._start_timer(self.settings.long_pause_seconds, self._end_long_pause)
+        async with self._starting:
+            pass  # a child that is being started is suspended there
         if not await self._acknowledged() and self._child is not None:
             await self._child.suspend()
 
     async def resume(self) -> None:
         """Let the child compute again, in a new process if the pause was long."""
-        if self._orders.wish is Wish.PAUSE:
-            self._orders.set(Wish.RUN)
+        if self.is_paused:
+            self._set_request(Request.RUN)
             self._wake()
 
     async def request_checkpoint_and_stop(self) -> None:
@@ -190,24 +211,27 @@ class WorkerProcess:
         A running `run` raises `JobStopped`, after `stop_seconds` at most. Ends a pause.
         """
         if not self._has_job:
-            self._make_room()
-        elif self._orders.wish is not Wish.CHECKPOINT_AND_STOP:
-            self._orders.set(Wish.CHECKPOINT_AND_STOP)
-            self._orders.arm(self.settings.stop_seconds, self._make_room)
+            self._give_memory_back()
+        elif self._request is not Request.CHECKPOINT_AND_STOP:
+            self._set_request(Request.CHECKPOINT_AND_STOP)
+            self._start_timer(self.settings.stop_seconds, self._give_memory_back)
             self._wake()
 
     async def close(self) -> None:
         """End the child, whatever it does; a running `run` raises `WorkerDied`."""
         self._closed = True
-        self._orders.set(Wish.RUN)
+        self._set_request(Request.RUN)
         await self._end_child()
-        self._orders.close()
+        self._set_request(Request.RUN)
+        if self._page is not None:
+            self._page.close()
+            self._page = None
 
     # -- a job ------------------------------------------------------------------------------
 
     async def _attempt(self, job: Job) -> AsyncIterator[Progress | JobResult]:
-        """Run `job` until it is finished, or put away because a pause lasts."""
-        await self._orders.not_paused()
+        """Run `job` until it is finished, or stopped because a pause lasts."""
+        await self._not_paused.wait()
         self._check_wanted()
         try:
             if self.pid is None:
@@ -216,23 +240,23 @@ class WorkerProcess:
                 yield reply
         except WorkerError:
             self._check_wanted()
-            if not self._made_room:
+            if not self._gave_memory_back:
                 raise
 
     async def _replies(self, job: Job) -> AsyncIterator[Progress | JobResult]:
-        """Give `job` to the child and yield what it answers.
+        """Send `job` to the child and yield what it answers.
 
         Raises:
             WorkerError: as the child says, or because it ended.
         """
         child = self._child
         if child is None:
-            raise WorkerDied("The worker left memory; run the unit again to go on.")
+            raise WorkerDied("The worker left memory; run the unit again to resume.")
         try:
             self._child_is_busy = True
             await child.send(Run(job=job))
             while isinstance(reply := await child.receive(Reply), Progress):
-                self._pace.add(reply)
+                self._step_time.add(reply)
                 yield reply
             self._child_is_busy = False
         except (EOFError, FrameError, ConnectionError) as error:
@@ -243,48 +267,69 @@ class WorkerProcess:
             yield reply
         elif isinstance(reply, Failed):
             if reply.kind is FailureKind.STOPPED:
-                self._make_room()
+                self._give_memory_back()
             raise ERRORS[reply.kind](reply.message)
 
     def _check_wanted(self) -> None:
-        """Raise unless the job that is in hand is still wanted."""
+        """Raise unless the current job is still wanted."""
         if self._closed:
-            raise WorkerDied("The worker was closed; start it to go on.")
-        if self._orders.wish is Wish.CHECKPOINT_AND_STOP:
-            self._orders.set(Wish.RUN)
-            raise JobStopped("The unit was put away; run it again to go on.")
+            raise WorkerDied("The worker was closed; start it to resume.")
+        if self._request is Request.CHECKPOINT_AND_STOP:
+            self._set_request(Request.RUN)
+            raise JobStopped("The unit was stopped; run it again to resume.")
 
-    # -- wishes -----------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------
+
+    def _set_request(self, request: Request) -> None:
+        """Let this hold from now on, without a time limit."""
+        self._stop_timer()
+        self._request = request
+        if self._page is not None:
+            self._page.request = request
+        if request is Request.PAUSE:
+            self._not_paused.clear()
+        else:
+            self._not_paused.set()
+
+    def _start_timer(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call `act` after this time, unless something else is requested before."""
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, act)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _acknowledged(self) -> bool:
-        """Whether the child is seen not to compute within the time that it has for it."""
+        """Return whether the child says in time that it does not compute."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + _ACKNOWLEDGE_SECONDS
-        while (
-            self.pid is not None and self._orders.wish is Wish.PAUSE and self._orders.child_computes
-        ):
+        while self.pid is not None and self.is_paused:
+            if self._page is None or self._page.state is not State.COMPUTING:
+                break
             if clock() > deadline:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
         return True
 
     def _end_long_pause(self) -> None:
-        """Let go of the memory, with a checkpoint if there is the time for one.
+        """Give the memory back, with a checkpoint if there is time for one.
 
         A child that was suspended in the middle of a step finishes it first, if steps are short.
         """
         suspended = self._child is not None and self._child.is_suspended
-        fits = not suspended or self._pace.step_seconds <= _LAST_STEP_SECONDS
-        if self._child_is_busy and fits:
-            self._orders.tell(Wish.CHECKPOINT_AND_STOP)
-            self._orders.arm(_LEAVE_SECONDS, self._make_room)
+        fits = not suspended or self._step_time.seconds <= _LAST_STEP_SECONDS
+        if self._child_is_busy and fits and self._page is not None:
+            self._page.request = Request.CHECKPOINT_AND_STOP  # the pause itself still holds
+            self._start_timer(_LEAVE_SECONDS, self._give_memory_back)
             self._wake()
         else:
-            self._make_room()
+            self._give_memory_back()
 
-    def _make_room(self) -> None:
-        """Kill the child to give its memory back; what is in hand goes on in another one."""
-        self._made_room = True
+    def _give_memory_back(self) -> None:
+        """Kill the child to give its memory back; the current job resumes in another one."""
+        self._gave_memory_back = True
         self._kill()
 
     def _wake(self) -> None:
@@ -294,13 +339,6 @@ class WorkerProcess:
             self._child.wake()
 
     # -- the child --------------------------------------------------------------------------
-
-    async def _hold_newborn(self, child: Child) -> None:
-        """Tell a new child what was wished while it was being made: it could not hear it."""
-        if self._closed or self._made_room:
-            child.kill()
-        elif self._orders.wish is Wish.PAUSE:
-            await child.suspend()
 
     def _limited_settings(self) -> WorkerSettings:
         given, limit = self.settings.memory_bytes, self.limits.memory_bytes
@@ -317,7 +355,24 @@ class WorkerProcess:
             await self._child.end()
 
 
+class StepTime:
+    """How long a step takes, between the last two `Progress` messages of one job."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._seconds = 0.0
+        self.seconds = math.inf
+        """Of computing time; infinite while nothing is known."""
+
+    def add(self, progress: Progress) -> None:
+        """Take in one message."""
+        steps = progress.steps_done - self._steps
+        if steps > 0:
+            self.seconds = (progress.compute_seconds - self._seconds) / steps
+        self._steps, self._seconds = progress.steps_done, progress.compute_seconds
+
+
 async def _give_way(pid: int) -> None:
-    """Ask for a control group that gives way; the start does not wait for it."""
+    """Ask for a control group of low weight; the start does not wait for it."""
     outcome = await asyncio.to_thread(give_way_as_a_group, pid)
     _LOG.info("control group", extra={"worker": pid, "outcome": outcome})

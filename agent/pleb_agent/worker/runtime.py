@@ -35,7 +35,7 @@ def pin(threads: int) -> None:
 
 
 def measure_runtime() -> Runtime:
-    """Return what decides about this process's rounding, as torch tells it."""
+    """Return what decides about this process's rounding, as torch reports it."""
     return Runtime(
         torch=torch.__version__[:64],
         device="cpu",

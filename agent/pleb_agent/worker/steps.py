@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.worker.checkpoint import CheckpointFiles
-    from pleb_agent.worker.control import Control
+    from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.training.local_sgd import UnitRun
 
@@ -64,11 +64,11 @@ class Steps:
 
     def finish(
         self,
-        control: Control,
-        tell: Callable[[Progress], None],
+        control: CommandReader,
+        report: Callable[[Progress], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Do all steps; `tell` hears of them now and then, and of the last.
+        """Do all steps; `report` takes the progress now and then, and at the last.
 
         Raises:
             JobStopped: the flag page says so; a checkpoint is written.
@@ -76,19 +76,19 @@ class Steps:
         """
         run, settings = self._run, self._settings
         due = CheckpointDue(settings, clock())
-        tell_at = clock()
+        report_at = clock()
         while run.steps_done < run.steps_total:
-            self._obey(control)
+            self._check_requests(control)
             loss = self._step(control, clock)
             now = clock()
-            if now >= tell_at or run.steps_done == run.steps_total:
-                tell(self._progress(loss))
-                tell_at = now + settings.progress_seconds
+            if now >= report_at or run.steps_done == run.steps_total:
+                report(self._progress(loss))
+                report_at = now + settings.progress_seconds
             if due(now):
                 size = self._save()
                 due.written(clock(), size)
 
-    def _obey(self, control: Control) -> None:
+    def _check_requests(self, control: CommandReader) -> None:
         try:
             control.between_steps()
         except JobStopped:
@@ -96,7 +96,7 @@ class Steps:
                 self._save()
             raise
 
-    def _step(self, control: Control, clock: Callable[[], float]) -> float:
+    def _step(self, control: CommandReader, clock: Callable[[], float]) -> float:
         suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
         loss = self._run.step()
         self._times.add(
@@ -115,7 +115,7 @@ class Steps:
         )
 
     def _save(self) -> int:
-        """Write a checkpoint, return its size. A full disk costs it, and not the unit."""
+        """Write a checkpoint, return its size. A full disk costs the checkpoint, not the unit."""
         header = CheckpointHeader(
             unit=self._job.unit,
             version_digest=self._job.version.digest,

@@ -1,4 +1,4 @@
-"""The share of the processor's time: what a worker has used beyond it, it rests for."""
+"""The share of the processor's time: a worker that has used more rests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Throttle"]
 _LEAST_REST_SECONDS: Final = 0.02
 """Short steps run together up to this debt: fewer wake-ups, and idle processors sleep deeper."""
 _MOST_CREDIT_SECONDS: Final = 0.1
-"""Time not used is made up for to this extent: enough for late wake-ups, too little for a burst."""
+"""Unused time is made up for to this extent: enough for late wake-ups, too little for a burst."""
 
 
 class Throttle:
@@ -36,9 +36,9 @@ class Throttle:
         self._used_before = cpu_clock()
 
     def rest_seconds(self, percent: int) -> float:
-        """Return how long to rest now to hold `percent` (1 to 100) of the threads' time; 0: not.
+        """Return how long to rest now to keep to `percent` (1 to 100) of the threads' time; 0: not.
 
-        Another percentage than the last time holds from now on: no old debt, no old credit.
+        A new percentage applies from now on: no old debt, no old credit.
         """
         now, used = self._clock(), self._cpu_clock()
         if percent != self._percent or percent >= 100:

@@ -97,7 +97,7 @@ def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
 def test_another_graph_than_the_signed_one_is_not_even_parsed(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     (Path(job.job_dir) / job.graph).write_bytes(b"{}")
-    with pytest.raises(BrokenInput, match="fetch it anew"):
+    with pytest.raises(BrokenInput, match="fetch it again"):
         GraphCache(2**30).get(job, read_metadata(job))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["OUTSIDE_FILE", "Outcome", "attempts"]
 
 OUTSIDE_FILE: Final = "outside"
-"""A readable file that whoever starts this puts into OUTSIDE_DIR."""
+"""A readable file that the starter of this program puts into OUTSIDE_DIR."""
 _MEMORY_BYTES: Final = 64 * 2**20
 """The limit that this process lives under; it tries to take twice that."""
 

@@ -33,7 +33,7 @@ _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
 _TRUNCATE: Final = 1 << 14
 _SPECIAL_FILES: Final = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12
-"""Making devices, sockets, pipes and symbolic links: whoever opens them is led elsewhere."""
+"""Making devices, sockets, pipes and symbolic links: opening one leads elsewhere."""
 _FILE_RIGHTS: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 """Those that make sense for a path that is no directory."""
 

@@ -80,4 +80,4 @@ def _data_bytes() -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status does not tell the memory of this process")
+    raise OSError("/proc/self/status does not show the memory of this process")

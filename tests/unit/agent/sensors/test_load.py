@@ -199,30 +199,27 @@ def test_a_program_may_have_any_name():
     assert parse_process(stat) == 34
 
 
-class Times:
-    def __init__(self, user, system, idle):
-        self.user, self.system, self.idle = user, system, idle
-
-
 def test_elsewhere_the_worker_and_agentd_are_subtracted():
-    times, seconds = [Times(10, 10, 100)], {os.getpid(): 1.0, WORKER: 5.0}
-    sensor = PsutilLoad(lambda: WORKER, cpu_times=lambda: times[0], seconds_of=seconds.get, cores=2)
+    times, seconds = [(20.0, 100.0)], {os.getpid(): 1.0, WORKER: 5.0}
+    sensor = PsutilLoad(
+        lambda: WORKER, seconds_of_all=lambda: times[0], seconds_of=seconds.get, cores=2
+    )
     assert sensor.read() is None
-    times[0] = Times(11.0, 10.2, 100.8)
+    times[0] = (21.2, 100.8)
     seconds |= {os.getpid(): 1.1, WORKER: 5.9}
     assert sensor.read() == pytest.approx(10.0)
     del seconds[WORKER]
-    times[0] = Times(13.0, 10.2, 100.8)
+    times[0] = (23.2, 100.8)
     assert sensor.read() == pytest.approx(100 * 2.2 / 4)
 
 
 def test_elsewhere_the_window_moves_on():
-    times = [Times(0, 0, 0)]
+    times = [(0, 0)]
     sensor = PsutilLoad(
-        lambda: None, cpu_times=lambda: times[0], seconds_of=lambda _: None, cores=1
+        lambda: None, seconds_of_all=lambda: times[0], seconds_of=lambda _: None, cores=1
     )
     sensor.read()
-    times[0] = Times(4, 0, 0)
+    times[0] = (4, 0)
     assert sensor.read() == 100.0
-    times[0] = Times(4, 0, 4)
+    times[0] = (4, 4)
     assert sensor.read() == 0.0

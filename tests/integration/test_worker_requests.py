@@ -15,7 +15,6 @@ import pytest
 from pleb_agent.core.readiness import Limits
 from pleb_agent.worker import child
 from pleb_agent.worker.errors import JobStopped, WorkerError
-from pleb_agent.worker.flags import Wish
 from pleb_agent.worker.job import Job, JobResult, WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
 from pleb_shared.protocol.unit import Blob, VersionSource
@@ -86,7 +85,7 @@ class Story:
     async def hold(self):
         """Pause, and see that nothing is computed until somebody else has his way."""
         await self.worker.pause()
-        if self.worker._orders.wish is not Wish.PAUSE:
+        if not self.worker.is_paused:
             return  # it was told to stop, and has its term for the checkpoint
         before = self.burnt()
         await asyncio.sleep(self.draw.choice([0.0, 0.05, 0.15]))
@@ -140,7 +139,7 @@ import asyncio, sys
 from pathlib import Path
 from pleb_agent.worker import child
 from pleb_agent.worker.process import WorkerProcess
-from tests.integration.test_worker_wishes import PLAYED, SETTINGS
+from tests.integration.test_worker_requests import PLAYED, SETTINGS
 
 async def story(work_dir):
     child.worker_command = lambda _: [sys.executable, str(PLAYED)]
@@ -148,7 +147,7 @@ async def story(work_dir):
     starting = asyncio.create_task(worker.start())
     while worker.pid is None:
         await asyncio.sleep(0)
-    await worker._child.suspend()
+    await worker.pause()
     print(worker.pid, flush=True)
     await asyncio.sleep(600)
 
