@@ -108,7 +108,7 @@ class Readings:
     override: Override = NO_OVERRIDE
     presence: Presence = NOBODY
     power: Power = UNKNOWN_POWER
-    lid_closed: bool = False
+    lid_closed: bool | None = None
     suspending: bool = False
     """The machine is about to sleep."""
     shutting_down: bool = False

@@ -29,7 +29,7 @@ from pleb_agent.sensors.session_events import (
 from pleb_agent.sensors.temperature import UNKNOWN_TEMPERATURE, Temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.sensors.sensor import Sensor, WorkerPid
@@ -40,7 +40,6 @@ _PACE_SECONDS: Final = 5.0
 """After this time, at most, the scheduler sees that a pause has ended or that a worker runs."""
 _LEAST_SLEEP_SECONDS: Final = 0.05
 _NO_GPUS: Final[tuple[Gpu, ...]] = ()
-_NO_PROGRAMS: Final[frozenset[str]] = frozenset()
 
 
 class HasPresence(Protocol):
@@ -63,10 +62,10 @@ class Sensors:
     memory: Sensor[Memory]
     temperature: Sensor[Temperature]
     gpus: Sensor[tuple[Gpu, ...]]
-    programs: Sensor[frozenset[str]]
-    metered: Sensor[bool | None]
-    lid: Sensor[bool | None]
     session: SessionEvents
+    others: Mapping[str, ScheduledSensor[Any]]
+    """By the field of `Readings` that the sensor fills: they need nothing of the scheduler but to
+    be read, in the slow thread. A new sensor is one more entry here."""
 
 
 class SensorScheduler:
@@ -117,23 +116,13 @@ class SensorScheduler:
             # Asking a sleeping one would wake it, which costs hours of battery.
             wanted=lambda: preferences().use_gpu,
         )
-        self._programs = ScheduledSensor(
-            sensors.programs,
-            _NO_PROGRAMS,
-            (15, 30, 60),
-            differs,
-            wanted=lambda: bool(preferences().pause_programs),
-        )
-        self._metered = ScheduledSensor(sensors.metered, None, (30, 30, 60), differs)
-        self._lid = ScheduledSensor(sensors.lid, None, (30, 60, 60), differs)
+        self._others = sensors.others
         self._quick: tuple[ScheduledSensor[Any], ...] = (self._plug, self._load, self._memory)
         slow: tuple[ScheduledSensor[Any], ...] = (
             self._power,
             self._temperature,
             self._gpus,
-            self._programs,
-            self._metered,
-            self._lid,
+            *self._others.values(),
         )
         self._slow = tuple(each for each in slow if not isinstance(each.sensor, Unavailable))
         self._all: tuple[ScheduledSensor[Any], ...] = (*self._quick, *self._slow)
@@ -147,7 +136,6 @@ class SensorScheduler:
             now=0.0,
             presence=NOBODY if self._presence is None else self._presence.presence,
             power=self._power.value(now),
-            lid_closed=self._lid.value(now) is True,
             suspending=self._machine.suspending,
             shutting_down=self._machine.shutting_down,
             cpu_others_percent=self._load.value(now),
@@ -157,8 +145,7 @@ class SensorScheduler:
             memory_available_bytes=memory.available,
             memory_total_bytes=memory.total,
             worker_memory_bytes=memory.worker,
-            programs=self._programs.value(now),
-            metered=self._metered.value(now),
+            **{name: each.value(now) for name, each in self._others.items()},
         )
 
     async def run(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.core.readings import UNKNOWN_POWER
+from pleb_agent.sensors.change_threshold import differs
 from pleb_agent.sensors.gpu_nvidia import NvidiaGpus, Nvml
 from pleb_agent.sensors.load import LinuxLoad
 from pleb_agent.sensors.load_psutil import PsutilLoad
@@ -13,6 +14,7 @@ from pleb_agent.sensors.macos_power import MacCharger, MacPower
 from pleb_agent.sensors.memory import LinuxMemory, PsutilMemory
 from pleb_agent.sensors.power import ChargerWatch, LinuxPower
 from pleb_agent.sensors.programs import LinuxPrograms, PsutilPrograms
+from pleb_agent.sensors.scheduled_sensor import ScheduledSensor
 from pleb_agent.sensors.scheduler import Sensors
 from pleb_agent.sensors.sensor import Unavailable
 from pleb_agent.sensors.session_events import NoSessionEvents
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from pleb_agent.sensors.sensor import Sensor, WorkerPid
     from pleb_agent.sensors.temperature import Pairs
 
-__all__ = ["AllGpus", "system_sensors"]
+__all__ = ["AllGpus", "other_sensors", "system_sensors"]
+
+UNKNOWN: Final = Unavailable[bool | None](None)
+"""What a system does not report."""
 
 
 class AllGpus:
@@ -39,6 +44,29 @@ class AllGpus:
     def read(self) -> tuple[Gpu, ...]:
         """Return every graphics processor that is known."""
         return tuple(gpu for sensor in self._sensors for gpu in sensor.read())
+
+
+def other_sensors(
+    preferences: Callable[[], Preferences],
+    programs: Sensor[frozenset[str]],
+    metered: Sensor[bool | None] = UNKNOWN,
+    lid: Sensor[bool | None] = UNKNOWN,
+) -> dict[str, ScheduledSensor[Any]]:
+    """Return sensors by the field of `Readings` that they fill.
+
+    Each with its unknown value and its periods in seconds: quick, calm, at rest.
+    """
+    return {
+        "programs": ScheduledSensor(
+            programs,
+            frozenset(),
+            (15, 30, 60),
+            differs,
+            wanted=lambda: bool(preferences().pause_programs),
+        ),
+        "metered": ScheduledSensor(metered, None, (30, 30, 60), differs),
+        "lid_closed": ScheduledSensor(lid, None, (30, 60, 60), differs),
+    }
 
 
 def system_sensors(
@@ -72,10 +100,13 @@ def system_sensors(
             memory=LinuxMemory(worker_pid),
             temperature=LinuxTemperature(heat=gpu_heat),
             gpus=AllGpus(nvidia, DrmGpus(worker_pid)),
-            programs=LinuxPrograms(chosen_programs),
-            metered=NetworkManagerMetered(bus),
-            lid=LinuxLid(bus),
             session=LogindEvents(),
+            others=other_sensors(
+                preferences,
+                LinuxPrograms(chosen_programs),
+                NetworkManagerMetered(bus),
+                LinuxLid(bus),
+            ),
         )
     own: dict[str, Any]
     if platform == "win32":
@@ -95,8 +126,6 @@ def system_sensors(
         memory=PsutilMemory(worker_pid),
         temperature=DriverTemperature(gpu_heat),
         gpus=nvidia,
-        programs=PsutilPrograms(chosen_programs),
-        metered=Unavailable(None),
-        lid=Unavailable(None),
+        others=other_sensors(preferences, PsutilPrograms(chosen_programs)),
         **own,
     )

@@ -9,6 +9,7 @@ from pleb_agent.core.readings import Power, PowerSource
 from pleb_agent.sensors.memory import Memory
 from pleb_agent.sensors.scheduler import Sensors
 from pleb_agent.sensors.session_events import MachineState, SessionListener
+from pleb_agent.sensors.system_sensors import other_sensors
 from pleb_agent.sensors.temperature import Temperature
 
 GIB = 2**30
@@ -65,7 +66,7 @@ class FakeMachine:
         self.lid = Said(None)
         self.session = SaidEvents()
 
-    def sensors(self):
+    def sensors(self, preferences):
         return Sensors(
             worker_pid=lambda: self.worker,
             plug=self.plug,
@@ -74,8 +75,6 @@ class FakeMachine:
             memory=self.memory,
             temperature=self.temperature,
             gpus=self.gpus,
-            programs=self.programs,
-            metered=self.metered,
-            lid=self.lid,
             session=self.session,
+            others=other_sensors(preferences, self.programs, self.metered, self.lid),
         )

@@ -29,7 +29,7 @@ class World:
 
     def scheduler(self, **options):
         scheduler = SensorScheduler(
-            self.machine.sensors(),
+            self.machine.sensors(lambda: self.preferences),
             lambda: self.preferences,
             is_needed=lambda: self.needed,
             clock=lambda: self.now,
