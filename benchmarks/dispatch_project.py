@@ -105,6 +105,7 @@ def _metadata(deps: Deps, name: str, size: RoundSize, root: SigningKey) -> Proje
             shards=_stored(deps, _shard_list(deps)),
         ),
         training=Training(
+            warmup_steps=0,
             optimizer=SgdMomentum(),
             learning_rate=0.1,
             batch_examples=4,

@@ -111,7 +111,7 @@ def make_job(directory: Path, layers: int, steps: int = STEPS) -> Job:
         training_graph=_blob(exported.training_graph),
         evaluation_graph=_blob(exported.evaluation_graph),
         data=DataSpec(kind="rows", inputs=exported.inputs, shards=_blob(b"")),
-        training=Training(
+        training=Training(warmup_steps=0,
             optimizer=AdamW(), learning_rate=1e-5, batch_examples=BATCH, local_steps=steps,
             versions=9,
         ),

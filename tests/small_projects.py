@@ -120,6 +120,7 @@ def _project(exported: Exported, kind: str, window: int, shards: list[Tensors]) 
         evaluation_graph=NOTHING,
         data=data_spec(kind, exported.inputs, window),
         training=Training(
+            warmup_steps=0,
             optimizer=AdamW(),
             learning_rate=1e-2,
             batch_examples=BATCH,

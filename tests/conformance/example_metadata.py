@@ -47,7 +47,12 @@ def example_metadata(root_key: str) -> ProjectMetadata:
             kind="rows", inputs=[InputSpec(name="x", dtype="float32", shape=[2])], shards=blob
         ),
         training=Training(
-            optimizer=AdamW(), learning_rate=0.1, batch_examples=4, local_steps=5, versions=9
+            warmup_steps=0,
+            optimizer=AdamW(),
+            learning_rate=0.1,
+            batch_examples=4,
+            local_steps=5,
+            versions=9,
         ),
         outer=OuterStep(),
         codec=Codec(),

@@ -385,6 +385,7 @@ class FakeCoordinator:
                 shards=self.add_blob(shard_list),
             ),
             training=Training(
+                warmup_steps=0,
                 optimizer=AdamW(),
                 learning_rate=0.1,
                 batch_examples=2,

@@ -163,6 +163,7 @@ class World:
         self.initial = initial_version()
         self.metadata = self.describe(
             training=Training(
+                warmup_steps=0,
                 optimizer=SgdMomentum(),
                 learning_rate=0.1,
                 batch_examples=4,

@@ -141,7 +141,7 @@ def test_matrices_may_be_named_by_pattern(tmp_path, blobs):
         written(tmp_path, optimizer="muon", extra=extra.replace("1.*", "1.w*")), blobs
     ).metadata.training.optimizer
     assert optimizer == Muon(matrices=["1.weight"])
-    with pytest.raises(InputError, match="no parameter is called so"):
+    with pytest.raises(InputError, match=r"matrices .* no parameter"):
         make_draft(written(tmp_path, optimizer="muon", extra='matrices = ["7.*"]\n'), blobs)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from pleb_project.definition.fields import ModelFields
+    from pleb_project.definition.sections import ModelSection
     from pleb_project.export import EvaluateFunction, LossFunction
 
 __all__ = ["ResearcherCode", "load_code"]
@@ -38,19 +38,19 @@ class ResearcherCode:
     evaluate: EvaluateFunction
 
 
-def load_code(fields: ModelFields, folder: Path) -> ResearcherCode:
-    """Return the model, with its weights drawn from `fields.seed`, and its functions.
+def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
+    """Return the model, with its weights drawn from `section.seed`, and its functions.
 
     Raises:
         InputError: the file is missing, fails, or lacks a function; the message has the line.
     """
-    path = folder / fields.file
+    path = folder / section.file
     module = _import(path)
     for name, form in _FUNCTIONS.items():
         if not callable(getattr(module, name, None)):
             raise InputError(f"{path} has no function `{name}`: write `{form}`.")
-    torch.manual_seed(fields.seed)
-    model = _call(path, module, fields.arguments)
+    torch.manual_seed(section.seed)
+    model = _call(path, module, section.arguments)
     if not isinstance(model, nn.Module):
         raise InputError(
             f"{path}: model() returned a {type(model).__name__}, not a torch.nn.Module."

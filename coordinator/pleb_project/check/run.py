@@ -34,7 +34,7 @@ from pleb_shared.tensors.layout import load_tensors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_project.definition.fields import ProjectDefinition
+    from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
     from pleb_shared.tensors.layout import Tensors
 
@@ -136,17 +136,18 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
             f"The loss does not fall ({outcome.learning.loss_first:.4g} to "
             f"{outcome.learning.loss_last:.4g} in some units): try a third of learning_rate."
         )
-    fields = outcome.draft.definition
-    if len(outcome.draft.dataset.shards.train) < fields.round.units:
+    shards, units = len(outcome.draft.dataset.shards.train), outcome.metadata.round.units
+    if shards < units:
         found.append(
-            f"{len(outcome.draft.dataset.shards.train)} shards are fewer than the "
-            f"{fields.round.units} units of a round: some units train on the same shard."
+            f"{shards} shards are fewer than the {units} units of a round: some units train on "
+            "the same shard."
         )
-    if outcome.seconds_per_unit > 4 * fields.limits.target_seconds:
-        steps = max(1, round(fields.limits.target_seconds / outcome.measurement.seconds_per_step))
+    wanted = outcome.draft.definition.limits.target_seconds
+    if outcome.seconds_per_unit > 4 * wanted:
+        steps = max(1, round(wanted / outcome.measurement.seconds_per_step))
         found.append(
             f"A unit takes {outcome.seconds_per_unit:.0f} s on this PC: local_steps = {steps} "
-            f"would take {fields.limits.target_seconds:.0f} s."
+            f"would take {wanted:.0f} s."
         )
     return tuple(found)
 
@@ -193,11 +194,10 @@ def _tolerance(draft: Draft, deltas: list[Tensors]) -> tuple[Tolerance, dict[str
 
 def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:
     """Return the draft's metadata with what was measured, where the file gives nothing."""
-    fields = draft.definition.verification
-    chosen = fields.tolerance or tolerance.tolerance
+    given, measured = draft.metadata.verification, draft.definition.measured
+    chosen = tolerance.tolerance if "tolerance" in measured else given.tolerance
+    ceiling = tolerance.ceiling if "tolerance_ceiling" in measured else given.tolerance_ceiling
     verification = msgspec.structs.replace(
-        draft.metadata.verification,
-        tolerance=chosen,
-        tolerance_ceiling=max(chosen, fields.tolerance_ceiling or tolerance.ceiling),
+        given, tolerance=chosen, tolerance_ceiling=max(chosen, ceiling)
     )
     return msgspec.structs.replace(draft.metadata, verification=verification)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_project.check.run import CheckOutcome
-    from pleb_project.definition.fields import ProjectDefinition
+    from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.records import Home
     from pleb_shared.protocol.ids import AttachLink

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
+import math
 import re
 import tomllib
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+from msgspec import inspect
 
 from pleb_project.definition.consistency import complaints
-from pleb_project.definition.errors import DefinitionError
-from pleb_project.definition.fields import ProjectDefinition
-from pleb_project.definition.places import Place, find_places
-from pleb_project.definition.rules import REQUIRED, rule_of
+from pleb_project.definition.keys import NO_DEFAULT, Key, keys_of, type_words
+from pleb_project.definition.places import DefinitionError, Place, find_places
+from pleb_project.definition.sections import OPTIMIZERS, SECTIONS, ProjectDefinition
 from pleb_shared.errors import InputError
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["PROJECT_FILE", "load_definition", "parse_definition", "sections"]
+__all__ = ["PROJECT_FILE", "load_definition", "parse_definition"]
 
 PROJECT_FILE: Final = "project.toml"
 _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-_TYPE_NAMES: Final = {
-    str: "a text in quotes",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    dict: "a table, such as { width = 16 }",
-    tuple: "a text in quotes, or a list of such texts",
-}
+_LEARNING_RATES: Final = {"muon": 0.02, "adamw": 0.003, "sgd": 0.05}
+_PROVISIONAL_TOLERANCE: Final = 0.01
+"""Until the tolerance is measured."""
 
 
 def load_definition(path: Path, overrides: tuple[str, ...] = ()) -> ProjectDefinition:
@@ -66,21 +61,22 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
     document = source.parse()
     for line in overrides:
         _override(document, line)
-    values = {name: _section(source, name, kind, document) for name, kind in sections().items()}
     for name in document:
-        if name not in values:
-            source.unknown((name,), list(values), f"There is no section [{name}]")
-    definition = ProjectDefinition(**values, folder=file.parent)
+        if name not in SECTIONS:
+            source.unknown((name,), list(SECTIONS), f"There is no section [{name}]")
+    given = {
+        name: _section(source, name, keys_of(struct), document)
+        for name, struct in SECTIONS.items()
+        if name in document or name != "target"
+    }
+    measured = {"tolerance", "tolerance_ceiling"} - given["verification"].keys()
+    _work_out(given)
+    values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
+    values.setdefault("target", None)
+    definition = ProjectDefinition(**values, measured=frozenset(measured), folder=file.parent)
     for path, sentence in complaints(definition):
         source.fail(path, sentence)
     return definition
-
-
-def sections() -> dict[str, type]:
-    """Return the dataclass of every section by its name, in the order of the documentation."""
-    hints = typing.get_type_hints(ProjectDefinition)
-    del hints["folder"]
-    return {name: _plain(hint) for name, hint in hints.items()}
 
 
 @dataclass(frozen=True)
@@ -117,64 +113,96 @@ class _Source:
         return DefinitionError(self.file, self.text, place, sentence)
 
 
-def _section(source: _Source, name: str, kind: type, document: dict[str, Any]) -> Any:
-    required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
-    if name not in document:
-        optional = not required or name == "target"
-        if not optional:
-            source.fail((), f"The section [{name}] is missing: write it with {required[0]} = ...")
-        return None if name == "target" else kind()
-    table = document[name]
+def _section(
+    source: _Source, name: str, keys: dict[str, Key], document: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of a section's struct that the file gives or that have a file default."""
+    required = [key for key in keys.values() if key.required]
+    if required and name not in document:
+        source.fail((), f"The section [{name}] is missing: write it with {required[0].name} = ...")
+    table = document.get(name, {})
     if not isinstance(table, dict):
         source.fail((name,), f"{name!r} must be a section: write [{name}] on a line of its own.")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    for key in table:
-        if key not in fields:
-            source.unknown((name, key), list(fields), f"[{name}] has no key {key!r}")
     for key in required:
-        if key not in table:
-            text = rule_of(fields[key]).text
-            source.fail((name,), f"[{name}] needs {key} = ... ({text}).")
-    return kind(**{k: _value(source, (name, k), v, fields[k], hints[k]) for k, v in table.items()})
+        if key.name not in table:
+            source.fail((name,), f"[{name}] needs {key.name} = ... ({key.text}).")
+    defaults = {
+        key.field: key.default
+        for key in keys.values()
+        if key.default is not NO_DEFAULT and not key.default_text
+    }
+    if name == "training":
+        optimizer = _optimizer(source, table)
+        table = {key: value for key, value in table.items() if key in keys}
+        return defaults | _values(source, name, keys, table) | {"optimizer": optimizer}
+    return defaults | _values(source, name, keys, table)
 
 
-def _value(
-    source: _Source, path: tuple[str, ...], value: Any, field: dataclasses.Field[Any], hint: Any
-) -> Any:
-    kind = _plain(hint)
-    converted = _convert(value, kind)
-    if converted is None:
-        source.fail(path, f"{path[-1]} must be {_TYPE_NAMES[kind]}, not {_spelled(value)}.")
-    complaint = rule_of(field).complaint(converted)
-    if complaint:
-        source.fail(path, f"{path[-1]} {complaint}, not {_spelled(value)}.")
+def _optimizer(source: _Source, table: dict[str, Any]) -> Any:
+    """Return the optimizer with those keys of [training] that are its options."""
+    name = table.get("optimizer", "muon")
+    if name not in OPTIMIZERS:
+        choices = ", ".join(map(repr, OPTIMIZERS))
+        source.fail(("training", "optimizer"), f"optimizer must be one of {choices}, not {name!r}.")
+    options = {optimizer: keys_of(struct) for optimizer, struct in OPTIMIZERS.items()}
+    known = keys_of(SECTIONS["training"]) | options[name]
+    for key in table:
+        owners = [f"{owner!r}" for owner, keys in options.items() if key in keys]
+        if key not in known and owners:
+            sentence = (
+                f"{key} is not an option of {name!r} but of {' and '.join(owners)}: remove it or "
+                "change the optimizer."
+            )
+            source.fail(("training", key), sentence)
+        if key not in known:
+            source.unknown(("training", key), list(known), f"[training] has no key {key!r}")
+    given = {key: value for key, value in table.items() if key in options[name]}
+    return OPTIMIZERS[name](**_values(source, "training", options[name], given))
+
+
+def _values(
+    source: _Source, section: str, keys: dict[str, Key], table: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the checked values of a table, by the names of the struct's fields."""
+    values = {}
+    for name, value in table.items():
+        if name not in keys:
+            source.unknown((section, name), list(keys), f"[{section}] has no key {name!r}")
+        key = keys[name]
+        if key.field == "optimizer":
+            continue
+        try:
+            values[key.field] = _converted(key, value)
+        except (msgspec.ValidationError, OverflowError):
+            wanted = key.text if _has_form(key) else type_words(key.kind)
+            sentence = f"{name} must be {wanted}, not {_spelled(value)}."
+            source.fail((section, name), sentence)
+    return values
+
+
+def _converted(key: Key, value: Any) -> Any:
+    if isinstance(value, str) and isinstance(key.kind, inspect.VarTupleType | inspect.ListType):
+        value = [value]
+    converted = msgspec.convert(value, key.type)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        message = "not finite"
+        raise msgspec.ValidationError(message)
     return converted
 
 
-def _convert(value: Any, kind: type) -> Any:
-    """Return `value` as `kind`, or None where it is something else."""
-    if kind is tuple:
-        items = [value] if isinstance(value, str) else value
-        fits = isinstance(items, list) and all(isinstance(item, str) for item in items)
-        return tuple(items) if fits else None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, bool):
-        return None
-    return value if isinstance(value, kind) else None
+def _has_form(key: Key) -> bool:
+    """Whether a text must have a form that its description says better than its type."""
+    return isinstance(key.kind, inspect.StrType) and bool(key.kind.pattern or key.kind.min_length)
 
 
-def _plain(hint: Any) -> type:
-    """Return the class behind `X | None`, `tuple[str, ...]` or `dict[str, Any]`."""
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    origin = typing.get_origin(hint) or hint
-    return typing.cast("type", origin)
-
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is REQUIRED and field.default_factory is REQUIRED
+def _work_out(given: dict[str, dict[str, Any]]) -> None:
+    """Fill in what follows from other keys, or is measured later."""
+    training, rounds, rules = given["training"], given["round"], given["verification"]
+    name = next(n for n, s in OPTIMIZERS.items() if isinstance(training["optimizer"], s))
+    training.setdefault("learning_rate", _LEARNING_RATES[name])
+    rounds.setdefault("quorum", max(1, (3 * rounds["units"] + 3) // 4))
+    rules.setdefault("tolerance", _PROVISIONAL_TOLERANCE)
+    rules.setdefault("tolerance_ceiling", max(rules["tolerance"], _PROVISIONAL_TOLERANCE))
 
 
 def _spelled(value: object) -> str:

@@ -1,7 +1,7 @@
-"""Where keys and values stand in a TOML text that `tomllib` has already found valid.
+"""Where keys and values are in a TOML text, and the error that shows the place with a caret.
 
-`tomllib` tells no places. This walks over the text once, statement by statement, and needs no
-understanding of values but where strings, brackets and comments end.
+`tomllib` reports no places. `find_places` walks once over a text that it has accepted, statement
+by statement, and has to know of values only where strings, brackets and comments end.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_shared.errors import InputError
+
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
-__all__ = ["Place", "find_places"]
+__all__ = ["DefinitionError", "Place", "find_places"]
 
 _KEY_PART: Final = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
 _SPACE: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -34,18 +37,35 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Line and column, both from 1, and how many characters the thing has on that line."""
+    """Line and column, both from 1, and how many characters it has on that line."""
 
     line: int
     column: int
     length: int = 1
 
 
+class DefinitionError(InputError):
+    """A project file is wrong at `place`; `sentence` says what to write instead."""
+
+    def __init__(self, file: pathlib.Path, text: str, place: Place, sentence: str) -> None:
+        self.file, self.place, self.sentence = file, place, sentence
+        super().__init__(f"{file}:{place.line}:{place.column}: {sentence}\n{_snippet(text, place)}")
+
+
+def _snippet(text: str, place: Place) -> str:
+    lines = text.splitlines()
+    line = lines[place.line - 1] if place.line <= len(lines) else ""
+    margin = f"{place.line:>4} | "
+    carets = "^" * max(1, min(place.length, len(line) - place.column + 1))
+    below = f"{' ' * (len(margin) - 2)}| {' ' * (place.column - 1)}"
+    return f"{margin}{line.expandtabs(1)}\n{below}{carets}"
+
+
 def find_places(text: str) -> dict[tuple[str, ...], tuple[Place, Place]]:
     """Return the places of the key and of the value of every path in `text`.
 
-    A table has its header in both places. Paths inside of inline tables are not told apart:
-    whoever looks for one takes the longest path that is there.
+    A table has its header in both places. Paths inside inline tables are not distinguished: look
+    for the longest prefix that is there.
     """
     places: dict[Path, tuple[Place, Place]] = {}
     table: Path = ()

@@ -1,69 +1,94 @@
-"""The reference of all fields, in Markdown, from the same rules that the reader checks by."""
+"""The reference of all keys, in Markdown, from the declarations that the reader checks by."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from typing import Any, Final
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
 
-from pleb_project.definition.load import sections
-from pleb_project.definition.rules import REQUIRED, rule_of
+from msgspec import inspect
+
+from pleb_project.definition.keys import NO_DEFAULT, Key, bounds, keys_of
+from pleb_project.definition.sections import OPTIMIZERS, SECTIONS
+
+if TYPE_CHECKING:
+    import msgspec
 
 __all__ = ["reference"]
 
-_TYPES: Final = {"str": "text", "int": "whole number", "float": "number", "bool": "true / false"}
+_TYPES: Final[dict[type, str]] = {
+    inspect.StrType: "text",
+    inspect.LiteralType: "text",
+    inspect.UnionType: "text",
+    inspect.IntType: "whole number",
+    inspect.FloatType: "number",
+    inspect.BoolType: "true / false",
+    inspect.DictType: "table",
+    inspect.VarTupleType: "text or list",
+    inspect.ListType: "text or list",
+}
 
 
 def reference() -> str:
-    """Return a table for every section; `docs/project-file.md` contains them word by word."""
-    return "\n".join(_table(name, kind) for name, kind in sections().items())
+    """Return a table for every section; `docs/project-file.md` contains them word for word."""
+    return "\n".join(_table(name, struct) for name, struct in SECTIONS.items())
 
 
-def _table(name: str, kind: type) -> str:
-    hints = typing.get_type_hints(kind)
-    rows = [
-        f"| `{f.name}` | {_type(hints[f.name])} | {_default(f)} | {_text(f)} |"
-        for f in dataclasses.fields(kind)
-    ]
-    purpose = (kind.__doc__ or "").strip()
+def _table(name: str, struct: type[msgspec.Struct]) -> str:
+    rows = [_row(key, key.text, _default(key)) for key in keys_of(struct).values()]
+    if name == "training":
+        rows += _option_rows()
+    purpose = (struct.__doc__ or "").partition("\n")[0]
     head = ["| key | type | default | meaning |", "|---|---|---|---|"]
     return "\n".join([f"### [{name}]", "", purpose, "", *head, *rows, ""])
 
 
-def _type(hint: Any) -> str:
-    text = str(hint) if not isinstance(hint, type) else hint.__name__
-    if text.startswith("tuple"):
-        return "text or list"
-    if text.startswith("dict"):
-        return "table"
-    return _TYPES[text.split(" | ")[0]]
+def _option_rows() -> list[str]:
+    """Return the options of all optimizers, each once, with those that have it."""
+    owners: dict[str, dict[str, Key]] = defaultdict(dict)
+    for optimizer, struct in OPTIMIZERS.items():
+        for key in keys_of(struct).values():
+            owners[key.name][optimizer] = key
+    rows = []
+    for keys in owners.values():
+        key = next(iter(keys.values()))
+        defaults = {optimizer: _default(own) for optimizer, own in keys.items()}
+        default = _default(key)
+        if len(set(defaults.values())) > 1:
+            default = ", ".join(f"{optimizer} {text}" for optimizer, text in defaults.items())
+        rows.append(_row(key, f"{', '.join(f'`{o}`' for o in keys)}: {key.text}", default))
+    return rows
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
-    rule = rule_of(field)
-    if rule.default_text:
-        return rule.default_text
-    if field.default_factory is not REQUIRED:
-        return "`{}`"
-    if field.default is REQUIRED:
-        return "**required**"
-    return f"`{_toml(field.default)}`"
+def _row(key: Key, text: str, default: str) -> str:
+    choices = ", ".join(f"`{choice}`" for choice in _choices(key))
+    meaning = "; ".join(
+        part for part in (text, choices and f"one of {choices}", bounds(key.kind)) if part
+    )
+    return f"| `{key.name}` | {_TYPES[type(key.kind)]} | {default} | {meaning} |"
+
+
+def _choices(key: Key) -> tuple[Any, ...]:
+    if isinstance(key.kind, inspect.UnionType):
+        return tuple(OPTIMIZERS)
+    return key.kind.values if isinstance(key.kind, inspect.LiteralType) else ()
+
+
+def _default(key: Key) -> str:
+    if key.default_text:
+        return key.default_text
+    return "**required**" if key.default is NO_DEFAULT else f"`{_toml(key.default)}`"
 
 
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        return "{}"
     return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
-def _text(field: dataclasses.Field[Any]) -> str:
-    rule = rule_of(field)
-    bounds = [
-        f"{word} {number:.10g}"
-        for word, number in (("over", rule.above), ("from", rule.least), ("to", rule.most))
-        if number is not None
-    ]
-    choices = [f"one of {', '.join(f'`{c}`' for c in rule.choices)}"] if rule.choices else []
-    return "; ".join([rule.text, *choices, *([" ".join(bounds)] if bounds else [])])
+if __name__ == "__main__":  # for docs/project-file.md, below "Sections"
+    sys.stdout.write(reference())

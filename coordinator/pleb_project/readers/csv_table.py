@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pleb_project.definition.fields import DataFields
+    from pleb_project.definition.sections import DataSection
     from pleb_project.readers.spool import Rows
 
 __all__ = ["Column", "Table", "learn_table"]
@@ -69,7 +69,7 @@ class Table:
     are, and `y`: int64 for categories and whole numbers, else float32.
     """
 
-    settings: DataFields
+    settings: DataSection
     columns: list[Column]
     target: int
 
@@ -147,7 +147,7 @@ class Table:
         return rows
 
 
-def learn_table(paths: list[Path], settings: DataFields) -> Table:
+def learn_table(paths: list[Path], settings: DataSection) -> Table:
     """Return the columns after a first reading of `paths`.
 
     A column of which every known cell is a number is one of numbers; the target is a class
@@ -174,7 +174,7 @@ def learn_table(paths: list[Path], settings: DataFields) -> Table:
     return table
 
 
-def _finish(column: Column, settings: DataFields, *, is_target: bool) -> None:
+def _finish(column: Column, settings: DataSection, *, is_target: bool) -> None:
     classes = is_target and column.numeric and all(_whole(value) for value in column.values)
     if column.name in settings.drop or (column.numeric and not classes):
         return
@@ -189,7 +189,7 @@ def _finish(column: Column, settings: DataFields, *, is_target: bool) -> None:
     column.codes = {value: code for code, value in enumerate(ordered, start=1)}
 
 
-def _names(path: Path, settings: DataFields) -> list[str]:
+def _names(path: Path, settings: DataSection) -> list[str]:
     for row in _cells(path, settings):
         if not settings.header:
             return [f"column{number}" for number in range(1, len(row[1]) + 1)]
@@ -200,7 +200,7 @@ def _names(path: Path, settings: DataFields) -> list[str]:
     raise InputError(f"{path} is empty: name a file with rows in it.")
 
 
-def _records(path: Path, settings: DataFields, width: int) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, settings: DataSection, width: int) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of every row of data."""
     rows = _cells(path, settings)
     if settings.header:
@@ -214,7 +214,7 @@ def _records(path: Path, settings: DataFields, width: int) -> Iterator[tuple[int
         yield line, cells
 
 
-def _cells(path: Path, settings: DataFields) -> Iterator[tuple[int, list[str]]]:
+def _cells(path: Path, settings: DataSection) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, stripped cells) of every row that is not blank."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -28,7 +28,7 @@ from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import InputSpec
 
 if TYPE_CHECKING:
-    from pleb_project.definition.fields import DataFields
+    from pleb_project.definition.sections import DataSection
     from pleb_project.readers.blobs import BlobFolder
 
 __all__ = ["read_dataset"]
@@ -36,7 +36,7 @@ __all__ = ["read_dataset"]
 Chunks = Iterator[tuple[Rows, str]]
 
 
-def read_dataset(data: DataFields, folder: Path, blobs: BlobFolder) -> Dataset:
+def read_dataset(data: DataSection, folder: Path, blobs: BlobFolder) -> Dataset:
     """Read the source that `data` names and write its shards to `blobs`.
 
     Paths are relative to `folder`. The same files and settings give the same shards.
@@ -53,7 +53,7 @@ def read_dataset(data: DataFields, folder: Path, blobs: BlobFolder) -> Dataset:
 
 
 def _sources(
-    data: DataFields, folder: Path
+    data: DataSection, folder: Path
 ) -> tuple[Chunks, Chunks | None, Callable[[], tuple[str, ...]]]:
     """Return chunks for training, for the holdout (None: split it off), and notes."""
     files = [folder / file for file in data.files]
@@ -80,7 +80,7 @@ def _sources(
 
 
 def _rows(
-    data: DataFields,
+    data: DataSection,
     spools: Path,
     blobs: BlobFolder,
     train: Chunks,
@@ -111,7 +111,7 @@ def _rows(
         )
 
 
-def _text(data: DataFields, folder: Path, spools: Path, blobs: BlobFolder) -> Dataset:
+def _text(data: DataSection, folder: Path, spools: Path, blobs: BlobFolder) -> Dataset:
     files = [folder / file for file in data.files]
     kept = [folder / file for file in data.holdout_files]
     with Spool(spools, "train") as first, Spool(spools, "holdout") as second:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -32,10 +32,34 @@ __all__ = [
     "TensorSpec",
     "Training",
     "Verification",
+    "about",
     "calibration_unit",
     "elements",
     "epoch_changes",
 ]
+
+
+def about(
+    description: str,
+    *,
+    key: str | None = None,
+    default: object = None,
+    default_text: str | None = None,
+    **bounds: Any,
+) -> msgspec.Meta:
+    """Return what the declaration of a field says beside its type, for `project.toml` too.
+
+    Args:
+        description: what the field is, in half a sentence.
+        key: its key in the project file, where that is not the field's name.
+        default: what the file need not say although the metadata must.
+        default_text: what the documentation shows where the default is worked out or measured.
+        bounds: as in `msgspec.Meta`, such as `ge=1`.
+    """
+    extra = {"key": key, "default": default, "default_text": default_text}
+    given = {name: value for name, value in extra.items() if value is not None}
+    return msgspec.Meta(description=description, extra=given or None, **bounds)
+
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LIMITS.name_characters)]
 TensorName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -111,106 +135,158 @@ class ShardList(Struct, frozen=True):
     holdout: Annotated[list[Shard], msgspec.Meta(max_length=LIMITS.shards)]
 
 
+Momentum = Annotated[Fraction, about("momentum")]
+WeightDecay = Annotated[NotNegative, about("decoupled weight decay (`muon`: of its matrices)")]
+Beta1 = Annotated[Fraction, about("decay of the first moment")]
+Beta2 = Annotated[Fraction, about("decay of the second moment")]
+
+
 class Muon(Struct, tag="muon", tag_field="name", frozen=True):
     """Muon for matrices of the blocks, AdamW for embeddings, head, vectors (Jordan 2024)."""
 
-    momentum: Fraction = 0.9
-    newton_schulz_steps: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
-    weight_decay: NotNegative = 0.1
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
-    adam_weight_decay: NotNegative = 0.0
-    adam_learning_rate_ratio: Positive = 1.0
-    """Learning rate of the AdamW part over that of the Muon part."""
-    start_momentum: NotNegative = 0.3
-    """u0: share of the last version difference that starts the momentum; 0 turns it off."""
-    matrices: list[TensorName] = []
-    """Names of the parameters that Muon steps; the rest is AdamW's."""
+    momentum: Momentum = 0.9
+    newton_schulz_steps: Annotated[int, about("Newton-Schulz iterations", ge=1, le=10)] = 5
+    weight_decay: WeightDecay = 0.1
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.99
+    adam_weight_decay: Annotated[NotNegative, about("weight decay of AdamW's part")] = 0.0
+    adam_learning_rate_ratio: Annotated[Positive, about("AdamW's learning rate over Muon's")] = 1.0
+    start_momentum: Annotated[
+        NotNegative, about("share of the last version difference that starts the momentum; 0: off")
+    ] = 0.3
+    matrices: Annotated[
+        list[TensorName],
+        about(
+            "parameters that Muon steps, with `*` for any characters",
+            default_text="all weights of two or more dimensions but embeddings and the last layer",
+        ),
+    ] = []
+    """In signed metadata all names in full; AdamW steps the other parameters."""
 
 
 class AdamW(Struct, tag="adamw", tag_field="name", frozen=True):
     """AdamW (Loshchilov and Hutter 2019) with bias correction."""
 
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
-    epsilon: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    beta1: Beta1 = 0.9
+    beta2: Beta2 = 0.99
+    epsilon: Annotated[Positive, about("term added to the denominator")] = 1e-8
+    weight_decay: WeightDecay = 0.0
 
 
 class SgdMomentum(Struct, tag="sgd", tag_field="name", frozen=True):
     """SGD with momentum, optionally Nesterov."""
 
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-    weight_decay: NotNegative = 0.0
+    momentum: Momentum = 0.9
+    nesterov: Annotated[bool, about("Nesterov's form of momentum")] = False
+    weight_decay: WeightDecay = 0.0
 
 
 Optimizer = Muon | AdamW | SgdMomentum
 
 
 class Training(Struct, frozen=True):
-    """The local steps. Global step s of S = versions * local_steps; h counts inside a unit.
+    """The local steps of a unit.
+
+    Global step s of S = versions * local_steps; h counts inside a unit:
 
     eta_s = learning_rate * min(1, (s + 1) / warmup_steps)
             * (final_fraction + (1 - final_fraction) * (1 + cos(pi s / S)) / 2)
     eta_h = eta_s * min(1, (h + 1) / unit_warmup_steps)
     """
 
-    optimizer: Optimizer
-    learning_rate: Positive
-    batch_examples: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.batch_examples)]
-    local_steps: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.local_steps)]
-    versions: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-    """The project is finished at this version."""
-    warmup_steps: Count = 0
-    final_fraction: Fraction = 0.03
-    unit_warmup_steps: Count = 6
-    clip_norm: NotNegative = 1.0
-    """Ceiling of the global gradient norm in AdamW and SGD; 0 turns it off."""
-    shards_per_unit: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.shards)] = 1
-    warm_start_versions: Count = 0
-    """The first versions, each from one unit of a trusted host, with a plain outer step."""
+    optimizer: Annotated[Optimizer, about("the inner optimizer", default="muon")]
+    learning_rate: Annotated[
+        Positive, about("peak learning rate", default_text="muon 0.02, adamw 0.003, sgd 0.05")
+    ]
+    batch_examples: Annotated[
+        int,
+        about("examples in a local step", ge=1, le=LIMITS.batch_examples, key="batch", default=32),
+    ]
+    local_steps: Annotated[
+        int, about("steps in a unit (H)", ge=1, le=LIMITS.local_steps, default=25)
+    ]
+    versions: Annotated[
+        int, about("the project is finished at this version", ge=1, le=10_000_000, default=40)
+    ]
+    warmup_steps: Annotated[Count, about("global steps until the peak learning rate", default=20)]
+    final_fraction: Annotated[Fraction, about("last learning rate over its peak")] = 0.03
+    unit_warmup_steps: Annotated[Count, about("warm-up steps inside every unit")] = 6
+    clip_norm: Annotated[
+        NotNegative, about("ceiling of the global gradient norm, not for muon; 0: off")
+    ] = 1.0
+    shards_per_unit: Annotated[int, about("shards that a unit reads", ge=1, le=LIMITS.shards)] = 1
+    warm_start_versions: Annotated[
+        Count,
+        about("first versions, each made from one unit of a trusted host with a plain outer step"),
+    ] = 0
 
 
 class OuterStep(Struct, frozen=True):
-    """The outer optimizer: M = momentum * M + g; theta -= learning_rate * (g + momentum * M)."""
+    """The outer optimizer, which the coordinator applies to the mean g of the deltas.
 
-    learning_rate: Positive = 0.7
-    momentum: Fraction = 0.7
+    M = momentum * M + g; theta -= learning_rate * (g + momentum * M)
+    """
+
+    learning_rate: Annotated[Positive, about("learning rate of the outer step")] = 0.7
+    momentum: Annotated[Fraction, about("Nesterov momentum of the outer step")] = 0.7
 
 
 class Codec(Struct, frozen=True):
-    """How deltas (`up`) and published differences (`down`) are encoded."""
+    """How deltas and differences between versions are encoded."""
 
-    up: CodecName = "int4"
-    down: CodecName = "int4"
-    block: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 256
-    """Numbers that share one float16 scale."""
+    up: Annotated[CodecName, about("encoding of the deltas that hosts send")] = "int4"
+    down: Annotated[CodecName, about("encoding of the differences that hosts get")] = "int4"
+    block: Annotated[int, about("numbers that share one float16 scale", ge=16, le=65_536)] = 256
 
 
 class Round(Struct, frozen=True):
-    """A version is made from `quorum` verified of `units`; the rest gets `grace_seconds` more."""
+    """When a version is made."""
 
-    units: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
-    quorum: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 48
-    grace_seconds: Seconds = 30
+    units: Annotated[int, about("units that are planned for a version", ge=1, le=100_000)] = 16
+    quorum: Annotated[
+        int,
+        about(
+            "verified units that a version needs",
+            ge=1,
+            le=100_000,
+            default_text="three quarters of `units`",
+        ),
+    ] = 12
+    grace_seconds: Annotated[Seconds, about("how long to wait for the rest after that")] = 30
 
 
 class Verification(Struct, frozen=True):
-    """What makes a result count."""
+    """What makes a result count. `pleb-project check` measures the tolerance."""
 
-    tolerance: Positive
-    """Relative L2 distance of decoded deltas, per tensor, up to which results agree."""
-    tolerance_ceiling: Positive
-    """What the fleet's calibration may raise the tolerance to."""
-    new_host_units: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 10
-    audit_rate: Fraction = 0.05
-    replica_wait_seconds: Seconds = 60
-    """After this long without a second volunteer a trusted host takes the replica."""
-    norm_ratio: Annotated[float, msgspec.Meta(gt=1)] = 10.0
-    """A delta's norm may differ from the round's median by this factor."""
-    ban_after: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 3
-    """Refused results that were proven by two other accounts or a trusted host."""
+    tolerance: Annotated[
+        Positive,
+        about(
+            "relative L2 distance of decoded deltas, per tensor, up to which results agree",
+            default_text="measured",
+        ),
+    ]
+    tolerance_ceiling: Annotated[
+        Positive,
+        about("what the fleet's calibration may raise the tolerance to", default_text="measured"),
+    ]
+    new_host_units: Annotated[
+        int, about("first units of a host that a second one repeats", ge=0, le=10_000)
+    ] = 10
+    audit_rate: Annotated[Fraction, about("share of later units that is repeated")] = 0.05
+    replica_wait_seconds: Annotated[
+        Seconds, about("after this long without a second volunteer, a trusted host repeats a unit")
+    ] = 60
+    norm_ratio: Annotated[
+        float, about("factor by which a delta's norm may differ from the round's median", gt=1)
+    ] = 10.0
+    ban_after: Annotated[
+        int,
+        about(
+            "proven refusals after which a host is banned",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 3
 
 
 class Calibration(Struct, frozen=True):
@@ -221,19 +297,24 @@ class Calibration(Struct, frozen=True):
     shard: Count = 0
 
 
+LeaseSeconds = Annotated[
+    float, about("time after which a unit is given to another host", gt=0, le=LIMITS.lease_seconds)
+]
+
+
 class ResourceLimits(Struct, frozen=True):
     """What a unit may use on a volunteer's PC."""
 
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
-    lease_seconds: Annotated[float, msgspec.Meta(gt=0, le=LIMITS.lease_seconds)] = 3600
+    lease_seconds: LeaseSeconds = 3600
 
 
 class Target(Struct, frozen=True):
-    """The project's aim on the holdout: `metric` at least (or at most) `value`."""
+    """The project's aim on the holdout."""
 
-    metric: Name
-    value: float
-    direction: Literal["at_least", "at_most"] = "at_least"
+    metric: Annotated[Name, about("a name that `evaluate` returns, or `loss`")]
+    value: Annotated[float, about("what it must reach")]
+    direction: Annotated[Literal["at_least", "at_most"], about("from which side")] = "at_least"
 
 
 class Delegation(Struct, frozen=True):

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from pleb_project.definition.fields import DataFields
+from pleb_project.definition.sections import DataSection
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.readers.read import read_dataset
 from pleb_project.readers.shards import shard_count, split_rows
@@ -22,7 +22,7 @@ def blobs(tmp_path):
 
 
 def read(tmp_path, blobs, source, **settings):
-    return read_dataset(DataFields(source=source, **settings), tmp_path, blobs)
+    return read_dataset(DataSection(source=source, **settings), tmp_path, blobs)
 
 
 def arrays(blobs, shards):

@@ -18,6 +18,7 @@ from pleb_shared.training.optimizers import (
 
 def training(optimizer, **changes):
     settings = {"learning_rate": 0.02, "batch_examples": 4, "local_steps": 25, "versions": 40}
+    settings |= {"warmup_steps": 0}
     return Training(optimizer=optimizer, **settings | changes)
 
 

@@ -94,7 +94,7 @@ def sample(width: int = 32) -> Sample:
         training_graph=_blob(exported.training_graph),
         evaluation_graph=_blob(exported.evaluation_graph),
         data=DataSpec(kind="rows", inputs=exported.inputs, shards=_blob(b"")),
-        training=Training(
+        training=Training(warmup_steps=0,
             optimizer=AdamW(), learning_rate=1e-2, batch_examples=BATCH, local_steps=20, versions=9
         ),
         outer=OuterStep(), codec=Codec(up="int4", down="int8"), round=Round(),

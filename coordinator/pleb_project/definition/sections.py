@@ -1,0 +1,165 @@
+"""The sections of `project.toml`: each key is declared once, as a field of a struct.
+
+Where a section is part of the signed metadata, its struct is the metadata's own (`outer` is
+`OuterStep`, `round` is `Round`, ...), so that bounds, defaults and descriptions cannot disagree.
+What only the file has is declared here. `definition.keys` reads the declarations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from pleb_shared.protocol.ids import ProjectName
+from pleb_shared.protocol.project import (
+    AdamW,
+    Codec,
+    LeaseSeconds,
+    Muon,
+    OuterStep,
+    Round,
+    SgdMomentum,
+    Target,
+    Text,
+    Training,
+    Verification,
+    about,
+)
+
+__all__ = [
+    "OPTIMIZERS",
+    "SECTIONS",
+    "DataSection",
+    "LimitsSection",
+    "ModelSection",
+    "ProjectDefinition",
+    "ProjectSection",
+]
+
+_MISSING: Final = ("", "?", "NA")
+Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class ProjectSection(msgspec.Struct, frozen=True):
+    """What people read about the project."""
+
+    name: Annotated[
+        ProjectName,
+        about("up to 40 of a-z, 0-9 and hyphens inside, such as `my-project`"),
+    ]
+    title: Annotated[Text, about("the name for people", default_text="the name")] = ""
+    description: Annotated[Text, about("what it is for, in a few sentences")] = ""
+    data_licence: Annotated[
+        Text, about("the licence of the data: volunteers can read the shards")
+    ] = ""
+    contact: Annotated[Text, about("where volunteers can reach you")] = ""
+
+
+class DataSection(msgspec.Struct, frozen=True):
+    """Where examples come from. Paths are relative to the project file."""
+
+    source: Annotated[
+        str, about("`sklearn:NAME`, `csv`, `text`, `idx`, `npz` or `python`; see the readers below")
+    ]
+    files: Annotated[
+        tuple[str, ...], about("a path or a list of paths; the source says what they are")
+    ] = ()
+    holdout_files: Annotated[
+        tuple[str, ...], about("data kept for evaluation, if it is in files of its own")
+    ] = ()
+    holdout: Annotated[
+        float, about("share kept for evaluation where `holdout_files` is empty", gt=0, le=0.9)
+    ] = 0.1
+    seed: Annotated[Seed, about("seed of the shuffle and of the split")] = 0
+    shard_examples: Annotated[
+        int,
+        about(
+            "examples in a shard (`text`: bytes)",
+            ge=0,
+            default_text="0: about 16 to 4096 shards of at most 4 MiB",
+        ),
+    ] = 0
+    window: Annotated[int, about("`text`: bytes that the model sees at once", ge=1, le=65_536)] = 64
+    target: Annotated[
+        str, about("`csv`: the column to predict", default_text="the last column")
+    ] = ""
+    header: Annotated[bool, about("`csv`: whether the first row names the columns")] = True
+    delimiter: Annotated[
+        str,
+        about(
+            "`csv`: the one character that separates cells, such as `,` or `\\t`",
+            min_length=1,
+            max_length=1,
+        ),
+    ] = ","
+    missing: Annotated[tuple[str, ...], about("`csv`: cells that mean 'not known'")] = _MISSING
+    drop: Annotated[tuple[str, ...], about("`csv`: columns to leave out")] = ()
+
+
+class ModelSection(msgspec.Struct, frozen=True):
+    """The Python file with `model()`, `loss(model, batch)` and `evaluate(model, batch)`."""
+
+    file: Annotated[str, about("the file, relative to the project file")] = "model.py"
+    arguments: Annotated[dict[str, Any], about("keyword arguments for `model()`, as a table")] = {}
+    seed: Annotated[Seed, about("seed of torch for the initial weights")] = 0
+
+
+class LimitsSection(msgspec.Struct, frozen=True):
+    """What a unit may use on a volunteer's PC."""
+
+    memory_mb: Annotated[
+        int,
+        about("main memory in MiB", ge=64, le=2**24, default_text="twice what `check` predicts"),
+    ] = 0
+    """0: not given."""
+    lease_seconds: LeaseSeconds = 3600
+    target_seconds: Annotated[
+        float, about("how long a unit should take on this PC; `check` advises by it", gt=0)
+    ] = 300
+
+
+class ProjectDefinition(msgspec.Struct, frozen=True):
+    """A project file, read and checked.
+
+    What the file leaves to be worked out from other keys is filled in. Where it leaves
+    `verification` to be measured, the values are provisional and `measured` names them.
+    """
+
+    project: ProjectSection
+    data: DataSection
+    model: ModelSection
+    training: Training
+    outer: OuterStep
+    codec: Codec
+    round: Round
+    verification: Verification
+    limits: LimitsSection
+    target: Target | None
+    measured: frozenset[str]
+    folder: Path
+    """Where the paths of the file start."""
+
+
+OPTIMIZERS: Final[dict[str, type[Muon | AdamW | SgdMomentum]]] = {
+    "muon": Muon,
+    "adamw": AdamW,
+    "sgd": SgdMomentum,
+}
+"""Their options are keys of [training], beside those of `Training`."""
+
+SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
+    "project": ProjectSection,
+    "data": DataSection,
+    "model": ModelSection,
+    "training": Training,
+    "outer": OuterStep,
+    "codec": Codec,
+    "round": Round,
+    "verification": Verification,
+    "limits": LimitsSection,
+    "target": Target,
+}
+"""In the order of the documentation."""
