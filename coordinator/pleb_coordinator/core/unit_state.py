@@ -3,7 +3,7 @@
 open ──decided────> valid ──applied──> applied ──refuted──> disproved
   │                   └──refuted──> open
   ├──closed─────> late ──decided──> credited ──refuted──> late
-  └──cancelled──> cancelled            (a late one as well)
+  └──cancelled──> cancelled            (a late one as well; a valid one when its epoch ends)
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ UNIT_MOVES: Final[Mapping[tuple[UnitState, UnitEvent], UnitState]] = {
     (UnitState.OPEN, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.VALID, UnitEvent.APPLIED): UnitState.APPLIED,
     (UnitState.VALID, UnitEvent.REFUTED): UnitState.OPEN,
+    (UnitState.VALID, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.APPLIED, UnitEvent.REFUTED): UnitState.DISPROVED,
     (UnitState.LATE, UnitEvent.DECIDED): UnitState.CREDITED,
     (UnitState.LATE, UnitEvent.CANCELLED): UnitState.CANCELLED,

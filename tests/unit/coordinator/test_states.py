@@ -69,7 +69,8 @@ def test_only_a_proof_undoes_a_verdict():
     assert judged == {AssignmentEvent.DISAGREED}
     decided = {U.VALID, U.APPLIED, U.CREDITED}
     undone = {event for before, event in UNIT_MOVES if before in decided}
-    assert undone == {UnitEvent.REFUTED, UnitEvent.APPLIED}
+    # a new epoch cancels units that no version was made with; their results stay valid
+    assert undone == {UnitEvent.REFUTED, UnitEvent.APPLIED, UnitEvent.CANCELLED}
 
 
 def test_a_lease_that_ran_out_is_forgiven_but_not_given_again():
