@@ -1,4 +1,4 @@
-"""The agent's folder: where everything lies."""
+"""The agent's folder: its paths, its lock and its log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ error, where nothing bounds what a session keeps of it."""
 
 
 def default_home() -> Path:
-    """Return where the agent's data lies if nobody says otherwise."""
+    """Return where the agent's data is without --home."""
     import platformdirs
 
     return Path(platformdirs.user_data_dir("pleb-cluster", appauthor=False)) / "agent"
@@ -35,7 +35,7 @@ class Home:
     path: Path
 
     def prepare(self) -> None:
-        """Make the folder, for this user alone.
+        """Create the folder, readable by this user only.
 
         Raises:
             InputError: it cannot be made.
@@ -45,7 +45,7 @@ class Home:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise InputError(
-                f"The folder {self.path} cannot be made ({error.strerror}); "
+                f"The folder {self.path} cannot be created ({error.strerror}); "
                 "give another one with --home."
             ) from error
 
@@ -83,12 +83,12 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """Units in hand: the only folder that the worker sees."""
+        """Current units: the only folder that the worker sees."""
         return self.path / "work"
 
     @property
     def journal(self) -> Path:
-        """The durable memory."""
+        """The database of projects, assignments and history."""
         return self.path / "journal.sqlite"
 
     @property
@@ -103,12 +103,12 @@ class Home:
 
     @property
     def runtimes(self) -> Path:
-        """torch, for an agent that comes without it."""
+        """torch, for an agent that is installed without it."""
         return self.path / "runtimes"
 
     @property
     def updates(self) -> Path:
-        """What is known of new releases, and what has arrived of them."""
+        """What is known of new releases, and the downloaded parts."""
         return self.path / "updates"
 
     @property

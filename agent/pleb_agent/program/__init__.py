@@ -1,1 +1,1 @@
-"""What every process of ours stands on: how it is started, and how it writes a file."""
+"""How our processes are started, and which installation they belong to."""

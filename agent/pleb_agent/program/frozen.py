@@ -1,4 +1,4 @@
-"""Where a frozen build begins: the command line of people, or one of our modules.
+"""The entry of a frozen build: the command line for people, or one of our modules.
 
     pleb-agent COMMAND ...                      as `python -m pleb_agent.cli COMMAND ...`
     pleb-agent pleb://...                       as `pleb-agent open pleb://...`: the system's call
@@ -6,7 +6,7 @@
     pleb-agent --run-module NAME ...            as `python -m NAME ...`, for names of `MODULES`
     pleb-agent --run-module NAME --packages DIR ...   and it may import what lies in DIR
 
-PyInstaller's binary has no `-m`, so this does its work (`program/command.py` is the other end).
+PyInstaller's binary has no `-m`; this replaces it (`program/command.py` is the caller's side).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import runpy
 import sys
 from typing import Final
 
-from pleb_agent.program.command import PACKAGES, RUN_MODULE
-from pleb_agent.program.environment import restore_library_path
+from pleb_agent.program.command import PACKAGES, RUN_MODULE, restore_library_path
 
 __all__ = ["MODULES", "main"]
 
@@ -30,12 +29,12 @@ MODULES: Final = (
     "pleb_agent.worker.main",
     "pleb_agent.worker.sandbox.attempts",
 )
-"""What may be run by name. Nothing else: a frozen build is no Python for everybody."""
+"""What may be run by name, and nothing else: a frozen build is not a general Python."""
 _CLI: Final = "pleb_agent.cli"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what the command line says; it ends the process by itself, or returns."""
+    """Run what the command line says; that may end the process."""
     restore_library_path()
     program, *rest = sys.argv if argv is None else argv
     module = _CLI
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _asked_by_the_system(words: list[str]) -> list[str]:
-    """Return the command that is meant where no person typed one."""
+    """Return the command for a start by the system: a link, or the app's icon."""
     if words and words[0].startswith("pleb"):
         return ["open", *words] if "://" in words[0] else words
     if not words and sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""What this installation is: from source or a package, which version, and where updates come from.
+"""What this installation is: from source or a package, which version, where updates come from.
 
 A frozen build carries the folder `pleb-build` with `build.json` (`BuildFacts`), `packaged-by` (one
 word, an `InstallKind`; a package's own file, so that one build makes all packages) and, if it was
@@ -41,27 +41,27 @@ class BrokenInstallationError(PlebError):
 
 
 class InstallKind(StrEnum):
-    """How this came onto the machine, and so who updates it."""
+    """How it was installed, and so who updates it."""
 
     SOURCE = "source"
-    """Not frozen: a wheel, or a source tree; whoever installed it updates it."""
+    """Not frozen: a wheel, or a source tree; its user updates it."""
     DEB = "deb"
     RPM = "rpm"
     ARCH = "arch"
     ARCHIVE = "archive"
-    """A user's own folder; it updates itself."""
+    """In a user's own folder; it updates itself."""
     WINDOWS = "windows"
-    """The per-user set-up: the same layout as an archive, and it updates itself too."""
+    """The per-user installer: the layout of an archive; it also updates itself."""
     MACOS = "macos"
 
     @property
     def updates_itself(self) -> bool:
-        """Whether a new release is installed by the agent, not by somebody else."""
+        """Whether the agent itself installs new releases."""
         return self in {InstallKind.ARCHIVE, InstallKind.WINDOWS}
 
 
 class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build says about itself."""
+    """Facts that a build carries."""
 
     version: str
     update_url: str = ""
@@ -97,7 +97,7 @@ def python_tag() -> str:
 
 
 def read_installation() -> Installation:
-    """Return what runs here.
+    """Return this installation.
 
     Raises:
         BrokenInstallationError: the frozen build's own files cannot be read.
@@ -108,10 +108,10 @@ def read_installation() -> Installation:
 
 
 def read_build(folder: Path, resources: Path) -> Installation:
-    """Return what a frozen build in `folder` says of itself in its `resources`.
+    """Return what a frozen build in `folder` carries in its `resources`.
 
     Raises:
-        BrokenInstallationError: it does not.
+        BrokenInstallationError: a file is missing or damaged.
     """
     build = resources / BUILD_FOLDER
     try:

@@ -1,7 +1,7 @@
-"""Notices that a package manager has replaced or removed the files that this process runs from.
+"""Notices that a package manager replaced or removed the files that this process runs from.
 
 A frozen build reads its modules from its binary when they are first imported, so a process that
-outlives an upgrade of its package breaks sooner or later: it should start again from the new one.
+outlives an upgrade of its package breaks sooner or later: it should restart from the new one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
-from pleb_agent.program.command import is_frozen, stable_program
-from pleb_agent.program.environment import fresh_environment
+from pleb_agent.program.command import fresh_environment, is_frozen, stable_program
 
 __all__ = ["Fate", "OwnFiles", "start_again"]
 
 
 class Fate(Enum):
-    """What became of the program's file."""
+    """What happened to the program's file."""
 
     SAME = "same"
     REPLACED = "replaced"
@@ -36,14 +35,14 @@ class OwnFiles:
 
     @classmethod
     def at_start(cls) -> OwnFiles | None:
-        """Return the mark of this process's binary; None from source, where nothing is noticed."""
+        """Return the mark of this process's binary; None from source, where nothing is checked."""
         if not is_frozen():
             return None
         program = Path(sys.executable)
         return cls(program, _mark(program))
 
     def fate(self) -> Fate:
-        """Return what became of it; one call of the system."""
+        """Return what happened to it; costs one system call."""
         try:
             return Fate.SAME if _mark(self.program) == self.mark else Fate.REPLACED
         except FileNotFoundError:
@@ -51,7 +50,7 @@ class OwnFiles:
 
 
 def start_again(arguments: list[str]) -> NoReturn:
-    """Become the program that is installed now, with these arguments (POSIX)."""
+    """Replace this process by the installed program, with these arguments (POSIX)."""
     command = [*stable_program(), *arguments]
     os.execve(command[0], command, fresh_environment())  # noqa: S606
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.program.command import module_command
-from pleb_agent.program.environment import fresh_environment
+from pleb_agent.program.command import fresh_environment, module_command
 from pleb_agent.updates.layout import AppFolder
 from pleb_system.processes import stop_process
 

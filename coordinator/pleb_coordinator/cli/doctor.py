@@ -1,4 +1,4 @@
-"""`doctor`: looks at everything that can be wrong with a home, and says what to do."""
+"""`doctor`: checks everything that can be wrong with a home, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.cli.listening import link_base, running_server
-from pleb_coordinator.cli.store_access import now
+from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
 from pleb_coordinator.store.sqlite import SqliteStore
@@ -38,7 +37,7 @@ _DAY_SECONDS: Final = 86_400
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `found` says how it is, and what to do if not `good`."""
+    """One check; `found` says what was found, and how to fix it if not `good`."""
 
     name: str
     good: bool
@@ -46,16 +45,16 @@ class Check:
 
 
 def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Look at everything; the exit code is 8 if something is wrong."""
+    """Run all checks."""
     found = list(checks(home, blobs=options.blobs))
     good = all(check.good for check in found)
-    lines = [f"{'ok  ' if check.good else 'BAD '} {check.name}: {check.found}" for check in found]
+    lines = [f"{'ok   ' if check.good else 'FAULT'} {check.name}: {check.found}" for check in found]
     output.result({"good": good, "checks": [vars(check) for check in found]}, lines)
     return 0 if good else ExitCode.FAULT_FOUND
 
 
 def checks(home: Home, *, blobs: int) -> Iterator[Check]:
-    """Yield all checks; what cannot be looked at any more ends them."""
+    """Yield all checks; without a configuration there is only one."""
     try:
         config = read_config(home.config_file)
     except PlebError as error:
@@ -72,9 +71,9 @@ def checks(home: Home, *, blobs: int) -> Iterator[Check]:
 
 def _disk(home: Home) -> Check:
     free = shutil.disk_usage(home.path).free
-    said = f"{free / 2**30:.1f} GiB are free"
+    found = f"{free / 2**30:.1f} GiB are free"
     good = free >= _LEAST_FREE_BYTES
-    return Check("disk", good, said if good else f"{said}: make room, at least 1 GiB")
+    return Check("disk", good, found if good else f"{found}: free at least 1 GiB")
 
 
 def _keys(home: Home) -> Iterator[Check]:
@@ -85,7 +84,7 @@ def _keys(home: Home) -> Iterator[Check]:
             yield Check(name, good=False, found=str(error))
             continue
         good = is_private(path)
-        yield Check(name, good, "readable by its owner alone" if good else f"chmod 600 {path}")
+        yield Check(name, good, "only its owner can read it" if good else f"chmod 600 {path}")
 
 
 def _store(home: Home) -> Iterator[Check]:
@@ -105,11 +104,11 @@ def _store(home: Home) -> Iterator[Check]:
         days = (delegation.expires_at - now()) / _DAY_SECONDS
         name = f"delegation of {project.name}"
         if delegation.online_key != key:
-            found = "is to another key than this home's: restore keys/online.key"
+            found = "names another key than this home's: restore keys/online.key"
             yield Check(name, good=False, found=found)
         else:
             renew = "" if days > 3 else ": the researcher must run `pleb-project renew`"
-            yield Check(name, days > 0, f"runs for {days:.1f} more days{renew}")
+            yield Check(name, days > 0, f"valid for {days:.1f} more days{renew}")
 
 
 def _integrity(path: Path) -> Check:
@@ -143,16 +142,16 @@ def _port(home: Home, host: str, port: int) -> Check:
 
 
 def _blobs(folder: Path, most: int) -> Check:
-    """Hash up to `most` blobs again."""
-    looked, damaged = 0, []
+    """Rehash up to `most` blobs."""
+    hashed, damaged = 0, []
     for path in islice((p for p in folder.glob("??/*") if not p.name.startswith(".")), most):
-        looked += 1
+        hashed += 1
         if _digest(path) != path.name:
             damaged.append(path.name[:12])
     if damaged:
         listed = ", ".join(damaged)
         return Check("blobs", good=False, found=f"damaged: {listed}; restore a backup")
-    return Check("blobs", good=True, found=f"{looked} were hashed again and are whole")
+    return Check("blobs", good=True, found=f"{hashed} were rehashed and are intact")
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`host`: who works for a project, and keeping somebody out."""
+"""`host`: the hosts of a project, and banning them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.store_access import now, opened
+from pleb_coordinator.cli.access import now, opened
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -41,7 +41,7 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Show one host with what it holds."""
+    """Show one host with the assignments that it holds."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         host = _find(tx, project, options.host)
@@ -52,14 +52,14 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def ban(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Answer a host no more, for so many days."""
+    """Refuse a host's requests for some days."""
     until = now() + options.days * _DAY_SECONDS
     reason = because(ReasonCode.BANNED_BY_OPERATOR, text=options.reason)
     return _set_ban(home, options, output, until, reason)
 
 
 def unban(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Let a banned host in again; its record starts from nothing."""
+    """End a ban; the host's record starts again from zero."""
     return _set_ban(home, options, output, 0.0, None)
 
 
@@ -83,7 +83,7 @@ def _set_ban(
 
 
 def _find(tx: Transaction, project: Project, given: str) -> Host:
-    """Return the host of that name, or with that beginning of its fingerprint.
+    """Return the host whose fingerprint starts with `given`, or that has this name.
 
     Raises:
         InputError: no host, or several.
@@ -95,7 +95,7 @@ def _find(tx: Transaction, project: Project, given: str) -> Host:
     if len(found) != 1 or not given:
         what = "no host" if not found else f"{len(found)} hosts"
         raise InputError(
-            f"{given!r} names {what} of {project.name}: give more digits of its fingerprint "
+            f"{given!r} matches {what} of {project.name}: give more digits of its fingerprint "
             f"(`pleb-coordinator host list {project.name}`)."
         )
     return found[0]
@@ -106,7 +106,7 @@ def _name(host: Host) -> str:
 
 
 def _value(host: Host, project: Project) -> dict[str, Any]:
-    """Return all about a host but its key's bytes."""
+    """Return a host's fields, without its key."""
     value = msgspec.structs.asdict(host)
     value["host"] = value.pop("fingerprint")
     for name in ("key", "project", "request_digest", "ban_reason", "banned_until"):

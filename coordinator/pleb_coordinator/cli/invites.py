@@ -1,10 +1,10 @@
-"""`invite`: who may be a trusted host, a publisher, an administrator."""
+"""`invite`: tokens that make their bearer a trusted host, a publisher or an administrator."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_coordinator.cli.store_access import deps_of, now, opened
+from pleb_coordinator.cli.access import deps_of, now, opened
 from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
@@ -27,9 +27,9 @@ _NUMBER: Final = 12
 
 
 def new(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Make an invite; only here its token is shown."""
+    """Create an invite; its token is shown only now."""
     if options.days <= 0:
-        raise InputError(f"--days {options.days} is over already: give a number above 0.")
+        raise InputError(f"--days {options.days} is in the past: give a number above 0.")
     role = Role(options.role)
     with opened(home) as store, store.write() as tx:
         token = new_invite(
@@ -42,12 +42,12 @@ def new(home: Home, options: argparse.Namespace, output: Output) -> int:
     value = {"token": token, "role": role, "days": options.days, "note": options.note}
     output.result(value, [token])
     if not output.as_json:
-        output.progress(f"For one {role}, within {options.days:g} days. It is shown only now.")
+        output.progress(f"For one {role}, valid for {options.days:g} days. It is not shown again.")
     return 0
 
 
 def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
-    """List all invites; tokens are not kept."""
+    """List all invites, without their tokens, which are not stored."""
     with opened(home) as store, store.read() as tx:
         found = tx.invites.all()
     values = [_value(invite) for invite in found]
@@ -58,7 +58,7 @@ def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
 
 
 def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Make an unused invite worthless, by its token or its number."""
+    """Revoke an unused invite, by its token or its number."""
     given = options.invite
     with opened(home) as store, store.write() as tx:
         hashes = [found.token_hash for found in tx.invites.all()]
@@ -67,10 +67,10 @@ def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
         }
         if len(wanted) != 1:
             what = "no invite" if not wanted else f"{len(wanted)} invites"
-            raise InputError(f"{given!r} names {what}: see `pleb-coordinator invite list`.")
+            raise InputError(f"{given!r} matches {what}: see `pleb-coordinator invite list`.")
         if not tx.invites.revoke(wanted.pop()):
-            raise InputError("That invite was used already: ban the host instead.")
-    output.result({"revoked": True}, ["It is worthless now."])
+            raise InputError("That invite is already used: ban the host instead.")
+    output.result({"revoked": True}, ["Revoked."])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`model`: versions as files, and the proof that they are what the log says."""
+"""`model`: versions as files, and recomputing them from the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.cli.store_access import opened
+from pleb_coordinator.cli.access import opened
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
 from pleb_system.command_line import table
@@ -75,7 +75,7 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Make every version once more from version 0 and the log; tell which differ."""
+    """Recompute every version from version 0 and the log; report which differ."""
     blobs = LocalBlobs(home.path)
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
@@ -108,8 +108,8 @@ def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> s
         return f"After {versions} versions of {project.name}: {fault} Restore a backup."
     if wrong:
         listed = ", ".join(map(str, wrong))
-        return f"Versions {listed} of {project.name} are not what the log makes: restore a backup."
-    return f"All {versions} versions of {project.name} came out again, to the bit."
+        return f"Versions {listed} of {project.name} differ from the log: restore a backup."
+    return f"All {versions} versions of {project.name} were recomputed, identical to the bit."
 
 
 def _epochs(tx: Transaction, project: Project, wanted: int | None) -> list[int]:

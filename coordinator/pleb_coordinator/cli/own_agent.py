@@ -34,17 +34,17 @@ def agent_command(home: Home, *arguments: str) -> list[str]:
 
 @dataclass
 class Attacher:
-    """Attaches the agent to every project, also to those that are published later.
+    """Attaches the agent to every project, including those that are published later.
 
-    It is done anew at each start, since the server's address may be another one. The invite
-    is made for this one attachment and revoked if it was not needed.
+    It attaches again at each start, since the server's address may have changed. The invite
+    is made for this one attachment and revoked if it was not used.
     """
 
     home: Home
     store: Store
     deps: Deps
     links: LinkBase
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     _attached: set[str] = field(default_factory=set)
     _running: tuple[str, str, subprocess.Popen[bytes]] | None = None
@@ -59,7 +59,7 @@ class Attacher:
             self._start_next()
 
     def close(self) -> None:
-        """End an attachment that is under way."""
+        """Stop an attachment that is in progress."""
         if self._running is not None:
             self._running[2].kill()
             self._running[2].wait()
@@ -98,4 +98,6 @@ class Attacher:
             self._attached.add(name)
             return
         self._next_look = self.clock() + _AGAIN_SECONDS
-        self.say(f"The agent could not attach to {name}: {error or code}. It tries again soon.")
+        self.report(
+            f"The agent could not attach to {name}: {error or code}. It will try again soon."
+        )

@@ -1,4 +1,4 @@
-"""`project` and `status`: how the projects stand, and pausing them."""
+"""`project` and `status`: the state of the projects, and pausing them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.status import read_status
-from pleb_coordinator.cli.listening import link_base, running_server
-from pleb_coordinator.cli.store_access import now, opened
+from pleb_coordinator.cli.access import link_base, now, opened, running_server
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
@@ -49,7 +48,7 @@ def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
         )
         for p in found
     ]
-    empty = "No project yet: `pleb-coordinator invite new --role publisher` lets one in."
+    empty = "No project yet: create an invite with `pleb-coordinator invite new --role publisher`."
     output.result([_short(p) for p in found], table(head, rows, empty))
     return 0
 
@@ -63,7 +62,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def status(home: Home, _: argparse.Namespace, output: Output) -> int:
-    """Show whether the coordinator runs, and its projects in short."""
+    """Show whether the coordinator is running, and a line for each project."""
     running = running_server(home) is not None
     url = link_base(home).url
     found = statuses(home)
@@ -75,12 +74,12 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
 
 
 def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Give out no more units."""
+    """Issue no more units."""
     return _move(home, options.project, (ProjectState.ACTIVE, ProjectState.PAUSED), output)
 
 
 def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Go on."""
+    """Issue units again."""
     return _move(home, options.project, (ProjectState.PAUSED, ProjectState.ACTIVE), output)
 
 
@@ -90,7 +89,7 @@ def _move(home: Home, name: str, move: tuple[ProjectState, ProjectState], output
         project = tx.projects.find(name)
         if project.state != wanted:
             if not tx.projects.set_state(project.id, expected, wanted):
-                raise InputError(f"{name} is {project.state}: that cannot become {wanted}.")
+                raise InputError(f"{name} is {project.state} and cannot become {wanted}.")
             tx.events.add(project.id, now(), str(wanted))
     output.result({"project": name, "state": wanted}, [f"{name} is {wanted}."])
     return 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -12,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.cli.listening import Listening, open_socket, reachable_host
+from pleb_coordinator.cli.access import Listening, deps_of, reachable_host
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home
-from pleb_coordinator.cli.store_access import deps_of
 from pleb_coordinator.cli.tls import certificate_pin
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import InputError
 from pleb_system.supervisor import Child, Supervisor, stop_event
 
 if TYPE_CHECKING:
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+_BIND_SECONDS: Final = 10.0
+"""How long the children of a server that was killed may keep its port."""
+_BACKLOG: Final = 2048
+
 
 def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Run the coordinator until SIGTERM or SIGINT; the home is made if it is empty."""
+    """Run the coordinator until SIGTERM or SIGINT; an empty home is set up first."""
     config = _overridden(make_home(home), options)
     stop = stop_event()
     with contextlib.ExitStack() as stack:
@@ -59,18 +65,18 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Run one more background process on a home that is served, here or elsewhere."""
+    """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
     child = _jobs(home, options)
     supervisor = Supervisor([child], stop, output.progress)
     supervisor.start()
-    output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Working; Ctrl+C ends it."])
+    output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Running; stop it with Ctrl+C."])
     supervisor.watch()
     return 0
 
 
 def _overridden(config: CoordinatorConfig, options: argparse.Namespace) -> CoordinatorConfig:
-    """Return the configuration with what the command line says instead."""
+    """Return the configuration with the command line's changes."""
     said = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
     return dataclasses.replace(config, **{k: v for k, v in said.items() if v is not None})
 
@@ -113,7 +119,7 @@ def _jobs(home: Home, options: argparse.Namespace) -> Child:
 
 
 def _announce(home: Home, links: LinkBase, children: list[Child], output: Output) -> None:
-    """Print the address first; write it down for the other commands."""
+    """Print the address, and save it for the other commands."""
     listening = Listening(links.url, links.certificate, os.getpid())
     home.listening_file.write_bytes(msgspec.json.encode(listening))
     pids = {child.name: child.pid for child in children}
@@ -125,10 +131,46 @@ def _announce(home: Home, links: LinkBase, children: list[Child], output: Output
         "agent_pid": pids.get("agent"),
         "certificate": links.certificate,
     }
-    lines = [f"Listening on {links.url}", f"Home: {home.path}. Ctrl+C stops it."]
+    lines = [f"Listening on {links.url}", f"Home: {home.path}. Stop it with Ctrl+C."]
     if links.certificate:
         lines.append(f"Researchers publish to {links.url}#{links.certificate}")
     output.result(value, lines)
+
+
+def open_socket(host: str, port: int, *, patient: bool = False) -> socket.socket:
+    """Return a listening socket; children inherit it, so no caller is lost when one restarts.
+
+    `patient`: a server was killed here, whose children may keep the port for a moment.
+
+    Raises:
+        InputError: the address is not this machine's, or another program listens there.
+    """
+    end = time.monotonic() + (_BIND_SECONDS if patient else 0)
+    while True:
+        try:
+            return _bound(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                message = f"Cannot listen on {host}:{port} ({error.strerror or error})."
+                raise InputError(f"{message} Give another --host or --port.") from error
+            if time.monotonic() >= end:
+                message = f"Port {port} is in use: give another --port, or 0 for any free one."
+                raise InputError(message) from error
+            time.sleep(0.1)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except OSError:
+        found.close()
+        raise
+    found.set_inheritable(True)
+    return found
 
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {

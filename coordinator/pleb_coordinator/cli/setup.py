@@ -1,4 +1,4 @@
-"""`init` and `migrate`: a home that processes can start in."""
+"""`init` and `migrate`: setting up a home and updating its store."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["COMMANDS", "make_home"]
 
 
 def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
-    """Make what is missing in the home; return its configuration. Harmless to repeat.
+    """Create what the home lacks; return its configuration. Harmless to repeat.
 
-    The configuration is written last: a home that has one is whole.
+    The configuration is written last: a home that has one is complete.
 
     Raises:
         InputError: the folder cannot be written, or its configuration is wrong.
@@ -47,17 +47,17 @@ def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
 
 
 def init(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Make the home and say what is in it."""
+    """Create the home and show what is in it."""
     before = home.exists
     config = make_home(home, options.url)
     key = read_online_key(home.online_key_file)
     value = {"home": str(home.path), "created": not before, "online_key": key.public}
-    done = "is there already" if before else "is ready"
+    done = "exists already" if before else "is ready"
     lines = [
         f"{home.path} {done}.",
         f"  configuration  {home.config_file}",
         f"  online key     {key.fingerprint[:16]}...",
-        f"  attach links   {config.url or 'begin with the address that `serve` listens on'}",
+        f"  attach links   {config.url or 'start with the address that `serve` listens on'}",
         "Next: pleb-coordinator serve",
     ]
     output.result(value, lines)

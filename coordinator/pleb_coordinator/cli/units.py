@@ -1,4 +1,4 @@
-"""`unit`: who said what, how far apart they were, and why it counted or not."""
+"""`unit`: a unit's results, how far apart they are, and why they counted or not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.store_access import opened
+from pleb_coordinator.cli.access import opened
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import Reason, reason_sentence
 from pleb_system.command_line import table
@@ -74,11 +74,11 @@ def _lines(
     yield f"Unit {unit.id}: {place}: {unit.state}"
     yield f"  shards {shards}, seed {unit.seed}, {unit.local_steps} steps"
     for a in assignments:
-        who = a.get("host_name") or (a["host"] or "nobody yet")[:12]
+        who = a.get("host_name") or (a["host"] or "no host yet")[:12]
         mark = "  *" if a["assignment"] == unit.canonical else "   "
         yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
         if a["digest"]:
-            yield f"      said {a['digest'][:12]}..., {_loss(a)}"
+            yield f"      reported {a['digest'][:12]}..., {_loss(a)}"
         if a["reason"]:
             yield f"      {reason_sentence(a['reason'])}"
     for event in events:
@@ -87,7 +87,7 @@ def _lines(
 
 
 def _loss(assignment: dict[str, Any]) -> str:
-    """Return what the host says of its loss; calibrations and evaluations may say nothing."""
+    """Return the reported loss; calibrations and evaluations may have none."""
     first, last = assignment["loss_first"], assignment["loss_last"]
     return "no loss" if first is None or last is None else f"loss {first:.4g} -> {last:.4g}"
 
@@ -98,15 +98,15 @@ def _decision(detail: dict[str, Any]) -> Iterator[str]:
     for first, second, distance in detail["distances"]:
         side = "within" if distance <= detail["tolerance"] else "beyond"
         yield (
-            f"    {first[:12]}... and {second[:12]}... lie {distance:.3g} apart, "
+            f"    {first[:12]}... and {second[:12]}... differ by {distance:.3g}, "
             f"{side} the tolerance of {detail['tolerance']:.3g}"
         )
 
 
 _DECISIONS: Final = {
-    "NeedsAnother": "Another result was asked for",
-    "Undecided": "Nothing was decided",
-    "Valid": "It counts",
+    "NeedsAnother": "Another result is needed",
+    "Undecided": "Undecided",
+    "Valid": "Valid",
 }
 """What verify decided, for people."""
 

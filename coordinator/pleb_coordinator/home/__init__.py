@@ -1,1 +1,1 @@
-"""The coordinator's data directory: where things lie, its configuration, its keys, its logs."""
+"""The coordinator's data directory: paths, configuration, keys, logs."""

@@ -20,12 +20,12 @@ __all__ = ["CONFIG_VERSION", "CoordinatorConfig", "config_text", "read_config"]
 CONFIG_VERSION: Final = 1
 
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
-"""From a version of the file to the next one: `MIGRATIONS[n]` makes n + 1 of n."""
+"""`MIGRATIONS[n]` turns version n of the file into version n + 1."""
 
 
 @dataclass(frozen=True)
 class CoordinatorConfig:
-    """What an operator chooses. Command-line arguments win over the file."""
+    """The operator's settings. Command-line arguments override the file."""
 
     version: int = CONFIG_VERSION
     host: str = "127.0.0.1"
@@ -35,19 +35,19 @@ class CoordinatorConfig:
     """The address in attach links; empty: the one that the server listens on."""
     tls: Literal["off", "self-signed"] = "off"
     requests_per_second: float = 50.0
-    """What one network address may ask for on average; loopback is exempt."""
+    """Average limit for one network address; loopback is exempt."""
     request_burst: int = 500
-    """How many requests one address may save up."""
+    """How many requests one address may send at once after a pause."""
     waiters: int = 2000
-    """Requests that may be held open at the same time until there is work."""
+    """Requests that may wait for work at the same time."""
     log_bytes: int = 10_000_000
     """Size at which a log file is rotated; five are kept."""
 
 
 def config_text(config: CoordinatorConfig) -> str:
-    """Return the file that spells `config`, with a comment at each choice."""
+    """Return `config` as a file with a comment for each setting."""
     return f"""\
-# The coordinator's choices. Every process reads this file once, when it starts.
+# The coordinator's settings. Every process reads this file once, when it starts.
 version = {config.version}
 
 # Where to listen. 0.0.0.0 is every address of this machine.
@@ -60,7 +60,7 @@ url = {_quoted(config.url)}
 # "self-signed" makes a certificate and puts its pin into attach links: for a LAN without a proxy.
 tls = {_quoted(config.tls)}
 
-# What one network address may ask for; loopback is exempt.
+# Limits for one network address; loopback is exempt.
 requests_per_second = {config.requests_per_second}
 request_burst = {config.request_burst}
 
@@ -73,7 +73,7 @@ log_bytes = {config.log_bytes}
 
 
 def read_config(path: Path) -> CoordinatorConfig:
-    """Return what the file says, brought up to today's version.
+    """Return the file's settings, migrated to the current version.
 
     Raises:
         InputError: the file is missing, is not TOML, or has a field that does not exist.
@@ -81,7 +81,7 @@ def read_config(path: Path) -> CoordinatorConfig:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        message = f"{path} does not exist. Make a home with `pleb-coordinator init`."
+        message = f"{path} does not exist. Create a home with `pleb-coordinator init`."
         raise InputError(message) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}. Correct that line.") from error
@@ -102,7 +102,7 @@ def _convert(values: dict[str, Any], path: Path) -> CoordinatorConfig:
     known = CoordinatorConfig.__dataclass_fields__
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
-        raise InputError(f"{path}: there is no setting {unknown!r}. Take that line out.")
+        raise InputError(f"{path}: there is no setting {unknown!r}. Remove that line.")
     try:
         return msgspec.convert(values, CoordinatorConfig)
     except msgspec.ValidationError as error:

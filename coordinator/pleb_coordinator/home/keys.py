@@ -1,4 +1,4 @@
-"""Secret files: made once, readable by their owner alone."""
+"""Secret files: created once, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET_BYTES = 32
 
 
 def make_secret_file(path: Path, content: bytes | None = None) -> bool:
-    """Write 32 random bytes (or `content`), mode 600; False where the file is there already."""
+    """Write 32 random bytes (or `content`), mode 600; return False if the file exists already."""
     try:
         create_private(path, secrets.token_bytes(SECRET_BYTES) if content is None else content)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Where the coordinator's files lie."""
+"""The paths of the coordinator's files, its lock and its logs."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Home:
 
     @property
     def deltas(self) -> Path:
-        """Encoded deltas of hosts, which nobody may read over the network."""
+        """Encoded deltas of hosts, which cannot be read over the network."""
         return self.path / "deltas"
 
     @property
     def uploads(self) -> Path:
-        """Uploads that are under way."""
+        """Unfinished uploads."""
         return self.path / "uploads"
 
     @property
@@ -62,7 +62,7 @@ class Home:
 
     @property
     def secret_file(self) -> Path:
-        """32 bytes from which audits and sketch seeds are drawn, mode 600."""
+        """32 bytes from which audits and sketch seeds are derived, mode 600."""
         return self.path / "secret"
 
     @property
@@ -103,16 +103,16 @@ class Home:
 
     @property
     def listening_file(self) -> Path:
-        """Says where a running `serve` listens, for the other commands."""
+        """Where a running `serve` listens, for the other commands."""
         return self.path / "listening.json"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Every folder that must exist before a process starts."""
+        """Folders that must exist before a process starts."""
         keys = self.online_key_file.parent
         return (self.path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)
 
     @property
     def exists(self) -> bool:
-        """Whether `init` has been here."""
+        """Whether `init` or `serve` has set it up."""
         return self.config_file.exists() and self.online_key_file.exists()

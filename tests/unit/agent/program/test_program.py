@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from pleb_agent.program import frozen
-from pleb_agent.program.command import cli_command, module_command, stable_program
-from pleb_agent.program.environment import fresh_environment, restore_library_path
+from pleb_agent.program.command import (
+    cli_command,
+    fresh_environment,
+    module_command,
+    restore_library_path,
+    stable_program,
+)
 from pleb_agent.program.installed import (
     BrokenInstallationError,
     InstallKind,

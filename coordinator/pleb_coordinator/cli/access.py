@@ -1,0 +1,99 @@
+"""How commands reach a home: its store, its running server, and what steps need."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pleb_coordinator.api.links import LinkBase
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.keys import read_online_key, read_secret
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_system.processes import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.home.layout import Home
+
+__all__ = ["Listening", "deps_of", "link_base", "now", "opened", "reachable_host", "running_server"]
+
+_DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
+"""TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
+
+
+@contextlib.contextmanager
+def opened(home: Home) -> Iterator[SqliteStore]:
+    """Open the home's store; it may be served at the same time.
+
+    Raises:
+        InputError: there is no home, or its store is of another version.
+    """
+    read_config(home.config_file)
+    store = SqliteStore(home.store_file)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def deps_of(home: Home, offset_seconds: float = 0.0) -> Deps:
+    """Return what steps need on this machine. `offset_seconds` moves the clock, for trials."""
+    return Deps(
+        clock=lambda: now() + offset_seconds,
+        random_bytes=secrets.token_bytes,
+        secret=read_secret(home.secret_file),
+        online_key=read_online_key(home.online_key_file),
+        blobs=LocalBlobs(home.path),
+    )
+
+
+def now() -> float:
+    """Return the machine's time: commands are their own composition root."""
+    return time.time()  # noqa: TID251
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """What `serve` saves for the other commands."""
+
+    url: str
+    certificate: str | None
+    pid: int
+
+
+def link_base(home: Home) -> LinkBase:
+    """Return the address in attach links: the running server's, else the configured one."""
+    config = read_config(home.config_file)
+    found = running_server(home)
+    if found is not None:
+        return LinkBase(found.url, found.certificate)
+    scheme = "https" if config.tls == "self-signed" else "http"
+    return LinkBase(config.url or f"{scheme}://{reachable_host(config.host)}:{config.port}")
+
+
+def running_server(home: Home) -> Listening | None:
+    """Return where the home's server listens; None if it is not running."""
+    try:
+        found = msgspec.json.decode(home.listening_file.read_bytes(), type=Listening)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if is_alive(found.pid, of_any_user=True) else None
+
+
+def reachable_host(host: str) -> str:
+    """Return the address at which others reach a server that listens on `host`."""
+    if host not in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
+        return f"[{host}]" if ":" in host else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_DOCUMENTATION_ADDRESS)
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
