@@ -1,8 +1,9 @@
-"""What every store must do. A new one is added to the fixture `stores` below."""
+"""What the store must do on every engine of `tests.conformance.engines`."""
 
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from pleb_coordinator.core.records import (
     ProjectState,
     Purpose,
     Round,
+    StoredDelta,
     Upload,
     UploadKind,
     VersionInput,
@@ -25,37 +27,32 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.store.interface import (
-    Commitment,
-    Judgement,
-    NewHost,
-    Seeker,
-    Seen,
-    Store,
-    StoredDelta,
-)
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.assignments import Commitment, Judgement, Seeker
+from pleb_coordinator.store.hosts import NewHost, Seen
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Role, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import UnitKind
+from tests.conformance.engines import ENGINES
 from tests.conformance.example_metadata import example_metadata
-from tests.conformance.fresh_store import fresh_store
+
+if TYPE_CHECKING:
+    from pleb_coordinator.store.transaction import Store
 
 FACTS = Facts(100, 7, 2, 50, 400, 1600)
 NOW = 1000.0
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=ENGINES)
 def stores(request, tmp_path):
-    """Open the same store as often as is wanted, as several processes would."""
+    """Return a function that opens the same store, as often as several processes would."""
     opened: list[Store] = []
-    path = fresh_store(tmp_path / "store.sqlite")
+    open_store = ENGINES[request.param](tmp_path)
 
     def connect() -> Store:
-        opened.append({"sqlite": SqliteStore}[request.param](path))
+        opened.append(open_store())
         return opened[-1]
 
     yield connect

@@ -59,7 +59,7 @@ from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.format import buffer_dtype, delta_format
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
-from tests.conformance.fresh_store import fresh_store
+from tests.conformance.engines import fresh_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -397,7 +397,7 @@ def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
         loop = agent.loop()
         task = asyncio.create_task(loop.run())
         await until(lambda: loop.status.state.activity is Activity.OFFLINE)
-        assert "tried again" in str(loop.status.state.sentence)
+        assert "tries again" in str(loop.status.state.sentence)
         loop.stop()
         await asyncio.wait_for(task, 2)
         agent.journal.close()

@@ -253,7 +253,11 @@ def test_private_keys_are_for_the_user_alone(tmp_path):
         (["attach", "https://example.org"], 2, "is not an attach link"),
         (["attach", f"http://127.0.0.1:1/join/words#{'0' * 64}"], 5, "cannot be reached"),
         (["attach", f"http://127.0.0.1:1/join/words#{'0' * 64}"], 5, "then try again"),
-        (["attach", f"http://127.0.0.1:1/join/words#{'0' * 64}", "--invite", "x"], 2, "not an invite"),
+        (
+            ["attach", f"http://127.0.0.1:1/join/words#{'0' * 64}", "--invite", "x"],
+            2,
+            "not an invite",
+        ),
         (["detach", "words"], 2, "is attached"),
         (["status"], 7, "not running"),
         (["logs"], 2, "no log"),

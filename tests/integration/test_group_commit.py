@@ -11,10 +11,10 @@ import pytest
 
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.sqlite import SqliteStore
-from tests.conformance.fresh_store import fresh_store
+from tests.conformance.engines import fresh_store
 
 if TYPE_CHECKING:
-    from pleb_coordinator.store.interface import Store
+    from pleb_coordinator.store.transaction import Store
 
 
 @pytest.fixture

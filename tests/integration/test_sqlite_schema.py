@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine
@@ -14,7 +15,8 @@ from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.sqlite import SqliteStore
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from tests.conformance.engines import fresh_store
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,20 @@ def test_a_store_that_is_not_there_or_not_ours_says_what_to_do(tmp_path):
     other.write_bytes(b"this is no database at all, but some text " * 50)
     with pytest.raises(InputError, match="--home"):
         SqliteStore(other)
+
+
+def test_a_store_that_another_process_blocks_asks_to_try_again(tmp_path):
+    path = fresh_store(tmp_path / "store.sqlite")
+    other = sqlite3.connect(path, isolation_level=None)
+    with closing(SqliteStore(path, busy_seconds=0.05)) as store, closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refusal) as caught, store.write():
+            pass
+        assert caught.value.code == RefusalCode.INTERNAL
+        assert caught.value.retry_after_seconds
+        other.execute("ROLLBACK")
+        with store.write() as tx:
+            tx.events.add(1, 0.0, "kind")
 
 
 def test_an_older_schema_asks_for_a_migration(tmp_path):

@@ -1,4 +1,4 @@
-"""The write-ahead log is moved into the store's file beside everybody's work."""
+"""The write-ahead log is moved into the store's file while others read and write."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sqlite3
 import threading
 from contextlib import closing
 
-from pleb_coordinator.store import checkpoint
+from pleb_coordinator.store.checkpoint import keep_log_short
 from pleb_coordinator.store.sqlite import SqliteStore
-from tests.conformance.fresh_store import fresh_store
+from tests.conformance.engines import fresh_store
 
 
 def fill(store, count):
@@ -22,12 +22,16 @@ def events(store):
         return len(tx.events.after(1, 0, 100_000))
 
 
-def test_the_log_starts_anew_while_others_write(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.01)
+def keeping_short(path, stop):
+    pace = {"every_seconds": 0.01, "busy_seconds": 0.05}
+    return threading.Thread(target=keep_log_short, args=(path, stop), kwargs=pace)
+
+
+def test_the_log_starts_again_while_others_write(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
     log = tmp_path / "store.sqlite-wal"
     store, stop = SqliteStore(path), threading.Event()
-    thread = threading.Thread(target=checkpoint.keep_log_short, args=(path, stop))
+    thread = keeping_short(path, stop)
     thread.start()
     try:
         fill(store, 3000)  # 60 MB
@@ -48,12 +52,10 @@ def test_without_it_the_log_only_grows(tmp_path):
         assert (tmp_path / "store.sqlite-wal").stat().st_size > 60e6
 
 
-def test_a_reader_in_the_way_is_no_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(checkpoint, "_BUSY_SECONDS", 0.05)
+def test_a_long_reader_only_delays_it(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
     stop = threading.Event()
-    thread = threading.Thread(target=checkpoint.keep_log_short, args=(path, stop))
+    thread = keeping_short(path, stop)
     with closing(SqliteStore(path)) as store, closing(SqliteStore(path)) as other:
         with other.read() as tx:
             assert tx.events.last(1, 1) == []

@@ -1,7 +1,7 @@
 """Encrypting a project's shards on the disk, with a key that ends with the host's key.
 
-AES-256 in counter mode (NIST SP 800-38A 6.5): it keeps sizes, starts anywhere in a file, and costs
-a tenth of the hashing that every shard goes through anyway. The counter of a shard begins at its
+AES-256 in counter mode (NIST SP 800-38A 6.5) keeps sizes, can start anywhere in a file, and takes a
+tenth of the time of the hashing that every shard needs anyway. The counter of a shard begins at its
 digest, so equal counters mean equal bytes. Nothing is authenticated here: the digest does that.
 """
 
@@ -24,7 +24,7 @@ _MARK_DIGITS: Final = 16
 
 
 class ShardCipher:
-    """The cipher of one host key. `mark` tells its files from those of other keys."""
+    """The cipher of one host key. `mark` distinguishes its files from those of other keys."""
 
     def __init__(self, host_seed: bytes) -> None:
         derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"pleb shards on disk")

@@ -42,7 +42,7 @@ class BlobSink(Protocol):
         """How many bytes of the blob are there."""
 
     def restart(self) -> None:
-        """Throw those bytes away."""
+        """Discard those bytes."""
 
     def write(self, chunk: bytes) -> None:
         """Append."""
@@ -68,11 +68,11 @@ class Timeouts:
     def __init__(self, *, connect: float = 10.0, silence: float = 30.0) -> None:
         self.connect = connect
         self.silence = silence
-        """Without a byte for this long, the connection counts as dead."""
+        """Without a byte for this long, a connection counts as dead."""
 
 
 class CoordinatorClient:
-    """Speaks to one coordinator, with a few kept-alive connections.
+    """The client of one coordinator, with a few kept-alive connections.
 
     Every method raises a `NetworkError` (try again later) or the coordinator's typed
     `Refusal`; none of them retries by itself.
@@ -144,7 +144,7 @@ class CoordinatorClient:
         return await self._message("POST", path, LIMITS.message_bytes, body, wait_seconds)
 
     async def download(self, blob: Blob, sink: BlobSink) -> None:
-        """Fill `sink` with the blob's bytes, going on where it stands.
+        """Fill `sink` with the blob's bytes, from its offset on.
 
         The digest is the sink's to check. If the connection breaks the sink keeps what it has.
 
@@ -170,7 +170,7 @@ class CoordinatorClient:
                 await limit.take(len(chunk))
         if sink.offset != blob.size:
             raise UnreachableError(
-                f"Blob {blob.digest[:12]} broke off; the rest is asked for later."
+                f"Blob {blob.digest[:12]} was cut off; the rest is fetched later."
             )
 
     async def upload_offset(self, token: str) -> tuple[int, bool]:
@@ -178,7 +178,7 @@ class CoordinatorClient:
         allowance = self._timeouts.silence
         async with self._stream("HEAD", f"/uploads/{token}", allowance) as response:
             if response.status_code == 404:
-                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is not known any more.")
+                raise Refusal(RefusalCode.UNKNOWN_UPLOAD, "The upload is no longer known.")
             if response.status_code == 410:
                 raise Refusal(RefusalCode.LEASE_EXPIRED, "The lease ended before the upload.")
             await raise_for_refusal(response)
@@ -287,7 +287,7 @@ class CoordinatorClient:
             self._under_way -= 1
 
     async def _paced(self, content: bytes) -> AsyncIterator[bytes]:
-        """Give a body out in pieces, no faster than the rate for sending."""
+        """Yield a body in pieces, no faster than the rate for sending."""
         for at in range(0, len(content), _PIECE_BYTES):
             piece = content[at : at + _PIECE_BYTES]
             await self._network.upload.take(len(piece))
@@ -354,5 +354,7 @@ def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
     try:
         offset = int(response.headers["upload-offset"])
     except (KeyError, ValueError) as error:
-        raise BadAnswerError("The coordinator did not say how far the upload is.") from error
+        raise BadAnswerError(
+            "The coordinator did not say how much of the upload it has."
+        ) from error
     return offset, response.headers.get("upload-complete") == "?1"

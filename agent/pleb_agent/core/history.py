@@ -78,7 +78,7 @@ def ended_event(
 def verdict_events(
     project: str, verdicts: Sequence[UnitVerdict], now: float, *, any_before: bool
 ) -> list[Event]:
-    """Return an event for each verdict; the first unit that ever counted is told as such."""
+    """Return an event for each verdict; the first unit that ever counted has its own."""
     events = []
     for verdict in verdicts:
         if verdict.verdict is Verdict.VALID and not any_before:

@@ -1,4 +1,4 @@
-"""What the agent obeys: bytes in, a verified statement or a `TrustError` out.
+"""Which statements the agent accepts: bytes in, a verified statement or a `TrustError` out.
 
 `TrustedProject` holds what is known of one project, in the manner of python-tuf's
 `TrustedMetadataSet`. Loading order:
@@ -39,7 +39,7 @@ T = TypeVar("T", bound=Struct)
 
 
 class StaleMetadataError(TrustError):
-    """The reply belongs to newer metadata: get that first, then look at the reply again."""
+    """The reply belongs to newer metadata: fetch that first, then verify the reply again."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class TrustedProject:
         if reply.in_reply_to != sequence:
             raise TrustError(
                 f"The coordinator answered request {reply.in_reply_to} instead of {sequence}; "
-                "the answer was not obeyed."
+                "the answer was refused."
             )
         self._check_numbers(reply)
         _check_receipts(reply, reported)
@@ -172,7 +172,7 @@ class TrustedProject:
         try:
             return open_envelope(data, kind, struct, self.metadata.delegation.online_key)
         except Refusal as error:
-            raise TrustError(f"The coordinator's answer was not obeyed: {error}") from error
+            raise TrustError(f"The coordinator's answer was refused: {error}") from error
 
     def _read_metadata(self, data: bytes) -> ProjectMetadata:
         most = LIMITS.metadata_bytes
@@ -186,7 +186,7 @@ class TrustedProject:
                 )
             verify_bytes(data, PayloadType.METADATA, claimed.root_key, most_bytes=most)
         except Refusal as error:
-            raise TrustError(f"The metadata of {self.project} was not obeyed: {error}") from error
+            raise TrustError(f"The metadata of {self.project} was refused: {error}") from error
         if claimed.project != self.project:
             raise TrustError(f"The metadata is about {claimed.project!r}, not {self.project!r}.")
         return claimed
@@ -195,13 +195,13 @@ class TrustedProject:
         known = self._memory
         if metadata.protocol not in PROTOCOLS:
             raise TrustError(
-                f"{self.project} speaks protocol {metadata.protocol}, which this agent does not; "
-                "update the agent."
+                f"{self.project} uses protocol {metadata.protocol}, which this agent does not "
+                "support; update the agent."
             )
         if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
             raise TrustError(
                 f"The coordinator serves metadata {metadata.number} of {self.project}, older than "
-                f"number {known.metadata_number} seen before; it was not obeyed."
+                f"number {known.metadata_number} seen before; it was refused."
             )
         if metadata.number == known.metadata_number and digest != known.metadata_digest:
             raise TrustError(
@@ -216,10 +216,10 @@ class TrustedProject:
         if protocol not in PROTOCOLS:
             raise TrustError(
                 f"The coordinator answered in protocol {protocol}, which this agent does not "
-                "speak; update the agent."
+                "support; update the agent."
             )
         if project != self.project or host != self.host:
-            raise TrustError("The coordinator's answer is addressed to somebody else.")
+            raise TrustError("The coordinator's answer is addressed to another host.")
 
     def _check_numbers(self, reply: WorkReply) -> None:
         known = self._memory
@@ -233,14 +233,14 @@ class TrustedProject:
         if reply.latest_version < known.latest_version:
             raise TrustError(
                 f"{self.project} went back from version {known.latest_version} to "
-                f"{reply.latest_version} without a new epoch; the answer was not obeyed."
+                f"{reply.latest_version} without a new epoch; the answer was refused."
             )
 
     def _check_manifest(
         self, manifest: Manifest, reply: WorkReply, is_spent: Callable[[str], bool]
     ) -> None:
         if manifest.project != self.project or manifest.host != self.host:
-            raise TrustError(f"Assignment {manifest.assignment} is addressed to somebody else.")
+            raise TrustError(f"Assignment {manifest.assignment} is addressed to another host.")
         if manifest.metadata_number != reply.metadata_number:
             raise TrustError(
                 f"Assignment {manifest.assignment} belongs to metadata "

@@ -1,4 +1,4 @@
-"""What the coordinator's online key may choose in a unit; everything else is the root's."""
+"""What the coordinator's online key may choose in a unit; only the root key chooses the rest."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "
 
 
 def snapshot_ceiling_bytes(model: ModelSpec) -> int:
-    """Return what a safetensors file of the model may weigh: its numbers and their header."""
+    """Return the largest size of the model's safetensors file: its numbers and their header."""
     tensors = [*model.parameters, *model.buffers]
     header = sum(len(spec.name) * 6 + 256 + 24 * len(spec.shape) for spec in tensors)
     return sum(_raw_bytes(spec) for spec in tensors) + header + 4096
 
 
 def difference_ceiling_bytes(model: ModelSpec) -> int:
-    """Return what an encoded difference may weigh in the widest codec (docs/protocol.md 6)."""
+    """Return the largest size of an encoded difference in any codec (docs/protocol.md 6)."""
     wide = sum(8 * math.prod(spec.shape) for spec in model.buffers)
     return wide + sum(_raw_bytes(spec) for spec in model.parameters)
 
 
 def check_unit(manifest: Manifest, metadata: ProjectMetadata, latest_version: int) -> None:
-    """Refuse a unit in which the online key chose what is not its to choose.
+    """Refuse a unit in which the online key chose what only the root key may choose.
 
     Raises:
         TrustError: the sentence names the rule of docs/protocol.md 5 that is broken.
@@ -45,7 +45,7 @@ def check_unit(manifest: Manifest, metadata: ProjectMetadata, latest_version: in
         or _source_fault(source, metadata)
     )
     if broken:
-        raise TrustError(f"Assignment {manifest.assignment} was not obeyed: {broken}.")
+        raise TrustError(f"Assignment {manifest.assignment} was refused: {broken}.")
 
 
 def _identity_fault(unit: Unit, source: VersionSource, metadata: ProjectMetadata) -> str:

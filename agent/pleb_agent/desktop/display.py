@@ -1,6 +1,6 @@
 """Whether the display that this process was started on is still there.
 
-A display server that does not take connections any more means that its session is over: the user
+A display server that does not accept connections any more means that its session is over: the user
 logged out. Sources: X(7) on display names, wl_display_connect(3).
 """
 
@@ -26,9 +26,9 @@ Address = str | tuple[str, int]
 
 
 def display_address(environment: Mapping[str, str]) -> Address | None:
-    """Return where the display server listens; None: there is none, or this system has other ways.
+    """Return where the display server listens; None: there is none, or it is not used here.
 
-    A Wayland session's X server is a guest: it may come and go, so Wayland is looked at first.
+    A Wayland session's X server may come and go, so Wayland is tried first.
     """
     wayland, runtime = environment.get("WAYLAND_DISPLAY"), environment.get("XDG_RUNTIME_DIR")
     if wayland and (runtime or wayland.startswith("/")):
@@ -43,7 +43,7 @@ def display_address(environment: Mapping[str, str]) -> Address | None:
 
 
 def display_is_there(address: Address) -> bool:
-    """Whether somebody takes connections there. Blocks for two seconds at most."""
+    """Return whether a server accepts connections there. Blocks for two seconds at most."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
         connection.settimeout(_SECONDS)

@@ -1,6 +1,6 @@
 """Showing a notification: by D-Bus on Linux, osascript on macOS, PowerShell on Windows.
 
-It is a courtesy: where it cannot be shown nothing is lost, since the page's history has it too.
+Nothing is lost where it cannot be shown: the page's history has it too.
 Source: freedesktop.org Desktop Notifications Specification 1.2.
 """
 
@@ -29,7 +29,7 @@ class Notifier(Protocol):
         """Show one. Blocks for some seconds at most.
 
         Raises:
-            OSError: nobody shows notifications here.
+            OSError: this system shows no notifications.
         """
 
 

@@ -1,7 +1,7 @@
-"""What was done and given: events, counters of each project, sums of each day; and settings.
+"""What was done: events, counters of each project, sums of each day; and settings.
 
-Counting costs no transaction of its own: amounts are kept in memory until the next one, whatever
-it writes, or until the journal is closed. What reads them sees them at once.
+Counting costs no transaction of its own: amounts are kept in memory until the next transaction,
+whatever it writes, or until the journal is closed. Readers see them at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["BEFORE_DAYS", "ActivityLog", "local_day"]
 _VALUES: Final = msgspec.json.Decoder(dict[str, Value])
 
 BEFORE_DAYS: Final = ""
-"""The day of what was counted before days were kept."""
+"""The day of what was counted before sums were kept by day."""
 
 _DAILY: Final = {
     "units_done": "units",
@@ -189,7 +189,7 @@ class ActivityLog(Database):
         return _read_event(cursor.fetchall()[0])
 
     def _add(self, project: int, day: str, name: str, amount: float) -> None:
-        """Add to a counter and its day; a project that was left meanwhile counts no more."""
+        """Add to a counter and its day; nothing is added for a project that was left."""
         self.db.execute(
             """INSERT INTO counters (project, name, value)
                 SELECT id, ?, ? FROM projects WHERE id = ?

@@ -43,7 +43,7 @@ _MOST_NETWORK_WAIT_SECONDS: Final = 10.0
 
 
 class AgentLoop:
-    """Owns the projects and the order of work. `units`: stop after so many; None: never."""
+    """Owns the projects and the order of work. `units`: stop after this many; None: never."""
 
     def __init__(
         self, services: Services, listener: Listener | None = None, *, units: int | None = None
@@ -56,7 +56,7 @@ class AgentLoop:
         self._history = history
         self._budget = UnitBudget(units, self.status)
         self._wake = asyncio.Event()
-        """Somebody outside wants something: look at everything."""
+        """Something outside has changed: look at everything."""
         self._network_ended = asyncio.Event()
         self._stopped = asyncio.Event()
         shared = LoopState(services, self.status, history, self._budget, self._network_ended)
@@ -237,7 +237,7 @@ class AgentLoop:
         self._network_wait_seconds = min(wait, _MOST_NETWORK_WAIT_SECONDS)
 
     def _goes_on(self, project: Project, more_seconds: float) -> bool:
-        """Whether the project has the next turn too, after so many more seconds of its unit."""
+        """Whether the project has the next turn too, after `more_seconds` of its unit."""
         return self._network.look().allowed and self._projects.is_next(project, more_seconds)
 
     async def _warm(self) -> Runtime | None:
@@ -256,7 +256,7 @@ class AgentLoop:
     # -- network work -----------------------------------------------------------------------
 
     async def _in_background(self, project: Project, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Do network work; None if it goes on by itself, since there is something else to do.
+        """Do network work; None if it continues in the background, since something else is due.
 
         So one project's slow coordinator never delays another project's units.
         """
@@ -308,7 +308,7 @@ class AgentLoop:
             await asyncio.wait({working}, timeout=_CHECKPOINT_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep so long, unless there is something to look at before."""
+        """Sleep, but no longer than until there is something to look at."""
         with suppress(TimeoutError):
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
                 await _first(self._wake.wait(), self._network_ended.wait())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["Attaching", "LookedAt", "enrol_request"]
+__all__ = ["Attaching", "SignedProject", "enrol_request"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -35,7 +35,7 @@ _LONGEST_INVITE: Final = 128
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class SignedProject:
     """A project as its root key signed it."""
 
     link: AttachLink
@@ -52,15 +52,15 @@ class Attaching:
     make_client: ClientFactory
 
     async def attach(self, link_text: str, *, invite: str | None, name: str) -> ProjectRow:
-        """Attach a project; doing it again is harmless.
+        """Attach a project; attaching it again is harmless.
 
         A link with an account's key joins that account, with a host key of our own.
 
         Raises:
             InputError: not an attach link, not an invite, or this PC is in another account already.
-            TrustError: the coordinator does not show what the link pins.
+            TrustError: the coordinator does not have what the link pins.
             NetworkError: it cannot be reached.
-            Refusal: it says no.
+            Refusal: it refused.
         """
         link = parse_attach_link(link_text)
         _check_invite(invite)
@@ -97,14 +97,14 @@ class Attaching:
         )
         return self._added(new, is_known=known is not None)
 
-    async def look_at(self, link_text: str) -> LookedAt:
-        """Return what a link's project is, verified as for attaching; nothing is kept or told.
+    async def look_at(self, link_text: str) -> SignedProject:
+        """Return what a link's project is, verified as for attaching; nothing is stored or sent.
 
         Raises:
             InputError: not an attach link.
-            TrustError: the coordinator does not show what the link pins.
+            TrustError: the coordinator does not have what the link pins.
             NetworkError: it cannot be reached.
-            Refusal: it says no.
+            Refusal: it refused.
         """
         link = replace(parse_attach_link(link_text), account=None)
         trust = TrustedProject(link.project, link.root, "", Memory())
@@ -113,10 +113,10 @@ class Attaching:
             trust.update_metadata(await _first_metadata(client, link), self.clock())
         finally:
             await client.close()
-        return LookedAt(link, trust.metadata)
+        return SignedProject(link, trust.metadata)
 
     async def status(self, row: ProjectRow) -> ProjectStatus:
-        """Return how an attached project stands, as its coordinator tells everybody.
+        """Return an attached project's public status.
 
         Raises:
             NetworkError: it cannot be reached, or answers something else.
@@ -132,7 +132,7 @@ class Attaching:
     def account_link(self, row: ProjectRow) -> str:
         """Return the text that makes another PC part of this project's account.
 
-        It is a secret: whoever has it acts as this account. It belongs in no log.
+        It is a secret: anyone who has it can act as this account. Never log it.
 
         Raises:
             InputError: the account's key cannot be read.
@@ -152,7 +152,7 @@ class Attaching:
         key = SigningKey.from_bytes(bytes.fromhex(seed))
         if known is not None and self.account(known) != key.fingerprint:
             raise InputError(
-                f"This PC already belongs to another account of {known.name}: "
+                f"This PC already belongs to another account of {known.name}: run "
                 f"`pleb-agent detach {known.name}` first, then use the link again."
             )
         return key
@@ -169,8 +169,8 @@ class Attaching:
             if (row.base_url, row.name) == (link.base_url, link.project):
                 if row.attach_link.root != link.root:
                     raise TrustError(
-                        f"{link.project} is attached with another root key; make sure that the "
-                        f"new link is right, then `pleb-agent detach {link.project}` first."
+                        f"{link.project} is attached with another root key: check that the new "
+                        f"link is right, then run `pleb-agent detach {link.project}` first."
                     )
                 return row
         return None
@@ -202,11 +202,11 @@ def enrol_request(
 
 def _check_invite(invite: str | None) -> None:
     if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
-        raise InputError("That is no invite: copy it whole, as the operator gave it to you.")
+        raise InputError("This is not an invite: copy all of it, as the operator sent it to you.")
 
 
 async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
-    """Return the metadata; nobody tries again by itself, other than for an attached project."""
+    """Return the metadata; the error says that, unlike for an attached project, nothing retries."""
     try:
         return await client.metadata(link.project)
     except UnreachableError as error:

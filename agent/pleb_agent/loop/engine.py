@@ -140,8 +140,8 @@ class WarmEngine:
     ) -> UnitEnd | None:
         """Compute a unit, from its checkpoint if there is one; return how it ended.
 
-        None: its files must be fetched again. `goes_on`: whether the project is next again after
-        so many more seconds, so that its next unit is fetched meanwhile.
+        None: its files must be fetched again. `goes_on`: whether the project is next again after a
+        number of seconds, so that its next unit is fetched while this one is computed.
 
         Raises:
             UnitStopped: the engine was stopped; the checkpoint is kept.
@@ -178,7 +178,16 @@ class WarmEngine:
         def on_progress(progress: Progress) -> None:
             if progress.steps_done:
                 self._count(project, row, progress.compute_seconds)
-            self._loop.status.unit = _current_unit(project, row, progress)
+            self._loop.status.unit = CurrentUnit(
+                project=project.name,
+                assignment=row.assignment,
+                kind=row.manifest.unit.kind.value,
+                version=row.manifest.unit.version,
+                steps_done=progress.steps_done,
+                steps_total=progress.steps_total,
+                loss=progress.loss,
+                compute_seconds=progress.compute_seconds,
+            )
             prefetch.consider(progress)
 
         on_progress(Progress(steps_done=0, steps_total=0, loss=None, compute_seconds=0))
@@ -313,20 +322,6 @@ class _Prefetch:
                     await self._project.fetch(unit)
         except PlebError as error:  # the next turn meets it again, and decides
             _LOG.info("prefetch", extra={"problem": str(error)})
-
-
-def _current_unit(project: Project, row: AssignmentRow, progress: Progress) -> CurrentUnit:
-    unit = row.manifest.unit
-    return CurrentUnit(
-        project=project.name,
-        assignment=row.assignment,
-        kind=unit.kind.value,
-        version=unit.version,
-        steps_done=progress.steps_done,
-        steps_total=progress.steps_total,
-        loss=progress.loss,
-        compute_seconds=progress.compute_seconds,
-    )
 
 
 def _with_result(row: AssignmentRow, job: Job, result: JobResult) -> AssignmentRow:

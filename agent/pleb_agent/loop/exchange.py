@@ -56,8 +56,7 @@ class Ask:
     runtime: Runtime
     max_units: int = 0
     wait_seconds: float = 0.0
-    holds: Sequence[str] = ()
-    in_hand: Sequence[int] = ()
+    in_hand: Sequence[AssignmentRow] = ()
     reports: Sequence[AssignmentRow] = ()
 
 
@@ -101,7 +100,7 @@ class Exchange:
         """Accept the metadata in the journal, unless that was done.
 
         Raises:
-            TrustError: its delegation has ended meanwhile; newer metadata is needed.
+            TrustError: its delegation has expired; newer metadata is needed.
         """
         if not self.trust.is_loaded:
             row = self._journal.project(self.project)
@@ -142,8 +141,11 @@ class Exchange:
         now = self._clock()
         self._history.report(self._journal.settle(change, now, self._ended(change, now)))
 
-    def write(self, ask: Ask) -> RequestRow:
-        """Sign a new request and write it to the journal, before it is sent."""
+    def write(self, ask: Ask, holds: Sequence[str]) -> RequestRow:
+        """Sign a new request and write it to the journal, before it is sent.
+
+        `holds`: digests of blobs that are in the cache.
+        """
         rows, deltas = _with_deltas(ask.reports)
         now = int(self._clock())
         sequence = self._journal.project(self.project).sequence + 1
@@ -158,8 +160,8 @@ class Exchange:
             runtime=ask.runtime,
             max_units=ask.max_units,
             wait_seconds=ask.wait_seconds,
-            holds=list(ask.holds)[: LIMITS.held_blobs],
-            in_hand=list(ask.in_hand)[: LIMITS.units_per_request],
+            holds=list(holds)[: LIMITS.held_blobs],
+            in_hand=[row.assignment for row in ask.in_hand[: LIMITS.units_per_request]],
             reports=[row.report for row in rows if row.report is not None],
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
@@ -205,7 +207,7 @@ class Exchange:
         written_at = pending.expires_at - LIMITS.request_lifetime_seconds
         try:
             return await self._send(pending, lease_from=written_at)
-        except TrustError as error:  # an old answer: metadata or version went on meanwhile
+        except TrustError as error:  # an old answer: the project has advanced since
             _LOG.warning("trust", extra={"project": self.name, "problem": str(error)})
             self._journal.drop_request(pending)
             return None

@@ -91,14 +91,9 @@ class ProjectFiles:
             PlebError: the cache or the disk is full.
         """
         self._drop_earlier_epoch(metadata)
-        shards = metadata.data.shards
-        listed = self._known_shard_list(shards)
-        if listed is None:
-            if shards.size > LIMITS.shard_list_bytes:
-                raise TrustError(f"The shard list of {metadata.project} is too large.")
-            await self._fetch(shards)
-            listed = self._read_shard_list(shards, metadata.project)
-        files = _unit_files(manifest, metadata, listed)
+        if not self._knows_shards(metadata):
+            await self._fetch(metadata.data.shards)
+        files = _unit_files(manifest, metadata, self._shards(metadata))
         with self.cache.hold(files.all()):
             for blob in files.public():
                 await self._fetch(blob)
@@ -116,13 +111,9 @@ class ProjectFiles:
         Raises:
             TrustError: the unit asks for shards that do not exist.
         """
-        shards = metadata.data.shards
-        listed = self._known_shard_list(shards)
-        if listed is None:
-            if not self.cache.has(shards):
-                return None
-            listed = self._read_shard_list(shards, metadata.project)
-        files = _unit_files(manifest, metadata, listed)
+        if not self._knows_shards(metadata) and not self.cache.has(metadata.data.shards):
+            return None
+        files = _unit_files(manifest, metadata, self._shards(metadata))
         complete = all(self.cache.has(blob) for blob in files.public()) and all(
             self.cache.has(blob, self.cipher) for blob in files.shards
         )
@@ -210,16 +201,29 @@ class ProjectFiles:
             self._recent.clear()
         self._epoch = metadata.epoch
 
-    def _known_shard_list(self, blob: Blob) -> ShardList | None:
-        known = self._shard_list
-        return known[1] if known is not None and known[0] == blob.digest else None
+    def _knows_shards(self, metadata: ProjectMetadata) -> bool:
+        """Whether the list of shards was read already.
 
-    def _read_shard_list(self, blob: Blob, project: str) -> ShardList:
-        data, most_bytes = self.cache.read(blob), LIMITS.shard_list_bytes
+        Raises:
+            TrustError: it is too large to be fetched.
+        """
+        blob, known = metadata.data.shards, self._shard_list
+        if blob.size > LIMITS.shard_list_bytes:
+            raise TrustError(f"The shard list of {metadata.project} is too large.")
+        return known is not None and known[0] == blob.digest
+
+    def _shards(self, metadata: ProjectMetadata) -> ShardList:
+        """Return the list of shards, from memory or the cache."""
+        blob, known = metadata.data.shards, self._shard_list
+        if known is not None and known[0] == blob.digest:
+            return known[1]
+        data = self.cache.read(blob)
         try:
-            listed = strict_json.decode(data, ShardList, most_bytes=most_bytes)
+            listed = strict_json.decode(data, ShardList, most_bytes=LIMITS.shard_list_bytes)
         except Refusal as error:
-            raise TrustError(f"The shard list of {project} cannot be read: {error}") from error
+            raise TrustError(
+                f"The shard list of {metadata.project} cannot be read: {error}"
+            ) from error
         self._shard_list = (blob.digest, listed)
         return listed
 

@@ -152,7 +152,7 @@ class Project:
         if not self._wants_more(computing=1) or not goes_on():
             return []
         before = {row.id for row in self.received()}
-        await self._ask(runtime, max_units=1, in_hand=self._rows())
+        await self._ask(Ask(runtime, max_units=1, in_hand=self._rows()))
         return [row for row in self.received() if row.id not in before]
 
     async def leave(self, runtime: Runtime) -> None:
@@ -161,7 +161,7 @@ class Project:
         await self._uploads.cancel()
         rows = [row.giving_back("The volunteer left the project.") for row in self.received()]
         if rows:
-            await self._ask(runtime, reports=rows)
+            await self._ask(Ask(runtime, reports=rows))
 
     def received(self) -> list[AssignmentRow]:
         """Return the units that are still to be computed, oldest first."""
@@ -238,8 +238,7 @@ class Project:
             self._loop.status.set(
                 Activity.IDLE, say("Asking {project} for work.", project=self.name)
             )
-        began = asyncio.get_running_loop().time()
-        answer = await self._ask(
+        ask = Ask(
             runtime,
             max_units=int(wanted),
             # A request that carries a report is answered at once, so that the report is known.
@@ -247,34 +246,19 @@ class Project:
             in_hand=[row for row in rows if row not in reports],
             reports=reports,
         )
-        # One that carried a report was not held: if nobody else waits, ask again and be held.
+        began = asyncio.get_running_loop().time()
+        answer = await self._ask(ask)
+        # One that carried a report was not held: if no other project waits, ask again and be held.
         if wanted and not self.received() and not (reports and alone):
             self._wait_for_work(answer, asyncio.get_running_loop().time() - began)
         self._slow_down_after_failed_units(answer)
 
-    async def _ask(
-        self,
-        runtime: Runtime,
-        *,
-        max_units: int = 0,
-        wait_seconds: float = 0.0,
-        in_hand: Sequence[AssignmentRow] = (),
-        reports: Sequence[AssignmentRow] = (),
-    ) -> Answer:
+    async def _ask(self, ask: Ask) -> Answer:
         try:
             async with self._lock:
                 await self._settle_pending()
-                request = self._exchange.write(
-                    Ask(
-                        runtime=runtime,
-                        max_units=max_units,
-                        wait_seconds=wait_seconds,
-                        holds=self.files.held(LIMITS.held_blobs),
-                        in_hand=[row.assignment for row in in_hand],
-                        reports=reports,
-                    )
-                )
-                for row in reports:  # the journal has them now
+                request = self._exchange.write(ask, self.files.held(LIMITS.held_blobs))
+                for row in ask.reports:  # the journal has them now
                     self._results.pop(row.id, None)
                 answer = await self._exchange.send(request)
         except (PlebError, asyncio.CancelledError):

@@ -60,7 +60,7 @@ class FairTurns:
         self._keep(charge(self._ledger, project.id, compute_seconds, self._share(project)))
 
     def is_next(self, project: Project, others: Sequence[Project], more_seconds: float) -> bool:
-        """Whether the project will be chosen again after so many more seconds of its unit.
+        """Whether the project will be chosen again after `more_seconds` of its unit.
 
         Of equals the others come first.
         """
@@ -98,7 +98,7 @@ class Projects:
         return {number: one.problem for number, one in self.live.items()} | self.unopened
 
     def next_turn(self) -> Project | None:
-        """Return whose turn it is now; None: nobody is due."""
+        """Return whose turn it is now; None: no project is due."""
         due = self.due()
         # A unit in hand was promised its turn when it was asked for; its lease runs.
         waiting = [one for one in due if one.received()]
@@ -128,7 +128,7 @@ class Projects:
         return min(times, default=None)
 
     def is_next(self, project: Project, more_seconds: float) -> bool:
-        """Whether the project has the next turn too, after so many more seconds of its unit."""
+        """Whether the project has the next turn too, after `more_seconds` of its unit."""
         others = [one for one in self.due() if one is not project]
         return self.fair.is_next(project, others, more_seconds)
 

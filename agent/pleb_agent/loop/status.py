@@ -71,7 +71,7 @@ class LiveStatus:
     ) -> None:
         """Change the agent's state, unless a unit is being computed: that matters more.
 
-        Network work of any project goes on meanwhile, and would hide it.
+        Network work continues in the background, and would hide it.
         """
         if self._unit is None:
             self._state = AgentState(activity, say(sentence), next_look_at)
@@ -111,7 +111,7 @@ class UnitBudget:
         self._status = status
 
     def wants_more(self, under_way: int) -> bool:
-        """Whether to ask for another unit while so many are computed, but not yet stored."""
+        """Whether to ask for another unit while `under_way` are computed, but not yet stored."""
         if self.finishing:
             return False
         return self.most is None or self._status.units_finished + under_way < self.most

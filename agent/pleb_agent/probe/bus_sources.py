@@ -217,7 +217,7 @@ _GRAPHICAL: Final = ("x11", "wayland", "mir")
 class LogindSeat(_BusSource):
     """Our session on the system's bus: is it locked, and is another user in front of its seat?
 
-    After a fast change of users our session lives on behind theirs, and nobody touches it. Both
+    After a fast change of users our session keeps running behind theirs, without input. Both
     are False where we have no session.
 
     Raises:

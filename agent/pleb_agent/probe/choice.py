@@ -98,7 +98,7 @@ WAYS: Final = (
     Way("macOS", open_mac),
     Way("X11", open_x11),  # reports full screens too; never inside of Wayland
     Way("GNOME", open_mutter),  # its compositor has neither of Wayland's idle protocols
-    Way("Wayland", open_wayland),  # KDE, sway and others tell every program of idle times
+    Way("Wayland", open_wayland),  # KDE, sway and others report idle times to every program
 )
 
 
@@ -113,9 +113,9 @@ def find_session(environment: Mapping[str, str], platform: str = sys.platform) -
 
 
 def choose(session: DesktopSession, clock: Clock, ways: tuple[Way, ...] = WAYS) -> Backend | Line:
-    """Open the first way that works; else return the line that says why nobody can be seen.
+    """Open the first way that works; else return the line that says why there is none.
 
-    Signs of a session that cannot be read count as somebody being there.
+    A session that cannot be read is reported as such: it counts as in use.
     """
     refusal: Line | None = None
     for way in ways:

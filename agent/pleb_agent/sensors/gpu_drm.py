@@ -1,10 +1,10 @@
 """AMD's and Intel's graphics processors, from the kernel's DRM drivers on Linux.
 
-- AMD tells its load and memory in sysfs (the kernel's `amdgpu` documentation).
-- Intel tells how long it slept (`rc6_residency_ms`, with `xe` `idle_residency_ms`): what it did
+- AMD reports its load and memory in sysfs (the kernel's `amdgpu` documentation).
+- Intel reports how long it slept (`rc6_residency_ms`, with `xe` `idle_residency_ms`): what it did
   not sleep counts as load, which is never less than the truth.
-- Neither tells the worker's part: its sandbox keeps even us from reading that (`fdinfo`). So
-  while a worker runs, the load of others is not known.
+- Neither reports the worker's part: its sandbox keeps even agentd from reading that (`fdinfo`).
+  So while a worker runs, the load of others is not known.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def pci_name(vendor: int, device: int, lists: tuple[Path, ...] = _PCI_LISTS) -> 
 
 
 def _trade_name(name: str) -> str:
-    """`Navi 21 [Radeon RX 6800/6800 XT]` is sold as what stands in brackets."""
+    """`Navi 21 [Radeon RX 6800/6800 XT]` is sold under the name in brackets."""
     return name[name.rfind("[") + 1 : -1] if name.endswith("]") else name
 
 
@@ -126,8 +126,8 @@ def card_name(card: Path, vendor: int, name_of: Callable[[int, int], str | None]
     """Return what the card is called, by itself or by the list; else its number."""
     device = _hex(card / "device/device") or 0
     maker = "AMD" if vendor == _AMD else "Intel"
-    told = read_word(card / "device/product_name") or name_of(vendor, device)
-    return f"{maker} {told}" if told else f"{maker} graphics {device:04x}"
+    name = read_word(card / "device/product_name") or name_of(vendor, device)
+    return f"{maker} {name}" if name else f"{maker} graphics {device:04x}"
 
 
 def _hex(path: Path) -> int | None:

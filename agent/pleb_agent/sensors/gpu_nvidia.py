@@ -37,7 +37,7 @@ def load_nvml(platform: str = sys.platform, drivers: dict[str, Path] = _DRIVERS)
 
 @dataclass(frozen=True)
 class NvmlDevice:
-    """One graphics processor. None: the driver does not tell."""
+    """One graphics processor. None: the driver does not report it."""
 
     name: str
     percent: int | None
@@ -50,7 +50,7 @@ class NvmlDevice:
 
 
 class Nvml:
-    """Asks about all devices. `load` returns the module, or a fake with the same functions."""
+    """Reads all devices. `load` returns the module, or a fake with the same functions."""
 
     def __init__(self, load: Callable[[], Any | None] = load_nvml) -> None:
         self._load = load
@@ -60,7 +60,7 @@ class Nvml:
     def devices(self, worker: int | None) -> list[NvmlDevice]:
         """Return what is known of each device; none without the driver, or when it fails.
 
-        `worker`: the process whose share is told apart.
+        `worker`: the process whose share is reported apart.
         """
         if self._module is None:
             self._module = self._start()
@@ -70,7 +70,7 @@ class Nvml:
         try:
             return [self._device(nvml, i, worker) for i in range(nvml.nvmlDeviceGetCount())]
         except nvml.NVMLError:
-            self._module = None  # the driver was updated or the device is lost: start anew
+            self._module = None  # the driver was updated or the device is lost: start again
             return []
 
     def _start(self) -> Any | None:
@@ -125,7 +125,7 @@ def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any | None
 
 
 class NvidiaGpus:
-    """The load of others is all load less the worker's; None where one of them is not told."""
+    """The load of others is all load less the worker's; None where one of them is not known."""
 
     def __init__(self, nvml: Nvml, worker_pid: WorkerPid) -> None:
         self._nvml = nvml

@@ -1,7 +1,7 @@
 """Small text files of the kernel (sysfs, procfs): read often, so kept open; may fail at any time.
 
 A device may vanish or answer with an error between two reads. That is no fault of the agent: the
-value is then not known, which is `None` here and decided about by whoever asked.
+value is then not known: `None` here, and the caller decides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_word(path: Path) -> str | None:
 
 
 def read_number(path: Path, read: Callable[[Path], str | None] = read_word) -> int | None:
-    """Return the whole number in the file; None: none, or something else stands there."""
+    """Return the whole number in the file; None: there is none, or something else."""
     word = read(path)
     try:
         return None if word is None else int(word)
@@ -50,7 +50,7 @@ def sub_folders(folder: Path) -> list[Path] | None:
 
 
 class KeptFile:
-    """A file that is read from its beginning again and again; who forgets it lets go of it."""
+    """A file that is read from its beginning again and again; dropping it closes it."""
 
     def __init__(self, path: Path, most_bytes: int = _MOST_BYTES) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class KeptFile:
         self._descriptor: int | None = None
 
     def read(self) -> bytes | None:
-        """Return what stands there now; None: nothing can be read (the next call opens anew)."""
+        """Return its contents now; None: it cannot be read (the next call opens it again)."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -68,11 +68,11 @@ class KeptFile:
             return None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def __del__(self) -> None:
-        """A sensor that is made anew, or made for one look, must not keep descriptors open."""
+        """A sensor that is replaced, or made for one read, must not keep descriptors open."""
         self.close()

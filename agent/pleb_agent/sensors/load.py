@@ -8,9 +8,9 @@ From the kernel's counters (proc(5), `/proc/stat`), over some seconds:
 - Stolen time is not this machine's: the hypervisor gave it to another one.
 - Programs that run with a nice value above 0 do not count: they have asked to come last, as our
   worker does, and two who wait for each other would never begin. Their time in the kernel cannot
-  be told from that of others and counts. A program of class SCHED_IDLE without a nice value
+  be separated from that of others and counts. A program of class SCHED_IDLE without a nice value
   counts: the kernel books its time as `user`.
-- `own` is what agentd, its children and the worker with its children took in `system`, and in
+- `own` is what agentd, its children and the worker with its children used in `system`, and in
   `user` where they are not nice.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["Counters", "LinuxLoad", "others_percent", "parse_cpu_line", "parse_p
 PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _READS_PER_SEARCH: Final = 10
-"""Children are looked for so often."""
+"""How often children are searched for."""
 _BUSY_TICKS: Final = 5
 
 
@@ -46,7 +46,7 @@ class Counters(NamedTuple):
 
 
 def parse_cpu_line(stat: bytes) -> Counters | None:
-    """Return the counters in the first line of /proc/stat; None: that is no such file."""
+    """Return the counters in the first line of /proc/stat; None: it is not such a file."""
     words = stat.split(None, 9)
     if len(words) < 9 or words[0] != b"cpu":
         return None
@@ -61,7 +61,7 @@ def parse_cpu_line(stat: bytes) -> Counters | None:
 def parse_process(stat: bytes) -> int | None:
     """Return the ticks in /proc/PID/stat that the kernel books as work that is not nice.
 
-    Its second field may hold spaces and brackets. None: that is no such file.
+    Its second field may hold spaces and brackets. None: it is not such a file.
     """
     words = stat[stat.rfind(b")") + 2 :].split(None, 17)
     try:
@@ -81,7 +81,7 @@ def others_percent(kept: Counters) -> float | None:
 class LinuxLoad:
     """Reads the counters; the answer covers the last `window_seconds`, or one longer step.
 
-    Called once a second all day: it reads two files, and those of lesser processes now and then.
+    Called once a second all day: it reads two files, and those of less busy processes now and then.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class _Process:
         self._file = KeptFile(proc / str(pid) / "stat", 512)
         self._before = (self._ticks() or 0) if is_old else 0
         self.is_busy = False
-        """It is worth being looked at every time."""
+        """It is worth a read every time."""
 
     def step(self) -> int:
         """Return what it took since the last call."""

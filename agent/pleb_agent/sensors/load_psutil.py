@@ -1,6 +1,6 @@
 """How much of the processors' time other programs take, on Windows and macOS, by psutil.
 
-As `load`, but these systems do not book the time of nice programs apart: all of it counts.
+As `load`, but these systems do not count the time of nice programs apart: all of it counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def cpu_seconds() -> tuple[float, float]:
 
 
 def process_seconds(pid: int) -> float | None:
-    """Return what a process took; None: it is gone or tells nothing."""
+    """Return the processor time of a process; None: it is gone or cannot be read."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Power on macOS: `pmset -g batt` (pmset(1)), and a cheap look at whether a charger came or went.
+"""Power on macOS: `pmset -g batt` (pmset(1)), and a cheap check whether a charger came or went.
 
 `IOPSGetTimeRemainingEstimate` (IOKit/ps/IOPowerSources.h) returns -2 while the power is unlimited.
 """
@@ -77,11 +77,11 @@ def time_remaining() -> float | None:
 
 
 class MacCharger:
-    """Whether the power is unlimited; another answer means: read the power anew."""
+    """Whether the power is unlimited; a new answer means: read the power again."""
 
     def __init__(self, remaining: Callable[[], float | None] = time_remaining) -> None:
         self._remaining = remaining
 
     def read(self) -> object:
-        """Return the look."""
+        """Return whether it is."""
         return self._remaining() == _UNLIMITED

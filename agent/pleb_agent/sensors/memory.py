@@ -1,4 +1,4 @@
-"""Memory: all of it, what is free for use, and what the worker holds."""
+"""Memory: all of it, what is available, and what the worker holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["UNKNOWN_MEMORY", "LinuxMemory", "Memory", "PsutilMemory", "cgroup_fo
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. None: cannot be told. `worker`: resident memory of the worker, 0 without one."""
+    """Bytes. None: not known. `worker`: resident memory of the worker, 0 without one."""
 
     total: int | None
     available: int | None

@@ -1,6 +1,6 @@
 """Mains or battery, on Linux, read from sysfs (the kernel's `sysfs-class-power`).
 
-- The battery of a mouse or a headset (`scope` is `Device`) is none of ours.
+- The battery of a mouse or a headset (`scope` is `Device`) is not the machine's own.
 - Any charger that is online means mains, whatever its type (a dock, USB-C, a wireless pad).
 - Several batteries are one: their energies are added up.
 - A battery may rest at a threshold ("Not charging") or be "Full" while mains are there.
@@ -24,7 +24,7 @@ _READS_PER_SEARCH: Final = 20
 
 @dataclass(frozen=True)
 class Battery:
-    """One battery of the machine itself. None: not told. Energy in uWh, charge in uAh."""
+    """One battery of the machine itself. None: not known. Energy in uWh, charge in uAh."""
 
     status: str | None = None
     energy: tuple[int, int] | None = None
@@ -41,7 +41,7 @@ class Supplies:
     batteries: tuple[Battery, ...] = ()
     ups: tuple[Battery, ...] = ()
     chargers: tuple[bool | None, ...] = ()
-    """Whether each is online; None: not told."""
+    """Whether each is online; None: not known."""
     unclear: bool = False
     """There is something whose kind cannot be read."""
 
@@ -70,7 +70,7 @@ def _source(supplies: Supplies) -> PowerSource:
 
 
 def percent_of_all(batteries: tuple[Battery, ...]) -> float | None:
-    """Return the charge of all batteries together, 0 to 100; None: none tells its own."""
+    """Return the charge of all batteries together, 0 to 100; None: no battery reports its own."""
     for pairs in (
         [battery.energy for battery in batteries],
         [battery.charge for battery in batteries],
@@ -132,7 +132,7 @@ def _pair(folder: Path, quantity: str) -> tuple[int, int] | None:
 
 
 class ChargerWatch:
-    """A cheap look, once a second, at whether a charger was plugged in or pulled out."""
+    """A cheap check, once a second, whether a charger was plugged in or pulled out."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
@@ -140,7 +140,7 @@ class ChargerWatch:
         self._reads = 0
 
     def read(self) -> tuple[bytes | None, ...]:
-        """Return what the chargers' files say; another answer means: read the power anew."""
+        """Return what the chargers' files say; a new answer means: read the power again."""
         self._reads += 1
         if self._reads % _READS_PER_SEARCH == 0:  # a dock came
             self._search()

@@ -33,7 +33,7 @@ def key_of(name: str) -> str:
 def matching(wanted: Collection[str], comm: str, file: str | None) -> frozenset[str]:
     """Return which of the wanted keys a process is.
 
-    `comm`: its name as the kernel tells it, which is cut; `file`: the path of its program, None
+    `comm`: its name as the kernel reports it, which is cut; `file`: the path of its program, None
     where that may not be read. Under Wine `file` is Wine's, and `comm` is the program's.
     """
     names = {key_of(comm)} | (set() if file is None else {key_of(file)})

@@ -1,6 +1,6 @@
 """What the machine is about to do: sleep, wake up, shut down.
 
-`run` tells a listener, which gets time to write a checkpoint before the machine sleeps.
+`run` calls a listener, which gets time to write a checkpoint before the machine sleeps.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class SessionEvents(Protocol):
     """Watches the system."""
 
     async def run(self, listener: SessionListener) -> None:
-        """Tell the listener until cancelled."""
+        """Call the listener until cancelled."""
 
 
 class NoSessionEvents:
-    """Where the system tells nothing. After a sleep the agent goes on as after any long pause."""
+    """Where the system reports nothing. After a sleep the agent resumes as after any long pause."""
 
     async def run(self, listener: SessionListener) -> None:
         """Wait until cancelled."""

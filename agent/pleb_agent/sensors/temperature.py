@@ -27,7 +27,7 @@ _PLAUSIBLE: Final = range(1_000, 150_000)
 _PLAUSIBLE_CRITICAL: Final = range(50_000, 150_000)
 
 _CHIPS: Final[dict[str, frozenset[str]]] = {
-    # driver: the labels that mean the whole chip; none: every input of the driver
+    # driver: the labels of the whole chip; empty: every input of the driver
     "coretemp": frozenset({"Package id 0", "Package id 1", "Package id 2", "Package id 3"}),
     "k10temp": frozenset({"Tdie"}),  # Tctl is higher by an offset on some of them
     "zenpower": frozenset({"Tdie"}),
@@ -50,10 +50,10 @@ _ZONES: Final = ("x86_pkg_temp", "TCPU", "cpu", "soc", "gpu")
 
 @dataclass(frozen=True)
 class Temperature:
-    """Degrees Celsius. None: no sensor tells.
+    """Degrees Celsius. None: no sensor reports it.
 
     `headroom`: how far the processor that is nearest to its own critical temperature, as its
-    driver tells it, is below that.
+    driver reports it, is below that.
     """
 
     hottest: float | None = None
@@ -116,7 +116,7 @@ class LinuxTemperature:
 
 
 class DriverTemperature:
-    """Where only the drivers of graphics processors tell anything."""
+    """Where only the drivers of graphics processors report a temperature."""
 
     def __init__(self, heat: Callable[[], Pairs]) -> None:
         self._heat = heat

@@ -1,4 +1,4 @@
-"""The user's language where the environment does not tell it: on Windows and macOS."""
+"""The user's language where the environment does not name it: on Windows and macOS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["system_language"]
 
 
 def system_language() -> str:
-    """Return a tag such as `de_DE`; empty where the system does not tell."""
+    """Return a tag such as `de_DE`; empty where the system does not report it."""
     if sys.platform == "win32":
         import ctypes
         import locale

@@ -39,7 +39,7 @@ class Tray:
         self._platform = platform
         self.look: Look = look_of(None, say)
         self.ended = False
-        self.on_look: Callable[[Look], None] = _nobody
+        self.on_look: Callable[[Look], None] = _do_nothing
         self.follower = Follower(home, clock, self.show_status)
 
     def carry_out(self, command: Command, activation_token: str = "") -> None:
@@ -90,5 +90,5 @@ class Tray:
             self.on_look(look)
 
 
-def _nobody(look: Look) -> None:
-    """Nobody shows the tray yet."""
+def _do_nothing(look: Look) -> None:
+    """The default of `on_look`."""

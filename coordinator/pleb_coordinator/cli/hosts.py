@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.layout import Home
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.reasons import Reason
     from pleb_system.command_line import Output
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.aggregation.recompute import Recomputed
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.home.layout import Home
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_system.command_line import Output
 

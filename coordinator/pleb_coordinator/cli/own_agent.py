@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.interface import Store
+    from pleb_coordinator.store.transaction import Store
 
 __all__ = ["Attacher", "agent_command"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Assignment, Event, UnitRow
     from pleb_coordinator.home.layout import Home
-    from pleb_coordinator.store.interface import Transaction
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]

@@ -1,7 +1,7 @@
 """Who may take which unit, how many at a time, and for how long.
 
 What depends on other rows (nobody gets a unit twice, replicas go to other accounts and
-networks) is part of the store's query for candidates; see `store.interface.Assignments`.
+networks) is part of the store's query for candidates; see `store.assignments`.
 """
 
 from __future__ import annotations

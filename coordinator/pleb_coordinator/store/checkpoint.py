@@ -1,9 +1,9 @@
-"""Moves what was committed from SQLite's write-ahead log into its file, beside everybody's work.
+"""Moves commits from SQLite's write-ahead log into its file, in the background process.
 
-By default whoever commits when the log has grown does that work, and all who wait for that
-commit wait longer. Here the background process does it: first what can be done without holding
-anybody up, then, for a moment, the little that came meanwhile, so that the log starts anew
-(https://sqlite.org/wal.html, section 2.3).
+By default whoever commits when the log has grown does that work, and every request that waits
+for that commit waits longer. Here the background process does it: first what needs no lock,
+then, under a short lock, the few pages that were written meanwhile, so that the log starts
+again from its beginning (https://sqlite.org/wal.html, section 2.3).
 """
 
 from __future__ import annotations
@@ -21,27 +21,22 @@ __all__ = ["keep_log_short"]
 
 _log = logging.getLogger(__name__)
 
-EVERY_SECONDS: Final = 2.0
-FEWEST_PAGES: Final = 1000
-"""With fewer pages than this (4 MiB) the log need not start anew yet."""
-_BUSY_SECONDS: Final = 1.0
+_RESTART_PAGES: Final = 1000
+"""A log of fewer pages than this (4 MiB) is not worth the lock."""
 
 
-def keep_log_short(path: Path, stop: threading.Event) -> None:
-    """Look after the log of the store at `path` until `stop` is set."""
+def keep_log_short(
+    path: Path, stop: threading.Event, *, every_seconds: float = 2.0, busy_seconds: float = 1.0
+) -> None:
+    """Move the log of the store at `path` into its file until `stop` is set."""
     with contextlib.closing(
-        sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     ) as connection:
         connection.execute("PRAGMA synchronous = FULL")
-        while not stop.wait(EVERY_SECONDS):
-            _move(connection)
-
-
-def _move(connection: sqlite3.Connection) -> None:
-    """Move the log's content; a reader that is in the way is waited for the next time."""
-    try:
-        _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if pages >= FEWEST_PAGES:
-            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-    except sqlite3.OperationalError:
-        _log.warning("The store's log could not be moved into its file now", exc_info=True)
+        while not stop.wait(every_seconds):
+            try:
+                _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages >= _RESTART_PAGES:
+                    connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            except sqlite3.OperationalError:  # a reader needs the old pages: try again next time
+                _log.warning("Could not move the store's log into its file now", exc_info=True)

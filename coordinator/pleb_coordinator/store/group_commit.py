@@ -1,10 +1,10 @@
-"""Many small transactions, one commit: what a commit costs is shared by who waits for it.
+"""Many small transactions, one commit, so that concurrent requests share its cost.
 
 Functions that arrive while the last commit is under way, or within about a millisecond, run one
 after the other in one transaction, each under its own savepoint, so that a failing one undoes
-only itself. Nobody is answered before the commit: what a caller learns is on the disk.
+only its own changes. No caller gets an answer before the commit: what it learns is on the disk.
 
-Only waiting is done in a thread (for the lock at the beginning, for the disk at the end), so the
+Only waiting happens in a thread (for the lock at the beginning, for the disk at the end), so the
 event loop reads and checks the next requests meanwhile; the functions themselves run in the loop.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.store.interface import Store, Transaction
+    from pleb_coordinator.store.transaction import Store, Transaction
 
 __all__ = ["GroupCommit"]
 
@@ -36,9 +36,9 @@ class _Job:
 
 
 class GroupCommit:
-    """Runs functions in the event loop of its caller, against a store that is its own.
+    """Runs functions in the caller's event loop, on a store that no other code writes with.
 
-    While a group is open, only it may write to the store; reading goes on beside it.
+    Reading from that store stays possible while a group is open.
     """
 
     def __init__(self, store: Store, *, gather_seconds: float = GATHER_SECONDS) -> None:
@@ -61,44 +61,41 @@ class GroupCommit:
         return await future
 
     async def _work(self) -> None:
-        """Commit group after group until nobody waits."""
+        """Commit group after group until no function is waiting."""
         await asyncio.sleep(self._gather_seconds)
         while self._queue:
             jobs, self._queue = self._queue[:LARGEST_GROUP], self._queue[LARGEST_GROUP:]
             outcomes: list[tuple[_Job, Any, BaseException | None]] = []
             try:
                 await self._commit(jobs, outcomes)
-            except Exception as error:  # noqa: BLE001 - every waiter must learn that nothing is stored
+            except Exception as error:  # noqa: BLE001 - every caller must learn that nothing is stored
                 outcomes = [(job, None, error) for job in jobs]
             for job, value, fault in outcomes:
-                if fault is not None:
-                    _fail(job, fault)
-                elif not job.future.done():
+                if job.future.done():  # its caller has gone
+                    continue
+                if fault is None:
                     job.future.set_result(value)
+                else:
+                    job.future.set_exception(fault)
 
     async def _commit(
         self, jobs: list[_Job], outcomes: list[tuple[_Job, Any, BaseException | None]]
     ) -> None:
-        """Carry out `jobs` in one transaction and append what came of each."""
+        """Run `jobs` in one transaction and append the outcome of each."""
         loop = asyncio.get_running_loop()
         transaction = self._store.write()
         tx = await loop.run_in_executor(self._waiter, transaction.__enter__)
         try:
-            outcomes.extend(_carry_out(tx, job) for job in jobs if not job.future.done())
+            outcomes.extend(_run(tx, job) for job in jobs if not job.future.done())
         except BaseException:
             transaction.__exit__(*sys.exc_info())
             raise
         await loop.run_in_executor(self._waiter, transaction.__exit__, None, None, None)
 
 
-def _carry_out(tx: Transaction, job: _Job) -> tuple[_Job, Any, BaseException | None]:
+def _run(tx: Transaction, job: _Job) -> tuple[_Job, Any, BaseException | None]:
     try:
         with tx.savepoint():
             return job, job.run(tx), None
-    except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it from the future
+    except Exception as error:  # noqa: BLE001 - the caller gets it from the future
         return job, None, error
-
-
-def _fail(job: _Job, error: BaseException) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Brings a store's schema up to date. SQLAlchemy and alembic are imported only from here."""
+"""Migrates a store to the newest schema. Only this module imports SQLAlchemy and alembic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 def migrate(path: Path) -> None:
-    """Make the store at `path`, or bring an older one up to date; harmless to repeat."""
+    """Create the store at `path`, or migrate an older one; harmless to repeat."""
     path.parent.mkdir(parents=True, exist_ok=True)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -21,7 +21,6 @@ __all__ = ["SCHEMA_REVISION", "SqliteStore"]
 
 SCHEMA_REVISION: Final = "0001"
 """The migration that this code needs."""
-_BUSY_SECONDS: Final = 30.0
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -34,18 +33,18 @@ _PRAGMAS: Final = (
 
 
 class SqliteStore(Store):
-    """A store in one SQLite file.
+    """A store in one SQLite file; it waits `busy_seconds` for another process that writes.
 
     Raises:
         InputError: the file is not there, or its schema is not the one that this code needs.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
         if not path.exists():
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
         try:
-            super().__init__(partial(_SqliteConnection, path))
+            super().__init__(partial(_SqliteConnection, path, busy_seconds))
         except sqlite3.DatabaseError as error:
             message = f"{path} is not a coordinator's store: {error}. Give another --home."
             raise InputError(message) from error
@@ -54,10 +53,10 @@ class SqliteStore(Store):
 class _SqliteConnection:
     """Implements `store.connection.Connection`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy_seconds: float) -> None:
         self._db = sqlite3.connect(
             path,
-            timeout=_BUSY_SECONDS,
+            timeout=busy_seconds,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,

@@ -250,6 +250,17 @@ def test_our_versions_outlive_the_assignments(journal):
     assert journal.our_versions(1) == [4]
 
 
+def test_a_new_epoch_has_versions_of_its_own(journal):
+    answered(journal, units=[1, 2])
+    answered(journal, verdicts=[verdict(1)])
+    journal.set_metadata(1, b"renewed", Memory(2, "e" * 64, 0, 3))
+    assert journal.our_versions(1) == [4]
+    journal.set_metadata(1, b"next epoch", Memory(3, "f" * 64, 1, 0))
+    assert journal.our_versions(1) == []
+    answered(journal, verdicts=[verdict(2)])  # a unit of the earlier epoch
+    assert journal.our_versions(1) == []
+
+
 def test_events_of_an_answer_come_with_it(journal):
     _, noted = answered(journal, events=[event("One."), event("Two.")])
     assert [one.id for one in noted] == [1, 2]

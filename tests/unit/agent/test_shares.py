@@ -96,4 +96,4 @@ def test_one_giant_unit_is_not_held_against_a_project_for_ever():
 def test_a_project_that_was_left_leaves_nothing():
     ledger = charge(begin(Ledger(), 1, 100), 1, 500.0, 100)
     assert forget(ledger, 1).spent == {}
-    assert forget(ledger, 1).of(1, 100) == ledger.stands_at
+    assert forget(ledger, 1).of(1, 100) == ledger.virtual_time

@@ -87,8 +87,8 @@ def test_more_units_than_were_asked_for_are_not_obeyed(coordinator, trusted):
 
 
 REPLIES = [
-    ("addressed to somebody else", {"host": digest_of(b"other")}),
-    ("addressed to somebody else", {"project": "other"}),
+    ("addressed to another host", {"host": digest_of(b"other")}),
+    ("addressed to another host", {"project": "other"}),
     ("answered request 6", {"in_reply_to": 6}),
     ("clock is", {"issued_at": int(NOW) - 9000, "expires_at": int(NOW) - 8000}),
     ("clock is 2 h behind", {"issued_at": int(NOW) + 7200, "expires_at": int(NOW) + 7500}),
@@ -96,8 +96,8 @@ REPLIES = [
     ("epoch 1", {"epoch": 1}),
     ("metadata 0", {"metadata_number": 0}),
     ("receipts for [1]", {"receipts": [Receipt(assignment=1, outcome=ReceiptOutcome.STORED)]}),
-    ("somebody else", {"manifest": {"host": digest_of(b"other")}}),
-    ("somebody else", {"manifest": {"project": "other"}}),
+    ("another host", {"manifest": {"host": digest_of(b"other")}}),
+    ("another host", {"manifest": {"project": "other"}}),
     ("metadata 9", {"manifest": {"metadata_number": 9}}),
     ("6 steps, where 1 to 5", {"unit": {"local_steps": 6}}),
     ("0 steps", {"unit": {"local_steps": 0}}),
@@ -231,7 +231,7 @@ def test_metadata_must_be_the_pinned_roots(coordinator, trusted):
     )
     with pytest.raises(TrustError, match="signature"):
         trusted.update_metadata(forged, NOW)
-    with pytest.raises(TrustError, match="not obeyed"):
+    with pytest.raises(TrustError, match="refused"):
         trusted.update_metadata(b"<html>", NOW)
 
 
@@ -257,7 +257,7 @@ def test_metadata_of_another_project_is_refused(coordinator):
     ("changes", "sentence"),
     [
         ({}, None),
-        ({"host": "0" * 64}, "somebody else"),
+        ({"host": "0" * 64}, "another host"),
         ({"issued_at": int(NOW) - 7200}, "2 h ahead"),
     ],
 )

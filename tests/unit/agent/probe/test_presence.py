@@ -336,25 +336,3 @@ async def test_the_wish_for_quick_notice_is_told_also_to_the_next_probe() -> Non
         world.sensor.watch_closely(True)
         await world.until(lambda: world.sensor.presence.method == "watch", "the next probe")
         assert [presence.method for presence in world.news[:2]] == ["watch", "relax"]
-
-
-@in_loop
-async def test_the_real_probe_says_that_nobody_is_here(tmp_path: Path) -> None:
-    news: list[Presence] = []
-    told = asyncio.Event()
-
-    def note() -> None:
-        news.append(sensor.presence)
-        told.set()
-
-    environment = {
-        "XDG_RUNTIME_DIR": str(tmp_path),
-        "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/none",
-    }
-    sensor = PresenceSensor(note, clock=lambda: NOW, environment=environment)
-    task = asyncio.create_task(sensor.run())
-    async with asyncio.timeout(60):
-        await told.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert news == [NOBODY]

@@ -7,20 +7,15 @@ import os
 import subprocess
 import threading
 
-import psutil
 import pytest
 
-from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import UNKNOWN_POWER, Power, PowerSource
 from pleb_agent.sensors.keep_awake import (
     Caffeinate,
     CannotStayAwake,
     KeepAwake,
-    stays_awake,
 )
-from pleb_agent.sensors.load import LinuxLoad
-from pleb_agent.sensors.load_psutil import PsutilLoad, process_seconds
-from pleb_agent.sensors.logind import LogindBlock, LogindEvents
+from pleb_agent.sensors.load_psutil import process_seconds
 from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset, parse_pmset
 from pleb_agent.sensors.session_events import (
     AWAKE,
@@ -28,14 +23,10 @@ from pleb_agent.sensors.session_events import (
     NoSessionEvents,
     SessionListener,
 )
-from pleb_agent.sensors.system_sensors import system_sensors
 from pleb_agent.sensors.windows_power import (
     WindowsEvents,
     WindowsPower,
     WindowsPowerRequest,
-    hold_awake,
-    on_power_event,
-    power_status,
 )
 
 MAINS, BATTERY, UPS, UNKNOWN = (
@@ -151,23 +142,6 @@ def test_windows_does_not_wait_for_ever():
     asyncio.run(run_events(windows, SessionListener(lambda _: None, prepare), tell, 0.05))
 
 
-def test_elsewhere_the_calls_of_windows_refuse():
-    assert power_status() is None
-    with pytest.raises(OSError, match="not Windows"):
-        hold_awake("x")
-    with pytest.raises(OSError, match="not Windows"):
-        on_power_event(lambda _: None)
-
-    async def story():
-        task = asyncio.create_task(WindowsEvents().run(SessionListener(lambda _: None, story)))
-        await asyncio.sleep(0.01)
-        assert not task.done()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(story())
-
-
 def drawing(source: str, *batteries: str) -> str:
     lines = "".join(f" -{battery}\n" for battery in batteries)
     return f"Now drawing from '{source}'\n{lines}"
@@ -239,21 +213,6 @@ def test_macos_looks_whether_the_power_is_unlimited():
         assert charger.read() is False
 
 
-def test_caffeinate_runs_only_while_wanted(tmp_path):
-    script = tmp_path / "caffeinate"
-    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexec sleep 600\n')
-    script.chmod(0o755)
-    awake = Caffeinate((str(script), "-i", "-w"))
-    awake.hold()
-    (process,) = psutil.Process().children()
-    while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
-        assert process.is_running()
-    assert (tmp_path / "said").read_text() == f"-i -w {os.getpid()}\n"
-    awake.release()
-    assert not process.is_running()
-    awake.release()
-
-
 def test_without_caffeinate_the_machine_may_sleep():
     async def story():
         for system in (Caffeinate(("/no/such/caffeinate",)), CannotStayAwake()):
@@ -314,39 +273,6 @@ def test_who_is_cancelled_while_holding_leaves_nothing_held():
 
     asyncio.run(story())
     assert calls == ["hold", "release"]
-
-
-@pytest.mark.parametrize(
-    ("platform", "means"),
-    [
-        ("linux", LogindBlock),
-        ("darwin", Caffeinate),
-        ("win32", WindowsPowerRequest),
-        ("freebsd14", CannotStayAwake),
-    ],
-)
-def test_each_system_has_its_means_to_stay_awake(platform, means):
-    assert type(stays_awake(platform)) is means
-
-
-@pytest.mark.parametrize(
-    ("platform", "load", "session"),
-    [
-        ("linux", LinuxLoad, LogindEvents),
-        ("win32", PsutilLoad, WindowsEvents),
-        ("darwin", PsutilLoad, NoSessionEvents),
-        ("freebsd14", PsutilLoad, NoSessionEvents),
-    ],
-)
-def test_each_system_has_its_sensors_and_they_can_be_read_anywhere(platform, load, session):
-    sensors = system_sensors(lambda: None, Preferences, platform)
-    assert type(sensors.load) is load
-    assert type(sensors.session) is session
-    for sensor in (sensors.plug, sensors.power, sensors.memory, sensors.temperature, sensors.gpus):
-        sensor.read()
-    for other in sensors.others.values():
-        other.sensor.read()
-    sensors.load.read()
 
 
 def test_no_events_come_where_the_system_tells_none():
