@@ -10,12 +10,12 @@ from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import admit, examine, open_publication, publish
 from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
-from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Ref, Value
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
-from pleb_shared.protocol.project import ShardList
+from pleb_shared.protocol.project import DataSpec, InputSpec, Shard, ShardList
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
@@ -189,6 +189,41 @@ def test_sizes_that_are_not_the_blobs_are_refused(world):
     blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
     data = msgspec.structs.replace(metadata.data, shards=blob)
     assert refusal(hand_in, world, changed(world, number=2, data=data)) == RefusalCode.WRONG_SIZE
+
+
+def test_shards_hold_what_the_list_and_the_inputs_say(world):
+    listed = strict_json.decode(world.deps.blobs.get(world.metadata.data.shards.digest), ShardList)
+    shard = listed.train[0]  # 8 examples of x float32 [20]
+    other = save_tensors({"x": np.zeros((8, 19), np.float32)})
+    damaged = b"no safetensors at all"
+    for wrong in (
+        msgspec.structs.replace(shard, examples=9),
+        Shard(digest=world.deps.blobs.put(other), size=len(other), examples=8),
+        Shard(digest=world.deps.blobs.put(damaged), size=len(damaged), examples=8),
+    ):
+        listing = strict_json.encode(ShardList(train=[shard, wrong], holdout=[]))
+        blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+        data = msgspec.structs.replace(world.metadata.data, shards=blob)
+        metadata = changed(world, project="other", data=data)
+        opened = open_publication(world.envelope(metadata, invite=None, key=world.root))
+        with pytest.raises((Refusal, EncodingError), match=r"hold|header"):
+            examine(world.deps, opened)
+
+
+@pytest.mark.parametrize(("numbers", "fits"), [(20, True), (19, False), (21, False)])
+def test_a_windows_shard_has_one_number_more_than_windows_need(world, numbers, fits):
+    text = save_tensors({"x": np.zeros(numbers, np.uint8)})
+    shard = Shard(digest=world.deps.blobs.put(text), size=len(text), examples=16)
+    listing = strict_json.encode(ShardList(train=[shard], holdout=[]))
+    blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+    inputs = [InputSpec(name=name, dtype="int64", shape=[4]) for name in ("x", "y")]
+    data = DataSpec(kind="windows", window=4, inputs=inputs, shards=blob)
+    metadata = changed(world, project="other", data=data)
+    opened = open_publication(world.envelope(metadata, invite=None, key=world.root))
+    if fits:
+        assert examine(world.deps, opened).facts is not None
+    else:
+        assert refusal(examine, world.deps, opened) == RefusalCode.MALFORMED
 
 
 def test_a_slot_of_another_size_is_nobodys_obstacle(world):

@@ -28,8 +28,11 @@ from pleb_shared.protocol.messages import (
     Verdict,
 )
 from pleb_shared.protocol.project import (
+    DataSpec,
     ProjectMetadata,
+    Shard,
     ShardList,
+    TensorSpec,
     calibration_unit,
     epoch_changes,
 )
@@ -37,7 +40,7 @@ from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import delta_format, training_format
-from pleb_shared.tensors.layout import load_tensors, version_digest
+from pleb_shared.tensors.layout import load_tensors, read_header, version_digest
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -110,8 +113,8 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     """Return which blobs are missing; once none is, read and check what they hold.
 
     Raises:
-        Refusal: `malformed`: a graph, the shard list or version 0 is not what it must be; the
-            sentence says which and why.
+        Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
+            be; the sentence says which and why.
         EncodingError: the tensors of version 0 do not fit the model.
     """
     metadata = publication.metadata
@@ -124,6 +127,8 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     missing = _missing(deps, [Blob(digest=found.digest, size=found.size) for found in every])
     if missing:
         return Findings(missing, None)
+    for shard in every:
+        _check_shard(deps, shard, metadata.data)
     _check_initial(deps, metadata)
     facts = Facts(
         flops_per_step=_check_graphs(deps, metadata),
@@ -219,6 +224,34 @@ def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
         message = f"A step of the training graph costs {flops:.1e} FLOPs: make the batch smaller."
         raise Refusal(RefusalCode.MALFORMED, message)
     return flops
+
+
+def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:
+    """Check that a shard has the inputs and as many examples as the list says.
+
+    Evaluations are sized and weighted by it, and agents would find a fault only in the unit.
+    """
+    with deps.blobs.open_range(shard.digest) as file:
+        found = read_header(file.read)
+    wanted = {
+        spec.name: TensorSpec(name=spec.name, dtype=spec.dtype, shape=[shard.examples, *spec.shape])
+        for spec in data.inputs
+    }
+    if data.kind == "windows":
+        # One array of any dtype, of which `examples` windows and the value after each can be cut.
+        name = data.inputs[0].name
+        dtype = found[name].dtype if name in found else data.inputs[0].dtype
+        wanted = {name: TensorSpec(name=name, dtype=dtype, shape=[shard.examples + data.window])}
+    if any(found.get(name) != spec for name, spec in wanted.items()):
+        message = (
+            f"Shard {shard.digest[:12]}... holds {_shown(found)}; the shard list and the inputs "
+            f"ask for {_shown(wanted)}."
+        )
+        raise Refusal(RefusalCode.MALFORMED, message)
+
+
+def _shown(specs: dict[str, TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs.values())
 
 
 def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:

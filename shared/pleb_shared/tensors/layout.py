@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.project import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from pleb_shared.protocol.project import ModelSpec, TensorSpec
+    from pleb_shared.protocol.project import Dtype, ModelSpec
 
 __all__ = [
     "NUMPY_DTYPES",
@@ -25,6 +27,7 @@ __all__ = [
     "little_endian",
     "load_tensors",
     "model_tensors",
+    "read_header",
     "save_tensors",
     "version_digest",
 ]
@@ -41,6 +44,17 @@ NUMPY_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "bool": np.dtype("?"),
 }
 """The little-endian numpy dtype of every dtype that a `TensorSpec` may name."""
+
+_SAFETENSORS: Final[Mapping[str, Dtype]] = {
+    "F32": "float32",
+    "F64": "float64",
+    "I64": "int64",
+    "I32": "int32",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+_HEADER_BYTES: Final = 64 * 1024
+"""Ample for the few arrays of a shard."""
 
 
 def model_tensors(model: ModelSpec) -> list[TensorSpec]:
@@ -93,6 +107,30 @@ def check_tensors(tensors: Tensors, specs: Iterable[TensorSpec]) -> None:
         if array.dtype.newbyteorder("<") != NUMPY_DTYPES[spec.dtype]:
             message = f"Tensor {name!r} has dtype {array.dtype}, not {spec.dtype}."
             raise EncodingError(RefusalCode.WRONG_DTYPE, message)
+
+
+def read_header(read: Callable[[int], bytes]) -> dict[str, TensorSpec]:
+    """Return what a safetensors blob holds, by name; its numbers are not read.
+
+    `read(n)` returns the blob's next n bytes.
+
+    Raises:
+        EncodingError: `malformed`: the header is not one, is too long, or has another dtype.
+    """
+    size = int.from_bytes(read(8), "little")
+    if not 0 < size <= _HEADER_BYTES:
+        message = f"The header of the tensors has {size} bytes; at most {_HEADER_BYTES} are read."
+        raise EncodingError(RefusalCode.MALFORMED, message)
+    try:
+        entries = msgspec.json.decode(read(size), type=dict[str, dict[str, Any]])
+        entries.pop("__metadata__", None)
+        return {
+            name: TensorSpec(name=name, dtype=_SAFETENSORS[entry["dtype"]], shape=entry["shape"])
+            for name, entry in entries.items()
+        }
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
+        message = f"The header of the tensors cannot be read: {error}."
+        raise EncodingError(RefusalCode.MALFORMED, message) from error
 
 
 def save_tensors(tensors: Tensors) -> bytes:
