@@ -378,6 +378,7 @@ class PlayedLoop:
         self._agent = agent
         self._overrides = overrides
         self._working = say("Working for words.")
+        self._looks_again_at = time.time() + 300
         self.status = SimpleNamespace(unit=None, units_finished=3)
 
     @property
@@ -405,7 +406,7 @@ class PlayedLoop:
         decision = self._decision()
         if decision.action is not Action.RUN:
             return AgentState(Activity.PAUSED, decision.sentence, None)
-        return AgentState(Activity.WORKING, self._working, time.time() + 300)
+        return AgentState(Activity.WORKING, self._working, self._looks_again_at)
 
     def problems(self) -> dict[int, str]:
         return {}

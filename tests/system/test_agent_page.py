@@ -123,7 +123,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     browser.driver.refresh()
     assert browser.find("preset-quiet").is_selected()
     assert browser.find("autostart-on").is_selected()
-    browser.driver.find_element(By.LINK_TEXT, "Go on to the first unit").click()
+    browser.driver.find_element(By.LINK_TEXT, "Continue to the first unit").click()
 
     # The unit: each stage comes by itself, and survives reloading and going back.
     browser.wait_for_path("/welcome/unit")
@@ -190,7 +190,7 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
 
     browser.click("snooze-1800")
     browser.wait(lambda: agent.reader.overrides.current.until is not None)
-    browser.wait_for_text("now-state", "Goes on at")
+    browser.wait_for_text("now-state", "Resumes at")
     browser.click("resume")
     browser.wait_for_text("now-state", "Training")
     browser.click("boost")
@@ -298,7 +298,7 @@ def test_projects_are_shared_linked_and_left(server: PageServer, browser: Browse
 
     browser.driver.find_element(By.CSS_SELECTOR, f"#account-{slug} summary").click()
     browser.click(f"link-button-{slug}")
-    browser.wait_for_text(f"link-{slug}", "Whoever has this text is you")
+    browser.wait_for_text(f"link-{slug}", "Anyone who has this text")
     text = browser.find(f"link-text-{slug}").get_attribute("value")
     assert str(text).startswith("pleb-account")
 

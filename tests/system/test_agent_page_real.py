@@ -86,7 +86,7 @@ def first_run(world: World, browser: Browser, link: str) -> None:
     browser.find("name").send_keys("Anna")
     browser.find("attach").submit()
     browser.wait_for_path("/welcome/limits")
-    driver.find_element(By.LINK_TEXT, "Go on to the first unit").click()
+    driver.find_element(By.LINK_TEXT, "Continue to the first unit").click()
     browser.wait_for_path("/welcome/unit")
     driver.execute_script("window.unreloaded = true")
     browser.wait(lambda: stage(browser) == "ready")

@@ -181,7 +181,7 @@ class _Agentd:
             await self.packages.close()
             self._server.stop()
             await serving
-            self._loop.note(EventKind.END, say("The agent ended."))
+            self._loop.note(EventKind.END, say("The agent stopped."))
             self._journal.close()
             _LOG.info("stop", extra={"units_finished": self._loop.status.units_finished})
 

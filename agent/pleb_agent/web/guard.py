@@ -1,9 +1,9 @@
 """Who may use the loopback server: this user's own programs, and the page that they opened.
 
-A web page that the user visits can make his browser send requests to 127.0.0.1, under a name of
+A web page that the user visits can make the browser send requests to 127.0.0.1, under a name of
 its own (DNS rebinding) or from its own origin. So each request needs a secret that only this user
 can read, a Host that means this machine, and no foreign Origin. The Host's port is not compared:
-through an SSH tunnel it is another one.
+through an SSH tunnel it differs.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def is_bearer(request: Request, token: str) -> bool:
 
 
 def refused() -> Response:
-    """Return the answer to everybody else."""
+    """Return the answer to all other requests."""
     return Response(
-        msgspec.json.encode({"message": "This address belongs to the agent alone."}),
+        msgspec.json.encode({"message": "This address is for the agent's own programs alone."}),
         403,
         media_type="application/json",
         headers={"cache-control": "no-store"},

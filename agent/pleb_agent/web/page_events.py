@@ -1,7 +1,8 @@
 """The one stream of server-sent events: parts of the page, rendered, when they have changed.
 
-A page names its `view`; the stream begins with all parts of it, so that a page which was away
-(agentd restarted, the tab slept) is right again at once. Nothing is sent while nothing changes.
+A page names its `view`; the stream begins with all parts of it, so that a page which lost its
+connection (agentd restarted, the tab slept) is up to date again at once. Nothing is sent while
+nothing changes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ async def _events(visit: Visit) -> AsyncIterator[bytes]:
 
 
 def _rendered(visit: Visit, status: StatusView, parts: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each part's HTML; while a view cannot be told (a project has just gone), what can."""
+    """Yield each part's HTML; if a view fails (a project has just gone), only the common parts."""
     try:
         values = view_values(visit, status)
     except PlebError:

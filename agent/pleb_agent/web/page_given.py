@@ -1,4 +1,4 @@
-"""What this PC has given, day by day, and how the projects got better meanwhile."""
+"""What this PC has contributed, day by day, and how the projects improved meanwhile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KINDS: Final[dict[str, tuple[str, str, Callable[[Formats, float], str]]]] = {
 
 
 async def show_given(visit: Visit) -> Response:
-    """Show the sums and the days; curves come by `show_curve`, which asks the coordinators."""
+    """Show totals and days; curves are loaded by `show_curve`, which asks the coordinators."""
     kind = visit.query("show") if visit.query("show") in _KINDS else "units"
     span = next((days for days in _SPANS if visit.query("days") == str(days)), _SPANS[0])
     given = visit.reader.contribution(span)
@@ -66,7 +66,7 @@ async def show_given(visit: Visit) -> Response:
 
 
 async def show_curve(visit: Visit) -> Response:
-    """Show how one project got better, with the versions marked that this PC had a part in."""
+    """Show how one project improved, with the versions marked that contain this PC's work."""
     curve = await visit.reader.curve(visit.query("project"))
     metric = visit.words.text(METRICS.get(curve.metric, curve.metric.replace("_", " ")))
     since = [at >= curve.attached_at for at in curve.made_at]
@@ -94,7 +94,7 @@ def _curve_chart(visit: Visit, curve: CurveView, metric: str) -> dict[str, Any]:
     return {
         "kind": "curve",
         "label": metric,
-        "oursLabel": visit.words.text("with your part"),
+        "oursLabel": visit.words.text("with your work"),
         "versionLabel": visit.words.text("version"),
         "versions": curve.versions,
         "values": curve.values,

@@ -1,4 +1,4 @@
-"""What the agent did and why, newest first; and its log, plain."""
+"""What the agent did and why, newest first; and its log."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ async def show_log(visit: Visit) -> Response:
 
 
 def folded(events: Sequence[Event]) -> list[tuple[Event, int]]:
-    """Return events with how many before them said the same of other units of the project."""
+    """Return events, each with how many like it of the project's other units came before."""
     folded: list[tuple[Event, int]] = []
     for event in events:
         newer, count = folded[-1] if folded else (None, 0)
-        if newer is not None and event.kind == _UNIT and _told(event) == _told(newer):
+        if newer is not None and event.kind == _UNIT and _likeness(event) == _likeness(newer):
             folded[-1] = (newer, count + 1)
         else:
             folded.append((event, 0))
     return folded
 
 
-def _told(event: Event) -> tuple[str, str, str]:
+def _likeness(event: Event) -> tuple[str, str, str]:
     return event.kind, event.project, event.message.template
 
 

@@ -25,8 +25,8 @@ SNOOZES: Final[tuple[tuple[str, str], ...]] = (
     ("10800", marked("3 h")),
     ("tomorrow", marked("until tomorrow")),
 )
-_TURNS: Final = frozenset({"run", "pause", "stop", "start"})
-_LOOK_BACK: Final = 20
+_CHANGES: Final = frozenset({"run", "pause", "stop", "start"})
+_RECENT: Final = 20
 
 
 def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
         "today": reader.contribution(1).days[-1:],
         "titles": titles,
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
-        "troubled": [one for one in status.projects if one.problem and not _is_said(one, status)],
+        "troubled": [one for one in status.projects if one.problem and not _is_shown(one, status)],
         "accepted": any(project.counters.get("verdicts_valid") for project in status.projects),
         "losses": sparkline(unit.losses) if unit else None,
         "kinds": KINDS,
@@ -49,7 +49,7 @@ def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
 
 
 async def show_now(visit: Visit) -> Response:
-    """Show the page; somebody new is welcomed first."""
+    """Show the page; a new user sees the welcome first."""
     status = visit.reader.status()
     if status.first_run and not status.projects:
         return visit.go_to("/welcome")
@@ -57,18 +57,18 @@ async def show_now(visit: Visit) -> Response:
 
 
 async def pause(visit: Visit) -> Response:
-    """Hold still: `for` is a number of seconds, `tomorrow`, or empty."""
+    """Pause: `for` is a number of seconds, `tomorrow`, or empty."""
     span = (await visit.form()).get("for", "")
     if span and span != "tomorrow" and not (span.isdecimal() and 0 < int(span) <= 31 * 86_400):
         raise InputError("Choose how long to pause.")
-    wish = PauseRequest(
+    request = PauseRequest(
         seconds=float(span) if span.isdecimal() else None, until_tomorrow=span == "tomorrow"
     )
-    return _controls(visit, visit.controller.pause(wish))
+    return _controls(visit, visit.controller.pause(request))
 
 
 async def boost(visit: Visit) -> Response:
-    """Run now, whoever uses the PC."""
+    """Run now, even while the PC is in use."""
     return _controls(visit, visit.controller.boost(BoostRequest()))
 
 
@@ -78,12 +78,12 @@ async def resume(visit: Visit) -> Response:
 
 
 async def stop(visit: Visit) -> Response:
-    """Finish the unit in hand, then end the agent."""
+    """Finish the current unit, then stop the agent."""
     return _controls(visit, visit.controller.stop(StopRequest(finish=True)))
 
 
 async def fetch_runtime(visit: Visit) -> Response:
-    """Begin to fetch a torch runtime; the stream tells how far it is."""
+    """Begin to download a torch runtime; the stream shows the progress."""
     kind = (await visit.form()).get("kind", "cpu")
     status = visit.controller.fetch_runtime(RuntimeRequest(kind=kind[:32]))
     return visit.page("now_offers.html", status=status)
@@ -98,14 +98,14 @@ def _controls(visit: Visit, status: StatusView) -> Response:
     return visit.page("now_controls.html", status=status, snoozes=SNOOZES)
 
 
-def _is_said(project: ProjectView, status: StatusView) -> bool:
-    """Whether the page's first sentence tells of the project's problem already."""
+def _is_shown(project: ProjectView, status: StatusView) -> bool:
+    """Whether the page's first sentence already names the project's problem."""
     return project.problem in status.sentence
 
 
 def _since(reader: StatusReader) -> float | None:
-    """Return when it began to do what it does."""
-    for event in reader.history(before=None, count=_LOOK_BACK).events:
-        if event.kind in _TURNS:
+    """Return when the agent began to do what it does now."""
+    for event in reader.history(before=None, count=_RECENT).events:
+        if event.kind in _CHANGES:
             return event.at
     return None

@@ -52,7 +52,7 @@ async def set_share(visit: Visit) -> Response:
 
 
 async def link(visit: Visit) -> Response:
-    """Show the text that joins another PC to the account."""
+    """Show the text that adds another PC to the account."""
     name = (await visit.form()).get("project", "")[:_LONGEST_NAME]
     view = visit.controller.account_link(AccountLinkRequest(project=name))
     return visit.page("project_link.html", link_view=view, slug=_slug_of(name))
@@ -75,5 +75,5 @@ def _slug(project: ProjectView) -> str:
 
 
 def _slug_of(name: str) -> str:
-    """Return what names the project in ids of elements, whatever signs its name has."""
+    """Return the project's name as a part of element ids, whatever characters it has."""
     return sha256(name.encode()).hexdigest()[:10]

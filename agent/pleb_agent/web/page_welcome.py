@@ -1,6 +1,6 @@
 """The first run: a link, who is behind it, how much may be taken, and the first unit.
 
-Each step has its address, so that reloading and going back work; what was done lives in agentd.
+Each step has its address, so that reloading and going back work; agentd knows what was done.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
     NO_PROJECT = "no_project"
     RUNTIME = "runtime"
-    """What computes has to be fetched first."""
+    """PyTorch has to be downloaded first."""
     READY = "ready"
     ASKED = "asked"
     """The user said "now"; no unit has come yet."""
@@ -51,7 +51,7 @@ _SENDING = frozenset({"computed", "reported", "uploading"})
 
 
 def stage_of(status: StatusView) -> Stage:
-    """Return how far the first unit of any project is; what came furthest counts."""
+    """Return how far the first unit of any project is; the most advanced one counts."""
     if any(project.counters.get("verdicts_valid", 0) > 0 for project in status.projects):
         return Stage.ACCEPTED
     if not status.projects:
@@ -69,12 +69,12 @@ def stage_of(status: StatusView) -> Stage:
 
 
 def _lacks_runtime(runtime: RuntimeView | None) -> bool:
-    """Whether nothing can be computed yet; a GPU's runtime is an offer, and can wait."""
+    """Whether nothing can be computed yet; a GPU's runtime is optional."""
     return runtime is not None and runtime.kind == "cpu" and runtime.state != "installed"
 
 
 async def show_welcome(visit: Visit) -> Response:
-    """Show what this is, and ask for a link; with one in the address, look at it at once."""
+    """Show what this is, and ask for a link; with one in the address, show its project at once."""
     link = visit.query("link")[:_LONGEST_LINK]
     if link and not visit.query("change") and not _is_secret(link):
         return visit.go_to(f"/welcome/project?link={quote(link, safe='')}")
@@ -82,7 +82,7 @@ async def show_welcome(visit: Visit) -> Response:
 
 
 async def look(visit: Visit) -> Response:
-    """Look at a link. One that joins an account is a secret and comes into no address."""
+    """Show a link's project. One that joins an account is a secret: it is put in no address."""
     link = (await visit.form()).get("link", "").strip()[:_LONGEST_LINK]
     if _is_secret(link):
         return await _facts(visit, link, wrong="welcome_link.html")
@@ -90,7 +90,7 @@ async def look(visit: Visit) -> Response:
 
 
 async def show_project(visit: Visit) -> Response:
-    """Show the page on which `show_facts` appears: asking the coordinator may take a while."""
+    """Show the page that loads `show_facts`: asking the coordinator may take a while."""
     link = visit.query("link").strip()[:_LONGEST_LINK]
     if not link:
         return visit.go_to("/welcome")
@@ -98,7 +98,7 @@ async def show_project(visit: Visit) -> Response:
 
 
 async def show_facts(visit: Visit) -> Response:
-    """Show whose project a link is; if it cannot be told, why, with the link to correct."""
+    """Show whose project a link is; or why that is not known, with the link to correct."""
     return await _facts(visit, visit.query("link").strip()[:_LONGEST_LINK])
 
 
@@ -123,12 +123,12 @@ async def attach(visit: Visit) -> Response:
     name = form.get("name", "").strip()
     if len(name) > _LONGEST_NAME:
         raise InputError("The name is too long: 64 letters at most.")
-    wish = AttachRequest(
+    request = AttachRequest(
         link=form.get("link", "").strip()[:_LONGEST_LINK],
         invite=form.get("invite", "").strip()[:_LONGEST_LINK] or None,
         name=name,
     )
-    await visit.controller.attach(wish)
+    await visit.controller.attach(request)
     first = visit.reader.status().first_run
     return visit.go_to("/welcome/limits" if first else "/projects")
 
@@ -141,7 +141,7 @@ async def show_limits(visit: Visit) -> Response:
 
 
 async def show_first_unit(visit: Visit) -> Response:
-    """Show how far the first unit is; the stream keeps it true."""
+    """Show how far the first unit is; the stream keeps it up to date."""
     status = visit.reader.status()
     if not status.projects:
         return visit.go_to("/welcome")
@@ -150,7 +150,7 @@ async def show_first_unit(visit: Visit) -> Response:
 
 
 async def train_now(visit: Visit) -> Response:
-    """Run now: the first unit comes with the next answer of the coordinator."""
+    """Run now: the first unit arrives with the coordinator's next answer."""
     status = visit.controller.boost(BoostRequest())
     return visit.page("first_unit.html", **first_unit_values(visit.reader, status))
 

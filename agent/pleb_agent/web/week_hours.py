@@ -27,7 +27,7 @@ class Day:
 
 
 def days_of(hours: str) -> tuple[Day, ...]:
-    """Return the seven days of a preference; a night stands on the day on which it begins."""
+    """Return the seven days of a preference; a night belongs to the day on which it begins."""
     spans = parse_hours(hours).spans
     texts: list[list[str]] = [[] for _ in DAYS]
     for begin, end in spans:
@@ -40,7 +40,7 @@ def days_of(hours: str) -> tuple[Day, ...]:
 
 
 def hours_of(days: Mapping[str, str]) -> str:
-    """Return the preference that seven lines spell; all of the week is the empty text.
+    """Return the preference of seven lines; the whole week is the empty text.
 
     Raises:
         InputError: a line is not understood, or no minute is left.

@@ -85,7 +85,7 @@ def test_the_language_is_chosen(preferred, accepted, language):
 def test_numbers_in_sentences_are_local():
     german = words_for("de")
     assert german.text("of {number}", number=1234) == "von 1.234"
-    assert german.text("Version {version} is here", version=1234) == "Version 1234 ist da"
+    assert german.text("Version {version} is available", version=1234) == "Version 1234 ist da"
     assert german.text("of {number}", number="1.234") == "von 1.234"
     share = say(
         "The PC is at {degrees} °C; work resumes below {resume} °C.", degrees="0.5", resume=2
@@ -113,10 +113,10 @@ def test_a_value_that_is_no_sentence_is_not_translated():
 
 def test_one_and_many():
     german = words_for("de")
-    one, many = "{count} version has your part in it.", "{count} versions have your part in them."
+    one, many = "{count} version contains your work.", "{count} versions contain your work."
     assert german.several(one, many, 1) == "In 1 Version steckt dein Anteil."
     assert german.several(one, many, 2) == "In 2 Versionen steckt dein Anteil."
-    assert words_for("en").several(one, many, 0) == "0 versions have your part in them."
+    assert words_for("en").several(one, many, 0) == "0 versions contain your work."
 
 
 def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
