@@ -79,7 +79,7 @@ def test_the_x_server_that_stands_in_for_wayland_is_not_believed(compositor: Com
     ):
         until(lambda: seen.news, "the refusal")
         assert seen.presence.kind is PresenceKind.UNREADABLE
-        assert "stands in for Wayland" in seen.presence.problem
+        assert "belongs to a Wayland" in seen.presence.problem
 
 
 def test_a_compositor_that_ends_is_unreadable() -> None:

@@ -115,7 +115,7 @@ def test_a_server_that_refuses_is_unreadable(tmp_path: Path) -> None:
         with watched(wrong) as seen:
             until(lambda: seen.news, "the refusal")
             assert seen.presence.kind is PresenceKind.UNREADABLE
-            assert "does not let us in" in seen.presence.problem
+            assert "refused the connection" in seen.presence.problem
         with watched(clean_environment(**server.environment, XAUTHORITY=str(authority))) as seen:
             seen.until_kind(PresenceKind.READABLE)
 
