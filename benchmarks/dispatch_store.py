@@ -22,7 +22,7 @@ from pleb_coordinator.steps.plan import plan_round
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.signing import SigningKey
-from pleb_shared.tensors.format import DeltaFormat
+from pleb_shared.tensors.format import DeltaFormat, training_format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,7 +180,7 @@ class _Past:
             plan_round(tx, self.deps, self.project)
         first, count = self.db.execute(_RANGE, self._place).fetchone()
         self._give(first, count, self.deps.clock() + LEASE_SECONDS)
-        values = self._values | {"size": self.project.facts.delta_bytes}
+        values = self._values | {"size": training_format(self.project.metadata).size}
         with _committed(self.db):
             for statement in (_FINISH, _APPLY, _ADD_DELTAS, _COUNT_APPLIED):
                 self.db.execute(statement, values)

@@ -41,7 +41,7 @@ from tests.conformance.example_metadata import example_metadata
 if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Store
 
-FACTS = Facts(100, 7, 2, 50, 400, 1600)
+FACTS = Facts(100, 7, 2, 50)
 NOW = 1000.0
 
 

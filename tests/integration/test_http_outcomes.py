@@ -11,6 +11,7 @@ from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import FailureResult
+from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.http_world import http_world
 from tests.integration.steps_world import report
 from tests.integration.test_http_files import slot_of, upload
@@ -243,7 +244,7 @@ def test_an_upload_is_checked_as_its_unit_requires_whatever_its_size(tmp_path):
             host = world.volunteer("anna")
             manifest = (await http.work(host)).manifests[0]
             exact = world.train(host, replace_kind(manifest))
-            assert len(exact) == world.project.facts.calibration_bytes
+            assert len(exact) == DeltaFormat(world.model, "fp32", 16).size
             token, _, _ = await slot_of_size(http, host, manifest, exact)
             assert (await upload(http, token, exact)).json()["code"] == "wrong_size"
 

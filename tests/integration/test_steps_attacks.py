@@ -12,14 +12,14 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.format import DeltaFormat
+from pleb_shared.tensors.format import DeltaFormat, training_format
 from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_trust import proven
 
 
 def promise(world, host, manifest):
     """Commit to a delta that never comes."""
-    size = world.project.facts.delta_bytes
+    size = training_format(world.metadata).size
     result = DeltaResult(
         digest=digest_of(str(manifest.assignment).encode()),
         size=size,

@@ -78,10 +78,6 @@ class Facts(Record, frozen=True):
     train_shards: int
     holdout_shards: int
     holdout_examples: int
-    delta_bytes: int
-    """Exact size of every encoded delta."""
-    calibration_bytes: int
-    """Exact size of a calibration's, which is fp32."""
 
 
 class Project(Record, frozen=True):

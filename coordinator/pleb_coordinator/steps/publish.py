@@ -33,13 +33,11 @@ from pleb_shared.protocol.project import (
     Shard,
     ShardList,
     TensorSpec,
-    calibration_unit,
     epoch_changes,
 )
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.format import delta_format, training_format
 from pleb_shared.tensors.layout import load_tensors, read_header, version_digest
 
 if TYPE_CHECKING:
@@ -135,8 +133,6 @@ def examine(deps: Deps, publication: Publication) -> Findings:
         train_shards=len(shards.train),
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
-        delta_bytes=training_format(metadata).size,
-        calibration_bytes=delta_format(metadata, calibration_unit(metadata)).size,
     )
     return Findings((), facts)
 

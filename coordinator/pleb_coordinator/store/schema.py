@@ -65,8 +65,6 @@ Table(
     Column("train_shards", Integer, nullable=False),
     Column("holdout_shards", Integer, nullable=False),
     Column("holdout_examples", Integer, nullable=False),
-    Column("delta_bytes", Integer, nullable=False),
-    Column("calibration_bytes", Integer, nullable=False),
     Column("published_at", Float, nullable=False),
 )
 

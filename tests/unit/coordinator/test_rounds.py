@@ -65,7 +65,7 @@ def example():
 
 
 def planned():
-    facts = Facts(1, 7, 0, 0, 1, 1)
+    facts = Facts(1, 7, 0, 0)
     return [round_units(example(), facts, version) for version in range(10)]
 
 

@@ -170,8 +170,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("train_shards", sa.Integer(), nullable=False),
         sa.Column("holdout_shards", sa.Integer(), nullable=False),
         sa.Column("holdout_examples", sa.Integer(), nullable=False),
-        sa.Column("delta_bytes", sa.Integer(), nullable=False),
-        sa.Column("calibration_bytes", sa.Integer(), nullable=False),
         sa.Column("published_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "number"),
