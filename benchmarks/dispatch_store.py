@@ -18,7 +18,7 @@ from benchmarks.dispatch_fleet import AGENT, BLOCK, PARAMETERS, RUNTIME, Group, 
 from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
 from pleb_coordinator.aggregation.versions import SNAPSHOT_VERSIONS, following_source
 from pleb_coordinator.core.records import NewAssignment, NewUnit, Purpose
-from pleb_coordinator.steps.plan import plan_round
+from pleb_coordinator.steps import plan
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.signing import SigningKey
@@ -177,7 +177,7 @@ class _Past:
     def finish_round(self) -> None:
         """Plan the newest version's round, let hosts do all of it, and make the next version."""
         with self.store.write() as tx:
-            plan_round(tx, self.deps, self.project)
+            plan.commit(tx, self.deps, self.project)
         first, count = self.db.execute(_RANGE, self._place).fetchone()
         self._give(first, count, self.deps.clock() + LEASE_SECONDS)
         values = self._values | {"size": training_format(self.project.metadata).size}
@@ -189,7 +189,7 @@ class _Past:
     def open_leases(self, count: int) -> Group:
         """Plan the newest version's round and lease its first units, ending over an hour."""
         with self.store.write() as tx:
-            plan_round(tx, self.deps, self.project)
+            plan.commit(tx, self.deps, self.project)
         first, _ = self.db.execute(_RANGE, self._place).fetchone()
         self._give(first, count, self.deps.clock())
         self.db.execute(_ADD_SHARES, self._values)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.records import StoredDelta
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
-
-if TYPE_CHECKING:
-    from pleb_coordinator.blobs.interface import Blobs
 
 DATA = b"0123456789" * 1000
 
 
 @pytest.fixture(params=["local"])
-def blobs(request, tmp_path) -> Blobs:
+def blobs(request, tmp_path):
     return {"local": LocalBlobs}[request.param](tmp_path)
 
 
@@ -34,16 +31,16 @@ def test_a_blob_is_named_by_its_content_and_comes_back(blobs):
     assert blobs.exists(digest)
     assert blobs.size(digest) == len(DATA)
     assert blobs.get(digest) == DATA
-    with blobs.open_range(digest, 9995) as file:
-        assert file.read() == DATA[9995:]
-    assert blobs.path(digest).read_bytes() == DATA
+    assert blobs.read(digest, 9995, 9999) == DATA[9995:9999]
+    assert blobs.read(digest, 0, len(DATA)) == DATA
 
 
 def test_a_blob_that_is_not_there_is_a_typed_refusal(blobs):
     missing = "0" * 64
     assert not blobs.exists(missing)
-    for call in (blobs.get, blobs.size, blobs.open_range, blobs.path):
+    for call in (blobs.get, blobs.size):
         assert refusal(call, missing) == RefusalCode.UNKNOWN_BLOB
+    assert refusal(blobs.read, missing, 0, 1) == RefusalCode.UNKNOWN_BLOB
     blobs.delete(missing)
 
 
@@ -55,9 +52,13 @@ def test_a_deleted_blob_can_be_put_again(blobs):
     assert blobs.get(digest) == DATA
 
 
-def test_damaged_bytes_are_never_returned(blobs):
+def file_of(tmp_path, digest):
+    return tmp_path / "blobs" / digest[:2] / digest
+
+
+def test_damaged_bytes_are_never_returned(blobs, tmp_path):
     digest = blobs.put(DATA)
-    path = blobs.path(digest)
+    path = file_of(tmp_path, digest)
     path.chmod(0o600)
     path.write_bytes(DATA[:-1] + b"x")
     assert refusal(blobs.get, digest) == RefusalCode.UNKNOWN_BLOB
@@ -95,13 +96,16 @@ def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
     blobs.append_upload("token", 0, DATA, len(DATA))
     blobs.upload_to_delta("token", 1234)
     blobs.upload_to_delta("token", 1234)
-    assert blobs.delta(1234) == DATA
+    stored = StoredDelta(1234, len(DATA), None)
+    assert blobs.delta(stored) == DATA
     assert not blobs.exists(digest_of(DATA))
-    blobs.put_delta(5, b"small")
-    assert blobs.delta(5) == b"small"
-    blobs.delete_delta(5)
-    blobs.delete_delta(5)
-    assert refusal(blobs.delta, 5) == RefusalCode.UNKNOWN_BLOB
+    blobs.delete_delta(1234)
+    blobs.delete_delta(1234)
+    assert refusal(blobs.delta, stored) == RefusalCode.UNKNOWN_BLOB
+
+
+def test_a_small_delta_needs_no_file(blobs):
+    assert blobs.delta(StoredDelta(5, 5, b"small")) == b"small"
 
 
 def test_tokens_cannot_leave_their_folder(blobs, tmp_path):
@@ -112,7 +116,7 @@ def test_tokens_cannot_leave_their_folder(blobs, tmp_path):
     assert blobs.upload_offset("../../escaped") == 0
 
 
-def test_many_writers_of_one_blob_leave_it_whole(blobs):
+def test_many_writers_of_one_blob_leave_it_whole(blobs, tmp_path):
     failures = []
 
     def put():
@@ -128,4 +132,5 @@ def test_many_writers_of_one_blob_leave_it_whole(blobs):
         thread.join()
     assert not failures
     assert blobs.get(digest_of(DATA)) == DATA
-    assert [p.name for p in blobs.path(digest_of(DATA)).parent.iterdir()] == [digest_of(DATA)]
+    folder = file_of(tmp_path, digest_of(DATA)).parent
+    assert [path.name for path in folder.iterdir()] == [digest_of(DATA)]

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from pleb_coordinator.core.records import StoredDelta
 from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, PublishReply, Role
@@ -69,7 +70,8 @@ def test_deltas_are_never_served(tmp_path):
             host = http.world.volunteer("anna")
             token, delta, manifest = await slot_of(http, host)
             assert (await upload(http, token, delta)).headers["upload-complete"] == "?1"
-            assert http.world.deps.blobs.delta(manifest.assignment) == delta
+            stored = StoredDelta(manifest.assignment, len(delta), None)
+            assert http.world.deps.blobs.delta(stored) == delta
             for path in (digest_of(delta), f"../deltas/01/{manifest.assignment}"):
                 assert (await http.client.get(f"/blobs/{path}")).status_code == 404
 

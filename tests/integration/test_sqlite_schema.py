@@ -62,6 +62,7 @@ def test_the_schema_is_the_sum_of_its_migrations(migrated, tmp_path):
         ("evaluations", records.Evaluation),
         ("events", records.Event),
         ("deltas", records.StoredDelta),
+        ("tombstones", records.Tombstone),
     ],
 )
 def test_a_record_has_all_columns_of_its_table(table, record):
@@ -110,6 +111,12 @@ HOT = [
     "CLASS_OF",
     "FIND_CLASS",
     "GET_UPLOAD",
+    "ANY_EXPIRED_UPLOAD",
+    "LIVE_CLAIMS",
+    "DUE_TOMBSTONES",
+    "CONDEMNED",
+    "HAS_OUTER_STATE",
+    "ANY_UNSENT_BEFORE",
     "UPLOAD_OF_ASSIGNMENT",
     "OPEN_BLOB",
     "EVENTS_AFTER",

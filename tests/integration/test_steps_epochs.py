@@ -10,16 +10,9 @@ from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
-from pleb_coordinator.steps.advance import compute, ready_round, record_version
-from pleb_coordinator.steps.calibrate import (
-    measure,
-    next_measurement,
-    record_calibrations,
-    record_measurement,
-)
+from pleb_coordinator.steps import advance, calibrate, verify
 from pleb_coordinator.steps.publish import admit, open_publication
 from pleb_coordinator.steps.upload import append_part, find_upload, upload_format
-from pleb_coordinator.steps.verify import examine_case, next_case, settle
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role, Verdict
@@ -190,32 +183,34 @@ def test_what_was_being_computed_when_the_epoch_ended_is_dropped(tmp_path, step)
         [manifest], _ = world.ask(other)
         world.answer(other, manifest)
         with world.store.write() as tx:
-            record_calibrations(tx, world.deps, project)
-            measurement = next_measurement(tx, project)
+            reports = calibrate.find_reports(tx, world.deps, project)
+            assert reports is not None
+            calibrate.record_reports(tx, world.deps, reports)
+            measurement = calibrate.find(tx, world.deps, project, set())
         assert measurement is not None
-        found = measure(world.deps, measurement)
+        found = calibrate.compute(world.deps, measurement)
         next_epoch(world)
         with world.store.write() as tx:
-            record_measurement(tx, project, measurement, found)
+            calibrate.commit(tx, world.deps, measurement, found)
             assert tx.calibrations.distances(project.id) == {}
         return
     with world.store.read() as tx:
-        case = next_case(tx, project)
+        case = verify.find(tx, world.deps, project, set())
     assert case is not None
-    findings = examine_case(world.deps, case)
+    findings = verify.compute(world.deps, case)
     if step == "verify":
         next_epoch(world)
         with world.store.write() as tx:
-            assert not settle(tx, world.deps, case, findings)
+            assert not verify.commit(tx, world.deps, case, findings)
         return
     with world.store.write() as tx:
-        assert settle(tx, world.deps, case, findings)
-        work = ready_round(tx, world.deps, project)
+        assert verify.commit(tx, world.deps, case, findings)
+        work = advance.find(tx, world.deps, project, set())
     assert work is not None
-    row = compute(world.deps, work)
+    row = advance.compute(world.deps, work)
     next_epoch(world)
     with world.store.write() as tx:
-        assert not record_version(tx, world.deps, work, row)
+        assert not advance.commit(tx, world.deps, work, row)
         assert tx.projects.find("tiny").version == 0
 
 

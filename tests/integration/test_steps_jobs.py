@@ -6,16 +6,20 @@ import threading
 import time
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
-from pleb_coordinator.jobs.loop import Jobs, run_jobs
-from pleb_coordinator.steps.advance import compute, ready_round, record_version
-from pleb_coordinator.steps.expire import expire_leases
-from pleb_coordinator.steps.verify import examine_case, next_case, settle
+from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
+from pleb_coordinator.steps import advance, expire, upload, verify
+from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
+from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.tensors.layout import save_tensors
 from tests.integration.steps_world import World
 
@@ -30,24 +34,18 @@ def world(tmp_path):
     return world
 
 
+VERIFY, ADVANCE = (job for job in PROJECT_JOBS if isinstance(job, Job))
+
+
 def verified(world):
-    jobs = Jobs(world.store, world.deps)
-    while jobs._verify("tiny"):
-        pass
+    Jobs(world.store, world.deps, project_jobs=[VERIFY]).run_due()
     return world
 
 
-def advance(world, store, deps):
+def found(world, store, step):
+    """Return what a step's `find` returns to a process with that store."""
     with store.read() as tx:
-        project = tx.projects.find("tiny")
-        return ready_round(tx, deps, project)
-
-
-def due_case(world):
-    with world.store.read() as tx:
-        case = next_case(tx, tx.projects.find("tiny"))
-    assert case is not None
-    return case
+        return step.find(tx, world.deps, tx.projects.find("tiny"), set())
 
 
 def versions(world):
@@ -58,13 +56,13 @@ def versions(world):
 def test_of_two_that_compute_the_same_version_exactly_one_wins(world):
     verified(world)
     other = SqliteStore(world.home / "store.sqlite")
-    works = [advance(world, store, world.deps) for store in (world.store, other)]
-    rows = [compute(world.deps, work) for work in works]
+    works = [found(world, store, advance) for store in (world.store, other)]
+    rows = [advance.compute(world.deps, work) for work in works]
     assert rows[0] == rows[1], "the same deltas make the same version"
     won = []
     for store, work, row in zip((world.store, other), works, rows, strict=True):
         with store.write() as tx:
-            won.append(record_version(tx, world.deps, work, row))
+            won.append(advance.commit(tx, world.deps, work, row))
     assert won == [True, False]
     assert versions(world) == [0, 1]
     other.close()
@@ -72,14 +70,14 @@ def test_of_two_that_compute_the_same_version_exactly_one_wins(world):
 
 def test_a_verdict_that_changes_the_inputs_meanwhile_makes_the_work_void(world):
     verified(world)
-    work = advance(world, world.store, world.deps)
-    row = compute(world.deps, work)
+    work = found(world, world.store, advance)
+    row = advance.compute(world.deps, work)
     with world.store.write() as tx:
         unit = tx.units.get(work.inputs[0].unit)
         tx.units.move(unit, UnitEvent.REFUTED, world.clock.now, None)
         tx.units.move(tx.units.get(unit.id), UnitEvent.DECIDED, world.clock.now, 10**6)
     with world.store.write() as tx:
-        assert not record_version(tx, world.deps, work, row)
+        assert not advance.commit(tx, world.deps, work, row)
     assert versions(world) == [0]
 
 
@@ -92,7 +90,8 @@ def test_two_loops_at_once_make_every_version_once(tmp_path):
     def loop():
         store = SqliteStore(world.home / "store.sqlite")
         try:
-            run_jobs(store, replace(world.deps, blobs=LocalBlobs(world.home)), stop)
+            deps = replace(world.deps, blobs=LocalBlobs(world.home))
+            run_jobs(store, deps, stop, holder=str(threading.get_ident()))
         except Exception as error:  # noqa: BLE001 - any would be a failure
             failures.append(error)
         finally:
@@ -147,29 +146,29 @@ def test_killed_between_blobs_and_transaction_nothing_is_lost(world, writes):
     assert len(world.events("advanced")) == 1
 
 
-def settle_and_die(tx, deps, case, findings):
-    assert settle(tx, deps, case, findings)
+def commit_and_die(tx, deps, case, findings):
+    assert verify.commit(tx, deps, case, findings)
     raise Killed
 
 
 def test_killed_inside_a_transaction_it_is_as_if_it_had_not_begun(world):
-    case = due_case(world)
-    findings = examine_case(world.deps, case)
+    case = found(world, world.store, verify)
+    findings = verify.compute(world.deps, case)
     with pytest.raises(Killed), world.store.write() as tx:
-        settle_and_die(tx, world.deps, case, findings)
-    assert due_case(world) == case
+        commit_and_die(tx, world.deps, case, findings)
+    assert found(world, world.store, verify) == case
     world.run()
     assert versions(world) == [0, 1]
 
 
 def test_a_case_that_another_loop_has_settled_is_dropped(world):
     other = SqliteStore(world.home / "store.sqlite")
-    case = due_case(world)
-    findings = examine_case(world.deps, case)
+    case = found(world, world.store, verify)
+    findings = verify.compute(world.deps, case)
     with other.write() as tx:
-        assert settle(tx, world.deps, case, findings)
+        assert verify.commit(tx, world.deps, case, findings)
     with world.store.write() as tx:
-        assert not settle(tx, world.deps, case, findings)
+        assert not verify.commit(tx, world.deps, case, findings)
     assert len(world.events("verified")) == 1
     other.close()
 
@@ -180,8 +179,8 @@ def test_an_expired_lease_is_taken_back_once(tmp_path):
     assert world.ask(host)[0]
     world.clock.now += 601
     with world.store.write() as tx:
-        assert expire_leases(tx, world.deps) == 1
-        assert expire_leases(tx, world.deps) == 0
+        assert expire.expire_leases(tx, world.deps, 0.0) == 1
+        assert expire.expire_leases(tx, world.deps, 0.0) == 0
 
 
 def test_a_commit_of_another_process_wakes_the_loop_in_a_moment(world):
@@ -217,3 +216,206 @@ def test_one_damaged_project_does_not_stop_the_others(world, caplog):
     world.deps.blobs.put(save_tensors(world.initial))
     world.run()
     assert versions(world) == [0, 1]
+
+
+# Claims
+
+
+def counting(job, counts):
+    """Return the job with a record of the works that it computes."""
+
+    def compute(deps, work):
+        counts.append((job.name, work.key))
+        time.sleep(0.01)  # long enough that another loop would find the same work
+        return job.compute(deps, work)
+
+    return replace(job, compute=compute) if isinstance(job, Job) else job
+
+
+def test_two_loops_never_compute_the_same(tmp_path):
+    world = World(tmp_path, units=4, quorum=4, versions=6)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    stop = threading.Event()
+    counts: list[tuple[str, str]] = []
+    jobs = [counting(job, counts) for job in PROJECT_JOBS]
+
+    def loop(name):
+        store = SqliteStore(world.home / "store.sqlite")
+        loops = Jobs(store, world.deps, name, jobs)
+        while not stop.is_set():
+            loops.run_due()
+            stop.wait(0.002)
+        store.close()
+
+    threads = [threading.Thread(target=loop, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 60
+    while world.project.version < 6 and time.monotonic() < end:
+        for manifest in world.ask(trusted, 4)[0]:
+            world.answer(trusted, manifest)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert versions(world) == list(range(7))
+    assert len(counts) == len(set(counts)) == 6 * 4 + 6
+    with world.store.read() as tx:
+        assert not tx.claims.held_by("one")
+        assert not tx.claims.held_by("two")
+
+
+def killed_while_computing(world, job, holder):
+    """Let a process of that name claim a piece of work and be killed."""
+
+    def compute(deps, work):
+        raise Killed
+
+    with pytest.raises(Killed):
+        Jobs(world.store, world.deps, holder, [replace(job, compute=compute)]).run_due()
+
+
+@pytest.mark.parametrize("job", [VERIFY, ADVANCE], ids=["verify", "advance"])
+def test_what_a_killed_process_had_claimed_is_done_when_the_claim_expires(world, job):
+    if job is ADVANCE:
+        verified(world)
+    killed_while_computing(world, job, "killed")
+    world.run()
+    assert versions(world) == [0], "the work is claimed"
+    world.clock.now += CLAIM_SECONDS + 1
+    world.run()
+    assert versions(world) == [0, 1]
+
+
+@pytest.mark.parametrize("job", [VERIFY, ADVANCE], ids=["verify", "advance"])
+def test_a_restarted_process_does_at_once_what_it_had_claimed(world, job):
+    if job is ADVANCE:
+        verified(world)
+    killed_while_computing(world, job, "serve")
+    Jobs(world.store, world.deps, "serve").run_due()
+    assert versions(world) == [0, 1]
+
+
+def test_other_units_are_verified_while_one_is_claimed(world):
+    killed_while_computing(world, VERIFY, "killed")
+    verified(world)
+    assert len(world.events("verified")) == 3
+
+
+def test_a_claim_from_the_future_does_not_count(world):
+    world.clock.now += 7200
+    killed_while_computing(world, VERIFY, "killed")
+    world.clock.now -= 7200  # the machine's clock had been ahead
+    world.run()
+    assert versions(world) == [0, 1]
+
+
+def test_a_job_that_fails_releases_its_claim(world):
+    with world.store.read() as tx:
+        source = tx.versions.get(1, 0, 0)
+    world.deps.blobs.delete(source.snapshot)
+    Jobs(world.store, world.deps, "one").run_due()
+    world.deps.blobs.put(save_tensors(world.initial))
+    Jobs(world.store, world.deps, "two").run_due()
+    assert versions(world) == [0, 1]
+
+
+# Files are deleted outside of transactions
+
+
+class Blobs:
+    """Blobs of a process that is killed before it deletes anything."""
+
+    def __init__(self, blobs):
+        self._blobs = blobs
+
+    def __getattr__(self, name):
+        if name in {"delete", "delete_delta", "drop_upload"}:
+            raise Killed
+        return getattr(self._blobs, name)
+
+
+@pytest.fixture
+def old_round(tmp_path):
+    """A round that can be swept, whose outer state is not kept for a snapshot."""
+    world = World(tmp_path, units=1, quorum=1, versions=20)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    while world.project.version < 10:
+        assert world.work(trusted)
+    with world.store.read() as tx:
+        state = tx.versions.get(1, 0, 2).outer_state
+    assert world.deps.blobs.exists(state)
+    return world, trusted, state
+
+
+def sweep_next(world, trusted):
+    world.work(trusted)
+    with world.store.read() as tx:
+        assert tx.versions.get(1, 0, 2).outer_state == ""
+
+
+def test_an_outer_state_is_deleted_only_after_a_while(old_round):
+    world, trusted, state = old_round
+    sweep_next(world, trusted)
+    assert world.deps.blobs.exists(state), "another process may be reading it"
+    world.clock.now += CLAIM_SECONDS + 1
+    world.run()
+    assert not world.deps.blobs.exists(state)
+
+
+def test_killed_before_a_deletion_only_a_tombstone_is_left(old_round):
+    world, trusted, state = old_round
+    sweep_next(world, trusted)
+    world.clock.now += CLAIM_SECONDS + 1
+    with pytest.raises(Killed):
+        Jobs(world.store, replace(world.deps, blobs=Blobs(world.deps.blobs))).run_due()
+    assert world.deps.blobs.exists(state)
+    world.run()
+    assert not world.deps.blobs.exists(state)
+    with world.store.read() as tx:
+        assert tx.tombstones.condemned(9) == tx.tombstones.due(2 * world.clock.now, 9) == []
+
+
+def test_a_file_that_a_row_refers_to_again_is_kept(old_round):
+    world, trusted, state = old_round
+    sweep_next(world, trusted)
+    with world.store.write() as tx:
+        row = msgspec.structs.replace(tx.versions.get(1, 0, 0), epoch=1, outer_state=state)
+        assert tx.versions.add(row)
+    world.clock.now += CLAIM_SECONDS + 1
+    world.run()
+    assert world.deps.blobs.exists(state)
+
+
+def test_a_new_version_keeps_its_outer_state_or_waits_for_the_deletion(world):
+    verified(world)
+    work = found(world, world.store, advance)
+    row = advance.compute(world.deps, work)
+    with world.store.write() as tx:
+        tx.tombstones.add(FileKind.BLOB, row.outer_state, 0.0)
+        [tombstone] = tx.tombstones.due(world.clock.now, 9)
+        tx.tombstones.condemn(tombstone)
+    with pytest.raises(LookupError), world.store.write() as tx:
+        advance.commit(tx, world.deps, work, row)
+    world.run()  # deletes the file; the version waits
+    world.clock.now += 31
+    world.run()
+    assert versions(world) == [0, 1]
+    assert world.deps.blobs.exists(row.outer_state)
+
+
+def test_a_refused_upload_leaves_no_bytes(tmp_path):
+    world = World(tmp_path)
+    host = world.volunteer("host")
+    [manifest], _ = world.ask(host)
+    data = world.train(host, manifest)
+    result = DeltaResult(digest=digest_of(data), size=len(data), loss_first=1.0, loss_last=1.0)
+    receipt = world.answer(host, manifest, result)
+    assert receipt.upload is not None
+    with world.store.write() as tx:
+        slot = upload.find_upload(tx, world.deps, receipt.upload)
+        upload.append_part(world.deps, slot, 0, bytes(len(data)))
+        refusal = Refusal(RefusalCode.WRONG_DIGEST, "Other bytes.")
+        upload.refuse_upload(tx, world.deps, slot, refusal)
+    assert world.deps.blobs.upload_offset(slot.token) == len(data), "not in the transaction"
+    world.run()
+    assert world.deps.blobs.upload_offset(slot.token) == 0

@@ -16,7 +16,7 @@ from tests.integration.steps_world import World
 def bytes_of_delta(world, assignment):
     with world.store.read() as tx:
         stored = tx.assignments.delta(assignment)
-    return world.deps.blobs.delta(assignment) if stored.data is None else stored.data
+    return world.deps.blobs.delta(stored)
 
 
 def version(world, number):

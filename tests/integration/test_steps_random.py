@@ -157,7 +157,7 @@ def check_versions(world):
         def delta(assignment):
             found = tx.assignments.delta(assignment)
             stored[assignment] = stored.get(assignment, 0) + 1
-            return world.deps.blobs.delta(assignment) if found.data is None else found.data
+            return world.deps.blobs.delta(found)
 
         found = list(recompute(rows, lambda _: world.metadata, world.deps.blobs.get, delta))
     assert all(one.matches for one in found)

@@ -12,11 +12,11 @@ from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import BinaryIO
 
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
+    from pleb_coordinator.blobs.local import LocalBlobs
 
 __all__ = ["blob", "parse_range"]
 
@@ -82,16 +82,14 @@ def _response(
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     api.counters.bytes_sent += end - start
-    file = api.deps.blobs.open_range(digest, start)
+    blobs = api.deps.blobs
     if end - start <= _SMALL_BYTES:
-        with file:
-            return Response(file.read(end - start), status, headers, media_type)
-    return StreamingResponse(_chunks(file, end - start), status, headers, media_type)
+        return Response(blobs.read(digest, start, end), status, headers, media_type)
+    return StreamingResponse(_chunks(blobs, digest, start, end), status, headers, media_type)
 
 
-async def _chunks(file: BinaryIO, left: int) -> AsyncIterator[bytes]:
+async def _chunks(blobs: LocalBlobs, digest: str, start: int, end: int) -> AsyncIterator[bytes]:
     """Yield the bytes piece by piece; memory stays flat however large the blob is."""
-    with file:
-        while left and (chunk := await asyncio.to_thread(file.read, min(left, _CHUNK_BYTES))):
-            left -= len(chunk)
-            yield chunk
+    for first in range(start, end, _CHUNK_BYTES):
+        last = min(end, first + _CHUNK_BYTES)
+        yield await asyncio.to_thread(blobs.read, digest, first, last)

@@ -1,5 +1,9 @@
 """Blobs, deltas and uploads as files of one data directory.
 
+Three kinds of bytes, never mixed: blobs (content-addressed, anyone may read them), deltas (one for
+each assignment, never served), uploads under way (one for each token). The public methods of
+`LocalBlobs` are all that another engine needs; `tests/conformance/` proves each engine.
+
     blobs/ab/abcd...      content-addressed; the name is the SHA-256 of the bytes
     deltas/12/1234567     one for each assignment (the folder is the number's last two digits)
     uploads/HASH          named by its token's hash; grows from its first byte to its last
@@ -13,7 +17,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
@@ -22,13 +26,15 @@ from pleb_system.durable import rename_durably, sync_directory, write_durably
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pleb_coordinator.core.records import StoredDelta
+
 __all__ = ["LocalBlobs"]
 
 _READ_BYTES: Final = 2**20
 
 
 class LocalBlobs:
-    """Implements `blobs.interface.Blobs` below a directory that exists."""
+    """Bytes below a directory that exists: what a method has stored survives a power cut."""
 
     def __init__(self, home: Path) -> None:
         self._blobs = home / "blobs"
@@ -51,44 +57,45 @@ class LocalBlobs:
 
     def size(self, digest: str) -> int:
         """Return its size in bytes. Raises `Refusal` unknown_blob."""
-        return self.path(digest).stat().st_size
+        return self._existing(digest).stat().st_size
 
     def get(self, digest: str) -> bytes:
         """Return the blob's bytes, hashed again. Raises `Refusal` unknown_blob."""
-        data = self.path(digest).read_bytes()
+        data = self._existing(digest).read_bytes()
         if digest_of(data) != digest:
             message = f"Blob {digest[:12]}... is damaged on the coordinator's disk: restore it."
             raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
         return data
 
-    def open_range(self, digest: str, start: int = 0) -> BinaryIO:
-        """Return the blob's file, opened at `start`. Raises `Refusal` unknown_blob."""
-        file = self.path(digest).open("rb")
-        file.seek(start)
-        return file
+    def read(self, digest: str, start: int, end: int) -> bytes:
+        """Return a blob's bytes from `start` up to, not including, `end`; they are not hashed.
 
-    def path(self, digest: str) -> Path:
-        """Return the blob's file, for sending it. Raises `Refusal` unknown_blob."""
-        path = self._blob(digest)
-        if not path.exists():
-            message = f"There is no blob {digest[:12]}... here: get the metadata again."
-            raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
-        return path
+        Raises:
+            Refusal: `unknown_blob`.
+        """
+        with self._existing(digest).open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
 
     def delete(self, digest: str) -> None:
         """Remove a blob; one that is not there is fine."""
         self._blob(digest).unlink(missing_ok=True)
 
-    def put_delta(self, assignment: int, data: bytes) -> None:
-        """Store a delta that came without an upload."""
-        _write(self._delta(assignment), data)
+    def delta(self, stored: StoredDelta) -> bytes:
+        """Return the bytes of a delta, which are in its row or in the file of its assignment.
 
-    def delta(self, assignment: int) -> bytes:
-        """Return a delta. Raises `Refusal` unknown_blob."""
+        Raises:
+            Refusal: `unknown_blob`: the file is missing.
+        """
+        if stored.data is not None:
+            return stored.data
         try:
-            return self._delta(assignment).read_bytes()
+            return self._delta(stored.assignment).read_bytes()
         except FileNotFoundError as error:
-            message = f"The delta of assignment {assignment} is gone from the coordinator's disk."
+            message = (
+                f"The delta of assignment {stored.assignment} is missing on the coordinator's "
+                "disk: restore it from a backup."
+            )
             raise Refusal(RefusalCode.UNKNOWN_BLOB, message) from error
 
     def delete_delta(self, assignment: int) -> None:
@@ -164,6 +171,13 @@ class LocalBlobs:
         if hasher.hexdigest() != digest:
             message = "The bytes that came are not those whose digest was reported."
             raise Refusal(RefusalCode.WRONG_DIGEST, message)
+
+    def _existing(self, digest: str) -> Path:
+        path = self._blob(digest)
+        if not path.exists():
+            message = f"There is no blob {digest[:12]}... here: get the metadata again."
+            raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+        return path
 
     def _blob(self, digest: str) -> Path:
         return self._blobs / digest[:2] / digest

@@ -8,6 +8,7 @@ from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.access import opened
+from pleb_coordinator.core.records import StoredDelta
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
 from pleb_system.command_line import table
@@ -82,8 +83,7 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
 
         def delta(assignment: int) -> bytes:
             stored = tx.assignments.delta(assignment)
-            inside = None if stored is None else stored.data
-            return blobs.delta(assignment) if inside is None else inside
+            return blobs.delta(stored or StoredDelta(assignment, 0, None))
 
         def metadata_at(number: int) -> ProjectMetadata:
             return tx.projects.metadata_at(project.id, number)

@@ -67,7 +67,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
-    child = _jobs(home, options)
+    child = _jobs(home, options, f"work-{os.getpid()}")
     supervisor = Supervisor([child], stop, output.progress)
     supervisor.start()
     output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Running; stop it with Ctrl+C."])
@@ -101,17 +101,18 @@ def _children(
         *(["--pin", links.certificate] if links.certificate else []),
         *(["--debug"] if options.debug else []),
     ]
-    children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options)]
+    children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options, "serve")]
     if options.with_agent:
         command = agent_command(home, "start", "--headless", "--preset", "full")
         children.append(Child("agent", command, quiet=True))
     return children
 
 
-def _jobs(home: Home, options: argparse.Namespace) -> Child:
+def _jobs(home: Home, options: argparse.Namespace, name: str) -> Child:
+    """Return a background process; restarted under its name, it releases what it had claimed."""
     command = [
         sys.executable,
-        *("-m", "pleb_coordinator.jobs_app", "--home", str(home.path)),
+        *("-m", "pleb_coordinator.jobs_app", "--home", str(home.path), "--name", name),
         *("--clock-offset", str(options.clock_offset)),
         *(["--debug"] if options.debug else []),
     ]

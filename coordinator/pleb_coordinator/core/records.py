@@ -23,6 +23,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Facts",
+    "FileKind",
     "Host",
     "Invite",
     "NewAssignment",
@@ -33,6 +34,7 @@ __all__ = [
     "Record",
     "Round",
     "StoredDelta",
+    "Tombstone",
     "UnitRow",
     "Upload",
     "UploadKind",
@@ -248,6 +250,25 @@ class Assignment(Record, frozen=True):
     """Why the verdict is what it is."""
     told: bool
     """Whether a reply with the verdict was made."""
+
+
+class FileKind(StrEnum):
+    """Which of the blob store's kinds of bytes; see `blobs.local`."""
+
+    BLOB = "blob"
+    DELTA = "delta"
+    UPLOAD = "upload"
+
+
+class Tombstone(Record, frozen=True):
+    """A file that no row needs any more."""
+
+    kind: FileKind
+    name: str
+    """Digest of a blob, assignment of a delta, token of an upload."""
+    due_at: float
+    condemned: bool
+    """Whether it is being deleted, and cannot be kept any more."""
 
 
 class StoredDelta(Record, frozen=True):

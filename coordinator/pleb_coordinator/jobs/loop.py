@@ -1,55 +1,111 @@
-"""The background loop: expire, verify, advance, plan, over and over.
+"""The background loop: a list of jobs, done over and over.
 
-The tables are the queue. Any number of loops may run at once, on any number of stores that
-reach the same data: each step updates only rows that are as it found them. Killed at any
-line, a loop loses nothing: what was not committed is found again by whoever comes next.
+The tables are the queue. Each job has the same phases:
+
+    find     in a read transaction: the next piece of work that is due and that nobody has claimed
+    compute  outside of transactions: may take long, reads and writes files, changes no row
+    commit   in a write transaction: updates only rows that are as `find` saw them
+
+A claim keeps other processes from computing the same meanwhile; correctness never depends on
+it, only on `commit`. So any number of loops may run at once, on any number of machines that reach
+the same data. Killed at any line, a loop loses nothing: uncommitted work is found again, at once
+if the process is restarted under its name, otherwise when its claim has expired.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pleb_coordinator.core.records import Project, ProjectState
 from pleb_coordinator.core.rounds import due_at
-from pleb_coordinator.steps.advance import compute, ready_round, record_version
-from pleb_coordinator.steps.calibrate import (
-    calibrations_due,
-    measure,
-    next_measurement,
-    record_calibrations,
-    record_measurement,
-)
-from pleb_coordinator.steps.expire import expire_leases, expire_uploads, retire_versions
-from pleb_coordinator.steps.plan import plan_due, plan_round
-from pleb_coordinator.steps.sweep import sweep_round
-from pleb_coordinator.steps.verify import examine_case, next_case, settle
+from pleb_coordinator.steps import advance, calibrate, expire, plan, sweep, verify
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Collection, Sequence
 
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.transaction import Store
+    from pleb_coordinator.store.transaction import Store, Transaction
 
-__all__ = ["Jobs", "run_jobs"]
+__all__ = ["PROJECT_JOBS", "Job", "Jobs", "QuickJob", "run_jobs"]
 
 _log = logging.getLogger(__name__)
 
 WAKE_SECONDS: Final = 0.02
-"""How often the loop asks whether anybody has committed: a few microseconds each time."""
+"""How often the loop asks whether any process has committed: a few microseconds each time."""
 IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
-TIDY_SECONDS: Final = 30.0
-"""How often old versions and uploads are put away, and active accounts counted."""
+COUNT_SECONDS: Final = 30.0
+"""How often active accounts are counted, which reads the rows of all hosts seen lately."""
 _FAULT_SECONDS: Final = 30.0
-"""Pause for a project whose step failed."""
+"""Pause of a project whose job failed; other projects go on."""
+_LONGEST_RUN: Final = 64
+"""Pieces of one job in a row, so that a long queue does not keep the other jobs waiting."""
 
 
-def run_jobs(store: Store, deps: Deps, stop: threading.Event) -> None:
-    """Work until `stop` is set. `store` belongs to this thread alone."""
-    jobs = Jobs(store, deps)
+class HasKey(Protocol):
+    """Work that can be claimed."""
+
+    @property
+    def key(self) -> str:
+        """What names the work among all work of its job, whichever project it belongs to."""
+
+
+Scope = TypeVar("Scope")
+"""What a job works on: `Project`, or None for the whole store."""
+Work = TypeVar("Work")
+Keyed = TypeVar("Keyed", bound=HasKey)
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Job(Generic[Scope, Keyed, Made]):
+    """A job with all three phases. `find` skips the claimed keys that it is given."""
+
+    name: str
+    find: Callable[[Transaction, Deps, Scope, Collection[str]], Keyed | None]
+    compute: Callable[[Deps, Keyed], Made]
+    commit: Callable[[Transaction, Deps, Keyed, Made], object]
+
+
+@dataclass(frozen=True)
+class QuickJob(Generic[Scope, Work]):
+    """A job that has nothing to compute, and so nothing to claim."""
+
+    find: Callable[[Transaction, Deps, Scope], Work | None]
+    commit: Callable[[Transaction, Deps, Work], object]
+
+
+AnyJob = Job[Any, Any, Any] | QuickJob[Any, Any]
+
+STORE_JOBS: Final[Sequence[AnyJob]] = (
+    QuickJob(expire.find_leases, expire.expire_leases),
+    QuickJob(expire.find_uploads, expire.expire_uploads),
+    QuickJob(sweep.find_due_files, sweep.condemn_files),
+    Job("delete", sweep.find_files, sweep.delete_files, sweep.forget_files),
+)
+COUNT_ACCOUNTS: Final = QuickJob(expire.find_accounts, expire.count_accounts)
+CLASSES: Final[Sequence[AnyJob]] = (
+    QuickJob(calibrate.find_reports, calibrate.record_reports),
+    Job("measure", calibrate.find, calibrate.compute, calibrate.commit),
+)
+"""One piece each at a time: anybody can make classes, and rounds must not wait for all of them."""
+PROJECT_JOBS: Final[Sequence[AnyJob]] = (
+    Job("verify", verify.find, verify.compute, verify.commit),
+    Job("advance", advance.find, advance.compute, advance.commit),
+    QuickJob(plan.find, plan.commit),
+    QuickJob(expire.find_old_units, expire.retire_units),
+    QuickJob(sweep.find_round, sweep.sweep_round),
+)
+"""In this order: whatever brings new work to waiting hosts comes before tidying up."""
+
+
+def run_jobs(store: Store, deps: Deps, stop: threading.Event, *, holder: str = "jobs") -> None:
+    """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it."""
+    jobs = Jobs(store, deps, holder)
     while not stop.is_set():
         until = jobs.run_due()
         while not stop.wait(WAKE_SECONDS):
@@ -59,121 +115,131 @@ def run_jobs(store: Store, deps: Deps, stop: threading.Event) -> None:
 
 @dataclass
 class Jobs:
-    """Everything that is due now, carried out step by step in short transactions."""
+    """One loop. Only one at a time may have the same `holder` name.
+
+    What a killed process of that name had claimed is released at the start.
+    """
 
     store: Store
     deps: Deps
+    holder: str = "jobs"
+    project_jobs: Sequence[AnyJob] = PROJECT_JOBS
+    _paused: dict[str, float] = field(default_factory=dict, init=False)
+    """Until when, by the project's name; "" is the store."""
+    _counted: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
-        self._paused: dict[int, float] = {}
-        self._tidied = float("-inf")
+        with self.store.read() as tx:
+            left = tx.claims.held_by(self.holder)
+        if left:
+            with self.store.write() as tx:
+                tx.claims.release_all(self.holder)
 
     def run_due(self) -> float:
         """Do what is due until nothing is; return when to look again, at the latest."""
+        now = self.deps.clock()
         with self.store.read() as tx:
             names = tx.projects.names()
-        self._expire()
-        self._tidy(names)
+        self._guarded("", lambda: any(self._run(job, "") for job in STORE_JOBS))
+        if not 0 <= now - self._counted < COUNT_SECONDS:
+            self._counted = now
+            for name in names:
+                self._run(COUNT_ACCOUNTS, name)
         return min([self.deps.clock() + IDLE_SECONDS, *map(self._run_project, names)])
 
-    def _expire(self) -> None:
-        with self.store.read() as tx:
-            end = tx.assignments.next_lease_end()
-        while end is not None and end <= self.deps.clock():
-            with self.store.write() as tx:
-                expire_leases(tx, self.deps)
-                end = tx.assignments.next_lease_end()
-
-    def _tidy(self, names: list[str]) -> None:
-        if 0 <= self.deps.clock() - self._tidied < TIDY_SECONDS:
-            return
-        self._tidied = self.deps.clock()
-        with self.store.write() as tx:
-            expire_uploads(tx, self.deps)
-            for name in names:
-                retire_versions(tx, self.deps, tx.projects.find(name))
-                while sweep_round(tx, self.deps, tx.projects.find(name)):
-                    pass
-
     def _run_project(self, name: str) -> float:
-        """Do what is due for one project; one that fails does not stop the others."""
+        """Do what is due for one project; return when to look again."""
+        with self.store.read() as tx:
+            if tx.projects.find(name).state == ProjectState.ARCHIVED:
+                return self.deps.clock() + IDLE_SECONDS
+        paused_until = self._guarded(name, lambda: self._step(name))
+        return paused_until or self._next_due(name)
+
+    def _guarded(self, name: str, step: Callable[[], bool]) -> float | None:
+        """Repeat a step until nothing is due; return until when the project is paused, or None."""
         now = self.deps.clock()
-        project = self._project(name)
-        if project.state == ProjectState.ARCHIVED:
-            return now + IDLE_SECONDS
-        if now < self._paused.get(project.id, 0.0) <= now + _FAULT_SECONDS:
-            return self._paused[project.id]
+        if now < self._paused.get(name, 0.0) <= now + _FAULT_SECONDS:
+            return self._paused[name]
         try:
-            while self._step(name):
+            while step():
                 pass
         except (PlebError, OSError, LookupError):
-            _log.exception("A step of project %s failed; trying again later", name)
-            self._paused[project.id] = now + _FAULT_SECONDS
-        return self._next_due(name)
+            what = f"project {name}" if name else "the store"
+            _log.exception("A job of %s failed; trying again later", what)
+            self._paused[name] = now + _FAULT_SECONDS
+        return None
 
     def _step(self, name: str) -> bool:
-        """Do the next thing that is due; False: nothing is."""
-        calibrated = self._calibrate(name)  # one class at a time: many must not stop the rounds
-        return self._verify(name) or self._advance(name) or self._plan(name) or calibrated
+        """Do the first job that is due; False: none is."""
+        classified = [self._run(job, name, most=1) for job in CLASSES]
+        return any(self._run(job, name) for job in self.project_jobs) or any(classified)
 
-    def _calibrate(self, name: str) -> bool:
-        project = self._project(name)
-        with self.store.read() as tx:
-            due = calibrations_due(tx, project)
-            measurement = next_measurement(tx, project)
-        if due:
-            with self.store.write() as tx:
-                record_calibrations(tx, self.deps, project)
-        if measurement is not None:
-            found = measure(self.deps, measurement)
-            with self.store.write() as tx:
-                record_measurement(tx, project, measurement, found)
-        return due or measurement is not None
-
-    def _verify(self, name: str) -> bool:
-        project = self._project(name)
-        with self.store.read() as tx:
-            case = next_case(tx, project)
-        if case is None:
-            return False
-        findings = examine_case(self.deps, case)
-        with self.store.write() as tx:
-            settle(tx, self.deps, case, findings)
-        return True
-
-    def _advance(self, name: str) -> bool:
-        project = self._project(name)
-        with self.store.read() as tx:
-            work = ready_round(tx, self.deps, project)
+    def _run(self, job: AnyJob, name: str, *, most: int = _LONGEST_RUN) -> bool:
+        """Do what is due of one job, at most `most` pieces; False: nothing was due."""
+        if isinstance(job, QuickJob):
+            return self._run_quick(job, name)
+        work = self._find(job, name)
         if work is None:
             return False
-        row = compute(self.deps, work)
+        key = work.key
         with self.store.write() as tx:
-            made = record_version(tx, self.deps, work, row)
-            if made:
-                retire_versions(tx, self.deps, tx.projects.find(name))
-                sweep_round(tx, self.deps, tx.projects.find(name))
+            taken = tx.claims.take(job.name, key, self.holder, self.deps.clock())
+        done = 0
+        while taken:
+            done += 1
+            key, taken = self._do(job, name, key, more=done < most)
         return True
 
-    def _plan(self, name: str) -> bool:
-        project = self._project(name)
+    def _do(self, job: Job[Any, Any, Any], name: str, key: str, *, more: bool) -> tuple[str, bool]:
+        """Do the claimed work of that key; return the next key, and whether it is claimed.
+
+        One transaction commits a piece, releases it and claims the next: a commit waits for the
+        disk, and a queue needs hardly more of them than without claims.
+        """
+        try:
+            # found again now that it is claimed: another process may have just done it
+            work = self._find(job, name, own=key)
+            ours = work is not None and work.key == key
+            made = job.compute(self.deps, work) if ours else None
+            following = self._find(job, name) if ours and more else None
+            with self.store.write() as tx:
+                if ours:
+                    job.commit(tx, self.deps, work, made)
+                tx.claims.release(job.name, key, self.holder)
+                if following is None:
+                    return "", False
+                now = self.deps.clock()
+                return following.key, tx.claims.take(job.name, following.key, self.holder, now)
+        except Exception:
+            with self.store.write() as tx:
+                tx.claims.release(job.name, key, self.holder)
+            raise
+
+    def _run_quick(self, job: QuickJob[Any, Any], name: str) -> bool:
         with self.store.read() as tx:
-            due = plan_due(tx, project)
-        if not due:
+            work = job.find(tx, self.deps, _scope(tx, name))
+        if work is None:
             return False
         with self.store.write() as tx:
-            return plan_round(tx, self.deps, tx.projects.find(name))
+            job.commit(tx, self.deps, work)
+        return True
 
-    def _project(self, name: str) -> Project:
+    def _find(self, job: Job[Any, Any, Any], name: str, *, own: str = "") -> Any:
+        """Return the next work that is not claimed, or is claimed by this loop under `own`."""
         with self.store.read() as tx:
-            return tx.projects.find(name)
+            claimed = tx.claims.live(job.name, self.deps.clock()) - {own}
+            return job.find(tx, self.deps, _scope(tx, name), claimed)
 
     def _next_due(self, name: str) -> float:
-        idle = self.deps.clock() + IDLE_SECONDS
-        project = self._project(name)
+        """Return when time alone makes something due: a lease, a grace window, or an idle look."""
         with self.store.read() as tx:
+            project = tx.projects.find(name)
             row = tx.rounds.get(project.id, project.epoch, project.version)
             lease_end = tx.assignments.next_lease_end()
         grace_end = None if row is None else due_at(row, project.metadata.round.grace_seconds)
-        times = [idle, *(at for at in (lease_end, grace_end) if at is not None)]
-        return min(times)
+        idle = self.deps.clock() + IDLE_SECONDS
+        return min([idle, *(at for at in (lease_end, grace_end) if at is not None)])
+
+
+def _scope(tx: Transaction, name: str) -> Project | None:
+    return tx.projects.find(name) if name else None

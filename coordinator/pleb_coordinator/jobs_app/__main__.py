@@ -27,33 +27,45 @@ def main() -> int:
     options = _parser().parse_args()
     stop = stop_event()
     try:
-        _work(Home(options.home), options.clock_offset, stop, debug=options.debug)
+        _work(Home(options.home), options, stop)
     except PlebError as error:
         print(f"pleb-coordinator work: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
 
 
-def _work(home: Home, offset_seconds: float, stop: threading.Event, *, debug: bool) -> None:
-    """Build what the loop needs, and run it."""
+def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> None:
+    """Build what the loops need, and run them: the first in this thread, others beside it."""
     config = read_config(home.config_file)
-    home.start_log("jobs", most_bytes=config.log_bytes, debug=debug)
+    home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
     deps = Deps(
-        clock=lambda: time.time() + offset_seconds,  # noqa: TID251 - handed to everybody else
+        clock=lambda: time.time() + options.clock_offset,  # noqa: TID251 - a composition root
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
         online_key=read_online_key(home.online_key_file),
         blobs=LocalBlobs(home.path),
     )
-    store = SqliteStore(home.store_file)
-    checkpoints = threading.Thread(target=keep_log_short, args=(home.store_file, stop))
-    checkpoints.start()
-    logging.getLogger(__name__).info("The background process works")
+    names = [f"{options.name}/{number}" for number in range(options.workers)]
+    threads = [threading.Thread(target=keep_log_short, args=(home.store_file, stop))]
+    threads += [threading.Thread(target=_loop, args=(home, deps, stop, name)) for name in names[1:]]
+    for thread in threads:
+        thread.start()
+    logging.getLogger(__name__).info("The background process has started")
     try:
-        run_jobs(store, deps, stop)
+        _loop(home, deps, stop, names[0])
     finally:
         stop.set()
-        checkpoints.join()
+        for thread in threads:
+            thread.join()
+
+
+def _loop(home: Home, deps: Deps, stop: threading.Event, name: str) -> None:
+    """Run one loop on a store of its own; if it fails, the whole process ends."""
+    store = SqliteStore(home.store_file)
+    try:
+        run_jobs(store, deps, stop, holder=name)
+    finally:
+        stop.set()
         store.close()
 
 
@@ -61,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pleb_coordinator.jobs_app")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--clock-offset", type=float, default=0.0)
+    parser.add_argument("--name", default="jobs", help="unique among running background processes")
+    parser.add_argument("--workers", type=int, default=1, help="loops in this process")
     parser.add_argument("--debug", action="store_true")
     return parser
 

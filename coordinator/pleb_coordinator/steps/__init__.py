@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.blobs.interface import Blobs
+    from pleb_coordinator.blobs.local import LocalBlobs
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.signing import SigningKey
@@ -58,7 +58,7 @@ class Deps:
     """32 bytes from which audits are drawn; never leaves the coordinator."""
     online_key: SigningKey
     """The key that root keys delegate to; it signs every reply."""
-    blobs: Blobs
+    blobs: LocalBlobs
 
 
 @dataclass(frozen=True)

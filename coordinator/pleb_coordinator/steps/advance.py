@@ -20,6 +20,7 @@ from pleb_coordinator.aggregation.versions import (
 )
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
+    FileKind,
     Project,
     ProjectState,
     Purpose,
@@ -33,11 +34,13 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_shared.tensors.layout import Tensors, save_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pleb_coordinator.core.records import StoredDelta
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["RoundWork", "compute", "ready_round", "record_version"]
+__all__ = ["RoundWork", "commit", "compute", "find"]
 
 _INPUTS: Final = {UnitState.VALID}
 
@@ -53,13 +56,22 @@ class RoundWork:
     deltas: tuple[StoredDelta, ...]
     train_loss: float | None
 
+    @property
+    def key(self) -> str:
+        """Name of this work among all rounds."""
+        return _key(self.round)
 
-def ready_round(tx: Transaction, deps: Deps, project: Project) -> RoundWork | None:
+
+def find(
+    tx: Transaction, deps: Deps, project: Project, claimed: Collection[str]
+) -> RoundWork | None:
     """Return the newest version's round if it is over, else None; one look-up if it is not."""
     if project.state != ProjectState.ACTIVE:
         return None
     row = tx.rounds.get(project.id, project.epoch, project.version)
     if row is None or not ready(row, project.metadata.round.grace_seconds, deps.clock()):
+        return None
+    if _key(row) in claimed:
         return None
     units = tx.units.of_round(project.id, project.epoch, project.version, _INPUTS)
     chosen = [tx.assignments.get(unit.canonical) for unit in units if unit.canonical is not None]
@@ -89,7 +101,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow:
     version = read_version(previous.source, metadata, deps.blobs.get)
     warm_start = is_warm_start(metadata, previous.number)
     deltas = [
-        (_bytes(deps, stored), entry.weight)
+        (deps.blobs.delta(stored), entry.weight)
         for stored, entry in zip(work.deltas, work.inputs, strict=True)
     ]
     state = _state(deps, work, version)
@@ -97,10 +109,14 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow:
     return _row(deps, work, made)
 
 
-def record_version(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> bool:
+def commit(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> bool:
     """Make `row` the newest version and close its round.
 
-    False: somebody else was first, or a verdict has changed the inputs meanwhile.
+    Returns:
+        False: another process was first, or a verdict has changed the inputs meanwhile.
+
+    Raises:
+        LookupError: its outer state's file is being deleted right now.
     """
     now, round_ = deps.clock(), work.round
     place = (round_.project, round_.epoch, round_.version)
@@ -109,6 +125,9 @@ def record_version(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow
         return False
     if not (tx.rounds.close(round_, now) and tx.versions.add(row)):
         return False
+    if not tx.tombstones.revive(FileKind.BLOB, row.outer_state):
+        message = f"Blob {row.outer_state[:12]}... is being deleted: the version is made again."
+        raise LookupError(message)
     tx.projects.advance(round_.project, round_.epoch, round_.version, row.number)
     for unit in valid:
         tx.units.move(unit, UnitEvent.APPLIED, now, unit.canonical)
@@ -126,6 +145,10 @@ def record_version(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow
         train_loss=row.train_loss,
     )
     return True
+
+
+def _key(row: Round) -> str:
+    return f"{row.project}/{row.epoch}/{row.version}"
 
 
 def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
@@ -176,7 +199,3 @@ def _stored(tx: Transaction, entry: VersionInput) -> StoredDelta:
         message = f"The delta of assignment {entry.assignment} is not in the store."
         raise LookupError(message)
     return stored
-
-
-def _bytes(deps: Deps, stored: StoredDelta) -> bytes:
-    return deps.blobs.delta(stored.assignment) if stored.data is None else stored.data

@@ -18,6 +18,8 @@ from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format, training_format
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pleb_coordinator.core.records import (
         Assignment,
         CalibrationClass,
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measurement",
-    "calibrations_due",
-    "measure",
-    "next_measurement",
-    "record_calibrations",
-    "record_measurement",
+    "commit",
+    "compute",
+    "find",
+    "find_reports",
+    "record_reports",
 ]
 
 
@@ -52,20 +54,23 @@ class Measurement:
     delta: StoredDelta
     others: tuple[tuple[str, StoredDelta], ...]
 
+    @property
+    def key(self) -> str:
+        """Name of this work among all measurements."""
+        return _key(self.project, self.digest)
 
-def calibrations_due(tx: Transaction, project: Project) -> bool:
-    """Whether calibrations have come that nobody has looked at."""
+
+def find_reports(tx: Transaction, _: Deps, project: Project) -> UnitRow | None:
+    """Return the calibration unit if it has results that were not recorded yet, else None."""
     unit = tx.units.find(project.id, project.epoch, 0, UnitKind.CALIBRATE, 0)
-    return unit is not None and unit.due
+    return unit if unit is not None and unit.due else None
 
 
-def record_calibrations(tx: Transaction, deps: Deps, project: Project) -> int:
-    """Give hosts whose calibration has come the class that it names; return how many."""
-    unit = tx.units.find(project.id, project.epoch, 0, UnitKind.CALIBRATE, 0)
-    if unit is None or not unit.due:
-        return 0
-    tx.units.looked_at(unit.id, unit.revision)
-    reported = tx.assignments.reported(unit.id)
+def record_reports(tx: Transaction, deps: Deps, unit: UnitRow) -> int:
+    """Give hosts the class that their calibration names; return how many."""
+    if not tx.units.looked_at(unit.id, unit.revision):
+        return 0  # another calibration has come, or another process has recorded them
+    project, reported = tx.projects.get(unit.project), tx.assignments.reported(unit.id)
     for assignment in reported:
         _record(tx, project, unit, assignment, deps.clock())
     if reported:
@@ -73,28 +78,28 @@ def record_calibrations(tx: Transaction, deps: Deps, project: Project) -> int:
     return len(reported)
 
 
-def next_measurement(tx: Transaction, project: Project) -> Measurement | None:
+def find(
+    tx: Transaction, _: Deps, project: Project, claimed: Collection[str]
+) -> Measurement | None:
     """Return a class that was not measured yet, or None."""
-    waiting = tx.calibrations.unmeasured(project.id)
-    if not waiting:
-        return None
-    found = waiting[0]
-    delta = tx.assignments.delta(found.assignment)
-    if delta is None:
-        return None
-    others = [
-        (other.digest, tx.assignments.delta(other.assignment))
-        for other in _to_compare(tx, project, found)
-    ]
-    known = tuple((digest, stored) for digest, stored in others if stored is not None)
-    return Measurement(project, found.digest, delta, known)
+    for waiting in tx.calibrations.unmeasured(project.id):
+        delta = tx.assignments.delta(waiting.assignment)
+        if delta is None or _key(project, waiting.digest) in claimed:
+            continue
+        others = [
+            (other.digest, tx.assignments.delta(other.assignment))
+            for other in _to_compare(tx, project, waiting)
+        ]
+        known = tuple((digest, stored) for digest, stored in others if stored is not None)
+        return Measurement(project, waiting.digest, delta, known)
+    return None
 
 
-def measure(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float]:
+def compute(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float]:
     """Return the distance to every other class: the largest over all tensors.
 
-    Calibrations travel as fp32; they are compared after the encoding that deltas get, since
-    that is what the tolerance is applied to.
+    Calibrations travel as fp32. They are compared after the encoding that training deltas get,
+    since the tolerance is applied to that.
     """
     project = measurement.project
     mine = _as_delta(deps, project, measurement.delta)
@@ -107,19 +112,24 @@ def measure(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float
     }
 
 
-def record_measurement(
-    tx: Transaction,
-    project: Project,
-    measurement: Measurement,
-    found: dict[tuple[str, str], float],
+def commit(
+    tx: Transaction, _: Deps, measurement: Measurement, found: dict[tuple[str, str], float]
 ) -> None:
-    """Store the distances, and what follows from them; nothing if the epoch has ended."""
-    if tx.projects.get(project.id).epoch != project.epoch:
+    """Store the distances, and what follows from them: the tolerance, and isolated classes.
+
+    Nothing is stored if the epoch has ended: classes are an epoch's.
+    """
+    project = tx.projects.get(measurement.project.id)
+    if project.epoch != measurement.project.epoch:
         return
     for (first, second), distance in found.items():
         tx.calibrations.put_distance(project.id, first, second, distance)
     tx.calibrations.set_measured(project.id, measurement.digest, measured=True)
     _conclude(tx, project)
+
+
+def _key(project: Project, digest: str) -> str:
+    return f"{project.id}/{digest}"
 
 
 def _to_compare(
@@ -179,7 +189,7 @@ def _conclude(tx: Transaction, project: Project) -> None:
 def _as_delta(deps: Deps, project: Project, stored: StoredDelta) -> Tensors:
     """Return a calibration as it would decode if it had been sent as a training delta."""
     metadata = project.metadata
-    data = deps.blobs.delta(stored.assignment) if stored.data is None else stored.data
+    data = deps.blobs.delta(stored)
     trained = training_format(metadata)
     exact = delta_format(metadata, calibration_unit(metadata)).decode(data)
     return trained.decode(trained.encode(exact))

@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["plan_due", "plan_round"]
+__all__ = ["commit", "find"]
 
 
-def plan_due(tx: Transaction, project: Project) -> bool:
-    """Whether the newest version lacks its round or its evaluation; two look-ups."""
+def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
+    """Return the project if its newest version lacks its round or its evaluation."""
     place = (project.id, project.epoch, project.version)
     training = (
         project.state == ProjectState.ACTIVE
         and project.version < project.metadata.training.versions
         and tx.rounds.get(*place) is None
     )
-    return training or (
+    evaluation = (
         project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
         and project.facts.holdout_shards > 0
         and tx.units.find(*place, UnitKind.EVALUATE, 0) is None
     )
+    return project if training or evaluation else None
 
 
-def plan_round(tx: Transaction, deps: Deps, project: Project) -> bool:
+def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
     """Plan what the newest version still lacks; return whether anything was added.
 
-    A warm-start version gets one unit that only
-    trusted hosts take; every version gets an evaluation on the holdout, for trusted hosts.
+    A warm-start version gets one unit, for trusted hosts only. Every version gets an evaluation
+    on the holdout, also for trusted hosts.
     """
-    if project.state not in {ProjectState.ACTIVE, ProjectState.FINISHED}:
-        return False
-    now = deps.clock()
+    project, now = tx.projects.get(found.id), deps.clock()
     trained = project.state == ProjectState.ACTIVE and _plan_training(tx, project, now)
-    return _plan_evaluation(tx, project, now) or trained
+    evaluates = project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
+    return (evaluates and _plan_evaluation(tx, project, now)) or trained
 
 
 def _plan_training(tx: Transaction, project: Project, now: float) -> bool:

@@ -1,54 +1,114 @@
-"""sweep: bytes that nobody will need again are removed, one old round at a time.
+"""sweep: remove bytes that are not needed any more, and delete files outside of transactions.
 
-What made a version stays for ever, so that it can be recomputed: the canonical deltas, all
-differences, and a snapshot with its outer state every few versions. The rest of a round (replicas,
-refuted and late results, the outer state in between) is needed only while agents may still
-work on its version.
+What made a version is kept, so that it can be recomputed: the canonical deltas, all differences,
+and a snapshot with its outer state every few versions. The rest of a round (replicas, refuted and
+late results, the outer states in between) is needed only while agents may work on its version.
+
+Rows go first, files later: a transaction that makes a file useless leaves a tombstone. When the
+tombstone is due, the file is condemned unless a row refers to it again; then it is deleted.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.records import FileKind, Round, Tombstone
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.records import Project, UnitRow
+    from collections.abc import Collection, Sequence
+
+    from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["sweep_round"]
+__all__ = [
+    "Deletion",
+    "condemn_files",
+    "delete_files",
+    "find_due_files",
+    "find_files",
+    "find_round",
+    "forget_files",
+    "sweep_round",
+]
+
+_BATCH: Final = 200
+"""Files of one transaction or deletion."""
+_WAIT_SECONDS: Final = CLAIM_SECONDS
+"""Before deltas and outer states are deleted: a background process that found them before the
+sweep may still be reading them, or be about to commit a row that refers to them."""
 
 
-def sweep_round(tx: Transaction, deps: Deps, project: Project) -> bool:
-    """Sweep the oldest round that is due; False: there is none.
+@dataclass(frozen=True)
+class Deletion:
+    """Files to delete; one process at a time is enough."""
 
-    Files are removed before the transaction commits: killed in between, the next sweep
-    removes them again, which is harmless.
-    """
+    files: Sequence[Tombstone]
+    key: str = "files"
+
+
+def find_round(tx: Transaction, _: Deps, project: Project) -> Round | None:
+    """Return the oldest round that can be swept, or None."""
     oldest = project.version - LIMITS.version_lag
-    row = tx.rounds.unswept_before(project.id, project.epoch, oldest)
-    if row is None:
-        return False
+    return tx.rounds.unswept_before(project.id, project.epoch, oldest)
+
+
+def sweep_round(tx: Transaction, deps: Deps, row: Round) -> None:
+    """Remove the deltas of all results that do not count, and the outer state between snapshots."""
+    now = deps.clock()
     place = (row.project, row.epoch, row.version)
     for unit in tx.units.of_round(*place, set(UnitState)):
-        _drop_deltas(tx, deps, unit)
-    version = tx.versions.get(*place)
-    if version.outer_state and not version.snapshot:
-        deps.blobs.delete(version.outer_state)
-        tx.versions.forget_outer_state(*place)
-    tx.rounds.set_swept(row, deps.clock())
-    return True
-
-
-def _drop_deltas(tx: Transaction, deps: Deps, unit: UnitRow) -> None:
-    """Remove the bytes of all results but the one that counts."""
-    for assignment in tx.assignments.of_unit(unit.id):
-        if assignment.id == unit.canonical:
-            continue
-        stored = tx.assignments.delta(assignment.id)
-        if stored is not None:
+        for assignment in tx.assignments.of_unit(unit.id):
+            stored = tx.assignments.delta(assignment.id)
+            if assignment.id == unit.canonical or stored is None:
+                continue
             tx.assignments.remove_delta(assignment.id)
             if stored.data is None:
-                deps.blobs.delete_delta(assignment.id)
+                tx.tombstones.add(FileKind.DELTA, str(assignment.id), now + _WAIT_SECONDS)
+    version = tx.versions.get(*place)
+    if version.outer_state and not version.snapshot:
+        tx.versions.forget_outer_state(*place)
+        tx.tombstones.add(FileKind.BLOB, version.outer_state, now + _WAIT_SECONDS)
+    tx.rounds.set_swept(row, now)
+
+
+def find_due_files(tx: Transaction, deps: Deps, _: None) -> list[Tombstone] | None:
+    """Return tombstones whose files may be deleted from now on, or None."""
+    return tx.tombstones.due(deps.clock(), _BATCH) or None
+
+
+def condemn_files(tx: Transaction, _: Deps, due: Sequence[Tombstone]) -> None:
+    """Condemn files that no row refers to; keep the others."""
+    for tombstone in due:
+        if tombstone.kind == FileKind.BLOB and tx.versions.has_outer_state(tombstone.name):
+            tx.tombstones.remove(tombstone)
+        else:
+            tx.tombstones.condemn(tombstone)
+
+
+def find_files(tx: Transaction, _: Deps, __: None, claimed: Collection[str]) -> Deletion | None:
+    """Return condemned files, or None."""
+    files = [] if claimed else tx.tombstones.condemned(_BATCH)
+    return Deletion(files) if files else None
+
+
+def delete_files(deps: Deps, deletion: Deletion) -> None:
+    """Delete condemned files; those that are gone already are fine."""
+    for tombstone in deletion.files:
+        match tombstone.kind:
+            case FileKind.BLOB:
+                deps.blobs.delete(tombstone.name)
+            case FileKind.DELTA:
+                deps.blobs.delete_delta(int(tombstone.name))
+            case FileKind.UPLOAD:
+                deps.blobs.drop_upload(tombstone.name)
+
+
+def forget_files(tx: Transaction, _: Deps, deletion: Deletion, __: None) -> None:
+    """Remove the tombstones of deleted files."""
+    for tombstone in deletion.files:
+        tx.tombstones.remove(tombstone)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
-from pleb_coordinator.core.records import StoredDelta
+from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_coordinator.steps.outcome import refuse_result, store_result
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
@@ -133,7 +133,7 @@ def refuse_upload(
 ) -> None:
     """Close an upload whose bytes cannot be used; a delta's unit goes to another host."""
     tx.uploads.remove(upload.token)
-    deps.blobs.drop_upload(upload.token)
+    tx.tombstones.add(FileKind.UPLOAD, upload.token, deps.clock())
     if upload.assignment is None:
         return
     assignment = tx.assignments.get(upload.assignment)

@@ -44,13 +44,13 @@ from pleb_shared.tensors.distance import delta_norm, distances
 from pleb_shared.tensors.format import delta_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["Case", "Findings", "examine_case", "next_case", "settle"]
+__all__ = ["Case", "Findings", "commit", "compute", "find"]
 
 _COUNTED: Final = {AssignmentState.REPORTED, AssignmentState.VALID}
 _OUTSTANDING: Final = {
@@ -74,6 +74,11 @@ class Case:
     deltas: dict[str, StoredDelta]
     """By digest."""
 
+    @property
+    def key(self) -> str:
+        """Name of this work among all cases."""
+        return str(self.unit.id)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -94,18 +99,19 @@ class _Desk:
     now: float
 
 
-def next_case(tx: Transaction, project: Project) -> Case | None:
+def find(tx: Transaction, _: Deps, project: Project, claimed: Collection[str]) -> Case | None:
     """Return the next unit to look at, with all its results; None: nothing is due."""
-    due = tx.units.due(project.id, 1)
-    if not due:
+    # one more than are claimed, so that one is left if all of those are due
+    due = tx.units.due(project.id, len(claimed) + 1)
+    unit = next((unit for unit in due if str(unit.id) not in claimed), None)
+    if unit is None:
         return None
-    unit = due[0]
     results = tuple(found for found in tx.assignments.of_unit(unit.id) if found.state in _COUNTED)
     hosts = {found.id: tx.hosts.get(found.host) for found in results if found.host is not None}
     return Case(project, unit, results, hosts, dict(_deltas(tx, unit, results)))
 
 
-def examine_case(deps: Deps, case: Case) -> Findings:
+def compute(deps: Deps, case: Case) -> Findings:
     """Return norms and distances.
 
     Reads and decodes the deltas, so it is done outside of transactions. Equal digests are
@@ -124,7 +130,7 @@ def examine_case(deps: Deps, case: Case) -> Findings:
     )
 
 
-def settle(tx: Transaction, deps: Deps, case: Case, findings: Findings) -> bool:
+def commit(tx: Transaction, deps: Deps, case: Case, findings: Findings) -> bool:
     """Draw the consequences. False: another result has come, or somebody else was first."""
     if not tx.units.looked_at(case.unit.id, case.unit.revision):
         return False
@@ -160,8 +166,7 @@ def _deltas(
 
 
 def _decoded(deps: Deps, case: Case, stored: StoredDelta) -> Tensors:
-    data = deps.blobs.delta(stored.assignment) if stored.data is None else stored.data
-    return delta_format(case.project.metadata, case.unit).decode(data)
+    return delta_format(case.project.metadata, case.unit).decode(deps.blobs.delta(stored))
 
 
 def _result(desk: _Desk, found: Assignment, findings: Findings) -> Result:

@@ -247,6 +247,13 @@ class Assignments:
         )
         return cancelled.rowcount
 
+    def any_unsent_before(self, project: int, epoch: int, version: int) -> bool:
+        """Whether `cancel_unsent_before` has anything to cancel."""
+        row = self._db.execute(
+            sql.ANY_UNSENT_BEFORE, project=project, epoch=epoch, version=version
+        ).fetchone()
+        return row is not None
+
     def expired(self, now: float, limit: int) -> list[Assignment]:
         """Return assignments whose lease has run out, in the order of their ends."""
         return _ASSIGNMENT.all(self._db.execute(sql.EXPIRED, now=now, limit=limit))

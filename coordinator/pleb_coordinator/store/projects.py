@@ -191,6 +191,10 @@ class Versions:
         """Add a version; False: the number is taken."""
         return self._db.execute(sql.ADD_VERSION, **_VERSION.parameters(row)).rowcount == 1
 
+    def has_outer_state(self, digest: str) -> bool:
+        """Whether any version needs that blob as its outer state."""
+        return self._db.execute(sql.HAS_OUTER_STATE, digest=digest).fetchone() is not None
+
     def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
         """Note that the version's outer state is not kept any more."""
         self._db.execute(sql.FORGET_OUTER_STATE, project=project, epoch=epoch, number=number)

@@ -27,6 +27,7 @@ from pleb_coordinator.core.records import (
     Purpose,
     Round,
     StoredDelta,
+    Tombstone,
     UnitRow,
     Upload,
     VersionLoss,
@@ -56,6 +57,7 @@ _EVENT: Final = _columns(Event)
 _HOST: Final = _columns(Host)
 _INVITE: Final = _columns(Invite)
 _ROUND: Final = _columns(Round)
+_TOMBSTONE: Final = _columns(Tombstone)
 _UNIT: Final = _columns(UnitRow)
 _UPLOAD: Final = _columns(Upload)
 _VERSION: Final = _columns(VersionRow)
@@ -156,6 +158,9 @@ SELECT {_VERSION} FROM versions
 WHERE project = :project AND epoch = :epoch AND number > :after ORDER BY number LIMIT :limit
 """
 EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
+HAS_OUTER_STATE: Final = """
+SELECT 1 FROM versions WHERE outer_state = :digest AND outer_state <> '' LIMIT 1
+"""
 FORGET_OUTER_STATE: Final = """
 UPDATE versions SET outer_state = ''
 WHERE project = :project AND epoch = :epoch AND number = :number
@@ -335,6 +340,10 @@ WHERE unit = :unit AND state = 'unsent' AND purpose = :purpose
 CANCEL_UNSENT_BEFORE: Final = """
 UPDATE assignments SET state = :after
 WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent'
+"""
+ANY_UNSENT_BEFORE: Final = """
+SELECT 1 FROM assignments
+WHERE project = :project AND (epoch, version) < (:epoch, :version) AND state = 'unsent' LIMIT 1
 """
 EXPIRED: Final = f"""
 SELECT {_ASSIGNMENT} FROM assignments
@@ -524,7 +533,44 @@ DELETE FROM uploads WHERE token IN (
     SELECT token FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT :limit
 ) RETURNING token
 """
+ANY_EXPIRED_UPLOAD: Final = """
+SELECT 1 FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT 1
+"""
 REMOVE_UPLOAD: Final = "DELETE FROM uploads WHERE token = :token"
+
+# Background work
+
+TAKE_CLAIM: Final = """
+INSERT INTO claims (job, key, holder, expires_at) VALUES (:job, :key, :holder, :until)
+ON CONFLICT (job, key) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+WHERE claims.expires_at <= :now OR claims.expires_at > :until
+"""
+LIVE_CLAIMS: Final = """
+SELECT key FROM claims WHERE job = :job AND expires_at > :now AND expires_at <= :latest
+"""
+CLAIMS_HELD: Final = "SELECT 1 FROM claims WHERE holder = :holder LIMIT 1"
+RELEASE_CLAIM: Final = """
+DELETE FROM claims WHERE job = :job AND key = :key AND holder = :holder
+"""
+RELEASE_CLAIMS: Final = "DELETE FROM claims WHERE holder = :holder"
+
+ADD_TOMBSTONE: Final = """
+INSERT INTO tombstones (kind, name, due_at) VALUES (:kind, :name, :due_at)
+ON CONFLICT (kind, name) DO NOTHING
+"""
+REVIVE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name AND condemned = 0"
+GET_TOMBSTONE: Final = f"""
+SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind AND name = :name
+"""
+DUE_TOMBSTONES: Final = f"""
+SELECT {_TOMBSTONE} FROM tombstones
+WHERE condemned = 0 AND due_at <= :now ORDER BY due_at LIMIT :limit
+"""
+CONDEMN: Final = "UPDATE tombstones SET condemned = 1 WHERE kind = :kind AND name = :name"
+CONDEMNED: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE condemned = 1 LIMIT :limit"
+REMOVE_TOMBSTONE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name"
+
+# Invites and events
 
 ADD_INVITE: Final = _insert("invites", Invite)
 FIND_INVITE: Final = f"SELECT {_INVITE} FROM invites WHERE token_hash = :token_hash"

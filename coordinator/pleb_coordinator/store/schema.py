@@ -83,6 +83,7 @@ Table(
     Column("source", LargeBinary, nullable=False),
     Column("train_loss", Float),
     Column("made_at", Float, nullable=False),
+    Index("versions_by_outer_state", "outer_state", sqlite_where=text("outer_state <> ''")),
 )
 
 Table(
@@ -313,6 +314,27 @@ Table(
     Index("uploads_by_assignment", "assignment"),
     Index("uploads_by_digest", "digest"),
     Index("uploads_open", "expires_at", sqlite_where=text("complete = 0")),
+)
+
+Table(
+    "claims",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+Table(
+    "tombstones",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("due_at", Float, nullable=False),
+    Column("condemned", Boolean, nullable=False, server_default=text("0")),
+    Index("tombstones_due", "due_at", sqlite_where=text("condemned = 0")),
+    Index("tombstones_condemned", "name", sqlite_where=text("condemned = 1")),
 )
 
 Table(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.store.assignments import Assignments
+from pleb_coordinator.store.background import Claims, Tombstones
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
 from pleb_coordinator.store.units import Shares, Units
@@ -44,6 +45,8 @@ class Transaction:
         self.hosts = Hosts(db)
         self.calibrations = Calibrations(db)
         self.uploads = Uploads(db)
+        self.claims = Claims(db)
+        self.tombstones = Tombstones(db)
         self.invites = Invites(db)
         self.events = Events(db)
         self.views = Views(db)

@@ -51,6 +51,10 @@ class Uploads:
         """Remove a slot; one that is not there is fine."""
         self._db.execute(sql.REMOVE_UPLOAD, token=token)
 
+    def any_expired(self, now: float) -> bool:
+        """Whether there is an open slot that has expired."""
+        return self._db.execute(sql.ANY_EXPIRED_UPLOAD, now=now).fetchone() is not None
+
     def take_expired(self, now: float, limit: int) -> list[str]:
         """Remove open slots that have expired; return their tokens."""
         rows = self._db.execute(sql.TAKE_EXPIRED_UPLOADS, now=now, limit=limit)

@@ -93,6 +93,31 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.UniqueConstraint("name"),
     )
     op.create_table(
+        "claims",
+        sa.Column("job", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("job", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "tombstones",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=False),
+        sa.Column("condemned", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "name"),
+    )
+    with op.batch_alter_table("tombstones", schema=None) as batch_op:
+        batch_op.create_index(
+            "tombstones_condemned", ["name"], unique=False, sqlite_where=sa.text("condemned = 1")
+        )
+        batch_op.create_index(
+            "tombstones_due", ["due_at"], unique=False, sqlite_where=sa.text("condemned = 0")
+        )
+
+    op.create_table(
         "shares",
         sa.Column("project", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
@@ -249,6 +274,14 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "epoch", "number"),
     )
+    with op.batch_alter_table("versions", schema=None) as batch_op:
+        batch_op.create_index(
+            "versions_by_outer_state",
+            ["outer_state"],
+            unique=False,
+            sqlite_where=sa.text("outer_state <> ''"),
+        )
+
     op.create_table(
         "assignments",
         sa.Column("id", sa.Integer(), nullable=False),

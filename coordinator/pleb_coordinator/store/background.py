@@ -1,0 +1,101 @@
+"""What background processes tell one another: work that is being done, files to be deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import FileKind, Tombstone
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows
+
+if TYPE_CHECKING:
+    from pleb_coordinator.store.connection import Connection
+
+__all__ = ["CLAIM_SECONDS", "Claims", "Tombstones"]
+
+CLAIM_SECONDS: Final = 600.0
+"""How long work stays claimed. Longer than a version of a large model takes to compute; if work
+takes longer still, another process repeats it, and the first one to commit wins."""
+
+_TOMBSTONE: Final = Rows(Tombstone)
+
+
+class Claims:
+    """Who computes what. A claim saves repeated work; commits never rely on one."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def take(self, job: str, key: str, holder: str, now: float) -> bool:
+        """Claim a piece of work; False: another process has it."""
+        taken = self._db.execute(
+            sql.TAKE_CLAIM,
+            job=job,
+            key=key,
+            holder=holder,
+            now=now,
+            until=now + CLAIM_SECONDS,
+        )
+        return taken.rowcount == 1
+
+    def live(self, job: str, now: float) -> set[str]:
+        """Return the keys of a job's work that is claimed.
+
+        A claim from the future was taken before the clock was set back, and does not count.
+        """
+        latest = now + CLAIM_SECONDS
+        rows = self._db.execute(sql.LIVE_CLAIMS, job=job, now=now, latest=latest)
+        return {key for (key,) in rows}
+
+    def held_by(self, holder: str) -> bool:
+        """Whether there are claims of that holder."""
+        return self._db.execute(sql.CLAIMS_HELD, holder=holder).fetchone() is not None
+
+    def release(self, job: str, key: str, holder: str) -> None:
+        """Give a claim up; one that another process has is not touched."""
+        self._db.execute(sql.RELEASE_CLAIM, job=job, key=key, holder=holder)
+
+    def release_all(self, holder: str) -> int:
+        """Give up all claims that a killed process of that name has left; return how many."""
+        return self._db.execute(sql.RELEASE_CLAIMS, holder=holder).rowcount
+
+
+class Tombstones:
+    """Files that no row needs any more, so that no transaction has to delete a file.
+
+    A tombstone commits with the change that makes its file useless. When it is due, it is
+    *condemned* if still no row refers to the file; only condemned files are deleted, and the
+    tombstone goes last. A process may be killed anywhere: at worst a file is deleted twice.
+    """
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def add(self, kind: FileKind, name: str, due_at: float) -> None:
+        """Let a file be deleted from `due_at` on."""
+        self._db.execute(sql.ADD_TOMBSTONE, kind=kind, name=name, due_at=due_at)
+
+    def revive(self, kind: FileKind, name: str) -> bool:
+        """Keep a file that a new row refers to.
+
+        Returns:
+            False: it is condemned, so it may be gone already; the row must not be written.
+        """
+        self._db.execute(sql.REVIVE, kind=kind, name=name)
+        return self._db.execute(sql.GET_TOMBSTONE, kind=kind, name=name).fetchone() is None
+
+    def due(self, now: float, limit: int) -> list[Tombstone]:
+        """Return tombstones whose time has come and that are not condemned."""
+        return _TOMBSTONE.all(self._db.execute(sql.DUE_TOMBSTONES, now=now, limit=limit))
+
+    def condemn(self, tombstone: Tombstone) -> None:
+        """Mark a file as one that is being deleted."""
+        self._db.execute(sql.CONDEMN, kind=tombstone.kind, name=tombstone.name)
+
+    def condemned(self, limit: int) -> list[Tombstone]:
+        """Return condemned tombstones."""
+        return _TOMBSTONE.all(self._db.execute(sql.CONDEMNED, limit=limit))
+
+    def remove(self, tombstone: Tombstone) -> None:
+        """Remove a tombstone: its file is deleted, or is needed again."""
+        self._db.execute(sql.REMOVE_TOMBSTONE, kind=tombstone.kind, name=tombstone.name)
