@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.desktop.notify import notifier
-from pleb_agent.web.translation import choose_language, words_for
+from pleb_agent.translation.words import choose_language, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

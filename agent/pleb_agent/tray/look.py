@@ -172,7 +172,7 @@ def _sentence(status: Status, say: Translate) -> str:
 def _said(message: Status, say: Translate) -> str:
     """Return a `core.sentence.Sentence` in the user's language; empty if it is none."""
     template, values = message.get("template"), message.get("values")
-    if not (isinstance(template, str) and isinstance(values, dict)):
+    if not (isinstance(template, str) and template and isinstance(values, dict)):
         return ""
     return say(
         template,

@@ -1,9 +1,4 @@
-"""The tray's sentences in the user's language.
-
-The page's catalogues (`web/locales/XX.json`: English template -> translated one) have the sentences
-that agentd says, `tray/locales/XX.json` has the menu's. Both are read only if the language is
-not English, which is in the code.
-"""
+"""The tray's sentences in the user's language."""
 
 from __future__ import annotations
 
@@ -19,11 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["language_of", "preferred_language", "session_language", "words_in"]
 
-_HERE: Final = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib takes 1 MB
-_FOLDERS: Final = (
-    os.path.join(os.path.dirname(_HERE), "web", "locales"),  # noqa: PTH118, PTH120
-    os.path.join(_HERE, "locales"),  # noqa: PTH118
-)
 _VARIABLES: Final = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """In the order in which gettext asks them."""
 
@@ -55,24 +45,16 @@ def session_language(environment: Mapping[str, str]) -> str:
     return language_of(told, environment)
 
 
-def words_in(language: str, folders: tuple[str, ...] = _FOLDERS) -> Translate:
-    """Return the function that says a template in this language; what it lacks, in English."""
-    messages: dict[str, str] = {}
+def words_in(language: str) -> Translate:
+    """Return the function that translates and fills a template; what is missing stays English."""
+    translated: dict[str, str] = {}
     if language != "en":
-        for folder in folders:
-            messages |= _catalogue(os.path.join(folder, f"{language}.json"))  # noqa: PTH118
+        from pleb_agent.translation.catalogue import messages
+
+        translated = messages(language)
 
     def say(template: str, /, **values: str | float) -> str:
-        found = messages.get(template, template)
+        found = translated.get(template, template)
         return found.format_map(values) if values else found
 
     return say
-
-
-def _catalogue(path: str) -> dict[str, str]:
-    """Return a catalogue; an empty one where nobody has translated yet."""
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib takes 1 MB
-            return {str(key): str(value) for key, value in json.load(file).items()}
-    except FileNotFoundError:
-        return {}

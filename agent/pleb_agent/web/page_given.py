@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_agent.translation.words import marked
 from pleb_agent.web.page_terms import METRICS
-from pleb_agent.web.translation import marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.views import CurveView, DayView
-    from pleb_agent.web.formats import Formats
+    from pleb_agent.translation.formats import Formats
     from pleb_agent.web.page_visit import Visit
 
 __all__ = ["show_curve", "show_given"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.control.requests import BoostRequest, PauseRequest, RuntimeRequest, StopRequest
+from pleb_agent.translation.words import marked
 from pleb_agent.web.page_rendering import sparkline
 from pleb_agent.web.page_terms import KINDS, STATES
-from pleb_agent.web.translation import marked
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:

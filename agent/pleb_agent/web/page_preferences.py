@@ -18,9 +18,9 @@ from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAY_NAMES, DAYS
 from pleb_agent.core.sizes import UNITS
+from pleb_agent.translation.words import LANGUAGES
 from pleb_agent.web.page_rendering import line
 from pleb_agent.web.page_visit import words_of
-from pleb_agent.web.translation import LANGUAGES
 from pleb_agent.web.week_hours import Day, days_of, hours_of
 from pleb_shared.errors import InputError
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.views import MachineView, PreferencesView
+    from pleb_agent.translation.words import Words
     from pleb_agent.web.page_visit import Visit
-    from pleb_agent.web.translation import Words
 
 __all__ = ["Control", "control_of", "preset_values", "value_of"]
 
@@ -256,7 +256,7 @@ def _disk(machine: MachineView, words: Words) -> str:
 
 
 def _cores(machine: MachineView, words: Words) -> str:
-    return words.several("of {count} core", "of {count} cores", machine.cores)
+    return words.plural("of {count} core", "of {count} cores", machine.cores)
 
 
 def _gpus(machine: MachineView, _: Words) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from pleb_agent.control.views import Message
-    from pleb_agent.web.translation import Words
+    from pleb_agent.translation.words import Words
 
 __all__ = ["ICONS", "TEMPLATES", "Sparkline", "line", "prose", "render", "sparkline"]
 
@@ -71,7 +71,7 @@ def render(
         .get_template(template)
         .render(
             _=words.text,
-            several=words.several,
+            plural=words.plural,
             message=partial(_message, words),
             f=words.formats,
             language=words.language,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pleb_agent.web.translation import marked
+from pleb_agent.translation.words import marked
 
 __all__ = [
     "ACTIVITIES",

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from pleb_agent.translation.words import choose_language, words_for
 from pleb_agent.web.guard import is_from_here, read_body
 from pleb_agent.web.page_rendering import line, render
-from pleb_agent.web.translation import choose_language, words_for
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pleb_agent.control.controller import Controller
     from pleb_agent.control.status_reader import StatusReader
+    from pleb_agent.translation.words import Words
     from pleb_agent.web.logins import BrowserLogins
-    from pleb_agent.web.translation import Words
 
     Page = Callable[["Visit"], Awaitable[Response]]
 

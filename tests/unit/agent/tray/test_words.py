@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.tray import look as look_module
-from pleb_agent.tray import tray, words
 from pleb_agent.tray.words import language_of, preferred_language, words_in
 
-TRAY = Path(words.__file__).parent
-LOCALES = sorted((TRAY / "locales").glob("*.json"))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -48,34 +44,10 @@ def test_without_preferences_the_session_decides(tmp_path: Path) -> None:
     assert preferred_language(str(tmp_path)) == ""
 
 
-def test_later_catalogues_win_and_what_they_lack_is_english(tmp_path: Path) -> None:
-    for name, catalogue in (("a", {"Open": "A", "Quit": "A {n}"}), ("b", {"Open": "B"})):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "de.json").write_text(json.dumps(catalogue), "utf-8")
-    say = words_in("de", (str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c")))
-
-    assert say("Open") == "B"
-    assert say("Quit", n=3) == "A 3"
-    assert say("Other {n}", n=3) == "Other 3"
-    assert say("no values {n}") == "no values {n}"
-
-
-def templates() -> set[str]:
-    """Return every template that the tray's own code says."""
-    sources = [Path(module.__file__ or "").read_text("utf-8") for module in (look_module, tray)]
-    return {found for source in sources for found in re.findall(r'say\(\s*"([^"]+)"', source)}
-
-
-@pytest.mark.parametrize("path", LOCALES, ids=lambda path: path.stem)
-def test_a_catalogue_has_all_templates_and_their_values(path: Path) -> None:
-    catalogue = json.loads(path.read_text("utf-8"))
-
-    assert set(catalogue) == templates()
-    assert list(catalogue) == sorted(catalogue)
-    for template, translated in catalogue.items():
-        assert set(re.findall(r"{\w+}", template)) == set(re.findall(r"{\w+}", translated))
-
-
-def test_german_is_there() -> None:
-    assert [path.stem for path in LOCALES] == ["de"]
-    assert words_in("de")("Pause") == "Anhalten"
+def test_german_and_a_language_without_catalogue() -> None:
+    german, none = words_in("de"), words_in("xx")
+    assert german("Resume") == "Fortsetzen"
+    assert german("Working for {project}.", project="words") == "Arbeitet für words."
+    assert german("No such sentence: {n}", n=3) == "No such sentence: 3"
+    assert german("no values {n}") == "no values {n}"
+    assert none("Resume") == "Resume"

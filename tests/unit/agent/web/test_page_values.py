@@ -12,6 +12,7 @@ from pleb_agent.core.history import EventKind
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
 from pleb_agent.core.preferences import Preferences
+from pleb_agent.translation.words import words_for
 from pleb_agent.web.page_history import folded
 from pleb_agent.web.page_preferences import control_of, value_of
 from pleb_agent.web.page_rendering import (
@@ -25,7 +26,6 @@ from pleb_agent.web.page_rendering import (
 from pleb_agent.web.page_terms import ACTIVITIES, EVENTS, KINDS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
 from pleb_agent.web.pages import FILES, STATIC
-from pleb_agent.web.translation import words_for
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.page_agent import PageAgent, assignment, project, status, unit
 

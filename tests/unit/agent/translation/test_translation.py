@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from pleb_agent.core.sentence import Sentence, say, say_reason
-from pleb_agent.web.translation import LANGUAGES, catalogue, choose_language, words_for
+from pleb_agent.translation.catalogue import parse_po, read_po
+from pleb_agent.translation.formats import FORMATS
+from pleb_agent.translation.words import LANGUAGES, Words, choose_language, words_for
 from pleb_shared.protocol.reasons import TEMPLATES, ReasonCode, because, reason_sentence
-from tests.unit.agent.web.messages import all_messages
+from tools.update_catalogues import FOLDER, all_messages, po_text
 
 OTHERS = sorted(set(LANGUAGES) - {"en"})
 
@@ -20,44 +22,122 @@ def placeholders(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
 
 
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_is_complete(language):
-    missing = {
-        text: place for text, place in all_messages().items() if text not in catalogue(language)
-    }
-    assert not missing, f"add them to web/locales/{language}.json"
+def of(language: str) -> dict[str, str]:
+    messages = parse_po((FOLDER / f"{language}.po").read_text("utf-8"))
+    del messages[""]
+    return messages
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_has_nothing_that_nobody_says(language):
-    assert set(catalogue(language)) <= set(all_messages())
+def test_a_catalogue_has_every_sentence_and_no_other(language):
+    assert set(of(language)) == set(all_messages()), "run `python -m tools.update_catalogues`"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_catalogue_is_as_the_tool_writes_it(language):
+    text = (FOLDER / f"{language}.po").read_text("utf-8")
+    assert po_text(parse_po(text), all_messages()) == text
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_placeholders_are_the_same(language):
-    for template, translated in catalogue(language).items():
-        assert placeholders(template) == placeholders(translated), template
+    for key, translated in of(language).items():
+        one, _, many = key.partition("\0")
+        for form in translated.split("\0"):
+            assert placeholders(form) == placeholders(many or one), key
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_translation_has_no_markup_and_no_stray_space(language):
-    for template, translated in catalogue(language).items():
-        assert translated.strip() == translated != "", template
-        assert "<" not in translated, template
+    for key, translated in of(language).items():
+        for form in translated.split("\0"):
+            assert form.strip() == form != "", key
+            assert "<" not in form, key
 
 
 def test_the_extraction_finds_each_kind_of_place():
     found = all_messages()
     for text, place in {
-        "Skip to the content": "base.html",
-        "{count} days": "given.html",
+        "Skip to the content": "web/templates/base.html",
+        "of {count} core\0of {count} cores": "web/page_preferences.py",
+        "and {count} more\0and {count} more": "web/templates/now_cards.html",
         "Paused by you, until you resume.": "core/rules.py",
+        "The project is paused.": "pleb_shared/protocol/reasons.py",
         "Monday": "core/schedule.py",
         "Choose how long to pause.": "web/page_now.py",
         "Work while I use the PC": "core/preferences.py",
         "Quiet": "core/presets.py",
+        "Finish this unit and stop": "tray/look.py",
+        "This cannot be started: {reason}.": "tray/tray.py",
     }.items():
         assert found[text] == place
+
+
+POLISH = """
+msgid ""
+msgstr ""
+"Content-Type: text/plain; charset=UTF-8\\n"
+"Plural-Forms: nplurals=3; plural=(n==1 ? 0 : n%10>=2 && n%10<=4 && "
+"(n%100<10 || n%100>=20) ? 1 : 2);\\n"
+
+# a comment
+#: web/page_preferences.py
+#, python-brace-format
+msgid "of {count} core"
+msgid_plural "of {count} cores"
+msgstr[0] "z {count} rdzenia"
+msgstr[1] "z {count} rdzeni"
+msgstr[2] "z {count} rdzeni (wiele)"
+
+#, fuzzy
+msgid "Monday"
+msgstr "Wtorek?"
+
+msgid "Tuesday"
+msgstr ""
+
+msgid "A \\"quoted\\" one, "
+"on two lines\\n"
+msgstr "Jeden \\"cytat\\", "
+"w dwóch wierszach\\n"
+"""
+
+
+def test_a_slavic_language_has_its_three_plural_forms():
+    words = Words("pl", FORMATS["en"], read_po(POLISH))
+    shown = [words.plural("of {count} core", "of {count} cores", n) for n in (1, 3, 5, 12, 22, 25)]
+    assert shown == [
+        "z 1 rdzenia",
+        "z 3 rdzeni",
+        "z 5 rdzeni (wiele)",
+        "z 12 rdzeni (wiele)",
+        "z 22 rdzeni",
+        "z 25 rdzeni (wiele)",
+    ]
+    assert words.plural("of {count} core", "of {count} cores", 1.5) == "z 1.5 rdzeni"
+    assert words.plural("{count} day", "{count} days", 3.0) == "3 days", "not translated"
+
+
+def test_what_is_fuzzy_or_empty_stays_english():
+    polish = read_po(POLISH)
+    assert polish.gettext("Monday") == "Monday"
+    assert polish.gettext("Tuesday") == "Tuesday"
+    quoted = polish.gettext('A "quoted" one, on two lines\n')
+    assert quoted == 'Jeden "cytat", w dwóch wierszach\n'
+
+
+def test_the_tool_keeps_what_is_translated_and_adds_what_is_not():
+    known = parse_po(POLISH)
+    text = po_text(known, {"of {count} core\0of {count} cores": "here.py", "New": "there.py"})
+    again = parse_po(text)
+    assert again.items() <= known.items()
+    assert 'msgid "New"\nmsgstr ""\n' in text
+    assert "Jeden" not in text
+
+
+def test_an_empty_text_is_not_the_catalogues_header():
+    assert words_for("de").text("") == ""
+    assert words_for("de").sentence(Sentence("")) == ""
 
 
 @pytest.mark.parametrize(
@@ -114,9 +194,9 @@ def test_a_value_that_is_no_sentence_is_not_translated():
 def test_one_and_many():
     german = words_for("de")
     one, many = "{count} version contains your work.", "{count} versions contain your work."
-    assert german.several(one, many, 1) == "In 1 Version steckt dein Anteil."
-    assert german.several(one, many, 2) == "In 2 Versionen steckt dein Anteil."
-    assert words_for("en").several(one, many, 0) == "0 versions contain your work."
+    assert german.plural(one, many, 1) == "In 1 Version steckt dein Anteil."
+    assert german.plural(one, many, 2) == "In 2 Versionen steckt dein Anteil."
+    assert words_for("en").plural(one, many, 0) == "0 versions contain your work."
 
 
 def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
@@ -139,7 +219,7 @@ def test_a_sentence_of_the_core_is_translated_and_an_unknown_one_stays():
 
 def test_translation_costs_no_jinja():
     script = (
-        "import sys, pleb_agent.web.translation as translation; translation.words_for('de'); "
+        "import sys, pleb_agent.translation.words as translation; translation.words_for('de'); "
         "print('jinja2' in sys.modules)"
     )
     done = subprocess.run(

@@ -1,29 +1,26 @@
-"""Sentences in the reader's language. English is in the code; `locales/XX.json` has the others.
+"""Sentences in the reader's language: gettext finds the template, `str.format` fills it.
 
-A catalogue maps an English template to a translated one; braces are filled by `str.format` and
-have the same names on both sides. Two templates, for one and for several, are a plural. A
-template that a catalogue lacks is shown in English. This module needs the standard library alone:
-the tray uses it too.
+Braces have the same names in a template and its translations. A template that a catalogue lacks is
+shown in English.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.web.formats import FORMATS, Formats
+from pleb_agent.translation.catalogue import catalogue
+from pleb_agent.translation.formats import FORMATS, Formats
 
 if TYPE_CHECKING:
+    import gettext
     from collections.abc import Mapping
 
     from pleb_agent.core.sentence import Sentence, Value
 
-__all__ = ["LANGUAGES", "Words", "catalogue", "choose_language", "marked", "words_for"]
+__all__ = ["LANGUAGES", "Words", "choose_language", "marked", "words_for"]
 
-_LOCALES: Final = Path(__file__).parent / "locales"
 LANGUAGES: Final[dict[str, str]] = {"en": "English", "de": "Deutsch"}
 """Tag and own name."""
 _NAMES: Final = frozenset({"unit", "version", "planned"})
@@ -42,19 +39,21 @@ class Words:
 
     language: str
     formats: Formats
-    messages: dict[str, str] = field(default_factory=dict, repr=False)
+    translations: gettext.NullTranslations
 
     def text(self, template: str, /, **values: Value) -> str:
         """Return the translated template, filled; values that are texts are in this language."""
-        found = self.messages.get(template, template)
-        if not values:
-            return found
-        local = self._local({name: one for name, one in values.items() if not isinstance(one, str)})
-        return found.format_map(values | local)
+        return self._formatted(self._translated(template), values)
 
-    def several(self, one: str, many: str, count: float, /, **values: Value) -> str:
-        """Return the template for this `{count}`, translated and filled."""
-        return self.text(one if count == 1 else many, **(values | {"count": count}))
+    def plural(self, one: str, many: str, count: float, /, **values: Value) -> str:
+        """Return the form of a template for this `{count}`, translated and filled.
+
+        The language's own rule chooses the form: Polish and Russian have three. Fractions take the
+        form of 2, which is right in these languages ("1.5 minutes").
+        """
+        whole = int(count) if float(count).is_integer() else 2
+        template = self.translations.ngettext(one, many, whole)
+        return self._formatted(template, values | {"count": count})
 
     def sentence(self, sentence: Sentence, fallback: str = "") -> str:
         """Return what the core said; `fallback` if its values do not fill its template."""
@@ -64,8 +63,17 @@ class Words:
             return fallback or sentence.template
 
     def _filled(self, sentence: Sentence) -> str:
-        template = self.messages.get(sentence.template, sentence.template)
-        return template.format_map(self._local(sentence.values))
+        return self._translated(sentence.template).format_map(self._local(sentence.values))
+
+    def _translated(self, template: str) -> str:
+        """Gettext has the catalogue's header under the empty text."""
+        return self.translations.gettext(template) if template else ""
+
+    def _formatted(self, template: str, values: Mapping[str, Value]) -> str:
+        if not values:
+            return template
+        local = self._local({name: one for name, one in values.items() if not isinstance(one, str)})
+        return template.format_map({**values, **local})
 
     def _local(self, values: Mapping[str, Value]) -> dict[str, str | int | float]:
         return {name: self._local_value(name, value) for name, value in values.items()}
@@ -79,17 +87,8 @@ class Words:
 
 
 @cache
-def catalogue(language: str) -> dict[str, str]:
-    """Return a language's templates by the English ones; English itself needs none."""
-    if language == "en":
-        return {}
-    data = json.loads((_LOCALES / f"{language}.json").read_text(encoding="utf-8"))
-    return {str(key): str(value) for key, value in data.items()}
-
-
-@cache
 def words_for(language: str) -> Words:
-    """Return a known language's words."""
+    """Return the words of one of the `LANGUAGES`."""
     return Words(language, FORMATS[language], catalogue(language))
 
 
