@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_probe_reports_and_ends_with_its_input() -> None:
     kind, _method, idle_seconds, *_ = probe_line()
-    assert kind in {"readable", "unreadable", "nobody"}
+    assert kind in {"readable", "unreadable", "no_session"}
     assert idle_seconds >= 0
 
 

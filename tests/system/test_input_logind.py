@@ -119,7 +119,7 @@ def test_a_session_that_comes_later_is_found(system_bus: str, tmp_path: Path) ->
     with ExitStack() as stack:
         played = stack.enter_context(logind(system_bus, sessions=False))
         seen = stack.enter_context(watched(environment))
-        seen.until_kind(PresenceKind.NOBODY)
+        seen.until_kind(PresenceKind.NO_SESSION)
         server = stack.enter_context(x_server())
         played.properties[OURS, "Display"] = "s", server.display
         (strangers,) = played.answers[MANAGER, "ListSessions"][1]
@@ -134,4 +134,4 @@ def test_after_the_user_has_logged_out_nobody_is_here(system_bus: str, tmp_path:
         DBUS_SYSTEM_BUS_ADDRESS=system_bus, XDG_RUNTIME_DIR=str(tmp_path), DISPLAY=":98"
     )
     with logind(system_bus, sessions=False), watched(environment) as seen:
-        seen.until_kind(PresenceKind.NOBODY)
+        seen.until_kind(PresenceKind.NO_SESSION)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pleb_agent.core.readings import NOBODY, PresenceKind
+from pleb_agent.core.readings import NO_SESSION, PresenceKind
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
 from pleb_agent.sensors.presence import ProbeTimeouts
@@ -147,8 +147,8 @@ def open_window(server: XServer) -> Iterator[Window]:
 
 def test_nobody_is_here_without_a_session(tmp_path: Path) -> None:
     with watched(clean_environment(XDG_RUNTIME_DIR=str(tmp_path))) as seen:
-        seen.until_kind(PresenceKind.NOBODY)
-        assert seen.presence == NOBODY
+        seen.until_kind(PresenceKind.NO_SESSION)
+        assert seen.presence == NO_SESSION
 
 
 def test_the_probe_ends_with_agentd_however_it_ends(server: XServer, tmp_path: Path) -> None:

@@ -165,19 +165,19 @@ class _Agentd:
         """Run everything until the loop ends."""
         self._listen_to_signals()
         serving = asyncio.create_task(self._server.run())
-        beside = [asyncio.create_task(one) for one in self._companions()]
+        companions = [asyncio.create_task(one) for one in self._companions()]
         self._write_control_file()
         try:
             _LOG.info("start", extra={"pid": os.getpid(), "port": self._server.port})
             self._loop.note(EventKind.START, say("The agent started."))
             on_ready(self._server.port)
-            await self._run_loop(beside)
+            await self._run_loop(companions)
         finally:
             self._home.control.unlink(missing_ok=True)
             self._notifier.close()
-            for task in beside:
+            for task in companions:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*companions, return_exceptions=True)
             await self.packages.close()
             self._server.stop()
             await serving
@@ -185,10 +185,10 @@ class _Agentd:
             self._journal.close()
             _LOG.info("stop", extra={"units_finished": self._loop.status.units_finished})
 
-    async def _run_loop(self, beside: list[asyncio.Task[None]]) -> None:
+    async def _run_loop(self, companions: list[asyncio.Task[None]]) -> None:
         """Run the loop; a companion that fails is a defect, and ends the process."""
         looping = asyncio.create_task(self._loop.run())
-        watched = {looping, *beside}
+        watched = {looping, *companions}
         try:
             while not looping.done():
                 done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)

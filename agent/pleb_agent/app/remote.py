@@ -51,13 +51,13 @@ class Remote:
         """Return what the agent says.
 
         Raises:
-            NotRunningError: nobody answers (the process was killed).
+            NotRunningError: there is no answer (the process was killed).
             AgentdAnswerError: it refuses.
         """
         return self._call("GET", name, None)
 
     def post(self, name: str, /, **body: object) -> dict[str, Any]:
-        """Tell the agent something; raises as `get`."""
+        """Send a request; raises as `get`."""
         return self._call("POST", name, body)
 
     def _call(self, method: str, name: str, body: dict[str, object] | None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Overrides:
         """The last override; it may have ended.
 
         A boost of an hour ends after an hour even if the clock is set back meanwhile: work
-        beside the user must not go on for longer than he allowed.
+        while the PC is in use must not continue for longer than the user allowed.
         """
         if self._override.kind is OverrideKind.BOOST and self._steady() >= self._ends_at:
             return NO_OVERRIDE

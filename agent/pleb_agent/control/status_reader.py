@@ -274,7 +274,7 @@ def presence_sentence(presence: Presence) -> str:
     """Return how input is watched, or why it cannot be."""
     if presence.kind is PresenceKind.READABLE:
         return f"Keyboard and mouse are watched by {presence.method}."
-    if presence.kind is PresenceKind.NOBODY:
+    if presence.kind is PresenceKind.NO_SESSION:
         return "Keyboard and mouse are not watched: there is no session."
     return presence.problem
 

@@ -149,7 +149,7 @@ class RuntimeView(View, frozen=True):
 
 
 class MachineView(View, frozen=True):
-    """This PC, for the sliders of the preferences and for the readings beside them."""
+    """This PC, for the sliders of the preferences and for the readings next to them."""
 
     cores: int
     memory_bytes: int

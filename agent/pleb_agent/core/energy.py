@@ -19,7 +19,7 @@ Parallel Distrib. Comput. 73, 2013), by the means of their times up and down: Sk
 16.27 h and 14.31 h (53 %), Overnet's peers 2.29 h and 12.00 h (16 %).
 """
 IDLE_SHARE: Final = 0.8
-"""Share of that time in which nobody touched it for some minutes: an assumption."""
+"""Share of that time without input for some minutes: an assumption."""
 
 _WEEK_DAYS: Final = 7
 
@@ -27,7 +27,7 @@ _WEEK_DAYS: Final = 7
 def kwh(
     compute_seconds: float, threads: int, watts_per_thread: float, cpu_percent: int = 100
 ) -> float:
-    """Return the energy of `compute_seconds` by the clock, of so many busy cores."""
+    """Return the energy of `compute_seconds` by the clock, of that many busy cores."""
     return compute_seconds / 3600 * threads * watts_per_thread / 1000 * cpu_percent / 100
 
 
@@ -47,5 +47,5 @@ def kwh_per_day(preferences: Preferences) -> float:
 
 
 def bytes_per_day(hours: float, unit_seconds: float, bytes_per_unit: float) -> float:
-    """Return the traffic of a day with so many hours of work."""
+    """Return the traffic of a day with that many hours of work."""
     return hours * 3600 / unit_seconds * bytes_per_unit

@@ -77,13 +77,13 @@ class Moment:
     @property
     def someone(self) -> bool:
         """Whether there is a session in which somebody may be working."""
-        return self.readings.presence.kind is not PresenceKind.NOBODY
+        return self.readings.presence.kind is not PresenceKind.NO_SESSION
 
     @property
     def in_use(self) -> bool:
         """Whether the PC is in use, or may be without our knowing."""
         presence = self.readings.presence
-        if presence.kind is PresenceKind.NOBODY or presence.locked:
+        if presence.kind is PresenceKind.NO_SESSION or presence.locked:
             return False
         return presence.kind is PresenceKind.UNREADABLE or self.idle_left_seconds > 0
 

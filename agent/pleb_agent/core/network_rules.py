@@ -1,4 +1,4 @@
-"""May the network be used now, and how fast? Pure; training goes on when it may not."""
+"""May the network be used now, and how fast? Pure; training continues when it may not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Objection = tuple[Sentence, float]
 
 
 def _metered(readings: Readings, preferences: Preferences) -> Objection | None:
-    """An unknown network counts as free: most are, and few systems tell."""
+    """An unknown network counts as free: most are, and few systems report it."""
     if preferences.on_metered or not readings.metered:
         return None
     sentence = say("This connection is metered; transfers resume on another one.")

@@ -305,7 +305,7 @@ _READERS: Final[dict[Kind, Callable[[str, str], Any]]] = {
 
 
 def _tidy(number: float) -> float:
-    """Return a whole number as an int: a slider does not tell 2 from 2.0."""
+    """Return a whole number as an int: a slider sends 2.0 for 2."""
     if not math.isfinite(number):
         raise ValueError("that is no number")
     return int(number) if number.is_integer() else number

@@ -31,7 +31,7 @@ class Preset:
     values: Mapping[str, Any]
 
     def changes(self, cores: int) -> dict[str, Any]:
-        """Return the values on a machine with so many cores; at least one core is used."""
+        """Return the values on a machine with that many cores; at least one core is used."""
         return {"threads": max(1, int(cores * self.cores_share)), **self.values}
 
 
@@ -57,12 +57,12 @@ _QUIET: Final = Preset(
         }
     ),
 )
-# Who takes this wants the PC to work for the project whenever it is on. So it goes on while the
-# PC is in use, at half the speed and giving way to everything (the scheduler sees to that: other
-# programs' load is no reason to hold still), and on battery too, down to where the system itself
-# goes to sleep; the page warns of that where there is a battery. Films, games and talks still come
-# first, as do heat, memory, the disk and whatever the user chose by hand. With nobody there
-# (--headless) nothing else objects, which servers and this project's own tests rely on.
+# For a PC that should work whenever it is on: also while it is in use, at half the speed and with
+# the lowest priority (the scheduler gives way, so the load of other programs is no reason to
+# pause), and on battery, down to where the system itself goes to sleep; the page warns of that
+# where there is a battery. Films, games and presentations still come first, as do heat, memory, the
+# disk and the user's own pause. Without a session (--headless) nothing else objects, which servers
+# and this project's own tests rely on.
 _FULL: Final = Preset(
     "full",
     "Full",

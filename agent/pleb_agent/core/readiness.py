@@ -48,7 +48,7 @@ _TIMELESS: Final = frozenset(
 
 @dataclass(frozen=True)
 class Decision:
-    """The action, the sentence that explains it, and when to look again.
+    """The action, the sentence that explains it, and when to decide again.
 
     `look_again_seconds`: before that the answer changes by new readings only, not by time.
     """

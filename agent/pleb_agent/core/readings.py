@@ -1,7 +1,7 @@
 """What the sensors say at one moment. Nothing here decides; `readiness` does.
 
-Every reading has a value for "cannot be told" (None, or a kind of its own). A sensor that fails
-says that, never a guess.
+Every reading has a value for "unknown" (None, or a kind of its own). A sensor that fails reports
+that, never a guess.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from pleb_agent.core.override import NO_OVERRIDE, Override
 
 __all__ = [
-    "NOBODY",
+    "NO_SESSION",
     "UNKNOWN_POWER",
     "Gpu",
     "LocalTime",
@@ -26,9 +26,9 @@ __all__ = [
 
 
 class PresenceKind(StrEnum):
-    """Whether somebody's input can be seen."""
+    """Whether the user's input can be read."""
 
-    NOBODY = "nobody"
+    NO_SESSION = "no_session"
     """No session at all: a server, or started with --headless."""
     READABLE = "readable"
     """There is a session, and the time of its last input is known."""
@@ -44,18 +44,18 @@ class Presence:
     last_input_at: float = 0.0
     """Of a readable session."""
     locked: bool = False
-    """The screen is locked: nobody uses the session, whatever the mouse does."""
+    """The screen is locked: the session is not in use, whatever the mouse does."""
     fullscreen: bool = False
     """The window in front fills a screen (a film, a game, a talk)."""
     problem: str = ""
     """Why it is unreadable, as one sentence."""
     starting: bool = False
-    """Unreadable only because nobody has looked yet."""
+    """Unreadable only because it has not been read yet."""
     method: str = ""
     """How it is read, for the doctor: "X11", "GNOME", "Wayland", "Windows", "macOS"."""
 
 
-NOBODY: Final = Presence(PresenceKind.NOBODY)
+NO_SESSION: Final = Presence(PresenceKind.NO_SESSION)
 
 
 class PowerSource(StrEnum):
@@ -81,7 +81,7 @@ UNKNOWN_POWER: Final = Power(PowerSource.UNKNOWN)
 
 @dataclass(frozen=True)
 class Gpu:
-    """One graphics processor; None where the driver does not tell."""
+    """One graphics processor; None where the driver does not report."""
 
     name: str
     others_percent: float | None
@@ -106,7 +106,7 @@ class Readings:
     """Seconds since 1970."""
     local_time: LocalTime = LocalTime(0, 0)
     override: Override = NO_OVERRIDE
-    presence: Presence = NOBODY
+    presence: Presence = NO_SESSION
     power: Power = UNKNOWN_POWER
     lid_closed: bool | None = None
     suspending: bool = False

@@ -40,7 +40,7 @@ class Action(StrEnum):
 
     RUN = "run"
     PAUSE = "pause"
-    """Hold still, stay in memory."""
+    """Stop computing, stay in memory."""
     STOP = "stop"
     """Write a checkpoint, leave memory."""
 
@@ -77,7 +77,7 @@ class Objection:
     look_again_seconds: float = USUAL_LOOK_SECONDS
     action: Action = Action.PAUSE
     comes_and_goes: bool = False
-    """It may vanish and return within seconds: let things settle before resuming."""
+    """It may come and go within seconds: wait for it to settle before resuming."""
 
 
 Rule = Callable[[Moment], Objection | None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pleb_agent.dbus.stream import ServiceError, ServiceMissing
-from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
+from pleb_agent.probe.lines import NO_SESSION_LINE, Line, unreadable
 from pleb_agent.probe.session import DesktopSession
 
 if TYPE_CHECKING:
@@ -128,6 +128,6 @@ def choose(session: DesktopSession, clock: Clock, ways: tuple[Way, ...] = WAYS) 
     if refusal is not None:
         return refusal
     if not session.exists or session.of_logind == ():
-        return NOBODY_LINE
+        return NO_SESSION_LINE
     where = session.display or session.compositor or "the session that logind knows"
     return unreadable(f"The session at {where} does not answer; is it still starting?")

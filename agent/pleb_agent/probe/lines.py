@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from typing import Literal, NamedTuple
 
-__all__ = ["NOBODY_LINE", "Line", "unreadable"]
+__all__ = ["NO_SESSION_LINE", "Line", "unreadable"]
 
 
 class Line(NamedTuple):
     """`idle_seconds`, `locked` and `fullscreen` are those of a readable session."""
 
-    kind: Literal["readable", "nobody", "unreadable"]
+    kind: Literal["readable", "no_session", "unreadable"]
     method: str = ""
     """How the session is read: "X11", "GNOME", "Wayland", "Windows", "macOS"."""
     idle_seconds: float = 0.0
@@ -29,7 +29,7 @@ class Line(NamedTuple):
         return json.dumps(self).encode() + b"\n"
 
 
-NOBODY_LINE = Line("nobody")
+NO_SESSION_LINE = Line("no_session")
 
 
 def unreadable(problem: str, method: str = "") -> Line:

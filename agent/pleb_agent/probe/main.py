@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.dbus.stream import ServiceError
 from pleb_agent.probe.choice import choose, find_session
-from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
+from pleb_agent.probe.lines import NO_SESSION_LINE, Line, unreadable
 from pleb_agent.probe.watch import Watch
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def _run(commands: Commands, environment: Mapping[str, str]) -> Line | None:
         session = find_session(environment)
         backend = choose(session, time.monotonic)
         if isinstance(backend, Line):
-            if backend != NOBODY_LINE:
+            if backend != NO_SESSION_LINE:
                 return backend
             if not nobody_reported:
-                _write(NOBODY_LINE)
+                _write(NO_SESSION_LINE)
                 nobody_reported = True
             _wait_for_a_session(session, commands)
             continue
@@ -143,7 +143,7 @@ def _wait_for_a_session(session: DesktopSession, commands: Commands) -> None:
             waiting_on: list[Source | Commands] = [commands, *news]
             readable, _, _ = select.select(waiting_on, [], [], left)
             if commands in readable and commands.take():
-                _write(NOBODY_LINE)
+                _write(NO_SESSION_LINE)
             for source in [source for source in news if source in readable]:
                 source.take()
                 deadline = min(deadline, time.monotonic() + NEWS_SECONDS)

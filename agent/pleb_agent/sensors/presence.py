@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
+from pleb_agent.core.readings import NO_SESSION, Presence, PresenceKind
 from pleb_agent.probe.lines import Line
 from pleb_agent.program.command import module_command
 from pleb_agent.sensors.probe_process import ProbeProcess
@@ -181,8 +181,8 @@ class PresenceSensor:
             wait, asked = self._timeouts.silence_seconds, False
 
     def _presence_of(self, line: Line) -> Presence:
-        if line.kind == "nobody":
-            return NOBODY
+        if line.kind == "no_session":
+            return NO_SESSION
         if line.kind == "unreadable":
             return Presence(
                 PresenceKind.UNREADABLE, problem=line.problem or "Unknown.", method=line.method

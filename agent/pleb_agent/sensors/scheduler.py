@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pleb_agent.core.readings import NOBODY, UNKNOWN_POWER, Gpu, Power, Presence, Readings
+from pleb_agent.core.readings import NO_SESSION, UNKNOWN_POWER, Gpu, Power, Presence, Readings
 from pleb_agent.sensors.change_threshold import ChangeThreshold, differs
 from pleb_agent.sensors.memory import UNKNOWN_MEMORY, Memory
 from pleb_agent.sensors.scheduled_sensor import Pace, ScheduledSensor
@@ -134,7 +134,7 @@ class SensorScheduler:
         memory, temperature = self._memory.value(now), self._temperature.value(now)
         return Readings(
             now=0.0,
-            presence=NOBODY if self._presence is None else self._presence.presence,
+            presence=NO_SESSION if self._presence is None else self._presence.presence,
             power=self._power.value(now),
             suspending=self._machine.suspending,
             shutting_down=self._machine.shutting_down,

@@ -33,7 +33,7 @@ class Formats:
     """Days, hours, minutes, seconds, short."""
 
     def number(self, value: float, digits: int | None = None) -> str:
-        """Return a number with so many decimals; None: as many as it needs, at most 4 digits."""
+        """Return a number with that many decimals; None: as many as it needs, at most 4 digits."""
         if isinstance(value, int) or float(value).is_integer():
             text = f"{int(value):,}" if not digits else f"{value:,.{digits}f}"
         elif digits is None:

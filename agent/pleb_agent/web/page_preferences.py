@@ -218,7 +218,7 @@ def _plain(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-# -- what the machine reports beside a control ------------------------------------------------
+# -- readings of the machine next to a control ------------------------------------------------
 
 
 def _percent_now(machine: MachineView, words: Words) -> str:

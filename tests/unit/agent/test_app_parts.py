@@ -14,7 +14,7 @@ from pleb_agent.app.tray_keeper import TrayKeeper
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Notifications, Preferences
-from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
+from pleb_agent.core.readings import NO_SESSION, Presence, PresenceKind
 from pleb_agent.core.sentence import say
 from pleb_agent.desktop.display import display_address, display_is_there
 
@@ -77,7 +77,7 @@ def test_a_display_is_there_while_it_takes_connections(tmp_path):
 
 @pytest.mark.parametrize(
     ("presence", "there", "ends"),
-    [(GONE, False, True), (GONE, True, False), (NOBODY, False, False)],
+    [(GONE, False, True), (GONE, True, False), (NO_SESSION, False, False)],
 )
 def test_the_agent_ends_when_its_display_is_gone_for_good(presence, there, ends):
     async def story():

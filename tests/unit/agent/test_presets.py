@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pleb_agent.core.preferences import Preferences, default_preferences
 from pleb_agent.core.presets import CUSTOM, PRESETS, preset_of, with_preset
 from pleb_agent.core.readiness import Action, Reason, decide
-from pleb_agent.core.readings import NOBODY, Power, PowerSource
+from pleb_agent.core.readings import NO_SESSION, Power, PowerSource
 from pleb_shared.errors import InputError
 from tests.unit.agent.policy_moments import FREE, RANKS, gpu
 
@@ -83,7 +83,7 @@ CHOSEN = {Reason.PROGRAM_RUNS, Reason.OUTSIDE_HOURS}
 )
 def test_full_without_a_session_stops_for_the_user_and_for_harm_only(rank):
     reason, read, preferred = rank
-    readings = replace(FREE, **(read | {"presence": NOBODY}))
+    readings = replace(FREE, **(read | {"presence": NO_SESSION}))
     preferences = msgspec.structs.replace(
         with_preset(Preferences(use_gpu=True), "full", 4), **preferred
     )
@@ -95,7 +95,7 @@ def test_full_without_a_session_stops_for_the_user_and_for_harm_only(rank):
 def test_full_runs_on_an_empty_battery_of_a_loaded_machine():
     readings = replace(
         FREE,
-        presence=NOBODY,
+        presence=NO_SESSION,
         power=Power(PowerSource.BATTERY, 0.0),
         cpu_others_percent=100.0,
         gpus=(gpu(100.0),),

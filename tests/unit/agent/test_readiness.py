@@ -168,7 +168,7 @@ def test_the_next_look_is_when_time_alone_changes_the_answer(changes, preferred,
 @pytest.mark.parametrize(
     ("presence", "reason"),
     [
-        (Presence(PresenceKind.NOBODY), Reason.READY),
+        (Presence(PresenceKind.NO_SESSION), Reason.READY),
         (someone(179.0), Reason.IN_USE),
         (someone(180.0), Reason.READY),
         (someone(0.0, locked=True), Reason.READY),
@@ -233,7 +233,7 @@ def test_memory_ceilings_may_be_chosen():
         ({"cpu_others_percent": None}, {}),
         ({"cpu_others_percent": 60.0}, {}),
         ({"cpu_others_percent": 100.0}, {"cpu_others_percent": None}),
-        ({"cpu_others_percent": 100.0, "presence": Presence(PresenceKind.NOBODY)}, {}),
+        ({"cpu_others_percent": 100.0, "presence": Presence(PresenceKind.NO_SESSION)}, {}),
         ({"gpus": ()}, {}),
         ({"gpus": (replace(FREE.gpus[0], others_percent=None),)}, {}),
         ({"gpus": (replace(FREE.gpus[0], others_percent=99.0),)}, {"use_gpu": False}),
@@ -465,7 +465,7 @@ def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
 
 
 def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
-    alone = replace(FREE, presence=Presence(PresenceKind.NOBODY))
+    alone = replace(FREE, presence=Presence(PresenceKind.NO_SESSION))
     _, memory = decide(alone, PREFERENCES)
     _, memory = decide(replace(alone, **HOT), PREFERENCES, memory)
     _, memory = decide(later(alone, 1), PREFERENCES, memory)

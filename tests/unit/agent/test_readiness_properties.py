@@ -12,7 +12,14 @@ from pleb_agent.core.moment import Moment
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import SETTLE_SECONDS, Action, PolicyMemory, Reason, decide
-from pleb_agent.core.readings import NOBODY, Power, PowerSource, Presence, PresenceKind, Readings
+from pleb_agent.core.readings import (
+    NO_SESSION,
+    Power,
+    PowerSource,
+    Presence,
+    PresenceKind,
+    Readings,
+)
 from pleb_agent.core.rules import BOOSTABLE, RULES
 from tests.unit.agent.policy_moments import FREE, GIB, NOW, clock, gpu
 
@@ -29,7 +36,7 @@ overrides = st.one_of(
     ),
 )
 presences = st.one_of(
-    st.just(NOBODY),
+    st.just(NO_SESSION),
     st.builds(
         Presence,
         st.sampled_from([PresenceKind.READABLE, PresenceKind.UNREADABLE]),

@@ -1,4 +1,4 @@
-// Keeps the page true: one stream of rendered parts, the token of each change, colours, copying.
+// Keeps the page up to date: one stream of rendered parts, the token of each change, colours, copying.
 // The server has rendered and escaped all HTML that comes here.
 "use strict";
 
@@ -21,13 +21,13 @@
     sayGone("gone");
   });
 
-  // Who pressed a button that gave way to another one goes on from there.
+  // The focus stays where a button was that another one has replaced.
   let pressedIn = null;
   document.addEventListener("htmx:before:swap", () => {
     pressedIn = document.activeElement?.closest("[data-keep-focus]")?.id ?? pressedIn;
   });
 
-  // What was waited for has come: whoever reads by ear begins at its heading.
+  // What was waited for has arrived: a screen reader starts at its heading.
   document.addEventListener("htmx:after:swap", () => {
     if (pressedIn && document.activeElement === document.body) byId(pressedIn)?.querySelector("button")?.focus();
     pressedIn = null;
@@ -75,7 +75,7 @@
     source = null;
   }
 
-  // A page that nobody sees costs nothing.
+  // A hidden page costs nothing.
   document.addEventListener("visibilitychange", () => (document.hidden ? hush() : listen()));
   addEventListener("pagehide", hush);
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });

@@ -6,7 +6,7 @@ import pytest
 
 from pleb_agent.dbus.stream import ServiceError, ServiceLost, ServiceMissing
 from pleb_agent.probe.choice import WAYS, Way, choose, find_session
-from pleb_agent.probe.lines import NOBODY_LINE, Line
+from pleb_agent.probe.lines import NO_SESSION_LINE, Line
 from pleb_agent.probe.linux import find_linux_session
 from pleb_agent.probe.session import DesktopSession, LogindSession
 from tests.unit.agent.probe.fake_compositor import fake_compositor
@@ -45,9 +45,9 @@ LOGGED_IN = DesktopSession("linux", of_logind=(LogindSession("wayland", ""),))
         (X11, [ABSENT, LOST], Line("unreadable", "B", problem="lost.")),
         (X11, [ABSENT, ABSENT], "unreadable"),
         (LOGGED_IN, [ABSENT, ABSENT], "unreadable"),
-        (LOGGED_OUT, [ABSENT, ABSENT], NOBODY_LINE),
+        (LOGGED_OUT, [ABSENT, ABSENT], NO_SESSION_LINE),
         (LOGGED_OUT, [ABSENT, REFUSED], Line("unreadable", "B", problem="refused.")),
-        (EMPTY, [ABSENT, ABSENT], NOBODY_LINE),
+        (EMPTY, [ABSENT, ABSENT], NO_SESSION_LINE),
     ],
 )
 def test_the_first_way_that_works_is_taken(
@@ -57,7 +57,7 @@ def test_the_first_way_that_works_is_taken(
     chosen = choose(session, CLOCK, ways)
     if isinstance(chosen, Line):
         assert expected in (chosen, chosen.kind)
-        assert chosen == NOBODY_LINE or chosen.problem.endswith((".", "?"))
+        assert chosen == NO_SESSION_LINE or chosen.problem.endswith((".", "?"))
     else:
         assert chosen.method == expected
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pleb_agent.core.readings import NOBODY, Presence, PresenceKind
-from pleb_agent.probe.lines import NOBODY_LINE, Line, unreadable
+from pleb_agent.core.readings import NO_SESSION, Presence, PresenceKind
+from pleb_agent.probe.lines import NO_SESSION_LINE, Line, unreadable
 from pleb_agent.sensors.presence import PresenceSensor, ProbeTimeouts
 from pleb_agent.sensors.probe_process import ProbeProcess
 from pleb_system.backoff import Backoff
@@ -190,10 +190,10 @@ async def test_the_same_input_seen_twice_is_no_news() -> None:
 
 @in_loop
 async def test_nobody_and_unreadable_are_different() -> None:
-    script = says(NOBODY_LINE, unreadable("The X server refuses.", "X11")) + "wait()"
+    script = says(NO_SESSION_LINE, unreadable("The X server refuses.", "X11")) + "wait()"
     async with probe(script) as world:
         nobody, refused = await world.until_news(2)
-        assert nobody == NOBODY
+        assert nobody == NO_SESSION
         assert refused == Presence(
             PresenceKind.UNREADABLE, problem="The X server refuses.", method="X11"
         )

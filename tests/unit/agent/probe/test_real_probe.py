@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from pleb_agent.core.readings import NOBODY, Presence
+from pleb_agent.core.readings import NO_SESSION, Presence
 from pleb_agent.sensors.presence import PresenceSensor
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def test_the_real_probe_says_that_nobody_is_here(tmp_path: Path) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(story())
-    assert news == [NOBODY]
+    assert news == [NO_SESSION]
