@@ -51,7 +51,7 @@ def test_on_a_metered_network_the_unit_in_hand_is_trained_and_its_result_waits(t
             assert engine.steps_computed == engine.steps
             assert len(coordinator.requests) == asked
             assert agent.journal.open_assignments()[0].state.value == "computed"
-            assert "counts bytes" in str(loop.state().sentence)
+            assert "metered" in str(loop.state().sentence)
             assert loop.state().next_look_at is not None
             allow(agent, loop, metered=False)
             await asyncio.wait_for(task, 5)
