@@ -33,7 +33,7 @@ class Rows(Generic[R]):
         self._decoders: list[tuple[int, Callable[[Any], Any]]] = []
         self._json: list[str] = []
         for index, field in enumerate(msgspec.structs.fields(record)):
-            kind = _without_none(field.type)
+            kind = without_none(field.type)
             if kind in _AS_STORED:
                 continue
             self._decoders.append((index, _decoder(kind)))
@@ -68,7 +68,7 @@ class Rows(Generic[R]):
         return values
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
     if get_origin(kind) in {Union, UnionType}:
         (kind,) = (part for part in get_args(kind) if part is not type(None))
     return kind
