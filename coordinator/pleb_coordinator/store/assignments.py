@@ -21,7 +21,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
+from pleb_coordinator.store.rows import Rows, Table, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types
 from pleb_shared.protocol.reasons import Reason  # noqa: TC001
@@ -29,7 +29,6 @@ from pleb_shared.protocol.reasons import Reason  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pleb_coordinator.store.connection import Connection
 
 __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 
@@ -80,11 +79,8 @@ class Judgement(Record, frozen=True):
 _JUDGEMENT: Final = Rows(Judgement)
 
 
-class Assignments:
+class Assignments(Table):
     """Assignments, their deltas, and verdicts that hosts have not received yet."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def get(self, assignment: int) -> Assignment:
         """Return an assignment. Raises `Refusal` unknown_assignment."""
@@ -104,7 +100,7 @@ class Assignments:
 
     def unjudged(self, unit: int, host: int) -> bool:
         """Whether the host has reported a result of the unit that has no verdict yet."""
-        return self._db.execute(sql.UNJUDGED, unit=unit, host=host).fetchone() is not None
+        return self._exists(sql.UNJUDGED, unit=unit, host=host)
 
     def leases(self, host: int) -> dict[int, Purpose]:
         """Return the ids of what the host computes or uploads, with purposes; oldest first."""
@@ -205,14 +201,13 @@ class Assignments:
     def _move(
         self, update: str, assignment: Assignment, event: AssignmentEvent, **values: object
     ) -> bool:
-        moved = self._db.execute(
+        return self._changed(
             update,
             assignment=assignment.id,
             before=assignment.state,
             after=next_assignment_state(assignment.state, event),
             **values,
         )
-        return moved.rowcount == 1
 
     def extend_lease(self, assignment: int, until: float) -> None:
         """Let a lease last until then, unless it lasts longer."""
@@ -224,7 +219,7 @@ class Assignments:
 
     def norms(self, project: int, epoch: int, version: int) -> list[float]:
         """Return the norms of the valid results of a round."""
-        rows = self._db.execute(sql.NORMS, project=project, epoch=epoch, version=version)
+        rows = self._db.execute(sql.NORMS, **version_key(project, epoch, version))
         return [norm for (norm,) in rows]
 
     def cancel_unsent(self, unit: int, purposes: Collection[Purpose]) -> int:
@@ -238,21 +233,12 @@ class Assignments:
 
     def cancel_unsent_before(self, project: int, epoch: int, version: int) -> int:
         """Cancel unsent assignments of versions before `version`, earlier epochs included."""
-        cancelled = self._db.execute(
-            sql.CANCEL_UNSENT_BEFORE,
-            project=project,
-            epoch=epoch,
-            version=version,
-            after=_CANCELLED,
-        )
-        return cancelled.rowcount
+        place = version_key(project, epoch, version)
+        return self._db.execute(sql.CANCEL_UNSENT_BEFORE, after=_CANCELLED, **place).rowcount
 
     def any_unsent_before(self, project: int, epoch: int, version: int) -> bool:
         """Whether `cancel_unsent_before` has anything to cancel."""
-        row = self._db.execute(
-            sql.ANY_UNSENT_BEFORE, project=project, epoch=epoch, version=version
-        ).fetchone()
-        return row is not None
+        return self._exists(sql.ANY_UNSENT_BEFORE, **version_key(project, epoch, version))
 
     def expired(self, now: float, limit: int) -> list[Assignment]:
         """Return assignments whose lease has run out, in the order of their ends."""

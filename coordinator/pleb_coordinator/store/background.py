@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pleb_coordinator.core.records import FileKind, Tombstone
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
-
-if TYPE_CHECKING:
-    from pleb_coordinator.store.connection import Connection
+from pleb_coordinator.store.rows import Rows, Table
 
 __all__ = ["CLAIM_SECONDS", "Claims", "Tombstones"]
 
@@ -20,15 +17,12 @@ takes longer still, another process repeats it, and the first one to commit wins
 _TOMBSTONE: Final = Rows(Tombstone)
 
 
-class Claims:
+class Claims(Table):
     """Who computes what. A claim saves repeated work; commits never rely on one."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def take(self, job: str, key: str, holder: str, now: float) -> bool:
         """Claim a piece of work; False: another process has it."""
-        taken = self._db.execute(
+        return self._changed(
             sql.TAKE_CLAIM,
             job=job,
             key=key,
@@ -36,7 +30,6 @@ class Claims:
             now=now,
             until=now + CLAIM_SECONDS,
         )
-        return taken.rowcount == 1
 
     def live(self, job: str, now: float) -> set[str]:
         """Return the keys of a job's work that is claimed.
@@ -49,7 +42,7 @@ class Claims:
 
     def held_by(self, holder: str) -> bool:
         """Whether there are claims of that holder."""
-        return self._db.execute(sql.CLAIMS_HELD, holder=holder).fetchone() is not None
+        return self._exists(sql.CLAIMS_HELD, holder=holder)
 
     def release(self, job: str, key: str, holder: str) -> None:
         """Give a claim up; one that another process has is not touched."""
@@ -60,16 +53,13 @@ class Claims:
         return self._db.execute(sql.RELEASE_CLAIMS, holder=holder).rowcount
 
 
-class Tombstones:
+class Tombstones(Table):
     """Files that no row needs any more, so that no transaction has to delete a file.
 
     A tombstone commits with the change that makes its file useless. When it is due, it is
     *condemned* if still no row refers to the file; only condemned files are deleted, and the
     tombstone goes last. A process may be killed anywhere: at worst a file is deleted twice.
     """
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def add(self, kind: FileKind, name: str, due_at: float) -> None:
         """Let a file be deleted from `due_at` on."""

@@ -9,11 +9,10 @@ import msgspec
 from pleb_coordinator.core.records import CalibrationClass, Host, Invite, Record
 from pleb_coordinator.core.reputation import Standing
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
+from pleb_coordinator.store.rows import Rows, Table
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from pleb_coordinator.store.connection import Connection
     from pleb_shared.protocol.messages import Role
 
 __all__ = ["Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
@@ -50,11 +49,8 @@ class Seen(Record, frozen=True):
     """Whether it asked for units (`max_units` > 0)."""
 
 
-class Hosts:
+class Hosts(Table):
     """Hosts and their standing."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def find(self, project: int, fingerprint: str) -> Host:
         """Return the host. Raises `Refusal` unknown_host."""
@@ -120,15 +116,11 @@ class Hosts:
 
     def has_trusted(self, project: int, since: float) -> bool:
         """Whether a trusted host was seen since then."""
-        row = self._db.execute(sql.HAS_TRUSTED, project=project, since=since).fetchone()
-        return row is not None
+        return self._exists(sql.HAS_TRUSTED, project=project, since=since)
 
 
-class Calibrations:
+class Calibrations(Table):
     """Determinism classes: which hosts belong to them, and the distances between them."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def class_of(self, host: int, runtime: str) -> str:
         """Return the class that the host had with that runtime; empty: none."""
@@ -198,11 +190,8 @@ class Calibrations:
         return {(first, second): distance for first, second, distance in rows}
 
 
-class Invites:
+class Invites(Table):
     """Invites, by the SHA-256 of their token."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def add(self, invite: Invite) -> None:
         """Add an invite."""
@@ -214,11 +203,11 @@ class Invites:
 
     def use(self, token_hash: str, now: float) -> bool:
         """Mark an invite as used; False: it is used already, or revoked."""
-        return self._db.execute(sql.USE_INVITE, token_hash=token_hash, now=now).rowcount == 1
+        return self._changed(sql.USE_INVITE, token_hash=token_hash, now=now)
 
     def revoke(self, token_hash: str) -> bool:
         """Revoke an invite; False: it is used already."""
-        return self._db.execute(sql.REVOKE_INVITE, token_hash=token_hash).rowcount == 1
+        return self._changed(sql.REVOKE_INVITE, token_hash=token_hash)
 
     def all(self) -> list[Invite]:
         """Return all invites, newest first."""

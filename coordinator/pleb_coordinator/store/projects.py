@@ -16,7 +16,7 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
+from pleb_coordinator.store.rows import Rows, Table, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
@@ -54,11 +54,11 @@ _START_EPOCH: Final = (
 )
 
 
-class Projects:
+class Projects(Table):
     """Projects, their metadata, evaluations."""
 
     def __init__(self, db: Connection, decoded: MetadataCache) -> None:
-        self._db = db
+        super().__init__(db)
         self._decoded = decoded
 
     def find(self, name: str) -> Project:
@@ -83,10 +83,7 @@ class Projects:
 
     def set_state(self, project: int, expected: ProjectState, state: ProjectState) -> bool:
         """Change the state; False: it is not the expected one."""
-        cursor = self._db.execute(
-            sql.SET_PROJECT_STATE, project=project, before=expected, after=state
-        )
-        return cursor.rowcount == 1
+        return self._changed(sql.SET_PROJECT_STATE, project=project, before=expected, after=state)
 
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
@@ -138,10 +135,9 @@ class Projects:
 
     def advance(self, project: int, epoch: int, expected: int, version: int) -> bool:
         """Make `version` the newest one; False: `expected` is not the newest."""
-        cursor = self._db.execute(
+        return self._changed(
             sql.ADVANCE_PROJECT, project=project, epoch=epoch, before=expected, after=version
         )
-        return cursor.rowcount == 1
 
     def set_tolerance(self, project: int, tolerance: float) -> None:
         """Store the tolerance that the fleet's calibration needs."""
@@ -172,11 +168,8 @@ class Projects:
         )
 
 
-class Versions:
+class Versions(Table):
     """Versions and what they were made from."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def get(self, project: int, epoch: int, number: int) -> VersionRow:
         """Return a version. Raises `LookupError`."""
@@ -189,11 +182,11 @@ class Versions:
 
     def add(self, row: VersionRow) -> bool:
         """Add a version; False: the number is taken."""
-        return self._db.execute(sql.ADD_VERSION, **_VERSION.parameters(row)).rowcount == 1
+        return self._changed(sql.ADD_VERSION, **_VERSION.parameters(row))
 
     def has_outer_state(self, digest: str) -> bool:
         """Whether any version needs that blob as its outer state."""
-        return self._db.execute(sql.HAS_OUTER_STATE, digest=digest).fetchone() is not None
+        return self._exists(sql.HAS_OUTER_STATE, digest=digest)
 
     def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
         """Note that the version's outer state is not kept any more."""
@@ -231,21 +224,16 @@ def _no_version(project: int, epoch: int, number: int) -> LookupError:
     return LookupError(f"Project {project} has no version {number} in epoch {epoch}.")
 
 
-class Rounds:
+class Rounds(Table):
     """One row for each version that is being made; its counters follow the units' states."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def get(self, project: int, epoch: int, version: int) -> Round | None:
         """Return the round, or None before it is planned."""
-        return _ROUND.first(
-            self._db.execute(sql.GET_ROUND, project=project, epoch=epoch, version=version)
-        )
+        return _ROUND.first(self._db.execute(sql.GET_ROUND, **version_key(project, epoch, version)))
 
     def add(self, row: Round) -> bool:
         """Open a round; False: it exists already."""
-        return self._db.execute(sql.ADD_ROUND, **_ROUND.parameters(row)).rowcount == 1
+        return self._changed(sql.ADD_ROUND, **_ROUND.parameters(row))
 
     def set_quorum_at(self, row: Round, at: float | None) -> None:
         """Store since when the round has its quorum."""
@@ -253,12 +241,12 @@ class Rounds:
 
     def close(self, row: Round, now: float) -> bool:
         """Close the round; False: it is closed already."""
-        return self._db.execute(sql.CLOSE_ROUND, now=now, **_place(row)).rowcount == 1
+        return self._changed(sql.CLOSE_ROUND, now=now, **_place(row))
 
     def unswept_before(self, project: int, epoch: int, version: int) -> Round | None:
         """Return the oldest closed round before `version` that was not swept, or None."""
         return _ROUND.first(
-            self._db.execute(sql.UNSWEPT_BEFORE, project=project, epoch=epoch, version=version)
+            self._db.execute(sql.UNSWEPT_BEFORE, **version_key(project, epoch, version))
         )
 
     def set_swept(self, row: Round, now: float) -> None:
@@ -267,5 +255,4 @@ class Rounds:
 
 
 def _place(row: Round) -> dict[str, int]:
-    """Return the key of a round."""
-    return {"project": row.project, "epoch": row.epoch, "version": row.version}
+    return version_key(row.project, row.epoch, row.version)

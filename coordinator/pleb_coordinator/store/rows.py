@@ -17,9 +17,9 @@ from pleb_coordinator.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pleb_coordinator.store.connection import Cursor
+    from pleb_coordinator.store.connection import Connection, Cursor
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "Table", "version_key", "without_none"]
 
 R = TypeVar("R", bound=Record)
 _AS_STORED = (int, float, str, bytes)
@@ -68,7 +68,28 @@ class Rows(Generic[R]):
         return values
 
 
+class Table:
+    """Base of a transaction's groups of methods."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def _exists(self, sql: str, **parameters: object) -> bool:
+        """Whether the query finds a row."""
+        return self._db.execute(sql, **parameters).fetchone() is not None
+
+    def _changed(self, sql: str, **parameters: object) -> bool:
+        """Whether the statement changed exactly one row."""
+        return self._db.execute(sql, **parameters).rowcount == 1
+
+
+def version_key(project: int, epoch: int, version: int) -> dict[str, int]:
+    """Return the parameters of queries about a version or its round."""
+    return {"project": project, "epoch": epoch, "version": version}
+
+
 def without_none(kind: Any) -> Any:
+    """Return the type of `X | None` without None, any other type as it is."""
     if get_origin(kind) in {Union, UnionType}:
         (kind,) = (part for part in get_args(kind) if part is not type(None))
     return kind

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.records import NewUnit, Purpose, UnitRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
+from pleb_coordinator.store.rows import Rows, Table, version_key
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from pleb_coordinator.store.connection import Connection
 
 __all__ = ["Shares", "Units"]
 
@@ -21,11 +20,8 @@ _NEW: Final = Rows(NewUnit)
 _UNIT: Final = Rows(UnitRow)
 
 
-class Units:
+class Units(Table):
     """Units and their states."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def plan(
         self,
@@ -39,12 +35,12 @@ class Units:
         now: float,
     ) -> None:
         """Add open units with one unsent assignment each."""
-        place = {"project": project, "epoch": epoch, "version": version, "now": now}
+        place = version_key(project, epoch, version)
         kinds: set[UnitKind] = set()
         rows = []
         for unit in units:
             kinds.add(unit.kind)
-            rows.append(place | _NEW.parameters(unit))
+            rows.append({"now": now, **place, **_NEW.parameters(unit)})
         self._db.execute_each(sql.ADD_UNIT, rows)
         for kind in sorted(kinds):
             self._db.execute(
@@ -52,6 +48,7 @@ class Units:
                 kind=kind,
                 purpose=purpose,
                 trusted_only=trusted_only,
+                now=now,
                 **place,
             )
 
@@ -59,28 +56,13 @@ class Units:
         self, project: int, epoch: int, version: int, kind: UnitKind, position: int
     ) -> UnitRow | None:
         """Return the unit in that place, or None."""
-        return _UNIT.first(
-            self._db.execute(
-                sql.FIND_UNIT,
-                project=project,
-                epoch=epoch,
-                version=version,
-                kind=kind,
-                position=position,
-            )
-        )
+        place = version_key(project, epoch, version)
+        return _UNIT.first(self._db.execute(sql.FIND_UNIT, kind=kind, position=position, **place))
 
     def add(self, project: int, epoch: int, version: int, unit: NewUnit, now: float) -> int:
         """Add one open unit without assignments; return its id."""
-        cursor = self._db.execute(
-            sql.ADD_UNIT,
-            project=project,
-            epoch=epoch,
-            version=version,
-            now=now,
-            **_NEW.parameters(unit),
-        )
-        return int(cursor.fetchone()[0])
+        values = version_key(project, epoch, version) | _NEW.parameters(unit)
+        return int(self._db.execute(sql.ADD_UNIT, now=now, **values).fetchone()[0])
 
     def get(self, unit: int) -> UnitRow:
         """Return a unit. Raises `LookupError`."""
@@ -94,7 +76,7 @@ class Units:
         self, project: int, epoch: int, version: int, states: Collection[UnitState]
     ) -> list[UnitRow]:
         """Return the training units of a round in these states, by position."""
-        rows = self._db.execute(sql.UNITS_OF_ROUND, project=project, epoch=epoch, version=version)
+        rows = self._db.execute(sql.UNITS_OF_ROUND, **version_key(project, epoch, version))
         return [unit for unit in _UNIT.all(rows) if unit.state in states]
 
     def newest(self, project: int, limit: int) -> list[UnitRow]:
@@ -111,22 +93,13 @@ class Units:
             KeyError: the event cannot happen in that state.
         """
         after = next_unit_state(unit.state, event)
-        moved = self._db.execute(
-            sql.MOVE_UNIT,
-            unit=unit.id,
-            before=unit.state,
-            after=after,
-            canonical=canonical,
-            now=now,
-        )
-        if moved.rowcount != 1:
+        states = {"before": unit.state, "after": after}
+        if not self._changed(sql.MOVE_UNIT, unit=unit.id, canonical=canonical, now=now, **states):
             return False
         if unit.kind == UnitKind.TRAIN:
             self._db.execute(
                 sql.COUNT_IN_ROUND,
-                project=unit.project,
-                epoch=unit.epoch,
-                version=unit.version,
+                **version_key(unit.project, unit.epoch, unit.version),
                 open=(after == UnitState.OPEN) - (unit.state == UnitState.OPEN),
                 valid=(after == UnitState.VALID) - (unit.state == UnitState.VALID),
             )
@@ -142,7 +115,7 @@ class Units:
         Returns:
             False: there is another result by now, or another process has noted it.
         """
-        return self._db.execute(sql.LOOKED_AT, unit=unit, revision=revision).rowcount == 1
+        return self._changed(sql.LOOKED_AT, unit=unit, revision=revision)
 
     def due(self, project: int, limit: int) -> list[UnitRow]:
         """Return training units with results that `verify` has not seen."""
@@ -150,23 +123,19 @@ class Units:
 
     def undecided_before(self, project: int, epoch: int, version: int, limit: int) -> list[UnitRow]:
         """Return open and late units of versions before `version`, earlier epochs included."""
-        return _UNIT.all(
-            self._db.execute(
-                sql.UNDECIDED_BEFORE, project=project, epoch=epoch, version=version, limit=limit
-            )
+        rows = self._db.execute(
+            sql.UNDECIDED_BEFORE, limit=limit, **version_key(project, epoch, version)
         )
+        return _UNIT.all(rows)
 
 
-class Shares:
+class Shares(Table):
     """How many units of a round an account or public network (a holder) has taken."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def taken(self, project: int, epoch: int, version: int, holder: str) -> int:
         """Return the count."""
         row = self._db.execute(
-            sql.TAKEN, project=project, epoch=epoch, version=version, holder=holder
+            sql.TAKEN, **version_key(project, epoch, version), holder=holder
         ).fetchone()
         return 0 if row is None else int(row[0])
 
@@ -174,9 +143,7 @@ class Shares:
         """Add `change` to the count, which never falls below 0."""
         self._db.execute(
             sql.ADD_SHARE,
-            project=project,
-            epoch=epoch,
-            version=version,
+            **version_key(project, epoch, version),
             holder=holder,
             change=change,
         )

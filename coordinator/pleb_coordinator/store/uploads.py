@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pleb_coordinator.core.records import Upload
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
+from pleb_coordinator.store.rows import Rows, Table
 from pleb_shared.errors import Refusal, RefusalCode
-
-if TYPE_CHECKING:
-    from pleb_coordinator.store.connection import Connection
 
 __all__ = ["Uploads"]
 
 _UPLOAD: Final = Rows(Upload)
 
 
-class Uploads:
+class Uploads(Table):
     """Upload slots: open until they are complete, removed or expired."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def add(self, upload: Upload) -> None:
         """Add a slot."""
@@ -45,7 +39,7 @@ class Uploads:
 
     def complete(self, token: str) -> bool:
         """Mark a slot as complete; False: it is already, or was removed."""
-        return self._db.execute(sql.COMPLETE_UPLOAD, token=token).rowcount == 1
+        return self._changed(sql.COMPLETE_UPLOAD, token=token)
 
     def remove(self, token: str) -> None:
         """Remove a slot; one that is not there is fine."""
@@ -53,7 +47,7 @@ class Uploads:
 
     def any_expired(self, now: float) -> bool:
         """Whether there is an open slot that has expired."""
-        return self._db.execute(sql.ANY_EXPIRED_UPLOAD, now=now).fetchone() is not None
+        return self._exists(sql.ANY_EXPIRED_UPLOAD, now=now)
 
     def take_expired(self, now: float, limit: int) -> list[str]:
         """Remove open slots that have expired; return their tokens."""

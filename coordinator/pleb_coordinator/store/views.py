@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows
-
-if TYPE_CHECKING:
-    from pleb_coordinator.store.connection import Connection
+from pleb_coordinator.store.rows import Rows, Table
 
 __all__ = ["Contributor", "Events", "Totals", "Views"]
 
@@ -44,11 +41,8 @@ class Contributor(Record, frozen=True):
     credit: float
 
 
-class Events:
+class Events(Table):
     """The append-only log that pages, `unit show` and `logs` read."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def add(
         self,
@@ -85,11 +79,8 @@ class Events:
         return _EVENT.all(self._db.execute(sql.EVENTS_OF_UNIT, unit=unit))
 
 
-class Views:
+class Views(Table):
     """Totals and lists for people."""
-
-    def __init__(self, db: Connection) -> None:
-        self._db = db
 
     def totals(self, project: int, ban_after: int) -> Totals:
         """Return the fleet in numbers; each ban counts as `ban_after` refused results."""
