@@ -107,22 +107,18 @@ def run_command(program: str, options: argparse.Namespace, command: Callable[[Ou
     except OSError as error:
         if error.filename is None:
             raise
-        found = _unusable(error)
+        found = PlebError(
+            f"{error.filename} cannot be used ({error.strerror}): check its permissions and the "
+            "free disk space, move whatever else is in its place, or give another folder with "
+            "--home."
+        )
+        found.__cause__ = error
     if options.debug:
         import traceback
 
         traceback.print_exception(found)
     output.error(found)
     return found.exit_code
-
-
-def _unusable(error: OSError) -> PlebError:
-    found = PlebError(
-        f"{error.filename} cannot be used ({error.strerror}): check its permissions and the free "
-        "disk space, move whatever else is in its place, or give another folder with --home."
-    )
-    found.__cause__ = error
-    return found
 
 
 def count(text: str) -> int:

@@ -78,13 +78,19 @@ class Supervisor:
         try:
             while not self.stop.wait(_POLL_SECONDS):
                 for child in self.children:
-                    self._look_after(child)
+                    self._restart_if_ended(child)
                 for call in self.each_round:
                     call()
         finally:
-            self._stop_all()
+            running = [child.process for child in self.children if child.process is not None]
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()  # all at once, so that they share the time that follows
+            end = self.clock() + _STOP_SECONDS
+            for process in running:
+                stop_process(process, max(0.1, end - self.clock()))
 
-    def _look_after(self, child: Child) -> None:
+    def _restart_if_ended(self, child: Child) -> None:
         now = self.clock()
         if child.start_at is not None:
             if now >= child.start_at:
@@ -95,15 +101,6 @@ class Supervisor:
             self.report(
                 f"The {child.name} process ended with code {code}; it restarts in {wait:.1f} s."
             )
-
-    def _stop_all(self) -> None:
-        running = [child.process for child in self.children if child.process is not None]
-        for process in running:
-            if process.poll() is None:
-                process.terminate()  # all at once, so that they share the time that follows
-        end = self.clock() + _STOP_SECONDS
-        for process in running:
-            stop_process(process, max(0.1, end - self.clock()))
 
 
 def stop_event() -> threading.Event:

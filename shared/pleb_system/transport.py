@@ -176,7 +176,12 @@ def refusal_of(response: httpx.Response, body: bytes) -> Refusal | BadAnswerErro
     That is the coordinator's typed refusal, or `BadAnswerError` for any other failure, for
     instance a proxy's page.
     """
-    wait = _retry_after_seconds(response)
+    wait: float | None
+    try:
+        wait = float(response.headers.get("retry-after", ""))
+        wait = min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if math.isfinite(wait) else None
+    except ValueError:  # there is none, or one in its date form
+        wait = None
     try:
         refusal = strict_json.decode(body, RefusalBody)
     except Refusal as error:
@@ -197,12 +202,3 @@ def refusal_of(response: httpx.Response, body: bytes) -> Refusal | BadAnswerErro
         message[:_MOST_CHARACTERS],
         retry_after_seconds=refusal.retry_after_seconds if wait is None else wait,
     )
-
-
-def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """Return what `Retry-After` asks for in seconds; None without it, or in its date form."""
-    try:
-        wait = float(response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(max(0.0, wait), _LONGEST_WAIT_SECONDS) if math.isfinite(wait) else None

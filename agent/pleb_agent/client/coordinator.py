@@ -62,20 +62,20 @@ class Traffic:
         return taken
 
 
+@dataclass(frozen=True)
 class Timeouts:
     """How long the network may take, in seconds."""
 
-    def __init__(self, *, connect: float = 10.0, silence: float = 30.0) -> None:
-        self.connect = connect
-        self.silence = silence
-        """Without a byte for this long, a connection counts as dead."""
+    connect: float = 10.0
+    silence: float = 30.0
+    """Without a byte for this long, the connection counts as dead."""
 
 
 class CoordinatorClient:
     """The client of one coordinator, with a few kept-alive connections.
 
-    Every method raises a `NetworkError` (try again later) or the coordinator's typed
-    `Refusal`; none of them retries by itself.
+    Every method raises a `NetworkError` (try again later) or the coordinator's `Refusal`;
+    none retries by itself.
     """
 
     def __init__(

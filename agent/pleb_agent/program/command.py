@@ -85,7 +85,7 @@ def restore_library_path(environment: MutableMapping[str, str] = os.environ) -> 
         original = environment.pop(f"{name}_ORIG", None)
         if original:
             environment[name] = original
-        elif _was_set_by_loader(environment):
+        elif any(other.startswith(_LOADERS_OWN) for other in environment):
             environment.pop(name, None)
 
 
@@ -94,7 +94,3 @@ def fresh_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     return {
         name: value for name, value in environment.items() if not name.startswith(_LOADERS_OWN)
     } | {"PYINSTALLER_RESET_ENVIRONMENT": "1"}
-
-
-def _was_set_by_loader(environment: Mapping[str, str]) -> bool:
-    return any(name.startswith(_LOADERS_OWN) for name in environment)

@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     program, *rest = sys.argv if argv is None else argv
     module = _CLI
     if rest[:1] == [RUN_MODULE]:
-        module, rest = _allowed(rest[1:2]), rest[2:]
+        module, rest = rest[1] if len(rest) > 1 else "", rest[2:]
+        if module not in MODULES:
+            sys.exit(f"{RUN_MODULE} takes one of: {', '.join(MODULES)}.")
         if rest[:1] == [PACKAGES]:
             sys.path.append(os.path.realpath(rest[1]))  # pathlib takes 1 MB
             rest = rest[2:]
@@ -58,9 +60,3 @@ def _asked_by_the_system(words: list[str]) -> list[str]:
     if not words and sys.platform == "darwin":
         return ["start"]
     return words
-
-
-def _allowed(names: list[str]) -> str:
-    if names and names[0] in MODULES:
-        return names[0]
-    sys.exit(f"{RUN_MODULE} takes one of: {', '.join(MODULES)}.")

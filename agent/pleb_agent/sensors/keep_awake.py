@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from typing import Final, Protocol
 
 from pleb_agent.sensors.windows_power import WindowsPowerRequest
+from pleb_system.processes import stop_process
 
 __all__ = ["Caffeinate", "CannotStayAwake", "KeepAwake", "StaysAwake", "stays_awake"]
 
@@ -98,11 +98,8 @@ class Caffeinate:
     def release(self) -> None:
         """End it."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
+        if process is not None:
+            stop_process(process, _END_SECONDS)
 
 
 class CannotStayAwake:

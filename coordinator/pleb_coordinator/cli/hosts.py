@@ -77,8 +77,9 @@ def _set_ban(
             tx.assignments.end_leases(host.id, now())
         kind = "banned" if until else "unbanned"
         tx.events.add(project.id, now(), kind, host=host.id, until=until, reason=reason)
+    name = host.display_name or f"Host {host.fingerprint[:12]}"
     value = {"host": host.fingerprint, "banned_until": until, "reason": reason}
-    output.result(value, [f"{_name(host)} is {kind}."])
+    output.result(value, [f"{name} is {kind}."])
     return 0
 
 
@@ -99,10 +100,6 @@ def _find(tx: Transaction, project: Project, given: str) -> Host:
             f"(`pleb-coordinator host list {project.name}`)."
         )
     return found[0]
-
-
-def _name(host: Host) -> str:
-    return host.display_name or f"Host {host.fingerprint[:12]}"
 
 
 def _value(host: Host, project: Project) -> dict[str, Any]:

@@ -75,23 +75,20 @@ def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def _value(invite: Invite) -> dict[str, Any]:
+    state = "expired" if invite.expires_at <= now() else "open"
+    if invite.revoked:
+        state = "revoked"
+    elif invite.used_at is not None:
+        state = "used"
     return {
         "invite": invite.token_hash[:_NUMBER],
         "role": invite.role,
-        "state": _state(invite),
+        "state": state,
         "note": invite.note,
         "created_at": invite.created_at,
         "expires_at": invite.expires_at,
         "used_at": invite.used_at,
     }
-
-
-def _state(invite: Invite) -> str:
-    if invite.revoked:
-        return "revoked"
-    if invite.used_at is not None:
-        return "used"
-    return "expired" if invite.expires_at <= now() else "open"
 
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {

@@ -39,7 +39,9 @@ _BACKLOG: Final = 2048
 
 def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run the coordinator until SIGTERM or SIGINT; an empty home is set up first."""
-    config = _overridden(make_home(home), options)
+    given = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = dataclasses.replace(make_home(home), **given)
     stop = stop_event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(home.hold())
@@ -73,12 +75,6 @@ def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Running; stop it with Ctrl+C."])
     supervisor.watch()
     return 0
-
-
-def _overridden(config: CoordinatorConfig, options: argparse.Namespace) -> CoordinatorConfig:
-    """Return the configuration with the command line's changes."""
-    said = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
-    return dataclasses.replace(config, **{k: v for k, v in said.items() if v is not None})
 
 
 def _links(home: Home, config: CoordinatorConfig, port: int) -> LinkBase:

@@ -25,9 +25,9 @@ _LIFE: Final = timedelta(days=3650)
 
 
 def certificate_pin(folder: Path, host: str, now: float) -> str:
-    """Return the SHA-256 of the certificate's DER form; it is made the first time.
+    """Return the SHA-256 of the certificate's DER form; it is created the first time.
 
-    The pin stands in every attach link, so the certificate stays as long as the files do.
+    The pin is in every attach link, so the certificate is never replaced.
     """
     file, key_file = folder / "certificate.pem", folder / "key.pem"
     if not (file.exists() and key_file.exists()):
@@ -37,6 +37,13 @@ def certificate_pin(folder: Path, host: str, now: float) -> str:
 
 
 def _make(file: Path, key_file: Path, host: str, now: datetime) -> None:
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    addresses = {"127.0.0.1", "::1"}
+    with contextlib.suppress(ValueError):
+        addresses.add(str(ipaddress.ip_address(host)))
+    if host not in addresses:
+        names.append(x509.DNSName(host))
+    names += [x509.IPAddress(ipaddress.ip_address(one)) for one in sorted(addresses)]
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pleb-Cluster coordinator")])
     certificate = (
@@ -47,7 +54,7 @@ def _make(file: Path, key_file: Path, host: str, now: datetime) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + _LIFE)
-        .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -55,13 +62,3 @@ def _make(file: Path, key_file: Path, host: str, now: datetime) -> None:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     make_secret_file(key_file, pem)
     file.write_bytes(certificate.public_bytes(Encoding.PEM))
-
-
-def _names(host: str) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
-    addresses = {"127.0.0.1", "::1"}
-    with contextlib.suppress(ValueError):
-        addresses.add(str(ipaddress.ip_address(host)))
-    if host not in addresses:
-        names.append(x509.DNSName(host))
-    return [*names, *(x509.IPAddress(ipaddress.ip_address(a)) for a in sorted(addresses))]

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from pleb_coordinator.core.records import Assignment, Event, UnitRow
+    from pleb_coordinator.core.records import Assignment, UnitRow
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
+
+_DECISIONS: Final = {
+    "NeedsAnother": "Another result is needed",
+    "Undecided": "Undecided",
+    "Valid": "Valid",
+}
+"""What verify decided, for people."""
 
 
 def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -43,7 +50,10 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
             message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
             raise InputError(message) from error
         assignments = [_assignment(tx, found) for found in tx.assignments.of_unit(unit.id)]
-        events = [_event(event) for event in tx.events.of_unit(unit.id)]
+        events = [
+            {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
+            for event in tx.events.of_unit(unit.id)
+        ]
     value = msgspec.structs.asdict(unit) | {"assignments": assignments, "events": events}
     output.result(value, _lines(unit, assignments, events))
     return 0
@@ -62,10 +72,6 @@ def _assignment(tx: Transaction, found: Assignment) -> dict[str, Any]:
     return value
 
 
-def _event(event: Event) -> dict[str, Any]:
-    return {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
-
-
 def _lines(
     unit: UnitRow, assignments: list[dict[str, Any]], events: list[dict[str, Any]]
 ) -> Iterator[str]:
@@ -78,18 +84,15 @@ def _lines(
         mark = "  *" if a["assignment"] == unit.canonical else "   "
         yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
         if a["digest"]:
-            yield f"      reported {a['digest'][:12]}..., {_loss(a)}"
+            first, last = a["loss_first"], a["loss_last"]  # calibrations may have none
+            known = first is not None and last is not None
+            loss = f"loss {first:.4g} -> {last:.4g}" if known else "no loss"
+            yield f"      reported {a['digest'][:12]}..., {loss}"
         if a["reason"]:
             yield f"      {reason_sentence(a['reason'])}"
     for event in events:
         if event["kind"] == "verified":
             yield from _decision(event["detail"])
-
-
-def _loss(assignment: dict[str, Any]) -> str:
-    """Return the reported loss; calibrations and evaluations may have none."""
-    first, last = assignment["loss_first"], assignment["loss_last"]
-    return "no loss" if first is None or last is None else f"loss {first:.4g} -> {last:.4g}"
 
 
 def _decision(detail: dict[str, Any]) -> Iterator[str]:
@@ -102,13 +105,6 @@ def _decision(detail: dict[str, Any]) -> Iterator[str]:
             f"{side} the tolerance of {detail['tolerance']:.3g}"
         )
 
-
-_DECISIONS: Final = {
-    "NeedsAnother": "Another result is needed",
-    "Undecided": "Undecided",
-    "Valid": "Valid",
-}
-"""What verify decided, for people."""
 
 COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
     "list": list_units,

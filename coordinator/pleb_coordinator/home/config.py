@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -42,6 +42,9 @@ class CoordinatorConfig:
     """Requests that may wait for work at the same time."""
     log_bytes: int = 10_000_000
     """Size at which a log file is rotated; five are kept."""
+
+
+_SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
 
 
 def config_text(config: CoordinatorConfig) -> str:
@@ -85,22 +88,13 @@ def read_config(path: Path) -> CoordinatorConfig:
         raise InputError(message) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}. Correct that line.") from error
-    return _convert(_migrated(values, path), path)
-
-
-def _migrated(values: dict[str, Any], path: Path) -> dict[str, Any]:
     version = values.get("version")
     if not isinstance(version, int) or not 1 <= version <= CONFIG_VERSION:
         message = f"{path} has version {version!r}; this release reads 1 to {CONFIG_VERSION}."
         raise InputError(message)
     for number in range(version, CONFIG_VERSION):
         values = MIGRATIONS[number](values) | {"version": number + 1}
-    return values
-
-
-def _convert(values: dict[str, Any], path: Path) -> CoordinatorConfig:
-    known = CoordinatorConfig.__dataclass_fields__
-    unknown = next((name for name in values if name not in known), None)
+    unknown = next((name for name in values if name not in _SETTINGS), None)
     if unknown is not None:
         raise InputError(f"{path}: there is no setting {unknown!r}. Remove that line.")
     try:

@@ -107,7 +107,9 @@ def test_a_detached_program_has_its_own_session_and_no_streams(tmp_path):
         "f.write(f'{os.getsid(0) == os.getpid()} {sys.stdin.read()!r} {os.environ[\"MORE\"]}');"
         "f.close(); os.replace(sys.argv[1] + '.part', sys.argv[1])"
     )
-    start_detached([sys.executable, "-c", script, str(tmp_path / "said")], MORE="more")
+    command = [sys.executable, "-c", script, str(tmp_path / "said")]
+    start = f"from pleb_system.processes import *; start_detached({command!r}, MORE='more')"
+    subprocess.run([sys.executable, "-c", start], check=True)  # it is gone when the program runs
     until((tmp_path / "said").exists)
     assert (tmp_path / "said").read_text() == "True '' more"
     with pytest.raises(OSError, match="nowhere"):
