@@ -162,7 +162,13 @@ class ActivityLog(Database):
     # -- inside -----------------------------------------------------------------------------
 
     def _note(self, events: Sequence[Event]) -> list[Event]:
-        noted = [self._insert_event(event) for event in events]
+        sql = """INSERT INTO events (at, kind, project, template, "values")
+            VALUES (?, ?, ?, ?, ?) RETURNING *"""
+        noted = []
+        for event in events:
+            values = msgspec.json.encode(event.sentence.values).decode()
+            row = (event.at, event.kind, event.project, event.sentence.template, values)
+            noted += [_read_event(each) for each in self.db.execute(sql, row).fetchall()]
         if noted:
             self.db.execute("DELETE FROM events WHERE id <= ?", (noted[-1].id - KEPT_EVENTS,))
         return noted
@@ -173,20 +179,6 @@ class ActivityLog(Database):
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             (name, value),
         )
-
-    def _insert_event(self, event: Event) -> Event:
-        cursor = self.db.execute(
-            'INSERT INTO events (at, kind, project, template, "values") VALUES (?, ?, ?, ?, ?) '
-            "RETURNING *",
-            (
-                event.at,
-                event.kind,
-                event.project,
-                event.sentence.template,
-                msgspec.json.encode(event.sentence.values).decode(),
-            ),
-        )
-        return _read_event(cursor.fetchall()[0])
 
     def _add(self, project: int, day: str, name: str, amount: float) -> None:
         """Add to a counter and its day; nothing is added for a project that was left."""

@@ -333,16 +333,13 @@ class Journal(ActivityLog):
             if row["verdict"]:
                 earlier_credit = row["credit"]
                 self._add(project, day, f"verdicts_{row['verdict']}", -1)
-            self._remember_version(project, row["manifest"], verdict.verdict)
+            unit = msgspec.json.decode(row["manifest"], type=Manifest).unit
+            if verdict.verdict is Verdict.VALID and unit.kind is UnitKind.TRAIN:
+                # Which versions of this epoch contain our units is kept longer than the units.
+                self.db.execute(
+                    """INSERT OR IGNORE INTO our_versions (project, version)
+                    SELECT id, ? FROM projects WHERE id = ? AND epoch = ?""",
+                    (unit.version + 1, project, unit.epoch),
+                )
         self._add(project, day, f"verdicts_{verdict.verdict.value}", 1)
         self._add(project, day, "credit_flops", verdict.credit - earlier_credit)
-
-    def _remember_version(self, project: int, manifest: bytes, verdict: Verdict) -> None:
-        """Keep which versions of this epoch contain our units, longer than the units themselves."""
-        unit = msgspec.json.decode(manifest, type=Manifest).unit
-        if verdict is Verdict.VALID and unit.kind is UnitKind.TRAIN:
-            self.db.execute(
-                """INSERT OR IGNORE INTO our_versions (project, version)
-                SELECT id, ? FROM projects WHERE id = ? AND epoch = ?""",
-                (unit.version + 1, project, unit.epoch),
-            )

@@ -165,8 +165,11 @@ class AgentLoop:
         self._wake.clear()
         self._network_ended.clear()
         for project in list(self._projects.live.values()):
-            if project.task is not None and project.task.done():
-                await self._guard(project, self._take_outcome(project))
+            task = project.task
+            if task is not None and task.done():  # network work that outlasted its turn
+                project.task = None
+                if not task.cancelled():
+                    await self._guard(project, task)
         if not self.governor.may_run:
             self.status.set(Activity.PAUSED, self.governor.decision.sentence)
             await _first(self.governor.until_allowed(), self._wake.wait())
@@ -174,7 +177,11 @@ class AgentLoop:
         allowed = self._network.look().allowed
         await self._projects.follow(self._engine.runtime if allowed else None)
         if not self._projects.live:
-            self._show_nothing_to_do()
+            if self._projects.unopened:
+                problems = " ".join(self._projects.unopened.values())
+                self.status.set(Activity.PROBLEM, problems)
+            else:
+                self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
             await self._sleep(await self._engine.rest())
         elif self._network.look().allowed:
             await self._step_with_network()
@@ -247,12 +254,6 @@ class AgentLoop:
             await self._sleep(wait)
         return self._engine.runtime
 
-    def _show_nothing_to_do(self) -> None:
-        if self._projects.unopened:
-            self.status.set(Activity.PROBLEM, " ".join(self._projects.unopened.values()))
-        else:
-            self.status.set(Activity.IDLE, "No project is attached: `pleb-agent attach LINK`.")
-
     # -- network work -----------------------------------------------------------------------
 
     async def _in_background(self, project: Project, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -275,12 +276,6 @@ class AgentLoop:
                 woken.cancel()
         project.task = None
         return None if task.cancelled() else task.result()
-
-    async def _take_outcome(self, project: Project) -> None:
-        """Raise what failed in network work that outlasted its turn."""
-        task, project.task = project.task, None
-        if task is not None and not task.cancelled():
-            task.result()
 
     async def _stop_network(self) -> None:
         """The network may not be used any more: stop everything that is under way."""

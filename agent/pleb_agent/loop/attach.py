@@ -63,7 +63,10 @@ class Attaching:
             Refusal: it refused.
         """
         link = parse_attach_link(link_text)
-        _check_invite(invite)
+        if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
+            raise InputError(
+                "This is not an invite: copy all of it, as the operator sent it to you."
+            )
         known = self._known(link)
         host_file, account_file = self.keys.names(link)
         if link.account is None:
@@ -95,7 +98,11 @@ class Attaching:
             memory=trust.memory,
             sequence=reply.sequence,
         )
-        return self._added(new, is_known=known is not None)
+        row = self.journal.add_project(new, self.clock())
+        if known is None:
+            sentence = say("Attached {project}.", project=row.name)
+            self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
+        return row
 
     async def look_at(self, link_text: str) -> SignedProject:
         """Return what a link's project is, verified as for attaching; nothing is stored or sent.
@@ -157,13 +164,6 @@ class Attaching:
             )
         return key
 
-    def _added(self, new: NewProject, *, is_known: bool) -> ProjectRow:
-        row = self.journal.add_project(new, self.clock())
-        if not is_known:
-            sentence = say("Attached {project}.", project=row.name)
-            self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
-        return row
-
     def _known(self, link: AttachLink) -> ProjectRow | None:
         for row in self.journal.projects():
             if (row.base_url, row.name) == (link.base_url, link.project):
@@ -198,11 +198,6 @@ def enrol_request(
         expires_at=int(now) + LIMITS.request_lifetime_seconds,
     )
     return sign_payload(strict_json.encode(statement), PayloadType.ENROL, host_key, account_key)
-
-
-def _check_invite(invite: str | None) -> None:
-    if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
-        raise InputError("This is not an invite: copy all of it, as the operator sent it to you.")
 
 
 async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:

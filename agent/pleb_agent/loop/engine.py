@@ -96,7 +96,14 @@ class WarmEngine:
             status.set(Activity.IDLE, say(str(error)))
             return _MISSING_SECONDS
         except WorkerError as error:
-            return self._start_failed(error)
+            self._failures += 1
+            sentence = say(str(error))
+            if self._failures == 1:
+                self._loop.history.note(EventKind.PROBLEM, sentence)
+            delay = BACKOFF.delay_seconds(self._failures, self._services.draw())
+            status.set(Activity.PROBLEM, sentence, self._services.clock() + delay)
+            _LOG.error("worker", extra={"problem": str(error)})
+            return delay
         self._failures = 0
         self._note_use()
         self._governor.control(self._engine)
@@ -119,16 +126,6 @@ class WarmEngine:
             _LOG.info("rest", extra={"pid": self._engine.pid})
             await self._engine.request_checkpoint_and_stop()
         return self._services.rest_seconds
-
-    def _start_failed(self, error: WorkerError) -> float:
-        self._failures += 1
-        sentence = say(str(error))
-        if self._failures == 1:
-            self._loop.history.note(EventKind.PROBLEM, sentence)
-        delay = BACKOFF.delay_seconds(self._failures, self._services.draw())
-        self._loop.status.set(Activity.PROBLEM, sentence, self._services.clock() + delay)
-        _LOG.error("worker", extra={"problem": str(error)})
-        return delay
 
     def _note_use(self) -> None:
         self._used_at = asyncio.get_running_loop().time()

@@ -15,9 +15,9 @@ from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.trust import Memory
 from pleb_agent.journal.activity_log import local_day
+from pleb_agent.journal.database import MIGRATIONS
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.rows import Change, NewAssignment, NewProject, RequestRow
-from pleb_agent.journal.schema import MIGRATIONS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
