@@ -1,7 +1,7 @@
-"""A small agentd for the tray's tests: it speaks `/api/events` and takes wishes, on loopback.
+"""A small agentd for the tray's tests: it serves `/api/events` and accepts requests, on loopback.
 
-It keeps what the tray relies on: the token is asked for, events come with a status at once and
-after each change, wishes are answered with the status that follows from them, and an end or a
+It keeps what the tray relies on: the token is required, events come with a status at once and
+after each change, requests are answered with the status that follows from them, and an end or a
 crash closes the streams. It can also refuse.
 """
 
@@ -37,13 +37,13 @@ def status_of(activity: str = "working", override: str = "none", **more: Any) ->
 
 
 class FakeAgentd:
-    """Serves until `stop`; `wishes` has (name, body) of each request that came."""
+    """Serves until `stop`; `requests` has (name, body) of each request that came."""
 
     def __init__(self, home: Path, status: dict[str, Any] | None = None) -> None:
         self.status = status or status_of()
-        self.wishes: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
         self.refusal = ""
-        """Not empty: the sentence with which every wish is refused."""
+        """Not empty: the sentence with which every request is refused."""
         self.events_sent = 0
         self._streams: list[queue.SimpleQueue[bytes | None]] = []
         self._server = _Server(self)
@@ -81,8 +81,8 @@ class FakeAgentd:
         self._streams.remove(stream)
 
     def take(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Return the answer to a wish."""
-        self.wishes.append((name, body))
+        """Return the answer to a request."""
+        self.requests.append((name, body))
         if self.refusal:
             return 400, {"message": self.refusal, "exit_code": 1}
         if name == "page":

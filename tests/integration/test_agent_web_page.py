@@ -98,7 +98,7 @@ def test_a_code_opens_the_page_once(server):
     assert "pleb-agent open" in again.text
 
 
-def test_who_is_in_may_use_an_old_address(server, browser):
+def test_a_used_address_still_works_for_a_logged_in_browser(server, browser):
     assert browser.get("/open?code=used").url.path == "/"
 
 
@@ -136,14 +136,14 @@ def test_a_foreign_host_or_origin_is_refused(browser, headers, path):
     assert browser.post("/now/pause", headers=headers).status_code == 403
 
 
-def test_a_code_is_not_spent_by_a_foreign_host(server):
+def test_a_foreign_host_does_not_use_up_a_code(server):
     address = server.open_url()
     assert httpx.get(address, headers={"Host": "evil.example"}).status_code == 403
     assert httpx.get(address).status_code == 303
 
 
 @pytest.mark.parametrize(("path", "form"), POSTS)
-def test_without_its_token_nothing_is_changed(server, browser, path, form):
+def test_changes_without_the_token_are_refused(server, browser, path, form):
     for token in ("", "0" * 64, TOKEN):
         answer = browser.post(path, data=form, headers={"X-Pleb-Token": token})
         assert answer.status_code == 403
@@ -151,7 +151,7 @@ def test_without_its_token_nothing_is_changed(server, browser, path, form):
 
 
 @pytest.mark.parametrize(("path", "form"), POSTS)
-def test_with_its_token_each_change_works(server, browser, path, form):
+def test_changes_with_the_token_work(server, browser, path, form):
     answer = browser.post(path, data=form)
     assert answer.status_code in {200, 204}, answer.text
     assert server.agent.calls != []
@@ -182,7 +182,7 @@ def test_the_page_opens_no_api_and_the_api_no_page(server, browser):
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/open?code=x", "/static/page.css", "/favicon.ico"])
-def test_every_answer_forbids_what_it_must(browser, path):
+def test_every_answer_has_the_security_headers(browser, path):
     headers = browser.get(path, follow_redirects=False).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'" in policy
@@ -298,7 +298,7 @@ def test_each_page_is_clean(server, browser, path, language):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_strangers_words_stay_words(path):
+def test_text_from_outside_is_escaped(path):
     server = PageServer(everything(HOSTILE)).start()
     try:
         with httpx.Client(base_url=server.url, follow_redirects=True) as client:
@@ -318,7 +318,7 @@ def test_strangers_words_stay_words(path):
     ("place", "shown"),
     [("attach-problem", "attach-problem"), ("", "problem"), ('"><b', "problem"), ("#x", "problem")],
 )
-def test_what_went_wrong_is_said_in_its_place(server, browser, place, shown):
+def test_errors_appear_next_to_their_form(server, browser, place, shown):
     server.agent.failure = "The coordinator <b>cannot</b> be reached; try again later."
     answer = browser.post("/welcome/attach", data={"link": LINK}, headers={"X-Pleb-Place": place})
     assert answer.status_code == 422
@@ -326,7 +326,7 @@ def test_what_went_wrong_is_said_in_its_place(server, browser, place, shown):
     assert "&lt;b&gt;cannot&lt;/b&gt; be reached" in answer.text
 
 
-def test_a_link_in_the_address_is_looked_at_at_once(browser):
+def test_a_link_in_the_address_opens_its_project(browser):
     del browser.headers["HX-Request"]
     arrived = browser.get("/welcome", params={"link": LINK})
     assert arrived.url.path == "/welcome/project"
@@ -335,14 +335,14 @@ def test_a_link_in_the_address_is_looked_at_at_once(browser):
     assert secret.url.path == "/welcome"
 
 
-def test_a_wrong_link_is_told_with_the_link_to_correct(browser):
+def test_a_wrong_link_can_be_corrected(browser):
     html = browser.get("/welcome/facts?link=https://x/join/y").text
     assert "That is no attach link" in html
     assert 'value="https://x/join/y"' in html
     assert 'aria-invalid="true"' in html
 
 
-def test_the_text_of_an_account_comes_into_no_address(server, browser):
+def test_account_secrets_never_appear_in_addresses(server, browser):
     secret = f"{LINK}&account=c0ffee"
     server.agent.reader.facts_by_link[secret] = page_agent.facts()
     answer = browser.post("/welcome/look", data={"link": secret})
@@ -355,7 +355,7 @@ def test_the_text_of_an_account_comes_into_no_address(server, browser):
     assert open_link.headers["hx-redirect"].startswith("/welcome/project?link=https%3A%2F%2F")
 
 
-def test_somebody_new_is_welcomed(server, browser):
+def test_a_new_user_sees_the_welcome(server, browser):
     server.agent.change(first_run=True, projects=[], unit=None)
     del browser.headers["HX-Request"]
     assert browser.get("/").url.path == "/welcome"
@@ -431,7 +431,7 @@ def test_preferences_are_saved_as_they_change(server, browser, form, name, value
         ({}, "no preference"),
     ],
 )
-def test_a_wrong_preference_is_told_and_changes_nothing(server, browser, form, says):
+def test_a_wrong_preference_is_refused_and_changes_nothing(server, browser, form, says):
     before = server.agent.values
     answer = browser.post("/preferences/set", data=form)
     assert answer.status_code == 422
@@ -500,7 +500,7 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
     assert all(faults(each["html"]) == [] for each in stream.parts)
 
 
-def test_the_stream_goes_on_when_a_part_cannot_be_told(server, browser, monkeypatch):
+def test_the_stream_continues_when_a_part_fails(server, browser, monkeypatch):
     def gone(_reader: object, _project: str) -> None:
         raise InputError("No such project is attached.")
 

@@ -49,7 +49,7 @@ def has_closed(one):
         return True
 
 
-def test_whoever_connects_without_end_neither_uses_up_files_nor_shuts_the_user_out(server):
+def test_a_flood_of_connections_neither_uses_up_files_nor_locks_the_user_out(server):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * MANY)), hard))
     with ExitStack() as stack:
@@ -72,7 +72,7 @@ def test_a_stream_stays_however_many_connect(server):
         assert b"another" in _read_until(stream, b"another")
 
 
-def test_a_request_has_to_come_in_time_however_it_trickles(server, monkeypatch):
+def test_a_slow_request_is_dropped_in_time(server, monkeypatch):
     monkeypatch.setattr(web_server, "REQUEST_SECONDS", 0.5)
     with ExitStack() as stack:
         slow = connect(stack, server, HALF_A_REQUEST)
@@ -110,7 +110,7 @@ def _read_until(one, wanted):
         b"[]",
     ],
 )
-def test_a_body_that_is_nonsense_gets_a_sentence(server, body):
+def test_an_invalid_body_gets_a_sentence(server, body):
     answer = httpx.post(
         f"{server.url}/api/preferences", content=body, headers={"authorization": f"Bearer {TOKEN}"}
     )

@@ -99,7 +99,7 @@ def test_a_pause_is_shown_at_once_and_stays(server, face):
     assert face.tray.look.state is State.PAUSED
 
 
-def test_what_agentd_refuses_is_its_sentence(server, face):
+def test_a_refusal_is_shown_as_its_sentence(server, face):
     server.agent.failure = "The unit in hand cannot be paused now."
     face.tray.carry_out(Command.PAUSE)
     assert face.tray.look.tooltip == "The unit in hand cannot be paused now."

@@ -154,7 +154,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     assert browser.driver.find_elements(By.CSS_SELECTOR, ".nav [aria-current=page]")
 
 
-def test_what_the_coordinator_refuses_is_said_in_place(
+def test_the_coordinators_refusals_appear_next_to_the_form(
     server: PageServer, browser: Browser
 ) -> None:
     browser.driver.get(f"{server.url}{PAGES['project']}")
@@ -216,9 +216,7 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     assert all(request.startswith(server.url) for request in browser.requests())
 
 
-def test_an_agent_that_goes_away_is_told_and_found_again(
-    server: PageServer, browser: Browser
-) -> None:
+def test_the_page_reconnects_to_a_restarted_agent(server: PageServer, browser: Browser) -> None:
     server.stop()
     browser.wait_for_text("gone", "The agent is not running")
     server.agent.change(message=page_agent.message("Here again."))
@@ -229,7 +227,9 @@ def test_an_agent_that_goes_away_is_told_and_found_again(
     assert all("net::ERR_" in complaint for complaint in browser.complaints())
 
 
-def test_who_has_no_session_is_told_how_to_get_one(server: PageServer, browser: Browser) -> None:
+def test_a_browser_without_log_in_is_shown_how_to_get_one(
+    server: PageServer, browser: Browser
+) -> None:
     browser.driver.delete_all_cookies()
     browser.driver.get(server.url)
     assert "pleb-agent open" in browser.driver.find_element(By.TAG_NAME, "main").text
@@ -366,7 +366,7 @@ def test_colours_follow_the_system_or_the_switch(server: PageServer, browser: Br
     assert (ground(), browser.text("theme")) == (light, "Colours: as the system")
 
 
-def test_who_wants_no_motion_gets_none(browser: Browser) -> None:
+def test_reduced_motion_is_respected(browser: Browser) -> None:
     moving = "return document.getAnimations().length"
     assert browser.driver.execute_script(moving) > 0
     browser.prefer(prefers_reduced_motion="reduce")

@@ -44,9 +44,9 @@ class World:
     def shows(self, box: Box, picture: np.ndarray) -> bool:
         return bool((self.cut(box) == picture).all())
 
-    def wishes(self, count: int) -> list[tuple[str, dict[str, object]]]:
-        until(lambda: len(self.agentd.wishes) >= count, "the wish")
-        return self.agentd.wishes
+    def requests(self, count: int) -> list[tuple[str, dict[str, object]]]:
+        until(lambda: len(self.agentd.requests) >= count, "the wish")
+        return self.agentd.requests
 
 
 def empty_panel(place: Desktop) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_the_menu_pauses_and_resumes(world: World, tray: Program) -> None:
 
     # The first two lines are there to be read; the first that can be chosen is "Pause".
     world.desktop.keys("Down", "Return")
-    assert world.wishes(1) == [("pause", {})]
+    assert world.requests(1) == [("pause", {})]
 
     # In its place is now "Resume".
     until(lambda: world.agentd.status["activity"] == "paused", "the pause")
@@ -109,7 +109,7 @@ def test_the_menu_pauses_and_resumes(world: World, tray: Program) -> None:
     world.desktop.change(paused, "the menu again")
     world.desktop.keep("tray-xfce-menu-paused")
     world.desktop.keys("Down", "Return")
-    assert world.wishes(2)[1:] == [("resume", {})]
+    assert world.requests(2)[1:] == [("resume", {})]
 
 
 def test_the_snooze_is_a_menu_of_its_own(world: World, tray: Program) -> None:
@@ -122,7 +122,7 @@ def test_the_snooze_is_a_menu_of_its_own(world: World, tray: Program) -> None:
     world.desktop.change(menu, "the menu of times")
     world.desktop.keep("tray-xfce-snooze")
     world.desktop.keys("Down", "Return")
-    assert world.wishes(1) == [("pause", {"seconds": 3600})]
+    assert world.requests(1) == [("pause", {"seconds": 3600})]
 
 
 def test_clicks_on_the_icon(world: World, tray: Program) -> None:
@@ -132,7 +132,7 @@ def test_clicks_on_the_icon(world: World, tray: Program) -> None:
     assert "/open?code=once" in world.desktop.opened[0]
 
     world.desktop.click(icon, 2)
-    assert world.wishes(2)[1] == ("pause", {})
+    assert world.requests(2)[1] == ("pause", {})
 
 
 def test_the_tooltip_tells_why(world: World, tray: Program) -> None:
@@ -158,7 +158,7 @@ def test_a_restarted_panel_gets_the_icon_again(tmp_path: Path) -> None:
                 assert world.icon("the icon in another panel") == before
                 place.keep("tray-xfce-panel-restarted")
                 place.click(before, 2)
-                assert world.wishes(1) == [("pause", {})]
+                assert world.requests(1) == [("pause", {})]
             assert tray.process.poll() is None
         world.agentd.stop()
 

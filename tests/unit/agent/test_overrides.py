@@ -41,7 +41,7 @@ def boosted(overrides, clocks):
 
 
 @pytest.mark.parametrize("set_by", [-3 * HOUR, -20 * 365 * 86_400.0])
-def test_a_clock_that_is_set_back_makes_no_boost_longer(journal, clocks, set_by):
+def test_setting_the_clock_back_does_not_lengthen_a_boost(journal, clocks, set_by):
     overrides = open_overrides(journal, clocks)
     overrides.boost(clocks.wall + HOUR)
     clocks.pass_by(HOUR / 2, set_by)

@@ -90,7 +90,7 @@ def after(**values):
         ),
     ],
 )
-def test_a_change_is_what_it_says_and_nothing_else(name, value, expected):
+def test_a_change_changes_only_what_it_names(name, value, expected):
     assert changed(MINE, {name: value}) == expected
 
 
@@ -132,7 +132,7 @@ def test_many_changes_are_one():
         ("notifications", {"all": True}, "an example is notifications.problem=off"),
     ],
 )
-def test_a_wrong_value_is_told_what_is_allowed(name, value, words):
+def test_a_refusal_says_what_is_allowed(name, value, words):
     with pytest.raises(PreferenceError) as caught:
         changed(MINE, {name: value})
     assert words in str(caught.value)
@@ -153,7 +153,7 @@ def test_a_wrong_value_is_told_what_is_allowed(name, value, words):
         ("qqq", "prefs list"),
     ],
 )
-def test_an_unknown_name_is_told_the_nearest(name, words):
+def test_an_unknown_name_gets_the_nearest_one_suggested(name, words):
     with pytest.raises(PreferenceError) as caught:
         changed(MINE, {name: 1})
     assert f"There is no preference {name!r}" in str(caught.value)
@@ -161,7 +161,7 @@ def test_an_unknown_name_is_told_the_nearest(name, words):
     assert caught.value.name == name
 
 
-def test_if_one_is_wrong_none_is_changed():
+def test_if_one_change_is_wrong_none_is_made():
     before = msgspec.structs.replace(MINE)
     with pytest.raises(PreferenceError, match="threads"):
         changed(MINE, {"pause_programs": "+x", "shares.b": 3, "threads": "0"})
@@ -193,7 +193,7 @@ def test_each_says_what_it_is_and_its_example_works(one):
 
 
 @pytest.mark.parametrize("one", PREFERENCES.values(), ids=lambda one: one.name)
-def test_nothing_may_be_set_where_it_is_said_what_that_means(one):
+def test_none_is_allowed_where_its_meaning_is_given(one):
     if one.none:
         assert show_value(changed(MINE, {one.name: None}), one.name) == "none"
     elif one.kind is not Kind.WEIGHTS and "." not in one.name:
@@ -215,7 +215,7 @@ NUMBERS = {Kind.NUMBER, Kind.BYTES, Kind.RATE}
 @pytest.mark.parametrize(
     "one", [one for one in PREFERENCES.values() if one.kind in NUMBERS], ids=lambda one: one.name
 )
-def test_the_ends_of_a_range_are_allowed_and_what_lies_beyond_is_not(one):
+def test_bounds_are_inclusive(one):
     assert one.least is not None
     assert one.most is not None
     for bound in (one.least, one.most):
@@ -251,7 +251,7 @@ def test_values_are_shown_for_people(name, text):
     assert show_value(MINE, name) == text
 
 
-def test_nothing_is_shown_of_what_there_is_not():
+def test_unknown_preferences_have_no_value():
     for name in ("version", "idle", "notifications.x", "notifications"):
         with pytest.raises(InputError, match="There is no preference"):
             show_value(MINE, name)

@@ -17,11 +17,11 @@ from pleb_shared.errors import InputError
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (16, 8)])
-def test_half_the_cores_are_given(cores, threads):
+def test_half_the_cores_are_the_default(cores, threads):
     assert default_preferences(cores).threads == threads
 
 
-def test_nothing_is_ever_in_the_way_by_default():
+def test_the_defaults_never_disturb():
     preferences = default_preferences(8)
     assert not preferences.on_battery
     assert not preferences.while_in_use
@@ -111,6 +111,6 @@ def test_wrong_preferences_say_what_to_do(data):
         read(data)
 
 
-def test_those_of_a_newer_agent_say_so():
+def test_a_newer_agents_file_is_refused():
     with pytest.raises(InputError, match=r"newer agent \(version 4, this one knows 3\)"):
         read(b'{"version": 4, "telepathy": true}')

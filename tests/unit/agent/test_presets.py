@@ -20,7 +20,7 @@ MINE = Preferences(threads=3, hours="mon 00:00-24:00", pause_programs=["steam"],
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 4, 64])
-def test_balanced_is_what_everybody_starts_with(cores):
+def test_balanced_is_the_default(cores):
     assert with_preset(default_preferences(cores), "balanced", cores) == default_preferences(cores)
     assert preset_of(default_preferences(cores), cores) == "balanced"
 
@@ -59,7 +59,7 @@ def test_other_values_are_custom():
     assert preset_of(Preferences(threads=3), 8) == CUSTOM
 
 
-def test_an_unknown_preset_is_refused_with_the_known():
+def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="'loud'; take one of quiet, balanced, full"):
         with_preset(MINE, "loud", 8)
 

@@ -89,7 +89,7 @@ OTHERS = [rank for rank in RANKS if rank[0] is not Reason.PAUSED_BY_USER]
 
 
 @pytest.mark.parametrize("rank", OTHERS, ids=lambda rank: rank[0].value)
-def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
+def test_a_boost_overrides_comfort_but_not_harm(rank):
     reason, readings, preferences = objecting(rank)
     decision = look(boosted(readings), preferences)
     assert decision.reason is (Reason.READY if reason in BOOSTABLE else reason)
@@ -118,7 +118,7 @@ def test_a_boost_overrides_what_is_of_comfort_and_not_what_is_of_harm(rank):
         ({"cpu_others_percent": 75.0}, "75 %.*45 %"),
     ],
 )
-def test_sentences_tell_what_and_how_long(changes, words):
+def test_sentences_have_their_values(changes, words):
     assert re.search(words, str(look(replace(FREE, **changes)).sentence))
 
 
@@ -130,7 +130,7 @@ def test_sentences_tell_what_and_how_long(changes, words):
         ("tue 00:00-14:14", "on Tuesday at 00:00", (6 * 1440 + 586) * 60),
     ],
 )
-def test_hours_tell_when_they_begin(hours, words, seconds):
+def test_the_sentence_of_the_hours_says_when_they_begin(hours, words, seconds):
     decision = look(hours=hours)
     assert words in str(decision.sentence)
     assert decision.look_again_seconds == seconds
@@ -354,7 +354,7 @@ def test_before_work_has_begun_nothing_has_to_settle(changes):
     assert decide(later(FREE, 1), PREFERENCES, memory)[0].action is Action.RUN
 
 
-def test_each_stop_of_late_doubles_the_wait_up_to_five_minutes():
+def test_each_recent_stop_doubles_the_wait_up_to_five_minutes():
     waits, memory, now = [], decide(FREE, PREFERENCES)[1], 0.0
     for _ in range(6):
         _, memory = decide(replace(later(FREE, now), **BUSY), PREFERENCES, memory)
@@ -395,7 +395,7 @@ def test_input_pauses_at_once_also_while_settling():
         ),
     ],
 )
-def test_who_acts_by_hand_does_not_wait(acted):
+def test_a_manual_change_does_not_wait(acted):
     _, memory = decide(FREE, PREFERENCES)
     _, memory = decide(replace(FREE, **BUSY), PREFERENCES, memory)
     decision, memory = decide(later(FREE, 5), PREFERENCES, memory)
@@ -405,7 +405,7 @@ def test_who_acts_by_hand_does_not_wait(acted):
     assert decision.action is Action.RUN
 
 
-def test_who_acts_by_hand_does_not_make_a_restless_pc_calm():
+def test_a_manual_change_does_not_forget_recent_stops():
     _, memory = decide(FREE, PREFERENCES)
     for seconds in (1, 2):
         _, memory = decide(replace(later(FREE, seconds), **BUSY), PREFERENCES, memory)
@@ -436,7 +436,7 @@ def test_a_worker_over_its_ceiling_stays_away_for_ten_minutes():
     assert decision.look_again_seconds == 10
 
 
-def test_a_worker_that_is_too_large_beside_the_user_goes_on_without_him():
+def test_a_worker_too_large_for_a_pc_in_use_resumes_when_it_is_idle():
     preferences = msgspec.structs.replace(PREFERENCES, while_in_use=True)
     in_use: Changes = {"presence": someone(0.0), "worker_memory_bytes": 3 * GIB}
     _, memory = decide(replace(FREE, **in_use), preferences)

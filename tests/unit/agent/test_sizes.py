@@ -51,5 +51,5 @@ def test_sizes_are_written_shortly(number, text):
 
 
 @given(st.integers(0, 2**44))
-def test_what_is_written_is_near_what_was_meant(number):
+def test_written_sizes_are_near_the_original(number):
     assert parse_bytes(format_bytes(number)) == pytest.approx(number, rel=0.006)

@@ -65,7 +65,7 @@ def test_the_thread_follows_and_carries_out_clicks(tmp_path: Path) -> None:
     assert face.ended.wait(30)
     thread.join()
     agentd.stop()
-    assert agentd.wishes == [("pause", {}), ("stop", {"finish": False})]
+    assert agentd.requests == [("pause", {}), ("stop", {"finish": False})]
     assert face.threads == {"follower"}
 
 

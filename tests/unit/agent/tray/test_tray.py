@@ -53,7 +53,7 @@ def agentd(tmp_path: Path) -> Iterator[FakeAgentd]:
 @pytest.mark.parametrize("command", REQUESTS)
 def test_a_wish_is_sent(world: World, agentd: FakeAgentd, command: Command) -> None:
     world.tray.carry_out(command)
-    assert agentd.wishes == [REQUESTS[command]]
+    assert agentd.requests == [REQUESTS[command]]
 
 
 def test_what_follows_is_shown_at_once(world: World, agentd: FakeAgentd) -> None:
@@ -105,7 +105,7 @@ def test_quit_ends_the_tray_and_the_agent(tmp_path: Path, is_there: bool) -> Non
 
     assert world.tray.ended
     if agentd is not None:
-        assert agentd.wishes == [("stop", {"finish": False})]
+        assert agentd.requests == [("stop", {"finish": False})]
         agentd.stop()
 
 

@@ -48,14 +48,14 @@ def test_a_code_works_for_a_minute(late, works):
 
 
 @pytest.mark.parametrize("code", ["", "0" * 48, "ü", "x" * 10_000])
-def test_what_was_never_a_code_opens_nothing(code):
+def test_unknown_codes_are_refused(code):
     page = sessions(Clock())
     page.new_code()
     with pytest.raises(CodeError):
         page.redeem(code)
 
 
-def test_who_asks_for_many_codes_keeps_the_newest():
+def test_only_the_newest_codes_are_kept():
     page = sessions(Clock())
     codes = [page.new_code() for _ in range(50)]
     page.redeem(codes[-1])
@@ -83,7 +83,7 @@ def test_a_cookie_ends(age, valid):
     assert page.is_valid(cookie) is valid
 
 
-def test_a_changed_cookie_is_none():
+def test_a_modified_cookie_is_refused():
     page = sessions(Clock())
     cookie = page.redeem(page.new_code())
     for place in range(len(cookie)):
@@ -93,7 +93,7 @@ def test_a_changed_cookie_is_none():
         assert not page.is_valid(wrong)
 
 
-def test_a_change_token_belongs_to_its_session():
+def test_a_change_token_belongs_to_its_log_in():
     page = sessions(Clock())
     mine, other = page.redeem(page.new_code()), page.redeem(page.new_code())
     assert page.may_change(mine, page.change_token(mine))

@@ -66,7 +66,7 @@ def test_sizes_are_in_units_that_people_use():
         assert getattr(new, name) == expected
 
 
-def test_the_machine_is_described_beside_a_control():
+def test_controls_show_readings_of_the_machine():
     preferences = view()
     assert controls(preferences)["threads"].fact == "of 16 cores"
     assert controls(preferences)["threads"].most == "16"
@@ -102,7 +102,7 @@ def test_how_far_the_first_unit_is(changes, stage):
 # -- words ------------------------------------------------------------------------------------
 
 
-def test_every_word_of_the_agent_has_one_for_people():
+def test_every_enum_value_has_a_label():
     assert set(ACTIVITIES) == {each.value for each in Activity} | {"stopped"}
     assert set(ACTIVITIES) <= set(ICONS)
     assert set(EVENTS) == {each.value for each in EventKind}
@@ -130,7 +130,7 @@ def test_a_sparkline_needs_two_values():
     assert sparkline([(1, 2.0), (2, 2.0)]) is not None
 
 
-def test_strangers_words_are_cut_and_their_tricks_spelled_out():
+def test_text_from_outside_is_cut_and_control_characters_are_escaped():
     assert line("a\u202eb\x1b[2J\nc") == "a\\u202eb\\x1b[2J\\nc"
     assert prose("a\nb\u2066") == "a\nb\\u2066"
     assert len(line("x" * 10_000)) == 401
@@ -145,7 +145,7 @@ def test_only_listed_files_are_served_and_all_are_there():
     } == set(FILES)
 
 
-def test_units_that_were_told_alike_are_one_line_of_the_history():
+def test_equal_events_of_units_are_one_line_of_the_history():
     def event(number, template, kind="unit", project="words"):
         text = template.format(unit=number, project=project)
         message = Message(text=text, template=template, values={"unit": number})

@@ -20,7 +20,7 @@ def test_always_is_all_of_each_day():
     assert hours_of(lines("")) == ""
 
 
-def test_a_night_stands_on_the_day_on_which_it_begins():
+def test_a_night_belongs_to_the_day_on_which_it_begins():
     shown = lines("mon-fri 20:00-08:00; sat,sun 00:00-24:00")
     assert shown["mon"] == shown["thu"] == "20:00-08:00"
     assert shown["fri"] == "20:00-24:00"
@@ -44,13 +44,13 @@ def test_equal_days_are_written_together():
     assert hours_of(dict.fromkeys(DAYS[:5], "9-17")) == "mon-fri 9:00-17:00"
 
 
-def test_nothing_left_is_refused():
+def test_a_week_without_hours_is_refused():
     with pytest.raises(InputError, match="at least one hour"):
         hours_of(dict.fromkeys(DAYS, " "))
 
 
 @pytest.mark.parametrize("wrong", ["x", "8", "8-", "25-26", "8:70-9", "8-8", "8-9-10", "-"])
-def test_what_is_no_hours_is_refused(wrong):
+def test_invalid_hours_are_refused(wrong):
     with pytest.raises(InputError, match="20:00-08:00"):
         hours_of({"mon": wrong})
 
@@ -65,7 +65,7 @@ spans = st.tuples(st.integers(0, 23), st.integers(0, 3), st.integers(0, 24), st.
 
 
 @given(st.dictionaries(st.sampled_from(DAYS), st.lists(spans, min_size=1, max_size=3), min_size=1))
-def test_there_and_back_is_the_same(week):
+def test_the_form_round_trips(week):
     parts = []
     for day, found in week.items():
         texts = [

@@ -21,7 +21,7 @@ from pleb_agent.desktop.display import display_address, display_is_there
 GONE = Presence(PresenceKind.UNREADABLE, problem="The display is gone.")
 
 
-def test_a_listener_hears_the_last_value_and_no_value_twice():
+def test_a_listener_gets_the_last_value_and_no_value_twice():
     async def story():
         notifier, value, heard = ChangeNotifier(), [1], []
 
@@ -65,7 +65,7 @@ def test_where_the_display_listens(environment, address):
     assert display_address(environment) == address
 
 
-def test_a_display_is_there_while_it_takes_connections(tmp_path):
+def test_a_display_exists_while_it_accepts_connections(tmp_path):
     path = str(tmp_path / "X1")
     assert not display_is_there(path)
     with socket.socket(socket.AF_UNIX) as server:
@@ -79,7 +79,7 @@ def test_a_display_is_there_while_it_takes_connections(tmp_path):
     ("presence", "there", "ends"),
     [(GONE, False, True), (GONE, True, False), (NO_SESSION, False, False)],
 )
-def test_the_agent_ends_when_its_display_is_gone_for_good(presence, there, ends):
+def test_the_agent_stops_when_its_display_is_gone_for_good(presence, there, ends):
     async def story():
         ended = asyncio.Event()
         watch = SessionWatch(
@@ -107,7 +107,7 @@ def event(kind, text):
     return Event(0.0, kind, "words", say(text))
 
 
-def test_only_the_first_accepted_unit_is_told_unless_more_is_asked_for():
+def test_only_the_first_accepted_unit_is_notified_by_default():
     quiet = Notifications()
     assert [kind for kind in EventKind if is_wanted(kind, quiet)] == [EventKind.FIRST_ACCEPTED]
 
@@ -145,7 +145,7 @@ def test_a_flood_of_events_is_not_a_flood_of_notifications():
 
 
 @pytest.mark.parametrize(("chosen", "session"), [("de", "en"), ("", "de")])
-def test_a_notification_speaks_the_users_language(chosen, session):
+def test_notifications_are_in_the_users_language(chosen, session):
     async def story():
         shown = Shown()
         notices = UserNotifier(lambda: Preferences(language=chosen), lambda: session, shown)
@@ -160,7 +160,7 @@ def test_a_notification_speaks_the_users_language(chosen, session):
     asyncio.run(asyncio.wait_for(story(), 10))
 
 
-def test_the_tray_is_started_again_until_it_ends_well(tmp_path):
+def test_the_tray_is_restarted_until_it_exits_with_zero(tmp_path):
     counter = tmp_path / "starts"
     script = (
         "import pathlib, sys; p = pathlib.Path(sys.argv[1]); "
