@@ -1,33 +1,24 @@
 """The steps of a unit's life.
 
-Each takes a `Transaction` and what else it needs, and returns values. None calls another: what
-several need is in `outcome` below them, and only `serve` above them puts some in order. Who calls
-them, and when:
+Each takes a `Transaction` and what else it needs, and returns values. None calls another. Below
+them is what several need, the consequences of a result (`outcome`) and of a decision (`verdict`);
+above them `serve`, which puts accept, issue and tell in order. Who calls them:
 
-    HTTP, for a work request (tests and benchmarks too):
-        serve(tx, deps, asked) -> Answered         (runs accept, issue and tell)
-    HTTP, for the rest:
-        enrol(tx, deps, project, request, network) -> EnrolReply
-        upload = find_upload(tx, deps, token);  upload_status(deps, upload) -> UploadStatus
-        append_part(deps, upload, offset, data) -> int         (no transaction: files only)
-        check_upload(deps, upload, encoding)                   (no transaction; may take long)
-        finish_upload(tx, deps, upload)  or  refuse_upload(tx, deps, upload, refusal)
-        publication = open_publication(envelope)               (no transaction: signatures)
-        admit(tx, deps, publication)
-        findings = examine(deps, publication)                  (no transaction; may take long)
-        publish(tx, deps, publication, findings, link_base) -> PublishReply
-        new_invite(tx, deps, role, note=..., lifetime_seconds=...) -> str
-    background, over and over, for each project (see `jobs.loop`):
-        expire_leases(tx, deps);  expire_uploads(tx, deps);  retire_versions(tx, deps, project)
-        record_calibrations(tx, deps, project)
-        measurement = next_measurement(tx, project);  found = measure(deps, measurement)
-        record_measurement(tx, project, measurement, found)
-        case = next_case(tx, project);  findings = examine_case(deps, case)
-        settle(tx, deps, case, findings)
-        work = ready_round(tx, deps, project);  made = compute(deps, work)
-        record_version(tx, deps, work, made)
-        sweep_round(tx, deps, project)
-        plan_round(tx, deps, project)
+    HTTP process
+        serve       a work request, in one transaction
+        enrol       a new host
+        upload      find_upload, append_part; at the end check_upload, outside of transactions,
+                    then finish_upload or refuse_upload
+        publish     open_publication, admit, examine (outside of transactions), publish
+    background process (`jobs.loop` lists its jobs; each has find, compute, commit)
+        expire      leases and uploads that ran out, versions that are too old
+        calibrate   which hosts compute alike
+        verify      which results count
+        advance     the next version
+        plan        its round
+        sweep       bytes that are not needed any more
+    command line
+        invite      a token for a trusted host, publisher or administrator
 """
 
 from __future__ import annotations
