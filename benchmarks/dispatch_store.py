@@ -49,7 +49,7 @@ SELECT id, runtime, project, account, 0, determinism_class, seconds_per_step, en
 FROM hosts WHERE project = ?
 """
 _CALIBRATED: Final = """
-UPDATE assignments SET state = 'valid', verdict = 'valid', host = ?, told = 1 WHERE id = ?
+UPDATE assignments SET state = 'valid', verdict = 'valid', host = ?, verdict_sent = 1 WHERE id = ?
 """
 _VOUCHED: Final = "UPDATE classes SET accounts = ?, measured = 1 WHERE project = ?"
 _GIVE: Final = """
@@ -66,7 +66,7 @@ _FINISH: Final = """
 UPDATE assignments SET
     state = 'valid', reported_at = :now, digest = lower(hex(randomblob(32))), size = :size,
     loss_first = 1.0, loss_last = 0.9, compute_seconds = 50, norm = 0.03, verdict = 'valid',
-    credit = 1.0, ripe_at = :now + 86400, reason = '{"code":"proven_result"}', told = 1
+    credit = 1.0, ripe_at = :now + 86400, reason = '{"code":"proven_result"}', verdict_sent = 1
 WHERE project = :project AND version = :version AND epoch = 0 AND state = 'leased'
 """
 _APPLY: Final = """

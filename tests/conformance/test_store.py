@@ -13,6 +13,7 @@ from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentSt
 from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
+    FileKind,
     Invite,
     NewAssignment,
     NewUnit,
@@ -28,6 +29,7 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Commitment, Judgement, Seeker
+from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_coordinator.store.hosts import NewHost, Seen
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -444,6 +446,47 @@ class TestAssignments:
             tx.shares.add(project.id, 0, 0, "h", change)
             assert tx.shares.taken(project.id, 0, 0, "h") == taken
         assert tx.shares.taken(project.id, 0, 1, "h") == 0
+
+
+class TestBackgroundWork:
+    def test_work_is_claimed_by_one_process_until_it_is_released_or_expires(self, tx):
+        assert tx.claims.take("verify", "7", "one", NOW)
+        assert not tx.claims.take("verify", "7", "two", NOW)
+        assert tx.claims.take("verify", "8", "two", NOW)
+        assert tx.claims.take("advance", "7", "two", NOW)
+        assert tx.claims.live("verify", NOW) == {"7", "8"}
+        tx.claims.release("verify", "7", "two")
+        assert not tx.claims.take("verify", "7", "two", NOW), "only the holder releases it"
+        tx.claims.release("verify", "7", "one")
+        assert tx.claims.take("verify", "7", "two", NOW)
+        assert tx.claims.held_by("two")
+        assert tx.claims.release_all("two") == 3
+        assert not tx.claims.held_by("two")
+        assert tx.claims.take("verify", "7", "one", NOW)
+        later = NOW + CLAIM_SECONDS
+        assert tx.claims.live("verify", later) == set()
+        assert tx.claims.take("verify", "7", "two", later), "an expired claim is free"
+
+    def test_a_claim_from_before_the_clock_was_set_back_is_free(self, tx):
+        assert tx.claims.take("verify", "7", "one", NOW + 10 * CLAIM_SECONDS)
+        assert tx.claims.live("verify", NOW) == set()
+        assert tx.claims.take("verify", "7", "two", NOW)
+
+    def test_a_file_is_deleted_only_once_it_is_condemned_and_kept_until_then(self, tx):
+        for name, due_at in (("a", NOW), ("b", NOW + 1), ("c", NOW + 2)):
+            tx.tombstones.add(FileKind.BLOB, name, due_at)
+        assert [t.name for t in tx.tombstones.due(NOW + 1, 9)] == ["a", "b"]
+        assert tx.tombstones.revive(FileKind.BLOB, "a")
+        [b] = tx.tombstones.due(NOW + 1, 9)
+        assert tx.tombstones.condemned(9) == []
+        tx.tombstones.condemn(b)
+        assert not tx.tombstones.revive(FileKind.BLOB, "b"), "it may be gone already"
+        assert tx.tombstones.revive(FileKind.DELTA, "b"), "another kind is another file"
+        assert [(t.name, t.condemned) for t in tx.tombstones.condemned(9)] == [("b", True)]
+        assert tx.tombstones.due(NOW + 1, 9) == []
+        tx.tombstones.remove(b)
+        assert tx.tombstones.condemned(9) == []
+        assert tx.tombstones.revive(FileKind.BLOB, "b"), "a new file of that name"
 
 
 class TestFleet:

@@ -78,7 +78,7 @@ HOT = [
     "EXPIRED",
     "END_LEASES",
     "NEXT_LEASE_END",
-    "UNTOLD",
+    "UNSENT_VERDICTS",
     "UNRIPE_CREDIT",
     "WITH_DELTA",
     "TAKEN",

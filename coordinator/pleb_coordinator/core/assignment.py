@@ -1,6 +1,6 @@
 """Who may take which unit, how many at a time, and for how long.
 
-What depends on other rows (nobody gets a unit twice, replicas go to other accounts and
+What depends on other rows (no host gets a unit twice, replicas go to other accounts and
 networks) is part of the store's query for candidates; see `store.assignments`.
 """
 
@@ -129,8 +129,8 @@ def wanted_again(purpose: Purpose, unit: UnitState, *, awaits_verdict: bool) -> 
 def network_of(address: str) -> str:
     """Return the public network (/24 of IPv4, /48 of IPv6) of an address, or an empty string.
 
-    Private, loopback and other addresses that tell nothing about who is who have none, and
-    neither has what is no address.
+    Private, loopback and other addresses that do not identify anybody have none, and neither
+    has a string that is no address.
     """
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)

@@ -1,4 +1,4 @@
-"""What the fleet's calibration units say: the tolerance, and which classes stand alone.
+"""What the fleet's calibration units show: the tolerance, and which classes are isolated.
 
 Every host runs the same few steps; hosts whose fp32 results are equal to the bit form a
 *determinism class*. The distances between classes, measured on results encoded as deltas are,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["isolated_classes", "raised_tolerance"]
 
 _MARGIN: Final = 2.0
-"""Calibrations are short: longer units of honest hosts may lie this much farther apart."""
+"""Calibrations are short: results of longer units may differ by this factor more."""
 
 
 def raised_tolerance(
@@ -51,10 +51,10 @@ def isolated_classes(
     distances: Mapping[tuple[str, str], float],
     rules: Verification,
 ) -> set[str]:
-    """Return the classes that lie too far from the main one; none while nobody vouches for it.
+    """Return the classes too far from the main one; none while no class is vouched for.
 
-    So the first host of a project, whatever it computes, does not shut the second one out,
-    and two accounts of one liar do not shut out the operator's own hosts.
+    So the first host of a project cannot exclude the second one, whatever it computes, and
+    two accounts of one liar cannot exclude the operator's own hosts.
     """
     vouched = [found for found in classes if found.vouched]
     if not vouched:

@@ -3,8 +3,8 @@
 Equal digests agree. Otherwise two results agree if every tensor of their decoded encodings
 lies within the tolerance. The largest group around one result wins. Without disagreement one
 trusted or proven host is enough, or two voices. With it, the winners need a trusted host, or
-two voices and more than any other group: nobody is found wrong on one host's word unless that
-host is trusted. Accounts count as one voice each, and so do public networks.
+two voices and more than any other group: no result is found wrong because of one host
+unless that host is trusted. Accounts count as one voice each, and so do public networks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 __all__ = ["Decision", "NeedsAnother", "Result", "Undecided", "Valid", "decide", "pair"]
 
 _MOST_VOLUNTEERS: Final = 5
-"""With so many results and no majority, only a trusted host can decide."""
+"""After this many results without a majority, only a trusted host can decide."""
 _AGAINST: Final[dict[str, ReasonCode]] = {
     ReasonCode.TRUSTED_HOST_AGREES: ReasonCode.TRUSTED_HOST_DISAGREES,
     ReasonCode.MAJORITY_AGREES: ReasonCode.MAJORITY_DISAGREES,
 }
-"""What a dispute's losers are told, by what its winners are."""
+"""The losers' reason in a dispute, by the winners'."""
 
 
 class Result(Record, frozen=True):
@@ -54,7 +54,7 @@ class Valid(Record, frozen=True):
 
 
 class NeedsAnother(Record, frozen=True):
-    """One more result is wanted."""
+    """One more result is needed."""
 
     reason: Reason
     disagreement: bool

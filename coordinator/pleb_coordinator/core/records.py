@@ -248,7 +248,7 @@ class Assignment(Record, frozen=True):
     """When the credit can no longer be taken back."""
     reason: Reason | None
     """Why the verdict is what it is."""
-    told: bool
+    verdict_sent: bool
     """Whether a reply with the verdict was made."""
 
 

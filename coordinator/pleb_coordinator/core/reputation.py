@@ -1,7 +1,7 @@
-"""What the coordinator thinks of a host, and what changes it.
+"""A host's record with the coordinator, and what changes it.
 
 A host is *proven* after `new_host_units` valid results in a row; until then each of its
-results needs a second one from somebody else. A proven host is audited: by a draw that
+results needs a second one from another host. A proven host is audited: by a draw that
 depends on the unit and a secret alone, so that asking again does not draw again. A result
 proven wrong (by a trusted host, or by two other accounts) resets the record, takes back the
 credit that is not ripe yet and, after `ban_after` of them, keeps the host out: for a day, then
@@ -75,8 +75,8 @@ def is_proven(host: Host, rules: Verification) -> bool:
 def after_valid(standing: Standing, rules: Verification, credit: float) -> Standing:
     """Return the standing after a valid result.
 
-    The record is counted up to twice what is needed, so that no number of good results buys
-    a long row of unanswered ones.
+    The record counts up to twice what is needed, so that many good results do not pay for a
+    long series of expired leases.
     """
     return msgspec.structs.replace(
         standing,
@@ -109,12 +109,12 @@ def after_invalid(
 
 
 def after_refused(standing: Standing) -> Standing:
-    """Return the standing after a result that could not even be read; nothing is proven by it."""
+    """Return the standing after an unreadable result, which proves nothing."""
     return msgspec.structs.replace(standing, consecutive_valid=0)
 
 
 def after_unanswered(standing: Standing) -> Standing:
-    """Return the standing after a lease that ran out: whoever dodges audits loses its record."""
+    """Return the standing after an expired lease, so that dodging audits costs the record."""
     left = max(0, standing.consecutive_valid - 1)
     return msgspec.structs.replace(standing, consecutive_valid=left)
 
@@ -134,6 +134,6 @@ def _longest_record(rules: Verification) -> int:
 
 
 def _draw(secret: bytes, text: str) -> float:
-    """Return a number in [0, 1) that nobody without the secret can foresee."""
+    """Return a number in [0, 1) that is unpredictable without the secret."""
     digest = hmac.digest(secret, text.encode(), "sha256")
     return int.from_bytes(digest[:8], "big") / 2.0**64

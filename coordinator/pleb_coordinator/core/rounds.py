@@ -1,4 +1,4 @@
-"""When a round is over, and when to look again."""
+"""When a round is over, and when to check again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def quorum_stands(row: Round) -> bool:
 
 
 def ready(row: Round, grace_seconds: float, now: float) -> bool:
-    """Whether the next version can be made: the quorum stands, and all are in or grace is over.
+    """Whether the next version can be made: the round has its quorum and need not wait for more.
 
-    A quorum that stands since a time to come is one of before the clock was set back: waiting
-    for that time could take hours.
+    It waits until no unit is open or the grace window is over. If `quorum_at` is in the future,
+    the clock was set back: the window counts as over, since waiting could take hours.
     """
     if row.closed_at is not None or not quorum_stands(row):
         return False

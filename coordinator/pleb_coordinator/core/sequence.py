@@ -1,4 +1,4 @@
-"""The order of a host's requests: each is answered once, and the last one again."""
+"""The order of a host's requests: each is served once; the last one may be repeated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["Order", "check_sequence"]
 
 
 class Order(Enum):
-    """How a request stands to the last one."""
+    """Whether a request is new or repeats the last one."""
 
     FRESH = "fresh"
     REPEATED = "repeated"
-    """The last request once more: the stored reply is the answer."""
+    """The last request again: the stored reply is the answer."""
 
 
 def check_sequence(last: int, last_digest: str, sequence: int, digest: str) -> Order:

@@ -254,10 +254,12 @@ class Assignments(Table):
         return end
 
     def take_verdicts(self, host: int, limit: int) -> list[Assignment]:
-        """Return judged assignments whose verdict the host lacks, and mark them as told."""
-        found = _ASSIGNMENT.all(self._db.execute(sql.UNTOLD, host=host, limit=limit))
+        """Return judged assignments whose verdict the host lacks, and mark them as sent."""
+        found = _ASSIGNMENT.all(self._db.execute(sql.UNSENT_VERDICTS, host=host, limit=limit))
         if found:
-            self._db.execute_each(sql.TELL, [{"assignment": judged.id} for judged in found])
+            self._db.execute_each(
+                sql.MARK_VERDICT_SENT, [{"assignment": judged.id} for judged in found]
+            )
         return found
 
     def take_back_credit(self, host: int, now: float) -> float:

@@ -1,4 +1,4 @@
-"""What background processes tell one another: work that is being done, files to be deleted."""
+"""What background processes share: claims on work, and files to be deleted."""
 
 from __future__ import annotations
 

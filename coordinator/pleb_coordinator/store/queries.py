@@ -324,7 +324,7 @@ UPDATE assignments SET lease_until = :until WHERE id = :assignment AND lease_unt
 JUDGE: Final = """
 UPDATE assignments
 SET state = :after, verdict = :verdict, credit = :credit, ripe_at = :ripe_at,
-    reason = :reason, told = 0
+    reason = :reason, verdict_sent = 0
 WHERE id = :assignment AND state = :before
 """
 SET_NORM: Final = "UPDATE assignments SET norm = :norm WHERE id = :assignment"
@@ -361,11 +361,11 @@ IN_FLIGHT: Final = """
 SELECT count(*) FROM assignments
 WHERE state IN ('leased', 'uploading') AND project = :project
 """
-UNTOLD: Final = f"""
+UNSENT_VERDICTS: Final = f"""
 SELECT {_ASSIGNMENT} FROM assignments
-WHERE host = :host AND verdict IS NOT NULL AND told = 0 ORDER BY id LIMIT :limit
+WHERE host = :host AND verdict IS NOT NULL AND verdict_sent = 0 ORDER BY id LIMIT :limit
 """
-TELL: Final = "UPDATE assignments SET told = 1 WHERE id = :assignment"
+MARK_VERDICT_SENT: Final = "UPDATE assignments SET verdict_sent = 1 WHERE id = :assignment"
 UNRIPE_CREDIT: Final = """
 SELECT coalesce(sum(credit), 0.0) FROM assignments
 WHERE host = :host AND ripe_at > :now AND ripe_at IS NOT NULL

@@ -1,8 +1,8 @@
 """The schema, as SQLAlchemy Core tables.
 
-A table's columns are its record's fields (`core.records`), with the types that `store.rows` can
-convert; here stands what a record does not say: keys, defaults, indices and the tables without
-a record. Only `migrate` and tests import this module, because SQLAlchemy takes long to import.
+A table's columns are its record's fields (`core.records`), in types that `store.rows` converts.
+This module adds what a record does not say: keys, defaults, indices, and tables without a
+record. Only `migrate` and tests import this module, because SQLAlchemy takes long to import.
 
 Every index serves a named query. Partial indices hold only rows that are not finished, so they
 stay small however many finished rows there are.
@@ -156,6 +156,7 @@ Table(
 _UNSENT: Final = text("state = 'unsent'")
 _REPORTED: Final = text("state = 'reported'")
 _UNJUDGED: Final = text("state IN ('uploading', 'reported')")
+_VERDICT_UNSENT: Final = text("verdict IS NOT NULL AND verdict_sent = 0")
 _LIVE: Final = text("state IN ('leased', 'uploading')")
 Table(
     "assignments",
@@ -173,7 +174,7 @@ Table(
         digest="",
         size=0,
         credit=0,
-        told=0,
+        verdict_sent=0,
     ),
     Index("assignments_of_unit", "unit"),
     Index("assignments_unsent", "project", "purpose", "trusted_only", "id", sqlite_where=_UNSENT),
@@ -182,7 +183,11 @@ Table(
     Index("assignments_unjudged", "unit", "host", sqlite_where=_UNJUDGED),
     Index("assignments_in_hand", "host", sqlite_where=_LIVE),
     Index("assignments_leases", "lease_until", sqlite_where=_LIVE),
-    Index("assignments_untold", "host", sqlite_where=text("verdict IS NOT NULL AND told = 0")),
+    Index(
+        "assignments_unsent_verdicts",
+        "host",
+        sqlite_where=text("verdict IS NOT NULL AND verdict_sent = 0"),
+    ),
     Index("assignments_unripe", "host", "ripe_at", sqlite_where=text("ripe_at IS NOT NULL")),
 )
 

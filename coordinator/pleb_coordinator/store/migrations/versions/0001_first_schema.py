@@ -312,7 +312,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("credit", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("ripe_at", sa.Float(), nullable=True),
         sa.Column("reason", sa.LargeBinary(), nullable=True),
-        sa.Column("told", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("verdict_sent", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
         sa.ForeignKeyConstraint(["unit"], ["units.id"]),
         sa.PrimaryKeyConstraint("id"),
@@ -362,10 +362,10 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
             sqlite_where=sa.text("state = 'unsent'"),
         )
         batch_op.create_index(
-            "assignments_untold",
+            "assignments_unsent_verdicts",
             ["host"],
             unique=False,
-            sqlite_where=sa.text("verdict IS NOT NULL AND told = 0"),
+            sqlite_where=sa.text("verdict IS NOT NULL AND verdict_sent = 0"),
         )
 
     op.create_table(
