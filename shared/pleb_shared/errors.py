@@ -1,12 +1,12 @@
-"""The errors that all sides share; each says what happened and what to do.
+"""Errors that all sides share; each says what happened and what to do.
 
 PlebError
-├── InputError             a person's file or argument is wrong
-│   └── GraphError         a graph is not one that may run here
-├── TrainingError          a unit cannot be trained to its end: a loss is not a number
-├── EncodingError          tensor bytes are not what their layout says
+├── InputError             a file or an argument is wrong
+│   └── GraphError         a graph is not allowed to run
+├── TrainingError          a unit cannot be trained: a loss is not a number
+├── EncodingError          tensor bytes do not fit their layout
 ├── TrustError             a statement does not chain to the pinned root
-└── Refusal                the other side says no, with a `RefusalCode`; travels on the wire
+└── Refusal                the other side refuses, with a `RefusalCode`; travels on the wire
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = [
 
 
 class PlebError(Exception):
-    """Base of every error that a person may see: one sentence that says what to do."""
+    """Base of every error that is shown to people: one sentence that says what to do."""
 
     exit_code = 1
 
 
 class InputError(PlebError):
-    """What a person gave cannot be used; the message names the place and the remedy."""
+    """A file or an argument is wrong; the message says where and how to fix it."""
 
     exit_code = 2
 
@@ -42,11 +42,11 @@ class GraphError(InputError):
 
 
 class TrainingError(PlebError):
-    """A unit cannot be trained to its end; the host gives it back with this sentence."""
+    """A unit cannot be trained; the host gives it back with this message."""
 
 
 class EncodingError(PlebError):
-    """Encoded tensors break their layout; `code` says how, in the words of the wire."""
+    """Encoded tensors do not fit their layout; `code` is what a refusal of them carries."""
 
     def __init__(self, code: RefusalCode, message: str) -> None:
         super().__init__(message)
@@ -54,13 +54,13 @@ class EncodingError(PlebError):
 
 
 class TrustError(PlebError):
-    """A signed statement cannot be obeyed: wrong key, addressee, time, order or content."""
+    """A signed statement is not trusted: wrong key, addressee, time, order or content."""
 
     exit_code = 3
 
 
 class RefusalCode(StrEnum):
-    """Why a request was refused. The value travels; `HTTP_STATUS` has the status beside it."""
+    """Why a request was refused; the value is what travels."""
 
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
@@ -125,7 +125,7 @@ _STATUS: dict[RefusalCode, int] = {
 
 
 class Refusal(PlebError):
-    """A typed no. `retry_after_seconds` is set where trying again later makes sense."""
+    """A refused request. `retry_after_seconds` is set if trying again later makes sense."""
 
     exit_code = 4
 
@@ -139,5 +139,5 @@ class Refusal(PlebError):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status that goes with the code; 400 where the request itself is wrong."""
+        """The HTTP status of the code; 400 if the request itself is wrong."""
         return _STATUS.get(self.code, 400)

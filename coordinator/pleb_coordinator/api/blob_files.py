@@ -24,11 +24,11 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _CHUNK_BYTES: Final = 512 * 1024
 _SMALL_BYTES: Final = 128 * 1024
-"""Read at once: a thread would cost more than the reading."""
+"""Read in the event loop: a thread would cost more than the read."""
 
 
 async def blob(api: Api, request: Request) -> Response:
-    """Send a blob's bytes. They never change, so anybody may cache them for ever."""
+    """Send a blob's bytes; they never change, so every cache may keep them."""
     digest = request.path_params["digest"]
     if not _DIGEST.fullmatch(digest):
         message = "A blob is named by the SHA-256 of its bytes: 64 hexadecimal digits."
@@ -50,7 +50,7 @@ async def blob(api: Api, request: Request) -> Response:
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int]:
-    """Return the first byte that is wanted, and the one after the last.
+    """Return the first byte of the range, and the one after the last.
 
     Raises:
         Refusal: `bad_range`: another form than `bytes=a-b` or `bytes=a-`, or past the end.
@@ -59,12 +59,12 @@ def parse_range(header: str | None, size: int) -> tuple[int, int]:
         return 0, size
     match = _RANGE.fullmatch(header.strip())
     if match is None:
-        message = "Ranges are asked for as bytes=FIRST-LAST or bytes=FIRST-."
+        message = "A range has the form bytes=FIRST-LAST or bytes=FIRST-."
         raise Refusal(RefusalCode.BAD_RANGE, message)
     start = int(match[1])
     end = min(size, int(match[2]) + 1) if match[2] else size
     if start >= end:
-        message = f"The blob has {size} bytes: there is nothing in {header!r}."
+        message = f"The blob has {size} bytes: {header!r} is past its end."
         raise Refusal(RefusalCode.BAD_RANGE, message)
     return start, end
 
@@ -89,7 +89,7 @@ def _response(
 
 
 async def _chunks(blobs: LocalBlobs, digest: str, start: int, end: int) -> AsyncIterator[bytes]:
-    """Yield the bytes piece by piece; memory stays flat however large the blob is."""
+    """Yield the bytes in pieces, so that memory stays flat however large the blob is."""
     for first in range(start, end, _CHUNK_BYTES):
         last = min(end, first + _CHUNK_BYTES)
         yield await asyncio.to_thread(blobs.read, digest, first, last)

@@ -1,4 +1,4 @@
-"""What every route works with; built once in the composition root of the HTTP process."""
+"""What every route uses; built once, in the composition root of the HTTP process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pleb_shared.protocol.ids import AttachLink, fingerprint_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_coordinator.api.counters import Counters
-    from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status import StatusReader
     from pleb_coordinator.api.waiting import Changes
+    from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.transaction import Store
 
-__all__ = ["Api"]
+__all__ = ["Api", "LinkBase"]
+
+
+@dataclass(frozen=True)
+class LinkBase:
+    """The address that attach links begin with, and the certificate that they pin."""
+
+    url: str
+    certificate: str | None = None
+
+    def attach_link(self, project: Project) -> AttachLink:
+        """Return the link by which agents attach to the project."""
+        root = fingerprint_of(project.root_key)
+        return AttachLink(self.url, project.name, root, self.certificate)
 
 
 @dataclass(frozen=True)
@@ -32,9 +47,9 @@ class Api:
     counters: Counters
     changes: Changes
     statuses: StatusReader
-    address_is_open: Callable[[str], float]
-    """Takes one request from an address's bucket; seconds to wait if there is none left."""
+    seconds_to_wait: Callable[[str], float]
+    """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     uploads_busy: set[str] = field(default_factory=set)
-    """Uploads of which a part is being written right now, by their token."""
+    """Tokens of uploads that a part is being written to."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is told to stop: whoever waits is answered at once."""
+    """Set when the process stops: waiting requests are answered at once."""

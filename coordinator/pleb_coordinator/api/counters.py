@@ -1,4 +1,4 @@
-"""What `/metrics` counts, in Prometheus' text format."""
+"""The counters of `/metrics`, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 
 
 class Counters:
-    """Counts since the process started; labels come from small closed sets, so it stays small."""
+    """Counts since the process started; labels come from small, closed sets."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
@@ -27,14 +27,14 @@ class Counters:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.body_bytes_held = 0
-        """Of bodies that are not whole yet."""
+        """Of bodies that are still being received."""
         self.waiters = 0
         self.listeners = 0
         self._seconds = [0] * (len(_BUCKETS) + 1)
         self._seconds_sum = 0.0
 
     def served(self, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count an answered request."""
         self.requests[route, status] += 1
         self._seconds[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds_sum += seconds

@@ -1,4 +1,4 @@
-"""`POST /projects/P/enrol` and `GET /projects/P/metadata`: how a host comes to know a project."""
+"""`POST /projects/P/enrol` and `GET /projects/P/metadata`: how a host joins a project."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["enrol", "metadata"]
 
 
 async def enrol(api: Api, request: Request) -> Response:
-    """Make a host known; signed by the host's and the account's keys."""
+    """Enrol a host; the request is signed by the host's and the account's keys."""
     body = await read_body(request, LIMITS.message_bytes, api.counters)
     statement = strict_json.decode(peek_payload(body, PayloadType.ENROL), EnrolRequest)
     if statement.project != request.path_params["project"]:
-        message = f"The request is for project {statement.project!r}: send it to that one."
+        message = f"The request is for project {statement.project!r}: send it to that project."
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
     choose_protocol(statement)
     check_statement(statement, api.deps.clock())

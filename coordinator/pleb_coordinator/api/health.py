@@ -26,12 +26,12 @@ _PROCESS: Final = psutil.Process()
 
 
 async def health(_: Api, __: Request) -> Response:
-    """Answer, which is all there is to say."""
+    """Answer: the process is alive."""
     return PlainTextResponse("ok\n")
 
 
 async def ready(api: Api, request: Request) -> Response:
-    """Tell whether the store can be written and the disk has room.
+    """Return whether the store can be written and the disk has free space.
 
     Raises:
         Refusal: `internal` or `storage_full`, with what is wrong.
@@ -39,7 +39,7 @@ async def ready(api: Api, request: Request) -> Response:
     home: Path = request.app.state.home
     free = await asyncio.to_thread(lambda: shutil.disk_usage(home).free)
     if free < LEAST_FREE_BYTES:
-        message = f"Only {free // 2**20} MiB are free on the coordinator's disk: make room."
+        message = f"Only {free // 2**20} MiB are free on the coordinator's disk: free some space."
         raise Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=60)
     projects = await api.commits.run(lambda tx: len(tx.projects.names()))
     body = msgspec.json.encode({"ready": True, "projects": projects, "free_bytes": free})
@@ -47,7 +47,7 @@ async def ready(api: Api, request: Request) -> Response:
 
 
 async def metrics(api: Api, _: Request) -> Response:
-    """Return counters since the start, and where the process stands."""
+    """Return counters since the start, and the process's gauges."""
     gauges = {
         "resident_bytes": float(_PROCESS.memory_info().rss),
         "waiters": float(api.changes.places_taken),

@@ -1,4 +1,4 @@
-"""`POST /publish` and `GET /coordinator`: how a researcher hands a project in."""
+"""`POST /publish` and `GET /coordinator`: how a researcher publishes a project."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def software() -> str:
 
 
 async def coordinator(api: Api, _: Request) -> Response:
-    """Tell who we are; for people, and for publishing."""
+    """Return the coordinator's name, protocols and online key; for people, and for publishing."""
     with api.store.read() as tx:
         names = tx.projects.names()
     info = CoordinatorInfo(
@@ -51,7 +51,7 @@ async def coordinator(api: Api, _: Request) -> Response:
 
 
 async def publish(api: Api, request: Request) -> Response:
-    """Take root-signed metadata; name the blobs that are missing, or put it in force."""
+    """Take root-signed metadata: list the blobs that are missing, or put it in force."""
     body = await read_body(request, LIMITS.metadata_bytes, api.counters)
     publication = await asyncio.to_thread(open_publication, body)
     choose_protocol(publication.request)
@@ -69,7 +69,7 @@ async def publish(api: Api, request: Request) -> Response:
 
 
 def _pinned(reply: PublishReply, api: Api) -> PublishReply:
-    """Return the reply with the certificate's pin in its link, where there is one."""
+    """Return the reply with the certificate's pin, if there is one, in its link."""
     link = parse_attach_link(reply.attach_link)
     pinned = type(link)(link.base_url, link.project, link.root, api.links.certificate)
     return msgspec.structs.replace(reply, attach_link=str(pinned))

@@ -28,7 +28,7 @@ __all__ = ["api_routes", "route"]
 
 
 def api_routes(api: Api) -> list[Route]:
-    """Return every route that is not a page; the busiest stands first."""
+    """Return every route that is not a page, the busiest first: routes are tried in order."""
     return [
         route(api, "POST", "/projects/{project}/work", work),
         route(api, "GET", "/blobs/{digest}", blob),
@@ -47,7 +47,7 @@ def api_routes(api: Api) -> list[Route]:
 
 
 def route(api: Api, method: str, path: str, handler: Handler) -> Route:
-    """Return a route that gives `handler` the process's context, and its name to the counters."""
+    """Return a route that calls `handler` with the process's context and is counted by its name."""
     name = handler.__name__
 
     async def endpoint(request: Request) -> Response:

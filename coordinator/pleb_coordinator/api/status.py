@@ -26,7 +26,7 @@ from pleb_shared.protocol.status import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.api.context import LinkBase
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
     from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.project import Target
@@ -98,7 +98,7 @@ class StatusReader:
 
 
 def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) -> ProjectStatus:
-    """Return what the project's page shows."""
+    """Return the project's status."""
     metadata = project.metadata
     series = _series(tx, project)
     evaluated = [point for point in series if point.metrics]
@@ -136,7 +136,7 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
 
 
 def reaches(target: Target, metrics: dict[str, float]) -> bool:
-    """Whether these metrics reach the target."""
+    """Whether the metrics reach the target."""
     value = metrics.get(target.metric)
     if value is None:
         return False

@@ -35,11 +35,11 @@ async def status(api: Api, request: Request) -> Response:
 
 
 async def events(api: Api, request: Request) -> Response:
-    """Send an `event: status` at once, and again whenever something has changed."""
+    """Send an `event: status` at once and after every change."""
     name = request.path_params["project"]
     first = await api.statuses.of(name)
     if api.counters.listeners >= _MOST_LISTENERS:
-        message = "Too many pages are open: reload this one in a minute."
+        message = "Too many pages are open: reload this page in a minute."
         raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=60)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     stream = _stream(api, name, first)

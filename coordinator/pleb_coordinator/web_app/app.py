@@ -1,21 +1,18 @@
-"""The composition root of the HTTP process: everything it works with is built by hand here."""
+"""The composition root of the HTTP process: builds everything that its routes use."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount
 
 from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import Counters
-from pleb_coordinator.api.door import Door
-from pleb_coordinator.api.rate_limit import RateLimit
+from pleb_coordinator.api.middleware import ErrorMiddleware, RateLimit
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusReader
 from pleb_coordinator.api.waiting import Changes
@@ -24,24 +21,21 @@ from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.sqlite import SqliteStore
-from pleb_coordinator.web_app.pages import page_routes
-from pleb_coordinator.web_app.static_files import StaticPages
+from pleb_coordinator.web_app.pages import page_routes, static_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.api.context import LinkBase
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["STATIC", "WebApp", "build_app", "shifted_clock"]
-
-STATIC: Final = Path(__file__).parent / "static"
+__all__ = ["WebApp", "build_app", "shifted_clock"]
 
 
 @dataclass(frozen=True)
 class WebApp:
-    """The application with what must be closed after it."""
+    """The application, and the stores to close after it."""
 
     app: Starlette
     api: Api
@@ -76,21 +70,21 @@ def build_app(
         counters=Counters(),
         changes=Changes(store, most_waiters=config.waiters),
         statuses=StatusReader(for_pages, links, clock),
-        address_is_open=RateLimit(
+        seconds_to_wait=RateLimit(
             config.requests_per_second, config.request_burst, time.monotonic
         ).take,
     )
-    door = Middleware(Door, counters=api.counters, address_is_open=api.address_is_open)
+    errors = Middleware(ErrorMiddleware, counters=api.counters, seconds_to_wait=api.seconds_to_wait)
     routes = [
         *api_routes(api),
         *page_routes(api),
-        Mount("/static", StaticPages(directory=STATIC), name="static"),
+        static_files(),
     ]
-    app = Starlette(routes=routes, middleware=[door])
+    app = Starlette(routes=routes, middleware=[errors])
     app.state.home = home.path
     return WebApp(app, api, (store, for_pages))
 
 
 def shifted_clock(offset_seconds: float) -> Callable[[], float]:
-    """Return the machine's clock, moved by so much for trials."""
-    return lambda: time.time() + offset_seconds  # noqa: TID251 - handed to everybody else
+    """Return the machine's clock, shifted for trials."""
+    return lambda: time.time() + offset_seconds  # noqa: TID251 - the clock that everything else is given

@@ -1,4 +1,4 @@
-"""The pages for people, rendered on the server; `static/project.js` keeps them up to date."""
+"""The pages, rendered on the server; `static/project.js` keeps them up to date."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from typing_extensions import override
 
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.routes import route
 from pleb_coordinator.web_app import words
-from pleb_coordinator.web_app.progress import progress_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.reasons import reason_sentence
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
+    from starlette.types import Scope
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["page_routes"]
+__all__ = ["STATIC", "page_routes", "static_files"]
 
+STATIC: Final = Path(__file__).parent / "static"
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -35,7 +39,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Nothing from elsewhere, nothing inline: what a host calls itself can't become a script."""
+"""Nothing from elsewhere and nothing inline: a host's display name cannot become a script."""
 
 
 def page_routes(api: Api) -> list[Route]:
@@ -49,6 +53,22 @@ def page_routes(api: Api) -> list[Route]:
     ]
 
 
+def static_files() -> Mount:
+    """Return the route of scripts and styles."""
+    return Mount("/static", _StaticFiles(directory=STATIC), name="static")
+
+
+class _StaticFiles(StaticFiles):
+    """Serves files with an hour's caching; browsers must not guess their types."""
+
+    @override
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "public, max-age=3600"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
 async def index_page(api: Api, _: Request) -> Response:
     """Show all projects."""
     return _page("index.html", projects=await api.statuses.all(), now=api.deps.clock())
@@ -60,7 +80,7 @@ async def project_page(api: Api, request: Request) -> Response:
 
 
 async def live_fragment(api: Api, request: Request) -> Response:
-    """Return the lists of the project's page, which htmx puts in the place of older ones."""
+    """Return the lists of the project's page, with which htmx replaces older ones."""
     return await _of_project(api, request, "live.html")
 
 
@@ -70,7 +90,7 @@ async def join_page(api: Api, request: Request) -> Response:
 
 
 async def favicon(_: Api, __: Request) -> Response:
-    """Point to the drawn icon."""
+    """Redirect to the SVG icon."""
     return RedirectResponse("/static/icon.svg", 308)
 
 
@@ -81,7 +101,7 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
         if refusal.code != RefusalCode.UNKNOWN_PROJECT:
             raise
         return _page("missing.html", status_code=404, name=request.path_params["project"])
-    return _page(template, p=status, progress=progress_of(status), now=api.deps.clock())
+    return _page(template, p=status, progress=words.progress_of(status), now=api.deps.clock())
 
 
 def _page(template: str, *, status_code: int = 200, **values: object) -> Response:

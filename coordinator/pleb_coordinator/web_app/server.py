@@ -1,4 +1,4 @@
-"""Runs the application on a socket that the supervisor has opened, until it is told to stop."""
+"""Runs the application on a socket that the supervisor opened, until it is stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Tells long-polls and pages that it closes, before it waits for them."""
+    """Ends long-polls and event streams before it waits for open requests."""
 
     def __init__(self, config: uvicorn.Config, web: WebApp) -> None:
         super().__init__(config)
@@ -61,11 +61,11 @@ def run_server(
     )
     server = _Server(config, web)
     gc.collect()
-    gc.freeze()  # what start-up made stays: a full collection would go through it for 30 ms
+    gc.freeze()  # objects of the start-up stay: a full collection would scan them for 30 ms
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listening]))
 
 
 def _fastest(fast: Fast, plain: Plain) -> Fast | Plain:
-    """Return the fast implementation where it is installed."""
+    """Return the fast implementation if it is installed."""
     return fast if importlib.util.find_spec(fast) else plain

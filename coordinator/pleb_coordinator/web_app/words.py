@@ -1,11 +1,26 @@
-"""Numbers and times in words for people."""
+"""Numbers, times and progress in words."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["ago", "count", "moment", "number", "operations", "percent", "short_digest"]
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import Target
+    from pleb_shared.protocol.status import ProjectStatus
+
+__all__ = [
+    "Progress",
+    "ago",
+    "count",
+    "moment",
+    "number",
+    "operations",
+    "percent",
+    "progress_of",
+    "short_digest",
+]
 
 _STEPS: Final = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
 _SMALL_STEPS: Final = ((1e6, "M"), (1e3, "k"))
@@ -58,5 +73,39 @@ def percent(share: float) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """Return the beginning of a digest, enough to tell two apart."""
+    """Return the beginning of a digest: enough to distinguish two."""
     return digest[:10]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a project is: by its target if it has one, otherwise by its versions."""
+
+    share: float
+    """Of the planned versions, 0 to 1."""
+    aim: str
+    """The target in short; empty: there is none."""
+    sentence: str
+    target_reached: bool
+
+
+def progress_of(status: ProjectStatus) -> Progress:
+    """Return how far the project is."""
+    share = status.version / max(1, status.versions_planned)
+    target = status.target
+    if target is None:
+        said = f"{percent(share)} of the planned versions are done."
+        return Progress(share, "", said, target_reached=False)
+    aim = f"{target.metric} {'≥' if target.direction == 'at_least' else '≤'} {number(target.value)}"
+    if status.target_reached_at_version is not None:
+        said = f"Target reached at version {status.target_reached_at_version}: {aim}."
+        return Progress(share, aim, said, target_reached=True)
+    said = f"Target: {aim}. {_now(status, target)}"
+    return Progress(share, aim, said, target_reached=False)
+
+
+def _now(status: ProjectStatus, target: Target) -> str:
+    value = status.metrics.get(target.metric)
+    if value is None:
+        return "Not evaluated yet."
+    return f"Now {number(value)} (version {status.metrics_version})."

@@ -1,4 +1,4 @@
-"""The messages: requests that a host or researcher signs, replies that the coordinator signs."""
+"""The messages: requests signed by a host or a researcher, replies signed by the coordinator."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Token = Annotated[str, msgspec.Meta(min_length=16, max_length=128)]
 
 
 class PayloadType(StrEnum):
-    """DSSE payload types, one for each kind of statement, so that none passes for another."""
+    """DSSE payload types, one for each kind of statement, so that none can pass for another."""
 
     METADATA = "application/vnd.pleb.project-metadata+json"
     PUBLISH = "application/vnd.pleb.publish+json"
@@ -57,7 +57,7 @@ class PayloadType(StrEnum):
 
 
 class Role(StrEnum):
-    """What an invite, or the lack of one, makes of a host."""
+    """The role that an invite gives; without one it is `host`."""
 
     HOST = "host"
     TRUSTED = "trusted"
@@ -66,7 +66,7 @@ class Role(StrEnum):
 
 
 class RefusalBody(Struct, frozen=True):
-    """The unsigned JSON body of every error answer."""
+    """The unsigned JSON body of every error response."""
 
     code: RefusalCode
     message: str
@@ -74,7 +74,7 @@ class RefusalBody(Struct, frozen=True):
 
 
 class CoordinatorInfo(Struct, frozen=True):
-    """The unsigned answer of `GET /coordinator`."""
+    """The unsigned response to `GET /coordinator`."""
 
     software: str
     protocols: Protocols
@@ -83,7 +83,7 @@ class CoordinatorInfo(Struct, frozen=True):
 
 
 class EnrolRequest(Struct, kw_only=True, frozen=True):
-    """Makes a host known to a project; signed by the host's and the account's keys."""
+    """Enrols a host in a project; signed by the host's and the account's keys."""
 
     protocols: Protocols
     project: ProjectName
@@ -97,7 +97,7 @@ class EnrolRequest(Struct, kw_only=True, frozen=True):
 
 
 class EnrolReply(Struct, frozen=True):
-    """The project knows the host now, in this role. `sequence` is the last one it has seen."""
+    """The host is enrolled, in this role. `sequence` is the last one that the project has seen."""
 
     protocol: int
     project: ProjectName
@@ -109,7 +109,7 @@ class EnrolReply(Struct, frozen=True):
 
 
 class Runtime(Struct, frozen=True):
-    """What decides about a host's rounding; a change asks for a new calibration."""
+    """What a host's rounding depends on; a change requires a new calibration."""
 
     torch: Short
     device: Short
@@ -119,15 +119,15 @@ class Runtime(Struct, frozen=True):
     system: Short
 
     def fingerprint(self) -> str:
-        """One line that tells two runtimes apart."""
+        """Return one line that is different for every runtime."""
         return f"{self.torch}/{self.device}/{self.threads}/{self.capability}/{self.system}"
 
 
 class WorkRequest(Struct, kw_only=True, frozen=True):
     """Asks for units and carries reports; signed by the host's key.
 
-    `sequence` grows with every request of the host to this project. `wait_seconds` is how
-    long the host lets the coordinator hold the request until there is work.
+    `sequence` grows with every request of the host to this project. The coordinator may hold the
+    request for `wait_seconds` until there is work.
     """
 
     protocols: Protocols
@@ -142,12 +142,12 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.long_poll_seconds)] = 0
     holds: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.held_blobs)] = []
     in_hand: Annotated[list[Count], msgspec.Meta(max_length=LIMITS.units_per_request)] = []
-    """Assignments that the host is working on; leased ones that it does not name come again."""
+    """Assignments that the host is working on; the coordinator sends other leased ones again."""
     reports: Annotated[list[Report], msgspec.Meta(max_length=LIMITS.reports_per_request)] = []
 
 
 class ReceiptOutcome(StrEnum):
-    """What became of a report."""
+    """What happened to a report."""
 
     STORED = "stored"
     UPLOAD = "upload"
@@ -156,7 +156,7 @@ class ReceiptOutcome(StrEnum):
 
 
 class Receipt(Struct, frozen=True):
-    """The answer to one report: stored whole, wanted as an upload, unneeded, or refused."""
+    """The answer to one report: result stored, upload requested, upload not needed, or refused."""
 
     assignment: Count
     outcome: ReceiptOutcome
@@ -166,7 +166,7 @@ class Receipt(Struct, frozen=True):
 
 
 class Verdict(StrEnum):
-    """What became of a host's result in the end."""
+    """The final verdict on a host's result."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -208,30 +208,30 @@ class WorkReply(Struct, frozen=True):
 
 
 class PublishRequest(Struct, frozen=True):
-    """Hands in root-signed metadata with the blobs that it names; signed by the root key.
+    """Publishes root-signed metadata and the blobs that it names; signed by the root key.
 
-    It is sent again after the missing blobs were uploaded; the last answer misses none.
+    It is sent again after the missing blobs are uploaded, until none is missing.
     """
 
     protocols: Protocols
     project: ProjectName
     invite: Token | None
     metadata: Annotated[str, msgspec.Meta(max_length=LIMITS.metadata_bytes)]
-    """The metadata's envelope, exactly as it will be served."""
+    """The metadata's envelope, exactly as the coordinator will serve it."""
     blobs: Annotated[list[Blob], msgspec.Meta(max_length=LIMITS.shards)]
     issued_at: Count
     expires_at: Count
 
 
 class BlobSlot(Struct, frozen=True):
-    """A blob that the coordinator misses and the upload that takes it."""
+    """A blob that the coordinator lacks, and the token of its upload."""
 
     digest: Digest
     upload: Token
 
 
 class PublishReply(Struct, frozen=True):
-    """`missing` blobs are wanted first; none missing means that the project is live."""
+    """The blobs to upload first; none `missing` means that the project is live."""
 
     protocol: int
     project: ProjectName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pleb_coordinator.api.rate_limit import RateLimit
+from pleb_coordinator.api.middleware import RateLimit
 
 
 class Clock:

@@ -8,7 +8,7 @@ import pytest
 from pleb_coordinator.api.status import _thinned, reaches
 from pleb_coordinator.api.status_routes import change_between
 from pleb_coordinator.core.records import ProjectState
-from pleb_coordinator.web_app.progress import progress_of
+from pleb_coordinator.web_app.words import progress_of
 from pleb_shared.protocol.project import Target
 from pleb_shared.protocol.status import Counts, ProjectStatus, VersionPoint
 from pleb_shared.protocol.unit import Blob, VersionSource
@@ -105,8 +105,8 @@ def test_targets(direction, value, reached):
 
 def test_progress_is_told_in_a_sentence():
     target = Target(metric="accuracy", value=0.9)
-    assert progress_of(status()).sentence == "10 % of the planned versions are made."
-    assert "Not measured yet" in progress_of(status(target=target)).sentence
+    assert progress_of(status()).sentence == "10 % of the planned versions are done."
+    assert "Not evaluated yet" in progress_of(status(target=target)).sentence
     near = status(target=target, metrics={"accuracy": 0.8}, metrics_version=1)
     assert progress_of(near).sentence == "Target: accuracy ≥ 0.9. Now 0.8 (version 1)."
     there = progress_of(status(target=target, target_reached_at_version=7))

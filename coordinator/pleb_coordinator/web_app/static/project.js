@@ -34,14 +34,14 @@
     const plot = byId("metrics-plot").dataset;
     if (!plot.targetMetric) {
       const share = Math.round((100 * status.version) / Math.max(1, status.versions_planned));
-      return `${share} % of the planned versions are made.`;
+      return `${share} % of the planned versions are done.`;
     }
     const aim = byId("target-sentence").dataset.aim;
     if (status.target_reached_at_version != null) {
       return `Target reached at version ${status.target_reached_at_version}: ${aim}.`;
     }
     const value = status.metrics[plot.targetMetric];
-    if (value == null) return `Target: ${aim}. Not measured yet.`;
+    if (value == null) return `Target: ${aim}. Not evaluated yet.`;
     return `Target: ${aim}. Now ${plebPlots.shown(value)} (version ${status.metrics_version}).`;
   }
 

@@ -1,4 +1,4 @@
-"""Whatever a route raises leaves the door as a typed answer, and nothing else does."""
+"""Every error of a route becomes a typed answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pleb_coordinator.api.counters import Counters
-from pleb_coordinator.api.door import Door
+from pleb_coordinator.api.middleware import ErrorMiddleware
 from pleb_shared.errors import EncodingError, InputError, Refusal, RefusalCode
 from pleb_shared.protocol.messages import RefusalBody
 
@@ -20,8 +20,8 @@ def answer(error, *, wait=0.0, counters=None):
         raise error
 
     async def ask():
-        door = Door(app, counters or Counters(), lambda _: wait)
-        transport = httpx.ASGITransport(door)
+        errors = ErrorMiddleware(app, counters or Counters(), lambda _: wait)
+        transport = httpx.ASGITransport(errors)
         async with httpx.AsyncClient(transport=transport, base_url="http://c") as client:
             return await client.get("/anything")
 
@@ -43,7 +43,7 @@ def test_wrong_tensor_bytes_are_a_refusal_of_the_same_code():
 
 
 @pytest.mark.parametrize("error", [ValueError("/secret/path"), KeyError("password")])
-def test_what_nobody_expected_is_logged_and_not_told(error, caplog):
+def test_an_unexpected_error_is_logged_and_its_text_not_sent(error, caplog):
     with caplog.at_level(logging.ERROR):
         found = answer(error)
     assert (found.status_code, found.json()["code"]) == (500, "internal")

@@ -1,7 +1,7 @@
-"""The one door of every request: address limit, security headers, counting, typed errors.
+"""Around every route: the rate limit of addresses, typed errors, counting.
 
-What a route raises leaves here as a `RefusalBody` with the status of section 8 of
-docs/protocol.md; whatever nobody expected becomes `internal` and a line in the log.
+What a route raises becomes a `RefusalBody` with the status of section 8 of docs/protocol.md; an
+unexpected error becomes `internal` and a line in the log.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import OrderedDict
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,22 +27,24 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.counters import Counters
 
-__all__ = ["Door", "refusal_response"]
+__all__ = ["ErrorMiddleware", "RateLimit", "refusal_response"]
 
 _log = logging.getLogger(__name__)
-_INTERNAL: Final = "The coordinator failed at this request; its log says why. Try again later."
+_INTERNAL: Final = "The coordinator failed to answer; its log has the cause. Try again later."
+_MOST_ADDRESSES: Final = 50_000
+"""Of rate limits, beyond which the address that was quiet longest is forgotten."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
-class Door:
-    """An ASGI middleware around all routes."""
+class ErrorMiddleware:
+    """Refuses addresses that ask too often, answers errors, counts requests."""
 
     def __init__(
-        self, app: ASGIApp, counters: Counters, address_is_open: Callable[[str], float]
+        self, app: ASGIApp, counters: Counters, seconds_to_wait: Callable[[str], float]
     ) -> None:
         self._app = app
         self._counters = counters
-        self._address_is_open = address_is_open
+        self._seconds_to_wait = seconds_to_wait
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,7 +69,7 @@ class Door:
             refusal = _as_refusal(error, scope)
             self._counters.refusals[refusal.code.value] += 1
             if status:
-                raise  # the answer has begun: the server breaks the connection off
+                raise  # the answer has begun: all the server can do is close the connection
             await refusal_response(refusal)(scope, receive, counted)
         finally:
             route = _route_name(scope)
@@ -73,16 +77,16 @@ class Door:
 
     def _check_address(self, scope: Scope) -> None:
         client = scope.get("client")
-        wait = self._address_is_open(client[0] if client else "")
+        wait = self._seconds_to_wait(client[0] if client else "")
         if wait:
-            message = "Too many requests come from your network address: ask less often."
+            message = "Too many requests from your network address: ask less often."
             raise Refusal(
                 RefusalCode.RATE_LIMITED, message, retry_after_seconds=max(1, math.ceil(wait))
             )
 
 
 def refusal_response(refusal: Refusal) -> Response:
-    """Return the refusal as the protocol spells it."""
+    """Return the refusal as an HTTP response."""
     body = RefusalBody(
         code=refusal.code,
         message=refusal.message,
@@ -107,6 +111,50 @@ def _as_refusal(error: Exception, scope: Scope) -> Refusal:
 
 
 def _route_name(scope: Scope) -> str:
-    """Return the name of the route that served it: a closed set, unlike paths."""
+    """Return the name of the route that served the request: a closed set, unlike paths."""
     name = scope.get("state", {}).get("route")
     return name if isinstance(name, str) else "other"
+
+
+class RateLimit:
+    """A token bucket for each network address: `rate` requests a second, `burst` after a pause.
+
+    Loopback is exempt: it is the operator's own agent, a trial, or a reverse proxy, whose requests
+    carry the real address.
+    """
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._exempt: dict[str, bool] = {}
+
+    def take(self, address: str) -> float:
+        """Take a token; return 0, or in how many seconds there will be one."""
+        if self._is_exempt(address):
+            return 0.0
+        now = self._clock()
+        tokens, since = self._buckets.pop(address, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets[address] = (tokens if wait else tokens - 1, now)
+        if len(self._buckets) > _MOST_ADDRESSES:
+            self._buckets.popitem(last=False)
+        return wait
+
+    def _is_exempt(self, address: str) -> bool:
+        """Whether the address is loopback or none (a Unix socket); such answers are remembered."""
+        found = self._exempt.get(address)
+        if found is None:
+            found = _is_loopback(address)
+            if found and len(self._exempt) < _MOST_ADDRESSES:
+                self._exempt[address] = True
+        return found
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return not address
