@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
-from pleb_coordinator.api.context import LinkBase
+from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import CoordinatorConfig
 from pleb_coordinator.home.keys import make_secret_file
 from pleb_coordinator.home.layout import Home

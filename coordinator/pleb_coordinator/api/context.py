@@ -6,33 +6,18 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pleb_shared.protocol.ids import AttachLink, fingerprint_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_coordinator.api.counters import Counters
+    from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status import StatusReader
     from pleb_coordinator.api.waiting import Changes
-    from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.transaction import Store
 
-__all__ = ["Api", "LinkBase"]
-
-
-@dataclass(frozen=True)
-class LinkBase:
-    """The address that attach links begin with, and the certificate that they pin."""
-
-    url: str
-    certificate: str | None = None
-
-    def attach_link(self, project: Project) -> AttachLink:
-        """Return the link by which agents attach to the project."""
-        root = fingerprint_of(project.root_key)
-        return AttachLink(self.url, project.name, root, self.certificate)
+__all__ = ["Api"]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pleb_shared.protocol.status import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pleb_coordinator.api.context import LinkBase
+    from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
     from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.project import Target

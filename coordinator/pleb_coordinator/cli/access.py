@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.api.context import LinkBase
+from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import read_online_key, read_secret

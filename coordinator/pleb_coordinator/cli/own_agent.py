@@ -15,7 +15,7 @@ from pleb_shared.protocol.messages import Role
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.api.context import LinkBase
+    from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store

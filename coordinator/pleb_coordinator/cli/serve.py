@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.api.context import LinkBase
+from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.cli.access import Listening, deps_of, reachable_host
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home

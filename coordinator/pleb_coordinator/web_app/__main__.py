@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from pleb_coordinator.api.context import LinkBase
+from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.web_app.app import build_app, shifted_clock

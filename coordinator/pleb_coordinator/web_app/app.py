@@ -26,7 +26,7 @@ from pleb_coordinator.web_app.pages import page_routes, static_files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.api.context import LinkBase
+    from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
 
