@@ -1,11 +1,11 @@
 """Blobs named by their SHA-256, in a folder with a quota.
 
-A blob gets its name only when its bytes are on the disk and their digest is right, so a crash at
-any point leaves a part file (which a later download continues) or the whole blob. A blob is
-hashed again when its size or modification time is not what it was when it was last checked.
-What is held (`hold`) is never evicted; the rest goes, longest unused first.
+A blob gets its name only when its bytes are on the disk and match their digest, so a crash at any
+point leaves a part file (which a later download continues) or the whole blob. A blob is hashed
+again when its size or modification time has changed since it was last checked. Held blobs (`hold`)
+are never evicted; of the others the least recently used go first.
 
-A blob that comes with a `ShardCipher` lies encrypted, under its digest and the cipher's mark.
+A blob with a `ShardCipher` is encrypted on disk; its name is its digest and the cipher's mark.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class BlobCache:
         self._recent = {path.name: None for path in found if path.parent != self._parts}
 
     def path(self, name: str) -> Path:
-        """Return where the blob of this name lies if it is there."""
+        """Return the path that a blob of this name has."""
         return self.folder / name[:2] / name
 
     def has(self, blob: Blob, cipher: ShardCipher | None = None) -> bool:
-        """Whether the blob is there and its bytes are right; a damaged one is thrown away."""
+        """Whether the blob is there with the right bytes; a damaged one is deleted."""
         name = _name(blob.digest, cipher)
         path = self.path(name)
         try:
@@ -68,11 +68,11 @@ class BlobCache:
         return False
 
     def discard(self, digest: str, cipher: ShardCipher | None = None) -> None:
-        """Throw a blob and its part away."""
+        """Delete a blob and its part."""
         self._discard(_name(digest, cipher))
 
     def discard_all_of(self, cipher: ShardCipher) -> None:
-        """Throw away what lies encrypted with this key."""
+        """Delete what is encrypted with this key."""
         for _, _, path in list(self._files()):
             if path.name.endswith("." + cipher.mark):
                 self._discard(path.name)
@@ -96,7 +96,7 @@ class BlobCache:
         return data
 
     def link(self, blob: Blob, target: Path) -> None:
-        """Make the blob appear as `target`: a hard link, or a copy where there are none.
+        """Make the blob appear as `target`: a hard link, or a copy where links are not possible.
 
         Raises:
             CorruptBlobError: the blob is not there.
@@ -114,7 +114,7 @@ class BlobCache:
                 shutil.copyfile(source, target)
 
     def decrypt(self, blob: Blob, cipher: ShardCipher, target: IO[bytes]) -> None:
-        """Write the bytes of an encrypted blob, in the clear, into a file.
+        """Write the decrypted bytes of a blob into a file.
 
         Raises:
             CorruptBlobError: the blob is not there, or its bytes are wrong.
@@ -144,7 +144,7 @@ class BlobCache:
     def recent(self, count: int, cipher: ShardCipher | None = None) -> list[str]:
         """Return the digests of at most `count` blobs, most recently used first.
 
-        `cipher`: of those that lie encrypted with its key, and else of the plain ones.
+        `cipher`: of those that are encrypted with its key; without it, of the plain ones.
         """
         end = _name("", cipher)
         names = (name for name in reversed(self._recent) if name[_DIGEST_DIGITS:] == end)
@@ -161,11 +161,11 @@ class BlobCache:
             self._held.subtract(digests)
 
     def part(self, blob: Blob, cipher: ShardCipher | None = None) -> PartFile:
-        """Return the file that takes the blob's bytes, after making room for it.
+        """Return a file for the blob's bytes, after making room for it.
 
         Raises:
-            CacheFullError: what is held leaves no room within the quota.
-            DiskFullError: the disk cannot take it.
+            CacheFullError: held blobs leave no room within the quota.
+            DiskFullError: the disk is full or cannot be written.
         """
         self.make_room(blob.size)
         with disk_errors():
@@ -173,7 +173,7 @@ class BlobCache:
             return PartFile(path, blob, cipher, self._adopt)
 
     def _adopt(self, part: Path) -> None:
-        """Give a checked, synced file its place."""
+        """Move a checked, synced file to its place."""
         target = self.path(part.name)
         with disk_errors():
             target.parent.mkdir(exist_ok=True, mode=0o700)
@@ -182,7 +182,7 @@ class BlobCache:
         self._checked[part.name] = (stat.st_size, stat.st_mtime_ns)
 
     def clear(self) -> None:
-        """Throw away all that is not held."""
+        """Delete everything that is not held."""
         for _, _, path in list(self._files()):
             if self._held[path.name[:_DIGEST_DIGITS]] <= 0:
                 self._discard(path.name)
@@ -191,7 +191,7 @@ class BlobCache:
         """Evict until `wanted_bytes` more fit into the quota.
 
         Raises:
-            CacheFullError: even without all that is not held they don't.
+            CacheFullError: they do not, even if everything that is not held goes.
         """
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
@@ -203,8 +203,8 @@ class BlobCache:
                 used -= size
         if used + wanted_bytes > self.quota_bytes:
             raise CacheFullError(
-                f"The unit's files need {(used + wanted_bytes) / 2**20:.0f} MiB, the cache may "
-                f"have {self.quota_bytes / 2**20:.0f}: raise the preference cache_bytes."
+                f"The unit's files need {(used + wanted_bytes) / 2**20:.0f} MiB, but the cache is "
+                f"limited to {self.quota_bytes / 2**20:.0f}: raise the preference cache_bytes."
             )
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:

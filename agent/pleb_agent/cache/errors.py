@@ -1,4 +1,4 @@
-"""What can go wrong with the cache.
+"""Errors of the cache.
 
 PlebError
 CacheFullError, DiskFullError, CorruptBlobError
@@ -19,23 +19,23 @@ __all__ = ["CacheFullError", "CorruptBlobError", "DiskFullError", "disk_errors"]
 
 
 class CacheFullError(PlebError):
-    """The quota does not suffice for what one unit needs."""
+    """The quota is too small for what one unit needs."""
 
 
 class DiskFullError(PlebError):
-    """The disk is full or cannot be written; the agent waits and looks again."""
+    """The disk is full or cannot be written; the agent waits and tries again."""
 
 
 class CorruptBlobError(PlebError):
-    """Downloaded bytes are not what the digest says; they were thrown away."""
+    """Bytes do not match their digest; they were deleted."""
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn what a disk says into our error."""
+    """Raise an `OSError` as a `DiskFullError`."""
     try:
         yield
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         what = "is full" if full else f"cannot be written ({error.strerror})"
-        raise DiskFullError(f"The disk {what}: free some room; the agent waits.") from error
+        raise DiskFullError(f"The disk {what}: free some space; the agent waits.") from error

@@ -1,4 +1,4 @@
-"""A download under way: bytes that are hashed, perhaps encrypted, and checked before they count."""
+"""A download in progress: bytes are hashed, perhaps encrypted, and checked before they count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK_BYTES: Final = 1 << 20
 
 
 class PartFile:
-    """A `client` sink that survives interruptions. `adopt` gives the whole file its place."""
+    """A sink for `client` that survives interruptions. `adopt` moves the whole file in place."""
 
     def __init__(
         self, path: Path, blob: Blob, cipher: ShardCipher | None, adopt: Callable[[Path], None]
@@ -41,7 +41,7 @@ class PartFile:
         return self._offset
 
     def restart(self) -> None:
-        """Throw them away."""
+        """Discard them."""
         self._file.truncate(0)
         self._hash = hashlib.sha256()
         self._offset = 0
@@ -51,7 +51,7 @@ class PartFile:
         """Append and hash.
 
         Raises:
-            DiskFullError: no room.
+            DiskFullError: no space.
         """
         with disk_errors():
             self._file.write(self._encrypt(chunk))
@@ -62,14 +62,14 @@ class PartFile:
         """Check the digest, sync, and give the blob its name.
 
         Raises:
-            CorruptBlobError: the bytes are wrong; they are thrown away.
+            CorruptBlobError: the bytes are wrong; they are deleted.
             DiskFullError: they cannot be written.
         """
         if self._hash.hexdigest() != self._blob.digest:
             self.close()
             self._path.unlink(missing_ok=True)
             raise CorruptBlobError(
-                f"Blob {self._blob.digest[:12]} came with wrong bytes; it is fetched again."
+                f"Blob {self._blob.digest[:12]} arrived with wrong bytes; it is fetched again."
             )
         with disk_errors():
             self._file.flush()
@@ -78,7 +78,7 @@ class PartFile:
         self._adopt(self._path)
 
     def close(self) -> None:
-        """Close the file; what it has stays for the next try."""
+        """Close the file; its bytes stay for the next try."""
         with disk_errors():
             self._file.close()
 
@@ -96,5 +96,5 @@ class PartFile:
 
 
 def stream_of(blob: Blob, cipher: ShardCipher | None, offset: int) -> Callable[[bytes], bytes]:
-    """Return what turns the blob's bytes from `offset` on into those of the file, and back."""
+    """Return a function from the blob's bytes at `offset` to those of the file, and back."""
     return bytes if cipher is None else cipher.stream(blob.digest, offset)

@@ -31,7 +31,7 @@ _PIECE_BYTES = 16 * 1024
 _STATUS_BYTES = 4 * 2**20
 _MOST_POINTS = 4000
 _SHARERS = 4
-"""A rate is allowed to be divided among so many transfers before one counts as stuck."""
+"""Among how many transfers a rate may be divided before one of them counts as stuck."""
 
 
 class BlobSink(Protocol):

@@ -23,8 +23,8 @@ _LOOK_SECONDS: Final = 1.0
 class TokenBucket:
     """Tokens are bytes; they come at the rate and are taken before or after a transfer.
 
-    More may be taken than there are: the debt is paid off by waiting (RFC 2697 calls the like a
-    meter). `at`: when `tokens` was right, in seconds of any steady clock.
+    More may be taken than there are: the debt is paid off by waiting (a meter as in RFC 2697).
+    `at`: when `tokens` was computed, in seconds of any monotonic clock.
     """
 
     at: float
@@ -39,9 +39,9 @@ class TokenBucket:
 
 
 class RateLimit:
-    """One direction of all transfers together. `rate` is asked each time: it may change.
+    """One direction of all transfers together. `rate` is called at each use: it may change.
 
-    A debt that was made at one rate is paid off at the next, so a change holds within a second.
+    A debt that was made at one rate is paid off at the next, so a change takes effect in a second.
     """
 
     def __init__(self, rate: Callable[[], float | None]) -> None:
@@ -50,7 +50,7 @@ class RateLimit:
 
     @property
     def rate(self) -> float | None:
-        """Bytes per second; None: as fast as it goes."""
+        """Bytes per second; None: no limit."""
         return self._rate()
 
     async def take(self, amount: int) -> None:
@@ -72,7 +72,7 @@ class RateLimit:
             wait = bucket.take(0, rate, asyncio.get_running_loop().time())
 
     def seconds_for(self, amount: int) -> float:
-        """Return how long `amount` bytes take at the present rate at least."""
+        """Return how long `amount` bytes take at least, at the present rate."""
         rate = self.rate
         return 0.0 if rate is None else amount / rate
 
@@ -96,7 +96,7 @@ class Network:
 
     @classmethod
     def following(cls, preferences: Callable[[], Preferences]) -> Network:
-        """Return a network that holds to the present preferences."""
+        """Return a network that follows the preferences."""
         return cls(
             download_rate=lambda: preferences().download_bytes_per_second,
             upload_rate=lambda: preferences().upload_bytes_per_second,
@@ -105,7 +105,7 @@ class Network:
 
 
 def _no_rate() -> None:
-    """As fast as it goes."""
+    """No limit."""
 
 
 NO_LIMITS = Network(download_rate=_no_rate, upload_rate=_no_rate, proxy=str)

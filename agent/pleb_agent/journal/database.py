@@ -16,7 +16,7 @@ __all__ = ["MIGRATIONS", "Database", "JournalError"]
 
 
 class JournalError(PlebError):
-    """The journal cannot be read or written: disk full, damaged, or of a newer agent."""
+    """The journal cannot be read or written: disk full, damaged, or written by a newer agent."""
 
 
 class Database:
@@ -58,7 +58,7 @@ class Database:
                     self.db.execute("ROLLBACK")
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        """Return what a query gives."""
+        """Return a query's rows."""
         with _journal_errors():
             return self.db.execute(sql, values).fetchall()
 

@@ -1,4 +1,4 @@
-"""The journal: one SQLite file that is right after kill -9 and power loss at any point.
+"""The journal: one SQLite file that stays consistent through kill -9 and power loss.
 
 WAL with synchronous=FULL: a transaction that returned is on the disk. In the steady state a unit
 costs two: `write_request` (its result, its report and the request that carries it, before the
@@ -53,7 +53,7 @@ class Journal(ActivityLog):
     # -- projects ---------------------------------------------------------------------------
 
     def add_project(self, new: NewProject, now: float) -> ProjectRow:
-        """Add a project, or take the new keys, role and sequence for one that is there."""
+        """Add a project, or update the keys, role and sequence of one that is attached."""
         link = parse_attach_link(new.link)
         values = {
             **vars(new),
@@ -91,7 +91,7 @@ class Journal(ActivityLog):
         """Return one project.
 
         Raises:
-            JournalError: it is not attached (any more).
+            JournalError: it is not attached.
         """
         return self._one_project("SELECT * FROM projects WHERE id = ?", (number,))
 
@@ -131,7 +131,7 @@ class Journal(ActivityLog):
             )
 
     def raise_sequence(self, project: int, sequence: int, role: str) -> None:
-        """Take the coordinator's count after enrolling again; it never falls."""
+        """Adopt the coordinator's sequence after enrolling again; it never decreases."""
         with self.transaction():
             self.db.execute(
                 "UPDATE projects SET sequence = max(sequence, ?), role = ? WHERE id = ?",
@@ -141,7 +141,7 @@ class Journal(ActivityLog):
     # -- requests ---------------------------------------------------------------------------
 
     def pending_request(self, project: int) -> RequestRow | None:
-        """Return the request whose answer is not known, if there is one."""
+        """Return the request whose answer is not known; None if there is none."""
         rows = self.rows("SELECT * FROM requests WHERE project = ?", (project,))
         return read_request(rows[0]) if rows else None
 
@@ -181,8 +181,8 @@ class Journal(ActivityLog):
     ) -> tuple[list[AssignmentRow], list[Event]]:
         """Write an answer: what became of the reports, new units, verdicts, and their events.
 
-        A unit that is there already (the coordinator repeats what it believes to be lost) is
-        left as it is. Returns the new units, and the events with their ids.
+        A unit that is in the journal already (the coordinator repeats what it takes for lost)
+        stays as it is. Returns the new units, and the events with their ids.
         """
         with self.transaction():
             self._delete_request(request)
@@ -209,7 +209,7 @@ class Journal(ActivityLog):
     # -- assignments ------------------------------------------------------------------------
 
     def open_assignments(self, project: int | None = None) -> list[AssignmentRow]:
-        """Return what has not ended, oldest first."""
+        """Return the assignments that have not ended, oldest first."""
         sql = "SELECT * FROM assignments WHERE ended_at IS NULL"
         if project is None:
             return [read_assignment(row) for row in self.rows(sql + " ORDER BY id")]
@@ -217,7 +217,7 @@ class Journal(ActivityLog):
         return [read_assignment(row) for row in rows]
 
     def history(self, count: int) -> list[AssignmentRow]:
-        """Return the assignments that ended last, newest first."""
+        """Return the `count` assignments that ended last, newest first."""
         sql = "SELECT * FROM assignments WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?"
         return [read_assignment(row) for row in self.rows(sql, (count,))]
 
@@ -315,9 +315,9 @@ class Journal(ActivityLog):
         return [read_assignment(row) for row in cursor.fetchall()]
 
     def _judge(self, project: int, verdict: UnitVerdict, now: float) -> None:
-        """Take a verdict. A later one replaces the earlier: the counters take the difference.
+        """Write a verdict; a later one replaces it, and the counters change by the difference.
 
-        The coordinator may disprove a unit that it had accepted; its credit falls back then.
+        The coordinator may disprove a unit that it had accepted; its credit is taken back then.
         """
         found = self.db.execute(
             """SELECT id, verdict, credit, manifest FROM assignments WHERE id =

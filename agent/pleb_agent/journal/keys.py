@@ -1,4 +1,4 @@
-"""Private keys on disk: one file each, readable by the user alone, whole before it is used."""
+"""Private keys on disk: one file each, only for the user, written durably before it is used."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class KeyStore:
         return f"{link.project}-{place}.host.key", f"{link.project}-{place}.account.key"
 
     def load_or_make(self, name: str) -> SigningKey:
-        """Return the key in the file, making both if there is none."""
+        """Return the key in the file; without a file, generate and save one."""
         if not (self.folder / name).exists():
             self.save(name, SigningKey.generate())
         return self.load(name)
 
     def save(self, name: str, key: SigningKey) -> None:
-        """Keep this key under the name."""
+        """Save this key under the name."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = key.to_bytes().hex() + "\n"
         write_durably(self.folder / name, text.encode("ascii"), private=True)
