@@ -85,7 +85,7 @@ class ChildProcess:
         stop_process(self.process, _STOP_SECONDS)
 
     def first_line(self, seconds: float) -> str:
-        """Return the first line of its output once it is there.
+        """Return the first line of its output, when it is complete.
 
         Raises:
             ChildError: it ended, or printed nothing in time.

@@ -50,7 +50,7 @@ class Restarts:
         self._failures = 0
 
     def delay_seconds(self, lived_seconds: float) -> float:
-        """Return the wait before the next start of a process that lived so long."""
+        """Return the wait before the next start of a process that ran for `lived_seconds`."""
         if lived_seconds >= self._steady_seconds:
             self._failures = 0
             return 0.0

@@ -31,7 +31,7 @@ def hold_lock(path: os.PathLike[str], *, holder: str, remedy: str) -> Iterator[N
 
     Args:
         path: the file, in the home that it protects.
-        holder: which program takes it, for the sentence to whoever comes second.
+        holder: which program takes it, for the error of the next one.
         remedy: what that person can do.
 
     Raises:

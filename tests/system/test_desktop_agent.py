@@ -150,7 +150,7 @@ def test_a_second_start_opens_the_page(tmp_path):
         environment = ann.environment | {"PATH": f"{browser.parent}:{ann.environment['PATH']}"}
         command = [sys.executable, "-m", "pleb_agent.cli"]
         said = run([*command, "start", "--home", str(ann.home)], environment)
-        assert "runs already" in said
+        assert "is running already" in said
         address = wait_until("the browser", lambda: opened.exists() and opened.read_text()).strip()
         assert address.startswith("http://127.0.0.1:")
         link = "pleb://train.example/join/words#" + "ab" * 32

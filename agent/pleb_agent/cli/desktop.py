@@ -36,7 +36,7 @@ def open_page_of(home: Home, options: argparse.Namespace, output: Output) -> int
     """
     if options.link and "account=" in options.link:
         raise InputError(
-            "This text joins an account, and whoever made it would act as you. If it is from your "
+            "This text joins an account that its sender controls too. If it is from your "
             "own other PC, use `pleb-agent attach TEXT`, which keeps it out of the browser."
         )
     address = _running_agent(home).post("page", link=options.link or "")

@@ -52,7 +52,7 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
             raise
         from pleb_agent.cli.desktop import open_page_of
 
-        output.progress("The agent is running already.")
+        print("The agent is running already.")
         options.link, options.print = None, False
         return open_page_of(home, options, output)
     except OSError:

@@ -4,7 +4,7 @@
     pleb-agent pleb://...                       as `pleb-agent open pleb://...`: the system's call
     pleb-agent                                  on macOS, as `pleb-agent start`: the app's icon
     pleb-agent --run-module NAME ...            as `python -m NAME ...`, for names of `MODULES`
-    pleb-agent --run-module NAME --packages DIR ...   and it may import what lies in DIR
+    pleb-agent --run-module NAME --packages DIR ...   and it may also import from DIR
 
 PyInstaller's binary has no `-m`; this replaces it (`program/command.py` is the caller's side).
 """

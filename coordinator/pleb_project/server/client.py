@@ -108,7 +108,7 @@ class Coordinator:
         return data
 
     def upload(self, token: str, data: bytes) -> None:
-        """Send `data` in parts, from where the upload stands."""
+        """Send `data` in parts, from the upload's offset on."""
         offset = int(self._request("HEAD", f"/uploads/{token}").headers["Upload-Offset"])
         while offset < len(data):
             part = data[offset : offset + LIMITS.upload_part_bytes]

@@ -37,8 +37,8 @@ def status_lines(status: ProjectStatus) -> list[str]:
         reached = status.target_reached_at_version
         sign = ">=" if status.target.direction == "at_least" else "<="
         aim = f"{status.target.metric} {sign} {status.target.value:g}"
-        told = "not reached yet" if reached is None else f"reached at version {reached}"
-        lines.append(f"  target {aim}: {told}")
+        result = "not reached yet" if reached is None else f"reached at version {reached}"
+        lines.append(f"  target {aim}: {result}")
     if status.round:
         lines.append(
             f"  next version: {status.round.valid} of {status.round.units} units verified, "
