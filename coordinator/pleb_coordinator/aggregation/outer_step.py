@@ -13,7 +13,7 @@ momentum: their next value is the previous one minus the mean change.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,14 +35,19 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OuterState:
-    """The optimizer's durable memory: float32 arrays by the parameter's name."""
+    """The optimizer's durable memory: float32 arrays [*shape of the parameter], by its name."""
 
     masters: dict[str, Floats]
+    """theta*: the exact parameters. Their difference to the version is the quantisation residue."""
     momentum: dict[str, Floats]
+    """M."""
 
     @classmethod
     def initial(cls, version: Tensors, model: ModelSpec) -> OuterState:
-        """Return the state at version 0: masters equal the version, momentum is zero."""
+        """Return the state at version 0: masters equal the version, momentum is zero.
+
+        `version` has every tensor of the model, in its shape.
+        """
         names = [spec.name for spec in model.parameters]
         return cls(
             {name: version[name].copy() for name in names},
@@ -85,10 +90,17 @@ def next_version(
     *,
     warm_start: bool,
 ) -> Made:
-    """Return the version that ordered `deltas` (encoded bytes, weight) make of `version`.
+    """Return the version that follows `version`.
+
+    Args:
+        version: theta and the buffers: every tensor of the model, in its shape.
+        state: theta* and M, for every parameter.
+        deltas: encoded deltas with their weights (samples), in the order in which they are added.
+        metadata: the model, the codecs, the outer optimizer's settings.
+        warm_start: whether theta* moves by the mean delta itself.
 
     Raises:
-        EncodingError: a delta does not fit the model, or the outcome is not finite.
+        EncodingError: a delta does not fit the model, or the result is not finite.
     """
     model = metadata.model
     mean = mean_delta(
@@ -98,7 +110,7 @@ def next_version(
     change: Tensors = {
         spec.name: state.masters[spec.name] - version[spec.name] for spec in model.parameters
     }
-    change |= {spec.name: _negative(mean[spec.name]) for spec in model.buffers}
+    change |= {spec.name: np.asarray(-mean[spec.name]) for spec in model.buffers}
     published = difference_format(metadata)
     difference = published.encode(change)
     following = apply_difference(version, published.decode(difference), model)
@@ -106,6 +118,11 @@ def next_version(
 
 
 def _stepped(state: OuterState, mean: Tensors, outer: OuterStep, *, warm_start: bool) -> OuterState:
+    """Return the state after one step; `mean` is g, for each parameter in its shape.
+
+    Every operation is float32 and on its own (no fused multiply-add), so it is the same to the bit
+    on every machine.
+    """
     if warm_start:
         moved = {name: master - mean[name] for name, master in state.masters.items()}
         return OuterState(moved, state.momentum)
@@ -114,10 +131,7 @@ def _stepped(state: OuterState, mean: Tensors, outer: OuterStep, *, warm_start: 
     momentum: dict[str, Floats] = {}
     for name, master in state.masters.items():
         g: Floats = mean[name]
+        # M = m M + g, then theta* = theta* - lr (g + m M): Nesterov's look-ahead
         momentum[name] = np.asarray(m * state.momentum[name] + g, np.float32)
         masters[name] = np.asarray(master - rate * (g + m * momentum[name]), np.float32)
     return OuterState(masters, momentum)
-
-
-def _negative(mean: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(-mean)

@@ -1,4 +1,4 @@
-"""Every version once more, from version 0 and the log alone: `pleb-coordinator model verify`."""
+"""Recompute every version from version 0 and the log alone: `pleb-coordinator model verify`."""
 
 from __future__ import annotations
 

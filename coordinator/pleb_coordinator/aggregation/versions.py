@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSIONS: Final = 8
-"""Every so many versions, a snapshot is kept."""
+"""Every eighth version is kept whole: a host that is far behind reads at most 7 differences."""
 
 
 def first_source(metadata: ProjectMetadata) -> VersionSource:
@@ -65,7 +65,9 @@ def following_source(
 def read_version(
     source: VersionSource, metadata: ProjectMetadata, blob: Callable[[str], bytes]
 ) -> Tensors:
-    """Return the tensors of a version, its digest checked; `blob` reads a blob by its digest.
+    """Return every tensor of a version, in its shape; the digest is checked.
+
+    `blob` reads a blob by its digest.
 
     Raises:
         EncodingError: the blobs do not make that version.
