@@ -20,12 +20,12 @@ __all__ = ["Statement", "address_of", "check_statement", "choose_protocol", "rea
 
 _NEWEST: Final = max(PROTOCOLS)
 _MOST_HELD_BYTES: Final = 512 * 2**20
-"""Of bodies that are under way, all together. Slow senders must not fill the memory."""
+"""Of all unfinished bodies together: slow senders must not fill the memory."""
 _SMALL_BYTES: Final = 64 * 1024
-"""A body up to here is read however much is held: hosts go on while large ones wait."""
+"""A body up to this size is read even then, so that hosts continue while large bodies wait."""
 _PATIENCE_SECONDS: Final = 30.0
 _SLOWEST_BYTES_PER_SECOND: Final = 2048
-"""Agents give up at this rate too."""
+"""Agents give up below this rate too."""
 
 
 class Statement(Protocol):
@@ -33,7 +33,7 @@ class Statement(Protocol):
 
     @property
     def protocols(self) -> Sequence[int]:
-        """The versions that its sender speaks."""
+        """The protocol versions that its sender supports."""
 
     @property
     def issued_at(self) -> int:
@@ -41,7 +41,7 @@ class Statement(Protocol):
 
     @property
     def expires_at(self) -> int:
-        """When it loses its meaning."""
+        """When it expires."""
 
 
 async def read_body(request: Request, most_bytes: int, counters: Counters) -> bytes:
@@ -49,7 +49,7 @@ async def read_body(request: Request, most_bytes: int, counters: Counters) -> by
 
     Raises:
         Refusal: `too_large`: it has more than `most_bytes` bytes, or says that it has.
-            `rate_limited`: it comes too slowly, or too many large ones are under way.
+            `rate_limited`: it comes too slowly, or too many large ones are being received.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most_bytes:
@@ -74,7 +74,7 @@ async def _read_bounded(request: Request, most_bytes: int, counters: Counters) -
             if size > most_bytes:
                 raise _too_large(size, most_bytes)
             if counters.body_bytes_held > _MOST_HELD_BYTES and size > _SMALL_BYTES:
-                message = "Too many large bodies are under way: send it again in a moment."
+                message = "Too many large bodies are being received: send it again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=5)
             parts.append(part)
     finally:
@@ -97,20 +97,22 @@ def check_statement(statement: Statement, now: float) -> None:
     if abs(ahead) > LIMITS.clock_tolerance_seconds:
         side = "ahead of" if ahead > 0 else "behind"
         off = shown_duration(abs(ahead))
-        message = f"Your clock is {off} {side} the coordinator's: set it right."
+        message = f"Your clock is {off} {side} the coordinator's: correct it."
         raise Refusal(RefusalCode.CLOCK_SKEW, message)
     if not 0 <= statement.expires_at - statement.issued_at <= LIMITS.request_lifetime_seconds:
         most = LIMITS.request_lifetime_seconds
-        message = f"A request may live for at most {most} s after it was issued: sign it anew."
+        message = f"A request may live for at most {most} s after it was issued: sign it again."
         raise Refusal(RefusalCode.EXPIRED, message)
     if statement.expires_at < now:
         ago = shown_duration(now - statement.expires_at)
-        message = f"The request expired {ago} ago: sign it anew, and see if your clock is behind."
+        message = (
+            f"The request expired {ago} ago: sign it again, and check if your clock is behind."
+        )
         raise Refusal(RefusalCode.EXPIRED, message)
 
 
 def choose_protocol(statement: Statement) -> int:
-    """Return the highest version that both sides speak.
+    """Return the highest protocol version that both sides support.
 
     Raises:
         Refusal: `unsupported_protocol`, with who must update.
@@ -122,7 +124,7 @@ def choose_protocol(statement: Statement) -> int:
         who = "the coordinator must be updated"
     else:
         who = "please update your program"
-    message = f"There is no version of the protocol that both sides speak: {who}."
+    message = f"No protocol version is supported by both sides: {who}."
     raise Refusal(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
 

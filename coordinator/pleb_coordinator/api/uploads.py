@@ -31,7 +31,7 @@ __all__ = ["head_upload", "patch_upload"]
 
 
 async def head_upload(api: Api, request: Request) -> Response:
-    """Tell where the upload goes on."""
+    """Answer how many bytes have arrived."""
     status = upload_status(api.deps, _find(api, request))
     headers = _headers(status) | {"Cache-Control": "no-store"}
     return Response(status_code=200, headers=headers)
@@ -43,7 +43,7 @@ async def patch_upload(api: Api, request: Request) -> Response:
     offset = _offset(request)
     body = await read_body(request, LIMITS.upload_part_bytes, api.counters)
     if upload.token in api.uploads_busy:  # two parts at once would mix their bytes
-        message = "Another part of this upload is being written: ask where it goes on."
+        message = "Another part of this upload is being written: ask for its offset."
         raise Refusal(RefusalCode.WRONG_OFFSET, message, retry_after_seconds=1)
     api.uploads_busy.add(upload.token)
     try:
@@ -83,7 +83,7 @@ def _find(api: Api, request: Request) -> Upload:
 def _offset(request: Request) -> int:
     text = request.headers.get("upload-offset", "")
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        message = "The header Upload-Offset must say where these bytes begin."
+        message = "The header Upload-Offset must be the position of the first of these bytes."
         raise Refusal(RefusalCode.MALFORMED, message)
     return int(text)
 

@@ -1,6 +1,6 @@
-"""Who waits for the store to change: hosts without work (long-poll) and open pages (SSE).
+"""Waiting for the store to change: hosts without work (long-poll) and open pages (SSE).
 
-One task asks the store, a few microseconds each time, and only while somebody waits.
+One task polls the store, a few microseconds each time, and only while something waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POLL_SECONDS: Final = 0.05
 
 
 class Changes:
-    """Wakes whoever waits when anybody, in any process, has committed."""
+    """Wakes all waiters after a commit of any process."""
 
     def __init__(self, store: Store, *, most_waiters: int) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class Changes:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[bool]:
-        """Take one of the places for long-polls; False: all are taken."""
+        """Take a long-poll's place for the duration of the context; False: all are taken."""
         if self.places_taken >= self._most:
             yield False
             return
@@ -66,7 +66,7 @@ class Changes:
         return True
 
     def close(self) -> None:
-        """Wake everybody: the process is told to stop."""
+        """Wake all waiters: the process is stopping."""
         self._wake_all()
 
     def _wake_all(self) -> None:

@@ -1,1 +1,1 @@
-"""Where bytes live: content-addressed files, hosts' deltas, uploads under way."""
+"""Bytes on disk: content-addressed blobs, hosts' deltas, unfinished uploads."""

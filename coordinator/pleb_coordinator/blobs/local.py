@@ -1,7 +1,7 @@
 """Blobs, deltas and uploads as files of one data directory.
 
 Three kinds of bytes, never mixed: blobs (content-addressed, anyone may read them), deltas (one for
-each assignment, never served), uploads under way (one for each token). The public methods of
+each assignment, never served), unfinished uploads (one for each token). The public methods of
 `LocalBlobs` are all that another engine needs; `tests/conformance/` proves each engine.
 
     blobs/ab/abcd...      content-addressed; the name is the SHA-256 of the bytes
@@ -111,12 +111,12 @@ class LocalBlobs:
         """Add bytes at the end of an upload of `size` in all; return its new length.
 
         Raises:
-            Refusal: `wrong_offset` (the upload goes on elsewhere), `wrong_size` (too many
+            Refusal: `wrong_offset` (the upload continues elsewhere), `wrong_size` (too many
                 bytes), `storage_full`.
         """
         here = self.upload_offset(token)
         if offset != here:
-            message = f"The upload goes on at byte {here}, not {offset}."
+            message = f"The upload continues at byte {here}, not {offset}."
             raise Refusal(RefusalCode.WRONG_OFFSET, message)
         if here + len(data) > size:
             message = f"The upload has {here + len(data)} bytes; {size} were reported."
@@ -155,7 +155,7 @@ class LocalBlobs:
             _rename(self._upload(token), self._delta(assignment))
 
     def drop_upload(self, token: str) -> None:
-        """Throw an upload away; one that is not there is fine."""
+        """Delete an upload; one that is not there is fine."""
         self._upload(token).unlink(missing_ok=True)
 
     def _check_upload(self, token: str, size: int, digest: str) -> None:
@@ -169,7 +169,7 @@ class LocalBlobs:
                 hasher.update(part)
             os.fsync(file.fileno())
         if hasher.hexdigest() != digest:
-            message = "The bytes that came are not those whose digest was reported."
+            message = "The received bytes do not have the digest that was reported."
             raise Refusal(RefusalCode.WRONG_DIGEST, message)
 
     def _existing(self, digest: str) -> Path:

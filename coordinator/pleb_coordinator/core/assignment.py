@@ -37,7 +37,7 @@ LARGEST_SHARE: Final = 0.2
 """Of a round's units, for one account or public network, in a fleet of five or more."""
 _SHORTEST_LEASE_SECONDS: Final = 60.0
 _LEASE_FACTOR: Final = 20.0
-"""A lease is this many times as long as the work should take: PCs pause and sleep."""
+"""A lease is this many times the expected time: volunteers' PCs pause and sleep."""
 
 _HOST_ORDER: Final = (Purpose.DECIDER, Purpose.REPLICA, Purpose.AUDIT, Purpose.PRIMARY)
 _TRUSTED_ORDER: Final = (
@@ -53,7 +53,7 @@ _COUNTS: Final = {UnitState.VALID, UnitState.APPLIED, UnitState.CREDITED}
 
 
 def purposes_for(host: Host) -> Sequence[Purpose]:
-    """Return what the host is offered, most wanted first."""
+    """Return the purposes of assignments to offer the host, most urgent first."""
     return _TRUSTED_ORDER if host.trusted else _HOST_ORDER
 
 
@@ -66,7 +66,7 @@ def leases_at_once(host: Host, project: Project) -> int:
 def share_limit(units: int, active_accounts: int) -> int:
     """Return how many units of a round one account or public network may have.
 
-    A fifth; in a fleet of fewer than five accounts, its fair part; always one.
+    A fifth; with fewer than five active accounts, an equal part; at least one.
     """
     part = max(LARGEST_SHARE, 1 / max(1, active_accounts))
     return max(1, math.ceil(units * part))
@@ -98,7 +98,7 @@ def lease_seconds(expected: float | None, longest: float, place: int) -> float:
 def pick(
     candidates: Sequence[tuple[Assignment, UnitRow]], count: int, last_shard: int
 ) -> list[tuple[Assignment, UnitRow]]:
-    """Return `count` of the candidates, those on the shard that the host has at home first."""
+    """Return `count` of the candidates, those on the shard that the host already has first."""
     ordered = sorted(candidates, key=lambda pair: pair[1].shard_first != last_shard)
     return ordered[:count]
 

@@ -1,4 +1,4 @@
-"""Whether an invite opens a door."""
+"""Whether an invite can be used."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _weight(group: Sequence[Result]) -> tuple[int, int]:
 
 
 def _voices(group: Sequence[Result]) -> int:
-    """Return how many independent people stand behind a group."""
+    """Return how many independent people a group comes from: the fewer of accounts and networks."""
     accounts = {result.account for result in group}
     networks = {result.network or f"-{result.account}" for result in group}
     return min(len(accounts), len(networks))

@@ -39,7 +39,7 @@ AUDIT_WINDOW_SECONDS: Final = 24 * 3600.0
 FIRST_BAN_SECONDS: Final = 24 * 3600.0
 _LONGEST_BAN_SECONDS: Final = 365 * 24 * 3600.0
 _TRUSTED_AUDITS: Final = 0.5
-"""Share of audits that only trusted hosts take, so that colluders meet one they don't own."""
+"""Share of audits that only trusted hosts take, so that colluders cannot audit one another."""
 
 
 class Standing(Record, frozen=True):

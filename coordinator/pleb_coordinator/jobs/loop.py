@@ -2,7 +2,7 @@
 
 The tables are the queue. Each job has the same phases:
 
-    find     in a read transaction: the next piece of work that is due and that nobody has claimed
+    find     in a read transaction: the next piece of work that is due and not claimed
     compute  outside of transactions: may take long, reads and writes files, changes no row
     commit   in a write transaction: updates only rows that are as `find` saw them
 
@@ -39,7 +39,7 @@ WAKE_SECONDS: Final = 0.02
 IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
 COUNT_SECONDS: Final = 30.0
-"""How often active accounts are counted, which reads the rows of all hosts seen lately."""
+"""How often active accounts are counted, which reads the row of every recently active host."""
 _FAULT_SECONDS: Final = 30.0
 """Pause of a project whose job failed; other projects go on."""
 _LONGEST_RUN: Final = 64
@@ -92,7 +92,7 @@ CLASSES: Final[Sequence[AnyJob]] = (
     QuickJob(calibrate.find_reports, calibrate.record_reports),
     Job("measure", calibrate.find, calibrate.compute, calibrate.commit),
 )
-"""One piece each at a time: anybody can make classes, and rounds must not wait for all of them."""
+"""One piece of each per step: a liar can make many classes, and rounds must not wait for them."""
 PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("verify", verify.find, verify.compute, verify.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
@@ -100,7 +100,7 @@ PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(expire.find_old_units, expire.retire_units),
     QuickJob(sweep.find_round, sweep.sweep_round),
 )
-"""In this order: whatever brings new work to waiting hosts comes before tidying up."""
+"""In this order: jobs that bring new work to waiting hosts come before tidying up."""
 
 
 def run_jobs(store: Store, deps: Deps, stop: threading.Event, *, holder: str = "jobs") -> None:

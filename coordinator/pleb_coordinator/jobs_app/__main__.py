@@ -23,7 +23,7 @@ from pleb_system.supervisor import stop_event
 
 
 def main() -> int:
-    """Work until told to stop."""
+    """Work until SIGTERM or SIGINT."""
     options = _parser().parse_args()
     stop = stop_event()
     try:
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> None:
-    """Build what the loops need, and run them: the first in this thread, others beside it."""
+    """Build what the loops need, and run them: the first in this thread, each other in its own."""
     config = read_config(home.config_file)
     home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
     deps = Deps(

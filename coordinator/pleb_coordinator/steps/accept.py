@@ -213,7 +213,7 @@ def _commitment(context: RequestContext, report: Report) -> Commitment:
 
 def _check_bytes(context: RequestContext, unit: UnitRow, result: DeltaResult, data: bytes) -> None:
     if len(data) != result.size or digest_of(data) != result.digest:
-        message = "The attached bytes are not those whose size and digest were reported."
+        message = "The attached bytes do not have the size and digest that were reported."
         raise Refusal(RefusalCode.WRONG_DIGEST, message)
     delta_format(context.project.metadata, unit).check(data)
 

@@ -1,10 +1,9 @@
-"""advance: the round's verified deltas make the next version.
+"""advance: make the next version from the round's verified deltas.
 
-`compute` is a pure function of (version, outer state, ordered deltas) and stores its blobs
-durably; then `record_version` commits everything in one transaction, with the unique key
-(project, epoch, number). Of several processes that compute the same version one wins; the
-others notice and drop their work. A process killed in between leaves blobs that the next one
-writes again, byte for byte the same.
+`compute` is a pure function of (version, outer state, ordered deltas) and writes its blobs durably.
+Then `commit` records everything in one transaction, with the unique key (project, epoch, number).
+If several processes compute the same version, one wins and the others drop their work. A process
+killed in between leaves blobs that the next one writes again, byte for byte the same.
 """
 
 from __future__ import annotations
@@ -152,10 +151,9 @@ def _key(row: Round) -> str:
 
 
 def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
-    """Leave behind a unit without verdict.
+    """Close a unit without a verdict.
 
-    What is computed or compared goes on, for credit and reputation; what nobody has begun is
-    not begun any more.
+    Hosts finish what they have begun, for credit and reputation; no new host starts on it.
     """
     tx.units.move(unit, UnitEvent.CLOSED, now, None)
     tx.assignments.cancel_unsent(unit.id, (Purpose.PRIMARY,))

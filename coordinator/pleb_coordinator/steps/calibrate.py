@@ -1,7 +1,8 @@
 """calibrate: hosts get their determinism class; distances between classes set the tolerance.
 
-Distances are measured only where one of both classes is vouched for: anybody can make classes,
-and all pairs of them would be a flood of work. A class that becomes vouched for is measured anew.
+Distances are measured only between two classes of which at least one is vouched for: a liar can
+make many classes, and comparing all pairs would be a flood of work. A class is measured again when
+it becomes vouched for.
 """
 
 from __future__ import annotations

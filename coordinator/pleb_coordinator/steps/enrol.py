@@ -1,4 +1,4 @@
-"""enrol: a host becomes known to a project, with an invite as a trusted one."""
+"""enrol: register a host with a project, as a trusted one if it has an invite."""
 
 from __future__ import annotations
 

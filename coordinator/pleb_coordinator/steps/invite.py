@@ -1,4 +1,4 @@
-"""invite: the operator lets somebody be a trusted host, a publisher or an administrator."""
+"""invite: the operator creates a token for a trusted host, a publisher or an administrator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""issue: a host that asks gets copies of units, each under a lease."""
+"""issue: give a host that asks copies of units, each under a lease."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["issue_work"]
 
 _CHOICE = 3
-"""How many more candidates are looked at than wanted, to find one whose shard is at hand."""
+"""Candidates to choose from beyond those asked for, to find one on the shard that the host has."""
 
 
 _CLOSED: Final[dict[str, ReasonCode]] = {
@@ -49,7 +49,7 @@ _CLOSED: Final[dict[str, ReasonCode]] = {
 }
 _MOST_RUNTIMES: Final = 8
 _RUNTIMES_SECONDS: Final = 7 * 24 * 3600.0
-"""So many calibrations a host gets in this time: each costs the coordinator a comparison."""
+"""A host gets at most `_MOST_RUNTIMES` calibrations in this time: each costs a comparison."""
 
 
 def issue_work(
@@ -122,7 +122,7 @@ def _fresh(
 def _calibration(
     context: RequestContext, held: Mapping[int, Purpose]
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
-    """Return the host's calibration, unless it is under way."""
+    """Return the host's calibration, unless the host is computing or has reported it."""
     tx, project = context.tx, context.project
     unit = _calibration_row(context)
     waiting = NoWork(reason=because(ReasonCode.CALIBRATING), retry_after_seconds=2)
@@ -151,7 +151,7 @@ def _calibration_row(context: RequestContext) -> UnitRow:
 
 
 def _alone(context: RequestContext) -> NoWork | None:
-    """Return why a host whose results nobody can compare gets nothing; see core.calibration."""
+    """Return why a host gets nothing if no other can confirm its results; see core.calibration."""
     found = context.tx.calibrations.find_class(context.project.id, context.host.determinism_class)
     if found is None or not found.isolated or found.vouched:
         return None
@@ -185,10 +185,10 @@ def _lease(
 def _within_share(
     context: RequestContext, candidates: list[tuple[Assignment, UnitRow]], count: int
 ) -> list[tuple[Assignment, UnitRow]]:
-    """Leave out what would be more than the account's (or network's) part of the round.
+    """Return the candidates within the account's (or network's) share of the round.
 
-    A unit that nobody has taken for `replica_wait_seconds` is free to all: the cap is there
-    to keep others in, not to let a round stand still.
+    A unit that has waited for `replica_wait_seconds` is free to all: the limit is there to leave
+    room for others, not to stop a round.
     """
     project = context.project
     limit = share_limit(project.metadata.round.units, project.active_accounts)

@@ -9,7 +9,7 @@
 - The unit goes to another host if `core.assignment.wanted_again` says so, once per assignment:
   when a lease runs out, not again when the late result turns out to be unusable.
 - Every stored training result updates the speed of its host, however its delta travelled.
-- An unusable result resets the host's record; nothing is proven by it, so nobody is banned.
+- An unusable result resets the host's record. It proves no lie, so it does not count for a ban.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _SPEED_WEIGHT: Final = 0.2
-"""Of the newest measurement: one unit computed beside a game hardly changes the next lease."""
+"""Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
 
 def store_result(

@@ -1,4 +1,4 @@
-"""plan: the round of the newest version gets its units, each with one unsent assignment."""
+"""plan: give the newest version's round its units, each with one unsent assignment."""
 
 from __future__ import annotations
 

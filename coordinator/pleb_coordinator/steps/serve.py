@@ -1,6 +1,6 @@
 """serve: answer a work request, without HTTP.
 
-    accept reports -> issue units -> tell verdicts -> sign the reply -> remember it
+    accept reports -> issue units -> collect verdicts -> sign the reply -> store it
 
 All of it happens in the caller's transaction, so a host never learns what is not stored. The
 order matters: reports end leases and change the host's record before new units are issued, and
@@ -42,7 +42,7 @@ class Asked:
 
     request: WorkRequest
     digest: str
-    """SHA-256 of the signed envelope: tells a repetition from another request."""
+    """SHA-256 of the signed envelope: distinguishes a repetition from another request."""
     attached: Sequence[bytes]
     """The deltas that came along, in the order of the reports."""
     protocol: int

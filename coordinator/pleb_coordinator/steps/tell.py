@@ -1,4 +1,4 @@
-"""tell: a host learns what became of its earlier results, each once."""
+"""tell: collect the verdicts on a host's earlier results, each once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["take_verdicts"]
 
 
 def take_verdicts(tx: Transaction, host: Host) -> list[UnitVerdict]:
-    """Return verdicts that the host was not told yet, and mark them as told.
+    """Return verdicts that the host has not received, and mark them as told.
 
     In the same transaction as the reply that carries them: a reply that is lost is stored,
     and asked for again with the same sequence.

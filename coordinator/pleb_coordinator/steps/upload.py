@@ -1,4 +1,4 @@
-"""upload: bytes that were promised arrive in parts, are hashed again, and count from then on."""
+"""upload: receive reported bytes in parts, hash them again, and let them count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class UploadStatus:
-    """Where an upload goes on."""
+    """How much of an upload has arrived."""
 
     offset: int
     length: int
@@ -56,7 +56,7 @@ def find_upload(tx: Transaction, deps: Deps, token: str) -> Upload:
 
 
 def upload_status(deps: Deps, upload: Upload) -> UploadStatus:
-    """Return how much is here."""
+    """Return how much of an upload has arrived."""
     if upload.complete:
         return UploadStatus(upload.size, upload.size, complete=True)
     return UploadStatus(deps.blobs.upload_offset(upload.token), upload.size, complete=False)
