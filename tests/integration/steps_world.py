@@ -60,6 +60,7 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.format import buffer_dtype, delta_format
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
 from tests.conformance.engines import fresh_store
+from tests.integration.state_moves import record_moves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +148,7 @@ class World:
         grace_seconds: float = 30.0,
     ) -> None:
         self.home = home
-        fresh_store(home / "store.sqlite")
+        record_moves(fresh_store(home / "store.sqlite"))
         self.clock = Clock()
         self.online = SigningKey.generate()
         self.root = SigningKey.generate()

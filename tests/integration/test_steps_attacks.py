@@ -16,6 +16,8 @@ from pleb_shared.tensors.format import DeltaFormat, training_format
 from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_trust import proven
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 def promise(world, host, manifest):
     """Commit to a delta that never comes."""

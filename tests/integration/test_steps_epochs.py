@@ -22,6 +22,8 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.layout import save_tensors, version_digest
 from tests.integration.steps_world import World, report
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 @pytest.fixture
 def world(tmp_path):

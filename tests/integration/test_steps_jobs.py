@@ -23,6 +23,8 @@ from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.tensors.layout import save_tensors
 from tests.integration.steps_world import World
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 @pytest.fixture
 def world(tmp_path):

@@ -12,6 +12,8 @@ from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode, because
 from tests.integration.steps_world import World
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 def bytes_of_delta(world, assignment):
     with world.store.read() as tx:

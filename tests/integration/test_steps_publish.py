@@ -21,6 +21,8 @@ from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
 from tests.integration.steps_world import START, World, graph
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 BASE = "http://127.0.0.1:7532"
 
 

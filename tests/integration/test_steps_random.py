@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import collections
-import sqlite3
-from contextlib import closing
 
 import numpy as np
 import pytest
 
 from pleb_coordinator.aggregation.recompute import recompute
-from pleb_coordinator.core.assignment_state import ASSIGNMENT_MOVES, AssignmentState
-from pleb_coordinator.core.unit_state import UNIT_MOVES, UnitState
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps.upload import (
     append_part,
     check_upload,
@@ -26,6 +24,8 @@ from pleb_shared.protocol.messages import ReceiptOutcome, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
 from tests.integration.steps_world import World, report
+
+pytestmark = pytest.mark.usefixtures("legal_moves")
 
 
 def act(world, host, generator):
@@ -74,32 +74,6 @@ def upload(world, host, manifest, outcome):
     else:
         with world.store.write() as tx:
             finish_upload(tx, world.deps, slot)
-
-
-RECORD_MOVES = """
-CREATE TABLE {table}_moves (before TEXT, after TEXT);
-CREATE TRIGGER {table}_moved AFTER UPDATE OF state ON {table} WHEN old.state <> new.state
-BEGIN INSERT INTO {table}_moves VALUES (old.state, new.state); END;
-"""
-
-
-def record_moves(path):
-    """Let the database itself write down every change of a state, whoever makes it."""
-    with closing(sqlite3.connect(path)) as db:
-        for table in ("units", "assignments"):
-            db.executescript(RECORD_MOVES.format(table=table))
-
-
-def check_moves(path):
-    allowed = {
-        "units": {(before.value, after.value) for (before, _), after in UNIT_MOVES.items()},
-        "assignments": {
-            (before.value, after.value) for (before, _), after in ASSIGNMENT_MOVES.items()
-        },
-    }
-    with closing(sqlite3.connect(path)) as db:
-        for table, moves in allowed.items():
-            assert set(db.execute(f"SELECT DISTINCT before, after FROM {table}_moves")) <= moves
 
 
 def check_books(world):
@@ -177,7 +151,6 @@ def test_whatever_a_fleet_does_the_books_are_right(tmp_path, seed):
         new_host_units=int(generator.integers(0, 3)),
         holdout=True,
     )
-    record_moves(tmp_path / "store.sqlite")
     fleet = [world.volunteer(f"v{n}", drift=1e-5 * (n % 2)) for n in range(4)]
     fleet += [world.volunteer("liar", lies=True), world.volunteer("twin", account="v0")]
     fleet += [world.volunteer("near", network="203.0.113.0/24")]
@@ -193,6 +166,5 @@ def test_whatever_a_fleet_does_the_books_are_right(tmp_path, seed):
             check_books(world)
     assert world.project.version > 2
     check_versions(world)
-    check_moves(tmp_path / "store.sqlite")
     honest = [host for host in fleet if not host.lies]
     assert all(world.row(host).refused == world.row(host).bans == 0 for host in honest)

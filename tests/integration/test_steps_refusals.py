@@ -20,6 +20,8 @@ from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult
 from tests.integration.steps_world import World, report
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 @pytest.fixture
 def world(tmp_path):

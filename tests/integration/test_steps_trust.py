@@ -14,6 +14,8 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.steps_world import World, honest_delta
 
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
 
 def units(world):
     with world.store.read() as tx:
