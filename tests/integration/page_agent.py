@@ -28,11 +28,11 @@ from pleb_agent.control.views import (
     ContributionView,
     CurveView,
     DayView,
-    Event,
+    EventView,
     Expectation,
     HistoryView,
     LogView,
-    Message,
+    MessageView,
     ProjectFacts,
     ProjectView,
     StatusView,
@@ -51,9 +51,9 @@ CORES = 16
 LINK = "https://train.example:7532/join/words#" + "ab" * 32
 
 
-def message(text: str | Sentence, **values: Any) -> Message:
+def message(text: str | Sentence, **values: Any) -> MessageView:
     sentence = say(text, **values)
-    return Message(text=str(sentence), template=sentence.template, values=sentence.values)
+    return MessageView(text=str(sentence), template=sentence.template, values=sentence.values)
 
 
 def unit(done: int = 12, total: int = 40, losses: int = 12) -> CurrentUnit:
@@ -150,7 +150,7 @@ def status(**changes: Any) -> StatusView:
     return msgspec.structs.replace(new, sentence=new.message.text)
 
 
-def events() -> list[Event]:
+def events() -> list[EventView]:
     said = [
         ("run", "Free to work."),
         ("pause", "You are using the PC."),
@@ -160,7 +160,7 @@ def events() -> list[Event]:
         ("start", "The agent has started."),
     ]
     return [
-        Event(
+        EventView(
             id=200 - number,
             at=time.time() - 700 * number - 60,
             kind=said[number % 6][0],
@@ -283,7 +283,7 @@ class PlayedReader(StatusReader):
 
     shown: dict[str, Any] = field(default_factory=dict)
     facts_by_link: dict[str, ProjectFacts] = field(default_factory=lambda: {LINK: facts()})
-    events: list[Event] = field(default_factory=events)
+    events: list[EventView] = field(default_factory=events)
     days: list[DayView] = field(default_factory=days)
     lines: list[dict[str, Any]] = field(default_factory=log_lines)
 
@@ -449,11 +449,10 @@ class PlayedAttaching:
 
 
 class PlayedPackages:
+    release = None
+
     def __init__(self, agent: PageAgent) -> None:
         self._agent = agent
-
-    def update_view(self) -> None:
-        return None
 
     def runtime_view(self) -> None:
         return None

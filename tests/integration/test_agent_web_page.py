@@ -14,8 +14,9 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_agent.control.views import RuntimeView, UpdateView
+from pleb_agent.control.views import RuntimeView
 from pleb_agent.core.override import Override, OverrideKind
+from pleb_agent.updates.releases import Release
 from pleb_agent.web.pages import FILES
 from pleb_shared.errors import InputError
 from tests.integration import page_agent
@@ -267,7 +268,7 @@ def everything(words: str) -> PageAgent:
         override=Override(OverrideKind.BOOST, until=2e9),
         projects=[bad, page_agent.project("second")],
         open=[page_agent.assignment(project=name, state=words, note=words)],
-        update=UpdateView(version=words, can_install=True, sentence=long, bytes_total=9),
+        update=Release(version=words, can_install=True, sentence=long, bytes_total=9),
         runtime=RuntimeView(kind="cpu", state="failed", sentence=long, bytes_total=9),
         first_run=True,
     )

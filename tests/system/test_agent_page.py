@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from pleb_agent.control.views import RuntimeView, UpdateView
+from pleb_agent.control.views import RuntimeView
+from pleb_agent.updates.releases import Release
 from tests.integration import page_agent
 from tests.integration.page_agent import LINK, PageAgent
 from tests.integration.page_server import PageServer
@@ -57,7 +58,7 @@ def busy() -> PageAgent:
             page_agent.project("digits", title="Digits", problem="It cannot be reached."),
         ],
         open=[page_agent.assignment(), page_agent.assignment(assignment=9)],
-        update=UpdateView(version="0.2.0", can_install=True, sentence="It fixes things."),
+        update=Release("0.2.0", can_install=True, sentence="It fixes things.", bytes_total=0),
         runtime=RuntimeView(
             kind="cuda", state="fetching", sentence="", bytes_done=50 << 20, bytes_total=2 << 30
         ),

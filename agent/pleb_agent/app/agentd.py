@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.app.companions import SessionWatch, TrayKeeper, UnitWatch
 from pleb_agent.app.notifications import UserNotifier
 from pleb_agent.app.readings_source import ReadingsSource
-from pleb_agent.app.session_watch import SessionWatch
-from pleb_agent.app.tray_keeper import TrayKeeper
-from pleb_agent.app.unit_watch import UnitWatch
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network

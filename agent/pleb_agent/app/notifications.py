@@ -14,10 +14,10 @@ from pleb_agent.translation.words import choose_language, words_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.control.views import UpdateView
     from pleb_agent.core.preferences import Notifications, Preferences
     from pleb_agent.core.sentence import Sentence
     from pleb_agent.desktop.notify import Notifier
+    from pleb_agent.updates.releases import Release
 
 __all__ = ["UserNotifier", "is_wanted"]
 
@@ -57,9 +57,9 @@ class UserNotifier:
         """Show an event, if the user wants that."""
         self._enqueue(event.kind, event.sentence)
 
-    def release(self, update: UpdateView) -> None:
+    def release(self, release: Release) -> None:
         """Show that there is a newer release, if the user wants that."""
-        self._enqueue(EventKind.UPDATE, say(update.sentence))
+        self._enqueue(EventKind.UPDATE, say(release.sentence))
 
     async def run(self) -> None:
         """Show notifications until cancelled."""

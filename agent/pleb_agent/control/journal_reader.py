@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.control.views import AssignmentView, Message, ProjectView, StatusView
+from pleb_agent.control.views import AssignmentView, MessageView, ProjectView, StatusView
 from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.override import NO_OVERRIDE
 from pleb_agent.core.sentence import Sentence, say
@@ -157,6 +157,6 @@ def is_unconfirmed(row: AssignmentRow, project: int) -> bool:
     return row.project == project and row.state is AssignmentState.DONE and not calibrates
 
 
-def message_of(sentence: Sentence) -> Message:
+def message_of(sentence: Sentence) -> MessageView:
     """Return a sentence with its template and values, so that a page can translate it."""
-    return Message(text=str(sentence), template=sentence.template, values=sentence.values)
+    return MessageView(text=str(sentence), template=sentence.template, values=sentence.values)

@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.control.views import OfferView, RuntimeView, UpdateView
+from pleb_agent.control.views import OfferView, RuntimeView
 from pleb_agent.program.installed import InstallKind, read_installation
 from pleb_agent.program.own_files import Fate, OwnFiles
 from pleb_shared.errors import InputError, PlebError
@@ -43,9 +43,9 @@ class Packages:
         self, runtimes: Path, updates: Path, preferences: Callable[[], Preferences]
     ) -> None:
         self.installation = read_installation()
-        self.on_change: Callable[[], None] = _nothing
-        self.on_runtime: Callable[[], None] = _nothing
-        self.on_release: Callable[[UpdateView], None] = _ignored
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_runtime: Callable[[], None] = lambda: None
+        self.on_release: Callable[[Release], None] = lambda _: None
         self.handed_over: str | None = None
         """The version to start when agentd has stopped."""
         self.start_again = False
@@ -54,7 +54,8 @@ class Packages:
         self._preferences = preferences
         self._runtimes: Runtimes | None = None
         self._releases: Releases | None = None
-        self._release: Release | None = None
+        self.release: Release | None = None
+        """The newer release, if one is known."""
         self._offers: list[Offer] = []
         self._fetching: asyncio.Task[object] | None = None
         if self.installation.kind is not InstallKind.SOURCE:
@@ -85,18 +86,6 @@ class Packages:
                 for one in self._offers
                 if one.kind not in self._runtimes.kinds()
             ],
-        )
-
-    def update_view(self) -> UpdateView | None:
-        """Return the newer release, if one is known."""
-        release = self._release
-        if release is None:
-            return None
-        return UpdateView(
-            version=release.version,
-            can_install=release.can_install,
-            sentence=release.sentence,
-            bytes_total=release.bytes_total,
         )
 
     def begin_runtime(self, kind: str) -> None:
@@ -179,17 +168,8 @@ class Packages:
         except PlebError as error:
             _LOG.info("update", extra={"problem": str(error)})
             return
-        if found != self._release:
-            self._release = found
-            view = self.update_view()
-            if view is not None:
-                self.on_release(view)
+        if found != self.release:
+            self.release = found
+            if found is not None:
+                self.on_release(found)
             self.on_change()
-
-
-def _nothing() -> None:
-    """No listener is set."""
-
-
-def _ignored(_: UpdateView) -> None:
-    """No listener is set."""

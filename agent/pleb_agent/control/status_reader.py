@@ -16,7 +16,7 @@ from pleb_agent.control.views import (
     ContributionView,
     CurveView,
     DayView,
-    Event,
+    EventView,
     Expectation,
     HistoryView,
     LogView,
@@ -116,7 +116,7 @@ class StatusReader:
             ],
             open=self.rows.open(),
             history=self.rows.ended(),
-            update=self.packages.update_view(),
+            update=self.packages.release,
             runtime=self.packages.runtime_view(),
         )
 
@@ -156,7 +156,7 @@ class StatusReader:
         events = self.journal.events(before, min(max(count, 1), _MOST_EVENTS))
         return HistoryView(
             events=[
-                Event(
+                EventView(
                     id=event.id,
                     at=event.at,
                     kind=event.kind.value,

@@ -6,7 +6,7 @@ fields may be added; existing ones keep their meaning.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,19 +15,23 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.sentence import Value
 from pleb_agent.loop.status import CurrentUnit
 
+if TYPE_CHECKING:
+    # Views are only encoded; an agent that runs from source imports nothing of `updates`.
+    from pleb_agent.updates.releases import Release  # noqa: TC004
+
 __all__ = [
     "AssignmentView",
     "AutostartView",
     "ContributionView",
     "CurveView",
     "DayView",
-    "Event",
+    "EventView",
     "Expectation",
     "HistoryView",
     "LinkView",
     "LogView",
     "MachineView",
-    "Message",
+    "MessageView",
     "OfferView",
     "PageAddress",
     "PreferencesView",
@@ -35,7 +39,6 @@ __all__ = [
     "ProjectView",
     "RuntimeView",
     "StatusView",
-    "UpdateView",
 ]
 
 
@@ -43,7 +46,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all views."""
 
 
-class Message(View, frozen=True):
+class MessageView(View, frozen=True):
     """A sentence in English, and its parts for a page that translates it."""
 
     text: str
@@ -97,7 +100,7 @@ class StatusView(View, frozen=True):
     activity: str
     """idle, working, paused, offline or problem; `stopped` if no agentd runs."""
     sentence: str
-    message: Message
+    message: MessageView
     next_look_at: float | None
     reason: str
     """Which rule decided (`ready` while the agent may work); or `not_running`."""
@@ -115,17 +118,9 @@ class StatusView(View, frozen=True):
     projects: list[ProjectView]
     open: list[AssignmentView]
     history: list[AssignmentView]
-    update: UpdateView | None = None
+    update: Release | None = None
+    """A newer release."""
     runtime: RuntimeView | None = None
-
-
-class UpdateView(View, frozen=True):
-    """A newer release. `can_install`: this is an archive that updates itself."""
-
-    version: str
-    can_install: bool
-    sentence: str
-    bytes_total: int = 0
 
 
 class OfferView(View, frozen=True):
@@ -205,7 +200,7 @@ class ProjectFacts(View, frozen=True):
     expectation: Expectation
 
 
-class Event(View, frozen=True):
+class EventView(View, frozen=True):
     """Something that the agent did, and why."""
 
     id: int
@@ -213,13 +208,13 @@ class Event(View, frozen=True):
     kind: str
     """run, pause, stop, unit, attach, detach, problem, preferences, update, start, end."""
     project: str
-    message: Message
+    message: MessageView
 
 
 class HistoryView(View, frozen=True):
     """Newest first."""
 
-    events: list[Event]
+    events: list[EventView]
 
 
 class DayView(View, frozen=True):

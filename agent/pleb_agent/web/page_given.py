@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from pleb_agent.control.views import CurveView, DayView
+    from pleb_agent.control.views import CurveView
     from pleb_agent.translation.formats import Formats
     from pleb_agent.web.page_visit import Visit
 
@@ -60,7 +60,7 @@ async def show_given(visit: Visit) -> Response:
         days=[
             (chart["dates"][number], day, write(formats, getattr(day, field)))
             for number, day in enumerate(given.days)
-            if _worked(day)
+            if day.units or day.accepted or day.compute_seconds
         ],
     )
 
@@ -109,10 +109,6 @@ def _measured(curve: CurveView, since: list[bool], *, newest: bool) -> float | N
     pairs = zip(curve.values, since, strict=True)
     values = [value for value, meanwhile in pairs if meanwhile and value is not None]
     return (values[-1] if newest else values[0]) if values else None
-
-
-def _worked(day: DayView) -> bool:
-    return bool(day.units or day.accepted or day.compute_seconds)
 
 
 def _short_day(visit: Visit, day: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from pleb_agent.control.views import Event
+    from pleb_agent.control.views import EventView
     from pleb_agent.web.page_visit import Visit
 
 __all__ = ["folded", "show_history", "show_log"]
@@ -42,13 +42,17 @@ async def show_log(visit: Visit) -> Response:
     """Show the log's last lines of at least one level."""
     level = visit.query("level") if visit.query("level") in LEVELS else "info"
     lines = visit.reader.log(_MOST_LINES).lines
-    rows = [_row(line) for line in lines if _rank(line) >= _RANKS[level]]
+    rows = [
+        _row(line)
+        for line in lines
+        if _RANKS.get(str(line.get("level")), _RANKS["info"]) >= _RANKS[level]
+    ]
     return visit.page("log.html", view="log", rows=rows[::-1], level=level, levels=LEVELS)
 
 
-def folded(events: Sequence[Event]) -> list[tuple[Event, int]]:
+def folded(events: Sequence[EventView]) -> list[tuple[EventView, int]]:
     """Return events, each with how many like it of the project's other units came before."""
-    folded: list[tuple[Event, int]] = []
+    folded: list[tuple[EventView, int]] = []
     for event in events:
         newer, count = folded[-1] if folded else (None, 0)
         if newer is not None and event.kind == _UNIT and _likeness(event) == _likeness(newer):
@@ -58,12 +62,8 @@ def folded(events: Sequence[Event]) -> list[tuple[Event, int]]:
     return folded
 
 
-def _likeness(event: Event) -> tuple[str, str, str]:
+def _likeness(event: EventView) -> tuple[str, str, str]:
     return event.kind, event.project, event.message.template
-
-
-def _rank(line: dict[str, Any]) -> int:
-    return _RANKS.get(str(line.get("level")), 1)
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import ProjectView, StatusView
+    from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
 
 __all__ = ["now_values"]
@@ -39,7 +39,9 @@ def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
         "today": reader.contribution(1).days[-1:],
         "titles": titles,
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
-        "troubled": [one for one in status.projects if one.problem and not _is_shown(one, status)],
+        "troubled": [
+            one for one in status.projects if one.problem and one.problem not in status.sentence
+        ],
         "accepted": any(project.counters.get("verdicts_valid") for project in status.projects),
         "losses": sparkline(unit.losses) if unit else None,
         "kinds": KINDS,
@@ -96,11 +98,6 @@ async def install_update(visit: Visit) -> Response:
 
 def _controls(visit: Visit, status: StatusView) -> Response:
     return visit.page("now_controls.html", status=status, snoozes=SNOOZES)
-
-
-def _is_shown(project: ProjectView, status: StatusView) -> bool:
-    """Whether the page's first sentence already names the project's problem."""
-    return project.problem in status.sentence
 
 
 def _since(reader: StatusReader) -> float | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import ProjectView, StatusView
+    from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
 
 __all__ = ["project_values"]
@@ -28,7 +28,7 @@ def project_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
     return {
         "status": status,
         "cards": [
-            (_slug(project), project, reader.facts(project.project), project.share / total)
+            (_slug(project.project), project, reader.facts(project.project), project.share / total)
             for project in status.projects
         ],
     }
@@ -55,7 +55,7 @@ async def link(visit: Visit) -> Response:
     """Show the text that adds another PC to the account."""
     name = (await visit.form()).get("project", "")[:_LONGEST_NAME]
     view = visit.controller.account_link(AccountLinkRequest(project=name))
-    return visit.page("project_link.html", link_view=view, slug=_slug_of(name))
+    return visit.page("project_link.html", link_view=view, slug=_slug(name))
 
 
 async def detach(visit: Visit) -> Response:
@@ -70,10 +70,6 @@ def _cards(visit: Visit) -> Response:
     return visit.page("project_cards.html", **values)
 
 
-def _slug(project: ProjectView) -> str:
-    return _slug_of(project.project)
-
-
-def _slug_of(name: str) -> str:
+def _slug(name: str) -> str:
     """Return the project's name as a part of element ids, whatever characters it has."""
     return sha256(name.encode()).hexdigest()[:10]

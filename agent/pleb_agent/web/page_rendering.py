@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from pleb_agent.control.views import Message
+    from pleb_agent.control.views import MessageView
     from pleb_agent.translation.words import Words
 
 __all__ = ["ICONS", "TEMPLATES", "Sparkline", "line", "prose", "render", "sparkline"]
@@ -116,7 +116,7 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[:longest].rstrip() + "…"
 
 
-def _message(words: Words, message: Message) -> str:
+def _message(words: Words, message: MessageView) -> str:
     """Return a sentence of the core, translated where it can be."""
     from pleb_agent.core.sentence import Sentence
 

@@ -8,9 +8,8 @@ import sys
 
 import pytest
 
+from pleb_agent.app.companions import SessionWatch, TrayKeeper
 from pleb_agent.app.notifications import UserNotifier, is_wanted
-from pleb_agent.app.session_watch import SessionWatch
-from pleb_agent.app.tray_keeper import TrayKeeper
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Notifications, Preferences

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pleb_agent.control.views import Event, Message, RuntimeView
+from pleb_agent.control.views import EventView, MessageView, RuntimeView
 from pleb_agent.core.agent_state import FINAL_STATES, Activity, AssignmentState
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
@@ -148,8 +148,8 @@ def test_only_listed_files_are_served_and_all_are_there():
 def test_equal_events_of_units_are_one_line_of_the_history():
     def event(number, template, kind="unit", project="words"):
         text = template.format(unit=number, project=project)
-        message = Message(text=text, template=template, values={"unit": number})
-        return Event(id=number, at=1e9 + number, kind=kind, project=project, message=message)
+        message = MessageView(text=text, template=template, values={"unit": number})
+        return EventView(id=number, at=1e9 + number, kind=kind, project=project, message=message)
 
     good, bad = "Unit {unit} was accepted.", "Unit {unit} was refused."
     events = [
