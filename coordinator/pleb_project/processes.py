@@ -13,7 +13,7 @@ import msgspec
 
 from pleb_shared.errors import PlebError
 from pleb_system.exit_codes import ExitCode
-from pleb_system.processes import stop_process
+from pleb_system.processes import stop_processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ class ChildProcess:
 
     def stop(self) -> None:
         """Ask it to end, and kill it if it does not."""
-        stop_process(self.process, _STOP_SECONDS)
+        stop_processes([self.process], _STOP_SECONDS)
 
     def first_line(self, seconds: float) -> str:
         """Return the first line of its output, when it is complete.

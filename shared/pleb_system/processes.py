@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterable
 
-__all__ = ["is_alive", "start_detached", "stop_process"]
+__all__ = ["is_alive", "start_detached", "stop_processes"]
 
 
 def is_alive(pid: int, *, of_any_user: bool = False) -> bool:
@@ -66,14 +68,21 @@ def start_detached(command: list[str], **more_environment: str) -> None:
     )
 
 
-def stop_process(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Ask a process to end, wait, and kill it if it does not; return when it has ended."""
+def stop_processes(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Ask processes to end, wait, and kill those that do not; return when all have ended.
+
+    They are asked together and share `seconds`; none is asked twice, which some programs
+    understand as "at once".
+    """
     from subprocess import TimeoutExpired
 
-    if process.poll() is None:
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
         process.terminate()
-    try:
-        process.wait(seconds)
-    except TimeoutExpired:
-        process.kill()
-        process.wait()
+    end = time.monotonic() + seconds
+    for process in running:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_system.backoff import Backoff, Restarts
 from pleb_system.leash import leashed
-from pleb_system.processes import stop_process
+from pleb_system.processes import stop_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,13 +82,7 @@ class Supervisor:
                 for call in self.each_round:
                     call()
         finally:
-            running = [child.process for child in self.children if child.process is not None]
-            for process in running:
-                if process.poll() is None:
-                    process.terminate()  # all at once, so that they share the time that follows
-            end = self.clock() + _STOP_SECONDS
-            for process in running:
-                stop_process(process, max(0.1, end - self.clock()))
+            stop_processes((c.process for c in self.children if c.process), _STOP_SECONDS)
 
     def _restart_if_ended(self, child: Child) -> None:
         now = self.clock()

@@ -14,7 +14,7 @@ import threading
 from typing import Final, Protocol
 
 from pleb_agent.sensors.windows_power import WindowsPowerRequest
-from pleb_system.processes import stop_process
+from pleb_system.processes import stop_processes
 
 __all__ = ["Caffeinate", "CannotStayAwake", "KeepAwake", "StaysAwake", "stays_awake"]
 
@@ -99,7 +99,7 @@ class Caffeinate:
         """End it."""
         process, self._process = self._process, None
         if process is not None:
-            stop_process(process, _END_SECONDS)
+            stop_processes([process], _END_SECONDS)
 
 
 class CannotStayAwake:

@@ -30,7 +30,7 @@ NAME: Final = "Pleb-Cluster"
 PROGRESS: Final = 2
 """The number of the one entry that changes all the time while a unit is computed."""
 
-_SPACES: Final = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_SPACES: Final = "\u00a0\u202f"  # by number: compiling names loads unicodedata, 1 MB
 
 LONGEST_LINE: Final = 60
 """Letters of the menu's first line."""
@@ -239,9 +239,7 @@ def _plain(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        one if one.isprintable() or one in _SPACES else "\N{REPLACEMENT CHARACTER}" for one in text
-    )
+    return "".join(one if one.isprintable() or one in _SPACES else "\ufffd" for one in text)
 
 
 def _part(status: Status, name: str) -> Status:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.program.command import fresh_environment, module_command
 from pleb_agent.updates.layout import AppFolder
-from pleb_system.processes import stop_process
+from pleb_system.processes import stop_processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ def change_over(change: Change) -> subprocess.Popen[bytes] | None:
         change.app.mark_bad(change.new)
         return None
     if not _says_that_it_runs(change, child):
-        stop_process(child, _END_SECONDS)
+        stop_processes([child], _END_SECONDS)
         change.app.mark_bad(change.new)
         return None
     change.app.make_current(change.new)

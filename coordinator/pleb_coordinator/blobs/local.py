@@ -193,7 +193,7 @@ def _write(path: Path, data: bytes) -> None:
     """Write a file that is whole or not there; other processes may write it at the same time."""
     path.parent.mkdir(exist_ok=True)
     try:
-        write_durably(path, data, shared=True)
+        write_durably(path, data, private=True, shared=True)
     except OSError as error:
         raise _translated(error) from error
     sync_directory(path.parent.parent)  # it may have been made just now

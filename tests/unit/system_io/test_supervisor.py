@@ -12,7 +12,7 @@ import pytest
 
 from pleb_system.backoff import Backoff, Restarts
 from pleb_system.leash import leashed
-from pleb_system.processes import is_alive, start_detached, stop_process
+from pleb_system.processes import is_alive, start_detached, stop_processes
 from pleb_system.supervisor import Child, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -78,9 +78,9 @@ def test_children_are_stopped_together_and_more_is_called_in_each_round():
 def test_a_process_that_ignores_a_polite_request_is_killed():
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
         line_of(process)
-        stop_process(process, 0.1)
+        stop_processes([process], 0.1)
         assert process.returncode == -9
-    stop_process(process, 0.1)  # harmless
+    stop_processes([process], 0.1)  # harmless
 
 
 def test_a_child_on_a_leash_ends_when_its_parent_is_killed():

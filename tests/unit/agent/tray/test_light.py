@@ -21,6 +21,7 @@ HEAVY = (
     "ssl",
     "subprocess",
     "threading",
+    "unicodedata",
     "urllib.request",
 )
 
