@@ -108,6 +108,13 @@ def test_a_small_delta_needs_no_file(blobs):
     assert blobs.delta(StoredDelta(5, 5, b"small")) == b"small"
 
 
+def test_an_uploaded_delta_is_readable_by_its_owner_only(blobs, tmp_path):
+    blobs.append_upload("token", 0, DATA, len(DATA))
+    blobs.upload_to_delta("token", 2)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_tokens_cannot_leave_their_folder(blobs, tmp_path):
     blobs.append_upload("../../escaped", 0, b"x", 1)
     assert not (tmp_path.parent / "escaped").exists()

@@ -122,7 +122,10 @@ class LocalBlobs:
             message = f"The upload has {here + len(data)} bytes; {size} were reported."
             raise Refusal(RefusalCode.WRONG_SIZE, message)
         try:
-            with self._upload(token).open("ab") as file:
+            path = self._upload(token)
+            if not here:
+                path.touch(0o600)  # it may become a delta, which only the coordinator may read
+            with path.open("ab") as file:
                 file.write(data)
         except OSError as error:
             raise _translated(error) from error
