@@ -14,7 +14,7 @@ from pleb_agent.probe.macos import MacBackend, Quartz
 from pleb_agent.sensors.keep_awake import Caffeinate
 from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset
 from pleb_agent.sensors.programs import PsutilPrograms
-from pleb_agent.tray.system_language import system_language
+from pleb_agent.tray.words import system_language
 from tests.platforms.real_programs import lower_priority, probe_line, show_tray
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pleb_agent.desktop.windows_entries import NAME, RUN, SCHEMES, WindowsEntrie
 from pleb_agent.probe.windows import User32, WindowsBackend
 from pleb_agent.sensors.programs import PsutilPrograms
 from pleb_agent.sensors.windows_power import WindowsPower, WindowsPowerRequest, on_power_event
-from pleb_agent.tray.system_language import system_language
+from pleb_agent.tray.words import system_language
 from tests.platforms.real_programs import lower_priority, probe_line, show_tray
 
 assert sys.platform == "win32"  # mypy checks the rest for Windows alone

@@ -1,4 +1,4 @@
-"""Numbers, sizes, times and spans as people of a language write them, without a dependency."""
+"""Numbers, sizes, dates and durations as a language writes them; Babel's data would be 30 MB."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _NARROW: Final = "\N{NARROW NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Formats:
-    """How one language writes."""
+    """How one language writes numbers and dates."""
 
     decimal: str
     group: str
     date: str
-    """Of `str.format`: year, month, day."""
+    """A template of `str.format`: year, month, day."""
     short_date: str
     months: tuple[str, ...]
     spans: tuple[str, str, str, str]
-    """Days, hours, minutes, seconds, short."""
+    """Short for days, hours, minutes, seconds."""
 
     def number(self, value: float, digits: int | None = None) -> str:
         """Return a number with that many decimals; None: as many as it needs, at most 4 digits."""
@@ -43,7 +43,7 @@ class Formats:
         return self.decimal_text(text, grouped=True)
 
     def decimal_text(self, text: str, *, grouped: bool = False) -> str:
-        """Return an English number in this language's signs; any other text as it is."""
+        """Return an English number with this language's separators; any other text unchanged."""
         if grouped:
             return text.translate(str.maketrans(",.", self.group + self.decimal))
         return text.replace(".", self.decimal) if _DECIMAL.fullmatch(text) else text
@@ -80,7 +80,7 @@ class Formats:
         return f"{self._three(kwh)}{_NARROW}kWh"
 
     def span(self, seconds: float) -> str:
-        """Return a length of time in its two largest units: "1 h 5 min"."""
+        """Return a duration in its two largest units: "1 h 5 min"."""
         left = max(0, round(seconds))
         if left >= 60:
             left = round(left / 60) * 60
@@ -110,7 +110,7 @@ class Formats:
         return self.short_date.format(year=year, month=self.months[month - 1], day=day)
 
     def moment(self, time: struct_time, now: struct_time) -> str:
-        """Return a time of day, with its date if that is not today's."""
+        """Return a time of day, with the date if it is not today."""
         if time[:3] == now[:3]:
             return self.clock(time)
         day = self.short_day(time) if time.tm_year == now.tm_year else self.day(time)
@@ -132,18 +132,8 @@ FORMATS: Final[dict[str, Formats]] = {
         date="{day} {month} {year}",
         short_date="{day} {month}",
         months=(
-            "Jan",
-            "Feb",
-            "Mar",
-            "Apr",
-            "May",
-            "June",
-            "July",
-            "Aug",
-            "Sep",
-            "Oct",
-            "Nov",
-            "Dec",
+            *("Jan", "Feb", "Mar", "Apr", "May", "June"),
+            *("July", "Aug", "Sep", "Oct", "Nov", "Dec"),
         ),
         spans=("d", "h", "min", "s"),
     ),

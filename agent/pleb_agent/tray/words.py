@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from pleb_agent.tray.look import Translate
 
-__all__ = ["language_of", "preferred_language", "session_language", "words_in"]
+__all__ = ["language_of", "preferred_language", "session_language", "system_language", "words_in"]
 
 _VARIABLES: Final = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
-"""In the order in which gettext asks them."""
+"""In gettext's order."""
 
 
 def preferred_language(home: str) -> str:
@@ -24,25 +24,37 @@ def preferred_language(home: str) -> str:
         with open(os.path.join(home, "preferences.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
             return str(json.load(file).get("language") or "")
     except (OSError, ValueError, AttributeError):
-        return ""  # agentd tells the user what is wrong with the file
+        return ""  # agentd reports what is wrong with the file
 
 
 def language_of(preferred: str, environment: Mapping[str, str]) -> str:
-    """Return the two letters of the language to speak: the preferred one or the session's."""
-    told = (environment.get(name, "") for name in _VARIABLES)
-    name = preferred or next((value for value in told if value), "en")
+    """Return the two letters of the preferred language, or of the session's."""
+    found = (environment[name] for name in _VARIABLES if environment.get(name))
+    name = preferred or next(found, "en")
     letters = name.split(":")[0].replace("_", "-").split("-")[0].split(".")[0].lower()
     return letters if letters.isalpha() and letters.isascii() else "en"
 
 
 def session_language(environment: Mapping[str, str]) -> str:
-    """Return the session's language, also where the environment does not tell it."""
-    told = ""
-    if sys.platform != "linux":
-        from pleb_agent.tray.system_language import system_language
+    """Return the session's language; Windows and macOS do not have it in the environment."""
+    return language_of("" if sys.platform == "linux" else system_language(), environment)
 
-        told = system_language()
-    return language_of(told, environment)
+
+def system_language() -> str:
+    """Return a tag such as `de_DE`; empty where the system does not report it."""
+    if sys.platform == "win32":
+        import ctypes
+        import locale
+
+        number = ctypes.windll.kernel32.GetUserDefaultUILanguage()
+        return locale.windows_locale.get(number, "")
+    if sys.platform == "darwin":
+        import subprocess
+
+        command = ["defaults", "read", "-g", "AppleLocale"]
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        return asked.stdout.strip()
+    return ""
 
 
 def words_in(language: str) -> Translate:

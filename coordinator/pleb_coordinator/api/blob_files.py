@@ -1,4 +1,8 @@
-"""`GET /blobs/DIGEST`: content-addressed files, whole or in ranges. Deltas are never served."""
+"""`GET /blobs/DIGEST`: content-addressed files, whole or in ranges. Deltas are never served.
+
+Not starlette's FileResponse: it answers a wrong range in plain text instead of a typed refusal,
+reads even the smallest file in a thread, and needs a path, which an S3 store does not have.
+"""
 
 from __future__ import annotations
 

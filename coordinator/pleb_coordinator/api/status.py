@@ -174,15 +174,7 @@ def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
 
 def _round(tx: Transaction, project: Project) -> RoundStatus | None:
     row = tx.rounds.get(project.id, project.epoch, project.version)
-    if row is None:
-        return None
-    return RoundStatus(
-        units=row.units,
-        quorum=row.quorum,
-        valid=row.valid,
-        opened_at=row.opened_at,
-        quorum_at=row.quorum_at,
-    )
+    return msgspec.convert(row, RoundStatus | None, from_attributes=True)
 
 
 def _host(host: Host, project: Project, now: float) -> HostStatus:

@@ -71,18 +71,6 @@ def change_between(before: ProjectStatus | None, now: ProjectStatus) -> StatusCh
         return None
     known = [] if before is None or before.epoch != now.epoch else before.series
     seen = {point.version: point for point in known}
-    return StatusChange(
-        project=now.project,
-        state=now.state,
-        epoch=now.epoch,
-        version=now.version,
-        versions_planned=now.versions_planned,
-        target_reached_at_version=now.target_reached_at_version,
-        metrics=now.metrics,
-        metrics_version=now.metrics_version,
-        train_loss=now.train_loss,
-        series=[point for point in now.series if seen.get(point.version) != point],
-        round=now.round,
-        counts=now.counts,
-        updated_at=now.updated_at,
-    )
+    changed = [point for point in now.series if seen.get(point.version) != point]
+    change = msgspec.convert(now, StatusChange, from_attributes=True)
+    return msgspec.structs.replace(change, series=changed)

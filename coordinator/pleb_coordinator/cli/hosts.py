@@ -9,7 +9,7 @@ import msgspec
 from pleb_coordinator.cli.access import now, opened
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.protocol.reasons import ReasonCode, because, reason_sentence
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         host = _find(tx, project, options.host)
         held = [assignment.id for assignment, _ in tx.assignments.in_hand(host.id)]
     value = _value(host, project) | {"in_hand": held}
-    output.result(value, (f"{name:<20} {found}" for name, found in value.items()))
+    shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}
+    output.result(value, (f"{name:<20} {found}" for name, found in shown.items()))
     return 0
 
 
