@@ -106,7 +106,7 @@ def test_who_touches_the_pc_has_it_for_himself(tmp_path):
         ann.touch()
         view = ann.until("a pause by input", reason="in_use")
         assert view["activity"] == "paused"
-        assert "You use the PC" in view["sentence"]
+        assert "The PC is in use" in view["sentence"]
         assert view["next_look_at"] > time.time() - 1
         ann.until("work again, later", reason="ready")
 

@@ -8,7 +8,7 @@ is read. docs/platforms.md says how it is tried.
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pleb_agent.dbus.stream import ServiceMissing
 
@@ -76,7 +76,19 @@ class Quartz:
         seconds = self._graphics.CGEventSourceSecondsSinceLastEventType
         seconds.restype, seconds.argtypes = ctypes.c_double, (ctypes.c_int32, ctypes.c_uint32)
         self._graphics.CGSessionCopyCurrentDictionary.restype = ctypes.c_void_p
-        _declare(self._foundation)
+        # ctypes would cut pointers to 32 bits.
+        foundation, pointer = self._foundation, ctypes.c_void_p
+        foundation.CFStringCreateWithCString.restype = pointer
+        foundation.CFStringCreateWithCString.argtypes = (
+            pointer,
+            ctypes.c_char_p,
+            ctypes.c_uint32,
+        )
+        foundation.CFDictionaryGetValue.restype = pointer
+        foundation.CFDictionaryGetValue.argtypes = (pointer, pointer)
+        foundation.CFBooleanGetValue.restype = ctypes.c_ubyte
+        foundation.CFBooleanGetValue.argtypes = (pointer,)
+        foundation.CFRelease.argtypes = (pointer,)
         self._locked_key = self._foundation.CFStringCreateWithCString(
             None, b"CGSSessionScreenIsLocked", _UTF8
         )
@@ -95,15 +107,3 @@ class Quartz:
             return bool(value) and bool(self._foundation.CFBooleanGetValue(value))
         finally:
             self._foundation.CFRelease(session)
-
-
-def _declare(foundation: Any) -> None:
-    """Declare which arguments are pointers: ctypes would cut them to 32 bits."""
-    pointer = ctypes.c_void_p
-    foundation.CFStringCreateWithCString.restype = pointer
-    foundation.CFStringCreateWithCString.argtypes = (pointer, ctypes.c_char_p, ctypes.c_uint32)
-    foundation.CFDictionaryGetValue.restype = pointer
-    foundation.CFDictionaryGetValue.argtypes = (pointer, pointer)
-    foundation.CFBooleanGetValue.restype = ctypes.c_ubyte
-    foundation.CFBooleanGetValue.argtypes = (pointer,)
-    foundation.CFRelease.argtypes = (pointer,)

@@ -135,7 +135,14 @@ class NvidiaGpus:
     def read(self) -> tuple[Gpu, ...]:
         """Return every device."""
         self._devices = self._nvml.devices(self._worker_pid())
-        return tuple(_gpu(device) for device in self._devices)
+        found = []
+        for device in self._devices:
+            others = None
+            if device.percent is not None and device.worker_percent is not None:
+                others = max(0.0, device.percent - device.worker_percent)
+            used, total = device.memory or (None, None)
+            found.append(Gpu(device.name, others, used, total))
+        return tuple(found)
 
     def heat(self) -> list[tuple[int | None, int | None]]:
         """Return, as of the last read, each one's temperature and the driver's limit.
@@ -145,15 +152,6 @@ class NvidiaGpus:
         return [
             (_milli(device.celsius), _milli(device.slowdown_celsius)) for device in self._devices
         ]
-
-
-def _gpu(device: NvmlDevice) -> Gpu:
-    if device.percent is None or device.worker_percent is None:
-        others = None
-    else:
-        others = max(0.0, device.percent - device.worker_percent)
-    used, total = device.memory or (None, None)
-    return Gpu(device.name, others, used, total)
 
 
 def _milli(celsius: int | None) -> int | None:

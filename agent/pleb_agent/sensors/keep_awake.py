@@ -61,18 +61,15 @@ class KeepAwake:
         """Do what was wanted last: it may have changed while we waited for the lock."""
         with self._lock:
             if self._wanted and not self._holds:
-                self._holds = self._try_to_hold()
+                try:
+                    self._system.hold()
+                except OSError as error:
+                    _LOG.warning("The machine cannot be kept awake: %s", error)
+                else:
+                    self._holds = True
             elif self._holds and not self._wanted:
                 self._holds = False
                 self._system.release()
-
-    def _try_to_hold(self) -> bool:
-        try:
-            self._system.hold()
-        except OSError as error:
-            _LOG.warning("The machine cannot be kept awake: %s", error)
-            return False
-        return True
 
 
 class Caffeinate:

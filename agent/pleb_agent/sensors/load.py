@@ -115,25 +115,24 @@ class LinuxLoad:
             self._steps.clear()
             self._kept = Counters(0, 0)
             return None
-        busy = max(0, counters.busy - before.busy - own)
-        self._keep(Counters(busy, counters.total - before.total))
-        return others_percent(self._kept)
-
-    def _keep(self, step: Counters) -> None:
-        """Add a step to those of the window, and forget those that are older."""
+        step = Counters(max(0, counters.busy - before.busy - own), counters.total - before.total)
         self._steps.append(step)
         busy, total = self._kept.busy + step.busy, self._kept.total + step.total
+        # Drop the steps that are older than the window.
         while len(self._steps) > 1 and total - self._steps[0].total >= self._window_ticks:
             old = self._steps.popleft()
             busy, total = busy - old.busy, total - old.total
         self._kept = Counters(busy, total)
+        return others_percent(self._kept)
 
     def _own_step(self) -> int:
         """Return what our processes took since the last call, in ticks that are not nice."""
         is_first = self._reads == 0
         pid = self._worker_pid()
         if pid != (None if self._worker is None else self._worker.pid):
-            self._follow_worker(pid, is_first=is_first)
+            if self._worker is not None:
+                self._worker.close()
+            self._worker = None if pid is None else _Process(pid, self._proc, is_old=is_first)
         seconds = self._own_seconds()
         ticks = round((seconds - self._own_before) * _TICKS_PER_SECOND)
         self._own_before = seconds
@@ -148,27 +147,19 @@ class LinuxLoad:
         self._reads += 1
         return ticks
 
-    def _follow_worker(self, pid: int | None, *, is_first: bool) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None if pid is None else _Process(pid, self._proc, is_old=is_first)
-
     def _find_others(self, *, is_first: bool) -> None:
         """Find the children of agentd and of the worker; the probe is one."""
         parents = {os.getpid()} | ({self._worker.pid} if self._worker else set())
-        found = self._descendants(parents) - parents
+        found, new = set(parents), set(parents)
+        while new:
+            new = {child for pid in new for child in self._children(pid)} - found
+            found |= new
+        found -= parents
         for pid in tuple(self._others):
             if pid not in found:
                 self._others.pop(pid).close()
         for pid in found - set(self._others):
             self._others[pid] = _Process(pid, self._proc, is_old=is_first)
-
-    def _descendants(self, pids: set[int]) -> set[int]:
-        found, new = set(pids), set(pids)
-        while new:
-            new = {child for pid in new for child in self._children(pid)} - found
-            found |= new
-        return found
 
     def _children(self, pid: int) -> list[int]:
         """Children of its first thread, which is the one that starts processes here."""

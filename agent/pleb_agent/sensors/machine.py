@@ -34,7 +34,7 @@ def read_machine() -> Machine:
     whole = psutil.virtual_memory()
     ours = LinuxMemory(lambda: None).read() if sys.platform == "linux" else UNKNOWN_MEMORY
     return Machine(
-        _usable_cores(),
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         whole.total if ours.total is None else ours.total,
         whole.available if ours.available is None else ours.available,
     )
@@ -43,9 +43,3 @@ def read_machine() -> Machine:
 def free_disk_bytes(folder: Path) -> int:
     """Return how much this user may still write where `folder` lies."""
     return shutil.disk_usage(folder).free
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -68,6 +68,12 @@ class _Input:
     file: KeptFile
     critical: int | None
 
+    def millidegrees(self) -> int | None:
+        try:
+            return int(self.file.read() or b"")
+        except ValueError:
+            return None
+
 
 def hottest(values: Pairs) -> Temperature:
     """Return the temperature of (value, critical) pairs in milli-degrees Celsius."""
@@ -95,24 +101,12 @@ class LinuxTemperature:
     def read(self) -> Temperature:
         """Return the temperature now."""
         if self._reads % _READS_PER_SEARCH == 0:
-            self._search()
+            for old in self._inputs:
+                old.file.close()
+            self._inputs = _chips(self._root / "hwmon") or _zones(self._root / "thermal")
         self._reads += 1
-        own = [(_number(found.file), found.critical) for found in self._inputs]
+        own = [(found.millidegrees(), found.critical) for found in self._inputs]
         return hottest([*own, *self._heat()])
-
-    def _search(self) -> None:
-        for old in self._inputs:
-            old.file.close()
-        self._inputs = [
-            found
-            for folder in sub_folders(self._root / "hwmon") or []
-            if not _sleeps(folder)
-            for found in _inputs_of_chip(folder)
-        ] or [
-            found
-            for folder in sub_folders(self._root / "thermal") or []
-            for found in _input_of_zone(folder)
-        ]
 
 
 class DriverTemperature:
@@ -126,40 +120,34 @@ class DriverTemperature:
         return hottest(self._heat())
 
 
-def _number(file: KeptFile) -> int | None:
-    try:
-        return int(file.read() or b"")
-    except ValueError:
-        return None
+def _chips(root: Path) -> list[_Input]:
+    found = []
+    for folder in sub_folders(root) or []:
+        if read_word(folder / "device/power/runtime_status") == "suspended":
+            continue  # a graphics card that the kernel has put to sleep is cold, and stays asleep
+        chip = read_word(folder / "name") or ""
+        wanted = _CHIPS.get(chip)
+        if wanted is None:
+            continue
+        labels = {
+            path: read_word(path.with_name(path.name.replace("_input", "_label")))
+            for path in sorted(folder.glob("temp*_input"))
+        }
+        chosen = [path for path, label in labels.items() if label in wanted]
+        if not chosen and chip not in _STRICT:
+            chosen = list(labels)
+        for path in chosen:
+            critical = read_number(path.with_name(path.name.replace("_input", "_crit")))
+            found.append(_Input(KeptFile(path), critical))
+    return found
 
 
-def _sleeps(folder: Path) -> bool:
-    """A graphics card that the kernel has put to sleep is cold, and stays asleep."""
-    return read_word(folder / "device/power/runtime_status") == "suspended"
-
-
-def _inputs_of_chip(folder: Path) -> list[_Input]:
-    chip = read_word(folder / "name") or ""
-    wanted = _CHIPS.get(chip)
-    if wanted is None:
-        return []
-    every = {
-        path: read_word(path.with_name(path.name.replace("_input", "_label")))
-        for path in sorted(folder.glob("temp*_input"))
-    }
-    chosen = [path for path, label in every.items() if label in wanted]
-    if not chosen and chip not in _STRICT:
-        chosen = list(every)
+def _zones(root: Path) -> list[_Input]:
     return [
-        _Input(KeptFile(path), read_number(path.with_name(path.name.replace("_input", "_crit"))))
-        for path in chosen
+        _Input(KeptFile(folder / "temp"), _critical_trip(folder))
+        for folder in sub_folders(root) or []
+        if (read_word(folder / "type") or "").startswith(_ZONES)
     ]
-
-
-def _input_of_zone(folder: Path) -> list[_Input]:
-    if not (read_word(folder / "type") or "").startswith(_ZONES):
-        return []
-    return [_Input(KeptFile(folder / "temp"), _critical_trip(folder))]
 
 
 def _critical_trip(folder: Path) -> int | None:

@@ -81,10 +81,7 @@ class GraphCache:
         self._known[key] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
-        self._check_memory(known.needed_bytes + _shard_bytes(job), metadata)
-        return known.compiled
-
-    def _check_memory(self, needed_bytes: int, metadata: ProjectMetadata) -> None:
+        needed_bytes = known.needed_bytes + _shard_bytes(job)
         limit = min(self._memory_bytes, metadata.limits.memory_bytes)
         if needed_bytes > limit:
             whose = "this PC gives" if limit == self._memory_bytes else "the project declares"
@@ -93,6 +90,7 @@ class GraphCache:
                 "raise the memory preference or take smaller units."
             )
             raise OutOfMemory(message)
+        return known.compiled
 
 
 def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> _KnownGraph:

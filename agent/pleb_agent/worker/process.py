@@ -138,7 +138,9 @@ class WorkerProcess:
         self._page.state, self._page.request = State.COMPUTING, self._request
         self._page.share_percent = self.limits.cpu_percent
         self._closed = self._gave_memory_back = False
-        settings = self._limited_settings()
+        given, limit = self.settings.memory_bytes, self.limits.memory_bytes
+        allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
+        settings = msgspec.structs.replace(self.settings, memory_bytes=allowed)
         async with self._starting:
             child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
             # What was requested meanwhile could not reach the child.
@@ -339,11 +341,6 @@ class WorkerProcess:
             self._child.wake()
 
     # -- the child --------------------------------------------------------------------------
-
-    def _limited_settings(self) -> WorkerSettings:
-        given, limit = self.settings.memory_bytes, self.limits.memory_bytes
-        allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
-        return msgspec.structs.replace(self.settings, memory_bytes=allowed)
 
     def _kill(self) -> None:
         if self._child is not None:

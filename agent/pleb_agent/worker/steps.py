@@ -74,45 +74,37 @@ class Steps:
             JobStopped: the flag page says so; a checkpoint is written.
             TrainingError: the loss is not a finite number.
         """
-        run, settings = self._run, self._settings
+        run, settings, times = self._run, self._settings, self._times
         due = CheckpointDue(settings, clock())
         report_at = clock()
         while run.steps_done < run.steps_total:
-            self._check_requests(control)
-            loss = self._step(control, clock)
+            try:
+                control.between_steps()
+            except JobStopped:
+                if run.steps_done:
+                    self._save()
+                raise
+            suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
+            loss = run.step()
             now = clock()
+            times.add(
+                now - start,
+                time.process_time() - start_cpu,
+                suspended=control.suspensions != suspensions,
+            )
             if now >= report_at or run.steps_done == run.steps_total:
-                report(self._progress(loss))
+                report(
+                    Progress(
+                        steps_done=run.steps_done,
+                        steps_total=run.steps_total,
+                        loss=loss,
+                        compute_seconds=times.total_seconds,
+                    )
+                )
                 report_at = now + settings.progress_seconds
             if due(now):
                 size = self._save()
                 due.written(clock(), size)
-
-    def _check_requests(self, control: CommandReader) -> None:
-        try:
-            control.between_steps()
-        except JobStopped:
-            if self._run.steps_done:
-                self._save()
-            raise
-
-    def _step(self, control: CommandReader, clock: Callable[[], float]) -> float:
-        suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
-        loss = self._run.step()
-        self._times.add(
-            clock() - start,
-            time.process_time() - start_cpu,
-            suspended=control.suspensions != suspensions,
-        )
-        return loss
-
-    def _progress(self, loss: float) -> Progress:
-        return Progress(
-            steps_done=self._run.steps_done,
-            steps_total=self._run.steps_total,
-            loss=loss,
-            compute_seconds=self._times.total_seconds,
-        )
 
     def _save(self) -> int:
         """Write a checkpoint, return its size. A full disk costs the checkpoint, not the unit."""
