@@ -440,6 +440,14 @@ def test_a_wrong_preference_is_refused_and_changes_nothing(server, browser, form
     assert server.agent.values == before
 
 
+@pytest.mark.parametrize("share", ["0", "1001", "none", "x", "", "²"])
+def test_a_wrong_share_is_refused_and_changes_nothing(server, browser, share):
+    answer = browser.post("/projects/share", data={"project": "words", "share": share})
+    assert answer.status_code == 422
+    assert "from 1 to 1,000." in answer.text
+    assert server.agent.values.shares == {}
+
+
 def test_the_chosen_language_is_kept(server, browser):
     answer = browser.post("/preferences/set", data={"name": "language", "value": "de"})
     assert answer.headers["hx-redirect"] == "/preferences"

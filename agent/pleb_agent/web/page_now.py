@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pleb_agent.control.requests import BoostRequest, PauseRequest, RuntimeRequest, StopRequest
 from pleb_agent.translation.words import marked
 from pleb_agent.web.page_rendering import sparkline
@@ -61,11 +63,11 @@ async def show_now(visit: Visit) -> Response:
 async def pause(visit: Visit) -> Response:
     """Pause: `for` is a number of seconds, `tomorrow`, or empty."""
     span = (await visit.form()).get("for", "")
-    if span and span != "tomorrow" and not (span.isdecimal() and 0 < int(span) <= 31 * 86_400):
-        raise InputError("Choose how long to pause.")
-    request = PauseRequest(
-        seconds=float(span) if span.isdecimal() else None, until_tomorrow=span == "tomorrow"
-    )
+    values = {"until_tomorrow": True} if span == "tomorrow" else {"seconds": span or None}
+    try:
+        request = msgspec.convert(values, PauseRequest, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError("Choose how long to pause.") from error
     return _controls(visit, visit.controller.pause(request))
 
 

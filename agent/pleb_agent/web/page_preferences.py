@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pleb_agent.translation.words import Words
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["Control", "control_of", "preset_values", "value_of"]
+__all__ = ["Control", "change_preference", "control_of", "preset_values", "value_of"]
 
 _GROUPS: Final = tuple(group for group in Group if group is not Group.PROJECTS)
 """Shares of projects are set on the projects' page."""
@@ -52,15 +52,9 @@ async def set_preference(visit: Visit) -> Response:
     """Set one preference; return its control as it is now, and the presets."""
     form = await visit.form()
     preference = find(form.get("name", ""))
-    name = preference.name
-    value = _hours(form) if preference.kind is Kind.HOURS else form.get("value", "")
-    try:
-        view = visit.controller.set_preferences(
-            PreferencesRequest(changes={name: value_of(preference, value)})
-        )
-    except PreferenceError as error:
-        raise _in_its_unit(preference, error, visit.words) from error
-    if name == "language":
+    text = _hours(form) if preference.kind is Kind.HOURS else form.get("value", "")
+    view = change_preference(visit, preference.name, value_of(preference, text))
+    if preference.name == "language":
         return visit.go_to("/preferences")
     field = control_of(preference, view, visit.words)
     values = preset_values(view) | {"day_names": DAY_NAMES}
@@ -81,6 +75,34 @@ async def set_autostart(visit: Visit) -> Response:
     on = (await visit.form()).get("on") == "on"
     autostart = visit.controller.set_autostart(AutostartRequest(on=on))
     return visit.page("autostart.html", autostart=autostart)
+
+
+def change_preference(visit: Visit, name: str, value: Any) -> PreferencesView:
+    """Change one preference.
+
+    Raises:
+        InputError: a number is refused; its bounds are given in the reader's language.
+        PreferenceError: another value is refused.
+    """
+    try:
+        return visit.controller.set_preferences(PreferencesRequest(changes={name: value}))
+    except PreferenceError as error:
+        preference, words = find(name), visit.words
+        if preference.least is None or preference.most is None:
+            raise
+        size = _unit_size(preference)
+        least, most = (
+            words.formats.number(bound / size) for bound in (preference.least, preference.most)
+        )
+        sentence = words.text(
+            "Please enter a number from {least} to {most} {unit}."
+            if preference.unit
+            else "Please enter a number from {least} to {most}.",
+            least=least,
+            most=most,
+            unit=preference.unit,
+        )
+        raise InputError(sentence) from error
 
 
 def preset_values(view: PreferencesView) -> dict[str, Any]:
@@ -159,24 +181,6 @@ def value_of(preference: Preference, text: str) -> Any:
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             typed = f"{text.replace(',', '.')} {preference.unit}".strip()
             return typed if text or not preference.none else None
-
-
-def _in_its_unit(preference: Preference, error: PreferenceError, words: Words) -> InputError:
-    """Return the refusal of a number in the reader's language; other refusals as they are."""
-    if preference.least is None or preference.most is None:
-        return error
-    least, most = (
-        words.formats.number(bound / _unit_size(preference))
-        for bound in (preference.least, preference.most)
-    )
-    return InputError(
-        words.text(
-            "Please enter a number from {least} to {most} {unit}.",
-            least=least,
-            most=most,
-            unit=preference.unit,
-        )
-    )
 
 
 def _hours(form: dict[str, str]) -> str:

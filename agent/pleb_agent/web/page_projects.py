@@ -5,9 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.control.requests import AccountLinkRequest, DetachRequest, PreferencesRequest
+from pleb_agent.control.requests import AccountLinkRequest, DetachRequest
 from pleb_agent.core.shares import USUAL_SHARE
-from pleb_shared.errors import InputError
+from pleb_agent.web.page_preferences import change_preference
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["project_values"]
 
 _LONGEST_NAME: Final = 200
-_MOST_SHARE: Final = 1000
 
 
 def project_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
@@ -43,11 +42,11 @@ async def show_projects(visit: Visit) -> Response:
 async def set_share(visit: Visit) -> Response:
     """Set a project's weight against the others'."""
     form = await visit.form()
-    name, share = form.get("project", "")[:_LONGEST_NAME], form.get("share", "")
-    if not share.isdecimal() or len(share) > 4 or not 0 < int(share) <= _MOST_SHARE:
-        raise InputError("Choose a share from 1 to 1000.")
+    name = form.get("project", "")[:_LONGEST_NAME]
     visit.reader.facts(name)  # raises for a project that is not attached
-    visit.controller.set_preferences(PreferencesRequest(changes={f"shares.{name}": int(share)}))
+    # A number, never `none`, which would reset the share.
+    share = form.get("share", "")[:_LONGEST_NAME]
+    change_preference(visit, f"shares.{name}", share if share.isdecimal() else 0)
     return _cards(visit)
 
 
