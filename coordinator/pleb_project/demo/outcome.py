@@ -76,7 +76,7 @@ def outcome_of(found: Demonstration, liar: str) -> Outcome:
 
 
 def explanation(caught: Caught | None, liar: str) -> str:
-    """Return the sentence that tells how the liar was caught."""
+    """Return a sentence about how the liar was caught."""
     if caught is None:
         return f"No result of the {liar}'s was refused."
     why = f": {reason_sentence(caught.reason)}" if caught.reason else "."

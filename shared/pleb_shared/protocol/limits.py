@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["LIMITS", "PROTOCOLS", "Limits"]
 
 PROTOCOLS: Final = (1,)
-"""Versions of the protocol that this code speaks, newest first."""
+"""Supported protocol versions, newest first."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 The structs below are that JSON, field by field. New fields may be added and the ones that are
 there keep their meaning: unknown fields are ignored, and missing ones have defaults, so that
 readers work with older and newer coordinators. Nothing here is signed: decide nothing by it.
-Times are seconds since 1970 on the coordinator's clock (floats), credit is in FLOPs. Anything that
-would tell hosts which of their units are audited is left out: open assignments are only counted.
+Times are seconds since 1970 on the coordinator's clock (floats), credit is in FLOPs. Hosts must not
+learn from it which of their units are audited, so open assignments are only counted.
 """
 
 from __future__ import annotations

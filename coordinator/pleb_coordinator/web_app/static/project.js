@@ -1,5 +1,5 @@
 // Keeps a project's page up to date: Server-Sent Events change the numbers and plots, and htmx
-// fetches the lists anew, which the server has rendered and escaped.
+// fetches the lists again, rendered and escaped by the server.
 "use strict";
 
 (() => {
