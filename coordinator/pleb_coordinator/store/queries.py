@@ -51,6 +51,7 @@ def _insert(table: str, record: type[Record]) -> str:
     return f"INSERT INTO {table} ({_columns(record)}) VALUES ({_columns(record, ':')})"
 
 
+_OF_VERSION: Final = "project = :project AND epoch = :epoch AND version = :version"
 _ASSIGNMENT: Final = _columns(Assignment)
 _CLASS: Final = _columns(CalibrationClass)
 _EVENT: Final = _columns(Event)
@@ -84,9 +85,7 @@ UPDATE projects SET version = :after
 WHERE id = :project AND epoch = :epoch AND version = :before
 """
 SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :project"
-SET_ACTIVE_ACCOUNTS: Final = """
-UPDATE projects SET active_accounts = :accounts WHERE id = :project
-"""
+SET_ACTIVE_ACCOUNTS: Final = "UPDATE projects SET active_accounts = :accounts WHERE id = :project"
 ADD_METADATA: Final = f"""
 INSERT INTO metadata (project, number, envelope, {_columns(Facts)}, published_at)
 VALUES (:project, :number, :envelope, {_columns(Facts, ":")}, :now)
@@ -121,9 +120,7 @@ FORGET_MEASUREMENTS: Final = """
 UPDATE hosts SET runtime = '', determinism_class = '', seconds_per_step = NULL, last_shard = -1
 WHERE project = :project
 """
-GET_ENVELOPE: Final = """
-SELECT envelope FROM metadata WHERE project = :project AND number = :number
-"""
+GET_ENVELOPE: Final = "SELECT envelope FROM metadata WHERE project = :project AND number = :number"
 ADD_EVALUATION: Final = (
     _insert("evaluations", Evaluation)
     + """
@@ -165,33 +162,20 @@ FORGET_OUTER_STATE: Final = """
 UPDATE versions SET outer_state = ''
 WHERE project = :project AND epoch = :epoch AND number = :number
 """
-GET_ROUND: Final = f"""
-SELECT {_ROUND} FROM rounds
-WHERE project = :project AND epoch = :epoch AND version = :version
-"""
+GET_ROUND: Final = f"SELECT {_ROUND} FROM rounds WHERE {_OF_VERSION}"
 ADD_ROUND: Final = _insert("rounds", Round) + " ON CONFLICT (project, epoch, version) DO NOTHING"
-COUNT_IN_ROUND: Final = """
-UPDATE rounds SET open = open + :open, valid = valid + :valid
-WHERE project = :project AND epoch = :epoch AND version = :version
+COUNT_IN_ROUND: Final = f"""
+UPDATE rounds SET open = open + :open, valid = valid + :valid WHERE {_OF_VERSION}
 """
-SET_QUORUM_AT: Final = """
-UPDATE rounds SET quorum_at = :at
-WHERE project = :project AND epoch = :epoch AND version = :version
-"""
-CLOSE_ROUND: Final = """
-UPDATE rounds SET closed_at = :now
-WHERE project = :project AND epoch = :epoch AND version = :version AND closed_at IS NULL
-"""
+SET_QUORUM_AT: Final = f"UPDATE rounds SET quorum_at = :at WHERE {_OF_VERSION}"
+CLOSE_ROUND: Final = f"UPDATE rounds SET closed_at = :now WHERE {_OF_VERSION} AND closed_at IS NULL"
 UNSWEPT_BEFORE: Final = f"""
 SELECT {_ROUND} FROM rounds
 WHERE project = :project AND (epoch, version) < (:epoch, :version)
   AND closed_at IS NOT NULL AND swept_at IS NULL
 ORDER BY epoch, version LIMIT 1
 """
-SET_SWEPT: Final = """
-UPDATE rounds SET swept_at = :now
-WHERE project = :project AND epoch = :epoch AND version = :version
-"""
+SET_SWEPT: Final = f"UPDATE rounds SET swept_at = :now WHERE {_OF_VERSION}"
 
 # Units
 
@@ -201,23 +185,19 @@ VALUES (:project, :epoch, :version, {_columns(NewUnit, ":")}, 'open', :now) RETU
 """
 FIND_UNIT: Final = f"""
 SELECT {_UNIT} FROM units
-WHERE project = :project AND epoch = :epoch AND version = :version AND kind = :kind
-  AND position = :position
+WHERE {_OF_VERSION} AND kind = :kind AND position = :position
 """
 GET_UNIT: Final = f"SELECT {_UNIT} FROM units WHERE id = :unit"
 UNITS_OF_ROUND: Final = f"""
 SELECT {_UNIT} FROM units
-WHERE project = :project AND epoch = :epoch AND version = :version AND kind = 'train'
-ORDER BY position
+WHERE {_OF_VERSION} AND kind = 'train' ORDER BY position
 """
 MOVE_UNIT: Final = """
 UPDATE units SET state = :after, canonical = :canonical, decided_at = :now
 WHERE id = :unit AND state = :before
 """
 NEW_RESULT: Final = "UPDATE units SET revision = revision + 1, due = 1 WHERE id = :unit"
-LOOKED_AT: Final = """
-UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1
-"""
+LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1"
 DUE_UNITS: Final = f"""
 SELECT {_UNIT} FROM units
 WHERE project = :project AND due = 1 AND kind = 'train' ORDER BY id LIMIT :limit
@@ -236,9 +216,7 @@ ORDER BY epoch DESC, version DESC, kind, position LIMIT :limit
 # Assignments
 
 GET_ASSIGNMENT: Final = f"SELECT {_ASSIGNMENT} FROM assignments WHERE id = :assignment"
-ASSIGNMENTS_OF_UNIT: Final = f"""
-SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit ORDER BY id
-"""
+ASSIGNMENTS_OF_UNIT: Final = f"SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit ORDER BY id"
 REPORTED: Final = f"""
 SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit AND state = 'reported' ORDER BY id
 """
@@ -290,11 +268,10 @@ SELECT '{purpose}' WHERE EXISTS (
 """
     for purpose in Purpose
 )
-FIRST_ASSIGNMENTS: Final = """
+FIRST_ASSIGNMENTS: Final = f"""
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only, created_at)
 SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only, :now FROM units
-WHERE project = :project AND epoch = :epoch AND version = :version AND kind = :kind
-ORDER BY position
+WHERE {_OF_VERSION} AND kind = :kind ORDER BY position
 """
 ADD_ASSIGNMENT: Final = """
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only,
@@ -387,10 +364,7 @@ WHERE a.unit = :unit AND a.digest = :digest AND a.state <> 'invalid' LIMIT 1
 
 # Shares
 
-TAKEN: Final = """
-SELECT taken FROM shares
-WHERE project = :project AND epoch = :epoch AND version = :version AND holder = :holder
-"""
+TAKEN: Final = f"SELECT taken FROM shares WHERE {_OF_VERSION} AND holder = :holder"
 ADD_SHARE: Final = """
 INSERT INTO shares (project, epoch, version, holder, taken)
 VALUES (:project, :epoch, :version, :holder, CASE WHEN :change > 0 THEN :change ELSE 0 END)
@@ -462,12 +436,8 @@ ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
 
 # Calibrations
 
-CLASS_OF: Final = """
-SELECT digest FROM calibrations WHERE host = :host AND runtime = :runtime
-"""
-RUNTIMES_SINCE: Final = """
-SELECT count(*) FROM calibrations WHERE host = :host AND made_at > :since
-"""
+CLASS_OF: Final = "SELECT digest FROM calibrations WHERE host = :host AND runtime = :runtime"
+RUNTIMES_SINCE: Final = "SELECT count(*) FROM calibrations WHERE host = :host AND made_at > :since"
 ADD_CALIBRATION: Final = """
 INSERT INTO calibrations (host, runtime, project, account, trusted, digest, seconds_per_step,
                           made_at)
@@ -495,12 +465,8 @@ INSERT INTO classes (project, digest, assignment, first_at)
 VALUES (:project, :digest, :assignment, :now)
 ON CONFLICT (project, digest) DO NOTHING
 """
-FIND_CLASS: Final = f"""
-SELECT {_CLASS} FROM classes WHERE project = :project AND digest = :digest
-"""
-CLASSES: Final = f"""
-SELECT {_CLASS} FROM classes WHERE project = :project ORDER BY first_at, digest
-"""
+FIND_CLASS: Final = f"SELECT {_CLASS} FROM classes WHERE project = :project AND digest = :digest"
+CLASSES: Final = f"SELECT {_CLASS} FROM classes WHERE project = :project ORDER BY first_at, digest"
 SET_MEASURED: Final = """
 UPDATE classes SET measured = :measured WHERE project = :project AND digest = :digest
 """
@@ -525,9 +491,7 @@ OPEN_BLOB: Final = f"""
 SELECT {_UPLOAD} FROM uploads
 WHERE digest = :digest AND project = :project AND kind = 'blob' AND complete = 0
 """
-COMPLETE_UPLOAD: Final = """
-UPDATE uploads SET complete = 1 WHERE token = :token AND complete = 0
-"""
+COMPLETE_UPLOAD: Final = "UPDATE uploads SET complete = 1 WHERE token = :token AND complete = 0"
 TAKE_EXPIRED_UPLOADS: Final = """
 DELETE FROM uploads WHERE token IN (
     SELECT token FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT :limit
@@ -549,9 +513,7 @@ LIVE_CLAIMS: Final = """
 SELECT key FROM claims WHERE job = :job AND expires_at > :now AND expires_at <= :latest
 """
 CLAIMS_HELD: Final = "SELECT 1 FROM claims WHERE holder = :holder LIMIT 1"
-RELEASE_CLAIM: Final = """
-DELETE FROM claims WHERE job = :job AND key = :key AND holder = :holder
-"""
+RELEASE_CLAIM: Final = "DELETE FROM claims WHERE job = :job AND key = :key AND holder = :holder"
 RELEASE_CLAIMS: Final = "DELETE FROM claims WHERE holder = :holder"
 
 ADD_TOMBSTONE: Final = """
@@ -559,9 +521,7 @@ INSERT INTO tombstones (kind, name, due_at) VALUES (:kind, :name, :due_at)
 ON CONFLICT (kind, name) DO NOTHING
 """
 REVIVE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name AND condemned = 0"
-GET_TOMBSTONE: Final = f"""
-SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind AND name = :name
-"""
+GET_TOMBSTONE: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind AND name = :name"
 DUE_TOMBSTONES: Final = f"""
 SELECT {_TOMBSTONE} FROM tombstones
 WHERE condemned = 0 AND due_at <= :now ORDER BY due_at LIMIT :limit

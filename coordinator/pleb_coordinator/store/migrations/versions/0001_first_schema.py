@@ -60,11 +60,8 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index("events_of_project", ["project", "seq"], unique=False)
-        batch_op.create_index(
-            "events_of_unit", ["unit"], unique=False, sqlite_where=sa.text("unit IS NOT NULL")
-        )
+    op.create_index("events_of_project", "events", ["project", "seq"])
+    op.create_index("events_of_unit", "events", ["unit"], sqlite_where=sa.text("unit IS NOT NULL"))
 
     op.create_table(
         "invites",
@@ -109,13 +106,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("condemned", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("kind", "name"),
     )
-    with op.batch_alter_table("tombstones", schema=None) as batch_op:
-        batch_op.create_index(
-            "tombstones_condemned", ["name"], unique=False, sqlite_where=sa.text("condemned = 1")
-        )
-        batch_op.create_index(
-            "tombstones_due", ["due_at"], unique=False, sqlite_where=sa.text("condemned = 0")
-        )
+    op.create_index(
+        "tombstones_condemned", "tombstones", ["name"], sqlite_where=sa.text("condemned = 1")
+    )
+    op.create_index(
+        "tombstones_due", "tombstones", ["due_at"], sqlite_where=sa.text("condemned = 0")
+    )
 
     op.create_table(
         "shares",
@@ -140,12 +136,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("complete", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
-    with op.batch_alter_table("uploads", schema=None) as batch_op:
-        batch_op.create_index("uploads_by_assignment", ["assignment"], unique=False)
-        batch_op.create_index("uploads_by_digest", ["digest"], unique=False)
-        batch_op.create_index(
-            "uploads_open", ["expires_at"], unique=False, sqlite_where=sa.text("complete = 0")
-        )
+    op.create_index("uploads_by_assignment", "uploads", ["assignment"])
+    op.create_index("uploads_by_digest", "uploads", ["digest"])
+    op.create_index("uploads_open", "uploads", ["expires_at"], sqlite_where=sa.text("complete = 0"))
 
     op.create_table(
         "hosts",
@@ -178,13 +171,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "fingerprint"),
     )
-    with op.batch_alter_table("hosts", schema=None) as batch_op:
-        batch_op.create_index(
-            "hosts_trusted",
-            ["project", "last_seen"],
-            unique=False,
-            sqlite_where=sa.text("role <> 'host'"),
-        )
+    op.create_index(
+        "hosts_trusted",
+        "hosts",
+        ["project", "last_seen"],
+        sqlite_where=sa.text("role <> 'host'"),
+    )
 
     op.create_table(
         "metadata",
@@ -216,13 +208,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
-    with op.batch_alter_table("rounds", schema=None) as batch_op:
-        batch_op.create_index(
-            "rounds_unswept",
-            ["project", "epoch", "version"],
-            unique=False,
-            sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
-        )
+    op.create_index(
+        "rounds_unswept",
+        "rounds",
+        ["project", "epoch", "version"],
+        sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
+    )
 
     op.create_table(
         "units",
@@ -246,16 +237,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
     )
-    with op.batch_alter_table("units", schema=None) as batch_op:
-        batch_op.create_index(
-            "units_due", ["project", "id"], unique=False, sqlite_where=sa.text("due = 1")
-        )
-        batch_op.create_index(
-            "units_undecided",
-            ["project", "epoch", "version"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('open', 'late')"),
-        )
+    op.create_index("units_due", "units", ["project", "id"], sqlite_where=sa.text("due = 1"))
+    op.create_index(
+        "units_undecided",
+        "units",
+        ["project", "epoch", "version"],
+        sqlite_where=sa.text("state IN ('open', 'late')"),
+    )
 
     op.create_table(
         "versions",
@@ -274,13 +262,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("project", "epoch", "number"),
     )
-    with op.batch_alter_table("versions", schema=None) as batch_op:
-        batch_op.create_index(
-            "versions_by_outer_state",
-            ["outer_state"],
-            unique=False,
-            sqlite_where=sa.text("outer_state <> ''"),
-        )
+    op.create_index(
+        "versions_by_outer_state",
+        "versions",
+        ["outer_state"],
+        sqlite_where=sa.text("outer_state <> ''"),
+    )
 
     op.create_table(
         "assignments",
@@ -317,56 +304,55 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.ForeignKeyConstraint(["unit"], ["units.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("assignments", schema=None) as batch_op:
-        batch_op.create_index(
-            "assignments_in_hand",
-            ["host"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('leased', 'uploading')"),
-        )
-        batch_op.create_index(
-            "assignments_leases",
-            ["lease_until"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('leased', 'uploading')"),
-        )
-        batch_op.create_index("assignments_of_unit", ["unit"], unique=False)
-        batch_op.create_index(
-            "assignments_reported",
-            ["unit"],
-            unique=False,
-            sqlite_where=sa.text("state = 'reported'"),
-        )
-        batch_op.create_index(
-            "assignments_unjudged",
-            ["unit", "host"],
-            unique=False,
-            sqlite_where=sa.text("state IN ('uploading', 'reported')"),
-        )
-        batch_op.create_index(
-            "assignments_unripe",
-            ["host", "ripe_at"],
-            unique=False,
-            sqlite_where=sa.text("ripe_at IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "assignments_unsent",
-            ["project", "purpose", "trusted_only", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'unsent'"),
-        )
-        batch_op.create_index(
-            "assignments_unsent_versions",
-            ["project", "epoch", "version"],
-            unique=False,
-            sqlite_where=sa.text("state = 'unsent'"),
-        )
-        batch_op.create_index(
-            "assignments_unsent_verdicts",
-            ["host"],
-            unique=False,
-            sqlite_where=sa.text("verdict IS NOT NULL AND verdict_sent = 0"),
-        )
+    op.create_index(
+        "assignments_in_hand",
+        "assignments",
+        ["host"],
+        sqlite_where=sa.text("state IN ('leased', 'uploading')"),
+    )
+    op.create_index(
+        "assignments_leases",
+        "assignments",
+        ["lease_until"],
+        sqlite_where=sa.text("state IN ('leased', 'uploading')"),
+    )
+    op.create_index("assignments_of_unit", "assignments", ["unit"])
+    op.create_index(
+        "assignments_reported",
+        "assignments",
+        ["unit"],
+        sqlite_where=sa.text("state = 'reported'"),
+    )
+    op.create_index(
+        "assignments_unjudged",
+        "assignments",
+        ["unit", "host"],
+        sqlite_where=sa.text("state IN ('uploading', 'reported')"),
+    )
+    op.create_index(
+        "assignments_unripe",
+        "assignments",
+        ["host", "ripe_at"],
+        sqlite_where=sa.text("ripe_at IS NOT NULL"),
+    )
+    op.create_index(
+        "assignments_unsent",
+        "assignments",
+        ["project", "purpose", "trusted_only", "id"],
+        sqlite_where=sa.text("state = 'unsent'"),
+    )
+    op.create_index(
+        "assignments_unsent_versions",
+        "assignments",
+        ["project", "epoch", "version"],
+        sqlite_where=sa.text("state = 'unsent'"),
+    )
+    op.create_index(
+        "assignments_unsent_verdicts",
+        "assignments",
+        ["host"],
+        sqlite_where=sa.text("verdict IS NOT NULL AND verdict_sent = 0"),
+    )
 
     op.create_table(
         "calibrations",
@@ -381,8 +367,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
         sa.PrimaryKeyConstraint("host", "runtime"),
     )
-    with op.batch_alter_table("calibrations", schema=None) as batch_op:
-        batch_op.create_index("calibrations_by_digest", ["project", "digest"], unique=False)
+    op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"])
 
     op.create_table(
         "replies",
