@@ -65,7 +65,8 @@ class Agentd(NamedTuple):
         data = json.dumps(body).encode()
         request = self._head("POST", path, f"Content-Length: {len(data)}\r\n") + data
         try:
-            status, answer = _split(self._exchange(request))
+            head, _, answer = self._exchange(request).partition(b"\r\n\r\n")
+            status = int(head.split(b" ", 2)[1] if b" " in head else b"")
             value = json.loads(answer)
         except (OSError, ValueError) as error:
             raise NotRunningError("The agent does not answer: start it again.") from error
@@ -105,16 +106,6 @@ class Agentd(NamedTuple):
             f"Authorization: Bearer {self.token}\r\n"
             f"Content-Type: application/json\r\n{more}\r\n"
         ).encode()
-
-
-def _split(answer: bytes) -> tuple[int, bytes]:
-    """Return status and body of an answer.
-
-    Raises:
-        ValueError: it is not HTTP.
-    """
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split(b" ", 2)[1] if b" " in head else b""), body
 
 
 def read_place(home: str) -> Agentd:

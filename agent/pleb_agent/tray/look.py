@@ -128,7 +128,9 @@ _STATES: Final = {
 def look_of(status: Status | None, say: Translate) -> Look:
     """Return what to show; `None` is the status of an agent that does not answer."""
     if status is None:
-        return _look_of_nothing(say)
+        sentence = say("The agent is not running.")
+        menu = _menu(say, sentence, "", running=False, override="none")
+        return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
     sentence, progress = _plain(_sentence(status, say)), _plain(_progress(status, say))
     override = _part(status, "override").get("kind")
     return Look(
@@ -157,12 +159,6 @@ def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
         found[entry.number] = entry
         found |= entries(entry.children)
     return found
-
-
-def _look_of_nothing(say: Translate) -> Look:
-    sentence = say("The agent is not running.")
-    menu = _menu(say, sentence, "", running=False, override="none")
-    return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
 
 
 def _sentence(status: Status, say: Translate) -> str:

@@ -44,10 +44,10 @@ class SystemIcon(Protocol):
 class FollowerThread(threading.Thread):
     """Follows agentd and carries out clicks, both in this thread, so that nothing is locked."""
 
-    def __init__(self, tray: Tray, face: SystemIcon, clock: Callable[[], float]) -> None:
+    def __init__(self, tray: Tray, icon: SystemIcon, clock: Callable[[], float]) -> None:
         super().__init__(name="follower", daemon=True)
         self._tray = tray
-        self._face = face
+        self._icon = icon
         self._clock = clock
         self._clicks: list[Command] = []
         # Sockets, since `select` on Windows knows nothing else.
@@ -64,28 +64,25 @@ class FollowerThread(threading.Thread):
 
     def run(self) -> None:
         """Work until the agent is stopped on purpose."""
-        self._tray.on_look = self._face.show
+        self._tray.on_look = self._icon.show
+        follower = self._tray.follower
         try:
             while not self._tray.ended:
-                self._turn()
+                waiting_on = [s for s in (self._wake_read, follower.connection) if s is not None]
+                wake_at = follower.wake_at
+                seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
+                if self._wake_read in select.select(waiting_on, [], [], seconds)[0]:
+                    self._wake_read.recv(64)
+                while self._clicks:
+                    self._tray.carry_out(self._clicks.pop(0))
+                follower.turn()
         except AgentEndedError:
             pass
         finally:
-            self._tray.follower.close()
+            follower.close()
             self._wake_read.close()
             self._wake_write.close()
-            self._face.end()
-
-    def _turn(self) -> None:
-        follower = self._tray.follower
-        waited_for = [s for s in (self._wake_read, follower.connection) if s is not None]
-        wake_at = follower.wake_at
-        seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
-        if self._wake_read in select.select(waited_for, [], [], seconds)[0]:
-            self._wake_read.recv(64)
-        while self._clicks:
-            self._tray.carry_out(self._clicks.pop(0))
-        follower.turn()
+            self._icon.end()
 
 
 def menu_lines(menu: tuple[Entry, ...]) -> list[Entry]:
@@ -112,9 +109,8 @@ def tooltip_of(look: Look) -> str:
 
 def run(tray: Tray, clock: Callable[[], float]) -> None:
     """Show the tray; must be called by the main thread."""
-    face = _PystrayIcon(tray.look)
-    follower = FollowerThread(tray, face, clock)
-    face.run(follower)
+    icon = _PystrayIcon(tray.look)
+    icon.run(FollowerThread(tray, icon, clock))
 
 
 class _PystrayIcon:
@@ -132,10 +128,15 @@ class _PystrayIcon:
         self._click = follower.click
 
         def ready(icon: Any) -> None:
-            call_on_main_thread(lambda: self._appear(icon))
+            call_on_main_thread(lambda: setattr(icon, "visible", True))
             follower.start()
 
-        _stay_out_of_the_dock()
+        if sys.platform == "darwin":
+            # An accessory (NSApplicationActivationPolicyAccessory) is not in the Dock, also when
+            # it runs outside of our bundle.
+            import AppKit
+
+            AppKit.NSApplication.sharedApplication().setActivationPolicy_(1)
         self._icon.run(ready)
 
     def show(self, look: Look) -> None:
@@ -143,9 +144,6 @@ class _PystrayIcon:
 
     def end(self) -> None:
         call_on_main_thread(self._icon.stop)
-
-    def _appear(self, icon: Any) -> None:
-        icon.visible = True
 
     def _show(self, look: Look) -> None:
         before, self._look = self._look, look
@@ -163,19 +161,17 @@ class _PystrayIcon:
             return self._pystray.Menu.SEPARATOR
         if entry.children:
             return self._pystray.MenuItem(entry.label, self._menu(entry.children, None))
+
+        def choose(_icon: Any, _item: Any) -> None:
+            if entry.command is not None:
+                self._click(entry.command)
+
         return self._pystray.MenuItem(
             entry.label,
-            self._chooser(entry.command),
+            choose,
             default=entry.command is not None and entry.command is primary,
             enabled=entry.enabled,
         )
-
-    def _chooser(self, command: Command | None) -> Callable[[Any, Any], None]:
-        def choose(_icon: Any, _item: Any) -> None:
-            if command is not None:
-                self._click(command)
-
-        return choose
 
 
 def call_on_main_thread(act: Callable[[], None]) -> None:
@@ -186,14 +182,6 @@ def call_on_main_thread(act: Callable[[], None]) -> None:
         AppHelper.callAfter(act)
     else:
         act()
-
-
-def _stay_out_of_the_dock() -> None:
-    """Be an accessory (NSApplicationActivationPolicyAccessory), also outside of our bundle."""
-    if sys.platform == "darwin":
-        import AppKit
-
-        AppKit.NSApplication.sharedApplication().setActivationPolicy_(1)
 
 
 def _image(state: State) -> Any:

@@ -103,7 +103,7 @@ def test_a_wayland_compositor_is_found_by_the_whole_table() -> None:
         ({"XAUTHORITY": "/a"}, {"authority": "/a", "of_logind": None}),
     ],
 )
-def test_what_the_environment_tells(
+def test_what_the_environment_says(
     variables: dict[str, str], expected: dict[str, str | None]
 ) -> None:
     with fake_compositor() as compositor:

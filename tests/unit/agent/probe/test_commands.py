@@ -48,7 +48,7 @@ def test_words_may_come_in_pieces(line: tuple[Commands, int]) -> None:
     os.close(agentd)
 
 
-def test_the_end_is_heard(line: tuple[Commands, int]) -> None:
+def test_the_end_of_the_input_is_noticed(line: tuple[Commands, int]) -> None:
     commands, agentd = line
     os.close(agentd)
     assert not hear(commands)

@@ -43,7 +43,7 @@ class FakeWindows:
     ("now", "last", "idle_seconds"),
     [(5_000, 2_000, 3.0), (2_000, 2_000, 0.0), (500, (1 << 32) - 500, 1.0)],
 )
-def test_windows_ticks_may_start_anew(now: int, last: int, idle_seconds: float) -> None:
+def test_windows_ticks_may_wrap(now: int, last: int, idle_seconds: float) -> None:
     assert WindowsBackend(FakeWindows(now, last)).idle_seconds() == idle_seconds
 
 
@@ -60,9 +60,7 @@ def test_windows_ticks_may_start_anew(now: int, last: int, idle_seconds: float) 
         (7, False, False),  # an app of the store
     ],
 )
-def test_windows_tells_of_locks_and_full_screens(
-    state: int, locked: bool, fullscreen: bool
-) -> None:
+def test_windows_reports_locks_and_full_screens(state: int, locked: bool, fullscreen: bool) -> None:
     windows = FakeWindows()
     backend = WindowsBackend(windows)
     windows.state = state
@@ -86,7 +84,7 @@ class FakeMac:
         return self.locked
 
 
-def test_macos_tells_of_input_and_locks() -> None:
+def test_macos_reports_input_and_locks() -> None:
     mac = FakeMac(seconds=12.5)
     backend = MacBackend(mac)
     assert backend.idle_seconds() == 12.5
@@ -96,6 +94,6 @@ def test_macos_tells_of_input_and_locks() -> None:
     assert backend.fileno() == -1
 
 
-def test_a_mac_without_a_session_has_nobody() -> None:
+def test_a_mac_without_a_session_is_missing() -> None:
     with pytest.raises(ServiceMissing):
         MacBackend(FakeMac(has_session=False))

@@ -98,7 +98,7 @@ def says(*lines: Line) -> str:
 
 
 @in_loop
-async def test_before_the_first_line_somebody_may_be_there() -> None:
+async def test_before_the_first_line_the_pc_counts_as_in_use() -> None:
     async with probe("wait()") as world:
         assert world.sensor.presence.kind is PresenceKind.UNREADABLE
         assert world.sensor.presence.problem
@@ -117,7 +117,7 @@ async def test_the_last_input_is_on_our_clock() -> None:
 
 @pytest.mark.parametrize("set_by", [8 * 3600.0, -8 * 3600.0, 50 * 365 * 86_400.0])
 @in_loop
-async def test_a_clock_that_is_set_makes_nobody_idle_nor_busy(set_by: float) -> None:
+async def test_setting_the_clock_changes_no_idle_time(set_by: float) -> None:
     """A PC without a battery for its clock begins in 1970; a network gives it the time later."""
     async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
         await world.until_news(1)
@@ -128,7 +128,7 @@ async def test_a_clock_that_is_set_makes_nobody_idle_nor_busy(set_by: float) -> 
 
 
 @in_loop
-async def test_whoever_opens_the_lid_sits_there() -> None:
+async def test_sleep_does_not_count_as_idle_time() -> None:
     async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
         await world.until_news(1)
         world.now += 8 * 3600  # asleep: no second of it was spent awake
@@ -136,7 +136,7 @@ async def test_whoever_opens_the_lid_sits_there() -> None:
 
 
 @in_loop
-async def test_a_clock_that_wanders_is_let_wander() -> None:
+async def test_a_drifting_clock_changes_nothing() -> None:
     async with probe(says(Line("readable", "X11", 5.0)) + "wait()") as world:
         (first,) = await world.until_news(1)
         world.now, world.awake = world.now + 600.5, world.awake + 600
@@ -261,7 +261,7 @@ async def test_a_probe_that_hangs_is_killed_and_started_again(tmp_path: Path) ->
     ],
 )
 @in_loop
-async def test_a_bad_probe_is_said_and_started_again(last_words: str, sentence: str) -> None:
+async def test_a_bad_probe_is_reported_and_started_again(last_words: str, sentence: str) -> None:
     async with probe(says(ACTIVE) + last_words) as world:
         news = await world.until_news(4)
         kinds = [presence.kind for presence in news[:4]]
@@ -292,7 +292,7 @@ async def test_what_a_probe_said_of_its_session_stays_when_it_ends() -> None:
 
 
 @in_loop
-async def test_a_probe_that_cannot_start_is_said() -> None:
+async def test_a_probe_that_cannot_start_is_reported() -> None:
     world = World("", PATIENT, ["/nonexistent/python"])
     task = asyncio.create_task(world.sensor.run())
     (presence,) = await world.until_news(1)
@@ -303,7 +303,7 @@ async def test_a_probe_that_cannot_start_is_said() -> None:
 
 
 @in_loop
-async def test_failures_in_a_row_wait_ever_longer(tmp_path: Path) -> None:
+async def test_the_waits_between_failures_grow(tmp_path: Path) -> None:
     births = tmp_path / "births"
     script = (
         f"births = open({str(births)!r}, 'a'); births.write(str(time.monotonic()) + '\\n')\n"
@@ -320,7 +320,7 @@ async def test_failures_in_a_row_wait_ever_longer(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_wish_for_quick_notice_is_told_also_to_the_next_probe() -> None:
+async def test_quick_reports_are_asked_of_the_next_probe_too() -> None:
     line = Line("readable", "{command}").encode().decode()
     script = (
         "for command in sys.stdin:\n"

@@ -18,7 +18,7 @@ class Clock:
 
 
 class FakeBackend:
-    """Input as a test says; `pushes`: whether it tells by itself."""
+    """Input as a test says; `pushes`: whether it signals by itself."""
 
     method = "X11"
 
@@ -69,12 +69,12 @@ class World:
         return self.said[before:]
 
 
-def test_the_first_look_tells_the_state() -> None:
+def test_the_first_look_reports_the_state() -> None:
     world = World()
     assert world.after(0) == [Line("readable", "X11", 0.0)]
 
 
-def test_input_that_goes_on_is_told_at_each_look() -> None:
+def test_continued_input_is_reported_at_each_look() -> None:
     world = World()
     world.after(0)
     for _ in range(3):
@@ -113,7 +113,7 @@ def test_input_between_the_look_and_the_arming_is_seen() -> None:
     assert world.watch.wait_seconds() == QUIET_SECONDS
 
 
-def test_an_earlier_last_input_is_told_too() -> None:
+def test_an_earlier_last_input_is_reported_too() -> None:
     world = World()
     world.after(0)
     world.after(5, touched=True)
@@ -121,13 +121,13 @@ def test_an_earlier_last_input_is_told_too() -> None:
     assert [line.idle_seconds for line in world.after(1)] == [5]
 
 
-def test_who_asks_is_answered() -> None:
+def test_a_question_is_answered() -> None:
     world = World()
     world.after(0)
     assert world.after(60, asked=True) == [Line("readable", "X11", 60.0)]
 
 
-def test_a_system_that_does_not_tell_is_looked_at_often_only_when_needed() -> None:
+def test_a_system_without_signals_is_polled_often_only_when_needed() -> None:
     world = World(pushes=False)
     world.after(0)
     world.after(QUIET_SECONDS)
@@ -137,7 +137,7 @@ def test_a_system_that_does_not_tell_is_looked_at_often_only_when_needed() -> No
     assert world.watch.wait_seconds() == pytest.approx(0.1)
 
 
-def test_locks_and_films_of_any_source_are_told_once() -> None:
+def test_locks_and_full_screens_of_any_source_are_reported_once() -> None:
     world = World(sources=2)
     world.after(0)
     for name in ("locked", "fullscreen"):
@@ -162,7 +162,7 @@ def test_another_user_at_the_pc_counts_as_input_all_the_time() -> None:
     assert (line.idle_seconds, line.locked) == (62 + QUIET_SECONDS, True)
 
 
-def test_a_source_that_fails_is_forgotten() -> None:
+def test_a_source_that_fails_is_dropped() -> None:
     world = World(sources=2)
     world.sources[0].locked = True
     assert world.after(0)[0].locked

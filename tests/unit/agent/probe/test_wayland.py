@@ -145,7 +145,7 @@ def test_a_compositor_that_offers_nothing_cannot_be_read(
         assert not isinstance(raised.value, ServiceMissing)
 
 
-def test_nobody_listens(tmp_path) -> None:
+def test_nothing_listens(tmp_path) -> None:
     with pytest.raises(ServiceMissing):
         WaylandConnection(str(tmp_path / "wayland-0"))
 

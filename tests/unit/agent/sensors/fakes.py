@@ -33,7 +33,7 @@ class Said:
 
 
 class SaidEvents:
-    """Session events that a test tells: late, twice, or never."""
+    """Session events that a test sends: late, twice, or never."""
 
     def __init__(self):
         self.listener: SessionListener | None = None

@@ -113,7 +113,7 @@ def test_more_of_ours_than_of_all_is_nothing_of_others():
 
 
 @pytest.mark.parametrize("code", [3, 4])
-def test_what_the_device_does_not_tell_is_not_known(code):
+def test_what_the_device_does_not_report_is_unknown(code):
     fake = FakeNvml()
     fake.errors = dict.fromkeys(("rates", "memory", "temperature", "threshold", "processes"), code)
     gpus = nvidia(fake)
@@ -121,7 +121,7 @@ def test_what_the_device_does_not_tell_is_not_known(code):
     assert gpus.heat() == [(None, None)]
 
 
-def test_if_the_workers_part_is_not_told_the_others_is_not_known():
+def test_without_the_workers_part_the_load_of_others_is_unknown():
     fake = FakeNvml()
     fake.errors["processes"] = fake.NVML_ERROR_NOT_SUPPORTED
     assert nvidia(fake).read()[0].others_percent is None
@@ -189,7 +189,7 @@ def test_amd_by_its_own_name_or_number(tmp_path):
     assert drm(tmp_path, named, name="x").read()[0].name == "AMD Instinct MI50"
 
 
-def test_while_a_worker_runs_amd_does_not_tell_the_others(tmp_path):
+def test_while_a_worker_runs_the_load_of_others_on_amd_is_unknown(tmp_path):
     assert drm(tmp_path, RADEON, worker=WORKER).read()[0].others_percent is None
 
 

@@ -53,7 +53,7 @@ def kernel(tmp_path, monkeypatch):
     return Kernel(tmp_path)
 
 
-def test_the_first_look_tells_nothing(kernel):
+def test_the_first_read_returns_nothing(kernel):
     assert kernel.sensor().read() is None
 
 

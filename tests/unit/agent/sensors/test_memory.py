@@ -76,7 +76,7 @@ def test_a_limit_beyond_the_machine_is_none(tmp_path):
     assert LinuxMemory(lambda: None, plant(tmp_path, files)).read() == Memory(16 * GIB, 10 * GIB)
 
 
-def test_a_limit_whose_use_is_not_told_still_bounds(tmp_path):
+def test_a_limit_whose_use_is_unknown_still_bounds(tmp_path):
     files = group(**{"memory~max": 4 * GIB, "memory~current": UNREADABLE})
     assert LinuxMemory(lambda: None, plant(tmp_path, files)).read() == Memory(4 * GIB, 10 * GIB)
 

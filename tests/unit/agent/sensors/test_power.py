@@ -184,7 +184,7 @@ def test_power_is_read_rightly(tmp_path, case):
     assert read.percent == (None if percent is None else pytest.approx(percent))
 
 
-def test_a_kernel_without_power_supplies_tells_nothing(tmp_path):
+def test_a_kernel_without_power_supplies_is_unknown(tmp_path):
     assert LinuxPower(tmp_path / "missing").read() == Power(UNKNOWN, None)
 
 

@@ -77,7 +77,7 @@ def test_small_steps_add_up():
     assert moved == [True, False, False, True, False, False, True, False, True]
 
 
-def test_what_nobody_wants_to_know_is_not_read():
+def test_what_is_not_wanted_is_not_read():
     wanted, sensor = [True], Said(7)
     one = scheduled(sensor, wanted=lambda: wanted[0])
     assert one.skip(100) is False
@@ -155,7 +155,7 @@ def test_one_that_hangs_holds_up_none_of_the_others(world):
     assert stuck.value(6.0) == 1
 
 
-def test_what_a_sensor_raises_is_told(world):
+def test_what_a_sensor_raises_is_reported(world):
     class Broken:
         def read(self):
             raise ZeroDivisionError

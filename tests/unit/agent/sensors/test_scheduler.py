@@ -165,7 +165,7 @@ def test_graphics_processors_and_programs_are_read_only_where_somebody_asks():
     asyncio.run(story())
 
 
-def test_small_changes_wake_nobody_and_large_ones_do():
+def test_only_large_changes_call_back():
     async def story():
         world = World()
         scheduler = world.scheduler()
@@ -249,7 +249,7 @@ def test_look_now_reads_everything_at_once():
     asyncio.run(story())
 
 
-def test_sleep_is_told_then_prepared_for_and_looked_after():
+def test_sleep_is_reported_prepared_for_and_followed_by_a_read():
     async def story():
         world = World()
         scheduler = world.scheduler()
@@ -310,7 +310,7 @@ def test_absent_sensors_start_no_thread_of_their_own():
     assert set(threading.enumerate()) <= before
 
 
-def test_after_the_end_nobody_is_told():
+def test_after_the_end_nothing_is_reported():
     async def story():
         world = World()
         scheduler = world.scheduler()

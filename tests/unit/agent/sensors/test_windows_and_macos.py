@@ -126,7 +126,7 @@ def test_windows_waits_until_everything_is_written():
     assert story == [MachineState(suspending=True), "written", "asleep", AWAKE, AWAKE]
 
 
-def test_windows_does_not_wait_for_ever():
+def test_windows_waits_for_a_limited_time():
     windows, ended = Windows(), threading.Event()
 
     async def prepare():
@@ -224,7 +224,7 @@ def test_without_caffeinate_the_machine_may_sleep():
     asyncio.run(story())
 
 
-def test_the_last_wish_wins():
+def test_what_is_wanted_last_wins():
     """It may change while the system takes its time."""
     calls, door = [], threading.Event()
 
@@ -250,7 +250,7 @@ def test_the_last_wish_wins():
     assert calls in (["hold", "release"], [])
 
 
-def test_who_is_cancelled_while_holding_leaves_nothing_held():
+def test_a_cancelled_hold_is_released():
     calls, door = [], threading.Event()
 
     class Slow:
@@ -275,7 +275,7 @@ def test_who_is_cancelled_while_holding_leaves_nothing_held():
     assert calls == ["hold", "release"]
 
 
-def test_no_events_come_where_the_system_tells_none():
+def test_no_events_come_where_the_system_reports_none():
     async def story():
         task = asyncio.create_task(NoSessionEvents().run(SessionListener(lambda _: None, story)))
         await asyncio.sleep(0.01)

@@ -132,7 +132,7 @@ def test_calls_reach_icon_and_menu(
         (ITEM_PATH, "org.freedesktop.DBus.Introspectable", "Introspect", "s", ("",), "UnknownMe"),
     ],
 )
-def test_nonsense_gets_an_error(
+def test_invalid_calls_get_an_error(
     broker: Broker,
     tray: BusTray,
     path: str,
@@ -154,7 +154,7 @@ def test_ping(broker: Broker) -> None:
     assert reply.header.message_type is MessageType.method_return
 
 
-def test_who_wants_no_reply_gets_none(broker: Broker, tray: BusTray) -> None:
+def test_a_call_without_a_reply_gets_none(broker: Broker, tray: BusTray) -> None:
     greeting(broker)
     address = DBusAddress(ITEM_PATH, bus_name=":1.7", interface=ITEM_INTERFACE)
     quiet = new_method_call(address, "Scroll", "is", (1, "vertical"))
@@ -163,7 +163,7 @@ def test_who_wants_no_reply_gets_none(broker: Broker, tray: BusTray) -> None:
     assert broker.call("/any", "org.freedesktop.DBus.Peer", "Ping", "", ())
 
 
-def test_a_change_is_told_with_its_signals(broker: Broker, tray: BusTray) -> None:
+def test_a_change_sends_its_signals(broker: Broker, tray: BusTray) -> None:
     greeting(broker)
     tray.show(PROBLEM)
     told = [broker.next() for _ in range(5)]
@@ -178,7 +178,7 @@ def test_a_change_is_told_with_its_signals(broker: Broker, tray: BusTray) -> Non
     assert told[3].body == ("NeedsAttention",)
 
 
-def test_a_bus_that_closes_is_told(broker: Broker) -> None:
+def test_a_bus_that_closes_raises(broker: Broker) -> None:
     broker.hang_up()
     with pytest.raises(ServiceLost):
         broker.bus.turn()

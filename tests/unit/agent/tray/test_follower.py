@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class World:
-    """A follower, its clock, what it told."""
+    """A follower, its clock, what it reported."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -42,7 +42,7 @@ class World:
             self.agentd = None
 
     def turn(self, count: int = 1) -> None:
-        """Turn until the follower has told `count` statuses more; a second passes if need be."""
+        """Turn until `count` more statuses are reported; a second passes if need be."""
         goal = len(self.told) + count
         while True:
             self.follower.turn()
@@ -64,7 +64,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         world.stop()
 
 
-def test_each_change_is_told(world: World) -> None:
+def test_each_change_is_reported(world: World) -> None:
     agentd = world.start()
     world.turn()
     agentd.change(status_of("paused"))
@@ -102,7 +102,7 @@ def test_many_changes_are_one_look(world: World) -> None:
     assert world.told == [status_of(), status_of(units_finished=49)]
 
 
-def test_it_waits_ever_longer_for_an_agent_that_is_not_there(world: World) -> None:
+def test_the_waits_for_a_missing_agent_grow(world: World) -> None:
     waits = []
     for _ in range(6):
         world.turn()
@@ -123,7 +123,7 @@ def test_it_is_not_turned_before_its_time(world: World) -> None:
     assert world.told == [None]
 
 
-def test_somebody_who_starts_the_agent_does_not_wait(world: World) -> None:
+def test_after_starting_the_agent_it_retries_at_once(world: World) -> None:
     for _ in range(6):
         world.turn()
     world.follower.retry_now()

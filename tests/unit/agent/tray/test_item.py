@@ -61,7 +61,7 @@ def test_a_problem_asks_for_attention() -> None:
     assert attention("paused") == (("s", "Active"),)
 
 
-def test_only_changes_are_told() -> None:
+def test_only_changes_are_signalled() -> None:
     item = item_of(look("working"))
 
     assert show(item, look("working")) == []

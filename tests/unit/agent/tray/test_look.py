@@ -120,7 +120,7 @@ def test_without_a_unit_there_is_no_progress() -> None:
 @pytest.mark.parametrize(
     "message", [None, {}, {"template": "", "values": {}}, {"template": "x", "values": None}, 3]
 )
-def test_without_a_template_the_plain_sentence_is_told(message: Any) -> None:
+def test_without_a_template_the_plain_sentence_is_shown(message: Any) -> None:
     look = look_of(status(message=message), SAY)
     assert look.tooltip == "The PC is in use; 3 more min."
 
@@ -154,7 +154,7 @@ def test_the_tree_is_the_same_in_every_state() -> None:
     assert all(other == numbers[0] for other in numbers)
 
 
-def test_every_command_is_a_wish_or_the_trays_own() -> None:
+def test_every_command_is_a_request_or_the_trays_own() -> None:
     own = {Command.OPEN, Command.PREFERENCES, Command.START}
     assert set(REQUESTS) | own == set(Command)
     assert not set(REQUESTS) & own

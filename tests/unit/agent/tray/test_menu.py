@@ -1,4 +1,4 @@
-"""The menu on the bus: what hosts read, what they are told, what a click does."""
+"""The menu on the bus: what hosts read, what is signalled to them, what a click does."""
 
 from __future__ import annotations
 

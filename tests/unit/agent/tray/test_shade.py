@@ -58,7 +58,7 @@ def watch(name: str) -> tuple[Desktop, ShadeWatch, list[Shade]]:
     return desktop, found, changes
 
 
-def test_plasma_tells_its_scheme_and_each_change() -> None:
+def test_plasma_reports_its_scheme_and_each_change() -> None:
     desktop, found, changes = watch("KDE")
 
     desktop.reply((("v", ("u", 1)),))
@@ -70,7 +70,7 @@ def test_plasma_tells_its_scheme_and_each_change() -> None:
     assert found.shade is Shade.LIGHT
 
 
-def test_xfce_tells_its_panels_option() -> None:
+def test_xfce_reports_its_panels_option() -> None:
     desktop, _, changes = watch("XFCE")
 
     desktop.reply((("b", True),))
@@ -89,6 +89,6 @@ def test_a_desktop_that_does_not_answer_changes_nothing(name: str) -> None:
     assert found.shade is Shade.UNKNOWN
 
 
-def test_a_desktop_that_cannot_tell_is_not_asked() -> None:
+def test_a_desktop_without_such_a_setting_is_not_asked() -> None:
     desktop, _, _ = watch("GNOME:GNOME-Classic")
     assert desktop.asked == []

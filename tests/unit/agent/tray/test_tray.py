@@ -1,4 +1,4 @@
-"""What a click does: the wish that is sent, the program that is started, what is shown after."""
+"""What a click does: the request that is sent, the program that is started, what is shown after."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def agentd(tmp_path: Path) -> Iterator[FakeAgentd]:
 
 
 @pytest.mark.parametrize("command", REQUESTS)
-def test_a_wish_is_sent(world: World, agentd: FakeAgentd, command: Command) -> None:
+def test_a_request_is_sent(world: World, agentd: FakeAgentd, command: Command) -> None:
     world.tray.carry_out(command)
     assert agentd.requests == [REQUESTS[command]]
 
@@ -79,19 +79,19 @@ def test_the_agent_is_started_with_its_home(world: World, tmp_path: Path) -> Non
     assert world.launched == [(command, {})]
 
 
-def test_what_agentd_refuses_is_told(world: World, agentd: FakeAgentd) -> None:
+def test_a_refusal_of_agentd_is_shown(world: World, agentd: FakeAgentd) -> None:
     agentd.refusal = "The unit in hand cannot be paused."
     world.tray.carry_out(Command.PAUSE)
     assert world.looks[-1].tooltip == "The unit in hand cannot be paused."
 
 
-def test_without_agentd_a_wish_shows_that_it_is_gone(world: World) -> None:
+def test_without_agentd_a_request_shows_that_it_is_gone(world: World) -> None:
     world.tray.show_status(status_of())
     world.tray.carry_out(Command.PAUSE)
     assert [look.state for look in world.looks] == [State.TRAINING, State.OFFLINE]
 
 
-def test_a_missing_browser_is_told(world: World, agentd: FakeAgentd) -> None:
+def test_a_missing_browser_is_reported(world: World, agentd: FakeAgentd) -> None:
     world.broken = True
     world.tray.carry_out(Command.OPEN)
     assert world.looks[-1].tooltip == "This cannot be started: No such file or directory."
