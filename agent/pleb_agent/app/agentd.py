@@ -131,10 +131,14 @@ class _Agentd:
         self._live = LivePreferences(home.preferences, self._for_this_run)
         self._live.on_change = self._preferences_changed
         self._notifications = UserNotifier(self._preferences, lambda: session_language(os.environ))
-        self.packages = Packages(home.runtimes, home.updates, self._preferences)
-        self.packages.on_change = self._notifier.notify
-        self.packages.on_runtime = self._runtime_arrived
-        self.packages.on_release = self._notifications.release
+        self.packages = Packages(
+            home.runtimes,
+            home.updates,
+            self._preferences,
+            on_change=self._notifier.notify,
+            on_runtime=self._runtime_arrived,
+            on_release=self._notifications.release,
+        )
         self._engine = WorkerProcess(home.work, worker_settings(self._live.current))
         self._engine.packages = self.packages.runtime_path()
         self._readings = ReadingsSource(

@@ -27,48 +27,62 @@ if TYPE_CHECKING:
 __all__ = ["Packages"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
-_FIRST_LOOK_SECONDS: Final = 60.0
+_FIRST_CHECK_SECONDS: Final = 60.0
 _HOUR_SECONDS: Final = 3600.0
-_LOOK_HOURS: Final = 24
+_CHECK_HOURS: Final = 24
 _OWN_FILES_SECONDS: Final = 60.0
 
 
 class Packages:
-    """`on_change` is called when a view has changed, `on_runtime` when a runtime was installed.
+    """The runtimes and releases of one home.
 
-    `runtimes`, `updates`: the folders of both in the home.
+    Args:
+        runtimes: the folder of runtimes.
+        updates: the folder of releases.
+        preferences: called at each use.
+        on_change: called when what the faces show has changed.
+        on_runtime: called when a runtime was installed.
+        on_release: called when a newer release was found.
     """
 
     def __init__(
-        self, runtimes: Path, updates: Path, preferences: Callable[[], Preferences]
+        self,
+        runtimes: Path,
+        updates: Path,
+        preferences: Callable[[], Preferences],
+        *,
+        on_change: Callable[[], None],
+        on_runtime: Callable[[], None],
+        on_release: Callable[[Release], None],
     ) -> None:
         self.installation = read_installation()
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_runtime: Callable[[], None] = lambda: None
-        self.on_release: Callable[[Release], None] = lambda _: None
+        self._on_change = on_change
+        self._on_runtime = on_runtime
+        self._on_release = on_release
         self.handed_over: str | None = None
         """The version to start when agentd has stopped."""
         self.start_again = False
         """Whether this program was replaced: start the new one when agentd has stopped."""
-        self._folders = runtimes, updates
-        self._preferences = preferences
         self._runtimes: Runtimes | None = None
         self._releases: Releases | None = None
         self.release: Release | None = None
         """The newer release, if one is known."""
         self._offers: list[Offer] = []
         self._fetching: asyncio.Task[object] | None = None
-        if self.installation.kind is not InstallKind.SOURCE:
-            self._open()
+        if self.installation.kind is InstallKind.SOURCE:
+            return
+        from pleb_agent.updates.fetcher import Route
+        from pleb_agent.updates.releases import Releases
+        from pleb_agent.updates.repository import Source
+        from pleb_agent.updates.runtimes import Runtimes
+
+        source = Source(self.installation, updates, lambda: Route(preferences().proxy))
+        self._runtimes = Runtimes(runtimes, self.installation, source)
+        self._releases = Releases(self.installation, source)
 
     def runtime_path(self) -> Path | None:
         """Return the folder of the worker's packages; None: they are part of this Python."""
         return None if self._runtimes is None else self._runtimes.path()
-
-    @property
-    def lacks_runtime(self) -> bool:
-        """Whether the worker cannot start because torch is not installed yet."""
-        return self._runtimes is not None and self._runtimes.path() is None
 
     def runtime_view(self) -> RuntimeView | None:
         """Return the state of the runtime; None for an agent that was installed with torch."""
@@ -115,10 +129,10 @@ class Packages:
             return
         hours = 0
         while True:
-            if self.lacks_runtime:
-                self.begin_runtime("cpu")
-            await asyncio.sleep(_FIRST_LOOK_SECONDS)
-            if hours % _LOOK_HOURS == 0:
+            if self._runtimes.path() is None:
+                self.begin_runtime("cpu")  # without torch the worker cannot start
+            await asyncio.sleep(_FIRST_CHECK_SECONDS)
+            if hours % _CHECK_HOURS == 0:
                 await self._look(self._runtimes, self._releases)
             hours += 1
             await asyncio.sleep(_HOUR_SECONDS)
@@ -141,25 +155,14 @@ class Packages:
             with suppress(asyncio.CancelledError, PlebError, OSError):
                 await self._fetching
 
-    def _open(self) -> None:
-        from pleb_agent.updates.fetcher import Route
-        from pleb_agent.updates.releases import Releases
-        from pleb_agent.updates.repository import Source
-        from pleb_agent.updates.runtimes import Runtimes
-
-        runtimes, updates = self._folders
-        source = Source(self.installation, updates, lambda: Route(self._preferences().proxy))
-        self._runtimes = Runtimes(runtimes, self.installation, source)
-        self._releases = Releases(self.installation, source)
-
     async def _fetch(self, runtimes: Runtimes, kind: str) -> None:
         try:
-            await runtimes.fetch(kind, lambda _: self.on_change())
+            await runtimes.fetch(kind, lambda _: self._on_change())
         except (PlebError, OSError) as error:
             _LOG.warning("runtime", extra={"problem": str(error)})
         else:
-            self.on_runtime()
-        self.on_change()
+            self._on_runtime()
+        self._on_change()
 
     async def _look(self, runtimes: Runtimes, releases: Releases) -> None:
         try:
@@ -171,5 +174,5 @@ class Packages:
         if found != self.release:
             self.release = found
             if found is not None:
-                self.on_release(found)
-            self.on_change()
+                self._on_release(found)
+            self._on_change()
