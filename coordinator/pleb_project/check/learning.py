@@ -87,7 +87,10 @@ def seconds_per_step(draft: Draft, blobs: BlobFolder) -> float:
 
 
 def _metrics(draft: Draft, blobs: BlobFolder, version: Tensors) -> dict[str, float]:
-    """Return the metrics on the first holdout shard; empty where there is none."""
+    """Return the metrics on the first holdout shard, empty without one.
+
+    `version` has the shapes of the model's specs.
+    """
     if not draft.dataset.shards.holdout:
         return {}
     graph = CompiledGraph(parse_graph(draft.exported.evaluation_graph))

@@ -182,7 +182,10 @@ def _request(draft: Draft, blobs: BlobFolder, delta: Path, steps: int, threads: 
 
 
 def _tolerance(draft: Draft, deltas: list[Tensors]) -> tuple[Tolerance, dict[str, float]]:
-    """Return the tolerance, and how far apart honest runs are by tensor."""
+    """Return the tolerance, and how far apart honest runs are by tensor.
+
+    `deltas` have the shapes of the model's specs.
+    """
     encoding = training_format(draft.metadata)
     apart: dict[str, float] = {}
     for a, b in itertools.combinations(deltas, 2):

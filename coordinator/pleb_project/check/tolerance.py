@@ -67,7 +67,10 @@ class Tolerance:
 
 
 def encoded_distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]:
-    """Return the distance of every tensor between two deltas after both have been encoded."""
+    """Return the distance of every tensor between two deltas after both have been encoded.
+
+    `a` and `b` have the shapes of the model's specs.
+    """
     x, y = encoding.decode(encoding.encode(a)), encoding.decode(encoding.encode(b))
     return distances(x, y, encoding)
 
@@ -75,7 +78,8 @@ def encoded_distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str
 def noise_distance(delta: Tensors, encoding: DeltaFormat) -> float:
     """Return the least distance, over a few draws, that 1 % of noise makes to `delta`.
 
-    The noise is Gaussian with 1 % of each parameter's root mean square.
+    `delta` has the shapes of the model's specs. The noise is Gaussian with 1 % of each parameter's
+    root mean square.
     """
     generator = np.random.Generator(np.random.Philox(0))
     found = []

@@ -48,13 +48,13 @@ def eager_draws(draws: Draws, nodes: Sequence[int]) -> Iterator[None]:
     def dropout(
         x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> torch.Tensor:
-        del inplace
+        del inplace  # x: any shape, as the outcome
         return drawing.dropout(draws, _next(numbers), x, p, training)
 
     def feature_dropout(
         x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> torch.Tensor:
-        del inplace
+        del inplace  # x: [batch, channels, ...], as the outcome
         return drawing.feature_dropout(draws, _next(numbers), x, p, training)
 
     def attention(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -112,6 +112,7 @@ def check_parity(
 
 
 def _compare(what: str, eager: torch.Tensor | None, graph: torch.Tensor | None) -> None:
+    """Raise unless both are equal to the bit and so of one shape, or both are missing."""
     if eager is None and graph is None:
         return
     if eager is None or graph is None or not torch.equal(eager.nan_to_num(), graph.nan_to_num()):

@@ -72,7 +72,7 @@ def rewrite(
 ) -> Graph:
     """Return `program` as a graph whose outputs have the names `outputs`.
 
-    `specs` are the model's parameters and buffers.
+    `specs` are the model's parameters and buffers; `batch` has inputs [batch, ...] by name.
 
     Raises:
         RefusedNodeError: an operator is not allowed or an argument cannot be written down.
@@ -267,6 +267,7 @@ def _constant(target: str, tensor: Any) -> Constant:
 
 
 def _dtype_name(name: str, tensor: torch.Tensor) -> str:
+    """Return the protocol's name of the dtype of a tensor of any shape."""
     if tensor.dtype not in DTYPE_NAMES:
         raise GraphError(f"{name!r} is {tensor.dtype}: use one of {sorted(DTYPE_NAMES.values())}.")
     return DTYPE_NAMES[tensor.dtype]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,61 +20,53 @@ if TYPE_CHECKING:
 __all__ = ["trace_evaluation", "trace_training"]
 
 Batch = dict[str, torch.Tensor]
+"""Inputs [batch, ...] by name."""
 
 
-class _Loss(nn.Module):
-    """The loss as a module: one output."""
-
-    def __init__(
-        self, model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], names: list[str]
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = loss
-        self._names = names
-
-    @override
-    def forward(self, *batch: torch.Tensor) -> torch.Tensor:
-        """Return the loss of inputs in the order of the names."""
-        value: object = self._loss(self.model, dict(zip(self._names, batch, strict=True)))
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise GraphError("loss(model, batch) must return one number as a tensor: take a mean.")
-        return value
-
-
-class _Metrics(nn.Module):
-    """The metrics as a module with one output each."""
+class _Function(nn.Module):
+    """A function of the model and a batch as a module; `check` raises unless its value is right."""
 
     def __init__(
         self,
         model: nn.Module,
-        evaluate: Callable[[nn.Module, Batch], dict[str, torch.Tensor]],
+        function: Callable[[nn.Module, Batch], Any],
         names: list[str],
+        check: Callable[[object], None],
     ) -> None:
         super().__init__()
         self.model = model
-        self._evaluate = evaluate
+        self._function = function
         self._names = names
+        self._check = check
 
     @override
-    def forward(self, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the metrics of inputs in the order of the names."""
-        metrics: object = self._evaluate(self.model, dict(zip(self._names, batch, strict=True)))
-        if not isinstance(metrics, dict) or "loss" not in metrics:
-            raise GraphError('evaluate(model, batch) must return a dict of means with a "loss".')
-        return metrics
+    def forward(self, *batch: torch.Tensor) -> Any:
+        """Return the function's value for inputs [batch, ...] in the order of the names."""
+        value = self._function(self.model, dict(zip(self._names, batch, strict=True)))
+        self._check(value)
+        return value
+
+
+def _check_loss(value: object) -> None:
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        raise GraphError("loss(model, batch) must return one number as a tensor: take a mean.")
+
+
+def _check_metrics(value: object) -> None:
+    if not isinstance(value, dict) or "loss" not in value:
+        raise GraphError('evaluate(model, batch) must return a dict of means with a "loss".')
 
 
 def trace_training(
     model: nn.Module, loss: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch
 ) -> ExportedProgram:
-    """Return the training IR of `loss` in training mode, for batches of exactly this size.
+    """Return the training IR of `loss` in training mode, for inputs of exactly these shapes.
 
     Raises:
         GraphError: torch.export cannot trace it.
     """
     with _mode(model, training=True), _one_sentence("loss"):
-        return export(_Loss(model, loss, list(batch)), tuple(batch.values()))
+        return export(_Function(model, loss, list(batch), _check_loss), tuple(batch.values()))
 
 
 def trace_evaluation(
@@ -82,19 +74,21 @@ def trace_evaluation(
     evaluate: Callable[[nn.Module, Batch], dict[str, torch.Tensor]],
     batch: Batch,
 ) -> tuple[ExportedProgram, list[str]]:
-    """Return the training IR of `evaluate` in evaluation mode, for any batch size, and names.
+    """Return the training IR of `evaluate` in evaluation mode, and the metrics' names.
+
+    It is traced for inputs [batch, ...] with any first dimension.
 
     Raises:
         GraphError: torch.export cannot trace it, or it works for one batch size only.
     """
-    module = _Metrics(model, evaluate, list(batch))
+    module = _Function(model, evaluate, list(batch), _check_metrics)
     values = tuple(t if len(t) > 1 else torch.cat([t, t]) for t in batch.values())
     size = Dim("batch", min=1)
     with _mode(model, training=False), _one_sentence("evaluate"):
         program = export(module, values, dynamic_shapes={"batch": tuple({0: size} for _ in values)})
     shape = program.call_spec.out_spec
     if shape is None:
-        raise GraphError("evaluate() gives nothing.")
+        raise GraphError("evaluate() returns nothing.")
     places: dict[str, int] = tree_unflatten(list(range(shape.num_leaves)), shape)
     return program, sorted(places, key=places.__getitem__)
 
@@ -113,7 +107,7 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
-    """Say in one sentence why torch.export refused, whatever it raised."""
+    """Report in one sentence why torch.export failed, whatever it raised."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the model's insides, such as nn.LSTM's

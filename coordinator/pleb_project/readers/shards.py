@@ -101,9 +101,9 @@ def shard_count(examples: int, example_bytes: float, asked: int) -> int:
 
 
 def row_shards(rows: Rows, order: NDArray[np.int64], asked: int, blobs: BlobFolder) -> list[Shard]:
-    """Write the rows `order` as shards whose sizes differ by at most one example.
+    """Write the rows `order` [n] as shards whose sizes differ by at most one example.
 
-    Only one shard is in memory at a time, however large `rows` (mapped from files) is.
+    `rows` are arrays [examples, ...], mapped from files: only one shard is in memory at a time.
     """
     example_bytes = sum(a.dtype.itemsize * int(np.prod(a.shape[1:])) for a in rows.values())
     count = shard_count(len(order), example_bytes, asked)
@@ -118,7 +118,7 @@ def row_inputs(rows: Rows) -> list[InputSpec]:
     return [
         InputSpec(
             name=name,
-            dtype=cast("Dtype", array.dtype.name),  # `allowed_dtype` saw to that
+            dtype=cast("Dtype", array.dtype.name),  # one that `allowed_dtype` returns
             shape=[int(n) for n in array.shape[1:]],
         )
         for name, array in rows.items()
@@ -135,6 +135,7 @@ def text_shards(text: NDArray[np.uint8], window: int, asked: int, blobs: BlobFol
 
 
 def _cut(text: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield `count` pieces of `text` [n] whose lengths differ by at most one."""
     bounds = [text.size * number // count for number in range(count + 1)]
     for start, end in itertools.pairwise(bounds):
         yield text[start:end]

@@ -118,6 +118,7 @@ class Spool:
 
 
 def _check_finite(name: str, array: NDArray[Any], place: str) -> None:
+    """Raise unless every number of `array` [examples, ...] is finite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0][0])
         raise InputError(

@@ -31,19 +31,21 @@ _SCALE_ROUNDING: Final = 1 + 2.0**-10
 def delta_norm(tensors: Tensors, model: ModelSpec) -> float:
     """Return the L2 norm over all parameters (buffers do not count), summed in float64.
 
-    The order of the sum is fixed, so the norm is the same on every platform. NaN where a
-    number is NaN or numbers of both infinities meet.
+    `tensors` have the shapes of the model's specs. The order of the sum is fixed, so the norm is
+    the same on every platform. NaN where a number is NaN or numbers of both infinities meet.
     """
     return math.sqrt(sum(_square(tensors[spec.name]) for spec in model.parameters))
 
 
 def tensor_norm(array: NDArray[Any]) -> float:
-    """Return the L2 norm of one array, summed in float64 as `delta_norm` does."""
+    """Return the L2 norm of one array [...], summed in float64 as `delta_norm` does."""
     return math.sqrt(_square(array))
 
 
 def distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]:
     """Return the relative L2 distance of two deltas, decoded from `encoding`, by the tensor's name.
+
+    Each tensor of `a` and `b` has the shape of its spec.
 
     d = ||r|| / max(||a||, ||b||, f). r is a - b, but for rounding: a number near the middle of
     two codes is rounded up by one honest host and down by another, which in a tensor of ten
@@ -66,6 +68,7 @@ def distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]
 def _group_distances(
     a: Tensors, b: Tensors, specs: Sequence[TensorSpec], code_step: float
 ) -> dict[str, float]:
+    """Return d for every tensor of a group, whose shapes are those of `specs`."""
     squares = {s.name: max(_square(a[s.name]), _square(b[s.name])) for s in specs}
     count = sum(elements(spec) for spec in specs)
     mean_square = sum(squares.values()) / max(count, 1)
@@ -86,7 +89,7 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def _square(array: NDArray[Any]) -> float:
-    """Return the sum of squares in float64, chunk by chunk; NaN and infinity pass through."""
+    """Return the sum of squares of [...] in float64, chunk by chunk; NaN and infinity pass."""
     flat = array.reshape(-1)
     with np.errstate(invalid="ignore", over="ignore"):
         return float(
@@ -100,7 +103,8 @@ def _square(array: NDArray[Any]) -> float:
 def _square_difference(a: NDArray[Any], b: NDArray[Any], code_step: float) -> float:
     """Return the sum of squares of r (see `distances`) in float64, chunk by chunk.
 
-    `code_step` is the step between two codes as a share of the tensor's largest number.
+    `a` and `b` have one shape. `code_step` is the step between two codes as a share of the
+    tensor's largest number.
     """
     x, y = a.reshape(-1), b.reshape(-1)
     total = 0.0

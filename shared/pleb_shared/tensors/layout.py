@@ -63,15 +63,16 @@ def model_tensors(model: ModelSpec) -> list[TensorSpec]:
 
 
 def little_endian(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `array` in C order and little-endian; itself where it already is."""
+    """Return `array` [...] in C order and little-endian; itself where it already is."""
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
 def version_digest(tensors: Tensors, model: ModelSpec) -> str:
     """Return the name of a version: SHA-256 over the bytes of its tensors, hexadecimal.
 
-    The bytes are those of the parameters and then of the buffers in the order of `model`,
-    each in C order and little-endian, with nothing before, between or after them.
+    `tensors` have the shapes of the model's specs. The bytes are those of the parameters and then
+    of the buffers in the order of `model`, each in C order and little-endian, with nothing before,
+    between or after them.
 
     Raises:
         EncodingError: as `check_tensors`.
@@ -84,7 +85,7 @@ def version_digest(tensors: Tensors, model: ModelSpec) -> str:
 
 
 def check_version(tensors: Tensors, model: ModelSpec) -> None:
-    """Raise what `check_tensors` raises unless `tensors` has the form of a version."""
+    """Raise as `check_tensors` unless `tensors` has the names, dtypes and shapes of a version."""
     check_tensors(tensors, model_tensors(model))
 
 
@@ -134,7 +135,7 @@ def read_header(read: Callable[[int], bytes]) -> dict[str, TensorSpec]:
 
 
 def save_tensors(tensors: Tensors) -> bytes:
-    """Return `tensors` as safetensors; equal arrays give equal bytes."""
+    """Return `tensors`, of any shapes, as safetensors; equal arrays give equal bytes."""
     return save({name: little_endian(array) for name, array in tensors.items()})
 
 

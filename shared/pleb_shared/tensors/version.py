@@ -20,7 +20,7 @@ __all__ = ["apply_difference", "rebuild_version", "subtract_versions"]
 
 
 def apply_difference(version: Tensors, difference: Tensors, model: ModelSpec) -> Tensors:
-    """Return the next version: version + difference, as new arrays.
+    """Return the next version: version + difference, as new arrays of the specs' shapes.
 
     Parameters and float buffers are added by one IEEE operation per number in their own
     dtype; the decoded difference is already the rounded product of code and scale, so nothing
@@ -50,6 +50,8 @@ def rebuild_version(
 ) -> Tensors:
     """Return the version that decoded `differences`, in order, make of `snapshot`.
 
+    All have the shapes of the model's specs.
+
     Raises:
         EncodingError: `wrong_digest`: the outcome is not the version that `digest` names; or
             as `check_tensors`.
@@ -61,13 +63,14 @@ def rebuild_version(
     if found != digest:
         message = (
             f"The rebuilt version has digest {found[:12]}..., not {digest[:12]}...: "
-            "fetch the snapshot anew."
+            "fetch the snapshot again."
         )
         raise EncodingError(RefusalCode.WRONG_DIGEST, message)
     return version
 
 
 def _add(value: NDArray[Any], change: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return value + change, both of one shape, as `dtype`."""
     if dtype.kind == "f":
         return np.asarray(np.add(value, change, dtype=dtype))
     total = np.asarray(value.astype(np.int64) + change.astype(np.int64))
@@ -75,6 +78,7 @@ def _add(value: NDArray[Any], change: NDArray[Any], dtype: np.dtype[Any]) -> NDA
 
 
 def _subtract(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Return a - b, both of one shape: in their dtype for floats, else as int64."""
     if a.dtype.kind == "f":
         return np.asarray(np.subtract(a, b))
     return np.asarray(a.astype(np.int64) - b.astype(np.int64))
