@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pleb_project.check.central import train_centrally
 from pleb_project.check.draft import make_draft
-from pleb_project.check.learning import dry_run
+from pleb_project.check.learning import dry_run, train_centrally
 from pleb_project.check.run import check_project
 from pleb_project.cli import main
 from pleb_project.definition.load import load_definition

@@ -1,4 +1,4 @@
-"""A dry run: some units one after another, to see whether the loss falls."""
+"""Training in this process: does the loss fall, how long is a step, what would one place reach."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
@@ -18,14 +20,17 @@ from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pleb_project.check.draft import Draft
     from pleb_project.readers.blobs import BlobFolder
+    from pleb_shared.protocol.project import ProjectMetadata, Shard
 
-__all__ = ["Learning", "dry_run", "seconds_per_step"]
+__all__ = ["Learning", "dry_run", "seconds_per_step", "train_centrally"]
 
 _UNITS: Final = 3
 _STEPS_AT_LEAST: Final = 60
-"""Batches differ in their loss: fewer steps would not tell falling from chance."""
+"""Batches differ in their loss: with fewer steps, a fall might be chance."""
 _PROBE_STEPS: Final = 3
 
 
@@ -53,22 +58,21 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
     metadata = draft.metadata
     graph = CompiledGraph(parse_graph(draft.exported.training_graph))
     version = load_tensors(draft.exported.initial)
-    before = _metrics(draft, blobs, version)
+    first_holdout = draft.dataset.shards.holdout[:1]
+    before = _metrics(draft, blobs, version, first_holdout)
     losses: list[float] = []
-    units = max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))
-    for number in range(units):
+    for number in range(max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))):
         unit = _unit(UnitKind.TRAIN, number, steps)
-        shard = draft.shard(blobs, number)
-        run = UnitRun(graph, metadata, unit, version, None, [shard])
+        run = UnitRun(graph, metadata, unit, version, None, [draft.shard(blobs, number)])
         losses += [run.step() for _ in range(steps)]
         delta = delta_format(metadata, unit).decode(run.delta())
-        version = apply_difference(version, {n: -d for n, d in delta.items()}, metadata.model)
+        version = _applied(version, delta, metadata)
     part = max(_STEPS_AT_LEAST // 4, steps // 4)
     return Learning(
         loss_first=statistics.fmean(losses[:part]),
         loss_last=statistics.fmean(losses[-part:]),
         metrics_before=before,
-        metrics_after=_metrics(draft, blobs, version),
+        metrics_after=_metrics(draft, blobs, version, first_holdout),
     )
 
 
@@ -86,17 +90,50 @@ def seconds_per_step(draft: Draft, blobs: BlobFolder) -> float:
     return min(durations)
 
 
-def _metrics(draft: Draft, blobs: BlobFolder, version: Tensors) -> dict[str, float]:
-    """Return the metrics on the first holdout shard, empty without one.
+def train_centrally(draft: Draft, blobs: BlobFolder, steps: int, seed: int = 0) -> dict[str, float]:
+    """Return the holdout's metrics after `steps` steps on all data in this process.
+
+    Model, version 0, batch, inner optimizer and learning-rate schedule are the project's; there
+    is no outer step, no codec and no restart of the optimizer. All shards together must fit into
+    memory.
+
+    Raises:
+        TrainingError: the loss is not a finite number.
+    """
+    shards = [load_tensors(blobs.get(shard.digest)) for shard in draft.dataset.shards.train]
+    training = msgspec.structs.replace(
+        draft.metadata.training, versions=1, local_steps=steps, unit_warmup_steps=0
+    )
+    metadata = msgspec.structs.replace(draft.metadata, training=training)
+    version = load_tensors(draft.exported.initial)
+    shard_range = ShardRange(first=0, count=len(shards))
+    unit = msgspec.structs.replace(_unit(UnitKind.TRAIN, 0, steps), shards=shard_range, seed=seed)
+    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    run = UnitRun(graph, metadata, unit, version, None, shards)
+    while run.steps_done < run.steps_total:
+        run.step()
+    trained = _applied(version, run.exact_delta(), metadata)
+    return _metrics(draft, blobs, trained, draft.dataset.shards.holdout)
+
+
+def _applied(version: Tensors, delta: Tensors, metadata: ProjectMetadata) -> Tensors:
+    """Return version - delta; all have the shapes of the model's specs."""
+    change = {name: -array for name, array in delta.items()}
+    return apply_difference(version, change, metadata.model)
+
+
+def _metrics(
+    draft: Draft, blobs: BlobFolder, version: Tensors, holdout: Sequence[Shard]
+) -> dict[str, float]:
+    """Return the metrics on holdout shards, empty without any.
 
     `version` has the shapes of the model's specs.
     """
-    if not draft.dataset.shards.holdout:
+    if not holdout:
         return {}
     graph = CompiledGraph(parse_graph(draft.exported.evaluation_graph))
-    shard = load_tensors(blobs.get(draft.dataset.shards.holdout[0].digest))
-    unit = _unit(UnitKind.EVALUATE, 0, 0)
-    return evaluate(graph, draft.metadata, unit, version, [shard])[0]
+    shards = [load_tensors(blobs.get(shard.digest)) for shard in holdout]
+    return evaluate(graph, draft.metadata, _unit(UnitKind.EVALUATE, 0, 0), version, shards)[0]
 
 
 def _unit(kind: UnitKind, number: int, steps: int) -> Unit:

@@ -1,4 +1,4 @@
-"""A demo that was left running: written down when it is kept, so that `--stop` finds it."""
+"""A demo that was left running: recorded in a file, so that `--stop` finds it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KeptDemo(msgspec.Struct, frozen=True):
 
 
 def keep(home: Path, folder: Path, url: str, pids: Iterable[int]) -> None:
-    """Write down a demo that goes on."""
+    """Record a demo that stays running."""
     started = [(pid, psutil.Process(pid).create_time()) for pid in pids if psutil.pid_exists(pid)]
     home.mkdir(parents=True, exist_ok=True)
     kept = KeptDemo(str(folder), url, started)
@@ -45,7 +45,7 @@ def find_kept(home: Path) -> KeptDemo | None:
 
 
 def end_kept(home: Path) -> KeptDemo:
-    """End all its processes, remove its folder, and return what was ended.
+    """Stop all its processes, remove its folder, and return what it was.
 
     Raises:
         InputError: none was left running.
@@ -65,7 +65,7 @@ def end_kept(home: Path) -> KeptDemo:
 
 
 def _same(pid: int, start: float) -> psutil.Process | None:
-    """Return the process if it is the one that was written down, not another with its number."""
+    """Return the process if it is the recorded one, not another with its number."""
     try:
         process = psutil.Process(pid)
         return process if abs(process.create_time() - start) < 1 else None
@@ -74,7 +74,7 @@ def _same(pid: int, start: float) -> psutil.Process | None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder whose last writers are just ending."""
+    """Remove a folder that ending processes may still write to."""
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -1,21 +1,25 @@
-"""What the demo found, and whether that is what it promises. Pure."""
+"""What the demo found, from the coordinator's status and record, and whether that is a success."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_shared.errors import PlebError
 from pleb_shared.protocol.reasons import reason_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pleb_shared.protocol.reasons import Reason
+    from pleb_project.processes import Fleet
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["Caught", "Demonstration", "Outcome", "explanation", "outcome_of"]
+__all__ = ["Outcome", "contributions", "count_contributions", "outcome_of", "refused_results"]
+
+_AT_ONCE: Final = 2
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,51 +37,88 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
 
     @property
-    def kept_its_promise(self) -> bool:
-        """Whether the target was reached, the liar caught, and nothing of it is in the model."""
+    def succeeded(self) -> bool:
+        """Whether the target was reached, and the liar caught before any of its results counted."""
         reached = self.test_accuracy >= self.target
         return reached and self.liar_refused > 0 and self.liar_results_in_model == 0
 
 
-@dataclass(frozen=True)
-class Caught:
-    """A result of the liar's that was refused: the unit, and the coordinator's reason."""
-
-    unit: int
-    reason: Reason | None
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """What is known when the training has ended. `contributions` counts results in the model."""
-
-    status: ProjectStatus
-    contributions: Mapping[str, int]
-    central_accuracy: float
-    seconds: float
-
-
-def outcome_of(found: Demonstration, liar: str) -> Outcome:
-    """Return the outcome; `liar` is the name of the host that lies."""
-    status = found.status
-    target = status.target
+def outcome_of(
+    status: ProjectStatus,
+    counted: Mapping[str, int],
+    central_accuracy: float,
+    seconds: float,
+    liar: str,
+) -> Outcome:
+    """Return the outcome; `counted` are `contributions`, `liar` is the lying host's name."""
     return Outcome(
         project=status.project,
         version=status.version,
         test_accuracy=round(status.metrics.get("accuracy", 0.0), 4),
-        central_accuracy=round(found.central_accuracy, 4),
-        target=target.value if target else 0.0,
-        units_verified=sum(found.contributions.values()),
+        central_accuracy=round(central_accuracy, 4),
+        target=status.target.value if status.target else 0.0,
+        units_verified=sum(counted.values()),
         results_refused=status.counts.refused,
         liar_refused=sum(host.refused for host in status.hosts if host.name == liar),
-        liar_results_in_model=found.contributions.get(liar, 0),
-        seconds=round(found.seconds, 1),
+        liar_results_in_model=counted.get(liar, 0),
+        seconds=round(seconds, 1),
     )
 
 
-def explanation(caught: Caught | None, liar: str) -> str:
-    """Return a sentence about how the liar was caught."""
-    if caught is None:
-        return f"No result of the {liar}'s was refused."
-    why = f": {reason_sentence(caught.reason)}" if caught.reason else "."
-    return f"The {liar}'s result of unit {caught.unit} was refused{why}"
+def refused_results(status: ProjectStatus, host: str) -> dict[int, str]:
+    """Return which results of a host were proven wrong: the reason as a sentence, by the unit.
+
+    A status shows only the newest units, so collect them from every one.
+    """
+    return {
+        unit.unit: reason_sentence(result.reason) if result.reason else "No reason is recorded."
+        for unit in status.units
+        for result in unit.results
+        if result.name == host and result.verdict == "invalid"
+    }
+
+
+def contributions(fleet: Fleet, project: str) -> dict[str, int]:
+    """Return how many results of each host are in the project's versions, by the host's name.
+
+    Every version's inputs are assignments; each of their units says which host had which.
+
+    Raises:
+        PlebError: the record does not name the host of an input.
+    """
+
+    def show_version(number: int) -> Any:
+        return fleet.ask("model", "show", project, "--version", str(number))
+
+    def show_unit(unit: int) -> Any:
+        return fleet.ask("unit", "show", str(unit))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        listed = fleet.ask("model", "list", project)
+        versions = list(pool.map(show_version, [row["version"] for row in listed if row["deltas"]]))
+        inputs = [row for version in versions for row in version["inputs"]]
+        units = list(pool.map(show_unit, sorted({row["unit"] for row in inputs})))
+    return count_contributions(inputs, units)
+
+
+def count_contributions(
+    inputs: Sequence[Mapping[str, Any]], units: Iterable[Mapping[str, Any]]
+) -> dict[str, int]:
+    """Return how many of `inputs` each host gave; `units` name each assignment's host.
+
+    Raises:
+        PlebError: an input's assignment is in none of the units.
+    """
+    hosts = {
+        row["assignment"]: row.get("host_name") or row["host"]
+        for unit in units
+        for row in unit["assignments"]
+        if row.get("host")
+    }
+    missing = [row["assignment"] for row in inputs if row["assignment"] not in hosts]
+    if missing:
+        raise PlebError(
+            f"The coordinator's record does not say who gave results {missing[:5]}: run "
+            "`pleb-coordinator doctor`."
+        )
+    return dict(Counter(str(hosts[row["assignment"]]) for row in inputs))

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from rich.console import Console
 
-from pleb_project.demo.fleet_watch import FleetWatch, snapshot_of
 from pleb_project.demo.kept import end_kept, find_kept, keep
-from pleb_project.demo.outcome import Demonstration, Outcome, explanation, outcome_of
-from pleb_project.demo.places import example_folder
-from pleb_project.demo.record import contributions
-from pleb_project.demo.view import Screen
+from pleb_project.demo.outcome import Outcome, contributions, outcome_of, refused_results
+from pleb_project.demo.screen import Screen
 from pleb_project.processes import ChildProcess, Fleet, project_command, run_json
 from pleb_project.server.client import Address, Coordinator
+from pleb_project.server.status import decode_status
 from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_system.exit_codes import ExitCode
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["run_demo", "stop_demo"]
+__all__ = ["example_folder", "run_demo", "stop_demo"]
 
 _PROJECT: Final = "digits"
 _LIAR: Final = "liar"
@@ -42,7 +40,7 @@ _PUBLISH_SECONDS: Final = 180.0
 
 
 def run_demo(home: Path, *, keep_running: bool) -> int:
-    """Run the demo and return its exit code: 0 only if it kept its promise.
+    """Run the demo and return its exit code: 0 only if it succeeded.
 
     Raises:
         InputError: a demo that was left running is still there.
@@ -50,7 +48,7 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
     """
     kept = find_kept(home)
     if kept is not None:
-        raise InputError(f"A demo still runs at {kept.url}: `pleb-project demo --stop` ends it.")
+        raise InputError(f"A demo is running at {kept.url}: `pleb-project demo --stop` stops it.")
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="pleb-demo-"))
     fleet = Fleet(folder)
@@ -61,22 +59,38 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
             if keep_running:
                 keep(home, folder, url, [child.pid for child in fleet.processes])
                 staying = True
-                _print(console, f"Still running at {url}. End it with: pleb-project demo --stop")
+                _print(console, f"Still running at {url}. Stop it with: pleb-project demo --stop")
         finally:
             if not staying:
                 fleet.stop()
                 shutil.rmtree(folder, ignore_errors=True)
     print(msgspec.json.encode(outcome).decode(), flush=True)  # noqa: T201
-    return 0 if outcome.kept_its_promise else ExitCode.FAULT_FOUND
+    return 0 if outcome.succeeded else ExitCode.FAULT_FOUND
 
 
 def stop_demo(home: Path) -> str:
-    """End a demo that was left running and return the address that it had.
+    """Stop a demo that was left running and return the address that it had.
 
     Raises:
         InputError: none was left running.
     """
     return end_kept(home).url
+
+
+def example_folder(name: str) -> Path:
+    """Return the folder of an example: beside the source, or inside the wheel.
+
+    The wheel holds copies of those that the demo needs (`force-include` in pyproject.toml), so
+    there is one source of them.
+
+    Raises:
+        InputError: neither is there.
+    """
+    here = Path(__file__).resolve().parent
+    for folder in (here / "examples" / name, here.parents[2] / "examples" / name):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"The example {name!r} is missing: install pleb-cluster again.")
 
 
 @dataclass
@@ -94,15 +108,18 @@ class _Demo:
         _print(self.console, "Publishing handwritten digits: model, data, signed metadata ...")
         link = self._publish(url)
         _print(self.console, f"Volunteers attach with:\n  {link}\n")
-        agents = self._start_agents(link)
-        watch = FleetWatch(_LIAR)
-        status = self._train(link, agents, watch, started)
-        self._explain(watch)
-        self._report_target(status)
+        liar = self._start_agents(link)
+        status, caught = self._train(link, liar, started)
+        self._explain(caught)
+        if status.target is not None:
+            value = status.metrics.get(status.target.metric, 0.0)
+            reached = status.target_reached_at_version
+            when = "not reached" if reached is None else f"reached with version {reached}"
+            target = f"the target of {status.target.value:g} was {when}"
+            _print(self.console, f"\nTest accuracy {value:.4f}; {target}.")
         counted = contributions(self.fleet, _PROJECT)
-        central = self._central(sum(counted.values()))
-        found = Demonstration(status, counted, central, time.monotonic() - started)
-        outcome = outcome_of(found, _LIAR)
+        central = self._train_centrally(sum(counted.values()))
+        outcome = outcome_of(status, counted, central, time.monotonic() - started, _LIAR)
         self._compare(outcome, counted)
         return outcome, url
 
@@ -115,31 +132,37 @@ class _Demo:
         answer: dict[str, Any] = run_json("pleb-project publish", command, _PUBLISH_SECONDS)
         return str(answer["attach_link"])
 
-    def _start_agents(self, link: str) -> dict[str, ChildProcess]:
-        fleet = self.fleet
+    def _start_agents(self, link: str) -> ChildProcess:
+        """Start a trusted, an honest and a lying host; return the last."""
+        self.fleet.start_agent("trusted", link, self.fleet.invite("trusted"))
+        self.fleet.start_agent("honest", link)
         script = example_folder(_LIAR) / "liar.py"
-        return {
-            "trusted": fleet.start_agent("trusted", link, fleet.invite("trusted")),
-            "honest": fleet.start_agent("honest", link),
-            _LIAR: fleet.start_script(_LIAR, [str(script), link, "--name", _LIAR]),
-        }
+        return self.fleet.start_script(_LIAR, [str(script), link, "--name", _LIAR])
 
     def _train(
-        self, link: str, agents: dict[str, ChildProcess], watch: FleetWatch, started: float
-    ) -> ProjectStatus:
-        """Show the project until its last version is measured; return its last status."""
+        self, link: str, liar: ChildProcess, started: float
+    ) -> tuple[ProjectStatus, dict[int, str]]:
+        """Show the project until its last version is measured.
+
+        Returns:
+            The last status, and all refused results of the liar: why, by their unit.
+        """
         parts = parse_attach_link(link)
-        liar = agents[_LIAR]
+        caught: dict[int, str] = {}
         with (
             Coordinator(Address(parts.base_url, parts.certificate)) as coordinator,
             Screen(self.console) as screen,
         ):
             while True:
-                status = watch.read(coordinator.status(_PROJECT))
-                screen.show(snapshot_of(status, {_LIAR: liar.exit_code is None}))
+                status = decode_status(coordinator.status(_PROJECT))
+                caught |= refused_results(status, _LIAR)
+                screen.show(status, [] if liar.exit_code is None else [_LIAR])
                 if status.finished:
-                    return status
-                self._require_alive(liar)
+                    return status, caught
+                for child in self.fleet.processes:
+                    # That the liar ends once it is banned is right.
+                    if child is not liar or child.exit_code not in {None, 0}:
+                        child.require_alive()
                 if time.monotonic() - started > _MOST_SECONDS:
                     raise PlebError(
                         f"The demo did not end in {_MOST_SECONDS:.0f} s; this PC may be too busy. "
@@ -147,36 +170,22 @@ class _Demo:
                     )
                 time.sleep(_POLL_SECONDS)
 
-    def _require_alive(self, liar: ChildProcess) -> None:
-        """Raise if a process failed; that the liar ends once it is banned is right."""
-        for child in self.fleet.processes:
-            if child is not liar or child.exit_code not in {None, 0}:
-                child.require_alive()
-
-    def _explain(self, watch: FleetWatch) -> None:
-        caught = next(iter(watch.caught.values()), None)
-        _print(self.console, f"\n{explanation(caught, _LIAR)}")
-        if caught is not None:
-            home = self.fleet.coordinator_home
-            _print(self.console, f"pleb-coordinator unit show {caught.unit} --home {home}")
-            for line in self.fleet.read("unit", "show", str(caught.unit)).splitlines():
-                _print(self.console, f"  {line}")
-
-    def _report_target(self, status: ProjectStatus) -> None:
-        if status.target is None:
+    def _explain(self, caught: dict[int, str]) -> None:
+        """Print how the liar was caught, with the coordinator's own record of that unit."""
+        if not caught:
+            _print(self.console, f"\nNo result of the {_LIAR} was refused.")
             return
-        value = status.metrics.get(status.target.metric, 0.0)
-        reached = status.target_reached_at_version
-        told = "not reached" if reached is None else f"reached with version {reached}"
-        _print(
-            self.console,
-            f"\nTest accuracy {value:.4f}; the target of {status.target.value:g} was {told}.",
-        )
+        unit, reason = next(iter(caught.items()))
+        _print(self.console, f"\nThe {_LIAR}'s result of unit {unit} was refused: {reason}")
+        home = self.fleet.coordinator_home
+        _print(self.console, f"pleb-coordinator unit show {unit} --home {home}")
+        for line in self.fleet.read("unit", "show", str(unit)).splitlines():
+            _print(self.console, f"  {line}")
 
-    def _central(self, units: int) -> float:
+    def _train_centrally(self, units: int) -> float:
         """Return the accuracy of the same model after as many steps in one process."""
-        from pleb_project.check.central import train_centrally
         from pleb_project.check.draft import make_draft
+        from pleb_project.check.learning import train_centrally
         from pleb_project.definition.load import load_definition
         from pleb_project.readers.blobs import BlobFolder
 
@@ -192,11 +201,11 @@ class _Demo:
             self.console,
             f"Test accuracy in one place: {outcome.central_accuracy:.4f}; by three hosts, one of "
             f"which lied: {outcome.test_accuracy:.4f}.\n"
-            f"In the model are {outcome.units_verified} results ({shares}), "
-            f"{outcome.liar_results_in_model} of the {_LIAR}'s; {outcome.liar_refused} of its "
-            "results were refused.\n\n"
+            f"The model contains {outcome.units_verified} results ({shares}), "
+            f"{outcome.liar_results_in_model} of them from the {_LIAR}; {outcome.liar_refused} of "
+            "its results were refused.\n\n"
             "Next: pleb-project new my-project (your own model and data), or\n"
-            "      pleb-project demo --keep (look around on the page).",
+            "      pleb-project demo --keep (keep the page open).",
         )
 
 

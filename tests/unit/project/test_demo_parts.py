@@ -1,4 +1,4 @@
-"""The demo's pure parts: what is shown, what is told, what counts as success."""
+"""The parts of the demo: what it shows and what counts as success."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ import psutil
 import pytest
 from rich.console import Console
 
-from pleb_project.demo.fleet_watch import FleetWatch, snapshot_of
 from pleb_project.demo.kept import end_kept, find_kept, keep
-from pleb_project.demo.outcome import Caught, Demonstration, explanation, outcome_of
-from pleb_project.demo.places import example_folder
-from pleb_project.demo.record import count_contributions
-from pleb_project.demo.view import Screen, plain_line, render
+from pleb_project.demo.outcome import count_contributions, outcome_of, refused_results
+from pleb_project.demo.run import example_folder
+from pleb_project.demo.screen import Screen, plain_line, render
 from pleb_project.server.status import decode_status, status_lines
 from pleb_shared.errors import InputError, PlebError, Refusal
-from pleb_shared.protocol.reasons import ReasonCode, because
 
 STATUS = {
     "project": "digits",
@@ -68,7 +65,7 @@ def answer(**changes):
 
 def outcome(counted=None, central=0.985, **changes):
     status = decode_status(answer(**changes))
-    return outcome_of(Demonstration(status, counted or {"honest": 32}, central, 100.04), "liar")
+    return outcome_of(status, counted or {"honest": 32}, central, 100.04, "liar")
 
 
 def test_the_last_line_has_exactly_these_keys():
@@ -84,7 +81,7 @@ def test_the_last_line_has_exactly_these_keys():
         "liar_results_in_model": 0,
         "seconds": 100.0,
     }
-    assert outcome().kept_its_promise
+    assert outcome().succeeded
 
 
 @pytest.mark.parametrize(
@@ -96,43 +93,39 @@ def test_the_last_line_has_exactly_these_keys():
     ],
     ids=["target missed", "a lie in the model", "the liar not caught"],
 )
-def test_what_breaks_the_promise(found):
-    assert not found().kept_its_promise
+def test_what_makes_the_demo_fail(found):
+    assert not found().succeeded
 
 
-def test_the_liar_is_remembered_when_its_units_have_left_the_status():
-    watch = FleetWatch("liar")
-    watch.read(answer())
-    watch.read(answer(units=[]))
-    assert watch.caught == {4: Caught(4, because(ReasonCode.TRUSTED_HOST_DISAGREES))}
-    told = explanation(watch.caught[4], "liar")
-    assert "unit 4 was refused: A trusted host's result differs." in told
+def test_only_results_that_were_proven_wrong_count_as_refused():
+    refused = refused_results(decode_status(answer()), "liar")
+    assert list(refused) == [4]
+    assert "trusted host" in refused[4]
+    assert refused_results(decode_status(answer()), "honest") == {}
+    assert refused_results(decode_status(answer(units=[])), "liar") == {}
 
 
-def test_nobody_caught_is_told_as_it_is():
-    assert explanation(None, "liar") == "No result of the liar's was refused."
-
-
-def test_a_snapshot_shows_every_host_the_trusted_one_first():
-    snapshot = snapshot_of(decode_status(answer()), {"liar": False})
-    assert [host.name for host in snapshot.hosts] == ["trusted", "honest", "liar"]
-    assert snapshot.hosts[2].doing == "is banned, has gone"
-    assert plain_line(snapshot) == "version 8/8  accuracy 0.9800  verified 50  refused 3"
+def test_the_screen_shows_every_host_the_trusted_one_first():
+    status = decode_status(answer())
+    assert plain_line(status) == "version 8/8  accuracy 0.9800  verified 50  refused 3"
     stream = io.StringIO()
-    Console(file=stream, width=100).print(render(snapshot))
-    assert "each result is repeated" in stream.getvalue()
+    Console(file=stream, width=100).print(render(status, ["liar"]))
+    lines = stream.getvalue().splitlines()[2:]
+    assert [line.split()[0] for line in lines] == ["trusted", "honest", "liar"]
+    assert "another host repeats" in lines[1]
+    assert "process ended" in lines[2]
 
 
 def test_without_a_terminal_only_changes_are_printed():
     stream = io.StringIO()
-    snapshot = snapshot_of(decode_status(answer(metrics={})), {})
+    status = decode_status(answer(metrics={}))
     with Screen(Console(file=stream, force_terminal=False)) as screen:
-        screen.show(snapshot)
-        screen.show(snapshot)
+        screen.show(status, [])
+        screen.show(status, [])
     assert stream.getvalue() == "version 8/8  accuracy -  verified 50  refused 3\n"
 
 
-def test_a_status_is_told_to_people():
+def test_a_status_is_shown_as_lines():
     lines = status_lines(decode_status(answer()))
     assert lines[0] == "digits: active, version 8 of 8 (version 8: accuracy 0.98  loss 0.1)"
     assert "target accuracy >= 0.969: reached at version 5" in lines[1]
@@ -158,7 +151,7 @@ def test_the_examples_are_found():
         example_folder("nothing")
 
 
-def test_a_kept_demo_is_ended_with_its_folder(tmp_path):
+def test_a_kept_demo_is_stopped_and_its_folder_removed(tmp_path):
     folder = tmp_path / "demo"
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
@@ -200,6 +193,6 @@ def test_contributions_are_counted_from_the_record():
     assert count_contributions([*inputs, {"assignment": 2}], UNITS)["liar"] == 1
 
 
-def test_an_input_that_nobody_is_said_to_have_given_is_an_error():
+def test_an_input_without_a_recorded_host_is_an_error():
     with pytest.raises(PlebError, match=r"who gave results \[4, 5\]"):
         count_contributions([{"assignment": 4}, {"assignment": 5}], UNITS)
