@@ -180,7 +180,7 @@ def test_clock_skew_becomes_a_sentence_with_the_time_there():
     asyncio.run(story())
 
 
-def test_downloads_go_on_where_they_broke(tmp_path):
+def test_downloads_resume_where_they_broke(tmp_path):
     async def story():
         cut = answer(DATA)[: -len(DATA) + 3000]
         rest = answer(
@@ -237,7 +237,7 @@ def test_more_or_other_bytes_are_refused(tmp_path, reply):
     asyncio.run(story())
 
 
-def test_uploads_go_on_where_the_coordinator_stands(tmp_path):
+def test_uploads_resume_at_the_coordinators_offset(tmp_path):
     async def story():
         path = tmp_path / "delta"
         path.write_bytes(DATA)

@@ -50,7 +50,7 @@ def sentences(agent):
 # -- history ---------------------------------------------------------------------------------
 
 
-def test_the_first_accepted_unit_is_told_once_and_before_all_others(tmp_path):
+def test_the_first_accepted_unit_is_reported_once_and_before_all_others(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(4)
@@ -98,7 +98,7 @@ def test_every_decision_and_its_reason_enters_the_history(tmp_path):
     asyncio.run(story())
 
 
-def test_a_problem_is_told_once_and_not_with_each_retry(tmp_path):
+def test_a_problem_enters_the_history_once_and_not_with_each_retry(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -109,7 +109,7 @@ def test_a_problem_is_told_once_and_not_with_each_retry(tmp_path):
     asyncio.run(story())
 
 
-def test_units_given_back_and_late_ones_are_told_with_their_reason(tmp_path):
+def test_units_given_back_or_late_enter_the_history_with_their_reason(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.3)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -131,7 +131,7 @@ def test_units_given_back_and_late_ones_are_told_with_their_reason(tmp_path):
     asyncio.run(story())
 
 
-def test_attaching_and_leaving_are_told(tmp_path):
+def test_attaching_and_leaving_enter_the_history(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             loop = agent.loop()
@@ -148,7 +148,7 @@ def test_attaching_and_leaving_are_told(tmp_path):
     asyncio.run(story())
 
 
-def test_a_unit_that_was_put_away_counts_its_seconds_once(tmp_path):
+def test_a_unit_that_was_stopped_counts_its_seconds_once(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.1)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -231,7 +231,7 @@ def test_a_join_that_fails_leaves_no_foreign_key_behind(tmp_path):
 # -- looking ---------------------------------------------------------------------------------
 
 
-def test_looking_at_a_link_verifies_it_and_keeps_nothing(tmp_path):
+def test_looking_at_a_link_verifies_it_and_stores_nothing(tmp_path):
     async def story():
         coordinator = FakeCoordinator(CLOCK)
         agent = Agent(tmp_path)
@@ -275,7 +275,7 @@ def test_the_curve_is_read_tolerantly(tmp_path):
         b'{"project": "' + b"x" * (5 * 2**20) + b'"}',
     ],
 )
-def test_a_status_that_is_none_is_a_typed_error(tmp_path, body):
+def test_an_invalid_status_is_a_typed_error(tmp_path, body):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.status = body

@@ -87,10 +87,10 @@ def check(coordinator):
 
 
 @pytest.mark.parametrize(("point", "count"), POINTS)
-def test_a_killed_agent_goes_on(tmp_path, point, count):
+def test_a_killed_agent_resumes(tmp_path, point, count):
     check(asyncio.run(killed_and_restarted(tmp_path, point, count, 100)))
 
 
 @pytest.mark.parametrize(("point", "count"), UPLOAD_POINTS)
-def test_an_agent_killed_in_an_upload_goes_on(tmp_path, point, count):
+def test_an_agent_killed_in_an_upload_resumes_it(tmp_path, point, count):
     check(asyncio.run(killed_and_restarted(tmp_path, point, count, 150_000)))

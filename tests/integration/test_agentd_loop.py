@@ -108,7 +108,7 @@ def test_a_faulty_network_loses_nothing(tmp_path, fault, count):
     asyncio.run(story())
 
 
-def test_busy_coordinators_are_obeyed_and_asked_with_the_same_bytes(tmp_path):
+def test_a_busy_coordinator_gets_the_same_bytes_when_it_asked_for_them(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -125,7 +125,7 @@ def test_busy_coordinators_are_obeyed_and_asked_with_the_same_bytes(tmp_path):
     asyncio.run(story())
 
 
-def test_a_coordinator_that_forgot_the_host_is_told_again(tmp_path):
+def test_a_host_that_was_forgotten_enrols_again(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(2)
@@ -137,7 +137,7 @@ def test_a_coordinator_that_forgot_the_host_is_told_again(tmp_path):
     asyncio.run(story())
 
 
-def test_a_dead_worker_is_forgiven_once(tmp_path):
+def test_a_worker_that_dies_once_gets_the_unit_again(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -157,7 +157,7 @@ def test_a_dead_worker_is_forgiven_once(tmp_path):
         ([BrokenInput("cut"), BrokenInput("cut again")], 2),
     ],
 )
-def test_what_cannot_be_done_is_given_back(tmp_path, failures, runs):
+def test_a_unit_that_cannot_be_computed_is_given_back(tmp_path, failures, runs):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -205,7 +205,7 @@ def test_a_unit_whose_lease_ends_is_dropped(tmp_path):
     asyncio.run(story())
 
 
-def test_pausing_holds_the_engine_and_resuming_goes_on(tmp_path):
+def test_a_paused_engine_computes_nothing_until_it_is_resumed(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.1)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -243,7 +243,7 @@ def test_a_paused_agent_asks_for_nothing(tmp_path):
     asyncio.run(story())
 
 
-def test_a_stopped_agent_goes_on_from_its_checkpoint(tmp_path):
+def test_a_stopped_agent_resumes_from_its_checkpoint(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.1)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -298,7 +298,7 @@ def test_leaving_a_project_gives_its_unit_back(tmp_path):
     asyncio.run(story())
 
 
-def test_newer_metadata_is_fetched_before_the_reply_is_obeyed(tmp_path):
+def test_newer_metadata_is_fetched_before_the_reply_is_accepted(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             graph = b'{"graph": "new"}'
@@ -315,7 +315,7 @@ def test_newer_metadata_is_fetched_before_the_reply_is_obeyed(tmp_path):
     asyncio.run(story())
 
 
-def test_a_new_epoch_ends_what_is_in_hand_and_work_goes_on(tmp_path):
+def test_a_new_epoch_ends_what_is_in_hand_and_work_continues(tmp_path):
     async def story():
         async with attached(tmp_path, FakeEngine(step_seconds=0.05)) as (coordinator, agent):
             coordinator.latest_version = 7
@@ -368,7 +368,7 @@ def _old(reply):
 
 
 @pytest.mark.parametrize("change", [_too_many_steps, _other_host, _backwards, _old, None])
-def test_a_hostile_coordinator_is_not_obeyed_and_not_hammered(tmp_path, change):
+def test_a_hostile_answer_is_refused_and_not_asked_for_in_a_loop(tmp_path, change):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -388,7 +388,7 @@ def test_a_hostile_coordinator_is_not_obeyed_and_not_hammered(tmp_path, change):
     asyncio.run(story())
 
 
-def test_a_coordinator_that_is_down_is_waited_for(tmp_path):
+def test_an_unreachable_coordinator_is_tried_again(tmp_path):
     async def story():
         coordinator = FakeCoordinator(CLOCK)
         agent = Agent(tmp_path)
@@ -443,7 +443,7 @@ def test_projects_take_turns(tmp_path):
     asyncio.run(story())
 
 
-def test_one_projects_trouble_is_not_the_others(tmp_path):
+def test_a_failing_project_does_not_stop_the_others(tmp_path):
     async def story():
         async with attached(tmp_path) as (first, agent):
             second = FakeCoordinator(CLOCK)
@@ -474,7 +474,7 @@ def test_an_engine_that_does_not_start_is_a_problem_and_tried_again(tmp_path):
     asyncio.run(story())
 
 
-def test_a_runtime_that_has_not_come_yet_is_no_problem_and_is_awaited(tmp_path):
+def test_a_runtime_that_is_still_downloading_is_no_problem(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -492,7 +492,7 @@ def test_a_runtime_that_has_not_come_yet_is_no_problem_and_is_awaited(tmp_path):
     asyncio.run(story())
 
 
-def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
+def test_a_project_without_its_key_is_a_problem_and_can_be_detached(tmp_path):
     async def story():
         async with attached(tmp_path) as (_, agent):
             for key in (tmp_path / "keys").iterdir():
@@ -510,7 +510,7 @@ def test_a_project_without_its_key_is_a_problem_that_detaching_solves(tmp_path):
     asyncio.run(story())
 
 
-def test_an_engine_without_work_gives_its_memory_back_and_works_again(tmp_path):
+def test_an_engine_without_work_frees_its_memory_and_starts_again(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             agent.rest_seconds = 0.3

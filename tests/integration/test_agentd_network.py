@@ -103,7 +103,7 @@ def test_uploads_stop_when_the_network_may_not_be_used(tmp_path):
     asyncio.run(story())
 
 
-def test_outside_of_the_network_hours_nothing_is_asked_and_the_time_is_told(tmp_path):
+def test_outside_of_the_network_hours_nothing_is_sent_and_the_next_time_is_shown(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             coordinator.plan(1)
@@ -120,7 +120,7 @@ def test_outside_of_the_network_hours_nothing_is_asked_and_the_time_is_told(tmp_
     asyncio.run(story())
 
 
-def test_a_lease_that_will_run_out_meanwhile_is_told_once(tmp_path):
+def test_a_lease_that_ends_before_the_network_returns_is_warned_of_once(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.05)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -423,7 +423,7 @@ def test_the_systems_own_anchors_decide_about_other_certificates(tmp_path, monke
     "proxy",
     ["socks5://u:s3cret@host:1", "http://", "ftp://u:s3cret@host", "http://u:s3cret@host:99999"],
 )
-def test_a_proxy_that_cannot_be_used_is_told_without_its_password(proxy):
+def test_the_error_about_an_unusable_proxy_hides_its_password(proxy):
     async def story():
         client = CoordinatorClient(
             "http://coordinator.invalid", network=network_by(lambda: proxy), timeouts=QUICK

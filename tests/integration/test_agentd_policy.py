@@ -47,7 +47,7 @@ def story_of(agent):
     return [(event.kind, str(event.sentence)) for event in reversed(events)]
 
 
-def test_input_holds_the_unit_and_idle_time_lets_it_go_on(tmp_path):
+def test_input_pauses_the_unit_and_idle_time_resumes_it(tmp_path):
     async def story():
         async with computing(tmp_path) as (coordinator, agent, loop, task):
             see(agent, loop, IN_USE)
@@ -83,7 +83,7 @@ def test_input_while_work_is_allowed_makes_it_slower_and_does_not_stop_it(tmp_pa
     asyncio.run(story())
 
 
-def test_a_full_disk_puts_the_unit_away_and_room_brings_it_back_later(tmp_path):
+def test_a_full_disk_stops_the_unit_and_free_space_resumes_it_later(tmp_path):
     async def story():
         async with computing(tmp_path) as (coordinator, agent, loop, task):
             see(agent, loop, replace(FREE, free_disk_bytes=0))

@@ -32,7 +32,7 @@ def test_shards_lie_in_the_clear_only_while_their_unit_is_computed(tmp_path):
     asyncio.run(story())
 
 
-def test_what_a_killed_process_left_in_the_clear_is_deleted_by_the_next(tmp_path):
+def test_shards_that_a_killed_process_left_in_the_clear_are_deleted(tmp_path):
     async def story():
         engine = FakeEngine(step_seconds=0.1)
         async with attached(tmp_path, engine) as (coordinator, agent):
@@ -56,7 +56,7 @@ def test_what_a_killed_process_left_in_the_clear_is_deleted_by_the_next(tmp_path
     asyncio.run(story())
 
 
-def test_a_link_in_the_place_of_a_job_costs_nobody_else_a_file(tmp_path):
+def test_a_link_in_the_place_of_a_job_deletes_no_other_file(tmp_path):
     async def story():
         async with attached(tmp_path / "home") as (coordinator, agent):
             coordinator.plan(1)
@@ -96,7 +96,7 @@ def test_leaving_a_project_takes_its_shards_and_leaves_the_others(tmp_path):
     asyncio.run(story())
 
 
-def test_a_coordinator_hears_only_of_its_own_projects_blobs(tmp_path):
+def test_a_coordinator_learns_only_of_its_own_projects_blobs(tmp_path):
     async def story():
         async with attached(tmp_path) as (first, agent):
             second = FakeCoordinator(CLOCK)

@@ -56,7 +56,7 @@ def test_wrong_bytes_never_get_the_name(tmp_path):
     assert offset_of(cache, b"right") == 0
 
 
-def test_a_part_that_is_too_long_is_begun_anew(tmp_path):
+def test_a_part_that_is_too_long_starts_again(tmp_path):
     cache = BlobCache(tmp_path, 10**6)
     (tmp_path / "parts" / digest_of(b"right")).write_bytes(b"far too long")
     assert offset_of(cache, b"right") == 0

@@ -72,7 +72,7 @@ def test_two_keys_keep_their_copies_apart(tmp_path):
     assert not cache.has(BLOB, OTHER)
 
 
-def test_a_download_that_broke_off_goes_on_after_a_kill(tmp_path):
+def test_an_interrupted_download_resumes_after_a_kill(tmp_path):
     part = BlobCache(tmp_path, 10**6).part(BLOB, MINE)
     part.write(DATA[:12_345])
     part.close()
@@ -85,7 +85,7 @@ def test_a_download_that_broke_off_goes_on_after_a_kill(tmp_path):
     assert read(cache) == DATA
 
 
-def test_wrong_bytes_are_thrown_away_and_a_restart_begins_anew(tmp_path):
+def test_wrong_bytes_are_deleted_and_a_restart_starts_again(tmp_path):
     cache = BlobCache(tmp_path, 10**6)
     part = cache.part(BLOB, MINE)
     part.write(DATA[:100])

@@ -123,7 +123,7 @@ def test_a_free_pc_runs_with_the_limits_of_an_idle_one():
     asyncio.run(story())
 
 
-def test_input_pauses_before_anybody_hears_of_it_and_without_a_wait():
+def test_input_pauses_at_once_and_before_it_is_reported():
     async def story():
         world = World()
         async with governed(world):
@@ -166,7 +166,7 @@ def test_a_stop_lets_a_paused_engine_write_its_checkpoint_and_holds_what_comes_n
     asyncio.run(story())
 
 
-def test_what_stays_the_same_is_told_to_nobody():
+def test_what_stays_the_same_is_not_reported():
     async def story():
         world = World(IN_USE)
         async with governed(world):
@@ -177,7 +177,7 @@ def test_what_stays_the_same_is_told_to_nobody():
     asyncio.run(story())
 
 
-def test_another_reason_is_told_but_the_engine_is_left_alone():
+def test_another_reason_is_reported_but_the_engine_is_left_alone():
     async def story():
         world = World(IN_USE)
         async with governed(world):
@@ -210,7 +210,7 @@ def test_limits_follow_the_user_while_work_goes_on():
     asyncio.run(story())
 
 
-def test_an_engine_that_was_started_anew_is_held_like_the_one_before():
+def test_a_restarted_engine_is_paused_like_the_one_before():
     async def story():
         world = World(IN_USE)
         async with governed(world):

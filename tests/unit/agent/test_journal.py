@@ -202,7 +202,7 @@ def test_verdicts_count_and_a_later_refusal_takes_the_credit_back(journal):
     assert (counters["verdicts_valid"], counters["verdicts_invalid"]) == (0, 1)
 
 
-def test_a_verdict_that_is_told_twice_counts_once(journal):
+def test_a_verdict_that_comes_twice_counts_once(journal):
     answered(journal, units=[1])
     answered(journal, verdicts=[verdict(1)])
     answered(journal, verdicts=[verdict(1)])
@@ -360,7 +360,7 @@ def test_the_local_day_follows_the_hosts_zone(monkeypatch):
     time.tzset()
 
 
-def test_a_calibration_waits_for_nobody_a_trained_unit_for_a_second_pc(journal):
+def test_a_trained_unit_waits_for_a_second_pc_a_calibration_does_not(journal):
     calibration = manifest(7)
     unit = msgspec.structs.replace(calibration.unit, kind=UnitKind.CALIBRATE)
     calibration = msgspec.structs.replace(calibration, unit=unit)

@@ -25,7 +25,7 @@ def test_a_rest_buys_no_more_than_the_burst():
     assert bucket.take(1000, 1000.0, 10_000.0) == pytest.approx(0.75)
 
 
-def test_a_clock_that_stands_or_steps_back_gives_nothing():
+def test_a_clock_that_stops_or_steps_back_gives_nothing():
     bucket = TokenBucket(5.0)
     assert bucket.take(100, 100.0, 5.0) == pytest.approx(1.0)
     assert bucket.take(0, 100.0, 4.0) == pytest.approx(1.0)

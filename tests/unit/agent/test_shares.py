@@ -49,7 +49,7 @@ def test_three_to_one_with_unequal_units():
     st.dictionaries(st.integers(1, 9), st.integers(1, 1000), min_size=2, max_size=5),
     st.lists(st.floats(10, 5000), min_size=5, max_size=5),
 )
-def test_nobody_is_further_from_its_share_than_a_few_units(shares, lengths):
+def test_no_project_is_further_from_its_share_than_a_few_units(shares, lengths):
     machine = Machine(shares, {p: [lengths[i % 5]] for i, p in enumerate(shares)})
     machine.work(100_000)
     total, weights = sum(machine.computed.values()), sum(shares.values())

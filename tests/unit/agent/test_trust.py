@@ -75,11 +75,11 @@ def obey(trusted, data, now=NOW, spent=False, reported=()):
     )
 
 
-def test_an_honest_reply_is_obeyed(coordinator, trusted):
+def test_an_honest_reply_is_accepted(coordinator, trusted):
     assert len(obey(trusted, reply(coordinator)).manifests) == 1
 
 
-def test_more_units_than_were_asked_for_are_not_obeyed(coordinator, trusted):
+def test_more_units_than_were_asked_for_are_refused(coordinator, trusted):
     """Each brings its envelope into the journal: a flood of them would fill the disk."""
     (given,) = obey(trusted, reply(coordinator)).manifests
     with pytest.raises(TrustError, match="2 units where at most 1"):
@@ -123,7 +123,7 @@ def test_a_reply_that_breaks_a_rule_is_refused(coordinator, trusted, sentence, c
     assert sentence in str(caught.value)
 
 
-def test_only_the_delegated_key_is_obeyed(coordinator, trusted):
+def test_only_the_delegated_key_is_accepted(coordinator, trusted):
     coordinator.online = SigningKey.generate()
     with pytest.raises(TrustError, match="signature"):
         obey(trusted, reply(coordinator))
@@ -151,7 +151,7 @@ def _later(version, *, latest, **changes):
 
 
 @pytest.mark.parametrize(("version", "latest"), [(5, 5), (5, 13), (1, 1)])
-def test_versions_within_the_lag_are_obeyed(coordinator, trusted, version, latest):
+def test_versions_within_the_lag_are_accepted(coordinator, trusted, version, latest):
     assert obey(trusted, reply(coordinator, **_later(version, latest=latest)))
     assert trusted.memory.latest_version == latest
 
