@@ -263,8 +263,11 @@ class Journal(ActivityLog):
         ).fetchone()
         if found is None:
             return None
-        state = next_state(AssignmentState(found["state"]), event)
-        self.db.execute("UPDATE assignments SET state = ? WHERE id = ?", (state, number))
+        before = AssignmentState(found["state"])
+        state = next_state(before, event)
+        self.db.execute(
+            "UPDATE assignments SET state = ? WHERE id = ? AND state = ?", (state, number, before)
+        )
         return state
 
     def _save_report(self, row: AssignmentRow) -> None:
