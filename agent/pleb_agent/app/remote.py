@@ -33,7 +33,7 @@ class Remote:
     """Calls the control API of the agentd that `HOME/agentd.json` names; `pid` is its process.
 
     Raises:
-        NotRunningError: none is named, or it lives no more: who listens there now is a stranger.
+        NotRunningError: none is named, or its process is gone; another program may use its port.
     """
 
     def __init__(self, home: Home) -> None:
@@ -48,11 +48,11 @@ class Remote:
             raise NotRunningError("The agent is not running: `pleb-agent start`.")
 
     def get(self, name: str) -> dict[str, Any]:
-        """Return what the agent says.
+        """Return the agent's answer.
 
         Raises:
             NotRunningError: there is no answer (the process was killed).
-            AgentdAnswerError: it refuses.
+            AgentdAnswerError: the agent refuses.
         """
         return self._call("GET", name, None)
 

@@ -6,9 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pleb_agent.doctor.checks import (
-    Finding,
     check_home,
-    check_projects,
+    check_project,
     check_session,
     check_worker,
 )
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
     from pleb_agent.app.home import Home
+    from pleb_agent.doctor.checks import Finding
     from pleb_system.command_line import Output
 
 __all__ = ["doctor"]
@@ -54,6 +54,6 @@ async def _projects(home: Home) -> list[Finding]:
         return []
     journal = Journal(home.journal)
     try:
-        return [finding async for finding in check_projects(journal)]
+        return [await check_project(row) for row in journal.projects()]
     finally:
         journal.close()

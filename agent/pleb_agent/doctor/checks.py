@@ -23,13 +23,10 @@ from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pleb_agent.app.home import Home
-    from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
 
-__all__ = ["Finding", "check_home", "check_projects", "check_session", "check_worker"]
+__all__ = ["Finding", "check_home", "check_project", "check_session", "check_worker"]
 
 _INPUT_SECONDS: Final = 15.0
 _CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
@@ -46,16 +43,42 @@ class Finding:
 
 def check_home(home: Home) -> list[Finding]:
     """Return the findings about disk, preferences and keys."""
-    return [_disk(home), _keys(home)]
+    try:
+        keep = read_preferences(home.preferences).keep_free_bytes
+    except PlebError as error:
+        disk = Finding("preferences", is_well=False, sentence=str(error))
+    else:
+        free = free_disk_bytes(home.path)
+        advice = (
+            "" if free >= keep else "; free some space, or lower the preference keep_free_bytes"
+        )
+        sentence = f"{free / 2**30:.1f} GiB are free in {home.path}{advice}."
+        disk = Finding("disk", free >= keep, sentence)
+    exposed = KeyStore(home.keys).exposed()
+    sentence = "Only you can read the private keys."
+    if exposed:
+        sentence = f"Other users can read {', '.join(exposed)}: run chmod 600 in {home.keys}."
+    return [disk, Finding("keys", not exposed, sentence)]
 
 
 async def check_session(home: Home) -> list[Finding]:
     """Return how input is watched here, and whether the session starts the agent."""
     entries = Autostart(home.path, os.environ, headless=False).view()
-    return [
-        await _input(),
-        Finding("autostart", is_well=True, sentence=entries.sentence),
-    ]
+    autostart = Finding("autostart", is_well=True, sentence=entries.sentence)
+    reported = asyncio.Event()
+    sensor = PresenceSensor(reported.set, clock=system_clock)
+    watching = asyncio.create_task(sensor.run())
+    try:
+        async with asyncio.timeout(_INPUT_SECONDS):
+            await reported.wait()  # the probe's first reading
+    except TimeoutError:
+        sentence = "The program that watches for input sends nothing; please report this as a bug."
+        return [Finding("input", is_well=False, sentence=sentence), autostart]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    is_well = sensor.presence.kind is not PresenceKind.UNREADABLE
+    return [Finding("input", is_well, presence_sentence(sensor.presence)), autostart]
 
 
 def check_worker() -> list[Finding]:
@@ -63,53 +86,8 @@ def check_worker() -> list[Finding]:
     return [Finding(probe.layer, probe.holds, probe.sentence) for probe in probe_sandbox()]
 
 
-async def check_projects(journal: Journal) -> AsyncIterator[Finding]:
-    """Try each project's coordinator: reach it, compare clocks, verify its metadata."""
-    for row in journal.projects():
-        yield await _project(row)
-
-
-async def _input() -> Finding:
-    """Start the probe and wait for its first reading."""
-    reported = asyncio.Event()
-    sensor = PresenceSensor(reported.set, clock=system_clock)
-    watching = asyncio.create_task(sensor.run())
-    try:
-        async with asyncio.timeout(_INPUT_SECONDS):
-            await reported.wait()
-    except TimeoutError:
-        message = "The program that watches for input sends nothing; please report this as a bug."
-        return Finding("input", is_well=False, sentence=message)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-    is_well = sensor.presence.kind is not PresenceKind.UNREADABLE
-    return Finding("input", is_well, presence_sentence(sensor.presence))
-
-
-def _disk(home: Home) -> Finding:
-    try:
-        preferences = read_preferences(home.preferences)
-    except PlebError as error:
-        return Finding("preferences", is_well=False, sentence=str(error))
-    free = free_disk_bytes(home.path)
-    is_well = free >= preferences.keep_free_bytes
-    advice = "" if is_well else "; free some space, or lower the preference keep_free_bytes"
-    return Finding("disk", is_well, f"{free / 2**30:.1f} GiB are free in {home.path}{advice}.")
-
-
-def _keys(home: Home) -> Finding:
-    exposed = KeyStore(home.keys).exposed()
-    if exposed:
-        return Finding(
-            "keys",
-            is_well=False,
-            sentence=f"Other users can read {', '.join(exposed)}: run chmod 600 in {home.keys}.",
-        )
-    return Finding("keys", is_well=True, sentence="Only you can read the private keys.")
-
-
-async def _project(row: ProjectRow) -> Finding:
+async def check_project(row: ProjectRow) -> Finding:
+    """Try a project's coordinator: reach it, compare clocks, verify its metadata."""
     client = CoordinatorClient.for_link(row.attach_link)
     trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
     try:
