@@ -154,3 +154,18 @@ def test_the_commands_of_a_running_coordinator(tmp_path):
         code, report = ask("doctor")
         assert code == 8
         assert [c["name"] for c in report["checks"] if not c["good"]] == ["online key"]
+
+
+def test_one_background_process_runs_several_loops_and_stops_with_all_of_them(tmp_path):
+    home = tmp_path / "home"
+    subprocess.run(cli("init", "--home", home), check=True, stdout=subprocess.DEVNULL)
+    module = ("-m", "pleb_coordinator.jobs_app", "--home", str(home), "--workers", "3")
+    process = subprocess.Popen([sys.executable, *module])
+    try:
+        # each loop has a thread, and so has the checkpoint of the store's log
+        wait_for(lambda: psutil.Process(process.pid).num_threads() >= 4)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill() if process.poll() is None else None
