@@ -110,8 +110,12 @@ def count_accounts(tx: Transaction, _: Deps, accounts: Accounts) -> None:
 
 
 def _oldest(project: Project) -> int:
-    """Return the oldest version that agents still accept."""
-    return max(0, project.version - LIMITS.version_lag)
+    """Return the oldest version that agents still accept; negative while they accept all.
+
+    Not 0: a search for rows below version 0 would read all rows of version 0, where a new project
+    has its whole round.
+    """
+    return project.version - LIMITS.version_lag
 
 
 def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:
