@@ -177,7 +177,7 @@ def test_the_coordinators_refusals_appear_next_to_the_form(
 def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> None:
     agent = server.agent
     browser.driver.execute_script("window.unreloaded = true")
-    assert browser.text("now-sentence") == "Free to work."
+    assert browser.text("now-sentence") == "Working for words."
 
     browser.click("pause")
     browser.wait_for_text("now-controls", "Resume")
