@@ -22,7 +22,6 @@ from pleb_coordinator.core.records import (
     Round,
     StoredDelta,
     Upload,
-    UploadKind,
     VersionInput,
     VersionRow,
 )
@@ -557,7 +556,7 @@ class TestFleet:
 
     def test_uploads_end_complete_or_in_time(self, tx, project):
         def upload(token, assignment, digest):
-            row = (token, UploadKind.BLOB, project.id, assignment, digest, 5, NOW, NOW + 9, False)
+            row = (token, project.id, assignment, digest, 5, NOW, NOW + 9, False)
             tx.uploads.add(Upload(*row))
 
         upload("one", 3, "d1")

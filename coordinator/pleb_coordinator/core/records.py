@@ -37,11 +37,9 @@ __all__ = [
     "Tombstone",
     "UnitRow",
     "Upload",
-    "UploadKind",
     "VersionInput",
     "VersionLoss",
     "VersionRow",
-    "another",
 ]
 
 
@@ -165,6 +163,11 @@ class Round(Record, frozen=True):
     swept_at: float | None = None
     """When files that are not needed any more were removed."""
 
+    @property
+    def has_quorum(self) -> bool:
+        """Whether enough units are verified for the next version."""
+        return self.valid >= self.quorum
+
 
 class NewUnit(Record, frozen=True):
     """A unit that is being planned, with its first assignment."""
@@ -279,18 +282,6 @@ class StoredDelta(Record, frozen=True):
     data: bytes | None
 
 
-def another(assignment: Assignment, now: float) -> NewAssignment:
-    """Return the next attempt, for another host, after an assignment without result."""
-    return NewAssignment(
-        unit=assignment.unit,
-        purpose=assignment.purpose,
-        created_at=now,
-        trusted_only=assignment.trusted_only,
-        trusted_from=assignment.trusted_from,
-        for_class=assignment.for_class,
-    )
-
-
 class Host(Record, frozen=True):
     """A host of a project."""
 
@@ -354,20 +345,13 @@ class CalibrationClass(Record, frozen=True):
         return self.trusted or self.accounts >= 2
 
 
-class UploadKind(StrEnum):
-    """What is uploaded."""
-
-    DELTA = "delta"
-    BLOB = "blob"
-
-
 class Upload(Record, frozen=True):
     """A slot for exactly `size` bytes with exactly `digest`."""
 
     token: str
-    kind: UploadKind
     project: int
     assignment: int | None
+    """The assignment whose delta it is; None: a blob that the researcher publishes."""
     digest: str
     size: int
     created_at: float

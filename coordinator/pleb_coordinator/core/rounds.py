@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Round
 
-__all__ = ["due_at", "quorum_stands", "ready"]
-
-
-def quorum_stands(row: Round) -> bool:
-    """Whether enough units are verified for a next version."""
-    return row.valid >= row.quorum
+__all__ = ["due_at", "ready"]
 
 
 def ready(row: Round, grace_seconds: float, now: float) -> bool:
@@ -21,7 +16,7 @@ def ready(row: Round, grace_seconds: float, now: float) -> bool:
     It waits until no unit is open or the grace window is over. If `quorum_at` is in the future,
     the clock was set back: the window counts as over, since waiting could take hours.
     """
-    if row.closed_at is not None or not quorum_stands(row):
+    if row.closed_at is not None or not row.has_quorum:
         return False
     waited = now - (now if row.quorum_at is None else row.quorum_at)
     return row.open == 0 or not 0 <= waited < grace_seconds
@@ -29,6 +24,6 @@ def ready(row: Round, grace_seconds: float, now: float) -> bool:
 
 def due_at(row: Round, grace_seconds: float) -> float | None:
     """Return when the grace window ends; None: it has not begun."""
-    if row.closed_at is not None or row.quorum_at is None or not quorum_stands(row):
+    if row.closed_at is not None or row.quorum_at is None or not row.has_quorum:
         return None
     return row.quorum_at + grace_seconds

@@ -11,7 +11,6 @@ from pleb_coordinator.core.records import (
     StoredDelta,
     UnitRow,
     Upload,
-    UploadKind,
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.outcome import (
@@ -230,7 +229,6 @@ def _slot(context: RequestContext, assignment: Assignment, result: DeltaResult) 
     context.tx.uploads.add(
         Upload(
             token=token,
-            kind=UploadKind.DELTA,
             project=context.project.id,
             assignment=assignment.id,
             digest=result.digest,

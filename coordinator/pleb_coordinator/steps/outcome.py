@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment import wanted_again
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
-from pleb_coordinator.core.records import Assignment, Host, Purpose, UnitRow, another
+from pleb_coordinator.core.records import Assignment, Host, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.reputation import after_refused, after_unanswered, standing_of
 from pleb_shared.protocol.unit import UnitKind
 
@@ -128,7 +128,16 @@ def _give_to_another(tx: Transaction, now: float, assignment: Assignment, host: 
     _count_share(tx, assignment, unit, host, -1)
     awaits_verdict = bool(tx.assignments.reported(unit.id))
     if wanted_again(assignment.purpose, unit.state, awaits_verdict=awaits_verdict):
-        tx.assignments.add(another(assignment, now))
+        tx.assignments.add(
+            NewAssignment(
+                unit=assignment.unit,
+                purpose=assignment.purpose,
+                created_at=now,
+                trusted_only=assignment.trusted_only,
+                trusted_from=assignment.trusted_from,
+                for_class=assignment.for_class,
+            )
+        )
 
 
 def _use_share_again(tx: Transaction, assignment: Assignment, unit: UnitRow) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.core.records import Facts, Project, Upload, UploadKind, VersionRow
+from pleb_coordinator.core.records import Facts, Project, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError, Refusal, RefusalCode
@@ -317,7 +317,6 @@ def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> Bl
         return BlobSlot(digest=blob.digest, upload=open_slot.token)
     upload = Upload(
         token=deps.random_bytes(24).hex(),
-        kind=UploadKind.BLOB,
         project=owner,
         assignment=None,
         digest=blob.digest,

@@ -20,7 +20,6 @@ from pleb_coordinator.core.reputation import (
     audit_is_trusted,
     standing_of,
 )
-from pleb_coordinator.core.rounds import quorum_stands
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.messages import Verdict
@@ -103,8 +102,8 @@ def note_quorum(context: CaseContext) -> None:
     row = rounds.get(unit.project, unit.epoch, unit.version)
     if row is None or row.closed_at is not None:
         return
-    if quorum_stands(row) != (row.quorum_at is not None):
-        rounds.set_quorum_at(row, context.now if quorum_stands(row) else None)
+    if row.has_quorum != (row.quorum_at is not None):
+        rounds.set_quorum_at(row, context.now if row.has_quorum else None)
 
 
 def _canonical(context: CaseContext, decision: Valid) -> int:

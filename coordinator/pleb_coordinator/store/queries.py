@@ -489,7 +489,7 @@ SELECT {_UPLOAD} FROM uploads WHERE assignment = :assignment AND complete = 0
 """
 OPEN_BLOB: Final = f"""
 SELECT {_UPLOAD} FROM uploads
-WHERE digest = :digest AND project = :project AND kind = 'blob' AND complete = 0
+WHERE digest = :digest AND project = :project AND assignment IS NULL AND complete = 0
 """
 COMPLETE_UPLOAD: Final = "UPDATE uploads SET complete = 1 WHERE token = :token AND complete = 0"
 TAKE_EXPIRED_UPLOADS: Final = """

@@ -126,7 +126,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     op.create_table(
         "uploads",
         sa.Column("token", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("project", sa.Integer(), nullable=False),
         sa.Column("assignment", sa.Integer(), nullable=True),
         sa.Column("digest", sa.String(), nullable=False),
