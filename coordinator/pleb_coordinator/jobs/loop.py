@@ -140,11 +140,11 @@ class Jobs:
         now = self.deps.clock()
         with self.store.read() as tx:
             names = tx.projects.names()
-        self._guarded("", lambda: any(self._run(job, "") for job in STORE_JOBS))
+        self._guarded("", lambda: self._first_due(STORE_JOBS, ""))
         if not 0 <= now - self._counted < COUNT_SECONDS:
             self._counted = now
             for name in names:
-                self._run(COUNT_ACCOUNTS, name)
+                self._first_due([COUNT_ACCOUNTS], name)
         return min([self.deps.clock() + IDLE_SECONDS, *map(self._run_project, names)])
 
     def _run_project(self, name: str) -> float:
@@ -171,16 +171,22 @@ class Jobs:
 
     def _step(self, name: str) -> bool:
         """Do the first job that is due; False: none is."""
-        classified = [self._run(job, name, most=1) for job in CLASSES]
-        return any(self._run(job, name) for job in self.project_jobs) or any(classified)
+        classified = [self._first_due([job], name, most=1) for job in CLASSES]
+        return self._first_due(self.project_jobs, name) or any(classified)
 
-    def _run(self, job: AnyJob, name: str, *, most: int = _LONGEST_RUN) -> bool:
-        """Do what is due of one job, at most `most` pieces; False: nothing was due."""
-        if isinstance(job, QuickJob):
-            return self._run_quick(job, name)
-        work = self._find(job, name)
-        if work is None:
+    def _first_due(self, jobs: Sequence[AnyJob], name: str, *, most: int = _LONGEST_RUN) -> bool:
+        """Do the first of the jobs that is due, at most `most` pieces; False: none is."""
+        with self.store.read() as tx:
+            scope = _scope(tx, name)
+            found = ((job, self._find(tx, job, scope)) for job in jobs)
+            due = next((pair for pair in found if pair[1] is not None), None)
+        if due is None:
             return False
+        job, work = due
+        if isinstance(job, QuickJob):
+            with self.store.write() as tx:
+                job.commit(tx, self.deps, work)
+            return True
         key = work.key
         with self.store.write() as tx:
             taken = tx.claims.take(job.name, key, self.holder, self.deps.clock())
@@ -198,10 +204,14 @@ class Jobs:
         """
         try:
             # found again now that it is claimed: another process may have just done it
-            work = self._find(job, name, own=key)
+            with self.store.read() as tx:
+                work = self._find(tx, job, _scope(tx, name), own=key)
             ours = work is not None and work.key == key
             made = job.compute(self.deps, work) if ours else None
-            following = self._find(job, name) if ours and more else None
+            following = None
+            if ours and more:
+                with self.store.read() as tx:
+                    following = self._find(tx, job, _scope(tx, name))
             with self.store.write() as tx:
                 if ours:
                     job.commit(tx, self.deps, work, made)
@@ -215,20 +225,12 @@ class Jobs:
                 tx.claims.release(job.name, key, self.holder)
             raise
 
-    def _run_quick(self, job: QuickJob[Any, Any], name: str) -> bool:
-        with self.store.read() as tx:
-            work = job.find(tx, self.deps, _scope(tx, name))
-        if work is None:
-            return False
-        with self.store.write() as tx:
-            job.commit(tx, self.deps, work)
-        return True
-
-    def _find(self, job: Job[Any, Any, Any], name: str, *, own: str = "") -> Any:
+    def _find(self, tx: Transaction, job: AnyJob, scope: Project | None, own: str = "") -> Any:
         """Return the next work that is not claimed, or is claimed by this loop under `own`."""
-        with self.store.read() as tx:
-            claimed = tx.claims.live(job.name, self.deps.clock()) - {own}
-            return job.find(tx, self.deps, _scope(tx, name), claimed)
+        if isinstance(job, QuickJob):
+            return job.find(tx, self.deps, scope)
+        claimed = tx.claims.live(job.name, self.deps.clock()) - {own}
+        return job.find(tx, self.deps, scope, claimed)
 
     def _next_due(self, name: str) -> float:
         """Return when time alone makes something due: a lease, a grace window, or an idle look."""
