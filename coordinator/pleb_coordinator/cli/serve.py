@@ -20,6 +20,7 @@ from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
 from pleb_coordinator.store.sqlite import SqliteStore
 from pleb_shared.errors import InputError
+from pleb_system.durable import write_durably
 from pleb_system.supervisor import Child, Supervisor, stop_event
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _jobs(home: Home, options: argparse.Namespace, name: str) -> Child:
 def _announce(home: Home, links: LinkBase, children: list[Child], output: Output) -> None:
     """Print the address, and save it for the other commands."""
     listening = Listening(links.url, links.certificate, os.getpid())
-    home.listening_file.write_bytes(msgspec.json.encode(listening))
+    write_durably(home.listening_file, msgspec.json.encode(listening))
     pids = {child.name: child.pid for child in children}
     value: dict[str, Any] = {
         "url": links.url,

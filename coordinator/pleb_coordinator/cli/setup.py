@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
 from pleb_shared.errors import InputError
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     import argparse
@@ -38,11 +39,11 @@ def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
         raise InputError(message) from error
     if not home.config_file.exists():
         _migrate(home)
-        home.config_file.write_text(config_text(CoordinatorConfig(url=url or "")), "utf-8")
+        write_durably(home.config_file, config_text(CoordinatorConfig(url=url or "")).encode())
     config = read_config(home.config_file)
     if url and url != config.url:
         config = dataclasses.replace(config, url=url)
-        home.config_file.write_text(config_text(config), "utf-8")
+        write_durably(home.config_file, config_text(config).encode())
     return config
 
 

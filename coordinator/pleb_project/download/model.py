@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors
 from pleb_shared.tensors.version import rebuild_version
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +60,8 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
     metadata = pinned_metadata(coordinator.metadata(link.project), link)
     source = _source(coordinator.status(link.project))
     version = rebuild(metadata, source, coordinator.blob)
-    part = file.with_name(f"{file.name}.part{os.getpid()}")
     try:
-        part.write_bytes(save_tensors(version))
-        part.replace(file)
+        write_durably(file, save_tensors(version), shared=True)
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}.") from error
     return SavedModel(source.number, source.digest, len(version))

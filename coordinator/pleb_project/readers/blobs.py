@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob
+from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,11 @@ class BlobFolder:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> Blob:
-        """Write `data`, unless it is there, and return its name."""
+        """Write `data`, unless the folder has it, and return its name."""
         blob = Blob(digest=digest_of(data), size=len(data))
         path = self.path(blob.digest)
         if not (path.exists() and path.stat().st_size == blob.size):
-            part = path.with_suffix(f".part{os.getpid()}")
-            part.write_bytes(data)
-            part.replace(path)
+            write_durably(path, data, shared=True)
         return blob
 
     def get(self, digest: str) -> bytes:
