@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.manners_desktop import cpu_seconds, crowded_out_seconds
 from benchmarks.manners_job import busy_worker
-from pleb_agent.core.readiness import Limits
+from pleb_agent.core.readiness import WorkerLimits
 
 if TYPE_CHECKING:
     from benchmarks.manners_job import Busy
@@ -79,12 +79,12 @@ async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, li
         async with busy_worker(Path(name), layers, threads, pause=LONG_PAUSE_SECONDS) as busy:
             windows: dict[int, list[Window]] = {}
             for percent in effort.percents:
-                busy.worker.limit(Limits(cpu_percent=percent))
+                busy.worker.limit(WorkerLimits(cpu_percent=percent))
                 await busy.until_told(2)
                 windows[percent] = [
                     await _window(busy.pid, threads, effort.seconds) for _ in range(effort.windows)
                 ]
-            busy.worker.limit(Limits())
+            busy.worker.limit(WorkerLimits())
             await busy.until_told(2)
             return windows, await _memory_back(busy)
 

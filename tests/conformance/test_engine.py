@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.core.readiness import Limits
+from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.job import JobResult, Progress
 from pleb_agent.worker.process import WorkerProcess
@@ -80,7 +80,7 @@ def test_a_unit_is_paused_resumed_stopped_and_continued(tmp_path, side):
         assert is_running(engine)
         assert runtime.threads == 1
         assert await engine.start() == runtime
-        engine.limit(Limits(cpu_percent=100))
+        engine.limit(WorkerLimits(cpu_percent=100))
         job = make_job(tmp_path, steps=STEPS)
 
         run = Run(engine, job)

@@ -23,7 +23,7 @@ from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from pleb_agent.core.readiness import Limits
+    from pleb_agent.core.readiness import WorkerLimits
 
 RUNTIME = Runtime(torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="Linux")
 
@@ -45,7 +45,7 @@ class FakeEngine:
         self.lacks_runtime = False
         self.is_closed = False
         self.is_warm = False
-        self.limits: list[Limits] = []
+        self.limits: list[WorkerLimits] = []
         self.free = asyncio.Event()
         self.free.set()
         self._stop = False
@@ -55,7 +55,7 @@ class FakeEngine:
     def pid(self) -> int | None:
         return 4711 if self.is_warm else None
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: WorkerLimits) -> None:
         self.limits.append(limits)
 
     async def start(self) -> Runtime:

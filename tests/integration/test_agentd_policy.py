@@ -10,7 +10,7 @@ from dataclasses import replace
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Reason
+from pleb_agent.core.readiness import PolicyReason
 from tests.integration.agent_home import attached, delivered, until
 from tests.integration.fake_engine import FakeEngine
 from tests.unit.agent.policy_moments import FREE, later, someone
@@ -91,7 +91,7 @@ def test_a_full_disk_stops_the_unit_and_free_space_resumes_it_later(tmp_path):
             steps = agent.engine.steps_computed
             see(agent, loop, later(FREE, 5))
             await asyncio.sleep(0.2)
-            assert loop.governor.decision.reason is Reason.SETTLING
+            assert loop.governor.decision.reason is PolicyReason.SETTLING
             assert agent.engine.steps_computed == steps
             see(agent, loop, later(FREE, 35))
             await asyncio.wait_for(task, 5)
@@ -117,13 +117,13 @@ def test_what_stops_work_before_it_begins_keeps_it_from_beginning(tmp_path):
             task = asyncio.create_task(loop.run())
             await until(lambda: coordinator.requests)
             see(agent, loop, replace(FREE, free_disk_bytes=0))
-            await until(lambda: loop.governor.decision.reason is Reason.DISK_FULL)
+            await until(lambda: loop.governor.decision.reason is PolicyReason.DISK_FULL)
             coordinator.plan(1)
             coordinator.arrived.set()
             await asyncio.sleep(0.3)
             assert engine.steps_computed == 0
             see(agent, loop, later(FREE, 5))
-            await until(lambda: loop.governor.decision.reason is Reason.SETTLING)
+            await until(lambda: loop.governor.decision.reason is PolicyReason.SETTLING)
             see(agent, loop, later(FREE, 40))
             await asyncio.wait_for(task, 5)
             assert delivered(coordinator) == [1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pleb_agent.core.readiness import Limits
+from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.worker import child
 from pleb_agent.worker.errors import JobStopped, WorkerError
 from pleb_agent.worker.job import Job, JobResult, WorkerSettings
@@ -95,7 +95,7 @@ class Story:
             await self.worker.resume()
 
     async def limit(self):
-        self.worker.limit(Limits(cpu_percent=self.draw.choice([20, 50, 100])))
+        self.worker.limit(WorkerLimits(cpu_percent=self.draw.choice([20, 50, 100])))
 
     async def stop(self):
         await self.worker.request_checkpoint_and_stop()

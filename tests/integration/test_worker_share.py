@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from pleb_agent.core.readiness import Limits
+from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.worker.flags import FlagPage, State
 from pleb_agent.worker.process import WorkerProcess
 from tests.unit.worker.running import Running
@@ -17,7 +17,7 @@ from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
 
 EAGER = msgspec.structs.replace(SETTINGS, progress_seconds=0.0, memory_bytes=2**30)
-LEAST = Limits(cpu_percent=1)
+LEAST = WorkerLimits(cpu_percent=1)
 """One millisecond of work is followed by a tenth of a second of rest."""
 
 
@@ -34,7 +34,7 @@ async def until_resting(worker: WorkerProcess) -> None:
 def test_a_share_changes_no_bit(tmp_path: Path) -> None:
     async def story(worker: WorkerProcess) -> None:
         job = make_job(tmp_path, steps=60)
-        worker.limit(Limits(cpu_percent=30))
+        worker.limit(WorkerLimits(cpu_percent=30))
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
     with_worker(tmp_path, story, EAGER)
@@ -45,7 +45,7 @@ def test_the_processor_time_stays_within_the_share(tmp_path: Path) -> None:
 
     async def story(worker: WorkerProcess) -> None:
         running = Running(worker, make_job(tmp_path, steps=20_000))
-        worker.limit(Limits(cpu_percent=20))
+        worker.limit(WorkerLimits(cpu_percent=20))
         await running.until_step(5)
         assert worker.pid is not None
         process = psutil.Process(worker.pid)
@@ -69,7 +69,7 @@ def test_another_share_ends_a_long_rest(tmp_path: Path) -> None:
         running = Running(worker, job)
         await until_resting(worker)
         seen = len(running.progress)
-        worker.limit(Limits())
+        worker.limit(WorkerLimits())
         await asyncio.wait_for(running.until_step(seen + 1), 60)
         assert await running.digest() == undisturbed_digest(job)
 
@@ -88,7 +88,7 @@ def test_a_resting_worker_counts_as_paused_at_once_and_stops_at_once(tmp_path: P
         assert psutil.Process(worker.pid).status() != psutil.STATUS_STOPPED
         await worker.request_checkpoint_and_stop()
         assert await running.was_stopped()
-        worker.limit(Limits())
+        worker.limit(WorkerLimits())
         again = Running(worker, job)
         assert await again.digest() == undisturbed_digest(job)
         assert again.progress[0].steps_done == running.progress[-1].steps_done + 1
@@ -130,7 +130,7 @@ def test_a_later_process_gets_the_smaller_memory(tmp_path: Path) -> None:
         worker = WorkerProcess(tmp_path, msgspec.structs.replace(SETTINGS, memory_bytes=2**30))
         ceilings = []
         for memory_bytes in (None, 2**28, 2**40):
-            worker.limit(Limits(memory_bytes=memory_bytes))
+            worker.limit(WorkerLimits(memory_bytes=memory_bytes))
             await worker.start()
             (sentence,) = [one.sentence for one in worker.layers if one.layer == "memory"]
             ceilings.append(int(sentence.split(" MiB")[0].split()[-1]))
@@ -144,7 +144,7 @@ def test_a_later_process_gets_the_smaller_memory(tmp_path: Path) -> None:
 def test_a_running_process_keeps_its_memory(tmp_path: Path) -> None:
     async def story(worker: WorkerProcess) -> None:
         pid = worker.pid
-        worker.limit(Limits(memory_bytes=2**20))
+        worker.limit(WorkerLimits(memory_bytes=2**20))
         job = make_job(tmp_path)
         assert await digest_from(worker, job) == undisturbed_digest(job)
         assert worker.pid == pid

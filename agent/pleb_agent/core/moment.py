@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
 
-__all__ = ["Limits", "Moment", "PolicyMemory"]
+__all__ = ["Moment", "PolicyMemory", "WorkerLimits"]
 
 _IN_USE_SHARE: Final = 4
 _IDLE_SHARE: Final = 2
@@ -21,7 +21,7 @@ _IDLE_SHARE: Final = 2
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """How much a running worker may take now."""
 
     cpu_percent: int = 100
@@ -42,7 +42,7 @@ class PolicyMemory:
     has_run: bool = False
     """Work has begun once: before that there is nothing that could be resumed too soon."""
     objected: frozenset[str] = frozenset()
-    """The reasons (`rules.Reason`) of all objections of the last look."""
+    """The reasons (`rules.PolicyReason`) of all objections of the last look."""
     unsettled: bool = False
     """One of them was of a kind that comes and goes."""
     settle_until: float = 0.0
@@ -121,10 +121,10 @@ class Moment:
         return chosen if chosen is not None or total is None else total // share
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> WorkerLimits:
         """How much a running worker may take; during a boost as much as on an idle PC."""
         in_use, limits = self.beside_user, self.preferences
-        return Limits(
+        return WorkerLimits(
             cpu_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,
             memory_bytes=self.memory_ceiling_bytes,
             gpu_percent=limits.gpu_percent_in_use if in_use else limits.gpu_percent_idle,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.moment import Limits, Moment, PolicyMemory
+from pleb_agent.core.moment import Moment, PolicyMemory, WorkerLimits
 from pleb_agent.core.readings import PresenceKind
-from pleb_agent.core.rules import RULES, USUAL_LOOK_SECONDS, Action, Objection, Reason, Rule
+from pleb_agent.core.rules import RULES, USUAL_LOOK_SECONDS, Action, Objection, PolicyReason, Rule
 from pleb_agent.core.schedule import seconds_to
 from pleb_agent.core.sentence import Sentence, say
 
@@ -22,9 +22,9 @@ __all__ = [
     "SETTLE_SECONDS",
     "Action",
     "Decision",
-    "Limits",
     "PolicyMemory",
-    "Reason",
+    "PolicyReason",
+    "WorkerLimits",
     "decide",
 ]
 
@@ -35,12 +35,12 @@ _RECENT_SECONDS: Final = 1800.0
 _OUTGROWN_SECONDS: Final = 600.0
 _TIMELESS: Final = frozenset(
     {
-        Reason.SHUTTING_DOWN,
-        Reason.SUSPENDING,
-        Reason.PAUSED_BY_USER,
-        Reason.DISK_FULL,
-        Reason.MEMORY_SHORT,
-        Reason.TOO_HOT,
+        PolicyReason.SHUTTING_DOWN,
+        PolicyReason.SUSPENDING,
+        PolicyReason.PAUSED_BY_USER,
+        PolicyReason.DISK_FULL,
+        PolicyReason.MEMORY_SHORT,
+        PolicyReason.TOO_HOT,
     }
 )
 """They rank before the hours, so the end of an allowed hour changes nothing."""
@@ -56,8 +56,8 @@ class Decision:
     action: Action
     sentence: Sentence
     look_again_seconds: float
-    reason: Reason = Reason.READY
-    limits: Limits = field(default_factory=Limits)
+    reason: PolicyReason = PolicyReason.READY
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
     """Of a running worker."""
 
 
@@ -112,7 +112,7 @@ def _settling(left_seconds: float) -> Objection:
         "The PC is free again; work resumes in {seconds} s if it stays free.",
         seconds=max(1, round(left_seconds)),
     )
-    return Objection(Reason.SETTLING, sentence, left_seconds)
+    return Objection(PolicyReason.SETTLING, sentence, left_seconds)
 
 
 def _boost_end(moment: Moment) -> list[float]:
@@ -168,7 +168,7 @@ def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
 def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     """Remember how large the worker was when memory was short."""
     memory, size = moment.memory, moment.readings.worker_memory_bytes
-    if any(objection.reason is Reason.MEMORY_SHORT for objection in objections):
+    if any(objection.reason is PolicyReason.MEMORY_SHORT for objection in objections):
         memory = replace(memory, short_bytes=max(size, memory.short_bytes))
     elif memory.short_bytes:
         memory = replace(memory, short_bytes=0)

@@ -27,7 +27,7 @@ __all__ = [
     "USUAL_LOOK_SECONDS",
     "Action",
     "Objection",
-    "Reason",
+    "PolicyReason",
     "Rule",
 ]
 
@@ -45,7 +45,7 @@ class Action(StrEnum):
     """Write a checkpoint, leave memory."""
 
 
-class Reason(StrEnum):
+class PolicyReason(StrEnum):
     """Which rule decided. In order of rank."""
 
     READY = "ready"
@@ -72,7 +72,7 @@ class Reason(StrEnum):
 class Objection:
     """What a rule has against working. `look_again_seconds` is as in `Decision`."""
 
-    reason: Reason
+    reason: PolicyReason
     sentence: Sentence
     look_again_seconds: float = USUAL_LOOK_SECONDS
     action: Action = Action.PAUSE
@@ -97,7 +97,7 @@ def shutting_down(moment: Moment) -> Objection | None:
     if not moment.readings.shutting_down:
         return None
     sentence = say("The PC is shutting down; work resumes after the next start.")
-    return Objection(Reason.SHUTTING_DOWN, sentence, action=Action.STOP)
+    return Objection(PolicyReason.SHUTTING_DOWN, sentence, action=Action.STOP)
 
 
 def suspending(moment: Moment) -> Objection | None:
@@ -105,7 +105,7 @@ def suspending(moment: Moment) -> Objection | None:
     if not moment.readings.suspending:
         return None
     sentence = say("The PC is going to sleep; work resumes when it wakes up.")
-    return Objection(Reason.SUSPENDING, sentence, action=Action.STOP, comes_and_goes=True)
+    return Objection(PolicyReason.SUSPENDING, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 _LONG_SECONDS: Final = 2.5 * 3600
@@ -118,12 +118,12 @@ def paused_by_user(moment: Moment) -> Objection | None:
     if not override.is_active(OverrideKind.PAUSE, moment.now):
         return None
     if override.until is None:
-        return Objection(Reason.PAUSED_BY_USER, say("Paused by you, until you resume."))
+        return Objection(PolicyReason.PAUSED_BY_USER, say("Paused by you, until you resume."))
     left = override.until - moment.now
     sentence = say("Paused by you for {minutes} more min.", minutes=_minutes(left))
     if left > _LONG_SECONDS:
         sentence = say("Paused by you for {hours} more h.", hours=round(left / 3600))
-    return Objection(Reason.PAUSED_BY_USER, sentence, left)
+    return Objection(PolicyReason.PAUSED_BY_USER, sentence, left)
 
 
 def disk_full(moment: Moment) -> Objection | None:
@@ -137,7 +137,7 @@ def disk_full(moment: Moment) -> Objection | None:
         free=format_bytes(free),
         keep=format_bytes(keep),
     )
-    return Objection(Reason.DISK_FULL, sentence, action=Action.STOP, comes_and_goes=True)
+    return Objection(PolicyReason.DISK_FULL, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 def memory_short(moment: Moment) -> Objection | None:
@@ -151,7 +151,7 @@ def _little_available(moment: Moment) -> Objection | None:
     if available is None:
         return None
     needed = max(LEAST_AVAILABLE_BYTES, int((total or 0) * LEAST_AVAILABLE_SHARE))
-    if Reason.MEMORY_SHORT in moment.memory.objected:
+    if PolicyReason.MEMORY_SHORT in moment.memory.objected:
         needed += max(0, moment.memory.short_bytes - moment.readings.worker_memory_bytes)
     if available >= needed:
         return None
@@ -160,7 +160,7 @@ def _little_available(moment: Moment) -> Objection | None:
         needed=format_bytes(needed),
         available=format_bytes(available),
     )
-    return Objection(Reason.MEMORY_SHORT, sentence, action=Action.STOP, comes_and_goes=True)
+    return Objection(PolicyReason.MEMORY_SHORT, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 def _worker_too_large(moment: Moment) -> Objection | None:
@@ -182,7 +182,7 @@ def _worker_too_large(moment: Moment) -> Objection | None:
     )
     waits = (USUAL_LOOK_SECONDS, left, moment.idle_left_seconds)
     look = min(seconds for seconds in waits if seconds > 0)
-    return Objection(Reason.MEMORY_SHORT, sentence, look, Action.STOP)
+    return Objection(PolicyReason.MEMORY_SHORT, sentence, look, Action.STOP)
 
 
 def too_hot(moment: Moment) -> Objection | None:
@@ -197,14 +197,14 @@ def too_hot(moment: Moment) -> Objection | None:
     if room is not None:
         limit = min(limit, round(degrees + room) - CRITICAL_MARGIN_CELSIUS)
     resume = limit - HEAT_MARGIN_CELSIUS
-    if degrees < (resume if Reason.TOO_HOT in moment.memory.objected else limit):
+    if degrees < (resume if PolicyReason.TOO_HOT in moment.memory.objected else limit):
         return None
     sentence = say(
         "The PC is at {degrees} °C; work resumes below {resume} °C.",
         degrees=round(degrees),
         resume=resume,
     )
-    return Objection(Reason.TOO_HOT, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.TOO_HOT, sentence, comes_and_goes=True)
 
 
 def on_ups(moment: Moment) -> Objection | None:
@@ -212,7 +212,7 @@ def on_ups(moment: Moment) -> Objection | None:
     if moment.readings.power.source is not PowerSource.UPS:
         return None
     sentence = say("Power is out and the PC runs on its UPS; work resumes when power is back.")
-    return Objection(Reason.ON_BATTERY, sentence, action=Action.STOP, comes_and_goes=True)
+    return Objection(PolicyReason.ON_BATTERY, sentence, action=Action.STOP, comes_and_goes=True)
 
 
 def on_battery(moment: Moment) -> Objection | None:
@@ -222,11 +222,11 @@ def on_battery(moment: Moment) -> Objection | None:
         return None
     if not moment.preferences.on_battery:
         sentence = say("On battery; work resumes when the PC is plugged in.")
-        return Objection(Reason.ON_BATTERY, sentence, comes_and_goes=True)
+        return Objection(PolicyReason.ON_BATTERY, sentence, comes_and_goes=True)
     if power.percent is None:
         return None
     resume = min(100, lowest + BATTERY_MARGIN_PERCENT)
-    held = Reason.ON_BATTERY in moment.memory.objected
+    held = PolicyReason.ON_BATTERY in moment.memory.objected
     if power.percent >= (resume if held else lowest):
         return None
     sentence = say(
@@ -234,7 +234,7 @@ def on_battery(moment: Moment) -> Objection | None:
         percent=round(power.percent),
         resume=resume,
     )
-    return Objection(Reason.ON_BATTERY, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.ON_BATTERY, sentence, comes_and_goes=True)
 
 
 def outside_hours(moment: Moment) -> Objection | None:
@@ -253,7 +253,7 @@ def outside_hours(moment: Moment) -> Objection | None:
             day=say(DAY_NAMES[DAYS[day % len(DAYS)]]),
             time=at,
         )
-    return Objection(Reason.OUTSIDE_HOURS, sentence, seconds_to(minutes, moment.now))
+    return Objection(PolicyReason.OUTSIDE_HOURS, sentence, seconds_to(minutes, moment.now))
 
 
 def program_runs(moment: Moment) -> Objection | None:
@@ -270,7 +270,7 @@ def program_runs(moment: Moment) -> Objection | None:
         )
     else:
         sentence = say("{program} is running; work resumes when it ends.", program=first)
-    return Objection(Reason.PROGRAM_RUNS, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.PROGRAM_RUNS, sentence, comes_and_goes=True)
 
 
 def fullscreen(moment: Moment) -> Objection | None:
@@ -281,7 +281,7 @@ def fullscreen(moment: Moment) -> Objection | None:
     if not (moment.someone and presence.fullscreen):
         return None
     sentence = say("A window fills the screen; work resumes when it no longer does.")
-    return Objection(Reason.FULLSCREEN, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.FULLSCREEN, sentence, comes_and_goes=True)
 
 
 def in_use(moment: Moment) -> Objection | None:
@@ -293,7 +293,7 @@ def in_use(moment: Moment) -> Objection | None:
     sentence = say(
         "The PC is in use; work resumes {minutes} min after the last input.", minutes=f"{minutes:g}"
     )
-    return Objection(Reason.IN_USE, sentence, moment.idle_left_seconds)
+    return Objection(PolicyReason.IN_USE, sentence, moment.idle_left_seconds)
 
 
 def input_unreadable(moment: Moment) -> Objection | None:
@@ -305,13 +305,13 @@ def input_unreadable(moment: Moment) -> Objection | None:
         return None
     if presence.starting:
         sentence = say("Checking whether the PC is in use.")
-        return Objection(Reason.STARTING, sentence, comes_and_goes=True)
+        return Objection(PolicyReason.STARTING, sentence, comes_and_goes=True)
     sentence = say(
         "Whether the PC is in use cannot be determined, so it counts as in use: {problem} "
         "Allow work while the PC is in use (`while_in_use`) to continue.",
         problem=say(presence.problem or "mouse and keyboard cannot be read."),
     )
-    return Objection(Reason.INPUT_UNREADABLE, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.INPUT_UNREADABLE, sentence, comes_and_goes=True)
 
 
 def cpu_busy(moment: Moment) -> Objection | None:
@@ -320,14 +320,14 @@ def cpu_busy(moment: Moment) -> Objection | None:
     if load is None or limit is None or not moment.someone:
         return None
     resume = _eased(limit)
-    if load <= (resume if Reason.CPU_BUSY in moment.memory.objected else limit):
+    if load <= (resume if PolicyReason.CPU_BUSY in moment.memory.objected else limit):
         return None
     sentence = say(
         "Other programs use {percent} % of the CPU; work resumes below {resume} %.",
         percent=round(load),
         resume=resume,
     )
-    return Objection(Reason.CPU_BUSY, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.CPU_BUSY, sentence, comes_and_goes=True)
 
 
 def gpu_busy(moment: Moment) -> Objection | None:
@@ -338,7 +338,7 @@ def gpu_busy(moment: Moment) -> Objection | None:
     loads = [(gpu.others_percent, gpu.name) for gpu in moment.readings.gpus]
     load, name = max(((n, name) for n, name in loads if n is not None), default=(0.0, ""))
     resume = _eased(limit)
-    if load <= (resume if Reason.GPU_BUSY in moment.memory.objected else limit):
+    if load <= (resume if PolicyReason.GPU_BUSY in moment.memory.objected else limit):
         return None
     sentence = say(
         "Other programs use {percent} % of {gpu}; work resumes below {resume} %.",
@@ -346,7 +346,7 @@ def gpu_busy(moment: Moment) -> Objection | None:
         gpu=name,
         resume=resume,
     )
-    return Objection(Reason.GPU_BUSY, sentence, comes_and_goes=True)
+    return Objection(PolicyReason.GPU_BUSY, sentence, comes_and_goes=True)
 
 
 def _eased(limit: int) -> int:

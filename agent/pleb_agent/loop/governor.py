@@ -7,7 +7,14 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.history import EventKind
-from pleb_agent.core.readiness import Action, Decision, Limits, PolicyMemory, Reason, decide
+from pleb_agent.core.readiness import (
+    Action,
+    Decision,
+    PolicyMemory,
+    PolicyReason,
+    WorkerLimits,
+    decide,
+)
 from pleb_agent.core.sentence import say
 
 if TYPE_CHECKING:
@@ -36,7 +43,9 @@ class Governor:
         history: History,
         listener: Listener,
     ) -> None:
-        self.decision = Decision(Action.RUN, say("The agent is starting."), 0, Reason.STARTING)
+        self.decision = Decision(
+            Action.RUN, say("The agent is starting."), 0, PolicyReason.STARTING
+        )
         """The last one."""
         self.next_look_at: float | None = None
         """When the decision can change by time alone, in seconds since 1970."""
@@ -50,7 +59,7 @@ class Governor:
         self._changed = asyncio.Event()
         self._applied: Action | None = None
         """What the engine was last asked to do, and within which limits."""
-        self._limited: Limits | None = None
+        self._limited: WorkerLimits | None = None
 
     @property
     def may_run(self) -> bool:
@@ -119,7 +128,7 @@ class Governor:
                 await engine.request_checkpoint_and_stop()
                 await engine.pause()  # if no unit was running, hold back the next one
 
-    def _limit(self, engine: Engine, limits: Limits) -> None:
+    def _limit(self, engine: Engine, limits: WorkerLimits) -> None:
         if limits != self._limited:
             self._limited = limits
             engine.limit(limits)
@@ -130,7 +139,7 @@ class Governor:
                 decision.action.value,
                 extra={"rule": decision.reason.value, "reason": str(decision.sentence)},
             )
-            if decision.reason is not Reason.STARTING:  # what follows it comes in a moment
+            if decision.reason is not PolicyReason.STARTING:  # what follows it comes in a moment
                 self._history.note(EventKind(decision.action.value), decision.sentence)
         if _visible(before) != _visible(decision):
             self._listener.changed()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
-    from pleb_agent.core.readiness import Limits
+    from pleb_agent.core.readiness import WorkerLimits
     from pleb_agent.core.readings import Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
@@ -47,7 +47,7 @@ class Engine(Protocol):
     def pid(self) -> int | None:
         """The process id; None while there is none."""
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: WorkerLimits) -> None:
         """Apply these limits from the next step on, also in a process that starts later."""
 
     async def start(self) -> Runtime:

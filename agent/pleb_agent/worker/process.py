@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.core.readiness import Limits
+from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.background_scope import give_way_as_a_group
 from pleb_agent.worker.child import Child
@@ -69,7 +69,7 @@ class WorkerProcess:
         self.settings = settings
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child."""
-        self.limits = Limits()
+        self.limits = WorkerLimits()
         self._grouping: asyncio.Task[None] | None = None
         self.packages: Path | None = None
         """The torch runtime of a frozen build, for processes that start later."""
@@ -98,7 +98,7 @@ class WorkerProcess:
         child = self._child
         return child.pid if child is not None and child.is_alive else None
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: WorkerLimits) -> None:
         """Apply these limits from the next step on, also in a process that starts later.
 
         The share of the processor applies at once. The memory is what the next process gets; one

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Reason
+from pleb_agent.core.readiness import PolicyReason
 from pleb_agent.core.readings import (
     Gpu,
     LocalTime,
@@ -65,18 +65,18 @@ def boosted(readings: Readings, seconds=3600.0) -> Readings:
 
 
 RANKS = [
-    (Reason.SHUTTING_DOWN, {"shutting_down": True}, {}),
-    (Reason.SUSPENDING, {"suspending": True}, {}),
-    (Reason.PAUSED_BY_USER, {"override": Override(OverrideKind.PAUSE, NOW + 600)}, {}),
-    (Reason.DISK_FULL, {"free_disk_bytes": GIB // 2}, {}),
-    (Reason.MEMORY_SHORT, {"memory_available_bytes": GIB // 8}, {}),
-    (Reason.TOO_HOT, {"hottest_celsius": 91.0}, {}),
-    (Reason.ON_BATTERY, {"power": Power(PowerSource.BATTERY, 90.0)}, {}),
-    (Reason.OUTSIDE_HOURS, {}, {"hours": "tue 15:00-18:00"}),
-    (Reason.PROGRAM_RUNS, {"programs": frozenset({"steam"})}, {}),
-    (Reason.FULLSCREEN, {"presence": someone(fullscreen=True)}, {}),
-    (Reason.IN_USE, {"presence": someone(60.0)}, {}),
-    (Reason.CPU_BUSY, {"cpu_others_percent": 61.0}, {}),
-    (Reason.GPU_BUSY, {"gpus": (gpu(2.0), gpu(26.0))}, {}),
+    (PolicyReason.SHUTTING_DOWN, {"shutting_down": True}, {}),
+    (PolicyReason.SUSPENDING, {"suspending": True}, {}),
+    (PolicyReason.PAUSED_BY_USER, {"override": Override(OverrideKind.PAUSE, NOW + 600)}, {}),
+    (PolicyReason.DISK_FULL, {"free_disk_bytes": GIB // 2}, {}),
+    (PolicyReason.MEMORY_SHORT, {"memory_available_bytes": GIB // 8}, {}),
+    (PolicyReason.TOO_HOT, {"hottest_celsius": 91.0}, {}),
+    (PolicyReason.ON_BATTERY, {"power": Power(PowerSource.BATTERY, 90.0)}, {}),
+    (PolicyReason.OUTSIDE_HOURS, {}, {"hours": "tue 15:00-18:00"}),
+    (PolicyReason.PROGRAM_RUNS, {"programs": frozenset({"steam"})}, {}),
+    (PolicyReason.FULLSCREEN, {"presence": someone(fullscreen=True)}, {}),
+    (PolicyReason.IN_USE, {"presence": someone(60.0)}, {}),
+    (PolicyReason.CPU_BUSY, {"cpu_others_percent": 61.0}, {}),
+    (PolicyReason.GPU_BUSY, {"gpus": (gpu(2.0), gpu(26.0))}, {}),
 ]
 """Reasons in order of rank: what must be read, and preferred, for them to be the one."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Action, Limits, Reason
+from pleb_agent.core.readiness import Action, PolicyReason, WorkerLimits
 from pleb_agent.loop.governor import Governor
 from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import History
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IN_USE = replace(FREE, presence=someone(0.0))
 FULL = replace(FREE, free_disk_bytes=0)
-FREE_LIMITS = Limits(memory_bytes=4 * GIB)
+FREE_LIMITS = WorkerLimits(memory_bytes=4 * GIB)
 
 
 class Recorder:
@@ -114,10 +114,10 @@ def test_a_free_pc_runs_with_the_limits_of_an_idle_one():
     async def story():
         world = World()
         assert _may_run(world) is False
-        assert world.governor.decision.reason is Reason.STARTING
+        assert world.governor.decision.reason is PolicyReason.STARTING
         async with governed(world):
             assert _may_run(world) is True
-            assert world.calls == [Reason.READY, "change", FREE_LIMITS, "resume"]
+            assert world.calls == [PolicyReason.READY, "change", FREE_LIMITS, "resume"]
             assert world.governor.next_look_at == NOW + 60
 
     asyncio.run(story())
@@ -137,7 +137,7 @@ def test_input_pauses_at_once_and_before_it_is_reported():
             assert rounds <= 5, "turns of the event loop, none of which waits"
             assert not world.governor.may_run
             await world.settle()
-            assert world.calls == ["pause", Reason.IN_USE, "change"]
+            assert world.calls == ["pause", PolicyReason.IN_USE, "change"]
             assert world.governor.next_look_at == NOW + 180
 
     asyncio.run(story())
@@ -160,7 +160,13 @@ def test_a_stop_lets_a_paused_engine_write_its_checkpoint_and_holds_what_comes_n
     async def story():
         world = World(IN_USE)
         async with governed(world):
-            assert await world.see(FULL) == ["resume", "stop", "pause", Reason.DISK_FULL, "change"]
+            assert await world.see(FULL) == [
+                "resume",
+                "stop",
+                "pause",
+                PolicyReason.DISK_FULL,
+                "change",
+            ]
             assert await world.see(FULL) == []
 
     asyncio.run(story())
@@ -182,7 +188,7 @@ def test_another_reason_is_reported_but_the_engine_is_left_alone():
         world = World(IN_USE)
         async with governed(world):
             paused = replace(IN_USE, override=Override(OverrideKind.PAUSE))
-            assert await world.see(paused) == [Reason.PAUSED_BY_USER, "change"]
+            assert await world.see(paused) == [PolicyReason.PAUSED_BY_USER, "change"]
 
     asyncio.run(story())
 
@@ -199,7 +205,7 @@ def test_a_sentence_that_changes_is_shown_but_is_no_event():
 def test_limits_follow_the_user_while_work_goes_on():
     async def story():
         world = World(preferences=Preferences(while_in_use=True, cpu_percent_in_use=30))
-        in_use = Limits(cpu_percent=30, memory_bytes=2 * GIB, gpu_percent=20)
+        in_use = WorkerLimits(cpu_percent=30, memory_bytes=2 * GIB, gpu_percent=20)
         async with governed(world):
             assert await world.see(IN_USE) == [in_use, "change"]
             assert await world.see(IN_USE) == []
@@ -217,7 +223,7 @@ def test_a_restarted_engine_is_paused_like_the_one_before():
             world.calls.clear()
             world.governor.control(cast("Engine", world.engine))
             await world.settle()
-            assert world.calls == [Limits(), "pause"]
+            assert world.calls == [WorkerLimits(), "pause"]
 
     asyncio.run(story())
 
@@ -244,7 +250,14 @@ def test_a_wish_during_a_slow_pause_holds_after_it():
             world.governor.look_again()
             async with asyncio.timeout(5):
                 await world.governor.until_allowed()
-            told = ["pause", Reason.PAUSED_BY_USER, "change", "resume", Reason.READY, "change"]
+            told = [
+                "pause",
+                PolicyReason.PAUSED_BY_USER,
+                "change",
+                "resume",
+                PolicyReason.READY,
+                "change",
+            ]
             assert world.calls == told
             assert world.governor.decision.action is Action.RUN
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pleb_agent.core.preferences import Preferences, default_preferences
 from pleb_agent.core.presets import CUSTOM, PRESETS, preset_of, with_preset
-from pleb_agent.core.readiness import Action, Reason, decide
+from pleb_agent.core.readiness import Action, PolicyReason, decide
 from pleb_agent.core.readings import NO_SESSION, Power, PowerSource
 from pleb_shared.errors import InputError
 from tests.unit.agent.policy_moments import FREE, RANKS, gpu
@@ -65,16 +65,16 @@ def test_an_unknown_preset_is_refused_with_the_known_ones():
 
 
 HARM = {
-    Reason.SHUTTING_DOWN,
-    Reason.SUSPENDING,
-    Reason.PAUSED_BY_USER,
-    Reason.DISK_FULL,
-    Reason.MEMORY_SHORT,
-    Reason.TOO_HOT,
+    PolicyReason.SHUTTING_DOWN,
+    PolicyReason.SUSPENDING,
+    PolicyReason.PAUSED_BY_USER,
+    PolicyReason.DISK_FULL,
+    PolicyReason.MEMORY_SHORT,
+    PolicyReason.TOO_HOT,
 }
 
 
-CHOSEN = {Reason.PROGRAM_RUNS, Reason.OUTSIDE_HOURS}
+CHOSEN = {PolicyReason.PROGRAM_RUNS, PolicyReason.OUTSIDE_HOURS}
 """The user set them by hand; no preset does."""
 
 
@@ -87,7 +87,9 @@ def test_full_without_a_session_stops_for_the_user_and_for_harm_only(rank):
     preferences = msgspec.structs.replace(
         with_preset(Preferences(use_gpu=True), "full", 4), **preferred
     )
-    readings = readings if reason is not Reason.TOO_HOT else replace(readings, hottest_celsius=95.0)
+    readings = (
+        readings if reason is not PolicyReason.TOO_HOT else replace(readings, hottest_celsius=95.0)
+    )
     decision, _ = decide(readings, preferences)
     assert (decision.action is not Action.RUN) is (reason in HARM)
 

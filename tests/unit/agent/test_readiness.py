@@ -12,7 +12,7 @@ import pytest
 
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Action, Limits, Reason, decide
+from pleb_agent.core.readiness import Action, PolicyReason, WorkerLimits, decide
 from pleb_agent.core.readings import Power, PowerSource, Presence, PresenceKind, Readings
 from tests.unit.agent.policy_moments import (
     FREE,
@@ -41,8 +41,8 @@ def objecting(rank):
 
 def test_a_free_desktop_works():
     decision = look()
-    assert (decision.action, decision.reason) == (Action.RUN, Reason.READY)
-    assert decision.limits == Limits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
+    assert (decision.action, decision.reason) == (Action.RUN, PolicyReason.READY)
+    assert decision.limits == WorkerLimits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
 
 
 def test_the_clock_of_these_tests_is_right():
@@ -51,8 +51,13 @@ def test_the_clock_of_these_tests_is_right():
 
 def test_every_reason_has_its_moment():
     told = {reason for reason, _, _ in RANKS}
-    others = {Reason.READY, Reason.STARTING, Reason.INPUT_UNREADABLE, Reason.SETTLING}
-    assert told | others == set(Reason)
+    others = {
+        PolicyReason.READY,
+        PolicyReason.STARTING,
+        PolicyReason.INPUT_UNREADABLE,
+        PolicyReason.SETTLING,
+    }
+    assert told | others == set(PolicyReason)
 
 
 @pytest.mark.parametrize("rank", RANKS, ids=lambda rank: rank[0].value)
@@ -60,10 +65,10 @@ def test_every_reason_objects_alone(rank):
     reason, readings, preferences = objecting(rank)
     decision = look(readings, preferences)
     stops = {
-        Reason.SHUTTING_DOWN,
-        Reason.SUSPENDING,
-        Reason.DISK_FULL,
-        Reason.MEMORY_SHORT,
+        PolicyReason.SHUTTING_DOWN,
+        PolicyReason.SUSPENDING,
+        PolicyReason.DISK_FULL,
+        PolicyReason.MEMORY_SHORT,
     }
     assert decision.reason is reason
     assert decision.action is (Action.STOP if reason in stops else Action.PAUSE)
@@ -84,7 +89,7 @@ def test_the_first_in_rank_decides(upper, lower):
 BOOSTABLE = {rank[0] for rank in RANKS[6:]}
 
 
-OTHERS = [rank for rank in RANKS if rank[0] is not Reason.PAUSED_BY_USER]
+OTHERS = [rank for rank in RANKS if rank[0] is not PolicyReason.PAUSED_BY_USER]
 """A boost takes the place of a pause: there is one wish."""
 
 
@@ -92,7 +97,7 @@ OTHERS = [rank for rank in RANKS if rank[0] is not Reason.PAUSED_BY_USER]
 def test_a_boost_overrides_comfort_but_not_harm(rank):
     reason, readings, preferences = objecting(rank)
     decision = look(boosted(readings), preferences)
-    assert decision.reason is (Reason.READY if reason in BOOSTABLE else reason)
+    assert decision.reason is (PolicyReason.READY if reason in BOOSTABLE else reason)
     if decision.action is Action.RUN:
         assert "60 more min" in str(decision.sentence)
 
@@ -168,15 +173,15 @@ def test_the_next_look_is_when_time_alone_changes_the_answer(changes, preferred,
 @pytest.mark.parametrize(
     ("presence", "reason"),
     [
-        (Presence(PresenceKind.NO_SESSION), Reason.READY),
-        (someone(179.0), Reason.IN_USE),
-        (someone(180.0), Reason.READY),
-        (someone(0.0, locked=True), Reason.READY),
-        (someone(0.0, locked=True, fullscreen=True), Reason.READY),
-        (someone(3600.0, fullscreen=True), Reason.FULLSCREEN),
-        (UNREADABLE, Reason.INPUT_UNREADABLE),
-        (replace(UNREADABLE, starting=True), Reason.STARTING),
-        (replace(UNREADABLE, locked=True), Reason.READY),
+        (Presence(PresenceKind.NO_SESSION), PolicyReason.READY),
+        (someone(179.0), PolicyReason.IN_USE),
+        (someone(180.0), PolicyReason.READY),
+        (someone(0.0, locked=True), PolicyReason.READY),
+        (someone(0.0, locked=True, fullscreen=True), PolicyReason.READY),
+        (someone(3600.0, fullscreen=True), PolicyReason.FULLSCREEN),
+        (UNREADABLE, PolicyReason.INPUT_UNREADABLE),
+        (replace(UNREADABLE, starting=True), PolicyReason.STARTING),
+        (replace(UNREADABLE, locked=True), PolicyReason.READY),
     ],
 )
 def test_who_uses_the_pc(presence, reason):
@@ -184,12 +189,12 @@ def test_who_uses_the_pc(presence, reason):
 
 
 def test_idle_minutes_of_zero_are_never_in_use():
-    assert look(replace(FREE, presence=someone(0.0)), idle_minutes=0).reason is Reason.READY
+    assert look(replace(FREE, presence=someone(0.0)), idle_minutes=0).reason is PolicyReason.READY
 
 
 def test_fullscreen_may_be_allowed():
     readings = replace(FREE, presence=someone(fullscreen=True))
-    assert look(readings, pause_on_fullscreen=False).reason is Reason.READY
+    assert look(readings, pause_on_fullscreen=False).reason is PolicyReason.READY
 
 
 @pytest.mark.parametrize("presence", [someone(10.0), UNREADABLE])
@@ -201,13 +206,13 @@ def test_work_while_in_use_is_slower(presence):
         gpu_percent_in_use=30,
     )
     assert decision.action is Action.RUN
-    assert decision.limits == Limits(cpu_percent=40, memory_bytes=2 * GIB, gpu_percent=30)
+    assert decision.limits == WorkerLimits(cpu_percent=40, memory_bytes=2 * GIB, gpu_percent=30)
     assert "at 40 %" in str(decision.sentence)
 
 
 def test_a_boost_takes_the_limits_of_an_idle_pc():
     decision = look(boosted(replace(FREE, presence=someone(10.0))), while_in_use=True)
-    assert decision.limits == Limits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
+    assert decision.limits == WorkerLimits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
 
 
 def test_memory_ceilings_may_be_chosen():
@@ -260,11 +265,11 @@ def test_what_does_not_object(changes, preferred):
 @pytest.mark.parametrize(
     ("changes", "preferred", "reason"),
     [
-        ({"power": Power(PowerSource.BATTERY, 59.9)}, BATTERY, Reason.ON_BATTERY),
-        ({"power": Power(PowerSource.UPS, None)}, BATTERY, Reason.ON_BATTERY),
-        ({"hottest_celsius": 90.0}, {}, Reason.TOO_HOT),
-        ({"hottest_celsius": 79.0, "critical_headroom_celsius": 5.0}, {}, Reason.TOO_HOT),
-        ({"hottest_celsius": 90.0, "critical_headroom_celsius": 30.0}, {}, Reason.TOO_HOT),
+        ({"power": Power(PowerSource.BATTERY, 59.9)}, BATTERY, PolicyReason.ON_BATTERY),
+        ({"power": Power(PowerSource.UPS, None)}, BATTERY, PolicyReason.ON_BATTERY),
+        ({"hottest_celsius": 90.0}, {}, PolicyReason.TOO_HOT),
+        ({"hottest_celsius": 79.0, "critical_headroom_celsius": 5.0}, {}, PolicyReason.TOO_HOT),
+        ({"hottest_celsius": 90.0, "critical_headroom_celsius": 30.0}, {}, PolicyReason.TOO_HOT),
         ({"memory_available_bytes": GIB // 4 - 1, "memory_total_bytes": GIB}, {}, None),
         ({"worker_memory_bytes": 4 * GIB + 1}, {}, None),
         ({"worker_memory_bytes": GIB + 1}, {"memory_bytes_idle": GIB}, None),
@@ -272,12 +277,12 @@ def test_what_does_not_object(changes, preferred):
 )
 def test_what_just_objects(changes, preferred, reason):
     decision = look(replace(FREE, **changes), **preferred)
-    assert decision.reason is (reason or Reason.MEMORY_SHORT)
+    assert decision.reason is (reason or PolicyReason.MEMORY_SHORT)
 
 
 def test_the_ups_objects_to_a_boost_too():
     decision = look(boosted(replace(FREE, power=Power(PowerSource.UPS, 100.0))))
-    assert (decision.action, decision.reason) == (Action.STOP, Reason.ON_BATTERY)
+    assert (decision.action, decision.reason) == (Action.STOP, PolicyReason.ON_BATTERY)
 
 
 def test_a_headless_host_with_the_defaults_runs():
@@ -299,12 +304,12 @@ def story(steps, preferences=PREFERENCES):
 Changes = dict[str, Any]
 HOT: Changes = {"hottest_celsius": 90.0}
 BUSY: Changes = {"cpu_others_percent": 70.0}
-READY, SETTLING = Reason.READY, Reason.SETTLING
+READY, SETTLING = PolicyReason.READY, PolicyReason.SETTLING
 
 
 def test_heat_has_two_thresholds():
     steps = [(0, HOT), (9, {"hottest_celsius": 82.0}), (20, {"hottest_celsius": 81.9}), (51, {})]
-    assert story(steps) == [Reason.TOO_HOT, Reason.TOO_HOT, SETTLING, READY]
+    assert story(steps) == [PolicyReason.TOO_HOT, PolicyReason.TOO_HOT, SETTLING, READY]
 
 
 def test_charge_has_two_thresholds():
@@ -313,17 +318,17 @@ def test_charge_has_two_thresholds():
         (seconds, {"power": Power(PowerSource.BATTERY, percent)})
         for seconds, percent in [(0, 60.0), (9, 59.0), (18, 64.9), (27, 65.0), (57, 65.0)]
     ]
-    battery = Reason.ON_BATTERY
+    battery = PolicyReason.ON_BATTERY
     assert story(steps, preferences) == [READY, battery, battery, SETTLING, READY]
 
 
 def test_load_has_two_thresholds():
     steps: list[tuple[float, Changes]]
     steps = [(0, BUSY), (9, {"cpu_others_percent": 46.0}), (20, {"cpu_others_percent": 45.0})]
-    assert story(steps) == [Reason.CPU_BUSY, Reason.CPU_BUSY, SETTLING]
+    assert story(steps) == [PolicyReason.CPU_BUSY, PolicyReason.CPU_BUSY, SETTLING]
     loads = [(0, 26.0), (9, 13.0), (20, 12.0)]
     steps = [(at, {"gpus": (replace(FREE.gpus[0], others_percent=n),)}) for at, n in loads]
-    assert story(steps) == [Reason.GPU_BUSY, Reason.GPU_BUSY, SETTLING]
+    assert story(steps) == [PolicyReason.GPU_BUSY, PolicyReason.GPU_BUSY, SETTLING]
 
 
 @pytest.mark.parametrize(
@@ -382,7 +387,7 @@ def test_what_has_its_own_wait_waits_no_longer(changes, seconds):
 
 
 def test_input_pauses_at_once_also_while_settling():
-    assert story([(1, BUSY), (2, {}), (3, {"presence": someone(0.0)})])[2] is Reason.IN_USE
+    assert story([(1, BUSY), (2, {}), (3, {"presence": someone(0.0)})])[2] is PolicyReason.IN_USE
 
 
 @pytest.mark.parametrize(
@@ -430,7 +435,7 @@ def test_a_worker_over_its_ceiling_stays_away_for_ten_minutes():
     large: Changes = {"worker_memory_bytes": 5 * GIB}
     gone: Changes = {"worker_memory_bytes": 0}
     reasons = story([(0, large), (1, gone), (599, gone), (600, gone)])
-    assert reasons == [Reason.MEMORY_SHORT] * 3 + [READY]
+    assert reasons == [PolicyReason.MEMORY_SHORT] * 3 + [READY]
     _, memory = decide(replace(FREE, **large), PREFERENCES)
     decision, _ = decide(replace(later(FREE, 590), **gone), PREFERENCES, memory)
     assert decision.look_again_seconds == 10
@@ -442,7 +447,7 @@ def test_a_worker_too_large_for_a_pc_in_use_resumes_when_it_is_idle():
     _, memory = decide(replace(FREE, **in_use), preferences)
     gone = replace(FREE, **in_use | {"worker_memory_bytes": 0})
     decision, memory = decide(later(gone, 1), preferences, memory)
-    assert decision.reason is Reason.MEMORY_SHORT
+    assert decision.reason is PolicyReason.MEMORY_SHORT
     assert re.search("3 GB of memory.*2 GB.*in use", str(decision.sentence))
     assert decision.look_again_seconds == 60
     decision, memory = decide(later(gone, 170), preferences, memory)
@@ -453,7 +458,7 @@ def test_a_worker_too_large_for_a_pc_in_use_resumes_when_it_is_idle():
 def test_input_pauses_a_large_worker_too_instead_of_waiting_for_its_checkpoint():
     large = replace(FREE, presence=someone(0.0), worker_memory_bytes=3 * GIB)
     decision = look(large)
-    assert (decision.action, decision.reason) == (Action.PAUSE, Reason.IN_USE)
+    assert (decision.action, decision.reason) == (Action.PAUSE, PolicyReason.IN_USE)
 
 
 def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
@@ -461,7 +466,7 @@ def test_after_memory_was_short_there_must_be_room_for_the_worker_too():
     freed = {"memory_available_bytes": GIB, "worker_memory_bytes": 0}
     roomy = {"memory_available_bytes": 2 * GIB, "worker_memory_bytes": 0}
     reasons = story([(0, short), (5, freed), (10, roomy), (40, roomy)])
-    assert reasons == [Reason.MEMORY_SHORT, Reason.MEMORY_SHORT, SETTLING, READY]
+    assert reasons == [PolicyReason.MEMORY_SHORT, PolicyReason.MEMORY_SHORT, SETTLING, READY]
 
 
 def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
@@ -473,6 +478,6 @@ def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
     assert decision.reason is SETTLING
     assert decision.look_again_seconds == 300
     _, memory = decide(replace(alone, worker_memory_bytes=5 * GIB), PREFERENCES)
-    for seconds, reason in ((-86_400, Reason.MEMORY_SHORT), (-86_400 + 601, READY)):
+    for seconds, reason in ((-86_400, PolicyReason.MEMORY_SHORT), (-86_400 + 601, READY)):
         decision, memory = decide(later(alone, seconds), PREFERENCES, memory)
         assert decision.reason is reason

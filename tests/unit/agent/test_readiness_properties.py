@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pleb_agent.core.moment import Moment
 from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import SETTLE_SECONDS, Action, PolicyMemory, Reason, decide
+from pleb_agent.core.readiness import SETTLE_SECONDS, Action, PolicyMemory, PolicyReason, decide
 from pleb_agent.core.readings import (
     NO_SESSION,
     Power,
@@ -100,7 +100,7 @@ def test_every_decision_is_whole(readings, preferences, history):
     assert 0 < decision.look_again_seconds < math.inf
     assert str(decision.sentence)
     assert memory.running is (decision.action is Action.RUN)
-    assert (decision.action is Action.RUN) is (decision.reason is Reason.READY)
+    assert (decision.action is Action.RUN) is (decision.reason is PolicyReason.READY)
     assert 1 <= decision.limits.cpu_percent <= 100
 
 
