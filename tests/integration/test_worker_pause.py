@@ -142,7 +142,9 @@ def test_a_suspended_step_is_finished_and_kept_when_there_is_time(
         assert await running.digest() == undisturbed_digest(job)
         assert running.progress[seen].steps_done > running.progress[seen - 1].steps_done
 
-    with_worker(tmp_path, story, IMPATIENT)
+    # Long enough to look at the suspended child on a busy machine before the pause gets long.
+    settings = msgspec.structs.replace(EAGER, long_pause_seconds=3.0)
+    with_worker(tmp_path, story, settings)
 
 
 def test_a_checkpoint_that_takes_too_long_is_given_up(
