@@ -33,7 +33,7 @@ def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Loss, and the share of images that are told right."""
+    """Loss, and the share of images that are classified correctly."""
     scores = model(batch["x"].float() / 255)
     right = scores.argmax(dim=1) == batch["y"]
     return {"loss": cross_entropy(scores, batch["y"]), "accuracy": right.float().mean()}

@@ -60,7 +60,7 @@ def main() -> None:
         except Refusal as error:
             if error.code is not RefusalCode.BANNED:
                 raise
-            print(f"banned after {liar.told} units: {error.message}", flush=True)
+            print(f"banned after {liar.lies} units: {error.message}", flush=True)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Liar:
         default_factory=lambda: np.random.Generator(np.random.Philox())
     )
     sequence: int = 0
-    told: int = 0
+    lies: int = 0
     reports: list[tuple[Report, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class Liar:
 
     def work(self, most: int) -> None:
         """Take a unit, wait as if training, report noise; again and again."""
-        while not most or self.told < most or self.reports:
+        while not most or self.lies < most or self.reports:
             reply = self._ask()
             for verdict in reply.verdicts:
                 print(f"verdict on {verdict.assignment}: {verdict.verdict}: {verdict.reason}")
@@ -156,7 +156,7 @@ class Liar:
         result = self._claim(data)
         seconds = 0.2 + float(self.noise.random())
         time.sleep(seconds)
-        self.told += 1
+        self.lies += 1
         report = Report(
             assignment=manifest.assignment,
             nonce=manifest.nonce,
@@ -223,8 +223,8 @@ class Liar:
     ) -> bytes:
         answer = self.http.request(method, path, content=body, headers=headers)
         if answer.status_code >= 400:
-            told = strict_json.decode(answer.content, RefusalBody)
-            raise Refusal(told.code, told.message)
+            refusal = strict_json.decode(answer.content, RefusalBody)
+            raise Refusal(refusal.code, refusal.message)
         return answer.content
 
 

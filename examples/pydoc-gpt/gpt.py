@@ -67,6 +67,6 @@ def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def evaluate(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Loss in nats, and in bits per byte, as `trigram.py` tells it."""
+    """Loss in nats, and in bits per byte, as `trigram.py` prints it."""
     nats = loss(model, batch)
     return {"loss": nats, "bits_per_byte": nats / math.log(2)}

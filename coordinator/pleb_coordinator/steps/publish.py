@@ -99,7 +99,7 @@ def open_publication(envelope: bytes) -> Publication:
 
 
 def admit(tx: Transaction, deps: Deps, publication: Publication) -> None:
-    """Check that the request may be handed in here; call it before the dear `examine`.
+    """Check that the sender may publish here; call it before the expensive `examine`.
 
     Raises:
         Refusal: as `publish`.
@@ -143,7 +143,7 @@ def publish(
     """Return upload slots for missing blobs, or put the metadata in force.
 
     A new project needs a publisher's or administrator's invite; a known one only its root
-    key and a higher metadata number. `link_base` is the URL that the attach link begins with.
+    key and a higher metadata number. `link_base` is the URL that the attach link starts with.
 
     Raises:
         Refusal: `invalid_invite`, `bad_signature` (another root key), `stale_metadata`,
@@ -272,10 +272,10 @@ def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
 def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:
     delegation = metadata.delegation
     if delegation.online_key != online_key:
-        message = "The metadata delegates to another coordinator's key: publish it again to this."
+        message = "The metadata delegates to another coordinator's key: publish it here again."
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
     if delegation.expires_at <= now:
-        message = "The delegation has run out: renew it with `pleb-project renew`."
+        message = "The delegation has expired: renew it with `pleb-project renew`."
         raise Refusal(RefusalCode.EXPIRED, message)
     if delegation.expires_at > metadata.issued_at + LIMITS.delegation_seconds:
         message = "The delegation is longer than 30 days: agents would refuse it."

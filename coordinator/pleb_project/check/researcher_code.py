@@ -1,4 +1,4 @@
-"""Loads the researcher's `model.py`. Their code runs in this process: it is their own."""
+"""Load the researcher's `model.py`. It runs in this process, on the researcher's own PC."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FUNCTIONS: Final = {
 
 @dataclass(frozen=True)
 class ResearcherCode:
-    """The module that `model()` returned, and the two functions beside it."""
+    """The module that `model()` returned, and the two other functions."""
 
     model: nn.Module
     loss: LossFunction
@@ -61,7 +61,7 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
 def _import(path: Path) -> ModuleType:
     spec = spec_from_file_location("pleb_researcher_model", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise InputError(f"There is no {path}: write it, or change file in [model].")
+        raise InputError(f"{path} does not exist: write it, or change file in [model].")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     folder = str(path.parent.resolve())

@@ -51,7 +51,7 @@ CONFIGURATIONS: Final = (
         "older-processor", 1, (("ATEN_CPU_CAPABILITY", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"))
     ),
 )
-"""Between them lie the differences that honest hosts have."""
+"""The differences between them are those between honest hosts."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CheckOutcome:
 def check_project(
     definition: ProjectDefinition, blobs: BlobFolder, say: Callable[[str], None]
 ) -> CheckOutcome:
-    """Export, measure and try a project; `say` is told before each step that takes a while.
+    """Export, measure and try a project; `say` gets a sentence before each step that takes a while.
 
     Raises:
         PlebError: the project cannot be exported or trained; the message says what to change.
@@ -115,26 +115,26 @@ def check_project(
 
 
 def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
-    """Return what the researcher should change, each a sentence; empty if all is well."""
+    """Return what the researcher should change, as sentences."""
     found: list[str] = []
     graph = parse_graph(outcome.draft.exported.training_graph)
     tolerance = outcome.tolerance
     if not tolerance.separates:
         found.append(
-            f"Honest results lie {tolerance.honest:.2g} apart, a result with 1 % of noise "
-            f"{tolerance.noise:.2g}: cheats cannot be told from rounding."
+            f"Honest results differ by {tolerance.honest:.2g}, a result with 1 % of noise by "
+            f"{tolerance.noise:.2g}: cheating cannot be distinguished from rounding."
         )
         found += advice(graph, apart)
     elif tolerance.tight:
         found.append(
-            f"Honest results lie {tolerance.honest:.2g} apart, close to the ceiling of "
+            f"Honest results differ by {tolerance.honest:.2g}, close to the ceiling of "
             f"{tolerance.ceiling:.2g}: some honest results may be refused."
         )
         found += advice(graph, apart)
     if not outcome.learning.falls:
         found.append(
             f"The loss does not fall ({outcome.learning.loss_first:.4g} to "
-            f"{outcome.learning.loss_last:.4g} in some units): try a third of learning_rate."
+            f"{outcome.learning.loss_last:.4g} in a few units): try a third of learning_rate."
         )
     shards, units = len(outcome.draft.dataset.shards.train), outcome.metadata.round.units
     if shards < units:

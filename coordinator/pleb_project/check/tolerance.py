@@ -1,8 +1,8 @@
 """From distances between honest runs to the tolerance, or to the advice why there is none.
 
-Honest runs of one unit on different threads and instruction sets differ a little; a cheat that
-adds 1 % of noise to a result must still be told from them. So the ceiling is half the distance
-that such noise makes, and the tolerance a multiple of the honest distance below it.
+Honest runs of one unit with different threads and instruction sets differ a little; a cheat who
+adds 1 % of noise to a result must still stand out from them. So the ceiling is half the distance
+that such noise makes, and the tolerance is a multiple of the honest distance below it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAFETY_FACTOR: Final = 4.0
 NOISE: Final = 0.01
 _NOISE_TRIALS: Final = 5
 _FLOOR_SHARE: Final = 0.5
-"""The tolerance is at least this share of the ceiling: three configurations are few."""
+"""The tolerance is at least this share of the ceiling, since three configurations are few."""
 
 _KINKED: Final = {
     "relu": "ReLU",
@@ -54,14 +54,14 @@ _KINKED: Final = {
 
 @dataclass(frozen=True)
 class Tolerance:
-    """`honest` and `noise` are the measured distances; the verdict says what they mean."""
+    """`honest` and `noise` are the measured distances."""
 
     tolerance: float
     ceiling: float
     honest: float
     noise: float
     separates: bool
-    """False: honest runs lie apart as far as a cheat would; such a project cannot be verified."""
+    """False: honest runs differ as much as a cheat's would; such a project cannot be verified."""
     tight: bool
     """The safety factor does not fit below the ceiling."""
 
@@ -108,10 +108,10 @@ def choose_tolerance(honest: float, noise: float) -> Tolerance:
     )
 
 
-def advice(graph: Graph, losses: Mapping[str, float]) -> list[str]:
+def advice(graph: Graph, apart: Mapping[str, float]) -> list[str]:
     """Return what in the model makes honest runs drift apart, most likely first.
 
-    `losses` are distances by tensor; what lies furthest apart is named last.
+    `apart` are distances by tensor; the one furthest apart is named last.
     """
     sentences = []
     names = {node.op.split(".")[1] for node in graph.nodes if node.op.count(".") >= 1}
@@ -127,9 +127,9 @@ def advice(graph: Graph, losses: Mapping[str, float]) -> list[str]:
             "bias=False."
         )
     if any(v.dtype in {"bfloat16", "float16"} for node in graph.nodes for v in node.outputs):
-        sentences.append("Half precision is a class of its own: train in float32.")
-    sentences.append("Fewer local_steps in [training] leave less time to drift apart.")
-    if losses:
-        worst = max(losses, key=lambda name: losses[name])
-        sentences.append(f"The tensor furthest apart is {worst!r} ({losses[worst]:.2g}).")
+        sentences.append("Half precision makes a determinism class of its own: train in float32.")
+    sentences.append("Fewer local_steps in [training] leave results less time to drift apart.")
+    if apart:
+        worst = max(apart, key=lambda name: apart[name])
+        sentences.append(f"The tensor furthest apart is {worst!r} ({apart[worst]:.2g}).")
     return sentences

@@ -21,7 +21,7 @@ _STOP_SECONDS: Final = 10.0
 
 
 class KeptDemo(msgspec.Struct, frozen=True):
-    """A demo's folder, its page, and its processes: pid and start time, which tell them apart."""
+    """A demo's folder, its page, and its processes: pid and start time, which identify them."""
 
     folder: str
     url: str

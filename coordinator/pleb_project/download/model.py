@@ -40,7 +40,7 @@ class SavedModel:
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """The part of the status that tells where the newest version's bytes are."""
+    """The part of the status that says how the newest version is put together."""
 
     source: VersionSource
 
@@ -56,7 +56,7 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
         EncodingError: the bytes do not make the version that was promised.
     """
     if file.exists():
-        raise InputError(f"{file} is there already: choose another name.")
+        raise InputError(f"{file} already exists: choose another name.")
     metadata = pinned_metadata(coordinator.metadata(link.project), link)
     source = _source(coordinator.status(link.project))
     version = rebuild(metadata, source, coordinator.blob)
@@ -104,7 +104,7 @@ def _source(status: bytes) -> VersionSource:
         return msgspec.json.decode(status, type=_Answer).source
     except msgspec.DecodeError as error:
         message = (
-            f"The coordinator does not tell where the newest version is ({error}): ask its "
+            f"The coordinator's status does not describe the newest version ({error}): ask its "
             "operator for `pleb-coordinator model export`."
         )
         raise Refusal(RefusalCode.MALFORMED, message) from error

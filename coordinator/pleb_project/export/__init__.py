@@ -2,8 +2,8 @@
 
     model = nn.Module; loss(model, batch) -> scalar; evaluate(model, batch) -> {name: scalar}
 
-`torch.export` runs here, on the researcher's machine only; what it gives is rewritten to JSON
-(`rewrite`), and the outcome must do exactly what the model does (`parity`).
+`torch.export` runs on the researcher's machine only. Its program is rewritten to JSON (`rewrite`),
+and the graph must do exactly what the model does (`parity`).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _checked(graph: Graph) -> Graph:
 
 
 def _nameless(parameters: list[TensorSpec], buffers: list[TensorSpec]) -> ModelSpec:
-    """Return a specification that tells the order of the tensors, before version 0 has a name."""
+    """Return a specification with the order of the tensors, before version 0 has a digest."""
     nothing = digest_of(b"")
     return ModelSpec(
         parameters=parameters,
@@ -156,6 +156,6 @@ def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Gra
     for name in matrices:
         if name not in possible:
             raise InputError(
-                f"{name!r} is listed for Muon but is no parameter of at least two dimensions."
+                f"{name!r} is listed for Muon but is not a parameter with at least two dimensions."
             )
     return matrices

@@ -32,7 +32,7 @@ class RefusedNodeError(GraphError):
         self.advice = advice
 
     def located(self, run: Callable[[], object]) -> RefusedNodeError:
-        """Return the same error with a line that is looked for by running the code once more."""
+        """Return the same error with its line, found by running the code again if need be."""
         short = self.name.removeprefix("aten.").split(".")[0]
         return RefusedNodeError(self.name, self.line or called_at(short, run), self.advice)
 
@@ -59,7 +59,7 @@ class _CallLines(TorchFunctionMode):
             frames = [(f.filename, str(f.lineno), f.line or "") for f in stack]
             own = [frame for frame in frames if _is_theirs(frame[0])]
             if own:
-                self.lines[name] = _told(own[-1])
+                self.lines[name] = _shown(own[-1])
         return func(*args, **(kwargs or {}))
 
 
@@ -76,19 +76,19 @@ def called_at(name: str, run: Callable[[], object]) -> str | None:
 
 
 def source_line(node: fx.Node) -> str | None:
-    """Return file, line and code of the innermost frame of the researcher's that made `node`.
+    """Return file, line and code of the innermost frame of the researcher's code that made `node`.
 
-    None where torch.export did not note one: the call stands in loss() or evaluate() itself.
+    None if torch.export recorded none, because the call is in loss() or evaluate() itself.
     """
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     own = [frame for frame in frames if _is_theirs(frame[0])]
-    return _told(own[-1]) if own else None
+    return _shown(own[-1]) if own else None
 
 
 def _is_theirs(path: str) -> bool:
     return not any(part in path.replace("\\", "/") for part in _NOT_THEIRS)
 
 
-def _told(frame: tuple[str, str, str]) -> str:
+def _shown(frame: tuple[str, str, str]) -> str:
     path, line, code = frame
     return f"{path}, line {line}: {code.strip()}"

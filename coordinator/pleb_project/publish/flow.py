@@ -1,4 +1,4 @@
-"""Publishing and renewing: ask, sign, upload what is missing, ask again."""
+"""Publishing and renewing: sign, send, upload what is missing, send again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["Publisher"]
 class Publisher:
     """Publishes to one coordinator from one home.
 
-    `clock` gives seconds since 1970; `say` is told what happens.
+    `clock` returns seconds since 1970; `say` gets progress as sentences.
     """
 
     coordinator: Coordinator
@@ -55,7 +55,7 @@ class Publisher:
         invite: str | None = None,
         new_epoch: bool = False,
     ) -> ProjectRecord:
-        """Sign the draft and hand it in with all its blobs; return how to attach to it.
+        """Sign the draft, upload it with all its blobs, and return how to attach to it.
 
         The root key is made at the first publication.
 
@@ -69,7 +69,7 @@ class Publisher:
             blobs.get(metadata.data.shards.digest), ShardList, most_bytes=LIMITS.shard_list_bytes
         )
         files = [Blob(digest=s.digest, size=s.size) for s in [*shards.train, *shards.holdout]]
-        self._hand_in(metadata, blobs_of(metadata, files), blobs, root, invite)
+        self._send(metadata, blobs_of(metadata, files), blobs, root, invite)
         return self._remember(root, draft.project)
 
     def renew(self, project: str) -> ProjectRecord:
@@ -81,7 +81,7 @@ class Publisher:
         root = load_root_key(self.home.root_key_file(project))
         before = opened(self.coordinator.metadata(project), root.public)
         metadata = next_metadata(before, before, self._publication(root))
-        self._hand_in(metadata, [], BlobFolder(self.home.build_folder(project)), root, None)
+        self._send(metadata, [], BlobFolder(self.home.build_folder(project)), root, None)
         return self._remember(root, project)
 
     def _root_key(self, project: str, *, first: bool) -> SigningKey:
@@ -91,7 +91,7 @@ class Publisher:
         self.say(f"Made the root key {file}: keep a copy in a safe place.")
         return make_root_key(file)
 
-    def _hand_in(
+    def _send(
         self,
         metadata: ProjectMetadata,
         wanted: list[Blob],
@@ -99,7 +99,7 @@ class Publisher:
         root: SigningKey,
         invite: str | None,
     ) -> None:
-        """Send the metadata and upload until the coordinator misses nothing."""
+        """Send the metadata, and upload until no blob is missing there."""
         envelope = sign_metadata(metadata, root).decode()
         uploaded: set[str] = set()
         while True:
@@ -117,7 +117,7 @@ class Publisher:
             if not reply.missing:
                 return
             if {slot.digest for slot in reply.missing} <= uploaded:
-                raise PlebError("The coordinator misses blobs that it was sent: look at its log.")
+                raise PlebError("The coordinator lacks blobs that were uploaded: check its log.")
             self._upload(reply, blobs)
             uploaded |= {slot.digest for slot in reply.missing}
 

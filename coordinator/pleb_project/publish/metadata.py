@@ -22,7 +22,7 @@ __all__ = ["Publication", "blobs_of", "next_metadata", "opened", "sign_metadata"
 
 @dataclass(frozen=True)
 class Publication:
-    """Where, by whom and for how long: what the draft does not know."""
+    """What the draft does not know: where, by whom and for how long it is published."""
 
     url: str
     root_key: str

@@ -1,4 +1,4 @@
-"""The project's root key: made once, readable by its owner alone, never written over."""
+"""The project's root key: made once, readable only by its owner, never overwritten."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_root_key(file: Path) -> SigningKey:
     """Return the key in `file`.
 
     Raises:
-        InputError: there is none, or others can read it, or it is damaged.
+        InputError: it is missing, damaged, or others can read it.
     """
     try:
         mode = file.stat().st_mode

@@ -1,4 +1,4 @@
-"""CSV tables: numbers standardised, categories as whole numbers, missing cells told apart.
+"""CSV tables: numbers standardised, categories as whole numbers, missing cells marked.
 
 The file is read twice: first to learn the columns, then to write the rows, so that only the
 columns' statistics and categories are ever in memory.
@@ -48,7 +48,7 @@ class Column:
         return deviation if deviation > 0 else 1.0
 
     def learn(self, cell: str) -> None:
-        """Take in one known cell (Welford's running mean and variance)."""
+        """Add one known cell (Welford's running mean and variance)."""
         if len(self.values) <= _CATEGORIES:
             self.values.add(cell)
         number = _number(cell) if self.numeric else None
@@ -75,7 +75,7 @@ class Table:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that tell the researcher what the model gets."""
+        """Sentences about what the model gets, for the researcher."""
         numbers = [c.name for c in self._inputs() if c.numeric]
         categories = [f"{c.name} ({len(c.codes) + 1})" for c in self._inputs() if not c.numeric]
         target = self.columns[self.target]
@@ -195,7 +195,7 @@ def _names(path: Path, settings: DataSection) -> list[str]:
             return [f"column{number}" for number in range(1, len(row[1]) + 1)]
         twice = [name for name in row[1] if row[1].count(name) > 1]
         if twice:
-            raise InputError(f"{path}:1: the column {twice[0]!r} stands twice: rename one.")
+            raise InputError(f"{path}:1: the column {twice[0]!r} is duplicated: rename one.")
         return row[1]
     raise InputError(f"{path} is empty: name a file with rows in it.")
 
@@ -208,7 +208,7 @@ def _records(path: Path, settings: DataSection, width: int) -> Iterator[tuple[in
     for line, cells in rows:
         if len(cells) != width:
             raise InputError(
-                f"{path}:{line}: the row has {len(cells)} cells, the first one {width}: mend the "
+                f"{path}:{line}: the row has {len(cells)} cells, the first one {width}: fix the "
                 f"row, or check delimiter = {settings.delimiter!r}."
             )
         yield line, cells
@@ -252,7 +252,7 @@ def _exact(path: Path, line: int, column: Column, cell: str) -> float:
 def _code(path: Path, line: int, column: Column, cell: str) -> int:
     if cell not in column.codes:
         raise InputError(
-            f"{path}:{line}: {cell!r} in column {column.name!r} does not stand in the files that "
-            "the columns were learned from."
+            f"{path}:{line}: {cell!r} in column {column.name!r} is not in the files that the "
+            "columns were learned from."
         )
     return column.codes[cell]

@@ -55,7 +55,7 @@ class _Reader:
         try:
             head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES or not head[3]:
-                raise InputError(f"{path} is not an idx file: it begins with {head.hex() or '-'}.")
+                raise InputError(f"{path} is not an idx file: it starts with {head.hex() or '-'}.")
             sizes = np.frombuffer(_whole(stream.read(4 * head[3]), 4 * head[3]), ">u4")
         except (OSError, EOFError) as error:
             raise self._short() from error

@@ -1,4 +1,4 @@
-"""The one door to the readers: a project's [data] section becomes a data set in blobs."""
+"""The entry to all readers: a project's [data] section becomes a data set in blobs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ def _rows(
             kept = second.rows()
             if row_inputs(kept) != row_inputs(rows):
                 raise InputError(
-                    f"The holdout's inputs {_told(kept)} are not those of training {_told(rows)}."
+                    f"The holdout has the inputs {_forms(kept)}, training has "
+                    f"{_forms(rows)}: they must be the same."
                 )
             order = np.random.Generator(np.random.Philox(data.seed)).permutation(first.examples)
             train_order, holdout_order = order.astype(np.int64), np.arange(second.examples)
@@ -143,8 +144,9 @@ def _fill(spool: Spool, chunks: Chunks) -> None:
         place = where
         spool.append(rows, place)
     if not spool.examples:
-        raise InputError(f"There is no example in {place}: look at files in [data].")
+        raise InputError(f"There is no example in {place}: check files in [data].")
 
 
-def _told(rows: Rows) -> str:
+def _forms(rows: Rows) -> str:
+    """Return name, dtype and shape of one example of each input."""
     return ", ".join(f"{name} {a.dtype} {list(a.shape[1:])}" for name, a in rows.items())

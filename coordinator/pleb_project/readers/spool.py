@@ -1,4 +1,4 @@
-"""Examples on their way: arrays grow in files, so no data set is ever in memory as a whole."""
+"""Examples between reader and shards: arrays grow in files, so memory stays bounded."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def allowed_dtype(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 
 
 class Spool:
-    """Takes chunks of rows in turn and gives them back as memory-mapped arrays.
+    """Collects chunks of rows in files and returns them as memory-mapped arrays.
 
-    Use it as a context manager; the files are in `folder` and go with it.
+    Use it as a context manager; the files are in `folder` and are deleted with it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:

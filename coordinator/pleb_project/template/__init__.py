@@ -63,7 +63,7 @@ def model() -> nn.Module:
 
 
 def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the loss of a batch; its inputs are named by the data's reader."""
+    """Return the loss of a batch, a dict of inputs with the names that the data reader gives."""
     return cross_entropy(model(batch["x"]), batch["y"])
 
 
@@ -86,7 +86,7 @@ def write_template(folder: Path) -> list[Path]:
     files = {folder / "project.toml": _PROJECT.format(name=name), folder / "model.py": _MODEL}
     for file in files:
         if file.exists():
-            raise InputError(f"{file} is there already: choose another folder.")
+            raise InputError(f"{file} already exists: choose another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in files.items():

@@ -1,4 +1,4 @@
-"""Trains the first versions of a project with real processes on loopback, then removes all."""
+"""Train the first versions of a project with real processes on loopback, then clean up."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SILENCE_SECONDS: Final = 900.0
 def try_project(
     folder: Path, overrides: tuple[str, ...], versions: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train until version `versions` is made and measured, and return what came of it.
+    """Train until version `versions` is made and measured, and return the results.
 
-    The learning rate's course stays that of the whole project. `say` gets a line a version.
+    The learning-rate schedule is that of the whole project. `say` gets a line for each version.
 
     Raises:
         PlebError: the project cannot be published, a process failed, or nothing moves.
@@ -72,21 +72,21 @@ def _publish(fleet: Fleet, folder: Path, overrides: tuple[str, ...], url: str) -
 def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) -> ProjectStatus:
     """Return the status once version `versions`, or the project's last one, is measured."""
     parts = parse_attach_link(link)
-    told, moved = -1, time.monotonic()
+    shown, moved = -1, time.monotonic()
     with Coordinator(Address(parts.base_url, parts.certificate)) as coordinator:
         while True:
             fleet.require_alive()
             status = decode_status(coordinator.status(parts.project))
             for point in status.series:
-                if point.version > told and point.metrics:
-                    told, moved = point.version, time.monotonic()
+                if point.version > shown and point.metrics:
+                    shown, moved = point.version, time.monotonic()
                     say(_line(point.version, point.train_loss, point.metrics))
-            if told >= min(versions, status.versions_planned):
+            if shown >= min(versions, status.versions_planned):
                 return status
             if time.monotonic() - moved > _SILENCE_SECONDS:
                 raise PlebError(
-                    f"No new version in {_SILENCE_SECONDS / 60:.0f} minutes: look at the time per "
-                    "unit that `pleb-project check` tells."
+                    f"No new version in {_SILENCE_SECONDS / 60:.0f} minutes: see how long a unit "
+                    "takes with `pleb-project check`."
                 )
             time.sleep(_POLL_SECONDS)
 

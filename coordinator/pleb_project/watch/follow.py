@@ -1,4 +1,4 @@
-"""Shows a project's status once, or whenever it changes until it is finished."""
+"""Show a project's status once, or whenever it changes until the project is finished."""
 
 from __future__ import annotations
 

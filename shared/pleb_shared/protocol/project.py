@@ -106,7 +106,7 @@ class InputSpec(Struct, frozen=True):
 
 
 class DataSpec(Struct, kw_only=True, frozen=True):
-    """How examples lie in shards (safetensors blobs).
+    """How examples are stored in shards (safetensors blobs).
 
     `rows`: every input is an array whose first dimension counts examples.
     `windows`: the shard has one 1-D array named by the first input; example i of inputs

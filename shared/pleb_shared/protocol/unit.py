@@ -42,7 +42,7 @@ class ShardRange(Struct, frozen=True):
 
 
 class Unit(Struct, kw_only=True, frozen=True):
-    """All that the online key may choose; the rest stands in the root-signed metadata.
+    """All that the online key may choose; the rest is in the root-signed metadata.
 
     The first global step of a training unit is `version * training.local_steps`.
     """

@@ -1,4 +1,4 @@
-"""How large a delta is, and how far two deltas of the same unit lie apart."""
+"""How large a delta is, and how far apart two deltas of the same unit are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLOOR: Final = 1e-3
 _CHUNK_NUMBERS: Final = 2**16
 _NUMBERS_PER_FLIP: Final = 1000
 _SCALE_ROUNDING: Final = 1 + 2.0**-10
-"""Scales are float16: a step may be this much longer than the largest number tells."""
+"""Scales are float16: a step may be this much longer than the largest number implies."""
 
 
 def delta_norm(tensors: Tensors, model: ModelSpec) -> float:

@@ -212,7 +212,7 @@ def test_csv_with_a_target_of_numbers(tmp_path, blobs):
     [
         ("a,b\n1,2\n1\n", {}, r"d\.csv:3: the row has 1 cells, the first one 2"),
         ("a,b\n1,x\n2,\n", {}, r"d\.csv:3: the target 'b' is missing"),
-        ("a,a\n1,2\n", {}, "the column 'a' stands twice"),
+        ("a,a\n1,2\n", {}, "the column 'a' is duplicated"),
         ("a,b\n1,2\n", {"target": "c"}, "has no column 'c'; it has a, b"),
         ('a,b\n"1,2\n', {}, "is not a CSV file"),
         ("", {}, "is empty"),
@@ -267,7 +267,7 @@ def test_bad_python(tmp_path, blobs, code, sentence):
 def test_a_holdout_of_another_form_is_refused(tmp_path, blobs):
     np.savez(tmp_path / "a.npz", x=np.zeros((9, 2)))
     np.savez(tmp_path / "b.npz", x=np.zeros((9, 3)))
-    with pytest.raises(InputError, match="are not those of training"):
+    with pytest.raises(InputError, match="must be the same"):
         read(tmp_path, blobs, "npz", files=("a.npz",), holdout_files=("b.npz",))
 
 
