@@ -177,7 +177,7 @@ def test_an_operator_that_is_not_allowed_is_named(tmp_path, blobs):
 def test_a_missing_model_file(tmp_path, blobs):
     definition = written(tmp_path)
     (tmp_path / "model.py").unlink()
-    with pytest.raises(InputError, match="There is no"):
+    with pytest.raises(InputError, match="does not exist"):
         make_draft(definition, blobs)
 
 
