@@ -13,8 +13,9 @@ from pleb_coordinator.core.assignment import (
     network_of,
     pick,
     share_limit,
+    wanted_again,
 )
-from pleb_coordinator.core.records import UnitRow
+from pleb_coordinator.core.records import Purpose, UnitRow
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.unit import UnitKind
 
@@ -72,3 +73,22 @@ def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
     candidates: Any = [(n, candidate(n)) for n in range(6)]
     assert [unit.id for _, unit in pick(candidates, 3, 2)] == [2, 5, 0]
     assert [unit.id for _, unit in pick(candidates, 3, -1)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "purpose", [Purpose.PRIMARY, Purpose.REPLICA, Purpose.DECIDER, Purpose.EVALUATION]
+)
+def test_an_open_unit_is_never_forgotten(purpose):
+    assert wanted_again(purpose, UnitState.OPEN, awaits_verdict=False)
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_cancelled_unit_is_not_repeated(purpose):
+    assert not wanted_again(purpose, UnitState.CANCELLED, awaits_verdict=False)
+
+
+@pytest.mark.parametrize("state", [UnitState.VALID, UnitState.APPLIED, UnitState.CREDITED])
+def test_a_result_that_counts_does_not_escape_its_audit(state):
+    assert wanted_again(Purpose.AUDIT, state, awaits_verdict=False)
+    assert not wanted_again(Purpose.REPLICA, state, awaits_verdict=False)
+    assert wanted_again(Purpose.DECIDER, state, awaits_verdict=True), "the audit disagreed"
