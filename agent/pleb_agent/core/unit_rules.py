@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pleb_shared.errors import TrustError
+from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ModelSpec, ProjectMetadata, TensorSpec, calibration_unit
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
@@ -13,7 +14,7 @@ from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["check_unit", "difference_ceiling_bytes", "snapshot_ceiling_bytes"]
+__all__ = ["check_unit", "snapshot_ceiling_bytes"]
 
 _ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
@@ -23,12 +24,6 @@ def snapshot_ceiling_bytes(model: ModelSpec) -> int:
     tensors = [*model.parameters, *model.buffers]
     header = sum(len(spec.name) * 6 + 256 + 24 * len(spec.shape) for spec in tensors)
     return sum(_raw_bytes(spec) for spec in tensors) + header + 4096
-
-
-def difference_ceiling_bytes(model: ModelSpec) -> int:
-    """Return the largest size of an encoded difference in any codec (docs/protocol.md 6)."""
-    wide = sum(8 * math.prod(spec.shape) for spec in model.buffers)
-    return wide + sum(_raw_bytes(spec) for spec in model.parameters)
 
 
 def check_unit(manifest: Manifest, metadata: ProjectMetadata, latest_version: int) -> None:
@@ -94,9 +89,9 @@ def _source_fault(source: VersionSource, metadata: ProjectMetadata) -> str:
         return "a version after 0 comes with at least one difference"
     if source.snapshot.size > snapshot_ceiling_bytes(model):
         return f"a snapshot of {source.snapshot.size} bytes is larger than the model"
-    ceiling = difference_ceiling_bytes(model)
-    if any(blob.size > ceiling for blob in source.differences):
-        return "a difference is larger than the model"
+    size = delta_bytes(model, metadata.codec.down, metadata.codec.block)
+    if any(blob.size != size for blob in source.differences):
+        return f"a difference does not have the {size} bytes of this model's"
     return ""
 
 

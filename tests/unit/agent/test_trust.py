@@ -134,8 +134,12 @@ def test_a_spent_nonce_is_refused(coordinator, trusted):
         obey(trusted, reply(coordinator), spent=True)
 
 
+DIFFERENCE_BYTES = 2 * 40 + 10_000 // 2
+"""Of the fake coordinator's model, 100 x 100 numbers in int4, blocks of 256."""
+
+
 def _later(version, *, latest, **changes):
-    difference = Blob(digest=digest_of(b"d"), size=changes.pop("size", 100))
+    difference = Blob(digest=digest_of(b"d"), size=changes.pop("size", DIFFERENCE_BYTES))
     snapshot = Blob(digest=digest_of(b"s"), size=changes.pop("snapshot_size", 100))
     return {
         "unit": {"version": version},
@@ -162,7 +166,8 @@ def test_versions_within_the_lag_are_accepted(coordinator, trusted, version, lat
         ("newer than the latest", _later(6, latest=5)),
         ("more than 8 behind", _later(5, latest=14)),
         ("at least one difference", _later(5, latest=5, snapshot_number=5, differences=[])),
-        ("difference is larger", _later(5, latest=5, size=10**6)),
+        ("a difference does not have", _later(5, latest=5, size=10**6)),
+        ("a difference does not have", _later(5, latest=5, size=DIFFERENCE_BYTES - 1)),
         ("larger than the model", _later(5, latest=5, snapshot_size=10**6)),
     ],
 )
