@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pleb_coordinator.aggregation.recompute import recompute
-from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.tensors.version import read_version
 from tests.integration.steps_world import World
 
 pytestmark = pytest.mark.usefixtures("legal_moves")

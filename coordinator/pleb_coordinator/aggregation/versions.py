@@ -1,4 +1,4 @@
-"""Versions from blobs: what a host does with a `VersionSource`, done by the coordinator."""
+"""How a host gets a version: from the last snapshot and the differences since."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, VersionSource
-from pleb_shared.tensors.format import difference_format
-from pleb_shared.tensors.layout import Tensors, load_tensors
-from pleb_shared.tensors.version import rebuild_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pleb_coordinator.core.records import VersionRow
     from pleb_shared.protocol.project import ProjectMetadata
 
@@ -20,7 +15,6 @@ __all__ = [
     "SNAPSHOT_VERSIONS",
     "first_source",
     "following_source",
-    "read_version",
 ]
 
 SNAPSHOT_VERSIONS: Final = 8
@@ -60,20 +54,3 @@ def following_source(
         snapshot_number=number,
         differences=differences,
     )
-
-
-def read_version(
-    source: VersionSource, metadata: ProjectMetadata, blob: Callable[[str], bytes]
-) -> Tensors:
-    """Return every tensor of a version, in its shape; the digest is checked.
-
-    `blob` reads a blob by its digest.
-
-    Raises:
-        EncodingError: the blobs do not make that version.
-        Refusal: `unknown_blob`.
-    """
-    encoding = difference_format(metadata)
-    snapshot = load_tensors(blob(source.snapshot.digest))
-    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
-    return rebuild_version(snapshot, differences, metadata.model, source.digest)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_coordinator.aggregation.recompute import recompute
-from pleb_coordinator.aggregation.versions import read_version
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.access import opened
 from pleb_coordinator.core.records import StoredDelta
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
+from pleb_shared.tensors.version import read_version
 from pleb_system.command_line import table
 from pleb_system.exit_codes import ExitCode
 

@@ -15,7 +15,6 @@ from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_versi
 from pleb_coordinator.aggregation.versions import (
     SNAPSHOT_VERSIONS,
     following_source,
-    read_version,
 )
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
@@ -31,6 +30,7 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_shared.tensors.layout import Tensors, save_tensors
+from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection

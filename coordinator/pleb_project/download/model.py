@@ -14,20 +14,17 @@ from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import VersionSource
-from pleb_shared.tensors.format import difference_format
-from pleb_shared.tensors.layout import load_tensors, save_tensors
-from pleb_shared.tensors.version import rebuild_version
+from pleb_shared.tensors.layout import save_tensors
+from pleb_shared.tensors.version import read_version
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.ids import AttachLink
-    from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["SavedModel", "download_model", "pinned_metadata", "rebuild"]
+__all__ = ["SavedModel", "download_model", "pinned_metadata"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
         raise InputError(f"{file} already exists: choose another name.")
     metadata = pinned_metadata(coordinator.metadata(link.project), link)
     source = _source(coordinator.status(link.project))
-    version = rebuild(metadata, source, coordinator.blob)
+    version = read_version(source, metadata, coordinator.blob)
     try:
         write_durably(file, save_tensors(version), shared=True)
     except OSError as error:
@@ -83,20 +80,6 @@ def pinned_metadata(envelope: bytes, link: AttachLink) -> ProjectMetadata:
     return open_envelope(
         envelope, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=LIMITS.metadata_bytes
     )
-
-
-def rebuild(
-    metadata: ProjectMetadata, source: VersionSource, blob: Callable[[str], bytes]
-) -> Tensors:
-    """Return the tensors of the version that `source` describes.
-
-    Raises:
-        EncodingError: `wrong_digest`: the blobs make another version.
-    """
-    encoding = difference_format(metadata)
-    snapshot = load_tensors(blob(source.snapshot.digest))
-    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
-    return rebuild_version(snapshot, differences, metadata.model, source.digest)
 
 
 def _source(status: bytes) -> VersionSource:

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pleb_shared.errors import EncodingError, RefusalCode
-from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors, version_digest
+from pleb_shared.tensors.format import difference_format
+from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors, load_tensors, version_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
-    from pleb_shared.protocol.project import ModelSpec
+    from pleb_shared.protocol.project import ModelSpec, ProjectMetadata
+    from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["apply_difference", "rebuild_version", "subtract_versions"]
+__all__ = ["apply_difference", "read_version", "rebuild_version", "subtract_versions"]
 
 
 def apply_difference(version: Tensors, difference: Tensors, model: ModelSpec) -> Tensors:
@@ -43,6 +45,23 @@ def subtract_versions(a: Tensors, b: Tensors, model: ModelSpec) -> Tensors:
         spec.name: _subtract(a[spec.name], b[spec.name])
         for spec in [*model.parameters, *model.buffers]
     }
+
+
+def read_version(
+    source: VersionSource, metadata: ProjectMetadata, blob: Callable[[str], bytes]
+) -> Tensors:
+    """Return the tensors of a version, in the shapes of the model's specs; the digest is checked.
+
+    `blob` reads a blob by its digest.
+
+    Raises:
+        EncodingError: as `rebuild_version`; a difference has another size.
+        Refusal: as `blob`.
+    """
+    encoding = difference_format(metadata)
+    snapshot = load_tensors(blob(source.snapshot.digest))
+    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
+    return rebuild_version(snapshot, differences, metadata.model, source.digest)
 
 
 def rebuild_version(
