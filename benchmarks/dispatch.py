@@ -35,7 +35,7 @@ from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.steps import Deps
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
 
@@ -97,7 +97,7 @@ def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
         online_key=online_key,
         blobs=LocalBlobs(home.path),
     )
-    store = SqliteStore(home.store_file)
+    store = Store(home.store_file)
     try:
         groups = fill_store(store, deps, home.store_file, amounts)
         brisk = fill_brisk(store, deps, home.store_file, amounts.hosts + 1, BRISK_HOSTS)
@@ -181,7 +181,7 @@ def _amounts(home: Home, amounts: Amounts) -> dict[str, Any]:
 
 def _counts(home: Home) -> dict[str, int]:
     """Return how many events of each kind the log has."""
-    store = SqliteStore(home.store_file)
+    store = Store(home.store_file)
     try:
         with store.read() as tx:
             projects = [tx.projects.find(name).id for name in tx.projects.names()]

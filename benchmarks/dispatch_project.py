@@ -37,7 +37,7 @@ from pleb_shared.tensors.layout import save_tensors, version_digest
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.sqlite import SqliteStore
+    from pleb_coordinator.store.transaction import Store
 
 LEASE_SECONDS: Final = 3600.0
 SHARDS: Final = 64
@@ -50,7 +50,7 @@ class RoundSize:
     quorum: int
 
 
-def publish_project(store: SqliteStore, deps: Deps, name: str, size: RoundSize) -> Project:
+def publish_project(store: Store, deps: Deps, name: str, size: RoundSize) -> Project:
     """Return the project, published as a researcher's would be."""
     root = SigningKey.generate()
     metadata = _metadata(deps, name, size, root)

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import Project, VersionRow
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.store.sqlite import SqliteStore
-    from pleb_coordinator.store.transaction import Transaction
+    from pleb_coordinator.store.transaction import Store, Transaction
 
 LARGEST_ROUND: Final = 100_000
 """The protocol's largest round: projects with fewer units would run dry."""
@@ -109,7 +108,7 @@ class Amounts:
         return self.finished_rounds * self.round_units
 
 
-def fill_store(store: SqliteStore, deps: Deps, path: Path, amounts: Amounts) -> list[Group]:
+def fill_store(store: Store, deps: Deps, path: Path, amounts: Amounts) -> list[Group]:
     """Publish the projects and give them a past; return the hosts that will ask for work."""
     groups = []
     first = 1
@@ -129,7 +128,7 @@ def fill_store(store: SqliteStore, deps: Deps, path: Path, amounts: Amounts) -> 
     return groups
 
 
-def fill_brisk(store: SqliteStore, deps: Deps, path: Path, first: int, hosts: int) -> Group:
+def fill_brisk(store: Store, deps: Deps, path: Path, first: int, hosts: int) -> Group:
     """Publish a project of small rounds, which will really advance; return its hosts."""
     project = publish_project(store, deps, "brisk", RoundSize(units=8, quorum=6))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -146,7 +145,7 @@ def _part(total: int, parts: int, number: int) -> int:
 class _Past:
     """One project's hosts and rounds."""
 
-    store: SqliteStore
+    store: Store
     deps: Deps
     db: sqlite3.Connection
     project: Project

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.store.migrate import migrate
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from pleb_coordinator.store.transaction import Store
 
 
 @functools.cache
@@ -33,7 +31,7 @@ def fresh_store(path: Path) -> Path:
 
 def _sqlite(folder: Path) -> Callable[[], Store]:
     path = fresh_store(folder / "store.sqlite")
-    return lambda: SqliteStore(path)
+    return lambda: Store(path)
 
 
 ENGINES: Final[Mapping[str, Callable[[Path], Callable[[], Store]]]] = {"sqlite": _sqlite}

@@ -20,7 +20,7 @@ from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import examine, open_publication, publish
 from pleb_coordinator.steps.serve import Asked, serve
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
 from pleb_shared.protocol.ids import digest_of
@@ -160,7 +160,7 @@ class World:
             online_key=self.online,
             blobs=LocalBlobs(home),
         )
-        self.store = SqliteStore(home / "store.sqlite")
+        self.store = Store(home / "store.sqlite")
         self.initial = initial_version()
         self.metadata = self.describe(
             training=Training(

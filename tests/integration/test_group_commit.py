@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from pleb_coordinator.store.group_commit import GroupCommit
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from tests.conformance.engines import fresh_store
-
-if TYPE_CHECKING:
-    from pleb_coordinator.store.transaction import Store
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = SqliteStore(fresh_store(tmp_path / "store.sqlite"))
+    store = Store(fresh_store(tmp_path / "store.sqlite"))
     yield store
     store.close()
 

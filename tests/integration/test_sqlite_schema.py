@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.schema import metadata
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from tests.conformance.engines import fresh_store
 
@@ -119,17 +119,17 @@ def test_hot_queries_search_an_index_and_sort_nothing(migrated, name):
 
 def test_a_store_that_is_not_there_or_not_ours_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match="pleb-coordinator init"):
-        SqliteStore(tmp_path / "missing.sqlite")
+        Store(tmp_path / "missing.sqlite")
     other = tmp_path / "other.sqlite"
     other.write_bytes(b"this is no database at all, but some text " * 50)
     with pytest.raises(InputError, match="--home"):
-        SqliteStore(other)
+        Store(other)
 
 
 def test_a_store_that_another_process_blocks_asks_to_try_again(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
     other = sqlite3.connect(path, isolation_level=None)
-    with closing(SqliteStore(path, busy_seconds=0.05)) as store, closing(other):
+    with closing(Store(path, busy_seconds=0.05)) as store, closing(other):
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Refusal) as caught, store.write():
             pass
@@ -147,4 +147,4 @@ def test_an_older_schema_asks_for_a_migration(tmp_path):
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
     connection.close()
     with pytest.raises(InputError, match="migrate"):
-        SqliteStore(path)
+        Store(path)

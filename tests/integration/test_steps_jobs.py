@@ -15,7 +15,7 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
 from pleb_coordinator.steps import advance, expire, upload, verify
 from pleb_coordinator.store.background import CLAIM_SECONDS
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
@@ -57,7 +57,7 @@ def versions(world):
 
 def test_of_two_that_compute_the_same_version_exactly_one_wins(world):
     verified(world)
-    other = SqliteStore(world.home / "store.sqlite")
+    other = Store(world.home / "store.sqlite")
     works = [found(world, store, advance) for store in (world.store, other)]
     rows = [advance.compute(world.deps, work) for work in works]
     assert rows[0] == rows[1], "the same deltas make the same version"
@@ -90,7 +90,7 @@ def test_two_loops_at_once_make_every_version_once(tmp_path):
     failures = []
 
     def loop():
-        store = SqliteStore(world.home / "store.sqlite")
+        store = Store(world.home / "store.sqlite")
         try:
             deps = replace(world.deps, blobs=LocalBlobs(world.home))
             run_jobs(store, deps, stop, holder=str(threading.get_ident()))
@@ -164,7 +164,7 @@ def test_killed_inside_a_transaction_it_is_as_if_it_had_not_begun(world):
 
 
 def test_a_case_that_another_loop_has_settled_is_dropped(world):
-    other = SqliteStore(world.home / "store.sqlite")
+    other = Store(world.home / "store.sqlite")
     case = found(world, world.store, verify)
     findings = verify.compute(world.deps, case)
     with other.write() as tx:
@@ -187,7 +187,7 @@ def test_an_expired_lease_is_taken_back_once(tmp_path):
 
 def test_a_commit_of_another_process_wakes_the_loop_in_a_moment(world):
     stop = threading.Event()
-    store = SqliteStore(world.home / "store.sqlite")
+    store = Store(world.home / "store.sqlite")
     trusted = world.volunteer("later", role=Role.TRUSTED)
     world.run()
     thread = threading.Thread(target=run_jobs, args=(store, world.deps, stop))
@@ -242,7 +242,7 @@ def test_two_loops_never_compute_the_same(tmp_path):
     jobs = [counting(job, counts) for job in PROJECT_JOBS]
 
     def loop(name):
-        store = SqliteStore(world.home / "store.sqlite")
+        store = Store(world.home / "store.sqlite")
         loops = Jobs(store, world.deps, name, jobs)
         while not stop.is_set():
             loops.run_due()

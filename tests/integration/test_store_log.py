@@ -7,7 +7,7 @@ import threading
 from contextlib import closing
 
 from pleb_coordinator.store.checkpoint import keep_log_short
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from tests.conformance.engines import fresh_store
 
 
@@ -30,7 +30,7 @@ def keeping_short(path, stop):
 def test_the_log_starts_again_while_others_write(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
     log = tmp_path / "store.sqlite-wal"
-    store, stop = SqliteStore(path), threading.Event()
+    store, stop = Store(path), threading.Event()
     thread = keeping_short(path, stop)
     thread.start()
     try:
@@ -47,7 +47,7 @@ def test_the_log_starts_again_while_others_write(tmp_path):
 
 def test_without_it_the_log_only_grows(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
-    with closing(SqliteStore(path)) as store:
+    with closing(Store(path)) as store:
         fill(store, 3000)
         assert (tmp_path / "store.sqlite-wal").stat().st_size > 60e6
 
@@ -56,7 +56,7 @@ def test_a_long_reader_only_delays_it(tmp_path):
     path = fresh_store(tmp_path / "store.sqlite")
     stop = threading.Event()
     thread = keeping_short(path, stop)
-    with closing(SqliteStore(path)) as store, closing(SqliteStore(path)) as other:
+    with closing(Store(path)) as store, closing(Store(path)) as other:
         with other.read() as tx:
             assert tx.events.last(1, 1) == []
             thread.start()

@@ -15,7 +15,7 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.steps import Deps
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 
 
 @contextlib.contextmanager
-def opened(home: Home) -> Iterator[SqliteStore]:
+def opened(home: Home) -> Iterator[Store]:
     """Open the home's store; it may be served at the same time.
 
     Raises:
         InputError: there is no home, or its store is of another version.
     """
     read_config(home.config_file)
-    store = SqliteStore(home.store_file)
+    store = Store(home.store_file)
     try:
         yield store
     finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
 from pleb_system.exit_codes import ExitCode
 
@@ -89,7 +89,7 @@ def _keys(home: Home) -> Iterator[Check]:
 
 def _store(home: Home) -> Iterator[Check]:
     try:
-        store = SqliteStore(home.store_file)
+        store = Store(home.store_file)
     except PlebError as error:
         yield Check("store", good=False, found=str(error))
         return

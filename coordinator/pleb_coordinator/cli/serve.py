@@ -18,7 +18,7 @@ from pleb_coordinator.cli.access import Listening, deps_of, reachable_host
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
 from pleb_system.supervisor import Child, Supervisor, stop_event
@@ -49,7 +49,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         killed = home.listening_file.exists()
         listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])
-        store = SqliteStore(home.store_file)
+        store = Store(home.store_file)
         children = _children(home, options, links, listening.fileno())
         deps = deps_of(home, options.clock_offset)
         supervisor = Supervisor(children, stop, output.progress)

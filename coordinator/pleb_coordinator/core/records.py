@@ -320,7 +320,7 @@ class Host(Record, frozen=True):
     @property
     def trusted(self) -> bool:
         """Whether the operator enrolled it as trusted."""
-        return self.role in {Role.TRUSTED, Role.ADMIN}
+        return self.role is Role.TRUSTED or self.role is Role.ADMIN  # read often: no set is built
 
 
 class CalibrationClass(Record, frozen=True):

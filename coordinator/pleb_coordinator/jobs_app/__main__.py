@@ -17,7 +17,7 @@ from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import run_jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.checkpoint import keep_log_short
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
 from pleb_system.supervisor import stop_event
 
@@ -61,7 +61,7 @@ def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> Non
 
 def _loop(home: Home, deps: Deps, stop: threading.Event, name: str) -> None:
     """Run one loop on a store of its own; if it fails, the whole process ends."""
-    store = SqliteStore(home.store_file)
+    store = Store(home.store_file)
     try:
         run_jobs(store, deps, stop, holder=name)
     finally:

@@ -62,7 +62,8 @@ def issue_work(
     """
     if request.max_units == 0:
         return [], None
-    context = replace(context, host=_with_runtime(context, request))
+    if request.runtime.fingerprint() != context.host.runtime:
+        context = replace(context, host=_with_runtime(context, request))
     tx, project, host = context.tx, context.project, context.host
     if host.banned_until > context.now:  # it began to wait before it was banned
         return [], NoWork(reason=because(ReasonCode.HOST_BANNED), retry_after_seconds=300)
@@ -79,11 +80,9 @@ def issue_work(
 
 
 def _with_runtime(context: RequestContext, request: WorkRequest) -> Host:
-    """Return the host with the class of the runtime that it has now."""
+    """Return the host with its new runtime and the class that it had with it before."""
     tx, host = context.tx, context.host
     runtime = request.runtime.fingerprint()
-    if runtime == host.runtime:
-        return host
     known = tx.calibrations.class_of(host.id, runtime)
     tx.hosts.set_runtime(host.id, runtime, known)
     return msgspec.structs.replace(host, runtime=runtime, determinism_class=known)

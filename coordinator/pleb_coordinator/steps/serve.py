@@ -94,37 +94,32 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
     if before is not None and not manifests:
         return before
     verdicts = [*earlier, *take_verdicts(tx, host)]
-    answered = Answered(b"", manifests, receipts, verdicts, no_work)
-    answered = replace(answered, reply=_sign(context, asked, answered))
+    now = int(context.now)
+    statement = WorkReply(
+        protocol=asked.protocol,
+        project=project.name,
+        host=request.host,
+        in_reply_to=request.sequence,
+        issued_at=now,
+        expires_at=now + LIMITS.request_lifetime_seconds,
+        metadata_number=project.metadata_number,
+        epoch=project.epoch,
+        latest_version=project.version,
+        manifests=manifests,
+        receipts=list(receipts),
+        verdicts=verdicts,
+        no_work=no_work,
+    )
+    payload = strict_json.encode(statement)
+    reply = sign_payload(payload, PayloadType.WORK_REPLY, deps.online_key)
     seen = Seen(
         sequence=request.sequence,
         request_digest=asked.digest,
-        reply=answered.reply,
+        reply=reply,
         network=asked.network,
         agent=request.agent,
         at=context.now,
         asked=request.max_units > 0,
     )
     tx.hosts.saw(host.id, seen)
-    return answered
-
-
-def _sign(context: RequestContext, asked: Asked, answered: Answered) -> bytes:
-    project, now = context.project, int(context.now)
-    reply = WorkReply(
-        protocol=asked.protocol,
-        project=project.name,
-        host=asked.request.host,
-        in_reply_to=asked.request.sequence,
-        issued_at=now,
-        expires_at=now + LIMITS.request_lifetime_seconds,
-        metadata_number=project.metadata_number,
-        epoch=project.epoch,
-        latest_version=project.version,
-        manifests=list(answered.manifests),
-        receipts=list(answered.receipts),
-        verdicts=list(answered.verdicts),
-        no_work=answered.no_work,
-    )
-    payload = strict_json.encode(reply)
-    return sign_payload(payload, PayloadType.WORK_REPLY, context.deps.online_key)
+    return Answered(reply, manifests, receipts, verdicts, no_work)

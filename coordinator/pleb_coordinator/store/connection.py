@@ -1,57 +1,133 @@
-"""The port between the store and a database engine: one connection, SQL with named parameters.
+"""One connection to the store's database: a SQLite file in WAL mode, durable at every commit.
 
-`store.sqlite` implements it. The SQL itself is in `store.queries`, for all engines; an engine
-whose dialect needs another text for a query replaces that one.
+All that depends on the engine is here; the SQL itself is in `store.queries`, for all engines. A
+writer begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
+`synchronous=FULL` makes a commit survive a power cut.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.records import FileKind, ProjectState, Purpose
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.messages import Role, Verdict
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
-__all__ = ["Connection", "Cursor"]
+__all__ = ["SCHEMA_REVISION", "Connection"]
+
+SCHEMA_REVISION: Final = "0001"
+"""The migration that this code needs."""
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 40000",  # pages; `store.checkpoint` does it long before
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -8192",
+    "PRAGMA mmap_size = 268435456",
+)
+
+# SQLite takes these as they are too, but only after it has searched for an adapter each time.
+sqlite3.register_adapter(bool, int)
+for _kind in (AssignmentState, FileKind, ProjectState, Purpose, Role, UnitKind, UnitState, Verdict):
+    sqlite3.register_adapter(_kind, str.__str__)
 
 
-class Cursor(Protocol):
-    """The result of a statement, as in the Python database API (PEP 249)."""
+class Connection:
+    """One connection. Statements run only between `begin` and its end.
 
-    @property
-    def rowcount(self) -> int:
-        """How many rows the statement changed."""
+    Raises:
+        InputError: the file is not there, or its schema is not the one that this code needs.
+    """
 
-    def fetchone(self) -> Any:
-        """Return the next row, or None."""
+    def __init__(self, path: Path, busy_seconds: float) -> None:
+        if not path.exists():
+            message = f"There is no store at {path}: run `pleb-coordinator init`."
+            raise InputError(message)
+        try:
+            self._db = sqlite3.connect(
+                path,
+                timeout=busy_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            try:
+                for pragma in _PRAGMAS:
+                    self._db.execute(pragma)
+                self._check_schema(path)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            message = f"{path} is not a coordinator's store: {error}. Give another --home."
+            raise InputError(message) from error
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterate over the rows that are left."""
+    def _check_schema(self, path: Path) -> None:
+        row = self._db.execute("SELECT version_num FROM alembic_version").fetchone()
+        if row is None or row[0] != SCHEMA_REVISION:
+            found = "none" if row is None else row[0]
+            message = (
+                f"{path} has schema {found}, this program needs {SCHEMA_REVISION}: "
+                "run `pleb-coordinator migrate`."
+            )
+            raise InputError(message)
 
-
-class Connection(Protocol):
-    """One connection to a database. Statements run only between `begin` and its end."""
-
-    def execute(self, sql: str, /, **parameters: object) -> Cursor:
+    def execute(self, sql: str, /, **parameters: object) -> sqlite3.Cursor:
         """Run a statement of `store.queries`.
 
         Raises:
             Refusal: `storage_full`, or `internal` while another process blocks the database.
         """
+        try:
+            return self._db.execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
 
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement once for each set of parameters. Raises as `execute`."""
+        try:
+            self._db.executemany(sql, parameters)
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
 
     def begin(self, *, write: bool) -> None:
         """Begin a transaction; only one at a time can write. Raises as `execute`."""
+        self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def commit(self) -> None:
         """Make the transaction durable. Raises as `execute`."""
+        self.execute("COMMIT")
 
     def rollback(self) -> None:
         """Undo the transaction, if one is open."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def commit_count(self) -> int:
-        """Return a number that changes with every commit of any process."""
+        """Return a number that changes with every commit by another connection."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         """Close the connection."""
+        self._db.close()
+
+
+def _translated(error: sqlite3.OperationalError) -> Exception:
+    """Return the refusal that SQLite's message means; other errors as they are."""
+    text = str(error)
+    if "full" in text:
+        message = "The coordinator's disk is full: try again later."
+        return Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=300)
+    if "locked" in text or "busy" in text:
+        message = "The coordinator's store is busy: try again."
+        return Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+    return error

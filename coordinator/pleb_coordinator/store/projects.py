@@ -60,6 +60,8 @@ class Projects(Table):
     def __init__(self, db: Connection, decoded: MetadataCache) -> None:
         super().__init__(db)
         self._decoded = decoded
+        self._found: dict[int, tuple[tuple[Any, ...], Project]] = {}
+        """By id: the row that was read last, and its record, which every request needs."""
 
     def find(self, name: str) -> Project:
         """Return the project of that name. Raises `Refusal` unknown_project."""
@@ -159,13 +161,17 @@ class Projects(Table):
         if row is None:
             message = f"There is no project {name!r} here: check the attach link."
             raise Refusal(RefusalCode.UNKNOWN_PROJECT, message)
-        values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
-        values["state"] = ProjectState(values["state"])
-        return Project(
-            **values,
-            facts=_FACTS.record(row[_PROJECT_COLUMNS:]),
-            metadata=self.metadata_at(values["id"], values["metadata_number"]),
-        )
+        before, project = self._found.get(row[0], (None, None))
+        if project is None or row != before:
+            values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
+            values["state"] = ProjectState(values["state"])
+            project = Project(
+                **values,
+                facts=_FACTS.record(row[_PROJECT_COLUMNS:]),
+                metadata=self.metadata_at(values["id"], values["metadata_number"]),
+            )
+            self._found[project.id] = row, project
+        return project
 
 
 class Versions(Table):

@@ -15,9 +15,10 @@ import msgspec
 from pleb_coordinator.core.records import Record
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from pleb_coordinator.store.connection import Connection, Cursor
+    from pleb_coordinator.store.connection import Connection
 
 __all__ = ["Rows", "Table", "version_key", "without_none"]
 
@@ -46,10 +47,11 @@ class Rows(Generic[R]):
             return self._record(*row)
         values = list(row)
         for index, decode in self._decoders:
-            values[index] = decode(values[index])
+            if (stored := values[index]) is not None:
+                values[index] = decode(stored)
         return self._record(*values)
 
-    def first(self, cursor: Cursor) -> R | None:
+    def first(self, cursor: sqlite3.Cursor) -> R | None:
         """Return the next record, or None."""
         row = cursor.fetchone()
         return None if row is None else self.record(row)
@@ -100,12 +102,9 @@ def _is_json(kind: Any) -> bool:
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:
-    """Return what makes a value of that type from a stored one; None stays None."""
+    """Return what makes a value of that type from a stored one that is not None."""
     if _is_json(kind):
-        decode = msgspec.json.Decoder(kind).decode
-        return lambda stored: None if stored is None else decode(stored)
+        return msgspec.json.Decoder(kind).decode
     if kind is bool:
         return bool
-    members: dict[str | None, Enum | None] = {member.value: member for member in kind}
-    members[None] = None
-    return members.__getitem__  # three times as fast as calling the enum
+    return {member.value: member for member in kind}.__getitem__  # faster than calling the enum

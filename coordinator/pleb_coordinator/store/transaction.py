@@ -1,4 +1,4 @@
-"""The store: transactions over tables, whatever the database engine.
+"""The store: transactions over tables.
 
     with store.write() as tx:              # everything below commits together, or not at all
         host = tx.hosts.find(project.id, fingerprint)
@@ -7,7 +7,6 @@
 A method that says whether it changed something (`-> bool`) updates only WHERE the row is as
 expected; False means that another process was first. Lookups that may find nothing return
 None only where nothing is an answer; where a row must be there they raise a typed `Refusal`.
-`tests/conformance/` proves every engine.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.background import Claims, Tombstones
+from pleb_coordinator.store.connection import Connection
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
 from pleb_coordinator.store.units import Shares, Units
@@ -24,9 +24,8 @@ from pleb_coordinator.store.uploads import Uploads
 from pleb_coordinator.store.views import Events, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from pleb_coordinator.store.connection import Connection
+    from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["Store", "Transaction"]
 
@@ -67,12 +66,16 @@ class Transaction:
 class Store:
     """Opens transactions on two connections, so that reading never waits for a writer.
 
-    One object serves one thread at a time.
+    One object serves one thread at a time. It waits `busy_seconds` for another process that
+    writes.
+
+    Raises:
+        InputError: there is no store at `path`, or it is of another version.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._writer = connect()
-        self._reader = connect()
+    def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
+        self._writer = Connection(path, busy_seconds)
+        self._reader = Connection(path, busy_seconds)
         decoded: MetadataCache = {}
         self._write = Transaction(self._writer, decoded)
         self._read = Transaction(self._reader, decoded)

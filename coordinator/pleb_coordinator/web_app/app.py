@@ -20,7 +20,7 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.group_commit import GroupCommit
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_coordinator.web_app.pages import page_routes, static_files
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class WebApp:
 
     app: Starlette
     api: Api
-    stores: tuple[SqliteStore, ...]
+    stores: tuple[Store, ...]
 
     def close(self) -> None:
         """Close the stores."""
@@ -55,7 +55,7 @@ def build_app(
     Raises:
         InputError: the home lacks its store or keys, or they are of another version.
     """
-    store, for_pages = SqliteStore(home.store_file), SqliteStore(home.store_file)
+    store, for_pages = Store(home.store_file), Store(home.store_file)
     api = Api(
         store=store,
         commits=GroupCommit(store),

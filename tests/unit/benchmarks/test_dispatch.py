@@ -19,7 +19,7 @@ from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.serve import Asked, serve
 from pleb_coordinator.store.migrate import migrate
-from pleb_coordinator.store.sqlite import SqliteStore
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.signing import SigningKey, open_envelope
@@ -42,7 +42,7 @@ def deps(tmp_path):
 def filled(tmp_path, deps):
     path = tmp_path / "store.sqlite"
     migrate(path)
-    with closing(SqliteStore(path)) as store:
+    with closing(Store(path)) as store:
         yield store, fill_store(store, deps, path, AMOUNTS)
 
 
