@@ -1,4 +1,4 @@
-"""Sleep, shutdown, staying awake, the lid and metered networks, on a real message bus."""
+"""Sleep, shutdown, staying awake and metered networks, on a real message bus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 
 from pleb_agent.core.readings import Power, PowerSource
 from pleb_agent.sensors.bus_sensors import (
-    LinuxLid,
     NetworkManagerMetered,
     PowerWithUps,
     SystemBus,
@@ -313,19 +312,8 @@ def test_a_ups_that_only_upower_knows(address, logind, tmp_path, supplies, told,
 def test_what_nobody_tells_is_not_known(address, logind, tmp_path):
     with asking(address) as bus:
         assert NetworkManagerMetered(bus).read() is None
-        assert LinuxLid(bus, tmp_path / "missing").read() is None
     with asking(f"unix:path={tmp_path}/missing") as nowhere:
         assert NetworkManagerMetered(nowhere).read() is None
-
-
-def test_the_lid_by_the_firmware_and_by_logind(address, logind, tmp_path):
-    logind.properties["LidClosed"] = "b", True
-    with asking(address) as bus:
-        assert LinuxLid(bus, tmp_path / "missing").read() is True
-        for state, closed in (("open", False), ("closed", True)):
-            (tmp_path / "LID0").mkdir(exist_ok=True)
-            (tmp_path / "LID0" / "state").write_text(f"state:      {state}\n")
-            assert LinuxLid(bus, tmp_path).read() is closed
 
 
 def test_a_service_that_never_answers_costs_only_the_time_out(address, logind):

@@ -108,7 +108,6 @@ class Readings:
     override: Override = NO_OVERRIDE
     presence: Presence = NO_SESSION
     power: Power = UNKNOWN_POWER
-    lid_closed: bool | None = None
     suspending: bool = False
     """The machine is about to sleep."""
     shutting_down: bool = False

@@ -1,9 +1,8 @@
-"""What services on Linux's system bus say: the lid, a UPS on USB, a metered network."""
+"""What services on Linux's system bus say: a UPS on USB, a metered network."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jeepney import DBusAddress
@@ -11,15 +10,12 @@ from jeepney import DBusAddress
 from pleb_agent.core.readings import Power, PowerSource
 from pleb_agent.dbus.bus import Bus, CallRefused, open_bus, system_address
 from pleb_agent.dbus.stream import ANSWER_SECONDS, ServiceError
-from pleb_agent.sensors.kernel_files import read_word, sub_folders
-from pleb_agent.sensors.logind import MANAGER
 
 if TYPE_CHECKING:
     from pleb_agent.sensors.sensor import Sensor
 
-__all__ = ["LinuxLid", "NetworkManagerMetered", "PowerWithUps", "SystemBus"]
+__all__ = ["NetworkManagerMetered", "PowerWithUps", "SystemBus"]
 
-ACPI: Final = Path("/proc/acpi/button/lid")
 _NETWORK_MANAGER: Final = DBusAddress(
     "/org/freedesktop/NetworkManager",
     "org.freedesktop.NetworkManager",
@@ -68,23 +64,6 @@ class SystemBus:
         if self._bus is not None:
             self._bus.close()
             self._bus = None
-
-
-class LinuxLid:
-    """Whether a laptop's lid is closed: the firmware's button, or logind where there is none."""
-
-    def __init__(self, bus: SystemBus, acpi: Path = ACPI) -> None:
-        self._bus = bus
-        self._acpi = acpi
-
-    def read(self) -> bool | None:
-        """Return whether it is closed; None: there is no lid, or it is not known."""
-        words = [read_word(folder / "state") for folder in sub_folders(self._acpi) or []]
-        states = [word.split()[-1] for word in words if word]
-        if states:
-            return "closed" in states
-        value = self._bus.get(MANAGER, "LidClosed")
-        return value if isinstance(value, bool) else None
 
 
 class NetworkManagerMetered:

@@ -50,7 +50,6 @@ def other_sensors(
     preferences: Callable[[], Preferences],
     programs: Sensor[frozenset[str]],
     metered: Sensor[bool | None] = UNKNOWN,
-    lid: Sensor[bool | None] = UNKNOWN,
 ) -> dict[str, ScheduledSensor[Any]]:
     """Return sensors by the field of `Readings` that they fill.
 
@@ -65,7 +64,6 @@ def other_sensors(
             wanted=lambda: bool(preferences().pause_programs),
         ),
         "metered": ScheduledSensor(metered, None, (30, 30, 60), differs),
-        "lid_closed": ScheduledSensor(lid, None, (30, 60, 60), differs),
     }
 
 
@@ -83,7 +81,6 @@ def system_sensors(
 
     if platform == "linux":
         from pleb_agent.sensors.bus_sensors import (  # jeepney is installed there only
-            LinuxLid,
             NetworkManagerMetered,
             PowerWithUps,
             SystemBus,
@@ -105,7 +102,6 @@ def system_sensors(
                 preferences,
                 LinuxPrograms(chosen_programs),
                 NetworkManagerMetered(bus),
-                LinuxLid(bus),
             ),
         )
     own: dict[str, Any]

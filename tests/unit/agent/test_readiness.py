@@ -254,7 +254,6 @@ def test_memory_ceilings_may_be_chosen():
         ({"memory_total_bytes": None, "worker_memory_bytes": 64 * GIB}, {}),
         ({"worker_memory_bytes": 4 * GIB}, {}),
         ({"free_disk_bytes": GIB}, {}),
-        ({"lid_closed": True}, {}),
         ({"override": Override(OverrideKind.PAUSE, NOW)}, {}),
     ],
 )

@@ -63,7 +63,6 @@ class FakeMachine:
         self.gpus = Said(())
         self.programs = Said(frozenset())
         self.metered = Said(None)
-        self.lid = Said(None)
         self.session = SaidEvents()
 
     def sensors(self, preferences):
@@ -76,5 +75,5 @@ class FakeMachine:
             temperature=self.temperature,
             gpus=self.gpus,
             session=self.session,
-            others=other_sensors(preferences, self.programs, self.metered, self.lid),
+            others=other_sensors(preferences, self.programs, self.metered),
         )

@@ -133,11 +133,10 @@ def test_everything_that_the_sensors_say_is_in_the_readings():
         machine.gpus.value = (Gpu("RTX", 5.0, 1, 2),)
         machine.programs.value = frozenset({"game"})
         machine.metered.value = True
-        machine.lid.value = True
         presence = Presence(PresenceKind.READABLE, last_input_at=5.0)
         scheduler = world.scheduler(presence=SimpleNamespace(presence=presence))
         async with running(scheduler):
-            await until(lambda: scheduler.latest.lid_closed)
+            await until(lambda: scheduler.latest.metered)
             said = scheduler.latest
         assert said.presence is presence
         assert said.power == Power(PowerSource.MAINS, 80.0)
@@ -159,7 +158,7 @@ def test_graphics_processors_and_programs_are_read_only_where_somebody_asks():
         world = World()
         scheduler = world.scheduler()
         async with running(scheduler):
-            await until(lambda: world.machine.lid.reads)
+            await until(lambda: world.machine.metered.reads)
         assert world.machine.gpus.reads == world.machine.programs.reads == 0
 
     asyncio.run(story())
@@ -170,7 +169,7 @@ def test_only_large_changes_call_back():
         world = World()
         scheduler = world.scheduler()
         async with running(scheduler):
-            await until(lambda: world.machine.lid.reads and scheduler.latest.hottest_celsius)
+            await until(lambda: world.machine.metered.reads and scheduler.latest.hottest_celsius)
             await asyncio.sleep(0.05)
             world.told.clear()
             before = world.changes
@@ -201,7 +200,7 @@ def test_a_driver_that_hangs_is_not_known_and_the_others_go_on():
                     scheduler.latest.hottest_celsius == 50.0 and scheduler.latest.metered is None
                 )
             )
-            await until(lambda: world.machine.lid.reads == 1)
+            await until(lambda: world.machine.metered.reads == 1)
             world.machine.temperature.door.clear()
             world.now += 60
             scheduler.wake()
@@ -212,10 +211,10 @@ def test_a_driver_that_hangs_is_not_known_and_the_others_go_on():
             scheduler.wake()
             await world.until_told()
             assert scheduler.latest.hottest_celsius is None
-            world.machine.lid.value = True
+            world.machine.metered.value = True
             world.now += 60
             scheduler.wake()
-            await until(lambda: scheduler.latest.lid_closed)
+            await until(lambda: scheduler.latest.metered)
             assert scheduler.latest.hottest_celsius is None
             assert world.machine.temperature.reads == 2
             world.machine.temperature.door.set()
@@ -238,7 +237,6 @@ def test_look_now_reads_everything_at_once():
             machine.temperature,
             machine.programs,
             machine.metered,
-            machine.lid,
         )
         async with running(scheduler):
             await until(lambda: all(sensor.reads == 1 for sensor in every))
@@ -263,7 +261,7 @@ def test_sleep_is_reported_prepared_for_and_followed_by_a_read():
 
         scheduler.on_suspend = suspend
         async with running(scheduler):
-            await until(lambda: world.machine.lid.reads and world.machine.session.listener)
+            await until(lambda: world.machine.metered.reads and world.machine.session.listener)
             await asyncio.sleep(0.05)
             scheduler.on_change = changed
             assert world.machine.session.listener is not None
@@ -303,7 +301,7 @@ def test_a_defect_of_the_session_s_events_ends_the_run():
 
 def test_absent_sensors_start_no_thread_of_their_own():
     world = World()
-    for name in ("power", "temperature", "gpus", "programs", "metered", "lid"):
+    for name in ("power", "temperature", "gpus", "programs", "metered"):
         setattr(world.machine, name, Unavailable(None))
     before = set(threading.enumerate())
     world.pass_seconds(world.scheduler(), 60)
@@ -315,7 +313,7 @@ def test_after_the_end_nothing_is_reported():
         world = World()
         scheduler = world.scheduler()
         async with running(scheduler):
-            await until(lambda: world.machine.lid.reads)
+            await until(lambda: world.machine.metered.reads)
         await asyncio.sleep(0.05)
         before = world.changes
         world.machine.load.value = 90.0
