@@ -15,8 +15,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from pleb_agent.sensors.load import LinuxLoad
-from pleb_agent.sensors.load_psutil import PsutilLoad
+from pleb_agent.sensors.load import LinuxLoad, PsutilLoad
 
 pytestmark = pytest.mark.slow
 

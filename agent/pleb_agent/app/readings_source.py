@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.journal.activity_log import local_day
@@ -16,7 +16,7 @@ from pleb_agent.sensors.scheduler import SensorScheduler
 from pleb_agent.sensors.system_sensors import system_sensors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from pleb_agent.control.overrides import Overrides
@@ -48,7 +48,7 @@ class ReadingsSource:
         *,
         headless: bool,
         on_change: Callable[[], None],
-        before_sleep: Callable[[], Awaitable[None]],
+        before_sleep: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._home = home
         self._journal = journal

@@ -79,8 +79,6 @@ def _gpu_moved(old: Gpu, new: Gpu, limit: float | None) -> bool:
 def _moved(old: float | None, new: float | None, step: float, limit: float | None) -> bool:
     if old is None or new is None:
         return old is not new
-    return abs(new - old) >= step or (limit is not None and _crosses(old, new, limit))
-
-
-def _crosses(old: float, new: float, limit: float) -> bool:
-    return (old > limit) != (new > limit) or (old < limit) != (new < limit)
+    if abs(new - old) >= step:
+        return True
+    return limit is not None and ((old > limit) != (new > limit) or (old < limit) != (new < limit))

@@ -51,15 +51,12 @@ def pci_name(vendor: int, device: int, lists: tuple[Path, ...] = _PCI_LISTS) -> 
                     if not line.startswith(("\t", "#")):
                         ours = line.startswith(f"{vendor:04x}  ")
                     elif ours and line.startswith(f"\t{device:04x}  "):
-                        return _trade_name(line[7:].strip())
+                        name = line[7:].strip()
+                        # "Navi 21 [Radeon RX 6800]" is sold under the name in brackets.
+                        return name[name.rfind("[") + 1 : -1] if name.endswith("]") else name
         except OSError:
             continue
     return None
-
-
-def _trade_name(name: str) -> str:
-    """`Navi 21 [Radeon RX 6800/6800 XT]` is sold under the name in brackets."""
-    return name[name.rfind("[") + 1 : -1] if name.endswith("]") else name
 
 
 class DrmGpus:

@@ -1,6 +1,6 @@
-"""How much of the processors' time other programs take, on Linux.
+"""How much of the processors' time other programs take.
 
-From the kernel's counters (proc(5), `/proc/stat`), over some seconds:
+On Linux from the kernel's counters (proc(5), `/proc/stat`), over some seconds:
 
     others = (user + system + irq + softirq - own) / (total - steal)
 
@@ -22,6 +22,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import psutil
+
 from pleb_agent.sensors.kernel_files import KeptFile, read_word
 
 if TYPE_CHECKING:
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
 
     from pleb_agent.sensors.sensor import WorkerPid
 
-__all__ = ["Counters", "LinuxLoad", "others_percent", "parse_cpu_line", "parse_process"]
+__all__ = [
+    "Counters",
+    "LinuxLoad",
+    "PsutilLoad",
+    "others_percent",
+    "parse_cpu_line",
+    "parse_process",
+    "process_seconds",
+]
 
 PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -192,3 +202,61 @@ class _Process:
     def _ticks(self) -> int | None:
         stat = self._file.read()
         return None if stat is None else parse_process(stat)
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """Return the seconds that all processors together were busy and idle."""
+    times = psutil.cpu_times()
+    return times.user + times.system, times.idle
+
+
+def process_seconds(pid: int) -> float | None:
+    """Return the processor time of a process; None: it is gone or cannot be read."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    return float(times.user + times.system)
+
+
+class PsutilLoad:
+    """On Windows and macOS, which do not count the time of nice programs apart: all of it counts.
+
+    The answer covers the last `window_seconds`, or one longer step.
+    """
+
+    def __init__(
+        self,
+        worker_pid: WorkerPid,
+        *,
+        seconds_of_all: Callable[[], tuple[float, float]] = cpu_seconds,
+        seconds_of: Callable[[int], float | None] = process_seconds,
+        window_seconds: float = 4.0,
+        cores: int | None = None,
+    ) -> None:
+        self._worker_pid = worker_pid
+        self._seconds_of_all = seconds_of_all
+        self._seconds_of = seconds_of
+        self._window_ms = window_seconds * (cores or os.cpu_count() or 1) * 1000
+        self._before: Counters | None = None
+        self._steps: deque[Counters] = deque()
+        self._own: dict[int, float] = {}
+
+    def read(self) -> float | None:
+        """Return the others' load; None in the first call."""
+        busy, idle = self._seconds_of_all()
+        counters = Counters(round(busy * 1000), round((busy + idle) * 1000))
+        pids = {os.getpid()} | ({worker} if (worker := self._worker_pid()) is not None else set())
+        now = {pid: seconds for pid in pids if (seconds := self._seconds_of(pid)) is not None}
+        own_before, self._own = self._own, now
+        before, self._before = self._before, counters
+        if before is None:
+            return None
+        own = round(1000 * sum(max(0.0, now[pid] - own_before.get(pid, 0.0)) for pid in now))
+        step = Counters(max(0, counters.busy - before.busy - own), counters.total - before.total)
+        self._steps.append(step)
+        while sum(kept.total for kept in self._steps) - self._steps[0].total >= self._window_ms:
+            self._steps.popleft()
+        return others_percent(
+            Counters(sum(s.busy for s in self._steps), sum(s.total for s in self._steps))
+        )

@@ -165,16 +165,13 @@ class _Watcher:
 
     def _prepare(self, bus: Bus) -> None:
         """Let the listener write what it must, within the time that logind gives."""
-        preparing = asyncio.run_coroutine_threadsafe(self._await_listener(), self._loop)
+        preparing = asyncio.run_coroutine_threadsafe(self._listener.prepare(), self._loop)
         wait_seconds = bus.get(MANAGER, "InhibitDelayMaxUSec") / 1e6
         try:
             preparing.result(wait_seconds * _SHARE)
         except (TimeoutError, CancelledError):
             preparing.cancel()
             _LOG.warning("The machine sleeps before everything was written.")
-
-    async def _await_listener(self) -> None:
-        await self._listener.prepare()
 
     def _delay_sleep(self, bus: Bus) -> None:
         self._close_inhibitor()

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import subprocess
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +22,14 @@ import msgspec
 from pleb_agent.core.readings import NO_SESSION, Presence, PresenceKind
 from pleb_agent.probe.lines import Line
 from pleb_agent.program.command import module_command
-from pleb_agent.sensors.probe_process import ProbeProcess
 from pleb_shared.errors import PlebError
 from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import IO
 
-__all__ = ["PROBE", "PresenceSensor", "ProbeFailed", "ProbeTimeouts"]
+__all__ = ["PROBE", "PresenceSensor", "ProbeFailed", "ProbeProcess", "ProbeTimeouts"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 
@@ -40,6 +43,9 @@ _LONGEST_IDLE_SECONDS: Final = 400_000_000.0
 _FLOOD_SECONDS: Final = 10.0
 _MOST_LINES: Final = 300
 """In that time. Each line costs agentd time, and a healthy probe writes one now and then."""
+_LONGEST_LINE_BYTES: Final = 4096
+_MOST_WAITING_LINES: Final = 16
+"""A process that writes more is read no faster than they are taken."""
 _RESTART: Final = Backoff(first_seconds=1.0, longest_seconds=60.0)
 STARTING: Final = Presence(
     PresenceKind.UNREADABLE,
@@ -172,7 +178,10 @@ class PresenceSensor:
                 wait, asked = self._timeouts.answer_seconds, True
                 continue
             if not line:
-                return self._ended()
+                # A probe that reported why it cannot read ends by itself: its sentence stays.
+                if self.presence.kind is not PresenceKind.UNREADABLE or self.presence == STARTING:
+                    raise ProbeFailed("The program that watches for input ended.")
+                return
             now = asyncio.get_running_loop().time()
             since, count = (now, 1) if now - since > _FLOOD_SECONDS else (since, count + 1)
             if count > _MOST_LINES:
@@ -187,25 +196,17 @@ class PresenceSensor:
             return Presence(
                 PresenceKind.UNREADABLE, problem=line.problem or "Unknown.", method=line.method
             )
+        at, before = self._clock() - max(0.0, line.idle_seconds), self.presence
+        is_known = before.kind is PresenceKind.READABLE
+        if is_known and abs(at - before.last_input_at) < _SAME_INPUT_SECONDS:
+            at = before.last_input_at
         return Presence(
             PresenceKind.READABLE,
-            last_input_at=self._last_input_at(line.idle_seconds),
+            last_input_at=at,
             locked=line.locked,
             fullscreen=line.fullscreen,
             method=line.method,
         )
-
-    def _last_input_at(self, idle_seconds: float) -> float:
-        at, before = self._clock() - max(0.0, idle_seconds), self.presence
-        known = before.kind is PresenceKind.READABLE
-        if known and abs(at - before.last_input_at) < _SAME_INPUT_SECONDS:
-            return before.last_input_at
-        return at
-
-    def _ended(self) -> None:
-        """A probe that reported why it cannot read ends by itself: its sentence stays."""
-        if self.presence.kind is not PresenceKind.UNREADABLE or self.presence == STARTING:
-            raise ProbeFailed("The program that watches for input ended.")
 
     def _set_presence(self, presence: Presence) -> None:
         if presence != self.presence:
@@ -221,3 +222,70 @@ def _parse(line: bytes) -> Line:
     if parsed.idle_seconds > _LONGEST_IDLE_SECONDS:
         raise ProbeFailed("The program that watches for input sent an impossible idle time.")
     return parsed
+
+
+class ProbeProcess:
+    """The probe's process, whose lines a thread reads, so that nothing it does can delay agentd.
+
+    To be made and used in one event loop. asyncio's own subprocesses end only after their pipes,
+    which a flooding child keeps open, and race with their own watcher for the exit status.
+
+    Raises:
+        OSError: it does not start.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=None if environment is None else dict(environment),
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
+        )
+        self.pid = self._process.pid
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._room = threading.Semaphore(_MOST_WAITING_LINES)
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+        threading.Thread(target=self._read, daemon=True, name="probe").start()
+
+    async def line(self) -> bytes:
+        """Return the next line with its end, cut when it is too long; b"" at the process's end."""
+        line = await self._lines.get()
+        self._room.release()
+        return line
+
+    def send(self, command: str) -> None:
+        """Send a command; nothing happens where the process is gone."""
+        stdin = _open_pipe(self._process.stdin)
+        with suppress(OSError, ValueError):  # it is gone; the pipe is closed
+            stdin.write(command.encode() + b"\n")
+            stdin.flush()
+
+    def end(self) -> None:
+        """Close its input, which ends a healthy probe, and kill it in any case.
+
+        The thread waits for the end, which may take long in a hanging kernel call.
+        """
+        with suppress(OSError):  # what was not sent is of no use
+            _open_pipe(self._process.stdin).close()
+        self._process.kill()
+        self._ended = True
+        self._room.release()
+
+    def _read(self) -> None:
+        with _open_pipe(self._process.stdout) as stdout:
+            while not self._ended and (line := stdout.readline(_LONGEST_LINE_BYTES)):
+                self._room.acquire()
+                self._deliver(line)
+        self._process.wait()
+        self._deliver(b"")
+
+    def _deliver(self, line: bytes) -> None:
+        with suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+
+
+def _open_pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # noqa: S101 - it was asked for when the process was started
+    return pipe

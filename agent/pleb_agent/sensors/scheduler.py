@@ -29,7 +29,7 @@ from pleb_agent.sensors.session_events import (
 from pleb_agent.sensors.temperature import UNKNOWN_TEMPERATURE, Temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.sensors.sensor import Sensor, WorkerPid
@@ -80,8 +80,8 @@ class SensorScheduler:
         is_needed: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.on_change: Callable[[], None] = _do_nothing
-        self.on_suspend: Callable[[], Awaitable[None]] = _prepare_nothing
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_suspend: Callable[[], Coroutine[Any, Any, None]] = lambda: asyncio.sleep(0)
         """Called after `on_change`, before the machine sleeps or shuts down; it may take as long
         as the system waits: five seconds on most, two on Windows."""
         self._worker_pid = sensors.worker_pid
@@ -321,11 +321,3 @@ class Sleeper:
         """End the sleep."""
         with suppress(RuntimeError):  # it is awake already
             self._lock.release()
-
-
-def _do_nothing() -> None:
-    """The default of `on_change`."""
-
-
-async def _prepare_nothing() -> None:
-    """The default of `on_suspend`."""

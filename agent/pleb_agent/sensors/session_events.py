@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["AWAKE", "MachineState", "NoSessionEvents", "SessionEvents", "SessionListener"]
 
@@ -31,7 +31,7 @@ class SessionListener:
     """Both are called in the event loop."""
 
     changed: Callable[[MachineState], None]
-    prepare: Callable[[], Awaitable[None]]
+    prepare: Callable[[], Coroutine[Any, Any, None]]
     """Called after `changed`, before the machine sleeps or shuts down: it waits for the end of
     this, but not for long."""
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_agent.core.readings import UNKNOWN_POWER
 from pleb_agent.sensors.change_threshold import differs
 from pleb_agent.sensors.gpu_nvidia import NvidiaGpus, Nvml
-from pleb_agent.sensors.load import LinuxLoad
-from pleb_agent.sensors.load_psutil import PsutilLoad
+from pleb_agent.sensors.load import LinuxLoad, PsutilLoad
 from pleb_agent.sensors.macos_power import MacCharger, MacPower
 from pleb_agent.sensors.memory import LinuxMemory, PsutilMemory
 from pleb_agent.sensors.power import ChargerWatch, LinuxPower

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import sys
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.readings import UNKNOWN_POWER, Power, PowerSource
@@ -219,13 +220,10 @@ class WindowsEvents:
         """Call the listener until cancelled."""
         loop = asyncio.get_running_loop()
 
-        async def prepare() -> None:
-            await listener.prepare()
-
         def on_event(event: int) -> None:  # in a thread of Windows, which waits for the return
             if event == _SUSPENDS:
                 loop.call_soon_threadsafe(listener.changed, MachineState(suspending=True))
-                preparing = asyncio.run_coroutine_threadsafe(prepare(), loop)
+                preparing = asyncio.run_coroutine_threadsafe(listener.prepare(), loop)
                 try:
                     preparing.result(self._prepare_seconds)
                 except (TimeoutError, CancelledError):
@@ -234,16 +232,9 @@ class WindowsEvents:
             elif event in _RESUMES:
                 loop.call_soon_threadsafe(listener.changed, MachineState())
 
-        try:
-            end = self._subscribe(on_event)
-        except OSError as error:
-            _LOG.warning("Windows does not report when it sleeps: %s", error)
-            end = _nothing
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.callback(self._subscribe(on_event))
+            except OSError as error:
+                _LOG.warning("Windows does not report when it sleeps: %s", error)
             await asyncio.Event().wait()
-        finally:
-            end()
-
-
-def _nothing() -> None:
-    """Nothing was subscribed."""

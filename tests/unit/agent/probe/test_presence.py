@@ -15,8 +15,7 @@ import pytest
 
 from pleb_agent.core.readings import NO_SESSION, Presence, PresenceKind
 from pleb_agent.probe.lines import NO_SESSION_LINE, Line, unreadable
-from pleb_agent.sensors.presence import PresenceSensor, ProbeTimeouts
-from pleb_agent.sensors.probe_process import ProbeProcess
+from pleb_agent.sensors.presence import PresenceSensor, ProbeProcess, ProbeTimeouts
 from pleb_system.backoff import Backoff
 
 if TYPE_CHECKING:

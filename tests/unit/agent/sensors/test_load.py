@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from pleb_agent.sensors.load import Counters, LinuxLoad, parse_cpu_line, parse_process
-from pleb_agent.sensors.load_psutil import PsutilLoad
+from pleb_agent.sensors.load import Counters, LinuxLoad, PsutilLoad, parse_cpu_line, parse_process
 from tests.unit.agent.sensors.trees import plant
 
 WORKER = 4242

@@ -8,8 +8,7 @@ import pytest
 
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.sensors.keep_awake import Caffeinate, CannotStayAwake, stays_awake
-from pleb_agent.sensors.load import LinuxLoad
-from pleb_agent.sensors.load_psutil import PsutilLoad
+from pleb_agent.sensors.load import LinuxLoad, PsutilLoad
 from pleb_agent.sensors.logind import LogindBlock, LogindEvents
 from pleb_agent.sensors.session_events import NoSessionEvents, SessionListener
 from pleb_agent.sensors.system_sensors import system_sensors

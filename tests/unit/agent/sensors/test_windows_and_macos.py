@@ -15,7 +15,7 @@ from pleb_agent.sensors.keep_awake import (
     CannotStayAwake,
     KeepAwake,
 )
-from pleb_agent.sensors.load_psutil import process_seconds
+from pleb_agent.sensors.load import process_seconds
 from pleb_agent.sensors.macos_power import MacCharger, MacPower, ask_pmset, parse_pmset
 from pleb_agent.sensors.session_events import (
     AWAKE,
