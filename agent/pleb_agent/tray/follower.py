@@ -91,17 +91,14 @@ class Follower:
         try:
             self._connection = read_place(self._home).follow()
         except (NotRunningError, OSError):
-            if self._has_ended():
+            place = os.path.join(self._home, "agentd.json")  # noqa: PTH118 - pathlib takes 1 MB
+            expected = place if self._has_followed else self._home
+            if not os.path.exists(expected):  # noqa: PTH110 - likewise
                 raise AgentEndedError from None
             self._lost()
             return
         self._stream = EventStream()
         self._wake_at = None
-
-    def _has_ended(self) -> bool:
-        place = os.path.join(self._home, "agentd.json")  # noqa: PTH118 - pathlib takes 1 MB
-        expected = place if self._has_followed else self._home
-        return not os.path.exists(expected)  # noqa: PTH110 - likewise
 
     def _read(self, connection: socket.socket) -> None:
         """Read all that is there; show the newest status of it."""

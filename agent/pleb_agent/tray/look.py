@@ -131,7 +131,8 @@ def look_of(status: Status | None, say: Translate) -> Look:
         sentence = say("The agent is not running.")
         menu = _menu(say, sentence, "", running=False, override="none")
         return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
-    sentence, progress = _plain(_sentence(status, say)), _plain(_progress(status, say))
+    sentence = _said(_part(status, "message"), say) or str(status.get("sentence") or "")
+    sentence, progress = _plain(sentence), _plain(_progress(status, say))
     override = _part(status, "override").get("kind")
     return Look(
         state=_STATES.get(str(status.get("activity")), State.IDLE),
@@ -159,10 +160,6 @@ def entries(menu: tuple[Entry, ...]) -> dict[int, Entry]:
         found[entry.number] = entry
         found |= entries(entry.children)
     return found
-
-
-def _sentence(status: Status, say: Translate) -> str:
-    return _said(_part(status, "message"), say) or str(status.get("sentence") or "")
 
 
 def _said(message: Status, say: Translate) -> str:
@@ -205,7 +202,17 @@ def _menu(
         Entry(PROGRESS, progress, visible=bool(progress)),
         Entry(3, separator=True),
         Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
-        Entry(5, say("Snooze"), visible=may_pause, children=_snoozes(say)),
+        Entry(
+            5,
+            say("Snooze"),
+            visible=may_pause,
+            children=(
+                Entry(51, say("30 min"), Command.SNOOZE_30_MIN),
+                Entry(52, say("1 h"), Command.SNOOZE_1_H),
+                Entry(53, say("3 h"), Command.SNOOZE_3_H),
+                Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
+            ),
+        ),
         Entry(6, say("Resume"), Command.RESUME, visible=running and paused),
         Entry(7, say("Run now for 1 h"), Command.BOOST, visible=running and not boosted),
         Entry(8, say("End the extra hour"), Command.END_BOOST, visible=running and boosted),
@@ -216,15 +223,6 @@ def _menu(
         Entry(13, separator=True, visible=running),
         Entry(14, say("Finish this unit and stop"), Command.FINISH, visible=bool(progress)),
         Entry(15, say("Quit"), Command.QUIT),
-    )
-
-
-def _snoozes(say: Translate) -> tuple[Entry, ...]:
-    return (
-        Entry(51, say("30 min"), Command.SNOOZE_30_MIN),
-        Entry(52, say("1 h"), Command.SNOOZE_1_H),
-        Entry(53, say("3 h"), Command.SNOOZE_3_H),
-        Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
     )
 
 

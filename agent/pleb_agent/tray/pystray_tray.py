@@ -118,7 +118,7 @@ class _PystrayIcon:
         import pystray
 
         self._pystray = pystray
-        self._click: Callable[[Command], None] = _ignore
+        self._click: Callable[[Command], None] = lambda _: None  # nothing follows agentd yet
         self._look = look
         menu = self._menu(look.menu, look.primary)
         self._icon = pystray.Icon("pleb-agent", _image(look.state), tooltip_of(look), menu)
@@ -204,7 +204,3 @@ def _shade() -> Shade:
             return Shade.UNKNOWN
         return Shade.LIGHT if light else Shade.DARK
     return Shade.UNKNOWN
-
-
-def _ignore(command: Command) -> None:
-    """Nothing follows agentd yet."""

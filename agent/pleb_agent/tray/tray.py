@@ -39,7 +39,7 @@ class Tray:
         self._platform = platform
         self.look: Look = look_of(None, say)
         self.ended = False
-        self.on_look: Callable[[Look], None] = _do_nothing
+        self.on_look: Callable[[Look], None] = lambda _: None
         self.follower = Follower(home, clock, self.show_status)
 
     def carry_out(self, command: Command, activation_token: str = "") -> None:
@@ -56,7 +56,8 @@ class Tray:
                     self._launch([*module_command("pleb_agent.cli"), "start", "--home", self._home])
                     self.follower.retry_now()
                 case _:
-                    self._request(command)
+                    name, body = REQUESTS[command]
+                    self.show_status(read_place(self._home).ask(name, body))
         except NotRunningError:
             self.show_status(None)
         except RefusedError as error:
@@ -66,10 +67,6 @@ class Tray:
             self._show(self.look._replace(tooltip=missing))
         if command is Command.QUIT:
             self.ended = True
-
-    def _request(self, command: Command) -> None:
-        name, body = REQUESTS[command]
-        self.show_status(read_place(self._home).ask(name, body))
 
     def _open_page(self, part: str, activation_token: str) -> None:
         address = str(read_place(self._home).ask("page", {})["url"])
@@ -88,7 +85,3 @@ class Tray:
         if look != self.look:
             self.look = look
             self.on_look(look)
-
-
-def _do_nothing(look: Look) -> None:
-    """The default of `on_look`."""

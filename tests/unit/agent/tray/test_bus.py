@@ -17,10 +17,9 @@ from jeepney import (
 
 from pleb_agent.dbus.bus import open_bus, session_address
 from pleb_agent.dbus.stream import ServiceLost, ServiceMissing
-from pleb_agent.tray.item import ITEM_INTERFACE, ITEM_PATH, MENU_PATH
+from pleb_agent.tray.item import ITEM_INTERFACE, ITEM_PATH, MENU_INTERFACE, MENU_PATH
 from pleb_agent.tray.linux import BusTray
 from pleb_agent.tray.look import Command, look_of
-from pleb_agent.tray.menu import MENU_INTERFACE
 from pleb_agent.tray.words import words_in
 from tests.unit.agent.tray.played_bus import Broker, member
 

@@ -8,8 +8,8 @@ import pytest
 from jeepney.low_level import parse_signature
 
 from pleb_agent.dbus.events import Answer, Refusal, Signal
+from pleb_agent.tray.item import MENU_INTERFACE, Menu
 from pleb_agent.tray.look import Command, entries, look_of
-from pleb_agent.tray.menu import MENU_INTERFACE, Menu
 from pleb_agent.tray.words import words_in
 
 SAY = words_in("en")

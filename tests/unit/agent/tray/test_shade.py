@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pleb_agent.tray.icons import Shade
-from pleb_agent.tray.shade import ShadeWatch, shade_of
+from pleb_agent.tray.linux import ShadeWatch, shade_of
 
 if TYPE_CHECKING:
     from jeepney import DBusAddress
