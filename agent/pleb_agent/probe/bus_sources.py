@@ -5,6 +5,7 @@ Each has a connection of its own, readable when something changes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jeepney import DBusAddress, HeaderFields
@@ -183,7 +184,11 @@ class ScreenSaverLock(_BusSource):
         for name in SAVERS:
             bus.listen(interface=name, member="ActiveChanged")
             bus.listen_for_owner(name)
-        self._active = {name for name in SAVERS if self._is_active(name)}
+        self._active: set[str] = set()
+        for name, path in SAVERS.items():
+            with suppress(CallRefused):
+                if bus.call(DBusAddress(path, name, name), "GetActive")[0]:
+                    self._active.add(name)
         self.locked = bool(self._active)
 
     def take(self) -> None:
@@ -195,12 +200,6 @@ class ScreenSaverLock(_BusSource):
             elif len(signal.body) == 3 and signal.body[0] in SAVERS:  # name, old owner, new owner
                 self._active.discard(signal.body[0])
         self.locked = bool(self._active)
-
-    def _is_active(self, name: str) -> bool:
-        try:
-            return bool(self._bus.call(DBusAddress(SAVERS[name], name, name), "GetActive")[0])
-        except CallRefused:
-            return False
 
 
 # -- logind. Source: org.freedesktop.login1(5) ----------------------------------------------

@@ -80,7 +80,13 @@ class Watch:
             ServiceLost: the backend is gone.
         """
         for source in ready:
-            self._take(source)
+            try:
+                source.take()
+            except ServiceError:
+                if source is self._backend:
+                    raise
+                self._sources.remove(source)
+                source.close()
         if self._backend.fileno() < 0:
             self._backend.take()
         self._idle = self._idle_seconds()
@@ -92,16 +98,6 @@ class Watch:
             self._idle = self._idle_seconds()
             self._armed = self._idle >= QUIET_SECONDS
         self._report_changes(asked=asked)
-
-    def _take(self, source: Source) -> None:
-        if source is self._backend:
-            source.take()
-            return
-        try:
-            source.take()
-        except ServiceError:
-            self._sources.remove(source)
-            source.close()
 
     def _report_changes(self, *, asked: bool) -> None:
         """Report what has changed.

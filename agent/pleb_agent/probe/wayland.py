@@ -50,7 +50,8 @@ class WaylandBackend:
         self._clock = clock
         self._idle_since: dict[int, float | None] = dict.fromkeys(self._request_notifications())
         self._filling: set[int] = set()
-        self._watch_windows()
+        if windows := connection.offered(_TOPLEVELS):  # it reports the windows' states
+            connection.bind(windows[0], 2)
 
     @property
     def fullscreen(self) -> bool:
@@ -84,11 +85,9 @@ class WaylandBackend:
         if event.target in self._idle_since:
             idled = event.opcode == _IDLED
             self._idle_since[event.target] = self._clock() - QUIET_SECONDS if idled else None
-        elif event.target >= _FIRST_SERVER_ID:
-            self._handle_toplevel(event)
-
-    def _handle_toplevel(self, event: Message) -> None:
-        if event.opcode == _STATE:
+        elif event.target < _FIRST_SERVER_ID:
+            return  # no window's
+        elif event.opcode == _STATE:
             fills = {_ACTIVATED, _FULLSCREEN} <= set(read_words(event.body))
             (self._filling.add if fills else self._filling.discard)(event.target)
         elif event.opcode == _CLOSED:
@@ -114,9 +113,3 @@ class WaylandBackend:
         number = self._wayland.new_id()
         self._wayland.send(source, opcode, struct.pack("=III", number, *arguments))
         return number
-
-    def _watch_windows(self) -> None:
-        """Ask for the windows' states, where the compositor reports them."""
-        offers = self._wayland.offered(_TOPLEVELS)
-        if offers:
-            self._wayland.bind(offers[0], 2)

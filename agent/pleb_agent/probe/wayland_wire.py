@@ -130,9 +130,10 @@ class WaylandConnection:
         del self._received[:at]
         for event in events:
             if event.target == DISPLAY and event.opcode == _ERROR:
-                raise ServiceLost(
-                    f"The Wayland compositor reports an error: {_error_text(event.body)}."
-                )
+                reason = "it does not say which"
+                if len(event.body) >= 12:
+                    reason = read_string(event.body, 8)[0]
+                raise ServiceLost(f"The Wayland compositor reports an error: {reason}.")
         return events
 
     def _list_globals(self) -> list[Global]:
@@ -142,15 +143,12 @@ class WaylandConnection:
         deadline = time.monotonic() + ANSWER_SECONDS
         offers: list[Global] = []
         while True:
-            for event in self._wait(deadline):
+            self._received += self._stream.read_some(deadline - time.monotonic())
+            for event in self._whole_events():
                 if event.target == self._registry and event.opcode == _GLOBAL:
                     offers.append(_read_global(event.body))
                 if event.target == done:
                     return offers
-
-    def _wait(self, deadline: float) -> list[Message]:
-        self._received += self._stream.read_some(deadline - time.monotonic())
-        return self._whole_events()
 
 
 def write_string(text: str) -> bytes:
@@ -190,7 +188,3 @@ def _read_global(body: bytes) -> Global:
     return Global(
         _WORD.unpack_from(body)[0], interface, _WORD.unpack_from(body.ljust(at + 4, b"\0"), at)[0]
     )
-
-
-def _error_text(body: bytes) -> str:
-    return read_string(body, 8)[0] if len(body) >= 12 else "it does not say which"

@@ -97,7 +97,8 @@ class X11Connection:
         sequence = self.send(opcode, detail, body)
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
-            packet = self._packet(deadline)
+            while not (packet := self._packet_received()):
+                self._wait(deadline)
             if packet[0] not in (_ERROR, _REPLY):
                 self._events.append(packet)
             elif struct.unpack_from("<H", packet, 2)[0] == sequence:
@@ -167,11 +168,6 @@ class X11Connection:
         vendor_bytes, formats = struct.unpack_from("<H3xB", answer, 16)
         screens_at = 32 + vendor_bytes + (-vendor_bytes % 4) + 8 * formats
         self.root = int(struct.unpack_from("<I", answer, screens_at)[0])
-
-    def _packet(self, deadline: float) -> bytes:
-        while not (packet := self._packet_received()):
-            self._wait(deadline)
-        return packet
 
     def _packet_received(self) -> bytes:
         """Return the next whole reply, event or error; b"" when there is none yet."""
