@@ -470,7 +470,7 @@ class PlayedAutostart:
         self.on = False
 
     def view(self) -> AutostartView:
-        return AutostartView(on=self.on, supported=True, sentence="Starts when you log in.")
+        return AutostartView(on=self.on, sentence="Starts when you log in.")
 
     def turn(self, *, on: bool) -> AutostartView:
         self._agent.called("autostart", on)

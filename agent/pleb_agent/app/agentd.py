@@ -20,8 +20,7 @@ from pleb_agent.app.readings_source import ReadingsSource
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network
-from pleb_agent.control.autostart import Autostart
-from pleb_agent.control.controller import Controller
+from pleb_agent.control.controller import Autostart, Controller
 from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences, worker_settings
 from pleb_agent.control.notifier import ChangeNotifier

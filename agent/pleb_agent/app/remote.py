@@ -20,6 +20,9 @@ class NotRunningError(PlebError):
 
     exit_code = ExitCode.NOT_RUNNING
 
+    def __init__(self, message: str = "The agent is not running: `pleb-agent start`.") -> None:
+        super().__init__(message)
+
 
 class AgentdAnswerError(PlebError):
     """agentd answered with an error; its sentence and exit code are passed on."""
@@ -43,9 +46,9 @@ class Remote:
             self._token = str(place["token"])
             self.pid = int(place["pid"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NotRunningError("The agent is not running: `pleb-agent start`.") from error
+            raise NotRunningError from error
         if not is_alive(self.pid):
-            raise NotRunningError("The agent is not running: `pleb-agent start`.")
+            raise NotRunningError
 
     def get(self, name: str) -> dict[str, Any]:
         """Return the agent's answer.
@@ -72,7 +75,7 @@ class Remote:
                     headers={"authorization": f"Bearer {self._token}"},
                 )
         except httpx.TransportError as error:
-            raise NotRunningError("The agent is not running: `pleb-agent start`.") from error
+            raise NotRunningError from error
         value: dict[str, Any] = answer.json()
         if answer.is_success:
             return value

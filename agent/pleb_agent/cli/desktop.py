@@ -52,12 +52,11 @@ def open_page_of(home: Home, options: argparse.Namespace, output: Output) -> int
 
 def autostart(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Turn the start with the session on or off, or show it."""
-    from pleb_agent.control.autostart import Autostart
+    from pleb_agent.control.controller import Autostart
 
     session = Autostart(home.path, os.environ, headless=options.headless)
     view = session.view() if options.switch is None else session.turn(on=options.switch == "on")
-    value = {"on": view.on, "supported": view.supported, "sentence": view.sentence}
-    output.result(value, view.sentence)
+    output.result({"on": view.on, "sentence": view.sentence}, view.sentence)
     return 0
 
 

@@ -6,41 +6,68 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pleb_agent.control.journal_reader import find_attached
-from pleb_agent.control.views import LinkView
+from pleb_agent.control.views import AutostartView, LinkView
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
+from pleb_agent.desktop.entries import session_entries
 from pleb_agent.program.clock import system_clock, tomorrow_morning
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from pleb_agent.control.autostart import Autostart
+    from pleb_agent.control import requests
     from pleb_agent.control.live_preferences import LivePreferences
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
-    from pleb_agent.control.requests import (
-        AccountLinkRequest,
-        AttachRequest,
-        AutostartRequest,
-        BoostRequest,
-        DetachRequest,
-        PauseRequest,
-        PreferencesRequest,
-        PresetRequest,
-        RuntimeRequest,
-        StopRequest,
-    )
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import AutostartView, PreferencesView, ProjectView, StatusView
+    from pleb_agent.control.views import PreferencesView, ProjectView, StatusView
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.journal import Journal
     from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.loop.attach import Attaching
 
-__all__ = ["Controller"]
+__all__ = ["Autostart", "Controller"]
+
+
+class Autostart:
+    """The agent's entries in the session, for one home."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str], *, headless: bool) -> None:
+        self._entries = session_entries(home, environment, headless=headless)
+        # An earlier start may have made the entries of the other kind, with a desktop or without.
+        self._others = session_entries(home, environment, headless=not headless)
+
+    def view(self) -> AutostartView:
+        """Return whether the agent starts with the session, and how."""
+        on, sentence = self._entries.state()
+        others_on, others_sentence = self._others.state()
+        if others_on and not on:
+            on, sentence = others_on, others_sentence
+        return AutostartView(on=on, sentence=sentence)
+
+    def turn(self, *, on: bool) -> AutostartView:
+        """Make the entries, or remove them, also those of the other kind.
+
+        Raises:
+            InputError: the session's folders cannot be written.
+        """
+        try:
+            if on:
+                self._entries.make()
+            else:
+                self._entries.remove()
+                self._others.remove()
+        except OSError as error:
+            raise InputError(
+                f"The session's settings cannot be changed ({error}): check the permissions of "
+                "your configuration folder."
+            ) from error
+        return self.view()
 
 
 @dataclass(frozen=True)
@@ -60,13 +87,13 @@ class Controller:
     autostart: Autostart
     packages: Packages
 
-    async def attach(self, request: AttachRequest) -> ProjectView:
+    async def attach(self, request: requests.AttachRequest) -> ProjectView:
         """Attach a project; return it."""
         row = await self.attaching.attach(request.link, invite=request.invite, name=request.name)
         self._changed()
         return self.reader.project(row)
 
-    async def detach(self, request: DetachRequest) -> ProjectView:
+    async def detach(self, request: requests.ProjectRequest) -> ProjectView:
         """Leave a project and give its units back; return what it was."""
         row = find_attached(self.journal, request.project)
         view = self.reader.project(row)
@@ -75,7 +102,7 @@ class Controller:
         self.notifier.notify()
         return view
 
-    def account_link(self, request: AccountLinkRequest) -> LinkView:
+    def account_link(self, request: requests.ProjectRequest) -> LinkView:
         """Return the text that adds another PC to the account."""
         row = find_attached(self.journal, request.project)
         return LinkView(
@@ -86,7 +113,7 @@ class Controller:
             ),
         )
 
-    def pause(self, request: PauseRequest) -> StatusView:
+    def pause(self, request: requests.PauseRequest) -> StatusView:
         """Pause until a time, or until resumed."""
         now = system_clock()
         if request.until_tomorrow:
@@ -96,7 +123,7 @@ class Controller:
         self.overrides.pause(until)
         return self._changed()
 
-    def boost(self, request: BoostRequest) -> StatusView:
+    def boost(self, request: requests.BoostRequest) -> StatusView:
         """Run now, even while the PC is in use."""
         self.overrides.boost(system_clock() + request.seconds)
         return self._changed()
@@ -106,25 +133,25 @@ class Controller:
         self.overrides.resume()
         return self._changed()
 
-    def stop(self, request: StopRequest) -> StatusView:
+    def stop(self, request: requests.StopRequest) -> StatusView:
         """Stop the agent, at once or after the current unit."""
         self.loop.stop(finish=request.finish)
         return self.reader.status()
 
-    def set_preferences(self, request: PreferencesRequest) -> PreferencesView:
+    def set_preferences(self, request: requests.PreferencesRequest) -> PreferencesView:
         """Change preferences: all of the changes, or none if one is wrong."""
         return self._prefer(lambda old: changed(old, request.changes))
 
-    def apply_preset(self, request: PresetRequest) -> PreferencesView:
+    def apply_preset(self, request: requests.PresetRequest) -> PreferencesView:
         """Apply a preset; preferences that it does not name keep their values."""
         cores = self.reader.machine().cores
         return self._prefer(lambda old: with_preset(old, request.name, cores))
 
-    def set_autostart(self, request: AutostartRequest) -> AutostartView:
+    def set_autostart(self, request: requests.AutostartRequest) -> AutostartView:
         """Start with the session, or not."""
         return self.autostart.turn(on=request.on)
 
-    def fetch_runtime(self, request: RuntimeRequest) -> StatusView:
+    def fetch_runtime(self, request: requests.RuntimeRequest) -> StatusView:
         """Begin to download a torch runtime; the status shows the progress."""
         self.packages.begin_runtime(request.kind)
         return self.reader.status()

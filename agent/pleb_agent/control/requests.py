@@ -6,22 +6,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-__all__ = [
-    "AccountLinkRequest",
-    "AttachRequest",
-    "AutostartRequest",
-    "BoostRequest",
-    "DetachRequest",
-    "PageRequest",
-    "PauseRequest",
-    "PreferencesRequest",
-    "PresetRequest",
-    "PreviewRequest",
-    "RequestBody",
-    "RuntimeRequest",
-    "StopRequest",
-]
-
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31 * 86_400)]
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
 
@@ -44,14 +28,8 @@ class PreviewRequest(RequestBody, frozen=True):
     link: Text
 
 
-class DetachRequest(RequestBody, frozen=True):
-    """Leave a project."""
-
-    project: str
-
-
-class AccountLinkRequest(RequestBody, frozen=True):
-    """Return the text that adds another PC to this project's account."""
+class ProjectRequest(RequestBody, frozen=True):
+    """Leave a project, or return the text that adds another PC to its account."""
 
     project: str
 

@@ -10,21 +10,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from pleb_agent.control import views
 from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
-from pleb_agent.control.views import (
-    ContributionView,
-    CurveView,
-    DayView,
-    EventView,
-    Expectation,
-    HistoryView,
-    LogView,
-    MachineView,
-    PreferencesView,
-    ProjectFacts,
-    StatusView,
-)
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
 from pleb_agent.core.override import NO_OVERRIDE, OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
@@ -37,7 +27,7 @@ from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.project import elements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from pleb_agent.control.journal_reader import JournalReader
@@ -45,7 +35,6 @@ if TYPE_CHECKING:
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
-    from pleb_agent.control.views import ProjectView
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Presence, Readings
     from pleb_agent.journal.journal import Journal
@@ -87,16 +76,16 @@ class StatusReader:
     log_file: Path
     desktop: bool
     machine: Callable[[], Machine] = read_machine
-    _curves: dict[int, tuple[float, CurveView]] = field(default_factory=dict)
+    _curves: dict[int, tuple[float, views.CurveView]] = field(default_factory=dict)
 
-    def status(self) -> StatusView:
+    def status(self) -> views.StatusView:
         """Return what the agent does."""
         state, live = self.loop.state(), self.loop.status
         override = self.overrides.current
         if not override.is_active(override.kind, system_clock()):
             override = NO_OVERRIDE
         problems = self.loop.problems()
-        return StatusView(
+        return views.StatusView(
             running=True,
             activity=state.activity.value,
             sentence=str(state.sentence),
@@ -120,43 +109,45 @@ class StatusReader:
             runtime=self.packages.runtime_view(),
         )
 
-    def changes(self) -> AsyncIterator[StatusView]:
+    def changes(self) -> AsyncIterator[views.StatusView]:
         """Yield the status now and after each change, at most four times a second."""
         return self.notifier.values(self.status)
 
-    def project(self, row: ProjectRow) -> ProjectView:
+    def project(self, row: ProjectRow) -> views.ProjectView:
         """Return an attached project."""
         return self.rows.project(row, self.live.current, "")
 
-    def preferences(self) -> PreferencesView:
+    def preferences(self) -> views.PreferencesView:
         """Return the user's preferences, the presets and the machine."""
         current, cores = self.live.current, self.machine().cores
-        return PreferencesView(
+        return views.PreferencesView(
             values=current,
             preset=preset_of(current, cores),
             presets={name: with_preset(current, name, cores) for name in PRESETS},
             machine=self._machine(),
         )
 
-    def contribution(self, days: int) -> ContributionView:
+    def contribution(self, days: int) -> views.ContributionView:
         """Return what was contributed on the last `days` days, without gaps, and in total."""
         last = date.fromisoformat(local_day(system_clock()))
-        sums = self.journal.days(days)
+        sums = self.journal.days(days)  # by the names of a view's fields, and others
         wanted = [
             (last - timedelta(days=back)).isoformat()
             for back in reversed(range(max(1, min(days, _MOST_DAYS))))
         ]
-        return ContributionView(
-            days=[_day(day, sums.get(day, {})) for day in wanted],
-            total=_day("", self.journal.totals()),
+        return views.ContributionView(
+            days=[
+                msgspec.convert({"day": day} | sums.get(day, {}), views.DayView) for day in wanted
+            ],
+            total=msgspec.convert({"day": ""} | self.journal.totals(), views.DayView),
         )
 
-    def history(self, *, before: int | None, count: int) -> HistoryView:
+    def history(self, *, before: int | None, count: int) -> views.HistoryView:
         """Return events older than the one with id `before` (None: the newest), newest first."""
         events = self.journal.events(before, min(max(count, 1), _MOST_EVENTS))
-        return HistoryView(
+        return views.HistoryView(
             events=[
-                EventView(
+                views.EventView(
                     id=event.id,
                     at=event.at,
                     kind=event.kind.value,
@@ -167,7 +158,7 @@ class StatusReader:
             ]
         )
 
-    async def curve(self, project: str) -> CurveView:
+    async def curve(self, project: str) -> views.CurveView:
         """Return how a project improved; asks its coordinator at most once a minute.
 
         Raises:
@@ -186,7 +177,7 @@ class StatusReader:
         status = await self.attaching.status(row)
         metric = status.target.metric if status.target and status.target.metric else "loss"
         points = [point for point in status.series if metric in point.metrics]
-        view = CurveView(
+        view = views.CurveView(
             project=row.name,
             metric=metric,
             versions=[point.version for point in points],
@@ -200,7 +191,7 @@ class StatusReader:
         self._curves[row.id] = (now, view)
         return view
 
-    def facts(self, project: str) -> ProjectFacts:
+    def facts(self, project: str) -> views.ProjectFacts:
         """Return what is known of an attached project.
 
         Raises:
@@ -213,7 +204,7 @@ class StatusReader:
         metadata = self.rows.metadata(row)
         return self._facts(row.attach_link, metadata, row.memory.latest_version, seconds)
 
-    async def preview(self, link: str) -> ProjectFacts:
+    async def preview(self, link: str) -> views.ProjectFacts:
         """Return what a link's project is, without attaching it; nothing is kept.
 
         Raises:
@@ -222,20 +213,20 @@ class StatusReader:
         found = await self.attaching.look_at(link)
         return self._facts(found.link, found.metadata, 0, None)
 
-    def log(self, lines: int) -> LogView:
+    def log(self, lines: int) -> views.LogView:
         """Return the log's last lines that are JSON; the last may be cut off by a power cut."""
         parsed: list[dict[str, Any]] = []
         with suppress(FileNotFoundError), self.log_file.open(encoding="utf-8") as file:
             for line in deque(file, maxlen=min(lines, _MOST_LOG_LINES)):
                 with suppress(ValueError):
                     parsed.append(json.loads(line))
-        return LogView(lines=parsed)
+        return views.LogView(lines=parsed)
 
     def _facts(
         self, link: AttachLink, metadata: ProjectMetadata, version: int, unit_seconds: float | None
-    ) -> ProjectFacts:
+    ) -> views.ProjectFacts:
         place = (link.base_url, link.project)
-        return ProjectFacts(
+        return views.ProjectFacts(
             project=link.project,
             url=link.base_url,
             link=str(link),
@@ -251,11 +242,11 @@ class StatusReader:
             expectation=_expectation(metadata, self.live.current, unit_seconds),
         )
 
-    def _machine(self) -> MachineView:
+    def _machine(self) -> views.MachineView:
         readings, machine = self.readings(), self.machine()
         presence, source = readings.presence, readings.power.source
         is_readable = presence.kind is PresenceKind.READABLE
-        return MachineView(
+        return views.MachineView(
             cores=machine.cores,
             memory_bytes=machine.memory_bytes,
             free_disk_bytes=readings.free_disk_bytes,
@@ -279,14 +270,9 @@ def presence_sentence(presence: Presence) -> str:
     return presence.problem
 
 
-def _day(day: str, sums: Mapping[str, float]) -> DayView:
-    known = {name: sums[name] for name in DayView.__struct_fields__ if name in sums}
-    return DayView(day=day, **known)
-
-
 def _expectation(
     metadata: ProjectMetadata, preferences: Preferences, unit_seconds: float | None
-) -> Expectation:
+) -> views.Expectation:
     """Return an estimate of what a project takes from this PC on a usual day.
 
     `unit_seconds`: how long a unit took here so far; None: not known yet, a typical time is used.
@@ -299,7 +285,7 @@ def _expectation(
     down = delta_bytes(model, codec.down, codec.block)
     up = delta_bytes(model, codec.up, codec.block)
     memory_bytes = worker_settings(preferences).memory_bytes
-    return Expectation(
+    return views.Expectation(
         unit_minutes=None if unit_seconds is None else unit_seconds / 60,
         hours_per_day=hours,
         download_bytes_per_day=bytes_per_day(hours, seconds, down),

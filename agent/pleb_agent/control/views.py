@@ -19,28 +19,6 @@ if TYPE_CHECKING:
     # Views are only encoded; an agent that runs from source imports nothing of `updates`.
     from pleb_agent.updates.releases import Release  # noqa: TC004
 
-__all__ = [
-    "AssignmentView",
-    "AutostartView",
-    "ContributionView",
-    "CurveView",
-    "DayView",
-    "EventView",
-    "Expectation",
-    "HistoryView",
-    "LinkView",
-    "LogView",
-    "MachineView",
-    "MessageView",
-    "OfferView",
-    "PageAddress",
-    "PreferencesView",
-    "ProjectFacts",
-    "ProjectView",
-    "RuntimeView",
-    "StatusView",
-]
-
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all views."""
@@ -268,7 +246,6 @@ class AutostartView(View, frozen=True):
     """Whether the agent starts with the session."""
 
     on: bool
-    supported: bool
     sentence: str
 
 

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.client.coordinator import CoordinatorClient
-from pleb_agent.control.autostart import Autostart
+from pleb_agent.control.controller import Autostart
 from pleb_agent.control.live_preferences import read_preferences
 from pleb_agent.control.status_reader import presence_sentence
 from pleb_agent.core.readings import PresenceKind

@@ -105,10 +105,6 @@ class Formats:
         """Return a date without its year."""
         return self._date(self.short_date, time)
 
-    def calendar_day(self, year: int, month: int, day: int) -> str:
-        """Return a calendar's date without its year."""
-        return self.short_date.format(year=year, month=self.months[month - 1], day=day)
-
     def moment(self, time: struct_time, now: struct_time) -> str:
         """Return a time of day, with the date if it is not today."""
         if time[:3] == now[:3]:

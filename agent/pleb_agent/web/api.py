@@ -13,39 +13,25 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from pleb_agent.control.requests import (
-    AccountLinkRequest,
-    AttachRequest,
-    AutostartRequest,
-    BoostRequest,
-    DetachRequest,
-    PageRequest,
-    PauseRequest,
-    PreferencesRequest,
-    PresetRequest,
-    PreviewRequest,
-    RequestBody,
-    RuntimeRequest,
-    StopRequest,
-)
+from pleb_agent.control import requests
 from pleb_agent.control.views import PageAddress
 from pleb_agent.web.guard import is_bearer, read_body, refused
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
     from pleb_agent.control.controller import Controller
-    from pleb_agent.control.views import StatusView
     from pleb_agent.web.logins import BrowserLogins
 
-    Act = Callable[[Request], Awaitable[Any]]
+    Act = Callable[[Request], Any]
+    """May return an awaitable."""
 
-__all__ = ["api_routes", "decode"]
+__all__ = ["api_routes"]
 
-B = TypeVar("B", bound=RequestBody)
+B = TypeVar("B", bound=requests.RequestBody)
 
 
 def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> list[Route]:
@@ -63,24 +49,24 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "facts": lambda query: reader.facts(query.get("project", "")),
         "curve": lambda query: reader.curve(query.get("project", "")),
     }
-    acts: dict[str, tuple[type[RequestBody], Callable[[Any], Any]]] = {
-        "preview": (PreviewRequest, lambda body: reader.preview(body.link)),
-        "attach": (AttachRequest, controller.attach),
-        "detach": (DetachRequest, controller.detach),
-        "link": (AccountLinkRequest, controller.account_link),
-        "pause": (PauseRequest, controller.pause),
-        "boost": (BoostRequest, controller.boost),
-        "resume": (RequestBody, lambda _: controller.resume()),
-        "stop": (StopRequest, controller.stop),
-        "preferences": (PreferencesRequest, controller.set_preferences),
-        "preset": (PresetRequest, controller.apply_preset),
-        "autostart": (AutostartRequest, controller.set_autostart),
-        "runtime": (RuntimeRequest, controller.fetch_runtime),
-        "update": (RequestBody, lambda _: controller.install_update()),
+    acts: dict[str, tuple[type[requests.RequestBody], Callable[[Any], Any]]] = {
+        "preview": (requests.PreviewRequest, lambda body: reader.preview(body.link)),
+        "attach": (requests.AttachRequest, controller.attach),
+        "detach": (requests.ProjectRequest, controller.detach),
+        "link": (requests.ProjectRequest, controller.account_link),
+        "pause": (requests.PauseRequest, controller.pause),
+        "boost": (requests.BoostRequest, controller.boost),
+        "resume": (requests.RequestBody, lambda _: controller.resume()),
+        "stop": (requests.StopRequest, controller.stop),
+        "preferences": (requests.PreferencesRequest, controller.set_preferences),
+        "preset": (requests.PresetRequest, controller.apply_preset),
+        "autostart": (requests.AutostartRequest, controller.set_autostart),
+        "runtime": (requests.RuntimeRequest, controller.fetch_runtime),
+        "update": (requests.RequestBody, lambda _: controller.install_update()),
     }
 
     async def open_page(request: Request) -> PageAddress:
-        body = decode(await read_body(request), PageRequest)
+        body = await _read(request, requests.PageRequest)
         link = f"&link={quote(body.link, safe='')}" if body.link else ""
         port = request.scope["server"][1]
         return PageAddress(url=f"http://127.0.0.1:{port}/open?code={logins.new_code()}{link}")
@@ -89,45 +75,43 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         if not is_bearer(request, token):
             return refused()
         return StreamingResponse(
-            _lines(reader.changes()),
+            (
+                b"data: " + msgspec.json.encode(status) + b"\n\n"
+                async for status in reader.changes()
+            ),
             media_type="text/event-stream",
             headers={"cache-control": "no-store"},
         )
 
+    def on_query(read: Callable[[Mapping[str, str]], Any]) -> Callable[[Request], Any]:
+        return lambda request: read(request.query_params)
+
+    def on_body(
+        kind: type[requests.RequestBody], do: Callable[[Any], Any]
+    ) -> Callable[[Request], Any]:
+        async def act(request: Request) -> Any:
+            return do(await _read(request, kind))
+
+        return act
+
     return [
-        *(_route(name, "GET", _on_query(read), token) for name, read in reads.items()),
-        *(_route(name, "POST", _on_body(kind, act), token) for name, (kind, act) in acts.items()),
+        *(_route(name, "GET", on_query(read), token) for name, read in reads.items()),
+        *(_route(name, "POST", on_body(kind, do), token) for name, (kind, do) in acts.items()),
         _route("page", "POST", open_page, token),
         Route("/api/events", events, methods=["GET"]),
     ]
 
 
-def decode(body: bytes, kind: type[B]) -> B:
-    """Return the request of a body.
+async def _read(request: Request, kind: type[B]) -> B:
+    """Return a request's body.
 
     Raises:
-        InputError: the body cannot be read as one.
+        InputError: it cannot be read as this kind.
     """
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        return msgspec.json.decode(await read_body(request) or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"The request is not understood: {error}.") from error
-
-
-def _on_query(read: Callable[[Mapping[str, str]], Any]) -> Act:
-    async def act(request: Request) -> Any:
-        answer = read(request.query_params)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    return act
-
-
-def _on_body(kind: type[RequestBody], do: Callable[[Any], Any]) -> Act:
-    async def act(request: Request) -> Any:
-        answer = do(decode(await read_body(request), kind))
-        return await answer if inspect.isawaitable(answer) else answer
-
-    return act
 
 
 def _route(name: str, method: str, act: Act, token: str) -> Route:
@@ -137,17 +121,14 @@ def _route(name: str, method: str, act: Act, token: str) -> Route:
         if not is_bearer(request, token):
             return refused()
         try:
-            return _json(await act(request))
+            answer = act(request)
+            while inspect.isawaitable(answer):
+                answer = await answer
+            return _json(answer)
         except PlebError as error:
             return _json({"message": str(error), "exit_code": error.exit_code}, 400)
 
     return Route(f"/api/{name}", endpoint, methods=[method])
-
-
-async def _lines(changes: AsyncIterator[StatusView]) -> AsyncIterator[bytes]:
-    """Yield server-sent events: the status at each change."""
-    async for status in changes:
-        yield b"data: " + msgspec.json.encode(status) + b"\n\n"
 
 
 def _number(query: Mapping[str, str], name: str, default: int) -> int:

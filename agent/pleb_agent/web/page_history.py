@@ -1,26 +1,130 @@
-"""What the agent did and why, newest first; and its log."""
+"""What this PC has contributed and how the projects improved; what the agent did; its log."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.web.page_terms import EVENTS, LEVELS
+import msgspec
+
+from pleb_agent.translation.words import marked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.responses import Response
 
     from pleb_agent.control.views import EventView
+    from pleb_agent.translation.formats import Formats
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["folded", "show_history", "show_log"]
+__all__ = ["EVENTS", "folded"]
 
+_SPANS: Final = (30, 90, 365)
+_KINDS: Final[dict[str, tuple[str, str, Callable[[Formats, float], str]]]] = {
+    "units": (marked("Units"), "accepted", lambda f, value: f.amount(value)),
+    "samples": (marked("Samples"), "samples", lambda f, value: f.amount(value)),
+    "credit": (marked("Credit"), "credit_flops", lambda f, value: f.credit(value)),
+    "energy": (marked("Energy"), "energy_kwh", lambda f, value: f.energy(value)),
+}
+"""Label, field of a day, and how its values are written."""
+_METRICS: Final[dict[str, str]] = {"accuracy": marked("accuracy"), "loss": marked("loss")}
+"""Projects may have others, which are shown with spaces for underscores."""
+EVENTS: Final[dict[str, str]] = {
+    "run": marked("Working"),
+    "pause": marked("Paused"),
+    "stop": marked("Stopped"),
+    "unit": marked("Unit"),
+    "first_accepted": marked("First unit"),
+    "attach": marked("Joined"),
+    "detach": marked("Left"),
+    "problem": marked("Problem"),
+    "preferences": marked("Preferences"),
+    "update": marked("Update"),
+    "start": marked("Started"),
+    "end": marked("Ended"),
+}
+_LEVELS: Final[dict[str, str]] = {
+    "debug": marked("Everything"),
+    "info": marked("What happened"),
+    "warning": marked("Warnings"),
+    "error": marked("Errors"),
+}
 _PAGE: Final = 100
 _MOST_LINES: Final = 500
 _UNIT: Final = "unit"
 _KNOWN: Final = ("time", "level", "event")
 _RANKS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
+
+
+async def show_given(visit: Visit) -> Response:
+    """Show totals and days; curves are loaded by `show_curve`, which asks the coordinators."""
+    kind = visit.query("show") if visit.query("show") in _KINDS else "units"
+    span = next((days for days in _SPANS if visit.query("days") == str(days)), _SPANS[0])
+    given = visit.reader.contribution(span)
+    label, field, write = _KINDS[kind]
+    rows = [(day.day, getattr(day, field)) for day in given.days]
+    formats = visit.words.formats
+    chart = {
+        "kind": "bars",
+        "label": visit.words.text(label),
+        "dayLabel": visit.words.text("Day"),
+        "days": [day for day, _ in rows],
+        "values": [value for _, value in rows],
+        "written": [write(formats, value) for _, value in rows],
+        "dates": [formats.short_day(date.fromisoformat(day).timetuple()) for day, _ in rows],
+        "top": write(formats, max((value for _, value in rows), default=0)),
+    }
+    return visit.page(
+        "given.html",
+        view="given",
+        total=given.total,
+        span=span,
+        spans=_SPANS,
+        kind=kind,
+        kinds={name: entry[0] for name, entry in _KINDS.items()},
+        chart=_json(chart),
+        days=[
+            (shown, day, written)
+            for shown, day, written in zip(
+                chart["dates"], given.days, chart["written"], strict=True
+            )
+            if day.units or day.accepted or day.compute_seconds
+        ],
+    )
+
+
+async def show_curve(visit: Visit) -> Response:
+    """Show how one project improved, with the versions marked that contain this PC's work."""
+    curve = await visit.reader.curve(visit.query("project"))
+    metric = visit.words.text(_METRICS.get(curve.metric, curve.metric.replace("_", " ")))
+    points = list(zip(curve.versions, curve.made_at, curve.values, strict=True))
+    since_joined = [point for point in points if point[1] >= curve.attached_at]
+    measured = [value for _, _, value in since_joined if value is not None]
+    ours = frozenset(curve.ours)
+    chart = {
+        "kind": "curve",
+        "label": metric,
+        "oursLabel": visit.words.text("with your work"),
+        "versionLabel": visit.words.text("version"),
+        "versions": curve.versions,
+        "values": curve.values,
+        "ours": [value if version in ours else None for version, _, value in points],
+        "joined": since_joined[0][0] if since_joined else None,
+        "joinedLabel": visit.words.text("you joined"),
+    }
+    return visit.page(
+        "curve.html",
+        curve=curve,
+        metric=metric,
+        chart=_json(chart),
+        first=measured[0] if measured else None,
+        last=measured[-1] if measured else None,
+    )
+
+
+def _json(value: dict[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 async def show_history(visit: Visit) -> Response:
@@ -40,14 +144,18 @@ async def show_history(visit: Visit) -> Response:
 
 async def show_log(visit: Visit) -> Response:
     """Show the log's last lines of at least one level."""
-    level = visit.query("level") if visit.query("level") in LEVELS else "info"
-    lines = visit.reader.log(_MOST_LINES).lines
+    level = visit.query("level") if visit.query("level") in _LEVELS else "info"
     rows = [
-        _row(line)
-        for line in lines
+        {
+            "at": line["time"] if isinstance(line.get("time"), int | float) else None,
+            "level": str(line.get("level", "")),
+            "event": str(line.get("event", "")),
+            "rest": "  ".join(f"{key}={value}" for key, value in line.items() if key not in _KNOWN),
+        }
+        for line in reversed(visit.reader.log(_MOST_LINES).lines)
         if _RANKS.get(str(line.get("level")), _RANKS["info"]) >= _RANKS[level]
     ]
-    return visit.page("log.html", view="log", rows=rows[::-1], level=level, levels=LEVELS)
+    return visit.page("log.html", view="log", rows=rows, level=level, levels=_LEVELS)
 
 
 def folded(events: Sequence[EventView]) -> list[tuple[EventView, int]]:
@@ -64,14 +172,3 @@ def folded(events: Sequence[EventView]) -> list[tuple[EventView, int]]:
 
 def _likeness(event: EventView) -> tuple[str, str, str]:
     return event.kind, event.project, event.message.template
-
-
-def _row(line: dict[str, Any]) -> dict[str, Any]:
-    """Return a line's time (None: it has none), level, event, and the rest as text."""
-    at = line.get("time")
-    return {
-        "at": at if isinstance(at, int | float) else None,
-        "level": str(line.get("level", "")),
-        "event": str(line.get("event", "")),
-        "rest": "  ".join(f"{key}={value}" for key, value in line.items() if key not in _KNOWN),
-    }

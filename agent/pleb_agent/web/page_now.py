@@ -9,7 +9,6 @@ import msgspec
 from pleb_agent.control.requests import BoostRequest, PauseRequest, RuntimeRequest, StopRequest
 from pleb_agent.translation.words import marked
 from pleb_agent.web.page_rendering import sparkline
-from pleb_agent.web.page_terms import KINDS, STATES
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +18,19 @@ if TYPE_CHECKING:
     from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["now_values"]
+__all__ = ["KINDS", "STATES", "now_values"]
 
+KINDS: Final[dict[str, str]] = {
+    "train": marked("Training a unit"),
+    "evaluate": marked("Measuring the model"),
+    "calibrate": marked("Getting to know this PC"),
+}
+STATES: Final[dict[str, str]] = {
+    "received": marked("waits for its turn"),
+    "computed": marked("is computed and will be reported"),
+    "reported": marked("was reported"),
+    "uploading": marked("is being sent"),
+}
 SNOOZES: Final[tuple[tuple[str, str], ...]] = (
     ("1800", marked("30 min")),
     ("3600", marked("1 h")),
@@ -28,18 +38,19 @@ SNOOZES: Final[tuple[tuple[str, str], ...]] = (
     ("tomorrow", marked("until tomorrow")),
 )
 _CHANGES: Final = frozenset({"run", "pause", "stop", "start"})
+"""Events with which the agent began to do what it does now."""
 _RECENT: Final = 20
 
 
 def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
     """Return what the parts of the page show."""
     unit = status.unit
-    titles = {project.project: project.title for project in status.projects}
+    recent = reader.history(before=None, count=_RECENT).events
     return {
         "status": status,
-        "since": _since(reader),
+        "since": next((event.at for event in recent if event.kind in _CHANGES), None),
         "today": reader.contribution(1).days[-1:],
-        "titles": titles,
+        "titles": {project.project: project.title for project in status.projects},
         "waiting": [row for row in status.open if not unit or row.assignment != unit.assignment],
         "troubled": [
             one for one in status.projects if one.problem and one.problem not in status.sentence
@@ -100,11 +111,3 @@ async def install_update(visit: Visit) -> Response:
 
 def _controls(visit: Visit, status: StatusView) -> Response:
     return visit.page("now_controls.html", status=status, snoozes=SNOOZES)
-
-
-def _since(reader: StatusReader) -> float | None:
-    """Return when the agent began to do what it does now."""
-    for event in reader.history(before=None, count=_RECENT).events:
-        if event.kind in _CHANGES:
-            return event.at
-    return None

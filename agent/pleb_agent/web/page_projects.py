@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.control.requests import AccountLinkRequest, DetachRequest
+from pleb_agent.control.requests import ProjectRequest
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.web.page_preferences import change_preference
 
@@ -53,14 +53,14 @@ async def set_share(visit: Visit) -> Response:
 async def link(visit: Visit) -> Response:
     """Show the text that adds another PC to the account."""
     name = (await visit.form()).get("project", "")[:_LONGEST_NAME]
-    view = visit.controller.account_link(AccountLinkRequest(project=name))
+    view = visit.controller.account_link(ProjectRequest(project=name))
     return visit.page("project_link.html", link_view=view, slug=_slug(name))
 
 
 async def detach(visit: Visit) -> Response:
     """Leave a project."""
     name = (await visit.form()).get("project", "")[:_LONGEST_NAME]
-    await visit.controller.detach(DetachRequest(project=name))
+    await visit.controller.detach(ProjectRequest(project=name))
     return _cards(visit)
 
 

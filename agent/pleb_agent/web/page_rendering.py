@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.web.page_terms import ACTIVITIES
+from pleb_agent.translation.words import marked
 from pleb_shared.protocol.shown import shown, shown_line
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.views import MessageView
     from pleb_agent.translation.words import Words
 
-__all__ = ["ICONS", "TEMPLATES", "Sparkline", "line", "prose", "render", "sparkline"]
+__all__ = ["ACTIVITIES", "ICONS", "TEMPLATES", "Sparkline", "line", "prose", "render", "sparkline"]
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 SPARKLINE_WIDTH: Final = 240
@@ -53,6 +53,14 @@ ICONS: Final[dict[str, str]] = {
     "next": '<path d="m9 5 7 7-7 7"/>',
 }
 """The page's drawings: the inside of a 24 x 24 SVG, stroked with the text's colour."""
+ACTIVITIES: Final[dict[str, str]] = {
+    "working": marked("Training"),
+    "idle": marked("Idle"),
+    "paused": marked("Paused"),
+    "offline": marked("Offline"),
+    "problem": marked("Needs you"),
+    "stopped": marked("Stopped"),
+}
 _LONGEST_LINE: Final = 400
 _LONGEST_TEXT: Final = 4000
 

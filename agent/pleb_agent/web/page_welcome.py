@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pleb_agent.control.requests import AttachRequest, BoostRequest
+from pleb_agent.web.page_now import KINDS
 from pleb_agent.web.page_preferences import preset_values
 from pleb_agent.web.page_rendering import line, sparkline
-from pleb_agent.web.page_terms import KINDS
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import ProjectView, RuntimeView, StatusView
+    from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
 
 __all__ = ["Stage", "first_unit_values", "stage_of"]
@@ -56,8 +56,9 @@ def stage_of(status: StatusView) -> Stage:
         return Stage.ACCEPTED
     if not status.projects:
         return Stage.NO_PROJECT
-    if _lacks_runtime(status.runtime):
-        return Stage.RUNTIME
+    runtime = status.runtime
+    if runtime is not None and runtime.kind == "cpu" and runtime.state != "installed":
+        return Stage.RUNTIME  # that of a GPU is optional
     if status.unit is not None:
         return Stage.MEASURING if status.unit.kind == "calibrate" else Stage.TRAINING
     if any(project.waits_for_confirmation for project in status.projects):
@@ -66,11 +67,6 @@ def stage_of(status: StatusView) -> Stage:
         sending = any(row.state in _SENDING for row in status.open)
         return Stage.SENDING if sending else Stage.FETCHING
     return Stage.ASKED if status.override.kind == "boost" else Stage.READY
-
-
-def _lacks_runtime(runtime: RuntimeView | None) -> bool:
-    """Whether nothing can be computed yet; a GPU's runtime is optional."""
-    return runtime is not None and runtime.kind == "cpu" and runtime.state != "installed"
 
 
 async def show_welcome(visit: Visit) -> Response:
@@ -162,9 +158,12 @@ async def finish(visit: Visit) -> Response:
 
 
 def first_unit_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
-    """Return what `first_unit.html` shows."""
+    """Return what `first_unit.html` shows; of several projects, the newest at that stage."""
     stage = stage_of(status)
-    project = _project_of(status, stage)
+    chosen = status.projects
+    if stage is Stage.ACCEPTED:
+        chosen = [found for found in chosen if found.counters.get("verdicts_valid", 0) > 0]
+    project = max(chosen, key=lambda found: found.attached_at, default=None)
     facts = reader.facts(project.project) if project is not None else None
     return {
         "status": status,
@@ -174,11 +173,3 @@ def first_unit_values(reader: StatusReader, status: StatusView) -> dict[str, Any
         "losses": sparkline(status.unit.losses) if status.unit is not None else None,
         "kinds": KINDS,
     }
-
-
-def _project_of(status: StatusView, stage: Stage) -> ProjectView | None:
-    """Return the project that the stage is about: the newest, or the one that was accepted."""
-    chosen = status.projects
-    if stage is Stage.ACCEPTED:
-        chosen = [found for found in chosen if found.counters.get("verdicts_valid", 0) > 0]
-    return max(chosen, key=lambda found: found.attached_at, default=None)

@@ -1,4 +1,9 @@
-"""The page's routes: one address each for people, small parts of them for htmx."""
+"""The page's routes: one address each for people, parts of them for htmx, and their stream.
+
+The stream sends server-sent events: parts of the page, rendered, when they have changed. A page
+names its `view`; the stream begins with all parts of it, so that a page which lost its connection
+(agentd restarted, the tab slept) is up to date again at once.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from starlette.responses import RedirectResponse, Response
+import msgspec
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pleb_agent.web import (
-    page_given,
     page_history,
     page_now,
     page_preferences,
@@ -19,11 +24,11 @@ from pleb_agent.web import (
 )
 from pleb_agent.web.guard import is_from_here
 from pleb_agent.web.logins import COOKIE_SECONDS, CodeError
-from pleb_agent.web.page_events import show_events
 from pleb_agent.web.page_visit import guarded, refused_page, with_headers
+from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
 
@@ -44,14 +49,33 @@ FILES: Final[dict[str, str]] = {
     "vendor/uPlot.min.css": _STYLE,
 }
 """Nothing else is served, whatever a path says."""
+_EVERYWHERE: Final = {"pill": "pill.html", "said": "said.html"}
+_VIEWS: Final[dict[str, dict[str, str]]] = {
+    "now": {
+        "now-state": "now_state.html",
+        "now-controls": "now_controls.html",
+        "now-unit": "now_unit.html",
+        "now-offers": "now_offers.html",
+        "now-cards": "now_cards.html",
+    },
+    "first-unit": {"first-unit": "first_unit.html"},
+    "projects": {"project-cards": "project_cards.html"},
+}
+"""Each view's parts: element id and template."""
+_VALUES: Final = {
+    "now": page_now.now_values,
+    "first-unit": page_welcome.first_unit_values,
+    "projects": page_projects.project_values,
+}
+"""What the parts of a view need."""
 
 
 def page_routes(context: PageContext) -> list[Route]:
     """Return the routes of the page."""
     get: dict[str, Callable[[Visit], Awaitable[Response]]] = {
         "/": page_now.show_now,
-        "/given": page_given.show_given,
-        "/given/curve": page_given.show_curve,
+        "/given": page_history.show_given,
+        "/given/curve": page_history.show_curve,
         "/projects": page_projects.show_projects,
         "/preferences": page_preferences.show_preferences,
         "/history": page_history.show_history,
@@ -103,20 +127,51 @@ async def show_file(visit: Visit) -> Response:
     )
 
 
+async def show_events(visit: Visit) -> Response:
+    """Return the stream of one page."""
+    return StreamingResponse(_events(visit), media_type="text/event-stream")
+
+
+async def _events(visit: Visit) -> AsyncIterator[bytes]:
+    view = visit.query("view")
+    shown: dict[str, str] = {}
+    async for status in visit.reader.changes():
+        parts = _EVERYWHERE | _VIEWS.get(view, {})
+        try:
+            values = _VALUES[view](visit.reader, status) if view in _VALUES else {"status": status}
+        except PlebError:  # a project has just gone: only the common parts
+            values, parts = {"status": status}, _EVERYWHERE
+        for name, template in parts.items():
+            html = visit.html(template, **values)
+            if shown.get(name) != html:
+                shown[name] = html
+                data = msgspec.json.encode({"id": name, "html": html})
+                yield b"event: part\ndata: " + data + b"\n\n"
+
+
 async def _favicon(_: Request) -> Response:
     """Browsers ask for it even if a page names another icon."""
     return with_headers(Response(status_code=204))
 
 
 def _opening(context: PageContext) -> Callable[[Request], Awaitable[Response]]:
-    """Exchange a code for a cookie, then redirect to the page that was asked for."""
+    """Exchange a code for a cookie, then redirect.
+
+    To the welcome of the project of `link`, to the preferences for `part`, or to the now page.
+    """
 
     async def endpoint(request: Request) -> Response:
         logins = context.logins
         known = request.cookies.get(logins.cookie_name, "")
         if not is_from_here(request):
             return refused_page(context, request)
-        answer = RedirectResponse(_asked_for(request), 303)
+        link = request.query_params.get("link", "")
+        if link:
+            address = f"/welcome?link={quote(link, safe='')}"
+        else:
+            wants_preferences = request.query_params.get("part") == "preferences"
+            address = "/preferences" if wants_preferences else "/"
+        answer = RedirectResponse(address, 303)
         try:
             cookie = logins.redeem(request.query_params.get("code", ""))
         except CodeError as error:
@@ -135,11 +190,3 @@ def _opening(context: PageContext) -> Callable[[Request], Awaitable[Response]]:
         return with_headers(answer)
 
     return endpoint
-
-
-def _asked_for(request: Request) -> str:
-    """Return the welcome of the project of `link`, the preferences for `part`, or the now page."""
-    link = request.query_params.get("link", "")
-    if link:
-        return f"/welcome?link={quote(link, safe='')}"
-    return "/preferences" if request.query_params.get("part") == "preferences" else "/"

@@ -102,4 +102,3 @@ def test_times():
         "1. März, 23:59",
         "31. Dez. 2025, 00:00",
     ]
-    assert DE.calendar_day(2026, 5, 2) == "2. Mai"

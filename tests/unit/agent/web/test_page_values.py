@@ -13,9 +13,11 @@ from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.translation.words import words_for
-from pleb_agent.web.page_history import folded
+from pleb_agent.web.page_history import EVENTS, folded
+from pleb_agent.web.page_now import KINDS, STATES
 from pleb_agent.web.page_preferences import control_of, value_of
 from pleb_agent.web.page_rendering import (
+    ACTIVITIES,
     ICONS,
     SPARKLINE_HEIGHT,
     SPARKLINE_WIDTH,
@@ -23,7 +25,6 @@ from pleb_agent.web.page_rendering import (
     prose,
     sparkline,
 )
-from pleb_agent.web.page_terms import ACTIVITIES, EVENTS, KINDS, STATES
 from pleb_agent.web.page_welcome import Stage, stage_of
 from pleb_agent.web.pages import FILES, STATIC
 from pleb_shared.protocol.unit import UnitKind
