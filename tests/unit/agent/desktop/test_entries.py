@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pleb_agent.control.autostart import Autostart
+from pleb_agent.control.controller import Autostart
 from pleb_agent.desktop.browser import NoBrowserError, open_page
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
 from pleb_agent.desktop.mac_entries import MacEntries
