@@ -21,7 +21,7 @@ from benchmarks.manners_desktop import cpu_seconds, settled
 from benchmarks.manners_project import publish_project
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
-from pleb_agent.worker.flags import FlagPage, Request, State
+from pleb_agent.worker.channel import FlagPage, Request, State
 from pleb_project.processes import Fleet, agent_command, run_json
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 ;
 ;     makensis -WX -DPAYLOAD=dist\agent\pleb-agent -DVERSION=0.1.0 -DOUT=setup.exe pleb-agent.nsi
 ;
-; The folder is that of an agent that updates itself (pleb_agent/updates/layout.py): `current` is a
+; The folder is that of an agent that updates itself (pleb_agent/updates/handover.py): `current` is a
 ; junction to `versions\VERSION`, and whatever starts the agent goes through it.
 
 Unicode true

@@ -11,10 +11,9 @@ import random
 import time
 from pathlib import Path
 
-from pleb_agent.worker.control import CommandReader
+from pleb_agent.worker.channel import FlagPage, encode_frame, flag_file, read_frame
+from pleb_agent.worker.control import CommandReader, Throttle
 from pleb_agent.worker.errors import JobStopped
-from pleb_agent.worker.flags import FlagPage, flag_file
-from pleb_agent.worker.frames import encode_frame, read_frame
 from pleb_agent.worker.job import (
     EvaluationOutcome,
     Failed,
@@ -25,7 +24,6 @@ from pleb_agent.worker.job import (
     Progress,
     Ready,
 )
-from pleb_agent.worker.throttle import Throttle
 from pleb_shared.protocol.messages import Runtime
 
 STEPS = 30

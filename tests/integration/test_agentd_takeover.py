@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pleb_agent.core.agent_state import AssignmentState
-from pleb_agent.worker.flags import FlagPage, State, flag_file
+from pleb_agent.worker.channel import FlagPage, State, flag_file
+from pleb_agent.worker.child import log_file
 from pleb_agent.worker.job import DeltaOutcome, JobResult
-from pleb_agent.worker.log import log_file
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from tests.integration.agent_home import attached, until

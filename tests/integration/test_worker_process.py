@@ -75,7 +75,7 @@ def test_a_frozen_build_without_torch_says_so_and_starts_nothing(
 
     async def story() -> None:
         worker = WorkerProcess(tmp_path, SETTINGS)
-        with pytest.raises(RuntimeMissing, match="not here yet"):
+        with pytest.raises(RuntimeMissing, match="not installed yet"):
             await worker.start()
         assert worker.pid is None
 

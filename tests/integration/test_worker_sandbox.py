@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pleb_agent.worker.doctor import probe_sandbox
+from pleb_agent.doctor.checks import check_worker
 from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import digest_from, undisturbed_digest, with_worker
 
@@ -79,35 +79,35 @@ seccomp.restrict_calls = restrict_calls
 
 
 def test_every_layer_holds_and_every_attempt_is_denied() -> None:
-    probes = {probe.layer: probe for probe in probe_sandbox()}
-    assert {layer: probe.sentence for layer, probe in probes.items() if not probe.holds} == {}
+    findings = {finding.name: finding for finding in check_worker()}
+    assert [finding for finding in findings.values() if not finding.is_well] == []
     assert {
         "open a TCP connection",
         "send UDP datagrams",
         "read files outside",
         "write files outside",
         "start programs",
-    } <= probes.keys()
+    } <= findings.keys()
 
 
-def test_an_attempt_that_works_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_attempt_that_works_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The doctor is no decoration: without the filter it says what a worker could do."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_FILTER)
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(tmp_path), *([inherited] if inherited else [])])
     monkeypatch.setenv("PYTHONPATH", path)
-    probes = {probe.layer: probe for probe in probe_sandbox()}
-    assert not probes["calls"].holds
-    assert "no seccomp here" in probes["calls"].sentence
-    assert not probes["send UDP datagrams"].holds
-    assert probes["read files outside"].holds
+    findings = {finding.name: finding for finding in check_worker()}
+    assert not findings["calls"].is_well
+    assert "no seccomp here" in findings["calls"].sentence
+    assert not findings["send UDP datagrams"].is_well
+    assert findings["read files outside"].is_well
 
 
-def test_a_probe_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_breaks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    (probe,) = probe_sandbox()
-    assert not probe.holds
-    assert "failed" in probe.sentence
+    (finding,) = check_worker()
+    assert not finding.is_well
+    assert "failed" in finding.sentence
 
 
 def test_torch_trains_where_nothing_else_is_possible(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 
 from pleb_agent.core.readiness import WorkerLimits
-from pleb_agent.worker.flags import FlagPage, State
+from pleb_agent.worker.channel import FlagPage, State
 from pleb_agent.worker.process import WorkerProcess
 from tests.unit.worker.running import Running
 from tests.unit.worker.sample_job import make_job

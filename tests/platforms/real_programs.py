@@ -19,8 +19,8 @@ SECONDS = 60
 
 LOWER = """
 import json
-from pleb_agent.worker.priority import give_way, priority_system
-print(json.dumps(give_way(priority_system())))
+from pleb_agent.worker.priority import give_way, system_ways
+print(json.dumps(give_way(system_ways())))
 """
 
 

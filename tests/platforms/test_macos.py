@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pleb_agent.core.readings import PowerSource
-from pleb_agent.desktop.mac_entries import LABEL, MacEntries
+from pleb_agent.desktop.entries import LABEL, MacEntries
 from pleb_agent.desktop.notify import MacNotifier
 from pleb_agent.probe.macos import MacBackend, Quartz
 from pleb_agent.sensors.keep_awake import Caffeinate

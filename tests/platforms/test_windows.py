@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_agent.core.readings import PowerSource
+from pleb_agent.desktop.entries import NAME, RUN, SCHEMES, WindowsEntries
 from pleb_agent.desktop.notify import WindowsNotifier
-from pleb_agent.desktop.windows_entries import NAME, RUN, SCHEMES, WindowsEntries
 from pleb_agent.probe.windows import User32, WindowsBackend
 from pleb_agent.sensors.programs import PsutilPrograms
 from pleb_agent.sensors.windows_power import WindowsPower, WindowsPowerRequest, on_power_event
@@ -20,7 +20,7 @@ from tests.platforms.real_programs import lower_priority, probe_line, show_tray
 
 assert sys.platform == "win32"  # mypy checks the rest for Windows alone
 
-from pleb_agent.desktop.windows_registry import UserRegistry  # noqa: E402
+from pleb_agent.desktop.entries import UserRegistry  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pleb_agent.worker.background_scope import give_way_as_a_group
+from pleb_agent.worker.child import give_way_as_a_group
 from tests.system.desktop import session_bus
 from tests.system.services import service
 

@@ -62,7 +62,7 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
     if after.version is not None:
         _hand_over(home, after.version)
     if after.again:
-        from pleb_agent.program.own_files import start_again
+        from pleb_agent.program.installed import start_again
 
         start_again(sys.argv[1:])
     return 0
@@ -70,8 +70,7 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def _hand_over(home: Home, successor: str) -> None:
     from pleb_agent.program.installed import read_installation
-    from pleb_agent.updates.handover import Change, hand_over
-    from pleb_agent.updates.layout import AppFolder
+    from pleb_agent.updates.handover import AppFolder, Change, hand_over
 
     installation = read_installation()
     app = AppFolder.of(installation)

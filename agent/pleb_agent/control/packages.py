@@ -11,8 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.control.views import OfferView, RuntimeView
-from pleb_agent.program.installed import InstallKind, read_installation
-from pleb_agent.program.own_files import Fate, OwnFiles
+from pleb_agent.program.installed import Fate, InstallKind, OwnFiles, read_installation
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Packages:
         self._fetching: asyncio.Task[object] | None = None
         if self.installation.kind is InstallKind.SOURCE:
             return
-        from pleb_agent.updates.fetcher import Route
+        from pleb_agent.updates.download import Route
         from pleb_agent.updates.releases import Releases
         from pleb_agent.updates.repository import Source
         from pleb_agent.updates.runtimes import Runtimes

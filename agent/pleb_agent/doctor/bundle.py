@@ -21,7 +21,7 @@ import msgspec
 from pleb_agent import AGENT
 from pleb_agent.control.live_preferences import read_preferences
 from pleb_agent.sensors.machine import read_machine
-from pleb_agent.worker.log import log_file
+from pleb_agent.worker.child import log_file
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.control.controller import Autostart
@@ -16,9 +22,12 @@ from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.program.clock import system_clock
+from pleb_agent.program.command import module_command
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
-from pleb_agent.worker.doctor import probe_sandbox
+from pleb_agent.worker.child import child_environment
+from pleb_agent.worker.job import LayerState, WorkerSettings
+from pleb_agent.worker.sandbox.attempts import OUTSIDE_FILE, Outcome
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
 
@@ -29,6 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check_home", "check_project", "check_session", "check_worker"]
 
 _INPUT_SECONDS: Final = 15.0
+_SANDBOX_SECONDS: Final = 60.0
+_NO_SANDBOX: Final = {
+    "darwin": "macOS: sandbox-exec profiles are not used yet and untried",
+    "win32": "Windows: job object and low integrity are not used yet and untried",
+}
 _CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
 
 
@@ -81,9 +95,52 @@ async def check_session(home: Home) -> list[Finding]:
     return [Finding("input", is_well, presence_sentence(sensor.presence)), autostart]
 
 
+class _SandboxReport(msgspec.Struct, frozen=True):
+    """What `worker.sandbox.attempts` prints."""
+
+    outcomes: list[Outcome]
+    layers: list[LayerState]
+
+
 def check_worker() -> list[Finding]:
-    """Return which layers of the worker's sandbox hold, by trying to break out of them."""
-    return [Finding(probe.layer, probe.holds, probe.sentence) for probe in probe_sandbox()]
+    """Return which layers of the worker's sandbox hold, and what they deny.
+
+    The attempts to break out are made in a child that restricts itself exactly as a worker does.
+    """
+    if sys.platform in _NO_SANDBOX:
+        return [Finding("sandbox", is_well=False, sentence=_NO_SANDBOX[sys.platform])]
+    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as outside:
+        work_dir = Path(work).resolve()
+        Path(outside, OUTSIDE_FILE).write_bytes(b"outside")
+        command = module_command("pleb_agent.worker.sandbox.attempts", "-P", "-B")
+        settings = WorkerSettings(threads=1, memory_bytes=2**20)
+        try:
+            child = subprocess.run(
+                [*command, str(work_dir), str(Path(outside).resolve())],
+                capture_output=True,
+                check=True,
+                cwd=work_dir,
+                env=child_environment(os.environ, work_dir, settings),
+                timeout=_SANDBOX_SECONDS,
+            )
+            report = msgspec.json.decode(child.stdout, type=_SandboxReport)
+        except subprocess.CalledProcessError as error:
+            words = error.stderr.decode(errors="replace").strip().splitlines()
+            reason = words[-1] if words else "no reason given"
+            return [Finding("sandbox", is_well=False, sentence=f"The probe failed: {reason}")]
+        except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
+            return [Finding("sandbox", is_well=False, sentence=f"The probe failed: {error}")]
+    layers = [Finding(layer.layer, layer.holds, layer.sentence) for layer in report.layers]
+    return layers + [_attempt_finding(outcome) for outcome in report.outcomes]
+
+
+def _attempt_finding(outcome: Outcome) -> Finding:
+    if outcome.after:
+        return Finding(outcome.attempt, is_well=False, sentence="a worker could do this")
+    if not outcome.before:
+        sentence = f"could not be tried here, even without a sandbox: {outcome.reason}"
+        return Finding(outcome.attempt, is_well=False, sentence=sentence)
+    return Finding(outcome.attempt, is_well=True, sentence=f"denied: {outcome.reason}")
 
 
 async def check_project(row: ProjectRow) -> Finding:

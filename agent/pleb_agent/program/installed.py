@@ -7,29 +7,33 @@ built with an update address, `root.json`: the TUF root that it trusts from then
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
-from pleb_agent.program.command import is_frozen
+from pleb_agent.program.command import fresh_environment, is_frozen, stable_program
 from pleb_shared.errors import PlebError
 
 __all__ = [
     "BUILD_FOLDER",
     "BrokenInstallationError",
     "BuildFacts",
+    "Fate",
     "InstallKind",
     "Installation",
+    "OwnFiles",
     "platform_tag",
     "python_tag",
     "read_build",
     "read_installation",
+    "start_again",
 ]
 
 BUILD_FOLDER: Final = "pleb-build"
@@ -123,3 +127,49 @@ def read_build(folder: Path, resources: Path) -> Installation:
             f"The agent's own files in {folder} are damaged ({error}); install it again."
         ) from error
     return Installation(kind, facts.version, folder, facts.update_url, root)
+
+
+class Fate(Enum):
+    """What a package manager did to the program's file."""
+
+    SAME = "same"
+    REPLACED = "replaced"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """The binary as it was when this process started: device, inode, time and size.
+
+    A frozen build reads its modules from its binary when they are first imported, so a process
+    that outlives an upgrade of its package breaks sooner or later: it restarts from the new one.
+    """
+
+    program: Path
+    mark: tuple[int, int, int, int]
+
+    @classmethod
+    def at_start(cls) -> OwnFiles | None:
+        """Return the mark of this process's binary; None from source, where nothing is checked."""
+        if not is_frozen():
+            return None
+        program = Path(sys.executable)
+        return cls(program, _mark(program))
+
+    def fate(self) -> Fate:
+        """Return what happened to it; costs one system call."""
+        try:
+            return Fate.SAME if _mark(self.program) == self.mark else Fate.REPLACED
+        except FileNotFoundError:
+            return Fate.REMOVED
+
+
+def start_again(arguments: list[str]) -> NoReturn:
+    """Replace this process by the installed program, with these arguments (POSIX)."""
+    command = [*stable_program(), *arguments]
+    os.execve(command[0], command, fresh_environment())  # noqa: S606
+
+
+def _mark(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size

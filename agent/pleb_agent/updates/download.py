@@ -1,26 +1,34 @@
-"""Download of one signed file: goes on where it broke off, and counts only when it is verified."""
+"""HTTP for signed files: TUF metadata, and downloads that resume and count only when verified.
+
+Both use the user's proxy, trust store and time-outs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import IO, TYPE_CHECKING, Final
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from tuf.api.exceptions import DownloadHTTPError, SlowRetrievalError
+from tuf.ngclient import FetcherInterface
 
 from pleb_agent.updates.errors import SourceUnreachableError, UntrustedSourceError
-from pleb_agent.updates.fetcher import network_errors
+from pleb_system.transport import open_http
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pleb_agent.updates.offers import Target
 
-__all__ = ["download"]
+__all__ = ["HttpxFetcher", "Route", "download"]
 
 _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 1.0
+_CHUNK_BYTES: Final = 2**16
 _PROGRESS_BYTES: Final = 2**20
 
 
@@ -39,104 +47,147 @@ async def download(
         SourceUnreachableError: broken off again and again; `path` keeps what has arrived.
         UntrustedSourceError: other bytes than the signed ones; `path` is deleted.
     """
-    arrival = _Arrival(target, path, on_progress)
-    begun_before = arrival.size() > 0
+    download = _Download(client, url, target, path, on_progress)
+    begun_before = download.size() > 0
     while True:
-        await _fill(client, url, arrival)
-        if await asyncio.to_thread(arrival.is_right):
+        await download.fill()
+        if await asyncio.to_thread(_verify, path, target.sha256):
             return
-        arrival.throw_away()
         if not begun_before:
             raise UntrustedSourceError(
-                f"{target.path} is not the file that was signed: it was thrown away. If this "
-                "happens again, tell the publisher."
+                f"{target.path} is not the file that was signed: it was deleted. If this "
+                "happens again, report it to the publisher."
             )
-        begun_before = False  # an older try may have left a wrong beginning: once more
+        begun_before = False  # an earlier attempt may have left a wrong beginning: once more
 
 
-class _Arrival:
-    """The file that fills."""
+class _Download:
+    """A file that is being filled."""
 
-    def __init__(self, target: Target, path: Path, on_progress: Callable[[int, int], None]) -> None:
-        self.target = target
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        target: Target,
+        path: Path,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._target = target
         self._path = path
         self._on_progress = on_progress
-        self._told = 0
+        self._reported = 0
 
     def size(self) -> int:
         """Return how many bytes are there."""
         return self._path.stat().st_size if self._path.exists() else 0
 
-    def throw_away(self) -> None:
-        """Begin from nothing."""
-        self._path.unlink(missing_ok=True)
+    async def fill(self) -> None:
+        """Append until the size is right; a connection that breaks is followed by another one."""
+        if self.size() > self._target.bytes_total:
+            self._path.unlink()
+        idle_attempts = 0
+        while (before := self.size()) < self._target.bytes_total:
+            try:
+                await self._append(before)
+            except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+                idle_attempts = 0 if self.size() > before else idle_attempts + 1
+                if idle_attempts == _ATTEMPTS:
+                    raise SourceUnreachableError(
+                        f"The updates at {self._url} cannot be reached "
+                        f"({str(error) or 'no answer in time'}); it will be tried again, and "
+                        "what has arrived is kept."
+                    ) from error
+                await asyncio.sleep(_PAUSE_SECONDS * (idle_attempts + 1))
 
-    def is_right(self) -> bool:
-        """Whether these are the signed bytes."""
-        with self._path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.target.sha256
+    async def _append(self, done: int) -> None:
+        """Make one request for what is missing behind the first `done` bytes.
 
-    def open_at(self, offset: int) -> IO[bytes]:
-        """Return the file, to be written from `offset` on; what is behind it is cut off."""
-        file = self._path.open("r+b" if offset else "wb")
-        file.truncate(offset)
-        file.seek(offset)
-        return file
+        Raises:
+            httpx.HTTPError: the answer cannot be used, or it broke off.
+        """
+        total = self._target.bytes_total
+        headers = {"range": f"bytes={done}-"} if done else {}
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code == httpx.codes.OK:
+                done = 0
+            elif response.status_code != httpx.codes.PARTIAL_CONTENT or not response.headers.get(
+                "content-range", ""
+            ).startswith(f"bytes {done}-{total - 1}/"):
+                raise httpx.ReadError(f"status {response.status_code}")
+            with self._path.open("r+b" if done else "wb") as file:
+                file.truncate(done)
+                file.seek(done)
+                async for chunk in response.aiter_raw():
+                    done += len(chunk)
+                    if done > total:
+                        raise UntrustedSourceError(
+                            f"{self._target.path} is longer than what was signed; report it to "
+                            "the publisher."
+                        )
+                    file.write(chunk)
+                    if done - self._reported >= _PROGRESS_BYTES or done == total:
+                        self._reported = done
+                        self._on_progress(done, total)
+        if done < total:
+            raise httpx.ReadError("it broke off")
 
-    def tell(self, done: int) -> None:
-        """Say how far it is, about once a MiB and at the end."""
-        if done - self._told >= _PROGRESS_BYTES or done == self.target.bytes_total:
-            self._told = done
-            self._on_progress(done, self.target.bytes_total)
+
+def _verify(path: Path, sha256: str) -> bool:
+    """Return whether the file has this digest; a file that has not is deleted."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
+        path.unlink()
+    return digest == sha256
 
 
-async def _fill(client: httpx.AsyncClient, url: str, arrival: _Arrival) -> None:
-    """Append until the size is right; a connection that breaks is followed by another one."""
-    if arrival.size() > arrival.target.bytes_total:
-        arrival.throw_away()
-    idle_attempts = 0
-    while (before := arrival.size()) < arrival.target.bytes_total:
+@dataclass(frozen=True)
+class Route:
+    """How this PC reaches the internet; what runs on this PC is never asked by a proxy."""
+
+    proxy: str = ""
+    """As the preference: empty: what the system says; `none`: no proxy; else its address."""
+    connect_seconds: float = 10.0
+    silence_seconds: float = 30.0
+    """Without a byte for this long, a connection counts as dead."""
+
+    def client(self, url: str) -> httpx.Client:
+        """Return a client for what lies below `url`.
+
+        Raises:
+            InputError: the proxy's address cannot be used.
+        """
+        return open_http(httpx.Client, httpx.URL(url), proxy=self.proxy, **self._options())
+
+    def async_client(self, url: str) -> httpx.AsyncClient:
+        """Return the same for an event loop."""
+        return open_http(httpx.AsyncClient, httpx.URL(url), proxy=self.proxy, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        timeout = httpx.Timeout(self.silence_seconds, connect=self.connect_seconds)
+        return {"timeout": timeout, "follow_redirects": True}
+
+
+class HttpxFetcher(FetcherInterface):
+    """Fetches metadata; TUF itself bounds how much of it is read."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """Yield the body's bytes.
+
+        Raises:
+            DownloadHTTPError: another status than 200.
+            SlowRetrievalError: silence for too long.
+        """
         try:
-            with network_errors(url):
-                await _append(client, url, arrival)
-        except SourceUnreachableError:
-            idle_attempts = 0 if arrival.size() > before else idle_attempts + 1
-            if idle_attempts == _ATTEMPTS:
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS * (idle_attempts + 1))
-
-
-async def _append(client: httpx.AsyncClient, url: str, arrival: _Arrival) -> None:
-    """Make one request for what is missing."""
-    total = arrival.target.bytes_total
-    done = arrival.size()
-    headers = {"range": f"bytes={done}-"} if done else {}
-    async with client.stream("GET", url, headers=headers) as response:
-        done = _starting_point(response, total, done)
-        with arrival.open_at(done) as file:
-            async for chunk in response.aiter_raw():
-                done += len(chunk)
-                if done > total:
-                    raise UntrustedSourceError(
-                        f"{arrival.target.path} is longer than what was signed; tell the publisher."
-                    )
-                file.write(chunk)
-                arrival.tell(done)
-    if done < total:
-        raise httpx.ReadError("it broke off")
-
-
-def _starting_point(response: httpx.Response, total: int, asked: int) -> int:
-    """Return where the answer's first byte belongs.
-
-    Raises:
-        httpx.HTTPError: the answer is no use.
-    """
-    if response.status_code == httpx.codes.OK:
-        return 0
-    shown = response.headers.get("content-range", "")
-    if response.status_code == httpx.codes.PARTIAL_CONTENT and shown.startswith(
-        f"bytes {asked}-{total - 1}/"
-    ):
-        return asked
-    raise httpx.ReadError(f"status {response.status_code}")
+            with self._client.stream("GET", url) as response:
+                if response.status_code != httpx.codes.OK:
+                    status = response.status_code
+                    raise DownloadHTTPError(f"{url} answers with status {status}", status)
+                yield from response.iter_raw(_CHUNK_BYTES)
+        except httpx.TimeoutException as error:
+            raise SlowRetrievalError(f"{url} does not answer in time") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.program.installed import InstallKind, platform_tag
 from pleb_agent.updates.errors import NotOfferedError
-from pleb_agent.updates.layout import AppFolder
+from pleb_agent.updates.handover import AppFolder
 from pleb_agent.updates.offers import AgentFacts, newest_release
 from pleb_agent.updates.unpack import install_archive
 

@@ -12,14 +12,13 @@ from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryEr
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater
 
-from pleb_agent.updates.download import download
+from pleb_agent.updates.download import HttpxFetcher, Route, download
 from pleb_agent.updates.errors import (
     NoAddressError,
     NoRoomError,
     SourceUnreachableError,
     UntrustedSourceError,
 )
-from pleb_agent.updates.fetcher import HttpxFetcher, Route
 from pleb_agent.updates.offers import Facts, Target
 
 if TYPE_CHECKING:

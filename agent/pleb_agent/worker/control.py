@@ -1,4 +1,4 @@
-"""Commands from the pipe, and the flag page between two steps."""
+"""The worker's side of the control: commands, the flag page between two steps, and its share."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import IO, TYPE_CHECKING, Final
 
+from pleb_agent.worker.channel import Request, State, read_frame
 from pleb_agent.worker.errors import JobStopped
-from pleb_agent.worker.flags import Request, State
-from pleb_agent.worker.frames import read_frame
 from pleb_agent.worker.job import Command, Job, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
-    from pleb_agent.worker.flags import FlagPage
-    from pleb_agent.worker.throttle import Throttle
+    from pleb_agent.worker.channel import FlagPage
 
-__all__ = ["CommandReader"]
+__all__ = ["CommandReader", "Throttle"]
 
 _BROKEN_PIPE_EXIT: Final = 3
 """Exit code when the agent sends something else than a command."""
@@ -99,3 +99,44 @@ class CommandReader:
         finally:
             traceback.print_exc()
             os._exit(_BROKEN_PIPE_EXIT)
+
+
+_LEAST_REST_SECONDS: Final = 0.02
+"""Short steps run together up to this debt: fewer wake-ups, and idle processors sleep deeper."""
+_MOST_CREDIT_SECONDS: Final = 0.1
+"""Unused time is made up for to this extent: enough for late wake-ups, too little for a burst."""
+
+
+class Throttle:
+    """Compares the processor time of this process with its share of the time gone by.
+
+    Time in which the process was paused, suspended or crowded out counts as time not used.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._threads = threads
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._percent = 100
+        self._since = clock()
+        self._used_before = cpu_clock()
+
+    def rest_seconds(self, percent: int) -> float:
+        """Return how long to rest now to keep to `percent` (1 to 100) of the threads' time; 0: not.
+
+        A new percentage applies from now on: no old debt, no old credit.
+        """
+        now, used = self._clock(), self._cpu_clock()
+        if percent != self._percent or percent >= 100:
+            self._percent, self._since, self._used_before = percent, now, used
+            return 0.0
+        wanted = (used - self._used_before) / (self._threads * percent / 100)
+        debt = wanted - (now - self._since)
+        if debt < -_MOST_CREDIT_SECONDS:
+            self._since, self._used_before = now - _MOST_CREDIT_SECONDS, used
+        return debt if debt >= _LEAST_REST_SECONDS else 0.0

@@ -9,7 +9,7 @@ directory when the result is reported.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -23,10 +23,12 @@ from pleb_agent.worker.errors import (
     UnitFailed,
     WorkerError,
 )
+from pleb_shared.errors import EncodingError, GraphError, Refusal, RefusalCode, TrainingError
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
+    "EXPECTED",
     "Command",
     "DeltaOutcome",
     "EvaluationOutcome",
@@ -42,6 +44,7 @@ __all__ = [
     "Run",
     "Wake",
     "WorkerSettings",
+    "failure_of",
 ]
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -196,3 +199,51 @@ Command = Run | Wake
 
 Reply = Ready | Progress | JobResult | Failed
 """What the worker sends."""
+
+
+EXPECTED: Final = (
+    JobStopped,
+    BrokenInput,
+    OutOfMemory,
+    GraphError,
+    EncodingError,
+    Refusal,
+    TrainingError,
+    MemoryError,
+    ArithmeticError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a job may raise, torch's own errors included; anything else ends the process."""
+
+_KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
+    (JobStopped, FailureKind.STOPPED),
+    (BrokenInput, FailureKind.BROKEN_INPUT),
+    (OutOfMemory, FailureKind.OUT_OF_MEMORY),
+    (OSError, FailureKind.DISK_REFUSED),
+    (MemoryError, FailureKind.OUT_OF_MEMORY),
+    (GraphError, FailureKind.GRAPH_REFUSED),
+    (TrainingError, FailureKind.NOT_FINITE),
+    (EncodingError, FailureKind.BROKEN_INPUT),
+    (Refusal, FailureKind.BROKEN_INPUT),
+)
+
+
+def failure_of(error: Exception) -> Failed:
+    """Return the answer to the agent about one of the `EXPECTED` errors."""
+    if isinstance(error, EncodingError) and error.code is RefusalCode.NOT_FINITE:
+        return _failed(FailureKind.NOT_FINITE, error)
+    for cause, kind in _KINDS:
+        if isinstance(error, cause):
+            return _failed(kind, error)
+    if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+        return _failed(FailureKind.OUT_OF_MEMORY, error)
+    return _failed(FailureKind.UNIT_FAILED, error)
+
+
+def _failed(kind: FailureKind, error: Exception) -> Failed:
+    lines = str(error).strip().splitlines()
+    return Failed(kind=kind, message=lines[0][:480] if lines else type(error).__name__)

@@ -13,14 +13,12 @@ import traceback
 from pathlib import Path
 from typing import IO
 
-from pleb_agent.worker.control import CommandReader
-from pleb_agent.worker.flags import FlagPage, flag_file
-from pleb_agent.worker.frames import encode_frame, read_frame
+from pleb_agent.worker.channel import FlagPage, encode_frame, flag_file, read_frame
+from pleb_agent.worker.control import CommandReader, Throttle
 from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
-from pleb_agent.worker.priority import give_way, priority_system
+from pleb_agent.worker.priority import give_way, system_ways
 from pleb_agent.worker.sandbox.confine import confine
 from pleb_agent.worker.sandbox.limits import die_with_parent
-from pleb_agent.worker.throttle import Throttle
 
 _THREAD_BYTES = 16 * 2**20
 """Stack and allocator's share of one more thread."""
@@ -32,13 +30,12 @@ def main() -> None:
     hello: Hello = read_frame(commands, Hello)
     layers = [_tie_to_parent(hello.parent)]
     if hello.settings.low_priority:
-        for name, outcome in give_way(priority_system()).items():
+        for name, outcome in give_way(system_ways()).items():
             sys.stderr.write(f"priority: {name}: {outcome}\n")
 
     from pleb_agent.worker.execute import Executor
-    from pleb_agent.worker.failures import EXPECTED, failure_of
-    from pleb_agent.worker.memory import SpareMemory
-    from pleb_agent.worker.runtime import measure_runtime, pin, warm_up
+    from pleb_agent.worker.job import EXPECTED, failure_of
+    from pleb_agent.worker.runtime import SpareMemory, measure_runtime, pin, warm_up
 
     def send(reply: Reply) -> None:
         answers.write(encode_frame(reply))

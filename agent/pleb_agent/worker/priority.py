@@ -10,22 +10,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from pleb_agent.worker.sandbox.libc import ARCHITECTURE, syscall
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = [
-    "LinuxPriority",
-    "MacPriority",
-    "PrioritySystem",
-    "WindowsPriority",
-    "give_way",
-    "priority_system",
-]
+__all__ = ["Ways", "give_way", "linux_ways", "mac_ways", "system_ways", "windows_ways"]
 
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_WHO_PROCESS: Final = 1
@@ -35,22 +26,18 @@ _QOS_CLASS_BACKGROUND: Final = 0x09
 _IDLE_PRIORITY_CLASS: Final = 0x40
 _PROCESS_MODE_BACKGROUND_BEGIN: Final = 0x00100000
 
-
-class PrioritySystem(Protocol):
-    """Ways to lower this process's priority: each may raise OSError where it is not allowed."""
-
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return the ways by name, all of which are to be tried."""
+Ways = dict[str, Callable[[], object]]
+"""Ways to lower this process's priority, by name: each may raise OSError where it is refused."""
 
 
-def give_way(system: PrioritySystem) -> dict[str, str]:
-    """Lower this process's priority in every way that `system` has.
+def give_way(ways: Ways) -> dict[str, str]:
+    """Lower this process's priority in every one of the `ways`.
 
     Returns what happened to each: "set", or the system's reason against it. A priority that
     cannot be lowered is no reason not to work: the pause policy still holds.
     """
     outcome = {}
-    for name, lower in system.steps():
+    for name, lower in ways.items():
         try:
             lower()
         except OSError as error:
@@ -60,35 +47,21 @@ def give_way(system: PrioritySystem) -> dict[str, str]:
     return outcome
 
 
-class LinuxPriority:
-    """SCHED_IDLE, nice 19, idle I/O and the autogroup of this session."""
+def linux_ways(autogroup: Path = Path("/proc/self/autogroup")) -> Ways:
+    """Return SCHED_IDLE, nice 19, idle I/O and the autogroup of this session."""
 
-    def __init__(self, autogroup: Path = Path("/proc/self/autogroup")) -> None:
-        self._autogroup = autogroup
-
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return the ways by name."""
-        return [
-            ("nice", self._nice),
-            ("autogroup", self._lower_autogroup),
-            ("scheduler", self._scheduler),
-            ("io", self._io),
-        ]
-
-    def _nice(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-
-    def _lower_autogroup(self) -> None:
-        self._autogroup.write_text(str(_NICE), encoding="ascii")
-
-    def _scheduler(self) -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-    def _io(self) -> None:
+    def idle_io() -> None:
         if ARCHITECTURE not in _IOPRIO_SET:
             message = f"the number of ioprio_set on {ARCHITECTURE} is not known"
             raise OSError(message)
         syscall(_IOPRIO_SET[ARCHITECTURE], _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)
+
+    return {
+        "nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, _NICE),
+        "autogroup": lambda: autogroup.write_text(str(_NICE), encoding="ascii"),
+        "scheduler": lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
+        "io": idle_io,
+    }
 
 
 class Kernel32(Protocol):
@@ -101,22 +74,17 @@ class Kernel32(Protocol):
         """Return 0 on failure."""
 
 
-class WindowsPriority:
-    """The idle priority class, then background mode, which lowers disk and memory priority."""
+def windows_ways(kernel32: Kernel32) -> Ways:
+    """Return the idle class, and background mode, which lowers disk and memory priority."""
 
-    def __init__(self, kernel32: Kernel32) -> None:
-        self._kernel32 = kernel32
-
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return the ways by name."""
-        return [
-            ("priority class", lambda: self._set(_IDLE_PRIORITY_CLASS)),
-            ("background mode", lambda: self._set(_PROCESS_MODE_BACKGROUND_BEGIN)),
-        ]
-
-    def _set(self, priority: int) -> None:
-        if not self._kernel32.SetPriorityClass(self._kernel32.GetCurrentProcess(), priority):
+    def set_class(priority: int) -> None:
+        if not kernel32.SetPriorityClass(kernel32.GetCurrentProcess(), priority):
             raise OSError("Windows refused the priority")
+
+    return {
+        "priority class": lambda: set_class(_IDLE_PRIORITY_CLASS),
+        "background mode": lambda: set_class(_PROCESS_MODE_BACKGROUND_BEGIN),
+    }
 
 
 class LibSystem(Protocol):
@@ -126,29 +94,27 @@ class LibSystem(Protocol):
         """Return 0, or an errno."""
 
 
-class MacPriority:
-    """Background quality of service: efficiency cores, throttled disk; threads inherit it."""
+def mac_ways(lib_system: LibSystem) -> Ways:
+    """Return background quality of service (efficiency cores, throttled disk) and nice 19.
 
-    def __init__(self, lib_system: LibSystem) -> None:
-        self._lib_system = lib_system
+    Threads inherit both.
+    """
 
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return the ways by name."""
-        return [("nice", self._nice), ("quality of service", self._background)]
-
-    def _nice(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-
-    def _background(self) -> None:
-        number = self._lib_system.pthread_set_qos_class_self_np(_QOS_CLASS_BACKGROUND, 0)
+    def background() -> None:
+        number = lib_system.pthread_set_qos_class_self_np(_QOS_CLASS_BACKGROUND, 0)
         if number:
             raise OSError(number, os.strerror(number))
 
+    return {
+        "nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, _NICE),
+        "quality of service": background,
+    }
 
-def priority_system() -> PrioritySystem:
+
+def system_ways() -> Ways:
     """Return the ways of the system that this runs on."""
     if sys.platform == "win32":
-        return WindowsPriority(ctypes.WinDLL("kernel32"))
+        return windows_ways(ctypes.WinDLL("kernel32"))
     if sys.platform == "darwin":
-        return MacPriority(ctypes.CDLL(None))
-    return LinuxPriority()
+        return mac_ways(ctypes.CDLL(None))
+    return linux_ways()

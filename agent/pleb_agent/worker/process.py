@@ -12,8 +12,8 @@ import msgspec
 
 from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
-from pleb_agent.worker.background_scope import give_way_as_a_group
-from pleb_agent.worker.child import Child
+from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag_file
+from pleb_agent.worker.child import Child, give_way_as_a_group, last_words, log_file
 from pleb_agent.worker.errors import (
     JobStopped,
     RuntimeMissing,
@@ -21,8 +21,6 @@ from pleb_agent.worker.errors import (
     WorkerError,
     WorkerUnusable,
 )
-from pleb_agent.worker.flags import FlagPage, Request, State, flag_file
-from pleb_agent.worker.frames import FrameError
 from pleb_agent.worker.job import (
     ERRORS,
     Failed,
@@ -34,7 +32,6 @@ from pleb_agent.worker.job import (
     Reply,
     Run,
 )
-from pleb_agent.worker.log import last_words, log_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

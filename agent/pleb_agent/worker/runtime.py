@@ -1,15 +1,19 @@
-"""torch as the worker uses it: pinned threads, deterministic kernels, and the facts about it."""
+"""torch as the worker uses it, and the memory that the process holds."""
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import sys
+from typing import Final
 
+import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pleb_shared.protocol.messages import Runtime
 
-__all__ = ["measure_runtime", "pin", "warm_up"]
+__all__ = ["SpareMemory", "measure_runtime", "peak_resident_bytes", "pin", "warm_up"]
 
 
 def warm_up() -> None:
@@ -43,3 +47,39 @@ def measure_runtime() -> Runtime:
         capability=torch.backends.cpu.get_cpu_capability(),
         system=f"{platform.system()}-{platform.machine()}".lower()[:64],
     )
+
+
+_WORTH_BYTES: Final = 64 * 2**20
+
+
+class SpareMemory:
+    """What the allocator keeps after a job in case it is needed again.
+
+    glibc keeps freed blocks of up to 32 MiB in its heap. Other systems' allocators give back by
+    themselves, so nothing is done there.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._warm_bytes = self._resident_bytes()
+
+    def give_back(self) -> None:
+        """Return it to the system, if this process has grown by more than 64 MiB since it began."""
+        if self._resident_bytes() < self._warm_bytes + _WORTH_BYTES:
+            return
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        if trim is not None:
+            trim(0)
+
+    def _resident_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+
+def peak_resident_bytes() -> int:
+    """Return the highest resident memory of this process so far."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -6,8 +6,7 @@ import pytest
 
 from pleb_agent.worker import errors
 from pleb_agent.worker.errors import Remedy, WorkerError
-from pleb_agent.worker.failures import EXPECTED, failure_of
-from pleb_agent.worker.job import ERRORS, FailureKind
+from pleb_agent.worker.job import ERRORS, EXPECTED, FailureKind, failure_of
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode, TrainingError
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.worker.flags import FlagPage, Request, State
+from pleb_agent.worker.channel import FlagPage, Request, State
 
 if TYPE_CHECKING:
     from pathlib import Path

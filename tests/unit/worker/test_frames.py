@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from pleb_agent.worker.frames import (
+from pleb_agent.worker.channel import (
     FRAME_BYTES,
     FrameError,
     encode_frame,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pleb_agent.worker.child import child_environment
 from pleb_agent.worker.job import WorkerSettings
-from pleb_agent.worker.launch import child_environment
 
 SETTINGS = WorkerSettings(threads=3, memory_bytes=2**30)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pleb_agent.worker.execute import Steps, StepTimes
 from pleb_agent.worker.job import WorkerSettings
-from pleb_agent.worker.steps import Steps, StepTimes
 from tests.unit.worker.checkpoints import UNIT
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Giving way: every way is tried, a refusal is told, and Linux really does all four."""
+"""Giving way: every way is tried, a refusal is reported, and Linux really does all four."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from pleb_agent.worker.priority import LinuxPriority, MacPriority, WindowsPriority, give_way
+from pleb_agent.worker.priority import give_way, linux_ways, mac_ways, windows_ways
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,8 @@ MEASURE = """
 import json, os
 from pathlib import Path
 import psutil
-from pleb_agent.worker.priority import give_way, priority_system
-outcome = give_way(priority_system())
+from pleb_agent.worker.priority import give_way, system_ways
+outcome = give_way(system_ways())
 print(json.dumps({
     "outcome": outcome,
     "policy": os.sched_getscheduler(0) == os.SCHED_IDLE,
@@ -75,27 +75,25 @@ def test_linux_gives_way_in_all_four_ways() -> None:
     }
 
 
-def test_a_kernel_without_autogroups_is_told_about(tmp_path: Path) -> None:
-    missing = LinuxPriority(tmp_path / "none" / "autogroup")
-    steps = [step for step in missing.steps() if step[0] == "autogroup"]
-    ways = type("Ways", (), {"steps": lambda self: steps})()
-    assert "No such file" in give_way(ways)["autogroup"]
+def test_a_kernel_without_autogroups_is_reported(tmp_path: Path) -> None:
+    ways = linux_ways(tmp_path / "none" / "autogroup")
+    outcome = give_way({"autogroup": ways["autogroup"]})
+    assert "No such file" in outcome["autogroup"]
 
 
 def test_windows_gets_the_idle_class_and_background_mode() -> None:
     kernel32 = FakeKernel32()
-    assert set(give_way(WindowsPriority(kernel32)).values()) == {"set"}
+    assert set(give_way(windows_ways(kernel32)).values()) == {"set"}
     assert kernel32.classes == [0x40, 0x100000]
 
 
-def test_a_refusal_is_told_and_work_goes_on() -> None:
-    outcome = give_way(WindowsPriority(FakeKernel32(refuses=True)))
+def test_a_refusal_is_reported_and_raises_nothing() -> None:
+    outcome = give_way(windows_ways(FakeKernel32(refuses=True)))
     assert set(outcome.values()) == {"Windows refused the priority"}
 
 
 def test_macos_gets_background_quality_of_service() -> None:
     lib_system = FakeLibSystem()
-    steps = [step for step in MacPriority(lib_system).steps() if step[0] != "nice"]
-    ways = type("Ways", (), {"steps": lambda self: steps})()
-    assert give_way(ways) == {"quality of service": "set"}
+    background = mac_ways(lib_system)["quality of service"]
+    assert give_way({"quality of service": background}) == {"quality of service": "set"}
     assert lib_system.qos_class == 0x09

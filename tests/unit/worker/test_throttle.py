@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_agent.worker.throttle import Throttle
+from pleb_agent.worker.control import Throttle
 
 
 class Machine:

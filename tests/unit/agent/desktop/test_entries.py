@@ -10,9 +10,8 @@ import pytest
 
 from pleb_agent.control.controller import Autostart
 from pleb_agent.desktop.browser import NoBrowserError, open_page
+from pleb_agent.desktop.entries import RUN, SCHEMES, MacEntries, WindowsEntries
 from pleb_agent.desktop.linux_entries import SystemdEntries, XdgEntries, exec_line
-from pleb_agent.desktop.mac_entries import MacEntries
-from pleb_agent.desktop.windows_entries import RUN, SCHEMES, WindowsEntries
 
 COMMAND = ["/opt/my pleb/pleb-agent", "start", "--home", '/home/ann/100% "$mine"']
 

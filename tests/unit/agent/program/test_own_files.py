@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pleb_agent.program.own_files import Fate, OwnFiles
+from pleb_agent.program.installed import Fate, OwnFiles
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def test_starting_again_is_the_same_process(tmp_path):
     code = f"""
 import os, sys
 open({str(tmp_path / "first")!r}, "w").write(str(os.getpid()))
-from pleb_agent.program import own_files
+from pleb_agent.program import installed
 say = "import os, sys; print(os.getpid(), sys.argv[1:])"
-own_files.stable_program = lambda: [sys.executable, "-c", say]
-own_files.start_again(["start", "--headless"])
+installed.stable_program = lambda: [sys.executable, "-c", say]
+installed.start_again(["start", "--headless"])
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     pid = (tmp_path / "first").read_text()

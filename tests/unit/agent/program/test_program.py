@@ -21,7 +21,7 @@ from pleb_agent.program.installed import (
     read_build,
     read_installation,
 )
-from pleb_agent.worker.launch import worker_command
+from pleb_agent.worker.child import worker_command
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pleb_agent.updates.layout import AppFolder
+from pleb_agent.updates.handover import AppFolder
 
 RUNS = """
 import http.server, json, os, pathlib, sys

@@ -8,7 +8,7 @@ import pytest
 
 from pleb_agent.program.installed import Installation, InstallKind
 from pleb_agent.updates.errors import NoAddressError, NotOfferedError, UntrustedSourceError
-from pleb_agent.updates.layout import AppFolder
+from pleb_agent.updates.handover import AppFolder
 from pleb_agent.updates.releases import Releases
 from pleb_agent.updates.repository import Source
 from tests.unit.agent.updates.served import a_world, agent_facts

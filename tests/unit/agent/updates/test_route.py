@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pleb_agent.updates.fetcher import Route
+from pleb_agent.updates.download import Route
 from pleb_shared.errors import InputError
 
 
