@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.program.clock import system_clock
 from pleb_project.check.draft import make_draft
 from pleb_project.definition.load import load_definition
-from pleb_project.publish.flow import Publisher
+from pleb_project.publish import Publisher
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home

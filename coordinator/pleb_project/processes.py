@@ -140,6 +140,21 @@ class Fleet:
         command = coordinator_command(*arguments, "--home", str(self.coordinator_home))
         return _run_text(f"pleb-coordinator {' '.join(arguments)}", command, _RUN_SECONDS)
 
+    def publish(
+        self, project: Path, url: str, seconds: float, overrides: Sequence[str] = ()
+    ) -> str:
+        """Publish a project's folder to the coordinator at `url` and return its attach link.
+
+        Raises:
+            ChildError: it is refused, or takes longer than `seconds`.
+        """
+        command = project_command(
+            *("publish", str(project), "--to", url, "--invite", self.invite("publisher")),
+            *(part for override in overrides for part in ("--set", override)),
+            *("--home", str(self.folder / "researcher"), "--json"),
+        )
+        return str(run_json("pleb-project publish", command, seconds)["attach_link"])
+
     def start_agent(self, name: str, link: str, invite: str | None = None) -> ChildProcess:
         """Attach a new agent to a project and start it.
 

@@ -9,8 +9,7 @@ import pytest
 
 from pleb_project.cli import main
 from pleb_project.processes import Fleet
-from pleb_project.publish.metadata import opened
-from pleb_project.publish.root_key import load_root_key
+from pleb_project.publish import load_root_key, opened
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home
 from pleb_shared.errors import Refusal

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import nn
 
+from pleb_project.readers.python_file import code_failed
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
         if not callable(getattr(module, name, None)):
             raise InputError(f"{path} has no function `{name}`: write `{form}`.")
     torch.manual_seed(section.seed)
-    model = _call(path, module, section.arguments)
+    try:
+        model: object = module.model(**section.arguments)
+    except Exception as error:  # the researcher's code may raise anything
+        raise code_failed(path, error) from error
     if not isinstance(model, nn.Module):
         raise InputError(
             f"{path}: model() returned a {type(model).__name__}, not a torch.nn.Module."
@@ -70,19 +73,5 @@ def _import(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the researcher's code may raise anything
-        raise _failed(path, error) from error
+        raise code_failed(path, error) from error
     return module
-
-
-def _call(path: Path, module: ModuleType, arguments: dict[str, Any]) -> Any:
-    try:
-        return module.model(**arguments)
-    except Exception as error:  # the researcher's code may raise anything
-        raise _failed(path, error) from error
-
-
-def _failed(path: Path, error: Exception) -> InputError:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-    where = f"{path}:{line}" if line else str(path)
-    return InputError(f"{where} failed: {type(error).__name__}: {error}")

@@ -37,7 +37,7 @@ def new(_: Home, options: argparse.Namespace, output: Output) -> int:
 
 def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
-    from pleb_project.check.report import check_json, check_rows
+    from pleb_project.check.run import check_json, check_rows
 
     outcome, _ = _checked(home, _definition(options), output)
     rows = list(check_rows(outcome))
@@ -53,7 +53,7 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def try_out(_: Home, options: argparse.Namespace, output: Output) -> int:
     """Train some versions with a temporary coordinator and an agent."""
-    from pleb_project.tryout.run import try_project
+    from pleb_project.tryout import try_project
 
     name = _definition(options).project.name
     result = try_project(options.folder, tuple(options.set), options.versions, output.progress)
@@ -64,7 +64,7 @@ def try_out(_: Home, options: argparse.Namespace, output: Output) -> int:
 
 def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check, sign and send a project."""
-    from pleb_project.publish.flow import Publisher
+    from pleb_project.publish import Publisher
 
     address = parse_address(options.to)
     with Coordinator(address) as coordinator:
@@ -87,7 +87,7 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Sign the delegation again."""
-    from pleb_project.publish.flow import Publisher
+    from pleb_project.publish import Publisher
 
     link = home.find(options.project)
     with _coordinator(link) as coordinator:
@@ -101,7 +101,7 @@ def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def status(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show the project's status once, or until it is finished."""
-    from pleb_project.watch.follow import watch_project
+    from pleb_project.server.status import watch_project
 
     link = home.find(options.project)
     with _coordinator(link) as coordinator:
@@ -111,7 +111,7 @@ def status(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Download the newest version."""
-    from pleb_project.download.model import download_model
+    from pleb_project.download import download_model
 
     link = home.find(options.project)
     with _coordinator(link) as coordinator:

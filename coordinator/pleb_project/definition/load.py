@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 from msgspec import inspect
 
-from pleb_project.definition.consistency import complaints
 from pleb_project.definition.keys import NO_DEFAULT, Key, keys_of, type_words
 from pleb_project.definition.places import DefinitionError, Place, find_places
-from pleb_project.definition.sections import OPTIMIZERS, SECTIONS, ProjectDefinition
+from pleb_project.definition.sections import (
+    OPTIMIZERS,
+    SECTIONS,
+    DataSection,
+    ProjectDefinition,
+)
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["PROJECT_FILE", "load_definition", "parse_definition"]
@@ -26,6 +31,9 @@ __all__ = ["PROJECT_FILE", "load_definition", "parse_definition"]
 PROJECT_FILE: Final = "project.toml"
 _SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _LEARNING_RATES: Final = {"muon": 0.02, "adamw": 0.003, "sgd": 0.05}
+_SOURCES: Final = ("csv", "text", "idx", "npz", "python")
+_Complaint = tuple[tuple[str, str], str]
+"""Section and key, and the sentence."""
 _PROVISIONAL_TOLERANCE: Final = 0.01
 """Until the tolerance is measured."""
 
@@ -74,7 +82,7 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
     values.setdefault("target", None)
     definition = ProjectDefinition(**values, measured=frozenset(measured), folder=file.parent)
-    for path, sentence in complaints(definition):
+    for path, sentence in _complaints(definition):
         source.fail(path, sentence)
     return definition
 
@@ -222,3 +230,36 @@ def _override(document: dict[str, Any], line: str) -> None:
     table = document.setdefault(section, {})
     if isinstance(table, dict):
         table[name] = parsed
+
+
+def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
+    """Yield what does not fit, each with its place."""
+    yield from _data_complaints(definition.data)
+    training, rounds, rules = definition.training, definition.round, definition.verification
+    if training.warm_start_versions > training.versions:
+        yield ("training", "warm_start_versions"), "warm_start_versions must not exceed versions."
+    if rounds.quorum > rounds.units:
+        sentence = f"quorum {rounds.quorum} must not exceed units {rounds.units}."
+        yield ("round", "quorum"), sentence
+    if rules.tolerance_ceiling < rules.tolerance:
+        sentence = "tolerance_ceiling must be at least tolerance."
+        yield ("verification", "tolerance_ceiling"), sentence
+
+
+def _data_complaints(data: DataSection) -> Iterator[_Complaint]:
+    sklearn = data.source.startswith("sklearn:")
+    if not sklearn and data.source not in _SOURCES:
+        sentence = (
+            f"source {data.source!r} must be 'sklearn:NAME' (like 'sklearn:digits') or one of "
+            f"{', '.join(map(repr, _SOURCES))}."
+        )
+        yield ("data", "source"), sentence
+    if sklearn and data.files:
+        yield ("data", "files"), "remove files: scikit-learn brings its data sets along."
+    if data.source in {"csv", "idx", "npz"} and not data.files:
+        example = "['images.gz', 'labels.gz']" if data.source == "idx" else f"'data.{data.source}'"
+        yield ("data", "source"), f"source {data.source!r} needs files = {example}."
+    if data.source == "idx":
+        for key, files in (("files", data.files), ("holdout_files", data.holdout_files)):
+            if len(files) not in {0, 2}:
+                yield ("data", key), f"{key} must be two idx files: the images, then the labels."

@@ -9,15 +9,15 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+import psutil
 from rich.console import Console
 
-from pleb_project.demo.kept import end_kept, find_kept, keep
 from pleb_project.demo.outcome import Outcome, contributions, outcome_of, refused_results
 from pleb_project.demo.screen import Screen
-from pleb_project.processes import ChildProcess, Fleet, project_command, run_json
+from pleb_project.processes import ChildProcess, Fleet
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import InputError, PlebError
@@ -25,11 +25,11 @@ from pleb_shared.protocol.ids import parse_attach_link
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["example_folder", "run_demo", "stop_demo"]
+__all__ = ["example_folder", "find_kept", "keep", "run_demo", "stop_demo"]
 
 _PROJECT: Final = "digits"
 _LIAR: Final = "liar"
@@ -37,6 +37,7 @@ _POLL_SECONDS: Final = 0.5
 _MOST_SECONDS: Final = 270.0
 """The training must have ended by then, so that the demo stays within five minutes."""
 _PUBLISH_SECONDS: Final = 180.0
+_STOP_SECONDS: Final = 10.0
 
 
 def run_demo(home: Path, *, keep_running: bool) -> int:
@@ -49,32 +50,23 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
     kept = find_kept(home)
     if kept is not None:
         raise InputError(f"A demo is running at {kept.url}: `pleb-project demo --stop` stops it.")
-    console = Console()
     folder = Path(tempfile.mkdtemp(prefix="pleb-demo-"))
     fleet = Fleet(folder)
+    demo = _Demo(fleet, Console())
     staying = False
     with _terminated_as_interrupt():
         try:
-            outcome, url = _Demo(fleet, console).run()
+            outcome, url = demo.run()
             if keep_running:
                 keep(home, folder, url, [child.pid for child in fleet.processes])
                 staying = True
-                _print(console, f"Still running at {url}. Stop it with: pleb-project demo --stop")
+                demo.say(f"Still running at {url}. Stop it with: pleb-project demo --stop")
         finally:
             if not staying:
                 fleet.stop()
                 shutil.rmtree(folder, ignore_errors=True)
     print(msgspec.json.encode(outcome).decode(), flush=True)  # noqa: T201
     return 0 if outcome.succeeded else ExitCode.FAULT_FOUND
-
-
-def stop_demo(home: Path) -> str:
-    """Stop a demo that was left running and return the address that it had.
-
-    Raises:
-        InputError: none was left running.
-    """
-    return end_kept(home).url
 
 
 def example_folder(name: str) -> Path:
@@ -100,15 +92,21 @@ class _Demo:
     fleet: Fleet
     console: Console
 
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def run(self) -> tuple[Outcome, str]:
         started = time.monotonic()
         url = self.fleet.start_coordinator()
         page = f"{url}/projects/{_PROJECT}"
-        _print(self.console, f"Watch it live: {page}")
-        _print(self.console, "Publishing handwritten digits: model, data, signed metadata ...")
-        link = self._publish(url)
-        _print(self.console, f"Volunteers attach with:\n  {link}\n")
-        liar = self._start_agents(link)
+        self.say(f"Watch it live: {page}")
+        self.say("Publishing handwritten digits: model, data, signed metadata ...")
+        link = self.fleet.publish(example_folder(_PROJECT), url, _PUBLISH_SECONDS)
+        self.say(f"Volunteers attach with:\n  {link}\n")
+        self.fleet.start_agent("trusted", link, self.fleet.invite("trusted"))
+        self.fleet.start_agent("honest", link)
+        script = str(example_folder(_LIAR) / "liar.py")
+        liar = self.fleet.start_script(_LIAR, [script, link, "--name", _LIAR])
         status, caught = self._train(link, liar, started)
         self._explain(caught)
         if status.target is not None:
@@ -116,28 +114,12 @@ class _Demo:
             reached = status.target_reached_at_version
             when = "not reached" if reached is None else f"reached with version {reached}"
             target = f"the target of {status.target.value:g} was {when}"
-            _print(self.console, f"\nTest accuracy {value:.4f}; {target}.")
+            self.say(f"\nTest accuracy {value:.4f}; {target}.")
         counted = contributions(self.fleet, _PROJECT)
         central = self._train_centrally(sum(counted.values()))
         outcome = outcome_of(status, counted, central, time.monotonic() - started, _LIAR)
         self._compare(outcome, counted)
         return outcome, url
-
-    def _publish(self, url: str) -> str:
-        command = project_command(
-            *("publish", str(example_folder(_PROJECT)), "--to", url),
-            *("--invite", self.fleet.invite("publisher")),
-            *("--home", str(self.fleet.folder / "researcher"), "--json"),
-        )
-        answer: dict[str, Any] = run_json("pleb-project publish", command, _PUBLISH_SECONDS)
-        return str(answer["attach_link"])
-
-    def _start_agents(self, link: str) -> ChildProcess:
-        """Start a trusted, an honest and a lying host; return the last."""
-        self.fleet.start_agent("trusted", link, self.fleet.invite("trusted"))
-        self.fleet.start_agent("honest", link)
-        script = example_folder(_LIAR) / "liar.py"
-        return self.fleet.start_script(_LIAR, [str(script), link, "--name", _LIAR])
 
     def _train(
         self, link: str, liar: ChildProcess, started: float
@@ -173,14 +155,14 @@ class _Demo:
     def _explain(self, caught: dict[int, str]) -> None:
         """Print how the liar was caught, with the coordinator's own record of that unit."""
         if not caught:
-            _print(self.console, f"\nNo result of the {_LIAR} was refused.")
+            self.say(f"\nNo result of the {_LIAR} was refused.")
             return
         unit, reason = next(iter(caught.items()))
-        _print(self.console, f"\nThe {_LIAR}'s result of unit {unit} was refused: {reason}")
+        self.say(f"\nThe {_LIAR}'s result of unit {unit} was refused: {reason}")
         home = self.fleet.coordinator_home
-        _print(self.console, f"pleb-coordinator unit show {unit} --home {home}")
+        self.say(f"pleb-coordinator unit show {unit} --home {home}")
         for line in self.fleet.read("unit", "show", str(unit)).splitlines():
-            _print(self.console, f"  {line}")
+            self.say(f"  {line}")
 
     def _train_centrally(self, units: int) -> float:
         """Return the accuracy of the same model after as many steps in one process."""
@@ -189,7 +171,7 @@ class _Demo:
         from pleb_project.definition.load import load_definition
         from pleb_project.readers.blobs import BlobFolder
 
-        _print(self.console, "Training the same model on as many samples in one place ...")
+        self.say("Training the same model on as many samples in one place ...")
         blobs = BlobFolder(self.fleet.folder / "central")
         draft = make_draft(load_definition(example_folder(_PROJECT)), blobs)
         steps = max(1, units * draft.metadata.training.local_steps)
@@ -197,8 +179,7 @@ class _Demo:
 
     def _compare(self, outcome: Outcome, counted: dict[str, int]) -> None:
         shares = ", ".join(f"{number} by {name}" for name, number in sorted(counted.items()))
-        _print(
-            self.console,
+        self.say(
             f"Test accuracy in one place: {outcome.central_accuracy:.4f}; by three hosts, one of "
             f"which lied: {outcome.test_accuracy:.4f}.\n"
             f"The model contains {outcome.units_verified} results ({shares}), "
@@ -223,5 +204,62 @@ def _terminated_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _print(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+class KeptDemo(msgspec.Struct, frozen=True):
+    """A demo's folder, its page, and its processes: pid and start time, which identify them."""
+
+    folder: str
+    url: str
+    processes: list[tuple[int, float]]
+
+
+def keep(home: Path, folder: Path, url: str, pids: Iterable[int]) -> None:
+    """Record a demo that stays running."""
+    started = [(pid, psutil.Process(pid).create_time()) for pid in pids if psutil.pid_exists(pid)]
+    home.mkdir(parents=True, exist_ok=True)
+    kept = KeptDemo(str(folder), url, started)
+    _file(home).write_bytes(msgspec.json.encode(kept))
+
+
+def find_kept(home: Path) -> KeptDemo | None:
+    """Return the demo that was left running, if one was."""
+    try:
+        return msgspec.json.decode(_file(home).read_bytes(), type=KeptDemo)
+    except FileNotFoundError:
+        return None
+
+
+def stop_demo(home: Path) -> str:
+    """Stop a demo that was left running, remove its folder, and return the address that it had.
+
+    Raises:
+        InputError: none was left running.
+    """
+    kept = find_kept(home)
+    if kept is None:
+        raise InputError("No demo was left running: `pleb-project demo --keep` leaves one.")
+    processes = [p for p in (_same(pid, start) for pid, start in kept.processes) if p]
+    for process in processes:
+        process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=_STOP_SECONDS)
+    for process in alive:
+        process.kill()
+    for _ in range(20):  # ending processes may still write to it
+        shutil.rmtree(kept.folder, ignore_errors=True)
+        if not Path(kept.folder).exists():
+            break
+        time.sleep(0.1)
+    _file(home).unlink()
+    return kept.url
+
+
+def _same(pid: int, start: float) -> psutil.Process | None:
+    """Return the process if it is the recorded one, not another with its number."""
+    try:
+        process = psutil.Process(pid)
+        return process if abs(process.create_time() - start) < 1 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _file(home: Path) -> Path:
+    return home / "demo.json"

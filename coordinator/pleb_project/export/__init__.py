@@ -12,12 +12,12 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import torch
 from torch import nn
 
-from pleb_project.export.matrices import hidden_matrices
 from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
 from pleb_project.export.parity import check_parity
 from pleb_project.export.rewrite import rewrite
@@ -26,7 +26,7 @@ from pleb_project.export.trace import trace_evaluation, trace_training
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
-from pleb_shared.protocol.graph import Graph, check_constants, parse_graph
+from pleb_shared.protocol.graph import Graph, check_constants, parse_graph, references, value_count
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
@@ -39,6 +39,30 @@ Batch = dict[str, torch.Tensor]
 """Inputs by name; the first dimension of each counts examples."""
 LossFunction = Callable[[nn.Module, Batch], torch.Tensor]
 EvaluateFunction = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
+
+_PRODUCTS: Final = (
+    "aten.linear.",
+    "aten.matmul.",
+    "aten.mm.",
+    "aten.bmm.",
+    "aten.addmm.",
+    "aten.conv1d.",
+    "aten.conv2d.",
+    "aten.conv3d.",
+)
+_VIEWS: Final = (
+    "aten.t.",
+    "aten.transpose.",
+    "aten.permute.",
+    "aten.view.",
+    "aten.reshape.",
+    "aten.chunk.",
+    "aten.split",
+    "aten.unbind.",
+    "aten.select.",
+    "aten.slice.",
+    "aten.to.",
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +175,7 @@ def _nameless(parameters: list[TensorSpec], buffers: list[TensorSpec]) -> ModelS
 def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Graph) -> list[str]:
     """Return the given matrices, once they are known to be some, or the default choice."""
     if matrices is None:
-        return hidden_matrices(graph)
+        return _hidden_matrices(graph)
     possible = {spec.name for spec in parameters if len(spec.shape) >= 2}
     for name in matrices:
         if name not in possible:
@@ -159,3 +183,33 @@ def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Gra
                 f"{name!r} is listed for Muon but is not a parameter with at least two dimensions."
             )
     return matrices
+
+
+def _hidden_matrices(graph: Graph) -> list[str]:
+    """Return the names of the matrices of the hidden layers, in the model's order.
+
+    Those are the weights of matrix products and convolutions, apart from the last product (the
+    head), from what is also looked up as an embedding (tied weights), and from what has but
+    one row or column, such as depthwise filters. All else, norms and vectors too, is AdamW's
+    (Jordan 2024, "when should you use Muon").
+    """
+    origin: dict[int, int] = {i: i for i in range(len(graph.parameters))}
+    products: list[int] = []
+    embedded: set[int] = set()
+    slot = value_count(graph)
+    for node in graph.nodes:
+        used = [origin[s] for s in references(node) if s in origin]
+        if node.op.startswith("aten.embedding."):
+            embedded.update(used)
+        elif node.op.startswith(_PRODUCTS):
+            products += [p for p in used if len(graph.parameters[p].shape) >= 2]
+        elif used and node.op.startswith(_VIEWS):
+            origin.update(dict.fromkeys(range(slot, slot + len(node.outputs)), used[0]))
+        slot += len(node.outputs)
+    head = products[-1:]
+    chosen = set(products) - embedded - set(head)
+    return [
+        spec.name
+        for i, spec in enumerate(graph.parameters)
+        if i in chosen and min(spec.shape[:2]) > 1
+    ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pleb_project.readers.spool import Rows
 
-__all__ = ["load_functions", "read_python"]
+__all__ = ["code_failed", "load_functions", "read_python"]
 
 _CHUNK_EXAMPLES: Final = 256
 
@@ -33,7 +33,7 @@ def load_functions(path: Path) -> dict[str, Callable[[], Iterable[Any]]]:
     try:
         names = runpy.run_path(str(path), run_name="pleb_data")
     except Exception as error:  # the researcher's code may raise anything
-        raise _failed(path, error) from error
+        raise code_failed(path, error) from error
     found = {n: names[n] for n in ("examples", "train", "holdout") if callable(names.get(n))}
     if found.keys() not in ({"examples"}, {"train", "holdout"}):
         raise InputError(
@@ -71,7 +71,7 @@ def _guarded(path: Path, function: Callable[[], Iterable[Any]]) -> Iterator[Any]
     except InputError:
         raise
     except Exception as error:  # the researcher's code may raise anything
-        raise _failed(path, error) from error
+        raise code_failed(path, error) from error
 
 
 def _named(path: Path, example: Any) -> Rows:
@@ -83,16 +83,16 @@ def _named(path: Path, example: Any) -> Rows:
             f"{path} yielded a {type(example).__name__}; an example is a dict of arrays such as "
             '{"x": ..., "y": ...}, or a tuple (x, y).'
         )
-    return {str(name): _array(value) for name, value in example.items()}
+    arrays = {str(name): np.asarray(value) for name, value in example.items()}
+    return {  # plain Python floats and float64 become float32
+        name: array.astype(np.float32) if array.dtype.kind == "f" else array
+        for name, array in arrays.items()
+    }
 
 
-def _array(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return an array; plain Python floats and float64 become float32."""
-    array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-
-def _failed(path: Path, error: Exception) -> InputError:
+def code_failed(path: Path, error: Exception) -> InputError:
+    """Return what to report when the researcher's file raised `error`, with the line in it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    line = f":{frames[-1].lineno}" if frames else ""
-    return InputError(f"{path}{line} failed: {type(error).__name__}: {error}")
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    where = f"{path}:{line}" if line else str(path)
+    return InputError(f"{where} failed: {type(error).__name__}: {error}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,9 +22,7 @@ from pleb_project.readers.shards import (
     text_shards,
     write_dataset,
 )
-from pleb_project.readers.sklearn_sets import read_sklearn
 from pleb_project.readers.spool import Rows, Spool
-from pleb_project.readers.text import read_builtin_text, read_text
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import InputSpec
 
@@ -34,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["read_dataset"]
 
 Chunks = Iterator[tuple[Rows, str]]
+"""Examples, each chunk with its place for errors."""
+
+_SKLEARN_SETS: Final = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+_TEXT_BYTES: Final = 2**20
 
 
 def read_dataset(data: DataSection, folder: Path, blobs: BlobFolder) -> Dataset:
@@ -60,7 +63,7 @@ def _sources(
     kept = [folder / file for file in data.holdout_files]
     if data.source.startswith("sklearn:"):
         name = data.source.partition(":")[2]
-        return iter([(read_sklearn(name), data.source)]), None, tuple
+        return iter([(_read_sklearn(name), data.source)]), None, tuple
     if data.source == "csv":
         table = learn_table([*files, *kept], data)
         chunks = (chunk for file in files for chunk in table.rows(file))
@@ -116,10 +119,10 @@ def _text(data: DataSection, folder: Path, spools: Path, blobs: BlobFolder) -> D
     files = [folder / file for file in data.files]
     kept = [folder / file for file in data.holdout_files]
     with Spool(spools, "train") as first, Spool(spools, "holdout") as second:
-        _fill(first, read_text(files) if files else read_builtin_text())
+        _fill(first, _read_text(files) if files else _read_builtin_text())
         text = first.rows()["x"]
         if kept:
-            _fill(second, read_text(kept))
+            _fill(second, _read_text(kept))
             rest = second.rows()["x"]
         else:
             start = round(text.size * (1 - data.holdout))
@@ -150,3 +153,56 @@ def _fill(spool: Spool, chunks: Chunks) -> None:
 def _forms(rows: Rows) -> str:
     """Return name, dtype and shape of one example of each input."""
     return ", ".join(f"{name} {a.dtype} {list(a.shape[1:])}" for name, a in rows.items())
+
+
+def _read_text(paths: list[Path]) -> Chunks:
+    """Yield the bytes of the files in order as `x` uint8, each chunk with its place.
+
+    Raises:
+        InputError: a file cannot be read or is empty.
+    """
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                if not path.stat().st_size:
+                    raise InputError(f"{path} is empty: name a file with text in it.")
+                while data := file.read(_TEXT_BYTES):
+                    yield {"x": np.frombuffer(data, np.uint8)}, str(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _read_builtin_text() -> Chunks:
+    """Yield Python's own help texts (`pydoc_data.topics`) in the order of their names."""
+    topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    for name in sorted(topics):
+        text = f"{topics[name].strip()}\n\n".encode()
+        yield {"x": np.frombuffer(text, np.uint8)}, f"pydoc_data.topics[{name!r}]"
+
+
+def _read_sklearn(name: str) -> Rows:
+    """Return `x` float32 and `y` of a data set; digits as images [8, 8], the rest as tables.
+
+    Tables are standardised by column. `y` is int64 for classes and float32 for numbers.
+
+    Raises:
+        InputError: there is no such data set, or no scikit-learn.
+    """
+    if name not in _SKLEARN_SETS:
+        known = ", ".join(f"sklearn:{known}" for known in _SKLEARN_SETS)
+        raise InputError(f"There is no data set 'sklearn:{name}'; there are {known}.")
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise InputError(
+            "scikit-learn is missing: install it with `pip install scikit-learn`."
+        ) from error
+    bunch = getattr(datasets, f"load_{name}")()
+    classes = bunch["target"].dtype.kind in "iu"
+    y = bunch["target"].astype(np.int64 if classes else np.float32)
+    if name == "digits":
+        return {"x": bunch["images"].astype(np.float32) / np.float32(16), "y": y}
+    table = bunch["data"].astype(np.float64)
+    spread = table.std(axis=0)
+    standard = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return {"x": standard.astype(np.float32), "y": y}

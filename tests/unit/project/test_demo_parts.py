@@ -14,9 +14,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from pleb_project.demo.kept import end_kept, find_kept, keep
 from pleb_project.demo.outcome import count_contributions, outcome_of, refused_results
-from pleb_project.demo.run import example_folder
+from pleb_project.demo.run import example_folder, find_kept, keep, stop_demo
 from pleb_project.demo.screen import Screen, plain_line, render
 from pleb_project.server.status import decode_status, status_lines
 from pleb_shared.errors import InputError, PlebError, Refusal
@@ -157,12 +156,12 @@ def test_a_kept_demo_is_stopped_and_its_folder_removed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         keep(tmp_path / "home", folder, "http://127.0.0.1:1", [process.pid])
         assert find_kept(tmp_path / "home") is not None
-        assert end_kept(tmp_path / "home").url == "http://127.0.0.1:1"
+        assert stop_demo(tmp_path / "home") == "http://127.0.0.1:1"
         assert not psutil.pid_exists(process.pid)
     assert not folder.exists()
     assert find_kept(tmp_path / "home") is None
     with pytest.raises(InputError, match="No demo was left running"):
-        end_kept(tmp_path / "home")
+        stop_demo(tmp_path / "home")
 
 
 def test_another_process_with_the_same_number_is_left_alone(tmp_path):
@@ -171,7 +170,7 @@ def test_another_process_with_the_same_number_is_left_alone(tmp_path):
     written = json.loads((home / "demo.json").read_text())
     written["processes"][0][1] -= 1000
     (home / "demo.json").write_text(json.dumps(written))
-    end_kept(home)
+    stop_demo(home)
     assert psutil.pid_exists(os.getpid())
 
 

@@ -8,14 +8,15 @@ import stat
 import msgspec
 import pytest
 
-from pleb_project.publish.metadata import (
+from pleb_project.publish import (
     Publication,
     blobs_of,
+    load_root_key,
+    make_root_key,
     next_metadata,
     opened,
     sign_metadata,
 )
-from pleb_project.publish.root_key import load_root_key, make_root_key
 from pleb_project.server.client import Address, parse_address
 from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.errors import InputError, Refusal, TrustError

@@ -14,7 +14,7 @@ from pleb_agent.cli.parser import make_parser as agent_parser
 from pleb_coordinator.cli import main as coordinator_main
 from pleb_coordinator.cli.parser import make_parser as coordinator_parser
 from pleb_project.cli import main as project_main
-from pleb_project.cli.parser import make_parser as project_parser
+from pleb_project.cli.main import make_parser as project_parser
 from pleb_shared.errors import InputError, PlebError
 from pleb_system.command_line import Commands, Output, count, duration, run_command
 from pleb_system.exit_codes import MEANINGS, ExitCode

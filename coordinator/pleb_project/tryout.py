@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_project.processes import Fleet, project_command, run_json
+from pleb_project.processes import Fleet
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import PlebError
@@ -42,7 +42,7 @@ def try_project(
         try:
             url = fleet.start_coordinator()
             say(f"Checking and publishing to a coordinator at {url}")
-            link = _publish(fleet, folder, overrides, url)
+            link = fleet.publish(folder, url, _PUBLISH_SECONDS, overrides)
             say(f"Watch it at {url}/projects/{parse_attach_link(link).project}")
             fleet.start_agent("trusted", link, fleet.invite("trusted"))
             status = _follow(fleet, link, versions, say)
@@ -56,19 +56,6 @@ def try_project(
     }
 
 
-def _publish(fleet: Fleet, folder: Path, overrides: tuple[str, ...], url: str) -> str:
-    extra = [part for override in overrides for part in ("--set", override)]
-    command = project_command(
-        "publish",
-        str(folder),
-        *extra,
-        *("--to", url, "--invite", fleet.invite("publisher")),
-        *("--home", str(fleet.folder / "researcher"), "--json"),
-    )
-    answer = run_json("pleb-project publish", command, _PUBLISH_SECONDS)
-    return str(answer["attach_link"])
-
-
 def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) -> ProjectStatus:
     """Return the status once version `versions`, or the project's last one, is measured."""
     parts = parse_attach_link(link)
@@ -80,7 +67,13 @@ def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) 
             for point in status.series:
                 if point.version > shown and point.metrics:
                     shown, moved = point.version, time.monotonic()
-                    say(_line(point.version, point.train_loss, point.metrics))
+                    loss = (
+                        "" if point.train_loss is None else f"train loss {point.train_loss:.4f}  "
+                    )
+                    shown_metrics = "  ".join(
+                        f"{n} {v:.4f}" for n, v in sorted(point.metrics.items())
+                    )
+                    say(f"version {point.version:>3}  {loss}holdout: {shown_metrics}")
             if shown >= min(versions, status.versions_planned):
                 return status
             if time.monotonic() - moved > _SILENCE_SECONDS:
@@ -89,9 +82,3 @@ def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) 
                     "takes with `pleb-project check`."
                 )
             time.sleep(_POLL_SECONDS)
-
-
-def _line(version: int, train_loss: float | None, metrics: dict[str, float]) -> str:
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))
-    training = "" if train_loss is None else f"train loss {train_loss:.4f}  "
-    return f"version {version:>3}  {training}holdout: {shown}"

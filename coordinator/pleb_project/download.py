@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pleb_project.publish import named_root_key, opened
 from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.ids import fingerprint_of
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.project import ProjectMetadata
-from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
     from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["SavedModel", "download_model", "pinned_metadata"]
 
@@ -55,7 +53,14 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
     if file.exists():
         raise InputError(f"{file} already exists: choose another name.")
     metadata = pinned_metadata(coordinator.metadata(link.project), link)
-    source = _source(coordinator.status(link.project))
+    try:
+        source = msgspec.json.decode(coordinator.status(link.project), type=_Answer).source
+    except msgspec.DecodeError as error:
+        message = (
+            f"The coordinator's status does not describe the newest version ({error}): ask its "
+            "operator for `pleb-coordinator model export`."
+        )
+        raise Refusal(RefusalCode.MALFORMED, message) from error
     version = read_version(source, metadata, coordinator.blob)
     try:
         write_durably(file, save_tensors(version), shared=True)
@@ -70,24 +75,10 @@ def pinned_metadata(envelope: bytes, link: AttachLink) -> ProjectMetadata:
     Raises:
         TrustError: another key has.
     """
-    payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
-    root_key = msgspec.json.decode(payload, type=ProjectMetadata).root_key
+    root_key = named_root_key(envelope)
     if fingerprint_of(root_key) != link.root:
         raise TrustError(
             f"The metadata of {link.project!r} is signed by another root key than the link's: "
             "ask for the link again."
         )
-    return open_envelope(
-        envelope, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=LIMITS.metadata_bytes
-    )
-
-
-def _source(status: bytes) -> VersionSource:
-    try:
-        return msgspec.json.decode(status, type=_Answer).source
-    except msgspec.DecodeError as error:
-        message = (
-            f"The coordinator's status does not describe the newest version ({error}): ask its "
-            "operator for `pleb-coordinator model export`."
-        )
-        raise Refusal(RefusalCode.MALFORMED, message) from error
+    return opened(envelope, root_key)

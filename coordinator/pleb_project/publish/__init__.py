@@ -1,1 +1,0 @@
-"""Publishing: the root key, signed metadata, and the blobs that a coordinator misses."""

@@ -1,1 +1,0 @@
-"""Following a project's training from the researcher's PC."""
