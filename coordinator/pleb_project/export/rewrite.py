@@ -31,8 +31,12 @@ from pleb_shared.protocol.graph import (
 from pleb_shared.protocol.project import InputSpec, TensorSpec
 from pleb_shared.tensors.layout import little_endian
 from pleb_shared.training.graph import TORCH_DTYPES
-from pleb_shared.training.memory_rules import written_buffers
-from pleb_shared.training.operators import find_operator, is_allowed, why_not
+from pleb_shared.training.operators import (
+    find_operator,
+    is_allowed,
+    why_not,
+    written_buffers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -114,13 +114,8 @@ def _square_difference(a: NDArray[Any], b: NDArray[Any], code_step: float) -> fl
             part = slice(start, start + _CHUNK_NUMBERS)
             apart = np.abs(x[part].astype(np.float64) - y[part])
             if step:
-                _forgive_rounding(apart, float(step))
+                count = max(1, apart.size // _NUMBERS_PER_FLIP)
+                largest = np.argpartition(apart, -count)[-count:]
+                apart[largest] = np.maximum(apart[largest] - float(step) * _SCALE_ROUNDING, 0)
             total += float(np.square(apart).sum())
     return total
-
-
-def _forgive_rounding(apart: NDArray[np.float64], step: float) -> None:
-    """Make the largest one in a thousand of `apart` [n] less by one step, in place."""
-    count = max(1, apart.size // _NUMBERS_PER_FLIP)
-    largest = np.argpartition(apart, -count)[-count:]
-    apart[largest] = np.maximum(apart[largest] - step * _SCALE_ROUNDING, 0)

@@ -84,7 +84,10 @@ class DeltaFormat:
             EncodingError: `wrong_shape` (also a missing name) or `not_finite`.
         """
         parts = [self._encode_parameter(_flat(delta, spec)) for spec in self.model.parameters]
-        parts += [_encode_buffer(_flat(delta, spec), spec) for spec in self.model.buffers]
+        parts += [
+            _finite(_flat(delta, spec).astype(buffer_dtype(spec), copy=False)).tobytes()
+            for spec in self.model.buffers
+        ]
         return b"".join(parts)
 
     def decode(self, data: bytes | memoryview) -> Tensors:
@@ -217,11 +220,6 @@ def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:
         message = f"Tensor {spec.name!r} of the delta is {found}; its shape is {spec.shape}."
         raise EncodingError(RefusalCode.WRONG_SHAPE, message)
     return np.ascontiguousarray(array).reshape(-1)
-
-
-def _encode_buffer(values: NDArray[Any], spec: TensorSpec) -> bytes:
-    """Return the bytes of one buffer's differences, flattened to [n]."""
-    return _finite(values.astype(buffer_dtype(spec), copy=False)).tobytes()
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:

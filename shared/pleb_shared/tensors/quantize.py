@@ -42,7 +42,7 @@ def quantize(values: Floats, scheme: Scheme, block: int) -> tuple[NDArray[np.flo
     for start in range(0, values.size, step):
         part = values[start : start + step]
         blocks = _blocks(part, block)
-        some = _scales(blocks, scheme, _lengths(part.size, block))
+        some = _scales(blocks, scheme, part.size)
         scales[start // block : start // block + some.size] = some
         codes = _codes(blocks, some.astype(np.float32), scheme)[: part.size]
         first = start // scheme.per_byte
@@ -83,22 +83,15 @@ def _blocks(part: Floats, block: int) -> Floats:
     return filled.reshape(rows, block)
 
 
-def _lengths(numbers: int, block: int) -> Floats:
-    """Return how many numbers each block really has, as float32 [blocks]."""
-    lengths = np.full(scale_count(numbers, block), block, np.float32)
-    lengths[-1] = numbers - (lengths.size - 1) * block
-    return lengths
-
-
-def _scales(blocks: Floats, scheme: Scheme, lengths: Floats) -> NDArray[np.float16]:
-    """Return the float16 scale of every row of `blocks` [blocks, block]."""
+def _scales(blocks: Floats, scheme: Scheme, numbers: int) -> NDArray[np.float16]:
+    """Return the float16 scale of every row of `blocks` [blocks, block], which hold `numbers`."""
     largest = np.maximum(blocks.max(axis=1), -blocks.min(axis=1))
     if not np.isfinite(largest).all():
         raise _not_finite()
     if scheme.largest:
         exact = largest / np.float32(scheme.largest)
     else:
-        exact = _root_mean_square(blocks, largest, lengths)
+        exact = _root_mean_square(blocks, largest, numbers)
     if (exact > _LARGEST_SCALE).any():
         raise _not_finite()
     exact = np.maximum(exact, _SMALLEST_SCALE)
@@ -111,7 +104,7 @@ def _not_finite() -> EncodingError:
     return EncodingError(RefusalCode.NOT_FINITE, message)
 
 
-def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Floats:
+def _root_mean_square(blocks: Floats, largest: Floats, numbers: int) -> Floats:
     """Return the root mean square of every row; rows are scaled by `largest` against underflow.
 
     The sum is a tree: the second half of a row, filled up with zeros to a power of two, is
@@ -126,6 +119,8 @@ def _root_mean_square(blocks: Floats, largest: Floats, lengths: Floats) -> Float
     while width > 1:
         width //= 2
         sums = np.add(sums[:, :width], sums[:, width : 2 * width], dtype=np.float32)
+    lengths = np.full(len(blocks), blocks.shape[1], np.float32)  # the last block may be short
+    lengths[-1] = numbers - (len(blocks) - 1) * blocks.shape[1]
     mean_square: Floats = sums[:, 0] / lengths
     root: Floats = np.sqrt(mean_square) * largest
     return root

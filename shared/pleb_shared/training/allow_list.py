@@ -8,335 +8,114 @@ So there are no random operators (draws come from `training.drawing`), no `empty
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 __all__ = ["ALLOWED", "FACTORIES"]
 
-aten = torch.ops.aten
+# Elementwise arithmetic.
+_ARITHMETIC: Final = """
+    add.Tensor add.Scalar add_.Tensor add_.Scalar sub.Tensor sub.Scalar sub_.Tensor rsub.Scalar
+    mul.Tensor mul.Scalar mul_.Tensor mul_.Scalar div.Tensor div.Scalar div.Tensor_mode
+    div.Scalar_mode div_.Tensor div_.Scalar neg.default abs.default exp.default log.default
+    log2.default log1p.default expm1.default sqrt.default rsqrt.default square.default
+    pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar reciprocal.default sign.default sin.default
+    cos.default tanh.default erf.default floor.default ceil.default round.default clamp.default
+    clamp.Tensor clamp_min.default clamp_max.default clamp_.default maximum.default
+    minimum.default lerp.Scalar lerp.Tensor addcmul.default remainder.Scalar remainder.Tensor
+    floor_divide.default atan2.default
+"""
 
-_ARITHMETIC: Final = (
-    aten.add.Tensor,
-    aten.add.Scalar,
-    aten.add_.Tensor,
-    aten.add_.Scalar,
-    aten.sub.Tensor,
-    aten.sub.Scalar,
-    aten.sub_.Tensor,
-    aten.rsub.Scalar,
-    aten.mul.Tensor,
-    aten.mul.Scalar,
-    aten.mul_.Tensor,
-    aten.mul_.Scalar,
-    aten.div.Tensor,
-    aten.div.Scalar,
-    aten.div.Tensor_mode,
-    aten.div.Scalar_mode,
-    aten.div_.Tensor,
-    aten.div_.Scalar,
-    aten.neg.default,
-    aten.abs.default,
-    aten.exp.default,
-    aten.log.default,
-    aten.log2.default,
-    aten.log1p.default,
-    aten.expm1.default,
-    aten.sqrt.default,
-    aten.rsqrt.default,
-    aten.square.default,
-    aten.pow.Tensor_Scalar,
-    aten.pow.Tensor_Tensor,
-    aten.pow.Scalar,
-    aten.reciprocal.default,
-    aten.sign.default,
-    aten.sin.default,
-    aten.cos.default,
-    aten.tanh.default,
-    aten.erf.default,
-    aten.floor.default,
-    aten.ceil.default,
-    aten.round.default,
-    aten.clamp.default,
-    aten.clamp.Tensor,
-    aten.clamp_min.default,
-    aten.clamp_max.default,
-    aten.clamp_.default,
-    aten.maximum.default,
-    aten.minimum.default,
-    aten.lerp.Scalar,
-    aten.lerp.Tensor,
-    aten.addcmul.default,
-    aten.remainder.Scalar,
-    aten.remainder.Tensor,
-    aten.floor_divide.default,
-    aten.atan2.default,
-)
-"""Elementwise arithmetic."""
+# Comparisons and choices.
+_LOGIC: Final = """
+    eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
+    gt.Scalar ge.Tensor ge.Scalar logical_and.default logical_or.default logical_not.default
+    bitwise_and.Tensor bitwise_or.Tensor bitwise_not.default __and__.Tensor __or__.Tensor
+    isnan.default isinf.default isfinite.default where.self where.ScalarOther where.ScalarSelf
+    where.Scalar masked_fill.Scalar masked_fill.Tensor masked_fill_.Scalar
+"""
 
-_LOGIC: Final = (
-    aten.eq.Tensor,
-    aten.eq.Scalar,
-    aten.ne.Tensor,
-    aten.ne.Scalar,
-    aten.lt.Tensor,
-    aten.lt.Scalar,
-    aten.le.Tensor,
-    aten.le.Scalar,
-    aten.gt.Tensor,
-    aten.gt.Scalar,
-    aten.ge.Tensor,
-    aten.ge.Scalar,
-    aten.logical_and.default,
-    aten.logical_or.default,
-    aten.logical_not.default,
-    aten.bitwise_and.Tensor,
-    aten.bitwise_or.Tensor,
-    aten.bitwise_not.default,
-    aten.__and__.Tensor,
-    aten.__or__.Tensor,
-    aten.isnan.default,
-    aten.isinf.default,
-    aten.isfinite.default,
-    aten.where.self,
-    aten.where.ScalarOther,
-    aten.where.ScalarSelf,
-    aten.where.Scalar,
-    aten.masked_fill.Scalar,
-    aten.masked_fill.Tensor,
-    aten.masked_fill_.Scalar,
-)
-"""Comparisons and choices."""
+# Activations.
+_ACTIVATIONS: Final = """
+    relu.default relu_.default relu6.default relu6_.default leaky_relu.default
+    leaky_relu_.default gelu.default silu.default silu_.default mish.default mish_.default
+    elu.default elu_.default selu.default celu.default hardswish.default hardswish_.default
+    hardsigmoid.default hardsigmoid_.default hardtanh.default hardtanh_.default sigmoid.default
+    sigmoid_.default tanh_.default softplus.default softmax.int log_softmax.int
+    log_sigmoid.default logsumexp.default prelu.default glu.default threshold.default
+"""
 
-_ACTIVATIONS: Final = (
-    aten.relu.default,
-    aten.relu_.default,
-    aten.relu6.default,
-    aten.relu6_.default,
-    aten.leaky_relu.default,
-    aten.leaky_relu_.default,
-    aten.gelu.default,
-    aten.silu.default,
-    aten.silu_.default,
-    aten.mish.default,
-    aten.mish_.default,
-    aten.elu.default,
-    aten.elu_.default,
-    aten.selu.default,
-    aten.celu.default,
-    aten.hardswish.default,
-    aten.hardswish_.default,
-    aten.hardsigmoid.default,
-    aten.hardsigmoid_.default,
-    aten.hardtanh.default,
-    aten.hardtanh_.default,
-    aten.sigmoid.default,
-    aten.sigmoid_.default,
-    aten.tanh_.default,
-    aten.softplus.default,
-    aten.softmax.int,
-    aten.log_softmax.int,
-    aten.log_sigmoid.default,
-    aten.logsumexp.default,
-    aten.prelu.default,
-    aten.glu.default,
-    aten.threshold.default,
-)
-"""Activations."""
+# Products, convolutions, norms, pooling, recurrent layers, embeddings.
+_LAYERS: Final = """
+    linear.default matmul.default mm.default bmm.default addmm.default baddbmm.default
+    mv.default dot.default outer.default einsum.default conv1d.default conv2d.default
+    conv3d.default conv1d.padding conv2d.padding conv3d.padding conv_transpose1d.default
+    conv_transpose2d.input layer_norm.default group_norm.default rms_norm.default
+    batch_norm.default instance_norm.default linalg_vector_norm.default
+    cosine_similarity.default max_pool1d.default max_pool2d.default max_pool3d.default
+    avg_pool1d.default avg_pool2d.default avg_pool3d.default adaptive_avg_pool1d.default
+    adaptive_avg_pool2d.default adaptive_avg_pool3d.default upsample_nearest2d.vec
+    upsample_bilinear2d.vec pixel_shuffle.default embedding.default lstm.input gru.input
+"""
 
-_LAYERS: Final = (
-    aten.linear.default,
-    aten.matmul.default,
-    aten.mm.default,
-    aten.bmm.default,
-    aten.addmm.default,
-    aten.baddbmm.default,
-    aten.mv.default,
-    aten.dot.default,
-    aten.outer.default,
-    aten.einsum.default,
-    aten.conv1d.default,
-    aten.conv2d.default,
-    aten.conv3d.default,
-    aten.conv1d.padding,
-    aten.conv2d.padding,
-    aten.conv3d.padding,
-    aten.conv_transpose1d.default,
-    aten.conv_transpose2d.input,
-    aten.layer_norm.default,
-    aten.group_norm.default,
-    aten.rms_norm.default,
-    aten.batch_norm.default,
-    aten.instance_norm.default,
-    aten.linalg_vector_norm.default,
-    aten.cosine_similarity.default,
-    aten.max_pool1d.default,
-    aten.max_pool2d.default,
-    aten.max_pool3d.default,
-    aten.avg_pool1d.default,
-    aten.avg_pool2d.default,
-    aten.avg_pool3d.default,
-    aten.adaptive_avg_pool1d.default,
-    aten.adaptive_avg_pool2d.default,
-    aten.adaptive_avg_pool3d.default,
-    aten.upsample_nearest2d.vec,
-    aten.upsample_bilinear2d.vec,
-    aten.pixel_shuffle.default,
-    aten.embedding.default,
-    aten.lstm.input,
-    aten.gru.input,
-)
-"""Products, convolutions, norms, pooling, recurrent layers, embeddings."""
+# Losses.
+_LOSSES: Final = """
+    cross_entropy_loss.default nll_loss.default nll_loss_nd.default binary_cross_entropy.default
+    binary_cross_entropy_with_logits.default mse_loss.default l1_loss.default
+    smooth_l1_loss.default huber_loss.default kl_div.default
+"""
 
-_LOSSES: Final = (
-    aten.cross_entropy_loss.default,
-    aten.nll_loss.default,
-    aten.nll_loss_nd.default,
-    aten.binary_cross_entropy.default,
-    aten.binary_cross_entropy_with_logits.default,
-    aten.mse_loss.default,
-    aten.l1_loss.default,
-    aten.smooth_l1_loss.default,
-    aten.huber_loss.default,
-    aten.kl_div.default,
-)
-"""Losses."""
+# Reductions, orders, cumulative sums.
+_REDUCTIONS: Final = """
+    sum.default sum.dim_IntList mean.default mean.dim var.default var.dim var.correction
+    std.default std.dim std.correction var_mean.correction amax.default amin.default max.default
+    max.dim max.other min.default min.dim min.other argmax.default argmin.default prod.default
+    all.default all.dim any.default any.dim topk.default sort.default argsort.default
+    cumsum.default cumprod.default
+"""
 
-_REDUCTIONS: Final = (
-    aten.sum.default,
-    aten.sum.dim_IntList,
-    aten.mean.default,
-    aten.mean.dim,
-    aten.var.default,
-    aten.var.dim,
-    aten.var.correction,
-    aten.std.default,
-    aten.std.dim,
-    aten.std.correction,
-    aten.var_mean.correction,
-    aten.amax.default,
-    aten.amin.default,
-    aten.max.default,
-    aten.max.dim,
-    aten.max.other,
-    aten.min.default,
-    aten.min.dim,
-    aten.min.other,
-    aten.argmax.default,
-    aten.argmin.default,
-    aten.prod.default,
-    aten.all.default,
-    aten.all.dim,
-    aten.any.default,
-    aten.any.dim,
-    aten.topk.default,
-    aten.sort.default,
-    aten.argsort.default,
-    aten.cumsum.default,
-    aten.cumprod.default,
-)
-"""Reductions, orders, cumulative sums."""
+# Views and copies.
+_SHAPES: Final = """
+    view.default reshape.default permute.default transpose.int t.default flatten.using_ints
+    unflatten.int squeeze.default squeeze.dim squeeze.dims unsqueeze.default expand.default
+    expand_as.default view_as.default reshape_as.default broadcast_to.default repeat.default
+    repeat_interleave.self_int cat.default stack.default split.Tensor split.sizes
+    split_with_sizes.default chunk.default unbind.int select.int slice.Tensor diagonal.default
+    unfold.default movedim.int movedim.intlist flip.default roll.default contiguous.default
+    clone.default detach.default detach_.default alias.default lift_fresh_copy.default to.dtype
+    type_as.default pad.default constant_pad_nd.default tril.default triu.default
+    meshgrid.indexing index.Tensor index_select.default gather.default scatter.src scatter.value
+    scatter_add.default index_add.default one_hot.default copy_.default fill_.Scalar
+    zero_.default
+"""
 
-_SHAPES: Final = (
-    aten.view.default,
-    aten.reshape.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.t.default,
-    aten.flatten.using_ints,
-    aten.unflatten.int,
-    aten.squeeze.default,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.unsqueeze.default,
-    aten.expand.default,
-    aten.expand_as.default,
-    aten.view_as.default,
-    aten.reshape_as.default,
-    aten.broadcast_to.default,
-    aten.repeat.default,
-    aten.repeat_interleave.self_int,
-    aten.cat.default,
-    aten.stack.default,
-    aten.split.Tensor,
-    aten.split.sizes,
-    aten.split_with_sizes.default,
-    aten.chunk.default,
-    aten.unbind.int,
-    aten.select.int,
-    aten.slice.Tensor,
-    aten.diagonal.default,
-    aten.unfold.default,
-    aten.movedim.int,
-    aten.movedim.intlist,
-    aten.flip.default,
-    aten.roll.default,
-    aten.contiguous.default,
-    aten.clone.default,
-    aten.detach.default,
-    aten.detach_.default,
-    aten.alias.default,
-    aten.lift_fresh_copy.default,
-    aten.to.dtype,
-    aten.type_as.default,
-    aten.pad.default,
-    aten.constant_pad_nd.default,
-    aten.tril.default,
-    aten.triu.default,
-    aten.meshgrid.indexing,
-    aten.index.Tensor,
-    aten.index_select.default,
-    aten.gather.default,
-    aten.scatter.src,
-    aten.scatter.value,
-    aten.scatter_add.default,
-    aten.index_add.default,
-    aten.one_hot.default,
-    aten.copy_.default,
-    aten.fill_.Scalar,
-    aten.zero_.default,
-)
-"""Views and copies."""
+# New tensors; where they lie is not the graph's business.
+_FACTORIES: Final = """
+    arange.default arange.start arange.start_step full.default zeros.default ones.default
+    scalar_tensor.default linspace.default eye.default
+"""
 
-_FACTORIES: Final = (
-    aten.arange.default,
-    aten.arange.start,
-    aten.arange.start_step,
-    aten.full.default,
-    aten.zeros.default,
-    aten.ones.default,
-    aten.scalar_tensor.default,
-    aten.linspace.default,
-    aten.eye.default,
-)
-"""New tensors; where they lie is not the graph's business."""
+# New tensors of the form of another.
+_LIKES: Final = """
+    full_like.default zeros_like.default ones_like.default new_zeros.default new_ones.default
+    new_full.default
+"""
 
-_LIKES: Final = (
-    aten.full_like.default,
-    aten.zeros_like.default,
-    aten.ones_like.default,
-    aten.new_zeros.default,
-    aten.new_ones.default,
-    aten.new_full.default,
-)
-"""New tensors of the form of another."""
 
-FACTORIES: Final = frozenset(str(operator) for operator in _FACTORIES)
+def _operators(*groups: str) -> dict[str, Any]:
+    """Return the overloads that the words of `groups` name, by the name that a graph uses."""
+    operators = {}
+    for word in " ".join(groups).split():
+        packet, overload = word.split(".")
+        operators[f"aten.{word}"] = getattr(getattr(torch.ops.aten, packet), overload)
+    return operators
+
+
+FACTORIES: Final = frozenset(_operators(_FACTORIES))
 """Names of the operators that get the device of the run."""
 
-ALLOWED: Final = {
-    str(operator): operator
-    for group in (
-        _ARITHMETIC,
-        _LOGIC,
-        _ACTIVATIONS,
-        _LAYERS,
-        _LOSSES,
-        _REDUCTIONS,
-        _SHAPES,
-        _FACTORIES,
-        _LIKES,
-    )
-    for operator in group
-}
+ALLOWED: Final = _operators(
+    *(_ARITHMETIC, _LOGIC, _ACTIVATIONS, _LAYERS, _LOSSES, _REDUCTIONS, _SHAPES, _FACTORIES, _LIKES)
+)
 """Operator by the name that a graph calls it by, such as `aten.linear.default`."""

@@ -52,7 +52,12 @@ class UnitData:
 
     def evaluation_batches(self, batch: int) -> Iterator[Tensors]:
         """Yield every row once, or windows side by side; the last batch may be shorter."""
-        chosen = self._evaluated()
+        chosen = np.arange(self.examples, dtype=np.int64)
+        if self._spec.kind == "windows":
+            starts = np.concatenate(([0], self._ends[:-1]))
+            pairs = zip(starts, self._ends, strict=True)
+            parts = [np.arange(start, end, self._spec.window) for start, end in pairs]
+            chosen = np.concatenate(parts).astype(np.int64)
         for start in range(0, len(chosen), batch):
             yield self.take(chosen[start : start + batch])
 
@@ -78,15 +83,6 @@ class UnitData:
             return np.asarray(self._shards[number][spec.name][inside])
         array = self._shards[number][self._spec.inputs[0].name]
         return np.asarray(array[inside[:, None] + np.arange(place, place + self._spec.window)])
-
-    def _evaluated(self) -> NDArray[np.int64]:
-        if self._spec.kind == "rows":
-            return np.arange(self.examples, dtype=np.int64)
-        starts = np.concatenate(([0], self._ends[:-1]))
-        step = self._spec.window
-        return np.concatenate(
-            [np.arange(a, b, step) for a, b in zip(starts, self._ends, strict=True)]
-        ).astype(np.int64)
 
 
 def _examples(spec: DataSpec, shard: Tensors) -> int:

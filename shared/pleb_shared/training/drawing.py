@@ -47,43 +47,28 @@ def attention(  # noqa: PLR0913
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """Return scaled dot-product attention [.., T, V]; dropout acts on the weights [.., T, S].
+    """Return softmax(scale * Q K^T + mask) V [.., T, V] (Vaswani et al. 2017, equation 1).
 
-    `query` is [.., T, E], `key` [.., S, E], `value` [.., S, V], `attn_mask` broadcasts to
-    [.., T, S]. Without dropout torch picks its fused kernel; with dropout the unfused formula
-    runs, so that the mask comes from the unit's draws.
+    `query` is [.., T, E], `key` [.., S, E], `value` [.., S, V]; grouped queries share keys.
+    `attn_mask` broadcasts to [.., T, S]; a boolean one is true where attention is allowed.
+    Dropout acts on the weights [.., T, S]. Without dropout torch picks its fused kernel; with
+    dropout the unfused formula runs, so that the mask comes from the unit's draws.
     """
     if dropout_p == 0:
         return scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
-    weights = _attention_weights(query, key, attn_mask, is_causal, scale, enable_gqa)
-    groups = query.shape[-3] // value.shape[-3] if enable_gqa else 1
-    values = value.repeat_interleave(groups, dim=-3) if groups > 1 else value
-    return (weights * draws.dropout(weights, dropout_p, node)) @ values
-
-
-def _attention_weights(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    mask: torch.Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    enable_gqa: bool,
-) -> torch.Tensor:
-    """Return softmax(scale * Q K^T + mask) [.., T, S] (Vaswani et al. 2017, equation 1).
-
-    `query` is [.., T, E], `key` [.., S, E]; a boolean mask is true where attention is allowed;
-    grouped queries share keys.
-    """
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
+    if enable_gqa and query.shape[-3] != value.shape[-3]:
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], dim=-3)
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, -math.inf)
-    elif mask is not None:
-        scores = scores + mask
-    return scores.softmax(-1)
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    weights = scores.softmax(-1)
+    return (weights * draws.dropout(weights, dropout_p, node)) @ value

@@ -142,18 +142,16 @@ class _Meter:
         """Check the outputs of a node and count the memory that they and backward take."""
         for value, recorded in zip(outputs, node.outputs, strict=True):
             _check_value(number, node, value, recorded)
-        new = sum(self._new_bytes(value) for value in outputs if isinstance(value, torch.Tensor))
+        new = 0
+        for value in outputs:
+            if isinstance(value, torch.Tensor):
+                storage = value.untyped_storage()
+                if storage._cdata not in self._storages:  # noqa: SLF001
+                    self._storages[storage._cdata] = storage  # noqa: SLF001
+                    new += int(storage.nbytes())
         used = [4 * math.prod(self._shapes[slot]) for slot in references(node)]
         hidden = _HIDDEN.get(node.op, 0) * max([new, *used])
         self.sizes.append(new + hidden + _attention_bytes(self._shapes, node))
-
-    def _new_bytes(self, tensor: torch.Tensor) -> int:
-        """Return the storage size of a tensor of any shape; 0 if the storage was counted before."""
-        storage = tensor.untyped_storage()
-        if storage._cdata in self._storages:  # noqa: SLF001
-            return 0
-        self._storages[storage._cdata] = storage  # noqa: SLF001
-        return int(storage.nbytes())
 
 
 def _fakes(

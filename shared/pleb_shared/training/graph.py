@@ -23,8 +23,7 @@ from pleb_shared.protocol.graph import (
     value_count,
 )
 from pleb_shared.tensors.layout import NUMPY_DTYPES
-from pleb_shared.training.memory_rules import written_buffers
-from pleb_shared.training.operators import Operator, find_operator
+from pleb_shared.training.operators import Operator, find_operator, written_buffers
 
 if TYPE_CHECKING:
     from pleb_shared.training.draws import Draws
@@ -191,53 +190,35 @@ def _fill(item: Any, values: list[Any]) -> Any:
 
 def _compile(graph: Graph, operators: list[Operator], device: torch.device) -> list[_Step]:
     """Return the nodes' steps, each with the values that no later step uses."""
-    last_use = _last_uses(graph)
+    last_use: dict[int, int] = {}
+    for number, node in enumerate(graph.nodes):
+        last_use.update(dict.fromkeys(references(node), number))
+    last_use.update({output.slot: len(graph.nodes) for output in graph.outputs})
     steps = []
     slot = value_count(graph)
     for number, (node, operator) in enumerate(zip(graph.nodes, operators, strict=True)):
-        end = slot + len(node.outputs)
-        mine = {*references(node), *range(slot, end)}
-        dead = sorted(s for s in mine if last_use.get(s, number) == number)
-        steps.append(_step(number, node, operator, device, (slot, end), tuple(dead)))
-        slot = end
+        first, slot = slot, slot + len(node.outputs)
+        used = {*references(node), *range(first, slot)}
+        args = [_prepare(argument) for argument in node.args]
+        kwargs = {name: _prepare(argument) for name, argument in node.kwargs.items()}
+        if operator.factory:
+            kwargs["device"] = device
+        step = _Step(
+            number=number,
+            operator=operator,
+            args=args,
+            kwargs=kwargs,
+            places=tuple((i, a.slot) for i, a in enumerate(args) if isinstance(a, Ref)),
+            lists=tuple((i, a) for i, a in enumerate(args) if isinstance(a, list) and _has_ref(a)),
+            named=tuple((n, a) for n, a in kwargs.items() if isinstance(a, Ref) or _has_ref(a)),
+            first=first,
+            last=slot,
+            single=_gives_one(node, operator),
+            no_grad=node.no_grad,
+            dead=tuple(sorted(s for s in used if last_use.get(s, number) == number)),
+        )
+        steps.append(step)
     return steps
-
-
-def _last_uses(graph: Graph) -> dict[int, int]:
-    """Return the number of the last node that uses each value; outputs are used at the end."""
-    last: dict[int, int] = {}
-    for number, node in enumerate(graph.nodes):
-        last.update(dict.fromkeys(references(node), number))
-    last.update({output.slot: len(graph.nodes) for output in graph.outputs})
-    return last
-
-
-def _step(
-    number: int,
-    node: Node,
-    operator: Operator,
-    device: torch.device,
-    outputs: tuple[int, int],
-    dead: tuple[int, ...],
-) -> _Step:
-    args = [_prepare(argument) for argument in node.args]
-    kwargs = {name: _prepare(argument) for name, argument in node.kwargs.items()}
-    if operator.factory:
-        kwargs["device"] = device
-    return _Step(
-        number=number,
-        operator=operator,
-        args=args,
-        kwargs=kwargs,
-        places=tuple((i, a.slot) for i, a in enumerate(args) if isinstance(a, Ref)),
-        lists=tuple((i, a) for i, a in enumerate(args) if isinstance(a, list) and _has_ref(a)),
-        named=tuple((n, a) for n, a in kwargs.items() if isinstance(a, Ref) or _has_ref(a)),
-        first=outputs[0],
-        last=outputs[1],
-        single=_gives_one(node, operator),
-        no_grad=node.no_grad,
-        dead=dead,
-    )
 
 
 def _gives_one(node: Node, operator: Operator) -> bool:

@@ -1,9 +1,11 @@
-"""A training unit, step by step: from a version and shards to an encoded delta."""
+"""A training or calibration unit, step by step: from a version and shards to an encoded delta."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,6 +13,8 @@ import numpy as np
 import torch
 
 from pleb_shared.errors import EncodingError, RefusalCode, TrainingError
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, check_version, load_tensors, save_tensors
 from pleb_shared.tensors.version import subtract_versions
@@ -20,13 +24,14 @@ from pleb_shared.training.dry_run import check_graph
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.unit import Unit
     from pleb_shared.training.graph import CompiledGraph
 
-__all__ = ["UnitRun", "first_step"]
+__all__ = ["CalibrationOutcome", "UnitRun", "calibrate", "first_step"]
 
 _MODEL: Final = "model/"
 _OPTIMIZER: Final = "optimizer/"
@@ -196,6 +201,50 @@ class UnitRun:
                 {name: self._place(state[_OPTIMIZER + name]) for name in optimizer}, int(steps)
             )
         self._losses = [first, last] if steps else []
+
+
+@dataclass(frozen=True)
+class CalibrationOutcome:
+    """The result of a calibration; the delta's `digest` names the determinism class."""
+
+    delta: bytes
+    digest: str
+    seconds_per_step: float
+    """Median over the steps, without the first, which also warms the caches."""
+    loss_first: float
+    loss_last: float
+
+
+def calibrate(
+    graph: CompiledGraph,
+    metadata: ProjectMetadata,
+    version: Tensors,
+    shard: Tensors,
+    clock: Callable[[], float],
+) -> CalibrationOutcome:
+    """Return the outcome of the project's calibration unit from version 0 on its one shard.
+
+    `version` holds the model's tensors by name, in the shapes of `metadata.model`; `shard` holds
+    [examples, *shape] for each input, or one flat array of windows. `clock` returns seconds, such
+    as time.perf_counter.
+
+    Raises:
+        TrainingError, EncodingError, GraphError: as `UnitRun`.
+    """
+    run = UnitRun(graph, metadata, calibration_unit(metadata), version, None, [shard])
+    durations = []
+    while run.steps_done < run.steps_total:
+        start = clock()
+        run.step()
+        durations.append(clock() - start)
+    delta = run.delta()
+    return CalibrationOutcome(
+        delta=delta,
+        digest=digest_of(delta),
+        seconds_per_step=median(durations[1:] or durations),
+        loss_first=run.loss_first,
+        loss_last=run.loss_last,
+    )
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

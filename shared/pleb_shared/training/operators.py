@@ -1,4 +1,4 @@
-"""What a node may call, and the rules that hold for some operators beyond the allow-list."""
+"""What a node may call, and which values it may change in place."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from pleb_shared.errors import GraphError
-from pleb_shared.protocol.graph import Node, Ref
+from pleb_shared.protocol.graph import Graph, Node, Ref, value_count
 from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Operator", "find_operator", "is_allowed", "why_not"]
+__all__ = ["Operator", "find_operator", "is_allowed", "why_not", "written_buffers"]
 
 
 @dataclass(frozen=True)
@@ -165,3 +165,53 @@ def _changes_statistics(node: Node, number: int) -> bool:
             f"Node {number} ({node.op}) must pass its first six arguments by position."
         )
     return node.args[5] is not False and isinstance(node.args[3], Ref)
+
+
+def written_buffers(graph: Graph, operators: list[Operator]) -> set[str]:
+    """Return the names of the buffers that a run of `graph` changes in place.
+
+    A value's roots are the values whose memory it may share: itself, or the roots of the
+    arguments that its operator's schema calls aliases.
+
+    Raises:
+        GraphError: a node would change a parameter, an input or a constant, which would
+            outlive the step and make the next one depend on it.
+    """
+    first = value_count(graph)
+    roots: list[frozenset[int]] = [frozenset({slot}) for slot in range(first)]
+    written: set[int] = set()
+    for number, (node, called) in enumerate(zip(graph.nodes, operators, strict=True)):
+        for position in called.writes:
+            written |= _checked(graph, number, node, _roots(node, position, roots))
+        shared = frozenset().union(*(_roots(node, p, roots) for p in called.aliases))
+        for _ in node.outputs:
+            roots.append(shared or frozenset({len(roots)}))
+    return {graph.buffers[slot - len(graph.parameters)].name for slot in written}
+
+
+def _roots(node: Node, position: int, roots: list[frozenset[int]]) -> frozenset[int]:
+    """Return the roots of the argument at `position`: a value, a list of values, or neither."""
+    if position >= len(node.args):
+        return frozenset()
+    argument = node.args[position]
+    items = argument if isinstance(argument, list) else [argument]
+    return frozenset().union(*(roots[item.slot] for item in items if isinstance(item, Ref)))
+
+
+def _checked(graph: Graph, number: int, node: Node, changed: frozenset[int]) -> set[int]:
+    """Return the `changed` values that are buffers.
+
+    Raises:
+        GraphError: a changed value is a parameter, an input or a constant.
+    """
+    first_buffer = len(graph.parameters)
+    first_input = first_buffer + len(graph.buffers)
+    lasting = {slot for slot in changed if slot < value_count(graph)}
+    for slot in lasting:
+        if not first_buffer <= slot < first_input:
+            kind = "a parameter" if slot < first_buffer else "an input or constant"
+            raise GraphError(
+                f"Node {number} ({node.op}) changes {kind} in place: "
+                "use the form without an underscore, or clone it first."
+            )
+    return lasting

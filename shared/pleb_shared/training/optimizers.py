@@ -161,13 +161,15 @@ class InnerOptimizer:
     def step(self, parameters: Mapping[str, torch.Tensor], rate: float) -> None:
         """Change `parameters`, of any shape, by their gradients with the learning rate `rate`."""
         self.steps += 1
-        moved = {name: p for name, p in parameters.items() if p.grad is not None}
-        if self.clip_norm and moved:
-            torch.nn.utils.clip_grad_norm_(list(moved.values()), self.clip_norm)
+        if self.clip_norm:
+            torch.nn.utils.clip_grad_norm_(parameters.values(), self.clip_norm)
         share = self.start_momentum**self.steps
-        for name, parameter in moved.items():
+        for name, parameter in parameters.items():
+            gradient = parameter.grad
+            if gradient is None:
+                continue
             rule = self.rules[name]
-            update = rule.direction(_gradient(parameter), self.steps)
+            update = rule.direction(gradient, self.steps)
             if name in self.start:
                 update.mul_(1 - share).add_(self.start[name], alpha=share)
             eta = rate * rule.rate_ratio
@@ -253,10 +255,3 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
                 momentum=settings.momentum,
                 nesterov=settings.nesterov,
             )
-
-
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """Return the gradient, of the parameter's shape; the caller knows that there is one."""
-    gradient = parameter.grad
-    assert gradient is not None  # noqa: S101
-    return gradient

@@ -13,11 +13,10 @@ from pleb_shared.errors import EncodingError, GraphError, TrainingError
 from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_unit
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat
-from pleb_shared.training.calibration import calibrate
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import peak_bytes
 from pleb_shared.training.evaluation import evaluate
-from pleb_shared.training.local_sgd import UnitRun
+from pleb_shared.training.local_sgd import UnitRun, calibrate
 from tests.small_projects import BATCH, cnn_project, data_spec, gpt_project, train_unit
 
 ROWS = data_spec("rows", [InputSpec(name="x", dtype="int64", shape=[2])])
