@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MODULES: Final[dict[str, str]] = {
-    "aggregate": "benchmarks.aggregate",
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",
     "interpreter": "benchmarks.interpreter",
-    "learning": "benchmarks.learning",
     "manners": "benchmarks.manners",
 }
 """Module by the benchmark's name. Each has `main(quick) -> dict` and is imported when asked for."""
@@ -31,12 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(MODULES))
     parser.add_argument("--quick", action="store_true", help="the same on less, about a minute")
     options = parser.parse_args(arguments)
-    try:
-        module = importlib.import_module(MODULES[options.name])
-    except ModuleNotFoundError as error:
-        if error.name != MODULES[options.name]:
-            raise
-        parser.error(f"the benchmark {options.name!r} is not written yet")
+    module = importlib.import_module(MODULES[options.name])
     result: dict[str, Any] = module.main(options.quick)
     for key, value in flat(result).items():
         print(f"{key:40} {value:.4g}" if isinstance(value, float) else f"{key:40} {value}")

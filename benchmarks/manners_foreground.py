@@ -84,7 +84,7 @@ async def _run_beside(busy: Busy | None, turns: int) -> float:
     if busy is None:
         return await _job_seconds(turns)
     await busy.worker.resume()
-    await busy.until_told()
+    await busy.until_reported()
     seconds = await _job_seconds(turns)
     await busy.worker.pause()
     return seconds

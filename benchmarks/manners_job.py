@@ -1,8 +1,4 @@
-"""Units whose steps take a wished time, for a worker that is driven without a coordinator.
-
-The model applies one layer over and over, so that the step's time is set by a count while the
-state stays small.
-"""
+"""Units whose steps take a given time: published to a coordinator, or for a worker without one."""
 
 from __future__ import annotations
 
@@ -11,70 +7,51 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
-from torch import nn
 
+from benchmarks import manners_model
+from pleb_agent.program.clock import system_clock
 from pleb_agent.worker.errors import WorkerError
 from pleb_agent.worker.job import Job, Progress, WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
-from pleb_project.export import export_model
+from pleb_project.check.draft import Draft, make_draft
+from pleb_project.definition.load import load_definition
+from pleb_project.publish import Publisher
+from pleb_project.readers.blobs import BlobFolder
+from pleb_project.server.client import Address, Coordinator
+from pleb_project.server.records import Home
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.project import (
-    AdamW,
-    Calibration,
-    Codec,
-    DataSpec,
-    Delegation,
-    OuterStep,
-    ProjectMetadata,
-    ResourceLimits,
-    Round,
-    Training,
-    Verification,
-)
-from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
-from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
+from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind, VersionSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-__all__ = ["Busy", "Repeated", "batch", "busy_worker", "layers_for", "loss", "make_job", "metrics"]
+    from pleb_project.processes import Fleet
 
-WIDTH: Final = 256
+__all__ = ["Busy", "busy_worker", "layers_for", "make_job", "publish_project"]
+
 BATCH: Final = 256
 STEPS: Final = 100_000
+UNIT_SECONDS: Final = 240.0
 
-
-class Repeated(nn.Module):
-    """`layers` times the same layer: about 0.1 GFLOP each, forward and backward."""
-
-    def __init__(self, layers: int) -> None:
-        super().__init__()
-        self.count = layers
-        self.layer = nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for _ in range(self.count):
-            x = torch.tanh(self.layer(x))
-        return x
-
-
-def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
-
-
-def metrics(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {"loss": loss(model, batch)}
-
-
-def batch(count: int = BATCH) -> dict[str, torch.Tensor]:
-    generator = np.random.default_rng(0)
-    x = generator.normal(0, 1, (count, WIDTH)).astype(np.float32)
-    y = generator.integers(0, WIDTH, count).astype(np.int64)
-    return {"x": torch.from_numpy(x), "y": torch.from_numpy(y)}
+PROJECT: Final = """
+[project]
+name = "{name}"
+[data]
+source = "sklearn:digits"
+[model]
+file = "{file}"
+arguments = {{ layers = {layers} }}
+[training]
+optimizer = "adamw"
+batch = {batch}
+local_steps = {steps}
+versions = 1000
+[round]
+units = 64
+quorum = 64
+"""
 
 
 def layers_for(step_seconds: float) -> int:
@@ -86,69 +63,82 @@ def layers_for(step_seconds: float) -> int:
 
 
 def _step_seconds(layers: int) -> float:
-    """Processor time, which hardly depends on who else uses the machine."""
-    model, data = Repeated(layers), batch()
+    """Return the processor time of a step, which hardly depends on who else uses the machine."""
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "x": torch.randn(BATCH, 8, 8, generator=generator),
+        "y": torch.randint(0, 10, (BATCH,), generator=generator),
+    }
+    model = manners_model.model(layers)
     optimizer = torch.optim.AdamW(model.parameters())
     taken = []
     for _ in range(12):
         start = time.process_time()
         optimizer.zero_grad()
-        loss(model, data).backward()  # type: ignore[no-untyped-call]
+        manners_model.loss(model, batch).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         taken.append(time.process_time() - start)
     return sorted(taken)[3]
 
 
+def _make_project(folder: Path, name: str, layers: int, steps: int) -> tuple[Draft, BlobFolder]:
+    """Return a project of units of `steps` steps, and its blobs in the new `folder`."""
+    folder.mkdir(parents=True)
+    text = PROJECT.format(
+        name=name, file=manners_model.__file__, layers=layers, batch=BATCH, steps=steps
+    )
+    (folder / "project.toml").write_text(text, encoding="utf-8")
+    blobs = BlobFolder(folder / "blobs")
+    return make_draft(load_definition(folder), blobs), blobs
+
+
+def publish_project(fleet: Fleet, url: str, milliseconds: int, layers: int) -> str:
+    """Publish as `pleb-project publish` does, but for the check, which would take minutes.
+
+    Returns the attach link.
+    """
+    name = f"manners-{milliseconds}"
+    steps = min(STEPS, round(UNIT_SECONDS * 1000 / milliseconds))
+    draft, blobs = _make_project(fleet.folder / name, name, layers, steps)
+    with Coordinator(Address(url)) as coordinator:
+        home = Home(fleet.folder / name / "home")
+        publisher = Publisher(coordinator, home, system_clock, lambda _: None)
+        record = publisher.publish(draft.metadata, blobs, invite=fleet.invite("publisher"))
+    return record.attach_link
+
+
 def make_job(directory: Path, layers: int, steps: int = STEPS) -> Job:
-    """Return a unit whose inputs lie in the new `directory`."""
-    torch.manual_seed(1)
-    exported = export_model(Repeated(layers), loss, metrics, batch())
-    shard = save_tensors({name: tensor.numpy() for name, tensor in batch(2 * BATCH).items()})
-    metadata = ProjectMetadata(
-        protocol=1, project="manners", number=1, epoch=0, issued_at=0, root_key="0" * 64,
-        delegation=Delegation(online_key="1" * 64, expires_at=2**40), title="Manners",
-        description="", data_licence="", contact="", model=exported.model,
-        training_graph=_blob(exported.training_graph),
-        evaluation_graph=_blob(exported.evaluation_graph),
-        data=DataSpec(kind="rows", inputs=exported.inputs, shards=_blob(b"")),
-        training=Training(warmup_steps=0,
-            optimizer=AdamW(), learning_rate=1e-5, batch_examples=BATCH, local_steps=steps,
-            versions=9,
-        ),
-        outer=OuterStep(), codec=Codec(up="int4", down="int8"), round=Round(),
-        verification=Verification(tolerance=0.1, tolerance_ceiling=0.2),
-        calibration=Calibration(), limits=ResourceLimits(memory_bytes=2**31),
-    )  # fmt: skip
-    directory.mkdir(parents=True)
+    """Return a unit whose inputs are in the new `directory`."""
+    draft, blobs = _make_project(directory, "manners", layers, steps)
     files = {
-        "metadata.json": strict_json.encode(metadata),
-        "graph.json": exported.training_graph,
-        "snapshot.safetensors": exported.initial,
-        "shard-0": shard,
+        "metadata.json": strict_json.encode(draft.metadata),
+        "graph.json": draft.exported.training_graph,
+        "snapshot.safetensors": draft.exported.initial,
+        "shard-0": blobs.get(draft.dataset.shards.train[0].digest),
     }
     for name, data in files.items():
         (directory / name).write_bytes(data)
-    digest = version_digest(load_tensors(exported.initial), exported.model)
+    shards = ShardRange(first=0, count=1)
+    model = draft.metadata.model
     return Job(
         job_dir=str(directory),
         unit=Unit(
-            kind=UnitKind.TRAIN, epoch=0, version=0, shards=ShardRange(first=0, count=1), seed=1,
-            local_steps=steps,
+            kind=UnitKind.TRAIN, epoch=0, version=0, shards=shards, seed=1, local_steps=steps
         ),
         version=VersionSource(
-            epoch=0, number=0, digest=digest, snapshot=_blob(exported.initial), snapshot_number=0,
+            epoch=0,
+            number=0,
+            digest=model.initial_digest,
+            snapshot=model.initial,
+            snapshot_number=0,
             differences=[],
         ),
         shards=["shard-0"],
-    )  # fmt: skip
-
-
-def _blob(data: bytes) -> Blob:
-    return Blob(digest=digest_of(data), size=len(data))
+    )
 
 
 class Busy:
-    """A worker that computes a unit without an end; `progress` is the last that it told."""
+    """A worker that computes a unit without an end; `progress` is all that it reported."""
 
     def __init__(self, worker: WorkerProcess, job: Job) -> None:
         self.worker = worker
@@ -161,7 +151,7 @@ class Busy:
                 self.progress.append(reply)
         raise RuntimeError("The unit without an end has ended.")
 
-    async def until_told(self, count: int = 1) -> None:
+    async def until_reported(self, count: int = 1) -> None:
         """Return after so many further messages about steps."""
         wanted = len(self.progress) + count
         while len(self.progress) < wanted:
@@ -199,7 +189,7 @@ async def busy_worker(
     job = make_job(work / "job", layers)
     busy = Busy(worker, job)
     try:
-        await busy.until_told(3)
+        await busy.until_reported(3)
         yield busy
     finally:
         await busy.stop()

@@ -1,7 +1,7 @@
-"""From the user's input to a worker that stands still: input, X server, probe, agentd, worker.
+"""From the user's input to a worker that has stopped: input, X server, probe, agentd, worker.
 
 The clock starts right before a motion of the mouse is sent to the X server. It stops when the
-worker has been told to pause and has computed for the last time: it uses less than 2 ms until the
+worker has been asked to pause and has computed for the last time: it uses less than 2 ms until the
 flag page says that it computes no more, or the kernel that it is stopped. That it uses nothing
 afterwards is checked.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from benchmarks.manners_desktop import cpu_seconds, settled
-from benchmarks.manners_project import publish_project
+from benchmarks.manners_job import publish_project
 from pleb_agent.probe.x11_place import NO_COOKIE, parse_display
 from pleb_agent.probe.x11_wire import X11Connection
 from pleb_agent.worker.channel import FlagPage, Request, State
@@ -39,8 +39,8 @@ FAKE_INPUT: Final = 2
 MOTION: Final = 6
 RELATIVE: Final = 1
 POLL_SECONDS: Final = 0.0005
-OBEYING_SECONDS: Final = 0.002
-"""What it may cost to obey: a thread that waits for a processor takes a signal when it gets one."""
+PAUSING_SECONDS: Final = 0.002
+"""What pausing may cost: a thread that waits for a processor takes a signal when it gets one."""
 QUIET_CHECK_SECONDS: Final = 0.1
 WORK_SECONDS: Final = 120.0
 STILL_SECONDS: Final = 5.0
@@ -104,7 +104,7 @@ def _prefer(remote: Remote, **values: object) -> None:
 
 
 class _Mouse:
-    """Moves the pointer by the X server's XTEST extension, as if a hand did."""
+    """Moves the pointer by the X server's XTEST extension, as a user would."""
 
     def __init__(self, connection: X11Connection) -> None:
         self._connection = connection
@@ -144,19 +144,19 @@ class _Watched:
                 return
         raise RuntimeError(f"The worker does not compute: {self._remote.get('status')}")
 
-    def standing_at(self) -> float:
-        """Return when it was told to pause and computed for the last time."""
-        told_at = 0.0
+    def paused_at(self) -> float:
+        """Return when it was asked to pause and computed for the last time."""
+        asked_at = 0.0
         used: list[tuple[float, float]] = []
         for _ in self._looks(time.monotonic() + STILL_SECONDS, POLL_SECONDS):
             used.append((time.monotonic(), cpu_seconds(self.pid)))
             if self.page.request is not Request.PAUSE:
                 continue
-            told_at = told_at or time.monotonic()
+            asked_at = asked_at or time.monotonic()
             if not self.computes:
-                most = cpu_seconds(self.pid) - OBEYING_SECONDS
+                most = cpu_seconds(self.pid) - PAUSING_SECONDS
                 last = next((now for now, seconds in used if seconds >= most), time.monotonic())
-                return max(told_at, last)
+                return max(asked_at, last)
         raise RuntimeError(f"The worker does not pause: {self._remote.get('status')}")
 
     def check_still(self) -> None:
@@ -179,7 +179,7 @@ def _pause(watched: _Watched, mouse: _Mouse, remote: Remote, delay: float) -> fl
     time.sleep(delay)
     start = time.monotonic()
     mouse.move()
-    taken = watched.standing_at() - start
+    taken = watched.paused_at() - start
     watched.check_still()
-    _prefer(remote, watts_per_thread=8.0 + delay)  # whoever changes something need not wait
+    _prefer(remote, watts_per_thread=8.0 + delay)  # a change of preferences ends the wait
     return 1000 * taken

@@ -80,12 +80,12 @@ async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, li
             windows: dict[int, list[Window]] = {}
             for percent in effort.percents:
                 busy.worker.limit(WorkerLimits(cpu_percent=percent))
-                await busy.until_told(2)
+                await busy.until_reported(2)
                 windows[percent] = [
                     await _window(busy.pid, threads, effort.seconds) for _ in range(effort.windows)
                 ]
             busy.worker.limit(WorkerLimits())
-            await busy.until_told(2)
+            await busy.until_reported(2)
             return windows, await _memory_back(busy)
 
 
@@ -101,6 +101,6 @@ async def _window(pid: int, threads: int, seconds: float) -> Window:
 async def _memory_back(busy: Busy) -> float:
     pid, start = busy.pid, time.monotonic()
     await busy.worker.pause()
-    while psutil.pid_exists(pid):  # noqa: ASYNC110 - nothing tells of the end
+    while psutil.pid_exists(pid):  # noqa: ASYNC110 - no event announces the end
         await asyncio.sleep(POLL_SECONDS)
     return time.monotonic() - start - LONG_PAUSE_SECONDS

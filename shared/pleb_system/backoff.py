@@ -55,5 +55,5 @@ class Restarts:
             self._failures = 0
             return 0.0
         self._failures += 1
-        # No jitter: one parent restarts one child, there is nobody to keep out of step with.
+        # No jitter: one parent restarts one child, no other parent restarts at the same moment.
         return self._backoff.delay_seconds(self._failures, draw=1.0)

@@ -30,10 +30,3 @@ def test_an_unknown_benchmark_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["nothing"])
     assert "invalid choice" in capsys.readouterr().err
-
-
-def test_one_that_is_not_written_yet_says_so(monkeypatch, capsys):
-    monkeypatch.setitem(MODULES, "codec", "benchmarks.no_such_module")
-    with pytest.raises(SystemExit):
-        main(["codec"])
-    assert "not written yet" in capsys.readouterr().err

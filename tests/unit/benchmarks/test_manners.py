@@ -35,7 +35,7 @@ def test_without_a_desktop_it_measures_nothing(
     assert str(refusal.value).endswith(advice)
 
 
-def test_with_all_programs_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_all_programs_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: name)
     require_programs()
 
