@@ -68,11 +68,13 @@ def make_draft(definition: ProjectDefinition, blobs: BlobFolder) -> Draft:
     """
     dataset = read_dataset(definition.data, definition.folder, blobs)
     code = load_code(definition.model, definition.folder)
-    batch = _example_batch(definition.training, dataset, blobs)
-    matrices = _matrices(definition.training, code.model)
+    training = definition.training
+    shard = load_tensors(blobs.get(dataset.shards.train[0].digest))
+    arrays = UnitData(dataset.spec, [shard]).training_batch(0, 0, training.batch_examples)
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    matrices = _matrices(training, code.model)
     exported = export_model(code.model, code.loss, code.evaluate, batch, matrices=matrices)
     _check_target(definition, exported)
-    training = definition.training
     if isinstance(training.optimizer, Muon):
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
@@ -129,15 +131,6 @@ def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:
             "unit is predicted to take: raise it, or make batch smaller."
         )
     return given * 2**20
-
-
-def _example_batch(
-    training: Training, dataset: Dataset, blobs: BlobFolder
-) -> dict[str, torch.Tensor]:
-    """Return the first batch that a unit would train on: inputs [batch, ...] by name."""
-    shard = load_tensors(blobs.get(dataset.shards.train[0].digest))
-    arrays = UnitData(dataset.spec, [shard]).training_batch(0, 0, training.batch_examples)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _matrices(training: Training, model: torch.nn.Module) -> list[str] | None:

@@ -91,10 +91,15 @@ def check_project(
     """
     say("Reading the data and exporting the model")
     draft = make_draft(definition, blobs)
-    with tempfile.TemporaryDirectory(prefix="pleb-check-") as name:
+    with tempfile.TemporaryDirectory(prefix="pleb-check-") as folder:
         say("Running one unit on 1 thread, 2 threads and as an older processor would")
-        deltas, measurement, steps = _measure(draft, blobs, Path(name))
-    tolerance, apart = _tolerance(draft, deltas)
+        deltas, measurement, steps = _measure(draft, blobs, Path(folder))
+    encoding = training_format(draft.metadata)
+    apart: dict[str, float] = {}
+    for a, b in itertools.combinations(deltas, 2):
+        for name, distance in encoded_distances(a, b, encoding).items():
+            apart[name] = max(distance, apart.get(name, 0.0))
+    tolerance = choose_tolerance(max(apart.values()), noise_distance(deltas[0], encoding))
     say("Training a few units in turn")
     learning = dry_run(draft, blobs, steps)
     shards = draft.dataset.shards.train
@@ -106,7 +111,7 @@ def check_project(
         tolerance=tolerance,
         measurement=measurement,
         measured_steps=steps,
-        upload_bytes=training_format(draft.metadata).size,
+        upload_bytes=encoding.size,
         download_bytes=difference_format(draft.metadata).size + shard_bytes,
         parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
         warnings=(),
@@ -159,40 +164,22 @@ def _measure(
     local_steps = draft.metadata.training.local_steps
     seconds = seconds_per_step(draft, blobs)
     steps = min(local_steps, max(_STEPS_AT_LEAST, int(_MEASURE_SECONDS / max(seconds, 1e-6))))
+    shards = draft.dataset.shards.train
+    count = draft.metadata.training.shards_per_unit
     deltas, measurements = [], []
     for configuration in CONFIGURATIONS:
         file = folder / f"{configuration.name}.delta"
-        request = _request(draft, blobs, file, steps, configuration.threads)
+        request = UnitRequest(
+            metadata=draft.metadata,
+            blobs=str(blobs.folder),
+            digests=[shards[number % len(shards)].digest for number in range(count)],
+            steps=steps,
+            threads=configuration.threads,
+            delta=str(file),
+        )
         measurements.append(measure_unit(request, configuration, folder))
         deltas.append(load_tensors(file.read_bytes()))
     return deltas, measurements[0], steps
-
-
-def _request(draft: Draft, blobs: BlobFolder, delta: Path, steps: int, threads: int) -> UnitRequest:
-    shards = draft.dataset.shards.train
-    count = draft.metadata.training.shards_per_unit
-    return UnitRequest(
-        metadata=draft.metadata,
-        blobs=str(blobs.folder),
-        digests=[shards[number % len(shards)].digest for number in range(count)],
-        steps=steps,
-        threads=threads,
-        delta=str(delta),
-    )
-
-
-def _tolerance(draft: Draft, deltas: list[Tensors]) -> tuple[Tolerance, dict[str, float]]:
-    """Return the tolerance, and how far apart honest runs are by tensor.
-
-    `deltas` have the shapes of the model's specs.
-    """
-    encoding = training_format(draft.metadata)
-    apart: dict[str, float] = {}
-    for a, b in itertools.combinations(deltas, 2):
-        for name, distance in encoded_distances(a, b, encoding).items():
-            apart[name] = max(distance, apart.get(name, 0.0))
-    noise = noise_distance(deltas[0], encoding)
-    return choose_tolerance(max(apart.values()), noise), apart
 
 
 def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:

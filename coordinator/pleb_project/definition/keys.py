@@ -48,11 +48,27 @@ def keys_of(struct: type[msgspec.Struct]) -> dict[str, Key]:
     if not isinstance(info, inspect.StructType):
         message = f"{struct.__name__} is not a struct."
         raise TypeError(message)
-    keys = [
-        _key(declared, field.type)
-        for field, declared in zip(info.fields, msgspec.structs.fields(struct), strict=True)
-    ]
-    return {key.name: key for key in keys}
+    keys = {}
+    for field, declared in zip(info.fields, msgspec.structs.fields(struct), strict=True):
+        kind, text, extra = field.type, "", {}
+        if isinstance(kind, inspect.Metadata):
+            text = (kind.extra_json_schema or {}).get("description", "")
+            extra = kind.extra or {}
+            kind = kind.type
+        default = declared.default
+        if declared.default_factory is not NO_DEFAULT:
+            default = declared.default_factory()
+        name = extra.get("key", declared.name)
+        keys[name] = Key(
+            name=name,
+            field=declared.name,
+            type=declared.type,
+            kind=kind,
+            text=text,
+            default=extra.get("default", default),
+            default_text=extra.get("default_text", ""),
+        )
+    return keys
 
 
 def type_words(kind: inspect.Type) -> str:
@@ -81,23 +97,3 @@ def bounds(kind: inspect.Type) -> str:
     most = None if kind.le is not None and kind.le >= _UNBOUNDED else kind.le
     pairs = (("over", kind.gt), ("from", kind.ge), ("to", most))
     return " ".join(f"{word} {number:.10g}" for word, number in pairs if number is not None)
-
-
-def _key(declared: msgspec.structs.FieldInfo, kind: inspect.Type) -> Key:
-    text, extra = "", {}
-    if isinstance(kind, inspect.Metadata):
-        text = (kind.extra_json_schema or {}).get("description", "")
-        extra = kind.extra or {}
-        kind = kind.type
-    default = declared.default
-    if declared.default_factory is not NO_DEFAULT:
-        default = declared.default_factory()
-    return Key(
-        name=extra.get("key", declared.name),
-        field=declared.name,
-        type=declared.type,
-        kind=kind,
-        text=text,
-        default=extra.get("default", default),
-        default_text=extra.get("default_text", ""),
-    )

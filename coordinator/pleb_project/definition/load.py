@@ -140,9 +140,8 @@ def _section(
         if key.default is not NO_DEFAULT and not key.default_text
     }
     if name == "training":
-        optimizer = _optimizer(source, table)
+        defaults["optimizer"] = _optimizer(source, table)
         table = {key: value for key, value in table.items() if key in keys}
-        return defaults | _values(source, name, keys, table) | {"optimizer": optimizer}
     return defaults | _values(source, name, keys, table)
 
 
@@ -182,9 +181,13 @@ def _values(
         try:
             values[key.field] = _converted(key, value)
         except (msgspec.ValidationError, OverflowError):
-            wanted = key.text if _has_form(key) else type_words(key.kind)
-            sentence = f"{name} must be {wanted}, not {_spelled(value)}."
-            source.fail((section, name), sentence)
+            kind, shown = key.kind, repr(value)
+            # A text's form is better said by its description than by its type.
+            has_form = isinstance(kind, inspect.StrType) and (kind.pattern or kind.min_length)
+            wanted = key.text if has_form else type_words(kind)
+            if isinstance(value, bool):
+                shown = shown.lower()
+            source.fail((section, name), f"{name} must be {wanted}, not {shown}.")
     return values
 
 
@@ -198,11 +201,6 @@ def _converted(key: Key, value: Any) -> Any:
     return converted
 
 
-def _has_form(key: Key) -> bool:
-    """Whether a text must have a form that its description says better than its type."""
-    return isinstance(key.kind, inspect.StrType) and bool(key.kind.pattern or key.kind.min_length)
-
-
 def _work_out(given: dict[str, dict[str, Any]]) -> None:
     """Fill in what follows from other keys, or is measured later."""
     training, rounds, rules = given["training"], given["round"], given["verification"]
@@ -211,10 +209,6 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
     rounds.setdefault("quorum", max(1, (3 * rounds["units"] + 3) // 4))
     rules.setdefault("tolerance", _PROVISIONAL_TOLERANCE)
     rules.setdefault("tolerance_ceiling", max(rules["tolerance"], _PROVISIONAL_TOLERANCE))
-
-
-def _spelled(value: object) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
 
 
 def _override(document: dict[str, Any], line: str) -> None:

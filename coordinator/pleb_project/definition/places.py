@@ -49,16 +49,15 @@ class DefinitionError(InputError):
 
     def __init__(self, file: pathlib.Path, text: str, place: Place, sentence: str) -> None:
         self.file, self.place, self.sentence = file, place, sentence
-        super().__init__(f"{file}:{place.line}:{place.column}: {sentence}\n{_snippet(text, place)}")
-
-
-def _snippet(text: str, place: Place) -> str:
-    lines = text.splitlines()
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    margin = f"{place.line:>4} | "
-    carets = "^" * max(1, min(place.length, len(line) - place.column + 1))
-    below = f"{' ' * (len(margin) - 2)}| {' ' * (place.column - 1)}"
-    return f"{margin}{line.expandtabs(1)}\n{below}{carets}"
+        lines = text.splitlines()
+        line = lines[place.line - 1] if place.line <= len(lines) else ""
+        margin = f"{place.line:>4} | "
+        below = f"{' ' * (len(margin) - 2)}| {' ' * (place.column - 1)}"
+        carets = "^" * max(1, min(place.length, len(line) - place.column + 1))
+        super().__init__(
+            f"{file}:{place.line}:{place.column}: {sentence}\n"
+            f"{margin}{line.expandtabs(1)}\n{below}{carets}"
+        )
 
 
 def find_places(text: str) -> dict[tuple[str, ...], tuple[Place, Place]]:
@@ -88,13 +87,8 @@ def _statements(text: str) -> Iterator[tuple[int, bool, Path, int, int]]:
         if text[at] == "[":
             path, at = _key(text, at + (2 if text.startswith("[[", at) else 1))
             at = text.find("\n", at) if "\n" in text[at:] else len(text)
-            yield (
-                start,
-                True,
-                path,
-                start,
-                start + len(text[start:at].split("#", maxsplit=1)[0].rstrip()),
-            )
+            header = text[start:at].split("#", maxsplit=1)[0].rstrip()
+            yield start, True, path, start, start + len(header)
         else:
             path, at = _key(text, at)
             value = _skip(text, at + 1)

@@ -12,7 +12,7 @@ from pleb_project.definition.keys import NO_DEFAULT, Key, bounds, keys_of
 from pleb_project.definition.sections import OPTIMIZERS, SECTIONS
 
 if TYPE_CHECKING:
-    import msgspec
+    from collections.abc import Iterable
 
 __all__ = ["reference"]
 
@@ -31,16 +31,14 @@ _TYPES: Final[dict[type, str]] = {
 
 def reference() -> str:
     """Return a table for every section; `docs/project-file.md` contains them word for word."""
-    return "\n".join(_table(name, struct) for name, struct in SECTIONS.items())
-
-
-def _table(name: str, struct: type[msgspec.Struct]) -> str:
-    rows = [_row(key, key.text, _default(key)) for key in keys_of(struct).values()]
-    if name == "training":
-        rows += _option_rows()
-    purpose = (struct.__doc__ or "").partition("\n")[0]
-    head = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    return "\n".join([f"### [{name}]", "", purpose, "", *head, *rows, ""])
+    lines: list[str] = []
+    for name, struct in SECTIONS.items():
+        purpose = (struct.__doc__ or "").partition("\n")[0]
+        lines += [f"### [{name}]", "", purpose, ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(key, key.text, _default(key)) for key in keys_of(struct).values()]
+        lines += [*(_option_rows() if name == "training" else []), ""]
+    return "\n".join(lines)
 
 
 def _option_rows() -> list[str]:
@@ -61,17 +59,14 @@ def _option_rows() -> list[str]:
 
 
 def _row(key: Key, text: str, default: str) -> str:
-    choices = ", ".join(f"`{choice}`" for choice in _choices(key))
+    values: Iterable[Any] = OPTIMIZERS if isinstance(key.kind, inspect.UnionType) else ()
+    if isinstance(key.kind, inspect.LiteralType):
+        values = key.kind.values
+    choices = ", ".join(f"`{value}`" for value in values)
     meaning = "; ".join(
         part for part in (text, choices and f"one of {choices}", bounds(key.kind)) if part
     )
     return f"| `{key.name}` | {_TYPES[type(key.kind)]} | {default} | {meaning} |"
-
-
-def _choices(key: Key) -> tuple[Any, ...]:
-    if isinstance(key.kind, inspect.UnionType):
-        return tuple(OPTIMIZERS)
-    return key.kind.values if isinstance(key.kind, inspect.LiteralType) else ()
 
 
 def _default(key: Key) -> str:

@@ -127,10 +127,20 @@ class _Rewriter:
     def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> list[int]:
         """Write the nodes of `module` and return the numbers of its outputs."""
         for node in module.graph.nodes:
-            if node.op == "call_function":
-                self._add(module, node, no_grad=no_grad)
-            elif node.op == "output":
+            name = str(node.target)
+            if node.op == "output":
                 return [self._slot(result) for result in node.args[0]]
+            if node.op != "call_function" or name in _CHECKS:
+                continue
+            if node.target is operator.getitem:
+                slots = self._slot_of[cast("fx.Node", node.args[0])]
+                self._slot_of[node] = cast("list[int]", slots)[cast("int", node.args[1])]
+            elif name == "wrap_with_set_grad_enabled":
+                self._inline(module, node, skip=2, no_grad=not node.args[0])
+            elif name == "wrap_with_autocast":
+                self._inline(module, node, skip=5, no_grad=no_grad)
+            else:
+                self._write(node, no_grad=no_grad)
         raise GraphError("The exported graph has no output.")
 
     def _number_placeholders(self) -> int:
@@ -154,21 +164,18 @@ class _Rewriter:
             number += 1
         for node, target in constants:
             self._slot_of[node] = number
-            self.constants.append(_constant(target, self._program.constants[target]))
+            tensor = self._program.constants[target]
+            if not isinstance(tensor, torch.Tensor):
+                raise GraphError(f"The model uses {target!r}, which is not a tensor.")
+            self.constants.append(
+                Constant(
+                    dtype=cast("Any", _dtype_name(target, tensor)),
+                    shape=list(tensor.shape),
+                    data=little_endian(tensor.detach().cpu().numpy()).tobytes(),
+                )
+            )
             number += 1
         return number
-
-    def _add(self, module: fx.GraphModule, node: fx.Node, *, no_grad: bool) -> None:
-        name = str(node.target)
-        if node.target is operator.getitem:
-            slots = self._slot_of[cast("fx.Node", node.args[0])]
-            self._slot_of[node] = cast("list[int]", slots)[cast("int", node.args[1])]
-        elif name == "wrap_with_set_grad_enabled":
-            self._inline(module, node, skip=2, no_grad=not node.args[0])
-        elif name == "wrap_with_autocast":
-            self._inline(module, node, skip=5, no_grad=no_grad)
-        elif name not in _CHECKS:
-            self._write(node, no_grad=no_grad)
 
     def _inline(self, module: fx.GraphModule, node: fx.Node, *, skip: int, no_grad: bool) -> None:
         """Write the body of a wrapper: its submodule is the last of `skip` arguments."""
@@ -257,17 +264,6 @@ def _shape(tensor: torch.Tensor) -> list[int]:
     """Return the shape at export, with the example's size for the free batch dimension."""
     sizes: Iterable[Any] = tensor.shape
     return [int(s.node.hint) if isinstance(s, torch.SymInt) else int(s) for s in sizes]
-
-
-def _constant(target: str, tensor: Any) -> Constant:
-    if not isinstance(tensor, torch.Tensor):
-        raise GraphError(f"The model uses {target!r}, which is not a tensor.")
-    array = little_endian(tensor.detach().cpu().numpy())
-    return Constant(
-        dtype=cast("Any", _dtype_name(target, tensor)),
-        shape=list(tensor.shape),
-        data=array.tobytes(),
-    )
 
 
 def _dtype_name(name: str, tensor: torch.Tensor) -> str:

@@ -116,24 +116,18 @@ class Table:
                 continue
             known = cell not in self.settings.missing
             if column.numeric:
-                numbers.append(
-                    (_exact(path, line, column, cell) - column.mean) / column.spread
-                    if known
-                    else 0.0
-                )
+                number = _exact(path, line, column, cell) if known else column.mean
+                numbers.append((number - column.mean) / column.spread)
             else:
                 categories.append(_code(path, line, column, cell) if known else 0)
-        return numbers, categories, self._target(path, line, cells[self.target])
-
-    def _target(self, path: Path, line: int, cell: str) -> float:
-        column = self.columns[self.target]
+        cell = cells[self.target]
         if cell in self.settings.missing:
             raise InputError(
-                f"{path}:{line}: the target {column.name!r} is missing: remove the row."
+                f"{path}:{line}: the target {target.name!r} is missing: remove the row."
             )
-        if column.codes:
-            return _code(path, line, column, cell) - 1
-        return _exact(path, line, column, cell)
+        if target.codes:
+            return numbers, categories, _code(path, line, target, cell) - 1
+        return numbers, categories, _exact(path, line, target, cell)
 
     def _arrays(self, chunk: list[tuple[list[float], list[int], float]]) -> Rows:
         numbers, categories, targets = zip(*chunk, strict=True)
@@ -175,7 +169,9 @@ def learn_table(paths: list[Path], settings: DataSection) -> Table:
 
 
 def _finish(column: Column, settings: DataSection, *, is_target: bool) -> None:
-    classes = is_target and column.numeric and all(_whole(value) for value in column.values)
+    classes = (
+        is_target and column.numeric and all(float(value).is_integer() for value in column.values)
+    )
     if column.name in settings.drop or (column.numeric and not classes):
         return
     if len(column.values) > _CATEGORIES:
@@ -235,11 +231,6 @@ def _number(cell: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _whole(cell: str) -> bool:
-    number = _number(cell)
-    return number is not None and number.is_integer()
 
 
 def _exact(path: Path, line: int, column: Column, cell: str) -> float:

@@ -15,8 +15,6 @@ from pleb_shared.protocol.project import DataSpec, Dtype, InputSpec, Shard, Shar
 from pleb_shared.tensors.layout import save_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from pleb_project.readers.blobs import BlobFolder
@@ -129,16 +127,11 @@ def text_shards(text: NDArray[np.uint8], window: int, asked: int, blobs: BlobFol
     """Write contiguous pieces of `text` [n] as shards; each holds at least one window."""
     count = shard_count(text.size, 1, asked)
     count = max(1, min(count, text.size // (window + 1)))
-    return [
-        _write(blobs, {"x": np.asarray(piece)}, piece.size - window) for piece in _cut(text, count)
-    ]
-
-
-def _cut(text: NDArray[np.uint8], count: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield `count` pieces of `text` [n] whose lengths differ by at most one."""
     bounds = [text.size * number // count for number in range(count + 1)]
-    for start, end in itertools.pairwise(bounds):
-        yield text[start:end]
+    return [
+        _write(blobs, {"x": np.asarray(text[start:end])}, end - start - window)
+        for start, end in itertools.pairwise(bounds)
+    ]
 
 
 def _write(blobs: BlobFolder, tensors: Rows, examples: int) -> Shard:

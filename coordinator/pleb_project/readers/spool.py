@@ -87,7 +87,12 @@ class Spool:
                     f"{place}: input {name!r} is {array.dtype} {list(array.shape[1:])}; before it "
                     f"was {dtype} {list(shape)}. Every example needs the same form."
                 )
-            _check_finite(name, array, place)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                row = int(np.argwhere(~np.isfinite(array))[0][0])
+                raise InputError(
+                    f"{place}: input {name!r} of example {row + 1} there is not a finite number: "
+                    "clean the data or leave the example out."
+                )
             self._files[name].write(np.ascontiguousarray(array, dtype).tobytes())
         self.examples += counts.pop()
 
@@ -115,13 +120,3 @@ class Spool:
             self._forms[name] = (dtype, array.shape[1:])
             path = self._folder / f"{self._name}-{number}.rows"
             self._files[name] = path.open("wb")
-
-
-def _check_finite(name: str, array: NDArray[Any], place: str) -> None:
-    """Raise unless every number of `array` [examples, ...] is finite."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise InputError(
-            f"{place}: input {name!r} of example {row + 1} there is not a finite number: clean "
-            "the data or leave the example out."
-        )
