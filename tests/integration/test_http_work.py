@@ -247,7 +247,7 @@ def test_without_a_place_to_wait_a_host_is_answered_at_once(tmp_path):
             assert reply.no_work is not None
             assert reply.no_work.retry_after_seconds > 0
             http.web.api.closing.set()
-            http.web.api.changes.close()
+            http.web.api.changes.wake_all()
             async with asyncio.timeout(2):
                 assert not (await held).manifests  # closing answers whoever waits
 

@@ -50,7 +50,14 @@ async def blob(api: Api, request: Request) -> Response:
     if partial:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    return _response(api, request, digest, (start, end), 206 if partial else 200, headers)
+    status, media_type = 206 if partial else 200, "application/octet-stream"
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    api.counters.bytes_sent += end - start
+    blobs = api.deps.blobs
+    if end - start <= _SMALL_BYTES:
+        return Response(blobs.read(digest, start, end), status, headers, media_type)
+    return StreamingResponse(_chunks(blobs, digest, start, end), status, headers, media_type)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int]:
@@ -71,25 +78,6 @@ def parse_range(header: str | None, size: int) -> tuple[int, int]:
         message = f"The blob has {size} bytes: {header!r} is past its end."
         raise Refusal(RefusalCode.BAD_RANGE, message)
     return start, end
-
-
-def _response(
-    api: Api,
-    request: Request,
-    digest: str,
-    span: tuple[int, int],
-    status: int,
-    headers: dict[str, str],
-) -> Response:
-    media_type = "application/octet-stream"
-    start, end = span
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=media_type)
-    api.counters.bytes_sent += end - start
-    blobs = api.deps.blobs
-    if end - start <= _SMALL_BYTES:
-        return Response(blobs.read(digest, start, end), status, headers, media_type)
-    return StreamingResponse(_chunks(blobs, digest, start, end), status, headers, media_type)
 
 
 async def _chunks(blobs: LocalBlobs, digest: str, start: int, end: int) -> AsyncIterator[bytes]:

@@ -41,9 +41,9 @@ class Counters:
 
     def text(self, gauges: dict[str, float]) -> str:
         """Return everything as text, `gauges` (name to value) included."""
-        return "\n".join((*self._counts(), *self._histogram(), *_gauges(gauges))) + "\n"
+        return "\n".join(self._lines(gauges)) + "\n"
 
-    def _counts(self) -> Iterator[str]:
+    def _lines(self, gauges: dict[str, float]) -> Iterator[str]:
         yield "# TYPE pleb_requests_total counter"
         for (route, status), count in sorted(self.requests.items()):
             yield f'pleb_requests_total{{route="{route}",status="{status}"}} {count}'
@@ -58,8 +58,6 @@ class Counters:
         ):
             yield f"# TYPE pleb_{name}_total counter"
             yield f"pleb_{name}_total {value}"
-
-    def _histogram(self) -> Iterator[str]:
         yield "# TYPE pleb_request_seconds histogram"
         total = 0
         for end, count in zip((*_BUCKETS, "+Inf"), self._seconds, strict=True):
@@ -67,9 +65,6 @@ class Counters:
             yield f'pleb_request_seconds_bucket{{le="{end}"}} {total}'
         yield f"pleb_request_seconds_sum {self._seconds_sum:.6f}"
         yield f"pleb_request_seconds_count {total}"
-
-
-def _gauges(values: dict[str, float]) -> Iterator[str]:
-    for name, value in values.items():
-        yield f"# TYPE pleb_{name} gauge"
-        yield f"pleb_{name} {value:g}"
+        for name, gauge in gauges.items():
+            yield f"# TYPE pleb_{name} gauge"
+            yield f"pleb_{name} {gauge:g}"

@@ -6,6 +6,7 @@ unexpected error becomes `internal` and a line in the log.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -72,17 +73,15 @@ class ErrorMiddleware:
                 raise  # the answer has begun: all the server can do is close the connection
             await refusal_response(refusal)(scope, receive, counted)
         finally:
-            route = _route_name(scope)
+            route = scope.get("state", {}).get("route", "other")  # a closed set, unlike paths
             self._counters.served(route, status, time.perf_counter() - started)
 
     def _check_address(self, scope: Scope) -> None:
         client = scope.get("client")
-        wait = self._seconds_to_wait(client[0] if client else "")
-        if wait:
+        if wait := self._seconds_to_wait(client[0] if client else ""):
             message = "Too many requests from your network address: ask less often."
-            raise Refusal(
-                RefusalCode.RATE_LIMITED, message, retry_after_seconds=max(1, math.ceil(wait))
-            )
+            wait = max(1, math.ceil(wait))
+            raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=wait)
 
 
 def refusal_response(refusal: Refusal) -> Response:
@@ -110,12 +109,6 @@ def _as_refusal(error: Exception, scope: Scope) -> Refusal:
     return Refusal(RefusalCode.INTERNAL, _INTERNAL, retry_after_seconds=30)
 
 
-def _route_name(scope: Scope) -> str:
-    """Return the name of the route that served the request: a closed set, unlike paths."""
-    name = scope.get("state", {}).get("route")
-    return name if isinstance(name, str) else "other"
-
-
 class RateLimit:
     """A token bucket for each network address: `rate` requests a second, `burst` after a pause.
 
@@ -128,11 +121,10 @@ class RateLimit:
         self._burst = float(burst)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._exempt: dict[str, bool] = {}
 
     def take(self, address: str) -> float:
         """Take a token; return 0, or in how many seconds there will be one."""
-        if self._is_exempt(address):
+        if _is_loopback(address):
             return 0.0
         now = self._clock()
         tokens, since = self._buckets.pop(address, (self._burst, now))
@@ -143,17 +135,10 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return wait
 
-    def _is_exempt(self, address: str) -> bool:
-        """Whether the address is loopback or none (a Unix socket); such answers are remembered."""
-        found = self._exempt.get(address)
-        if found is None:
-            found = _is_loopback(address)
-            if found and len(self._exempt) < _MOST_ADDRESSES:
-                self._exempt[address] = True
-        return found
 
-
+@functools.lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
+    """Whether the address is loopback or none (a Unix socket)."""
     try:
         return ip_address(address).is_loopback
     except ValueError:

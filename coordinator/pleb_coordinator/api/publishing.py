@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
@@ -63,13 +64,8 @@ async def publish(api: Api, request: Request) -> Response:
     def carry_out(tx: Transaction) -> PublishReply:
         return publish_project(tx, api.deps, publication, findings, api.links.url)
 
-    reply = _pinned(await api.commits.run(carry_out), api)
+    reply = await api.commits.run(carry_out)
+    link = replace(parse_attach_link(reply.attach_link), certificate=api.links.certificate)
+    reply = msgspec.structs.replace(reply, attach_link=str(link))
     signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, api.deps.online_key)
     return Response(signed, media_type="application/json")
-
-
-def _pinned(reply: PublishReply, api: Api) -> PublishReply:
-    """Return the reply with the certificate's pin, if there is one, in its link."""
-    link = parse_attach_link(reply.attach_link)
-    pinned = type(link)(link.base_url, link.project, link.root, api.links.certificate)
-    return msgspec.structs.replace(reply, attach_link=str(pinned))

@@ -24,7 +24,7 @@ from pleb_shared.protocol.status import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
@@ -71,12 +71,12 @@ class StatusReader:
 
     async def all(self) -> list[ProjectStatus]:
         """Return every project's status."""
-        names = await asyncio.to_thread(self._names)
-        return [await self.of(name) for name in names]
 
-    def _names(self) -> list[str]:
-        with self._lock, self._store.read() as tx:
-            return tx.projects.names()
+        def names() -> list[str]:
+            with self._lock, self._store.read() as tx:
+                return tx.projects.names()
+
+        return [await self.of(name) for name in await asyncio.to_thread(names)]
 
     def _fresh(self, name: str) -> ProjectStatus | None:
         known = self._known.get(name)
@@ -103,6 +103,10 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
     series = _series(tx, project)
     evaluated = [point for point in series if point.metrics]
     hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
+    target = metadata.target
+    reached = (p.version for p in evaluated if target and reaches(target, p.metrics))
+    counts = tx.views.totals(project.id, metadata.verification.ban_after)
+    current_round = tx.rounds.get(project.id, project.epoch, project.version)
     link = links.attach_link(project)
     model = metadata.model
     return ProjectStatus(
@@ -115,17 +119,17 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         epoch=project.epoch,
         version=project.version,
         versions_planned=metadata.training.versions,
-        target=metadata.target,
-        target_reached_at_version=_reached(metadata.target, evaluated),
+        target=target,
+        target_reached_at_version=next(reached, None),
         metrics=evaluated[-1].metrics if evaluated else {},
         metrics_version=evaluated[-1].version if evaluated else None,
         train_loss=series[-1].train_loss if series else None,
         series=_thinned(series),
-        round=_round(tx, project),
+        round=msgspec.convert(current_round, RoundStatus | None, from_attributes=True),
         hosts=[_host(host, project, now) for host in hosts],
         units=_units(tx, project, {host.id: host for host in hosts}),
         contributors=_contributors(tx, project),
-        counts=_counts(tx, project),
+        counts=msgspec.convert(counts, Counts, from_attributes=True),
         parameters=sum(elements(spec) for spec in model.parameters),
         created_at=project.created_at,
         updated_at=now,
@@ -141,12 +145,6 @@ def reaches(target: Target, metrics: dict[str, float]) -> bool:
     if value is None:
         return False
     return value >= target.value if target.direction == "at_least" else value <= target.value
-
-
-def _reached(target: Target | None, evaluated: Sequence[VersionPoint]) -> int | None:
-    if target is None:
-        return None
-    return next((point.version for point in evaluated if reaches(target, point.metrics)), None)
 
 
 def _series(tx: Transaction, project: Project) -> list[VersionPoint]:
@@ -170,11 +168,6 @@ def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
     if step <= 1:
         return points
     return [point for point in points if point.version % step == 0 or point is points[-1]]
-
-
-def _round(tx: Transaction, project: Project) -> RoundStatus | None:
-    row = tx.rounds.get(project.id, project.epoch, project.version)
-    return msgspec.convert(row, RoundStatus | None, from_attributes=True)
 
 
 def _host(host: Host, project: Project, now: float) -> HostStatus:
@@ -223,22 +216,18 @@ def _units(tx: Transaction, project: Project, hosts: dict[int, Host]) -> list[Un
 
 def _unit(tx: Transaction, unit: UnitRow, event: Event, hosts: dict[int, Host]) -> UnitStatus:
     judged = [found for found in tx.assignments.of_unit(unit.id) if found.verdict is not None]
+    # why the canonical result counts, else what was decided last
+    canonical = next((found.reason for found in judged if found.id == unit.canonical), None)
     return UnitStatus(
         unit=unit.id,
         kind=unit.kind,
         version=unit.version,
         position=unit.position,
         state=unit.state,
-        reason=_reason(unit, event, judged),
+        reason=canonical or msgspec.convert(event.detail.get("reason"), Reason | None),
         at=event.at,
         results=[_result(tx, found, hosts) for found in judged],
     )
-
-
-def _reason(unit: UnitRow, event: Event, judged: Sequence[Assignment]) -> Reason | None:
-    """Return why the canonical result counts, else what was decided last."""
-    canonical = next((found.reason for found in judged if found.id == unit.canonical), None)
-    return canonical or msgspec.convert(event.detail.get("reason"), Reason | None)
 
 
 def _result(tx: Transaction, found: Assignment, hosts: dict[int, Host]) -> ResultStatus:
@@ -264,8 +253,3 @@ def _contributors(tx: Transaction, project: Project) -> list[ContributorStatus]:
         for found in tx.views.contributors(project.id, _CONTRIBUTORS)
         if found.units_valid
     ]
-
-
-def _counts(tx: Transaction, project: Project) -> Counts:
-    totals = tx.views.totals(project.id, project.metadata.verification.ban_after)
-    return Counts(**msgspec.structs.asdict(totals))

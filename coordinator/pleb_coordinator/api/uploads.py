@@ -47,19 +47,15 @@ async def patch_upload(api: Api, request: Request) -> Response:
         raise Refusal(RefusalCode.WRONG_OFFSET, message, retry_after_seconds=1)
     api.uploads_busy.add(upload.token)
     try:
-        return await _append(api, upload, offset, body)
+        if upload.complete and offset == upload.size and not body:
+            end = upload.size  # the last answer was lost, and is asked for again
+        else:
+            end = await asyncio.to_thread(append_part, api.deps, upload, offset, body)
+        complete = end == upload.size
+        if complete and not upload.complete:
+            await _finish(api, upload)
     finally:
         api.uploads_busy.discard(upload.token)
-
-
-async def _append(api: Api, upload: Upload, offset: int, body: bytes) -> Response:
-    if upload.complete and offset == upload.size and not body:
-        end = upload.size  # the last answer was lost, and is asked for again
-    else:
-        end = await asyncio.to_thread(append_part, api.deps, upload, offset, body)
-    complete = end == upload.size
-    if complete and not upload.complete:
-        await _finish(api, upload)
     return Response(status_code=204, headers=_headers(UploadStatus(end, upload.size, complete)))
 
 

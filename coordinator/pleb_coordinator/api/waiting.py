@@ -45,7 +45,7 @@ class Changes:
     def now(self) -> int:
         """Return a number that grows with every change; ask for it before looking at the store."""
         if self._store.changed():
-            self._wake_all()
+            self.wake_all()
         return self._changes
 
     async def after(self, seen: int, seconds: float) -> bool:
@@ -65,11 +65,8 @@ class Changes:
             self._waiting.discard(future)
         return True
 
-    def close(self) -> None:
-        """Wake all waiters: the process is stopping."""
-        self._wake_all()
-
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Wake all waiters: something has changed, or the process is stopping."""
         self._changes += 1
         for future in self._waiting:
             if not future.done():

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.core.records import Host
 
 __all__ = ["work"]
 
@@ -60,7 +59,11 @@ async def work(api: Api, request: Request) -> Response:
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project)
         host = tx.hosts.find(project.id, asked.request.host)
-        _check_not_banned(host, now)
+        if host.banned_until > now:
+            why = f" {reason_sentence(host.ban_reason)}" if host.ban_reason else ""
+            message = f"This host is banned.{why} Ask the project's operator."
+            wait = min(host.banned_until - now, 7 * 24 * 3600)
+            raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
         last = (host.sequence, host.request_digest)
         if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
             return Response(tx.hosts.reply(host.id), media_type=_JSON)
@@ -110,14 +113,6 @@ def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:
         parts.append(deltas[start : start + size])
         start += size
     return parts
-
-
-def _check_not_banned(host: Host, now: float) -> None:
-    if host.banned_until > now:
-        why = f" {reason_sentence(host.ban_reason)}" if host.ban_reason else ""
-        message = f"This host is banned.{why} Ask the project's operator."
-        wait = min(host.banned_until - now, 7 * 24 * 3600)
-        raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
 
 
 async def _wait(

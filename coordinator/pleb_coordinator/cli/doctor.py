@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
 
-__all__ = ["Check", "checks", "doctor"]
+__all__ = ["COMMANDS", "Check", "checks"]
 
 _LEAST_FREE_BYTES: Final = 2**30
 _READ_BYTES: Final = 2**20
@@ -160,3 +160,6 @@ def _digest(path: Path) -> str:
         while part := file.read(_READ_BYTES):
             hasher.update(part)
     return hasher.hexdigest()
+
+
+COMMANDS: Final = {"doctor": doctor}

@@ -14,7 +14,6 @@ from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.layout import Home
@@ -124,7 +123,7 @@ def _state(host: Host, project: Project) -> str:
     return "proven" if is_proven(host, project.metadata.verification) else "probation"
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "list": list_hosts,
     "show": show,
     "ban": ban,

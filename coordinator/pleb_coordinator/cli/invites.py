@@ -13,7 +13,6 @@ from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from pleb_coordinator.core.records import Invite
     from pleb_coordinator.home.layout import Home
@@ -91,7 +90,7 @@ def _value(invite: Invite) -> dict[str, Any]:
     }
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "new": new,
     "list": list_invites,
     "revoke": revoke,

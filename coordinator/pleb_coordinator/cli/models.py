@@ -16,7 +16,7 @@ from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pleb_coordinator.aggregation.recompute import Recomputed
     from pleb_coordinator.core.records import Project, VersionRow
@@ -149,7 +149,7 @@ def _short(row: VersionRow) -> dict[str, Any]:
     return value | {"snapshot": bool(row.snapshot), "deltas": len(row.inputs)}
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "list": list_versions,
     "show": show,
     "export": export,

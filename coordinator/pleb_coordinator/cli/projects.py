@@ -14,7 +14,7 @@ from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pleb_coordinator.home.layout import Home
     from pleb_shared.protocol.status import ProjectStatus
@@ -114,7 +114,7 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
     yield f"  join       {p.attach_link}"
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "status": status,
     "list": list_projects,
     "show": show,

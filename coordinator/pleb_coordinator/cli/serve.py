@@ -25,7 +25,6 @@ from pleb_system.supervisor import Child, Supervisor, stop_event
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
@@ -171,7 +170,7 @@ def _bound(host: str, port: int) -> socket.socket:
     return found
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "serve": serve,
     "work": work,
 }

@@ -12,7 +12,6 @@ from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
@@ -81,7 +80,7 @@ def _migrate(home: Home) -> None:
     migrate_store(home.store_file)
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "init": init,
     "migrate": migrate,
 }

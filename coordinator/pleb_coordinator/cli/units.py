@@ -13,7 +13,7 @@ from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pleb_coordinator.core.records import Assignment, UnitRow
     from pleb_coordinator.home.layout import Home
@@ -106,7 +106,7 @@ def _decision(detail: dict[str, Any]) -> Iterator[str]:
         )
 
 
-COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
+COMMANDS: Final = {
     "list": list_units,
     "show": show,
 }

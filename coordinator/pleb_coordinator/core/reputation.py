@@ -80,7 +80,7 @@ def after_valid(standing: Standing, rules: Verification, credit: float) -> Stand
     """
     return msgspec.structs.replace(
         standing,
-        consecutive_valid=min(standing.consecutive_valid + 1, _longest_record(rules)),
+        consecutive_valid=min(standing.consecutive_valid + 1, 2 * max(1, rules.new_host_units)),
         credit=standing.credit + credit,
         units_valid=standing.units_valid + 1,
     )
@@ -127,10 +127,6 @@ def audit_drawn(secret: bytes, unit: int, rate: float) -> bool:
 def audit_is_trusted(secret: bytes, unit: int) -> bool:
     """Whether only a trusted host takes the unit's audit."""
     return _draw(secret, f"auditor/{unit}") < _TRUSTED_AUDITS
-
-
-def _longest_record(rules: Verification) -> int:
-    return 2 * max(1, rules.new_host_units)
 
 
 def _draw(secret: bytes, text: str) -> float:

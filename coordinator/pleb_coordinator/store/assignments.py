@@ -157,7 +157,7 @@ class Assignments(Table):
 
     def add(self, new: NewAssignment) -> int:
         """Add an unsent assignment; return its id."""
-        return int(self._db.execute(sql.ADD_ASSIGNMENT, **_NEW.parameters(new)).fetchone()[0])
+        return int(self._value(sql.ADD_ASSIGNMENT, **_NEW.parameters(new)))
 
     def lease(
         self, assignment: Assignment, host: Host, nonce: str, now: float, until: float
@@ -250,7 +250,7 @@ class Assignments(Table):
 
     def next_lease_end(self) -> float | None:
         """Return when the next lease runs out; None: there are no leases."""
-        end: float | None = self._db.execute(sql.NEXT_LEASE_END).fetchone()[0]
+        end: float | None = self._value(sql.NEXT_LEASE_END)
         return end
 
     def take_verdicts(self, host: int, limit: int) -> list[Assignment]:
@@ -264,7 +264,7 @@ class Assignments(Table):
 
     def take_back_credit(self, host: int, now: float) -> float:
         """Set the host's unripe credit to 0; return how much it was."""
-        taken = float(self._db.execute(sql.UNRIPE_CREDIT, host=host, now=now).fetchone()[0])
+        taken = float(self._value(sql.UNRIPE_CREDIT, host=host, now=now))
         if taken:
             self._db.execute(sql.TAKE_BACK, host=host, now=now)
         return taken
@@ -283,8 +283,8 @@ class Assignments(Table):
 
     def with_delta(self, unit: int, digest: str) -> int | None:
         """Return the assignment of the unit whose stored delta has that digest, or None."""
-        row = self._db.execute(sql.WITH_DELTA, unit=unit, digest=digest).fetchone()
-        return None if row is None else int(row[0])
+        assignment: int | None = self._value(sql.WITH_DELTA, unit=unit, digest=digest)
+        return assignment
 
 
 def _pair(row: tuple[Any, ...]) -> tuple[Assignment, UnitRow]:

@@ -88,8 +88,7 @@ class Hosts(Table):
 
     def reply(self, host: int) -> bytes:
         """Return the reply to the last request; empty: there was none."""
-        row = self._db.execute(sql.GET_REPLY, host=host).fetchone()
-        return b"" if row is None else bytes(row[0])
+        return bytes(self._value(sql.GET_REPLY, host=host) or b"")
 
     def set_runtime(self, host: int, runtime: str, determinism_class: str) -> None:
         """Store what the host computes with; an empty class asks for a calibration."""
@@ -111,8 +110,7 @@ class Hosts(Table):
 
     def active_accounts(self, project: int, since: float) -> int:
         """Return how many accounts that are not banned have asked for work since then."""
-        row = self._db.execute(sql.ACTIVE_ACCOUNTS, project=project, since=since).fetchone()
-        return int(row[0])
+        return int(self._value(sql.ACTIVE_ACCOUNTS, project=project, since=since))
 
     def has_trusted(self, project: int, since: float) -> bool:
         """Whether a trusted host was seen since then."""
@@ -124,8 +122,7 @@ class Calibrations(Table):
 
     def class_of(self, host: int, runtime: str) -> str:
         """Return the class that the host had with that runtime; empty: none."""
-        row = self._db.execute(sql.CLASS_OF, host=host, runtime=runtime).fetchone()
-        return "" if row is None else str(row[0])
+        return str(self._value(sql.CLASS_OF, host=host, runtime=runtime) or "")
 
     def record(
         self, host: Host, runtime: str, digest: str, seconds_per_step: float, now: float
@@ -171,8 +168,7 @@ class Calibrations(Table):
 
     def runtimes_since(self, host: int, since: float) -> int:
         """Return how many runtimes the host has calibrated after `since`."""
-        row = self._db.execute(sql.RUNTIMES_SINCE, host=host, since=since).fetchone()
-        return int(row[0])
+        return int(self._value(sql.RUNTIMES_SINCE, host=host, since=since))
 
     def set_isolated(self, project: int, digest: str, isolated: bool) -> None:
         """Store whether the class can only be compared with itself."""

@@ -78,10 +78,7 @@ class Projects(Table):
 
     def add(self, name: str, root_key: str, epoch: int, now: float) -> int:
         """Add an active project at version 0, without metadata; return its id."""
-        cursor = self._db.execute(
-            sql.ADD_PROJECT, name=name, root_key=root_key, epoch=epoch, now=now
-        )
-        return int(cursor.fetchone()[0])
+        return int(self._value(sql.ADD_PROJECT, name=name, root_key=root_key, epoch=epoch, now=now))
 
     def set_state(self, project: int, expected: ProjectState, state: ProjectState) -> bool:
         """Change the state; False: it is not the expected one."""
@@ -114,11 +111,11 @@ class Projects(Table):
 
     def envelope(self, project: int, number: int) -> bytes:
         """Return the metadata's envelope, exactly as it was signed. Raises `LookupError`."""
-        row = self._db.execute(sql.GET_ENVELOPE, project=project, number=number).fetchone()
-        if row is None:
+        envelope = self._value(sql.GET_ENVELOPE, project=project, number=number)
+        if envelope is None:
             message = f"There is no metadata {number} of project {project}."
             raise LookupError(message)
-        return bytes(row[0])
+        return bytes(envelope)
 
     def metadata_at(self, project: int, number: int) -> ProjectMetadata:
         """Return the metadata with that number. Raises `LookupError`."""
@@ -208,12 +205,10 @@ class Versions(Table):
         Raises:
             LookupError: there is no such version.
         """
-        row = self._db.execute(
-            sql.VERSION_SOURCE, project=project, epoch=epoch, number=number
-        ).fetchone()
-        if row is None:
+        source = self._value(sql.VERSION_SOURCE, project=project, epoch=epoch, number=number)
+        if source is None:
             raise _no_version(project, epoch, number)
-        return _SOURCE.decode(row[0])
+        return _SOURCE.decode(source)
 
     def losses(self, project: int, epoch: int) -> list[VersionLoss]:
         """Return every version's training loss, oldest first."""

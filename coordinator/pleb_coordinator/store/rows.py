@@ -80,6 +80,11 @@ class Table:
         """Whether the query finds a row."""
         return self._db.execute(sql, **parameters).fetchone() is not None
 
+    def _value(self, sql: str, **parameters: object) -> Any:
+        """Return the first column of the query's row; None: there is no row."""
+        row = self._db.execute(sql, **parameters).fetchone()
+        return None if row is None else row[0]
+
     def _changed(self, sql: str, **parameters: object) -> bool:
         """Whether the statement changed exactly one row."""
         return self._db.execute(sql, **parameters).rowcount == 1

@@ -62,7 +62,7 @@ class Units(Table):
     def add(self, project: int, epoch: int, version: int, unit: NewUnit, now: float) -> int:
         """Add one open unit without assignments; return its id."""
         values = version_key(project, epoch, version) | _NEW.parameters(unit)
-        return int(self._db.execute(sql.ADD_UNIT, now=now, **values).fetchone()[0])
+        return int(self._value(sql.ADD_UNIT, now=now, **values))
 
     def get(self, unit: int) -> UnitRow:
         """Return a unit. Raises `LookupError`."""
@@ -134,16 +134,10 @@ class Shares(Table):
 
     def taken(self, project: int, epoch: int, version: int, holder: str) -> int:
         """Return the count."""
-        row = self._db.execute(
-            sql.TAKEN, **version_key(project, epoch, version), holder=holder
-        ).fetchone()
-        return 0 if row is None else int(row[0])
+        key = version_key(project, epoch, version)
+        return int(self._value(sql.TAKEN, holder=holder, **key) or 0)
 
     def add(self, project: int, epoch: int, version: int, holder: str, change: int) -> None:
         """Add `change` to the count, which never falls below 0."""
-        self._db.execute(
-            sql.ADD_SHARE,
-            **version_key(project, epoch, version),
-            holder=holder,
-            change=change,
-        )
+        key = version_key(project, epoch, version)
+        self._db.execute(sql.ADD_SHARE, holder=holder, change=change, **key)

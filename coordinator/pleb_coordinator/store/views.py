@@ -91,7 +91,7 @@ class Views(Table):
             accounts=accounts,
             verified=verified,
             refused=refused + bans * ban_after,
-            in_flight=self._db.execute(sql.IN_FLIGHT, project=project).fetchone()[0],
+            in_flight=self._value(sql.IN_FLIGHT, project=project),
             credit=credit,
         )
 

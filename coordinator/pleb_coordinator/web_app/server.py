@@ -35,7 +35,7 @@ class _Server(uvicorn.Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._web.api.closing.set()
-        self._web.api.changes.close()
+        self._web.api.changes.wake_all()
         await super().shutdown(sockets)
 
 

@@ -44,17 +44,15 @@ def flops_per_evaluation(graph: Graph) -> int:
     for number, node in enumerate(graph.nodes):
         count = _COUNTS.get(node.op)
         if count is not None:
-            total += _count(count, node, number, shapes)
+            try:
+                total += count(node, [shapes[slot] for slot in references(node)])
+            except (IndexError, ZeroDivisionError) as error:
+                message = (
+                    f"The recorded shapes of node {number} ({node.op}) do not fit its operator."
+                )
+                raise GraphError(message) from error
         shapes.extend(value.shape for value in node.outputs)
     return max(1, total)
-
-
-def _count(count: _Count, node: Node, number: int, shapes: _Shapes) -> int:
-    try:
-        return count(node, [shapes[slot] for slot in references(node)])
-    except (IndexError, ZeroDivisionError) as error:
-        message = f"The recorded shapes of node {number} ({node.op}) do not fit its operator."
-        raise GraphError(message) from error
 
 
 def _product(node: Node, used: _Shapes) -> int:

@@ -7,6 +7,7 @@ runs or even knows an operator beyond its name: `training.operators` has the all
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -145,7 +146,11 @@ def parse_graph(data: bytes) -> Graph:
         graph = strict_json.decode(data, Graph, most_bytes=LIMITS.graph_bytes)
     except Refusal as error:
         raise GraphError(f"This is not a graph. {error.message}") from error
-    _check_format(graph)
+    if graph.format != GRAPH_FORMAT:
+        raise GraphError(
+            f"The graph has format {graph.format}, this version reads {GRAPH_FORMAT}: "
+            "update Pleb-Cluster."
+        )
     check_constants(graph)
     _check_names(graph)
     _check_references(graph)
@@ -164,14 +169,6 @@ def value_count(graph: Graph) -> int:
     return len(graph.parameters) + len(graph.buffers) + len(graph.inputs) + len(graph.constants)
 
 
-def _check_format(graph: Graph) -> None:
-    if graph.format != GRAPH_FORMAT:
-        raise GraphError(
-            f"The graph has format {graph.format}, this version reads {GRAPH_FORMAT}: "
-            "update Pleb-Cluster."
-        )
-
-
 def check_constants(graph: Graph) -> None:
     """Check the sizes of a graph's constants.
 
@@ -180,7 +177,7 @@ def check_constants(graph: Graph) -> None:
     """
     total = 0
     for number, constant in enumerate(graph.constants):
-        size = _elements(constant.shape) * _ITEM_BYTES[constant.dtype]
+        size = math.prod(constant.shape) * _ITEM_BYTES[constant.dtype]
         total += size
         if len(constant.data) != size:
             raise GraphError(f"Constant {number} has {len(constant.data)} bytes, not {size}.")
@@ -207,9 +204,9 @@ def _check_references(graph: Graph) -> None:
     known = value_count(graph)
     for number, node in enumerate(graph.nodes):
         for value in node.outputs:
-            if _elements(value.shape) > LIMITS.tensor_elements:
+            if math.prod(value.shape) > LIMITS.tensor_elements:
                 raise GraphError(
-                    f"Node {number} ({node.op}) makes a tensor of {_elements(value.shape)} "
+                    f"Node {number} ({node.op}) makes a tensor of {math.prod(value.shape)} "
                     f"numbers; at most {LIMITS.tensor_elements} are allowed."
                 )
         if any(slot >= known for slot in references(node)):
@@ -218,13 +215,6 @@ def _check_references(graph: Graph) -> None:
     for output in graph.outputs:
         if output.slot >= known:
             raise GraphError(f"The output {output.name!r} is a value that does not exist.")
-
-
-def _elements(shape: list[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
 
 
 _ITEM_BYTES: Final = {

@@ -82,7 +82,10 @@ def parse_attach_link(text: str) -> AttachLink:
     Raises:
         InputError: the text is not such a link; the message shows what one looks like.
     """
-    parts = urlsplit(text.strip()) if _is_splittable(text) else urlsplit("")
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:  # half a bracket of an IPv6 address, for instance
+        parts = urlsplit("")
     scheme = {"pleb": "https", "pleb+http": "http"}.get(parts.scheme, parts.scheme)
     head, _, name = parts.path.rpartition("/join/")
     pins, _, account = parts.fragment.partition("&account=")
@@ -97,7 +100,7 @@ def parse_attach_link(text: str) -> AttachLink:
         or (account and not _DIGEST.fullmatch(account))
     ):
         message = (
-            f"{_without_secret(text)!r} is not an attach link. One looks like "
+            f"{_ACCOUNT.sub('account=...', text)!r} is not an attach link. One looks like "
             "https://HOST/join/PROJECT#FINGERPRINT (64 hexadecimal digits): "
             "copy it whole from the project's page."
         )
@@ -110,14 +113,6 @@ def parse_attach_link(text: str) -> AttachLink:
         raise InputError(message)
     base = f"{scheme}://{_shown_host(parts)}{head}"
     return AttachLink(base, name, root, certificate or None, account or None)
-
-
-def _is_splittable(text: str) -> bool:
-    try:
-        urlsplit(text.strip())
-    except ValueError:  # half a bracket of an IPv6 address, for instance
-        return False
-    return True
 
 
 def _is_host(parts: SplitResult) -> bool:
@@ -137,7 +132,3 @@ def _shown_host(parts: SplitResult) -> str:
         return parts.netloc
     name = (parts.hostname or "").encode("idna").decode()
     return name if parts.port is None else f"{name}:{parts.port}"
-
-
-def _without_secret(text: str) -> str:
-    return _ACCOUNT.sub("account=...", text)

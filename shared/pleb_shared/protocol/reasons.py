@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import string
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import msgspec
 
@@ -27,81 +27,84 @@ __all__ = [
 
 
 class ReasonCode(StrEnum):
-    """Every reason that a coordinator gives."""
+    """Every reason that a coordinator gives, with its English sentence; braces name its values."""
+
+    template: str
+
+    def __new__(cls, code: str, template: str) -> Self:
+        """Make the member of that code."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.template = template
+        return member
 
     # why there is no work
-    HOST_BANNED = "host_banned"
-    PROJECT_PAUSED = "project_paused"
-    PROJECT_ARCHIVED = "project_archived"
-    CALIBRATING = "calibrating"
-    CALIBRATED_TOO_OFTEN = "calibrated_too_often"
-    NOT_COMPARABLE = "not_comparable"
-    NEW_HOST_LIMIT = "new_host_limit"
-    LAST_VERSION_REACHED = "last_version_reached"
-    WARM_START = "warm_start"
-    ACCOUNT_SHARE_USED = "account_share_used"
-    ALL_ASSIGNED = "all_assigned"
+    HOST_BANNED = "host_banned", "This host is banned."
+    PROJECT_PAUSED = "project_paused", "The project is paused."
+    PROJECT_ARCHIVED = "project_archived", "The project is archived."
+    CALIBRATING = "calibrating", "Calibrating this PC; other units follow."
+    CALIBRATED_TOO_OFTEN = (
+        "calibrated_too_often",
+        (
+            "Too many calibrations in the last 7 days ({count}): keep this PC's software and "
+            "settings unchanged for a while."
+        ),
+    )
+    NOT_COMPARABLE = (
+        "not_comparable",
+        (
+            "This PC's results differ from all others by more than the project allows: they "
+            "cannot be confirmed until a second PC of the same kind joins."
+        ),
+    )
+    NEW_HOST_LIMIT = (
+        "new_host_limit",
+        "A new host gets one unit at a time until its first results are confirmed.",
+    )
+    LAST_VERSION_REACHED = (
+        "last_version_reached",
+        "The project has reached its last version, {version}.",
+    )
+    WARM_START = (
+        "warm_start",
+        "No work right now: only trusted hosts train version {version} (warm start).",
+    )
+    ACCOUNT_SHARE_USED = (
+        "account_share_used",
+        "No work right now: your account has its share of this round.",
+    )
+    ALL_ASSIGNED = (
+        "all_assigned",
+        "No work right now: all units of version {version} are assigned.",
+    )
     # why a result counts, or not
-    TRUSTED_RESULT = "trusted_result"
-    PROVEN_RESULT = "proven_result"
-    HOSTS_AGREE = "hosts_agree"
-    TRUSTED_HOST_AGREES = "trusted_host_agrees"
-    MAJORITY_AGREES = "majority_agrees"
-    TRUSTED_HOST_DISAGREES = "trusted_host_disagrees"
-    MAJORITY_DISAGREES = "majority_disagrees"
-    TOO_LATE = "too_late"
-    NOT_CONFIRMED = "not_confirmed"
-    EPOCH_ENDED = "epoch_ended"
-    EVALUATED = "evaluated"
+    TRUSTED_RESULT = "trusted_result", "A trusted host computed it."
+    PROVEN_RESULT = "proven_result", "A proven host computed it."
+    HOSTS_AGREE = "hosts_agree", "{count} hosts agree."
+    TRUSTED_HOST_AGREES = "trusted_host_agrees", "Results differ; a trusted host confirms this one."
+    MAJORITY_AGREES = (
+        "majority_agrees",
+        "Results differ; {agreeing} of {hosts} hosts agree on this one.",
+    )
+    TRUSTED_HOST_DISAGREES = "trusted_host_disagrees", "A trusted host's result differs."
+    MAJORITY_DISAGREES = (
+        "majority_disagrees",
+        "{agreeing} of {hosts} hosts agree on another result.",
+    )
+    TOO_LATE = "too_late", "The next version was made before this result was confirmed."
+    NOT_CONFIRMED = "not_confirmed", "No other host confirmed it in time."
+    EPOCH_ENDED = "epoch_ended", "A new epoch started before this result was confirmed."
+    EVALUATED = "evaluated", "Version {version} was evaluated on the holdout."
     # why a unit is not decided yet
-    NO_RESULT = "no_result"
-    NEW_HOST = "new_host"
-    RESULTS_DIFFER = "results_differ"
+    NO_RESULT = "no_result", "There is no result yet."
+    NEW_HOST = "new_host", "The host is new: another host must confirm its result."
+    RESULTS_DIFFER = "results_differ", "Results differ: another host must decide."
     # why a host is banned
-    RESULTS_PROVEN_WRONG = "results_proven_wrong"
-    BANNED_BY_OPERATOR = "banned_by_operator"
+    RESULTS_PROVEN_WRONG = "results_proven_wrong", "{count} of its results were proven wrong."
+    BANNED_BY_OPERATOR = "banned_by_operator", "Banned by the operator: {text}"
 
 
-TEMPLATES: Final[dict[ReasonCode, str]] = {
-    ReasonCode.HOST_BANNED: "This host is banned.",
-    ReasonCode.PROJECT_PAUSED: "The project is paused.",
-    ReasonCode.PROJECT_ARCHIVED: "The project is archived.",
-    ReasonCode.CALIBRATING: "Calibrating this PC; other units follow.",
-    ReasonCode.CALIBRATED_TOO_OFTEN: (
-        "Too many calibrations in the last 7 days ({count}): keep this PC's software and settings "
-        "unchanged for a while."
-    ),
-    ReasonCode.NOT_COMPARABLE: (
-        "This PC's results differ from all others by more than the project allows: they cannot be "
-        "confirmed until a second PC of the same kind joins."
-    ),
-    ReasonCode.NEW_HOST_LIMIT: (
-        "A new host gets one unit at a time until its first results are confirmed."
-    ),
-    ReasonCode.LAST_VERSION_REACHED: "The project has reached its last version, {version}.",
-    ReasonCode.WARM_START: (
-        "No work right now: only trusted hosts train version {version} (warm start)."
-    ),
-    ReasonCode.ACCOUNT_SHARE_USED: ("No work right now: your account has its share of this round."),
-    ReasonCode.ALL_ASSIGNED: "No work right now: all units of version {version} are assigned.",
-    ReasonCode.TRUSTED_RESULT: "A trusted host computed it.",
-    ReasonCode.PROVEN_RESULT: "A proven host computed it.",
-    ReasonCode.HOSTS_AGREE: "{count} hosts agree.",
-    ReasonCode.TRUSTED_HOST_AGREES: "Results differ; a trusted host confirms this one.",
-    ReasonCode.MAJORITY_AGREES: "Results differ; {agreeing} of {hosts} hosts agree on this one.",
-    ReasonCode.TRUSTED_HOST_DISAGREES: "A trusted host's result differs.",
-    ReasonCode.MAJORITY_DISAGREES: "{agreeing} of {hosts} hosts agree on another result.",
-    ReasonCode.TOO_LATE: "The next version was made before this result was confirmed.",
-    ReasonCode.NOT_CONFIRMED: "No other host confirmed it in time.",
-    ReasonCode.EPOCH_ENDED: "A new epoch started before this result was confirmed.",
-    ReasonCode.EVALUATED: "Version {version} was evaluated on the holdout.",
-    ReasonCode.NO_RESULT: "There is no result yet.",
-    ReasonCode.NEW_HOST: "The host is new: another host must confirm its result.",
-    ReasonCode.RESULTS_DIFFER: "Results differ: another host must decide.",
-    ReasonCode.RESULTS_PROVEN_WRONG: "{count} of its results were proven wrong.",
-    ReasonCode.BANNED_BY_OPERATOR: "Banned by the operator: {text}",
-}
-"""The English sentence of each code; braces name its values."""
+TEMPLATES: Final = {code: code.template for code in ReasonCode}
 
 UNKNOWN_TEMPLATE: Final = "The coordinator's reason: {code}."
 """Shown for a code that a newer coordinator added."""

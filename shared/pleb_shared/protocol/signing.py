@@ -49,7 +49,7 @@ class SigningKey:
         self.public = raw.hex()
         self.fingerprint = fingerprint_of(self.public)
         self._private = private
-        self._signer = CryptoSigner(private, _verifier(self.public))
+        self.signer = CryptoSigner(private, _verifier(self.public))
 
     @classmethod
     def generate(cls) -> SigningKey:
@@ -64,11 +64,6 @@ class SigningKey:
     def to_bytes(self) -> bytes:
         """Return the 32 raw secret bytes."""
         return self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-
-    @property
-    def signer(self) -> CryptoSigner:
-        """The securesystemslib signer of this key."""
-        return self._signer
 
 
 def sign_payload(payload: bytes, kind: PayloadType, *keys: SigningKey) -> bytes:
