@@ -247,7 +247,7 @@ class PageAgent:
             readings=self.loop.readings,
             log_file=Path("unused"),
             desktop=True,
-            machine=lambda: Machine(CORES, 32 * 2**30, 16 * 2**30),
+            machine=lambda: Machine(CORES, 32 * 2**30),
             shown={"unit": unit(), "projects": [project()], "first_run": False} | shown,
         )
         self.autostart = PlayedAutostart(self)

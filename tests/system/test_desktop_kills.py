@@ -58,7 +58,7 @@ def slow_project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_whatever_is_killed_nothing_works_beside_the_user(
+def test_after_any_kill_no_worker_runs_while_the_pc_is_in_use(
     tmp_path: Path, slow_project: Path
 ) -> None:
     draw = random.Random(SEED)

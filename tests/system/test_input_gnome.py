@@ -76,7 +76,7 @@ def seen(gnome: Compositor) -> Iterator[Watched]:
         yield running
 
 
-def test_every_first_input_is_told_at_once_and_the_idle_time_is_right(
+def test_every_first_input_is_reported_at_once_and_the_idle_time_is_right(
     seen: Watched, mouse: Mouse
 ) -> None:
     for _ in range(2):  # a watch of Mutter's fires once: it must be set again
@@ -91,7 +91,7 @@ def test_every_first_input_is_told_at_once_and_the_idle_time_is_right(
     assert seen.presence.method == "GNOME"
 
 
-def test_a_program_that_keeps_the_screen_on_stands_for_the_full_screen(
+def test_a_program_that_keeps_the_screen_on_counts_as_full_screen(
     bus: Bus, gnome: Compositor
 ) -> None:
     with service(bus.address, MANAGER) as manager:

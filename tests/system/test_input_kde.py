@@ -41,7 +41,7 @@ def compositor(server: XServer) -> Iterator[Compositor]:
         yield running
 
 
-def test_every_first_input_is_told_at_once_and_the_idle_time_is_right(
+def test_every_first_input_is_reported_at_once_and_the_idle_time_is_right(
     server: XServer, compositor: Compositor
 ) -> None:
     with watched(clean_environment(**compositor.environment)) as seen:
@@ -58,7 +58,7 @@ def test_every_first_input_is_told_at_once_and_the_idle_time_is_right(
         assert seen.presence.method == "Wayland"
 
 
-def test_a_program_that_keeps_the_screen_on_stands_for_the_full_screen(
+def test_a_program_that_keeps_the_screen_on_counts_as_full_screen(
     compositor: Compositor,
 ) -> None:
     with session_bus() as bus, service(bus.address, POLICY) as policy:

@@ -60,7 +60,7 @@ def server() -> Iterator[XServer]:
         yield running
 
 
-def test_the_session_s_lock_is_told(system_bus: str, server: XServer) -> None:
+def test_the_session_s_lock_is_reported(system_bus: str, server: XServer) -> None:
     environment = clean_environment(**server.environment, DBUS_SYSTEM_BUS_ADDRESS=system_bus)
     with logind(system_bus, sessions=True) as played, watched(environment) as seen:
         seen.until_kind(PresenceKind.READABLE)
@@ -129,7 +129,7 @@ def test_a_session_that_comes_later_is_found(system_bus: str, tmp_path: Path) ->
         assert seen.until_kind(PresenceKind.READABLE).method == "X11"
 
 
-def test_after_the_user_has_logged_out_nobody_is_here(system_bus: str, tmp_path: Path) -> None:
+def test_after_the_user_has_logged_out_there_is_no_session(system_bus: str, tmp_path: Path) -> None:
     environment = clean_environment(
         DBUS_SYSTEM_BUS_ADDRESS=system_bus, XDG_RUNTIME_DIR=str(tmp_path), DISPLAY=":98"
     )

@@ -32,7 +32,7 @@ def compositor() -> Iterator[Compositor]:
 
 
 @pytest.mark.parametrize("touch", [["swaymsg", "seat - cursor move 5 5"], ["wtype", "a"]])
-def test_every_first_input_is_told_at_once_and_the_idle_time_is_right(
+def test_every_first_input_is_reported_at_once_and_the_idle_time_is_right(
     compositor: Compositor, touch: list[str]
 ) -> None:
     environment = clean_environment(**compositor.environment)
@@ -72,7 +72,7 @@ def tree(environment: dict[str, str]) -> str:
     return run(["swaymsg", "-t", "get_tree"], environment)
 
 
-def test_the_x_server_that_stands_in_for_wayland_is_not_believed(compositor: Compositor) -> None:
+def test_xwayland_is_not_trusted(compositor: Compositor) -> None:
     with (
         xwayland(compositor) as server,
         watched(clean_environment(DISPLAY=server.display)) as seen,

@@ -51,7 +51,7 @@ def server() -> Iterator[XServer]:
 
 
 @pytest.mark.parametrize("touch", [("mousemove_relative", "3", "3"), ("key", "a"), ("click", "1")])
-def test_first_input_after_an_idle_time_is_told_at_once(
+def test_first_input_after_an_idle_time_is_reported_at_once(
     server: XServer, touch: tuple[str, ...]
 ) -> None:
     with watched(clean_environment(**server.environment)) as seen:
@@ -145,7 +145,7 @@ def open_window(server: XServer) -> Iterator[Window]:
         connection.close()
 
 
-def test_nobody_is_here_without_a_session(tmp_path: Path) -> None:
+def test_without_a_session_that_is_reported(tmp_path: Path) -> None:
     with watched(clean_environment(XDG_RUNTIME_DIR=str(tmp_path))) as seen:
         seen.until_kind(PresenceKind.NO_SESSION)
         assert seen.presence == NO_SESSION

@@ -136,7 +136,7 @@ def test_a_second_sleep_is_delayed_as_the_first(address, logind):
     asyncio.run(story())
 
 
-def test_whoever_writes_for_too_long_does_not_hold_up_sleep(address, logind):
+def test_a_slow_checkpoint_does_not_hold_up_sleep(address, logind):
     logind.delay_seconds = 0.5
 
     async def story():
@@ -152,7 +152,7 @@ def test_whoever_writes_for_too_long_does_not_hold_up_sleep(address, logind):
     asyncio.run(story())
 
 
-def test_shutdown_is_told_and_may_be_called_off(address, logind):
+def test_shutdown_is_reported_and_may_be_cancelled(address, logind):
     async def story():
         async with watching(address) as listener:
             await held(logind)
@@ -178,7 +178,7 @@ def test_other_signals_mean_nothing(address, logind):
     asyncio.run(story())
 
 
-def test_sleep_is_told_even_if_logind_gives_no_inhibitor(address, logind):
+def test_sleep_is_reported_even_if_logind_gives_no_inhibitor(address, logind):
     logind.refuses = True
 
     async def story():
@@ -309,7 +309,7 @@ def test_a_ups_that_only_upower_knows(address, logind, tmp_path, supplies, told,
         assert PowerWithUps(LinuxPower(tmp_path), bus).read() == expected
 
 
-def test_what_nobody_tells_is_not_known(address, logind, tmp_path):
+def test_what_no_service_reports_is_unknown(address, logind, tmp_path):
     with asking(address) as bus:
         assert NetworkManagerMetered(bus).read() is None
     with asking(f"unix:path={tmp_path}/missing") as nowhere:

@@ -135,7 +135,7 @@ def test_clicks_on_the_icon(world: World, tray: Program) -> None:
     assert world.requests(2)[1] == ("pause", {})
 
 
-def test_the_tooltip_tells_why(world: World, tray: Program) -> None:
+def test_the_tooltip_says_why(world: World, tray: Program) -> None:
     icon = world.icon()
     without = world.desktop.picture()
     for x in (icon[0] + 3, icon[0] + 6, icon[0] + 9):

@@ -221,7 +221,7 @@ def tray_program(home: Path, environment: Mapping[str, str], **more: Any) -> Ite
     command = [*module_command("pleb_agent.tray.main"), "--home", str(home)]
     errors = home.parent / "tray-errors"
     # As an installer does: a start that compiles takes two megabytes more.
-    for package in ("dbus", "tray"):
+    for package in ("dbus", "desktop", "tray"):
         compileall.compile_dir(ROOT / "agent/pleb_agent" / package, quiet=2)
     with errors.open("wb") as stream:
         process = subprocess.Popen(command, env=dict(environment) | more, stderr=stream)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-__all__ = ["QUIET_SECONDS", "Backend", "Source"]
+__all__ = ["QUIET_SECONDS", "Backend", "PolledBackend", "Source"]
 
 QUIET_SECONDS: Final = 5.0
 """Input after a shorter pause is not reported at once; after a longer one it is."""
@@ -63,3 +63,19 @@ class Backend(Source, Protocol):
         Raises:
             ServiceLost: the other side is gone.
         """
+
+
+class PolledBackend:
+    """What backends have in common whose system signals nothing."""
+
+    in_use = False
+
+    def fileno(self) -> int:
+        """Return that this must be polled."""
+        return -1
+
+    def arm(self) -> None:
+        """Do nothing: input is not signalled."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""

@@ -127,7 +127,7 @@ _KDE: Final = _Inhibitors(
 class ScreenInhibit(_BusSource):
     """Whether a program keeps the screen on, as films and presentations do.
 
-    It stands for the full screen where the desktop does not report which window fills it: GNOME,
+    It counts as a full screen where the desktop does not report which window fills it: GNOME,
     and KDE on Wayland. Sources: `org.gnome.SessionManager.xml` (flag 8: "inhibit the session being
     marked as idle"), `org.kde.Solid.PowerManagement.PolicyAgent.xml` (4: "ChangeScreenSettings").
 
@@ -248,7 +248,7 @@ class LogindSeat(_BusSource):
     def _another_is_in_front(self) -> bool:
         """Return whether the seat is another user's now, and their desktop does not say idle.
 
-        A greeter in front is nobody: it only waits for a log-in.
+        A greeter in front is no user: it only waits for a log-in.
         """
         _, seat = self._session(_OURS, "Seat")
         if seat == _NO_PATH:

@@ -1,4 +1,4 @@
-"""Linux and its relatives: where the session is, and the sources beside the backend.
+"""Linux and its relatives: where the session is, and the sources other than the backend.
 
 A service that was started before the session (or by cron) has neither DISPLAY nor
 WAYLAND_DISPLAY; logind and the runtime folder know them.
@@ -35,7 +35,12 @@ def find_linux_session(environment: Mapping[str, str], platform: str) -> Desktop
     # systemd's usual folder; it may not be there
     runtime_folder = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     system_bus = system_address(environment)
-    of_logind = _sessions_of_logind(system_bus)
+    of_logind: tuple[LogindSession, ...] | None
+    try:
+        with open_bus(system_bus) as bus:
+            of_logind = graphical_sessions(bus, os.getuid())
+    except ServiceError:
+        of_logind = None
     displays = [each.display for each in of_logind or () if each.kind == "x11" and each.display]
     return DesktopSession(
         platform,
@@ -75,14 +80,6 @@ def _opened(kind: Callable[[Bus], Source], address: str) -> list[Source]:
     except ServiceError:
         bus.close()
         return []
-
-
-def _sessions_of_logind(system_bus: str) -> tuple[LogindSession, ...] | None:
-    try:
-        with open_bus(system_bus) as bus:
-            return graphical_sessions(bus, os.getuid())
-    except ServiceError:
-        return None
 
 
 def _local(display: str) -> str:

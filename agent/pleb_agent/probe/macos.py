@@ -11,6 +11,7 @@ import ctypes
 from typing import Final, Protocol
 
 from pleb_agent.dbus.stream import ServiceMissing
+from pleb_agent.probe.backend import PolledBackend
 
 __all__ = ["MacBackend", "MacCalls", "Quartz"]
 
@@ -35,11 +36,10 @@ class MacCalls(Protocol):
         """
 
 
-class MacBackend:
-    """Watches the session that we run in."""
+class MacBackend(PolledBackend):
+    """Watches the session that we run in; macOS signals input only with a permission."""
 
     method: Final = "macOS"
-    in_use = False
     fullscreen = False
     """To know it would need the permission to record the screen."""
 
@@ -47,16 +47,6 @@ class MacBackend:
         self._calls = calls
         self.locked = False
         self.take()
-
-    def fileno(self) -> int:
-        """Return that this must be polled."""
-        return -1
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-    def arm(self) -> None:
-        """Do nothing: macOS signals input only with a permission."""
 
     def idle_seconds(self) -> float:
         """Ask Quartz."""

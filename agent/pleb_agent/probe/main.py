@@ -155,7 +155,7 @@ def _wait_for_a_session(session: DesktopSession, commands: Commands) -> None:
 
 
 def _sources(session: DesktopSession, *, only_news: bool = False) -> list[Source]:
-    """Return what there is beside the backend, or only what signals new sessions."""
+    """Return the sources other than the backend, or only what signals new sessions."""
     if not session.has_buses:
         return []
     from pleb_agent.probe.linux import open_session_news, open_sources

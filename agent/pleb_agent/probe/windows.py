@@ -10,6 +10,7 @@ import ctypes
 from typing import Final, Protocol
 
 from pleb_agent.dbus.stream import ServiceError
+from pleb_agent.probe.backend import PolledBackend
 
 __all__ = ["NotificationState", "User32", "WindowsBackend", "WindowsCalls"]
 
@@ -52,27 +53,16 @@ class WindowsCalls(Protocol):
         """Return whether the user accepts notifications; 0 when Windows does not say."""
 
 
-class WindowsBackend:
+class WindowsBackend(PolledBackend):
     """Watches the session that we run in."""
 
     method: Final = "Windows"
-    in_use = False
 
     def __init__(self, calls: WindowsCalls) -> None:
         self._calls = calls
         self.locked = False
         self.fullscreen = False
         self.take()
-
-    def fileno(self) -> int:
-        """Return that this must be polled."""
-        return -1
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
-
-    def arm(self) -> None:
-        """Do nothing: Windows signals nothing."""
 
     def idle_seconds(self) -> float:
         """Return the time since the last tick of input; ticks may have wrapped in between."""

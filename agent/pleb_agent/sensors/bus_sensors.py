@@ -81,7 +81,7 @@ class PowerWithUps:
     """What the kernel says; where that is a machine without any battery, what UPower says.
 
     The kernel does not list a UPS on USB as a power supply. `OnBattery` looks only at what feeds
-    this machine, and the display device stands for all of that together (UPower's D-Bus interface).
+    this machine, and the display device sums up all of that (UPower's D-Bus interface).
     """
 
     def __init__(self, kernel: Sensor[Power], bus: SystemBus) -> None:

@@ -35,7 +35,6 @@ __all__ = [
     "Counters",
     "LinuxLoad",
     "PsutilLoad",
-    "others_percent",
     "parse_cpu_line",
     "parse_process",
     "process_seconds",
@@ -49,7 +48,7 @@ _BUSY_TICKS: Final = 5
 
 
 class Counters(NamedTuple):
-    """Clock ticks of all processors together. `busy`: work that is not nice."""
+    """Ticks of a clock, all processors together. `busy`: work that is not nice."""
 
     busy: int
     total: int
@@ -81,11 +80,27 @@ def parse_process(stat: bytes) -> int | None:
         return None
 
 
-def others_percent(kept: Counters) -> float | None:
-    """Return the share of `busy` in `total`, 0 to 100; None: no time has passed."""
-    if kept.total <= 0:
-        return None
-    return min(100.0, max(0.0, 100 * kept.busy / kept.total))
+class _Window:
+    """The last steps, as many as make up `length` of all processors' time, or one longer step."""
+
+    def __init__(self, length: float) -> None:
+        self._length = length
+        self._steps: deque[Counters] = deque()
+        self._sum = Counters(0, 0)
+
+    def add(self, step: Counters) -> float | None:
+        """Take one more step; return the load over the window, 0 to 100; None: no time passed."""
+        self._steps.append(step)
+        busy, total = self._sum.busy + step.busy, self._sum.total + step.total
+        while len(self._steps) > 1 and total - self._steps[0].total >= self._length:
+            old = self._steps.popleft()
+            busy, total = busy - old.busy, total - old.total
+        self._sum = Counters(busy, total)
+        return None if total <= 0 else min(100.0, max(0.0, 100 * busy / total))
+
+    def clear(self) -> None:
+        self._steps.clear()
+        self._sum = Counters(0, 0)
 
 
 class LinuxLoad:
@@ -106,10 +121,8 @@ class LinuxLoad:
         self._own_seconds = own_seconds
         self._proc = proc
         self._stat = KeptFile(proc / "stat", 512)
-        self._window_ticks = window_seconds * _TICKS_PER_SECOND * (os.cpu_count() or 1)
+        self._window = _Window(window_seconds * _TICKS_PER_SECOND * (os.cpu_count() or 1))
         self._before: Counters | None = None
-        self._steps: deque[Counters] = deque()
-        self._kept = Counters(0, 0)
         self._worker: _Process | None = None
         self._others: dict[int, _Process] = {}
         self._own_before = own_seconds()
@@ -122,18 +135,10 @@ class LinuxLoad:
         counters = None if stat is None else parse_cpu_line(stat)
         before, self._before = self._before, counters
         if counters is None or before is None:
-            self._steps.clear()
-            self._kept = Counters(0, 0)
+            self._window.clear()
             return None
         step = Counters(max(0, counters.busy - before.busy - own), counters.total - before.total)
-        self._steps.append(step)
-        busy, total = self._kept.busy + step.busy, self._kept.total + step.total
-        # Drop the steps that are older than the window.
-        while len(self._steps) > 1 and total - self._steps[0].total >= self._window_ticks:
-            old = self._steps.popleft()
-            busy, total = busy - old.busy, total - old.total
-        self._kept = Counters(busy, total)
-        return others_percent(self._kept)
+        return self._window.add(step)
 
     def _own_step(self) -> int:
         """Return what our processes took since the last call, in ticks that are not nice."""
@@ -237,9 +242,8 @@ class PsutilLoad:
         self._worker_pid = worker_pid
         self._seconds_of_all = seconds_of_all
         self._seconds_of = seconds_of
-        self._window_ms = window_seconds * (cores or os.cpu_count() or 1) * 1000
+        self._window = _Window(window_seconds * (cores or os.cpu_count() or 1) * 1000)
         self._before: Counters | None = None
-        self._steps: deque[Counters] = deque()
         self._own: dict[int, float] = {}
 
     def read(self) -> float | None:
@@ -254,9 +258,4 @@ class PsutilLoad:
             return None
         own = round(1000 * sum(max(0.0, now[pid] - own_before.get(pid, 0.0)) for pid in now))
         step = Counters(max(0, counters.busy - before.busy - own), counters.total - before.total)
-        self._steps.append(step)
-        while sum(kept.total for kept in self._steps) - self._steps[0].total >= self._window_ms:
-            self._steps.popleft()
-        return others_percent(
-            Counters(sum(s.busy for s in self._steps), sum(s.total for s in self._steps))
-        )
+        return self._window.add(step)

@@ -26,17 +26,14 @@ class Machine:
     """Logical processors that this process may run on."""
     memory_bytes: int
     """All of it, or what this process's control group may have of it."""
-    available_bytes: int
 
 
 def read_machine() -> Machine:
     """Return the machine's size now."""
-    whole = psutil.virtual_memory()
     ours = LinuxMemory(lambda: None).read() if sys.platform == "linux" else UNKNOWN_MEMORY
     return Machine(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        whole.total if ours.total is None else ours.total,
-        whole.available if ours.available is None else ours.available,
+        psutil.virtual_memory().total if ours.total is None else ours.total,
     )
 
 

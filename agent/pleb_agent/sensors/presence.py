@@ -27,7 +27,6 @@ from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO
 
 __all__ = ["PROBE", "PresenceSensor", "ProbeFailed", "ProbeProcess", "ProbeTimeouts"]
 
@@ -112,8 +111,8 @@ class PresenceSensor:
     def presence(self) -> Presence:
         """What is known now.
 
-        Neither a clock that is set forward nor the machine's sleep counts as idle time: whoever
-        opened the lid is there.
+        Neither a clock that is set forward nor the machine's sleep counts as idle time: the user
+        woke it up.
         """
         set_by = self._clock() - self._steady() - self._apart
         if abs(set_by) > _CLOCK_SET_SECONDS:
@@ -242,6 +241,9 @@ class ProbeProcess:
             env=None if environment is None else dict(environment),
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
         )
+        assert self._process.stdin is not None  # noqa: S101 - both were asked for
+        assert self._process.stdout is not None  # noqa: S101
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.pid = self._process.pid
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
         self._room = threading.Semaphore(_MOST_WAITING_LINES)
@@ -257,10 +259,9 @@ class ProbeProcess:
 
     def send(self, command: str) -> None:
         """Send a command; nothing happens where the process is gone."""
-        stdin = _open_pipe(self._process.stdin)
         with suppress(OSError, ValueError):  # it is gone; the pipe is closed
-            stdin.write(command.encode() + b"\n")
-            stdin.flush()
+            self._stdin.write(command.encode() + b"\n")
+            self._stdin.flush()
 
     def end(self) -> None:
         """Close its input, which ends a healthy probe, and kill it in any case.
@@ -268,14 +269,14 @@ class ProbeProcess:
         The thread waits for the end, which may take long in a hanging kernel call.
         """
         with suppress(OSError):  # what was not sent is of no use
-            _open_pipe(self._process.stdin).close()
+            self._stdin.close()
         self._process.kill()
         self._ended = True
         self._room.release()
 
     def _read(self) -> None:
-        with _open_pipe(self._process.stdout) as stdout:
-            while not self._ended and (line := stdout.readline(_LONGEST_LINE_BYTES)):
+        with self._stdout:
+            while not self._ended and (line := self._stdout.readline(_LONGEST_LINE_BYTES)):
                 self._room.acquire()
                 self._deliver(line)
         self._process.wait()
@@ -284,8 +285,3 @@ class ProbeProcess:
     def _deliver(self, line: bytes) -> None:
         with suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
-
-
-def _open_pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None  # noqa: S101 - it was asked for when the process was started
-    return pipe

@@ -188,7 +188,7 @@ async def test_the_same_input_seen_twice_is_no_news() -> None:
 
 
 @in_loop
-async def test_nobody_and_unreadable_are_different() -> None:
+async def test_no_session_and_unreadable_are_different() -> None:
     script = says(NO_SESSION_LINE, unreadable("The X server refuses.", "X11")) + "wait()"
     async with probe(script) as world:
         nobody, refused = await world.until_news(2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NOW = 1_000_000.0
 
 
-def test_the_real_probe_says_that_nobody_is_here(tmp_path: Path) -> None:
+def test_the_real_probe_reports_that_there_is_no_session(tmp_path: Path) -> None:
     news: list[Presence] = []
     environment = {
         "XDG_RUNTIME_DIR": str(tmp_path),

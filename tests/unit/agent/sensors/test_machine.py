@@ -10,11 +10,11 @@ from pleb_agent.sensors.machine import free_disk_bytes, read_machine
 def test_the_real_machine(tmp_path):
     machine = read_machine()
     assert machine.cores >= 1
-    assert 0 < machine.available_bytes <= machine.memory_bytes
+    assert machine.memory_bytes > 0
     assert free_disk_bytes(tmp_path) > 0
 
 
-def test_whoever_asks_often_uses_up_no_files():
+def test_repeated_reads_use_up_no_files():
     """The page asks at each look at the preferences; agentd may have some 1,000 files open."""
     read_machine()
     before = psutil.Process().num_fds()

@@ -25,7 +25,7 @@ class World:
         self.needed = True
         self.now = 1000.0
         self.changes = 0
-        self.told = asyncio.Event()
+        self.notified = asyncio.Event()
 
     def scheduler(self, **options):
         scheduler = SensorScheduler(
@@ -40,7 +40,7 @@ class World:
 
     def changed(self):
         self.changes += 1
-        self.told.set()
+        self.notified.set()
 
     def pass_seconds(self, scheduler, seconds):
         """Tick as often as the scheduler wants to."""
@@ -49,9 +49,9 @@ class World:
             self.now = max(again, self.now + 0.001)
         self.now = end
 
-    async def until_told(self):
-        await asyncio.wait_for(self.told.wait(), 30)
-        self.told.clear()
+    async def until_notified(self):
+        await asyncio.wait_for(self.notified.wait(), 30)
+        self.notified.clear()
 
 
 @asynccontextmanager
@@ -171,7 +171,7 @@ def test_only_large_changes_call_back():
         async with running(scheduler):
             await until(lambda: world.machine.metered.reads and scheduler.latest.hottest_celsius)
             await asyncio.sleep(0.05)
-            world.told.clear()
+            world.notified.clear()
             before = world.changes
             for load in (2.0, 3.0, 4.0):
                 world.machine.load.value = load
@@ -184,13 +184,13 @@ def test_only_large_changes_call_back():
             world.machine.load.value = 70.0
             world.now += 5
             scheduler.wake()
-            await world.until_told()
+            await world.until_notified()
             assert scheduler.latest.cpu_others_percent == 70.0
 
     asyncio.run(story())
 
 
-def test_a_driver_that_hangs_is_not_known_and_the_others_go_on():
+def test_a_hanging_driver_is_unknown_and_the_others_are_read():
     async def story():
         world = World()
         scheduler = world.scheduler()
@@ -206,10 +206,10 @@ def test_a_driver_that_hangs_is_not_known_and_the_others_go_on():
             scheduler.wake()
             await until(lambda: world.machine.temperature.reads == 2)
             await asyncio.sleep(0.05)
-            world.told.clear()
+            world.notified.clear()
             world.now += 6
             scheduler.wake()
-            await world.until_told()
+            await world.until_notified()
             assert scheduler.latest.hottest_celsius is None
             world.machine.metered.value = True
             world.now += 60

@@ -28,9 +28,9 @@ class World:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.now = 100.0
-        self.told: list[dict[str, Any] | None] = []
+        self.notified: list[dict[str, Any] | None] = []
         self.agentd: FakeAgentd | None = None
-        self.follower = Follower(str(home), lambda: self.now, self.told.append)
+        self.follower = Follower(str(home), lambda: self.now, self.notified.append)
 
     def start(self, status: dict[str, Any] | None = None) -> FakeAgentd:
         self.agentd = FakeAgentd(self.home, status)
@@ -43,10 +43,10 @@ class World:
 
     def turn(self, count: int = 1) -> None:
         """Turn until `count` more statuses are reported; a second passes if need be."""
-        goal = len(self.told) + count
+        goal = len(self.notified) + count
         while True:
             self.follower.turn()
-            if len(self.told) >= goal:
+            if len(self.notified) >= goal:
                 return
             if self.follower.connection is not None:
                 assert select.select([self.follower.connection], [], [], 10)[0], "nothing came"
@@ -70,7 +70,7 @@ def test_each_change_is_reported(world: World) -> None:
     agentd.change(status_of("paused"))
     world.turn()
 
-    assert world.told == [status_of(), status_of("paused")]
+    assert world.notified == [status_of(), status_of("paused")]
 
 
 def test_nothing_wakes_it_while_nothing_happens(world: World) -> None:
@@ -93,13 +93,13 @@ def test_many_changes_are_one_look(world: World) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     world.follower.turn()
-    assert world.told == [status_of()]
+    assert world.notified == [status_of()]
     assert world.follower.connection is None
     assert world.follower.wake_at == world.now + LOOK_SECONDS
 
     world.now += LOOK_SECONDS
     world.follower.turn()
-    assert world.told == [status_of(), status_of(units_finished=49)]
+    assert world.notified == [status_of(), status_of(units_finished=49)]
 
 
 def test_the_waits_for_a_missing_agent_grow(world: World) -> None:
@@ -109,7 +109,7 @@ def test_the_waits_for_a_missing_agent_grow(world: World) -> None:
         assert world.follower.wake_at is not None
         waits.append(world.follower.wake_at - world.now)
 
-    assert world.told == [None] * 6
+    assert world.notified == [None] * 6
     assert waits[0] == pytest.approx(FIRST_RETRY_SECONDS)
     assert waits == sorted(waits)
     assert waits[-1] == pytest.approx(LAST_RETRY_SECONDS)
@@ -120,7 +120,7 @@ def test_it_is_not_turned_before_its_time(world: World) -> None:
     world.follower.turn()
     world.follower.turn()
 
-    assert world.told == [None]
+    assert world.notified == [None]
 
 
 def test_after_starting_the_agent_it_retries_at_once(world: World) -> None:
@@ -137,11 +137,11 @@ def test_a_restart_is_followed(world: World) -> None:
     world.stop()
     world.turn()
     world.start(status_of("idle"))
-    while world.told[-1] is None:
+    while world.notified[-1] is None:
         world.turn()
 
-    assert world.told[:2] == [status_of(), None]
-    assert world.told[-1] == status_of("idle")
+    assert world.notified[:2] == [status_of(), None]
+    assert world.notified[-1] == status_of("idle")
 
 
 def test_a_stale_address_is_no_agent(world: World) -> None:
@@ -150,7 +150,7 @@ def test_a_stale_address_is_no_agent(world: World) -> None:
     world.stop()
     world.turn()
 
-    assert world.told == [None]
+    assert world.notified == [None]
 
 
 def test_another_token_is_no_agent(world: World) -> None:
@@ -159,7 +159,7 @@ def test_another_token_is_no_agent(world: World) -> None:
     place.write_text(place.read_text("utf-8").replace("a-token", "b-token"), "utf-8")
     world.turn()
 
-    assert world.told == [None]
+    assert world.notified == [None]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"port": "x", "token": ""}', "{}"])
@@ -167,7 +167,7 @@ def test_a_garbled_file_is_no_agent(world: World, text: str) -> None:
     (world.home / "agentd.json").write_text(text, "utf-8")
     world.turn()
 
-    assert world.told == [None]
+    assert world.notified == [None]
 
 
 def test_an_agent_that_ended_well_ends_it(world: World) -> None:
