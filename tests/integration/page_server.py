@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pleb_agent.web.logins import BrowserLogins
+from pleb_agent.web.guard import BrowserLogins
 from pleb_agent.web.server import LocalServer, web_app
 from tests.integration.page_agent import PageAgent
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.app.companions import SessionWatch, TrayKeeper, UnitWatch
+from pleb_agent.app.companions import UnitWatch, keep_tray, watch_session
 from pleb_agent.app.notifications import UserNotifier
 from pleb_agent.app.readings_source import ReadingsSource
 from pleb_agent.cache.blob_cache import BlobCache
@@ -37,10 +37,11 @@ from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.services import Listener, Services
 from pleb_agent.program.clock import system_clock, system_draw
+from pleb_agent.program.command import module_command
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
-from pleb_agent.web.logins import SECRET_BYTES, BrowserLogins
+from pleb_agent.web.guard import SECRET_BYTES, BrowserLogins
 from pleb_agent.web.server import LocalServer, web_app
 from pleb_agent.worker.process import WorkerProcess
 from pleb_system.durable import write_durably
@@ -147,8 +148,8 @@ class _Agentd:
             self._preferences,
             lambda: self._engine.pid,
             headless=options.headless,
-            on_change=self._readings_changed,
-            before_sleep=self._before_sleep,
+            on_change=lambda: self._loop.look_again(),  # noqa: PLW0108 - made below
+            before_sleep=lambda: self._units.until_checkpoint(),  # noqa: PLW0108 - likewise
         )
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
@@ -198,8 +199,6 @@ class _Agentd:
         finally:
             looping.cancel()
             await asyncio.gather(looping, return_exceptions=True)
-
-    # -- building ---------------------------------------------------------------------------
 
     def _preferences(self) -> Preferences:
         return self._live.current
@@ -273,19 +272,13 @@ class _Agentd:
         companions.append(self._units.watch_closely(self._readings.presence))
         address = display_address(os.environ)
         if address is not None:
-            watch = SessionWatch(address, lambda: self._readings.read().presence, self._loop.stop)
-            companions.append(watch.run())
+            companions.append(
+                watch_session(address, lambda: self._readings.read().presence, self._loop.stop)
+            )
         if self._options.tray:
-            companions.append(TrayKeeper(self._home.path).run())
+            tray = module_command("pleb_agent.tray.main")
+            companions.append(keep_tray([*tray, "--home", str(self._home.path)]))
         return companions
-
-    # -- reactions --------------------------------------------------------------------------
-
-    def _readings_changed(self) -> None:
-        self._loop.look_again()
-
-    async def _before_sleep(self) -> None:
-        await self._units.until_checkpoint()
 
     def _preferences_changed(self, before: Preferences, after: Preferences) -> None:
         self._cache.quota_bytes = after.cache_bytes
@@ -299,8 +292,6 @@ class _Agentd:
         self._engine.packages = self.packages.runtime_path()
         self._loop.renew_engine()
         self._loop.changed()
-
-    # -- the process ------------------------------------------------------------------------
 
     def _write_control_file(self) -> None:
         self._journal.set_setting(_PORT, str(self._server.port))

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.desktop.display import display_is_there
-from pleb_agent.program.command import module_command
 from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from pleb_agent.control.live_preferences import LivePreferences
     from pleb_agent.control.notifier import ChangeNotifier
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from pleb_agent.sensors.keep_awake import KeepAwake
     from pleb_agent.sensors.presence import PresenceSensor
 
-__all__ = ["SessionWatch", "TrayKeeper", "UnitWatch"]
+__all__ = ["UnitWatch", "keep_tray", "watch_session"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _CHECKPOINT_SECONDS: Final = 4.5
@@ -68,77 +66,64 @@ class UnitWatch:
         return self.loop.status.unit is not None and self.loop.governor.may_run
 
 
-class SessionWatch:
-    """Stops the agent with the desktop session that started it; the next one starts it again.
+async def watch_session(
+    address: Address,
+    presence: Callable[[], Presence],
+    stop: Callable[[], None],
+    *,
+    seconds: float = 15.0,
+    is_there: Callable[[Address], bool] = display_is_there,
+) -> None:
+    """Stop the agent when its desktop session's display is gone; the next session starts it again.
 
     An agent that outlived its session would watch a display that is gone: the PC would always count
     as in use, and the next session's agent could not start. Checks only while input cannot be read.
-    `is_there`: a blocking check of the display.
+
+    Args:
+        address: of the display.
+        presence: called at each check.
+        stop: called when the display was gone three times in a row.
+        seconds: between checks.
+        is_there: a blocking check of the display.
     """
-
-    def __init__(
-        self,
-        address: Address,
-        presence: Callable[[], Presence],
-        stop: Callable[[], None],
-        *,
-        seconds: float = 15.0,
-        is_there: Callable[[Address], bool] = display_is_there,
-    ) -> None:
-        self._address = address
-        self._presence = presence
-        self._stop = stop
-        self._seconds = seconds
-        self._is_there = is_there
-
-    async def run(self) -> None:
-        """Watch until the display is gone three times in a row, then stop the agent."""
-        missed = 0
-        while missed < _CHECKS:
-            await asyncio.sleep(self._seconds)
-            unreadable = self._presence().kind is PresenceKind.UNREADABLE
-            gone = unreadable and not await asyncio.to_thread(self._is_there, self._address)
-            missed = missed + 1 if gone else 0
-        _LOG.info("session", extra={"ended": True})
-        self._stop()
+    missed = 0
+    while missed < _CHECKS:
+        await asyncio.sleep(seconds)
+        unreadable = presence().kind is PresenceKind.UNREADABLE
+        gone = unreadable and not await asyncio.to_thread(is_there, address)
+        missed = missed + 1 if gone else 0
+    _LOG.info("session", extra={"ended": True})
+    stop()
 
 
-class TrayKeeper:
-    """Restarts the tray's process when it dies; it holds no state.
+async def keep_tray(command: Sequence[str]) -> None:
+    """Restart the tray's process when it dies, with growing delays; it holds no state.
 
     It exits with 0 when it is not wanted: the user chose Quit, or there is no tray.
     """
-
-    def __init__(self, home: Path, command: Sequence[str] | None = None) -> None:
-        self._command = command or [
-            *module_command("pleb_agent.tray.main"),
-            "--home",
-            str(home),
-        ]
-
-    async def run(self) -> None:
-        """Restart it when it dies, with growing delays, until it exits with 0."""
-        restarts = Restarts(_RESTART)
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            code = await self._run_once()
-            if code == 0:
-                return
-            _LOG.info("tray", extra={"exit_code": code})
-            await asyncio.sleep(restarts.delay_seconds(loop.time() - began))
-
-    async def _run_once(self) -> int:
+    restarts = Restarts(_RESTART)
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
         )
         try:
-            return await process.wait()
+            code = await process.wait()
         finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
+            await _stop(process)
+        if code == 0:
+            return
+        _LOG.info("tray", extra={"exit_code": code})
+        await asyncio.sleep(restarts.delay_seconds(loop.time() - began))
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

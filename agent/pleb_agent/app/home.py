@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,11 +27,33 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_dir("pleb-cluster", appauthor=False)) / "agent"
 
 
-@dataclass(frozen=True)
 class Home:
     """Paths in one home."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.keys = path / "keys"
+        """Private keys."""
+        self.cache = path / "cache"
+        """Blobs."""
+        self.work = path / "work"
+        """Current units: the only folder that the worker sees."""
+        self.journal = path / "journal.sqlite"
+        """The database of projects, assignments and history."""
+        self.preferences = path / "preferences.json"
+        """What the user allows."""
+        self.control = path / "agentd.json"
+        """Address and token of the running agentd."""
+        self.runtimes = path / "runtimes"
+        """torch, for an agent that is installed without it."""
+        self.updates = path / "updates"
+        """What is known of new releases, and the downloaded parts."""
+        self.page_secret = self.keys / "page.secret"
+        """Signs the page's cookies."""
+        self.logs = path / "logs"
+        """Logs."""
+        self.log = self.logs / "agentd.jsonl"
+        """The log of agentd, JSON lines."""
 
     def prepare(self) -> None:
         """Create the folder, readable by this user only.
@@ -70,58 +91,3 @@ class Home:
             terminal=terminal,
             debug=debug,
         )
-
-    @property
-    def keys(self) -> Path:
-        """Private keys."""
-        return self.path / "keys"
-
-    @property
-    def cache(self) -> Path:
-        """Blobs."""
-        return self.path / "cache"
-
-    @property
-    def work(self) -> Path:
-        """Current units: the only folder that the worker sees."""
-        return self.path / "work"
-
-    @property
-    def journal(self) -> Path:
-        """The database of projects, assignments and history."""
-        return self.path / "journal.sqlite"
-
-    @property
-    def preferences(self) -> Path:
-        """What the user allows."""
-        return self.path / "preferences.json"
-
-    @property
-    def control(self) -> Path:
-        """Address and token of the running agentd."""
-        return self.path / "agentd.json"
-
-    @property
-    def runtimes(self) -> Path:
-        """torch, for an agent that is installed without it."""
-        return self.path / "runtimes"
-
-    @property
-    def updates(self) -> Path:
-        """What is known of new releases, and the downloaded parts."""
-        return self.path / "updates"
-
-    @property
-    def page_secret(self) -> Path:
-        """Signs the page's cookies."""
-        return self.keys / "page.secret"
-
-    @property
-    def logs(self) -> Path:
-        """Logs."""
-        return self.path / "logs"
-
-    @property
-    def log(self) -> Path:
-        """The log of agentd, JSON lines."""
-        return self.logs / "agentd.jsonl"

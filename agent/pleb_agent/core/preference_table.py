@@ -11,7 +11,6 @@ import difflib
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -89,9 +88,6 @@ class Preference:
     """Only whole numbers."""
 
 
-# -- the table --------------------------------------------------------------------------------
-
-
 def _read_struct(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Preference]:
     """Yield the preferences that a struct declares, also those of structs inside it."""
     info = inspect.type_info(struct)
@@ -160,9 +156,7 @@ _WRITERS: Final[dict[Kind, Callable[[Any, str], str]]] = {
     Kind.TEXT: lambda value, _: value,
 }
 
-PREFERENCES: Final[Mapping[str, Preference]] = MappingProxyType(
-    {one.name: one for one in _read_struct(Preferences)}
-)
+PREFERENCES: Final[Mapping[str, Preference]] = {one.name: one for one in _read_struct(Preferences)}
 """Every preference but the version, by its name, in the order in which people see them."""
 
 
@@ -180,9 +174,6 @@ def find(name: str) -> Preference:
         hint = f"did you mean {near[0]!r}?" if near else "`pleb-agent prefs list` shows all."
         raise PreferenceError(f"There is no preference {name!r}; {hint}", name)
     return found
-
-
-# -- values -----------------------------------------------------------------------------------
 
 
 def all_values(preferences: Preferences) -> dict[str, Any]:

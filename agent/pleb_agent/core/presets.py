@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -42,20 +41,18 @@ _QUIET: Final = Preset(
     "Quiet",
     "A few cores, a cool and quiet PC, and only long after you left it.",
     cores_share=0.25,
-    values=MappingProxyType(
-        {
-            "while_in_use": False,
-            "idle_minutes": 10.0,
-            "on_battery": False,
-            "battery_percent": 80,
-            "cpu_percent_in_use": 25,
-            "cpu_percent_idle": 75,
-            "cpu_others_percent": 30,
-            "gpu_others_percent": 10,
-            "hottest_celsius": 75,
-            "pause_on_fullscreen": True,
-        }
-    ),
+    values={
+        "while_in_use": False,
+        "idle_minutes": 10.0,
+        "on_battery": False,
+        "battery_percent": 80,
+        "cpu_percent_in_use": 25,
+        "cpu_percent_idle": 75,
+        "cpu_others_percent": 30,
+        "gpu_others_percent": 10,
+        "hottest_celsius": 75,
+        "pause_on_fullscreen": True,
+    },
 )
 # For a PC that should work whenever it is on: also while it is in use, at half the speed and with
 # the lowest priority (the scheduler gives way, so the load of other programs is no reason to
@@ -68,32 +65,30 @@ _FULL: Final = Preset(
     "Full",
     "All cores, also while you use the PC (at half speed) and on battery.",
     cores_share=1.0,
-    values=MappingProxyType(
-        {
-            "while_in_use": True,
-            "idle_minutes": 3.0,
-            "on_battery": True,
-            "battery_percent": 0,
-            "cpu_percent_in_use": 50,
-            "cpu_percent_idle": 100,
-            "cpu_others_percent": None,
-            "gpu_others_percent": None,
-            "hottest_celsius": 95,
-            "pause_on_fullscreen": True,
-        }
-    ),
+    values={
+        "while_in_use": True,
+        "idle_minutes": 3.0,
+        "on_battery": True,
+        "battery_percent": 0,
+        "cpu_percent_in_use": 50,
+        "cpu_percent_idle": 100,
+        "cpu_others_percent": None,
+        "gpu_others_percent": None,
+        "hottest_celsius": 95,
+        "pause_on_fullscreen": True,
+    },
 )
 _BALANCED: Final = Preset(
     "balanced",
     "Balanced",
     "Half the cores, a few minutes after you left the PC, never on battery.",
     cores_share=0.5,
-    values=MappingProxyType({name: _DEFAULTS[name] for name in _FULL.values}),
+    values={name: _DEFAULTS[name] for name in _FULL.values},
 )
 
-PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
-    {preset.name: preset for preset in (_QUIET, _BALANCED, _FULL)}
-)
+PRESETS: Final[Mapping[str, Preset]] = {
+    preset.name: preset for preset in (_QUIET, _BALANCED, _FULL)
+}
 """All name the same preferences, so that one preset wipes out another."""
 
 

@@ -72,7 +72,12 @@ def decide(
     objections = [objection for rule in rules if (objection := rule(moment)) is not None]
     memory = _remember(moment, objections)
     if not objections and memory.settle_until > readings.now:
-        objections.append(_settling(memory.settle_until - readings.now))
+        left_seconds = memory.settle_until - readings.now
+        sentence = say(
+            "The PC is free again; work resumes in {seconds} s if it stays free.",
+            seconds=max(1, round(left_seconds)),
+        )
+        objections.append(Objection(PolicyReason.SETTLING, sentence, left_seconds))
     memory = replace(memory, running=not objections, has_run=memory.has_run or not objections)
     return (_hold(moment, objections[0]) if objections else _run(moment)), memory
 
@@ -107,14 +112,6 @@ def _permission(moment: Moment) -> Sentence:
     return say("Working at {percent} % while you use the PC.", percent=percent)
 
 
-def _settling(left_seconds: float) -> Objection:
-    sentence = say(
-        "The PC is free again; work resumes in {seconds} s if it stays free.",
-        seconds=max(1, round(left_seconds)),
-    )
-    return Objection(PolicyReason.SETTLING, sentence, left_seconds)
-
-
 def _boost_end(moment: Moment) -> list[float]:
     """Return the seconds until a boost ends, if there is one: all rules may object then."""
     until = moment.readings.override.until
@@ -128,9 +125,6 @@ def _hours_end(moment: Moment) -> list[float]:
     if moment.boosted or minutes is None or not moment.hours.allow(time):
         return []
     return [seconds_to(minutes, moment.now)]
-
-
-# -- what is remembered -------------------------------------------------------------------
 
 
 def _unless_user_acted(
@@ -152,10 +146,13 @@ def _unless_user_acted(
 def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     memory = _remember_size(moment, objections)
     unsettled = any(objection.comes_and_goes for objection in objections)
-    stops = _stops(moment, stopped=unsettled and memory.running)
+    stops = tuple(at for at in memory.stops if 0 <= moment.now - at < _RECENT_SECONDS)
+    if unsettled and memory.running:
+        stops = (*stops, moment.now)
     settle_until = min(memory.settle_until, moment.now + MOST_SETTLE_SECONDS)
     if memory.unsettled and not unsettled and memory.has_run:
-        settle_until = moment.now + _settle_seconds(stops)
+        doublings = max(0, len(stops) - 1)
+        settle_until = moment.now + min(MOST_SETTLE_SECONDS, SETTLE_SECONDS * 2.0**doublings)
     return replace(
         memory,
         objected=frozenset(objection.reason for objection in objections),
@@ -177,13 +174,3 @@ def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     if ceiling is None or size <= ceiling:
         return replace(memory, outgrown_until=min(memory.outgrown_until, most))
     return replace(memory, outgrown_bytes=size, outgrown_until=most)
-
-
-def _stops(moment: Moment, *, stopped: bool) -> tuple[float, ...]:
-    kept = tuple(at for at in moment.memory.stops if 0 <= moment.now - at < _RECENT_SECONDS)
-    return (*kept, moment.now) if stopped else kept
-
-
-def _settle_seconds(stops: tuple[float, ...]) -> float:
-    doublings = max(0, len(stops) - 1)
-    return min(MOST_SETTLE_SECONDS, SETTLE_SECONDS * 2.0**doublings)

@@ -120,7 +120,7 @@ def paused_by_user(moment: Moment) -> Objection | None:
     if override.until is None:
         return Objection(PolicyReason.PAUSED_BY_USER, say("Paused by you, until you resume."))
     left = override.until - moment.now
-    sentence = say("Paused by you for {minutes} more min.", minutes=_minutes(left))
+    sentence = say("Paused by you for {minutes} more min.", minutes=max(1, round(left / 60)))
     if left > _LONG_SECONDS:
         sentence = say("Paused by you for {hours} more h.", hours=round(left / 3600))
     return Objection(PolicyReason.PAUSED_BY_USER, sentence, left)
@@ -141,12 +141,10 @@ def disk_full(moment: Moment) -> Objection | None:
 
 
 def memory_short(moment: Moment) -> Objection | None:
-    """Other programs need the memory, or the worker uses more than it may."""
-    return _little_available(moment) or _worker_too_large(moment)
+    """Other programs need the memory.
 
-
-def _little_available(moment: Moment) -> Objection | None:
-    """After a stop there must be room for the worker too, or it would be stopped again at once."""
+    After a stop there must be room for the worker too, or it would be stopped again at once.
+    """
     available, total = moment.readings.memory_available_bytes, moment.readings.memory_total_bytes
     if available is None:
         return None
@@ -163,8 +161,11 @@ def _little_available(moment: Moment) -> Objection | None:
     return Objection(PolicyReason.MEMORY_SHORT, sentence, action=Action.STOP, comes_and_goes=True)
 
 
-def _worker_too_large(moment: Moment) -> Objection | None:
-    """A worker that was stopped for its size would grow to it again: wait for a while."""
+def worker_too_large(moment: Moment) -> Objection | None:
+    """The worker uses more memory than it may.
+
+    A worker that was stopped for its size would grow to it again: wait for a while.
+    """
     ceiling, size = moment.memory_ceiling_bytes, moment.readings.worker_memory_bytes
     left = moment.memory.outgrown_until - moment.now
     if left > 0:
@@ -354,10 +355,6 @@ def _eased(limit: int) -> int:
     return max(limit // 2, limit - LOAD_MARGIN_PERCENT)
 
 
-def _minutes(seconds: float) -> int:
-    return max(1, round(seconds / 60))
-
-
 def _unless_boosted(rule: Rule) -> Rule:
     return lambda moment: None if moment.boosted else rule(moment)
 
@@ -380,6 +377,7 @@ RULES: Final[tuple[Rule, ...]] = (
     paused_by_user,
     disk_full,
     memory_short,
+    worker_too_large,
     too_hot,
     on_ups,
     *map(_unless_boosted, BOOSTABLE),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_agent.control.controller import Controller
-    from pleb_agent.web.logins import BrowserLogins
+    from pleb_agent.web.guard import BrowserLogins
 
     Act = Callable[[Request], Any]
     """May return an awaitable."""

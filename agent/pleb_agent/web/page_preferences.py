@@ -40,9 +40,6 @@ _GROUPS: Final = tuple(group for group in Group if group is not Group.PROJECTS)
 _LONGEST: Final = 4000
 
 
-# -- requests ---------------------------------------------------------------------------------
-
-
 async def show_preferences(visit: Visit) -> Response:
     """Show all of them."""
     return visit.page("preferences.html", view="preferences", **_all_values(visit))
@@ -126,9 +123,6 @@ def _all_values(visit: Visit) -> dict[str, Any]:
         "autostart": visit.controller.autostart.view(),
         "day_names": DAY_NAMES,
     }
-
-
-# -- controls ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -222,9 +216,6 @@ def _plain(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-# -- readings of the machine next to a control ------------------------------------------------
-
-
 def _percent_now(machine: MachineView, words: Words) -> str:
     percent = machine.cpu_others_percent
     return "" if percent is None else words.text("now {percent} %", percent=round(percent))
@@ -259,14 +250,6 @@ def _disk(machine: MachineView, words: Words) -> str:
     return words.text("{size} are free", size=words.formats.size(machine.free_disk_bytes))
 
 
-def _cores(machine: MachineView, words: Words) -> str:
-    return words.plural("of {count} core", "of {count} cores", machine.cores)
-
-
-def _gpus(machine: MachineView, _: Words) -> str:
-    return line(", ".join(machine.gpus))
-
-
 def _metered(machine: MachineView, words: Words) -> str:
     if machine.metered is None:
         return ""
@@ -278,11 +261,14 @@ _FACTS: Final[dict[str, Callable[[MachineView, Words], str]]] = {
     "battery_percent": _battery,
     "cpu_others_percent": _percent_now,
     "hottest_celsius": _heat,
-    "threads": _cores,
-    "use_gpu": _gpus,
+    "threads": lambda machine, words: words.plural(
+        "of {count} core", "of {count} cores", machine.cores
+    ),
+    "use_gpu": lambda machine, _: line(", ".join(machine.gpus)),
     "memory_bytes_in_use": _memory,
     "memory_bytes_idle": _memory,
     "cache_bytes": _disk,
     "keep_free_bytes": _disk,
     "on_metered": _metered,
 }
+"""What the machine reports about a preference, shown next to its control."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.controller import Controller
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.translation.words import Words
-    from pleb_agent.web.logins import BrowserLogins
+    from pleb_agent.web.guard import BrowserLogins
 
     Page = Callable[["Visit"], Awaitable[Response]]
 

@@ -22,8 +22,7 @@ from pleb_agent.web import (
     page_projects,
     page_welcome,
 )
-from pleb_agent.web.guard import is_from_here
-from pleb_agent.web.logins import COOKIE_SECONDS, CodeError
+from pleb_agent.web.guard import COOKIE_SECONDS, CodeError, is_from_here
 from pleb_agent.web.page_visit import guarded, refused_page, with_headers
 from pleb_shared.errors import PlebError
 

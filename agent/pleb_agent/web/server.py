@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
     from pleb_agent.control.controller import Controller
-    from pleb_agent.web.logins import BrowserLogins
+    from pleb_agent.web.guard import BrowserLogins
 
 __all__ = ["MOST_CONNECTIONS", "LocalServer", "web_app"]
 
@@ -70,7 +70,12 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         self._wait()
         if len(self.connections) > MOST_CONNECTIONS:
-            self._longest_idle().drop()
+            idle = {
+                one: one._deadline.when()  # noqa: SLF001
+                for one in self.connections
+                if isinstance(one, BoundedConnection) and one._deadline is not None  # noqa: SLF001
+            }
+            min(idle, key=idle.__getitem__).drop()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -94,18 +99,6 @@ class BoundedConnection(H11Protocol):
         self._stop_waiting()
         self.connections.discard(self)
         self.transport.abort()
-
-    def _longest_idle(self) -> BoundedConnection:
-        """Return the connection that has been idle for longest."""
-        waiting = [
-            one
-            for one in self.connections
-            if isinstance(one, BoundedConnection) and one._deadline is not None  # noqa: SLF001
-        ]
-        return min(waiting, key=BoundedConnection._waits_until)
-
-    def _waits_until(self) -> float:
-        return float("inf") if self._deadline is None else self._deadline.when()
 
     def _wait(self) -> None:
         self._stop_waiting()

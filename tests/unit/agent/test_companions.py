@@ -1,4 +1,4 @@
-"""agentd's small components: listeners, the session's end, notifications, the tray's keeper."""
+"""agentd's small components: listeners, the session's end, notifications, the tray's restarts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pleb_agent.app.companions import SessionWatch, TrayKeeper
+from pleb_agent.app.companions import keep_tray, watch_session
 from pleb_agent.app.notifications import UserNotifier, is_wanted
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
@@ -22,22 +22,22 @@ GONE = Presence(PresenceKind.UNREADABLE, problem="The display is gone.")
 
 def test_a_listener_gets_the_last_value_and_no_value_twice():
     async def story():
-        notifier, value, heard = ChangeNotifier(), [1], []
+        notifier, value, received = ChangeNotifier(), [1], []
 
         async def listen():
             async for one in notifier.values(lambda: value[0]):
-                heard.append(one)  # noqa: PERF401 - it is read meanwhile
+                received.append(one)  # noqa: PERF401 - it is read meanwhile
 
         listening = asyncio.create_task(listen())
         await asyncio.sleep(0.01)
-        for number in (2, 3, 4):  # faster than anybody wants to hear
+        for number in (2, 3, 4):  # faster than a listener is woken
             value[0] = number
             notifier.notify()
             await asyncio.sleep(0)
         await asyncio.sleep(0.4)
         notifier.notify()
         await asyncio.sleep(0.4)
-        assert heard == [1, 4]
+        assert received == [1, 4]
         notifier.close()
         await asyncio.wait_for(listening, 5)
 
@@ -81,10 +81,9 @@ def test_a_display_exists_while_it_accepts_connections(tmp_path):
 def test_the_agent_stops_when_its_display_is_gone_for_good(presence, there, ends):
     async def story():
         ended = asyncio.Event()
-        watch = SessionWatch(
-            ":1", lambda: presence, ended.set, seconds=0.01, is_there=lambda _: there
+        watching = asyncio.create_task(
+            watch_session(":1", lambda: presence, ended.set, seconds=0.01, is_there=lambda _: there)
         )
-        watching = asyncio.create_task(watch.run())
         await asyncio.wait({watching}, timeout=5 if ends else 0.3)
         assert ended.is_set() is ends
         watching.cancel()
@@ -111,15 +110,17 @@ def test_only_the_first_accepted_unit_is_notified_by_default():
     assert [kind for kind in EventKind if is_wanted(kind, quiet)] == [EventKind.FIRST_ACCEPTED]
 
     async def story():
-        shown, wishes = Shown(), [Preferences()]
-        notices = UserNotifier(lambda: wishes[0], lambda: "en", shown)
-        showing = asyncio.create_task(notices.run())
-        notices.consider(event(EventKind.FIRST_ACCEPTED, "first"))
-        notices.consider(event(EventKind.PROBLEM, "not asked for"))
-        wishes[0] = Preferences(notifications=Notifications(first_accepted=False, problem=True))
-        notices.consider(event(EventKind.FIRST_ACCEPTED, "not any more"))
-        notices.consider(event(EventKind.PROBLEM, "broken"))
-        notices.consider(event(EventKind.PROBLEM, "after it"))
+        shown, preferences = Shown(), [Preferences()]
+        notifier = UserNotifier(lambda: preferences[0], lambda: "en", shown)
+        showing = asyncio.create_task(notifier.run())
+        notifier.consider(event(EventKind.FIRST_ACCEPTED, "first"))
+        notifier.consider(event(EventKind.PROBLEM, "not asked for"))
+        preferences[0] = Preferences(
+            notifications=Notifications(first_accepted=False, problem=True)
+        )
+        notifier.consider(event(EventKind.FIRST_ACCEPTED, "not any more"))
+        notifier.consider(event(EventKind.PROBLEM, "broken"))
+        notifier.consider(event(EventKind.PROBLEM, "after it"))
         while len(shown.texts) < 3:  # noqa: ASYNC110 - another thread fills it
             await asyncio.sleep(0.01)
         showing.cancel()
@@ -131,11 +132,11 @@ def test_only_the_first_accepted_unit_is_notified_by_default():
 def test_a_flood_of_events_is_not_a_flood_of_notifications():
     async def story():
         shown = Shown()
-        wishes = Preferences(notifications=Notifications(problem=True))
-        notices = UserNotifier(lambda: wishes, lambda: "en", shown)
+        preferences = Preferences(notifications=Notifications(problem=True))
+        notifier = UserNotifier(lambda: preferences, lambda: "en", shown)
         for number in range(100):
-            notices.consider(event(EventKind.PROBLEM, str(number)))
-        showing = asyncio.create_task(notices.run())
+            notifier.consider(event(EventKind.PROBLEM, str(number)))
+        showing = asyncio.create_task(notifier.run())
         await asyncio.sleep(0.2)
         showing.cancel()
         assert 0 < len(shown.texts) < 10
@@ -147,10 +148,10 @@ def test_a_flood_of_events_is_not_a_flood_of_notifications():
 def test_notifications_are_in_the_users_language(chosen, session):
     async def story():
         shown = Shown()
-        notices = UserNotifier(lambda: Preferences(language=chosen), lambda: session, shown)
+        notifier = UserNotifier(lambda: Preferences(language=chosen), lambda: session, shown)
         accepted = say("Unit {unit} of {project} was accepted.", unit=1234, project="words")
-        notices.consider(Event(0.0, EventKind.FIRST_ACCEPTED, "words", accepted))
-        showing = asyncio.create_task(notices.run())
+        notifier.consider(Event(0.0, EventKind.FIRST_ACCEPTED, "words", accepted))
+        showing = asyncio.create_task(notifier.run())
         while not shown.texts:  # noqa: ASYNC110 - another thread fills it
             await asyncio.sleep(0.01)
         showing.cancel()
@@ -165,6 +166,6 @@ def test_the_tray_is_restarted_until_it_exits_with_zero(tmp_path):
         "import pathlib, sys; p = pathlib.Path(sys.argv[1]); "
         "p.write_text(p.read_text() + 'x' if p.exists() else 'x'); sys.exit(len(p.read_text()) < 2)"
     )
-    keeper = TrayKeeper(tmp_path, [sys.executable, "-c", script, str(counter)])
-    asyncio.run(asyncio.wait_for(keeper.run(), 60))
+    command = [sys.executable, "-c", script, str(counter)]
+    asyncio.run(asyncio.wait_for(keep_tray(command), 60))
     assert counter.read_text() == "xx"

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from pleb_agent.web.logins import CODE_SECONDS, COOKIE_SECONDS, BrowserLogins, CodeError
+from pleb_agent.web.guard import CODE_SECONDS, COOKIE_SECONDS, BrowserLogins, CodeError
 from pleb_shared.errors import InputError
 
 SECRET = bytes(range(32))
