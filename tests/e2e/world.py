@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
+from pleb_agent.control.live_preferences import encode
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.preferences_file import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -203,7 +203,7 @@ class World:
         preferences = self.root / name / "preferences.json"
         if not preferences.exists():
             preferences.parent.mkdir(parents=True, exist_ok=True)
-            preferences.write_bytes(write(Preferences(nice=False)))
+            preferences.write_bytes(encode(Preferences(nice=False)))
 
     def start_desktop_agent(self, name: str, environment: dict[str, str]) -> Running:
         """Start the agent of this name as the session in this environment would."""

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from pleb_agent.cli import main
+from pleb_agent.control.live_preferences import encode
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.preferences_file import write
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
@@ -82,7 +82,7 @@ async def agentd(home, *words):
     preferences = home / "preferences.json"
     if not preferences.exists():
         preferences.parent.mkdir(parents=True, exist_ok=True)
-        preferences.write_bytes(write(Preferences(nice=False)))  # others use this machine too
+        preferences.write_bytes(encode(Preferences(nice=False)))  # others use this machine too
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pleb_agent.cli", "start", "--headless", "--preset", "full"),
         "--json",

@@ -87,7 +87,7 @@ def browser(tmp_path: Path, server: PageServer) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("server", [newcomer], indirect=True)
-def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells one story
+def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - one story
     server: PageServer, browser: Browser
 ) -> None:
     agent = server.agent
@@ -95,7 +95,7 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - it tells o
     assert browser.path() == "/welcome"
     assert not browser.driver.find_elements(By.CSS_SELECTOR, ".nav")
 
-    # A link that is wrong is told in its place, and can be corrected there.
+    # A wrong link is reported in its place, and can be corrected there.
     browser.find("link").send_keys(LINK[:-4] + "oops" + Keys.ENTER)
     browser.wait_for_text("look-problem", "That is no attach link")
     assert browser.find("link").get_attribute("value") == LINK[:-4] + "oops"

@@ -49,7 +49,7 @@ def start(world: World) -> Running:
 
 
 def other_hours() -> str:
-    """Hours of work that are not now: the agent works only if it is told to."""
+    """Hours of work that are not now: the agent works only when asked to."""
     now = time.localtime()
     begin = (now.tm_hour + 10) % 24
     return f"mon-sun {begin:02}:00-{begin:02}:30"
@@ -66,7 +66,7 @@ def test_the_first_unit_of_a_real_agent(world: World, tmp_path: Path) -> None:
         first_run(world, browser, link)
         browser.driver.get_log("browser")
 
-        # The agent ends and begins again: the page says so, and goes on with its session.
+        # The agent stops and starts again: the page says so, and its log-in still works.
         agent.stop()
         browser.wait_for_text("gone", "The agent is not running")
         start(world)

@@ -42,7 +42,7 @@ class Trainer(threading.Thread):
             while not self.ends.is_set():
                 if self.goes_on.wait(0.1):
                     self._work()
-        except BaseException as error:  # noqa: BLE001 - the test tells it
+        except BaseException as error:  # noqa: BLE001 - the test reports it
             self.error = error
 
     def _work(self) -> None:
@@ -154,7 +154,7 @@ def test_the_page_lives(world: World, trainer: Trainer, driver: webdriver.Chrome
     driver.back()
     page.wait(lambda: page.text("link-state") == "live")
 
-    # A coordinator that goes away is told; when it is back, so is the page.
+    # The page says when the coordinator is gone, and is live again when it is back.
     assert world.coordinator is not None
     trainer.stop()
     assert page.complaints() == []

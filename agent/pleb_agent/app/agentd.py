@@ -1,4 +1,4 @@
-"""agentd's composition root: builds every component by hand and runs them until the loop ends."""
+"""agentd's composition root: builds every component and runs them until the loop ends."""
 
 from __future__ import annotations
 

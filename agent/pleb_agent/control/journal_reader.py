@@ -9,7 +9,6 @@ import msgspec
 
 from pleb_agent.control.views import AssignmentView, MessageView, ProjectView, StatusView
 from pleb_agent.core.agent_state import AssignmentState
-from pleb_agent.core.override import NO_OVERRIDE
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_shared.errors import InputError
@@ -49,15 +48,7 @@ class JournalReader:
             activity="stopped",
             sentence=str(sentence),
             message=message_of(sentence),
-            next_look_at=None,
             reason="not_running",
-            override=NO_OVERRIDE,
-            paused=False,
-            unit=None,
-            units_finished=0,
-            pid=None,
-            desktop=False,
-            first_run=False,
             projects=[self.project(row, preferences, "") for row in self.attached()],
             open=self.open(),
             history=self.ended(),

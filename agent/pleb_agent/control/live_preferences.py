@@ -1,20 +1,33 @@
-"""The preferences as they are now: read once, written when the user changes them."""
+"""The preferences as they are now: read once, written when the user changes them.
+
+The file is versioned JSON; a table migrates older versions.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.core.preferences import Preferences, default_preferences
-from pleb_agent.core.preferences_file import read, write
+import msgspec
+
+from pleb_agent.core.preferences import VERSION, Preferences, default_preferences
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.worker.job import WorkerSettings
+from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["LivePreferences", "read_preferences", "worker_settings"]
+__all__ = [
+    "MIGRATIONS",
+    "LivePreferences",
+    "decode",
+    "encode",
+    "read_preferences",
+    "worker_settings",
+]
 
 
 class LivePreferences:
@@ -39,7 +52,7 @@ class LivePreferences:
             InputError: the change is not allowed; nothing has changed.
         """
         stored = change(self._stored)
-        write_durably(self._path, write(stored))
+        write_durably(self._path, encode(stored))
         before, self._stored, self.current = self.current, stored, self._adjust(stored)
         if self.on_change is not None:
             self.on_change(before, self.current)
@@ -56,7 +69,60 @@ def read_preferences(path: Path) -> Preferences:
         data = path.read_bytes()
     except FileNotFoundError:
         return default_preferences(read_machine().cores)
-    return read(data)
+    return decode(data)
+
+
+def _first_to_second(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 counted the cache in whole MiB."""
+    new = {key: value for key, value in old.items() if key != "cache_mib"}
+    if "cache_mib" in old:
+        new["cache_bytes"] = int(old["cache_mib"]) * 2**20
+    return new | {"version": 2}
+
+
+def _second_to_third(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 had one memory limit, whether the PC was in use or not."""
+    new = {key: value for key, value in old.items() if key != "memory_bytes"}
+    if old.get("memory_bytes") is not None:
+        new |= dict.fromkeys(("memory_bytes_in_use", "memory_bytes_idle"), old["memory_bytes"])
+    return new | {"version": 3}
+
+
+MIGRATIONS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    1: _first_to_second,
+    2: _second_to_third,
+}
+"""From a version to the next one."""
+
+
+def decode(data: bytes) -> Preferences:
+    """Return the preferences of a file's bytes, migrated to this version.
+
+    Raises:
+        InputError: it cannot be read, or a newer agent wrote it.
+    """
+    try:
+        raw = json.loads(data)
+        version = raw["version"]
+        if isinstance(version, int) and version > VERSION:
+            raise InputError(
+                f"The preferences were written by a newer agent (version {version}, this one knows "
+                f"{VERSION}): update this agent, or delete preferences.json to use the defaults."
+            )
+        while version in MIGRATIONS:
+            raw = MIGRATIONS[version](raw)
+            version = raw["version"]
+        return msgspec.convert(raw, Preferences)
+    except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+        raise InputError(
+            f"The preferences cannot be read ({error}): correct preferences.json, or delete it to "
+            "use the defaults."
+        ) from error
+
+
+def encode(preferences: Preferences) -> bytes:
+    """Return the file's bytes."""
+    return msgspec.json.format(msgspec.json.encode(preferences), indent=2) + b"\n"
 
 
 def worker_settings(preferences: Preferences) -> WorkerSettings:

@@ -119,12 +119,27 @@ class StatusReader:
 
     def preferences(self) -> views.PreferencesView:
         """Return the user's preferences, the presets and the machine."""
-        current, cores = self.live.current, self.machine().cores
+        readings, machine, current = self.readings(), self.machine(), self.live.current
+        presence, source = readings.presence, readings.power.source
+        is_readable = presence.kind is PresenceKind.READABLE
+        shown = views.MachineView(
+            cores=machine.cores,
+            memory_bytes=machine.memory_bytes,
+            free_disk_bytes=readings.free_disk_bytes,
+            gpus=[gpu.name for gpu in readings.gpus],
+            on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
+            battery_percent=readings.power.percent,
+            presence=presence_sentence(presence),
+            idle_seconds=max(0.0, readings.now - presence.last_input_at) if is_readable else None,
+            cpu_others_percent=readings.cpu_others_percent,
+            hottest_celsius=readings.hottest_celsius,
+            metered=readings.metered,
+        )
         return views.PreferencesView(
             values=current,
-            preset=preset_of(current, cores),
-            presets={name: with_preset(current, name, cores) for name in PRESETS},
-            machine=self._machine(),
+            preset=preset_of(current, machine.cores),
+            presets={name: with_preset(current, name, machine.cores) for name in PRESETS},
+            machine=shown,
         )
 
     def contribution(self, days: int) -> views.ContributionView:
@@ -240,24 +255,6 @@ class StatusReader:
             parameters=sum(elements(spec) for spec in metadata.model.parameters),
             attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
             expectation=_expectation(metadata, self.live.current, unit_seconds),
-        )
-
-    def _machine(self) -> views.MachineView:
-        readings, machine = self.readings(), self.machine()
-        presence, source = readings.presence, readings.power.source
-        is_readable = presence.kind is PresenceKind.READABLE
-        return views.MachineView(
-            cores=machine.cores,
-            memory_bytes=machine.memory_bytes,
-            free_disk_bytes=readings.free_disk_bytes,
-            gpus=[gpu.name for gpu in readings.gpus],
-            on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
-            battery_percent=readings.power.percent,
-            presence=presence_sentence(presence),
-            idle_seconds=max(0.0, readings.now - presence.last_input_at) if is_readable else None,
-            cpu_others_percent=readings.cpu_others_percent,
-            hottest_celsius=readings.hottest_celsius,
-            metered=readings.metered,
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pleb_agent.core.override import Override
+from pleb_agent.core.override import NO_OVERRIDE, Override
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.sentence import Value
 from pleb_agent.loop.status import CurrentUnit
@@ -71,7 +71,7 @@ class ProjectView(View, frozen=True):
     """A unit was reported, and none has been judged yet."""
 
 
-class StatusView(View, frozen=True):
+class StatusView(View, frozen=True, kw_only=True):
     """What the agent does now, why, and what comes next."""
 
     running: bool
@@ -79,19 +79,19 @@ class StatusView(View, frozen=True):
     """idle, working, paused, offline or problem; `stopped` if no agentd runs."""
     sentence: str
     message: MessageView
-    next_look_at: float | None
+    next_look_at: float | None = None
     reason: str
     """Which rule decided (`ready` while the agent may work); or `not_running`."""
-    override: Override
+    override: Override = NO_OVERRIDE
     """The user's pause or boost, while it lasts."""
-    paused: bool
-    unit: CurrentUnit | None
+    paused: bool = False
+    unit: CurrentUnit | None = None
     """The unit that is being computed."""
-    units_finished: int
-    pid: int | None
-    desktop: bool
+    units_finished: int = 0
+    pid: int | None = None
+    desktop: bool = False
     """Whether a session is watched (not --headless)."""
-    first_run: bool
+    first_run: bool = False
     """The user has not closed the welcome yet."""
     projects: list[ProjectView]
     open: list[AssignmentView]

@@ -76,7 +76,7 @@ class Moment:
 
     @property
     def someone(self) -> bool:
-        """Whether there is a session in which somebody may be working."""
+        """Whether there is a session in which a person may be working."""
         return self.readings.presence.kind is not PresenceKind.NO_SESSION
 
     @property

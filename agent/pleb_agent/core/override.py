@@ -1,4 +1,4 @@
-"""What the user asked for by hand: pause, or run now, until a time or until resumed."""
+"""What the user asked for: pause, or run now, until a time or until resumed."""
 
 from __future__ import annotations
 

@@ -325,21 +325,19 @@ def _refused(preference: Preference, name: str, value: Any, error: Exception) ->
     named = name if "." in name else preference.name
     if preference.kind is Kind.WEIGHTS and "." not in name:
         named = f"{name}.words"
-    return PreferenceError(
-        f"{name} cannot be {shorter}: it takes {_allowed(preference)}; "
-        f"an example is {named}={preference.example}.",
-        name,
-    )
-
-
-def _allowed(preference: Preference) -> str:
-    words = _TAKES.get(preference.kind)
-    if words is None:
+    takes = _TAKES.get(preference.kind)
+    if takes is None:
         bounds = (preference.least, preference.most)
         least, most = (_written(preference.kind, preference.unit, one) for one in bounds)
         counts = preference.whole and preference.kind in {Kind.NUMBER, Kind.WEIGHTS}
-        words = f"{'whole numbers from ' if counts else ''}{least} to {most}"
-    return f"{words}, or none ({preference.none})" if preference.none else words
+        takes = f"{'whole numbers from ' if counts else ''}{least} to {most}"
+    if preference.none:
+        takes += f", or none ({preference.none})"
+    return PreferenceError(
+        f"{name} cannot be {shorter}: it takes {takes}; "
+        f"an example is {named}={preference.example}.",
+        name,
+    )
 
 
 _TAKES: Final[dict[Kind, str]] = {

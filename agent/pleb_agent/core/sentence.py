@@ -19,7 +19,7 @@ _PLAIN: Final = "{text}"
 class Sentence(msgspec.Struct, frozen=True):
     """`template` is the key in the catalogues; `values` fill its braces (`str.format`).
 
-    A value that is a sentence itself is translated too; a text is somebody's own and is not.
+    A value that is a sentence itself is translated too; a text is shown as it is.
     """
 
     template: str

@@ -49,7 +49,11 @@ async def set_preference(visit: Visit) -> Response:
     """Set one preference; return its control as it is now, and the presets."""
     form = await visit.form()
     preference = find(form.get("name", ""))
-    text = _hours(form) if preference.kind is Kind.HOURS else form.get("value", "")
+    text = form.get("value", "")
+    if preference.kind is Kind.HOURS:
+        if not form.get("always") and not any(day in form for day in DAYS):
+            raise InputError("The form is not understood; reload the page.")
+        text = "" if form.get("always") else hours_of(form)
     view = change_preference(visit, preference.name, value_of(preference, text))
     if preference.name == "language":
         return visit.go_to("/preferences")
@@ -175,14 +179,6 @@ def value_of(preference: Preference, text: str) -> Any:
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             typed = f"{text.replace(',', '.')} {preference.unit}".strip()
             return typed if text or not preference.none else None
-
-
-def _hours(form: dict[str, str]) -> str:
-    if form.get("always"):
-        return ""
-    if not any(day in form for day in DAYS):
-        raise InputError("The form is not understood; reload the page.")
-    return hours_of(form)
 
 
 def _control_kind(preference: Preference) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.core.sentence import Sentence
 from pleb_agent.translation.words import marked
 from pleb_shared.protocol.shown import shown, shown_line
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from pleb_agent.control.views import MessageView
     from pleb_agent.translation.words import Words
 
 __all__ = ["ACTIVITIES", "ICONS", "TEMPLATES", "Sparkline", "line", "prose", "render", "sparkline"]
@@ -80,7 +80,7 @@ def render(
         .render(
             _=words.text,
             plural=words.plural,
-            message=partial(_message, words),
+            message=lambda m: line(words.sentence(Sentence(m.template, m.values), m.text)),
             f=words.formats,
             language=words.language,
             moment=lambda then: words.formats.moment(local_time(then), local_time(now)),
@@ -122,13 +122,6 @@ def prose(text: str) -> str:
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[:longest].rstrip() + "…"
-
-
-def _message(words: Words, message: MessageView) -> str:
-    """Return a sentence of the core, translated where it can be."""
-    from pleb_agent.core.sentence import Sentence
-
-    return line(words.sentence(Sentence(message.template, message.values), message.text))
 
 
 def _icon(name: str) -> Any:

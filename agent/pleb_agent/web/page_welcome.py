@@ -114,7 +114,7 @@ def _is_secret(link: str) -> bool:
 
 
 async def attach(visit: Visit) -> Response:
-    """Attach the project, then go on to the limits."""
+    """Attach the project, then show the limits."""
     form = await visit.form()
     name = form.get("name", "").strip()
     if len(name) > _LONGEST_NAME:

@@ -1,4 +1,4 @@
-"""Moments for tests of the policy: a desktop on which nothing speaks against working."""
+"""Moments for tests of the policy: a desktop on which no rule objects to working."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from pleb_agent.control.live_preferences import MIGRATIONS, decode, encode
 from pleb_agent.core.preferences import (
     VERSION,
     Notifications,
     Preferences,
     default_preferences,
 )
-from pleb_agent.core.preferences_file import MIGRATIONS, read, write
 from pleb_shared.errors import InputError
 
 
@@ -44,11 +44,11 @@ def test_preferences_survive_the_file():
         shares={"words": 200},
         notifications=Notifications(problem=True),
     )
-    assert read(write(preferences)) == preferences
+    assert decode(encode(preferences)) == preferences
 
 
 def test_the_file_is_for_people_too():
-    assert b'\n  "idle_minutes": 3.0,\n' in write(Preferences())
+    assert b'\n  "idle_minutes": 3.0,\n' in encode(Preferences())
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_file_is_for_people_too():
     ],
 )
 def test_older_files_are_migrated(old, new):
-    assert read(json.dumps(old).encode()) == new
+    assert decode(json.dumps(old).encode()) == new
 
 
 def test_there_is_a_migration_from_every_version():
@@ -108,9 +108,9 @@ def test_there_is_a_migration_from_every_version():
 )
 def test_wrong_preferences_say_what_to_do(data):
     with pytest.raises(InputError, match=r"correct preferences\.json, or delete it"):
-        read(data)
+        decode(data)
 
 
 def test_a_newer_agents_file_is_refused():
     with pytest.raises(InputError, match=r"newer agent \(version 4, this one knows 3\)"):
-        read(b'{"version": 4, "telepathy": true}')
+        decode(b'{"version": 4, "telepathy": true}')

@@ -75,7 +75,7 @@ HARM = {
 
 
 CHOSEN = {PolicyReason.PROGRAM_RUNS, PolicyReason.OUTSIDE_HOURS}
-"""The user set them by hand; no preset does."""
+"""Only the user sets them; no preset does."""
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.unit.agent.policy_moments import (
     someone,
 )
 
-UNREADABLE = Presence(PresenceKind.UNREADABLE, problem="The compositor does not tell.")
+UNREADABLE = Presence(PresenceKind.UNREADABLE, problem="The compositor does not report input.")
 BATTERY = {"on_battery": True, "battery_percent": 60}
 
 
@@ -50,14 +50,14 @@ def test_the_clock_of_these_tests_is_right():
 
 
 def test_every_reason_has_its_moment():
-    told = {reason for reason, _, _ in RANKS}
+    ranked = {reason for reason, _, _ in RANKS}
     others = {
         PolicyReason.READY,
         PolicyReason.STARTING,
         PolicyReason.INPUT_UNREADABLE,
         PolicyReason.SETTLING,
     }
-    assert told | others == set(PolicyReason)
+    assert ranked | others == set(PolicyReason)
 
 
 @pytest.mark.parametrize("rank", RANKS, ids=lambda rank: rank[0].value)
@@ -90,7 +90,7 @@ BOOSTABLE = {rank[0] for rank in RANKS[6:]}
 
 
 OTHERS = [rank for rank in RANKS if rank[0] is not PolicyReason.PAUSED_BY_USER]
-"""A boost takes the place of a pause: there is one wish."""
+"""A boost takes the place of a pause: there is one override."""
 
 
 @pytest.mark.parametrize("rank", OTHERS, ids=lambda rank: rank[0].value)
@@ -119,7 +119,7 @@ def test_a_boost_overrides_comfort_but_not_harm(rank):
         ({"programs": frozenset({"steam"})}, "steam"),
         ({"programs": frozenset({"vlc", "blender", "steam"})}, "blender and 2 more"),
         ({"presence": someone(60.0)}, "3 min after"),
-        ({"presence": UNREADABLE}, "The compositor does not tell. .*while_in_use"),
+        ({"presence": UNREADABLE}, "The compositor does not report input. .*while_in_use"),
         ({"cpu_others_percent": 75.0}, "75 %.*45 %"),
     ],
 )
@@ -349,7 +349,7 @@ def test_what_comes_and_goes_must_stay_away(changes):
     away: list[tuple[float, Changes]] = [(2, {}), (31.9, {}), (32, {})]
     assert story([(1, changes), *away])[1:] == [SETTLING, SETTLING, READY]
     again = story([(1, changes), (2, {}), (20, changes), (21, {}), (50.9, {}), (51, {})])
-    assert again[3:] == [SETTLING, SETTLING, READY], "the wait begins anew"
+    assert again[3:] == [SETTLING, SETTLING, READY], "the wait begins again"
 
 
 @pytest.mark.parametrize("changes", [BUSY, {"presence": UNREADABLE}])
