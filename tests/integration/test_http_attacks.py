@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from pleb_coordinator.api import publishing, requests, status
-from pleb_coordinator.api.counters import Counters
+from pleb_coordinator.api.counters import RequestCounters
 from pleb_coordinator.api.requests import read_body
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.signing import SigningKey
@@ -30,7 +30,7 @@ def body_of(*parts, pause=0.0, length=None):
 
 def test_a_body_that_drips_for_ever_is_given_up(monkeypatch):
     monkeypatch.setattr(requests, "_PATIENCE_SECONDS", 0.1)
-    counters = Counters()
+    counters = RequestCounters()
     with pytest.raises(Refusal) as caught:
         asyncio.run(read_body(body_of(*[b"x"] * 100, pause=0.02), 100, counters))
     assert caught.value.code == RefusalCode.RATE_LIMITED
@@ -41,7 +41,7 @@ def test_large_bodies_together_have_a_ceiling_and_small_ones_pass(monkeypatch):
     monkeypatch.setattr(requests, "_MOST_HELD_BYTES", 300_000)
 
     async def story():
-        counters, most = Counters(), 200_000
+        counters, most = RequestCounters(), 200_000
         part = b"x" * 50_000
         slow = [body_of(*[part] * 3, b"", pause=0.05) for _ in range(8)]
         reading = [read_body(body, most, counters) for body in slow]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.api.counters import Counters
+    from pleb_coordinator.api.counters import RequestCounters
     from pleb_coordinator.api.links import LinkBase
-    from pleb_coordinator.api.status import StatusReader
+    from pleb_coordinator.api.status import StatusCache
     from pleb_coordinator.api.waiting import Changes
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
@@ -29,9 +29,9 @@ class Api:
     commits: GroupCommit
     deps: Deps
     links: LinkBase
-    counters: Counters
+    counters: RequestCounters
     changes: Changes
-    statuses: StatusReader
+    statuses: StatusCache
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     uploads_busy: set[str] = field(default_factory=set)

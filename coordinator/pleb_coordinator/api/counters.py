@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Counters"]
+__all__ = ["RequestCounters"]
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 """Upper ends of the histogram's buckets, in seconds."""
 
 
-class Counters:
+class RequestCounters:
     """Counts since the process started; labels come from small, closed sets."""
 
     def __init__(self) -> None:

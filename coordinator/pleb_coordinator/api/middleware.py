@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from pleb_coordinator.api.counters import Counters
+    from pleb_coordinator.api.counters import RequestCounters
 
-__all__ = ["ErrorMiddleware", "RateLimit", "refusal_response"]
+__all__ = ["AddressLimit", "ErrorMiddleware", "refusal_response"]
 
 _log = logging.getLogger(__name__)
 _INTERNAL: Final = "The coordinator failed to answer; its log has the cause. Try again later."
@@ -41,7 +41,7 @@ class ErrorMiddleware:
     """Refuses addresses that ask too often, answers errors, counts requests."""
 
     def __init__(
-        self, app: ASGIApp, counters: Counters, seconds_to_wait: Callable[[str], float]
+        self, app: ASGIApp, counters: RequestCounters, seconds_to_wait: Callable[[str], float]
     ) -> None:
         self._app = app
         self._counters = counters
@@ -109,7 +109,7 @@ def _as_refusal(error: Exception, scope: Scope) -> Refusal:
     return Refusal(RefusalCode.INTERNAL, _INTERNAL, retry_after_seconds=30)
 
 
-class RateLimit:
+class AddressLimit:
     """A token bucket for each network address: `rate` requests a second, `burst` after a pause.
 
     Loopback is exempt: it is the operator's own agent, a trial, or a reverse proxy, whose requests

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from pleb_coordinator.api.counters import Counters
+    from pleb_coordinator.api.counters import RequestCounters
 
 __all__ = ["Statement", "address_of", "check_statement", "choose_protocol", "read_body"]
 
@@ -44,7 +44,7 @@ class Statement(Protocol):
         """When it expires."""
 
 
-async def read_body(request: Request, most_bytes: int, counters: Counters) -> bytes:
+async def read_body(request: Request, most_bytes: int, counters: RequestCounters) -> bytes:
     """Return the body.
 
     Raises:
@@ -64,7 +64,7 @@ async def read_body(request: Request, most_bytes: int, counters: Counters) -> by
     return body
 
 
-async def _read_bounded(request: Request, most_bytes: int, counters: Counters) -> bytes:
+async def _read_bounded(request: Request, most_bytes: int, counters: RequestCounters) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.project import Target
 
-__all__ = ["StatusReader", "reaches", "read_status"]
+__all__ = ["StatusCache", "reaches", "read_status"]
 
 MOST_POINTS: Final = 2000
 _HOSTS: Final = 200
@@ -47,7 +47,7 @@ _CLASS_DIGITS: Final = 16
 """A class is shown truncated: the full digest would let a host claim it without calibrating."""
 
 
-class StatusReader:
+class StatusCache:
     """Reads statuses in a thread, with a store of its own, since lists may be long.
 
     A project is read at most twice a second, however many people watch it.

@@ -1,7 +1,7 @@
 """`POST /projects/P/work`: the busiest route. Cheap checks first, then one transaction.
 
     body length -> envelope -> host known, not banned -> sequence -> times -> Ed25519
-    -> [steps.serve: accept -> issue -> tell -> sign -> remember]
+    -> [steps.serve: accept -> issue -> verdicts -> sign -> store]
 
 What is in brackets commits together, in one commit with other requests of the same moment. A
 host that can wait is served again as soon as there is work; until then its first reply is the

@@ -36,7 +36,8 @@ def round_units(metadata: ProjectMetadata, facts: Facts, version: int) -> list[N
     if version >= training.versions:
         return []
     count = 1 if is_warm_start(metadata, version) else metadata.round.units
-    first = _units_before(metadata, version)
+    warm = min(version, training.warm_start_versions)
+    first = warm + (version - warm) * metadata.round.units  # the units of all rounds before
     return [
         NewUnit(
             kind=UnitKind.TRAIN,
@@ -89,9 +90,3 @@ def unit_statement(row: UnitRow) -> Unit:
         seed=row.seed,
         local_steps=row.local_steps,
     )
-
-
-def _units_before(metadata: ProjectMetadata, version: int) -> int:
-    """Return how many units the rounds before this one had."""
-    warm = min(version, metadata.training.warm_start_versions)
-    return warm + (version - warm) * metadata.round.units

@@ -21,7 +21,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table, version_key
+from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types
 from pleb_shared.protocol.reasons import Reason  # noqa: TC001
@@ -79,7 +79,7 @@ class Judgement(Record, frozen=True):
 _JUDGEMENT: Final = Rows(Judgement)
 
 
-class Assignments(Table):
+class Assignments(TableGroup):
     """Assignments, their deltas, and verdicts that hosts have not received yet."""
 
     def get(self, assignment: int) -> Assignment:

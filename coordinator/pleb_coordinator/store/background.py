@@ -6,7 +6,7 @@ from typing import Final
 
 from pleb_coordinator.core.records import FileKind, Tombstone
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table
+from pleb_coordinator.store.rows import Rows, TableGroup
 
 __all__ = ["CLAIM_SECONDS", "Claims", "Tombstones"]
 
@@ -17,7 +17,7 @@ takes longer still, another process repeats it, and the first one to commit wins
 _TOMBSTONE: Final = Rows(Tombstone)
 
 
-class Claims(Table):
+class Claims(TableGroup):
     """Who computes what. A claim saves repeated work; commits never rely on one."""
 
     def take(self, job: str, key: str, holder: str, now: float) -> bool:
@@ -53,7 +53,7 @@ class Claims(Table):
         return self._db.execute(sql.RELEASE_CLAIMS, holder=holder).rowcount
 
 
-class Tombstones(Table):
+class Tombstones(TableGroup):
     """Files that no row needs any more, so that no transaction has to delete a file.
 
     A tombstone commits with the change that makes its file useless. When it is due, it is

@@ -1,9 +1,9 @@
 """Moves commits from SQLite's write-ahead log into its file, in the background process.
 
-By default whoever commits when the log has grown does that work, and every request that waits
-for that commit waits longer. Here the background process does it: first what needs no lock,
-then, under a short lock, the few pages that were written meanwhile, so that the log starts
-again from its beginning (https://sqlite.org/wal.html, section 2.3).
+By default the process whose commit makes the log too long does that work, and every request
+that waits for that commit waits longer. Here the background process does it: first what needs
+no lock, then, under a short lock, the few pages that were written meanwhile, so that the log
+starts again from its beginning (https://sqlite.org/wal.html, section 2.3).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import msgspec
 from pleb_coordinator.core.records import CalibrationClass, Host, Invite, Record
 from pleb_coordinator.core.reputation import Standing
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table
+from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Seen(Record, frozen=True):
     """Whether it asked for units (`max_units` > 0)."""
 
 
-class Hosts(Table):
+class Hosts(TableGroup):
     """Hosts and their standing."""
 
     def find(self, project: int, fingerprint: str) -> Host:
@@ -117,7 +117,7 @@ class Hosts(Table):
         return self._exists(sql.HAS_TRUSTED, project=project, since=since)
 
 
-class Calibrations(Table):
+class Calibrations(TableGroup):
     """Determinism classes: which hosts belong to them, and the distances between them."""
 
     def class_of(self, host: int, runtime: str) -> str:
@@ -186,7 +186,7 @@ class Calibrations(Table):
         return {(first, second): distance for first, second, distance in rows}
 
 
-class Invites(Table):
+class Invites(TableGroup):
     """Invites, by the SHA-256 of their token."""
 
     def add(self, invite: Invite) -> None:

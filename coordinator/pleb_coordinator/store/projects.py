@@ -16,7 +16,7 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table, version_key
+from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
@@ -54,7 +54,7 @@ _START_EPOCH: Final = (
 )
 
 
-class Projects(Table):
+class Projects(TableGroup):
     """Projects, their metadata, evaluations."""
 
     def __init__(self, db: Connection, decoded: MetadataCache) -> None:
@@ -102,7 +102,7 @@ class Projects(Table):
     def start_epoch(self, project: int, epoch: int, now: float) -> None:
         """Go to version 0 of `epoch`, and end what belongs to earlier ones.
 
-        Their assignments that nobody has reported are cancelled, their uploads end now, and
+        Their assignments without a report are cancelled, their uploads end now, and
         their results are not compared any more. Classes, and what was measured of hosts, were
         for the earlier model: every host calibrates again. A finished project becomes active.
         """
@@ -171,7 +171,7 @@ class Projects(Table):
         return project
 
 
-class Versions(Table):
+class Versions(TableGroup):
     """Versions and what they were made from."""
 
     def get(self, project: int, epoch: int, number: int) -> VersionRow:
@@ -225,7 +225,7 @@ def _no_version(project: int, epoch: int, number: int) -> LookupError:
     return LookupError(f"Project {project} has no version {number} in epoch {epoch}.")
 
 
-class Rounds(Table):
+class Rounds(TableGroup):
     """One row for each version that is being made; its counters follow the units' states."""
 
     def get(self, project: int, epoch: int, version: int) -> Round | None:

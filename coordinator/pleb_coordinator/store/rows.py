@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.store.connection import Connection
 
-__all__ = ["Rows", "Table", "version_key", "without_none"]
+__all__ = ["Rows", "TableGroup", "version_key", "without_none"]
 
 R = TypeVar("R", bound=Record)
 _AS_STORED = (int, float, str, bytes)
@@ -70,7 +70,7 @@ class Rows(Generic[R]):
         return values
 
 
-class Table:
+class TableGroup:
     """Base of a transaction's groups of methods."""
 
     def __init__(self, db: Connection) -> None:

@@ -90,12 +90,8 @@ def _columns(
             *([] if target is None else [ForeignKey(target)]),
             primary_key=field.name in keys.split(),
             nullable=kind is not field.type,
-            server_default=None if default is None else text(_literal(default)),
+            server_default=None if default is None else text(repr(default)),
         )
-
-
-def _literal(value: float | str) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 _PROJECT: Final = {"project": "projects.id"}
@@ -183,11 +179,7 @@ Table(
     Index("assignments_unjudged", "unit", "host", sqlite_where=_UNJUDGED),
     Index("assignments_in_hand", "host", sqlite_where=_LIVE),
     Index("assignments_leases", "lease_until", sqlite_where=_LIVE),
-    Index(
-        "assignments_unsent_verdicts",
-        "host",
-        sqlite_where=text("verdict IS NOT NULL AND verdict_sent = 0"),
-    ),
+    Index("assignments_unsent_verdicts", "host", sqlite_where=_VERDICT_UNSENT),
     Index("assignments_unripe", "host", "ripe_at", sqlite_where=text("ripe_at IS NOT NULL")),
 )
 

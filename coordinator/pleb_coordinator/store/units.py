@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.records import NewUnit, Purpose, UnitRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table, version_key
+from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _NEW: Final = Rows(NewUnit)
 _UNIT: Final = Rows(UnitRow)
 
 
-class Units(Table):
+class Units(TableGroup):
     """Units and their states."""
 
     def plan(
@@ -129,7 +129,7 @@ class Units(Table):
         return _UNIT.all(rows)
 
 
-class Shares(Table):
+class Shares(TableGroup):
     """How many units of a round an account or public network (a holder) has taken."""
 
     def taken(self, project: int, epoch: int, version: int, holder: str) -> int:

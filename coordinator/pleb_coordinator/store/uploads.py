@@ -6,7 +6,7 @@ from typing import Final
 
 from pleb_coordinator.core.records import Upload
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table
+from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 __all__ = ["Uploads"]
@@ -14,7 +14,7 @@ __all__ = ["Uploads"]
 _UPLOAD: Final = Rows(Upload)
 
 
-class Uploads(Table):
+class Uploads(TableGroup):
     """Upload slots: open until they are complete, removed or expired."""
 
     def add(self, upload: Upload) -> None:

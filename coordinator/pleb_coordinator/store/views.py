@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store import queries as sql
-from pleb_coordinator.store.rows import Rows, Table
+from pleb_coordinator.store.rows import Rows, TableGroup
 
 __all__ = ["Contributor", "Events", "Totals", "Views"]
 
@@ -41,7 +41,7 @@ class Contributor(Record, frozen=True):
     credit: float
 
 
-class Events(Table):
+class Events(TableGroup):
     """The append-only log that pages, `unit show` and `logs` read."""
 
     def add(
@@ -79,7 +79,7 @@ class Events(Table):
         return _EVENT.all(self._db.execute(sql.EVENTS_OF_UNIT, unit=unit))
 
 
-class Views(Table):
+class Views(TableGroup):
     """Totals and lists for people."""
 
     def totals(self, project: int, ban_after: int) -> Totals:

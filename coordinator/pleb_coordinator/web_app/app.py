@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from pleb_coordinator.api.context import Api
-from pleb_coordinator.api.counters import Counters
-from pleb_coordinator.api.middleware import ErrorMiddleware, RateLimit
+from pleb_coordinator.api.counters import RequestCounters
+from pleb_coordinator.api.middleware import AddressLimit, ErrorMiddleware
 from pleb_coordinator.api.routes import api_routes
-from pleb_coordinator.api.status import StatusReader
+from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.keys import read_online_key, read_secret
@@ -67,10 +67,10 @@ def build_app(
             blobs=LocalBlobs(home.path),
         ),
         links=links,
-        counters=Counters(),
+        counters=RequestCounters(),
         changes=Changes(store, most_waiters=config.waiters),
-        statuses=StatusReader(for_pages, links, clock),
-        seconds_to_wait=RateLimit(
+        statuses=StatusCache(for_pages, links, clock),
+        seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic
         ).take,
     )

@@ -165,7 +165,7 @@ def references(node: Node) -> list[int]:
 
 
 def value_count(graph: Graph) -> int:
-    """Return how many values stand before the first node's output."""
+    """Return how many values come before the first node's output."""
     return len(graph.parameters) + len(graph.buffers) + len(graph.inputs) + len(graph.constants)
 
 
@@ -193,7 +193,7 @@ def _check_names(graph: Graph) -> None:
     for group in (names, [i.name for i in graph.inputs], [o.name for o in graph.outputs]):
         if len(set(group)) != len(group):
             twice = next(name for name in group if group.count(name) > 1)
-            raise GraphError(f"The name {twice!r} stands twice in the graph.")
+            raise GraphError(f"The name {twice!r} is used twice in the graph.")
     if not set(graph.mutated) <= {spec.name for spec in graph.buffers}:
         raise GraphError("The graph changes a buffer that it does not have.")
     if not set(graph.frozen) <= {spec.name for spec in graph.parameters}:

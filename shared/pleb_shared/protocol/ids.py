@@ -72,7 +72,7 @@ class AttachLink:
         return f"{'pleb' if scheme == 'https' else 'pleb+http'}://{rest}"
 
     def with_account(self, seed: str) -> str:
-        """Return the text that makes another PC part of the account; whoever has it is you."""
+        """Return the text that makes another PC part of the account; it is the account's key."""
         return f"{self.pleb}&account={seed}"
 
 
@@ -116,7 +116,7 @@ def parse_attach_link(text: str) -> AttachLink:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    """Whether there is a host that can be asked; who else stands before it misleads people."""
+    """Whether there is a host that can be asked; a user name before it would mislead people."""
     if "@" in parts.netloc:
         return False
     try:

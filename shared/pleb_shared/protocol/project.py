@@ -47,7 +47,7 @@ def about(
     default_text: str | None = None,
     **bounds: Any,
 ) -> msgspec.Meta:
-    """Return what the declaration of a field says beside its type, for `project.toml` too.
+    """Return what a field declares in addition to its type, for `project.toml` too.
 
     Args:
         description: what the field is, in half a sentence.

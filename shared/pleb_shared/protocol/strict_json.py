@@ -68,7 +68,7 @@ def _check_form(data: bytes) -> None:
 
 
 def _shallow(data: bytes) -> bool:
-    """Whether no bracket stands deeper than the limit; each pass below takes the innermost."""
+    """Whether no bracket is nested too deep; each pass removes the innermost ones."""
     if data.count(b"[") + data.count(b"{") <= LIMITS.json_depth:
         return True
     brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
@@ -81,7 +81,7 @@ def _unique(pairs: list[tuple[str, object]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
         counted = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counted.items() if count > 1)
-        message = f"the key {twice[:_SHOWN_CHARACTERS]!r} stands twice"
+        message = f"the key {twice[:_SHOWN_CHARACTERS]!r} is there twice"
         raise ValueError(message)
 
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_coordinator.api.counters import Counters
+from pleb_coordinator.api.counters import RequestCounters
 from pleb_coordinator.api.middleware import ErrorMiddleware
 from pleb_shared.errors import EncodingError, InputError, Refusal, RefusalCode
 from pleb_shared.protocol.messages import RefusalBody
@@ -20,7 +20,7 @@ def answer(error, *, wait=0.0, counters=None):
         raise error
 
     async def ask():
-        errors = ErrorMiddleware(app, counters or Counters(), lambda _: wait)
+        errors = ErrorMiddleware(app, counters or RequestCounters(), lambda _: wait)
         transport = httpx.ASGITransport(errors)
         async with httpx.AsyncClient(transport=transport, base_url="http://c") as client:
             return await client.get("/anything")
@@ -58,7 +58,7 @@ def test_our_own_other_errors_keep_their_sentence(caplog):
 
 
 def test_too_many_requests_never_reach_the_routes():
-    counters = Counters()
+    counters = RequestCounters()
     found = answer(AssertionError("reached"), wait=0.3, counters=counters)
     assert (found.status_code, found.json()["code"]) == (429, "rate_limited")
     assert found.headers["retry-after"] == "1"
@@ -67,7 +67,7 @@ def test_too_many_requests_never_reach_the_routes():
 
 
 def test_metrics_are_prometheus_text():
-    counters = Counters()
+    counters = RequestCounters()
     counters.served("work", 200, 0.003)
     counters.served("work", 200, 0.3)
     counters.served("work", 403, 99.0)

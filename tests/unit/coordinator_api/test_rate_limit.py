@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pleb_coordinator.api.middleware import RateLimit
+from pleb_coordinator.api.middleware import AddressLimit
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 
 def test_a_burst_and_then_the_rate():
     clock = Clock()
-    limit = RateLimit(10.0, 5, clock)
+    limit = AddressLimit(10.0, 5, clock)
     assert [limit.take("203.0.113.1") for _ in range(5)] == [0.0] * 5
     assert limit.take("203.0.113.1") == pytest.approx(0.1)
     clock.now += 0.1
@@ -28,7 +28,7 @@ def test_a_burst_and_then_the_rate():
 
 
 def test_addresses_do_not_share():
-    limit = RateLimit(1.0, 1, Clock())
+    limit = AddressLimit(1.0, 1, Clock())
     assert limit.take("203.0.113.1") == 0.0
     assert limit.take("203.0.113.2") == 0.0
     assert limit.take("203.0.113.1") > 0
@@ -36,12 +36,12 @@ def test_addresses_do_not_share():
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", ""])
 def test_loopback_is_exempt(address):
-    limit = RateLimit(1.0, 1, Clock())
+    limit = AddressLimit(1.0, 1, Clock())
     assert all(limit.take(address) == 0.0 for _ in range(100))
 
 
 def test_it_remembers_a_bounded_number_of_addresses():
-    limit = RateLimit(1.0, 1, Clock())
+    limit = AddressLimit(1.0, 1, Clock())
     for number in range(120_000):
         limit.take(f"2001:db8::{number:x}")
     assert len(limit._buckets) <= 50_000

@@ -142,7 +142,7 @@ def test_a_buffer_may_change_if_the_graph_says_so():
         ({"outputs": [Output(name="loss", slot=99)]}, "does not exist"),
         ({"mutated": ["nothing"]}, "does not have"),
         ({"frozen": ["nothing"]}, "does not have"),
-        ({"inputs": [InputSpec(name="x", dtype="float32", shape=[1])] * 2}, "stands twice"),
+        ({"inputs": [InputSpec(name="x", dtype="float32", shape=[1])] * 2}, "twice"),
         ({"constants": [Constant(dtype="float32", shape=[2], data=b"1234")]}, "has 4 bytes"),
         (
             {"nodes": [call("aten.add.Tensor", Ref(slot=3), 1)]},
