@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.app.companions import UnitWatch, keep_tray, watch_session
-from pleb_agent.app.notifications import UserNotifier
+from pleb_agent.app.companions import UnitWatch, UserNotifier, keep_tray, watch_session
 from pleb_agent.app.readings_source import ReadingsSource
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient

@@ -1,4 +1,4 @@
-"""What runs next to agentd's loop: for the unit, for the desktop session, for the tray."""
+"""What runs next to agentd's loop: for the unit, the session, the tray, and notifications."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.readings import PresenceKind
+from pleb_agent.core.sentence import say
 from pleb_agent.desktop.display import display_is_there
+from pleb_agent.desktop.notify import notifier as desktop_notifier
+from pleb_agent.translation.words import choose_language, words_for
 from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
@@ -17,13 +21,17 @@ if TYPE_CHECKING:
 
     from pleb_agent.control.live_preferences import LivePreferences
     from pleb_agent.control.notifier import ChangeNotifier
+    from pleb_agent.core.preferences import Notifications, Preferences
     from pleb_agent.core.readings import Presence
+    from pleb_agent.core.sentence import Sentence
     from pleb_agent.desktop.display import Address
+    from pleb_agent.desktop.notify import Notifier
     from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.sensors.keep_awake import KeepAwake
     from pleb_agent.sensors.presence import PresenceSensor
+    from pleb_agent.updates.releases import Release
 
-__all__ = ["UnitWatch", "keep_tray", "watch_session"]
+__all__ = ["UnitWatch", "UserNotifier", "is_wanted", "keep_tray", "watch_session"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _CHECKPOINT_SECONDS: Final = 4.5
@@ -31,6 +39,9 @@ _CHECKPOINT_SECONDS: Final = 4.5
 _CHECKS: Final = 3
 _RESTART: Final = Backoff(first_seconds=2.0, longest_seconds=300.0)
 _EXIT_SECONDS: Final = 2.0
+_MOST_NOTIFICATIONS: Final = 5
+"""That wait to be shown; more are dropped."""
+_TITLE: Final = "Pleb-Cluster"
 
 
 @dataclass(frozen=True)
@@ -127,3 +138,53 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def is_wanted(kind: EventKind, wanted: Notifications) -> bool:
+    """Whether the user wants a notification of an event of this kind; most have no switch."""
+    return bool(getattr(wanted, kind.value, False))
+
+
+class UserNotifier:
+    """Desktop notifications, one at a time, and only for events that the user asked for.
+
+    `consider` never waits; `run` shows notifications, in a thread.
+    `session_language` is called in that thread, if the user has chosen no language.
+    """
+
+    def __init__(
+        self,
+        preferences: Callable[[], Preferences],
+        session_language: Callable[[], str],
+        desktop: Notifier | None = None,
+    ) -> None:
+        self._preferences = preferences
+        self._session_language = session_language
+        self._desktop = desktop or desktop_notifier()
+        self._waiting: asyncio.Queue[Sentence] = asyncio.Queue(_MOST_NOTIFICATIONS)
+
+    def consider(self, event: Event) -> None:
+        """Show an event, if the user wants that."""
+        self._enqueue(event.kind, event.sentence)
+
+    def release(self, release: Release) -> None:
+        """Show that there is a newer release, if the user wants that."""
+        self._enqueue(EventKind.UPDATE, say(release.sentence))
+
+    async def run(self) -> None:
+        """Show notifications until cancelled."""
+        while True:
+            sentence = await self._waiting.get()
+            try:
+                await asyncio.to_thread(self._show, sentence)
+            except OSError as error:
+                _LOG.info("notification", extra={"problem": str(error)})
+
+    def _enqueue(self, kind: EventKind, sentence: Sentence) -> None:
+        if is_wanted(kind, self._preferences().notifications) and not self._waiting.full():
+            self._waiting.put_nowait(sentence)
+
+    def _show(self, sentence: Sentence) -> None:
+        chosen = self._preferences().language or self._session_language()
+        words = words_for(choose_language(chosen, ""))
+        self._desktop.show(_TITLE, words.sentence(sentence, fallback=str(sentence)))

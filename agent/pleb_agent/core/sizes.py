@@ -15,7 +15,11 @@ def format_bytes(number: int) -> str:
     """Return a size with the unit that suits it: `512 B`, `1.5 GB`, `10 GB`."""
     for unit, size in reversed(UNITS.items()):
         if number >= size:
-            return f"{_short(number / size)} {unit}"
+            value = number / size
+            # Two decimals below ten, one below a hundred, and no zeros at the end.
+            digits = 2 if value < 10 else 1 if value < 100 else 0
+            text = f"{value:.{digits}f}"
+            return f"{text.rstrip('0').rstrip('.') if digits else text} {unit}"
     return f"{number} B"
 
 
@@ -30,9 +34,3 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"{text.strip()!r} is not a size")
     letter = match[2].upper()
     return round(float(match[1]) * (UNITS[f"{letter}B"] if letter else 1))
-
-
-def _short(number: float) -> str:
-    """Two decimals below ten, one below a hundred, and no zeros at the end."""
-    digits = 2 if number < 10 else 1 if number < 100 else 0
-    return f"{number:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{number:.0f}"

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from pleb_agent.control import requests
 from pleb_agent.control.views import PageAddress
-from pleb_agent.web.guard import is_bearer, read_body, refused
+from pleb_agent.web.guard import is_bearer, json_response, read_body, refused
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from pleb_agent.control.controller import Controller
     from pleb_agent.web.guard import BrowserLogins
@@ -124,9 +125,9 @@ def _route(name: str, method: str, act: Act, token: str) -> Route:
             answer = act(request)
             while inspect.isawaitable(answer):
                 answer = await answer
-            return _json(answer)
+            return json_response(answer)
         except PlebError as error:
-            return _json({"message": str(error), "exit_code": error.exit_code}, 400)
+            return json_response({"message": str(error), "exit_code": error.exit_code}, 400)
 
     return Route(f"/api/{name}", endpoint, methods=[method])
 
@@ -136,12 +137,3 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 15:
         raise InputError(f"{name} must be a whole number.")
     return int(text)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(
-        msgspec.json.encode(value),
-        status,
-        media_type="application/json",
-        headers={"cache-control": "no-store"},
-    )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.responses import Response
@@ -36,6 +36,7 @@ __all__ = [
     "CodeError",
     "is_bearer",
     "is_from_here",
+    "json_response",
     "read_body",
     "refused",
 ]
@@ -67,9 +68,14 @@ def is_bearer(request: Request, token: str) -> bool:
 
 def refused() -> Response:
     """Return the answer to all other requests."""
+    return json_response({"message": "This address is for the agent's own programs alone."}, 403)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return an answer that no cache keeps."""
     return Response(
-        msgspec.json.encode({"message": "This address is for the agent's own programs alone."}),
-        403,
+        msgspec.json.encode(value),
+        status,
         media_type="application/json",
         headers={"cache-control": "no-store"},
     )

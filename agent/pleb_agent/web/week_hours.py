@@ -34,9 +34,13 @@ def days_of(hours: str) -> tuple[Day, ...]:
         for start, stop in _pieces(begin, end):
             day = start // DAY_MINUTES
             texts[day].append(f"{_clock(start, day)}-{_clock(stop, day)}")
-    return tuple(
-        Day(name, ", ".join(texts[day]), _bars(spans, day)) for day, name in enumerate(DAYS)
-    )
+    days: list[Day] = []
+    for day, name in enumerate(DAYS):
+        base = day * DAY_MINUTES
+        cut = ((max(begin, base), min(end, base + DAY_MINUTES)) for begin, end in spans)
+        bars = tuple((begin - base, end - begin) for begin, end in cut if begin < end)
+        days.append(Day(name, ", ".join(texts[day]), bars))
+    return tuple(days)
 
 
 def hours_of(days: Mapping[str, str]) -> str:
@@ -74,12 +78,6 @@ def _clock(minute: int, day: int) -> str:
     left = minute - day * DAY_MINUTES
     left -= DAY_MINUTES if left > DAY_MINUTES else 0
     return f"{left // 60:02}:{left % 60:02}"
-
-
-def _bars(spans: tuple[tuple[int, int], ...], day: int) -> tuple[tuple[int, int], ...]:
-    base = day * DAY_MINUTES
-    cut = ((max(begin, base), min(end, base + DAY_MINUTES)) for begin, end in spans)
-    return tuple((begin - base, end - begin) for begin, end in cut if begin < end)
 
 
 def _spans(line: str) -> list[str]:

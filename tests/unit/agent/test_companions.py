@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from pleb_agent.app.companions import keep_tray, watch_session
-from pleb_agent.app.notifications import UserNotifier, is_wanted
+from pleb_agent.app.companions import UserNotifier, is_wanted, keep_tray, watch_session
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Notifications, Preferences
