@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,51 +23,30 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_dir("pleb-coordinator", appauthor=False))
 
 
-@dataclass(frozen=True)
 class Home:
     """One coordinator's data directory; a backup is a copy of all of it."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "coordinator.toml"  # a person may edit it
+        self.store_file = path / "store.sqlite"
+        self.blobs = path / "blobs"  # content-addressed files that anyone may read
+        self.deltas = path / "deltas"  # encoded deltas of hosts, not readable over the network
+        self.uploads = path / "uploads"  # unfinished ones
+        keys = path / "keys"
+        self.online_key_file = keys / "online.key"  # its 32 secret bytes, mode 600
+        self.secret_file = path / "secret"  # 32 bytes that audits are drawn from, mode 600
+        self.logs = path / "logs"  # one rotated JSON log for each process
+        self.tls = path / "tls"  # the self-signed certificate and its key, if in use
+        self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
+        self.listening_file = path / "listening.json"  # where a running `serve` listens
+        self.folders = (path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)
+        """Folders that must exist before a process starts."""
 
     @property
-    def config_file(self) -> Path:
-        """`coordinator.toml`, which a person may edit."""
-        return self.path / "coordinator.toml"
-
-    @property
-    def store_file(self) -> Path:
-        """The SQLite store."""
-        return self.path / "store.sqlite"
-
-    @property
-    def blobs(self) -> Path:
-        """Content-addressed files that anyone may read."""
-        return self.path / "blobs"
-
-    @property
-    def deltas(self) -> Path:
-        """Encoded deltas of hosts, which cannot be read over the network."""
-        return self.path / "deltas"
-
-    @property
-    def uploads(self) -> Path:
-        """Unfinished uploads."""
-        return self.path / "uploads"
-
-    @property
-    def online_key_file(self) -> Path:
-        """The 32 secret bytes of the online key, mode 600."""
-        return self.path / "keys" / "online.key"
-
-    @property
-    def secret_file(self) -> Path:
-        """32 bytes from which audits and sketch seeds are derived, mode 600."""
-        return self.path / "secret"
-
-    @property
-    def logs(self) -> Path:
-        """One rotated JSON log for each process."""
-        return self.path / "logs"
+    def exists(self) -> bool:
+        """Whether `init` or `serve` has set it up."""
+        return self.config_file.exists() and self.online_key_file.exists()
 
     def hold(self) -> AbstractContextManager[None]:
         """Return the block that serves this home; one process may at a time.
@@ -90,29 +68,3 @@ class Home:
             terminal=debug,
             debug=debug,
         )
-
-    @property
-    def tls(self) -> Path:
-        """The self-signed certificate and its key, where one is in use."""
-        return self.path / "tls"
-
-    @property
-    def agent(self) -> Path:
-        """The home of the trusted agent that `serve --with-agent` runs."""
-        return self.path / "agent"
-
-    @property
-    def listening_file(self) -> Path:
-        """Where a running `serve` listens, for the other commands."""
-        return self.path / "listening.json"
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """Folders that must exist before a process starts."""
-        keys = self.online_key_file.parent
-        return (self.path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)
-
-    @property
-    def exists(self) -> bool:
-        """Whether `init` or `serve` has set it up."""
-        return self.config_file.exists() and self.online_key_file.exists()
