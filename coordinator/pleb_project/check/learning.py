@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_shared.protocol.project import ProjectMetadata, Shard
 
-__all__ = ["Learning", "dry_run", "seconds_per_step", "train_centrally"]
+__all__ = ["Learning", "dry_run", "probe_step", "train_centrally"]
 
 _UNITS: Final = 3
 _STEPS_AT_LEAST: Final = 60
@@ -76,7 +76,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
     )
 
 
-def seconds_per_step(draft: Draft, blobs: BlobFolder) -> float:
+def probe_step(draft: Draft, blobs: BlobFolder) -> float:
     """Return about how long a local step takes in this process."""
     steps = min(_PROBE_STEPS, draft.metadata.training.local_steps)
     graph = CompiledGraph(parse_graph(draft.exported.training_graph))

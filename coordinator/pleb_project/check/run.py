@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_project.check.draft import Draft, make_draft
-from pleb_project.check.learning import Learning, dry_run, seconds_per_step
+from pleb_project.check.learning import Learning, dry_run, probe_step
 from pleb_project.check.tolerance import (
     Tolerance,
     advice,
@@ -22,7 +22,6 @@ from pleb_project.check.tolerance import (
 )
 from pleb_project.check.unit_process import (
     Configuration,
-    UnitMeasurement,
     UnitRequest,
     measure_unit,
 )
@@ -62,8 +61,8 @@ class CheckOutcome:
     metadata: ProjectMetadata
     learning: Learning
     tolerance: Tolerance
-    measurement: UnitMeasurement
-    measured_steps: int
+    seconds_per_step: float
+    """On this PC with one thread, as `seconds_per_unit`."""
     upload_bytes: int
     download_bytes: int
     """Per unit: one version difference and the shards."""
@@ -73,7 +72,7 @@ class CheckOutcome:
     @property
     def seconds_per_unit(self) -> float:
         """On this PC with one thread."""
-        return self.measurement.seconds_per_step * self.metadata.training.local_steps
+        return self.seconds_per_step * self.metadata.training.local_steps
 
     @property
     def passed(self) -> bool:
@@ -93,7 +92,7 @@ def check_project(
     draft = make_draft(definition, blobs)
     with tempfile.TemporaryDirectory(prefix="pleb-check-") as folder:
         say("Running one unit on 1 thread, 2 threads and as an older processor would")
-        deltas, measurement, steps = _measure(draft, blobs, Path(folder))
+        deltas, seconds_per_step, steps = _measure(draft, blobs, Path(folder))
     encoding = training_format(draft.metadata)
     apart: dict[str, float] = {}
     for a, b in itertools.combinations(deltas, 2):
@@ -109,8 +108,7 @@ def check_project(
         metadata=_with_tolerance(draft, tolerance),
         learning=learning,
         tolerance=tolerance,
-        measurement=measurement,
-        measured_steps=steps,
+        seconds_per_step=seconds_per_step,
         upload_bytes=encoding.size,
         download_bytes=difference_format(draft.metadata).size + shard_bytes,
         parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
@@ -149,7 +147,7 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
         )
     wanted = outcome.draft.definition.limits.target_seconds
     if outcome.seconds_per_unit > 4 * wanted:
-        steps = max(1, round(wanted / outcome.measurement.seconds_per_step))
+        steps = max(1, round(wanted / outcome.seconds_per_step))
         found.append(
             f"A unit takes {outcome.seconds_per_unit:.0f} s on this PC: local_steps = {steps} "
             f"would take {wanted:.0f} s."
@@ -157,16 +155,14 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _measure(
-    draft: Draft, blobs: BlobFolder, folder: Path
-) -> tuple[list[Tensors], UnitMeasurement, int]:
-    """Return the delta of every configuration, the first one's measurement, and the steps."""
+def _measure(draft: Draft, blobs: BlobFolder, folder: Path) -> tuple[list[Tensors], float, int]:
+    """Return the delta of every configuration, the first one's seconds per step, and the steps."""
     local_steps = draft.metadata.training.local_steps
-    seconds = seconds_per_step(draft, blobs)
+    seconds = probe_step(draft, blobs)
     steps = min(local_steps, max(_STEPS_AT_LEAST, int(_MEASURE_SECONDS / max(seconds, 1e-6))))
     shards = draft.dataset.shards.train
     count = draft.metadata.training.shards_per_unit
-    deltas, measurements = [], []
+    deltas, durations = [], []
     for configuration in CONFIGURATIONS:
         file = folder / f"{configuration.name}.delta"
         request = UnitRequest(
@@ -177,9 +173,9 @@ def _measure(
             threads=configuration.threads,
             delta=str(file),
         )
-        measurements.append(measure_unit(request, configuration, folder))
+        durations.append(measure_unit(request, configuration, folder))
         deltas.append(load_tensors(file.read_bytes()))
-    return deltas, measurements[0], steps
+    return deltas, durations[0], steps
 
 
 def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:

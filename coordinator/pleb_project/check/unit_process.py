@@ -1,7 +1,7 @@
 """One training unit from version 0 in a process of its own, with pinned threads.
 
 `python -m pleb_project.check.unit_process REQUEST`: REQUEST is a JSON file (`UnitRequest`);
-the exact delta goes to a safetensors file, measurements as one JSON line to the standard output.
+the exact delta goes to a safetensors file, the seconds of a step to the standard output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "UnitMeasurement", "UnitRequest", "measure_unit"]
+__all__ = ["Configuration", "UnitRequest", "measure_unit"]
 
 
 class UnitRequest(msgspec.Struct, frozen=True):
@@ -37,15 +37,6 @@ class UnitRequest(msgspec.Struct, frozen=True):
     threads: int
     delta: str
     """The file for the delta, not encoded, as safetensors."""
-
-
-class UnitMeasurement(msgspec.Struct, frozen=True):
-    """What the process measured."""
-
-    seconds_per_step: float
-    losses: list[float]
-    peak_bytes: int
-    """Peak memory of the process beyond what it held before the unit."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +53,8 @@ class Configuration:
         return {**base, **threads, **dict(self.variables)}
 
 
-def measure_unit(
-    request: UnitRequest, configuration: Configuration, folder: Path
-) -> UnitMeasurement:
-    """Run the unit in a process under `configuration` and return what it measured.
+def measure_unit(request: UnitRequest, configuration: Configuration, folder: Path) -> float:
+    """Run the unit in a process under `configuration` and return the median seconds of a step.
 
     Raises:
         InputError: the process failed; the message has its last line.
@@ -81,10 +70,10 @@ def measure_unit(
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise InputError(f"The unit failed on {configuration.name}: {lines[-1]}")
-    return msgspec.json.decode(done.stdout, type=UnitMeasurement)
+    return msgspec.json.decode(done.stdout, type=float)
 
 
-def _run(request: UnitRequest) -> UnitMeasurement:
+def _run(request: UnitRequest) -> float:
     import torch
 
     from pleb_shared.protocol.graph import parse_graph
@@ -105,30 +94,15 @@ def _run(request: UnitRequest) -> UnitMeasurement:
         seed=1,
         local_steps=request.steps,
     )
-    before = _resident_bytes()
     run = UnitRun(graph, metadata, unit, version, None, shards)
-    losses, durations = [], []
+    durations = []
     for _ in range(request.steps):
         start = time.perf_counter()
-        losses.append(run.step())
+        run.step()
         durations.append(time.perf_counter() - start)
     Path(request.delta).write_bytes(save_tensors(run.exact_delta()))
     later = sorted(durations[1:] or durations)
-    return UnitMeasurement(
-        seconds_per_step=later[len(later) // 2],
-        losses=losses,
-        peak_bytes=max(0, _resident_bytes() - before),
-    )
-
-
-def _resident_bytes() -> int:
-    """Return the highest resident memory of this process so far; 0 where that is unknown."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return later[len(later) // 2]
 
 
 if __name__ == "__main__":

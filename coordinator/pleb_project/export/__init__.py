@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import nn
 
-from pleb_project.export.model_tensors import initial_tensors, shared_names, tensor_specs
+from pleb_project.export.model_tensors import canonical_names, initial_tensors, tensor_specs
 from pleb_project.export.parity import check_parity
 from pleb_project.export.rewrite import rewrite
 from pleb_project.export.source import RefusedNodeError
@@ -84,8 +84,6 @@ class Exported:
     """Other names in the state_dict -> the parameter or buffer that they are (tied weights)."""
     metrics: list[str]
     flops_per_step: int
-    activation_bytes: int
-    """Bound on a training batch's values in memory; see `training.dry_run.peak_bytes`."""
 
     @property
     def model(self) -> ModelSpec:
@@ -123,13 +121,20 @@ def export_model(
     traced = trace_training(model, loss, example_batch)
     with _located(lambda copied: loss(copied, example_batch), model):
         training = _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
-    activations = activation_bytes(training)
+    activation_bytes(training)  # refuses what a dry run refuses
     check_parity(training, model, loss, example_batch)
     traced, metrics = trace_evaluation(model, evaluate, example_batch)
     with _located(lambda copied: evaluate(copied, example_batch), model):
         evaluation = _checked(rewrite(traced, specs, model, example_batch, metrics))
     activation_bytes(evaluation)
     tensors = initial_tensors(model, [*parameters, *buffers])
+    nothing = digest_of(b"")  # only the order of the tensors counts for the digest
+    unnamed = ModelSpec(
+        parameters=parameters,
+        buffers=buffers,
+        initial=Blob(digest=nothing, size=0),
+        initial_digest=nothing,
+    )
     return Exported(
         training_graph=strict_json.encode(training),
         evaluation_graph=strict_json.encode(evaluation),
@@ -137,12 +142,11 @@ def export_model(
         buffers=buffers,
         inputs=[msgspec.structs.replace(i, shape=i.shape[1:]) for i in training.inputs],
         initial=save_tensors(tensors),
-        initial_digest=version_digest(tensors, _nameless(parameters, buffers)),
+        initial_digest=version_digest(tensors, unnamed),
         matrices=_chosen(matrices, parameters, training),
-        shared=shared_names(model),
+        shared={n: first for n, first in canonical_names(model).items() if n != first},
         metrics=metrics,
         flops_per_step=flops_per_step(training),
-        activation_bytes=activations,
     )
 
 
@@ -159,17 +163,6 @@ def _checked(graph: Graph) -> Graph:
     """Return the graph as an agent will read it."""
     check_constants(graph)
     return parse_graph(strict_json.encode(graph))
-
-
-def _nameless(parameters: list[TensorSpec], buffers: list[TensorSpec]) -> ModelSpec:
-    """Return a specification with the order of the tensors, before version 0 has a digest."""
-    nothing = digest_of(b"")
-    return ModelSpec(
-        parameters=parameters,
-        buffers=buffers,
-        initial=Blob(digest=nothing, size=0),
-        initial_digest=nothing,
-    )
 
 
 def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Graph) -> list[str]:

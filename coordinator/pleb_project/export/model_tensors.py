@@ -14,14 +14,7 @@ from pleb_shared.protocol.project import TensorSpec
 if TYPE_CHECKING:
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = [
-    "DTYPE_NAMES",
-    "canonical_names",
-    "frozen_names",
-    "initial_tensors",
-    "shared_names",
-    "tensor_specs",
-]
+__all__ = ["DTYPE_NAMES", "canonical_names", "initial_tensors", "tensor_specs"]
 
 DTYPE_NAMES: Final = {
     torch.float32: "float32",
@@ -59,23 +52,10 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
     """Return the first name of the tensor behind every name of a parameter or buffer."""
     first: dict[int, str] = {}
     names: dict[str, str] = {}
-    everything = [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
-    for name, tensor in everything:
-        names[name] = first.setdefault(id(tensor), name)
+    for named in (model.named_parameters, model.named_buffers):
+        for name, tensor in named(remove_duplicate=False):
+            names[name] = first.setdefault(id(tensor), name)
     return names
-
-
-def shared_names(model: nn.Module) -> dict[str, str]:
-    """Return the further names of tied tensors, each with the first one."""
-    return {name: first for name, first in canonical_names(model).items() if name != first}
-
-
-def frozen_names(model: nn.Module) -> list[str]:
-    """Return the names of the parameters that get no gradient."""
-    return [name for name, tensor in model.named_parameters() if not tensor.requires_grad]
 
 
 def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:

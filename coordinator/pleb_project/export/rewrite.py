@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
-from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names, frozen_names
+from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names
 from pleb_project.export.source import RefusedNodeError, source_line
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import (
@@ -97,7 +97,7 @@ def rewrite(
         constants=rewriter.constants,
         nodes=rewriter.nodes,
         outputs=[Output(name=name, slot=slot) for name, slot in zip(outputs, results, strict=True)],
-        frozen=frozen_names(model),
+        frozen=[name for name, p in model.named_parameters() if not p.requires_grad],
     )
     operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
     written = written_buffers(graph, operators)

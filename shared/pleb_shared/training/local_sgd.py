@@ -31,17 +31,12 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.unit import Unit
     from pleb_shared.training.graph import CompiledGraph
 
-__all__ = ["CalibrationOutcome", "UnitRun", "calibrate", "first_step"]
+__all__ = ["CalibrationOutcome", "UnitRun", "calibrate"]
 
 _MODEL: Final = "model/"
 _OPTIMIZER: Final = "optimizer/"
 _PROGRESS: Final = "progress"
 _UNIT: Final = "unit"
-
-
-def first_step(metadata: ProjectMetadata, unit: Unit) -> int:
-    """Return the global step s that the unit's first local step is."""
-    return unit.version * metadata.training.local_steps
 
 
 class UnitRun:
@@ -74,7 +69,9 @@ class UnitRun:
         check_version(version, metadata.model)
         self._graph, self._metadata, self._unit, self._version = graph, metadata, unit, version
         self._data = UnitData(metadata.data, shards)
-        self._rates = unit_learning_rates(training, first_step(metadata, unit), unit.local_steps)
+        self._rates = unit_learning_rates(
+            training, unit.version * training.local_steps, unit.local_steps
+        )
         self._tensors = {name: self._place(array) for name, array in version.items()}
         frozen = set(graph.graph.frozen)
         self._trained = {

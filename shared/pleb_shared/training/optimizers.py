@@ -6,10 +6,12 @@ A rule turns a gradient into a direction u; then theta <- (1 - eta * decay) thet
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import torch
+from typing_extensions import override
 
 from pleb_shared.protocol.project import AdamW, Muon, Optimizer, SgdMomentum, Training
 
@@ -73,30 +75,29 @@ def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     return x.T if tall else x
 
 
-class Rule(Protocol):
+@dataclass(kw_only=True)
+class Rule(ABC):
     """How one parameter is stepped. `state` tensors are zero at the unit's start."""
-
-    state: dict[str, torch.Tensor]
-    decay: float
-    rate_ratio: float
-
-    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        """Return u, of the gradient's shape, for step `step` = 1, 2, ...; advance the state."""
-
-
-@dataclass
-class AdamRule:
-    """u = m' / (sqrt(v') + epsilon) with bias correction (Kingma and Ba 2015, algorithm 1)."""
 
     state: dict[str, torch.Tensor]
     decay: float = 0.0
     rate_ratio: float = 1.0
+
+    @abstractmethod
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return u, of the gradient's shape, for step `step` = 1, 2, ...; advance the state."""
+
+
+@dataclass(kw_only=True)
+class AdamRule(Rule):
+    """u = m' / (sqrt(v') + epsilon) with bias correction (Kingma and Ba 2015, algorithm 1)."""
+
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-8
 
+    @override
     def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        """Return Adam's direction, of the gradient's shape."""
         first, second = self.state["first"], self.state["second"]
         first.mul_(self.beta1).add_(gradient, alpha=1 - self.beta1)
         second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
@@ -104,21 +105,18 @@ class AdamRule:
         return (first / (1 - self.beta1**step)).div_((second.sqrt() / scale).add_(self.epsilon))
 
 
-@dataclass
-class MuonRule:
+@dataclass(kw_only=True)
+class MuonRule(Rule):
     """M <- mu M + g; u = 0.2 sqrt(max(rows, columns)) * NS(g + mu M) (Jordan 2024; Liu 2025).
 
     A weight of more than two dimensions is reshaped to [out, everything else].
     """
 
-    state: dict[str, torch.Tensor]
-    decay: float = 0.0
-    rate_ratio: float = 1.0
     momentum: float = 0.9
     iterations: int = 5
 
-    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG002
-        """Return Muon's direction, of the gradient's shape."""
+    @override
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
         buffer = self.state["momentum"]
         buffer.mul_(self.momentum).add_(gradient)
         matrix = gradient.add(buffer, alpha=self.momentum).reshape(gradient.shape[0], -1)
@@ -126,18 +124,15 @@ class MuonRule:
         return orthogonalized(matrix, self.iterations).mul(scale).reshape(gradient.shape)
 
 
-@dataclass
-class MomentumRule:
+@dataclass(kw_only=True)
+class MomentumRule(Rule):
     """M <- mu M + g; u = M, or g + mu M for Nesterov."""
 
-    state: dict[str, torch.Tensor]
-    decay: float = 0.0
-    rate_ratio: float = 1.0
     momentum: float = 0.9
     nesterov: bool = False
 
-    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG002
-        """Return the momentum direction, of the gradient's shape."""
+    @override
+    def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
         buffer = self.state["momentum"]
         buffer.mul_(self.momentum).add_(gradient)
         return gradient.add(buffer, alpha=self.momentum) if self.nesterov else buffer.clone()
@@ -227,14 +222,14 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
     match settings:
         case Muon() if name in settings.matrices:
             return MuonRule(
-                zeros("momentum"),
+                state=zeros("momentum"),
                 decay=settings.weight_decay,
                 momentum=settings.momentum,
                 iterations=settings.newton_schulz_steps,
             )
         case Muon():
             return AdamRule(
-                zeros("first", "second"),
+                state=zeros("first", "second"),
                 decay=settings.adam_weight_decay,
                 rate_ratio=settings.adam_learning_rate_ratio,
                 beta1=settings.beta1,
@@ -242,7 +237,7 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
             )
         case AdamW():
             return AdamRule(
-                zeros("first", "second"),
+                state=zeros("first", "second"),
                 decay=settings.weight_decay,
                 beta1=settings.beta1,
                 beta2=settings.beta2,
@@ -250,7 +245,7 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
             )
         case SgdMomentum():
             return MomentumRule(
-                zeros("momentum"),
+                state=zeros("momentum"),
                 decay=settings.weight_decay,
                 momentum=settings.momentum,
                 nesterov=settings.nesterov,
