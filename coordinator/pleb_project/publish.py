@@ -120,7 +120,12 @@ class Publisher:
                 issued_at=now,
                 expires_at=now + LIMITS.request_lifetime_seconds,
             )
-            reply = self._ask(request, metadata.delegation.online_key, root)
+            signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, root)
+            answer = self.coordinator.publish(signed)
+            online_key = metadata.delegation.online_key
+            reply = open_envelope(answer, PayloadType.PUBLISH_REPLY, PublishReply, online_key)
+            if reply.project != metadata.project:
+                raise TrustError("The coordinator answered for another project: try again.")
             if not reply.missing:
                 return
             if {slot.digest for slot in reply.missing} <= uploaded:
@@ -130,14 +135,6 @@ class Publisher:
             for slot in reply.missing:
                 self.coordinator.upload(slot.upload, blobs.get(slot.digest))
             uploaded |= {slot.digest for slot in reply.missing}
-
-    def _ask(self, request: PublishRequest, online_key: str, root: SigningKey) -> PublishReply:
-        signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, root)
-        answer = self.coordinator.publish(signed)
-        reply = open_envelope(answer, PayloadType.PUBLISH_REPLY, PublishReply, online_key)
-        if reply.project != request.project:
-            raise TrustError("The coordinator answered for another project: try again.")
-        return reply
 
     def _served(self, project: str) -> ProjectMetadata | None:
         """Return the metadata that the coordinator serves, checked with the key that it names."""

@@ -11,7 +11,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from types import TracebackType
 
     from rich.console import RenderableType
 
@@ -70,12 +69,7 @@ class Screen:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
 

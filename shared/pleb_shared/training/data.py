@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pleb_shared.protocol.project import DataSpec, InputSpec
+    from pleb_shared.protocol.project import DataSpec
 
 __all__ = ["UnitData"]
 
@@ -69,20 +69,15 @@ class UnitData:
         }
         where = np.searchsorted(self._ends, indices, side="right")
         for number in np.unique(where):
-            rows = where == number
+            rows, shard = where == number, self._shards[number]
             inside = indices[rows] - (self._ends[number - 1] if number else 0)
             for place, spec in enumerate(self._spec.inputs):
-                batch[spec.name][rows] = self._examples_of(int(number), place, spec, inside)
+                if self._spec.kind == "rows":
+                    batch[spec.name][rows] = shard[spec.name][inside]
+                else:  # input 1, if there is one, is a window one further than input 0
+                    window = inside[:, None] + np.arange(place, place + self._spec.window)
+                    batch[spec.name][rows] = shard[self._spec.inputs[0].name][window]
         return batch
-
-    def _examples_of(
-        self, number: int, place: int, spec: InputSpec, inside: NDArray[np.int64]
-    ) -> NDArray[Any]:
-        """Return input number `place` of examples `inside` [n] of one shard."""
-        if self._spec.kind == "rows":
-            return np.asarray(self._shards[number][spec.name][inside])
-        array = self._shards[number][self._spec.inputs[0].name]
-        return np.asarray(array[inside[:, None] + np.arange(place, place + self._spec.window)])
 
 
 def _examples(spec: DataSpec, shard: Tensors) -> int:

@@ -98,6 +98,7 @@ class AdamRule(Rule):
 
     @override
     def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return u, of the gradient's shape."""
         first, second = self.state["first"], self.state["second"]
         first.mul_(self.beta1).add_(gradient, alpha=1 - self.beta1)
         second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
@@ -117,6 +118,7 @@ class MuonRule(Rule):
 
     @override
     def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return u, of the gradient's shape."""
         buffer = self.state["momentum"]
         buffer.mul_(self.momentum).add_(gradient)
         matrix = gradient.add(buffer, alpha=self.momentum).reshape(gradient.shape[0], -1)
@@ -133,6 +135,7 @@ class MomentumRule(Rule):
 
     @override
     def direction(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        """Return u, of the gradient's shape."""
         buffer = self.state["momentum"]
         buffer.mul_(self.momentum).add_(gradient)
         return gradient.add(buffer, alpha=self.momentum) if self.nesterov else buffer.clone()
