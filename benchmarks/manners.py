@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from benchmarks.manners_desktop import desktop, measure_idle, require_programs
-from benchmarks.manners_foreground import measure_foreground
 from benchmarks.manners_job import layers_for
 from benchmarks.manners_pause import measure_pauses
-from benchmarks.manners_share import measure_holding
+from benchmarks.manners_worker import measure_foreground, measure_holding
 
 STEP_MILLISECONDS: Final = (2, 200, 500)
 QUICK_STEP_MILLISECONDS: Final = (2, 500)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.shown import shown, shown_line
 from pleb_system.durations import parse_duration
-from pleb_system.exit_codes import MEANINGS, ExitCode
+from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,7 +55,7 @@ class Commands:
 
 
 def _texts(description: str, example: str = "") -> dict[str, Any]:
-    codes = "; ".join(f"{code:d} {meaning}" for code, meaning in MEANINGS.items())
+    codes = "; ".join(f"{code:d} {code.meaning}" for code in ExitCode)
     return {
         "description": textwrap.fill(description, _HELP_WIDTH),
         "epilog": example + textwrap.fill(f"Exit codes: {codes}.", _HELP_WIDTH),

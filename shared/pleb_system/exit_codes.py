@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Self
 
-__all__ = ["MEANINGS", "ExitCode"]
+__all__ = ["ExitCode"]
 
 
 class ExitCode(IntEnum):
-    """How a command ended. Errors carry theirs as `exit_code`."""
+    """How a command ended, with its `meaning`. Errors carry theirs as `exit_code`."""
 
-    DONE = 0
-    ERROR = 1
-    WRONG_INPUT = 2
-    NOT_TRUSTED = 3
-    REFUSED = 4
-    UNREACHABLE = 5
-    HOME_IN_USE = 6
-    NOT_RUNNING = 7
-    FAULT_FOUND = 8
-    CHILD_FAILED = 9
-    INTERRUPTED = 130
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> Self:
+        """Return the member of this number."""
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    DONE = 0, "done"
+    ERROR = 1, "error"
+    WRONG_INPUT = 2, "wrong argument, file or home"
+    NOT_TRUSTED = 3, "not trusted"
+    REFUSED = 4, "refused by the coordinator"
+    UNREACHABLE = 5, "coordinator unreachable"
+    HOME_IN_USE = 6, "home in use"
+    NOT_RUNNING = 7, "agent not running"
+    FAULT_FOUND = 8, "a check found a fault"
+    CHILD_FAILED = 9, "a process that was started failed"
+    INTERRUPTED = 130, "interrupted"
     """128 and SIGINT's number, as shells count."""
-
-
-MEANINGS: Final = {
-    ExitCode.DONE: "done",
-    ExitCode.ERROR: "error",
-    ExitCode.WRONG_INPUT: "wrong argument, file or home",
-    ExitCode.NOT_TRUSTED: "not trusted",
-    ExitCode.REFUSED: "refused by the coordinator",
-    ExitCode.UNREACHABLE: "coordinator unreachable",
-    ExitCode.HOME_IN_USE: "home in use",
-    ExitCode.NOT_RUNNING: "agent not running",
-    ExitCode.FAULT_FOUND: "a check found a fault",
-    ExitCode.CHILD_FAILED: "a process that was started failed",
-    ExitCode.INTERRUPTED: "interrupted",
-}

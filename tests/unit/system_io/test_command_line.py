@@ -17,7 +17,7 @@ from pleb_project.cli import main as project_main
 from pleb_project.cli.main import make_parser as project_parser
 from pleb_shared.errors import InputError, PlebError
 from pleb_system.command_line import Commands, Output, count, duration, run_command
-from pleb_system.exit_codes import MEANINGS, ExitCode
+from pleb_system.exit_codes import ExitCode
 
 PAGE = Path(__file__).parents[3] / "docs" / "exit-codes.md"
 PARSERS = (agent_parser(), coordinator_parser(), project_parser())
@@ -47,11 +47,10 @@ def test_every_command_has_an_example_and_the_common_options(parser):
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.prog)
 def test_every_help_and_the_page_list_the_same_exit_codes(parser):
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert {int(code): meaning for code, meaning in rows} == MEANINGS
-    assert set(MEANINGS) == set(ExitCode)
+    assert {int(code): meaning for code, meaning in rows} == {c: c.meaning for c in ExitCode}
     for one in (parser, *commands(parser)):
         text = " ".join(one.format_help().split())
-        assert all(f"{code:d} {meaning}" in text for code, meaning in MEANINGS.items())
+        assert all(f"{code:d} {code.meaning}" in text for code in ExitCode)
 
 
 def errors(base=PlebError):
@@ -61,7 +60,7 @@ def errors(base=PlebError):
 
 
 def test_every_error_has_an_exit_code_of_the_table():
-    assert {error.exit_code for error in errors()} <= set(MEANINGS)
+    assert {error.exit_code for error in errors()} <= set(ExitCode)
     assert PlebError.exit_code == ExitCode.ERROR
     assert InputError.exit_code == ExitCode.WRONG_INPUT
 
