@@ -13,7 +13,6 @@ else. A request cannot cost less CPU time than that.
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 import subprocess
 import sys
@@ -30,11 +29,9 @@ import psutil
 from benchmarks.dispatch_fleet import LoadHost, secret
 from benchmarks.dispatch_load import Measured, Plan
 from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.setup import make_home
-from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
-from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
@@ -89,14 +86,7 @@ def main(quick: bool) -> dict[str, Any]:
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
     """Make and fill a home; return what the load process shall do with it."""
     make_home(home)
-    online_key = read_online_key(home.online_key_file)
-    deps = Deps(
-        clock=time.time,  # noqa: TID251 - a composition root
-        random_bytes=secrets.token_bytes,
-        secret=read_secret(home.secret_file),
-        online_key=online_key,
-        blobs=LocalBlobs(home.path),
-    )
+    deps = deps_of(home, time.time)  # noqa: TID251 - a composition root
     store = Store(home.store_file)
     try:
         groups = fill_store(store, deps, home.store_file, amounts)
@@ -105,7 +95,7 @@ def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
         store.close()
     return Plan(
         url="",
-        online_key=online_key.public,
+        online_key=deps.online_key.public,
         groups=groups,
         brisk=brisk,
         connections=CONNECTIONS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 import time
 from typing import TYPE_CHECKING, Final
@@ -11,10 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.home.keys import read_online_key, read_secret
-from pleb_coordinator.steps import Deps
 from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
 
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["Listening", "deps_of", "link_base", "now", "opened", "reachable_host", "running_server"]
+__all__ = ["Listening", "link_base", "now", "opened", "reachable_host", "running_server"]
 
 _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 """TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
@@ -42,17 +38,6 @@ def opened(home: Home) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def deps_of(home: Home, offset_seconds: float = 0.0) -> Deps:
-    """Return what steps need on this machine. `offset_seconds` moves the clock, for trials."""
-    return Deps(
-        clock=lambda: now() + offset_seconds,
-        random_bytes=secrets.token_bytes,
-        secret=read_secret(home.secret_file),
-        online_key=read_online_key(home.online_key_file),
-        blobs=LocalBlobs(home.path),
-    )
 
 
 def now() -> float:

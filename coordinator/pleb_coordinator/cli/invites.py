@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_coordinator.cli.access import deps_of, now, opened
+from pleb_coordinator.cli.access import now, opened
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
@@ -33,7 +34,7 @@ def new(home: Home, options: argparse.Namespace, output: Output) -> int:
     with opened(home) as store, store.write() as tx:
         token = new_invite(
             tx,
-            deps_of(home),
+            deps_of(home, now),
             role,
             note=options.note,
             lifetime_seconds=options.days * _DAY_SECONDS,

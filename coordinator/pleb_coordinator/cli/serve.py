@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.cli.access import Listening, deps_of, reachable_host
+from pleb_coordinator.cli.access import Listening, now, reachable_host
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
@@ -50,7 +51,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         links = _links(home, config, listening.getsockname()[1])
         store = Store(home.store_file)
         children = _children(home, options, links, listening.fileno())
-        deps = deps_of(home, options.clock_offset)
+        deps = deps_of(home, lambda: now() + options.clock_offset)
         supervisor = Supervisor(children, stop, output.progress)
         attacher = Attacher(home, store, deps, links, output.progress)
         if options.with_agent:

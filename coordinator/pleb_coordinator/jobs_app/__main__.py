@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import secrets
 import sys
 import threading
 import time
 from pathlib import Path
 
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.home.keys import read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import run_jobs
-from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps import Deps, deps_of
 from pleb_coordinator.store.checkpoint import keep_log_short
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
@@ -38,13 +35,7 @@ def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> Non
     """Build what the loops need, and run them: the first in this thread, each other in its own."""
     config = read_config(home.config_file)
     home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
-    deps = Deps(
-        clock=lambda: time.time() + options.clock_offset,  # noqa: TID251 - a composition root
-        random_bytes=secrets.token_bytes,
-        secret=read_secret(home.secret_file),
-        online_key=read_online_key(home.online_key_file),
-        blobs=LocalBlobs(home.path),
-    )
+    deps = deps_of(home, lambda: time.time() + options.clock_offset)  # noqa: TID251
     names = [f"{options.name}/{number}" for number in range(options.workers)]
     threads = [threading.Thread(target=keep_log_short, args=(home.store_file, stop))]
     threads += [threading.Thread(target=_loop, args=(home, deps, stop, name)) for name in names[1:]]

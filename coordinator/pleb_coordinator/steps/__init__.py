@@ -23,23 +23,27 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.home.keys import read_online_key, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_coordinator.blobs.local import LocalBlobs
     from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.signing import SigningKey
 
-__all__ = ["Deps", "RequestContext"]
+__all__ = ["Deps", "RequestContext", "deps_of"]
 
 
 @dataclass(frozen=True)
 class Deps:
-    """What steps need from the world; built once in each process's composition root."""
+    """What steps need from the world; built once in each process by `deps_of`."""
 
     clock: Callable[[], float]
     """Seconds since 1970 (UTC)."""
@@ -50,6 +54,21 @@ class Deps:
     online_key: SigningKey
     """The key that root keys delegate to; it signs every reply."""
     blobs: LocalBlobs
+
+
+def deps_of(home: Home, clock: Callable[[], float]) -> Deps:
+    """Return what steps need, from the files of a home.
+
+    Raises:
+        InputError: the home lacks its keys.
+    """
+    return Deps(
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+        secret=read_secret(home.secret_file),
+        online_key=read_online_key(home.online_key_file),
+        blobs=LocalBlobs(home.path),
+    )
 
 
 @dataclass(frozen=True)

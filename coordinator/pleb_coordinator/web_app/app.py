@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +15,7 @@ from pleb_coordinator.api.middleware import AddressLimit, ErrorMiddleware
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
-from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.home.keys import read_online_key, read_secret
-from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
 from pleb_coordinator.web_app.pages import page_routes, static_files
@@ -59,13 +56,7 @@ def build_app(
     api = Api(
         store=store,
         commits=GroupCommit(store),
-        deps=Deps(
-            clock=clock,
-            random_bytes=secrets.token_bytes,
-            secret=read_secret(home.secret_file),
-            online_key=read_online_key(home.online_key_file),
-            blobs=LocalBlobs(home.path),
-        ),
+        deps=deps_of(home, clock),
         links=links,
         counters=RequestCounters(),
         changes=Changes(store, most_waiters=config.waiters),
