@@ -453,7 +453,7 @@ class TestBackgroundWork:
         assert not tx.claims.take("verify", "7", "two", NOW)
         assert tx.claims.take("verify", "8", "two", NOW)
         assert tx.claims.take("advance", "7", "two", NOW)
-        assert tx.claims.live("verify", NOW) == {"7", "8"}
+        assert tx.claims.live(NOW) == {"verify": {"7", "8"}, "advance": {"7"}}
         tx.claims.release("verify", "7", "two")
         assert not tx.claims.take("verify", "7", "two", NOW), "only the holder releases it"
         tx.claims.release("verify", "7", "one")
@@ -463,12 +463,12 @@ class TestBackgroundWork:
         assert not tx.claims.held_by("two")
         assert tx.claims.take("verify", "7", "one", NOW)
         later = NOW + CLAIM_SECONDS
-        assert tx.claims.live("verify", later) == set()
+        assert tx.claims.live(later) == {}
         assert tx.claims.take("verify", "7", "two", later), "an expired claim is free"
 
     def test_a_claim_from_before_the_clock_was_set_back_is_free(self, tx):
         assert tx.claims.take("verify", "7", "one", NOW + 10 * CLAIM_SECONDS)
-        assert tx.claims.live("verify", NOW) == set()
+        assert tx.claims.live(NOW) == {}
         assert tx.claims.take("verify", "7", "two", NOW)
 
     def test_a_file_is_deleted_only_once_it_is_condemned_and_kept_until_then(self, tx):

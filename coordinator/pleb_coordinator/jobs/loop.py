@@ -25,7 +25,7 @@ from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store, Transaction
@@ -42,8 +42,6 @@ COUNT_SECONDS: Final = 30.0
 """How often active accounts are counted, which reads the row of every recently active host."""
 _FAULT_SECONDS: Final = 30.0
 """Pause of a project whose job failed; other projects go on."""
-_LONGEST_RUN: Final = 64
-"""Pieces of one job in a row, so that a long queue does not keep the other jobs waiting."""
 
 
 class HasKey(Protocol):
@@ -69,6 +67,8 @@ class Job(Generic[Scope, Keyed, Made]):
     find: Callable[[Transaction, Deps, Scope, Collection[str]], Keyed | None]
     compute: Callable[[Deps, Keyed], Made]
     commit: Callable[[Transaction, Deps, Keyed, Made], object]
+    most: int = 64
+    """Pieces in a row, so that a long queue does not keep the other jobs waiting."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ STORE_JOBS: Final[Sequence[AnyJob]] = (
     Job("delete", sweep.find_files, sweep.delete_files, sweep.forget_files),
 )
 COUNT_ACCOUNTS: Final = QuickJob(expire.find_accounts, expire.count_accounts)
-CLASSES: Final[Sequence[AnyJob]] = (
+CLASS_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(calibrate.find_reports, calibrate.record_reports),
-    Job("measure", calibrate.find, calibrate.compute, calibrate.commit),
+    Job("measure", calibrate.find, calibrate.compute, calibrate.commit, most=1),
 )
-"""One piece of each per step: a liar can make many classes, and rounds must not wait for them."""
+"""One piece of each in a pass: a liar can make many classes, and rounds must not wait for them."""
 PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("verify", verify.find, verify.compute, verify.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
@@ -137,109 +137,122 @@ class Jobs:
 
     def run_due(self) -> float:
         """Do what is due until nothing is; return when to look again, at the latest."""
+        until = None
+        while until is None:
+            self.store.changed()  # a pass sees its own commits; later ones of others are news
+            until = self._pass()
+        return until
+
+    def _pass(self) -> float | None:
+        """Look at the store and at each project; return when to look again, None: at once."""
         now = self.deps.clock()
         with self.store.read() as tx:
             names = tx.projects.names()
-        self._guarded("", lambda: self._first_due(STORE_JOBS, ""))
         if not 0 <= now - self._counted < COUNT_SECONDS:
             self._counted = now
             for name in names:
-                self._first_due([COUNT_ACCOUNTS], name)
-        return min([self.deps.clock() + IDLE_SECONDS, *map(self._run_project, names)])
+                self._do_due(name, [[COUNT_ACCOUNTS]])
+        looks = [self._guarded("", [STORE_JOBS])]
+        turns = [*([job] for job in CLASS_JOBS), self.project_jobs]
+        looks += [self._guarded(name, turns) for name in names]
+        times = [at for at in looks if at is not None]
+        return min(times) if len(times) == len(looks) else None
 
-    def _run_project(self, name: str) -> float:
-        """Do what is due for one project; return when to look again."""
-        with self.store.read() as tx:
-            if tx.projects.find(name).state == ProjectState.ARCHIVED:
-                return self.deps.clock() + IDLE_SECONDS
-        paused_until = self._guarded(name, lambda: self._step(name))
-        return paused_until or self._next_due(name)
-
-    def _guarded(self, name: str, step: Callable[[], bool]) -> float | None:
-        """Repeat a step until nothing is due; return until when the project is paused, or None."""
+    def _guarded(self, name: str, turns: Sequence[Sequence[AnyJob]]) -> float | None:
+        """Do what is due, as `_do_due`; a project whose job fails is paused."""
         now = self.deps.clock()
         if now < self._paused.get(name, 0.0) <= now + _FAULT_SECONDS:
             return self._paused[name]
         try:
-            while step():
-                pass
+            return self._do_due(name, turns)
         except (PlebError, OSError, LookupError):
             what = f"project {name}" if name else "the store"
             _log.exception("A job of %s failed; trying again later", what)
             self._paused[name] = now + _FAULT_SECONDS
+            return self._paused[name]
+
+    def _do_due(self, name: str, turns: Sequence[Sequence[AnyJob]]) -> float | None:
+        """Do of each turn the first job that is due.
+
+        Returns:
+            None if there was one, otherwise when time alone makes something due.
+        """
+        nothing = True
+        while turns:
+            seen = self.store.commits()
+            with self.store.read() as tx:
+                scope = _scope(tx, name)
+                if scope is not None and scope.state == ProjectState.ARCHIVED:
+                    return self.deps.clock() + IDLE_SECONDS
+                claimed = tx.claims.live(self.deps.clock())
+                due = (
+                    (number, job, work)
+                    for number, jobs in enumerate(turns)
+                    for job in jobs
+                    if (work := self._find(tx, job, scope, claimed)) is not None
+                )
+                found = next(due, None)
+                if found is None:
+                    return self._next_due(tx, scope) if nothing else None
+            number, job, work = found
+            if isinstance(job, QuickJob):
+                with self.store.write() as tx:
+                    job.commit(tx, self.deps, work)
+            else:
+                self._do_queue(job, name, work, seen)
+            turns, nothing = turns[number + 1 :], False
         return None
 
-    def _step(self, name: str) -> bool:
-        """Do the first job that is due; False: none is."""
-        classified = [self._first_due([job], name, most=1) for job in CLASSES]
-        return self._first_due(self.project_jobs, name) or any(classified)
-
-    def _first_due(self, jobs: Sequence[AnyJob], name: str, *, most: int = _LONGEST_RUN) -> bool:
-        """Do the first of the jobs that is due, at most `most` pieces; False: none is."""
-        with self.store.read() as tx:
-            scope = _scope(tx, name)
-            found = ((job, self._find(tx, job, scope)) for job in jobs)
-            due = next((pair for pair in found if pair[1] is not None), None)
-        if due is None:
-            return False
-        job, work = due
-        if isinstance(job, QuickJob):
-            with self.store.write() as tx:
-                job.commit(tx, self.deps, work)
-            return True
-        key = work.key
-        with self.store.write() as tx:
-            taken = tx.claims.take(job.name, key, self.holder, self.deps.clock())
-        done = 0
-        while taken:
-            done += 1
-            key, taken = self._do(job, name, key, more=done < most)
-        return True
-
-    def _do(self, job: Job[Any, Any, Any], name: str, key: str, *, more: bool) -> tuple[str, bool]:
-        """Do the claimed work of that key; return the next key, and whether it is claimed.
+    def _do_queue(self, job: Job[Any, Any, Any], name: str, work: Any, seen: int) -> None:
+        """Claim the work, do it, and then what else the job has to do, up to `job.most` pieces.
 
         One transaction commits a piece, releases it and claims the next: a commit waits for the
         disk, and a queue needs hardly more of them than without claims.
         """
-        try:
-            # found again now that it is claimed: another process may have just done it
-            with self.store.read() as tx:
-                work = self._find(tx, job, _scope(tx, name), own=key)
-            ours = work is not None and work.key == key
-            made = job.compute(self.deps, work) if ours else None
-            following = None
-            if ours and more:
-                with self.store.read() as tx:
-                    following = self._find(tx, job, _scope(tx, name))
-            with self.store.write() as tx:
-                if ours:
-                    job.commit(tx, self.deps, work, made)
-                tx.claims.release(job.name, key, self.holder)
-                if following is None:
-                    return "", False
-                now = self.deps.clock()
-                return following.key, tx.claims.take(job.name, following.key, self.holder, now)
-        except Exception:
-            with self.store.write() as tx:
-                tx.claims.release(job.name, key, self.holder)
-            raise
+        with self.store.write(durable=False) as tx:
+            if self.store.commits() == seen:
+                taken = self._take(tx, job, work)
+            else:  # another process may have just done it
+                taken = self._take_next(tx, job, name)
+        done = 0
+        while taken is not None:
+            done += 1
+            try:
+                made = job.compute(self.deps, taken)
+                with self.store.write() as tx:
+                    job.commit(tx, self.deps, taken, made)
+                    tx.claims.release(job.name, taken.key, self.holder)
+                    following = self._take_next(tx, job, name) if done < job.most else None
+            except Exception:
+                with self.store.write() as tx:
+                    tx.claims.release(job.name, taken.key, self.holder)
+                raise
+            taken = following
 
-    def _find(self, tx: Transaction, job: AnyJob, scope: Project | None, own: str = "") -> Any:
-        """Return the next work that is not claimed, or is claimed by this loop under `own`."""
+    def _take_next(self, tx: Transaction, job: Job[Any, Any, Any], name: str) -> Any:
+        work = self._find(tx, job, _scope(tx, name), tx.claims.live(self.deps.clock()))
+        return None if work is None else self._take(tx, job, work)
+
+    def _take(self, tx: Transaction, job: Job[Any, Any, Any], work: Any) -> Any:
+        """Claim the work and return it; None: another process has it."""
+        taken = tx.claims.take(job.name, work.key, self.holder, self.deps.clock())
+        return work if taken else None
+
+    def _find(
+        self, tx: Transaction, job: AnyJob, scope: Project | None, claimed: Mapping[str, set[str]]
+    ) -> Any:
         if isinstance(job, QuickJob):
             return job.find(tx, self.deps, scope)
-        claimed = tx.claims.live(job.name, self.deps.clock()) - {own}
-        return job.find(tx, self.deps, scope, claimed)
+        return job.find(tx, self.deps, scope, claimed.get(job.name, ()))
 
-    def _next_due(self, name: str) -> float:
+    def _next_due(self, tx: Transaction, project: Project | None) -> float:
         """Return when time alone makes something due: a lease, a grace window, or an idle look."""
-        with self.store.read() as tx:
-            project = tx.projects.find(name)
-            row = tx.rounds.get(project.id, project.epoch, project.version)
-            lease_end = tx.assignments.next_lease_end()
-        grace_end = None if row is None else due_at(row, project.metadata.round.grace_seconds)
         idle = self.deps.clock() + IDLE_SECONDS
+        if project is None:
+            return idle
+        row = tx.rounds.get(project.id, project.epoch, project.version)
+        lease_end = tx.assignments.next_lease_end()
+        grace_end = None if row is None else due_at(row, project.metadata.round.grace_seconds)
         return min([idle, *(at for at in (lease_end, grace_end) if at is not None)])
 
 

@@ -31,14 +31,15 @@ class Claims(TableGroup):
             until=now + CLAIM_SECONDS,
         )
 
-    def live(self, job: str, now: float) -> set[str]:
-        """Return the keys of a job's work that is claimed.
+    def live(self, now: float) -> dict[str, set[str]]:
+        """Return the keys of work that is claimed, by job.
 
         A claim from the future was taken before the clock was set back, and does not count.
         """
-        latest = now + CLAIM_SECONDS
-        rows = self._db.execute(sql.LIVE_CLAIMS, job=job, now=now, latest=latest)
-        return {key for (key,) in rows}
+        claimed: dict[str, set[str]] = {}
+        for job, key in self._db.execute(sql.LIVE_CLAIMS, now=now, latest=now + CLAIM_SECONDS):
+            claimed.setdefault(job, set()).add(key)
+        return claimed
 
     def held_by(self, holder: str) -> bool:
         """Whether there are claims of that holder."""

@@ -2,7 +2,7 @@
 
 All that depends on the engine is here; the SQL itself is in `store.queries`, for all engines. A
 writer begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
-`synchronous=FULL` makes a commit survive a power cut.
+`synchronous=FULL` makes a commit survive a power cut; one that need not gets NORMAL.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Connection:
         if not path.exists():
             message = f"There is no store at {path}: run `pleb-coordinator init`."
             raise InputError(message)
+        self._durable = True
         try:
             self._db = sqlite3.connect(
                 path,
@@ -99,12 +100,18 @@ class Connection:
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
-    def begin(self, *, write: bool) -> None:
-        """Begin a transaction; only one at a time can write. Raises as `execute`."""
+    def begin(self, *, write: bool, durable: bool = True) -> None:
+        """Begin a transaction; only one at a time can write. Raises as `execute`.
+
+        Its commit survives a power cut only if it is `durable`, and then it waits for the disk.
+        """
+        if durable != self._durable:
+            self.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
         self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
     def commit(self) -> None:
-        """Make the transaction durable. Raises as `execute`."""
+        """End the transaction and keep what it has changed. Raises as `execute`."""
         self.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -113,7 +120,7 @@ class Connection:
             self._db.execute("ROLLBACK")
 
     def commit_count(self) -> int:
-        """Return a number that changes with every commit by another connection."""
+        """Return a number that changes when another connection has committed."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:

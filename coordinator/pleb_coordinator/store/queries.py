@@ -510,7 +510,7 @@ ON CONFLICT (job, key) DO UPDATE SET holder = excluded.holder, expires_at = excl
 WHERE claims.expires_at <= :now OR claims.expires_at > :until
 """
 LIVE_CLAIMS: Final = """
-SELECT key FROM claims WHERE job = :job AND expires_at > :now AND expires_at <= :latest
+SELECT job, key FROM claims WHERE expires_at > :now AND expires_at <= :latest
 """
 CLAIMS_HELD: Final = "SELECT 1 FROM claims WHERE holder = :holder LIMIT 1"
 RELEASE_CLAIM: Final = "DELETE FROM claims WHERE job = :job AND key = :key AND holder = :holder"

@@ -91,13 +91,15 @@ class Store:
             self._reader.rollback()
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, *, durable: bool = True) -> Iterator[Transaction]:
         """Open a transaction that commits at its end; on an exception it leaves no trace.
+
+        One that is not `durable` may be lost in a power cut, if no durable one follows.
 
         Raises:
             Refusal: `storage_full`, or `internal` while another process blocks the store.
         """
-        self._writer.begin(write=True)
+        self._writer.begin(write=True, durable=durable)
         try:
             yield self._write
             self._writer.commit()
@@ -108,6 +110,10 @@ class Store:
         """Whether any process has committed since this was asked last."""
         before, self._commits = self._commits, self._reader.commit_count()
         return self._commits != before
+
+    def commits(self) -> int:
+        """Return a number that changes when another store object commits, not with this one's."""
+        return self._writer.commit_count()
 
     def close(self) -> None:
         """Close the connections."""
