@@ -109,7 +109,7 @@ def run_jobs(store: Store, deps: Deps, stop: threading.Event, *, holder: str = "
     while not stop.is_set():
         until = jobs.run_due()
         while not stop.wait(WAKE_SECONDS):
-            if store.changed() or deps.clock() >= until:
+            if store.commits_of_others() != jobs.seen or deps.clock() >= until:
                 break
 
 
@@ -124,6 +124,8 @@ class Jobs:
     deps: Deps
     holder: str = "jobs"
     project_jobs: Sequence[AnyJob] = PROJECT_JOBS
+    seen: int = field(default=-1, init=False)
+    """`Store.commits_of_others` when the last pass began."""
     _paused: dict[str, float] = field(default_factory=dict, init=False)
     """Until when, by the project's name; "" is the store."""
     _counted: float = field(default=float("-inf"), init=False)
@@ -137,26 +139,27 @@ class Jobs:
 
     def run_due(self) -> float:
         """Do what is due until nothing is; return when to look again, at the latest."""
-        until = None
-        while until is None:
-            self.store.changed()  # a pass sees its own commits; later ones of others are news
-            until = self._pass()
-        return until
+        times: dict[str, float | None] = {}
+        while None in times.values() or not times:
+            before, self.seen = self.seen, self.store.commits_of_others()
+            if not times or self.seen != before:
+                times = dict.fromkeys(["", *self._projects()])
+            # the store's own jobs and other projects do not depend on what was done for one
+            for name in [name for name, at in times.items() if at is None]:
+                turns = [*([job] for job in CLASS_JOBS), self.project_jobs]
+                times[name] = self._guarded(name, turns if name else [STORE_JOBS])
+        return min(at for at in times.values() if at is not None)
 
-    def _pass(self) -> float | None:
-        """Look at the store and at each project; return when to look again, None: at once."""
-        now = self.deps.clock()
+    def _projects(self) -> list[str]:
+        """Return all projects' names; now and then their active accounts are counted."""
         with self.store.read() as tx:
             names = tx.projects.names()
+        now = self.deps.clock()
         if not 0 <= now - self._counted < COUNT_SECONDS:
             self._counted = now
             for name in names:
                 self._do_due(name, [[COUNT_ACCOUNTS]])
-        looks = [self._guarded("", [STORE_JOBS])]
-        turns = [*([job] for job in CLASS_JOBS), self.project_jobs]
-        looks += [self._guarded(name, turns) for name in names]
-        times = [at for at in looks if at is not None]
-        return min(times) if len(times) == len(looks) else None
+        return names
 
     def _guarded(self, name: str, turns: Sequence[Sequence[AnyJob]]) -> float | None:
         """Do what is due, as `_do_due`; a project whose job fails is paused."""
@@ -179,7 +182,6 @@ class Jobs:
         """
         nothing = True
         while turns:
-            seen = self.store.commits()
             with self.store.read() as tx:
                 scope = _scope(tx, name)
                 if scope is not None and scope.state == ProjectState.ARCHIVED:
@@ -199,18 +201,18 @@ class Jobs:
                 with self.store.write() as tx:
                     job.commit(tx, self.deps, work)
             else:
-                self._do_queue(job, name, work, seen)
+                self._do_queue(job, name, work)
             turns, nothing = turns[number + 1 :], False
         return None
 
-    def _do_queue(self, job: Job[Any, Any, Any], name: str, work: Any, seen: int) -> None:
+    def _do_queue(self, job: Job[Any, Any, Any], name: str, work: Any) -> None:
         """Claim the work, do it, and then what else the job has to do, up to `job.most` pieces.
 
         One transaction commits a piece, releases it and claims the next: a commit waits for the
         disk, and a queue needs hardly more of them than without claims.
         """
         with self.store.write(durable=False) as tx:
-            if self.store.commits() == seen:
+            if self.store.commits_of_others() == self.seen:
                 taken = self._take(tx, job, work)
             else:  # another process may have just done it
                 taken = self._take_next(tx, job, name)

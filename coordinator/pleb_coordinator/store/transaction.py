@@ -111,8 +111,8 @@ class Store:
         before, self._commits = self._commits, self._reader.commit_count()
         return self._commits != before
 
-    def commits(self) -> int:
-        """Return a number that changes when another store object commits, not with this one's."""
+    def commits_of_others(self) -> int:
+        """Return a number that changes when another `Store` has committed, in any process."""
         return self._writer.commit_count()
 
     def close(self) -> None:
