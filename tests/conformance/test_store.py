@@ -568,7 +568,7 @@ class TestFleet:
         assert not tx.uploads.complete("one")
         assert tx.uploads.of_assignment(3) is None
         assert tx.uploads.take_expired(NOW + 8, 9) == []
-        assert tx.uploads.take_expired(NOW + 9, 9) == ["two"]
+        assert tx.uploads.take_expired(NOW + 9, 9) == [("two", None)]
         with pytest.raises(Refusal) as caught:
             tx.uploads.get("two")
         assert caught.value.code == RefusalCode.UNKNOWN_UPLOAD

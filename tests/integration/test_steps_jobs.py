@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.core.records import FileKind
+from pleb_coordinator.core.assignment_state import AssignmentEvent
+from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
 from pleb_coordinator.steps import advance, expire, upload, verify
@@ -405,16 +406,99 @@ def test_a_new_version_keeps_its_outer_state_or_waits_for_the_deletion(world):
     assert world.deps.blobs.exists(row.outer_state)
 
 
-def test_a_refused_upload_leaves_no_bytes(tmp_path):
-    world = World(tmp_path)
+def open_slot(world):
+    """Return an upload slot, its host, the manifest and the bytes that belong there."""
     host = world.volunteer("host")
     [manifest], _ = world.ask(host)
     data = world.train(host, manifest)
+    receipt, slot = report_again(world, host, manifest, data)
+    assert receipt.upload is not None
+    return slot, host, manifest, data
+
+
+def report_again(world, host, manifest, data):
     result = DeltaResult(digest=digest_of(data), size=len(data), loss_first=1.0, loss_last=1.0)
     receipt = world.answer(host, manifest, result)
-    assert receipt.upload is not None
+    with world.store.read() as tx:
+        return receipt, upload.find_upload(tx, world.deps, receipt.upload)
+
+
+def send(world, slot, data):
+    """Upload everything, and let it be checked; the transaction is what follows."""
+    upload.append_part(world.deps, slot, 0, data)
+    with world.store.read() as tx:
+        encoding = upload.upload_format(tx, slot)
+    upload.check_upload(world.deps, slot, encoding)
+
+
+def finish(world, slot):
     with world.store.write() as tx:
-        slot = upload.find_upload(tx, world.deps, receipt.upload)
+        upload.finish_upload(tx, world.deps, slot)
+
+
+def delta_file(world, slot):
+    return world.deps.blobs.delta(StoredDelta(slot.assignment, slot.size, None))
+
+
+def test_a_delta_whose_process_was_killed_before_its_row_is_deleted(tmp_path):
+    world = World(tmp_path)
+    slot, _, _, data = open_slot(world)
+    send(world, slot, data)  # killed here; the host never returns
+    world.clock.now = slot.expires_at
+    world.run()
+    assert delta_file(world, slot) == data, "a slower process may be about to write its row"
+    world.clock.now += CLAIM_SECONDS
+    world.run()
+    with pytest.raises(Refusal, match="missing"):
+        delta_file(world, slot)
+
+
+def test_a_delta_that_comes_after_its_first_slot_expired_is_kept(tmp_path):
+    world = World(tmp_path)
+    slot, host, manifest, data = open_slot(world)
+    send(world, slot, data)
+    world.clock.now = slot.expires_at
+    world.run()
+    _, slot = report_again(world, host, manifest, data)
+    send(world, slot, data)
+    finish(world, slot)
+    world.clock.now += 2 * CLAIM_SECONDS
+    world.run()
+    assert delta_file(world, slot) == data
+
+
+def test_a_delta_waits_while_an_earlier_file_of_it_is_being_deleted(tmp_path):
+    world = World(tmp_path)
+    slot, _, _, data = open_slot(world)
+    send(world, slot, data)
+    with world.store.write() as tx:
+        tx.tombstones.add(FileKind.DELTA, str(slot.assignment), 0.0)
+        tx.tombstones.condemn(tx.tombstones.due(world.clock.now, 1)[0])
+    with pytest.raises(Refusal) as refused:
+        finish(world, slot)
+    assert refused.value.code == RefusalCode.INTERNAL
+    world.run()
+    send(world, slot, data)
+    finish(world, slot)
+    assert delta_file(world, slot) == data
+
+
+def test_a_delta_that_is_not_awaited_any_more_leaves_no_bytes(tmp_path):
+    world = World(tmp_path)
+    slot, _, _, data = open_slot(world)
+    send(world, slot, data)
+    with world.store.write() as tx:
+        tx.assignments.move(tx.assignments.get(slot.assignment), AssignmentEvent.CANCELLED)
+    finish(world, slot)
+    world.run()
+    with pytest.raises(Refusal, match="missing"):
+        delta_file(world, slot)
+
+
+def test_a_refused_upload_leaves_no_bytes(tmp_path):
+    world = World(tmp_path)
+    slot, _, _, data = open_slot(world)
+    with world.store.write() as tx:
         upload.append_part(world.deps, slot, 0, bytes(len(data)))
         refusal = Refusal(RefusalCode.WRONG_DIGEST, "Other bytes.")
         upload.refuse_upload(tx, world.deps, slot, refusal)

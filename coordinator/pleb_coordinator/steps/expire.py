@@ -13,6 +13,7 @@ from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.core.unit_state import UnitEvent
 from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.assignments import Judgement
+from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -71,10 +72,14 @@ def find_uploads(tx: Transaction, deps: Deps, _: None) -> bool | None:
 def expire_uploads(tx: Transaction, deps: Deps, _: bool) -> int:
     """Remove upload slots that have expired, and have their bytes deleted; return how many."""
     now = deps.clock()
-    tokens = tx.uploads.take_expired(now, _BATCH)
-    for token in tokens:
+    expired = tx.uploads.take_expired(now, _BATCH)
+    for token, assignment in expired:
         tx.tombstones.add(FileKind.UPLOAD, token, now)
-    return len(tokens)
+        if assignment is not None:
+            # a process killed after `check_upload` has left a delta that no row refers to; one
+            # that is still running may be about to
+            tx.tombstones.add(FileKind.DELTA, str(assignment), now + CLAIM_SECONDS)
+    return len(expired)
 
 
 def find_old_units(tx: Transaction, _: Deps, project: Project) -> Project | None:

@@ -84,7 +84,11 @@ def find_due_files(tx: Transaction, deps: Deps, _: None) -> list[Tombstone] | No
 def condemn_files(tx: Transaction, _: Deps, due: Sequence[Tombstone]) -> None:
     """Condemn files that no row refers to; keep the others."""
     for tombstone in due:
-        if tombstone.kind == FileKind.BLOB and tx.versions.has_outer_state(tombstone.name):
+        kind, name = tombstone.kind, tombstone.name
+        needed = (kind == FileKind.BLOB and tx.versions.has_outer_state(name)) or (
+            kind == FileKind.DELTA and tx.assignments.delta(int(name)) is not None
+        )
+        if needed:
             tx.tombstones.remove(tombstone)
         else:
             tx.tombstones.condemn(tombstone)

@@ -107,15 +107,23 @@ def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> No
 
 
 def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
-    """Store the result that a checked upload completes; doing it twice is harmless."""
+    """Store the result that a checked upload completes; doing it twice is harmless.
+
+    Raises:
+        Refusal: `internal`: an earlier file of the assignment is being deleted right now.
+    """
     if not tx.uploads.complete(upload.token) or upload.assignment is None:
         return
     now = deps.clock()
     assignment = tx.assignments.get(upload.assignment)
-    if assignment.state not in _AWAITED:
+    # the epoch may have ended meanwhile
+    current = assignment.epoch == tx.projects.get(assignment.project).epoch
+    if assignment.state not in _AWAITED or not current:
+        tx.tombstones.add(FileKind.DELTA, str(assignment.id), now)
         return
-    if assignment.epoch != tx.projects.get(assignment.project).epoch:  # it ended meanwhile
-        return
+    if not tx.tombstones.revive(FileKind.DELTA, str(assignment.id)):
+        message = "An earlier file of this assignment is being deleted: send the upload again."
+        raise Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=1)
     tx.assignments.put_delta(StoredDelta(assignment.id, upload.size, None))
     commitment = Commitment(
         assignment.digest,

@@ -495,7 +495,7 @@ COMPLETE_UPLOAD: Final = "UPDATE uploads SET complete = 1 WHERE token = :token A
 TAKE_EXPIRED_UPLOADS: Final = """
 DELETE FROM uploads WHERE token IN (
     SELECT token FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT :limit
-) RETURNING token
+) RETURNING token, assignment
 """
 ANY_EXPIRED_UPLOAD: Final = """
 SELECT 1 FROM uploads WHERE complete = 0 AND expires_at <= :now LIMIT 1

@@ -49,7 +49,6 @@ class Uploads(TableGroup):
         """Whether there is an open slot that has expired."""
         return self._exists(sql.ANY_EXPIRED_UPLOAD, now=now)
 
-    def take_expired(self, now: float, limit: int) -> list[str]:
-        """Remove open slots that have expired; return their tokens."""
-        rows = self._db.execute(sql.TAKE_EXPIRED_UPLOADS, now=now, limit=limit)
-        return [token for (token,) in rows]
+    def take_expired(self, now: float, limit: int) -> list[tuple[str, int | None]]:
+        """Remove open slots that have expired; return the token and assignment of each."""
+        return list(self._db.execute(sql.TAKE_EXPIRED_UPLOADS, now=now, limit=limit))
