@@ -73,15 +73,9 @@ class LinuxPrograms:
         self._reads += 1
         if not wanted:
             return NONE
-        self._look_at({pid for pid in os.listdir(self._proc) if pid.isdigit()})  # noqa: PTH208
-        found = [keys for _, keys in self._seen.values()]
-        running = NONE.union(*found, *self._settled.values())
-        return frozenset(name for key, name in wanted.items() if key in running)
-
-    def _look_at(self, pids: set[str]) -> None:
-        before = self._seen
+        before, self._seen = self._seen, {}
+        pids = {pid for pid in os.listdir(self._proc) if pid.isdigit()}  # noqa: PTH208
         self._settled = {pid: keys for pid, keys in self._settled.items() if pid in pids}
-        self._seen = {}
         for pid in pids - self._settled.keys():
             comm = _first_line(f"{self._proc}/{pid}/comm")
             if comm is None:
@@ -91,6 +85,9 @@ class LinuxPrograms:
             else:
                 keys = matching(self._wanted, comm, _file_of(f"{self._proc}/{pid}/exe"))
                 self._seen[pid] = comm, keys
+        found = [keys for _, keys in self._seen.values()]
+        running = NONE.union(*found, *self._settled.values())
+        return frozenset(name for key, name in wanted.items() if key in running)
 
 
 def _first_line(path: str) -> str | None:

@@ -1,6 +1,6 @@
 """Following agentd through its life and death, without a tick while it lives.
 
-A follower is turned by an event loop: it names the socket to wait for and the time to wake at.
+A follower is turned by an event loop, which waits for it and for one thing more.
 An agentd that trains changes its status four times a second; one look a second is enough for an
 icon, so after each look the socket is left alone for that long and only the newest is parsed.
 """
@@ -8,7 +8,8 @@ icon, so after each look the socket is left alone for that long and only the new
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+import select
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pleb_agent.tray.agentd import BrokenStreamError, EventStream, NotRunningError, read_place
 
@@ -28,6 +29,13 @@ class AgentEndedError(Exception):
 
     An agentd that stops cleanly removes its `agentd.json`; one that is killed leaves it.
     """
+
+
+class HasFile(Protocol):
+    """Something that `select` can wait for."""
+
+    def fileno(self) -> int:
+        """Return what to wait on."""
 
 
 class Follower:
@@ -65,6 +73,12 @@ class Follower:
         if self._connection is None:
             self._retry_seconds = FIRST_RETRY_SECONDS
             self._wake_at = self._clock()
+
+    def wait(self, other: HasFile) -> bool:
+        """Wait until `turn` has something to do or `other` is readable; return whether it is."""
+        waiting_on = [each for each in (other, self.connection) if each is not None]
+        seconds = None if self._wake_at is None else max(0.0, self._wake_at - self._clock())
+        return other in select.select(waiting_on, [], [], seconds)[0]
 
     def turn(self) -> None:
         """Do what is due: connect, or read what came.

@@ -7,7 +7,6 @@ the launcher entry opens the page meanwhile.
 from __future__ import annotations
 
 import os
-import select
 from typing import TYPE_CHECKING, Any, Final
 
 from jeepney import DBusAddress
@@ -167,14 +166,13 @@ class BusTray:
         self._bus.call(_WATCHER, "RegisterStatusNotifierItem", "s", (self._name,))
 
 
-def run(tray: Tray, bus: EventBus, desktop: str, clock: Callable[[], float]) -> None:
+def run(tray: Tray, bus: EventBus, desktop: str) -> None:
     """Show the tray until the agent is stopped on purpose, or the session ends.
 
     Args:
         tray: follows agentd and carries out clicks.
         bus: the session's; it is closed at the end.
         desktop: `$XDG_CURRENT_DESKTOP`.
-        clock: monotonic seconds, as the tray's own.
     """
     bus_tray = BusTray(bus, tray.look, desktop, tray.carry_out)
     tray.on_look = bus_tray.show
@@ -182,10 +180,7 @@ def run(tray: Tray, bus: EventBus, desktop: str, clock: Callable[[], float]) -> 
     try:
         bus_tray.start()
         while not tray.ended:
-            waiting_on = [each for each in (bus, follower.connection) if each is not None]
-            wake_at = follower.wake_at
-            seconds = None if wake_at is None else max(0.0, wake_at - clock())
-            if bus in select.select(waiting_on, [], [], seconds)[0]:
+            if follower.wait(bus):
                 bus.turn()
             follower.turn()
     except (ServiceLost, AgentEndedError):

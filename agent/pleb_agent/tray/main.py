@@ -46,7 +46,7 @@ def _run(tray: Tray) -> None:
     if sys.platform != "linux":
         from pleb_agent.tray import pystray_tray
 
-        pystray_tray.run(tray, time.monotonic)
+        pystray_tray.run(tray)
         return
     from pleb_agent.dbus.bus import open_bus, session_address
     from pleb_agent.dbus.events import EventBus
@@ -54,7 +54,7 @@ def _run(tray: Tray) -> None:
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     bus = EventBus(open_bus(session_address(os.environ)))
-    linux.run(tray, bus, os.environ.get("XDG_CURRENT_DESKTOP", ""), time.monotonic)
+    linux.run(tray, bus, os.environ.get("XDG_CURRENT_DESKTOP", ""))
 
 
 if __name__ == "__main__":

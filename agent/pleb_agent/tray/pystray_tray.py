@@ -7,7 +7,6 @@ calls that pystray makes may come from any thread.
 
 from __future__ import annotations
 
-import select
 import socket
 import sys
 import threading
@@ -44,11 +43,10 @@ class SystemIcon(Protocol):
 class FollowerThread(threading.Thread):
     """Follows agentd and carries out clicks, both in this thread, so that nothing is locked."""
 
-    def __init__(self, tray: Tray, icon: SystemIcon, clock: Callable[[], float]) -> None:
+    def __init__(self, tray: Tray, icon: SystemIcon) -> None:
         super().__init__(name="follower", daemon=True)
         self._tray = tray
         self._icon = icon
-        self._clock = clock
         self._clicks: list[Command] = []
         # Sockets, since `select` on Windows knows nothing else.
         self._wake_read, self._wake_write = socket.socketpair()
@@ -68,10 +66,7 @@ class FollowerThread(threading.Thread):
         follower = self._tray.follower
         try:
             while not self._tray.ended:
-                waiting_on = [s for s in (self._wake_read, follower.connection) if s is not None]
-                wake_at = follower.wake_at
-                seconds = None if wake_at is None else max(0.0, wake_at - self._clock())
-                if self._wake_read in select.select(waiting_on, [], [], seconds)[0]:
+                if follower.wait(self._wake_read):
                     self._wake_read.recv(64)
                 while self._clicks:
                     self._tray.carry_out(self._clicks.pop(0))
@@ -107,10 +102,10 @@ def tooltip_of(look: Look) -> str:
     return text if len(text) <= _LONGEST_TOOLTIP else f"{text[: _LONGEST_TOOLTIP - 1]}…"
 
 
-def run(tray: Tray, clock: Callable[[], float]) -> None:
+def run(tray: Tray) -> None:
     """Show the tray; must be called by the main thread."""
     icon = _PystrayIcon(tray.look)
-    icon.run(FollowerThread(tray, icon, clock))
+    icon.run(FollowerThread(tray, icon))
 
 
 class _PystrayIcon:

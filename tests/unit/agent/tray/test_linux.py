@@ -34,7 +34,7 @@ def tray_of(home: Path) -> Tray:
 
 
 def run(tray: Tray, broker: Broker) -> None:
-    linux.run(tray, broker.bus, "", time.monotonic)
+    linux.run(tray, broker.bus, "")
 
 
 def test_it_shows_what_agentd_says_and_ends_with_it(tmp_path: Path, broker: Broker) -> None:

@@ -50,7 +50,7 @@ def thread_of(home: Path, face: FakeIcon) -> FollowerThread:
     import time
 
     tray = Tray(str(home), time.monotonic, SAY, lambda command, **_: None)
-    return FollowerThread(tray, face, time.monotonic)
+    return FollowerThread(tray, face)
 
 
 def test_the_thread_follows_and_carries_out_clicks(tmp_path: Path) -> None:
