@@ -67,7 +67,7 @@ class PlayedLogind:
         until(lambda: bool(self.held(mode)), f"an inhibitor that is to {mode}")
         return self.held(mode)[0]
 
-    def tell(self, member: str, begins: bool) -> None:
+    def emit(self, member: str, begins: bool) -> None:
         signal = new_signal(DBusAddress(PATH, interface=MANAGER), member, "b", (begins,))
         with self.lock:
             self.connection.send(signal)

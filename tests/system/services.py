@@ -32,17 +32,17 @@ class Service:
         self.properties: dict[tuple[str, str], tuple[str, Any]] = {}
         self.ended = False
 
-    def tell(self, path: str, interface: str, member: str, signature: str, *values: Any) -> None:
+    def emit(self, path: str, interface: str, member: str, signature: str, *values: Any) -> None:
         """Emit a signal."""
         address = DBusAddress(path, interface=interface)
         with self._lock:
             self._connection.send(new_signal(address, member, signature, values))
 
-    def tell_changed(self, path: str, interface: str, name: str) -> None:
+    def emit_changed(self, path: str, interface: str, name: str) -> None:
         """Emit that a property has changed."""
         changed = {name: self.properties[path, name]}
         properties = "org.freedesktop.DBus.Properties"
-        self.tell(path, properties, "PropertiesChanged", "sa{sv}as", interface, changed, [])
+        self.emit(path, properties, "PropertiesChanged", "sa{sv}as", interface, changed, [])
 
     def answer_calls(self) -> None:
         """Answer until `ended`."""

@@ -99,10 +99,10 @@ def test_a_program_that_keeps_the_screen_on_counts_as_full_screen(
         with watched(clean_environment(**gnome.environment)) as seen:
             seen.until_kind(PresenceKind.READABLE)
             manager.answers[MANAGER_PATH, "IsInhibited"] = "b", (True,)
-            manager.tell(MANAGER_PATH, MANAGER, "InhibitorAdded", "o", "/film")
+            manager.emit(MANAGER_PATH, MANAGER, "InhibitorAdded", "o", "/film")
             until(lambda: seen.presence.fullscreen, "the film")
             manager.answers[MANAGER_PATH, "IsInhibited"] = "b", (False,)
-            manager.tell(MANAGER_PATH, MANAGER, "InhibitorRemoved", "o", "/film")
+            manager.emit(MANAGER_PATH, MANAGER, "InhibitorRemoved", "o", "/film")
             until(lambda: not seen.presence.fullscreen, "the film's end")
 
 
@@ -110,11 +110,11 @@ def test_the_lock_is_that_of_the_screen_saver_while_it_lives(bus: Bus, gnome: Co
     with watched(clean_environment(**gnome.environment)) as seen:
         seen.until_kind(PresenceKind.READABLE)
         with service(bus.address, SAVER) as saver:
-            saver.tell(SAVER_PATH, SAVER, "ActiveChanged", "b", True)
+            saver.emit(SAVER_PATH, SAVER, "ActiveChanged", "b", True)
             until(lambda: seen.presence.locked, "the lock")
-            saver.tell(SAVER_PATH, SAVER, "ActiveChanged", "b", False)
+            saver.emit(SAVER_PATH, SAVER, "ActiveChanged", "b", False)
             until(lambda: not seen.presence.locked, "the lock's end")
-            saver.tell(SAVER_PATH, SAVER, "ActiveChanged", "b", True)
+            saver.emit(SAVER_PATH, SAVER, "ActiveChanged", "b", True)
             until(lambda: seen.presence.locked, "the second lock")
         until(lambda: not seen.presence.locked, "the end of the saver")
 

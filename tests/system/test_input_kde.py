@@ -66,5 +66,5 @@ def test_a_program_that_keeps_the_screen_on_counts_as_full_screen(
         with watched(clean_environment(**compositor.environment, **bus.environment)) as seen:
             until(lambda: seen.presence.fullscreen, "the film")
             policy.answers[POLICY_PATH, "HasInhibition"] = "b", (False,)
-            policy.tell(POLICY_PATH, POLICY, "InhibitionsChanged", "a(ss)as", [], ["player"])
+            policy.emit(POLICY_PATH, POLICY, "InhibitionsChanged", "a(ss)as", [], ["player"])
             until(lambda: not seen.presence.fullscreen, "the film's end")

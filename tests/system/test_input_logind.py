@@ -66,7 +66,7 @@ def test_the_session_s_lock_is_reported(system_bus: str, server: XServer) -> Non
         seen.until_kind(PresenceKind.READABLE)
         for locked in (True, False):
             played.properties[AUTO, "LockedHint"] = "b", locked
-            played.tell_changed(AUTO, f"{LOGIND}.Session", "LockedHint")
+            played.emit_changed(AUTO, f"{LOGIND}.Session", "LockedHint")
             until(lambda: seen.presence.locked is locked, f"locked: {locked}")  # noqa: B023
 
 
@@ -87,7 +87,7 @@ def test_another_user_in_front_counts_as_input(system_bus: str, server: XServer)
             seen.until_quiet()
             played.properties[THEIRS, "IdleHint"] = "b", False
             before = time.time()
-            played.tell_changed(THEIRS, f"{LOGIND}.Session", "IdleHint")
+            played.emit_changed(THEIRS, f"{LOGIND}.Session", "IdleHint")
             seen.until_input_since(before)
 
 
@@ -125,7 +125,7 @@ def test_a_session_that_comes_later_is_found(system_bus: str, tmp_path: Path) ->
         (strangers,) = played.answers[MANAGER, "ListSessions"][1]
         listed = [*strangers, ("1", os.getuid(), "we", "seat0", OURS)]
         played.answers[MANAGER, "ListSessions"] = "a(susso)", (listed,)
-        played.tell(MANAGER, f"{LOGIND}.Manager", "SessionNew", "so", "1", OURS)
+        played.emit(MANAGER, f"{LOGIND}.Manager", "SessionNew", "so", "1", OURS)
         assert seen.until_kind(PresenceKind.READABLE).method == "X11"
 
 

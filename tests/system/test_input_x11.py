@@ -41,7 +41,7 @@ new.write_text(str(probe.pid))
 new.rename(sys.argv[1])
 time.sleep(60)
 """
-"""Starts a probe as agentd does, tells its number, and waits to be killed."""
+"""Starts a probe as agentd does, prints its number, and waits to be killed."""
 
 
 @pytest.fixture

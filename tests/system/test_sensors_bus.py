@@ -43,13 +43,13 @@ def logind(address):
 
 
 class Listener:
-    """Writes down what it hears; `prepare` takes as long as `may_go_on` is not set."""
+    """Writes down what it hears; `prepare` takes as long as `may_finish` is not set."""
 
     def __init__(self):
         self.states = []
         self.prepared = []
-        self.may_go_on = asyncio.Event()
-        self.may_go_on.set()
+        self.may_finish = asyncio.Event()
+        self.may_finish.set()
 
     def changed(self, state):
         self.states.append(state)
@@ -57,7 +57,7 @@ class Listener:
     async def prepare(self):
         self.prepared.append("begun")
         try:
-            await self.may_go_on.wait()
+            await self.may_finish.wait()
             self.prepared.append("done")
         except asyncio.CancelledError:
             self.prepared.append("cancelled")
@@ -105,15 +105,15 @@ def test_sleep_waits_until_everything_is_written(address, logind):
             assert [(one.what, one.who) for one in logind.held()] == [
                 ("sleep:shutdown", "Pleb-Cluster")
             ]
-            listener.may_go_on.clear()
-            logind.tell(SLEEP, begins=True)
+            listener.may_finish.clear()
+            logind.emit(SLEEP, begins=True)
             await seen(lambda: listener.prepared == ["begun"], "prepare")
             assert listener.states == [ASLEEP]
             assert len(logind.held()) == 1, "it was let go before everything was written"
-            listener.may_go_on.set()
+            listener.may_finish.set()
             await held(logind, 0)
             assert listener.prepared == ["begun", "done"]
-            logind.tell(SLEEP, begins=False)
+            logind.emit(SLEEP, begins=False)
             await held(logind)
             assert listener.states == [ASLEEP, AWAKE]
         await held(logind, 0)
@@ -126,9 +126,9 @@ def test_a_second_sleep_is_delayed_as_the_first(address, logind):
         async with watching(address) as listener:
             for _ in range(3):
                 await held(logind)
-                logind.tell(SLEEP, begins=True)
+                logind.emit(SLEEP, begins=True)
                 await held(logind, 0)
-                logind.tell(SLEEP, begins=False)
+                logind.emit(SLEEP, begins=False)
             await held(logind)
             assert listener.states == [ASLEEP, AWAKE] * 3
             assert listener.prepared == ["begun", "done"] * 3
@@ -142,9 +142,9 @@ def test_a_slow_checkpoint_does_not_hold_up_sleep(address, logind):
     async def story():
         async with watching(address) as listener:
             await held(logind)
-            listener.may_go_on.clear()
+            listener.may_finish.clear()
             began = time.monotonic()
-            logind.tell(SLEEP, begins=True)
+            logind.emit(SLEEP, begins=True)
             await held(logind, 0)
             assert time.monotonic() - began >= 0.3
             await seen(lambda: listener.prepared == ["begun", "cancelled"], "the end of writing")
@@ -156,9 +156,9 @@ def test_shutdown_is_reported_and_may_be_cancelled(address, logind):
     async def story():
         async with watching(address) as listener:
             await held(logind)
-            logind.tell(SHUTDOWN, begins=True)
+            logind.emit(SHUTDOWN, begins=True)
             await held(logind, 0)
-            logind.tell(SHUTDOWN, begins=False)
+            logind.emit(SHUTDOWN, begins=False)
             await held(logind)
             assert listener.states == [ENDING, AWAKE]
             assert listener.prepared == ["begun", "done"]
@@ -170,8 +170,8 @@ def test_other_signals_mean_nothing(address, logind):
     async def story():
         async with watching(address) as listener:
             await held(logind)
-            logind.tell("PrepareForTea", begins=True)
-            logind.tell(SLEEP, begins=True)
+            logind.emit("PrepareForTea", begins=True)
+            logind.emit(SLEEP, begins=True)
             await held(logind, 0)
             assert listener.states == [ASLEEP]
 
@@ -184,7 +184,7 @@ def test_sleep_is_reported_even_if_logind_gives_no_inhibitor(address, logind):
     async def story():
         async with watching(address) as listener:
             for _ in range(200):  # until it listens
-                logind.tell(SLEEP, begins=True)
+                logind.emit(SLEEP, begins=True)
                 await asyncio.sleep(0.05)
                 if listener.states:
                     break
@@ -204,7 +204,7 @@ def test_without_a_bus_it_waits_for_one(tmp_path):
                 with played_logind(bus.address) as played:
                     socket.symlink_to(path)
                     await held(played)
-                    played.tell(SLEEP, begins=True)
+                    played.emit(SLEEP, begins=True)
                     await seen(lambda: listener.states == [ASLEEP], "sleep")
 
     asyncio.run(story())
@@ -220,7 +220,7 @@ def test_a_new_bus_is_watched_as_the_old_one(tmp_path):
                     socket.unlink(missing_ok=True)
                     socket.symlink_to(bus.address.partition("path=")[2].partition(",")[0])
                     await held(played)
-                    played.tell(SLEEP, begins=True)
+                    played.emit(SLEEP, begins=True)
                     states = [ASLEEP] * round_number
                     await seen(lambda states=states: listener.states == states, "sleep")
 
@@ -340,7 +340,7 @@ def test_nothing_stays_open(address, logind):
     async def story():
         async with watching(address):
             await held(logind)
-            logind.tell(SLEEP, begins=True)
+            logind.emit(SLEEP, begins=True)
             await held(logind, 0)
         await seen(
             lambda: "logind" not in {thread.name for thread in threading.enumerate()}, "its end"

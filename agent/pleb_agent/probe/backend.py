@@ -1,4 +1,4 @@
-"""What every way of watching for input has in common.
+"""What all methods of watching for input have in common.
 
 Each raises `ServiceError`: `ServiceMissing` where there is nothing of its kind to watch,
 `ServiceLost` when what it watches has ended or does not answer (`pleb_agent.dbus.stream`).
@@ -44,11 +44,11 @@ class Source(Protocol):
 
 
 class Backend(Source, Protocol):
-    """A way to learn of the user's input."""
+    """A method of learning of the user's input."""
 
     @property
     def method(self) -> str:
-        """The name of the way, for people."""
+        """The name of the method, for people."""
 
     def arm(self) -> None:
         """Have the next input signalled through `fileno`, where it is not signalled anyway.

@@ -22,7 +22,7 @@ __all__ = [
     "MutterBackend",
     "ScreenInhibit",
     "ScreenSaverLock",
-    "SessionNews",
+    "SessionChanges",
     "graphical_sessions",
 ]
 
@@ -263,7 +263,7 @@ class LogindSeat(_BusSource):
         return self._bus.get(DBusAddress(path, _LOGIND, f"{_LOGIND}.Session"), name)
 
 
-class SessionNews(_BusSource):
+class SessionChanges(_BusSource):
     """Wakes the probe when sessions come and go, while there is none of ours.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which way of watching is used: the first of a table that works here."""
+"""Which method of watching is used: the first of a table that works here."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pleb_agent.probe.session import DesktopSession
 if TYPE_CHECKING:
     from pleb_agent.probe.backend import Backend
 
-__all__ = ["WAYS", "Way", "choose", "find_session"]
+__all__ = ["METHODS", "Method", "choose", "find_session"]
 
 Clock = Callable[[], float]
 
 
-class Way(NamedTuple):
-    """`open` raises `ServiceMissing` where there is nothing to watch in this way."""
+class Method(NamedTuple):
+    """`open` raises `ServiceMissing` where there is nothing to watch by this method."""
 
-    method: str
+    name: str
     open: Callable[[DesktopSession, Clock], Backend]
 
 
@@ -93,12 +93,12 @@ def open_mac(session: DesktopSession, _: Clock) -> Backend:
     return MacBackend(Quartz())
 
 
-WAYS: Final = (
-    Way("Windows", open_windows),
-    Way("macOS", open_mac),
-    Way("X11", open_x11),  # reports full screens too; never inside of Wayland
-    Way("GNOME", open_mutter),  # its compositor has neither of Wayland's idle protocols
-    Way("Wayland", open_wayland),  # KDE, sway and others report idle times to every program
+METHODS: Final = (
+    Method("Windows", open_windows),
+    Method("macOS", open_mac),
+    Method("X11", open_x11),  # reports full screens too; never inside of Wayland
+    Method("GNOME", open_mutter),  # its compositor has neither of Wayland's idle protocols
+    Method("Wayland", open_wayland),  # KDE, sway and others report idle times to every program
 )
 
 
@@ -112,19 +112,21 @@ def find_session(environment: Mapping[str, str], platform: str = sys.platform) -
     return find_linux_session(environment, platform)
 
 
-def choose(session: DesktopSession, clock: Clock, ways: tuple[Way, ...] = WAYS) -> Backend | Line:
-    """Open the first way that works; else return the line that says why there is none.
+def choose(
+    session: DesktopSession, clock: Clock, methods: tuple[Method, ...] = METHODS
+) -> Backend | Line:
+    """Open the first method that works; else return the line that says why there is none.
 
     A session that cannot be read is reported as such: it counts as in use.
     """
     refusal: Line | None = None
-    for way in ways:
+    for method in methods:
         try:
-            return way.open(session, clock)
+            return method.open(session, clock)
         except ServiceMissing:
             continue
         except ServiceError as error:
-            refusal = refusal or unreadable(str(error), way.method)
+            refusal = refusal or unreadable(str(error), method.name)
     if refusal is not None:
         return refusal
     if not session.exists or session.of_logind == ():

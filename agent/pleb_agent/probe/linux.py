@@ -16,7 +16,7 @@ from pleb_agent.probe.bus_sources import (
     LogindSeat,
     ScreenInhibit,
     ScreenSaverLock,
-    SessionNews,
+    SessionChanges,
     graphical_sessions,
 )
 from pleb_agent.probe.session import DesktopSession, LogindSession
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.probe.backend import Source
 
-__all__ = ["find_linux_session", "open_session_news", "open_sources"]
+__all__ = ["find_linux_session", "open_session_changes", "open_sources"]
 
 
 def find_linux_session(environment: Mapping[str, str], platform: str) -> DesktopSession:
@@ -64,9 +64,9 @@ def open_sources(session: DesktopSession) -> list[Source]:
     return [source for kind, address in wanted for source in _opened(kind, address)]
 
 
-def open_session_news(session: DesktopSession) -> list[Source]:
+def open_session_changes(session: DesktopSession) -> list[Source]:
     """Return what wakes the probe when sessions come and go, where there is a logind."""
-    return [] if session.of_logind is None else _opened(SessionNews, session.system_bus)
+    return [] if session.of_logind is None else _opened(SessionChanges, session.system_bus)
 
 
 def _opened(kind: Callable[[Bus], Source], address: str) -> list[Source]:

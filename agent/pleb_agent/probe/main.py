@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Commands", "main"]
 
-NOBODY_LOOK_SECONDS: Final = 300.0
+NO_SESSION_LOOK_SECONDS: Final = 300.0
 """How often to look for a session, where logind does not signal it."""
-NEWS_SECONDS: Final = 5.0
+BURST_SECONDS: Final = 5.0
 """Sessions of cron and ssh come and go in bursts: a burst is looked at once."""
 _CHUNK_BYTES: Final = 4096
 
@@ -99,16 +99,16 @@ def main() -> int:
 
 def _run(commands: Commands, environment: Mapping[str, str]) -> Line | None:
     """Return None when agentd is gone, else the line that says what cannot be read."""
-    nobody_reported = False
+    is_reported = False
     while not commands.ended:
         session = find_session(environment)
         backend = choose(session, time.monotonic)
         if isinstance(backend, Line):
             if backend != NO_SESSION_LINE:
                 return backend
-            if not nobody_reported:
+            if not is_reported:
                 _write(NO_SESSION_LINE)
-                nobody_reported = True
+                is_reported = True
             _wait_for_a_session(session, commands)
             continue
         watch = Watch(backend, _sources(session), report=_write, clock=time.monotonic)
@@ -135,32 +135,32 @@ def _watch(watch: Watch, commands: Commands) -> None:
 
 
 def _wait_for_a_session(session: DesktopSession, commands: Commands) -> None:
-    """Return after news of sessions, or some minutes, or when agentd is gone."""
-    news = _sources(session, only_news=True)
+    """Return after a change of sessions, or some minutes, or when agentd is gone."""
+    changes = _sources(session, only_changes=True)
     try:
-        deadline = time.monotonic() + NOBODY_LOOK_SECONDS
+        deadline = time.monotonic() + NO_SESSION_LOOK_SECONDS
         while not commands.ended and (left := deadline - time.monotonic()) > 0:
-            waiting_on: list[Source | Commands] = [commands, *news]
+            waiting_on: list[Source | Commands] = [commands, *changes]
             readable, _, _ = select.select(waiting_on, [], [], left)
             if commands in readable and commands.take():
                 _write(NO_SESSION_LINE)
-            for source in [source for source in news if source in readable]:
+            for source in [source for source in changes if source in readable]:
                 source.take()
-                deadline = min(deadline, time.monotonic() + NEWS_SECONDS)
+                deadline = min(deadline, time.monotonic() + BURST_SECONDS)
     except ServiceError:
-        time.sleep(NEWS_SECONDS)
+        time.sleep(BURST_SECONDS)
     finally:
-        for source in news:
+        for source in changes:
             source.close()
 
 
-def _sources(session: DesktopSession, *, only_news: bool = False) -> list[Source]:
+def _sources(session: DesktopSession, *, only_changes: bool = False) -> list[Source]:
     """Return the sources other than the backend, or only what signals new sessions."""
     if not session.has_buses:
         return []
-    from pleb_agent.probe.linux import open_session_news, open_sources
+    from pleb_agent.probe.linux import open_session_changes, open_sources
 
-    return open_session_news(session) if only_news else open_sources(session)
+    return open_session_changes(session) if only_changes else open_sources(session)
 
 
 def _write(line: Line) -> None:

@@ -1,11 +1,11 @@
-"""Which way of watching is taken where."""
+"""Which method of watching is taken where."""
 
 from __future__ import annotations
 
 import pytest
 
 from pleb_agent.dbus.stream import ServiceError, ServiceLost, ServiceMissing
-from pleb_agent.probe.choice import WAYS, Way, choose, find_session
+from pleb_agent.probe.choice import METHODS, Method, choose, find_session
 from pleb_agent.probe.lines import NO_SESSION_LINE, Line
 from pleb_agent.probe.linux import find_linux_session
 from pleb_agent.probe.session import DesktopSession, LogindSession
@@ -16,15 +16,15 @@ CLOCK = Clock()
 NO_BUS = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"}
 
 
-def way(method: str, outcome: ServiceError | None) -> Way:
+def method(name: str, outcome: ServiceError | None) -> Method:
     def open_(_session: DesktopSession, _clock: object) -> FakeBackend:
         if outcome is not None:
             raise outcome
         backend = FakeBackend(CLOCK)
-        backend.method = method
+        backend.method = name
         return backend
 
-    return Way(method, open_)
+    return Method(name, open_)
 
 
 HERE, ABSENT = None, ServiceMissing("not here")
@@ -50,11 +50,11 @@ LOGGED_IN = DesktopSession("linux", of_logind=(LogindSession("wayland", ""),))
         (EMPTY, [ABSENT, ABSENT], NO_SESSION_LINE),
     ],
 )
-def test_the_first_way_that_works_is_taken(
+def test_the_first_method_that_works_is_taken(
     session: DesktopSession, outcomes: list[ServiceError | None], expected: str | Line
 ) -> None:
-    ways = tuple(way(name, outcome) for name, outcome in zip("AB", outcomes, strict=True))
-    chosen = choose(session, CLOCK, ways)
+    methods = tuple(method(name, outcome) for name, outcome in zip("AB", outcomes, strict=True))
+    chosen = choose(session, CLOCK, methods)
     if isinstance(chosen, Line):
         assert expected in (chosen, chosen.kind)
         assert chosen == NO_SESSION_LINE or chosen.problem.endswith((".", "?"))
@@ -76,7 +76,7 @@ def test_the_first_way_that_works_is_taken(
 def test_ways_that_have_nothing_to_watch_say_so(
     session: DesktopSession, method: str, sentence: str
 ) -> None:
-    (asked,) = [each for each in WAYS if each.method == method]
+    (asked,) = [each for each in METHODS if each.name == method]
     with pytest.raises(ServiceMissing, match=sentence):
         asked.open(session, CLOCK)
 

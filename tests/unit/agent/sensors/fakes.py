@@ -15,24 +15,24 @@ from pleb_agent.sensors.temperature import Temperature
 GIB = 2**30
 
 
-class Said:
+class FakeSensor:
     """Says `value`; raises it if it is an exception; waits first where `door` is closed."""
 
     def __init__(self, value):
         self.value = value
         self.reads = 0
-        self.door = threading.Event()
-        self.door.set()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def read(self):
         self.reads += 1
-        self.door.wait(30)
+        self.may_answer.wait(30)
         if isinstance(self.value, Exception):
             raise self.value
         return self.value
 
 
-class SaidEvents:
+class FakeSessionEvents:
     """Session events that a test sends: late, twice, or never."""
 
     def __init__(self):
@@ -45,7 +45,7 @@ class SaidEvents:
             raise self.error
         await asyncio.Event().wait()
 
-    def tell(self, **state):
+    def emit(self, **state):
         assert self.listener is not None
         self.listener.changed(MachineState(**state))
 
@@ -55,15 +55,15 @@ class FakeMachine:
 
     def __init__(self):
         self.worker = None
-        self.plug = Said((b"1\n",))
-        self.power = Said(Power(PowerSource.MAINS, 80.0))
-        self.load = Said(1.0)
-        self.memory = Said(Memory(16 * GIB, 8 * GIB))
-        self.temperature = Said(Temperature(50.0, 50.0))
-        self.gpus = Said(())
-        self.programs = Said(frozenset())
-        self.metered = Said(None)
-        self.session = SaidEvents()
+        self.plug = FakeSensor((b"1\n",))
+        self.power = FakeSensor(Power(PowerSource.MAINS, 80.0))
+        self.load = FakeSensor(1.0)
+        self.memory = FakeSensor(Memory(16 * GIB, 8 * GIB))
+        self.temperature = FakeSensor(Temperature(50.0, 50.0))
+        self.gpus = FakeSensor(())
+        self.programs = FakeSensor(frozenset())
+        self.metered = FakeSensor(None)
+        self.session = FakeSessionEvents()
 
     def sensors(self, preferences):
         return Sensors(

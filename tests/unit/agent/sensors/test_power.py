@@ -95,7 +95,7 @@ CASES = {
         BATTERY,
         25.0,
     ),
-    "one tells energy, one charge: their percents": (
+    "one reports energy, one charge: their percents": (
         ac(0)
         | battery("Discharging", energy_now=1, energy_full=2, capacity=50)
         | battery("Discharging", "BAT1", charge_now=1, charge_full=4, capacity=30),

@@ -10,14 +10,14 @@ from pleb_agent.sensors.change_threshold import differs
 from pleb_agent.sensors.scheduled_sensor import Pace, ScheduledSensor
 from pleb_agent.sensors.scheduler import Sleeper, SlowSensorThread
 from pleb_agent.sensors.sensor import Unavailable
-from tests.unit.agent.sensors.fakes import Said
+from tests.unit.agent.sensors.fakes import FakeSensor
 
 PERIODS = (1, 5, 30)
 
 
 def scheduled(sensor=None, **options):
     return ScheduledSensor(
-        sensor or Said(7), None, PERIODS, options.pop("changed", differs), **options
+        sensor or FakeSensor(7), None, PERIODS, options.pop("changed", differs), **options
     )
 
 
@@ -67,7 +67,7 @@ def test_waiting_for_its_turn_is_not_hanging():
 
 
 def test_small_steps_add_up():
-    values = Said(0)
+    values = FakeSensor(0)
     one = scheduled(values, changed=lambda old, new: old is None or abs(new - old) >= 10)
     moved = []
     for value in (0, 4, 9, 10, 14, 19, 20, 12, 10):
@@ -78,7 +78,7 @@ def test_small_steps_add_up():
 
 
 def test_what_is_not_wanted_is_not_read():
-    wanted, sensor = [True], Said(7)
+    wanted, sensor = [True], FakeSensor(7)
     one = scheduled(sensor, wanted=lambda: wanted[0])
     assert one.skip(100) is False
     one.read(100)
@@ -118,7 +118,7 @@ def world():
 
 
 def test_slow_sensors_are_read_in_turn(world):
-    several = [scheduled(Said(number)) for number in range(4)]
+    several = [scheduled(FakeSensor(number)) for number in range(4)]
     for one in several:
         one.queue(0)
         world.thread.submit(one)
@@ -136,7 +136,7 @@ def test_one_that_hangs_holds_up_none_of_the_others(world):
             assert door.wait(30)
             return 1
 
-    stuck, after, later = scheduled(Hangs()), scheduled(Said(2)), scheduled(Said(3))
+    stuck, after, later = scheduled(Hangs()), scheduled(FakeSensor(2)), scheduled(FakeSensor(3))
     for one in (stuck, after):
         one.queue(0)
         world.thread.submit(one)
@@ -160,7 +160,7 @@ def test_what_a_sensor_raises_is_reported(world):
         def read(self):
             raise ZeroDivisionError
 
-    one, after = scheduled(Broken()), scheduled(Said(1))
+    one, after = scheduled(Broken()), scheduled(FakeSensor(1))
     world.thread.submit(one)
     world.thread.submit(after)
     world.wait(2)

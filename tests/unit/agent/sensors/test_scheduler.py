@@ -201,7 +201,7 @@ def test_a_hanging_driver_is_unknown_and_the_others_are_read():
                 )
             )
             await until(lambda: world.machine.metered.reads == 1)
-            world.machine.temperature.door.clear()
+            world.machine.temperature.may_answer.clear()
             world.now += 60
             scheduler.wake()
             await until(lambda: world.machine.temperature.reads == 2)
@@ -217,7 +217,7 @@ def test_a_hanging_driver_is_unknown_and_the_others_are_read():
             await until(lambda: scheduler.latest.metered)
             assert scheduler.latest.hottest_celsius is None
             assert world.machine.temperature.reads == 2
-            world.machine.temperature.door.set()
+            world.machine.temperature.may_answer.set()
             await until(lambda: scheduler.latest.hottest_celsius == 50.0)
 
     asyncio.run(story())
@@ -266,13 +266,13 @@ def test_sleep_is_reported_prepared_for_and_followed_by_a_read():
             scheduler.on_change = changed
             assert world.machine.session.listener is not None
             session, reads = world.machine.session, world.machine.load.reads
-            session.tell(suspending=True)
+            session.emit(suspending=True)
             await world.machine.session.listener.prepare()
             assert story == ["suspending=True", "written"]
-            session.tell()
+            session.emit()
             await until(lambda: world.machine.load.reads > reads)
             assert story[2] == "suspending=False"
-            session.tell(shutting_down=True)
+            session.emit(shutting_down=True)
             assert scheduler.latest.shutting_down
 
     asyncio.run(story())

@@ -87,7 +87,7 @@ CASES = {
     ),
     "ThinkPad without labels": (chip(0, "thinkpad", temp1_input=51_000), UNKNOWN_TEMPERATURE),
     "zones where hwmon has none": (NOISE | ZONES, Temperature(58.0, 52.0)),
-    "zones are not asked where hwmon tells": (INTEL | ZONES, Temperature(61.0, 39.0)),
+    "zones are not asked where hwmon reports": (INTEL | ZONES, Temperature(61.0, 39.0)),
     "broken sensors": (
         chip(0, "coretemp", temp1_input=0, temp2_input=-273_000, temp3_input=255_000),
         UNKNOWN_TEMPERATURE,

@@ -91,7 +91,7 @@ class Windows:
     def end(self):
         self.ended = True
 
-    async def tell(self, event):
+    async def emit(self, event):
         assert self.heard is not None
         await asyncio.to_thread(self.heard, event)
 
@@ -114,15 +114,15 @@ def test_windows_waits_until_everything_is_written():
         await asyncio.sleep(0.01)
         story.append("written")
 
-    async def tell():
-        await windows.tell(0x4)
+    async def emit():
+        await windows.emit(0x4)
         story.append("asleep")
-        await windows.tell(0x12)
-        await windows.tell(0x7)
-        await windows.tell(0xA)  # the battery's state: none of ours
+        await windows.emit(0x12)
+        await windows.emit(0x7)
+        await windows.emit(0xA)  # the battery's state: none of ours
         await asyncio.sleep(0)
 
-    asyncio.run(run_events(windows, SessionListener(story.append, prepare), tell))
+    asyncio.run(run_events(windows, SessionListener(story.append, prepare), emit))
     assert story == [MachineState(suspending=True), "written", "asleep", AWAKE, AWAKE]
 
 
@@ -135,11 +135,11 @@ def test_windows_waits_for_a_limited_time():
         finally:
             ended.set()
 
-    async def tell():
-        await windows.tell(0x4)
+    async def emit():
+        await windows.emit(0x4)
         assert await asyncio.to_thread(ended.wait, 30)
 
-    asyncio.run(run_events(windows, SessionListener(lambda _: None, prepare), tell, 0.05))
+    asyncio.run(run_events(windows, SessionListener(lambda _: None, prepare), emit, 0.05))
 
 
 def drawing(source: str, *batteries: str) -> str:
