@@ -156,16 +156,19 @@ def test_the_commands_of_a_running_coordinator(tmp_path):
         assert [c["name"] for c in report["checks"] if not c["good"]] == ["online key"]
 
 
-def test_one_background_process_runs_several_loops_and_stops_with_all_of_them(tmp_path):
-    home = tmp_path / "home"
-    subprocess.run(cli("init", "--home", home), check=True, stdout=subprocess.DEVNULL)
-    module = ("-m", "pleb_coordinator.jobs_app", "--home", str(home), "--workers", "3")
-    process = subprocess.Popen([sys.executable, *module])
-    try:
+def test_the_background_process_runs_several_loops_and_stops_with_all_of_them(tmp_path):
+    with serving(tmp_path / "home", "--workers", 3) as (process, said):
         # each loop has a thread, and so has the checkpoint of the store's log
-        wait_for(lambda: psutil.Process(process.pid).num_threads() >= 4)
+        wait_for(lambda: psutil.Process(said["jobs_pid"]).num_threads() >= 4)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    finally:
-        process.kill() if process.poll() is None else None
+        assert not alive(said["jobs_pid"])
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many"])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(tmp_path, workers):
+    command = cli("serve", "--home", tmp_path / "home", "--workers", workers)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "1 to 64" in done.stderr

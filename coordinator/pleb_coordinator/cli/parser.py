@@ -45,6 +45,13 @@ def _add_running(commands: Commands) -> None:
     work = commands.add("work", "run one more background process", "work --home /srv/pleb")
     for parser in (serve, work):
         parser.add_argument(
+            "--workers",
+            type=_workers,
+            default=1,
+            metavar="N",
+            help="threads that verify results and make versions, in the background process (1)",
+        )
+        parser.add_argument(
             "--clock-offset",
             type=float,
             default=0.0,
@@ -122,6 +129,12 @@ def _add_models(commands: Commands) -> None:
         parser.add_argument("--epoch", type=int, metavar="E", help=f"default: {default}")
         if name in {"show", "export"}:
             parser.add_argument("--version", type=int, metavar="N", help="default: the newest")
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; use 1 to 64")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -110,7 +110,7 @@ def _jobs(home: Home, options: argparse.Namespace, name: str) -> Child:
     command = [
         sys.executable,
         *("-m", "pleb_coordinator.jobs_app", "--home", str(home.path), "--name", name),
-        *("--clock-offset", str(options.clock_offset)),
+        *("--clock-offset", str(options.clock_offset), "--workers", str(options.workers)),
         *(["--debug"] if options.debug else []),
     ]
     return Child("background", command)
