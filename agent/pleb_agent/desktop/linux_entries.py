@@ -74,21 +74,33 @@ class XdgEntries:
     def state(self) -> tuple[bool, str]:
         """Return whether the session starts the agent; users may switch it off elsewhere."""
         try:
-            entry = _read_entry(self.autostart)
+            text = self.autostart.read_text("utf-8", errors="replace")
         except OSError:
             return False, "The agent does not start with your session."
-        hidden = entry.get("Hidden", "false") == "true"
-        disabled = entry.get("X-GNOME-Autostart-enabled", "true") == "false"
-        if hidden or disabled:
+        parser = configparser.RawConfigParser(strict=False, delimiters="=")
+        parser.optionxform = str  # type: ignore[assignment,method-assign] # keys keep their case
+        with suppress(configparser.Error):
+            parser.read_string(text)
+        hidden = parser.get("Desktop Entry", "Hidden", fallback="false")
+        enabled = parser.get("Desktop Entry", "X-GNOME-Autostart-enabled", fallback="true")
+        if hidden == "true" or enabled == "false":
             return False, "Your desktop's settings keep the agent from starting."
         return True, f"Your session starts the agent ({self.autostart})."
 
     def make(self) -> None:
-        """Write the entries and register the links."""
+        """Write the entries; become the default for `pleb://` links."""
         launcher = self._launcher()
         _write(self.launcher, launcher)
         _write(self.autostart, self._autostart(launcher))
-        self._claim_links()
+        try:
+            text = self._associations.read_text("utf-8")
+        except FileNotFoundError:
+            text = ""
+        if any(f"{scheme}=" in text for scheme in _SCHEMES):
+            return  # the user has chosen something for our links
+        if _HEADING not in text:
+            text += ("\n" if text and not text.endswith("\n") else "") + _HEADING
+        _write(self._associations, text.replace(_HEADING, _HEADING + "".join(_CLAIMS), 1))
 
     def remove(self) -> None:
         """Delete the entries; give the links back."""
@@ -136,19 +148,6 @@ class XdgEntries:
         """The user's own file, also where it is a link to a folder of such files."""
         return (self.config / "mimeapps.list").resolve()
 
-    def _claim_links(self) -> None:
-        """Make us the default for `pleb://`, unless the user has chosen something."""
-        try:
-            text = self._associations.read_text("utf-8")
-        except FileNotFoundError:
-            text = ""
-        if any(f"{scheme}=" in text for scheme in _SCHEMES):
-            return
-        if _HEADING not in text:
-            text += ("\n" if text and not text.endswith("\n") else "") + _HEADING
-        text = text.replace(_HEADING, _HEADING + "".join(_CLAIMS), 1)
-        _write(self._associations, text)
-
 
 @dataclass(frozen=True)
 class SystemdEntries:
@@ -177,7 +176,9 @@ class SystemdEntries:
 
     def make(self) -> None:
         """Write the unit and want it, as `systemctl --user enable` does."""
-        _write(self.unit, _UNIT_TEXT.format(command=" ".join(map(_systemd_quoted, self.command))))
+        escapes = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$"})
+        words = [f'"{word.translate(escapes)}"' for word in self.command]
+        _write(self.unit, _UNIT_TEXT.format(command=" ".join(words)))
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
         self._wanted.unlink(missing_ok=True)
         self._wanted.symlink_to(self.unit)
@@ -206,19 +207,6 @@ TimeoutStopSec=30
 [Install]
 WantedBy=default.target
 """
-
-
-def _systemd_quoted(argument: str) -> str:
-    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return '"' + escaped.replace("$", "$$") + '"'
-
-
-def _read_entry(path: Path) -> dict[str, str]:
-    parser = configparser.RawConfigParser(strict=False, delimiters="=")
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # keys keep their case
-    with suppress(configparser.Error):
-        parser.read_string(path.read_text("utf-8", errors="replace"))
-    return dict(parser["Desktop Entry"]) if parser.has_section("Desktop Entry") else {}
 
 
 def _write(path: Path, text: str) -> None:

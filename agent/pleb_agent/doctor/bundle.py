@@ -54,10 +54,27 @@ def write_bundle(home: Home, findings: Sequence[Finding], target: Path) -> list[
     Raises:
         InputError: the file cannot be written, or exists already.
     """
+    packages = {"torch", "psutil", "httpx", "starlette", "uvicorn", "jeepney", "cryptography"}
+    system = {
+        "agent": AGENT,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "machine": asdict(read_machine()),
+        "packages": {
+            one.metadata["Name"]: one.version
+            for one in distributions()
+            if (one.metadata["Name"] or "").lower() in packages
+        },
+    }
+    try:
+        preferences = _pretty(msgspec.to_builtins(read_preferences(home.preferences)))
+    except PlebError as error:
+        preferences = str(error)
     parts = {
         "findings.json": _pretty([asdict(one) for one in findings]),
-        "system.json": _pretty(_system()),
-        "preferences.json": _preferences(home),
+        "system.json": _pretty(system),
+        "preferences.json": preferences,
         "agentd.jsonl": _end_of(home.log),
         "worker.log": _end_of(log_file(home.work)),
     }
@@ -71,29 +88,6 @@ def write_bundle(home: Home, findings: Sequence[Finding], target: Path) -> list[
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror}).") from error
     return list(parts)
-
-
-def _system() -> dict[str, Any]:
-    packages = {"torch", "psutil", "httpx", "starlette", "uvicorn", "jeepney", "cryptography"}
-    return {
-        "agent": AGENT,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "machine": asdict(read_machine()),
-        "packages": {
-            one.metadata["Name"]: one.version
-            for one in distributions()
-            if (one.metadata["Name"] or "").lower() in packages
-        },
-    }
-
-
-def _preferences(home: Home) -> str:
-    try:
-        return _pretty(msgspec.to_builtins(read_preferences(home.preferences)))
-    except PlebError as error:
-        return str(error)
 
 
 def _end_of(path: Path) -> str:

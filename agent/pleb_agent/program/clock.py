@@ -16,7 +16,7 @@ _MORNING_HOUR: Final = 6
 
 def system_clock() -> float:
     """Return seconds since 1970."""
-    return time.time()  # noqa: TID251 - the composition root hands this to everybody else
+    return time.time()  # noqa: TID251 - the composition root passes this to everything else
 
 
 def system_draw() -> float:

@@ -45,18 +45,11 @@ def main(argv: list[str] | None = None) -> None:
         if rest[:1] == [PACKAGES]:
             sys.path.append(os.path.realpath(rest[1]))  # pathlib takes 1 MB
             rest = rest[2:]
-    else:
-        rest = _asked_by_the_system(rest)
+    elif rest and rest[0].startswith("pleb") and "://" in rest[0]:  # the system opens a link
+        rest = ["open", *rest]
+    elif not rest and sys.platform == "darwin":  # the app's icon
+        rest = ["start"]
     if sys.stderr is not None:  # a Windows build without a console has none
         faulthandler.enable()
     sys.argv = [program, *rest]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _asked_by_the_system(words: list[str]) -> list[str]:
-    """Return the command for a start by the system: a link, or the app's icon."""
-    if words and words[0].startswith("pleb"):
-        return ["open", *words] if "://" in words[0] else words
-    if not words and sys.platform == "darwin":
-        return ["start"]
-    return words

@@ -142,8 +142,8 @@ class Change:
 def hand_over(change: Change) -> None:
     """Let a process of the old version change over; agentd has ended, its lock is free.
 
-    On POSIX this process becomes that process and the call does not return: whoever waits for
-    it, a terminal or a service manager, goes on waiting. On Windows the caller should end now.
+    On POSIX this process becomes that process and the call does not return: a terminal or a
+    service manager that waits for it keeps waiting. On Windows the caller should end now.
     """
     command = [
         *module_command("pleb_agent.updates.handover"),
@@ -164,9 +164,19 @@ def main(argv: Sequence[str]) -> int:
     app, old, new, home, seconds, *arguments = argv
     change = Change(AppFolder(Path(app)), old, new, Path(home), tuple(arguments), float(seconds))
     child = change_over(change)
-    if child is None:
-        return _start_again(change)
-    return _stand_in_for(child) if _somebody_waits() else 0
+    if child is None:  # become the old version once more
+        command = [str(change.app.program(change.old)), *change.arguments]
+        if _POSIX:
+            os.execve(command[0], command, fresh_environment())  # noqa: S606
+        subprocess.Popen(command, env=fresh_environment(), **_detached())
+        return 0
+    waited_for_by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+    if not waited_for_by_systemd and not (sys.stdin is not None and sys.stdin.isatty()):
+        return 0
+    # A terminal or service manager waits for this very process: stay, and pass signals on.
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both of us
+    return child.wait()
 
 
 def change_over(change: Change) -> subprocess.Popen[bytes] | None:
@@ -179,22 +189,16 @@ def change_over(change: Change) -> subprocess.Popen[bytes] | None:
     except OSError:
         change.app.mark_bad(change.new)
         return None
-    if not _says_that_it_runs(change, child):
-        stop_processes([child], _END_SECONDS)
-        change.app.mark_bad(change.new)
-        return None
-    change.app.make_current(change.new)
-    change.app.remove_all_but(change.old, change.new)
-    return child
-
-
-def _says_that_it_runs(change: Change, child: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + change.start_seconds
     while time.monotonic() < deadline and child.poll() is None:
         if _api_answers(change.home / "agentd.json", child.pid):
-            return True
+            change.app.make_current(change.new)
+            change.app.remove_all_but(change.old, change.new)
+            return child
         time.sleep(_LOOK_SECONDS)
-    return False
+    stop_processes([child], _END_SECONDS)
+    change.app.mark_bad(change.new)
+    return None
 
 
 def _api_answers(control_file: Path, pid: int) -> bool:
@@ -214,28 +218,6 @@ def _api_answers(control_file: Path, pid: int) -> bool:
     except (OSError, ValueError, KeyError, http.client.HTTPException):
         return False
     return response.status == http.client.OK
-
-
-def _start_again(change: Change) -> int:
-    """Become the old version once more."""
-    command = [str(change.app.program(change.old)), *change.arguments]
-    if _POSIX:
-        os.execve(command[0], command, fresh_environment())  # noqa: S606
-    subprocess.Popen(command, env=fresh_environment(), **_detached())
-    return 0
-
-
-def _stand_in_for(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the agent as its terminal or service manager waits for us; pass signals on."""
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both of us
-    return child.wait()
-
-
-def _somebody_waits() -> bool:
-    """Whether a terminal or systemd waits for this very process; else it need not stay."""
-    by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
-    return by_systemd or (sys.stdin is not None and sys.stdin.isatty())
 
 
 def _detached() -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import msgspec
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
 from pleb_agent.updates.download import HttpxFetcher, Route, download
@@ -66,7 +67,10 @@ class Source:
         self._check_address()
         async with self._one_at_a_time:
             targets = await asyncio.to_thread(self._refresh)
-        self._forget_all_but(targets)
+        offered = self._arriving | {target.sha256 for target in targets}
+        for path in self._downloads.glob("*"):  # beginnings of files that are not offered any more
+            if path.name not in offered:
+                path.unlink(missing_ok=True)
         return targets
 
     async def download(
@@ -76,13 +80,20 @@ class Source:
 
         Raises:
             NoRoomError: the disk is too full for the file and what is in it.
-            SourceUnreachableError: broken off; the next call goes on from there.
+            SourceUnreachableError: broken off; the next call resumes there.
             UntrustedSourceError: other bytes than the signed ones.
         """
         self._check_address()
         self._downloads.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._downloads / target.sha256
-        _check_room(target, path)
+        present = path.stat().st_size if path.exists() else 0
+        needed = target.bytes_total - present + target.facts.unpacked_bytes
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise NoRoomError(
+                f"{target.path} needs {needed >> 20} MiB and the disk has {free >> 20} MiB free: "
+                "free some space, then try again."
+            )
         folder, _, name = target.path.rpartition("/")
         url = f"{self._url('targets')}/{folder}/{target.sha256}.{name}"
         self._arriving.add(target.sha256)
@@ -96,13 +107,6 @@ class Source:
     @property
     def _downloads(self) -> Path:
         return self._folder / "downloads"
-
-    def _forget_all_but(self, targets: list[Target]) -> None:
-        """Remove beginnings of files that nobody offers any more."""
-        known = self._arriving | {target.sha256 for target in targets}
-        for path in self._downloads.glob("*"):
-            if path.name not in known:
-                path.unlink(missing_ok=True)
 
     def _check_address(self) -> None:
         if not self.has_address:
@@ -122,7 +126,7 @@ class Source:
                     fetcher=HttpxFetcher(client),
                     bootstrap=self._installation.root,
                 ).refresh()
-            # What `refresh` has just verified; the updater itself tells of no list.
+            # What `refresh` has just verified; the updater itself returns no list.
             targets = Metadata[Targets].from_file(str(metadata / "targets.json")).signed
         except ExpiredMetadataError as error:
             raise UntrustedSourceError(
@@ -138,25 +142,9 @@ class Source:
                 f"The updates at {self._installation.update_url} cannot be reached "
                 f"({error.__cause__ or error}); it will be tried again."
             ) from error
-        found = (_target(file) for file in targets.targets.values())
-        return [target for target in found if target is not None]
-
-
-def _target(file: TargetFile) -> Target | None:
-    """Return the target, or None if a later format describes it: it is for later agents."""
-    try:
-        facts: Any = msgspec.convert(file.custom, Facts)
-    except msgspec.ValidationError:
-        return None
-    return Target(file.path, file.length, file.hashes["sha256"], facts)
-
-
-def _check_room(target: Target, path: Path) -> None:
-    present = path.stat().st_size if path.exists() else 0
-    needed = target.bytes_total - present + target.facts.unpacked_bytes
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise NoRoomError(
-            f"{target.path} needs {needed >> 20} MiB of room and the disk has {free >> 20} MiB: "
-            "free some, then try again."
-        )
+        found = []
+        for file in targets.targets.values():
+            with suppress(msgspec.ValidationError):  # a later format: it is for later agents
+                facts: Any = msgspec.convert(file.custom, Facts)
+                found.append(Target(file.path, file.length, file.hashes["sha256"], facts))
+        return found

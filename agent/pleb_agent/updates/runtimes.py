@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pleb_agent.program.installed import Installation
-    from pleb_agent.updates.offers import Target
     from pleb_agent.updates.repository import Source
 
 __all__ = ["FACTS_FILE", "FetchState", "RuntimeState", "Runtimes"]
@@ -31,7 +30,7 @@ FACTS_FILE: Final = "pleb-runtime.json"
 
 
 class FetchState(StrEnum):
-    """How it stands with the runtime."""
+    """Whether the runtime is there."""
 
     INSTALLED = "installed"
     MISSING = "missing"
@@ -78,7 +77,7 @@ class Runtimes:
         return sorted(self._installed)
 
     def state(self, kind: str = "cpu") -> RuntimeState:
-        """Return how it stands; cheap."""
+        """Return whether it is there; cheap."""
         if self._state is not None:
             return self._state
         if not self.needs_one:
@@ -99,7 +98,11 @@ class Runtimes:
             UpdateError: the repository cannot be read.
         """
         found = newest_runtimes(await self._source.targets(), platform_tag(), python_tag())
-        return [_offer(kind, target) for kind, target in sorted(found.items())]
+        return [
+            Offer(kind, facts.torch, target.bytes_total, facts.unpacked_bytes)
+            for kind, target in sorted(found.items())
+            if isinstance(facts := target.facts, RuntimeFacts)
+        ]
 
     async def fetch(
         self,
@@ -108,17 +111,17 @@ class Runtimes:
     ) -> Path:
         """Fetch, verify and unpack the newest runtime of a kind; return its folder.
 
-        An older one of the same kind is removed. Cancelled or broken off, it goes on from there
-        the next time; `state()` tells how far it is, and afterwards why it failed.
+        An older one of the same kind is removed. Cancelled or broken off, it resumes the next
+        time; `state()` says how far it is, and afterwards why it failed.
 
         Raises:
             UpdateError: with the reason; nothing that was installed is lost.
         """
         try:
-            self._tell(on_progress, RuntimeState(kind, FetchState.FETCHING, "Looking for torch."))
+            self._report(on_progress, RuntimeState(kind, FetchState.FETCHING, "Looking for torch."))
             path = await self._fetch(kind, on_progress)
         except (PlebError, OSError) as error:
-            self._tell(on_progress, RuntimeState(kind, FetchState.FAILED, str(error)))
+            self._report(on_progress, RuntimeState(kind, FetchState.FAILED, str(error)))
             raise
         except asyncio.CancelledError:
             self._state = None
@@ -139,50 +142,38 @@ class Runtimes:
 
         def arrived(done: int, _total: int) -> None:
             sentence = f"Fetching torch: {done >> 20} of {total >> 20} MB."
-            self._tell(on_progress, RuntimeState(kind, FetchState.FETCHING, sentence, done, total))
+            self._report(
+                on_progress, RuntimeState(kind, FetchState.FETCHING, sentence, done, total)
+            )
 
         folder = self._folder / target.path.rpartition("/")[2].partition(".tar")[0]
         if self._installed.get(kind, (None,))[0] != folder:
             archive = await self._source.download(target, arrived)
             unpacking = RuntimeState(kind, FetchState.FETCHING, "Unpacking torch.", total, total)
-            self._tell(on_progress, unpacking)
+            self._report(on_progress, unpacking)
             await install_archive(archive, target, folder, FACTS_FILE)
         self._installed = self._look()
-        self._remove_old(kind)
+        kept = {path for path, _ in self._installed.values()}
+        for path in self._folder.glob(f"{kind}-*"):  # no worker of this agent will load them
+            if path.is_dir() and path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
         return folder
 
     def _look(self) -> dict[str, tuple[Path, RuntimeFacts]]:
         """Return the newest installed runtime of each kind that this Python can load."""
         newest: dict[str, tuple[Path, RuntimeFacts]] = {}
         for path in sorted(self._folder.glob(f"*/{FACTS_FILE}")):
-            facts = _read_facts(path)
-            if facts is None or (facts.platform, facts.python) != (platform_tag(), python_tag()):
+            try:
+                facts = msgspec.json.decode(path.read_bytes(), type=RuntimeFacts)
+            except (OSError, msgspec.MsgspecError):  # a later agent wrote it
+                continue
+            if (facts.platform, facts.python) != (platform_tag(), python_tag()):
                 continue
             known = newest.get(facts.kind)
             if known is None or version_key(facts.torch) > version_key(known[1].torch):
                 newest[facts.kind] = path.parent, facts
         return newest
 
-    def _remove_old(self, kind: str) -> None:
-        """Remove what no worker of this agent will load any more."""
-        kept = {path for path, _ in self._installed.values()}
-        for path in self._folder.glob("*"):
-            if path.is_dir() and path not in kept and path.name.startswith(f"{kind}-"):
-                shutil.rmtree(path, ignore_errors=True)
-
-    def _tell(self, on_progress: Callable[[RuntimeState], None], state: RuntimeState) -> None:
+    def _report(self, on_progress: Callable[[RuntimeState], None], state: RuntimeState) -> None:
         self._state = state
         on_progress(state)
-
-
-def _read_facts(path: Path) -> RuntimeFacts | None:
-    """Return what a runtime's folder says of itself; None if a later agent wrote it."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RuntimeFacts)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def _offer(kind: str, target: Target) -> Offer:
-    torch = target.facts.torch if isinstance(target.facts, RuntimeFacts) else ""
-    return Offer(kind, torch, target.bytes_total, target.facts.unpacked_bytes)

@@ -48,14 +48,15 @@ def unpack(
     folder.mkdir(parents=True)
     try:
         _Unpacking(folder, most_bytes, most_files, stop).run(archive)
-        _sync(folder)
+        if sys.platform != "win32":
+            os.sync()  # one call, since to sync thousands of small files takes minutes
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, _UNREADABLE):
             raise BrokenArchiveError(f"{archive.name} cannot be read ({error}).") from error
         if isinstance(error, OSError):
             raise NoRoomError(
-                f"{archive.name} cannot be unpacked ({error}): free some room."
+                f"{archive.name} cannot be unpacked ({error}): free some space."
             ) from error
         raise
 
@@ -129,7 +130,10 @@ class _Unpacking:
                 raise BrokenArchiveError(f"The archive holds {name}, a link that leads out.")
 
     def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        name = _inside(member.name)
+        parts = PurePosixPath(member.name).parts
+        if not parts or any(part == ".." or set(part) & _SPECIAL for part in parts):
+            raise BrokenArchiveError(f"The archive holds {member.name!r}, which leads elsewhere.")
+        name = PurePosixPath(*parts)
         self._files_left -= 1
         self._bytes_left -= member.size if member.isreg() else 0
         if self._files_left < 0 or self._bytes_left < 0:
@@ -159,23 +163,3 @@ class _Unpacking:
                 shutil.copyfileobj(source, file, _COPY_BYTES)
             if file.tell() != member.size:
                 raise BrokenArchiveError(f"The archive breaks off in {member.name}.")
-
-
-def _inside(path: str) -> PurePosixPath:
-    """Return a member's path.
-
-    Raises:
-        BrokenArchiveError: it leads out of the folder, or means something on some system.
-    """
-    parts = PurePosixPath(path).parts
-    if not parts or any(part == ".." or set(part) & _SPECIAL for part in parts):
-        raise BrokenArchiveError(f"The archive holds {path!r}, which leads elsewhere.")
-    return PurePosixPath(*parts)
-
-
-def _sync(folder: Path) -> None:
-    """Bring all of it to the disk: one call, since thousands of small files take minutes."""
-    if sys.platform != "win32":
-        os.sync()
-    elif not folder.is_dir():
-        raise FileNotFoundError(folder)

@@ -63,7 +63,7 @@ class Executor:
         """Return the result of `job`; a delta is in its directory then.
 
         Raises:
-            WorkerError, PlebError: `failures.failure_of` turns each into an answer.
+            WorkerError, PlebError: `job.failure_of` turns each into an answer.
         """
         self._control.between_steps()
         metadata = read_metadata(job)

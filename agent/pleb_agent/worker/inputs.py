@@ -81,7 +81,11 @@ class GraphCache:
         self._known[key] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
-        needed_bytes = known.needed_bytes + _shard_bytes(job)
+        try:
+            shard_bytes = sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
+        except OSError as error:
+            raise _unreadable(str(error.filename), error) from error
+        needed_bytes = known.needed_bytes + shard_bytes
         limit = min(self._memory_bytes, metadata.limits.memory_bytes)
         if needed_bytes > limit:
             whose = "this PC gives" if limit == self._memory_bytes else "the project declares"
@@ -171,13 +175,6 @@ def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSo
         and source.snapshot_number <= known.source.number <= source.number
         and (known.source.number < source.number or known.source.digest == source.digest)
     )
-
-
-def _shard_bytes(job: Job) -> int:
-    try:
-        return sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
-    except OSError as error:
-        raise _unreadable(str(error.filename), error) from error
 
 
 def _read(job: Job, name: str) -> bytes:

@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO
 
 from pleb_agent.worker.channel import FlagPage, encode_frame, flag_file, read_frame
 from pleb_agent.worker.control import CommandReader, Throttle
@@ -26,7 +25,12 @@ _THREAD_BYTES = 16 * 2**20
 
 def main() -> None:
     """Serve the agent until it closes the pipe."""
-    commands, answers = _take_over_pipes()
+    # The agent's pipes; what is printed to standard output goes to the log from here on.
+    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
     hello: Hello = read_frame(commands, Hello)
     layers = [_tie_to_parent(hello.parent)]
     if hello.settings.low_priority:
@@ -60,17 +64,6 @@ def main() -> None:
             traceback.print_exc()
             send(failure_of(error))
         spare.give_back()
-
-
-def _take_over_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Return the pipes; what is printed to standard output goes to the log from then on."""
-    commands = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return commands, answers
 
 
 def _tie_to_parent(parent: int) -> LayerState:

@@ -181,8 +181,8 @@ class WorkerProcess:
                         return
         finally:
             self._has_job = False
-            if self._child_is_busy:  # the caller has stopped waiting for this job
-                self._kill()
+            if self._child_is_busy and self._child is not None:
+                self._child.kill()  # the caller has stopped waiting for this job
 
     async def pause(self) -> None:
         """Return when the child computes no more: it acknowledged, or it was suspended.
@@ -329,7 +329,8 @@ class WorkerProcess:
     def _give_memory_back(self) -> None:
         """Kill the child to give its memory back; the current job resumes in another one."""
         self._gave_memory_back = True
-        self._kill()
+        if self._child is not None:
+            self._child.kill()
 
     def _wake(self) -> None:
         """Undo a suspension and let the child look at the flag page."""
@@ -338,10 +339,6 @@ class WorkerProcess:
             self._child.wake()
 
     # -- the child --------------------------------------------------------------------------
-
-    def _kill(self) -> None:
-        if self._child is not None:
-            self._child.kill()
 
     async def _end_child(self) -> None:
         self._child_is_busy = False

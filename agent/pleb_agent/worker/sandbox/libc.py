@@ -14,6 +14,7 @@ ARCHITECTURE: Final = {"amd64": "x86_64", "arm64": "aarch64"}.get(
 )
 """The machine's name as Linux spells it: x86_64, aarch64."""
 
+_NO_POSIX: Final = "This system has no system calls of this kind."
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 
 
@@ -24,7 +25,7 @@ def syscall(number: int, *arguments: int | ctypes._Pointer[ctypes.Structure] | N
         OSError: it failed, with its errno.
     """
     if _LIBC is None:
-        raise OSError(_no_posix())
+        raise OSError(_NO_POSIX)
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(_LIBC.syscall(ctypes.c_long(number), *words))
 
@@ -36,7 +37,7 @@ def prctl(option: int, *arguments: int) -> int:
         OSError: it failed, with its errno.
     """
     if _LIBC is None:
-        raise OSError(_no_posix())
+        raise OSError(_NO_POSIX)
     words = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     return _checked(_LIBC.prctl(ctypes.c_int(option), *words))
 
@@ -46,7 +47,3 @@ def _checked(result: int) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
-
-
-def _no_posix() -> str:
-    return "This system has no system calls of this kind."

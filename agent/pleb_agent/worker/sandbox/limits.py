@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -67,17 +68,13 @@ def limit_memory(more_bytes: int) -> int:
         raise OSError("only Linux counts a process's writable memory against a limit")
     import resource
 
-    limit = _data_bytes() + more_bytes
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    shown = re.search(r"^VmData:\s*(\d+) kB", status, re.MULTILINE)  # what RLIMIT_DATA counts
+    if shown is None:
+        raise OSError("/proc/self/status does not show the memory of this process")
+    limit = int(shown[1]) * 1024 + more_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     return limit
-
-
-def _data_bytes() -> int:
-    """VmData of this process: what RLIMIT_DATA counts."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status does not show the memory of this process")

@@ -87,11 +87,28 @@ def filter_program(architecture: str, pid: int) -> list[Instruction]:
     for number in sorted(DENIED[architecture].values()):
         program += _when(number, [_return(_EPERM)])
     program += _when(CLONE3[architecture], [_return(_ENOSYS)])
-    program += _when(CLONE[architecture], _threads_only())
+    program += _when(
+        CLONE[architecture],
+        [
+            _load(_argument(0)),
+            Instruction(_ANY_BIT, 0, 1, _CLONE_THREAD),
+            _return(_ALLOW),
+            _return(_EPERM),
+        ],
+    )
     for number in SIGNALS[architecture]:
         program += _when(number, _argument_is(0, pid))
     program += _when(PRLIMIT[architecture], _argument_is(2, 0))
-    program += _when(IOCTL[architecture], _no_typing())
+    program += _when(
+        IOCTL[architecture],
+        [
+            _load(_argument(1)),
+            Instruction(_EQUAL, 2, 0, _TIOCSTI),
+            Instruction(_EQUAL, 1, 0, _TIOCLINUX),
+            _return(_ALLOW),
+            _return(_EPERM),
+        ],
+    )
     return [*program, _return(_ALLOW)]
 
 
@@ -118,15 +135,6 @@ def _when(number: int, then: list[Instruction]) -> list[Instruction]:
     return [Instruction(_EQUAL, 0, len(then), number), *then]
 
 
-def _threads_only() -> list[Instruction]:
-    return [
-        _load(_argument(0)),
-        Instruction(_ANY_BIT, 0, 1, _CLONE_THREAD),
-        _return(_ALLOW),
-        _return(_EPERM),
-    ]
-
-
 def _argument_is(index: int, value: int) -> list[Instruction]:
     """Allow the call if its 64-bit argument is `value` (below 2**32)."""
     return [
@@ -134,16 +142,6 @@ def _argument_is(index: int, value: int) -> list[Instruction]:
         Instruction(_EQUAL, 0, 3, value),
         _load(_argument(index) + 4),
         Instruction(_EQUAL, 0, 1, 0),
-        _return(_ALLOW),
-        _return(_EPERM),
-    ]
-
-
-def _no_typing() -> list[Instruction]:
-    return [
-        _load(_argument(1)),
-        Instruction(_EQUAL, 2, 0, _TIOCSTI),
-        Instruction(_EQUAL, 1, 0, _TIOCLINUX),
         _return(_ALLOW),
         _return(_EPERM),
     ]

@@ -29,7 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
 control = {"pid": os.getpid(), "port": server.server_port, "token": "secret"}
 (home / "agentd.json").write_text(json.dumps(control))
-(home / "runs").write_text(f"{os.getpid()} {version} {sys.argv[1]}")
+(home / "runs.new").write_text(f"{os.getpid()} {version} {sys.argv[1]}")
+(home / "runs.new").rename(home / "runs")
 server.serve_forever()
 """
 ENDS = "import sys; sys.exit(3)"
