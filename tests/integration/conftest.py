@@ -5,6 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.state_moves import illegal_moves
+from tests.unit.worker.stories import WarmWorkers
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Started workers that the tests of a module share."""
+    warm = WarmWorkers(tmp_path_factory.mktemp("workers"))
+    yield warm
+    warm.close()
 
 
 @pytest.fixture

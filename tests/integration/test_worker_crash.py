@@ -17,8 +17,13 @@ import pytest
 
 from pleb_agent.worker.errors import WorkerDied
 from pleb_agent.worker.job import Progress
-from tests.unit.worker.sample_job import make_job
-from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
+from tests.unit.worker.stories import (
+    SETTINGS,
+    WarmWorkers,
+    digest_from,
+    new_job,
+    undisturbed_digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,25 +37,27 @@ EAGER = msgspec.structs.replace(
 """A checkpoint after every step: most kills hit the writing of one."""
 
 
-def test_killed_at_random_moments_a_unit_still_gives_the_same_bits(tmp_path: Path) -> None:
+def test_killed_at_random_moments_a_unit_still_gives_the_same_bits(workers: WarmWorkers) -> None:
     generator = np.random.default_rng(1)
 
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=400, width=2000, version=2)
+        job = new_job(worker, steps=400, width=2000, version=2)
         reached = 0
         for _ in range(6):
             seconds = generator.uniform(0, 0.02)
             first, last = await start_and_kill(worker, job, after_steps=5, seconds=seconds)
-            assert first >= reached  # of steps that were told of, the last alone may be lost
+            assert first >= reached  # of the reported steps, the last alone may be lost
             reached = last
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_after_a_power_cut_the_other_checkpoint_or_a_fresh_start_serves(tmp_path: Path) -> None:
+def test_after_a_power_cut_the_other_checkpoint_or_a_fresh_start_serves(
+    workers: WarmWorkers,
+) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=400)
+        job = new_job(worker, steps=400)
         older, newer = (Path(job.job_dir) / f"checkpoint-{slot}" for slot in (0, 1))
         await start_and_kill(worker, job, after_steps=10)
         newer.write_bytes(newer.read_bytes()[:300])
@@ -60,13 +67,13 @@ def test_after_a_power_cut_the_other_checkpoint_or_a_fresh_start_serves(tmp_path
         assert (await start_and_kill(worker, job, after_steps=10))[0] == 1
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
 async def start_and_kill(
     worker: WorkerProcess, job: Job, *, after_steps: int, seconds: float = 0.0
 ) -> tuple[int, int]:
-    """Kill the child this long after so many steps; returns its first step and the last told."""
+    """Kill the child this long after so many steps; returns its first and last reported step."""
     replies = worker.run(job)
     steps = [await anext(replies) for _ in range(after_steps)]
     assert worker.pid is not None
@@ -78,10 +85,10 @@ async def start_and_kill(
 
 
 async def listen(
-    replies: AsyncIterator[Progress | JobResult], told: list[Progress | JobResult]
+    replies: AsyncIterator[Progress | JobResult], received: list[Progress | JobResult]
 ) -> None:
     async for reply in replies:
-        told.append(reply)  # noqa: PERF401 - what was told before the end counts
+        received.append(reply)  # noqa: PERF401 - what came before the end counts
 
 
 PARENT = """

@@ -32,13 +32,13 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.training.evaluation import evaluate
-from tests.unit.worker.sample_job import make_job
 from tests.unit.worker.stories import (
     SETTINGS,
+    WarmWorkers,
     digest_from,
+    new_job,
     result_of,
     undisturbed_digest,
-    with_worker,
 )
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def change_metadata(job: Job, change: Callable[[ProjectMetadata], ProjectMetadat
     return job
 
 
-def test_a_worker_gives_the_bits_of_undisturbed_training(tmp_path: Path) -> None:
+def test_a_worker_gives_the_bits_of_undisturbed_training(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
         for version in (0, 2, 3):
-            job = make_job(tmp_path, name=f"v{version}", version=version)
+            job = new_job(worker, version=version)
             outcome = (await result_of(worker, job)).outcome
             assert isinstance(outcome, DeltaOutcome)
             assert outcome.digest == undisturbed_digest(job)
@@ -65,7 +65,7 @@ def test_a_worker_gives_the_bits_of_undisturbed_training(tmp_path: Path) -> None
             assert (digest_of(data), len(data)) == (outcome.digest, outcome.size)
             assert outcome.loss_last < outcome.loss_first
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
 def test_a_frozen_build_without_torch_says_so_and_starts_nothing(
@@ -82,11 +82,11 @@ def test_a_frozen_build_without_torch_says_so_and_starts_nothing(
     asyncio.run(story())
 
 
-def test_calibration_and_evaluation_units(tmp_path: Path) -> None:
+def test_calibration_and_evaluation_units(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, name="c", kind=UnitKind.CALIBRATE, steps=3)
+        job = new_job(worker, kind=UnitKind.CALIBRATE, steps=3)
         assert await digest_from(worker, job) == undisturbed_digest(job)
-        job = make_job(tmp_path, name="e", kind=UnitKind.EVALUATE, version=3, steps=0)
+        job = new_job(worker, kind=UnitKind.EVALUATE, version=3, steps=0)
         metadata = read_metadata(job)
         version, _ = VersionCache().get(job, metadata)
         graph = GraphCache(2**30).get(job, metadata)
@@ -94,7 +94,7 @@ def test_calibration_and_evaluation_units(tmp_path: Path) -> None:
         outcome = (await result_of(worker, job)).outcome
         assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
 def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:
@@ -109,36 +109,36 @@ def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_two_threads_repeat_to_the_bit(tmp_path: Path) -> None:
+def test_two_threads_repeat_to_the_bit(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        jobs = [make_job(tmp_path, name=str(i), width=512) for i in range(3)]
+        jobs = [new_job(worker, width=512) for i in range(3)]
         digests = [await digest_from(worker, job) for job in jobs]
         assert len(set(digests)) == 1
 
-    with_worker(tmp_path, story, msgspec.structs.replace(SETTINGS, threads=2))
+    workers.run(story, msgspec.structs.replace(SETTINGS, threads=2))
 
 
-def test_each_failure_has_its_error_and_the_worker_goes_on(tmp_path: Path) -> None:
+def test_each_failure_has_its_error_and_the_worker_takes_the_next_job(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
         pid = worker.pid
         diverging = change_metadata(
-            make_job(tmp_path, name="nan", steps=60),
+            new_job(worker, steps=60),
             lambda m: msgspec.structs.replace(
                 m, training=msgspec.structs.replace(m.training, learning_rate=1e30)
             ),
         )
         with pytest.raises(NotFinite):
             await result_of(worker, diverging)
-        missing = make_job(tmp_path, name="missing")
+        missing = new_job(worker)
         (Path(missing.job_dir) / missing.shards[0]).unlink()
         with pytest.raises(BrokenInput, match="shard-0"):
             await result_of(worker, missing)
-        outside = make_job(tmp_path, name="outside")
+        outside = new_job(worker)
         (Path(outside.job_dir) / outside.shards[1]).unlink()
         (Path(outside.job_dir) / outside.shards[1]).symlink_to("/etc/passwd")
         with pytest.raises(BrokenInput, match="Permission denied"):
             await result_of(worker, outside)
-        strange = make_job(tmp_path, name="strange")
+        strange = new_job(worker)
         graph = Path(strange.job_dir) / strange.graph
         data = graph.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
         graph.write_bytes(data)
@@ -147,32 +147,32 @@ def test_each_failure_has_its_error_and_the_worker_goes_on(tmp_path: Path) -> No
         with pytest.raises(GraphRefused, match="from_file"):
             await result_of(worker, strange)
         with pytest.raises(OutOfMemory, match="the project declares"):
-            await result_of(worker, make_job(tmp_path, name="big", memory_bytes=2**20, width=9000))
-        job = make_job(tmp_path, name="good")
+            await result_of(worker, new_job(worker, memory_bytes=2**20, width=9000))
+        job = new_job(worker)
         assert await digest_from(worker, job) == undisturbed_digest(job)
         assert worker.pid == pid
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
-def test_the_systems_limit_holds_what_the_dry_run_misses(tmp_path: Path) -> None:
+def test_the_systems_limit_holds_what_the_dry_run_misses(workers: WarmWorkers) -> None:
     """A snapshot that is not of the model's size never meets the dry run's estimate."""
 
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, name="bomb")
+        job = new_job(worker)
         with (Path(job.job_dir) / job.snapshot).open("r+b") as file:
             file.truncate(3 * 2**30)  # sparse: costs the disk nothing
         with pytest.raises(OutOfMemory):
             await result_of(worker, job)
-        good = make_job(tmp_path, name="good")
+        good = new_job(worker)
         assert await digest_from(worker, good) == undisturbed_digest(good)
 
-    with_worker(tmp_path, story, msgspec.structs.replace(SETTINGS, memory_bytes=2**28))
+    workers.run(story, msgspec.structs.replace(SETTINGS, memory_bytes=2**28))
 
 
-def test_a_dead_worker_is_told_and_the_next_run_starts_another(tmp_path: Path) -> None:
+def test_a_dead_worker_is_reported_and_the_next_run_starts_another(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=20_000)
+        job = new_job(worker, steps=20_000)
         first = worker.pid
         assert first is not None
         replies = worker.run(job)
@@ -180,36 +180,36 @@ def test_a_dead_worker_is_told_and_the_next_run_starts_another(tmp_path: Path) -
         os.kill(first, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="-9"):
             [_ async for _ in replies]
-        short = make_job(tmp_path, name="short")
+        short = new_job(worker)
         assert await digest_from(worker, short) == undisturbed_digest(short)
         assert worker.pid != first
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
-def test_a_job_that_nobody_waits_for_is_not_computed_on(tmp_path: Path) -> None:
+def test_a_cancelled_job_is_not_computed_any_further(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=50_000)
+        job = new_job(worker, steps=50_000)
         task = asyncio.create_task(result_of(worker, job))
         await asyncio.sleep(0.3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        short = make_job(tmp_path, name="short")
+        short = new_job(worker)
         assert await digest_from(worker, short) == undisturbed_digest(short)
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
-def test_closing_ends_a_running_job(tmp_path: Path) -> None:
+def test_closing_ends_a_running_job(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        task = asyncio.create_task(result_of(worker, make_job(tmp_path, steps=50_000)))
+        task = asyncio.create_task(result_of(worker, new_job(worker, steps=50_000)))
         await asyncio.sleep(0.3)
         await worker.close()
         with pytest.raises(WorkerDied, match="closed"):
             await task
 
-    with_worker(tmp_path, story)
+    workers.run(story)
 
 
 def test_a_worker_that_cannot_start_says_why(

@@ -24,7 +24,7 @@ from tests.small_projects import train_unit
 ROOT = Path(__file__).parents[2]
 PLAYED = Path(__file__).with_name("played_worker.py")
 SETTINGS = WorkerSettings(
-    threads=1, memory_bytes=2**30, long_pause_seconds=0.3, stop_seconds=0.5, low_priority=False
+    threads=1, memory_bytes=2**30, long_pause_seconds=0.15, stop_seconds=0.25, low_priority=False
 )
 SOURCE = VersionSource(
     epoch=0,
@@ -39,7 +39,7 @@ MOST_BURNT_SECONDS = 0.03
 
 
 class Story:
-    """One worker, one job, and somebody who changes his mind."""
+    """One worker, one job, and requests in random order."""
 
     def __init__(self, work_dir, seed):
         self.draw = random.Random(seed)
@@ -48,15 +48,15 @@ class Story:
         job_dir.mkdir(parents=True)
         self.count = job_dir / COUNT
         self.job = Job(job_dir=str(job_dir), unit=train_unit(), version=SOURCE)
-        self.told = []
+        self.made = []
 
-    async def tell(self):
-        """Run the job until it is done, whatever happens to it, while the wishes change."""
+    async def play(self):
+        """Run the job until it is done, whatever happens to it, while the requests change."""
         running = asyncio.create_task(self.run())
         try:
             for _ in range(25):
-                await self.change_mind()
-                await asyncio.sleep(self.draw.choice([0, 0.001, 0.01, 0.05, 0.4]))
+                await self.make_request()
+                await asyncio.sleep(self.draw.choice([0, 0.001, 0.01, 0.05, 0.2]))
             await self.worker.resume()
             async with asyncio.timeout(60):
                 await running
@@ -75,22 +75,22 @@ class Story:
                         return
             await asyncio.sleep(0)
 
-    async def change_mind(self):
+    async def make_request(self):
         act = self.draw.choice(
             [self.hold, self.hold, self.hold, self.worker.resume, self.limit, self.stop, self.kill]
         )
-        self.told.append(act.__name__)
+        self.made.append(act.__name__)
         await act()
 
     async def hold(self):
-        """Pause, and see that nothing is computed until somebody else has his way."""
+        """Pause, and see that nothing is computed until something else is requested."""
         await self.worker.pause()
         if not self.worker.is_paused:
-            return  # it was told to stop, and has its term for the checkpoint
+            return  # it was asked to stop, and may take its time for the checkpoint
         before = self.burnt()
         await asyncio.sleep(self.draw.choice([0.0, 0.05, 0.15]))
         burnt = self.burnt() - before
-        assert burnt <= MOST_BURNT_SECONDS, f"{burnt} s burnt in a pause after {self.told}"
+        assert burnt <= MOST_BURNT_SECONDS, f"{burnt} s burnt in a pause after {self.made}"
         if self.draw.random() < 0.7:
             await self.worker.resume()
 
@@ -129,9 +129,9 @@ def _command_line(one):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_pause_holds_whatever_was_wished_before(tmp_path, monkeypatch, seed):
+def test_a_pause_holds_whatever_was_requested_before(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(child, "worker_command", lambda _: [sys.executable, str(PLAYED)])
-    asyncio.run(Story(tmp_path, seed).tell())
+    asyncio.run(Story(tmp_path, seed).play())
 
 
 AGENT = """
@@ -155,7 +155,7 @@ asyncio.run(story(Path(sys.argv[1])))
 """
 
 
-def test_a_worker_that_was_suspended_at_its_birth_ends_with_a_killed_agent(tmp_path):
+def test_a_worker_that_was_suspended_while_it_started_ends_with_a_killed_agent(tmp_path):
     command = [sys.executable, "-c", AGENT, str(tmp_path / "work")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as agent:
         assert agent.stdout is not None

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleb_agent.doctor.checks import check_worker
-from tests.unit.worker.sample_job import make_job
-from tests.unit.worker.stories import digest_from, undisturbed_digest, with_worker
+from tests.unit.worker.stories import WarmWorkers, digest_from, new_job, undisturbed_digest
 
 if TYPE_CHECKING:
     import pytest
@@ -116,11 +115,11 @@ def test_torch_trains_where_nothing_else_is_possible(tmp_path: Path) -> None:
     assert not Path("/tmp/pleb-outside").exists()
 
 
-def test_a_sandboxed_worker_gives_the_bits_of_a_free_process(tmp_path: Path) -> None:
+def test_a_sandboxed_worker_gives_the_bits_of_a_free_process(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
         assert [layer.layer for layer in worker.layers if not layer.holds] == []
         assert {layer.layer for layer in worker.layers} >= {"parent", "memory", "files", "calls"}
-        job = make_job(tmp_path, version=3)
+        job = new_job(worker, version=3)
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
-    with_worker(tmp_path, story)
+    workers.run(story)

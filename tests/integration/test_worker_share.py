@@ -13,8 +13,13 @@ from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.worker.channel import FlagPage, State
 from pleb_agent.worker.process import WorkerProcess
 from tests.unit.worker.running import Running
-from tests.unit.worker.sample_job import make_job
-from tests.unit.worker.stories import SETTINGS, digest_from, undisturbed_digest, with_worker
+from tests.unit.worker.stories import (
+    SETTINGS,
+    WarmWorkers,
+    digest_from,
+    new_job,
+    undisturbed_digest,
+)
 
 EAGER = msgspec.structs.replace(SETTINGS, progress_seconds=0.0, memory_bytes=2**30)
 LEAST = WorkerLimits(cpu_percent=1)
@@ -31,20 +36,20 @@ async def until_resting(worker: WorkerProcess) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_a_share_changes_no_bit(tmp_path: Path) -> None:
+def test_a_share_changes_no_bit(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=60)
+        job = new_job(worker, steps=60)
         worker.limit(WorkerLimits(cpu_percent=30))
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_the_processor_time_stays_within_the_share(tmp_path: Path) -> None:
+def test_the_processor_time_stays_within_the_share(workers: WarmWorkers) -> None:
     """Only the upper side: on a busy machine a worker may get less than its share."""
 
     async def story(worker: WorkerProcess) -> None:
-        running = Running(worker, make_job(tmp_path, steps=20_000))
+        running = Running(worker, new_job(worker, steps=20_000))
         worker.limit(WorkerLimits(cpu_percent=20))
         await running.until_step(5)
         assert worker.pid is not None
@@ -57,14 +62,14 @@ def test_the_processor_time_stays_within_the_share(tmp_path: Path) -> None:
         assert used <= 0.2 * (clock() - start) + 0.15
         assert used > 0.0
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_another_share_ends_a_long_rest(tmp_path: Path) -> None:
+def test_another_share_ends_a_long_rest(workers: WarmWorkers) -> None:
     """At 1 % a step of a second is followed by a hundred seconds of rest."""
 
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=4, width=400_000)
+        job = new_job(worker, steps=4, width=400_000)
         worker.limit(LEAST)
         running = Running(worker, job)
         await until_resting(worker)
@@ -73,12 +78,12 @@ def test_another_share_ends_a_long_rest(tmp_path: Path) -> None:
         await asyncio.wait_for(running.until_step(seen + 1), 60)
         assert await running.digest() == undisturbed_digest(job)
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_a_resting_worker_counts_as_paused_at_once_and_stops_at_once(tmp_path: Path) -> None:
+def test_a_resting_worker_counts_as_paused_at_once_and_stops_at_once(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=6, width=400_000)
+        job = new_job(worker, steps=6, width=400_000)
         running = Running(worker, job)
         await running.until_step(1)
         worker.limit(LEAST)
@@ -93,12 +98,12 @@ def test_a_resting_worker_counts_as_paused_at_once_and_stops_at_once(tmp_path: P
         assert await again.digest() == undisturbed_digest(job)
         assert again.progress[0].steps_done == running.progress[-1].steps_done + 1
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_a_worker_that_rests_does_not_tick(tmp_path: Path) -> None:
+def test_a_worker_that_rests_does_not_tick(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        running = Running(worker, make_job(tmp_path, steps=6, width=400_000))
+        running = Running(worker, new_job(worker, steps=6, width=400_000))
         await running.until_step(1)
         worker.limit(LEAST)
         await until_resting(worker)
@@ -107,7 +112,7 @@ def test_a_worker_that_rests_does_not_tick(tmp_path: Path) -> None:
         await asyncio.sleep(0.5)
         assert switches(worker) == before
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
 def switches(worker: WorkerProcess) -> list[str]:
@@ -141,20 +146,20 @@ def test_a_later_process_gets_the_smaller_memory(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_running_process_keeps_its_memory(tmp_path: Path) -> None:
+def test_a_running_process_keeps_its_memory(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
         pid = worker.pid
         worker.limit(WorkerLimits(memory_bytes=2**20))
-        job = make_job(tmp_path)
+        job = new_job(worker)
         assert await digest_from(worker, job) == undisturbed_digest(job)
         assert worker.pid == pid
 
-    with_worker(tmp_path, story, EAGER)
+    workers.run(story, EAGER)
 
 
-def test_every_thread_gives_way_those_started_later_too(tmp_path: Path) -> None:
+def test_every_thread_gives_way_those_started_later_too(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
-        job = make_job(tmp_path, steps=500, width=512)
+        job = new_job(worker, steps=500, width=512)
         running = Running(worker, job)
         await running.until_step(3)
         await worker.pause()
@@ -168,4 +173,4 @@ def test_every_thread_gives_way_those_started_later_too(tmp_path: Path) -> None:
         await worker.resume()
 
     settings = msgspec.structs.replace(EAGER, threads=2, low_priority=True)
-    with_worker(tmp_path, story, settings)
+    workers.run(story, settings)

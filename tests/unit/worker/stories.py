@@ -1,47 +1,81 @@
-"""What the tests of the worker's process share: run a story with a real worker, expect a digest."""
+"""What the tests of the worker's process share: real workers that stay warm, expected digests."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import DeltaOutcome, Job, JobResult, Progress, WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.training.local_sgd import UnitRun
+from tests.unit.worker.sample_job import make_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
 
 SETTINGS = WorkerSettings(threads=1, memory_bytes=2**29, low_priority=False)
 """Not at low priority, or a busy machine would let the tests wait."""
+_NUMBERS: Final = itertools.count()
+_DIGESTS: Final[dict[tuple[bytes, str], str]] = {}
 
 
-def with_worker(
-    work_dir: Path,
-    story: Callable[[WorkerProcess], Awaitable[None]],
-    settings: WorkerSettings = SETTINGS,
-) -> None:
-    """Run `story` with a started worker and end it afterwards."""
+class WarmWorkers:
+    """Started workers, one for each settings, that the tests of a module use one after another.
 
-    async def run() -> None:
-        async with started(work_dir, settings) as worker:
+    They live in one event loop. A test that ends its worker's process leaves it to the next test
+    to start another.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._runner = asyncio.Runner()
+        self._workers: dict[WorkerSettings, WorkerProcess] = {}
+
+    def run(
+        self,
+        story: Callable[[WorkerProcess], Awaitable[None]],
+        settings: WorkerSettings = SETTINGS,
+    ) -> None:
+        """Run `story` with a started worker that nothing holds up."""
+        self._runner.run(self._run(story, settings))
+
+    async def _run(
+        self, story: Callable[[WorkerProcess], Awaitable[None]], settings: WorkerSettings
+    ) -> None:
+        if settings not in self._workers:
+            directory = self._root / f"work-{len(self._workers)}"
+            self._workers[settings] = WorkerProcess(directory, settings)
+        worker = self._workers[settings]
+        if worker.pid is None:
+            await worker.start()
+        try:
             await story(worker)
+        except BaseException:
+            await self._workers.pop(settings).close()
+            raise
+        jobs = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in jobs:  # what the story has left running
+            task.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        worker.limit(WorkerLimits())
+        await worker.resume()
 
-    asyncio.run(run())
+    def close(self) -> None:
+        for worker in self._workers.values():
+            self._runner.run(worker.close())
+        self._runner.close()
 
 
-@asynccontextmanager
-async def started(work_dir: Path, settings: WorkerSettings) -> AsyncIterator[WorkerProcess]:
-    worker = WorkerProcess(work_dir, settings)
-    try:
-        await worker.start()
-        yield worker
-    finally:
-        await worker.close()
+def new_job(worker: WorkerProcess, **options: Any) -> Job:
+    """Return a job in a new directory of the worker's; `options` as of `make_job`."""
+    return make_job(worker.work_dir, name=f"job-{next(_NUMBERS)}", **options)
 
 
 async def result_of(worker: WorkerProcess, job: Job) -> JobResult:
@@ -60,10 +94,14 @@ async def digest_from(worker: WorkerProcess, job: Job) -> str:
 
 def undisturbed_digest(job: Job) -> str:
     """Train in this process: no sandbox, no pipe, no checkpoint in between."""
-    metadata = read_metadata(job)
-    graph = GraphCache(2**31).get(job, metadata)
-    version, difference = VersionCache().get(job, metadata)
-    run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
-    while run.steps_done < run.steps_total:
-        run.step()
-    return digest_of(run.delta())
+    inputs = msgspec.structs.replace(job, job_dir="")
+    key = msgspec.json.encode(inputs), digest_of((Path(job.job_dir) / job.metadata).read_bytes())
+    if key not in _DIGESTS:
+        metadata = read_metadata(job)
+        graph = GraphCache(2**31).get(job, metadata)
+        version, difference = VersionCache().get(job, metadata)
+        run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
+        while run.steps_done < run.steps_total:
+            run.step()
+        _DIGESTS[key] = digest_of(run.delta())
+    return _DIGESTS[key]
