@@ -22,7 +22,7 @@ def test_a_new_epoch_from_the_command_to_the_agents(world: World, tmp_path: Path
     world.serve()
     folder = tmp_path / "tiny"
     shutil.copytree(PROJECTS / "tiny", folder)
-    link = world.publish(folder)
+    link = world.publish(PROJECTS / "tiny")
     for name in ("trusted", "volunteer"):
         world.attach(name, link, trusted=name == "trusted")
         world.start_agent(name)

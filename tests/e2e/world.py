@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,9 +22,18 @@ import psutil
 
 from pleb_agent.control.live_preferences import encode
 from pleb_agent.core.preferences import Preferences
+from pleb_coordinator.cli import main as coordinator_main
+from pleb_project.check.run import check_project
+from pleb_project.definition.load import load_definition
+from pleb_project.publish import Publisher
+from pleb_project.readers.blobs import BlobFolder
+from pleb_project.server.client import Coordinator, parse_address
+from pleb_project.server.records import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from pleb_shared.protocol.project import ProjectMetadata
 
 PROJECTS = Path(__file__).parent / "projects"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -51,6 +66,15 @@ def run_cli(
         message = f"{package} {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         raise AssertionError(message)
     return done
+
+
+@cache
+def checked(project: Path) -> tuple[ProjectMetadata, BlobFolder]:
+    """Check a project as `publish` does, but once for all tests: it takes ten seconds."""
+    folder = tempfile.mkdtemp(prefix="pleb-checked-")
+    atexit.register(shutil.rmtree, folder)
+    blobs = BlobFolder(Path(folder))
+    return check_project(load_definition(project), blobs, print).metadata, blobs
 
 
 @dataclass
@@ -139,6 +163,8 @@ class World:
         """Start the coordinator; the second time on the same port again."""
         log = self.root / "coordinator.log"
         log.unlink(missing_ok=True)
+        if "--with-agent" in options:
+            self._let_compete(self.home / "agent")
         command = [sys.executable, "-m", "pleb_coordinator.cli", "serve", "--json"]
         command += ["--home", str(self.home), "--port", str(self.port), *map(str, options)]
         self.coordinator = Running("coordinator", command, log).start()
@@ -163,9 +189,16 @@ class World:
         return {name: line[name] for name in ("pid", "http_pid", "jobs_pid")}
 
     def admin(self, *arguments: object) -> Any:
-        """Run one admin command and return its JSON."""
-        done = run_cli("pleb_coordinator", *arguments, "--home", self.home, "--json")
-        return json.loads(done.stdout)
+        """Run one admin command and return its JSON.
+
+        In this process: tests ask again and again, and each new Python would take the time of
+        those that train.
+        """
+        command = [*map(str, arguments), "--home", str(self.home), "--json"]
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            code = coordinator_main(command)
+        assert code == 0, f"{command} ended with {code}:\n{output.getvalue()}"
+        return json.loads(output.getvalue())
 
     def invite(self, role: str) -> str:
         token: str = self.admin("invite", "new", "--role", role)["token"]
@@ -173,14 +206,12 @@ class World:
 
     def publish(self, project: Path) -> str:
         """Publish as a researcher would and return the attach link."""
-        done = run_cli(
-            "pleb_project",
-            *("publish", project, "--to", self.url, "--invite", self.invite("publisher")),
-            *("--home", self.root / "researcher", "--json"),
-        )
-        link: str = json.loads(done.stdout.splitlines()[-1])["attach_link"]
-        self.links[project.name] = link
-        return link
+        metadata, blobs = checked(project)
+        with Coordinator(parse_address(self.url)) as coordinator:
+            publisher = Publisher(coordinator, Home(self.root / "researcher"), time.time, print)
+            record = publisher.publish(metadata, blobs, invite=self.invite("publisher"))
+        self.links[project.name] = record.attach_link
+        return record.attach_link
 
     def attach(self, name: str, link: str, *, trusted: bool = False) -> None:
         """Attach a new agent of this name to the project."""
@@ -193,14 +224,14 @@ class World:
         command = [sys.executable, "-m", "pleb_agent.cli", "start", "--headless"]
         command += ["--preset", "full", "--home", str(self.root / name)]
         command += map(str, (*threads, *options))
-        self._let_compete(name)
+        self._let_compete(self.root / name)
         agent = Running(name, command, self.root / f"{name}.log").start()
         self.agents[name] = agent
         return agent
 
-    def _let_compete(self, name: str) -> None:
-        """Let an agent not give way: on a machine where others are busy it would never come on."""
-        preferences = self.root / name / "preferences.json"
+    def _let_compete(self, home: Path) -> None:
+        """Let an agent not give way: on a machine where others are busy it would never start."""
+        preferences = home / "preferences.json"
         if not preferences.exists():
             preferences.parent.mkdir(parents=True, exist_ok=True)
             preferences.write_bytes(encode(Preferences(nice=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -64,7 +65,7 @@ async def killed_and_restarted(home, point, count, delta_bytes):
         agent = Agent(home)
         await agent.attach(coordinator.link(url))
         agent.journal.close()
-        assert await run_agent(home, point, count, delta_bytes) == 137
+        assert await run_agent(home, point, count, delta_bytes) == -signal.SIGKILL
         done = len(delivered(coordinator))
         left = UNITS - Agent(home).journal.counters(1).get("units_done", 0)
         assert await run_agent(home, "-", 0, delta_bytes, units=int(left)) == 0

@@ -96,7 +96,8 @@ def test_our_own_children_do_not_count():
         child.stdout.readline()
         sensor = LinuxLoad(lambda: None)
         sensor.read()
-        assert set(sensor._others) >= {child.pid}
+        files = {file.path for file in psutil.Process().open_files()}
+        assert f"/proc/{child.pid}/stat" in files, "its counters are not read"
     finally:
         child.kill()
         child.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pleb_agent.cli.parser import make_parser
+from tests.parsers import record_commands
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -40,13 +41,11 @@ def test_what_a_document_names_is_there(page):
     assert (links, files) == ([], [])
 
 
-def commands():
-    actions = make_parser()._actions
-    return next(action.choices for action in actions if action.dest == "command")
-
-
-@pytest.mark.parametrize("name", commands())
-def test_every_command_is_documented_and_has_an_example(name):
-    assert f"Example: pleb-agent {name}" in commands()[name].format_help()
+@pytest.mark.parametrize(
+    "command", [pytest.param(one, id=one.prog) for one in record_commands(make_parser)[1]]
+)
+def test_every_command_is_documented_and_has_an_example(command):
+    assert f"Example: {command.prog}" in command.format_help()
+    name = command.prog.removeprefix("pleb-agent ")
     texts = " ".join(page.read_text("utf-8") for page in PAGES)
     assert re.search(rf"`(?:pleb-agent )?{name}\b|pleb-agent {name}\b", texts)

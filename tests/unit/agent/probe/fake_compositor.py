@@ -54,6 +54,12 @@ class FakeCompositor:
             assert self._heard.wait_for(lambda: len(self.requests) >= count, 10), self.requests
             return list(self.requests)
 
+    def wait_for_binding(self, interface: str) -> tuple[int, int]:
+        """Return the object and the version that the interface was first bound with."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: interface in self.bound, 10), self.bound
+            return self.bound[interface][0]
+
     def hang_up(self) -> None:
         if self._client is not None:
             self._client.shutdown(socket.SHUT_RDWR)
@@ -89,7 +95,9 @@ class FakeCompositor:
         elif target == self._registry:
             interface, at = read_string(body, 4)
             version, number = struct.unpack_from("=II", body, at)
-            self.bound.setdefault(interface, []).append((number, version))
+            with self._heard:
+                self.bound.setdefault(interface, []).append((number, version))
+                self._heard.notify_all()
         else:
             with self._heard:
                 self.requests.append((target, opcode, body))
