@@ -184,6 +184,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
 
 
 def _state(deps: Deps, work: RoundWork, version: Tensors) -> OuterState:
+    """Return the outer step's state; `version` has the shapes of the model's tensors."""
     if work.previous.number == 0:
         return OuterState.initial(version, work.project.metadata.model)
     return OuterState.from_bytes(deps.blobs.get(work.previous.outer_state))
