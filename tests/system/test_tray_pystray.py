@@ -29,7 +29,7 @@ from pleb_agent.tray.pystray_tray import run
 from pleb_agent.tray.tray import Tray
 from pleb_agent.tray.words import words_in
 
-run(Tray(sys.argv[1], time.monotonic, words_in("en")), time.monotonic)
+run(Tray(sys.argv[1], time.monotonic, words_in("en")))
 """
 
 
@@ -50,11 +50,11 @@ def test_it_shows_each_state_and_ends_with_the_agent(tmp_path: Path) -> None:
                 place.change(pictures[-1], f"the icon of {state}")
                 pictures.append(place.still_picture())
             place.keep("tray-pystray-problem")
-            assert not _follows_no_more(process)
+            assert not _stopped_following(process)
             agentd.change(status_of("stopped", running=False))
             # pystray's X11 loop sleeps on when another thread has read the message that ends it
             # (python-xlib's queue wakes nobody): what the panel's end sends wakes it.
-            until(lambda: _follows_no_more(process), "the tray has heard of the end")
+            until(lambda: _stopped_following(process), "the tray stops following")
             panel.close()
             assert process.wait(30) == 0
         finally:
@@ -64,6 +64,6 @@ def test_it_shows_each_state_and_ends_with_the_agent(tmp_path: Path) -> None:
     assert len({picture.tobytes() for picture in pictures}) == 4
 
 
-def _follows_no_more(process: subprocess.Popen[bytes]) -> bool:
+def _stopped_following(process: subprocess.Popen[bytes]) -> bool:
     """Whether the thread that follows agentd has ended."""
     return process.poll() is not None or psutil.Process(process.pid).num_threads() == 1
