@@ -90,7 +90,6 @@ HOT = [
     "FIND_CLASS",
     "GET_UPLOAD",
     "ANY_EXPIRED_UPLOAD",
-    "LIVE_CLAIMS",
     "DUE_TOMBSTONES",
     "CONDEMNED",
     "HAS_OUTER_STATE",

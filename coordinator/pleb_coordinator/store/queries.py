@@ -509,6 +509,7 @@ INSERT INTO claims (job, key, holder, expires_at) VALUES (:job, :key, :holder, :
 ON CONFLICT (job, key) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
 WHERE claims.expires_at <= :now OR claims.expires_at > :until
 """
+# Claims exist only for work that is under way, so this reads a few rows without an index.
 LIVE_CLAIMS: Final = """
 SELECT job, key FROM claims WHERE expires_at > :now AND expires_at <= :latest
 """
