@@ -13,8 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.cache.part_file import PartFile
+from pleb_agent.cache.blob_cache import BlobCache, PartFile
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.journal.journal import Journal
 from tests.integration.fake_engine import FakeEngine

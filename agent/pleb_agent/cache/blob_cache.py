@@ -15,21 +15,93 @@ import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, disk_errors
-from pleb_agent.cache.part_file import CHUNK_BYTES, PartFile, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["BlobCache"]
+__all__ = ["BlobCache", "PartFile"]
 
-_DIGEST_DIGITS = 64
+_DIGEST_DIGITS: Final = 64
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class PartFile:
+    """A download in progress, a sink for `client`: what came stays for the next try.
+
+    Bytes are hashed, perhaps encrypted, and checked before `adopt` moves the file to its place.
+    """
+
+    def __init__(
+        self, path: Path, blob: Blob, cipher: ShardCipher | None, adopt: Callable[[Path], None]
+    ) -> None:
+        self._path = path
+        self._adopt = adopt
+        self._blob = blob
+        self._cipher = cipher
+        self._hash = hashlib.sha256()
+        self._file = path.open("ab+")
+        self._file.seek(0)
+        self._offset = 0
+        for clear in _clear_chunks(self._file, blob, cipher):
+            self._hash.update(clear)
+            self._offset += len(clear)
+        if self._offset > blob.size:
+            self.restart()
+        self._encrypt = _stream(blob, cipher, self._offset)
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+        return self._offset
+
+    def restart(self) -> None:
+        """Discard them."""
+        self._file.truncate(0)
+        self._hash = hashlib.sha256()
+        self._offset = 0
+        self._encrypt = _stream(self._blob, self._cipher, 0)
+
+    def write(self, chunk: bytes) -> None:
+        """Append and hash.
+
+        Raises:
+            DiskFullError: no space.
+        """
+        with disk_errors():
+            self._file.write(self._encrypt(chunk))
+        self._hash.update(chunk)
+        self._offset += len(chunk)
+
+    def finish(self) -> None:
+        """Check the digest, sync, and give the blob its name.
+
+        Raises:
+            CorruptBlobError: the bytes are wrong; they are deleted.
+            DiskFullError: they cannot be written.
+        """
+        if self._hash.hexdigest() != self._blob.digest:
+            self.close()
+            self._path.unlink(missing_ok=True)
+            raise CorruptBlobError(
+                f"Blob {self._blob.digest[:12]} arrived with wrong bytes; it is fetched again."
+            )
+        with disk_errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        self._adopt(self._path)
+
+    def close(self) -> None:
+        """Close the file; its bytes stay for the next try."""
+        with disk_errors():
+            self._file.close()
 
 
 class BlobCache:
@@ -61,9 +133,14 @@ class BlobCache:
         seen = (stat.st_size, stat.st_mtime_ns)
         if self._checked.get(name) == seen:
             return True
-        if stat.st_size == blob.size and _digest_of_file(path, blob, cipher) == blob.digest:
-            self._checked[name] = seen
-            return True
+        if stat.st_size == blob.size:
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                for clear in _clear_chunks(file, blob, cipher):
+                    digest.update(clear)
+            if digest.hexdigest() == blob.digest:
+                self._checked[name] = seen
+                return True
         self._discard(name)
         return False
 
@@ -120,11 +197,10 @@ class BlobCache:
             CorruptBlobError: the blob is not there, or its bytes are wrong.
             DiskFullError: they do not fit.
         """
-        digest, stream = hashlib.sha256(), cipher.stream(blob.digest)
+        digest = hashlib.sha256()
         if self.has(blob, cipher):
             with disk_errors(), self.path(_name(blob.digest, cipher)).open("rb") as encrypted:
-                while chunk := encrypted.read(CHUNK_BYTES):
-                    clear = stream(chunk)
+                for clear in _clear_chunks(encrypted, blob, cipher):
                     digest.update(clear)
                     target.write(clear)
         if digest.hexdigest() != blob.digest:
@@ -220,9 +296,13 @@ def _name(digest: str, cipher: ShardCipher | None) -> str:
     return digest if cipher is None else f"{digest}.{cipher.mark}"
 
 
-def _digest_of_file(path: Path, blob: Blob, cipher: ShardCipher | None) -> str:
-    digest, decrypt = hashlib.sha256(), stream_of(blob, cipher, 0)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(decrypt(chunk))
-    return digest.hexdigest()
+def _stream(blob: Blob, cipher: ShardCipher | None, offset: int) -> Callable[[bytes], bytes]:
+    """Return a function from the blob's bytes at `offset` to those of the file, and back."""
+    return bytes if cipher is None else cipher.stream(blob.digest, offset)
+
+
+def _clear_chunks(file: IO[bytes], blob: Blob, cipher: ShardCipher | None) -> Iterator[bytes]:
+    """Yield the blob's bytes from its file."""
+    decrypt = _stream(blob, cipher, 0)
+    while chunk := file.read(_CHUNK_BYTES):
+        yield decrypt(chunk)
