@@ -13,18 +13,19 @@ Nothing here reads a clock: `now` is seconds since 1970 on the host's clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from pleb_agent.core.unit_rules import check_unit
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
-from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
-from pleb_shared.protocol.unit import Struct
+from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 from pleb_system.durations import shown_duration
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Memory", "StaleMetadataError", "TrustedProject", "clock_sentence"]
 
 
-T = TypeVar("T", bound=Struct)
+Reply = TypeVar("Reply", EnrolReply, WorkReply)
+
+_ITEM_BYTES: Final = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
 
 class StaleMetadataError(TrustError):
@@ -120,9 +123,7 @@ class TrustedProject:
         Raises:
             TrustError: not signed by the online key, not for us, or from another time.
         """
-        self._check_still_delegated(now)
-        reply = self._open(data, PayloadType.ENROL_REPLY, EnrolReply)
-        self._check_addressee(reply.project, reply.host, reply.protocol)
+        reply = self._open(data, PayloadType.ENROL_REPLY, EnrolReply, now)
         if abs(reply.issued_at - now) > LIMITS.clock_tolerance_seconds:
             raise TrustError(clock_sentence(reply.issued_at, now))
         return reply
@@ -151,28 +152,47 @@ class TrustedProject:
             StaleMetadataError: newer metadata must be loaded first.
             TrustError: any rule of docs/protocol.md 5 is broken.
         """
-        self._check_still_delegated(now)
-        reply = self._open(data, PayloadType.WORK_REPLY, WorkReply)
-        self._check_addressee(reply.project, reply.host, reply.protocol)
-        _check_times(reply, now)
+        reply = self._open(data, PayloadType.WORK_REPLY, WorkReply, now)
+        tolerance = LIMITS.clock_tolerance_seconds
+        if reply.issued_at > now + tolerance or reply.expires_at + tolerance < now:
+            raise TrustError(clock_sentence(reply.issued_at, now))
         if reply.in_reply_to != sequence:
             raise TrustError(
                 f"The coordinator answered request {reply.in_reply_to} instead of {sequence}; "
                 "the answer was refused."
             )
         self._check_numbers(reply)
-        _check_receipts(reply, reported)
-        _check_count(reply, most_units)
+        answered = [receipt.assignment for receipt in reply.receipts]
+        if sorted(answered) != sorted(reported):
+            raise TrustError(
+                f"The coordinator gave receipts for {answered} where {list(reported)} were "
+                "reported."
+            )
+        if len(reply.manifests) > most_units:
+            raise TrustError(
+                f"The coordinator gave {len(reply.manifests)} units where at most {most_units} "
+                "were asked for; none was taken."
+            )
         for manifest in reply.manifests:
             self._check_manifest(manifest, reply, is_spent)
-        self._memory = _with_version(self._memory, reply.latest_version)
+        self._memory = replace(self._memory, latest_version=reply.latest_version)
         return reply
 
-    def _open(self, data: bytes, kind: PayloadType, struct: type[T]) -> T:
+    def _open(self, data: bytes, kind: PayloadType, struct: type[Reply], now: float) -> Reply:
+        """Return an answer that the online key signed while it was delegated to, for this host."""
+        _check_delegation(self.metadata, now)
         try:
-            return open_envelope(data, kind, struct, self.metadata.delegation.online_key)
+            reply = open_envelope(data, kind, struct, self.metadata.delegation.online_key)
         except Refusal as error:
             raise TrustError(f"The coordinator's answer was refused: {error}") from error
+        if reply.protocol not in PROTOCOLS:
+            raise TrustError(
+                f"The coordinator answered in protocol {reply.protocol}, which this agent does not "
+                "support; update the agent."
+            )
+        if reply.project != self.project or reply.host != self.host:
+            raise TrustError("The coordinator's answer is addressed to another host.")
+        return reply
 
     def _read_metadata(self, data: bytes) -> ProjectMetadata:
         most = LIMITS.metadata_bytes
@@ -209,18 +229,6 @@ class TrustedProject:
                 "the one seen first stays. Ask the researcher."
             )
 
-    def _check_still_delegated(self, now: float) -> None:
-        _check_delegation(self.metadata, now)
-
-    def _check_addressee(self, project: str, host: str, protocol: int) -> None:
-        if protocol not in PROTOCOLS:
-            raise TrustError(
-                f"The coordinator answered in protocol {protocol}, which this agent does not "
-                "support; update the agent."
-            )
-        if project != self.project or host != self.host:
-            raise TrustError("The coordinator's answer is addressed to another host.")
-
     def _check_numbers(self, reply: WorkReply) -> None:
         known = self._memory
         if reply.metadata_number > known.metadata_number:
@@ -239,6 +247,7 @@ class TrustedProject:
     def _check_manifest(
         self, manifest: Manifest, reply: WorkReply, is_spent: Callable[[str], bool]
     ) -> None:
+        """Refuse a unit in which the online key chose what only the root key may choose."""
         if manifest.project != self.project or manifest.host != self.host:
             raise TrustError(f"Assignment {manifest.assignment} is addressed to another host.")
         if manifest.metadata_number != reply.metadata_number:
@@ -248,16 +257,15 @@ class TrustedProject:
             )
         if is_spent(manifest.nonce):
             raise TrustError(f"Assignment {manifest.assignment} repeats one already reported.")
-        check_unit(manifest, self.metadata, reply.latest_version)
-
-
-def _with_version(memory: Memory, latest_version: int) -> Memory:
-    return Memory(
-        metadata_number=memory.metadata_number,
-        metadata_digest=memory.metadata_digest,
-        epoch=memory.epoch,
-        latest_version=latest_version,
-    )
+        unit, source = manifest.unit, manifest.version
+        broken = (
+            _identity_fault(unit, source, self.metadata)
+            or _work_fault(unit, self.metadata)
+            or _age_fault(unit, reply.latest_version)
+            or _source_fault(source, self.metadata)
+        )
+        if broken:
+            raise TrustError(f"Assignment {manifest.assignment} was refused: {broken}.")
 
 
 def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
@@ -277,23 +285,62 @@ def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
         )
 
 
-def _check_times(reply: WorkReply, now: float) -> None:
-    tolerance = LIMITS.clock_tolerance_seconds
-    if reply.issued_at > now + tolerance or reply.expires_at + tolerance < now:
-        raise TrustError(clock_sentence(reply.issued_at, now))
+def _identity_fault(unit: Unit, source: VersionSource, metadata: ProjectMetadata) -> str:
+    if unit.epoch != metadata.epoch or source.epoch != metadata.epoch:
+        return f"it belongs to epoch {unit.epoch}, the project is at {metadata.epoch}"
+    if unit.version != source.number:
+        return f"it asks for version {unit.version} and gives version {source.number}"
+    if unit.chunk != "full":
+        return f"this agent does not know the chunk {unit.chunk!r}; update it"
+    return ""
 
 
-def _check_receipts(reply: WorkReply, reported: Sequence[int]) -> None:
-    answered = [receipt.assignment for receipt in reply.receipts]
-    if sorted(answered) != sorted(reported):
-        raise TrustError(
-            f"The coordinator gave receipts for {answered} where {list(reported)} were reported."
-        )
+def _work_fault(unit: Unit, metadata: ProjectMetadata) -> str:
+    """Too much or other work than the researcher signed for, or none."""
+    training = metadata.training
+    if unit.kind is UnitKind.TRAIN:
+        if not 1 <= unit.local_steps <= training.local_steps:
+            return f"{unit.local_steps} steps, where 1 to {training.local_steps} are allowed"
+        if unit.shards.count > training.shards_per_unit:
+            return f"{unit.shards.count} shards, where {training.shards_per_unit} are allowed"
+    if unit.kind is UnitKind.EVALUATE and unit.local_steps > training.local_steps:
+        return "it evaluates with training steps"
+    if unit.kind is UnitKind.CALIBRATE:
+        return "" if unit == calibration_unit(metadata) else "it is not the calibration unit"
+    return ""
 
 
-def _check_count(reply: WorkReply, most_units: int) -> None:
-    if len(reply.manifests) > most_units:
-        raise TrustError(
-            f"The coordinator gave {len(reply.manifests)} units where at most {most_units} were "
-            "asked for; none was taken."
-        )
+def _age_fault(unit: Unit, latest_version: int) -> str:
+    if unit.kind is UnitKind.CALIBRATE:
+        return "" if unit.version == 0 else "calibration starts from version 0"
+    if unit.version > latest_version:
+        return f"version {unit.version} is newer than the latest, {latest_version}"
+    if latest_version - unit.version > LIMITS.version_lag:
+        return f"version {unit.version} lies more than {LIMITS.version_lag} behind the latest"
+    return ""
+
+
+def _source_fault(source: VersionSource, metadata: ProjectMetadata) -> str:
+    model = metadata.model
+    if source.snapshot_number + len(source.differences) != source.number:
+        return "its differences do not lead from the snapshot to the version"
+    if source.number == 0:
+        first = source.snapshot == model.initial and source.digest == model.initial_digest
+        return "" if first else "version 0 is not the one that the researcher signed"
+    if not source.differences:
+        return "a version after 0 comes with at least one difference"
+    # The largest safetensors file of the model: its numbers and their header.
+    tensors = [*model.parameters, *model.buffers]
+    ceiling = 4096 + sum(
+        len(spec.name) * 6
+        + 256
+        + 24 * len(spec.shape)
+        + _ITEM_BYTES[spec.dtype] * math.prod(spec.shape)
+        for spec in tensors
+    )
+    if source.snapshot.size > ceiling:
+        return f"a snapshot of {source.snapshot.size} bytes is larger than the model"
+    size = delta_bytes(model, metadata.codec.down, metadata.codec.block)
+    if any(blob.size != size for blob in source.differences):
+        return f"a difference does not have the {size} bytes of this model's"
+    return ""
