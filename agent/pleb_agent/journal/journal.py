@@ -8,7 +8,7 @@ request is sent) and `settle_request` (the answer: what became of it, and the ne
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,7 +19,6 @@ from pleb_agent.journal.database import JournalError
 from pleb_agent.journal.rows import (
     AssignmentRow,
     Change,
-    NewAssignment,
     NewProject,
     ProjectRow,
     RequestRow,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.core.history import Event
     from pleb_agent.core.trust import Memory
-    from pleb_shared.protocol.messages import UnitVerdict
+    from pleb_shared.protocol.messages import UnitVerdict, WorkReply
 
 __all__ = ["Journal", "JournalError"]
 
@@ -64,7 +63,7 @@ class Journal(ActivityLog):
         }
         del values["memory"]
         with self.transaction():
-            self.db.execute(
+            number = self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
                     sequence, attached_at)
@@ -78,10 +77,11 @@ class Journal(ActivityLog):
                     metadata_number = excluded.metadata_number,
                     metadata_digest = excluded.metadata_digest, epoch = excluded.epoch,
                     latest_version = excluded.latest_version,
-                    sequence = max(sequence, excluded.sequence), detaching = 0""",
+                    sequence = max(sequence, excluded.sequence), detaching = 0
+                RETURNING id""",
                 values,
-            )
-        return self.find_project(link.base_url, link.project)
+            ).fetchone()["id"]
+        return self.project(number)
 
     def projects(self) -> list[ProjectRow]:
         """Return the attached projects in the order of attaching."""
@@ -93,16 +93,10 @@ class Journal(ActivityLog):
         Raises:
             JournalError: it is not attached.
         """
-        return self._one_project("SELECT * FROM projects WHERE id = ?", (number,))
-
-    def find_project(self, base_url: str, name: str) -> ProjectRow:
-        """Return the project of that name at that coordinator.
-
-        Raises:
-            JournalError: it is not attached.
-        """
-        sql = "SELECT * FROM projects WHERE base_url = ? AND name = ?"
-        return self._one_project(sql, (base_url, name))
+        rows = self.rows("SELECT * FROM projects WHERE id = ?", (number,))
+        if not rows:
+            raise JournalError(f"No such project is attached ({number}).")
+        return read_project(rows[0])
 
     def mark_detaching(self, project: int) -> None:
         """Remember that the user wants to leave the project."""
@@ -171,11 +165,10 @@ class Journal(ActivityLog):
     def settle_request(
         self,
         request: RequestRow,
-        memory: Memory,
+        reply: WorkReply,
         *,
+        lease_from: float,
         changes: Sequence[Change],
-        units: Sequence[NewAssignment],
-        verdicts: Sequence[UnitVerdict],
         events: Sequence[Event],
         now: float,
     ) -> tuple[list[AssignmentRow], list[Event]]:
@@ -183,21 +176,26 @@ class Journal(ActivityLog):
 
         A unit that is in the journal already (the coordinator repeats what it takes for lost)
         stays as it is. Returns the new units, and the events with their ids.
+
+        `lease_from`: when the leases of the units began, in seconds since 1970.
         """
         with self.transaction():
             self._delete_request(request)
             self.db.execute(
                 "UPDATE projects SET latest_version = ? WHERE id = ? AND epoch = ?",
-                (memory.latest_version, request.project, memory.epoch),
+                (reply.latest_version, request.project, reply.epoch),
             )
             for change in changes:
                 self._settle(change, now)
-            rows = [row for unit in units for row in self._insert(request.project, unit, now)]
-            for verdict in verdicts:
+            units = []
+            for manifest in reply.manifests:
+                lease_ends_at = lease_from + manifest.lease_seconds
+                units += self._insert(request.project, manifest, lease_ends_at, now)
+            for verdict in reply.verdicts:
                 self._judge(request.project, verdict, now)
             noted = self._note(events)
             self.db.execute("DELETE FROM assignments WHERE ended_at < ?", (now - _KEPT_SECONDS,))
-        return rows, noted
+        return units, noted
 
     def drop_request(self, request: RequestRow) -> None:
         """Forget a request that may not be sent again; the next one carries its reports."""
@@ -243,12 +241,6 @@ class Journal(ActivityLog):
             self.db.execute("UPDATE assignments SET tries = tries + 1 WHERE id = ?", (number,))
 
     # -- inside -----------------------------------------------------------------------------
-
-    def _one_project(self, sql: str, values: tuple[Any, ...]) -> ProjectRow:
-        rows = self.rows(sql, values)
-        if not rows:
-            raise JournalError(f"No such project is attached ({values[-1]}).")
-        return read_project(rows[0])
 
     def _change(self, number: int, event: AssignmentEvent) -> AssignmentState | None:
         """Take an assignment to its next state: the only place where a state is written.
@@ -300,18 +292,20 @@ class Journal(ActivityLog):
             (request.project, request.sequence),
         )
 
-    def _insert(self, project: int, unit: NewAssignment, now: float) -> list[AssignmentRow]:
+    def _insert(
+        self, project: int, manifest: Manifest, lease_ends_at: float, now: float
+    ) -> list[AssignmentRow]:
         cursor = self.db.execute(
             """INSERT INTO assignments (project, assignment, nonce, state, manifest,
                 lease_ends_at, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (project, nonce) DO NOTHING RETURNING *""",
             (
                 project,
-                unit.manifest.assignment,
-                unit.manifest.nonce,
+                manifest.assignment,
+                manifest.nonce,
                 AssignmentState.RECEIVED,
-                msgspec.json.encode(unit.manifest),
-                unit.lease_ends_at,
+                msgspec.json.encode(manifest),
+                lease_ends_at,
                 now,
             ),
         )

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AssignmentRow",
     "Change",
-    "NewAssignment",
     "NewProject",
     "ProjectRow",
     "RequestRow",
@@ -63,14 +62,6 @@ class ProjectRow(NewProject):
     def attach_link(self) -> AttachLink:
         """The link's parts."""
         return parse_attach_link(self.link)
-
-
-@dataclass(frozen=True)
-class NewAssignment:
-    """A unit that was just received."""
-
-    manifest: Manifest
-    lease_ends_at: float
 
 
 @dataclass(frozen=True)

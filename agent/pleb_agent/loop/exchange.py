@@ -11,7 +11,7 @@ from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.history import ended_event, verdict_events
 from pleb_agent.core.trust import StaleMetadataError, TrustedProject
-from pleb_agent.journal.rows import AssignmentRow, Change, NewAssignment, RequestRow
+from pleb_agent.journal.rows import AssignmentRow, Change, RequestRow
 from pleb_agent.loop.attach import enrol_request
 from pleb_agent.worker.plain_files import read_plain
 from pleb_shared.errors import Refusal, RefusalCode, TrustError
@@ -236,13 +236,7 @@ class Exchange:
             any_before = self._journal.totals().get("accepted", 0) > 0
             events += verdict_events(self.name, reply.verdicts, now, any_before=any_before)
         units, events = self._journal.settle_request(
-            request,
-            self.trust.memory,
-            changes=changes,
-            units=[NewAssignment(m, lease_from + m.lease_seconds) for m in reply.manifests],
-            verdicts=reply.verdicts,
-            events=events,
-            now=now,
+            request, reply, lease_from=lease_from, changes=changes, events=events, now=now
         )
         for unit in units:
             _LOG.info("issue", extra={"project": self.name, "assignment": unit.assignment})

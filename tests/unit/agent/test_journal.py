@@ -17,9 +17,9 @@ from pleb_agent.core.trust import Memory
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.database import MIGRATIONS
 from pleb_agent.journal.journal import Journal
-from pleb_agent.journal.rows import Change, NewAssignment, NewProject, RequestRow
+from pleb_agent.journal.rows import Change, NewProject, RequestRow
 from pleb_shared.protocol.manifest import Manifest
-from pleb_shared.protocol.messages import UnitVerdict, Verdict
+from pleb_shared.protocol.messages import UnitVerdict, Verdict, WorkReply
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import FailureResult, Report
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
@@ -94,14 +94,22 @@ def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
     journal.write_request(request, rows)
     open_rows = {row.id: row for row in journal.open_assignments()}
     changes = [Change(open_rows[row.id], event, samples=samples) for row, event, samples in settled]
+    reply = WorkReply(
+        protocol=1,
+        project="words",
+        host="b" * 64,
+        in_reply_to=request.sequence,
+        issued_at=int(now),
+        expires_at=int(now) + 60,
+        metadata_number=1,
+        epoch=0,
+        latest_version=3,
+        manifests=[manifest(n) for n in units],
+        receipts=[],
+        verdicts=list(verdicts),
+    )
     return journal.settle_request(
-        request,
-        Memory(1, "c" * 64, 0, 3),
-        units=[NewAssignment(manifest(n), NOW + 600) for n in units],
-        changes=changes,
-        verdicts=verdicts,
-        events=events,
-        now=now,
+        request, reply, lease_from=NOW, changes=changes, events=events, now=now
     )
 
 
