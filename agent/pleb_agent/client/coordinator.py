@@ -161,7 +161,14 @@ class CoordinatorClient:
             "GET", f"/blobs/{blob.digest}", allowance, headers=headers
         ) as response:
             await raise_for_refusal(response)
-            _settle_range(response, blob, sink)
+            asked = f"bytes {sink.offset}-{blob.size - 1}/"
+            if response.status_code != 206:  # all of the blob, from its beginning
+                sink.restart()
+            elif not response.headers.get("content-range", "").startswith(asked):
+                sink.restart()
+                raise WrongBytesError(
+                    f"Blob {blob.digest[:12]} came in another range than asked for."
+                )
             async for chunk in response.aiter_raw():
                 if sink.offset + len(chunk) > blob.size:
                     sink.restart()
@@ -337,17 +344,6 @@ async def read_bounded(response: httpx.Response, most_bytes: int) -> bytes:
                 "was expected; the agent tries again later."
             )
     return bytes(body)
-
-
-def _settle_range(response: httpx.Response, blob: Blob, sink: BlobSink) -> None:
-    """Restart the sink unless the answer continues where it ends."""
-    if response.status_code == 206:
-        expected = f"bytes {sink.offset}-{blob.size - 1}/"
-        if response.headers.get("content-range", "").startswith(expected):
-            return
-        sink.restart()
-        raise WrongBytesError(f"Blob {blob.digest[:12]} came in another range than asked for.")
-    sink.restart()
 
 
 def _upload_headers(response: httpx.Response) -> tuple[int, bool]:

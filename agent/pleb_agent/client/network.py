@@ -104,8 +104,4 @@ class Network:
         )
 
 
-def _no_rate() -> None:
-    """No limit."""
-
-
-NO_LIMITS = Network(download_rate=_no_rate, upload_rate=_no_rate, proxy=str)
+NO_LIMITS = Network(download_rate=lambda: None, upload_rate=lambda: None, proxy=str)

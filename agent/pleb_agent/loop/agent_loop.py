@@ -12,8 +12,7 @@ from pleb_agent.core.readiness import Action
 from pleb_agent.core.sentence import say
 from pleb_agent.loop.engine import UnitStopped, WarmEngine
 from pleb_agent.loop.files import clean_work_dir
-from pleb_agent.loop.governor import Governor
-from pleb_agent.loop.network_gate import NetworkGate
+from pleb_agent.loop.governor import Governor, NetworkGate
 from pleb_agent.loop.projects import Projects
 from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import History, LiveStatus, LoopState, UnitBudget
@@ -140,7 +139,10 @@ class AgentLoop:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done() and self.status.unit is not None:
-                await self._stop_unit(working)
+                with suppress(WorkerError):  # the engine writes a checkpoint first
+                    await self._services.engine.resume()
+                    await self._services.engine.request_checkpoint_and_stop()
+                    await asyncio.wait({working}, timeout=_CHECKPOINT_SECONDS)
             for task in tasks - {stopped}:
                 if task.done():
                     task.result()  # a defect ends the process with its traceback
@@ -152,13 +154,10 @@ class AgentLoop:
             await self._services.engine.close()
 
     async def _work(self) -> None:
-        while not self._is_over():
+        while not self._stopped.is_set() and not self._budget.is_reached:
+            if self._budget.finishing and not self._services.journal.open_assignments():
+                return
             await self._step()
-
-    def _is_over(self) -> bool:
-        if self._stopped.is_set() or self._budget.is_reached:
-            return True
-        return self._budget.finishing and not self._services.journal.open_assignments()
 
     async def _step(self) -> None:
         """Do one thing: wait until work is allowed, for something to do, or take a turn."""
@@ -292,15 +291,6 @@ class AgentLoop:
             if isinstance(error, WorkerError):
                 self._engine.forget()
             project.fail(error)
-
-    # -- ending and waiting -----------------------------------------------------------------
-
-    async def _stop_unit(self, working: asyncio.Task[None]) -> None:
-        """Let the engine write a checkpoint before the process ends."""
-        with suppress(WorkerError):
-            await self._services.engine.resume()
-            await self._services.engine.request_checkpoint_and_stop()
-            await asyncio.wait({working}, timeout=_CHECKPOINT_SECONDS)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but no longer than until there is something to look at."""

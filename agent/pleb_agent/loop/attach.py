@@ -72,7 +72,12 @@ class Attaching:
         if link.account is None:
             account_key = self.keys.load_or_make(account_file)
         else:
-            account_key = self._joined(link.account, known)
+            account_key = SigningKey.from_bytes(bytes.fromhex(link.account))
+            if known is not None and self.account(known) != account_key.fingerprint:
+                raise InputError(
+                    f"This PC already belongs to another account of {known.name}: run "
+                    f"`pleb-agent detach {known.name}` first, then use the link again."
+                )
         host_key = self.keys.load_or_make(host_file)
         memory = known.memory if known else Memory()
         trust = TrustedProject(link.project, link.root, host_key.fingerprint, memory)
@@ -153,16 +158,6 @@ class Attaching:
             InputError: it cannot be read.
         """
         return self.keys.load(row.account_key_file).fingerprint
-
-    def _joined(self, seed: str, known: ProjectRow | None) -> SigningKey:
-        """Return the key of the account to join; a PC has one account of a project."""
-        key = SigningKey.from_bytes(bytes.fromhex(seed))
-        if known is not None and self.account(known) != key.fingerprint:
-            raise InputError(
-                f"This PC already belongs to another account of {known.name}: run "
-                f"`pleb-agent detach {known.name}` first, then use the link again."
-            )
-        return key
 
     def _known(self, link: AttachLink) -> ProjectRow | None:
         for row in self.journal.projects():

@@ -97,10 +97,18 @@ class Project:
         await self.settle()
         received = self.received()
         if received:
-            fetched = await self._fetch_or_end(received[0])
-            if isinstance(fetched, FetchedUnit):
-                return fetched
-            self.keep(fetched)
+            row = received[0]
+            end = self._end_before_start(row)
+            if end is None:
+                try:
+                    return FetchedUnit(row, await self.fetch(row))
+                except (TrustError, CacheFullError) as error:
+                    end = row.giving_back(str(error))
+                except Refusal as refusal:
+                    if refusal.code is not RefusalCode.UNKNOWN_BLOB:
+                        raise
+                    end = row.giving_back(f"A file of the unit is missing: {refusal}")
+            self.keep(end)
         await self._report_and_ask(runtime, alone=alone, asks=True)
         return None
 
@@ -200,19 +208,6 @@ class Project:
             raise UnreachableError("The unit's files came too late for its lease.") from error
         finally:
             self._exchange.count_traffic()
-
-    async def _fetch_or_end(self, row: AssignmentRow) -> FetchedUnit | UnitEnd:
-        end = self._end_before_start(row)
-        if end is not None:
-            return end
-        try:
-            return FetchedUnit(row, await self.fetch(row))
-        except (TrustError, CacheFullError) as error:
-            return row.giving_back(str(error))
-        except Refusal as refusal:
-            if refusal.code is not RefusalCode.UNKNOWN_BLOB:
-                raise
-            return row.giving_back(f"A file of the unit is missing: {refusal}")
 
     def _end_before_start(self, row: AssignmentRow) -> UnitEnd | None:
         """Return how a unit ends that is not worth starting."""
