@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -24,6 +25,8 @@ PACKAGES = (
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 NAMED = re.compile(r"`([a-z_.]+/[\w./-]+\.(?:py|md|html|sh|json|yml))`")
+HOP = re.compile(r"`([a-z_]+/[a-z_]+)\.([A-Z]?\w+)(?:\.(\w+))?`")
+"""A function as `module.function` or `module.Class.method`."""
 OUTSIDE = ("keys/", "metadata/", "repository/")
 """Files of whoever follows a document, not of this tree."""
 
@@ -49,3 +52,15 @@ def test_every_command_is_documented_and_has_an_example(command):
     name = command.prog.removeprefix("pleb-agent ")
     texts = " ".join(page.read_text("utf-8") for page in PAGES)
     assert re.search(rf"`(?:pleb-agent )?{name}\b|pleb-agent {name}\b", texts)
+
+
+def test_the_walk_of_a_unit_names_functions_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    walk = text.partition("## A unit in the agent")[2].partition("\n## ")[0]
+    hops = [hop for hop in HOP.findall(walk) if hop[1] != "py"]
+    assert len(hops) > 15
+    for module, name, method in hops:
+        tree = ast.parse((ROOT / "agent" / "pleb_agent" / f"{module}.py").read_text("utf-8"))
+        (found,) = [one for one in tree.body if getattr(one, "name", "") == name]
+        members = [getattr(one, "name", "") for one in getattr(found, "body", [])]
+        assert not method or method in members, (module, name, method)
