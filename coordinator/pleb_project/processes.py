@@ -156,7 +156,9 @@ class Fleet:
         return str(run_json("pleb-project publish", command, seconds)["attach_link"])
 
     def start_agent(self, name: str, link: str, invite: str | None = None) -> ChildProcess:
-        """Attach a new agent to a project and start it.
+        """Attach a new agent to a project and start it, at ordinary priority.
+
+        A person waits for a demo or a trial; at low priority it would stall on a busy PC.
 
         Raises:
             ChildError: it cannot attach.
@@ -166,6 +168,10 @@ class Fleet:
         run_json(
             f"pleb-agent attach ({name})",
             agent_command("attach", link, "--name", name, *extra, "--home", home, "--json"),
+        )
+        run_json(
+            f"pleb-agent prefs set ({name})",
+            agent_command("prefs", "set", "nice=off", "--home", home, "--json"),
         )
         return self._start(
             name, agent_command("start", "--headless", "--preset", "full", "--home", home)
