@@ -134,8 +134,11 @@ def test_its_processes_come_back_and_end_with_it(tmp_path):
         _, alive = psutil.wait_procs(everything, timeout=20)
         tray = [one for one in alive if "pleb_agent.tray.main" in " ".join(one.cmdline())]
         assert alive == tray, "all but the tray, which waits for the next agentd, end with agentd"
+        control = ann.home / "agentd.json"
+        killed = control.read_text()
         again = ann.world.start_desktop_agent("ann", ann.environment)
         ann.agent = again
+        wait_until("the new agent to answer", lambda: control.read_text() != killed)
         ann.until("work after a kill", reason="ready")
         assert again.stop() == 0
 
