@@ -56,7 +56,7 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
         options.link, options.print = None, False
         return open_page_of(home, options, output)
     except OSError:
-        if logging.getLogger("pleb").handlers:  # agentd had begun: nobody may see the terminal
+        if logging.getLogger("pleb").handlers:  # there may be no terminal to read
             logging.getLogger("pleb.agent").exception("failed")
         raise
     if after.version is not None:

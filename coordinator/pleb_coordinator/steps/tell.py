@@ -15,7 +15,7 @@ __all__ = ["take_verdicts"]
 
 
 def take_verdicts(tx: Transaction, host: Host) -> list[UnitVerdict]:
-    """Return verdicts that the host has not received, and mark them as told.
+    """Return verdicts that the host has not received, and mark them as sent.
 
     In the same transaction as the reply that carries them: a reply that is lost is stored,
     and asked for again with the same sequence.
