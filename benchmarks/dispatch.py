@@ -95,7 +95,7 @@ def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
         store.close()
     return Plan(
         url="",
-        online_key=deps.online_key.public,
+        online_key=deps.online_keys.newest().public,
         groups=groups,
         brisk=brisk,
         connections=CONNECTIONS,

@@ -91,7 +91,7 @@ def _metadata(deps: Deps, name: str, size: RoundSize, root: SigningKey) -> Proje
         epoch=0,
         issued_at=now,
         root_key=root.public,
-        delegation=Delegation(online_key=deps.online_key.public, expires_at=now + 86_400),
+        delegation=Delegation(online_key=deps.online_keys.newest().public, expires_at=now + 86_400),
         title="Dispatch benchmark",
         description="",
         data_licence="CC0",

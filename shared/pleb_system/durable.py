@@ -44,17 +44,35 @@ def write_durably(
 
 
 def create_private(path: Path, content: bytes) -> None:
-    """Write a new file that only this user can read, synced.
+    """Write a new file that only this user can read, synced; a crash leaves all of it or nothing.
+
+    It is written beside its place and then linked there, since a link, unlike a rename, never
+    replaces a file. Where the file system has no links (FAT, some network drives) the name is
+    claimed first: there, a crash can leave an empty file.
 
     Raises:
         FileExistsError: there is one already; it is left alone.
     """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        _write_new(beside, content)
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            _write_new(path, content)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def _write_new(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(path.parent)
 
 
 def rename_durably(source: Path, target: Path) -> None:

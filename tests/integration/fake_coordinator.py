@@ -61,6 +61,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
+from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 
@@ -144,6 +145,30 @@ class FakeCoordinator:
             self.metadata = msgspec.structs.replace(self.metadata, number=number, **changes)
         payload = strict_json.encode(self.metadata)
         self.metadata_envelope = sign_payload(payload, PayloadType.METADATA, self.root)
+
+    def rotate_root(self, **changes: object) -> SigningKey:
+        """Hand the project over to a new root key; return the old one."""
+        before, self.root = self.root, SigningKey.generate()
+        change = RootChange(
+            protocol=1,
+            project=self.name,
+            number=len(self.metadata.roots) + 1,
+            before=before.public,
+            after=self.root.public,
+            issued_at=int(self.clock()),
+        )
+        roots = [*self.metadata.roots, change_root(change, before, self.root)]
+        self.publish(root_key=self.root.public, roots=roots, **changes)
+        return before
+
+    def rotate_online(self, **changes: object) -> SigningKey:
+        """Delegate to a new online key; return the old one."""
+        before, self.online = self.online, SigningKey.generate()
+        delegation = msgspec.structs.replace(
+            self.metadata.delegation, online_key=self.online.public
+        )
+        self.publish(delegation=delegation, **changes)
+        return before
 
     def link(self, base_url: str) -> str:
         """The attach link."""

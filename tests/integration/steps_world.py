@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.home.keys import OnlineKeys, make_secret_file
+from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.enrol import enrol
@@ -152,12 +154,15 @@ class World:
         self.clock = Clock()
         self.online = SigningKey.generate()
         self.root = SigningKey.generate()
+        keys = Home(home).online_key_file
+        keys.parent.mkdir(exist_ok=True)
+        make_secret_file(keys, self.online.to_bytes())
         counter = itertools.count(1)
         self.deps = Deps(
             clock=self.clock,
             random_bytes=lambda n: next(counter).to_bytes(n, "big"),
             secret=b"s" * 32,
-            online_key=self.online,
+            online_keys=OnlineKeys(Home(home)),
             blobs=LocalBlobs(home),
         )
         self.store = Store(home / "store.sqlite")

@@ -16,6 +16,7 @@ from pleb_shared.protocol.graph import Graph, Node, Ref, Value
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.project import DataSpec, InputSpec, Shard, ShardList
+from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
@@ -111,6 +112,43 @@ def test_another_root_cannot_take_a_project_over(world):
     assert refusal(hand_in, world, stolen, key=thief) == RefusalCode.BAD_SIGNATURE
     forged = changed(world, number=2)
     assert refusal(hand_in, world, forged, key=thief) == RefusalCode.BAD_SIGNATURE
+
+
+def handed_over(world, metadata, before, after, **values):
+    """The metadata with one more change of the root key."""
+    change = RootChange(
+        protocol=1,
+        project=metadata.project,
+        number=len(metadata.roots) + 1,
+        before=before.public,
+        after=after.public,
+        issued_at=int(world.clock.now),
+    )
+    roots = [*metadata.roots, change_root(change, before, after)]
+    return msgspec.structs.replace(metadata, root_key=after.public, roots=roots, **values)
+
+
+def test_a_root_hands_over_and_the_one_before_it_is_refused(world):
+    old, new, thief = world.root, SigningKey.generate(), SigningKey.generate()
+    reply = hand_in(world, handed_over(world, world.metadata, old, new, number=2), key=new)
+    assert reply.attach_link == f"{BASE}/join/tiny#{new.fingerprint}"
+    assert world.project.root_key == new.public
+    assert refusal(hand_in, world, changed(world, number=3)) == RefusalCode.BAD_SIGNATURE
+    stolen = handed_over(world, world.metadata, old, thief, number=3)
+    assert refusal(hand_in, world, stolen, key=thief) == RefusalCode.BAD_SIGNATURE
+    # An agent that slept needs the whole chain, so none of it may be left out.
+    short = msgspec.structs.replace(world.project.metadata, number=3, roots=[])
+    assert refusal(hand_in, world, short, key=new) == RefusalCode.STALE_METADATA
+    hand_in(world, msgspec.structs.replace(world.project.metadata, number=3), key=new)
+
+
+def test_a_revocation_is_not_taken_back(world):
+    gone = SigningKey.generate().fingerprint
+    hand_in(world, changed(world, number=2, revoked=[gone]))
+    assert refusal(hand_in, world, changed(world, number=3)) == RefusalCode.STALE_METADATA
+    for key in (world.root, world.online):
+        own = changed(world, number=3, revoked=[gone, key.fingerprint])
+        assert refusal(hand_in, world, own) == RefusalCode.BAD_SIGNATURE
 
 
 def test_the_delegation_must_be_ours_and_short(world):

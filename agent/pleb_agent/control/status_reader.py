@@ -24,6 +24,7 @@ from pleb_agent.program.clock import system_clock
 from pleb_agent.sensors.machine import read_machine
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.codec import delta_bytes
+from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import elements
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class StatusReader:
             project=link.project,
             url=link.base_url,
             link=str(link),
-            fingerprint=link.root,
+            fingerprint=fingerprint_of(metadata.root_key),
             title=metadata.title or link.project,
             description=metadata.description,
             contact=metadata.contact,

@@ -3,7 +3,8 @@
 `TrustedProject` holds what is known of one project, in the manner of python-tuf's
 `TrustedMetadataSet`. Loading order:
 
-1. `update_metadata`: root-signed metadata against the pinned fingerprint (docs/protocol.md 3).
+1. `update_metadata`: root-signed metadata against the pinned fingerprint, or against a root to
+   which the pinned one has handed over (docs/protocol.md 3).
 2. `enrol_reply`: signed by the online key that the metadata delegates to.
 3. `work_reply`: the same key, an answer to our last request, never backwards (5). If it names
    newer metadata, `StaleMetadataError` asks for step 1 first.
@@ -24,6 +25,7 @@ from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
+from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 from pleb_system.durations import shown_duration
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["Memory", "StaleMetadataError", "TrustedProject", "clock_sentence"]
+__all__ = ["Memory", "RootKeyError", "StaleMetadataError", "TrustedProject", "clock_sentence"]
 
 
 Reply = TypeVar("Reply", EnrolReply, WorkReply)
@@ -45,6 +47,10 @@ class StaleMetadataError(TrustError):
     """The reply belongs to newer metadata: fetch that first, then verify the reply again."""
 
 
+class RootKeyError(TrustError):
+    """The metadata does not chain to the root key in the attach link."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """What must never go backwards, as the journal remembers it."""
@@ -53,6 +59,8 @@ class Memory:
     metadata_digest: str = ""
     epoch: int = 0
     latest_version: int = 0
+    root: str = ""
+    """Fingerprint of the newest root key that was followed: none before it is accepted again."""
 
 
 def clock_sentence(theirs: float, ours: float) -> str:
@@ -66,7 +74,11 @@ def clock_sentence(theirs: float, ours: float) -> str:
 
 
 class TrustedProject:
-    """The statements of one project that chain to its pinned root."""
+    """The statements of one project that chain to its pinned root.
+
+    `root` is the fingerprint in the attach link. Once metadata was accepted, `memory.root` counts
+    too: both must be in the chain of roots that metadata carries.
+    """
 
     def __init__(self, project: str, root: str, host: str, memory: Memory) -> None:
         self.project = project
@@ -100,8 +112,9 @@ class TrustedProject:
         """Accept an envelope of project metadata.
 
         Raises:
-            TrustError: not signed by the pinned root, another project's, older than one seen
-                before, or its delegation is too long or has ended.
+            TrustError: not signed by the pinned root or one that it handed over to, another
+                project's, older than one seen before, signed or delegating with a revoked key,
+                or its delegation is too long or has ended.
         """
         metadata = self._read_metadata(data)
         self._check_progress(metadata, digest_of(data))
@@ -114,6 +127,7 @@ class TrustedProject:
             metadata_digest=digest_of(data),
             epoch=metadata.epoch,
             latest_version=known.latest_version if same_epoch else 0,
+            root=fingerprint_of(metadata.root_key),
         )
         return metadata
 
@@ -199,17 +213,35 @@ class TrustedProject:
         try:
             peeked = peek_payload(data, PayloadType.METADATA, most_bytes=most)
             claimed = strict_json.decode(peeked, ProjectMetadata, most_bytes=most)
-            if fingerprint_of(claimed.root_key) != self.root:
-                raise TrustError(
-                    f"The metadata of {self.project} belongs to another root key than the attach "
-                    "link's; ask the researcher for the right link."
-                )
+            self._check_root(claimed)
             verify_bytes(data, PayloadType.METADATA, claimed.root_key, most_bytes=most)
         except Refusal as error:
             raise TrustError(f"The metadata of {self.project} was refused: {error}") from error
         if claimed.project != self.project:
             raise TrustError(f"The metadata is about {claimed.project!r}, not {self.project!r}.")
         return claimed
+
+    def _check_root(self, claimed: ProjectMetadata) -> None:
+        """Refuse metadata whose chain of roots leaves out the pin, or a root followed before."""
+        path = [fingerprint_of(key) for key in root_path(claimed)]
+        followed = self._memory.root
+        if self.root not in path:
+            raise RootKeyError(
+                f"The metadata of {self.project} belongs to another root key than the attach "
+                "link's; ask the researcher for the right link."
+            )
+        if followed and followed not in path:
+            raise TrustError(
+                f"The metadata of {self.project} is signed by a root key that was replaced; it was "
+                "refused."
+            )
+        if fault := key_fault(claimed):
+            raise TrustError(f"The metadata of {self.project} was refused: {fault}.")
+        if not self._memory.metadata_number and self.root in claimed.revoked:
+            raise TrustError(
+                f"The researcher has revoked the key in this attach link of {self.project}: copy "
+                "the newest link from the project's page."
+            )
 
     def _check_progress(self, metadata: ProjectMetadata, digest: str) -> None:
         known = self._memory

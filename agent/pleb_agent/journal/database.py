@@ -176,5 +176,9 @@ MIGRATIONS: Final = (
     ALTER TABLE assignments DROP COLUMN envelope;
     ALTER TABLE requests ADD COLUMN max_units INTEGER NOT NULL DEFAULT 1;
     """,
+    # 4: the newest root key that was followed; empty: the attach link's
+    """
+    ALTER TABLE projects ADD COLUMN root TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

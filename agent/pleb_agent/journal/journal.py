@@ -66,10 +66,10 @@ class Journal(ActivityLog):
             number = self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
-                    sequence, attached_at)
+                    root, sequence, attached_at)
                 VALUES (:link, :base_url, :name, :host_key_file, :account_key_file, :host, :role,
                     :metadata, :metadata_number, :metadata_digest, :epoch, :latest_version,
-                    :sequence, :now)
+                    :root, :sequence, :now)
                 ON CONFLICT (base_url, name) DO UPDATE SET link = excluded.link,
                     host_key_file = excluded.host_key_file,
                     account_key_file = excluded.account_key_file, host = excluded.host,
@@ -77,6 +77,7 @@ class Journal(ActivityLog):
                     metadata_number = excluded.metadata_number,
                     metadata_digest = excluded.metadata_digest, epoch = excluded.epoch,
                     latest_version = excluded.latest_version,
+                    root = excluded.root,
                     sequence = max(sequence, excluded.sequence), detaching = 0
                 RETURNING id""",
                 values,
@@ -119,7 +120,7 @@ class Journal(ActivityLog):
             self.db.execute(
                 """UPDATE projects SET metadata = :metadata, metadata_number = :metadata_number,
                     metadata_digest = :metadata_digest, epoch = :epoch,
-                    latest_version = :latest_version
+                    latest_version = :latest_version, root = :root
                 WHERE id = :project AND metadata_number <= :metadata_number""",
                 {**vars(memory), "metadata": envelope, "project": project},
             )

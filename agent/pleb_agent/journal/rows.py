@@ -168,6 +168,7 @@ def read_project(row: sqlite3.Row) -> ProjectRow:
         metadata_digest=values.pop("metadata_digest"),
         epoch=values.pop("epoch"),
         latest_version=values.pop("latest_version"),
+        root=values.pop("root"),
     )
     values["detaching"] = bool(row["detaching"])
     return ProjectRow(**values)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent import AGENT
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.sentence import say
-from pleb_agent.core.trust import Memory, TrustedProject
+from pleb_agent.core.trust import Memory, RootKeyError, TrustedProject
 from pleb_agent.journal.rows import NewProject, ProjectRow
 from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol import strict_json
@@ -68,7 +68,10 @@ class Attaching:
                 "This is not an invite: copy all of it, as the operator sent it to you."
             )
         known = self._known(link)
-        host_file, account_file = self.keys.names(link)
+        # A link with a later root of the same project leads to the keys that the host has.
+        host_file, account_file = (
+            (known.host_key_file, known.account_key_file) if known else self.keys.names(link)
+        )
         if link.account is None:
             account_key = self.keys.load_or_make(account_file)
         else:
@@ -84,7 +87,15 @@ class Attaching:
         client = self.make_client(link)
         try:
             envelope = await _first_metadata(client, link)
-            trust.update_metadata(envelope, self.clock())
+            try:
+                trust.update_metadata(envelope, self.clock())
+            except RootKeyError as error:
+                if known is None:
+                    raise
+                raise TrustError(
+                    f"{link.project} is attached with another root key: check that the new "
+                    f"link is right, then run `pleb-agent detach {link.project}` first."
+                ) from error
             request = enrol_request(
                 link.project, host_key, account_key, self.clock(), invite=invite, name=name
             )
@@ -162,11 +173,6 @@ class Attaching:
     def _known(self, link: AttachLink) -> ProjectRow | None:
         for row in self.journal.projects():
             if (row.base_url, row.name) == (link.base_url, link.project):
-                if row.attach_link.root != link.root:
-                    raise TrustError(
-                        f"{link.project} is attached with another root key: check that the new "
-                        f"link is right, then run `pleb-agent detach {link.project}` first."
-                    )
                 return row
         return None
 

@@ -120,7 +120,13 @@ class Exchange:
         request = enrol_request(
             self.name, self._host_key, account, self._clock(), invite=None, name=""
         )
-        reply = self.trust.enrol_reply(await self.client.enrol(self.name, request), self._clock())
+        answer = await self.client.enrol(self.name, request)
+        try:
+            reply = self.trust.enrol_reply(answer, self._clock())
+        except TrustError:  # the online key may have changed while the coordinator forgot us
+            if not await self.refresh_metadata():
+                raise
+            reply = self.trust.enrol_reply(answer, self._clock())
         self._journal.raise_sequence(self.project, reply.sequence, reply.role.value)
 
     def samples_of(self, unit: Unit) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["enrol", "metadata"]
 
@@ -43,11 +44,13 @@ async def enrol(api: Api, request: Request) -> Response:
     verify_bytes(body, PayloadType.ENROL, statement.host_key, statement.account_key)
     network = network_of(address_of(request))
 
-    def carry_out(tx: Transaction) -> EnrolReply:
-        return enrol_host(tx, api.deps, tx.projects.find(statement.project), statement, network)
+    def carry_out(tx: Transaction) -> tuple[EnrolReply, SigningKey]:
+        project = tx.projects.find(statement.project)
+        online_key = api.deps.online_keys.of(project.metadata.delegation.online_key)
+        return enrol_host(tx, api.deps, project, statement, network), online_key
 
-    reply = await api.commits.run(carry_out)
-    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, api.deps.online_key)
+    reply, online_key = await api.commits.run(carry_out)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, online_key)
     return Response(signed, media_type="application/json")
 
 

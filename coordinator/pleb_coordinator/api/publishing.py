@@ -39,13 +39,13 @@ def software() -> str:
 
 
 async def coordinator(api: Api, _: Request) -> Response:
-    """Return the coordinator's name, protocols and online key; for people, and for publishing."""
+    """Return the coordinator's name, protocols, online key; for people, and for publishing."""
     with api.store.read() as tx:
         names = tx.projects.names()
     info = CoordinatorInfo(
         software=software(),
         protocols=list(PROTOCOLS),
-        online_key=api.deps.online_key.public,
+        online_key=api.deps.online_keys.newest().public,
         projects=names,
     )
     return Response(strict_json.encode(info), media_type="application/json")
@@ -67,5 +67,6 @@ async def publish(api: Api, request: Request) -> Response:
     reply = await api.commits.run(carry_out)
     link = replace(parse_attach_link(reply.attach_link), certificate=api.links.certificate)
     reply = msgspec.structs.replace(reply, attach_link=str(link))
-    signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, api.deps.online_key)
+    online_key = api.deps.online_keys.of(publication.metadata.delegation.online_key)
+    signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, online_key)
     return Response(signed, media_type="application/json")

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.home.keys import read_online_key, read_secret
+from pleb_coordinator.home.keys import OnlineKeys, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["Deps", "RequestContext", "deps_of"]
 
@@ -51,8 +50,9 @@ class Deps:
     """Unpredictable bytes, for nonces and tokens (`secrets.token_bytes`)."""
     secret: bytes
     """32 bytes from which audits are drawn; never leaves the coordinator."""
-    online_key: SigningKey
-    """The key that root keys delegate to; it signs every reply."""
+    online_keys: OnlineKeys
+    """The keys that root keys delegate to. Replies about a project are signed by the one that its
+    metadata in force names."""
     blobs: LocalBlobs
 
 
@@ -66,7 +66,7 @@ def deps_of(home: Home, clock: Callable[[], float]) -> Deps:
         clock=clock,
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
-        online_key=read_online_key(home.online_key_file),
+        online_keys=OnlineKeys(home),
         blobs=LocalBlobs(home.path),
     )
 

@@ -36,6 +36,7 @@ from pleb_shared.protocol.project import (
     epoch_changes,
 )
 from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import load_tensors, read_header, version_digest
@@ -60,11 +61,8 @@ class Publication:
 
     request: PublishRequest
     metadata: ProjectMetadata
-
-    @property
-    def root_key(self) -> str:
-        """The key that signed both the request and the metadata."""
-        return self.metadata.root_key
+    root_path: tuple[str, ...]
+    """The project's root keys; the last one signed both the request and the metadata."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def open_publication(envelope: bytes) -> Publication:
     """Return the request and the metadata, both signed by the root key that the metadata names.
 
     Raises:
-        Refusal: `malformed`, `bad_signature`, `too_large`.
+        Refusal: `malformed`, `bad_signature` (also of a change of the root key), `too_large`.
     """
     most = LIMITS.metadata_bytes
     payload = peek_payload(envelope, PayloadType.PUBLISH, most_bytes=most)
@@ -95,7 +93,7 @@ def open_publication(envelope: bytes) -> Publication:
     if metadata.project != request.project:
         message = f"The metadata is of project {metadata.project!r}, not {request.project!r}."
         raise Refusal(RefusalCode.MALFORMED, message)
-    return Publication(request, metadata)
+    return Publication(request, metadata, root_path(metadata))
 
 
 def admit(tx: Transaction, deps: Deps, publication: Publication) -> None:
@@ -173,9 +171,10 @@ def publish(
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
     """Return the project if it is known here, else the hash of the invite that lets it in."""
     metadata, now = publication.metadata, deps.clock()
-    _check_delegation(metadata, deps.online_key.public, now)
+    _check_delegation(metadata, deps.online_keys.newest().public, now)
     known = _known(tx, metadata.project)
     if known is not None:
+        _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
     token_hash = digest_of((publication.request.invite or "").encode())
@@ -274,6 +273,9 @@ def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) ->
     if delegation.online_key != online_key:
         message = "The metadata delegates to another coordinator's key: publish it here again."
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    if fault := key_fault(metadata):
+        message = f"The metadata contradicts itself: {fault}. Sign with a key that is in use."
+        raise Refusal(RefusalCode.BAD_SIGNATURE, message)
     if delegation.expires_at <= now:
         message = "The delegation has expired: renew it with `pleb-project renew`."
         raise Refusal(RefusalCode.EXPIRED, message)
@@ -289,10 +291,27 @@ def _known(tx: Transaction, name: str) -> Project | None:
         return None
 
 
-def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
-    if known.root_key != metadata.root_key:
-        message = f"Project {known.name!r} belongs to another root key: choose another name."
+def _check_keys(known: Project, publication: Publication) -> None:
+    """Check that the root in force hands over to the sender's, and that nothing is taken back.
+
+    The chain of changes only grows, so that an agent which slept through any of them can follow.
+    """
+    metadata = publication.metadata
+    if known.root_key not in publication.root_path:
+        message = (
+            f"Project {known.name!r} belongs to another root key: choose another name, or sign "
+            "with the newest key if it was rotated."
+        )
         raise Refusal(RefusalCode.BAD_SIGNATURE, message)
+    if metadata.roots[: len(known.metadata.roots)] != known.metadata.roots:
+        message = f"The metadata leaves out changes of {known.name!r}'s root key that were made."
+        raise Refusal(RefusalCode.STALE_METADATA, message)
+    if not set(known.metadata.revoked) <= set(metadata.revoked):
+        message = f"The metadata leaves out keys of {known.name!r} that were revoked."
+        raise Refusal(RefusalCode.STALE_METADATA, message)
+
+
+def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:
     if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
         message = (
             f"Metadata {known.metadata_number} of epoch {known.epoch} is in force: "
@@ -345,6 +364,8 @@ def _renew(
     envelope = publication.request.metadata.encode()
     tx.projects.put_metadata(known.id, metadata, envelope, facts, now)
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
+    if metadata.root_key != known.root_key:
+        tx.events.add(known.id, now, "root_changed", key=fingerprint_of(metadata.root_key))
     if metadata.epoch > known.epoch:
         _end_round(tx, known, now)
         tx.projects.start_epoch(known.id, metadata.epoch, now)

@@ -111,7 +111,8 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         no_work=no_work,
     )
     payload = strict_json.encode(statement)
-    reply = sign_payload(payload, PayloadType.WORK_REPLY, deps.online_key)
+    online_key = deps.online_keys.of(project.metadata.delegation.online_key)
+    reply = sign_payload(payload, PayloadType.WORK_REPLY, online_key)
     seen = Seen(
         sequence=request.sequence,
         request_digest=asked.digest,

@@ -87,7 +87,7 @@ class Projects(TableGroup):
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
     ) -> None:
-        """Put new metadata in force; its number must be new."""
+        """Put new metadata with its root key in force; its number must be new."""
         number = metadata.number
         self._db.execute(
             sql.ADD_METADATA,
@@ -97,7 +97,13 @@ class Projects(TableGroup):
             now=now,
             **_FACTS.parameters(facts),
         )
-        self._db.execute(sql.SET_METADATA, project=project, number=number, epoch=metadata.epoch)
+        self._db.execute(
+            sql.SET_METADATA,
+            project=project,
+            number=number,
+            epoch=metadata.epoch,
+            root_key=metadata.root_key,
+        )
 
     def start_epoch(self, project: int, epoch: int, now: float) -> None:
         """Go to version 0 of `epoch`, and end what belongs to earlier ones.

@@ -91,7 +91,8 @@ INSERT INTO metadata (project, number, envelope, {_columns(Facts)}, published_at
 VALUES (:project, :number, :envelope, {_columns(Facts, ":")}, :now)
 """
 SET_METADATA: Final = """
-UPDATE projects SET metadata_number = :number, epoch = :epoch WHERE id = :project
+UPDATE projects SET metadata_number = :number, epoch = :epoch, root_key = :root_key
+WHERE id = :project
 """
 START_EPOCH: Final = """
 UPDATE projects SET version = 0, tolerance = 0,

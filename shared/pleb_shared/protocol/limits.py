@@ -52,6 +52,11 @@ class Limits:
     graph_nodes: int = 200_000
     metrics: int = 32
     inputs: int = 16
+    root_changes: int = 32
+    """Changes of a project's root key in its whole life."""
+    root_change_characters: int = 2_000
+    """One of their envelopes."""
+    revoked_keys: int = 256
 
     clock_tolerance_seconds: int = 600
     """How far two clocks may differ before a statement is refused."""

@@ -48,6 +48,7 @@ class PayloadType(StrEnum):
     """DSSE payload types, one for each kind of statement, so that none can pass for another."""
 
     METADATA = "application/vnd.pleb.project-metadata+json"
+    ROOT_CHANGE = "application/vnd.pleb.root-change+json"
     PUBLISH = "application/vnd.pleb.publish+json"
     PUBLISH_REPLY = "application/vnd.pleb.publish-reply+json"
     ENROL = "application/vnd.pleb.enrol+json"

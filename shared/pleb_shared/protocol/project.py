@@ -353,6 +353,13 @@ class ProjectMetadata(Struct, frozen=True):
     calibration: Calibration
     limits: ResourceLimits
     target: Target | None = None
+    roots: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=LIMITS.root_change_characters)]],
+        msgspec.Meta(max_length=LIMITS.root_changes),
+    ] = []
+    """Every change of the root key, oldest first: envelopes of a `RootChange`."""
+    revoked: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.revoked_keys)] = []
+    """Fingerprints of root and online keys whose statements nobody may accept any more."""
 
 
 EPOCH_FIELDS: Final = (

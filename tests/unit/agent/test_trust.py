@@ -19,6 +19,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
 )
 from pleb_shared.protocol.project import Delegation
+from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, ShardRange, UnitKind
 from tests.integration.fake_coordinator import PROJECT, FakeCoordinator
@@ -250,6 +251,91 @@ def test_metadata_never_goes_back_and_has_no_twin(coordinator, trusted):
     with pytest.raises(TrustError, match="two different metadata 2"):
         trusted.update_metadata(coordinator.metadata_envelope, NOW)
     assert trusted.metadata.title == "new"
+
+
+def test_a_new_root_is_followed_and_the_old_one_refused_from_then_on(coordinator, trusted):
+    thief = coordinator.rotate_root()
+    accepted = coordinator.metadata_envelope
+    trusted.update_metadata(accepted, NOW)
+    assert trusted.memory.root == coordinator.root.fingerprint
+    # What the old key signs does not count any more, whatever its number: neither as it was ...
+    stolen = msgspec.structs.replace(
+        coordinator.metadata, number=99, root_key=thief.public, roots=[]
+    )
+    forged = sign_payload(strict_json.encode(stolen), PayloadType.METADATA, thief)
+    with pytest.raises(TrustError, match="was replaced"):
+        trusted.update_metadata(forged, NOW)
+    # ... nor as the start of another chain,
+    coordinator.metadata, coordinator.root = stolen, thief
+    coordinator.rotate_root(number=100)
+    with pytest.raises(TrustError, match="was replaced"):
+        trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    # also after a restart, from what the journal remembers.
+    again = TrustedProject(PROJECT, thief.fingerprint, HOST, trusted.memory)
+    with pytest.raises(TrustError, match="was replaced"):
+        again.update_metadata(forged, NOW)
+    again.update_metadata(accepted, NOW)
+
+
+def test_two_rotations_are_followed_at_once_by_an_agent_that_slept(coordinator, trusted):
+    roots = [coordinator.rotate_root(), coordinator.rotate_root(), coordinator.root]
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    assert trusted.memory.root == coordinator.root.fingerprint
+    for root in roots:  # and by a first attachment, through a link with any of them
+        new = TrustedProject(PROJECT, root.fingerprint, HOST, Memory())
+        new.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+def test_the_old_root_alone_cannot_hand_over(coordinator, trusted):
+    """Both keys sign: the old one consents, the new one proves that somebody holds it."""
+    old, new = coordinator.root, SigningKey.generate()
+    for signers in ((old, old), (new, new)):
+        change = RootChange(
+            protocol=1,
+            project=PROJECT,
+            number=1,
+            before=old.public,
+            after=new.public,
+            issued_at=int(NOW),
+        )
+        coordinator.root = new
+        coordinator.publish(root_key=new.public, roots=[change_root(change, *signers)])
+        with pytest.raises(TrustError, match="signature"):
+            trusted.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+def test_a_reply_of_the_old_online_key_asks_for_the_newest_metadata(coordinator, trusted):
+    before = reply(coordinator)
+    old = coordinator.rotate_online()
+    # Until the agent has seen the new metadata, the old key is the right one.
+    assert obey(trusted, before)
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    assert obey(trusted, reply(coordinator))
+    coordinator.online = old
+    with pytest.raises(TrustError, match="signature"):
+        obey(trusted, reply(coordinator))
+
+
+def test_a_revoked_online_key_does_not_come_back(coordinator, trusted):
+    old = coordinator.rotate_online()
+    coordinator.publish(revoked=[old.fingerprint])
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+    coordinator.online = SigningKey.from_bytes(old.to_bytes())
+    delegation = msgspec.structs.replace(coordinator.metadata.delegation, online_key=old.public)
+    coordinator.publish(delegation=delegation)
+    with pytest.raises(TrustError, match="online key that is revoked"):
+        trusted.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+def test_a_revoked_root_is_still_followed_but_not_attached_to(coordinator, trusted):
+    old = coordinator.rotate_root()
+    coordinator.publish(revoked=[old.fingerprint])
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)  # it was attached before
+    new = TrustedProject(PROJECT, old.fingerprint, HOST, Memory())
+    with pytest.raises(TrustError, match="revoked the key in this attach link"):
+        new.update_metadata(coordinator.metadata_envelope, NOW)
+    newest = TrustedProject(PROJECT, coordinator.root.fingerprint, HOST, Memory())
+    newest.update_metadata(coordinator.metadata_envelope, NOW)
 
 
 def test_metadata_of_another_project_is_refused(coordinator):

@@ -15,6 +15,8 @@ from benchmarks.dispatch_store import Amounts, fill_store
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.home.keys import OnlineKeys, make_secret_file
+from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.serve import Asked, serve
@@ -29,11 +31,14 @@ AMOUNTS = Amounts(projects=2, hosts=20, finished_rounds=3, leases=40, round_unit
 
 @pytest.fixture
 def deps(tmp_path):
+    home = Home(tmp_path)
+    home.online_key_file.parent.mkdir()
+    make_secret_file(home.online_key_file)
     return Deps(
         clock=time.time,
         random_bytes=secrets.token_bytes,
         secret=bytes(32),
-        online_key=SigningKey.generate(),
+        online_keys=OnlineKeys(home),
         blobs=LocalBlobs(tmp_path),
     )
 

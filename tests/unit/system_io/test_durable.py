@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -106,6 +107,45 @@ def test_nothing_is_left_beside_the_file_when_the_disk_is_full(
     with pytest.raises(OSError, match="No space"):
         write_durably(tmp_path / "file", b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_file_is_whole_or_absent_wherever_the_power_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty key file would count as the key from then on."""
+    link = os.link
+    for fail_at in range(3):
+        folder = tmp_path / str(fail_at)
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            steps = record_steps(patch, fail_at)
+
+            def linked(source: Path, target: Path, steps: list[str] = steps) -> None:
+                steps.append("link")
+                link(source, target)
+
+            patch.setattr(os, "link", linked)
+            with contextlib.suppress(PowerCutError):
+                create_private(folder / "key", b"secret")
+        key = folder / "key"
+        assert not key.exists() or key.read_bytes() == b"secret"
+        if not key.exists():
+            create_private(key, b"second")
+        assert [path.name for path in folder.iterdir()] == ["key"]
+
+
+def test_a_private_file_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(_: object, __: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    create_private(tmp_path / "key", b"first")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "key", b"second")
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    assert (tmp_path / "key").read_bytes() == b"first"
 
 
 def test_a_private_file_is_made_once_for_one_reader(tmp_path: Path) -> None:
