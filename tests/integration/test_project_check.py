@@ -72,6 +72,7 @@ def test_the_digits_example_passes(blobs):
     assert outcome.warnings == ()
     assert outcome.learning.metrics_after["accuracy"] > 0.8
     verification = outcome.metadata.verification
+    assert verification.comparable
     assert 0 < verification.tolerance <= verification.tolerance_ceiling < outcome.tolerance.noise
 
 
@@ -113,6 +114,7 @@ def test_a_model_that_drifts_is_refused_with_advice(tmp_path, blobs):
     definition = written(tmp_path, model=DRIFTING, rate=0.005, steps=120)
     outcome = check_project(definition, blobs, lambda _: None)
     assert not outcome.passed
+    assert not outcome.metadata.verification.comparable
     told = " ".join(outcome.warnings)
     assert "cannot be distinguished from rounding" in told
     assert "ReLU let rounding differences grow" in told

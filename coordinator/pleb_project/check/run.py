@@ -179,12 +179,19 @@ def _measure(draft: Draft, blobs: BlobFolder, folder: Path) -> tuple[list[Tensor
 
 
 def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:
-    """Return the draft's metadata with what was measured, where the file gives nothing."""
+    """Return the draft's metadata with what was measured, where the file gives nothing.
+
+    A project whose honest results differ too much is never comparable, whatever the file says:
+    its metadata promise volunteers that they are not banned for it.
+    """
     given, measured = draft.metadata.verification, draft.definition.measured
     chosen = tolerance.tolerance if "tolerance" in measured else given.tolerance
     ceiling = tolerance.ceiling if "tolerance_ceiling" in measured else given.tolerance_ceiling
     verification = msgspec.structs.replace(
-        given, tolerance=chosen, tolerance_ceiling=max(chosen, ceiling)
+        given,
+        tolerance=chosen,
+        tolerance_ceiling=max(chosen, ceiling),
+        comparable=given.comparable and tolerance.separates,
     )
     return msgspec.structs.replace(draft.metadata, verification=verification)
 

@@ -269,6 +269,13 @@ class Verification(Struct, frozen=True):
         Positive,
         about("what the fleet's calibration may raise the tolerance to", default_text="measured"),
     ]
+    comparable: Annotated[
+        bool,
+        about(
+            "false: results of different PCs cannot be compared, and no host is found wrong",
+            default_text="measured",
+        ),
+    ] = True
     new_host_units: Annotated[
         int, about("first units of a host that a second one repeats", ge=0, le=10_000)
     ] = 10
