@@ -30,7 +30,8 @@ help:
 	@echo "make format       let ruff format the code and fix what it can"
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make bench        each benchmark, about a minute each"
-	@echo "make soak         the end-to-end tests over and over (SOAK_MINUTES=30)"
+	@echo "make soak         fuzzes every reader of strangers' bytes, then repeats the end-to-end tests"
+	@echo "                  (SOAK_RUNS=N inputs for each reader; SOAK_MINUTES=30 of the tests)"
 	@echo "make setup        only build the environment"
 	@echo "make clean        remove what was built and cached; distclean: the environment too"
 	@echo
@@ -79,6 +80,9 @@ bench: $(VENV)/.stamp-dev
 	done
 
 soak: $(VENV)/.stamp-dev
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group soak || \
+		echo "atheris cannot be installed here: inputs are changed without guidance"
+	$(BIN)/python -m tests.soak --keep $(if $(SOAK_RUNS),--runs $(SOAK_RUNS))
 	@end=$$(($$(date +%s) + 60 * $(SOAK_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		$(PYTEST) -m e2e --exitfirst --quiet || exit 1; \
 	done
