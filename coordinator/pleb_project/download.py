@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pleb_project.publish import named_root_key, opened
+from pleb_project.server.status import STATUS_BYTES
 from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
+from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.tensors.layout import save_tensors
@@ -54,8 +56,9 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
         raise InputError(f"{file} already exists: choose another name.")
     metadata = pinned_metadata(coordinator.metadata(link.project), link)
     try:
-        source = msgspec.json.decode(coordinator.status(link.project), type=_Answer).source
-    except msgspec.DecodeError as error:
+        status = coordinator.status(link.project)
+        source = strict_json.decode(status, _Answer, most_bytes=STATUS_BYTES).source
+    except Refusal as error:
         message = (
             f"The coordinator's status does not describe the newest version ({error}): ask its "
             "operator for `pleb-coordinator model export`."

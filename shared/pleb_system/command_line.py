@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import textwrap
 from pathlib import Path
@@ -16,9 +17,13 @@ from pleb_system.exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Commands", "Output", "count", "duration", "run_command", "table"]
+__all__ = ["Commands", "Output", "count", "days", "duration", "number", "run_command", "table"]
 
 _HELP_WIDTH = 96
+_SHOWN = 40
+"""Characters of an argument that is refused."""
+_MOST_DIGITS = 19
+_MOST_DAYS = 36_500
 
 
 class Commands:
@@ -123,9 +128,31 @@ def run_command(program: str, options: argparse.Namespace, command: Callable[[Ou
 
 def count(text: str) -> int:
     """Return a number of things, for `add_argument`."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    found = number(text) if text.isdecimal() else 0
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"{text[:_SHOWN]!r} is not a whole number above 0")
+    return found
+
+
+def number(text: str) -> int:
+    """Return a number that things are named by, for `add_argument`: 0 or more, of 63 bits."""
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:_SHOWN]!r} is not a whole number of 63 bits")
     return int(text)
+
+
+def days(text: str) -> float:
+    """Return a time in days, for `add_argument`."""
+    try:
+        found = float(text) if len(text) <= _MOST_DIGITS else math.inf
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= _MOST_DAYS:
+        most = f"{_MOST_DAYS:,}"
+        raise argparse.ArgumentTypeError(
+            f"{text[:_SHOWN]!r} is not a number of days over 0 and at most {most}"
+        )
+    return found
 
 
 def duration(text: str) -> float:

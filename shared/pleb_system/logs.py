@@ -49,7 +49,8 @@ class ShortLines(logging.Formatter):
         """Return the record as one line of text."""
         fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         words = shown_line(" ".join(f"{key}={value}" for key, value in fields.items()))
-        return f"{self.formatTime(record, '%H:%M:%S')} {record.getMessage():8} {words}"
+        event = shown_line(record.getMessage())
+        return f"{self.formatTime(record, '%H:%M:%S')} {event:8} {words}"
 
 
 def start_log(

@@ -14,6 +14,7 @@ from pleb_agent.core.sentence import say
 from pleb_agent.desktop.display import display_is_there
 from pleb_agent.desktop.notify import notifier as desktop_notifier
 from pleb_agent.translation.words import choose_language, words_for
+from pleb_shared.protocol.shown import shown
 from pleb_system.backoff import Backoff, Restarts
 
 if TYPE_CHECKING:
@@ -187,4 +188,4 @@ class UserNotifier:
     def _show(self, sentence: Sentence) -> None:
         chosen = self._preferences().language or self._session_language()
         words = words_for(choose_language(chosen, ""))
-        self._desktop.show(_TITLE, words.sentence(sentence, fallback=str(sentence)))
+        self._desktop.show(_TITLE, shown(words.sentence(sentence, fallback=str(sentence))))

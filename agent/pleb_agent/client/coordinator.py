@@ -12,6 +12,7 @@ import msgspec
 
 from pleb_agent.client.network import NO_LIMITS
 from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.status import ProjectStatus
 from pleb_system.network_errors import BadAnswerError, UnreachableError, WrongBytesError
@@ -127,8 +128,8 @@ class CoordinatorClient:
         """
         body = await self._message("GET", f"/projects/{project}/status", _STATUS_BYTES)
         try:
-            status = msgspec.json.decode(body, type=ProjectStatus)
-        except (msgspec.DecodeError, RecursionError) as error:
+            status = strict_json.decode(body, ProjectStatus, most_bytes=_STATUS_BYTES)
+        except Refusal as error:
             message = f"The coordinator's status cannot be read ({error}); trying again later."
             raise BadAnswerError(message) from error
         return msgspec.structs.replace(status, series=status.series[-_MOST_POINTS:])
@@ -348,7 +349,7 @@ async def read_bounded(response: httpx.Response, most_bytes: int) -> bytes:
 
 def _upload_headers(response: httpx.Response) -> tuple[int, bool]:
     try:
-        offset = int(response.headers["upload-offset"])
+        offset = int(response.headers["upload-offset"])  # h11 bounds a head, `int` its digits
     except (KeyError, ValueError) as error:
         raise BadAnswerError(
             "The coordinator did not say how much of the upload it has."

@@ -5,7 +5,6 @@ The file is versioned JSON; a table migrates older versions.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,7 +12,9 @@ import msgspec
 from pleb_agent.core.preferences import VERSION, Preferences, default_preferences
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.worker.job import WorkerSettings
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def decode(data: bytes) -> Preferences:
         InputError: it cannot be read, or a newer agent wrote it.
     """
     try:
-        raw = json.loads(data)
+        raw = strict_json.parse(data, most_bytes=LIMITS.settings_bytes)
         version = raw["version"]
         if isinstance(version, int) and version > VERSION:
             raise InputError(
@@ -113,7 +114,7 @@ def decode(data: bytes) -> Preferences:
             raw = MIGRATIONS[version](raw)
             version = raw["version"]
         return msgspec.convert(raw, Preferences)
-    except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+    except (Refusal, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"The preferences cannot be read ({error}): correct preferences.json, or delete it to "
             "use the defaults."

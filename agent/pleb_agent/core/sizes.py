@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["UNITS", "format_bytes", "parse_bytes"]
 
 UNITS: Final = {"KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_MOST_BYTES: Final = 2**62
 _SIZE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -33,4 +34,7 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise ValueError(f"{text.strip()!r} is not a size")
     letter = match[2].upper()
-    return round(float(match[1]) * (UNITS[f"{letter}B"] if letter else 1))
+    size = float(match[1]) * (UNITS[f"{letter}B"] if letter else 1)
+    if size > _MOST_BYTES:
+        raise ValueError(f"{text.strip()[:20]!r} is more than any PC has")
+    return round(size)

@@ -23,7 +23,7 @@ def preferred_language(home: str) -> str:
     try:
         with open(os.path.join(home, "preferences.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
             return str(json.load(file).get("language") or "")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""  # agentd reports what is wrong with the file
 
 

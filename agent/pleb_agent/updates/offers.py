@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _NUMBERS: Final = re.compile(r"\d+")
-Short = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
+Short = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}\Z")]
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**36)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 

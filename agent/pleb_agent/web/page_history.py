@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_agent.translation.words import marked
+from pleb_shared.protocol.shown import shown_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +98,8 @@ async def show_given(visit: Visit) -> Response:
 async def show_curve(visit: Visit) -> Response:
     """Show how one project improved, with the versions marked that contain this PC's work."""
     curve = await visit.reader.curve(visit.query("project"))
-    metric = visit.words.text(_METRICS.get(curve.metric, curve.metric.replace("_", " ")))
+    named = _METRICS.get(curve.metric, shown_line(curve.metric.replace("_", " ")))
+    metric = visit.words.text(named)
     points = list(zip(curve.versions, curve.made_at, curve.values, strict=True))
     since_joined = [point for point in points if point[1] >= curve.attached_at]
     measured = [value for _, _, value in since_joined if value is not None]

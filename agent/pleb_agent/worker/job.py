@@ -47,7 +47,7 @@ __all__ = [
     "failure_of",
 ]
 
-FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """A name directly inside the job's directory: no separator, so it cannot lead elsewhere."""
 
 

@@ -28,8 +28,6 @@ _NUMBER: Final = 12
 
 def new(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Create an invite; its token is shown only now."""
-    if options.days <= 0:
-        raise InputError(f"--days {options.days} is in the past: give a number above 0.")
     role = Role(options.role)
     with opened(home) as store, store.write() as tx:
         token = new_invite(

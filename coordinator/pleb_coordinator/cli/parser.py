@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pleb_system.command_line import Commands, count
+from pleb_system.command_line import Commands, count, days, number
 
 __all__ = ["make_parser"]
 
@@ -79,7 +79,7 @@ def _add_projects(commands: Commands) -> None:
     new = invites.add("new", "create an invite, which works once", "new --role publisher")
     new.add_argument("--role", choices=("host", "trusted", "publisher", "admin"), default="host")
     new.add_argument("--note", default="", help="who it is for")
-    new.add_argument("--days", type=float, default=7.0, help="how long it is valid (7)")
+    new.add_argument("--days", type=days, default=7.0, help="how long it is valid (7)")
     invites.add("list", "list all invites, without their tokens", "list")
     invites.add("revoke", "revoke an unused invite", "revoke 1f2e3d").add_argument(
         "invite", metavar="INVITE", help="its token, or its number from the list"
@@ -94,7 +94,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
     shown = units.add(
         "show", "show a unit's results, how far apart they are, and the decision", "show 17"
     )
-    shown.add_argument("unit", type=int, metavar="UNIT")
+    shown.add_argument("unit", type=number, metavar="UNIT")
     hosts = commands.group("host", "Hosts: list, show, ban, unban.")
     hosts.add("list", "list a project's hosts", "list words").add_argument(
         "project", metavar="PROJECT"
@@ -108,7 +108,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         parser.add_argument("project", metavar="PROJECT")
         parser.add_argument("host", metavar="HOST", help="its name or first digits of its key")
         if name == "ban":
-            parser.add_argument("--days", type=float, default=3650.0, help="how long (10 years)")
+            parser.add_argument("--days", type=days, default=3650.0, help="how long (10 years)")
             parser.add_argument("--reason", default="no reason given.", help="shown to the host")
 
 
@@ -126,18 +126,20 @@ def _add_models(commands: Commands) -> None:
         if name == "export":
             parser.add_argument("file", type=Path, metavar="FILE")
         default = "the current one" if name in {"show", "export"} else "all"
-        parser.add_argument("--epoch", type=int, metavar="E", help=f"default: {default}")
+        parser.add_argument("--epoch", type=number, metavar="E", help=f"default: {default}")
         if name in {"show", "export"}:
-            parser.add_argument("--version", type=int, metavar="N", help="default: the newest")
+            parser.add_argument("--version", type=number, metavar="N", help="default: the newest")
 
 
 def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; use 1 to 64")
-    return int(text)
+    found = number(text) if text.isdecimal() else 0
+    if not 1 <= found <= 64:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of threads; use 1 to 64")
+    return found
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; use 0 to 65535")
-    return int(text)
+    found = number(text) if text.isdecimal() else -1
+    if not 0 <= found <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a port; use 0 to 65535")
+    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from pleb_shared.errors import InputError
+from pleb_shared.protocol import strict_toml
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -82,24 +82,26 @@ def read_config(path: Path) -> CoordinatorConfig:
         InputError: the file is missing, is not TOML, or has a field that does not exist.
     """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = strict_toml.parse(path.read_text("utf-8"))
     except FileNotFoundError as error:
         message = f"{path} does not exist. Create a home with `pleb-coordinator init`."
         raise InputError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (strict_toml.TomlError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}. Correct that line.") from error
     version = values.get("version")
     if not isinstance(version, int) or not 1 <= version <= CONFIG_VERSION:
-        message = f"{path} has version {version!r}; this release reads 1 to {CONFIG_VERSION}."
+        message = (
+            f"{path} has version {str(version)[:20]}; this release reads 1 to {CONFIG_VERSION}."
+        )
         raise InputError(message)
     for number in range(version, CONFIG_VERSION):
         values = MIGRATIONS[number](values) | {"version": number + 1}
     unknown = next((name for name in values if name not in _SETTINGS), None)
     if unknown is not None:
-        raise InputError(f"{path}: there is no setting {unknown!r}. Remove that line.")
+        raise InputError(f"{path}: there is no setting {unknown[:40]!r}. Remove that line.")
     try:
         return msgspec.convert(values, CoordinatorConfig)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise InputError(f"{path}: {error}. Correct that setting.") from error
 
 

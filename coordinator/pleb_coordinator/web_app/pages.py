@@ -16,6 +16,7 @@ from pleb_coordinator.api.routes import route
 from pleb_coordinator.web_app import words
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.reasons import reason_sentence
+from pleb_shared.protocol.shown import shown
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -113,6 +114,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=lambda value: shown(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

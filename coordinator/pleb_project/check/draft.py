@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "make_draft"]
 
-_NO_KEY: Final = "0" * 64
+_NO_KEY: Final = "1" * 64
 _MEMORY_AT_LEAST: Final = 256 * 2**20
 _CALIBRATION_STEPS: Final = 3
 

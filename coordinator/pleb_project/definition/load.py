@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -21,6 +19,7 @@ from pleb_project.definition.sections import (
     ProjectDefinition,
 )
 from pleb_shared.errors import InputError
+from pleb_shared.protocol import strict_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["PROJECT_FILE", "load_definition", "parse_definition"]
 
 PROJECT_FILE: Final = "project.toml"
-_SYNTAX_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _LEARNING_RATES: Final = {"muon": 0.02, "adamw": 0.003, "sgd": 0.05}
 _SOURCES: Final = ("csv", "text", "idx", "npz", "python")
 _Complaint = tuple[tuple[str, str], str]
 """Section and key, and the sentence."""
+_SHOWN_CHARACTERS: Final = 80
+"""Of a value that is refused."""
 _PROVISIONAL_TOLERANCE: Final = 0.01
 """Until the tolerance is measured."""
 
@@ -94,9 +94,16 @@ class _Source:
 
     def parse(self) -> dict[str, Any]:
         try:
-            return tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            raise self._syntax(str(error)) from error
+            return strict_toml.parse(self.text)
+        except strict_toml.TomlError as error:
+            if error.path:
+                self.fail(error.path, f"This value is not read: {error.reason}.")
+            lines = self.text.splitlines() or [""]
+            place = Place(len(lines), len(lines[-1]) + 1)
+            if error.line is not None and error.column is not None:
+                place = Place(error.line, error.column)
+            sentence = f"This is not TOML: {error.reason}. Write `key = value`."
+            raise DefinitionError(self.file, self.text, place, sentence) from error
 
     def fail(self, path: tuple[str, ...], sentence: str, *, key: bool = False) -> NoReturn:
         places = find_places(self.text)
@@ -110,15 +117,6 @@ class _Source:
         near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}."
         self.fail(path, sentence + hint, key=True)
-
-    def _syntax(self, message: str) -> DefinitionError:
-        match = _SYNTAX_PLACE.search(message)
-        lines = self.text.splitlines() or [""]
-        end = Place(len(lines), len(lines[-1]) + 1)
-        place = Place(int(match[1]), int(match[2])) if match and match[1] else end
-        reason = message[: match.start()] if match else message
-        sentence = f"This is not TOML: {reason[:1].lower()}{reason[1:]}. Write `key = value`."
-        return DefinitionError(self.file, self.text, place, sentence)
 
 
 def _section(
@@ -187,6 +185,7 @@ def _values(
             wanted = key.text if has_form else type_words(kind)
             if isinstance(value, bool):
                 shown = shown.lower()
+            shown = shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
             source.fail((section, name), f"{name} must be {wanted}, not {shown}.")
     return values
 
@@ -218,8 +217,8 @@ def _override(document: dict[str, Any], line: str) -> None:
         message = f"--set {line!r} is not SECTION.KEY=VALUE, such as training.versions=3."
         raise InputError(message)
     try:
-        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = strict_toml.parse(f"value = {value.strip()}")["value"]
+    except strict_toml.TomlError:
         parsed = value.strip()
     table = document.setdefault(section, {})
     if isinstance(table, dict):

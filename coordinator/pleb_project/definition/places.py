@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["DefinitionError", "Place", "find_places"]
 
 _KEY_PART: Final = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_SHOWN_COLUMNS: Final = 200
+"""Of a line that is wrong."""
 _SPACE: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _PIECE: Final = re.compile(
     r'"{3}(?:[^\\]|\\.)*?"{3,5}'
@@ -49,11 +51,13 @@ class DefinitionError(InputError):
 
     def __init__(self, file: pathlib.Path, text: str, place: Place, sentence: str) -> None:
         self.file, self.place, self.sentence = file, place, sentence
-        lines = text.splitlines()
+        lines = text.split("\n")
         line = lines[place.line - 1] if place.line <= len(lines) else ""
+        cut = max(0, place.column - _SHOWN_COLUMNS // 2) if len(line) > _SHOWN_COLUMNS else 0
+        line, column = line[cut : cut + _SHOWN_COLUMNS].rstrip(), place.column - cut
         margin = f"{place.line:>4} | "
-        below = f"{' ' * (len(margin) - 2)}| {' ' * (place.column - 1)}"
-        carets = "^" * max(1, min(place.length, len(line) - place.column + 1))
+        below = f"{' ' * (len(margin) - 2)}| {' ' * (column - 1)}"
+        carets = "^" * max(1, min(place.length, len(line) - column + 1))
         super().__init__(
             f"{file}:{place.line}:{place.column}: {sentence}\n"
             f"{margin}{line.expandtabs(1)}\n{below}{carets}"
@@ -86,7 +90,8 @@ def _statements(text: str) -> Iterator[tuple[int, bool, Path, int, int]]:
         start = at
         if text[at] == "[":
             path, at = _key(text, at + (2 if text.startswith("[[", at) else 1))
-            at = text.find("\n", at) if "\n" in text[at:] else len(text)
+            end = text.find("\n", at)
+            at = len(text) if end == -1 else end
             header = text[start:at].split("#", maxsplit=1)[0].rstrip()
             yield start, True, path, start, start + len(header)
         else:

@@ -14,6 +14,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import CoordinatorInfo
+from pleb_system.network_errors import BadAnswerError
 from pleb_system.transport import network_error, open_http, refusal_of
 
 if TYPE_CHECKING:
@@ -103,12 +104,16 @@ class Coordinator:
 
     def upload(self, token: str, data: bytes) -> None:
         """Send `data` in parts, from the upload's offset on."""
-        offset = int(self._request("HEAD", f"/uploads/{token}").headers["Upload-Offset"])
+        offset = _offset_of(self._request("HEAD", f"/uploads/{token}"))
         while offset < len(data):
             part = data[offset : offset + LIMITS.upload_part_bytes]
             headers = {"Upload-Offset": str(offset)}
             answer = self._request("PATCH", f"/uploads/{token}", content=part, headers=headers)
-            offset = int(answer.headers["Upload-Offset"])
+            before, offset = offset, _offset_of(answer)
+            if offset <= before:
+                raise BadAnswerError(
+                    "The coordinator accepts no more bytes of an upload: try later."
+                )
 
     def _get(self, path: str) -> bytes:
         return self._request("GET", path).content
@@ -131,3 +136,13 @@ class Coordinator:
         if not answer.is_success:
             raise refusal_of(answer, answer.content)
         return answer
+
+
+def _offset_of(answer: httpx.Response) -> int:
+    """Return how many bytes the coordinator has of an upload."""
+    text = answer.headers.get("Upload-Offset", "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise BadAnswerError(
+            "The coordinator does not say how much of the upload it has: try later."
+        )
+    return int(text)

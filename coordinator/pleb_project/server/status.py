@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.status import ProjectStatus
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
     from pleb_project.server.client import Coordinator
 
-__all__ = ["decode_status", "status_lines", "watch_project"]
+__all__ = ["STATUS_BYTES", "decode_status", "status_lines", "watch_project"]
 
 _WATCH_SECONDS: Final = 2.0
+STATUS_BYTES: Final = 4 * 2**20
 
 
 def decode_status(data: bytes) -> ProjectStatus:
@@ -26,8 +28,8 @@ def decode_status(data: bytes) -> ProjectStatus:
         Refusal: `malformed`: it is something else.
     """
     try:
-        return msgspec.json.decode(data, type=ProjectStatus)
-    except msgspec.DecodeError as error:
+        return strict_json.decode(data, ProjectStatus, most_bytes=STATUS_BYTES)
+    except Refusal as error:
         message = f"The coordinator's status cannot be read ({error}): update Pleb-Cluster."
         raise Refusal(RefusalCode.MALFORMED, message) from error
 

@@ -22,11 +22,11 @@ __all__ = [
     "parse_attach_link",
 ]
 
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """SHA-256 of exact bytes, lower-case hexadecimal."""
-KeyHex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+KeyHex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """A raw 32-byte Ed25519 public key, lower-case hexadecimal."""
-ProjectName = Annotated[str, msgspec.Meta(pattern="^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
+ProjectName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")]
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")

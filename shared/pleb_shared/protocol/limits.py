@@ -24,7 +24,12 @@ class Limits:
     reason_characters: int = 200
     """A text among a reason's values."""
     json_depth: int = 16
-    """Nesting of any JSON that is read."""
+    """Nesting of any JSON or TOML that is read."""
+    number_characters: int = 64
+    """Of a number with a fraction or an exponent, in JSON and TOML; no float needs more than 25.
+    Whole numbers have 64 bits."""
+    settings_bytes: int = 256 * 1024
+    """A file that people write: a project, settings, preferences."""
 
     message_bytes: int = 256 * 1024
     """An envelope of enrolment, work request or work reply, as JSON text."""

@@ -12,7 +12,7 @@ from pleb_shared.protocol.unit import Count, Struct, Unit, VersionSource
 
 __all__ = ["Manifest", "Nonce"]
 
-Nonce = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+Nonce = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class Manifest(Struct, frozen=True):

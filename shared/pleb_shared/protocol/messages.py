@@ -9,6 +9,7 @@ import msgspec
 
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
+from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.reasons import Reason
@@ -82,6 +83,10 @@ class CoordinatorInfo(Struct, frozen=True):
     online_key: KeyHex
     projects: list[str]
 
+    def __post_init__(self) -> None:
+        """Refuse a key that proves nothing."""
+        check_public_key(self.online_key)
+
 
 class EnrolRequest(Struct, kw_only=True, frozen=True):
     """Enrols a host in a project; signed by the host's and the account's keys."""
@@ -95,6 +100,11 @@ class EnrolRequest(Struct, kw_only=True, frozen=True):
     agent: Short
     issued_at: Count
     expires_at: Count
+
+    def __post_init__(self) -> None:
+        """Refuse keys that prove nothing."""
+        check_public_key(self.host_key)
+        check_public_key(self.account_key)
 
 
 class EnrolReply(Struct, frozen=True):

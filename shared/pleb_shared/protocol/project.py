@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
+from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import Blob, Count, ShardRange, Struct, Unit, UnitKind
 
@@ -330,6 +331,10 @@ class Delegation(Struct, frozen=True):
     online_key: KeyHex
     expires_at: Count
 
+    def __post_init__(self) -> None:
+        """Refuse a key that proves nothing."""
+        check_public_key(self.online_key)
+
 
 class ProjectMetadata(Struct, frozen=True):
     """The payload that the root key signs. Times are seconds since 1970 (UTC)."""
@@ -367,6 +372,10 @@ class ProjectMetadata(Struct, frozen=True):
     """Every change of the root key, oldest first: envelopes of a `RootChange`."""
     revoked: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.revoked_keys)] = []
     """Fingerprints of root and online keys whose statements nobody may accept any more."""
+
+    def __post_init__(self) -> None:
+        """Refuse a key that proves nothing."""
+        check_public_key(self.root_key)
 
 
 EPOCH_FIELDS: Final = (

@@ -19,6 +19,7 @@ from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import fingerprint_of
+from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import Struct
 
@@ -141,4 +142,9 @@ def _read(data: bytes, kind: PayloadType, most_bytes: int) -> _WireEnvelope:
 
 
 def _verifier(public: str) -> SSlibKey:
+    """Return what verifies a key's signatures; every key that is ever asked for passes here."""
+    try:
+        check_public_key(public)
+    except ValueError as error:
+        raise Refusal(RefusalCode.BAD_SIGNATURE, f"No signature counts here: {error}.") from error
     return SSlibKey(fingerprint_of(public), "ed25519", "ed25519", {"public": public})

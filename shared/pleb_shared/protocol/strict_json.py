@@ -13,15 +13,20 @@ import msgspec
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "parse"]
 
 T = TypeVar("T")
 
 _ENCODER = msgspec.json.Encoder()
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""Its end may be missing, and nothing is tried twice: else `"\\"\\"...` would cost a search of the
+rest for each of its quotes."""
 _INNERMOST: Final = re.compile(rb"\[\]|\{\}")
+_MINUS_ZERO: Final = re.compile(rb"[:\[,][ \t\r\n]*-0[ \t\r\n]*[,\]}]")
 _SHOWN_CHARACTERS: Final = 80
+_SHOWN_ERROR: Final = 300
+"""Of msgspec's sentence, which repeats an unknown field's name whole."""
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -37,24 +42,40 @@ def decode(data: bytes, kind: type[T], *, most_bytes: int = LIMITS.message_bytes
         Refusal: `too_large`, or `malformed`: not JSON, a key twice, nested too deep, an
             unknown or missing field, a wrong type, a number out of range.
     """
-    if len(data) > most_bytes:
-        message = f"The message has {len(data)} bytes; at most {most_bytes} are read."
-        raise Refusal(RefusalCode.TOO_LARGE, message)
-    _check_form(data)
+    _check_form(data, most_bytes)
     decoder = _DECODERS.get(kind)
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"The message is not a valid {kind.__name__}: {error}."
+        message = f"The message is not a valid {kind.__name__}: {str(error)[:_SHOWN_ERROR]}."
         raise Refusal(RefusalCode.MALFORMED, message) from error
 
 
-def _check_form(data: bytes) -> None:
+def parse(data: bytes, *, most_bytes: int = LIMITS.message_bytes) -> Any:
+    """Return the lists, tables, texts and numbers that `data` spells, for what has no type yet.
+
+    Raises:
+        Refusal: as `decode`.
+    """
+    _check_form(data, most_bytes)
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(RefusalCode.MALFORMED, f"The message is not JSON: {error}.") from error
+
+
+def _check_form(data: bytes, most_bytes: int) -> None:
     """Refuse what msgspec lets pass: a key given twice, NaN, and nesting out of bounds."""
+    if len(data) > most_bytes:
+        message = f"The message has {len(data)} bytes; at most {most_bytes} are read."
+        raise Refusal(RefusalCode.TOO_LARGE, message)
     if not _shallow(data):
         message = f"The message is nested deeper than {LIMITS.json_depth} levels."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    if b"-0" in data and _MINUS_ZERO.search(data) and _MINUS_ZERO.search(_STRING.sub(b"", data)):
+        message = "The message has a whole number -0: write 0."
         raise Refusal(RefusalCode.MALFORMED, message)
     try:
         json.loads(
@@ -63,8 +84,11 @@ def _check_form(data: bytes) -> None:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
-    except (ValueError, RecursionError) as error:
+    except (_FormError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise Refusal(RefusalCode.MALFORMED, f"The message is not JSON: {error}.") from error
+    except ValueError as error:  # `int` reads 4,300 digits at most; msgspec reads 64 bits
+        message = "The message has a whole number that is too large."
+        raise Refusal(RefusalCode.MALFORMED, message) from error
 
 
 def _shallow(data: bytes) -> bool:
@@ -77,22 +101,29 @@ def _shallow(data: bytes) -> bool:
     return not brackets
 
 
+class _FormError(ValueError):
+    """JSON that Python's parser would take."""
+
+
 def _unique(pairs: list[tuple[str, object]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
         counted = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counted.items() if count > 1)
         message = f"the key {twice[:_SHOWN_CHARACTERS]!r} is there twice"
-        raise ValueError(message)
+        raise _FormError(message)
 
 
 def _finite(text: str) -> float:
+    if len(text) > LIMITS.number_characters:
+        message = f"a number has more than {LIMITS.number_characters} characters"
+        raise _FormError(message)
     number = float(text)
     if not math.isfinite(number):
         message = f"the number {text[:_SHOWN_CHARACTERS]} is too large"
-        raise ValueError(message)
+        raise _FormError(message)
     return number
 
 
 def _no_constant(text: str) -> NoReturn:
     message = f"{text} is not a JSON number"
-    raise ValueError(message)
+    raise _FormError(message)

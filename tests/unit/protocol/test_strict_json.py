@@ -118,3 +118,59 @@ def test_many_keys_with_one_twice_are_refused_in_no_time() -> None:
 def test_a_refusal_does_not_send_a_long_key_back() -> None:
     key = b'"' + b"k" * 50_000 + b'":1'
     assert len(refused(b"{" + key + b"," + key + b"}").message) < 300
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (b"9" * 5_000, "too large"),
+        (b"9" * 250_000, "too large"),
+        (b"-" + b"9" * 5_000, "too large"),
+        (b"9" * 20, ""),
+        (b"1e999", "too large"),
+        (b"0." + b"1" * 5_000, "characters"),
+        (b"1e" + b"9" * 5_000, "characters"),
+        (b"-0", "-0"),
+    ],
+    ids=lambda value: str(value[:8]),
+)
+@pytest.mark.parametrize("field", [b'"version": 3', b'"examples": 10', b'"compute_seconds": 1.5'])
+def test_numbers_of_any_length_are_refused_with_a_sentence(
+    number: bytes, says: str, field: bytes
+) -> None:
+    name = field.partition(b":")[0]
+    data = json.dumps(REPORT).encode().replace(field, name + b": " + number)
+    if number == b"9" * 20 and name == b'"compute_seconds"':
+        return  # a float may be as large
+    refusal = refused(data)
+    assert refusal.code is RefusalCode.MALFORMED
+    assert says in refusal.message
+    assert len(refusal.message) < 400
+
+
+def test_minus_zero_may_be_a_float_and_stand_in_a_text() -> None:
+    assert strict_json.parse(b'{"a": [-0.0, -0e1, "[-0]"]}') == {"a": [-0.0, -0.0, "[-0]"]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 17 + b'"' + b'\\"' * 120_000,
+        b"[" * 17 + b'"' + b'\\"' * 120_000 + b"\\",
+        b"[" * 17 + b'"a' * 80_000,
+        b"[-0,-0]" + b'"' + b'\\"' * 120_000,
+        b"[" * 200_000,
+        b"[]," * 80_000,
+        b"[ " + b" " * 200_000 + b"-0",
+    ],
+    ids=lambda data: repr(data[:24]),
+)
+def test_no_bytes_keep_the_reader_busy(data: bytes) -> None:
+    """Anybody may send this before any signature is looked at; the first took four minutes once."""
+    began = time.perf_counter()
+    refused(data)
+    assert time.perf_counter() - began < 2
+
+
+def test_a_refusal_does_not_send_a_long_name_back() -> None:
+    assert len(refused(b'{"' + b"k" * 50_000 + b'":1}').message) < 500

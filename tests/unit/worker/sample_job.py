@@ -88,7 +88,7 @@ def sample(width: int = 32) -> Sample:
     exported = export_model(Net(width), loss, evaluate, _batch(BATCH))
     shards = [save_tensors(_rows(seed, 200)) for seed in (1, 2)]
     metadata = ProjectMetadata(
-        protocol=1, project="sample", number=1, epoch=0, issued_at=0, root_key="0" * 64,
+        protocol=1, project="sample", number=1, epoch=0, issued_at=0, root_key="2" * 64,
         delegation=Delegation(online_key="1" * 64, expires_at=2**40), title="Sample",
         description="", data_licence="", contact="", model=exported.model,
         training_graph=_blob(exported.training_graph),
