@@ -95,6 +95,7 @@ def set_up(fleet: Fleet) -> AttachLink:
     url = fleet.start_coordinator()
     command = project_command(
         *("publish", str(folder), "--to", url, "--invite", fleet.invite("publisher")),
+        "--no-passphrase",
         *("--home", str(fleet.folder / "researcher"), "--json"),
     )
     link = str(run_json("pleb-project publish", command)["attach_link"])

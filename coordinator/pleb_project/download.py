@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_project.publish import named_root_key, opened
+from pleb_project.publish import pinned
 from pleb_project.server.status import STATUS_BYTES
-from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.unit import VersionSource
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 
     from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.ids import AttachLink
-    from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["SavedModel", "download_model", "pinned_metadata"]
+__all__ = ["SavedModel", "download_model"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
     """
     if file.exists():
         raise InputError(f"{file} already exists: choose another name.")
-    metadata = pinned_metadata(coordinator.metadata(link.project), link)
+    metadata = pinned(coordinator.metadata(link.project), link)
     try:
         status = coordinator.status(link.project)
         source = strict_json.decode(status, _Answer, most_bytes=STATUS_BYTES).source
@@ -70,18 +68,3 @@ def download_model(coordinator: Coordinator, link: AttachLink, file: Path) -> Sa
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}.") from error
     return SavedModel(source.number, source.digest, len(version))
-
-
-def pinned_metadata(envelope: bytes, link: AttachLink) -> ProjectMetadata:
-    """Return the metadata if the root key that `link` pins has signed it.
-
-    Raises:
-        TrustError: another key has.
-    """
-    root_key = named_root_key(envelope)
-    if fingerprint_of(root_key) != link.root:
-        raise TrustError(
-            f"The metadata of {link.project!r} is signed by another root key than the link's: "
-            "ask for the link again."
-        )
-    return opened(envelope, root_key)

@@ -150,6 +150,7 @@ class Fleet:
         """
         command = project_command(
             *("publish", str(project), "--to", url, "--invite", self.invite("publisher")),
+            "--no-passphrase",
             *(part for override in overrides for part in ("--set", override)),
             *("--home", str(self.folder / "researcher"), "--json"),
         )

@@ -1,11 +1,12 @@
-"""Lengths of time as people write and read them: "90s", "1h"; "20 min", "2 days"."""
+"""Times as people write and read them: "90s", "1h"; "20 min", "2 days"; "2026-12-28"."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["parse_duration", "shown_duration"]
+__all__ = ["parse_duration", "shown_day", "shown_duration"]
 
 _WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, None: 60, "h": 3600, "d": 86_400}
@@ -25,6 +26,11 @@ def parse_duration(text: str) -> float:
     if seconds > _MOST_DAYS * _SECONDS["d"]:
         raise ValueError(f"{text!r} is too long: {_MOST_DAYS}d at most")
     return seconds
+
+
+def shown_day(at: float) -> str:
+    """Return the day (UTC) of a time in seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 def shown_duration(seconds: float) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_project.cli import main
+from pleb_project.keys.key_file import read_key
 from pleb_project.processes import Fleet
-from pleb_project.publish import load_root_key, opened
+from pleb_project.publish import opened
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home
 from pleb_shared.errors import Refusal
@@ -65,11 +66,11 @@ class Place:
         return main([*arguments, "--home", str(self.home.path), "--json"])
 
     def publish(self, *extra: str, invite: str | None = None) -> int:
-        token = ("--invite", invite) if invite else ()
+        token = ("--invite", invite, "--no-passphrase") if invite else ()
         return self.run("publish", str(self.folder), "--to", self.url, *token, *extra)
 
     def metadata(self):
-        root = load_root_key(self.home.root_key_file("small"))
+        root = read_key(self.home.root_key_file("small"))
         with Coordinator(Address(self.url)) as coordinator:
             return opened(coordinator.metadata("small"), root.public)
 
@@ -85,15 +86,18 @@ def place(tmp_path_factory):
 
 
 def test_a_project_from_publishing_to_download(place, capsys):
+    # Without a terminal it must be said whether the root key has a passphrase.
+    assert place.publish() == 2
+    assert "--no-passphrase" in capsys.readouterr().out
     # Without an invite nothing is published, but the root key stays for the next try.
-    assert place.publish() == 4
+    assert place.publish("--no-passphrase") == 4
     assert "invite" in capsys.readouterr().out
     key = place.home.root_key_file("small").read_bytes()
 
     # With one it is live; the link pins the root key.
     assert place.publish(invite=place.fleet.invite("publisher")) == 0
     answer = json.loads(capsys.readouterr().out)
-    root = load_root_key(place.home.root_key_file("small"))
+    root = read_key(place.home.root_key_file("small")).unlock("")
     assert answer["attach_link"] == f"{place.url}/join/small#{root.fingerprint}"
     assert place.home.root_key_file("small").read_bytes() == key
     first = place.metadata()

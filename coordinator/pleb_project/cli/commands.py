@@ -64,7 +64,7 @@ def try_out(_: Home, options: argparse.Namespace, output: Output) -> int:
 
 def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check, sign and send a project."""
-    from pleb_project.publish import Publisher
+    from pleb_project.cli.keys import publisher_of
 
     address = parse_address(options.to)
     with Coordinator(address) as coordinator:
@@ -75,7 +75,7 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         if not (outcome.passed or options.unchecked):
             output.progress("Not published: fix what the check found, or add --unchecked.")
             return ExitCode.FAULT_FOUND
-        record = Publisher(coordinator, home, _now, output.progress).publish(
+        record = publisher_of(coordinator, home, options, output).publish(
             outcome.metadata, blobs, invite=options.invite, new_epoch=options.new_epoch
         )
     output.result(
@@ -87,16 +87,23 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Sign the delegation again."""
-    from pleb_project.publish import Publisher
+    from pleb_project.cli.keys import publisher_of
 
     link = home.find(options.project)
     with _coordinator(link) as coordinator:
-        record = Publisher(coordinator, home, _now, output.progress).renew(link.project)
+        record = publisher_of(coordinator, home, options, output).renew(link.project)
     output.result(
         {"project": record.project, "attach_link": record.attach_link},
         ["Renewed for 30 days. The attach link stays the same:", f"  {record.attach_link}"],
     )
     return 0
+
+
+def key(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show, rotate or revoke keys, or change a passphrase."""
+    from pleb_project.cli.keys import ACTIONS
+
+    return ACTIONS[options.action](home, options, output)
 
 
 def status(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -140,15 +147,11 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "try": try_out,
     "publish": publish,
     "renew": renew,
+    "key": key,
     "status": status,
     "export": export,
     "demo": demo,
 }
-
-
-def _now() -> float:
-    """Return the seconds since 1970: the one place where this program reads the clock."""
-    return time.time()  # noqa: TID251
 
 
 def _definition(options: argparse.Namespace) -> ProjectDefinition:

@@ -61,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--unchecked", action="store_true", help="publish although the check found a fault"
     )
+    _add_passphrase(publish, of_new_key=True)
     for with_folder in (check, attempt, publish):
         with_folder.add_argument(
             "folder", type=Path, nargs="?", default=Path(), help="default: this folder"
@@ -73,6 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
             help="override project.toml, for example training.versions=3",
         )
     renew = commands.add("renew", "delegate to the coordinator for another 30 days", "renew digits")
+    _add_passphrase(renew)
     status = commands.add("status", "show the training's progress", "status digits --watch")
     status.add_argument("--watch", action="store_true", help="until the project is finished")
     export = commands.add(
@@ -80,8 +82,31 @@ def make_parser() -> argparse.ArgumentParser:
         "download the model as a safetensors state_dict",
         "export digits digits.safetensors",
     )
-    for of_published in (renew, status, export):
+    keys = commands.group("key", "Keys: show, rotate, revoke, set a passphrase.")
+    show = keys.add("show", "show a project's keys, and which were replaced or revoked", "show p")
+    rotate = keys.add(
+        "rotate", "replace the root key; nobody has to attach again", "rotate digits --revoke"
+    )
+    rotate.add_argument(
+        "--revoke", action="store_true", help="also refuse first attachments by links with the old"
+    )
+    revoke = keys.add(
+        "revoke", "let nothing count any more that a key signs", "revoke digits 1f2e3d4c"
+    )
+    passphrase = keys.add(
+        "passphrase", "set, change or remove the root key's passphrase", "passphrase digits"
+    )
+    passphrase.add_argument(
+        "--new-passphrase-file", type=Path, metavar="FILE", help="the new one is its first line"
+    )
+    _add_passphrase(rotate, of_new_key=True)
+    _add_passphrase(revoke)
+    _add_passphrase(passphrase, of_new_key=True)
+    for of_published in (renew, status, export, show, rotate, revoke, passphrase):
         of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
+    revoke.add_argument(
+        "key", metavar="KEY", help="the beginning of its fingerprint, as `key show` prints it"
+    )
     export.add_argument("file", type=Path, help="the file to write; it must not exist")
     demo = commands.add(
         "demo",
@@ -91,3 +116,16 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="leave everything running at the end")
     demo.add_argument("--stop", action="store_true", help="stop a demo that was left running")
     return parser
+
+
+def _add_passphrase(parser: argparse.ArgumentParser, *, of_new_key: bool = False) -> None:
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="the root key's passphrase is its first line (else: PLEB_PASSPHRASE, keyring, asked)",
+    )
+    if of_new_key:
+        parser.add_argument(
+            "--no-passphrase", action="store_true", help="make a root key without a passphrase"
+        )

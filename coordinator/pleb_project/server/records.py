@@ -1,15 +1,21 @@
-"""What this PC remembers of published projects: where they are, and under which root key."""
+"""What this PC remembers of published projects: where they are, and what it signed for them."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_system.durable import write_durably
+from pleb_system.lock import hold_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Home", "ProjectRecord"]
 
@@ -19,6 +25,15 @@ class ProjectRecord(msgspec.Struct, frozen=True):
 
     project: str
     attach_link: str
+    number: int = 0
+    """The highest metadata number that was signed here, whether or not it ever arrived."""
+    epoch: int = 0
+    """The highest epoch that was signed here. A coordinator that was restored from a backup knows
+    lower ones than the agents; they take nothing below what they have seen."""
+    metadata: str = ""
+    """The envelope that the coordinator confirmed last."""
+    permission_ends_at: int = 0
+    """When the delegation in it ends, in seconds since 1970; 0: not known."""
 
     @property
     def link(self) -> AttachLink:
@@ -36,6 +51,22 @@ class Home:
         """Return where the project's root key is."""
         return self.path / "keys" / f"{project}.root.key"
 
+    def next_root_key_file(self, project: str) -> Path:
+        """Return where the next root key is while the coordinator has not confirmed it."""
+        return self.path / "keys" / f"{project}.root.next.key"
+
+    @contextmanager
+    def hold(self, project: str) -> Iterator[None]:
+        """Hold the project's keys and record: a renewal must not run into a rotation.
+
+        Raises:
+            HomeInUseError: another command signs for this project.
+        """
+        folder = self.path / "keys"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with hold_lock(folder / f"{project}.lock", holder="`pleb-project`", remedy="wait for it"):
+            yield
+
     def build_folder(self, project: str) -> Path:
         """Return where the project's blobs are gathered."""
         return self.path / "build" / project
@@ -46,6 +77,18 @@ class Home:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(file, msgspec.json.encode(record), shared=True)
 
+    def record(self, project: str) -> ProjectRecord | None:
+        """Return what is remembered of a project; None: it was not published from here."""
+        try:
+            return msgspec.json.decode(self._record(project).read_bytes(), type=ProjectRecord)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def records(self) -> list[ProjectRecord]:
+        """Return all published projects by name."""
+        names = sorted(file.stem for file in (self.path / "projects").glob("*.json"))
+        return [record for name in names if (record := self.record(name)) is not None]
+
     def find(self, text: str) -> AttachLink:
         """Return the link that `text` is, or that of the published project of that name.
 
@@ -54,14 +97,13 @@ class Home:
         """
         if "://" in text:
             return parse_attach_link(text)
-        try:
-            data = self._record(text).read_bytes()
-            return msgspec.json.decode(data, type=ProjectRecord).link
-        except (OSError, msgspec.DecodeError) as error:
+        record = self.record(text)
+        if record is None:
             raise InputError(
                 f"No project {text!r} was published from {self.path}: give its attach link, or "
                 "--home."
-            ) from error
+            )
+        return record.link
 
     def _record(self, project: str) -> Path:
         return self.path / "projects" / f"{Path(project).name}.json"

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 import msgspec
 import pytest
 
 from pleb_project.publish import (
     Publication,
     blobs_of,
-    load_root_key,
-    make_root_key,
     next_metadata,
     opened,
     sign_metadata,
@@ -91,38 +86,6 @@ def test_every_blob_is_named_once(draft):
     found = blobs_of(draft, [shard, shard, draft.model.initial])
     assert len({blob.digest for blob in found}) == len(found)
     assert {shard, draft.model.initial, draft.training_graph} <= set(found)
-
-
-def test_a_root_key_is_private_and_never_written_over(tmp_path):
-    file = tmp_path / "keys" / "p.root.key"
-    key = make_root_key(file)
-    assert load_root_key(file).public == key.public
-    if os.name == "posix":
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with pytest.raises(FileExistsError):
-        make_root_key(file)
-
-
-@pytest.mark.parametrize("content", ["", "pleb-cluster root key (Ed25519, keep secret): zz"])
-def test_a_damaged_root_key(tmp_path, content):
-    file = tmp_path / "k"
-    file.write_text(content)
-    file.chmod(0o600)
-    with pytest.raises(InputError, match="is damaged"):
-        load_root_key(file)
-
-
-def test_a_root_key_that_others_can_read(tmp_path):
-    file = tmp_path / "k"
-    make_root_key(file)
-    file.chmod(0o640)
-    with pytest.raises(InputError, match="chmod 600"):
-        load_root_key(file)
-
-
-def test_a_missing_root_key(tmp_path):
-    with pytest.raises(InputError, match="is missing"):
-        load_root_key(tmp_path / "k")
 
 
 @pytest.mark.parametrize(
