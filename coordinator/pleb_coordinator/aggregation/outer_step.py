@@ -1,6 +1,6 @@
 """The outer step: a pure function of (version, outer state, ordered deltas).
 
-    g      = weighted mean of the deltas (version - local), norms clipped to their median
+    g      = the deltas (version - local), combined by the rule of the project: see `combine`
     M      = m M + g                            Nesterov momentum, as in DiLoCo
     theta* = theta* - lr (g + m M)              float32 masters (Douillard et al. 2023)
     q      = Q_down(theta* - theta)             what is published
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pleb_coordinator.aggregation.combine import mean_delta
+from pleb_coordinator.aggregation.combine import Encoded, combined_delta
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
@@ -85,7 +85,7 @@ class Made:
 def next_version(
     version: Tensors,
     state: OuterState,
-    deltas: Sequence[tuple[bytes, float]],
+    deltas: Sequence[tuple[Encoded, float]],
     metadata: ProjectMetadata,
     *,
     warm_start: bool,
@@ -97,40 +97,41 @@ def next_version(
         state: theta* and M, for every parameter.
         deltas: encoded deltas with their weights (samples), in the order in which they are added.
         metadata: the model, the codecs, the outer optimizer's settings.
-        warm_start: whether theta* moves by the mean delta itself.
+        warm_start: whether theta* moves by g itself.
 
     Raises:
         EncodingError: a delta does not fit the model, or the result is not finite.
     """
     model = metadata.model
-    mean = mean_delta(
-        [data for data, _ in deltas], [w for _, w in deltas], training_format(metadata)
-    )
-    state = _stepped(state, mean, metadata.outer, warm_start=warm_start)
+    encoded, weights = [data for data, _ in deltas], [weight for _, weight in deltas]
+    combined = combined_delta(encoded, weights, training_format(metadata), metadata.outer)
+    state = _stepped(state, combined, metadata.outer, warm_start=warm_start)
     change: Tensors = {
         spec.name: state.masters[spec.name] - version[spec.name] for spec in model.parameters
     }
-    change |= {spec.name: np.asarray(-mean[spec.name]) for spec in model.buffers}
+    change |= {spec.name: np.asarray(-combined[spec.name]) for spec in model.buffers}
     published = difference_format(metadata)
     difference = published.encode(change)
     following = apply_difference(version, published.decode(difference), model)
     return Made(following, version_digest(following, model), difference, state)
 
 
-def _stepped(state: OuterState, mean: Tensors, outer: OuterStep, *, warm_start: bool) -> OuterState:
-    """Return the state after one step; `mean` is g, for each parameter in its shape.
+def _stepped(
+    state: OuterState, combined: Tensors, outer: OuterStep, *, warm_start: bool
+) -> OuterState:
+    """Return the state after one step; `combined` is g, for each parameter in its shape.
 
     Every operation is float32 and on its own (no fused multiply-add), so it is the same to the bit
     on every machine.
     """
     if warm_start:
-        moved = {name: master - mean[name] for name, master in state.masters.items()}
+        moved = {name: master - combined[name] for name, master in state.masters.items()}
         return OuterState(moved, state.momentum)
     m, rate = np.float32(outer.momentum), np.float32(outer.learning_rate)
     masters: dict[str, Floats] = {}
     momentum: dict[str, Floats] = {}
     for name, master in state.masters.items():
-        g: Floats = mean[name]
+        g: Floats = combined[name]
         # M = m M + g, then theta* = theta* - lr (g + m M): Nesterov's look-ahead
         momentum[name] = np.asarray(m * state.momentum[name] + g, np.float32)
         masters[name] = np.asarray(master - rate * (g + m * momentum[name]), np.float32)

@@ -16,6 +16,7 @@ __all__ = [
     "AdamW",
     "Calibration",
     "Codec",
+    "CombinationRule",
     "DataSpec",
     "Delegation",
     "InputSpec",
@@ -72,6 +73,7 @@ Dimension = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.tensor_elements)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
 Dtype = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
+CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
 
 
 class TensorSpec(Struct, frozen=True):
@@ -223,13 +225,33 @@ class Training(Struct, frozen=True):
 
 
 class OuterStep(Struct, frozen=True):
-    """The outer optimizer, which the coordinator applies to the mean g of the deltas.
+    """How the coordinator makes a version: deltas become g, then the outer optimizer steps.
 
     M = momentum * M + g; theta -= learning_rate * (g + momentum * M)
     """
 
     learning_rate: Annotated[Positive, about("learning rate of the outer step")] = 0.7
     momentum: Annotated[Fraction, about("Nesterov momentum of the outer step")] = 0.7
+    combination: Annotated[
+        CombinationRule,
+        about("how a round's deltas become g; all but `mean` bear some wrong deltas among them"),
+    ] = "mean"
+    norm_band: Annotated[
+        float,
+        about("`mean`: a delta this many times longer than the median one is cut to that", ge=1),
+    ] = 3.0
+    trim_fraction: Annotated[
+        float, about("`trimmed_mean`: share that is left out at each end", ge=0, lt=0.5)
+    ] = 0.2
+    clipping_radius: Annotated[
+        Positive,
+        about(
+            "`centred_clipping`: farthest pull of a delta, over its median distance to the centre"
+        ),
+    ] = 1.0
+    clipping_iterations: Annotated[
+        int, about("`centred_clipping`: how often the centre moves", ge=1, le=20)
+    ] = 3
 
 
 class Codec(Struct, frozen=True):

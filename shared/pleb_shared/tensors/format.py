@@ -23,6 +23,7 @@ next - previous.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -104,9 +105,9 @@ class DeltaFormat:
         Raises:
             EncodingError: `wrong_size`.
         """
-        for spec, part in self._parameter_parts(data):
+        for spec, part in self.parameter_parts(data):
             yield spec.name, self._decode_parameter(part, elements(spec)).reshape(spec.shape)
-        for spec, part in self._buffer_parts(data):
+        for spec, part in self.buffer_parts(data):
             yield spec.name, part.view(buffer_dtype(spec)).reshape(spec.shape).copy()
 
     def check(self, data: bytes | memoryview) -> None:
@@ -116,17 +117,21 @@ class DeltaFormat:
             EncodingError: `wrong_size`; `not_finite`: a number or scale is infinite, NaN, or a
                 scale is negative; `malformed`: unused bits are not zero.
         """
-        for spec, part in self._parameter_parts(data):
+        for spec, part in self.parameter_parts(data):
             self._check_parameter(spec, part)
-        for spec, part in self._buffer_parts(data):
+        for spec, part in self.buffer_parts(data):
             dtype = buffer_dtype(spec)
             if dtype.kind == "f" and not np.isfinite(part.view(dtype)).all():
                 raise _not_finite(spec)
 
-    def _parameter_parts(
+    def parameter_parts(
         self, data: bytes | memoryview
     ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
-        """Yield the bytes of every parameter, once the whole size has been found right."""
+        """Yield the bytes of every parameter, once the whole size has been found right.
+
+        Raises:
+            EncodingError: `wrong_size`.
+        """
         size = self.size
         if len(data) != size:
             message = f"The encoded delta has {len(data)} bytes; this model's has {size}."
@@ -138,10 +143,34 @@ class DeltaFormat:
             yield spec, raw[start:end]
             start = end
 
-    def _buffer_parts(
+    def decode_stretch(
+        self, part: NDArray[np.uint8], numbers: int, start: int, stop: int
+    ) -> NDArray[np.float32]:
+        """Return the numbers [stop - start] from `start` on of a parameter of `numbers` numbers.
+
+        `part` [bytes] is the parameter's, as `parameter_parts` yields it; `start` is a multiple
+        of `stretch_step`. With `fp32` the numbers are a view of `part`.
+        """
+        if self.codec == "fp32":
+            return part[4 * start : 4 * stop].view(NUMPY_DTYPES["float32"])
+        scheme, split = SCHEMES[self.codec], 2 * scale_count(numbers, self.block)
+        first, last = start // self.block, scale_count(stop, self.block)
+        scales = part[2 * first : 2 * last].copy().view(np.dtype("<f2"))
+        packed = part[split + start // scheme.per_byte :]
+        return dequantize(scales, packed, stop - start, scheme, self.block)
+
+    @property
+    def stretch_step(self) -> int:
+        """Where a stretch may start: at whole blocks and whole bytes."""
+        return math.lcm(self.block, 4)
+
+    def buffer_parts(
         self, data: bytes | memoryview
     ) -> Iterator[tuple[TensorSpec, NDArray[np.uint8]]]:
-        """Yield the bytes of every buffer; they are at the end of the delta."""
+        """Yield the bytes of every buffer, to be viewed as `buffer_dtype`.
+
+        They are at the end of the delta.
+        """
         raw = np.frombuffer(data, np.uint8)
         start = raw.size - sum(buffer_bytes(spec) for spec in self.model.buffers)
         for spec in self.model.buffers:
