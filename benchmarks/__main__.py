@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MODULES: Final[dict[str, str]] = {
+    "aggregate": "benchmarks.aggregate",
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",

@@ -126,30 +126,79 @@ def encoded(change: dict[str, Any], metadata: dict[str, Any]) -> bytes:
     return b"".join(parts)
 
 
-def mean(
+def combined(
     deltas: list[dict[str, Any]], weights: list[float], metadata: dict[str, Any]
 ) -> dict[str, Any]:
-    """Section 11: the weighted mean, norms clipped to their median, summed in float64."""
-    parameters = [spec["name"] for spec in metadata["model"]["parameters"]]
+    """Section 11: the deltas, combined by the rule in force; buffers always by the mean."""
+    outer = metadata["outer"]
+    names = [spec["name"] for spec in metadata["model"]["parameters"]]
+    buffers = [spec["name"] for spec in metadata["model"]["buffers"]]
+    rows = [{name: delta[name] for name in names} for delta in deltas]
+    rule = {"mean": mean, "median": median, "trimmed_mean": trimmed_mean}
+    out = rule.get(outer["combination"], centred_clipping)(rows, weights, outer)
+    for name in buffers:
+        out |= mean([{name: delta[name]} for delta in deltas], weights, outer)
+    return {name: out[name].astype(deltas[0][name].dtype) for name in [*names, *buffers]}
 
-    def norms_over(names: list[str]) -> list[float]:
-        return [
-            math.sqrt(sum(float(np.square(d[name], dtype=np.float64).sum()) for name in names))
-            for d in deltas
-        ]
 
-    over_all, total, out = norms_over(parameters), sum(weights), {}
-    for name in deltas[0]:
-        first = deltas[0][name]
+def norm(tensors: dict[str, Any]) -> float:
+    squares = (np.square(array, dtype=np.float64).sum() for array in tensors.values())
+    return math.sqrt(sum(map(float, squares)))
+
+
+def mean(rows: list[dict[str, Any]], weights: list[float], outer: dict[str, Any]) -> dict[str, Any]:
+    norms = [norm(row) for row in rows]
+    longest = outer["norm_band"] * statistics.median(norms)
+    clips = [min(1.0, longest / found) if found > 0 else 1.0 for found in norms]
+    out = {}
+    for name, first in rows[0].items():
         result = np.zeros(first.shape, np.float64)
-        norms = over_all if name in parameters else norms_over([name])
-        median = statistics.median(norms)
-        for delta, weight, norm in zip(deltas, weights, norms, strict=True):
-            clip = min(1.0, median / norm) if norm > 0 else 1.0
-            result += delta[name].astype(np.float64) * (weight * clip)
-        result /= total
-        out[name] = (np.rint(result) if first.dtype.kind == "i" else result).astype(first.dtype)
+        for row, weight, clip in zip(rows, weights, clips, strict=True):
+            result += row[name].astype(np.float64) * (weight * clip)
+        result /= sum(weights)
+        out[name] = np.rint(result) if first.dtype.kind == "i" else result
     return out
+
+
+def median(rows: list[dict[str, Any]], _: list[float], __: dict[str, Any]) -> dict[str, Any]:
+    stacks = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return {name: np.median(stack, axis=0) + np.float32(0) for name, stack in stacks.items()}
+
+
+def trimmed_mean(
+    rows: list[dict[str, Any]], _: list[float], outer: dict[str, Any]
+) -> dict[str, Any]:
+    count = len(rows)
+    out_at_an_end = min(math.ceil(count * outer["trim_fraction"] - 1e-9), (count - 1) // 2)
+    out = {}
+    for name, first in rows[0].items():
+        total = np.zeros(first.shape, np.float32)
+        ranked = np.sort(np.stack([row[name] for row in rows]), axis=0)
+        for row in ranked[out_at_an_end : count - out_at_an_end]:
+            total += row
+        out[name] = total / np.float32(count - 2 * out_at_an_end)
+    return out
+
+
+def centred_clipping(
+    rows: list[dict[str, Any]], weights: list[float], outer: dict[str, Any]
+) -> dict[str, Any]:
+    v, radius = median(rows, weights, outer), None
+    for _ in range(outer["clipping_iterations"]):
+        apart = [{n: row[n].astype(np.float64) - v[n] for n in v} for row in rows]
+        distances = [norm(one) for one in apart]
+        radius = (
+            outer["clipping_radius"] * statistics.median(distances) if radius is None else radius
+        )
+        shares = [
+            weight / sum(weights) * (min(1.0, radius / far) if far > 0 else 1.0)
+            for weight, far in zip(weights, distances, strict=True)
+        ]
+        moves = {
+            n: sum(one[n] * share for one, share in zip(apart, shares, strict=True)) for n in v
+        }
+        v = {n: (moves[n] + v[n]).astype(np.float32) for n in v}
+    return v
 
 
 def digest(version: dict[str, Any], metadata: dict[str, Any]) -> str:
@@ -180,7 +229,7 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
                 decoded(log.delta(e["assignment"], e["digest"]), metadata, metadata["codec"]["up"])
                 for e in entries
             ]
-            g = mean(deltas, [e["weight"] for e in entries], metadata)
+            g = combined(deltas, [e["weight"] for e in entries], metadata)
             outer = metadata["outer"]
             m, rate = np.float32(outer["momentum"]), np.float32(outer["learning_rate"])
             for name in names:

@@ -234,14 +234,14 @@ class OuterStep(Struct, frozen=True):
     momentum: Annotated[Fraction, about("Nesterov momentum of the outer step")] = 0.7
     combination: Annotated[
         CombinationRule,
-        about("how a round's deltas become g; all but `mean` bear some wrong deltas among them"),
+        about("how a round's deltas become g; all but `mean` withstand some wrong ones"),
     ] = "mean"
     norm_band: Annotated[
         float,
         about("`mean`: a delta this many times longer than the median one is cut to that", ge=1),
     ] = 3.0
     trim_fraction: Annotated[
-        float, about("`trimmed_mean`: share that is left out at each end", ge=0, lt=0.5)
+        float, about("`trimmed_mean`: share that is left out at each end", ge=0, le=0.49)
     ] = 0.2
     clipping_radius: Annotated[
         Positive,

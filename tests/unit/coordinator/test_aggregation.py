@@ -16,6 +16,7 @@ from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.project import Codec, CombinationRule, ModelSpec, OuterStep, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import DeltaFormat
+from tests.e2e import recompute
 
 MODEL = ModelSpec(
     parameters=[
@@ -270,3 +271,19 @@ def test_a_model_larger_than_a_stretch_is_combined_as_a_whole_and_inputs_stay(ru
         np.linalg.norm(found - stack.mean(axis=0))
         <= np.linalg.norm(centre - stack.mean(axis=0)) * 1.001
     )
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_an_auditor_who_reads_only_the_protocol_gets_the_same_bits(rule, count):
+    deltas = [delta(seed, size=0.01 if seed else 1.0) for seed in range(count)]
+    weights = [float(1 + seed % 3) for seed in range(count)]
+    outer = msgspec.to_builtins(OuterStep(combination=rule))
+    public = {"model": msgspec.to_builtins(MODEL), "codec": {"block": 16}, "outer": outer}
+    rows = [recompute.decoded(data, public, "int4") for data in encoded(*deltas)]
+    expected = recompute.combined(rows, weights, public)
+    found = combined(deltas, weights, combination=rule)
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name])
+        assert array.dtype == expected[name].dtype
