@@ -99,6 +99,32 @@ class ReasonCode(StrEnum):
     NO_RESULT = "no_result", "There is no result yet."
     NEW_HOST = "new_host", "The host is new: another host must confirm its result."
     RESULTS_DIFFER = "results_differ", "Results differ: another host must decide."
+    # why a result is computed again before it counts
+    SUSPECT_NORM = (
+        "suspect_norm",
+        "The update's size is {norm}; those of other results are about {usual}.",
+    )
+    SUSPECT_PROFILE = (
+        "suspect_profile",
+        "The update is spread over the model's tensors unlike that of other results.",
+    )
+    SUSPECT_DIRECTION = (
+        "suspect_direction",
+        "The update's cosine with other results is {cosine}; theirs is about {usual}.",
+    )
+    SUSPECT_COPY = "suspect_copy", "The update is nearly the same as that of unit {unit}."
+    SUSPECT_LOSS = (
+        "suspect_loss",
+        "The loss of {loss} is unlike that of other results, about {usual}.",
+    )
+    SUSPECT_HASTE = (
+        "suspect_haste",
+        "It came after {seconds} s; this PC needs about {usual} s.",
+    )
+    SUSPECT_TIME = (
+        "suspect_time",
+        "It claims {claimed} s of computing, but was given only {elapsed} s.",
+    )
     # why a host is banned
     RESULTS_PROVEN_WRONG = "results_proven_wrong", "{count} of its results were proven wrong."
     BANNED_BY_OPERATOR = "banned_by_operator", "Banned by the operator: {text}"

@@ -1,0 +1,341 @@
+"""Signals that a result may be wrong, from what it looks like beside recent honest ones.
+
+A signal proves nothing and convicts no host: it makes the coordinator have the unit computed
+again before the result counts. So a false alarm costs one more copy of a unit. `docs/trust.md` says
+what each signal costs on real training and which attacks it catches.
+
+The coordinator decodes every delta anyway. `features_of` keeps what is compared: the norm, how
+it is spread over the model's tensors, and a *sketch*, a random projection to 1,024 numbers that
+keeps angles (a count sketch, Charikar et al. 2002). Two deltas' sketches have the deltas' cosine
+within about .03. The projection is drawn from a secret, so that nobody can make a delta whose
+sketch looks right but whose content is not.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pleb_coordinator.core.records import Record
+from pleb_shared.protocol.reasons import Reason, ReasonCode, because
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pleb_shared.protocol.project import ModelSpec
+    from pleb_shared.tensors.layout import Tensors
+
+__all__ = [
+    "RECENT_RESULTS",
+    "Features",
+    "Signal",
+    "SignalKind",
+    "Timing",
+    "Traits",
+    "features_of",
+    "signals",
+]
+
+RECENT_RESULTS: Final = 128
+"""How many of a project's newest confirmed results are kept to compare with."""
+
+_SKETCH: Final = 1024
+_GROUPS: Final = 64
+"""The norm's spread is kept for at most this many groups of consecutive tensors."""
+_CHUNK: Final = 64 * _SKETCH
+"""Numbers that are projected at a time; a multiple of 64, since a word has the signs of 64."""
+
+_FEWEST: Final = 8
+"""With fewer results to compare with, an outlier cannot be told from the ordinary."""
+_NEAREST: Final = 32
+"""Results are compared with those of the nearest versions, since training changes them."""
+_LIMIT: Final = 6.0
+"""An outlier lies this many robust standard deviations from the median."""
+_MAD_TO_DEVIATION: Final = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+_LEAST_SHARE: Final = 1e-4
+"""A group of tensors with a smaller share of the norm is as good as unchanged."""
+_COPY_ANGLE: Final = 0.1
+"""Another unit's result this many times closer than the closest honest ones is a copy."""
+_FASTEST: Final = 0.5
+"""No PC computes a unit in less than this share of its usual time."""
+_CLOCK_SECONDS: Final = 5.0
+"""By how much a host's count of seconds may exceed the coordinator's."""
+
+
+class SignalKind(StrEnum):
+    """What is unusual."""
+
+    NORM = "norm"
+    PROFILE = "profile"
+    DIRECTION = "direction"
+    COPY = "copy"
+    LOSS_FIRST = "loss_first"
+    LOSS_LAST = "loss_last"
+    HASTE = "haste"
+    TIME_CLAIMED = "time_claimed"
+
+
+class Signal(Record, frozen=True):
+    """Something unusual about a result."""
+
+    kind: SignalKind
+    value: float
+    """What was measured."""
+    limit: float
+    """What it should not have crossed."""
+    reason: Reason
+
+
+class Features(Record, frozen=True):
+    """What a decoded delta looks like."""
+
+    norm: float
+    """L2 norm over all parameters."""
+    profile: tuple[float, ...]
+    """Norms of up to 64 groups of consecutive parameters."""
+    sketch: bytes
+    """float16 [1024]: the sketch, divided by its norm."""
+
+
+class Traits(Record, frozen=True):
+    """What is known of a result: of the one in question, and of those it is compared with."""
+
+    unit: int
+    version: int
+    digest: str
+    features: Features
+    loss_first: float | None = None
+    loss_last: float | None = None
+
+
+class Timing(Record, frozen=True):
+    """How long a result took."""
+
+    steps: int
+    elapsed_seconds: float
+    """From the unit's issue to the report, on the coordinator's clock."""
+    claimed_seconds: float | None
+    """What the host reports as its computing time."""
+    usual_step_seconds: float | None
+    """The host's own median over earlier results, by the coordinator's clock; None: too few."""
+
+
+def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:
+    """Return the features of a decoded delta, in one pass over its numbers.
+
+    `tensors` have the shapes of the model's specs; buffers are left out. `key` (128 bits, secret)
+    draws the projection, so features are comparable only under one key. It takes about as long
+    as decoding an int4 delta.
+    """
+    squares = [0.0] * min(_GROUPS, len(model.parameters))
+    sketch = np.zeros(_SKETCH)
+    words = np.random.Philox(key=key)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, spec in enumerate(model.parameters):
+            flat = tensors[spec.name].reshape(-1)
+            group = number * len(squares) // len(model.parameters)
+            for start in range(0, flat.size, _CHUNK):
+                part = flat[start : start + _CHUNK]
+                squares[group] += float(np.square(part, dtype=np.float64).sum())
+                sketch += _projected(part, words)
+        norm = math.sqrt(sum(squares))
+        length = float(np.linalg.norm(sketch))
+        unit = sketch / length if 0 < length < math.inf else np.zeros(_SKETCH)
+    return Features(
+        norm=norm,
+        profile=tuple(math.sqrt(square) for square in squares),
+        sketch=unit.astype("<f2").tobytes(),
+    )
+
+
+def signals(
+    result: Traits, recent: Sequence[Traits], timing: Timing | None = None
+) -> tuple[Signal, ...]:
+    """Return what is unusual about `result`, most telling first; empty: nothing is.
+
+    Args:
+        result: the result in question.
+        recent: confirmed results of the same epoch, in any order; those of the same unit are
+            ignored.
+        timing: how long it took, if that is known.
+    """
+    others = sorted(
+        (found for found in recent if found.unit != result.unit),
+        key=lambda found: abs(found.version - result.version),
+    )[:_NEAREST]
+    found = [_norm(result, others), _copy(result, others), _direction(result, others)]
+    found += [_profile(result, others), *_losses(result, others)]
+    if timing is not None:
+        found += [_haste(timing), _time_claimed(timing)]
+    return tuple(signal for signal in found if signal is not None)
+
+
+def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
+    """The norm's logarithm is an outlier; a delta of zeros always is."""
+    norm = result.features.norm
+    usual = float(np.median([other.features.norm for other in others] or [0.0]))
+    if not (0 < norm < math.inf):
+        reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
+        return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
+    logs = [math.log(other.features.norm) for other in others if other.features.norm > 0]
+    far = _deviations(math.log(norm), logs, least=0.05)
+    if abs(far) <= _LIMIT:
+        return None
+    reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
+    return Signal(SignalKind.NORM, far, _LIMIT, reason)
+
+
+def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
+    """A group of tensors has an unusual share of the norm."""
+    mine = _log_shares([result])[0]
+    theirs = _log_shares(others)
+    if theirs.shape[0] < _FEWEST or theirs.shape[1] != mine.size:
+        return None
+    far = [_deviations(float(mine[i]), theirs[:, i], least=0.1) for i in range(mine.size)]
+    worst = max(far, key=abs, default=0.0)
+    limit = _LIMIT + math.log(max(1, mine.size))  # the most unusual of many is more unusual
+    if abs(worst) <= limit:
+        return None
+    return Signal(SignalKind.PROFILE, worst, limit, because(ReasonCode.SUSPECT_PROFILE))
+
+
+def _direction(result: Traits, others: Sequence[Traits]) -> Signal | None:
+    """The cosine with the mean of the others is an outlier among theirs."""
+    if len(others) < _FEWEST:
+        return None
+    theirs, mine = _sketches(others), _sketches([result])[0]
+    total = theirs.sum(axis=0)
+    # of each one with the mean of the rest: itself left out, as it is for the result in question
+    usual = [_cosine(sketch, total - sketch) for sketch in theirs]
+    cosine = _cosine(mine, total)
+    far = _deviations(cosine, usual, least=1 / math.sqrt(_SKETCH))
+    if far >= -_LIMIT:
+        return None
+    reason = because(
+        ReasonCode.SUSPECT_DIRECTION,
+        cosine=_shown(cosine),
+        usual=_shown(float(np.median(usual))),
+    )
+    return Signal(SignalKind.DIRECTION, far, -_LIMIT, reason)
+
+
+def _copy(result: Traits, others: Sequence[Traits]) -> Signal | None:
+    """Another unit's result is the same, or closer than results of two units ever are."""
+    same = next((other for other in others if other.digest == result.digest), None)
+    if same is not None:
+        reason = because(ReasonCode.SUSPECT_COPY, unit=same.unit)
+        return Signal(SignalKind.COPY, 1.0, 1.0, reason)
+    if len(others) < _FEWEST:
+        return None
+    theirs, mine = _sketches(others), _sketches([result])[0]
+    between = theirs @ theirs.T
+    np.fill_diagonal(between, -1.0)
+    limit = 1 - _COPY_ANGLE * (1 - min(1.0, float(between.max())))
+    cosines = theirs @ mine
+    closest = int(cosines.argmax())
+    if cosines[closest] <= limit:
+        return None
+    reason = because(ReasonCode.SUSPECT_COPY, unit=others[closest].unit)
+    return Signal(SignalKind.COPY, float(cosines[closest]), limit, reason)
+
+
+def _losses(result: Traits, others: Sequence[Traits]) -> list[Signal | None]:
+    return [
+        _loss(SignalKind.LOSS_FIRST, result.loss_first, [o.loss_first for o in others]),
+        _loss(SignalKind.LOSS_LAST, result.loss_last, [o.loss_last for o in others]),
+    ]
+
+
+def _loss(kind: SignalKind, loss: float | None, others: list[float | None]) -> Signal | None:
+    """The loss that the host claims is an outlier."""
+    known = [other for other in others if other is not None]
+    if loss is None or not known:
+        return None
+    middle = float(np.median(known))
+    far = _deviations(loss, known, least=0.05 * abs(middle) + 1e-6)
+    if abs(far) <= _LIMIT:
+        return None
+    reason = because(ReasonCode.SUSPECT_LOSS, loss=_shown(loss), usual=_shown(middle))
+    return Signal(kind, far, _LIMIT, reason)
+
+
+def _haste(timing: Timing) -> Signal | None:
+    """The result came sooner than this PC can have computed it."""
+    if timing.usual_step_seconds is None:
+        return None
+    usual = timing.usual_step_seconds * timing.steps
+    if timing.elapsed_seconds >= _FASTEST * usual:
+        return None
+    reason = because(
+        ReasonCode.SUSPECT_HASTE, seconds=_shown(timing.elapsed_seconds), usual=_shown(usual)
+    )
+    return Signal(SignalKind.HASTE, timing.elapsed_seconds, _FASTEST * usual, reason)
+
+
+def _time_claimed(timing: Timing) -> Signal | None:
+    """The host claims to have computed for longer than it had the unit."""
+    limit = timing.elapsed_seconds + _CLOCK_SECONDS
+    if timing.claimed_seconds is None or timing.claimed_seconds <= limit:
+        return None
+    reason = because(
+        ReasonCode.SUSPECT_TIME,
+        claimed=_shown(timing.claimed_seconds),
+        elapsed=_shown(timing.elapsed_seconds),
+    )
+    return Signal(SignalKind.TIME_CLAIMED, timing.claimed_seconds, limit, reason)
+
+
+def _shown(value: float) -> float:
+    """Return the value to three digits, as people read it."""
+    return float(f"{value:.3g}")
+
+
+def _deviations(value: float, others: Iterable[float], least: float) -> float:
+    """Return by how many robust standard deviations `value` lies above the others' median.
+
+    0 if there are too few of them. `least` bounds the deviation from below: others that are
+    equal by chance would make everything an outlier.
+    """
+    known = np.fromiter(others, np.float64)
+    if known.size < _FEWEST:
+        return 0.0
+    middle = float(np.median(known))
+    deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(known - middle)))
+    return (value - middle) / max(deviation, least)
+
+
+def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
+    """Return the logarithms of each group's share of the norm: [results, groups]."""
+    rows = [
+        [group / (found.features.norm or 1.0) for group in found.features.profile]
+        for found in results
+    ]
+    return np.log(np.maximum(np.array(rows, np.float64, ndmin=2), _LEAST_SHARE))
+
+
+def _sketches(results: Sequence[Traits]) -> NDArray[np.float64]:
+    """Return the sketches: [results, 1024], each of length 1 or 0."""
+    rows = [np.frombuffer(found.features.sketch, "<f2") for found in results]
+    return np.stack(rows).astype(np.float64)
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the cosine of [n] and [n]; 0 where one of them is zero."""
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length else 0.0
+
+
+def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:
+    """Return the sum [1024] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
+    drawn = words.random_raw(-(-part.size // 64)).astype("<u8", copy=False)
+    bits = np.unpackbits(drawn.view(np.uint8), count=part.size)
+    signed = np.where(bits, part, -part).astype(np.float64)
+    padded = np.zeros(-(-part.size // _SKETCH) * _SKETCH)
+    padded[: part.size] = signed
+    return np.asarray(padded.reshape(-1, _SKETCH).sum(axis=0))
