@@ -85,8 +85,8 @@ def main(quick: bool) -> dict[str, Any]:
 
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
     """Make and fill a home; return what the load process shall do with it."""
-    make_home(home)
-    deps = deps_of(home, time.time)  # noqa: TID251 - a composition root
+    config = make_home(home)
+    deps = deps_of(home, time.time, config)  # noqa: TID251 - a composition root
     store = Store(home.store_file)
     try:
         groups = fill_store(store, deps, home.store_file, amounts)

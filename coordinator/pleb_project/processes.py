@@ -35,6 +35,8 @@ _STOP_SECONDS: Final = 10.0
 _RUN_SECONDS: Final = 120.0
 _TAIL_LINES: Final = 8
 _POLL_SECONDS: Final = 0.05
+_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+"""Agents of a fleet on one PC may confirm each other, although they share its address."""
 _ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -119,6 +121,10 @@ class Fleet:
             ChildError: it does not start.
         """
         home = str(self.coordinator_home)
+        own = [part for network in _LOOPBACK for part in ("--own-network", network)]
+        run_json(
+            "pleb-coordinator init", coordinator_command("init", "--home", home, *own, "--json")
+        )
         command = coordinator_command("serve", "--home", home, "--port", "0", "--json")
         line = self._start("coordinator", command).first_line(_START_SECONDS)
         try:

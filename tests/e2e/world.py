@@ -165,6 +165,8 @@ class World:
         log.unlink(missing_ok=True)
         if "--with-agent" in options:
             self._let_compete(self.home / "agent")
+        if not self.home.exists():  # volunteers on loopback are told apart by their accounts
+            self.admin("init", "--own-network", "127.0.0.0/8")
         command = [sys.executable, "-m", "pleb_coordinator.cli", "serve", "--json"]
         command += ["--home", str(self.home), "--port", str(self.port), *map(str, options)]
         self.coordinator = Running("coordinator", command, log).start()

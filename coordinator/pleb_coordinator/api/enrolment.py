@@ -12,7 +12,7 @@ from pleb_coordinator.api.requests import (
     choose_protocol,
     read_body,
 )
-from pleb_coordinator.core.assignment import network_of
+from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.enrol import enrol as enrol_host
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -42,7 +42,7 @@ async def enrol(api: Api, request: Request) -> Response:
     with api.store.read() as tx:
         tx.projects.find(statement.project)
     verify_bytes(body, PayloadType.ENROL, statement.host_key, statement.account_key)
-    network = network_of(address_of(request))
+    network = network_of(address_of(request), api.deps.networks.own_networks)
 
     def carry_out(tx: Transaction) -> tuple[EnrolReply, SigningKey]:
         project = tx.projects.find(statement.project)

@@ -23,8 +23,8 @@ from pleb_coordinator.api.requests import (
     choose_protocol,
     read_body,
 )
-from pleb_coordinator.core.assignment import network_of
 from pleb_coordinator.core.sequence import Order, check_sequence
+from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -36,11 +36,12 @@ from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import peek_payload, verify_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
+    from pleb_coordinator.core.voices import Network
 
 __all__ = ["work"]
 
@@ -54,7 +55,7 @@ async def work(api: Api, request: Request) -> Response:
     """Answer a work request with a signed reply."""
     body = await read_body(request, LIMITS.request_bytes, api.counters)
     envelope, _, deltas = body.partition(b"\n")
-    asked = _read(envelope, deltas, request)
+    asked = _read(envelope, deltas, request, api.deps.networks.own_networks)
     now = api.deps.clock()
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project)
@@ -79,7 +80,7 @@ async def work(api: Api, request: Request) -> Response:
     return Response(answered.reply, media_type=_JSON)
 
 
-def _read(envelope: bytes, deltas: bytes, request: Request) -> Asked:
+def _read(envelope: bytes, deltas: bytes, request: Request, own: Sequence[Network]) -> Asked:
     """Return the request and its attached deltas; no signature is checked yet."""
     statement = strict_json.decode(peek_payload(envelope, PayloadType.WORK), WorkRequest)
     if statement.project != request.path_params["project"]:
@@ -90,7 +91,7 @@ def _read(envelope: bytes, deltas: bytes, request: Request) -> Asked:
         digest=digest_of(envelope),
         attached=_split(statement, deltas),
         protocol=choose_protocol(statement),
-        network=network_of(address_of(request)),
+        network=network_of(address_of(request), own),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.cli.access import now, opened
+from pleb_coordinator.core.invites import check_team
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because, reason_sentence
@@ -45,7 +46,8 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         project = tx.projects.find(options.project)
         host = _find(tx, project, options.host)
         held = [assignment.id for assignment, _ in tx.assignments.in_hand(host.id)]
-    value = _value(host, project) | {"in_hand": held}
+        networks = sorted(tx.hosts.party(host, now()).networks)
+    value = _value(host, project) | {"in_hand": held, "networks": networks}
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}
     output.result(value, (f"{name:<20} {found}" for name, found in shown.items()))
     return 0
@@ -61,6 +63,20 @@ def ban(home: Home, options: argparse.Namespace, output: Output) -> int:
 def unban(home: Home, options: argparse.Namespace, output: Output) -> int:
     """End a ban; the host's record starts again from zero."""
     return _set_ban(home, options, output, 0.0, None)
+
+
+def team(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Let the account of a host join a team, with all its hosts, or leave its team."""
+    name = check_team(options.team)
+    with opened(home) as store, store.write() as tx:
+        project = tx.projects.find(options.project)
+        host = _find(tx, project, options.host)
+        tx.hosts.set_team(project.id, host.account, name)
+        tx.events.add(project.id, now(), "team", host=host.id, team=name)
+    shown = host.display_name or f"Host {host.fingerprint[:12]}"
+    said = f"is in team {name}" if name else "is in no team"
+    output.result({"host": host.fingerprint, "team": name}, [f"The account of {shown} {said}."])
+    return 0
 
 
 def _set_ban(
@@ -128,4 +144,5 @@ COMMANDS: Final = {
     "show": show,
     "ban": ban,
     "unban": unban,
+    "team": team,
 }

@@ -34,6 +34,13 @@ def _add_running(commands: Commands) -> None:
     )
     serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, metavar="N", help="port (7532); 0: any free one")
+    init.add_argument(
+        "--own-network",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="your own network, whose PCs may confirm each other (10.20.0.0/16); repeatable",
+    )
     for parser in (init, serve):
         parser.add_argument("--url", metavar="URL", help="the address in attach links")
     serve.add_argument(
@@ -76,9 +83,14 @@ def _add_projects(commands: Commands) -> None:
     ):
         projects.add(name, summary, f"{name} words").add_argument("project", metavar="PROJECT")
     invites = commands.group("invite", "Invites: create, list, revoke.")
-    new = invites.add("new", "create an invite, which works once", "new --role publisher")
+    new = invites.add("new", "create an invite, which works once", "new --team lab --uses 12")
     new.add_argument("--role", choices=("host", "trusted", "publisher", "admin"), default="host")
     new.add_argument("--note", default="", help="who it is for")
+    new.add_argument("--team", default="", help="the household or lab whose hosts are one voice")
+    new.add_argument(
+        "--proven", action="store_true", help="hosts count without exams from the start"
+    )
+    new.add_argument("--uses", type=count, default=1, metavar="N", help="for N hosts (1)")
     new.add_argument("--days", type=days, default=7.0, help="how long it is valid (7)")
     invites.add("list", "list all invites, without their tokens", "list")
     invites.add("revoke", "revoke an unused invite", "revoke 1f2e3d").add_argument(
@@ -95,7 +107,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         "show", "show a unit's results, how far apart they are, and the decision", "show 17"
     )
     shown.add_argument("unit", type=number, metavar="UNIT")
-    hosts = commands.group("host", "Hosts: list, show, ban, unban.")
+    hosts = commands.group("host", "Hosts: list, show, ban, unban, team.")
     hosts.add("list", "list a project's hosts", "list words").add_argument(
         "project", metavar="PROJECT"
     )
@@ -103,6 +115,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         ("show", "show one host"),
         ("ban", "refuse a host's requests"),
         ("unban", "end a host's ban"),
+        ("team", "let a host's account join a team, whose hosts are one voice"),
     ):
         parser = hosts.add(name, summary, f"{name} words 1f2e3d")
         parser.add_argument("project", metavar="PROJECT")
@@ -110,6 +123,8 @@ def _add_units_and_hosts(commands: Commands) -> None:
         if name == "ban":
             parser.add_argument("--days", type=days, default=3650.0, help="how long (10 years)")
             parser.add_argument("--reason", default="no reason given.", help="shown to the host")
+        if name == "team":
+            parser.add_argument("team", metavar="TEAM", help='its name; "" leaves the team')
 
 
 def _add_models(commands: Commands) -> None:

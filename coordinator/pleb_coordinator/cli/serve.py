@@ -51,7 +51,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         links = _links(home, config, listening.getsockname()[1])
         store = Store(home.store_file)
         children = _children(home, options, links, listening.fileno())
-        deps = deps_of(home, lambda: now() + options.clock_offset)
+        deps = deps_of(home, lambda: now() + options.clock_offset, config)
         supervisor = Supervisor(children, stop, output.progress)
         attacher = Attacher(home, store, deps, links, output.progress)
         if options.with_agent:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
+from pleb_coordinator.home.config import (
+    CoordinatorConfig,
+    check_networks,
+    config_text,
+    read_config,
+)
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
@@ -19,10 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "make_home"]
 
 
-def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
+def make_home(
+    home: Home, url: str | None = None, own_networks: Sequence[str] = ()
+) -> CoordinatorConfig:
     """Create what the home lacks; return its configuration. Harmless to repeat.
 
-    The configuration is written last: a home that has one is complete.
+    The configuration is written last: a home that has one is complete. `url` and `own_networks`
+    replace what it says.
 
     Raises:
         InputError: the folder cannot be written, or its configuration is wrong.
@@ -38,10 +47,12 @@ def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
         raise InputError(message) from error
     if not home.config_file.exists():
         _migrate(home)
-        write_durably(home.config_file, config_text(CoordinatorConfig(url=url or "")).encode())
-    config = read_config(home.config_file)
-    if url and url != config.url:
-        config = dataclasses.replace(config, url=url)
+        write_durably(home.config_file, config_text(CoordinatorConfig()).encode())
+    before = read_config(home.config_file)
+    networks = dataclasses.replace(before.networks, own=tuple(own_networks) or before.networks.own)
+    config = dataclasses.replace(before, url=url or before.url, networks=networks)
+    if config != before:
+        check_networks("--own-network", networks)
         write_durably(home.config_file, config_text(config).encode())
     return config
 
@@ -49,7 +60,7 @@ def make_home(home: Home, url: str | None = None) -> CoordinatorConfig:
 def init(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Create the home and show what is in it."""
     before = home.exists
-    config = make_home(home, options.url)
+    config = make_home(home, options.url, options.own_network)
     key = read_online_key(home.online_key_file)
     value = {"home": str(home.path), "created": not before, "online_key": key.public}
     done = "exists already" if before else "is ready"

@@ -7,7 +7,6 @@ networks) is part of the store's query for candidates; see `store.assignments`.
 from __future__ import annotations
 
 import math
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Assignment, Facts, Host, Project, Purpose, UnitRow
@@ -26,7 +25,6 @@ __all__ = [
     "expected_seconds",
     "lease_seconds",
     "leases_at_once",
-    "network_of",
     "pick",
     "purposes_for",
     "share_limit",
@@ -124,21 +122,3 @@ def wanted_again(purpose: Purpose, unit: UnitState, *, awaits_verdict: bool) -> 
             return unit in _COUNTS
         case Purpose.CALIBRATION:
             return False
-
-
-def network_of(address: str) -> str:
-    """Return the public network (/24 of IPv4, /48 of IPv6) of an address, or an empty string.
-
-    Private, loopback and other addresses that do not identify anybody have none, and neither
-    has a string that is no address.
-    """
-    try:
-        parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    if not parsed.is_global:
-        return ""
-    length = 24 if isinstance(parsed, IPv4Address) else 48
-    return str(ip_network((parsed, length), strict=False))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Invite
     from pleb_shared.protocol.messages import Role
 
-__all__ = ["check_invite"]
+__all__ = ["check_invite", "check_team"]
+
+_LONGEST_TEAM: Final = 40
 
 
-def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> Role:
-    """Return the role that the invite gives.
+def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> Invite:
+    """Return the invite if it can be used now for one of the roles.
 
     Raises:
         Refusal: `invalid_invite`, with the reason.
@@ -25,13 +27,25 @@ def check_invite(invite: Invite | None, roles: Collection[Role], now: float) -> 
         reason = "is not known here"
     elif invite.revoked:
         reason = "was revoked"
-    elif invite.used_at is not None:
+    elif invite.used >= invite.uses:
         reason = "was used already"
     elif invite.expires_at <= now:
         reason = "has run out"
     elif invite.role not in roles:
         reason = f"is for the role {invite.role!s}"
     else:
-        return invite.role
+        return invite
     message = f"The invite {reason}: ask the operator for a new one."
     raise Refusal(RefusalCode.INVALID_INVITE, message)
+
+
+def check_team(name: str) -> str:
+    """Return the name of a team without space around it; an empty one is no team.
+
+    Raises:
+        InputError: it is too long, or cannot be printed.
+    """
+    name = name.strip()
+    if len(name) > _LONGEST_TEAM or not name.isprintable():
+        raise InputError(f"{name!r} is no name for a team: use at most {_LONGEST_TEAM} characters.")
+    return name

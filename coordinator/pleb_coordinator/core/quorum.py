@@ -4,7 +4,7 @@ Equal digests agree. Otherwise two results agree if every tensor of their decode
 lies within the tolerance. The largest group around one result wins. Without disagreement one
 trusted or proven host is enough, or two voices. With it, the winners need a trusted host, or
 two voices and more than any other group: no result is found wrong because of one host
-unless that host is trusted. Accounts count as one voice each, and so do public networks.
+unless that host is trusted. Hosts of one account, team or network are one voice.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from pleb_coordinator.core.records import Record
+from pleb_coordinator.core.voices import Party, voices
 from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 __all__ = ["Decision", "NeedsAnother", "Result", "Undecided", "Valid", "decide", "pair"]
@@ -36,6 +37,7 @@ class Result(Record, frozen=True):
     proven: bool
     """Whether the host's results count without a second one."""
     digest: str
+    team: str = ""
 
 
 class Valid(Record, frozen=True):
@@ -155,7 +157,10 @@ def _weight(group: Sequence[Result]) -> tuple[int, int]:
 
 
 def _voices(group: Sequence[Result]) -> int:
-    """Return how many independent people a group comes from: the fewer of accounts and networks."""
-    accounts = {result.account for result in group}
-    networks = {result.network or f"-{result.account}" for result in group}
-    return min(len(accounts), len(networks))
+    """Return how many independent people a group comes from: see `core.voices`."""
+    return voices(
+        [
+            Party(result.assignment, result.account, result.team, frozenset({result.network}))
+            for result in group
+        ]
+    )

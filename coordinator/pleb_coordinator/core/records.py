@@ -292,7 +292,7 @@ class Host(Record, frozen=True):
     account: str
     role: Role
     network: str
-    """Its public network (/24 or /48); empty for private and loopback addresses."""
+    """The name of the network that it was last seen in; see `core.voices`."""
     display_name: str
     agent: str
     sequence: int
@@ -316,6 +316,14 @@ class Host(Record, frozen=True):
     """When it last asked for units."""
     last_shard: int
     """First shard of its last unit; -1: none."""
+    team: str
+    """The household or lab that its account belongs to; empty: none."""
+    invited_proven: bool
+    """Whether its invite made it proven from the start."""
+    invite: str
+    """Hash of the invite that it enrolled with; empty: none."""
+    enrolled_from: str
+    """The name of the network that it first enrolled from."""
 
     @property
     def trusted(self) -> bool:
@@ -333,7 +341,7 @@ class CalibrationClass(Record, frozen=True):
     measured: bool
     """Whether all needed distances to other classes are known: see `steps.calibrate`."""
     accounts: int
-    """Independent members: accounts, or public networks where these are fewer."""
+    """Independent members: the fewest of accounts, teams and networks."""
     trusted: bool
     isolated: bool
     """Too far from the fleet's main class: its results are compared only with one another."""
@@ -368,7 +376,16 @@ class Invite(Record, frozen=True):
     created_at: float
     expires_at: float
     used_at: float | None
+    """When it was last used; None: never."""
     revoked: bool
+    team: str = ""
+    """The team that hosts join with it; empty: none."""
+    proven: bool = False
+    """Whether hosts are proven from the start."""
+    uses: int = 1
+    """How many hosts may use it."""
+    used: int = 0
+    """How many have."""
 
 
 class Evaluation(Record, frozen=True):

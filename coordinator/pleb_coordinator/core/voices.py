@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 __all__ = [
     "NETWORKS_KEPT",
     "NETWORKS_SECONDS",
+    "Network",
     "Party",
     "identifies",
+    "identifies_site",
     "independent",
+    "is_renamed",
     "network_of",
     "voices",
 ]
@@ -45,6 +48,7 @@ _CARRIER: Final = IPv4Network("100.64.0.0/10")
 """Shared address space of carrier-grade NAT (RFC 6598)."""
 
 Network = IPv4Network | IPv6Network
+"""A network as its operator configures it."""
 
 
 class Party(Record, frozen=True):
@@ -56,6 +60,11 @@ class Party(Record, frozen=True):
     """The household or lab that it belongs to; empty: none."""
     networks: frozenset[str] = frozenset()
     """The names (`network_of`) of networks that it was seen in lately."""
+
+
+def identifies_site(network: str) -> bool:
+    """Whether the name is that of one public site, rather than of a kind of addresses."""
+    return "/" in network and identifies(network)
 
 
 def independent(first: Party, second: Party) -> bool:
@@ -106,6 +115,19 @@ def network_of(address: str, own: Sequence[Network] = ()) -> str:
         return "private"
     length = 24 if isinstance(parsed, IPv4Address) else 48
     return str(ip_network((parsed, length), strict=False))
+
+
+def is_renamed(network: str, own: Sequence[Network]) -> bool:
+    """Whether hosts that were seen in a network of that name may be in another one by now.
+
+    So it is when `own` has changed; it is asked at the start, since the configuration is read then.
+    """
+    if network.startswith(_OWN):
+        return network.removeprefix(_OWN) not in map(str, own)
+    if "/" not in network:
+        return any(not found.is_global for found in own)
+    public = ip_network(network)
+    return any(found.version == public.version and found.overlaps(public) for found in own)
 
 
 def _marks(party: Party) -> set[str]:

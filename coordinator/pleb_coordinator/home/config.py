@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from functools import cached_property
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from pleb_coordinator.core.newcomers import NewcomerBounds
+from pleb_coordinator.core.voices import Network, identifies_site
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_toml
 from pleb_shared.protocol.limits import LIMITS
@@ -15,12 +19,53 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["CONFIG_VERSION", "CoordinatorConfig", "config_text", "read_config"]
+__all__ = [
+    "CONFIG_VERSION",
+    "CoordinatorConfig",
+    "Networks",
+    "check_networks",
+    "config_text",
+    "read_config",
+]
 
 CONFIG_VERSION: Final = 1
 
 MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 """`MIGRATIONS[n]` turns version n of the file into version n + 1."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Who is one person, and how many new PCs a network may bring; see `core.voices`."""
+
+    own: tuple[str, ...] = ()
+    """The operator's own networks (CIDR), whose PCs may confirm each other by account alone."""
+    new_hosts_per_hour: Count = 30
+    new_hosts_per_day: Count = 100
+    unproven_hosts: Count = 100
+    """New PCs of one network that are at work at the same time and not proven yet."""
+    own_new_hosts_per_hour: Count = 500
+    """The same for each of the own networks, and for addresses that identify nobody."""
+    own_new_hosts_per_day: Count = 2000
+    own_unproven_hosts: Count = 2000
+
+    @cached_property
+    def own_networks(self) -> tuple[Network, ...]:
+        """The own networks. Raises `ValueError`: one is not a network."""
+        return tuple(ip_network(text) for text in self.own)
+
+    def bounds(self, network: str) -> NewcomerBounds:
+        """Return how many new hosts may come from the network of that name."""
+        if identifies_site(network):
+            return NewcomerBounds(
+                self.new_hosts_per_hour, self.new_hosts_per_day, self.unproven_hosts
+            )
+        return NewcomerBounds(
+            self.own_new_hosts_per_hour, self.own_new_hosts_per_day, self.own_unproven_hosts
+        )
 
 
 @dataclass(frozen=True)
@@ -42,9 +87,11 @@ class CoordinatorConfig:
     """Requests that may wait for work at the same time."""
     log_bytes: int = 10_000_000
     """Size at which a log file is rotated; five are kept."""
+    networks: Networks = Networks()
 
 
 _SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
+_NETWORK_SETTINGS: Final = frozenset(field.name for field in fields(Networks))
 
 
 def config_text(config: CoordinatorConfig) -> str:
@@ -72,6 +119,23 @@ waiters = {config.waiters}
 
 # Logs are rotated at this size; five of each are kept.
 log_bytes = {config.log_bytes}
+
+[networks]
+# Your own networks, such as ["10.20.0.0/16"] for a campus: their PCs may confirm each other's
+# results if their accounts differ. PCs of any other network are one voice, and so are all PCs with
+# private addresses (LAN), all with loopback addresses, and all of carrier-grade NAT.
+own = [{", ".join(map(_quoted, config.networks.own))}]
+
+# New PCs that one network (/24 of IPv4, /48 of IPv6) may bring in an hour and in a day, and how
+# many of those at work may be without a record. PCs with an invite are exempt; 0 lets only them in.
+new_hosts_per_hour = {config.networks.new_hosts_per_hour}
+new_hosts_per_day = {config.networks.new_hosts_per_day}
+unproven_hosts = {config.networks.unproven_hosts}
+
+# The same for each of your own networks, and for private, loopback and shared addresses.
+own_new_hosts_per_hour = {config.networks.own_new_hosts_per_hour}
+own_new_hosts_per_day = {config.networks.own_new_hosts_per_day}
+own_unproven_hosts = {config.networks.own_unproven_hosts}
 """
 
 
@@ -96,13 +160,35 @@ def read_config(path: Path) -> CoordinatorConfig:
         raise InputError(message)
     for number in range(version, CONFIG_VERSION):
         values = MIGRATIONS[number](values) | {"version": number + 1}
-    unknown = next((name for name in values if name not in _SETTINGS), None)
-    if unknown is not None:
-        raise InputError(f"{path}: there is no setting {unknown[:40]!r}. Remove that line.")
+    networks = values.get("networks")
+    inner = networks if isinstance(networks, dict) else {}
+    unknown = [name for name in values if name not in _SETTINGS]
+    unknown += [f"networks.{name}" for name in inner if name not in _NETWORK_SETTINGS]
+    if unknown:
+        raise InputError(f"{path}: there is no setting {unknown[0][:60]!r}. Remove that line.")
     try:
-        return msgspec.convert(values, CoordinatorConfig)
+        config = msgspec.convert(values, CoordinatorConfig)
     except (msgspec.ValidationError, OverflowError) as error:
         raise InputError(f"{path}: {error}. Correct that setting.") from error
+    check_networks(f"{path}: networks.own", config.networks)
+    return config
+
+
+def check_networks(where: str, networks: Networks) -> None:
+    """Check that the own networks are networks.
+
+    Raises:
+        InputError: one is not; `where` says where it was written.
+    """
+    for text in networks.own:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            try:
+                meant = f"write {ip_network(text, strict=False)}"
+            except ValueError:
+                meant = "write it as 10.20.0.0/16 or 2001:db8::/32"
+            raise InputError(f"{where}: {text!r} is not a network: {meant}.") from error
 
 
 def _quoted(text: str) -> str:

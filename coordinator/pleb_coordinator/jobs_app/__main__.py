@@ -35,7 +35,7 @@ def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> Non
     """Build what the loops need, and run them: the first in this thread, each other in its own."""
     config = read_config(home.config_file)
     home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
-    deps = deps_of(home, lambda: time.time() + options.clock_offset)  # noqa: TID251
+    deps = deps_of(home, lambda: time.time() + options.clock_offset, config)  # noqa: TID251
     names = [f"{options.name}/{number}" for number in range(options.workers)]
     threads = [threading.Thread(target=keep_log_short, args=(home.store_file, stop))]
     threads += [threading.Thread(target=_loop, args=(home, deps, stop, name)) for name in names[1:]]

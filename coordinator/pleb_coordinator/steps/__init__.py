@@ -18,22 +18,24 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         plan        its round
         sweep       bytes that are not needed any more
     command line
-        invite      a token for a trusted host, publisher or administrator
+        invite      a token for hosts, a publisher or an administrator
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.home.config import Networks
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
 
@@ -54,9 +56,10 @@ class Deps:
     """The keys that root keys delegate to. Replies about a project are signed by the one that its
     metadata in force names."""
     blobs: LocalBlobs
+    networks: Networks = field(default_factory=Networks)
 
 
-def deps_of(home: Home, clock: Callable[[], float]) -> Deps:
+def deps_of(home: Home, clock: Callable[[], float], config: CoordinatorConfig) -> Deps:
     """Return what steps need, from the files of a home.
 
     Raises:
@@ -68,6 +71,7 @@ def deps_of(home: Home, clock: Callable[[], float]) -> Deps:
         secret=read_secret(home.secret_file),
         online_keys=OnlineKeys(home),
         blobs=LocalBlobs(home.path),
+        networks=config.networks,
     )
 
 

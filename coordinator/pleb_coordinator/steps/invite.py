@@ -1,4 +1,4 @@
-"""invite: the operator creates a token for a trusted host, a publisher or an administrator."""
+"""invite: the operator creates a token for hosts, a publisher or an administrator."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ __all__ = ["new_invite"]
 
 
 def new_invite(
-    tx: Transaction, deps: Deps, role: Role, *, note: str = "", lifetime_seconds: float
+    tx: Transaction,
+    deps: Deps,
+    role: Role,
+    *,
+    note: str = "",
+    lifetime_seconds: float,
+    team: str = "",
+    proven: bool = False,
+    uses: int = 1,
 ) -> str:
-    """Return the token of a new invite; it works once. Only its hash is kept."""
+    """Return the token of a new invite; it works `uses` times. Only its hash is kept.
+
+    Hosts that enrol with it join `team`; with `proven` they need no exams.
+    """
     token = deps.random_bytes(24).hex()
     now = deps.clock()
     tx.invites.add(
@@ -30,6 +41,10 @@ def new_invite(
             expires_at=now + lifetime_seconds,
             used_at=None,
             revoked=False,
+            team=team,
+            proven=proven,
+            uses=uses,
+            used=0,
         )
     )
     return token

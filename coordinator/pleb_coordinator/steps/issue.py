@@ -25,6 +25,7 @@ from pleb_coordinator.core.records import (
     Purpose,
     UnitRow,
 )
+from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
@@ -209,7 +210,7 @@ def _count_share(context: RequestContext, purpose: Purpose, count: int) -> None:
 
 
 def _holders(host: Host) -> list[str]:
-    return [host.account, host.network] if host.network else [host.account]
+    return [host.account, *filter(identifies, [host.network])]
 
 
 def _give(

@@ -20,6 +20,7 @@ from pleb_coordinator.core.assignment import wanted_again
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import Assignment, Host, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.reputation import after_refused, after_unanswered, standing_of
+from pleb_coordinator.core.voices import identifies
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _count_share(
 ) -> None:
     """Only first tries use shares, and only those of hosts that are not trusted: as in `issue`."""
     if assignment.purpose == Purpose.PRIMARY and not host.trusted:
-        for holder in filter(None, (assignment.account, assignment.network)):
+        for holder in (assignment.account, *filter(identifies, [assignment.network])):
             tx.shares.add(unit.project, unit.epoch, unit.version, holder, change)
 
 

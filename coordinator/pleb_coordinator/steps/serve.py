@@ -12,7 +12,7 @@ The HTTP process, the tests and the benchmarks all call `serve`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.steps import RequestContext
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.messages import Receipt, UnitVerdict
 
 __all__ = ["Answered", "Asked", "serve"]
+
+_DAY_SECONDS: Final = 86_400.0
+"""How often it is noted that a host is still in the same network."""
 
 
 @dataclass(frozen=True)
@@ -123,4 +126,9 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         asked=request.max_units > 0,
     )
     tx.hosts.saw(host.id, seen)
+    if (
+        asked.network != host.network
+        or context.now // _DAY_SECONDS != host.last_seen // _DAY_SECONDS
+    ):
+        tx.hosts.note_network(host.id, asked.network, context.now)
     return Answered(reply, manifests, receipts, verdicts, no_work)

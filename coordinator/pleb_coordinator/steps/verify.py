@@ -156,6 +156,7 @@ def _result(case: Case, found: Assignment, findings: Findings, norms: list[float
         trusted=host.trusted,
         proven=is_proven(host, rules) and in_band,
         digest=found.digest,
+        team=host.team,
     )
 
 

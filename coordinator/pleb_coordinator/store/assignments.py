@@ -20,6 +20,7 @@ from pleb_coordinator.core.records import (
     StoredDelta,
     UnitRow,
 )
+from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
@@ -117,7 +118,7 @@ class Assignments(TableGroup):
         """Return unsent assignments that the seeker may take, oldest first.
 
         No host gets a unit twice; a host that is not trusted gets none that another host of
-        its account or public network has had. Trusted hosts get what only they may take first,
+        its account or network has had. Trusted hosts get what only they may take first,
         and replicas only from `trusted_from` on.
         """
         where = {
@@ -133,7 +134,7 @@ class Assignments(TableGroup):
                 trusted_only=False,
                 trusted_until=_ALWAYS,
                 account=seeker.account,
-                network=seeker.network,
+                network=seeker.network if identifies(seeker.network) else "",
                 limit=limit,
                 **where,
             )

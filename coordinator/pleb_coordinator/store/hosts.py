@@ -8,11 +8,14 @@ import msgspec
 
 from pleb_coordinator.core.records import CalibrationClass, Host, Invite, Record
 from pleb_coordinator.core.reputation import Standing
+from pleb_coordinator.core.voices import NETWORKS_KEPT, NETWORKS_SECONDS, Party
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_shared.protocol.messages import Role
 
 __all__ = ["Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
@@ -34,6 +37,11 @@ class NewHost(Record, frozen=True):
     network: str
     display_name: str
     agent: str
+    team: str = ""
+    """The team that its account joins; empty: the one that the account has."""
+    invited_proven: bool = False
+    invite: str = ""
+    """Hash of its invite; empty: it has none."""
 
 
 class Seen(Record, frozen=True):
@@ -76,8 +84,50 @@ class Hosts(TableGroup):
 
     def enrol(self, new: NewHost, now: float) -> Host:
         """Add the host, or update its role (never downwards), names and network; return it."""
-        cursor = self._db.execute(sql.ENROL, now=now, **msgspec.structs.asdict(new))
-        return _HOST.record(cursor.fetchone())
+        values = msgspec.structs.asdict(new)
+        team = values.pop("team")
+        cursor = self._db.execute(sql.ENROL, now=now, **values)
+        host = _HOST.record(cursor.fetchone())
+        self.note_network(host.id, new.network, now)
+        if team:  # of the account that the host has had from the start
+            self.set_team(host.project, host.account, team)
+            host = msgspec.structs.replace(host, team=team)
+        return host
+
+    def set_team(self, project: int, account: str, team: str) -> None:
+        """Let an account belong to a team, with all its hosts; empty: to none."""
+        self._db.execute(sql.SET_TEAM, project=project, account=account, team=team)
+
+    def note_network(self, host: int, network: str, at: float) -> None:
+        """Remember that a host was seen in a network; only the last few are kept."""
+        if network:
+            self._db.execute(sql.NOTE_NETWORK, host=host, network=network, at=at)
+            self._db.execute(sql.KEEP_NETWORKS, host=host, kept=NETWORKS_KEPT)
+
+    def party(self, host: Host, now: float) -> Party:
+        """Return whose voice the host is, by its account, team and networks of the last weeks."""
+        rows = self._db.execute(sql.NETWORKS, host=host.id, since=now - NETWORKS_SECONDS)
+        return Party(host.id, host.account, host.team, frozenset(name for (name,) in rows))
+
+    def forget_networks(self, renamed: Callable[[str], bool]) -> None:
+        """Forget the networks whose name is not what hosts in them would get now."""
+        for (name,) in self._db.execute(sql.NETWORK_NAMES).fetchall():
+            if renamed(name):
+                self._db.execute(sql.FORGET_NETWORK, network=name)
+                self._db.execute(sql.FORGET_NETWORK_OF_HOSTS, network=name)
+
+    def nth_newcomer(self, project: int, network: str, number: int) -> float | None:
+        """Return when the host enrolled that is the `number`-th newest from a network, or None."""
+        found = self._value(sql.NTH_NEWCOMER, project=project, network=network, before=number - 1)
+        return None if found is None else float(found)
+
+    def unproven_from(self, project: int, network: str, since: float, record: int) -> int:
+        """Return how many hosts from a network were seen since then and are not proven yet."""
+        return int(
+            self._value(
+                sql.UNPROVEN_FROM, project=project, network=network, since=since, record=record
+            )
+        )
 
     def saw(self, host: int, seen: Seen) -> None:
         """Store a request and its reply."""
@@ -109,7 +159,10 @@ class Hosts(TableGroup):
         self._db.execute(sql.SET_STANDING, host=host, **_STANDING.parameters(standing))
 
     def active_accounts(self, project: int, since: float) -> int:
-        """Return how many accounts that are not banned have asked for work since then."""
+        """Return how many accounts that are not banned have asked for work since then.
+
+        Accounts of one team or one network count as one.
+        """
         return int(self._value(sql.ACTIVE_ACCOUNTS, project=project, since=since))
 
     def has_trusted(self, project: int, since: float) -> bool:
@@ -127,10 +180,7 @@ class Calibrations(TableGroup):
     def record(
         self, host: Host, runtime: str, digest: str, seconds_per_step: float, now: float
     ) -> None:
-        """Store a host's calibration, and count the voices of its class.
-
-        Accounts of one public network are one voice.
-        """
+        """Store a host's calibration, and count the voices of its class."""
         self._db.execute(
             sql.ADD_CALIBRATION,
             host=host.id,
@@ -198,11 +248,11 @@ class Invites(TableGroup):
         return _INVITE.first(self._db.execute(sql.FIND_INVITE, token_hash=token_hash))
 
     def use(self, token_hash: str, now: float) -> bool:
-        """Mark an invite as used; False: it is used already, or revoked."""
+        """Use an invite once more; False: it was used as often as it may be, or is revoked."""
         return self._changed(sql.USE_INVITE, token_hash=token_hash, now=now)
 
     def revoke(self, token_hash: str) -> bool:
-        """Revoke an invite; False: it is used already."""
+        """Revoke what is left of an invite; False: it is used up."""
         return self._changed(sql.REVOKE_INVITE, token_hash=token_hash)
 
     def all(self) -> list[Invite]:

@@ -375,6 +375,13 @@ ON CONFLICT (project, epoch, version, holder) DO UPDATE SET
 
 # Hosts
 
+# At most so many independent voices (core.voices): the fewest of accounts, teams and networks. One
+# of the operator's own networks, or an unknown one, tells nobody apart, so accounts count there.
+_BY_TEAM: Final = "count(DISTINCT CASE h.team WHEN '' THEN h.account ELSE h.team END)"
+_BY_NETWORK: Final = """count(DISTINCT CASE
+    WHEN h.network = '' OR h.network LIKE 'own:%' THEN h.account ELSE h.network END)"""
+_VOICES: Final = f"CASE WHEN {_BY_TEAM} < {_BY_NETWORK} THEN {_BY_TEAM} ELSE {_BY_NETWORK} END"
+
 FIND_HOST: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project AND fingerprint = :fingerprint
 """
@@ -384,11 +391,15 @@ SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT
 """
 ENROL: Final = f"""
 INSERT INTO hosts (project, fingerprint, key, account, role, network, display_name, agent,
-                   enrolled_at, last_seen)
+                   enrolled_at, last_seen, team, invited_proven, invite, enrolled_from)
 VALUES (:project, :fingerprint, :key, :account, :role, :network, :display_name, :agent,
-        :now, :now)
+        :now, :now,
+        coalesce((SELECT max(team) FROM hosts WHERE project = :project AND account = :account), ''),
+        :invited_proven, :invite, :network)
 ON CONFLICT (project, fingerprint) DO UPDATE SET
     network = excluded.network, agent = excluded.agent,
+    invited_proven = CASE excluded.invited_proven WHEN 0 THEN hosts.invited_proven ELSE 1 END,
+    invite = CASE excluded.invite WHEN '' THEN hosts.invite ELSE excluded.invite END,
     display_name = CASE excluded.display_name WHEN '' THEN hosts.display_name
                    ELSE excluded.display_name END,
     role = CASE excluded.role WHEN 'host' THEN hosts.role ELSE excluded.role END
@@ -399,6 +410,30 @@ UPDATE hosts
 SET sequence = :sequence, request_digest = :request_digest, network = :network,
     agent = :agent, last_seen = :at, last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
 WHERE id = :host
+"""
+SET_TEAM: Final = "UPDATE hosts SET team = :team WHERE project = :project AND account = :account"
+NOTE_NETWORK: Final = """
+INSERT INTO host_networks (host, network, seen_at) VALUES (:host, :network, :at)
+ON CONFLICT (host, network) DO UPDATE SET seen_at = excluded.seen_at
+"""
+KEEP_NETWORKS: Final = """
+DELETE FROM host_networks WHERE host = :host AND network NOT IN (
+    SELECT network FROM host_networks WHERE host = :host
+    ORDER BY seen_at DESC, network LIMIT :kept
+)
+"""
+NETWORKS: Final = "SELECT network FROM host_networks WHERE host = :host AND seen_at > :since"
+NETWORK_NAMES: Final = "SELECT DISTINCT network FROM host_networks"
+FORGET_NETWORK: Final = "DELETE FROM host_networks WHERE network = :network"
+FORGET_NETWORK_OF_HOSTS: Final = "UPDATE hosts SET network = '' WHERE network = :network"
+NTH_NEWCOMER: Final = """
+SELECT enrolled_at FROM hosts WHERE project = :project AND enrolled_from = :network
+ORDER BY enrolled_at DESC LIMIT 1 OFFSET :before
+"""
+UNPROVEN_FROM: Final = """
+SELECT count(*) FROM hosts
+WHERE project = :project AND enrolled_from = :network AND last_seen > :since AND role = 'host'
+  AND invited_proven = 0 AND consecutive_valid < :record
 """
 PUT_REPLY: Final = """
 INSERT INTO replies (host, reply) VALUES (:host, :reply)
@@ -417,8 +452,8 @@ SET consecutive_valid = :consecutive_valid, refused = :refused, bans = :bans,
     units_valid = :units_valid
 WHERE id = :host
 """
-ACTIVE_ACCOUNTS: Final = """
-SELECT count(DISTINCT account) FROM hosts
+ACTIVE_ACCOUNTS: Final = f"""
+SELECT {_VOICES} FROM hosts h
 WHERE project = :project AND last_asked > :since AND banned_until <= :since AND role = 'host'
 """
 HAS_TRUSTED: Final = """
@@ -448,15 +483,10 @@ ON CONFLICT (host, runtime) DO UPDATE SET
     digest = excluded.digest, seconds_per_step = excluded.seconds_per_step,
     made_at = excluded.made_at
 """
-# The fewer of accounts and networks, a private address counting as a network of its own.
-COUNT_CLASS: Final = """
+COUNT_CLASS: Final = f"""
 UPDATE classes SET
-    accounts = (SELECT CASE WHEN s.accounts < s.networks THEN s.accounts ELSE s.networks END
-                FROM (SELECT count(DISTINCT c.account) AS accounts,
-                             count(DISTINCT CASE h.network WHEN '' THEN c.account
-                                            ELSE h.network END) AS networks
-                      FROM calibrations c JOIN hosts h ON h.id = c.host
-                      WHERE c.project = :project AND c.digest = :digest) s),
+    accounts = (SELECT {_VOICES} FROM calibrations c JOIN hosts h ON h.id = c.host
+                WHERE c.project = :project AND c.digest = :digest),
     trusted = (SELECT coalesce(max(c.trusted), 0) FROM calibrations c
                WHERE c.project = :project AND c.digest = :digest)
 WHERE project = :project AND digest = :digest
@@ -537,11 +567,11 @@ REMOVE_TOMBSTONE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = 
 ADD_INVITE: Final = _insert("invites", Invite)
 FIND_INVITE: Final = f"SELECT {_INVITE} FROM invites WHERE token_hash = :token_hash"
 USE_INVITE: Final = """
-UPDATE invites SET used_at = :now
-WHERE token_hash = :token_hash AND used_at IS NULL AND revoked = 0
+UPDATE invites SET used_at = :now, used = used + 1
+WHERE token_hash = :token_hash AND used < uses AND revoked = 0
 """
 REVOKE_INVITE: Final = """
-UPDATE invites SET revoked = 1 WHERE token_hash = :token_hash AND used_at IS NULL
+UPDATE invites SET revoked = 1 WHERE token_hash = :token_hash AND used < uses
 """
 INVITES: Final = f"SELECT {_INVITE} FROM invites ORDER BY created_at DESC"
 

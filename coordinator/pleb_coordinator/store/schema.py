@@ -206,9 +206,24 @@ Table(
         last_seen=0,
         last_asked=0,
         last_shard=-1,
+        team="",
+        invited_proven=0,
+        invite="",
+        enrolled_from="",
     ),
     UniqueConstraint("project", "fingerprint"),
+    Index("hosts_of_account", "project", "account"),
+    Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
     Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
+)
+
+Table(
+    "host_networks",
+    metadata,
+    Column("host", ForeignKey("hosts.id"), primary_key=True),
+    Column("network", String, primary_key=True),
+    Column("seen_at", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 Table(
@@ -298,7 +313,11 @@ Table(
     Index("tombstones_condemned", "name", sqlite_where=text("condemned = 1")),
 )
 
-Table("invites", metadata, *_columns(Invite, keys="token_hash", note="", revoked=0))
+Table(
+    "invites",
+    metadata,
+    *_columns(Invite, keys="token_hash", note="", revoked=0, team="", proven=0, uses=1, used=0),
+)
 
 Table("evaluations", metadata, *_columns(Evaluation, keys="project epoch version"))
 

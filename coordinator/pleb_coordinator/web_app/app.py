@@ -15,6 +15,7 @@ from pleb_coordinator.api.middleware import AddressLimit, ErrorMiddleware
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
+from pleb_coordinator.core.voices import is_renamed
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
@@ -53,10 +54,12 @@ def build_app(
         InputError: the home lacks its store or keys, or they are of another version.
     """
     store, for_pages = Store(home.store_file), Store(home.store_file)
+    with store.write() as tx:  # `networks.own` may have changed since the last start
+        tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
     api = Api(
         store=store,
         commits=GroupCommit(store),
-        deps=deps_of(home, clock),
+        deps=deps_of(home, clock, config),
         links=links,
         counters=RequestCounters(),
         changes=Changes(store, most_waiters=config.waiters),

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pleb_coordinator.core.assignment import (
     lease_seconds,
-    network_of,
     pick,
     share_limit,
     wanted_again,
@@ -18,28 +17,6 @@ from pleb_coordinator.core.assignment import (
 from pleb_coordinator.core.records import Purpose, UnitRow
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.unit import UnitKind
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("127.0.0.1", ""),
-        ("::1", ""),
-        ("10.1.2.3", ""),
-        ("192.168.0.7", ""),
-        ("169.254.1.1", ""),
-        ("fe80::1", ""),
-        ("fd00::1", ""),
-        ("8.8.4.4", "8.8.4.0/24"),
-        ("::ffff:8.8.4.4", "8.8.4.0/24"),
-        ("::ffff:10.0.0.1", ""),
-        ("2a01:4f8:1:2::3", "2a01:4f8:1::/48"),
-        ("testclient", ""),
-        ("", ""),
-    ],
-)
-def test_networks(address, network):
-    assert network_of(address) == network
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ import stat
 import pytest
 
 from pleb_coordinator.cli.setup import make_home
-from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
+from pleb_coordinator.home.config import CoordinatorConfig, Networks, config_text, read_config
 from pleb_coordinator.home.keys import is_private, make_secret_file, read_online_key, read_secret
 from pleb_coordinator.home.layout import Home
 from pleb_shared.errors import InputError
 
 
 def test_what_is_written_is_read(tmp_path):
-    config = dataclasses.replace(CoordinatorConfig(), url='https://a"b\\c.example', port=0)
+    networks = Networks(own=("10.0.0.0/8", "2001:db8::/32"), unproven_hosts=7)
+    config = dataclasses.replace(
+        CoordinatorConfig(), url='https://a"b\\c.example', port=0, networks=networks
+    )
     file = tmp_path / "coordinator.toml"
     file.write_text(config_text(config))
     assert read_config(file) == config
@@ -30,6 +33,11 @@ def test_what_is_written_is_read(tmp_path):
         ("port = 3", "version None"),
         ("version = ", "not TOML"),
         ("version = 1\ntls = 'maybe'", "tls"),
+        ("version = 1\nnetworks.ours = []", "no setting 'networks.ours'"),
+        ("version = 1\nnetworks = 3", "networks"),
+        ("version = 1\nnetworks.new_hosts_per_day = -1", "new_hosts_per_day"),
+        ("version = 1\nnetworks.own = ['10.0.0.1/8']", "write 10.0.0.0/8"),
+        ("version = 1\nnetworks.own = ['campus']", "'campus' is not a network"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, said):
@@ -45,6 +53,10 @@ def test_a_home_is_made_once(tmp_path):
     key, secret = read_online_key(home.online_key_file).public, read_secret(home.secret_file)
     assert make_home(home, "https://a.example").url == "https://a.example"
     assert make_home(home).url == "https://a.example"
+    assert make_home(home, own_networks=["10.0.0.0/8"]).networks.own == ("10.0.0.0/8",)
+    with pytest.raises(InputError, match="--own-network: 'here' is not a network"):
+        make_home(home, own_networks=["here"])
+    assert make_home(home).networks.own == ("10.0.0.0/8",)
     assert read_online_key(home.online_key_file).public == key
     assert read_secret(home.secret_file) == secret
     assert all(is_private(path) for path in (home.online_key_file, home.secret_file))

@@ -72,6 +72,10 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("used_at", sa.Float(), nullable=True),
         sa.Column("revoked", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("team", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("proven", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("uses", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("used", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("token_hash"),
     )
     op.create_table(
@@ -166,10 +170,16 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("last_seen", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_shard", sa.Integer(), server_default=sa.text("(-1)"), nullable=False),
+        sa.Column("team", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("invited_proven", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("invite", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("enrolled_from", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(["project"], ["projects.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "fingerprint"),
     )
+    op.create_index("hosts_of_account", "hosts", ["project", "account"])
+    op.create_index("hosts_from_network", "hosts", ["project", "enrolled_from", "enrolled_at"])
     op.create_index(
         "hosts_trusted",
         "hosts",
@@ -368,6 +378,15 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     )
     op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"])
 
+    op.create_table(
+        "host_networks",
+        sa.Column("host", sa.Integer(), nullable=False),
+        sa.Column("network", sa.String(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
+        sa.PrimaryKeyConstraint("host", "network"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "replies",
         sa.Column("host", sa.Integer(), nullable=False),
