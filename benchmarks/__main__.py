@@ -22,14 +22,25 @@ MODULES: Final[dict[str, str]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark that the command line names."""
+    from benchmarks import trust
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure one thing. The last line is a JSON object.",
         epilog="example: python -m benchmarks interpreter --quick",
     )
-    parser.add_argument("name", choices=sorted(MODULES))
-    parser.add_argument("--quick", action="store_true", help="the same on less, about a minute")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name in sorted([*MODULES, "trust"]):
+        command = names.add_parser(name)
+        command.add_argument(
+            "--quick", action="store_true", help="the same on less, about a minute"
+        )
+        if name == "trust":
+            trust.add_options(command)
     options = parser.parse_args(arguments)
+    if options.name == "trust":
+        print(json.dumps(trust.main(options)))
+        return 0
     module = importlib.import_module(MODULES[options.name])
     result: dict[str, Any] = module.main(options.quick)
     for key, value in flat(result).items():

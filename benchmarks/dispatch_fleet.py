@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from pleb_coordinator.simulation.project import PARAMETERS
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Runtime, WorkRequest
-from pleb_shared.protocol.project import ModelSpec, TensorSpec
+from pleb_shared.protocol.project import ModelSpec
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import DeltaFormat
@@ -27,7 +28,7 @@ LIFETIME_SECONDS: Final = 60
 RUNTIME: Final = Runtime(
     torch="2.13.0", device="cpu", threads=4, capability="AVX2", system="Linux-x86_64"
 )
-PARAMETERS: Final = [TensorSpec(name="w", dtype="float32", shape=[48, 20])]
+
 UP: Final = "int4"
 BLOCK: Final = 64
 

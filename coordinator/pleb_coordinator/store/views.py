@@ -95,6 +95,11 @@ class Views(TableGroup):
             credit=credit,
         )
 
+    def newest_unsent(self, project: int) -> float | None:
+        """Return when the newest assignment that waits for a host was added; None: none waits."""
+        at = self._value(sql.NEWEST_UNSENT, project=project)
+        return None if at is None else float(at)
+
     def contributors(self, project: int, limit: int) -> list[Contributor]:
         """Return accounts, most credit first."""
         rows = self._db.execute(sql.CONTRIBUTORS, project=project, limit=limit)

@@ -1,0 +1,290 @@
+"""What hostile hosts get into the model, and what that costs honest ones.
+
+A simulated fleet (`pleb_coordinator.simulation`) works for some hours of virtual time on the real
+steps; `attacks.ATTACKS` says what its hostile part does. Wrong is what a host sent knowing
+that it is wrong, found in the rows of what made each version. Shares come with 95 % bounds
+(Wilson) over all seeds together; a dash stands for what did not happen.
+
+The full run plays every attack with 10 % hostile hosts among 60, at honest speed and at once, with
+and without a trusted host; those that did most harm also with 2, 20 and 33 % and in fleets of 20 and 300;
+and a flood of 3,000 newcomers. Beside each row stands what the first version of the policy let in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pleb_coordinator.simulation.attacks import ATTACKS
+from pleb_coordinator.simulation.figures import Figures, figures_of
+from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.hosts import FleetPlan
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
+
+PEACE: Final = "none"
+FLOOD: Final = "newcomers"
+FIRST_VERSION: Final = Path(__file__).with_name("trust_first_version.json")
+"""Rows of the first version of the policy, measured by this benchmark before it was replaced."""
+HOURS: Final = 6.0
+LONGER: Final = {"sleepers_50": 9.0, "sleepers_200": 30.0, "turn_at_once": 30.0}
+QUICK_HOURS: Final = 3.0
+QUICK: Final = (PEACE, "random", "same_lie", "first_tries", "sleepers_20", "made_class")
+HARDEST: Final = ("same_lie", "first_tries", "sleepers_20", "sleepers_50", "made_class", "alie")
+"""Played in more fleets than the others."""
+_Z: Final = 1.96
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fleet and what its hostile part does."""
+
+    attack: str
+    share: float = 0.1
+    hosts: int = 60
+    trusted: int = 1
+    instant: bool = False
+    hours: float = HOURS
+
+    def settings(self, seed: int) -> Settings:
+        fleet = FleetPlan(
+            hosts=self.hosts,
+            trusted=self.trusted,
+            hostile_share=self.share if self.attack in ATTACKS else 0.0,
+            attack=ATTACKS.get(self.attack),
+            instant=self.instant,
+            newcomers=3000 if self.attack == FLOOD else 0,
+        )
+        return Settings(fleet=fleet, hours=self.hours, seed=seed)
+
+    @property
+    def name(self) -> str:
+        speed = "at once" if self.instant else "honest speed"
+        return f"{self.attack}, {speed}, {self.share:.0%} of {self.hosts}, {self.trusted} trusted"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what this benchmark can be told."""
+    parser.add_argument("--attack", action="append", choices=[PEACE, FLOOD, *ATTACKS])
+    parser.add_argument("--seeds", type=int, help="runs of each case (3; --quick: 1)")
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--hosts", type=int, help="volunteers (60)")
+    parser.add_argument("--share", type=float, help="hostile part of them (0.1)")
+    parser.add_argument("--trusted", type=int, help="trusted hosts (both 0 and 1)")
+    parser.add_argument("--speed", choices=("honest", "instant"), help="of lies (both)")
+    parser.add_argument("--hours", type=float, help="virtual time (6; more for sleepers)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
+
+
+def main(options: argparse.Namespace) -> dict[str, Any]:
+    """Play all cases; print the table and return what becomes the line of JSON."""
+    seeds = options.seeds or (1 if options.quick else 3)
+    rows = played(cases(options), range(options.first_seed, options.first_seed + seeds), options)
+    if options.save is not None:
+        options.save.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    for line in table(rows, first_version()):
+        print(line)
+    return summary(rows)
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """Return what is to be played."""
+    if options.attack or not options.quick:
+        names = options.attack or [PEACE, *ATTACKS, FLOOD]
+    else:
+        names = list(QUICK)
+    found = [case for name in names for case in _usual(name, options)]
+    if not (options.quick or options.attack):
+        hard = [case for case in found if case.attack in HARDEST]
+        shares = [replace(case, share=share) for case in hard for share in (0.02, 0.2, 0.33)]
+        fleets = [replace(case, hosts=hosts) for case in hard for hosts in (20, 300)]
+        found += shares + fleets
+    return list(dict.fromkeys(found))
+
+
+def _usual(name: str, options: argparse.Namespace) -> list[Case]:
+    hours = options.hours or (QUICK_HOURS if options.quick else LONGER.get(name, HOURS))
+    trusted = [options.trusted] if options.trusted is not None else [1] if options.quick else [1, 0]
+    speeds = [options.speed == "instant"] if options.speed else [False, True]
+    if name not in ATTACKS:
+        speeds = [False]
+    elif options.quick and not options.speed:
+        speeds = [True]
+    share = 0.1 if options.share is None else options.share
+    return [
+        Case(name, share, options.hosts or 60, number, instant, hours)
+        for number in trusted
+        for instant in speeds
+    ]
+
+
+def played(
+    cases: Sequence[Case], seeds: Sequence[int], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return a row for each case; runs are spread over processes, the longest first."""
+    runs = sorted(
+        ((case, seed) for case in cases for seed in seeds),
+        key=lambda run: -run[0].hours * run[0].hosts,
+    )
+    found: dict[Case, list[Figures]] = defaultdict(list)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(max_workers=options.processes, mp_context=context) as pool:
+        waiting = {pool.submit(play, case, seed): case for case, seed in runs}
+        for number, future in enumerate(as_completed(waiting), 1):
+            case = waiting[future]
+            found[case].append(future.result())
+            if len(found[case]) == len(seeds):
+                row = row_of(case, found[case])
+                print(f"[{number}/{len(runs)}] {line_of(row, {})}", flush=True)
+    return [row_of(case, found[case]) for case in cases]
+
+
+def play(case: Case, seed: int) -> Figures:
+    with opened_fleet(case.settings(seed)) as fleet:
+        fleet.run()
+        return figures_of(fleet)
+
+
+def row_of(case: Case, runs: Sequence[Figures]) -> dict[str, Any]:
+    """Return what came of all runs of a case together."""
+
+    def total(name: str) -> float:
+        return sum(getattr(run, name) for run in runs)  # its names are this module's own
+
+    low, high = wilson(int(total("wrong_in_model")), int(total("in_model")))
+    refused_low, refused_high = wilson(int(total("honest_refused")), int(total("honest_results")))
+    unit = total("work_honest") / max(1.0, total("honest_results"))
+    honest_rate = total("credit_honest") / max(1.0, total("work_honest"))
+    honest_hourly = total("credit_honest") / max(1e-9, total("person_hours_honest"))
+    hostile_hourly = total("credit_hostile") / max(1e-9, total("person_hours_hostile"))
+    hostile_rate = total("credit_hostile") / max(unit, total("work_hostile"))
+    caught = [count for run in runs for count in run.units_to_catch]
+    caught += [10**9] * int(total("never_caught"))
+    median = statistics.median_low(caught) if caught else 10**9
+    proven = [minutes for run in runs for minutes in run.proven_minutes]
+    return {
+        "attack": case.attack,
+        "share": case.share,
+        "hosts": case.hosts,
+        "trusted": case.trusted,
+        "instant": case.instant,
+        "hours": case.hours,
+        "seeds": len(runs),
+        "accepted": total("lies_accepted") / max(1.0, total("lies")),
+        "left_in_model": total("wrong_in_model") / max(1.0, total("in_model")),
+        "left_in_model_bounds": [low, high],
+        "in_model": total("in_model"),
+        "left_later": total("wrong_later") / max(1.0, total("in_model_later")),
+        "median_units_to_catch": None if median == 10**9 else median,
+        "names": total("hostile_names"),
+        "credit_per_flop": hostile_rate / max(1e-30, honest_rate),
+        "credit_per_hour": hostile_hourly / max(1e-30, honest_hourly),
+        "refused_honest": total("honest_refused") / max(1.0, total("honest_results")),
+        "refused_honest_bounds": [refused_low, refused_high],
+        "honest_convicted": total("honest_convicted"),
+        "honest_bans": total("honest_bans"),
+        "honest_hosts": total("honest_hosts"),
+        "replication": total("results") / max(1.0, total("in_model")),
+        "replication_later": total("results_later") / max(1.0, total("in_model_later")),
+        "longest_round_minutes": max(run.longest_round_minutes for run in runs),
+        "proven_minutes": statistics.median(proven) if proven else None,
+        "proven_minutes_95": sorted(proven)[int(0.95 * len(proven))] if proven else None,
+        "never_proven": total("newcomers"),
+        "units_per_hour": total("in_model") / max(1e-9, total("hours")),
+        "trusted_load": statistics.fmean(run.trusted_load for run in runs),
+        "idle": statistics.fmean(run.idle for run in runs),
+    }
+
+
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """Return the 95 % bounds of a share (Wilson 1927); all of [0, 1] for nothing of nothing."""
+    if not of:
+        return 0.0, 1.0
+    share, z2 = count / of, _Z**2
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+HEAD: Final = (
+    f"{'attack':20} {'speed':7} {'share':>5} {'hosts':>5} {'tr':>2}  {'wrong in model':24} {'first':>7}"
+    f" {'accept':>6} {'caught':>6} {'cr/flop':>8} {'cr/hour':>7} {'honest refused':>14} {'bans':>7}"
+    f" {'copies':>6} {'later':>5} {'round':>6} {'proven':>6} {'units/h':>7} {'load':>4} {'idle':>4}"
+)
+
+
+def table(
+    rows: Iterable[Mapping[str, Any]], first: Mapping[str, Mapping[str, Any]]
+) -> Iterable[str]:
+    """Return lines for people."""
+    yield ""
+    yield HEAD
+    for row in rows:
+        yield line_of(row, first.get(_key(row), {}))
+    yield "wrong in model: share and 95 % bounds; first: of the first version; caught: median units"
+    yield "until a name was convicted; cr: credit against an honest host's; bans: honest hosts'"
+
+
+def line_of(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    low, high = row["left_in_model_bounds"]
+    before = f"{first['left_in_model']:.2%}" if first else "-"
+    caught = row["median_units_to_catch"]
+    proven = row["proven_minutes"]
+    return (
+        f"{row['attack']:20} {'instant' if row['instant'] else 'honest':7} {row['share']:5.0%} "
+        f"{row['hosts']:5} {row['trusted']:2}  "
+        f"{row['left_in_model']:7.3%} [{low:.2%}, {high:.2%}]".ljust(68)
+        + f" {before:>7} {row['accepted']:6.1%} {'-' if caught is None else caught:>6}"
+        f" {row['credit_per_flop']:8.2f} {row['credit_per_hour']:7.2f} {row['refused_honest']:14.3%}"
+        f" {row['honest_bans']:3.0f}/{row['honest_hosts']:<4.0f}"
+        f" {row['replication']:5.2f} {row['replication_later']:5.2f} {row['longest_round_minutes']:6.0f}"
+        f" {'-' if proven is None else round(proven):>6} {row['units_per_hour']:7.0f}"
+        f" {row['trusted_load']:4.2f} {row['idle']:4.2f}"
+    )
+
+
+def first_version() -> dict[str, dict[str, Any]]:
+    """Return the first version's rows by `_key`; empty while they are being measured."""
+    if not FIRST_VERSION.exists():
+        return {}
+    return {_key(row): row for row in json.loads(FIRST_VERSION.read_text(encoding="utf-8"))}
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    fleet = (row["share"], row["hosts"], row["trusted"])
+    return f"{row['attack']} {row['instant']} {fleet}"
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return for each attack its worst row in the usual fleet, and what holds for all rows.
+
+    Rows of other fleets are under `fleets`, by their names.
+    """
+    attacks: dict[str, Any] = {}
+    for row in rows:
+        if (row["hosts"], row["share"]) == (rows[0]["hosts"], rows[0]["share"]):
+            known = attacks.get(row["attack"])
+            if known is None or row["left_in_model"] > known["left_in_model"]:
+                attacks[row["attack"]] = row
+    with_trusted = [row for row in rows if row["trusted"]]
+    peace = [row for row in rows if row["attack"] == PEACE]
+    return {
+        "attacks": attacks,
+        "refused_honest": max(row["refused_honest"] for row in rows),
+        "replication": max((row["replication_later"] for row in peace), default=None),
+        "replication_attacked": max(row["replication_later"] for row in rows),
+        "honest_bans_with_trusted": sum(row["honest_bans"] for row in with_trusted),
+        "longest_round_minutes": max(row["longest_round_minutes"] for row in rows),
+        "rows": list(rows),
+    }

@@ -1,0 +1,626 @@
+"""A fleet in virtual time: an event queue of hosts' requests and of the background process.
+
+    join     a host enrols
+    request  a host reports what it has finished, and asks for a unit
+    jobs     the background jobs do all that is due
+    survey   hosts' standing is noted, for `figures`
+
+A host that gets nothing waits, as with a long poll: it is served again when there is new work, and
+now and then anyway. The clock is the time of the event, so a run is the same in every process
+with the same seed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner, Signature
+
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.reputation import is_proven
+from pleb_coordinator.jobs.loop import Jobs
+from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
+from pleb_coordinator.simulation.deltas import Deltas, claimed_losses
+from pleb_coordinator.simulation.hosts import FleetPlan, HostPlan, make_hosts
+from pleb_coordinator.simulation.project import SmallProject, publish_small
+from pleb_coordinator.steps import Deps
+from pleb_coordinator.steps.enrol import enrol
+from pleb_coordinator.steps.invite import new_invite
+from pleb_coordinator.steps.serve import Answered, Asked, serve
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.transaction import Store
+from pleb_shared.errors import Refusal
+from pleb_shared.protocol.ids import digest_of, fingerprint_of
+from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, Verdict, WorkRequest
+from pleb_shared.protocol.project import Codec, Round, Verification
+from pleb_shared.protocol.reasons import ReasonCode
+from pleb_shared.protocol.report import (
+    DeltaResult,
+    EvaluationResult,
+    FailureResult,
+    Report,
+    Result,
+)
+from pleb_shared.protocol.signing import SigningKey
+from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.format import DeltaFormat, training_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.core.records import Host, Project
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.manifest import Manifest
+    from pleb_shared.protocol.unit import Unit
+
+__all__ = ["Fleet", "Made", "Settings", "SimulatedHost", "opened_fleet"]
+
+_START: Final = 1_800_000_000.0
+_JOBS_SECONDS: Final = 0.2
+"""From a report until the background process has looked at it."""
+_SURVEY_SECONDS: Final = 300.0
+_WAKE_SECONDS: Final = 2.0
+"""Within this time of a change, waiting hosts are served again (`api.work` pauses as long)."""
+_WOKEN: Final = 24
+"""Waiting hosts that are served again at a change; if one of them gets a unit, as many more are."""
+_POLL_SECONDS: Final = 60.0
+"""After this time a waiting host asks again; longer in fleets where many wait."""
+_INSTANT_SECONDS: Final = 2.0
+"""How long a lie takes whose host computes nothing."""
+_AGENT: Final = "simulated"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a project's operator and researcher choose, and how long the fleet runs."""
+
+    fleet: FleetPlan = field(default_factory=FleetPlan)
+    hours: float = 6.0
+    seed: int = 1
+    round: Round = field(default_factory=lambda: Round(units=64, quorum=48))
+    verification: Verification = field(
+        default_factory=lambda: Verification(tolerance=0.025, tolerance_ceiling=0.075)
+    )
+    codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
+    local_steps: int = 100
+    lease_seconds: float = 3600.0
+    calm_rounds: float = 0.5
+    """Part of the time after which those who turn all at once do so."""
+
+
+@dataclass
+class VirtualClock:
+    """The time of the event that is being handled, in seconds since 1970 (UTC)."""
+
+    now: float = _START
+
+    def __call__(self) -> float:
+        """Return the virtual time."""
+        return self.now
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result that a host delivered."""
+
+    assignment: int
+    seed: int
+    digest: str
+    lie: bool
+    seconds: float
+    """That the host was busy with it."""
+
+
+@dataclass
+class SimulatedHost:
+    """A PC under one name."""
+
+    number: int
+    plan: HostPlan
+    fingerprint: str
+    joined_at: float
+    member: Member | None
+    runtime: Runtime
+    sequence: int = 0
+    in_hand: list[int] = field(default_factory=list)
+    ready: list[tuple[Report, bytes | None]] = field(default_factory=list)
+    """Reports to send with the next request, with their deltas."""
+    made: list[Made] = field(default_factory=list)
+    ticket: int = 0
+    """Of its next event; earlier ones are void."""
+    waits: bool = False
+    waiting_since: float | None = None
+    waited_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    caught_after: int | None = None
+    """Results that it had delivered when it was first convicted or banned."""
+    banned: bool = False
+    bans: int = 0
+    proven_at: float | None = None
+    on_until: float = 0.0
+    failed: int = 0
+
+    @property
+    def eager(self) -> bool:
+        """Whether it asks all the time: a trusted host, and one that need not spend time on units."""
+        return self.plan.trusted or self.plan.instant
+
+
+class _LoudLog(logging.Handler):
+    """Keeps what the background jobs log as errors: in a simulation they are defects."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.errors.append(record.exc_info[1])
+
+
+class _NoSigner(CryptoSigner):
+    """Signs with zeros: no simulated host checks a signature, and real ones take most of the time."""
+
+    def sign(self, payload: bytes) -> Signature:  # noqa: ARG002 - the interface's argument
+        return Signature(self.public_key.keyid, "00" * 64)
+
+
+def _cheap_key(seed: bytes) -> SigningKey:
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    key = SigningKey(private)
+    key.signer = _NoSigner(private, key.signer.public_key)
+    return key
+
+
+@contextmanager
+def opened_fleet(settings: Settings) -> Iterator[Fleet]:
+    """Return a fleet with a coordinator of its own, in a folder that is deleted afterwards."""
+    with ExitStack() as stack:
+        fast = Path("/dev/shm")  # noqa: S108 - a store in memory, where the system has it
+        where = str(fast) if fast.is_dir() else None
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-simulate-", dir=where))
+        )
+        fleet = Fleet(folder, settings)
+        stack.callback(fleet.close)
+        yield fleet
+
+
+class Fleet:
+    """One project, its coordinator, and its hosts."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.settings = settings
+        self.generator = np.random.default_rng(settings.seed)
+        self.clock = VirtualClock()
+        self.deps = Deps(
+            clock=self.clock,
+            random_bytes=self.generator.bytes,
+            secret=self.generator.bytes(32),
+            online_key=_cheap_key(self.generator.bytes(32)),
+            blobs=LocalBlobs(folder),
+        )
+        migrate(folder / "store.sqlite")
+        self.store, self._jobs_store = (Store(folder / "store.sqlite") for _ in range(2))
+        self._jobs = Jobs(self._jobs_store, self.deps)
+        self._log = _LoudLog()
+        logging.getLogger("pleb_coordinator").addHandler(self._log)
+        small = SmallProject(
+            "simulated",
+            settings.round,
+            verification=settings.verification,
+            codec=settings.codec,
+            local_steps=settings.local_steps,
+            lease_seconds=settings.lease_seconds,
+            lifetime_seconds=29 * 86_400,
+        )
+        project = publish_small(self.store, self.deps, small)
+        encoding = training_format(project.metadata)
+        exact = DeltaFormat(encoding.model, "fp32", encoding.block)
+        self.deltas = Deltas(encoding, exact, settings.seed)
+        self.gang = Gang(
+            self.deltas,
+            np.random.default_rng((settings.seed, 1)),
+            settings.verification.tolerance,
+            settings.verification.tolerance_ceiling,
+            settings.round.units,
+            _START + settings.calm_rounds * settings.hours * 3600,
+        )
+        self.hosts: list[SimulatedHost] = []
+        self.requests = 0
+        self._events: list[tuple[float, int, str, Any, int]] = []
+        self._count = 0
+        self._jobs_at = float("inf")
+        self._newest_work = 0.0
+        self._waiting: dict[int, SimulatedHost] = {}
+        self._by_row: dict[str, SimulatedHost] = {}
+        for plan in make_hosts(settings.fleet, self.generator):
+            self._at(_START + plan.joins_at, "join", plan)
+        self._at(_START + _SURVEY_SECONDS, "survey", None)
+        self._run_jobs_at(_START)
+
+    def close(self) -> None:
+        """Close the store."""
+        logging.getLogger("pleb_coordinator").removeHandler(self._log)
+        self.store.close()
+        self._jobs_store.close()
+
+    def run(self) -> None:
+        """Let the fleet work for as long as the settings say.
+
+        Raises:
+            Exception: what a background job has raised.
+        """
+        end = _START + self.settings.hours * 3600
+        while self._events and self._events[0][0] <= end:
+            at, _, what, who, ticket = heapq.heappop(self._events)
+            self.clock.now = at
+            match what:
+                case "join":
+                    self._join(who)
+                case "request" if ticket == who.ticket:
+                    self._request(who)
+                case "jobs" if at == self._jobs_at:
+                    self._run_jobs()
+                case "survey":
+                    self.survey()
+                    self._at(at + _SURVEY_SECONDS, "survey", None)
+        self.clock.now = end
+        self.survey()
+
+    @property
+    def project(self) -> Project:
+        """The project as it is now."""
+        with self.store.read() as tx:
+            return tx.projects.find("simulated")
+
+    @property
+    def seconds(self) -> float:
+        """Virtual time since the start."""
+        return self.clock.now - _START
+
+    def rows(self) -> list[tuple[SimulatedHost, Host]]:
+        """Return every host with its row in the store."""
+        with self.store.read() as tx:
+            project = tx.projects.find("simulated")
+            found = tx.hosts.of_project(project.id, limit=10**9)
+        return [(self._by_row[row.fingerprint], row) for row in found]
+
+    def survey(self) -> None:
+        """Note which hosts are proven or banned."""
+        rules = self.settings.verification
+        for host, row in self.rows():
+            if host.proven_at is None and is_proven(row, rules):
+                host.proven_at = self.clock.now
+            if row.banned_until > self.clock.now:
+                self._ban(host)
+
+    # Events
+
+    def _at(self, at: float, what: str, who: Any, ticket: int = 0) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (at, self._count, what, who, ticket))
+
+    def _request_at(self, host: SimulatedHost, at: float) -> None:
+        host.ticket += 1
+        self._at(at, "request", host, host.ticket)
+
+    def _run_jobs_at(self, at: float) -> None:
+        if at < self._jobs_at:
+            self._jobs_at = at
+            self._at(at, "jobs", None)
+
+    def _join(self, plan: HostPlan) -> None:
+        """Enrol a PC under a new name."""
+        number, now = len(self.hosts), self.clock.now
+        key = self.generator.bytes(32).hex()
+        member = None
+        if plan.attack is not None:
+            member = Member(self.gang, number, plan.determinism_class)
+        runtime = Runtime(
+            torch="2",
+            device="cpu",
+            threads=1 + plan.determinism_class,
+            capability=f"class {plan.determinism_class}",
+            system="Linux-x86_64",
+        )
+        host = SimulatedHost(number, plan, fingerprint_of(key), now, member, runtime)
+        if plan.on_seconds:
+            host.on_until = now + self.generator.exponential(plan.on_seconds)
+        self.hosts.append(host)
+        self._by_row[host.fingerprint] = host
+        with self.store.write(durable=False) as tx:
+            invite = None
+            if plan.trusted:
+                invite = new_invite(tx, self.deps, Role.TRUSTED, lifetime_seconds=60)
+            request = EnrolRequest(
+                protocols=[1],
+                project="simulated",
+                host_key=key,
+                account_key=digest_of(f"{plan.account}/{number if member else 0}".encode()),
+                invite=invite,
+                agent=_AGENT,
+                issued_at=int(now),
+                expires_at=int(now) + 60,
+            )
+            enrol(tx, self.deps, tx.projects.find("simulated"), request, plan.network)
+        self._request_at(host, now + self.generator.uniform(0, 1))
+
+    def _request(self, host: SimulatedHost) -> None:
+        """Send the host's reports and ask for a unit; a banned host is refused, as by `api.work`."""
+        if host.banned and not self._unbanned(host):
+            return
+        self._waiting.pop(host.number, None)
+        if host.waiting_since is not None:
+            host.waited_seconds += self.clock.now - host.waiting_since
+            host.waiting_since = None
+        host.sequence += 1
+        self.requests += 1
+        reports, attached = [], []
+        for report, data in host.ready:
+            reports.append(report)
+            if data is not None:
+                attached.append(data)
+        host.ready = []
+        now = int(self.clock.now)
+        request = WorkRequest(
+            protocols=[1],
+            project="simulated",
+            host=host.fingerprint,
+            sequence=host.sequence,
+            issued_at=now,
+            expires_at=now + 60,
+            agent=_AGENT,
+            runtime=host.runtime,
+            max_units=1,
+            in_hand=host.in_hand,
+            reports=reports,
+        )
+        host.in_hand = []
+        digest = f"{host.number:032x}{host.sequence:032x}"
+        asked = Asked(request, digest, attached, 1, host.plan.network)
+        try:
+            with self.store.write(durable=False) as tx:
+                if self._is_banned(tx, host):
+                    answered = None
+                else:
+                    answered = serve(tx, self.deps, asked)
+        except Refusal as refusal:
+            message = f"Host {host.number} was refused: {refusal}"
+            raise RuntimeError(message) from refusal
+        if answered is None:
+            self._ban(host)
+        else:
+            self._answered(host, answered, reported=bool(reports))
+
+    def _is_banned(self, tx: Transaction, host: SimulatedHost) -> bool:
+        project = tx.projects.find("simulated")
+        return tx.hosts.find(project.id, host.fingerprint).banned_until > self.clock.now
+
+    def _answered(self, host: SimulatedHost, answered: Answered, *, reported: bool) -> None:
+        """Learn verdicts, and begin with a unit or wait for one."""
+        for told in answered.verdicts:
+            if told.verdict == Verdict.INVALID and host.caught_after is None:
+                host.caught_after = len(host.made)
+            if host.member is not None:
+                host.member.valid += 1
+                if told.verdict == Verdict.INVALID:
+                    host.member.valid = 0
+        if reported:
+            self._run_jobs_at(self.clock.now + _JOBS_SECONDS)
+        for manifest in answered.manifests:
+            self._begin(host, manifest)
+        if answered.manifests:
+            if host.waits:
+                self._wake(_WOKEN)
+            host.waits = False
+            return
+        host.waits = True
+        host.waiting_since = self.clock.now
+        self._waiting[host.number] = host
+        refusal = answered.no_work
+        pause = (
+            _POLL_SECONDS * max(1.0, len(self._waiting) / 100) * self.generator.uniform(0.7, 1.3)
+        )
+        if refusal is not None:
+            if refusal.reason.code == ReasonCode.CALIBRATING:
+                pause = refusal.retry_after_seconds
+            else:
+                pause = max(pause, refusal.retry_after_seconds)
+        self._request_at(host, self.clock.now + pause)
+
+    def _run_jobs(self) -> None:
+        self._jobs_at = float("inf")
+        until = self._jobs.run_due()
+        if self._log.errors:
+            raise self._log.errors[0]
+        self._run_jobs_at(max(until, self.clock.now + _JOBS_SECONDS))
+        self._wake_for_news()
+
+    def _wake_for_news(self) -> None:
+        """Serve some of the waiting hosts again, if work was added since this was done last."""
+        if not self._waiting:
+            return
+        with self.store.read() as tx:
+            newest = tx.views.newest_unsent(tx.projects.find("simulated").id)
+        if newest is None:
+            return
+        self._wake(_WOKEN if newest > self._newest_work else 0)
+        self._newest_work = newest
+
+    def _wake(self, most: int) -> None:
+        """Serve `most` waiting hosts again, and those whom nothing keeps from asking all the time."""
+        eager = [host for host in self._waiting.values() if host.eager]
+        others = [host for host in self._waiting.values() if not host.eager]
+        if len(others) > most:
+            picks = self.generator.choice(len(others), most, replace=False)
+            others = [others[place] for place in picks]
+        for host in [*eager, *others]:
+            del self._waiting[host.number]
+            longest = _WAKE_SECONDS / 4 if host.plan.instant else _WAKE_SECONDS
+            self._request_at(host, self.clock.now + self.generator.uniform(0.05, longest))
+
+    # What hosts do
+
+    def _begin(self, host: SimulatedHost, manifest: Manifest) -> None:
+        """Compute a unit: its report is sent when it is finished."""
+        seconds = self._seconds(host, manifest.unit)
+        if manifest.unit.kind == UnitKind.EVALUATE:
+            result: Result = EvaluationResult(metrics={"loss": 1.0}, examples=8)
+            self._deliver(host, manifest, result, None, seconds, seconds)
+            return
+        if manifest.unit.kind == UnitKind.CALIBRATE:
+            data = self._calibration(host, manifest.unit)
+            self._deliver(
+                host, manifest, _delta_result(manifest.unit, data), data, seconds, seconds
+            )
+            return
+        choice = Choice.HONEST if host.member is None else self._chosen(host.member, host, manifest)
+        match choice:
+            case Choice.VANISH:
+                host.in_hand = [manifest.assignment]  # else it would be sent again
+                self._request_at(host, self.clock.now + manifest.lease_seconds + 60)
+                return
+            case Choice.GIVE_BACK:
+                host.failed += 1
+                self._deliver(host, manifest, FailureResult(reason="busy"), None, 1.0, 1.0)
+                return
+        data = self._result(host, manifest, choice)
+        lie = choice == Choice.LIE or self._spoiled(host)
+        if lie and host.member is None:
+            values = 3 * self.deltas.direction("fault", int(self.generator.integers(10**6)))
+            data = self.deltas.encode(manifest.unit, values)
+        took = _INSTANT_SECONDS * self.generator.uniform(0.5, 1.5)
+        took = took if host.plan.instant and lie else seconds
+        made = Made(manifest.assignment, manifest.unit.seed, digest_of(data), lie, took)
+        host.made.append(made)
+        if host.member is not None:
+            host.member.made += 1
+            host.member.last_sent = data
+        result = _delta_result(manifest.unit, data)
+        self._deliver(host, manifest, result, data, took, seconds)
+
+    def _chosen(self, member: Member, host: SimulatedHost, manifest: Manifest) -> Choice:
+        attack = host.plan.attack
+        if attack is None:
+            return Choice.HONEST
+        first_try = self.gang.note(manifest, member.number)
+        choice = attack.time(Moment(member, manifest, first_try, self.clock.now))
+        if choice == Choice.LIE:
+            self.gang.lied.add(manifest.unit.seed)
+        return choice
+
+    def _result(self, host: SimulatedHost, manifest: Manifest, choice: Choice) -> bytes:
+        """Return the bytes that the host sends."""
+        unit, attack = manifest.unit, host.plan.attack
+        honest = self.deltas.honest(unit, host.plan.determinism_class)
+        if host.member is None or attack is None:
+            return self.deltas.encode(unit, honest)
+        self.gang.known[unit.version].append(honest)
+        if choice == Choice.HONEST:
+            return self.deltas.encode(unit, honest)
+        if attack.together and unit.seed in self.gang.agreed:
+            return self.gang.agreed[unit.seed]
+        lie = attack.lie(Moment(host.member, manifest, first_try=False, now=self.clock.now))
+        data = lie if isinstance(lie, bytes) else self.deltas.encode(unit, lie)
+        self.gang.agreed[unit.seed] = data
+        return data
+
+    def _calibration(self, host: SimulatedHost, unit: Unit) -> bytes:
+        """Return an honest calibration, or that of the class that hostile hosts have made up."""
+        values = self.deltas.honest(unit, host.plan.determinism_class)
+        attack = host.plan.attack
+        if attack is not None and attack.made_class:
+            apart = attack.made_class * self.gang.ceiling
+            size = np.float32(apart * np.linalg.norm(values))
+            right = self.deltas.honest(unit, 0)
+            values = right + size * self.deltas.direction("made class", 0)
+        return self.deltas.encode(unit, values)
+
+    def _spoiled(self, host: SimulatedHost) -> bool:
+        rate = host.plan.fault_rate
+        return rate > 0 and host.member is None and bool(self.generator.random() < rate)
+
+    def _seconds(self, host: SimulatedHost, unit: Unit) -> float:
+        """Return how long the PC is busy with a unit, and off in between."""
+        steps = self.settings.local_steps
+        if unit.kind == UnitKind.CALIBRATE:
+            steps = min(unit.local_steps, steps)
+        share = max(1, steps) / max(1, self.settings.local_steps)
+        seconds = host.plan.unit_seconds * share * self.generator.uniform(0.95, 1.05)
+        if host.plan.on_seconds and self.clock.now + seconds > host.on_until:
+            seconds += self.generator.exponential(host.plan.off_seconds)
+            back = self.clock.now + seconds
+            host.on_until = back + self.generator.exponential(host.plan.on_seconds)
+        return float(seconds)
+
+    def _deliver(
+        self,
+        host: SimulatedHost,
+        manifest: Manifest,
+        result: Result,
+        data: bytes | None,
+        took: float,
+        claimed: float,
+    ) -> None:
+        """Have the report sent after `took` seconds; the host says that it took `claimed`."""
+        report = Report(
+            assignment=manifest.assignment,
+            nonce=manifest.nonce,
+            epoch=manifest.unit.epoch,
+            version=manifest.unit.version,
+            result=result,
+            compute_seconds=claimed,
+        )
+        host.ready.append((report, data))
+        host.busy_seconds += took
+        self._request_at(host, self.clock.now + took)
+
+    # Bans
+
+    def _ban(self, host: SimulatedHost) -> None:
+        """Note that the host is banned; a hostile person comes back under a new name."""
+        if host.banned:
+            return
+        host.banned = True
+        host.bans += 1
+        host.ready = []
+        host.ticket += 1
+        self._waiting.pop(host.number, None)
+        if host.caught_after is None:
+            host.caught_after = len(host.made)
+        if host.plan.attack is not None:
+            again = HostPlan(
+                **{
+                    **vars(host.plan),
+                    "network": f"again-{len(self.hosts)}",
+                    "joins_at": 0.0,
+                }
+            )
+            self._at(self.clock.now + host.plan.attack.returns_after, "join", again)
+        else:
+            self._request_at(host, self.clock.now + 3600.0)
+
+    def _unbanned(self, host: SimulatedHost) -> bool:
+        """Whether a ban has ended; if not, the host tries again later."""
+        with self.store.read() as tx:
+            banned = self._is_banned(tx, host)
+        if banned and host.plan.attack is None:
+            self._request_at(host, self.clock.now + 3600.0)
+        host.banned = banned
+        return not banned
+
+
+def _delta_result(unit: Unit, data: bytes) -> DeltaResult:
+    first, last = claimed_losses(unit)
+    return DeltaResult(
+        digest=digest_of(data), size=len(data), attached=True, loss_first=first, loss_last=last
+    )
