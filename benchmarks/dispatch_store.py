@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from benchmarks.dispatch_fleet import AGENT, BLOCK, PARAMETERS, RUNTIME, Group, secret
+from benchmarks.dispatch_fleet import AGENT, BLOCK, RUNTIME, Group, secret
 from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
 from pleb_coordinator.aggregation.versions import SNAPSHOT_VERSIONS, following_source
 from pleb_coordinator.core.records import NewAssignment, NewUnit, Purpose
+from pleb_coordinator.simulation.project import PARAMETERS
 from pleb_coordinator.steps import plan
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import calibration_unit

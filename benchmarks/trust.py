@@ -6,8 +6,8 @@ that it is wrong, found in the rows of what made each version. Shares come with 
 (Wilson) over all seeds together; a dash stands for what did not happen.
 
 The full run plays every attack with 10 % hostile hosts among 60, at honest speed and at once, with
-and without a trusted host; those that did most harm also with 2, 20 and 33 % and in fleets of 20 and 300;
-and a flood of 3,000 newcomers. Beside each row stands what the first version of the policy let in.
+and without a trusted host; the hardest also with 2, 20 and 33 % and in fleets of 20 and 300; and
+a flood of 3,000 newcomers. Beside each row stands what the first version of the policy let in.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def row_of(case: Case, runs: Sequence[Figures]) -> dict[str, Any]:
     """Return what came of all runs of a case together."""
 
     def total(name: str) -> float:
-        return sum(getattr(run, name) for run in runs)  # its names are this module's own
+        return float(sum(getattr(run, name) for run in runs))  # names are this module's own
 
     low, high = wilson(int(total("wrong_in_model")), int(total("in_model")))
     refused_low, refused_high = wilson(int(total("honest_refused")), int(total("honest_results")))
@@ -217,11 +217,17 @@ def wilson(count: int, of: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-HEAD: Final = (
-    f"{'attack':20} {'speed':7} {'share':>5} {'hosts':>5} {'tr':>2}  {'wrong in model':24} {'first':>7}"
-    f" {'accept':>6} {'caught':>6} {'cr/flop':>8} {'cr/hour':>7} {'honest refused':>14} {'bans':>7}"
-    f" {'copies':>6} {'later':>5} {'round':>6} {'proven':>6} {'units/h':>7} {'load':>4} {'idle':>4}"
+COLUMNS: Final = (
+    *(("attack", 20), ("speed", 8), ("share", 6), ("hosts", 6), ("trusted", 8)),
+    *(("wrong in model, 95 %", 24), ("first", 8), ("accepted", 9), ("caught", 7)),
+    *(("cr/flop", 8), ("cr/hour", 8), ("refused", 9), ("bans", 8), ("copies", 7), ("later", 6)),
+    *(("round", 6), ("proven", 7), ("units/h", 8), ("load", 5), ("idle", 5)),
 )
+"""What the table shows, and how wide it is."""
+LEGEND: Final = """
+first: wrong in the model with the policy's first version; caught: median of results until a name
+was convicted; cr: credit against an honest host's; refused, bans: right results, honest hosts;
+later: copies in the second half; round: the longest, in minutes; proven: median minutes"""
 
 
 def table(
@@ -229,29 +235,38 @@ def table(
 ) -> Iterable[str]:
     """Return lines for people."""
     yield ""
-    yield HEAD
+    yield "".join(name.ljust(width) for name, width in COLUMNS)
     for row in rows:
         yield line_of(row, first.get(_key(row), {}))
-    yield "wrong in model: share and 95 % bounds; first: of the first version; caught: median units"
-    yield "until a name was convicted; cr: credit against an honest host's; bans: honest hosts'"
+    yield LEGEND
 
 
 def line_of(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     low, high = row["left_in_model_bounds"]
-    before = f"{first['left_in_model']:.2%}" if first else "-"
-    caught = row["median_units_to_catch"]
-    proven = row["proven_minutes"]
-    return (
-        f"{row['attack']:20} {'instant' if row['instant'] else 'honest':7} {row['share']:5.0%} "
-        f"{row['hosts']:5} {row['trusted']:2}  "
-        f"{row['left_in_model']:7.3%} [{low:.2%}, {high:.2%}]".ljust(68)
-        + f" {before:>7} {row['accepted']:6.1%} {'-' if caught is None else caught:>6}"
-        f" {row['credit_per_flop']:8.2f} {row['credit_per_hour']:7.2f} {row['refused_honest']:14.3%}"
-        f" {row['honest_bans']:3.0f}/{row['honest_hosts']:<4.0f}"
-        f" {row['replication']:5.2f} {row['replication_later']:5.2f} {row['longest_round_minutes']:6.0f}"
-        f" {'-' if proven is None else round(proven):>6} {row['units_per_hour']:7.0f}"
-        f" {row['trusted_load']:4.2f} {row['idle']:4.2f}"
+    caught, proven = row["median_units_to_catch"], row["proven_minutes"]
+    cells = (
+        row["attack"],
+        "instant" if row["instant"] else "honest",
+        f"{row['share']:.0%}",
+        row["hosts"],
+        row["trusted"],
+        f"{row['left_in_model']:.3%} [{low:.2%}, {high:.2%}]",
+        f"{first['left_in_model']:.2%}" if first else "-",
+        f"{row['accepted']:.1%}",
+        "-" if caught is None else caught,
+        f"{row['credit_per_flop']:.2f}",
+        f"{row['credit_per_hour']:.2f}",
+        f"{row['refused_honest']:.3%}",
+        f"{row['honest_bans']:.0f}/{row['honest_hosts']:.0f}",
+        f"{row['replication']:.2f}",
+        f"{row['replication_later']:.2f}",
+        f"{row['longest_round_minutes']:.0f}",
+        "-" if proven is None else f"{proven:.0f}",
+        f"{row['units_per_hour']:.0f}",
+        f"{row['trusted_load']:.2f}",
+        f"{row['idle']:.2f}",
     )
+    return "".join(str(cell).ljust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
 
 
 def first_version() -> dict[str, dict[str, Any]]:

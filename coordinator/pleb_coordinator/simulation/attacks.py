@@ -1,4 +1,4 @@
-"""Hostile hosts: what they send (`LIES`), when they send it (`TIMES`), and `ATTACKS`, which are both.
+"""Hostile hosts: what they send and when; `ATTACKS` are pairs of both.
 
 All hostile hosts of a fleet know one another (`Gang`): which units friends have or had, what their
 manifests showed, and what lie they agreed on for a unit. They know the public formulas of the

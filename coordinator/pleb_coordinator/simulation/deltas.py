@@ -7,7 +7,7 @@ The delta of an honest unit, a pure function of the unit and the determinism cla
 g is the direction in which the whole round descends, h what a shard adds, n the noise of batches;
 each of them has the norm 1 before the weights a, b, c. u is log-normal, since norms of honest
 deltas differ; s shrinks as training goes on. The last factor is rounding: the hosts of one class
-agree to the bit, those of two lie about e apart before the codec, and less than the tolerance after it.
+agree to the bit; those of two lie about e apart before the codec, within the tolerance after it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from pleb_coordinator.simulation.project import PARAMETERS
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.format import DeltaFormat
-from pleb_shared.tensors.layout import Tensors
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.unit import Unit
+    from pleb_shared.tensors.format import DeltaFormat
+    from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["Deltas", "Floats", "as_tensors", "claimed_losses"]
 
@@ -76,11 +76,11 @@ class Deltas:
             + NOISE * unit_vector(own)
         )
         scale = _FIRST_NORM / (1 + unit.version / _HALVED_AFTER)
-        values *= np.float32(scale * math.exp(NORM_SPREAD * own.normal()))
+        values = values * np.float32(scale * math.exp(NORM_SPREAD * own.normal()))
         if determinism_class:
             rounding = np.random.default_rng((unit.seed, determinism_class))
-            values *= 1 + ROUNDING * rounding.standard_normal(_COUNT, np.float32)
-        return values
+            values = values * (1 + ROUNDING * rounding.standard_normal(_COUNT, np.float32))
+        return np.asarray(values, np.float32)
 
     def direction(self, kind: str, number: int) -> Floats:
         """Return a fixed random direction [numbers] of norm 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -51,7 +52,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts that hostile persons enrolled; after a ban they come again."""
     hostile_bans: int
     units_to_catch: list[int]
-    """Results that each name had delivered when it was convicted; names never caught are missing."""
+    """Results that each name had delivered when it was convicted, if it was."""
     never_caught: int
     credit_honest: float
     credit_hostile: float
@@ -174,7 +175,7 @@ def _hours(fleet: Fleet, joined_at: float) -> float:
 def _rounds_minutes(fleet: Fleet, versions: Sequence[VersionRow]) -> list[float]:
     """Return how long each round took, and how long the open one takes already."""
     at = [fleet.clock.now - fleet.seconds, *(row.made_at for row in versions), fleet.clock.now]
-    return [(after - before) / _MINUTE for before, after in zip(at, at[1:], strict=False)]
+    return [(after - before) / _MINUTE for before, after in pairwise(at)]
 
 
 def _share(fleet: Fleet, hosts: Iterable[SimulatedHost], what: str) -> float:

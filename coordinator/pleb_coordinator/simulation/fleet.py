@@ -148,9 +148,17 @@ class SimulatedHost:
     on_until: float = 0.0
     failed: int = 0
 
+    def learn(self, verdict: Verdict) -> None:
+        """Note what became of an earlier result."""
+        wrong = verdict == Verdict.INVALID
+        if wrong and self.caught_after is None:
+            self.caught_after = len(self.made)
+        if self.member is not None:
+            self.member.valid = 0 if wrong else self.member.valid + 1
+
     @property
     def eager(self) -> bool:
-        """Whether it asks all the time: a trusted host, and one that need not spend time on units."""
+        """Whether it asks all the time: a trusted host, and one whose lies take no time."""
         return self.plan.trusted or self.plan.instant
 
 
@@ -167,7 +175,7 @@ class _LoudLog(logging.Handler):
 
 
 class _NoSigner(CryptoSigner):
-    """Signs with zeros: no simulated host checks a signature, and real ones take most of the time."""
+    """Signs with zeros: simulated hosts check no signature, and real ones take time."""
 
     def sign(self, payload: bytes) -> Signature:  # noqa: ARG002 - the interface's argument
         return Signature(self.public_key.keyid, "00" * 64)
@@ -273,6 +281,8 @@ class Fleet:
                 case "survey":
                     self.survey()
                     self._at(at + _SURVEY_SECONDS, "survey", None)
+                case _:
+                    pass  # an event that a later one has replaced
         self.clock.now = end
         self.survey()
 
@@ -355,7 +365,7 @@ class Fleet:
         self._request_at(host, now + self.generator.uniform(0, 1))
 
     def _request(self, host: SimulatedHost) -> None:
-        """Send the host's reports and ask for a unit; a banned host is refused, as by `api.work`."""
+        """Send the host's reports and ask for a unit; refuse a banned host, as `api.work` does."""
         if host.banned and not self._unbanned(host):
             return
         self._waiting.pop(host.number, None)
@@ -389,10 +399,7 @@ class Fleet:
         asked = Asked(request, digest, attached, 1, host.plan.network)
         try:
             with self.store.write(durable=False) as tx:
-                if self._is_banned(tx, host):
-                    answered = None
-                else:
-                    answered = serve(tx, self.deps, asked)
+                answered = None if self._is_banned(tx, host) else serve(tx, self.deps, asked)
         except Refusal as refusal:
             message = f"Host {host.number} was refused: {refusal}"
             raise RuntimeError(message) from refusal
@@ -408,12 +415,7 @@ class Fleet:
     def _answered(self, host: SimulatedHost, answered: Answered, *, reported: bool) -> None:
         """Learn verdicts, and begin with a unit or wait for one."""
         for told in answered.verdicts:
-            if told.verdict == Verdict.INVALID and host.caught_after is None:
-                host.caught_after = len(host.made)
-            if host.member is not None:
-                host.member.valid += 1
-                if told.verdict == Verdict.INVALID:
-                    host.member.valid = 0
+            host.learn(told.verdict)
         if reported:
             self._run_jobs_at(self.clock.now + _JOBS_SECONDS)
         for manifest in answered.manifests:
@@ -427,14 +429,10 @@ class Fleet:
         host.waiting_since = self.clock.now
         self._waiting[host.number] = host
         refusal = answered.no_work
-        pause = (
-            _POLL_SECONDS * max(1.0, len(self._waiting) / 100) * self.generator.uniform(0.7, 1.3)
-        )
-        if refusal is not None:
-            if refusal.reason.code == ReasonCode.CALIBRATING:
-                pause = refusal.retry_after_seconds
-            else:
-                pause = max(pause, refusal.retry_after_seconds)
+        pause = 0.0 if refusal is None else refusal.retry_after_seconds
+        if refusal is None or refusal.reason.code != ReasonCode.CALIBRATING:
+            crowd = max(1.0, len(self._waiting) / 100)
+            pause = max(pause, _POLL_SECONDS * crowd * self.generator.uniform(0.7, 1.3))
         self._request_at(host, self.clock.now + pause)
 
     def _run_jobs(self) -> None:
@@ -457,7 +455,7 @@ class Fleet:
         self._newest_work = newest
 
     def _wake(self, most: int) -> None:
-        """Serve `most` waiting hosts again, and those whom nothing keeps from asking all the time."""
+        """Serve `most` waiting hosts again, and all that are eager."""
         eager = [host for host in self._waiting.values() if host.eager]
         others = [host for host in self._waiting.values() if not host.eager]
         if len(others) > most:
@@ -493,6 +491,8 @@ class Fleet:
                 host.failed += 1
                 self._deliver(host, manifest, FailureResult(reason="busy"), None, 1.0, 1.0)
                 return
+            case Choice.HONEST | Choice.LIE:
+                pass
         data = self._result(host, manifest, choice)
         lie = choice == Choice.LIE or self._spoiled(host)
         if lie and host.member is None:

@@ -1,0 +1,107 @@
+"""The simulator: real steps in virtual time, and what it says of a fleet."""
+
+import json
+from argparse import ArgumentParser
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from benchmarks import trust
+from pleb_coordinator.simulation.attacks import ATTACKS
+from pleb_coordinator.simulation.figures import figures_of
+from pleb_coordinator.simulation.fleet import Settings, opened_fleet
+from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_shared.protocol.project import Round
+
+SMALL = Settings(
+    fleet=FleetPlan(hosts=12, trusted=1, unit_seconds=60), hours=0.5, round=Round(16, 12)
+)
+
+
+def run(settings):
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        return figures_of(fleet)
+
+
+def attacked(name, **fleet):
+    plan = replace(SMALL.fleet, attack=ATTACKS[name], hostile_share=0.25, **fleet)
+    return run(replace(SMALL, fleet=plan))
+
+
+def test_honest_fleet_makes_versions_and_no_host_is_refused():
+    found = run(SMALL)
+    assert found.versions > 2
+    assert found.in_model >= 12 * found.versions
+    assert (found.wrong_in_model, found.lies, found.honest_refused, found.honest_bans) == (0,) * 4
+    assert found.proven > 0
+    assert found.results <= found.requests
+    assert 0 < found.idle < 1
+    assert 0 < found.trusted_load <= 1.01
+    assert sum(found.rounds_minutes) == pytest.approx(30)
+
+
+def test_same_seed_is_the_same_run_and_another_seed_is_not():
+    first, again, other = (run(replace(SMALL, hours=0.2, seed=seed)) for seed in (1, 1, 2))
+    assert msgspec.structs.asdict(first) == msgspec.structs.asdict(again)
+    assert msgspec.structs.asdict(first) != msgspec.structs.asdict(other)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_attack_is_played_to_the_end(name):
+    found = attacked(name, instant=True)
+    assert found.in_model > 0
+    assert found.wrong_in_model <= found.lies
+    assert found.lies_accepted <= found.lies
+
+
+def test_liars_at_honest_speed_are_caught_and_come_back_under_new_names():
+    found = attacked("random")
+    assert found.lies > 0
+    assert found.wrong_in_model == 0
+    assert found.units_to_catch
+    assert found.hostile_bans > 0
+    assert found.hostile_names > 3
+
+
+def test_results_of_bad_memory_are_wrong_although_no_host_is_hostile():
+    plan = replace(SMALL.fleet, fault_rate=0.3)
+    assert run(replace(SMALL, fleet=plan)).hostile_names == 0
+
+
+def test_newcomers_join_later_and_pcs_are_off_now_and_then():
+    plan = replace(SMALL.fleet, newcomers=10, newcomers_at=600.0, on_hours=0.1, off_hours=0.1)
+    found = run(replace(SMALL, fleet=plan, hours=1.0))
+    assert found.honest_hosts > 12
+    assert found.in_model > 0
+
+
+def test_benchmark_says_what_each_attack_left_in_the_model(capsys):
+    parser = ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    trust.add_options(parser)
+    options = parser.parse_args(
+        [
+            *("--quick", "--attack", "same_lie", "--attack", "none", "--hosts", "10"),
+            *("--hours", "0.2", "--processes", "1"),
+        ]
+    )
+    result = json.loads(json.dumps(trust.main(options)))
+    row = result["attacks"]["same_lie"]
+    assert {
+        "accepted",
+        "left_in_model",
+        "median_units_to_catch",
+        "credit_per_flop",
+    } <= row.keys()
+    assert result["refused_honest"] >= 0
+    assert "same_lie" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "low", "high"),
+    [(0, 0, 0.0, 1.0), (0, 1000, 0.0, 0.00383), (5, 10, 0.237, 0.763)],
+)
+def test_wilson_bounds(count, of, low, high):
+    assert trust.wilson(count, of) == pytest.approx((low, high), abs=1e-3)
