@@ -26,6 +26,7 @@ from securesystemslib.signer import CryptoSigner, Signature
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.reputation import is_proven
+from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
 from pleb_coordinator.simulation.deltas import Deltas, claimed_losses
@@ -181,11 +182,22 @@ class _NoSigner(CryptoSigner):
         return Signature(self.public_key.keyid, "00" * 64)
 
 
-def _cheap_key(seed: bytes) -> SigningKey:
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    key = SigningKey(private)
-    key.signer = _NoSigner(private, key.signer.public_key)
-    return key
+class _CheapKey(OnlineKeys):
+    """One key that signs for nothing."""
+
+    def __init__(self, seed: bytes) -> None:
+        private = Ed25519PrivateKey.from_private_bytes(seed)
+        self._key = SigningKey(private)
+        self._key.signer = _NoSigner(private, self._key.signer.public_key)
+
+    def all(self) -> list[SigningKey]:
+        return [self._key]
+
+    def newest(self) -> SigningKey:
+        return self._key
+
+    def of(self, public: str) -> SigningKey:  # noqa: ARG002 - the interface's argument
+        return self._key
 
 
 @contextmanager
@@ -213,7 +225,7 @@ class Fleet:
             clock=self.clock,
             random_bytes=self.generator.bytes,
             secret=self.generator.bytes(32),
-            online_key=_cheap_key(self.generator.bytes(32)),
+            online_keys=_CheapKey(self.generator.bytes(32)),
             blobs=LocalBlobs(folder),
         )
         migrate(folder / "store.sqlite")

@@ -110,7 +110,7 @@ def _metadata(deps: Deps, small: SmallProject, root: SigningKey) -> ProjectMetad
         issued_at=now,
         root_key=root.public,
         delegation=Delegation(
-            online_key=deps.online_key.public, expires_at=now + small.lifetime_seconds
+            online_key=deps.online_keys.newest().public, expires_at=now + small.lifetime_seconds
         ),
         title=f"Small project {small.name}",
         description="",
