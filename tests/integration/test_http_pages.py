@@ -31,6 +31,29 @@ def test_the_pages_of_a_young_project(tmp_path):
     asyncio.run(story())
 
 
+def test_a_permission_that_ends_is_said_on_every_face(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            ends = http.world.metadata.delegation.expires_at
+            for now, said in (
+                (ends - 11 * 86_400, ""),
+                (ends - 9 * 86_400, "ends on"),
+                (ends + 86_400, "ended on"),
+            ):
+                http.world.clock.now = float(now)
+                page = (await http.client.get("/projects/tiny")).text
+                status = (await http.client.get("/projects/tiny/status")).json()
+                metrics = (await http.client.get("/metrics")).text
+                assert status["permission_ends_at"] == ends
+                assert said in status["permission_warning"]
+                assert bool(status["permission_warning"]) == bool(said)
+                assert ("pleb-project renew tiny" in page) == bool(said)
+                left = f'pleb_permission_seconds_left{{project="tiny"}} {ends - now}'
+                assert left in metrics
+
+    asyncio.run(story())
+
+
 def test_what_people_call_themselves_and_their_projects_is_text(tmp_path):
     async def story():
         async with http_world(tmp_path, new_host_units=0) as http:

@@ -27,7 +27,7 @@ def status_lines(view: dict[str, Any]) -> list[str]:
 
 
 def project_lines(projects: list[dict[str, Any]]) -> list[str]:
-    """Return one line for each project, and one for its problem if it has one."""
+    """Return one line for each project, and one for its problem or its notice if it has one."""
     lines = []
     for project in projects:
         counters = project["counters"]
@@ -40,6 +40,8 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
         )
         if project["problem"]:
             lines.append(f"    {project['problem']}")
+        if project.get("notice"):
+            lines.append(f"    {project['notice']['text']}")
     return lines
 
 

@@ -9,8 +9,10 @@ import msgspec
 
 from pleb_agent.control.views import AssignmentView, MessageView, ProjectView, StatusView
 from pleb_agent.core.agent_state import AssignmentState
+from pleb_agent.core.permission import permission_notice
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.shares import USUAL_SHARE
+from pleb_agent.program.clock import system_clock
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
@@ -76,9 +78,12 @@ class JournalReader:
         waits = not judged and any(
             is_unconfirmed(ended, row.id) for ended in self._journal.history(_RECENT)
         )
+        metadata = self.metadata(row)
+        ends_at = metadata.delegation.expires_at
+        notice = None if problem else permission_notice(ends_at, system_clock())
         return ProjectView(
             project=row.name,
-            title=self.metadata(row).title or row.name,
+            title=metadata.title or row.name,
             url=row.base_url,
             link=row.link,
             host=row.host,
@@ -90,6 +95,8 @@ class JournalReader:
             counters=counters,
             attached_at=row.attached_at,
             waits_for_confirmation=waits,
+            permission_ends_at=ends_at,
+            notice=None if notice is None else message_of(notice),
         )
 
     def open(self) -> list[AssignmentView]:

@@ -69,6 +69,10 @@ class ProjectView(View, frozen=True):
     attached_at: float
     waits_for_confirmation: bool
     """A unit was reported, and none has been judged yet."""
+    permission_ends_at: float = 0.0
+    """Until when the project's root key lets its coordinator issue work."""
+    notice: MessageView | None = None
+    """Something to know that needs nothing of the user: that this ends soon, or has ended."""
 
 
 class StatusView(View, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
 from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
-from pleb_system.durations import shown_duration
+from pleb_system.durations import shown_day, shown_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -311,9 +311,9 @@ def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
         raise TrustError(clock_sentence(metadata.issued_at, now))
     if expires + LIMITS.clock_tolerance_seconds < now:
         raise TrustError(
-            f"The researcher's signature for {metadata.project} ended "
-            f"{shown_duration(now - expires)} ago: ask for a renewal, or set your clock if it is "
-            "wrong."
+            f"The permission of {metadata.project} ended {shown_duration(now - expires)} ago, on "
+            f"{shown_day(expires)}; its researcher has to renew it. The agent goes on by itself "
+            "then. If your clock is wrong, set it."
         )
 
 

@@ -29,6 +29,8 @@ NAME: Final = "Pleb-Cluster"
 
 PROGRESS: Final = 2
 """The number of the one entry that changes all the time while a unit is computed."""
+_NOTICE: Final = 16
+"""The number of a line that says what a user may want to know of a project."""
 
 _SPACES: Final = "\u00a0\u202f"  # by number: compiling names loads unicodedata, 1 MB
 
@@ -129,16 +131,17 @@ def look_of(status: Status | None, say: Translate) -> Look:
     """Return what to show; `None` is the status of an agent that does not answer."""
     if status is None:
         sentence = say("The agent is not running.")
-        menu = _menu(say, sentence, "", running=False, override="none")
+        menu = _menu(say, sentence, "", "", running=False, override="none")
         return Look(State.OFFLINE, sentence, "", menu, Command.START, Command.START)
     sentence = _said(_part(status, "message"), say) or str(status.get("sentence") or "")
     sentence, progress = _plain(sentence), _plain(_progress(status, say))
+    notice = _plain(_notice(status, say))
     override = _part(status, "override").get("kind")
     return Look(
         state=_STATES.get(str(status.get("activity")), State.IDLE),
         tooltip=sentence,
         progress=progress,
-        menu=_menu(say, sentence, progress, running=True, override=str(override)),
+        menu=_menu(say, sentence, progress, notice, running=True, override=str(override)),
         primary=Command.OPEN,
         secondary=Command.RESUME if override == "pause" else Command.PAUSE,
         ended=status.get("running") is False or status.get("activity") == "stopped",
@@ -191,8 +194,18 @@ def _progress(status: Status, say: Translate) -> str:
     )
 
 
+def _notice(status: Status, say: Translate) -> str:
+    """Return the first project's notice, such as that its permission ends soon, or nothing."""
+    projects = status.get("projects")
+    for project in projects if isinstance(projects, list) else []:
+        said = _said(_part(project, "notice"), say) if isinstance(project, dict) else ""
+        if said:
+            return f"{project.get('title', '')}: {said}"
+    return ""
+
+
 def _menu(
-    say: Translate, sentence: str, progress: str, *, running: bool, override: str
+    say: Translate, sentence: str, progress: str, notice: str, *, running: bool, override: str
 ) -> tuple[Entry, ...]:
     """Return the one tree of entries, with what does not apply now hidden."""
     paused, boosted = override == "pause", override == "boost"
@@ -200,6 +213,7 @@ def _menu(
     return (
         Entry(1, shortened(sentence)),
         Entry(PROGRESS, progress, visible=bool(progress)),
+        Entry(_NOTICE, shortened(notice), visible=bool(notice)),
         Entry(3, separator=True),
         Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
         Entry(

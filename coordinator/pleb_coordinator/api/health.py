@@ -47,10 +47,18 @@ async def ready(api: Api, request: Request) -> Response:
 
 
 async def metrics(api: Api, _: Request) -> Response:
-    """Return counters since the start, and the process's gauges."""
+    """Return counters since the start, the process's gauges, and how long permissions last."""
     gauges = {
         "resident_bytes": float(_PROCESS.memory_info().rss),
         "waiters": float(api.changes.places_taken),
         "listeners": float(api.counters.listeners),
     }
-    return PlainTextResponse(api.counters.text(gauges))
+    with api.store.read() as tx:
+        projects = [tx.projects.find(name) for name in tx.projects.names()]
+    now = api.deps.clock()
+    name = "pleb_permission_seconds_left"
+    lines = [f"# TYPE {name} gauge"] + [
+        f'{name}{{project="{project.name}"}} {project.metadata.delegation.expires_at - now:.0f}'
+        for project in projects
+    ]
+    return PlainTextResponse(api.counters.text(gauges) + "\n".join(lines) + "\n")

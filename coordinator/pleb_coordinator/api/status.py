@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.core.permission import permission_warning
+from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.reputation import is_proven
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
@@ -133,10 +135,18 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         parameters=sum(elements(spec) for spec in model.parameters),
         created_at=project.created_at,
         updated_at=now,
+        permission_ends_at=metadata.delegation.expires_at,
+        permission_warning=_permission_warning(project, now),
         attach_link=str(link),
         pleb_link=link.pleb,
         source=tx.versions.source(project.id, project.epoch, project.version),
     )
+
+
+def _permission_warning(project: Project, now: float) -> str:
+    if project.state in {ProjectState.FINISHED, ProjectState.ARCHIVED}:
+        return ""  # nobody works for it any more
+    return permission_warning(project.name, project.metadata.delegation.expires_at, now)
 
 
 def reaches(target: Target, metrics: dict[str, float]) -> bool:

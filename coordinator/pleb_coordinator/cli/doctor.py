@@ -12,8 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.cli.access import link_base, now, running_server
+from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.home.keys import is_private, read_online_key, read_secret
+from pleb_coordinator.home.keys import OnlineKeys, is_private, read_secret
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
 from pleb_system.exit_codes import ExitCode
@@ -98,17 +99,17 @@ def _store(home: Home) -> Iterator[Check]:
     store.close()
     yield _integrity(home.store_file)
     yield Check("store", good=True, found=f"{len(projects)} projects")
-    key = read_online_key(home.online_key_file).public
+    held = {key.public for key in OnlineKeys(home).all()}
     for project in projects:
         delegation = project.metadata.delegation
         days = (delegation.expires_at - now()) / _DAY_SECONDS
-        name = f"delegation of {project.name}"
-        if delegation.online_key != key:
-            found = "names another key than this home's: restore keys/online.key"
+        name = f"permission of {project.name}"
+        warning = permission_warning(project.name, delegation.expires_at, now())
+        if delegation.online_key not in held:
+            found = "names a key that this home lacks: restore keys/, or have it renewed"
             yield Check(name, good=False, found=found)
         else:
-            renew = "" if days > 3 else ": the researcher must run `pleb-project renew`"
-            yield Check(name, days > 0, f"valid for {days:.1f} more days{renew}")
+            yield Check(name, days > 0, warning or f"valid for {days:.1f} more days")
 
 
 def _integrity(path: Path) -> Check:

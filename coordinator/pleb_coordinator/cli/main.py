@@ -30,6 +30,7 @@ _MODULES: Final = {
     "unit": "units",
     "host": "hosts",
     "invite": "invites",
+    "key": "keys",
 }
 """Where each command, or group of commands, is."""
 

@@ -96,6 +96,12 @@ def _add_projects(commands: Commands) -> None:
     invites.add("revoke", "revoke an unused invite", "revoke 1f2e3d").add_argument(
         "invite", metavar="INVITE", help="its token, or its number from the list"
     )
+    keys = commands.group("key", "Online keys: list, rotate, delete.")
+    keys.add("list", "list the online keys, and which projects delegate to each", "list")
+    keys.add("rotate", "make a new online key, which researchers then delegate to", "rotate")
+    keys.add("delete", "delete an earlier key that no project needs", "delete 1f2e3d").add_argument(
+        "key", metavar="KEY", help="the beginning of its fingerprint"
+    )
 
 
 def _add_units_and_hosts(commands: Commands) -> None:

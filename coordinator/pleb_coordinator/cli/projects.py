@@ -11,6 +11,7 @@ from pleb_coordinator.cli.access import link_base, now, opened, running_server
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
+from pleb_system.durations import shown_day
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +50,8 @@ def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
         for p in found
     ]
     empty = "No project yet: create an invite with `pleb-coordinator invite new --role publisher`."
-    output.result([_short(p) for p in found], table(head, rows, empty))
+    warnings = [f"! {p.permission_warning}" for p in found if p.permission_warning]
+    output.result([_short(p) for p in found], [*table(head, rows, empty), *warnings])
     return 0
 
 
@@ -68,6 +70,7 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
     found = statuses(home)
     first = f"Listening on {url}." if running else "Not running: `pleb-coordinator serve`."
     lines = [f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}" for p in found]
+    lines += [f"! {p.permission_warning}" for p in found if p.permission_warning]
     value = {"running": running, "url": url, "projects": [_short(p) for p in found]}
     output.result(value, [first, *(lines or ["No project yet."])])
     return 0
@@ -98,6 +101,8 @@ def _move(home: Home, name: str, move: tuple[ProjectState, ProjectState], output
 def _short(p: ProjectStatus) -> dict[str, Any]:
     names = ("project", "title", "state", "epoch", "version", "versions_planned", "attach_link")
     value: dict[str, Any] = {name: getattr(p, name) for name in names}
+    value["permission_ends_at"] = p.permission_ends_at
+    value["permission_warning"] = p.permission_warning
     return value | {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
 
 
@@ -111,7 +116,10 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
     yield "  fleet      " + ", ".join(f"{counts[name]} {name}" for name in ("hosts", "accounts"))
     yield f"  results    {p.counts.verified} verified, {p.counts.refused} refused"
     yield f"  in flight  {p.counts.in_flight}"
+    yield f"  permission until {shown_day(p.permission_ends_at)}"
     yield f"  join       {p.attach_link}"
+    if p.permission_warning:
+        yield f"! {p.permission_warning}"
 
 
 COMMANDS: Final = {

@@ -178,6 +178,11 @@ class ProjectStatus(Status, frozen=True):
     updated_at: float = 0.0
     attach_link: Text = ""
     pleb_link: Text = ""
+    permission_ends_at: float = 0.0
+    """Until when the root key lets the coordinator's online key issue work; agents take none after
+    that."""
+    permission_warning: Text = ""
+    """What to do, ten days before that and afterwards; empty until then."""
     source: VersionSource | None = None
     """How the newest version is put together; researchers download the model by it."""
 

@@ -224,7 +224,7 @@ def test_delegations_are_short_and_alive(coordinator, sentence, changes, now):
 
 
 def test_an_expired_delegation_ends_all_work(coordinator, trusted):
-    with pytest.raises(TrustError, match="renewal"):
+    with pytest.raises(TrustError, match="has to renew it"):
         obey(trusted, reply(coordinator), now=NOW + LIMITS.delegation_seconds + 700)
 
 

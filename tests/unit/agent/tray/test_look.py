@@ -47,6 +47,19 @@ def test_each_activity_has_its_icon(activity: str, state: State) -> None:
     assert look_of(status(activity), SAY).state is state
 
 
+def test_a_projects_notice_is_a_line_of_the_menu() -> None:
+    said = {"template": "It ends on {day}.", "values": {"day": "2026-12-24"}}
+    projects = [{"title": "Quiet", "notice": None}, {"title": "Words", "notice": said}]
+    line = entries(look_of(status(projects=projects), SAY).menu)[16]
+    assert (line.label, line.visible, line.enabled) == (
+        "Words: It ends on 2026-12-24.",
+        True,
+        False,
+    )
+    for nothing in ([], None, [{"title": "Quiet"}], ["?"]):
+        assert not entries(look_of(status(projects=nothing), SAY).menu)[16].visible
+
+
 ALWAYS = {Command.OPEN, Command.PREFERENCES, Command.QUIT}
 SNOOZES = {
     Command.SNOOZE_30_MIN,
