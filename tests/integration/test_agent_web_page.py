@@ -242,7 +242,7 @@ def faults(html: str) -> list[str]:
 
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror=alert(1)>" onmouseover="x \u202egnp.exe'
-    "\x1b[2J {{7*7}} {text} %s ' \ufeff \u2066"
+    "\x1b[2J {{7*7}} {text} %s ' \ufeff \u2066 \u200b \U000e0041 \u3164 \x85"
 )
 
 
@@ -311,7 +311,7 @@ def test_text_from_outside_is_escaped(path):
     html = answer.text
     assert faults(html) == []
     assert "<script>alert" not in html
-    assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b\ufeff]", html)
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b\ufeff\u200b\U000e0041\u3164\x85]", html)
     assert len(html) < 250_000
 
 

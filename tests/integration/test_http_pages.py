@@ -76,6 +76,30 @@ def test_what_people_call_themselves_and_their_projects_is_text(tmp_path):
     asyncio.run(story())
 
 
+def test_no_letter_on_a_page_deceives(tmp_path):
+    """What cannot be seen, or turns the direction of writing, is spelled out."""
+    signs = [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200F, 0xFEFF, 0xE0041]
+    signs += [0x00, 0x1B, 0x7F, 0x85, 0x9B, 0x3164, 0x115F]
+    evil = "".join(f"{number:x}{chr(number)}" for number in signs)
+
+    async def story():
+        async with http_world(tmp_path, new_host_units=0) as http:
+            world = http.world
+            texts = {"title": evil, "description": evil, "contact": evil, "data_licence": evil}
+            metadata = msgspec.structs.replace(world.metadata, number=2, **texts)
+            world.publish(metadata, invite=False)
+            host = world.volunteer("anna")
+            await http.enrol(host, display_name=evil[:60])
+            world.work(host)
+            for path in ("/", "/projects/tiny", "/projects/tiny/live", "/join/tiny"):
+                page = (await http.client.get(path)).text
+                assert [hex(sign) for sign in signs if chr(sign) in page] == []
+                assert "\\u202a" in page
+            assert "\u202e" not in (await http.client.get("/projects/\u202eevil")).text
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("path", ["/", "/projects/tiny", "/join/tiny", "/projects/none"])
 def test_pages_take_nothing_from_elsewhere(tmp_path, path):
     async def story():

@@ -72,6 +72,30 @@ def test_a_stream_stays_however_many_connect(server):
         assert b"another" in _read_until(stream, b"another")
 
 
+def test_streams_cannot_take_more_than_all_places(server, monkeypatch):
+    """Where no connection is idle, it is the newest that goes."""
+    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 5)
+    head = f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}"
+    with ExitStack() as stack:
+        streams = [connect(stack, server, f"{head}\r\n\r\n".encode()) for _ in range(5)]
+        for stream in streams:
+            assert b"data: " in _read_until(stream, b"data: ")
+        assert has_closed(connect(stack, server))
+        streams.pop().close()
+        assert _eventually(lambda: status_of(server) == 200)
+
+
+def test_a_head_has_a_bounded_size(server):
+    with ExitStack() as stack:
+        one, sent = connect(stack, server, HALF_A_REQUEST), 0
+        with suppress(OSError):
+            while sent < 50 * 2**20:
+                one.sendall(b"y" * 65536)
+                sent += 65536
+        assert sent < 50 * 2**20
+        assert status_of(server) == 200
+
+
 def test_a_slow_request_is_dropped_in_time(server, monkeypatch):
     monkeypatch.setattr(web_server, "REQUEST_SECONDS", 0.5)
     with ExitStack() as stack:
@@ -92,6 +116,16 @@ def _seconds_until_closed(one):
             one.sendall(b"x")
             time.sleep(0.05)
     return time.monotonic() - begun
+
+
+def _eventually(check):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with suppress(httpx.HTTPError):
+            if check():
+                return True
+        time.sleep(0.05)
+    return False
 
 
 def _read_until(one, wanted):

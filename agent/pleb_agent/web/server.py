@@ -75,7 +75,7 @@ class BoundedConnection(H11Protocol):
                 for one in self.connections
                 if isinstance(one, BoundedConnection) and one._deadline is not None  # noqa: SLF001
             }
-            min(idle, key=idle.__getitem__).drop()
+            min(idle, key=idle.__getitem__, default=self).drop()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

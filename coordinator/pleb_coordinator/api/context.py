@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.api.addresses import AddressPlaces
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,6 +36,8 @@ class Api:
     statuses: StatusCache
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
+    listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))
+    """Event streams: a class may watch behind one address, and nobody can take all places."""
     uploads_busy: set[str] = field(default_factory=set)
     """Tokens of uploads that a part is being written to."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

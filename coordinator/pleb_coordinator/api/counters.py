@@ -29,7 +29,6 @@ class RequestCounters:
         self.body_bytes_held = 0
         """Of bodies that are still being received."""
         self.waiters = 0
-        self.listeners = 0
         self._seconds = [0] * (len(_BUCKETS) + 1)
         self._seconds_sum = 0.0
 

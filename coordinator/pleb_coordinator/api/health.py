@@ -51,7 +51,7 @@ async def metrics(api: Api, _: Request) -> Response:
     gauges = {
         "resident_bytes": float(_PROCESS.memory_info().rss),
         "waiters": float(api.changes.places_taken),
-        "listeners": float(api.counters.listeners),
+        "listeners": float(api.listeners.taken),
     }
     with api.store.read() as tx:
         projects = [tx.projects.find(name) for name in tx.projects.names()]

@@ -6,12 +6,9 @@ unexpected error becomes `internal` and a line in the log.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
-from collections import OrderedDict
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,12 +25,10 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.counters import RequestCounters
 
-__all__ = ["AddressLimit", "ErrorMiddleware", "refusal_response"]
+__all__ = ["ErrorMiddleware", "refusal_response"]
 
 _log = logging.getLogger(__name__)
 _INTERNAL: Final = "The coordinator failed to answer; its log has the cause. Try again later."
-_MOST_ADDRESSES: Final = 50_000
-"""Of rate limits, beyond which the address that was quiet longest is forgotten."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -107,39 +102,3 @@ def _as_refusal(error: Exception, scope: Scope) -> Refusal:
     if isinstance(error, PlebError):
         return Refusal(RefusalCode.INTERNAL, str(error), retry_after_seconds=30)
     return Refusal(RefusalCode.INTERNAL, _INTERNAL, retry_after_seconds=30)
-
-
-class AddressLimit:
-    """A token bucket for each network address: `rate` requests a second, `burst` after a pause.
-
-    Loopback is exempt: it is the operator's own agent, a trial, or a reverse proxy, whose requests
-    carry the real address.
-    """
-
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
-        self._rate = rate
-        self._burst = float(burst)
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, address: str) -> float:
-        """Take a token; return 0, or in how many seconds there will be one."""
-        if _is_loopback(address):
-            return 0.0
-        now = self._clock()
-        tokens, since = self._buckets.pop(address, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._buckets[address] = (tokens if wait else tokens - 1, now)
-        if len(self._buckets) > _MOST_ADDRESSES:
-            self._buckets.popitem(last=False)
-        return wait
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_loopback(address: str) -> bool:
-    """Whether the address is loopback or none (a Unix socket)."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return not address

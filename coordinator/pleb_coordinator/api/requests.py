@@ -24,8 +24,9 @@ _MOST_HELD_BYTES: Final = 512 * 2**20
 _SMALL_BYTES: Final = 64 * 1024
 """A body up to this size is read even then, so that hosts continue while large bodies wait."""
 _PATIENCE_SECONDS: Final = 30.0
-_SLOWEST_BYTES_PER_SECOND: Final = 2048
-"""Agents give up below this rate too."""
+_SLOWEST_BYTES_PER_SECOND: Final = 512
+"""Half of the least that an agent's preferences allow."""
+_LENGTH_DIGITS: Final = 15
 
 
 class Statement(Protocol):
@@ -52,11 +53,11 @@ async def read_body(request: Request, most_bytes: int, counters: RequestCounters
             `rate_limited`: it comes too slowly, or too many large ones are being received.
     """
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most_bytes:
-        raise _too_large(int(length), most_bytes)
+    if length.isdecimal() and (len(length) > _LENGTH_DIGITS or int(length) > most_bytes):
+        raise _too_large(length[:_LENGTH_DIGITS], most_bytes)
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS + most_bytes / _SLOWEST_BYTES_PER_SECOND):
-            body = await _read_bounded(request, most_bytes, counters)
+        async with asyncio.timeout(_PATIENCE_SECONDS) as patience:
+            body = await _read_bounded(request, most_bytes, counters, patience)
     except TimeoutError as error:
         message = "The body came too slowly: send it again."
         raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=10) from error
@@ -64,7 +65,10 @@ async def read_body(request: Request, most_bytes: int, counters: RequestCounters
     return body
 
 
-async def _read_bounded(request: Request, most_bytes: int, counters: RequestCounters) -> bytes:
+async def _read_bounded(
+    request: Request, most_bytes: int, counters: RequestCounters, patience: asyncio.Timeout
+) -> bytes:
+    begun = asyncio.get_running_loop().time()
     parts: list[bytes] = []
     size = 0
     try:
@@ -72,7 +76,8 @@ async def _read_bounded(request: Request, most_bytes: int, counters: RequestCoun
             size += len(part)
             counters.body_bytes_held += len(part)
             if size > most_bytes:
-                raise _too_large(size, most_bytes)
+                raise _too_large(str(size), most_bytes)
+            patience.reschedule(begun + _PATIENCE_SECONDS + size / _SLOWEST_BYTES_PER_SECOND)
             if counters.body_bytes_held > _MOST_HELD_BYTES and size > _SMALL_BYTES:
                 message = "Too many large bodies are being received: send it again in a moment."
                 raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=5)
@@ -128,6 +133,6 @@ def choose_protocol(statement: Statement) -> int:
     raise Refusal(RefusalCode.UNSUPPORTED_PROTOCOL, message)
 
 
-def _too_large(size: int, most_bytes: int) -> Refusal:
+def _too_large(size: str, most_bytes: int) -> Refusal:
     message = f"The body has {size} bytes or more; at most {most_bytes} are read here."
     return Refusal(RefusalCode.TOO_LARGE, message)

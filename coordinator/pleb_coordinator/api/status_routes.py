@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
+from typing_extensions import override
 
+from pleb_coordinator.api.addresses import subscriber
+from pleb_coordinator.api.requests import address_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import ProjectStatus, StatusChange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from pleb_coordinator.api.context import Api
 
@@ -24,7 +29,6 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 _HEARTBEAT_SECONDS: Final = 15.0
 _BETWEEN_SECONDS: Final = 0.5
 """At most this often a listener gets an event."""
-_MOST_LISTENERS: Final = 500
 
 
 async def status(api: Api, request: Request) -> Response:
@@ -38,31 +42,46 @@ async def events(api: Api, request: Request) -> Response:
     """Send an `event: status` at once and after every change."""
     name = request.path_params["project"]
     first = await api.statuses.of(name)
-    if api.counters.listeners >= _MOST_LISTENERS:
+    owner = subscriber(address_of(request))
+    if api.listeners.is_full_for(owner):
+        message = "Too many pages are open at your network address: close some, or reload later."
+        raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=60)
+    if api.listeners.is_full():
         message = "Too many pages are open: reload this page in a minute."
         raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=60)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream = _stream(api, name, first)
-    return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
+    api.listeners.take(owner)
+    return _EventStream(_stream(api, name, first), partial(api.listeners.give_back, owner))
+
+
+class _EventStream(StreamingResponse):
+    """Calls `at_end` however the stream ends, even if it never began."""
+
+    def __init__(self, stream: AsyncIterator[bytes], at_end: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(stream, headers=headers, media_type="text/event-stream")
+        self._at_end = at_end
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._at_end()
 
 
 async def _stream(api: Api, name: str, now: ProjectStatus) -> AsyncIterator[bytes]:
-    api.counters.listeners += 1
-    try:
-        before, seen = None, -1
-        while not api.closing.is_set():
-            change = change_between(before, now)
-            if change is not None:
-                yield b"event: status\ndata: " + _ENCODE(change) + b"\n\n"
-            before = now
-            while not await api.changes.after(seen, _HEARTBEAT_SECONDS):
-                yield b": still here\n\n"
-            if not api.closing.is_set():
-                seen = api.changes.now()  # before reading: later changes wake it again
-                await asyncio.sleep(_BETWEEN_SECONDS)
-                now = await api.statuses.of(name)
-    finally:
-        api.counters.listeners -= 1
+    before, seen = None, -1
+    while not api.closing.is_set():
+        change = change_between(before, now)
+        if change is not None:
+            yield b"event: status\ndata: " + _ENCODE(change) + b"\n\n"
+        before = now
+        while not await api.changes.after(seen, _HEARTBEAT_SECONDS):
+            yield b": still here\n\n"
+        if not api.closing.is_set():
+            seen = api.changes.now()  # before reading: later changes wake it again
+            await asyncio.sleep(_BETWEEN_SECONDS)
+            now = await api.statuses.of(name)
 
 
 def change_between(before: ProjectStatus | None, now: ProjectStatus) -> StatusChange | None:

@@ -83,6 +83,10 @@ class CoordinatorConfig:
     """Average limit for one network address; loopback is exempt."""
     request_burst: int = 500
     """How many requests one address may send at once after a pause."""
+    connections: int = 4096
+    """Open connections, at most."""
+    connections_per_address: int = 512
+    """Of one network address; loopback is exempt. A whole campus may share an address."""
     waiters: int = 2000
     """Requests that may wait for work at the same time."""
     log_bytes: int = 10_000_000
@@ -113,6 +117,10 @@ tls = {_quoted(config.tls)}
 # Limits for one network address; loopback is exempt.
 requests_per_second = {config.requests_per_second}
 request_burst = {config.request_burst}
+connections_per_address = {config.connections_per_address}
+
+# Connections that may be open at the same time.
+connections = {config.connections}
 
 # Requests that may wait for work at the same time.
 waiters = {config.waiters}

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from pleb_coordinator.api.addresses import AddressLimit
 from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import RequestCounters
-from pleb_coordinator.api.middleware import AddressLimit, ErrorMiddleware
+from pleb_coordinator.api.middleware import ErrorMiddleware
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
@@ -38,6 +39,9 @@ class WebApp:
     app: Starlette
     api: Api
     stores: tuple[Store, ...]
+    connections: int
+    """At most, in all and of one address."""
+    connections_per_address: int
 
     def close(self) -> None:
         """Close the stores."""
@@ -76,7 +80,7 @@ def build_app(
     ]
     app = Starlette(routes=routes, middleware=[errors])
     app.state.home = home.path
-    return WebApp(app, api, (store, for_pages))
+    return WebApp(app, api, (store, for_pages), config.connections, config.connections_per_address)
 
 
 def shifted_clock(offset_seconds: float) -> Callable[[], float]:

@@ -16,7 +16,7 @@ from pleb_coordinator.cli.parser import make_parser as coordinator_parser
 from pleb_project.cli import main as project_main
 from pleb_project.cli.main import make_parser as project_parser
 from pleb_shared.errors import InputError, PlebError
-from pleb_system.command_line import Commands, Output, count, duration, run_command
+from pleb_system.command_line import Commands, Output, count, days, duration, number, run_command
 from pleb_system.exit_codes import ExitCode
 from tests.parsers import record_commands
 
@@ -106,3 +106,41 @@ def test_an_interrupt_and_a_closed_pipe_are_no_errors(capsys):
 def test_a_wrong_number_is_explained(read, text):
     with pytest.raises(argparse.ArgumentTypeError, match=text):
         read(text)
+
+
+@pytest.mark.parametrize("kind", [count, days, duration, number])
+@pytest.mark.parametrize(
+    "text",
+    ["9" * 5000, "-1", "1e999", "inf", "nan", "-0.5", "", " ", "0x10", "1e" + "9" * 5000, "\xb2"],
+    ids=lambda text: text[:6],
+)
+def test_numbers_of_any_length_are_refused_with_a_sentence(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        kind(text)
+    assert len(str(caught.value)) < 200 or kind is duration
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (1, ["unit", "show"]),
+        (1, ["unit", "list", "words", "--limit"]),
+        (1, ["model", "show", "words", "--version"]),
+        (1, ["model", "verify", "words", "--epoch"]),
+        (1, ["host", "ban", "words", "1f", "--days"]),
+        (1, ["invite", "new", "--days"]),
+        (1, ["serve", "--port"]),
+        (1, ["serve", "--workers"]),
+        (0, ["start", "--units"]),
+        (0, ["start", "--threads"]),
+        (0, ["logs", "--lines"]),
+        (2, ["try", ".", "--versions"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 19, "1e999", "nan"], ids=lambda text: text[:6])
+def test_no_argument_ends_in_a_traceback(program, words, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        MAINS[program]([*words, text])
+    assert caught.value.code == ExitCode.WRONG_INPUT
+    assert len(capsys.readouterr().err) < 4000
