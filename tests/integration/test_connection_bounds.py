@@ -275,24 +275,21 @@ def test_loopback_may_have_them_all(tmp_path):
 
 
 def test_event_streams_are_bounded_for_each_address_and_in_all(tmp_path):
-    def stream(address):
-        asked = b"GET /projects/tiny/events HTTP/1.1\r\nHost: x\r\n"
-        return server.connect(asked + b"X-Forwarded-For: " + address + b"\r\n\r\n")
-
+    asked = b"GET /projects/tiny/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 3000)), hard))
     with served(tmp_path) as server, ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for number in range(10):
             for _ in range(50):
-                one = stack.enter_context(stream(b"203.0.113.%d" % number))
+                one = stack.enter_context(server.connect(asked % (b"203.0.113.%d" % number)))
                 assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
             if number == 0:
-                with stream(b"203.0.113.0") as refused:
+                with server.connect(asked % b"203.0.113.0") as refused:
                     answer = refused.recv(65536)
                 assert answer.startswith(b"HTTP/1.1 429 ")
                 assert b"at your network address" in answer
-        with stream(b"203.0.113.99") as refused:
+        with server.connect(asked % b"203.0.113.99") as refused:
             answer = refused.recv(65536)
         assert answer.startswith(b"HTTP/1.1 429 ")
         assert b"Too many pages are open" in answer
@@ -301,7 +298,7 @@ def test_event_streams_are_bounded_for_each_address_and_in_all(tmp_path):
         end = time.monotonic() + WAIT_SECONDS
         while server.connections.open and time.monotonic() < end:
             time.sleep(0.05)
-        with stream(b"203.0.113.0") as again:  # closed pages gave their places back
+        with server.connect(asked % b"203.0.113.0") as again:  # closed pages gave their places back
             assert again.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
