@@ -26,6 +26,8 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.core.reputation import standing_of
+from pleb_coordinator.core.suspicion import Features, Traits
+from pleb_coordinator.core.tolerance import RECENT_PAIRS, ConfirmedPair
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Commitment, Judgement, Seeker
 from pleb_coordinator.store.background import CLAIM_SECONDS
@@ -553,6 +555,25 @@ class TestFleet:
         assert [c.isolated for c in tx.calibrations.classes(project.id)] == [False, True]
         tx.calibrations.put_distance(project.id, "a", "b", 0.25)
         assert tx.calibrations.distances(project.id) == {("a", "b"): 0.25}
+
+    def test_of_traits_and_pairs_the_newest_are_kept(self, tx, project):
+        units = [unit.id for unit in new_units(tx, project, 3)]
+        features = Features(norm=1.5, profile=(1.0, 0.5), sketch=b"\x00\xff")
+        found = [a for unit in units for a in tx.assignments.of_unit(unit)]
+        for assignment in found:
+            digest = f"{assignment.id:064x}"
+            traits = Traits(assignment.unit, 4, digest, features, loss_first=None, loss_last=0.5)
+            tx.comparisons.add_traits(project.id, 0, assignment.id, traits)
+            tx.comparisons.add_traits(project.id, 0, assignment.id, traits)
+        assert [t.unit for t in tx.comparisons.recent_traits(project.id, 0)] == units[::-1]
+        assert tx.comparisons.recent_traits(project.id, 0)[0].features == features
+        assert tx.comparisons.recent_traits(project.id, 1) == []
+        for number in range(RECENT_PAIRS + 3):
+            pair = ConfirmedPair(number, "account", "network", "c1", "c2", 0.25)
+            tx.comparisons.add_pair(project.id, 0, pair)
+        pairs = tx.comparisons.recent_pairs(project.id, 0)
+        assert [p.version for p in pairs] == list(range(RECENT_PAIRS + 2, 2, -1))
+        assert tx.comparisons.recent_pairs(project.id, 1) == []
 
     def test_uploads_end_complete_or_in_time(self, tx, project):
         def upload(token, assignment, digest):

@@ -13,6 +13,7 @@ sketch looks right but whose content is not.
 
 from __future__ import annotations
 
+import hmac
 import math
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,7 @@ __all__ = [
     "Traits",
     "features_of",
     "signals",
+    "sketch_key",
 ]
 
 RECENT_RESULTS: Final = 128
@@ -124,6 +126,12 @@ class Timing(Record, frozen=True):
     """What the host reports as its computing time."""
     usual_step_seconds: float | None
     """The host's own median over earlier results, by the coordinator's clock; None: too few."""
+
+
+def sketch_key(secret: bytes, project: int, epoch: int) -> int:
+    """Return the key (128 bits) under which features of the project's epoch are comparable."""
+    digest = hmac.digest(secret, f"sketch/{project}/{epoch}".encode(), "sha256")
+    return int.from_bytes(digest[:16], "big")
 
 
 def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:

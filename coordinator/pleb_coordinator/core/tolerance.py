@@ -1,20 +1,58 @@
-"""When two results of a unit agree, nearly agree, or differ.
+"""When two results of a unit agree, nearly agree, or differ; and how that follows the training.
 
 Honest results of one unit differ by rounding, a lie by more. Between the two lies a band where a
 distance proves nothing: an honest PC of a kind that was not measured yet, or a model that has
 become more sensitive since. There another opinion is asked for, and no host is found wrong.
+
+How far apart honest PCs are changes while a model learns: the tolerance that was measured at
+version 0 is too small once the loss is nearly 0 and gradients are rounding noise. So the
+tolerance follows recent pairs of results, within the ceiling that the researcher has signed, and
+so does the limit of near misses, up to `GROSS`.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from enum import StrEnum
-from typing import Final
+from statistics import median
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["NEAR_RATIO", "Closeness", "compare"]
+from pleb_coordinator.core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from pleb_shared.protocol.project import Verification
+
+__all__ = [
+    "GROSS",
+    "NEAR_RATIO",
+    "RECENT_PAIRS",
+    "Closeness",
+    "ConfirmedPair",
+    "Tolerance",
+    "compare",
+    "tolerance_of",
+]
 
 NEAR_RATIO: Final = 3.0
-"""Up to this many tolerances a mismatch is a near miss. Honest PCs of one kind of model differ by
-about this factor among themselves (`docs/trust.md`)."""
+"""Up to this many tolerances a mismatch is a near miss. The largest distances of honest PCs were
+measured at about this multiple of the usual ones (`docs/trust.md`)."""
+GROSS: Final = 0.5
+"""Beyond this distance a result is another one, whatever the PC: zeros are 1 away, a flipped sign
+2, numbers drawn at random 1 to 1.4, another shard's result about 1, half the steps .6."""
+RECENT_PAIRS: Final = 256
+"""How many of a project's newest pairs are kept."""
+
+_MARGIN: Final = 1.5
+"""Units differ in how sensitive they are: the tolerance is this much above the spread."""
+_VOICES: Final = 3
+"""With fewer independent hosts of a kind, one liar among them would set the spread."""
+_PAIRS: Final = 8
+"""With fewer pairs of a kind, their spread is not known."""
+_QUANTILE: Final = 0.9
+"""Of one host's distances: a rare large one is a near miss, not the host's usual distance."""
 
 
 class Closeness(StrEnum):
@@ -24,6 +62,47 @@ class Closeness(StrEnum):
     NEAR = "near"
     """They do not confirm each other, but neither is wrong for that: another opinion is needed."""
     FAR = "far"
+
+
+class ConfirmedPair(Record, frozen=True):
+    """How far apart an anchor's result was from that of a trusted or proven host.
+
+    Both hosts are trusted or proven, neither chose the other (a draw did), they are independent
+    (`core.voices`), and they were not far apart: so no liar can make pairs at will, nor large ones.
+    """
+
+    version: int
+    account: str
+    """Of the host that was compared with the anchor."""
+    network: str
+    own_class: str
+    """Its determinism class."""
+    anchor_class: str
+    distance: float
+
+
+class Tolerance(Record, frozen=True):
+    """The limits that are in force."""
+
+    agree: float
+    """Up to it two results agree."""
+    near: float
+    """Up to it a mismatch of two hosts of the same kind proves nothing."""
+    near_unlike: float
+    """The same for hosts of different determinism classes or runtimes."""
+
+    def compare(self, distance: float, *, alike: bool) -> Closeness:
+        """Return what the distance of two results says.
+
+        `alike`: both hosts have the same determinism class and runtime, so that honest results
+        hardly differ at all. An infinite distance (a number is not finite) is far.
+        """
+        if distance <= self.agree:
+            return Closeness.AGREE
+        return Closeness.NEAR if distance <= self._near(alike=alike) else Closeness.FAR
+
+    def _near(self, *, alike: bool) -> float:
+        return self.near if alike else self.near_unlike
 
 
 def compare(distance: float, tolerance: float) -> Closeness:
@@ -36,3 +115,46 @@ def compare(distance: float, tolerance: float) -> Closeness:
     if distance <= NEAR_RATIO * tolerance:
         return Closeness.NEAR
     return Closeness.FAR
+
+
+def tolerance_of(
+    rules: Verification, calibrated: float, pairs: Sequence[ConfirmedPair]
+) -> Tolerance:
+    """Return the tolerance in force.
+
+    Args:
+        rules: the researcher's own tolerance, and the ceiling that nothing raises it over.
+        calibrated: what the fleet's calibration units raised it to (`core.calibration`); 0: not.
+        pairs: recent pairs of results, in any order.
+    """
+    spread = _spread(pairs)
+    agree = min(rules.tolerance_ceiling, max(rules.tolerance, calibrated, _MARGIN * spread))
+    near = max(NEAR_RATIO * agree, min(GROSS, NEAR_RATIO * spread))
+    return Tolerance(agree=agree, near=near, near_unlike=max(near, GROSS))
+
+
+def _spread(pairs: Sequence[ConfirmedPair]) -> float:
+    """Return how far apart honest hosts of two kinds are: that of the two kinds furthest apart.
+
+    For each two determinism classes it is the median over hosts of each host's 90 % quantile. So
+    a liar widens nothing unless most proven hosts of a kind are liars, and a class of few honest
+    hosts counts as much as a class of many.
+    """
+    kinds: dict[tuple[str, str], list[ConfirmedPair]] = defaultdict(list)
+    for pair in pairs:
+        first, second = sorted((pair.own_class, pair.anchor_class))
+        kinds[first, second].append(pair)
+    found = [0.0]
+    for members in kinds.values():
+        hosts: dict[str, list[float]] = defaultdict(list)
+        for pair in members:
+            hosts[pair.account].append(pair.distance)
+        voices = min(len(hosts), len({pair.network or pair.account for pair in members}))
+        if voices >= _VOICES and len(members) >= _PAIRS:
+            found.append(median(_quantile(distances) for distances in hosts.values()))
+    return max(found)
+
+
+def _quantile(distances: Collection[float]) -> float:
+    """Return the smallest of the distances that 90 % of them do not exceed."""
+    return sorted(distances)[math.ceil(_QUANTILE * len(distances)) - 1]

@@ -33,6 +33,8 @@ from pleb_coordinator.core.records import (
     VersionLoss,
     VersionRow,
 )
+from pleb_coordinator.core.suspicion import Traits
+from pleb_coordinator.core.tolerance import ConfirmedPair
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -510,6 +512,36 @@ VALUES (:project, :first, :second, :distance)
 ON CONFLICT (project, first, second) DO UPDATE SET distance = excluded.distance
 """
 DISTANCES: Final = "SELECT first, second, distance FROM class_distances WHERE project = :project"
+
+# What results are compared with
+
+ADD_TRAITS: Final = f"""
+INSERT INTO traits (project, epoch, assignment, {_columns(Traits)})
+VALUES (:project, :epoch, :assignment, {_columns(Traits, ":")})
+ON CONFLICT (assignment) DO NOTHING
+"""
+FORGET_TRAITS: Final = """
+DELETE FROM traits WHERE project = :project AND seq <= (
+    SELECT seq FROM traits WHERE project = :project ORDER BY seq DESC LIMIT 1 OFFSET :keep
+)
+"""
+RECENT_TRAITS: Final = f"""
+SELECT {_columns(Traits)} FROM traits
+WHERE project = :project AND epoch = :epoch ORDER BY seq DESC
+"""
+ADD_PAIR: Final = f"""
+INSERT INTO pairs (project, epoch, {_columns(ConfirmedPair)})
+VALUES (:project, :epoch, {_columns(ConfirmedPair, ":")})
+"""
+FORGET_PAIRS: Final = """
+DELETE FROM pairs WHERE project = :project AND seq <= (
+    SELECT seq FROM pairs WHERE project = :project ORDER BY seq DESC LIMIT 1 OFFSET :keep
+)
+"""
+RECENT_PAIRS: Final = f"""
+SELECT {_columns(ConfirmedPair)} FROM pairs
+WHERE project = :project AND epoch = :epoch ORDER BY seq DESC
+"""
 
 # Uploads, invites, events
 

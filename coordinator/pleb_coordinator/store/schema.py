@@ -46,6 +46,8 @@ from pleb_coordinator.core.records import (
     Upload,
     VersionRow,
 )
+from pleb_coordinator.core.suspicion import Traits
+from pleb_coordinator.core.tolerance import ConfirmedPair
 from pleb_coordinator.store.rows import without_none
 
 if TYPE_CHECKING:
@@ -278,6 +280,27 @@ Table(
     Column("first", String, primary_key=True),
     Column("second", String, primary_key=True),
     Column("distance", Float, nullable=False),
+)
+
+Table(
+    "traits",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("assignment", ForeignKey("assignments.id"), nullable=False, unique=True),
+    *_columns(Traits),
+    Index("traits_of_project", "project", "seq"),
+)
+
+Table(
+    "pairs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    *_columns(ConfirmedPair),
+    Index("pairs_of_project", "project", "seq"),
 )
 
 Table(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.background import Claims, Tombstones
+from pleb_coordinator.store.comparisons import Comparisons
 from pleb_coordinator.store.connection import Connection
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
@@ -43,6 +44,7 @@ class Transaction:
         self.shares = Shares(db)
         self.hosts = Hosts(db)
         self.calibrations = Calibrations(db)
+        self.comparisons = Comparisons(db)
         self.uploads = Uploads(db)
         self.claims = Claims(db)
         self.tombstones = Tombstones(db)

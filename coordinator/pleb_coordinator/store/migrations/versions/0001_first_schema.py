@@ -395,6 +395,41 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("host"),
     )
     op.create_table(
+        "traits",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("assignment", sa.Integer(), nullable=False),
+        sa.Column("unit", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("features", sa.LargeBinary(), nullable=False),
+        sa.Column("loss_first", sa.Float(), nullable=True),
+        sa.Column("loss_last", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["assignment"], ["assignments.id"]),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("assignment"),
+    )
+    op.create_index("traits_of_project", "traits", ["project", "seq"])
+
+    op.create_table(
+        "pairs",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("network", sa.String(), nullable=False),
+        sa.Column("own_class", sa.String(), nullable=False),
+        sa.Column("anchor_class", sa.String(), nullable=False),
+        sa.Column("distance", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("pairs_of_project", "pairs", ["project", "seq"])
+
+    op.create_table(
         "deltas",
         sa.Column("assignment", sa.Integer(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
