@@ -48,6 +48,7 @@ __all__ = [
 _OVERTAKEN: Final = frozenset({RefusalCode.WRONG_AUDIENCE, RefusalCode.STALE_METADATA})
 """Refusals after which signing once more helps: the coordinator changed its online key, or another
 command published, after this one had looked."""
+_KEPT_ONLINE_KEYS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Publisher:
             before = self._before(draft.project, new_epoch=new_epoch)
             if before is None:
                 self._make_first_key(draft.project)
+            elif self._finish_rotation(draft.project, before):
+                before = self._before(draft.project, new_epoch=new_epoch)
             root = self._root(draft.project, before)
             metadata = next_metadata(draft, before, self._publication(root, draft, new_epoch))
             return self._put(metadata, root, blobs_of(metadata, files), blobs, invite)
@@ -119,8 +122,10 @@ class Publisher:
 
         def revoked(metadata: ProjectMetadata) -> ProjectMetadata:
             online = self.coordinator.info().online_key
-            known = {*root_path(metadata), metadata.delegation.online_key, online}
-            found = {f for f in map(fingerprint_of, known) if f.startswith(key.lower())}
+            record = self.home.record(project)
+            keys = {*root_path(metadata), metadata.delegation.online_key, online}
+            known = {*map(fingerprint_of, keys), *(record.online_keys if record else [])}
+            found = {fingerprint for fingerprint in known if fingerprint.startswith(key.lower())}
             fingerprint = found.pop() if len(found) == 1 else key.lower()
             if found or not _is_fingerprint(fingerprint):
                 raise InputError(
@@ -145,42 +150,63 @@ class Publisher:
         """Replace the root key; agents follow, and links with the old key go on working.
 
         The new key is written first and takes the old one's place once the coordinator has
-        confirmed it, so a crash at any point leaves a key with which the next command goes on.
-        `revoke`: the old key may not be attached to any more.
+        confirmed it. A crash at any point leaves both, and the next command that signs finishes
+        the rotation. `revoke`: the old key may not be attached to any more.
 
         Raises:
             PlebError: as `publish`.
         """
 
         def sign_and_send() -> ProjectRecord:
-            before = self._published(project)
-            old = self._root(project, before)
-            new = self._next_root(project)
-            change = RootChange(
-                protocol=PROTOCOLS[0],
-                project=project,
-                number=len(before.roots) + 1,
-                before=old.public,
-                after=new.public,
-                issued_at=int(self.clock()),
-            )
-            draft = with_new_root(before, change, old, new)
-            if revoke:
-                draft = _with_revoked(draft, old.fingerprint)
-            metadata = next_metadata(draft, draft, self._publication(new, draft))
-            record = self._put(metadata, new, [], self._no_blobs(project), None)
-            self._promote(project)
-            return record
+            begun = self.home.next_root_key_file(project).exists()
+            before = self._before(project, new_epoch=False)
+            if before is None:
+                raise self._not_published(project)
+            if begun and not self.home.next_root_key_file(project).exists():
+                # The coordinator had confirmed it; one that was restored since hears it again.
+                *_, old, _ = root_path(before)
+                draft = _with_revoked(before, fingerprint_of(old)) if revoke else before
+                return self._renew_as(project, draft)
+            return self._hand_over(project, before, revoke=revoke)
 
         with self.home.hold(project):
             return _once_more(sign_and_send)
+
+    def _hand_over(self, project: str, before: ProjectMetadata, *, revoke: bool) -> ProjectRecord:
+        old = self._root(project, before)
+        new = self._next_root(project)
+        change = RootChange(
+            protocol=PROTOCOLS[0],
+            project=project,
+            number=len(before.roots) + 1,
+            before=old.public,
+            after=new.public,
+            issued_at=int(self.clock()),
+        )
+        draft = with_new_root(before, change, old, new)
+        if revoke:
+            draft = _with_revoked(draft, old.fingerprint)
+        metadata = next_metadata(draft, draft, self._publication(new, draft))
+        record = self._put(metadata, new, [], self._no_blobs(project), None)
+        self._promote(project)
+        return record
+
+    def _finish_rotation(self, project: str, before: ProjectMetadata) -> bool:
+        """Finish a rotation that was begun: the coordinator may have shown its outcome to agents.
+
+        Returns whether there was one.
+        """
+        if not self.home.next_root_key_file(project).exists():
+            return False
+        self._hand_over(project, before, revoke=False)
+        return True
 
     # -- where each signing starts ----------------------------------------------------------
 
     def _before(self, project: str, *, new_epoch: bool) -> ProjectMetadata | None:
         """Return the newest metadata that the coordinator or this PC knows; None: there is none.
 
-        A rotation whose end was not heard of is finished here.
+        A rotation that the coordinator has confirmed, but whose end was not heard of, ends here.
 
         Raises:
             InputError: the coordinator is in an epoch before one that agents have seen.
@@ -192,14 +218,19 @@ class Publisher:
                 return None
             raise
         served = _self_signed(envelope)
-        next_file = self.home.next_root_key_file(project)
-        if next_file.exists() and read_key(next_file).public == served.root_key:
-            self._remember(served, envelope)
-            self._promote(project)
         record = self.home.record(project)
+        confirmed = served
+        if record is not None and record.metadata:
+            confirmed = _self_signed(record.metadata.encode())
+        next_file = self.home.next_root_key_file(project)
+        if next_file.exists():
+            begun = read_key(next_file).public
+            if begun == served.root_key:
+                record, confirmed = self._remember(served, envelope), served
+            if begun == confirmed.root_key:
+                self._promote(project)
         if record is None:
             return served
-        confirmed = _self_signed(record.metadata.encode()) if record.metadata else served
         if confirmed.epoch > served.epoch and not new_epoch:
             raise InputError(
                 f"The coordinator is in epoch {served.epoch} of {project}, before epoch "
@@ -209,10 +240,16 @@ class Publisher:
         return latest_known(served, confirmed, record.number)
 
     def _published(self, project: str) -> ProjectMetadata:
+        """Return what is published, after finishing a rotation that was begun."""
         before = self._before(project, new_epoch=False)
+        if before is not None and self._finish_rotation(project, before):
+            before = self._before(project, new_epoch=False)
         if before is None:
-            raise InputError(f"{project} is not published at {self.coordinator.address.url}.")
+            raise self._not_published(project)
         return before
+
+    def _not_published(self, project: str) -> InputError:
+        return InputError(f"{project} is not published at {self.coordinator.address.url}.")
 
     def _root(self, project: str, before: ProjectMetadata | None) -> SigningKey:
         """Return the root key, asking for its passphrase only if it is the right one."""
@@ -266,14 +303,15 @@ class Publisher:
         """Sign what is published once more, with a change that needs no blobs."""
 
         def sign_and_send() -> ProjectRecord:
-            before = self._published(project)
-            draft = change(before)
-            root = self._root(project, before)
-            metadata = next_metadata(draft, draft, self._publication(root, draft))
-            return self._put(metadata, root, [], self._no_blobs(project), None)
+            return self._renew_as(project, change(self._published(project)))
 
         with self.home.hold(project):
             return _once_more(sign_and_send)
+
+    def _renew_as(self, project: str, draft: ProjectMetadata) -> ProjectRecord:
+        root = self._root(project, draft)
+        metadata = next_metadata(draft, draft, self._publication(root, draft))
+        return self._put(metadata, root, [], self._no_blobs(project), None)
 
     def _no_blobs(self, project: str) -> BlobFolder:
         return BlobFolder(self.home.build_folder(project))
@@ -357,6 +395,9 @@ class Publisher:
         root = fingerprint_of(metadata.root_key)
         link = AttachLink(address.url, metadata.project, root, address.certificate)
         before = self.home.record(metadata.project)
+        online = fingerprint_of(metadata.delegation.online_key)
+        earlier = before.online_keys if before else []
+        online_keys = [*(key for key in earlier if key != online), online]
         record = ProjectRecord(
             project=metadata.project,
             attach_link=str(link),
@@ -364,6 +405,7 @@ class Publisher:
             epoch=max(metadata.epoch, before.epoch if before else 0),
             metadata=envelope.decode(),
             permission_ends_at=metadata.delegation.expires_at,
+            online_keys=online_keys[-_KEPT_ONLINE_KEYS:],
         )
         self.home.remember(record)
         return record

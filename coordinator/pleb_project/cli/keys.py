@@ -64,9 +64,12 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         f"online key   {online}{_revoked(online, metadata.revoked)}",
         f"             may sign until {shown_day(metadata.delegation.expires_at)}",
     ]
+    record = home.record(link.project)
+    used = [key for key in (record.online_keys if record else []) if key not in {online, newest}]
+    lines += [f"earlier      {key}{_revoked(key, metadata.revoked)}" for key in used]
     if newest != online:
         lines += [f"newer        {newest}", f"             run `pleb-project renew {link.project}`"]
-    known = {root, online, newest, *earlier}
+    known = {root, online, newest, *earlier, *used}
     lines += [f"revoked      {key}" for key in metadata.revoked if key not in known]
     value = {
         "project": link.project,
@@ -74,6 +77,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         "replaced": earlier,
         "online": online,
         "newest_online": newest,
+        "earlier_online": used,
         "revoked": metadata.revoked,
         "permission_ends_at": metadata.delegation.expires_at,
         "file": None if stored is None else str(file),

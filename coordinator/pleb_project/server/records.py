@@ -34,6 +34,8 @@ class ProjectRecord(msgspec.Struct, frozen=True):
     """The envelope that the coordinator confirmed last."""
     permission_ends_at: int = 0
     """When the delegation in it ends, in seconds since 1970; 0: not known."""
+    online_keys: list[str] = []
+    """Fingerprints of the online keys that were delegated to, the newest one last."""
 
     @property
     def link(self) -> AttachLink:
