@@ -36,7 +36,7 @@ class Log:
 
     def versions(self) -> list[tuple[Any, ...]]:
         return self.store.execute(
-            "SELECT number, digest, metadata_number, difference, inputs FROM versions"
+            "SELECT number, digest, metadata_number, difference, inputs, restores FROM versions"
             " WHERE project = ? AND epoch = ? ORDER BY number",
             (self.project, self.epoch),
         ).fetchall()
@@ -208,6 +208,22 @@ def digest(version: dict[str, Any], metadata: dict[str, Any]) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
+def stepped(
+    masters: dict[str, Any],
+    momentum: dict[str, Any],
+    g: dict[str, Any],
+    outer: dict[str, Any],
+    warm: bool,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Section 11: masters and momentum after the outer step along g."""
+    if warm:
+        return {name: masters[name] - g[name] for name in masters}, momentum
+    m, rate = np.float32(outer["momentum"]), np.float32(outer["learning_rate"])
+    momentum = {name: m * momentum[name] + g[name] for name in masters}
+    steps = {name: rate * (g[name] + m * momentum[name]) for name in masters}
+    return {name: masters[name] - steps[name] for name in masters}, momentum
+
+
 def recompute(home: Path, project: str) -> tuple[int, list[str]]:
     """Return how many versions there are, and what is wrong with them."""
     log, wrong, used = Log(home, project), [], []
@@ -215,13 +231,16 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
     masters: dict[str, Any] = {}
     momentum: dict[str, Any] = {}
     rows = log.versions()
-    for number, recorded, metadata_number, difference, inputs in rows:
+    made: dict[int, Any] = {}  # by number: the version, its masters and its momentum
+    for number, recorded, metadata_number, difference, inputs, restores in rows:
         metadata = log.metadata(metadata_number)
         names = [spec["name"] for spec in metadata["model"]["parameters"]]
         if number == 0:
             version = load(log.blob(metadata["model"]["initial"]["digest"]))
             masters = {name: version[name] for name in names}
             momentum = {name: np.zeros_like(version[name]) for name in names}
+        elif restores is not None:
+            version, masters, momentum = made[restores]
         else:
             entries = json.loads(inputs)
             used += [entry["assignment"] for entry in entries]
@@ -230,14 +249,8 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
                 for e in entries
             ]
             g = combined(deltas, [e["weight"] for e in entries], metadata)
-            outer = metadata["outer"]
-            m, rate = np.float32(outer["momentum"]), np.float32(outer["learning_rate"])
-            for name in names:
-                if number <= metadata["training"]["warm_start_versions"]:
-                    masters[name] = masters[name] - g[name]
-                    continue
-                momentum[name] = m * momentum[name] + g[name]
-                masters[name] = masters[name] - rate * (g[name] + m * momentum[name])
+            warm = number <= metadata["training"]["warm_start_versions"]
+            masters, momentum = stepped(masters, momentum, g, metadata["outer"], warm)
             change = decoded(log.blob(difference), metadata, metadata["codec"]["down"])
             exact = {name: masters[name] - version[name] for name in names}
             exact |= {name: -g[name] for name in g if name not in names}
@@ -246,6 +259,7 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
             version = {
                 name: (array + change[name].astype(array.dtype)) for name, array in version.items()
             }
+        made[number] = (version, masters, momentum)
         if digest(version, metadata) != recorded:
             wrong.append(f"version {number} does not recompute to its digest")
     if sorted(used) != sorted(log.applied()):

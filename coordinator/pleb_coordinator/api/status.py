@@ -19,6 +19,7 @@ from pleb_shared.protocol.status import (
     HostState,
     HostStatus,
     ProjectStatus,
+    RestoreStatus,
     ResultStatus,
     RoundStatus,
     UnitStatus,
@@ -41,6 +42,7 @@ _UNITS: Final = 25
 _EVENTS: Final = 400
 """How many of the newest events are searched for decided units."""
 _CONTRIBUTORS: Final = 50
+_RESTORES: Final = 10
 _AWAY_SECONDS: Final = 600.0
 _FRESH_SECONDS: Final = 0.5
 """A status up to this age is sent again instead of being read."""
@@ -127,6 +129,7 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         metrics_version=evaluated[-1].version if evaluated else None,
         train_loss=series[-1].train_loss if series else None,
         series=_thinned(series),
+        restores=_restores(tx, project),
         round=msgspec.convert(current_round, RoundStatus | None, from_attributes=True),
         hosts=[_host(host, project, now) for host in hosts],
         units=_units(tx, project, {host.id: host for host in hosts}),
@@ -155,6 +158,18 @@ def reaches(target: Target, metrics: dict[str, float]) -> bool:
     if value is None:
         return False
     return value >= target.value if target.direction == "at_least" else value <= target.value
+
+
+def _restores(tx: Transaction, project: Project) -> list[RestoreStatus]:
+    return [
+        RestoreStatus(
+            version=found.number,
+            restores=found.restores,
+            cause=found.restored_for,
+            at=found.made_at,
+        )
+        for found in reversed(tx.versions.restores(project.id, project.epoch)[-_RESTORES:])
+    ]
 
 
 def _series(tx: Transaction, project: Project) -> list[VersionPoint]:

@@ -1,4 +1,4 @@
-"""`model`: versions as files, and recomputing them from the log."""
+"""`model`: versions as files, recomputing them from the log, and going back to one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.cli.access import opened
-from pleb_coordinator.core.records import StoredDelta
+from pleb_coordinator.cli.access import now, opened
+from pleb_coordinator.core.holdout import last_good, points_of
+from pleb_coordinator.core.records import RestoreCause, StoredDelta
+from pleb_coordinator.home.config import read_config
+from pleb_coordinator.steps import deps_of
+from pleb_coordinator.steps.rollback import commit, compute, plan_restoration
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
@@ -35,9 +39,17 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
         epochs = _epochs(tx, project, options.epoch)
         values = [_short(row) for epoch in epochs for row in _history(tx, project, epoch)]
     rows = [
-        (v["epoch"], v["version"], v["digest"][:16], v["train_loss"], v["deltas"]) for v in values
+        (
+            v["epoch"],
+            v["version"],
+            v["digest"][:16],
+            v["train_loss"],
+            v["deltas"],
+            _or_blank(v["restores"]),
+        )
+        for v in values
     ]
-    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS")
+    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS", "RESTORES")
     output.result(values, table(head, rows, "No version."))
     return 0
 
@@ -93,7 +105,8 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
         try:
             for epoch in _epochs(tx, project, options.epoch):
                 history = _history(tx, project, epoch)
-                found.extend(recompute(history, metadata_at, blobs.get, delta))
+                kept = {found.restores for found in tx.versions.restores(project.id, epoch)}
+                found.extend(recompute(history, metadata_at, blobs.get, delta, restored=kept))
         except EncodingError as error:
             fault = str(error)
     wrong = [version.number for version in found if not version.matches]
@@ -101,6 +114,42 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
     value = {"verified": good, "versions": len(found), "wrong": wrong, "fault": fault}
     output.result(value, [_verdict(project, len(found), wrong, fault)])
     return 0 if good else ExitCode.FAULT_FOUND
+
+
+def rollback(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Make an earlier version the newest one, with its outer state, as a new version."""
+    deps = deps_of(home, now, read_config(home.config_file))
+    with opened(home) as store:
+        with store.read() as tx:
+            project = tx.projects.find(options.project)
+            number = _good_version(tx, project) if options.to is None else options.to
+            work = plan_restoration(tx, project, number, RestoreCause.OPERATOR)
+        row = compute(deps, work)
+        with store.write() as tx:
+            if not commit(tx, deps, work, row):
+                message = f"{project.name} got a new version meanwhile: run the command again."
+                raise InputError(message)
+    value = {"project": project.name, "version": row.number, "restores": number}
+    sentence = (
+        f"Version {row.number} of {project.name} is version {number} again; what was made after "
+        "it was taken back. Agents follow with their next unit."
+    )
+    output.result(value | {"digest": row.digest}, [sentence])
+    return 0
+
+
+def _good_version(tx: Transaction, project: Project) -> int:
+    place, metadata = (project.id, project.epoch), project.metadata
+    evaluations, restores = tx.projects.evaluations(*place), tx.versions.restores(*place)
+    points = points_of(evaluations, restores, metadata.target)
+    found = last_good(points, metadata.verification.max_holdout_regression)
+    if found is None:
+        message = (
+            f"No two versions of {project.name} were evaluated, so nothing shows which one was "
+            "good: name it with --to."
+        )
+        raise InputError(message)
+    return found
 
 
 def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> str:
@@ -142,11 +191,16 @@ def _version(
         raise InputError(message) from error
 
 
+def _or_blank(value: int | None) -> int | str:
+    return "" if value is None else value
+
+
 def _short(row: VersionRow) -> dict[str, Any]:
     names = ("epoch", "digest", "metadata_number", "train_loss", "made_at")
     value: dict[str, Any] = {"version": row.number}
     value |= {name: getattr(row, name) for name in names}
-    return value | {"snapshot": bool(row.snapshot), "deltas": len(row.inputs)}
+    value |= {"snapshot": bool(row.snapshot), "deltas": len(row.inputs)}
+    return value | {"restores": row.restores}
 
 
 COMMANDS: Final = {
@@ -154,4 +208,5 @@ COMMANDS: Final = {
     "show": show,
     "export": export,
     "verify": verify,
+    "rollback": rollback,
 }

@@ -134,7 +134,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
 
 
 def _add_models(commands: Commands) -> None:
-    models = commands.group("model", "Models: list versions, show, export, verify.")
+    models = commands.group("model", "Models: list versions, show, export, verify, roll back.")
     for name, summary in (
         ("list", "list a project's versions"),
         ("show", "show one version and the results it was made of"),
@@ -150,6 +150,14 @@ def _add_models(commands: Commands) -> None:
         parser.add_argument("--epoch", type=number, metavar="E", help=f"default: {default}")
         if name in {"show", "export"}:
             parser.add_argument("--version", type=number, metavar="N", help="default: the newest")
+
+    rollback = models.add(
+        "rollback", "restore an earlier version as the newest one", "rollback words --to 12"
+    )
+    rollback.add_argument("project", metavar="PROJECT")
+    rollback.add_argument(
+        "--to", type=int, metavar="N", help="default: the last one that did well on the holdout"
+    )
 
 
 def _workers(text: str) -> int:

@@ -69,7 +69,10 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
     url = link_base(home).url
     found = statuses(home)
     first = f"Listening on {url}." if running else "Not running: `pleb-coordinator serve`."
-    lines = [f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}" for p in found]
+    lines = [
+        f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}{_restored(p)}"
+        for p in found
+    ]
     lines += [f"! {p.permission_warning}" for p in found if p.permission_warning]
     value = {"running": running, "url": url, "projects": [_short(p) for p in found]}
     output.result(value, [first, *(lines or ["No project yet."])])
@@ -98,17 +101,26 @@ def _move(home: Home, name: str, move: tuple[ProjectState, ProjectState], output
     return 0
 
 
+def _restored(p: ProjectStatus) -> str:
+    """Return the last step back in a few words; empty: there was none."""
+    if not p.restores:
+        return ""
+    last = p.restores[0]
+    return f", version {last.version} is version {last.restores} again ({last.cause})"
+
+
 def _short(p: ProjectStatus) -> dict[str, Any]:
     names = ("project", "title", "state", "epoch", "version", "versions_planned", "attach_link")
     value: dict[str, Any] = {name: getattr(p, name) for name in names}
     value["permission_ends_at"] = p.permission_ends_at
     value["permission_warning"] = p.permission_warning
-    return value | {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
+    value |= {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
+    return value | {"restores": p.restores}
 
 
 def _lines(p: ProjectStatus) -> Iterator[str]:
     yield f"{p.title or p.project} ({p.project}), {p.state}"
-    yield f"  version    {p.version} of {p.versions_planned}, epoch {p.epoch}"
+    yield f"  version    {p.version} of {p.versions_planned}, epoch {p.epoch}{_restored(p)}"
     yield f"  loss       {'-' if p.train_loss is None else f'{p.train_loss:.5g}'}"
     for name, value in sorted(p.metrics.items()):
         yield f"  {name:<9}  {value:.5g} on the holdout (version {p.metrics_version})"

@@ -32,6 +32,7 @@ __all__ = [
     "ProjectState",
     "Purpose",
     "Record",
+    "RestoreCause",
     "Round",
     "StoredDelta",
     "Tombstone",
@@ -39,6 +40,7 @@ __all__ = [
     "Upload",
     "VersionInput",
     "VersionLoss",
+    "VersionRestore",
     "VersionRow",
 ]
 
@@ -95,6 +97,8 @@ class Project(Record, frozen=True):
     """What the fleet's calibration has raised the tolerance to; 0: not raised."""
     active_accounts: int
     """Accounts that asked for work recently, as the background process last counted them."""
+    restoring: int | None
+    """The version that the background process is to restore; None: none. See `core.holdout`."""
     created_at: float
     facts: Facts
     metadata: ProjectMetadata
@@ -114,6 +118,14 @@ class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
     digest: str
     weight: float
     """Our own count of the samples it was trained on."""
+
+
+class RestoreCause(StrEnum):
+    """Why an earlier version was restored."""
+
+    OPERATOR = "operator"
+    HOLDOUT = "holdout"
+    """The model had become worse on the holdout than the project allows."""
 
 
 class VersionRow(Record, frozen=True):
@@ -136,6 +148,18 @@ class VersionRow(Record, frozen=True):
     source: VersionSource
     """The blobs that a host downloads to build this version."""
     train_loss: float | None
+    made_at: float
+    restores: int | None = None
+    """The version whose tensors and outer state it has; None: it was made from deltas."""
+    restored_for: RestoreCause | None = None
+
+
+class VersionRestore(Record, frozen=True):
+    """A version that is an earlier one again."""
+
+    number: int
+    restores: int
+    restored_for: RestoreCause
     made_at: float
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pleb_coordinator.core.records import Project, ProjectState
 from pleb_coordinator.core.rounds import due_at
-from pleb_coordinator.steps import advance, calibrate, expire, plan, sweep, verify
+from pleb_coordinator.steps import advance, calibrate, expire, plan, rollback, sweep, verify
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ CLASS_JOBS: Final[Sequence[AnyJob]] = (
 """One piece of each in a pass: a liar can make many classes, and rounds must not wait for them."""
 PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("verify", verify.find, verify.compute, verify.commit),
+    Job("rollback", rollback.find, rollback.compute, rollback.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
     QuickJob(plan.find, plan.commit),
     QuickJob(expire.find_old_units, expire.retire_units),

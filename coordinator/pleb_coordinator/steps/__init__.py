@@ -14,6 +14,7 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         expire      leases and uploads that ran out, versions that are too old
         calibrate   which hosts compute alike
         verify      which results count
+        rollback    an earlier version as the newest one; the command line does it, too
         advance     the next version
         plan        its round
         sweep       bytes that are not needed any more

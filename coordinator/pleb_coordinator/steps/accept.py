@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.holdout import points_of, version_to_restore
 from pleb_coordinator.core.records import (
     Assignment,
     Evaluation,
+    Project,
     StoredDelta,
     UnitRow,
     Upload,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.steps import RequestContext
+    from pleb_coordinator.store.transaction import Transaction
 
 __all__ = ["accept_reports"]
 
@@ -164,9 +167,22 @@ def _evaluated(
         tx.units.move(unit, UnitEvent.DECIDED, now, assignment.id)
     place = (context.project.id, unit.epoch, unit.version, assignment.id)
     tx.projects.add_evaluation(Evaluation(*place, result.metrics, result.examples, now))
+    _watch_holdout(tx, context.project)
     detail = {"version": unit.version, "metrics": result.metrics}
     log_assignment(tx, now, "evaluated", assignment, **detail)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
+
+
+def _watch_holdout(tx: Transaction, project: Project) -> None:
+    """Ask for the last good version if the newest evaluations have lost too much."""
+    place = (project.id, project.epoch)
+    restores = tx.versions.restores(*place)
+    metadata = project.metadata
+    points = points_of(tx.projects.evaluations(*place), restores, metadata.target)
+    allowed = metadata.verification.max_holdout_regression
+    found = version_to_restore(points, restores, allowed)
+    if found is not None:
+        tx.projects.set_restoring(project.id, found)
 
 
 def _trained(

@@ -13,6 +13,7 @@ from pleb_coordinator.core.records import (
     ProjectState,
     Round,
     VersionLoss,
+    VersionRestore,
     VersionRow,
 )
 from pleb_coordinator.store import queries as sql
@@ -38,6 +39,7 @@ _FACTS: Final = Rows(Facts)
 _ROUND: Final = Rows(Round)
 _VERSION: Final = Rows(VersionRow)
 _LOSS: Final = Rows(VersionLoss)
+_RESTORE: Final = Rows(VersionRestore)
 _SOURCE: Final = msgspec.json.Decoder(VersionSource)
 _PROJECT_COLUMNS: Final = len(Project.__struct_fields__) - 2  # without facts and metadata
 
@@ -148,6 +150,10 @@ class Projects(TableGroup):
         """Store the tolerance that the fleet's calibration needs."""
         self._db.execute(sql.SET_TOLERANCE, project=project, tolerance=tolerance)
 
+    def set_restoring(self, project: int, version: int | None) -> None:
+        """Ask the background process to restore that version; None: there is nothing to restore."""
+        self._db.execute(sql.SET_RESTORING, project=project, version=version)
+
     def set_active_accounts(self, project: int, accounts: int) -> None:
         """Store how many accounts ask for work."""
         self._db.execute(sql.SET_ACTIVE_ACCOUNTS, project=project, accounts=accounts)
@@ -219,6 +225,10 @@ class Versions(TableGroup):
     def losses(self, project: int, epoch: int) -> list[VersionLoss]:
         """Return every version's training loss, oldest first."""
         return _LOSS.all(self._db.execute(sql.LOSSES, project=project, epoch=epoch))
+
+    def restores(self, project: int, epoch: int) -> list[VersionRestore]:
+        """Return the versions that are earlier ones again, oldest first."""
+        return _RESTORE.all(self._db.execute(sql.RESTORES, project=project, epoch=epoch))
 
     def history(self, project: int, epoch: int, *, after: int, limit: int) -> list[VersionRow]:
         """Return versions with numbers above `after`, oldest first."""

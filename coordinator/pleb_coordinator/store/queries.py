@@ -31,6 +31,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
     Upload,
     VersionLoss,
+    VersionRestore,
     VersionRow,
 )
 from pleb_coordinator.core.suspicion import Traits
@@ -87,6 +88,7 @@ UPDATE projects SET version = :after
 WHERE id = :project AND epoch = :epoch AND version = :before
 """
 SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :project"
+SET_RESTORING: Final = "UPDATE projects SET restoring = :version WHERE id = :project"
 SET_ACTIVE_ACCOUNTS: Final = "UPDATE projects SET active_accounts = :accounts WHERE id = :project"
 ADD_METADATA: Final = f"""
 INSERT INTO metadata (project, number, envelope, {_columns(Facts)}, published_at)
@@ -97,7 +99,7 @@ UPDATE projects SET metadata_number = :number, epoch = :epoch, root_key = :root_
 WHERE id = :project
 """
 START_EPOCH: Final = """
-UPDATE projects SET version = 0, tolerance = 0,
+UPDATE projects SET version = 0, tolerance = 0, restoring = NULL,
     state = CASE state WHEN 'finished' THEN 'active' ELSE state END
 WHERE id = :project
 """
@@ -156,6 +158,10 @@ ADD_VERSION: Final = (
 HISTORY: Final = f"""
 SELECT {_VERSION} FROM versions
 WHERE project = :project AND epoch = :epoch AND number > :after ORDER BY number LIMIT :limit
+"""
+RESTORES: Final = f"""
+SELECT {_columns(VersionRestore)} FROM versions
+WHERE project = :project AND epoch = :epoch AND restores IS NOT NULL ORDER BY number
 """
 EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
 HAS_OUTER_STATE: Final = """

@@ -120,6 +120,13 @@ Table(
     metadata,
     *_columns(VersionRow, keys="project epoch number", references=_PROJECT),
     Index("versions_by_outer_state", "outer_state", sqlite_where=text("outer_state <> ''")),
+    Index(
+        "versions_restored",
+        "project",
+        "epoch",
+        "number",
+        sqlite_where=text("restores IS NOT NULL"),
+    ),
 )
 
 Table(

@@ -309,6 +309,15 @@ class Verification(Struct, frozen=True):
     norm_ratio: Annotated[
         float, about("factor by which a delta's norm may differ from the round's median", gt=1)
     ] = 10.0
+    max_holdout_regression: Annotated[
+        float,
+        about(
+            "share of what training has won on the holdout that may be lost again before the last "
+            "good version is restored; 0: never restored",
+            ge=0,
+            le=1000,
+        ),
+    ] = 0.5
     ban_after: Annotated[
         int,
         about(

@@ -94,6 +94,10 @@ class ReasonCode(StrEnum):
     TOO_LATE = "too_late", "The next version was made before this result was confirmed."
     NOT_CONFIRMED = "not_confirmed", "No other host confirmed it in time."
     EPOCH_ENDED = "epoch_ended", "A new epoch started before this result was confirmed."
+    ROLLED_BACK = (
+        "rolled_back",
+        "The version that it starts from was taken back: it counts neither for nor against you.",
+    )
     EVALUATED = "evaluated", "Version {version} was evaluated on the holdout."
     # why a unit is not decided yet
     NO_RESULT = "no_result", "There is no result yet."

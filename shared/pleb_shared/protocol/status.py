@@ -25,6 +25,7 @@ __all__ = [
     "HostState",
     "HostStatus",
     "ProjectStatus",
+    "RestoreStatus",
     "ResultStatus",
     "RoundStatus",
     "StatusChange",
@@ -140,6 +141,16 @@ class ContributorStatus(Status, frozen=True):
     credit: float = 0.0
 
 
+class RestoreStatus(Status, frozen=True):
+    """A version that is an earlier one again; what was made in between was taken back."""
+
+    version: int
+    restores: int
+    cause: Text = ""
+    """`operator`, or `holdout`: the model had become worse there than the project allows."""
+    at: float = 0.0
+
+
 class ProjectStatus(Status, frozen=True):
     """The whole answer."""
 
@@ -164,6 +175,8 @@ class ProjectStatus(Status, frozen=True):
     """That of the newest version."""
     series: list[VersionPoint] = []
     """Oldest first; long histories are thinned out to about 2,000 points."""
+    restores: list[RestoreStatus] = []
+    """Newest first, at most 10."""
     round: RoundStatus | None = None
     hosts: list[HostStatus] = []
     """Most recently seen first, at most 200."""

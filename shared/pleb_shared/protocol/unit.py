@@ -62,7 +62,8 @@ class VersionSource(Struct, frozen=True):
     The tensors of `snapshot` are version `snapshot_number`; each blob of `differences`, in
     order, leads one version further, the last one to `number`. From version 1 on there is at
     least one difference, since a unit's momentum starts from the last one. `digest` is the
-    version digest (`tensors.layout.version_digest`) of the outcome.
+    version digest (`tensors.layout.version_digest`) of the outcome. A version that restores an
+    earlier one comes with the files of that one, whose numbers are counted back from `number`.
     """
 
     epoch: Count

@@ -18,6 +18,15 @@ depends_on: Sequence[str] | None = None
 
 def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     op.create_table(
+        "claims",
+        sa.Column("job", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("job", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "class_distances",
         sa.Column("project", sa.Integer(), nullable=False),
         sa.Column("first", sa.String(), nullable=False),
@@ -60,9 +69,10 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )
-    op.create_index("events_of_project", "events", ["project", "seq"])
-    op.create_index("events_of_unit", "events", ["unit"], sqlite_where=sa.text("unit IS NOT NULL"))
-
+    op.create_index("events_of_project", "events", ["project", "seq"], unique=False)
+    op.create_index(
+        "events_of_unit", "events", ["unit"], unique=False, sqlite_where=sa.text("unit IS NOT NULL")
+    )
     op.create_table(
         "invites",
         sa.Column("token_hash", sa.String(), nullable=False),
@@ -89,17 +99,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("metadata_number", sa.Integer(), nullable=False),
         sa.Column("tolerance", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("active_accounts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("restoring", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
     op.create_table(
-        "claims",
-        sa.Column("job", sa.String(), nullable=False),
-        sa.Column("key", sa.String(), nullable=False),
+        "shares",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("holder", sa.String(), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("job", "key"),
+        sa.Column("taken", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "epoch", "version", "holder"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -111,21 +123,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("kind", "name"),
     )
     op.create_index(
-        "tombstones_condemned", "tombstones", ["name"], sqlite_where=sa.text("condemned = 1")
+        "tombstones_condemned",
+        "tombstones",
+        ["name"],
+        unique=False,
+        sqlite_where=sa.text("condemned = 1"),
     )
     op.create_index(
-        "tombstones_due", "tombstones", ["due_at"], sqlite_where=sa.text("condemned = 0")
-    )
-
-    op.create_table(
-        "shares",
-        sa.Column("project", sa.Integer(), nullable=False),
-        sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("holder", sa.String(), nullable=False),
-        sa.Column("taken", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("project", "epoch", "version", "holder"),
-        sqlite_with_rowid=False,
+        "tombstones_due",
+        "tombstones",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("condemned = 0"),
     )
     op.create_table(
         "uploads",
@@ -139,10 +148,15 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("complete", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("token"),
     )
-    op.create_index("uploads_by_assignment", "uploads", ["assignment"])
-    op.create_index("uploads_by_digest", "uploads", ["digest"])
-    op.create_index("uploads_open", "uploads", ["expires_at"], sqlite_where=sa.text("complete = 0"))
-
+    op.create_index("uploads_by_assignment", "uploads", ["assignment"], unique=False)
+    op.create_index("uploads_by_digest", "uploads", ["digest"], unique=False)
+    op.create_index(
+        "uploads_open",
+        "uploads",
+        ["expires_at"],
+        unique=False,
+        sqlite_where=sa.text("complete = 0"),
+    )
     op.create_table(
         "hosts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -169,24 +183,29 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("enrolled_at", sa.Float(), nullable=False),
         sa.Column("last_seen", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
-        sa.Column("last_shard", sa.Integer(), server_default=sa.text("(-1)"), nullable=False),
+        sa.Column("last_shard", sa.Integer(), server_default=sa.text("-1"), nullable=False),
         sa.Column("team", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("invited_proven", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("invite", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("enrolled_from", sa.String(), server_default=sa.text("''"), nullable=False),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "fingerprint"),
     )
-    op.create_index("hosts_of_account", "hosts", ["project", "account"])
-    op.create_index("hosts_from_network", "hosts", ["project", "enrolled_from", "enrolled_at"])
+    op.create_index(
+        "hosts_from_network", "hosts", ["project", "enrolled_from", "enrolled_at"], unique=False
+    )
+    op.create_index("hosts_of_account", "hosts", ["project", "account"], unique=False)
     op.create_index(
         "hosts_trusted",
         "hosts",
         ["project", "last_seen"],
+        unique=False,
         sqlite_where=sa.text("role <> 'host'"),
     )
-
     op.create_table(
         "metadata",
         sa.Column("project", sa.Integer(), nullable=False),
@@ -197,9 +216,30 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("holdout_shards", sa.Integer(), nullable=False),
         sa.Column("holdout_examples", sa.Integer(), nullable=False),
         sa.Column("published_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("project", "number"),
     )
+    op.create_table(
+        "pairs",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("network", sa.String(), nullable=False),
+        sa.Column("own_class", sa.String(), nullable=False),
+        sa.Column("anchor_class", sa.String(), nullable=False),
+        sa.Column("distance", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("pairs_of_project", "pairs", ["project", "seq"], unique=False)
     op.create_table(
         "rounds",
         sa.Column("project", sa.Integer(), nullable=False),
@@ -214,16 +254,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("closed_at", sa.Float(), nullable=True),
         sa.Column("swept_at", sa.Float(), nullable=True),
         sa.CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
     op.create_index(
         "rounds_unswept",
         "rounds",
         ["project", "epoch", "version"],
+        unique=False,
         sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
     )
-
     op.create_table(
         "units",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -242,18 +285,23 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("canonical", sa.Integer(), nullable=True),
         sa.Column("planned_at", sa.Float(), nullable=False),
         sa.Column("decided_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
     )
-    op.create_index("units_due", "units", ["project", "id"], sqlite_where=sa.text("due = 1"))
+    op.create_index(
+        "units_due", "units", ["project", "id"], unique=False, sqlite_where=sa.text("due = 1")
+    )
     op.create_index(
         "units_undecided",
         "units",
         ["project", "epoch", "version"],
+        unique=False,
         sqlite_where=sa.text("state IN ('open', 'late')"),
     )
-
     op.create_table(
         "versions",
         sa.Column("project", sa.Integer(), nullable=False),
@@ -268,16 +316,28 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("source", sa.LargeBinary(), nullable=False),
         sa.Column("train_loss", sa.Float(), nullable=True),
         sa.Column("made_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.Column("restores", sa.Integer(), nullable=True),
+        sa.Column("restored_for", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("project", "epoch", "number"),
     )
     op.create_index(
         "versions_by_outer_state",
         "versions",
         ["outer_state"],
+        unique=False,
         sqlite_where=sa.text("outer_state <> ''"),
     )
-
+    op.create_index(
+        "versions_restored",
+        "versions",
+        ["project", "epoch", "number"],
+        unique=False,
+        sqlite_where=sa.text("restores IS NOT NULL"),
+    )
     op.create_table(
         "assignments",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -309,60 +369,73 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("ripe_at", sa.Float(), nullable=True),
         sa.Column("reason", sa.LargeBinary(), nullable=True),
         sa.Column("verdict_sent", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
-        sa.ForeignKeyConstraint(["unit"], ["units.id"]),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["unit"],
+            ["units.id"],
+        ),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
         "assignments_in_hand",
         "assignments",
         ["host"],
+        unique=False,
         sqlite_where=sa.text("state IN ('leased', 'uploading')"),
     )
     op.create_index(
         "assignments_leases",
         "assignments",
         ["lease_until"],
+        unique=False,
         sqlite_where=sa.text("state IN ('leased', 'uploading')"),
     )
-    op.create_index("assignments_of_unit", "assignments", ["unit"])
+    op.create_index("assignments_of_unit", "assignments", ["unit"], unique=False)
     op.create_index(
         "assignments_reported",
         "assignments",
         ["unit"],
+        unique=False,
         sqlite_where=sa.text("state = 'reported'"),
     )
     op.create_index(
         "assignments_unjudged",
         "assignments",
         ["unit", "host"],
+        unique=False,
         sqlite_where=sa.text("state IN ('uploading', 'reported')"),
     )
     op.create_index(
         "assignments_unripe",
         "assignments",
         ["host", "ripe_at"],
+        unique=False,
         sqlite_where=sa.text("ripe_at IS NOT NULL"),
     )
     op.create_index(
         "assignments_unsent",
         "assignments",
         ["project", "purpose", "trusted_only", "id"],
-        sqlite_where=sa.text("state = 'unsent'"),
-    )
-    op.create_index(
-        "assignments_unsent_versions",
-        "assignments",
-        ["project", "epoch", "version"],
+        unique=False,
         sqlite_where=sa.text("state = 'unsent'"),
     )
     op.create_index(
         "assignments_unsent_verdicts",
         "assignments",
         ["host"],
+        unique=False,
         sqlite_where=sa.text("verdict IS NOT NULL AND verdict_sent = 0"),
     )
-
+    op.create_index(
+        "assignments_unsent_versions",
+        "assignments",
+        ["project", "epoch", "version"],
+        unique=False,
+        sqlite_where=sa.text("state = 'unsent'"),
+    )
     op.create_table(
         "calibrations",
         sa.Column("host", sa.Integer(), nullable=False),
@@ -373,17 +446,22 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("seconds_per_step", sa.Float(), nullable=False),
         sa.Column("made_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
         sa.PrimaryKeyConstraint("host", "runtime"),
     )
-    op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"])
-
+    op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"], unique=False)
     op.create_table(
         "host_networks",
         sa.Column("host", sa.Integer(), nullable=False),
         sa.Column("network", sa.String(), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
         sa.PrimaryKeyConstraint("host", "network"),
         sqlite_with_rowid=False,
     )
@@ -391,8 +469,22 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         "replies",
         sa.Column("host", sa.Integer(), nullable=False),
         sa.Column("reply", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["host"], ["hosts.id"]),
+        sa.ForeignKeyConstraint(
+            ["host"],
+            ["hosts.id"],
+        ),
         sa.PrimaryKeyConstraint("host"),
+    )
+    op.create_table(
+        "deltas",
+        sa.Column("assignment", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["assignment"],
+            ["assignments.id"],
+        ),
+        sa.PrimaryKeyConstraint("assignment"),
     )
     op.create_table(
         "traits",
@@ -406,34 +498,16 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("features", sa.LargeBinary(), nullable=False),
         sa.Column("loss_first", sa.Float(), nullable=True),
         sa.Column("loss_last", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["assignment"], ["assignments.id"]),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.ForeignKeyConstraint(
+            ["assignment"],
+            ["assignments.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("assignment"),
     )
-    op.create_index("traits_of_project", "traits", ["project", "seq"])
-
-    op.create_table(
-        "pairs",
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("project", sa.Integer(), nullable=False),
-        sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(), nullable=False),
-        sa.Column("network", sa.String(), nullable=False),
-        sa.Column("own_class", sa.String(), nullable=False),
-        sa.Column("anchor_class", sa.String(), nullable=False),
-        sa.Column("distance", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
-        sa.PrimaryKeyConstraint("seq"),
-    )
-    op.create_index("pairs_of_project", "pairs", ["project", "seq"])
-
-    op.create_table(
-        "deltas",
-        sa.Column("assignment", sa.Integer(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("data", sa.LargeBinary(), nullable=True),
-        sa.ForeignKeyConstraint(["assignment"], ["assignments.id"]),
-        sa.PrimaryKeyConstraint("assignment"),
-    )
+    op.create_index("traits_of_project", "traits", ["project", "seq"], unique=False)
+    # ### end Alembic commands ###

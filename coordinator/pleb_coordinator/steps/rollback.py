@@ -1,0 +1,239 @@
+"""rollback: make an earlier version the newest one, together with its outer state.
+
+Numbers never go backwards: the restored version gets the next number, so agents follow as they
+follow any version. What was made in between stays in the log, and so does the step back: `model
+verify` recomputes across it. The open round starts from a version that is taken back, so its units
+are cancelled; its hosts are not blamed.
+
+A project's `restoring` asks for it: `accept` sets it when the holdout regresses, or the command
+`model rollback` calls the same phases itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.planning import is_warm_start
+from pleb_coordinator.core.records import (
+    FileKind,
+    Project,
+    ProjectState,
+    RestoreCause,
+    StoredDelta,
+    UnitRow,
+    VersionRow,
+)
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.store.assignments import Judgement
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.messages import Verdict
+from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.protocol.unit import Blob, VersionSource
+from pleb_shared.tensors.format import buffer_dtype, difference_format
+from pleb_shared.tensors.layout import Tensors, save_tensors
+from pleb_shared.tensors.version import read_version
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = ["Restoration", "commit", "compute", "find", "plan_restoration"]
+
+_UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.UPLOADING}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A version between the last kept outer state and the one that is restored."""
+
+    row: VersionRow
+    metadata: ProjectMetadata
+    deltas: tuple[StoredDelta, ...]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A version that becomes the newest one again, and what its outer state is made from."""
+
+    project: Project
+    cause: RestoreCause
+    good: VersionRow
+    start: VersionRow
+    """The newest version up to `good` whose outer state is kept."""
+    steps: tuple[Step, ...]
+    """The versions after `start` up to `good`."""
+
+    @property
+    def key(self) -> str:
+        """Name of this work among all restorations."""
+        return f"{self.project.id}/{self.project.epoch}/{self.project.version}"
+
+
+def find(
+    tx: Transaction, _: Deps, project: Project, claimed: Collection[str]
+) -> Restoration | None:
+    """Return what is to be restored, or None."""
+    if project.restoring is None:
+        return None
+    found = plan_restoration(tx, project, project.restoring, RestoreCause.HOLDOUT)
+    return None if found.key in claimed else found
+
+
+def plan_restoration(
+    tx: Transaction, project: Project, number: int, cause: RestoreCause
+) -> Restoration:
+    """Return all that is needed to make version `number` of the current epoch the newest one.
+
+    Raises:
+        InputError: the epoch has no such version, or it is the newest one.
+    """
+    if not 0 <= number < project.version:
+        message = (
+            f"Version {number} cannot be restored: the newest version of {project.name} is "
+            f"{project.version}; name an earlier one."
+        )
+        raise InputError(message)
+    place = (project.id, project.epoch)
+    start = good = tx.versions.get(*place, number)
+    steps: list[Step] = []
+    while start.number and not start.outer_state:
+        metadata = tx.projects.metadata_at(project.id, start.metadata_number)
+        deltas = [
+            tx.assignments.delta(entry.assignment) or StoredDelta(entry.assignment, 0, None)
+            for entry in start.inputs
+        ]
+        steps.append(Step(start, metadata, tuple(deltas)))
+        start = tx.versions.get(*place, start.number - 1)
+    return Restoration(project, cause, good, start, tuple(reversed(steps)))
+
+
+def compute(deps: Deps, work: Restoration) -> VersionRow:
+    """Return the restored version's row, its blobs written and synced.
+
+    Raises:
+        EncodingError, Refusal: the store's own bytes are damaged or missing.
+    """
+    project, good = work.project, work.good
+    metadata, number = project.metadata, project.version + 1
+    version = read_version(good.source, metadata, deps.blobs.get)
+    outer_state = good.outer_state
+    if not outer_state:
+        outer_state = deps.blobs.put(_outer_state(deps, work).to_bytes())
+    return VersionRow(
+        project=project.id,
+        epoch=project.epoch,
+        number=number,
+        digest=good.digest,
+        metadata_number=project.metadata_number,
+        difference="",
+        outer_state=outer_state,
+        snapshot=deps.blobs.put(save_tensors(version)),
+        inputs=(),
+        source=_source(deps, good, number, metadata),
+        train_loss=good.train_loss,
+        made_at=deps.clock(),
+        restores=good.number,
+        restored_for=work.cause,
+    )
+
+
+def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> bool:
+    """Make `row` the newest version, and end the round of the one that is taken back.
+
+    Returns:
+        False: a newer version was made meanwhile.
+
+    Raises:
+        LookupError: its outer state's file is being deleted right now.
+    """
+    now, project = deps.clock(), work.project
+    place = (project.id, project.epoch, project.version)
+    if not tx.projects.advance(*place, row.number):
+        return False
+    if not tx.tombstones.revive(FileKind.BLOB, row.outer_state):
+        message = f"Blob {row.outer_state[:12]}... is being deleted: try again in a minute."
+        raise LookupError(message)
+    tx.versions.add(row)
+    tx.projects.set_restoring(project.id, None)
+    round_ = tx.rounds.get(*place)
+    if round_ is not None:
+        tx.rounds.close(round_, now)
+    for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
+        _cancel(tx, unit, now)
+    if row.number >= project.metadata.training.versions:
+        tx.projects.set_state(project.id, ProjectState.ACTIVE, ProjectState.FINISHED)
+    tx.events.add(
+        project.id,
+        now,
+        "rolled_back",
+        version=row.number,
+        restores=row.restores,
+        instead_of=project.version,
+        digest=row.digest,
+        cause=work.cause,
+    )
+    return True
+
+
+def _cancel(tx: Transaction, unit: UnitRow, now: float) -> None:
+    """End a unit and all its assignments; nothing counts for or against a host any more."""
+    tx.units.move(unit, UnitEvent.CANCELLED, now, None)
+    tx.units.looked_at(unit.id, unit.revision)
+    judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.ROLLED_BACK))
+    for assignment in tx.assignments.of_unit(unit.id):
+        if assignment.state == AssignmentState.REPORTED:
+            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+        elif assignment.state in _UNREPORTED:
+            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+
+
+def _outer_state(deps: Deps, work: Restoration) -> OuterState:
+    """Return the outer state of `work.good`, recomputed from the last one that is kept."""
+    metadata, start = work.project.metadata, work.start
+    version = read_version(start.source, metadata, deps.blobs.get)
+    state = (
+        OuterState.from_bytes(deps.blobs.get(start.outer_state))
+        if start.outer_state
+        else OuterState.initial(version, metadata.model)
+    )
+    for step in work.steps:
+        weights = [entry.weight for entry in step.row.inputs]
+        deltas = zip(map(deps.blobs.delta, step.deltas), weights, strict=True)
+        warm_start = is_warm_start(step.metadata, step.row.number - 1)
+        made = next_version(version, state, list(deltas), step.metadata, warm_start=warm_start)
+        version, state = made.version, made.state
+    return state
+
+
+def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata) -> VersionSource:
+    """Return how a host gets the restored version: as it got the good one.
+
+    The numbers are counted back from the new one. The last difference is the one that led to the
+    good version, so units that start their momentum from it do so as they did then. Version 0 has
+    none: one of zeros stands in for it.
+    """
+    before = good.source
+    differences = before.differences
+    if not differences:
+        encoding = difference_format(metadata)
+        zeros: Tensors = {s.name: np.zeros(s.shape, np.float32) for s in metadata.model.parameters}
+        zeros |= {s.name: np.zeros(s.shape, buffer_dtype(s)) for s in metadata.model.buffers}
+        data = encoding.encode(zeros)
+        deps.blobs.put(data)
+        differences = [Blob(digest=digest_of(data), size=len(data))]
+    return msgspec.structs.replace(
+        before,
+        number=number,
+        snapshot_number=number - len(differences),
+        differences=differences,
+    )
