@@ -533,11 +533,12 @@ class TestFleet:
         tx.calibrations.add_class(project.id, "c", 2, NOW + 1)
         tx.calibrations.record(a, "r1", "c", 0.5, NOW)
         found = tx.calibrations.find_class(project.id, "c")
-        assert (found.assignment, found.accounts, found.vouched) == (1, 1, False)
+        assert (found.assignment, found.accounts, found.leads) == (1, 1, False)
         tx.calibrations.record(a, "r2", "c", 0.5, NOW)
-        assert not tx.calibrations.find_class(project.id, "c").vouched
+        assert not tx.calibrations.find_class(project.id, "c").leads
         tx.calibrations.record(b, "r1", "c", 0.5, NOW)
-        assert tx.calibrations.find_class(project.id, "c").vouched
+        found = tx.calibrations.find_class(project.id, "c")
+        assert (found.leads, found.vouched) == (True, False)
         tx.calibrations.add_class(project.id, "d", 3, NOW)
         tx.calibrations.record(trusted, "r1", "d", 0.5, NOW)
         assert tx.calibrations.find_class(project.id, "d").vouched

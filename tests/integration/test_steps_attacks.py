@@ -76,13 +76,13 @@ def test_enrolling_again_without_a_name_keeps_the_one_that_is_known(tmp_path):
 
 def test_two_accounts_of_one_network_are_one_voice_for_a_class(tmp_path):
     world = World(tmp_path, codec="fp32")
-    world.volunteer("a1", network="198.51.100.0/24")
-    world.volunteer("a2", network="203.0.113.0/24")
-    for name in ("liar 1", "liar 2", "liar 3"):
-        world.volunteer(name, network="192.0.2.0/24", drift=0.02)
+    world.volunteer("a1", role=Role.TRUSTED)
+    for number in range(6):
+        world.volunteer(f"liar {number}", network="192.0.2.0/24", drift=0.02)
     assert world.project.effective_tolerance == pytest.approx(1e-3)
-    world.volunteer("another", network="198.18.0.0/24", drift=0.02)
-    assert world.project.effective_tolerance > 1e-2, "two networks are two voices"
+    for number in range(4):
+        world.volunteer(f"another {number}", network=f"8.8.{number}.0/24", drift=0.02)
+    assert world.project.effective_tolerance > 1e-2, "five networks are five voices"
 
 
 def test_a_host_cannot_make_classes_without_end(tmp_path):

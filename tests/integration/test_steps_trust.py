@@ -155,14 +155,13 @@ def test_a_new_runtime_is_calibrated_first_and_a_known_one_is_remembered(tmp_pat
     assert world.row(host).determinism_class == first
 
 
-def test_calibration_raises_the_tolerance_for_classes_that_somebody_vouches_for(tmp_path):
+def test_calibration_raises_the_tolerance_for_classes_of_trusted_hosts(tmp_path):
     world = World(tmp_path, codec="fp32")
-    world.volunteer("a1", drift=0.0)
-    world.volunteer("a2", drift=0.0)
-    assert world.project.effective_tolerance == pytest.approx(1e-3)
-    world.volunteer("b1", drift=4e-3)
-    assert world.project.effective_tolerance == pytest.approx(1e-3), "one account is one word"
-    world.volunteer("b2", drift=4e-3)
+    world.volunteer("a1", drift=0.0, role=Role.TRUSTED)
+    for name in ("b1", "b2", "b3"):
+        world.volunteer(name, drift=4e-3)
+        assert world.project.effective_tolerance == pytest.approx(1e-3), "names cost nothing"
+    world.volunteer("trusted b", drift=4e-3, role=Role.TRUSTED)
     raised = world.project.effective_tolerance
     assert 3e-3 < raised < 9e-3
     world.volunteer("far", drift=0.5, role=Role.TRUSTED)
@@ -189,6 +188,8 @@ def test_a_class_that_nobody_can_compare_gets_no_work_until_it_is_vouched_for(tm
     assert no_work is not None
     assert no_work.reason.code == "not_comparable"
     twin = world.volunteer("twin", drift=0.5)
+    assert world.ask(twin)[0] == world.ask(far)[0] == [], "two accounts may be one liar's"
+    world.volunteer("trusted", drift=0.5, role=Role.TRUSTED)
     [manifest], _ = world.ask(far)
     world.answer(far, manifest)
     world.run()

@@ -2,14 +2,17 @@
 
 Every host runs the same few steps; hosts whose fp32 results are equal to the bit form a
 *determinism class*. The distances between classes, measured on results encoded as deltas are,
-show how far honest hosts differ. They raise the project's tolerance, but a class counts only
-when a trusted host or two accounts of different networks vouch for it (else one liar could
-widen it), and only up to the researcher's ceiling.
+show how far honest hosts differ, before any of them has done a unit.
 
-The *main* class is that of the trusted hosts, else the one that most accounts share. A class
-farther from it than the ceiling is *isolated*: its hosts cannot be compared with the others.
-They get work only once their class is vouched for, and their replicas, audits and deciders go
-to hosts of the same class.
+They raise the project's tolerance, but only up to the researcher's ceiling, and only those of
+classes to which a trusted host belongs, or a quarter of all voices and at least five: a
+calibration is made in a minute under any name, so whoever has few names widens nothing. What
+proven hosts' units show later counts in `core.tolerance`.
+
+The *main* class is that of the trusted hosts, else the one that most independent voices share. A
+class farther from it than the tolerance is *isolated*: its hosts' results cannot be confirmed by
+the others. It gets work only once a trusted host belongs to it (two accounts of one liar would
+otherwise confirm each other's lies), and only hosts of the class confirm one another then.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ __all__ = ["isolated_classes", "raised_tolerance"]
 
 _MARGIN: Final = 2.0
 """Calibrations are short: results of longer units may differ by this factor more."""
+_WIDENING_VOICES: Final = 5
+_WIDENING_SHARE: Final = 0.25
 
 
 def raised_tolerance(
@@ -36,11 +41,12 @@ def raised_tolerance(
     rules: Verification,
 ) -> float:
     """Return the tolerance, between the researcher's own and the ceiling."""
-    vouched = {found.digest for found in classes if found.vouched}
+    enough = max(_WIDENING_VOICES, _WIDENING_SHARE * sum(found.accounts for found in classes))
+    widening = {found.digest for found in classes if found.trusted or found.accounts >= enough}
     within = [
         distance
         for (first, second), distance in distances.items()
-        if first in vouched and second in vouched and distance <= rules.tolerance_ceiling
+        if first in widening and second in widening and distance <= rules.tolerance_ceiling
     ]
     raised = _MARGIN * max(within, default=0.0)
     return min(rules.tolerance_ceiling, max(rules.tolerance, raised))
@@ -49,19 +55,19 @@ def raised_tolerance(
 def isolated_classes(
     classes: Sequence[CalibrationClass],
     distances: Mapping[tuple[str, str], float],
-    rules: Verification,
+    tolerance: float,
 ) -> set[str]:
-    """Return the classes too far from the main one; none while no class is vouched for.
+    """Return the classes farther from the main one than `tolerance`, the one in force.
 
-    So the first host of a project cannot exclude the second one, whatever it computes, and
-    two accounts of one liar cannot exclude the operator's own hosts.
+    None is, while the main class is one volunteer's: the first host of a project cannot exclude
+    the second one, whatever it computes. Any number of volunteers cannot exclude a trusted host.
     """
-    vouched = [found for found in classes if found.vouched]
-    if not vouched:
+    leading = [found for found in classes if found.leads]
+    if not leading:
         return set()
-    main = max(vouched, key=lambda found: (found.trusted, found.accounts, -found.first_at))
+    main = max(leading, key=lambda found: (found.trusted, found.accounts, -found.first_at))
     return {
         found.digest
         for found in classes
-        if distances.get(pair(main.digest, found.digest), 0.0) > rules.tolerance_ceiling
+        if distances.get(pair(main.digest, found.digest), 0.0) > tolerance
     }

@@ -373,7 +373,12 @@ class CalibrationClass(Record, frozen=True):
 
     @property
     def vouched(self) -> bool:
-        """Whether a trusted host or two accounts of different networks belong to it."""
+        """Whether a trusted host belongs to it, so that an isolated class gets work."""
+        return self.trusted
+
+    @property
+    def leads(self) -> bool:
+        """Whether other classes are measured against it: a trusted host's, or of two voices."""
         return self.trusted or self.accounts >= 2
 
 

@@ -1,8 +1,8 @@
 """calibrate: hosts get their determinism class; distances between classes set the tolerance.
 
-Distances are measured only between two classes of which at least one is vouched for: a liar can
-make many classes, and comparing all pairs would be a flood of work. A class is measured again when
-it becomes vouched for.
+Distances are measured only between two classes of which at least one leads (a trusted host or two
+voices belong to it): a liar can make many classes, and comparing all pairs would be a flood of
+work. A class is measured again when it begins to lead.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 _MOST_COMPARED: Final = 256
-"""Classes that one is compared with: those that are vouched for first, then the newest."""
+"""Classes that one is compared with: those that lead first, then the newest."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ def _to_compare(
         other
         for other in tx.calibrations.classes(project.id)
         if other.measured
-        and (found.vouched or other.vouched)
+        and (found.leads or other.leads)
         and other.digest != found.digest
         and pair(other.digest, found.digest) not in known
     ]
-    others.sort(key=lambda other: (not other.vouched, -other.first_at))
+    others.sort(key=lambda other: (not other.leads, not other.trusted, -other.first_at))
     return others[:_MOST_COMPARED]
 
 
@@ -161,7 +161,7 @@ def _record(
     seconds = (assignment.compute_seconds or 0.0) / max(1, unit.local_steps)
     tx.calibrations.record(host, host.runtime, assignment.digest, seconds, now)
     after = tx.calibrations.find_class(project.id, assignment.digest)
-    if before is not None and after is not None and after.vouched and not before.vouched:
+    if before is not None and after is not None and after.leads and not before.leads:
         tx.calibrations.set_measured(project.id, assignment.digest, measured=False)
     tx.hosts.set_runtime(host.id, host.runtime, assignment.digest)
     if seconds > 0:
@@ -179,9 +179,9 @@ def _record(
 def _conclude(tx: Transaction, project: Project) -> None:
     classes = tx.calibrations.classes(project.id)
     apart = tx.calibrations.distances(project.id)
-    rules = project.metadata.verification
-    tx.projects.set_tolerance(project.id, raised_tolerance(classes, apart, rules))
-    isolated = isolated_classes(classes, apart, rules)
+    tolerance = raised_tolerance(classes, apart, project.metadata.verification)
+    tx.projects.set_tolerance(project.id, tolerance)
+    isolated = isolated_classes(classes, apart, tolerance)
     for found in classes:
         if found.isolated != (found.digest in isolated):
             tx.calibrations.set_isolated(project.id, found.digest, found.digest in isolated)

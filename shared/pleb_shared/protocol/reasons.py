@@ -53,8 +53,8 @@ class ReasonCode(StrEnum):
     NOT_COMPARABLE = (
         "not_comparable",
         (
-            "This PC's results differ from all others by more than the project allows: they "
-            "cannot be confirmed until a second PC of the same kind joins."
+            "This PC's results differ from the others' by more than the project allows: they "
+            "cannot be confirmed until the operator adds a trusted PC of the same kind."
         ),
     )
     NEW_HOST_LIMIT = (

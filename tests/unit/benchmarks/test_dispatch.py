@@ -103,7 +103,7 @@ def test_the_background_process_only_takes_back_what_ran_out(filled, deps):
             kinds = {event.kind for event in tx.events.last(project.id, 100)}
             assert kinds == {"published", "planned", "expired"}
             classes = tx.calibrations.classes(project.id)
-            assert [(found.vouched, found.isolated) for found in classes] == [(True, False)]
+            assert [(found.leads, found.isolated) for found in classes] == [(True, False)]
 
 
 def test_sequences_grow():

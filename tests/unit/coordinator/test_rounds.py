@@ -104,21 +104,24 @@ def found(digest, accounts=2, *, trusted=False, at=0.0):
     return CalibrationClass(1, digest, 1, True, accounts, trusted, False, at)
 
 
-def test_only_vouched_classes_raise_the_tolerance_and_only_to_the_ceiling():
+def test_classes_of_trusted_hosts_or_of_many_raise_the_tolerance_and_only_to_the_ceiling():
     apart = {("a", "b"): 4e-3}
-    assert raised_tolerance([found("a"), found("b")], apart, RULES) == 8e-3
-    assert raised_tolerance([found("a"), found("b", 1)], apart, RULES) == 1e-3
-    assert raised_tolerance([found("a"), found("b", 1, trusted=True)], apart, RULES) == 8e-3
-    assert raised_tolerance([found("a"), found("b")], {("a", "b"): 9e-3}, RULES) == 1e-2
-    assert raised_tolerance([found("a"), found("b")], {("a", "b"): 2e-2}, RULES) == 1e-3
+    many, trusted = found("a", 5), found("b", 1, trusted=True)
+    assert raised_tolerance([many, trusted], apart, RULES) == 8e-3
+    assert raised_tolerance([many, found("b", 5)], apart, RULES) == 8e-3
+    assert raised_tolerance([many, found("b", 4)], apart, RULES) == 1e-3
+    assert raised_tolerance([found("a", 30), found("b", 9)], apart, RULES) == 1e-3
+    assert raised_tolerance([many, trusted], {("a", "b"): 9e-3}, RULES) == 1e-2
+    assert raised_tolerance([many, trusted], {("a", "b"): 2e-2}, RULES) == 1e-3
 
 
 def test_the_class_of_trusted_hosts_or_of_most_accounts_is_the_main_one():
     apart = {("a", "b"): 0.5, ("a", "c"): 5e-3, ("b", "c"): 0.5}
     classes = [found("b", 1), found("a", 3), found("c", 1)]
-    assert isolated_classes(classes, apart, RULES) == {"b"}
+    assert isolated_classes(classes, apart, 1e-2) == {"b"}
+    assert isolated_classes(classes, apart, 1e-3) == {"b", "c"}
     trusted = [found("b", 1, trusted=True), found("a", 3), found("c", 1)]
-    assert isolated_classes(trusted, apart, RULES) == {"a", "c"}
+    assert isolated_classes(trusted, apart, 1e-2) == {"a", "c"}
     alone = [found("b", 1), found("a", 1)]
-    assert isolated_classes(alone, apart, RULES) == set(), "nobody vouches for either"
-    assert isolated_classes([], apart, RULES) == set()
+    assert isolated_classes(alone, apart, 1e-2) == set(), "one voice excludes nobody"
+    assert isolated_classes([], apart, 1e-2) == set()
