@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.soak import graph_targets
+from tests.soak import door_targets, graph_targets
 
 if TYPE_CHECKING:
     from tests.soak.frame import Target
 
-ALL: Final[dict[str, Target]] = {target.name: target for target in graph_targets.TARGETS}
+ALL: Final[dict[str, Target]] = {
+    target.name: target for target in (*graph_targets.TARGETS, *door_targets.TARGETS)
+}
