@@ -14,6 +14,7 @@ MODULES: Final[dict[str, str]] = {
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",
+    "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
     "manners": "benchmarks.manners",
 }

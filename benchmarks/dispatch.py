@@ -74,13 +74,13 @@ def main(quick: bool) -> dict[str, Any]:
         home = Home(Path(folder) / "home")
         plan = _prepare(home, amounts, quick)
         limit = _limit(plan.groups[0].in_hand[0])
-        with _served(home) as served:
+        with served(home) as running:
             plan_file = Path(folder) / "plan.json"
             plan_file.write_bytes(
-                msgspec.json.encode(msgspec.structs.replace(plan, url=served.url))
+                msgspec.json.encode(msgspec.structs.replace(plan, url=running.url))
             )
             with _load_process(plan_file) as load:
-                return _figures(served, home, load) | limit | _amounts(home, amounts)
+                return _figures(running, home, load) | limit | _amounts(home, amounts)
 
 
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
@@ -121,17 +121,17 @@ def _key() -> SigningKey:
     return SigningKey.from_bytes(secret(0))
 
 
-def _figures(served: Served, home: Home, load: subprocess.Popen[str]) -> dict[str, Any]:
+def _figures(running: Served, home: Home, load: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for the warm-up, let the load run, and return what was measured meanwhile."""
     assert load.stdin is not None
     assert load.stdout is not None
-    _line(load.stdout)
-    before, cpu, memory = _counts(home), served.cpu_seconds(), served.memory_mb()
+    line(load.stdout)
+    before, cpu, memory = _counts(home), running.cpu_seconds(), running.memory_mb()
     load.stdin.write("go\n")
     load.stdin.flush()
-    found = msgspec.json.decode(_line(load.stdout), type=Measured)
-    used = {name: after - cpu[name] for name, after in served.cpu_seconds().items()}
-    grown = {name: after - memory[name] for name, after in served.memory_mb().items()}
+    found = msgspec.json.decode(line(load.stdout), type=Measured)
+    used = {name: after - cpu[name] for name, after in running.cpu_seconds().items()}
+    grown = {name: after - memory[name] for name, after in running.memory_mb().items()}
     counted = {name: after - before[name] for name, after in _counts(home).items()}
     asked = found.requests
     assert counted["issued"] >= asked, counted
@@ -183,12 +183,12 @@ def _counts(home: Home) -> dict[str, int]:
 
 
 @contextmanager
-def _served(home: Home) -> Iterator[Served]:
+def served(home: Home) -> Iterator[Served]:
     """Run the coordinator as its operator would."""
     place = ("--home", str(home.path), "--port", "0", "--json")
-    with _started(["-m", "pleb_coordinator.cli", "serve", *place]) as process:
+    with started(["-m", "pleb_coordinator.cli", "serve", *place]) as process:
         assert process.stdout is not None
-        said = json.loads(_line(process.stdout))
+        said = json.loads(line(process.stdout))
         yield Served(
             said["url"], psutil.Process(said["http_pid"]), psutil.Process(said["jobs_pid"])
         )
@@ -196,12 +196,12 @@ def _served(home: Home) -> Iterator[Served]:
 
 @contextmanager
 def _load_process(plan: Path) -> Iterator[subprocess.Popen[str]]:
-    with _started(["-m", "benchmarks.dispatch_load", str(plan)]) as process:
+    with started(["-m", "benchmarks.dispatch_load", str(plan)]) as process:
         yield process
 
 
 @contextmanager
-def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """Run a Python process with pipes; end it at the end."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -216,9 +216,9 @@ def _started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=30)
 
 
-def _line(stream: IO[str]) -> str:
+def line(stream: IO[str]) -> str:
     """Return the next line; an ended process says nothing."""
-    line = stream.readline()
-    if not line:
+    found = stream.readline()
+    if not found:
         raise RuntimeError("A process of the benchmark ended too early; see above.")
-    return line
+    return found

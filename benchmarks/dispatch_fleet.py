@@ -59,7 +59,9 @@ class LoadHost:
     def __post_init__(self) -> None:
         self.path = f"/projects/{self.project}/work".encode()
 
-    def request(self, now: int, units: int = 1, reports: Sequence[Report] = ()) -> bytes:
+    def request(
+        self, now: int, units: int = 1, reports: Sequence[Report] = (), wait_seconds: float = 0
+    ) -> bytes:
         """Return the next signed request."""
         self.sequence += 1
         statement = WorkRequest(
@@ -72,6 +74,7 @@ class LoadHost:
             agent=AGENT,
             runtime=RUNTIME,
             max_units=units,
+            wait_seconds=wait_seconds,
             in_hand=self.in_hand,
             reports=list(reports),
         )

@@ -174,7 +174,7 @@ class Load:
             reply = await line.exchange(host.path, body)
             for manifest in _REPLY.decode(peek_payload(reply, PayloadType.WORK_REPLY)).manifests:
                 delta = result_of(manifest)
-                report = _report(manifest, delta)
+                report = report_of(manifest, delta)
                 body = host.request(int(time.time()), 0, [report])  # noqa: TID251
                 reply = await line.exchange(host.path, body + b"\n" + delta)
                 said = _REPLY.decode(peek_payload(reply, PayloadType.WORK_REPLY))
@@ -183,7 +183,8 @@ class Load:
                 self.trained += 1
 
 
-def _report(manifest: Manifest, delta: bytes) -> Report:
+def report_of(manifest: Manifest, delta: bytes) -> Report:
+    """Return the report of a delta that is attached."""
     return Report(
         assignment=manifest.assignment,
         nonce=manifest.nonce,

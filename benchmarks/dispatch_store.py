@@ -129,9 +129,11 @@ def fill_store(store: Store, deps: Deps, path: Path, amounts: Amounts) -> list[G
     return groups
 
 
-def fill_brisk(store: Store, deps: Deps, path: Path, first: int, hosts: int) -> Group:
+def fill_brisk(
+    store: Store, deps: Deps, path: Path, first: int, hosts: int, units: int = 8
+) -> Group:
     """Publish a project of small rounds, which will really advance; return its hosts."""
-    project = publish_project(store, deps, "brisk", RoundSize(units=8, quorum=6))
+    project = publish_project(store, deps, "brisk", RoundSize(units=units, quorum=3 * units // 4))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         past = _Past(store, deps, db, project, first, hosts)
         past.enrol()
