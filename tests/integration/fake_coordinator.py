@@ -285,7 +285,7 @@ class FakeCoordinator:
     def _again(self, request: WorkRequest) -> list[Manifest]:
         """What was given to the host and it doesn't know about."""
         return [
-            given.manifest
+            msgspec.structs.replace(given.manifest, metadata_number=self.metadata.number)
             for number, given in self.given.items()
             if given.report is None
             and given.manifest.unit.epoch == self.metadata.epoch
