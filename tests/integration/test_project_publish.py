@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
+from pleb_coordinator.cli import main as coordinator_main
 from pleb_project.cli import main
 from pleb_project.keys.key_file import read_key
 from pleb_project.processes import Fleet
@@ -14,6 +17,7 @@ from pleb_project.publish import opened
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home
 from pleb_shared.errors import Refusal
+from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.tensors.layout import load_tensors, version_digest
 
 if TYPE_CHECKING:
@@ -130,6 +134,69 @@ def test_a_project_from_publishing_to_download(place, capsys):
     assert saved["digest"] == first.model.initial_digest
     assert version_digest(tensors, first.model) == saved["digest"]
     assert place.run("export", "small", str(file)) == 2
+
+
+def test_what_is_due_is_renewed_and_every_command_warns_before(place, capsys):
+    record = place.home.record("small")
+    ends = record.permission_ends_at
+    assert place.run("renew", "--due") == 0
+    assert json.loads(capsys.readouterr().out)[0]["renewed"] is False
+    # Ten days before the end every command says so, and `--due` renews.
+    soon = msgspec.structs.replace(record, permission_ends_at=int(time.time()) + 9 * 86_400)
+    place.home.remember(soon)
+    assert place.run("status", "small") == 0
+    assert "pleb-project renew small" in capsys.readouterr().err
+    assert place.run("renew", "--due") == 0
+    assert json.loads(capsys.readouterr().out)[0]["renewed"] is True
+    assert place.home.record("small").permission_ends_at >= ends
+    assert place.run("status", "small") == 0
+    assert "renew" not in capsys.readouterr().err
+    # A new online key is a reason too; then the old one can be revoked and deleted.
+    before = place.metadata()
+    coordinator = place.fleet.folder / "coordinator"
+
+    def admin(*arguments):
+        code = coordinator_main([*arguments, "--home", str(coordinator), "--json"])
+        return code, capsys.readouterr().out
+
+    old = fingerprint_of(before.delegation.online_key)
+    assert admin("key", "delete", old[:12])[0] == 2, "it is the newest one"
+    code, shown = admin("key", "rotate")
+    assert (code, json.loads(shown)["to_renew"]) == (0, ["small"])
+    assert admin("key", "delete", old[:12])[0] == 2, "the project still delegates to it"
+    assert place.run("renew", "--due") == 0
+    assert json.loads(capsys.readouterr().out)[0]["renewed"] is True
+    assert place.metadata().delegation.online_key != before.delegation.online_key
+    assert place.run("key", "revoke", "small", old[:12]) == 0
+    assert place.metadata().revoked == [old]
+    capsys.readouterr()
+    assert admin("key", "delete", old[:12])[0] == 0
+    code, shown = admin("key", "list")
+    assert [key["projects"] for key in json.loads(shown)] == [["small"]]
+
+
+def test_a_root_key_gets_a_passphrase_and_is_replaced(place, capsys, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery\n")
+    file = place.home.root_key_file("small")
+    given = ("--passphrase-file", str(secret))
+    assert place.run("key", "passphrase", "small", "--new-passphrase-file", str(secret)) == 0
+    assert place.run("renew", "small") == 2
+    assert "--passphrase-file" in capsys.readouterr().out
+    assert place.run("renew", "small", *given) == 0
+    # The links before and after a rotation lead to the same project.
+    before = place.home.find("small")
+    assert place.run("key", "rotate", "small", *given) == 0
+    link = json.loads(capsys.readouterr().out.splitlines()[-1])["attach_link"]
+    assert before.root not in link
+    assert read_key(file).needs_passphrase
+    assert place.run("key", "show", str(before)) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["root"], shown["replaced"]) == (read_key(file).fingerprint, [before.root])
+    assert shown["has_passphrase"]
+    assert place.run("export", str(before), str(tmp_path / "model.safetensors")) == 0
+    assert place.run("key", "passphrase", "small", "--no-passphrase", *given) == 0
+    assert place.run("renew", "small") == 0
 
 
 def test_another_root_key_cannot_publish_the_name(place, capsys, tmp_path):

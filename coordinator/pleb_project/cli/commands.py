@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_project.definition.load import load_definition
 from pleb_project.server.client import Address, Coordinator, parse_address
+from pleb_shared.errors import InputError
+from pleb_system.durations import shown_day
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -80,23 +82,67 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         )
     output.result(
         {"project": record.project, "attach_link": record.attach_link},
-        ["Published. Volunteers attach with:", f"  {record.attach_link}"],
+        [
+            "Published. Volunteers attach with:",
+            f"  {record.attach_link}",
+            (
+                f"The coordinator may issue work until {shown_day(record.permission_ends_at)}; "
+                "`pleb-project autorenew on` renews that while this PC is on."
+            ),
+        ],
     )
     return 0
 
 
 def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Sign the delegation again."""
+    """Sign the delegation again: of one project, of all, or of what is due."""
     from pleb_project.cli.keys import publisher_of
+    from pleb_project.cli.renewing import renew_all_due, watch_due
 
-    link = home.find(options.project)
-    with _coordinator(link) as coordinator:
-        record = publisher_of(coordinator, home, options, output).renew(link.project)
-    output.result(
-        {"project": record.project, "attach_link": record.attach_link},
-        ["Renewed for 30 days. The attach link stays the same:", f"  {record.attach_link}"],
-    )
+    if options.watch or options.due:
+        if options.project is not None:
+            raise InputError("--due and --watch are for all projects: leave out PROJECT.")
+        act = watch_due if options.watch else renew_all_due
+        return act(home, options, output)
+    names = [record.project for record in home.records()]
+    if options.project is None and not names:
+        raise InputError(f"No project was published from {home.path}: give --home.")
+    records = []
+    for name in names if options.project is None else [options.project]:
+        link = home.find(name)
+        with _coordinator(link) as coordinator:
+            records.append(publisher_of(coordinator, home, options, output).renew(link.project))
+    values = [
+        {
+            "project": record.project,
+            "attach_link": record.attach_link,
+            "permission_ends_at": record.permission_ends_at,
+        }
+        for record in records
+    ]
+    lines = [
+        f"Renewed {record.project} until {shown_day(record.permission_ends_at)}: "
+        f"{record.attach_link}"
+        for record in records
+    ]
+    output.result(values if options.project is None else values[0], lines)
     return 0
+
+
+def autorenew(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Have the system renew once a day, or not."""
+    from pleb_project.cli.renewing import autorenew as switch
+
+    return switch(home, options, output)
+
+
+def warn(home: Home, output: Output) -> None:
+    """Say which permissions end within ten days."""
+    from pleb_project.cli.keys import now
+    from pleb_project.renewal import warnings_of
+
+    for sentence in warnings_of(home, now()):
+        output.progress(sentence)
 
 
 def key(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -147,6 +193,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "try": try_out,
     "publish": publish,
     "renew": renew,
+    "autorenew": autorenew,
     "key": key,
     "status": status,
     "export": export,

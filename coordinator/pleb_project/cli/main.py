@@ -22,12 +22,16 @@ def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
 
     def run(output: Output) -> int:
-        from pleb_project.cli.commands import COMMANDS
+        from pleb_project.cli.commands import COMMANDS, warn
         from pleb_project.server.records import Home
 
         path = options.home or Path(platformdirs.user_data_dir("pleb-project", appauthor=False))
         home = Home(path.expanduser().absolute())
-        return COMMANDS[options.command](home, options, output)
+        try:
+            return COMMANDS[options.command](home, options, output)
+        finally:
+            if options.command not in {"new", "try", "demo"}:
+                warn(home, output)
 
     return run_command("pleb-project", options, run)
 
@@ -73,8 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
             metavar="SECTION.KEY=VALUE",
             help="override project.toml, for example training.versions=3",
         )
-    renew = commands.add("renew", "delegate to the coordinator for another 30 days", "renew digits")
-    _add_passphrase(renew)
+    _add_renewing(commands)
     status = commands.add("status", "show the training's progress", "status digits --watch")
     status.add_argument("--watch", action="store_true", help="until the project is finished")
     export = commands.add(
@@ -82,6 +85,40 @@ def make_parser() -> argparse.ArgumentParser:
         "download the model as a safetensors state_dict",
         "export digits digits.safetensors",
     )
+    for of_published in (status, export):
+        of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
+    export.add_argument("file", type=Path, help="the file to write; it must not exist")
+    demo = commands.add(
+        "demo",
+        "train a model with a coordinator and three agents, one of which lies",
+        "demo --keep",
+    )
+    demo.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    demo.add_argument("--stop", action="store_true", help="stop a demo that was left running")
+    _add_keys(commands)
+    return parser
+
+
+def _add_renewing(commands: Commands) -> None:
+    renew = commands.add(
+        "renew", "let the coordinator issue work for another 30 days", "renew digits"
+    )
+    renew.add_argument(
+        "project", metavar="PROJECT|LINK", nargs="?", help="default: all published from here"
+    )
+    renew.add_argument(
+        "--due", action="store_true", help="only those that have less than 20 days left"
+    )
+    renew.add_argument("--watch", action="store_true", help="stay, and renew whatever becomes due")
+    automatic = commands.add(
+        "autorenew", "renew once a day while this PC is on, by the system's timer", "autorenew on"
+    )
+    automatic.add_argument("state", choices=("on", "off", "show"))
+    _add_passphrase(renew)
+    _add_passphrase(automatic)
+
+
+def _add_keys(commands: Commands) -> None:
     keys = commands.group("key", "Keys: show, rotate, revoke, set a passphrase.")
     show = keys.add("show", "show a project's keys, and which were replaced or revoked", "show p")
     rotate = keys.add(
@@ -102,20 +139,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add_passphrase(rotate, of_new_key=True)
     _add_passphrase(revoke)
     _add_passphrase(passphrase, of_new_key=True)
-    for of_published in (renew, status, export, show, rotate, revoke, passphrase):
-        of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
+    for parser in (show, rotate, revoke, passphrase):
+        parser.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
     revoke.add_argument(
         "key", metavar="KEY", help="the beginning of its fingerprint, as `key show` prints it"
     )
-    export.add_argument("file", type=Path, help="the file to write; it must not exist")
-    demo = commands.add(
-        "demo",
-        "train a model with a coordinator and three agents, one of which lies",
-        "demo --keep",
-    )
-    demo.add_argument("--keep", action="store_true", help="leave everything running at the end")
-    demo.add_argument("--stop", action="store_true", help="stop a demo that was left running")
-    return parser
 
 
 def _add_passphrase(parser: argparse.ArgumentParser, *, of_new_key: bool = False) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.ids import KeyHex
+from pleb_shared.protocol.ids import KeyHex, fingerprint_of
 from pleb_shared.protocol.signing import SigningKey
 from pleb_system.durable import create_private, write_durably
 
@@ -61,6 +61,11 @@ class StoredKey:
     public: str
     plain_by_choice: bool
     _content: SigningKey | _Sealed
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its public half, as links have it."""
+        return fingerprint_of(self.public)
 
     @property
     def needs_passphrase(self) -> bool:

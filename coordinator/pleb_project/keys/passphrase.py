@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from pleb_project.keys.key_file import StoredKey
     from pleb_shared.protocol.signing import SigningKey
 
-__all__ = ["VARIABLE", "Keyring", "Passphrases", "SystemKeyring", "given_passphrase"]
+__all__ = [
+    "VARIABLE",
+    "Keyring",
+    "Passphrases",
+    "RememberingKeyring",
+    "SystemKeyring",
+    "given_passphrase",
+]
 
 VARIABLE: Final = "PLEB_PASSPHRASE"
 _SERVICE: Final = "Pleb-Cluster root key"
@@ -81,6 +88,28 @@ class SystemKeyring:
             return use(backend) if backend.priority >= 1 else None
         except KeyringError:
             return None
+
+
+class RememberingKeyring:
+    """A keyring that also remembers for as long as the process lives, for one that stays."""
+
+    def __init__(self, system: Keyring) -> None:
+        self._system = system
+        self._known: dict[str, str] = {}
+
+    def read(self, public: str) -> str | None:
+        """Return the passphrase of the key with that public half; None: it is not there."""
+        return self._known.get(public) or self._system.read(public)
+
+    def keep(self, public: str, passphrase: str) -> bool:
+        """Keep a passphrase; False: only this process does."""
+        self._known[public] = passphrase
+        return self._system.keep(public, passphrase)
+
+    def forget(self, public: str) -> None:
+        """Remove a passphrase, if it is there."""
+        self._known.pop(public, None)
+        self._system.forget(public)
 
 
 def given_passphrase(file: Path | None, environment: Mapping[str, str]) -> str | None:

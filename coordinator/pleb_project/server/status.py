@@ -60,6 +60,8 @@ def status_lines(status: ProjectStatus) -> list[str]:
         f"  {counts.hosts} hosts, {counts.in_flight} units in flight, "
         f"{counts.verified} results verified, {counts.refused} refused"
     )
+    if status.permission_warning:
+        lines.append(f"! {status.permission_warning}")
     return lines
 
 
