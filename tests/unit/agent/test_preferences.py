@@ -114,3 +114,23 @@ def test_wrong_preferences_say_what_to_do(data):
 def test_a_newer_agents_file_is_refused():
     with pytest.raises(InputError, match=r"newer agent \(version 4, this one knows 3\)"):
         decode(b'{"version": 4, "telepathy": true}')
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"version": 3, "threads": ' + b"9" * 5000 + b"}",
+        b'{"version": 1, "cache_mib": ' + b"9" * 300 + b"}",
+        b'{"version": 1, "cache_mib": 1e308}',
+        b'{"version": 1e999}',
+        b'{"version": 3, "threads": NaN}',
+        b'{"version": 3, "shares": ' + b"[" * 90_000,
+        b'{"version": [1]}',
+        b"[" * 300_000,
+        b"\xff",
+    ],
+    ids=lambda data: repr(data[:30]),
+)
+def test_no_file_ends_in_a_traceback(data):
+    with pytest.raises(InputError, match=r"preferences\.json"):
+        decode(data)

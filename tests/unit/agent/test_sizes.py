@@ -34,6 +34,14 @@ def test_other_texts_are_no_sizes(text):
 
 
 @pytest.mark.parametrize(
+    "text", ["9" * 400, "9" * 5000 + "TB", "." + "9" * 5000 + "e9", "5000000TB"]
+)
+def test_no_size_is_beyond_every_number(text):
+    with pytest.raises(ValueError, match=r"more than any|not a size"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
     ("number", "text"),
     [
         (0, "0 B"),

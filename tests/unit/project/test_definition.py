@@ -27,6 +27,16 @@ WRONG = {
     "too small": ("[training]\nbatch = 0\n", (8, 9, 1), ["from 1 to 65536", "not 0"]),
     "too large": ("[codec]\nblock = 999999\n", (8, 9, 6), ["from 16 to 65536"]),
     "not finite": ("[training]\nlearning_rate = inf\n", (8, 17, 3), ["finite"]),
+    "too large for a float": ("[training]\nlearning_rate = 1e999\n", (8, 17, 5), ["finite"]),
+    "many digits": ("[training]\nbatch = " + "9" * 5000, (8, 9, 1), ["64 bits"]),
+    "more than 64 bits": ("[training]\nbatch = " + "9" * 20, (8, 9, 20), ["64 bits"]),
+    "a long fraction": (
+        "[training]\nlearning_rate = 0." + "1" * 5000,
+        (8, 17, 1),
+        ["64 characters"],
+    ),
+    "deep": ("[training]\nbatch = " + "[" * 9000, (1, 1, 1), ["16 levels"]),
+    "a key of many parts": ("a" + ".a" * 9000 + " = 1\n", (7, 1, 1), ["16 parts"]),
     "no such choice": ('[codec]\nup = "int2"\n', (8, 6, 6), ["'int4'", "'2bit'", "'int2'"]),
     "no such optimizer": ('[training]\noptimizer = "adam"\n', (8, 13, 6), ["'adamw'", "'adam'"]),
     "another optimizer's option": (
@@ -48,6 +58,7 @@ def test_an_error_shows_the_place_and_what_to_write(case):
         parse_definition(f"{MINIMAL}\n{addition}", FILE)
     assert caught.value.place == Place(*place)
     assert all(word in caught.value.sentence for word in words), caught.value.sentence
+    assert len(str(caught.value)) < 1000
 
 
 def test_an_error_is_shown_below_its_line():
