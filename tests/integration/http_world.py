@@ -66,14 +66,20 @@ class HttpWorld:
         return await self.client.post("/projects/tiny/work", content=envelope + b"\n" + attached)
 
     def signed(self, host: Volunteer, request: WorkRequest) -> bytes:
-        return sign_payload(strict_json.encode(request), PayloadType.WORK, host.key)
+        sent = self.world.as_sent(request)
+        return sign_payload(strict_json.encode(sent), PayloadType.WORK, host.key)
 
     def opened(self, answer: httpx.Response, request: WorkRequest) -> WorkReply:
         assert answer.status_code == 200, answer.text
         online = self.world.online.public
         reply = open_envelope(answer.content, PayloadType.WORK_REPLY, WorkReply, online)
         assert (reply.host, reply.in_reply_to) == (request.host, request.sequence)
-        return reply
+        return msgspec.structs.replace(
+            reply,
+            manifests=self.world.by_row(reply.manifests),
+            receipts=self.world.by_row(reply.receipts),
+            verdicts=self.world.by_row(reply.verdicts),
+        )
 
     async def enrol(self, host: Volunteer, **changes: Any) -> EnrolReply:
         request = EnrolRequest(

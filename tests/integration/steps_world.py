@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -65,10 +65,13 @@ from tests.conformance.engines import fresh_store
 from tests.integration.state_moves import record_moves
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_shared.protocol.manifest import Manifest
+
+Named = TypeVar("Named", "Manifest", "Receipt", "UnitVerdict")
 
 START = 1_800_000_000.0
 
@@ -341,18 +344,36 @@ class World:
         self, host: Volunteer, units: int, reports: list[Report], attached: list[bytes]
     ) -> tuple[list[Receipt], list[Manifest], NoWork | None, list[UnitVerdict]]:
         """One work request, served as the HTTP process serves it."""
-        request = self.request(host, units, reports)
+        request = self.as_sent(self.request(host, units, reports))
         digest = digest_of(strict_json.encode(request))
         asked = Asked(request, digest, attached, protocol=1, network=host.network)
         with self.store.write() as tx:
             answered = serve(tx, self.deps, asked)
-        host.held += answered.manifests
+        manifests = self.by_row(answered.manifests)
+        host.held += manifests
         return (
-            list(answered.receipts),
-            list(answered.manifests),
+            self.by_row(answered.receipts),
+            manifests,
             answered.no_work,
-            list(answered.verdicts),
+            self.by_row(answered.verdicts),
         )
+
+    def as_sent(self, request: WorkRequest) -> WorkRequest:
+        """Name assignments as hosts know them; tests name them by their rows."""
+        shown = self.deps.numbers.shown
+        reports = [
+            msgspec.structs.replace(report, assignment=shown(report.assignment))
+            for report in request.reports
+        ]
+        in_hand = [shown(assignment) for assignment in request.in_hand]
+        return msgspec.structs.replace(request, reports=reports, in_hand=in_hand)
+
+    def by_row(self, statements: Sequence[Named]) -> list[Named]:
+        """Name the assignments of a reply by their rows."""
+        row = self.deps.numbers.row
+        return [
+            msgspec.structs.replace(found, assignment=row(found.assignment)) for found in statements
+        ]
 
     def ask(self, host: Volunteer, units: int = 1) -> tuple[list[Manifest], NoWork | None]:
         _, manifests, no_work, _ = self.exchange(host, units, [], [])

@@ -25,11 +25,13 @@ from pleb_shared.protocol.status import (
     UnitStatus,
     VersionPoint,
 )
+from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.core.numbers import AssignmentNumbers
     from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
     from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_shared.protocol.project import Target
@@ -57,9 +59,16 @@ class StatusCache:
     A project is read at most twice a second, however many people watch it.
     """
 
-    def __init__(self, store: Store, links: LinkBase, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        links: LinkBase,
+        numbers: AssignmentNumbers,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
         self._links = links
+        self._numbers = numbers
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, ProjectStatus] = {}
@@ -94,14 +103,16 @@ class StatusCache:
             if (fresh := self._fresh(name)) is not None:
                 return fresh
             project = tx.projects.find(name)
-            status = read_status(tx, project, self._links, self._clock())
+            status = read_status(tx, project, self._links, self._numbers, self._clock())
             if len(self._known) >= _CACHED:
                 self._known.clear()
             self._known[name] = status
         return status
 
 
-def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) -> ProjectStatus:
+def read_status(
+    tx: Transaction, project: Project, links: LinkBase, numbers: AssignmentNumbers, now: float
+) -> ProjectStatus:
     """Return the project's status."""
     metadata = project.metadata
     series = _series(tx, project)
@@ -132,7 +143,7 @@ def read_status(tx: Transaction, project: Project, links: LinkBase, now: float) 
         restores=_restores(tx, project),
         round=msgspec.convert(current_round, RoundStatus | None, from_attributes=True),
         hosts=[_host(host, project, now) for host in hosts],
-        units=_units(tx, project, {host.id: host for host in hosts}),
+        units=_units(tx, project, {host.id: host for host in hosts}, numbers),
         contributors=_contributors(tx, project),
         counts=msgspec.convert(counts, Counts, from_attributes=True),
         parameters=sum(elements(spec) for spec in model.parameters),
@@ -223,15 +234,25 @@ def _host_state(host: Host, project: Project, now: float) -> HostState:
     return HostState.PROBATION
 
 
-def _units(tx: Transaction, project: Project, hosts: dict[int, Host]) -> list[UnitStatus]:
-    """Return units with verdicts, the most recently changed first."""
+def _units(
+    tx: Transaction, project: Project, hosts: dict[int, Host], numbers: AssignmentNumbers
+) -> list[UnitStatus]:
+    """Return units with verdicts, the most recently changed first.
+
+    Only of rounds that are closed: who knew that a unit of the open round has a result would know
+    that a copy of it is a check.
+    """
     latest: dict[int, Event] = {}
     for event in reversed(tx.events.last(project.id, _EVENTS)):
         if event.unit is not None and event.kind in {"verified", "evaluated", "convicted"}:
             latest.setdefault(event.unit, event)
     found: list[UnitStatus] = []
-    for unit, event in latest.items():
-        status = _unit(tx, tx.units.get(unit), event, hosts)
+    for number, event in latest.items():
+        unit = tx.units.get(number)
+        is_open = (unit.epoch, unit.version) >= (project.epoch, project.version)
+        if unit.kind == UnitKind.TRAIN and is_open:
+            continue
+        status = _unit(tx, unit, event, hosts, numbers)
         if status.results:
             found.append(status)
         if len(found) == _UNITS:
@@ -239,7 +260,13 @@ def _units(tx: Transaction, project: Project, hosts: dict[int, Host]) -> list[Un
     return found
 
 
-def _unit(tx: Transaction, unit: UnitRow, event: Event, hosts: dict[int, Host]) -> UnitStatus:
+def _unit(
+    tx: Transaction,
+    unit: UnitRow,
+    event: Event,
+    hosts: dict[int, Host],
+    numbers: AssignmentNumbers,
+) -> UnitStatus:
     judged = [found for found in tx.assignments.of_unit(unit.id) if found.verdict is not None]
     # why the canonical result counts, else what was decided last
     canonical = next((found.reason for found in judged if found.id == unit.canonical), None)
@@ -251,14 +278,16 @@ def _unit(tx: Transaction, unit: UnitRow, event: Event, hosts: dict[int, Host]) 
         state=unit.state,
         reason=canonical or msgspec.convert(event.detail.get("reason"), Reason | None),
         at=event.at,
-        results=[_result(tx, found, hosts) for found in judged],
+        results=[_result(tx, found, hosts, numbers) for found in judged],
     )
 
 
-def _result(tx: Transaction, found: Assignment, hosts: dict[int, Host]) -> ResultStatus:
+def _result(
+    tx: Transaction, found: Assignment, hosts: dict[int, Host], numbers: AssignmentNumbers
+) -> ResultStatus:
     host = hosts.get(found.host or 0) or tx.hosts.get(found.host or 0)
     return ResultStatus(
-        assignment=found.id,
+        assignment=numbers.shown(found.id),
         host=host.fingerprint,
         name=host.display_name,
         verdict=found.verdict or "",

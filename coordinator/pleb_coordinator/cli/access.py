@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
+from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.keys import read_secret
 from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["Listening", "link_base", "now", "opened", "reachable_host", "running_server"]
+__all__ = [
+    "Listening",
+    "link_base",
+    "now",
+    "numbers_of",
+    "opened",
+    "reachable_host",
+    "running_server",
+]
 
 _DOCUMENTATION_ADDRESS: Final = ("192.0.2.1", 9)
 """TEST-NET-1 (RFC 5737): a datagram socket that is connected there sends nothing."""
@@ -43,6 +53,15 @@ def opened(home: Home) -> Iterator[Store]:
 def now() -> float:
     """Return the machine's time: commands are their own composition root."""
     return time.time()  # noqa: TID251
+
+
+def numbers_of(home: Home) -> AssignmentNumbers:
+    """Return the numbers by which hosts know their assignments.
+
+    Raises:
+        InputError: the home lacks its secret.
+    """
+    return AssignmentNumbers(read_secret(home.secret_file))
 
 
 class Listening(msgspec.Struct, frozen=True):

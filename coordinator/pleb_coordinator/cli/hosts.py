@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.access import now, opened
+from pleb_coordinator.cli.access import now, numbers_of, opened
 from pleb_coordinator.core.invites import check_team
 from pleb_coordinator.core.reputation import is_proven, standing_of
 from pleb_shared.errors import InputError
@@ -41,11 +41,12 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Show one host with the assignments that it holds."""
+    """Show one host with the assignments that it holds, by the numbers that it knows."""
+    numbers = numbers_of(home)
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         host = _find(tx, project, options.host)
-        held = [assignment.id for assignment, _ in tx.assignments.in_hand(host.id)]
+        held = [numbers.shown(found.id) for found, _ in tx.assignments.in_hand(host.id)]
         networks = sorted(tx.hosts.party(host, now()).networks)
     value = _value(host, project) | {"in_hand": held, "networks": networks}
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.api.status import read_status
-from pleb_coordinator.cli.access import link_base, now, opened, running_server
+from pleb_coordinator.cli.access import link_base, now, numbers_of, opened, running_server
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
@@ -26,10 +26,10 @@ __all__ = ["COMMANDS"]
 
 def statuses(home: Home) -> list[ProjectStatus]:
     """Return every project's status."""
-    links = link_base(home)
+    links, numbers = link_base(home), numbers_of(home)
     with opened(home) as store, store.read() as tx:
         found = [tx.projects.find(name) for name in tx.projects.names()]
-        return [read_status(tx, project, links, now()) for project in found]
+        return [read_status(tx, project, links, numbers, now()) for project in found]
 
 
 def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
@@ -58,7 +58,9 @@ def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show one project, as its page does."""
     with opened(home) as store, store.read() as tx:
-        found = read_status(tx, tx.projects.find(options.project), link_base(home), now())
+        found = read_status(
+            tx, tx.projects.find(options.project), link_base(home), numbers_of(home), now()
+        )
     output.result(found, _lines(found))
     return 0
 

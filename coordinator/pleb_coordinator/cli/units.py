@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.access import opened
+from pleb_coordinator.cli.access import numbers_of, opened
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import Reason, reason_sentence
 from pleb_system.command_line import table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from pleb_coordinator.core.numbers import AssignmentNumbers
     from pleb_coordinator.core.records import Assignment, UnitRow
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
@@ -43,13 +44,14 @@ def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show a unit, its assignments and every decision about them."""
+    numbers = numbers_of(home)
     with opened(home) as store, store.read() as tx:
         try:
             unit = tx.units.get(options.unit)
         except LookupError as error:
             message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
             raise InputError(message) from error
-        assignments = [_assignment(tx, found) for found in tx.assignments.of_unit(unit.id)]
+        assignments = [_assignment(tx, found, numbers) for found in tx.assignments.of_unit(unit.id)]
         events = [
             {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
             for event in tx.events.of_unit(unit.id)
@@ -59,9 +61,10 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _assignment(tx: Transaction, found: Assignment) -> dict[str, Any]:
+def _assignment(tx: Transaction, found: Assignment, numbers: AssignmentNumbers) -> dict[str, Any]:
     value = msgspec.structs.asdict(found)
     value["assignment"] = value.pop("id")
+    value["host_calls_it"] = numbers.shown(found.id)
     for name in ("nonce", "project", "unit", "epoch", "version"):
         del value[name]
     if found.host is not None:
@@ -83,6 +86,8 @@ def _lines(
         who = a.get("host_name") or (a["host"] or "no host yet")[:12]
         mark = "  *" if a["assignment"] == unit.canonical else "   "
         yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
+        if a["host"] is not None:
+            yield f"      its host knows it as {a['host_calls_it']}"
         if a["digest"]:
             first, last = a["loss_first"], a["loss_last"]  # calibrations may have none
             known = first is not None and last is not None

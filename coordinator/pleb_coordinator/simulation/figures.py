@@ -89,7 +89,7 @@ def figures_of(fleet: Fleet) -> Figures:
         lies = {(made.seed, made.digest) for host in fleet.hosts for made in host.made if made.lie}
         inputs = [_lies(tx, row, lies) for row in versions]
         verdicts = {
-            made.assignment: tx.assignments.get(made.assignment).verdict
+            made.assignment: tx.assignments.get(fleet.deps.numbers.row(made.assignment)).verdict
             for host in fleet.hosts
             for made in host.made
         }

@@ -22,7 +22,7 @@ class HostPlan:
 
     account: str
     network: str
-    """Its public network, as `core.assignment.network_of` gives it."""
+    """Its public network, as `core.voices.network_of` gives it."""
     unit_seconds: float
     determinism_class: int = 0
     trusted: bool = False

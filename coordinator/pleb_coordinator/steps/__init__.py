@@ -26,9 +26,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import Networks
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
 
@@ -52,12 +54,17 @@ class Deps:
     random_bytes: Callable[[int], bytes]
     """Unpredictable bytes, for nonces and tokens (`secrets.token_bytes`)."""
     secret: bytes
-    """32 bytes from which audits are drawn; never leaves the coordinator."""
+    """32 bytes that hide what is drawn and in which order; they never leave the coordinator."""
     online_keys: OnlineKeys
     """The keys that root keys delegate to. Replies about a project are signed by the one that its
     metadata in force names."""
     blobs: LocalBlobs
     networks: Networks = field(default_factory=Networks)
+
+    @cached_property
+    def numbers(self) -> AssignmentNumbers:
+        """The numbers by which hosts know their assignments."""
+        return AssignmentNumbers(self.secret)
 
 
 def deps_of(home: Home, clock: Callable[[], float], config: CoordinatorConfig) -> Deps:

@@ -102,7 +102,7 @@ def _receipt(context: RequestContext, report: Report, data: bytes | None) -> Rec
 def _accept(context: RequestContext, report: Report, data: bytes | None) -> Receipt:
     assignment = context.tx.assignments.get(report.assignment)
     if assignment.host != context.host.id or assignment.nonce != report.nonce:
-        message = f"Assignment {report.assignment} belongs to another host: drop its result."
+        message = "This assignment belongs to another host: drop its result."
         raise Refusal(RefusalCode.UNKNOWN_ASSIGNMENT, message)
     unit = context.tx.units.get(assignment.unit)
     if unit.epoch != context.project.epoch:

@@ -43,12 +43,12 @@ def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
     on the holdout, also for trusted hosts.
     """
     project, now = tx.projects.get(found.id), deps.clock()
-    trained = project.state == ProjectState.ACTIVE and _plan_training(tx, project, now)
+    trained = project.state == ProjectState.ACTIVE and _plan_training(tx, deps, project, now)
     evaluates = project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
     return (evaluates and _plan_evaluation(tx, project, now)) or trained
 
 
-def _plan_training(tx: Transaction, project: Project, now: float) -> bool:
+def _plan_training(tx: Transaction, deps: Deps, project: Project, now: float) -> bool:
     version = project.version
     if tx.rounds.get(project.id, project.epoch, version) is not None:
         return False
@@ -72,6 +72,9 @@ def _plan_training(tx: Transaction, project: Project, now: float) -> bool:
         return False
     warm_start = is_warm_start(project.metadata, version)
     place = (project.id, project.epoch, version)
+    # Handed out in the order of their rows: were that the order of their places, which a manifest
+    # states, a place out of turn would tell a check from a first try.
+    units.sort(key=lambda _: deps.random_bytes(8))
     tx.units.plan(*place, units, Purpose.PRIMARY, trusted_only=warm_start, now=now)
     tx.events.add(project.id, now, "planned", version=version, units=len(units), quorum=quorum)
     return True

@@ -6,13 +6,18 @@ All of it happens in the caller's transaction, so a host never learns what is no
 order matters: reports end leases and change the host's record before new units are issued, and
 the signed reply is stored last, so a repetition of the request gets exactly the same bytes.
 
+Inside, an assignment is known by its row; hosts know it by another number (`core.numbers`), which
+is translated here.
+
 The HTTP process, the tests and the benchmarks all call `serve`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
 
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.steps import RequestContext
@@ -22,18 +27,28 @@ from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.hosts import Seen
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import NoWork, PayloadType, WorkReply, WorkRequest
+from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.messages import (
+    NoWork,
+    PayloadType,
+    Receipt,
+    UnitVerdict,
+    WorkReply,
+    WorkRequest,
+)
 from pleb_shared.protocol.signing import sign_payload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pleb_coordinator.core.numbers import AssignmentNumbers
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.protocol.manifest import Manifest
-    from pleb_shared.protocol.messages import Receipt, UnitVerdict
 
 __all__ = ["Answered", "Asked", "serve"]
+
+Named = TypeVar("Named", Manifest, Receipt, UnitVerdict)
+"""A statement about an assignment."""
 
 _DAY_SECONDS: Final = 86_400.0
 """How often it is noted that a host is still in the same network."""
@@ -76,7 +91,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
             `malformed`: the attached deltas are not as many as the reports announce. A single
             report is refused in its receipt.
     """
-    request = asked.request
+    request = _by_row(asked.request, deps.numbers)
     project = tx.projects.find(request.project)
     host = tx.hosts.find(project.id, request.host)
     context = RequestContext(tx, deps, project, host, deps.clock())
@@ -91,12 +106,14 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         if check_sequence(*last, request.sequence, asked.digest) is Order.REPEATED:
             return Answered(tx.hosts.reply(host.id), repeated=True)
         if request.reports:
-            receipts = accept_reports(context, request.reports, asked.attached)
+            accepted = accept_reports(context, request.reports, asked.attached)
+            receipts = [_shown(receipt, deps.numbers) for receipt in accepted]
             context = replace(context, host=tx.hosts.get(host.id))
-    manifests, no_work = issue_work(context, request)
+    issued, no_work = issue_work(context, request)
+    manifests = [_shown(manifest, deps.numbers) for manifest in issued]
     if before is not None and not manifests:
         return before
-    verdicts = [*earlier, *take_verdicts(tx, host)]
+    verdicts = [*earlier, *(_shown(found, deps.numbers) for found in take_verdicts(tx, host))]
     now = int(context.now)
     statement = WorkReply(
         protocol=asked.protocol,
@@ -132,3 +149,23 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
     ):
         tx.hosts.note_network(host.id, asked.network, context.now)
     return Answered(reply, manifests, receipts, verdicts, no_work)
+
+
+def _by_row(request: WorkRequest, numbers: AssignmentNumbers) -> WorkRequest:
+    """Return the request with the rows of the assignments that it names."""
+    if not request.reports and not request.in_hand:
+        return request
+    return msgspec.structs.replace(
+        request,
+        in_hand=[numbers.row(shown) for shown in request.in_hand],
+        reports=[
+            msgspec.structs.replace(report, assignment=numbers.row(report.assignment))
+            for report in request.reports
+        ],
+    )
+
+
+def _shown(statement: Named, numbers: AssignmentNumbers) -> Named:
+    """Return the statement with the number by which its host knows the assignment."""
+    shown = numbers.shown(statement.assignment)
+    return msgspec.structs.replace(statement, assignment=shown)

@@ -87,7 +87,7 @@ class Assignments(TableGroup):
         """Return an assignment. Raises `Refusal` unknown_assignment."""
         row = _ASSIGNMENT.first(self._db.execute(sql.GET_ASSIGNMENT, assignment=assignment))
         if row is None:
-            message = f"There is no assignment {assignment}: drop its result."
+            message = "There is no such assignment: drop its result."
             raise Refusal(RefusalCode.UNKNOWN_ASSIGNMENT, message)
         return row
 

@@ -60,14 +60,15 @@ def build_app(
     store, for_pages = Store(home.store_file), Store(home.store_file)
     with store.write() as tx:  # `networks.own` may have changed since the last start
         tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
+    deps = deps_of(home, clock, config)
     api = Api(
         store=store,
         commits=GroupCommit(store),
-        deps=deps_of(home, clock, config),
+        deps=deps,
         links=links,
         counters=RequestCounters(),
         changes=Changes(store, most_waiters=config.waiters),
-        statuses=StatusCache(for_pages, links, clock),
+        statuses=StatusCache(for_pages, links, deps.numbers, clock),
         seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic
         ).take,
