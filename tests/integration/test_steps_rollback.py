@@ -206,7 +206,8 @@ def test_a_regression_on_the_holdout_is_taken_back_by_itself_and_said(tmp_path):
     assert (row.restores, row.digest) == (8, version(world, 8).digest)
     with world.store.read() as tx:
         project = tx.projects.find("tiny")
-        status = read_status(tx, project, LinkBase("http://127.0.0.1"), world.clock.now)
+        link = LinkBase("http://127.0.0.1")
+        status = read_status(tx, project, link, world.deps.numbers, world.clock.now)
     (step_back,) = status.restores
     assert (step_back.version, step_back.restores, step_back.cause) == (row.number, 8, "holdout")
     for _ in range(12):  # evaluations that were under way when it happened are no new evidence
