@@ -12,7 +12,8 @@ import torch
 from benchmarks import manners_model
 from pleb_agent.program.clock import system_clock
 from pleb_agent.worker.errors import WorkerError
-from pleb_agent.worker.job import Job, Progress, WorkerSettings
+from pleb_agent.worker.job import OUTPUT_FILES, Job, Progress, WorkerSettings
+from pleb_agent.worker.plain_files import keep_plain
 from pleb_agent.worker.process import WorkerProcess
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.definition.load import load_definition
@@ -108,22 +109,20 @@ def publish_project(fleet: Fleet, url: str, milliseconds: int, layers: int) -> s
 
 
 def make_job(directory: Path, layers: int, steps: int = STEPS) -> Job:
-    """Return a unit whose inputs are in the new `directory`."""
+    """Return a unit whose files are below the new `directory`."""
     draft, blobs = _make_project(directory, "manners", layers, steps)
-    files = {
-        "metadata.json": strict_json.encode(draft.metadata),
-        "graph.json": draft.exported.training_graph,
-        "snapshot.safetensors": draft.exported.initial,
-        "shard-0": blobs.get(draft.dataset.shards.train[0].digest),
-    }
-    for name, data in files.items():
-        (directory / name).write_bytes(data)
-    shards = ShardRange(first=0, count=1)
     model = draft.metadata.model
-    return Job(
-        job_dir=str(directory),
+    job = Job(
+        folder=str(directory),
+        name="unit",
+        file_bytes=2**30,
         unit=Unit(
-            kind=UnitKind.TRAIN, epoch=0, version=0, shards=shards, seed=1, local_steps=steps
+            kind=UnitKind.TRAIN,
+            epoch=0,
+            version=0,
+            shards=ShardRange(first=0, count=1),
+            seed=1,
+            local_steps=steps,
         ),
         version=VersionSource(
             epoch=0,
@@ -135,6 +134,19 @@ def make_job(directory: Path, layers: int, steps: int = STEPS) -> Job:
         ),
         shards=["shard-0"],
     )
+    for place in (job.input_dir, job.output_dir):
+        place.mkdir(parents=True)
+    for name in OUTPUT_FILES:
+        keep_plain(job.output_dir / name)
+    files = {
+        "metadata.json": strict_json.encode(draft.metadata),
+        "graph.json": draft.exported.training_graph,
+        "snapshot.safetensors": draft.exported.initial,
+        "shard-0": blobs.get(draft.dataset.shards.train[0].digest),
+    }
+    for name, data in files.items():
+        (job.input_dir / name).write_bytes(data)
+    return job
 
 
 class Busy:

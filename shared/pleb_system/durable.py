@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["create_private", "rename_durably", "sync_directory", "write_durably"]
+__all__ = [
+    "create_private",
+    "rename_durably",
+    "sync_directory",
+    "write_durably",
+    "write_in_place",
+]
 
 
 def write_durably(
@@ -41,6 +47,23 @@ def write_durably(
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def write_in_place(path: Path, *parts: bytes | memoryview) -> None:
+    """Replace the content of a file that exists, where a process may make none.
+
+    A crash in between leaves anything, so the content must show whether it is whole.
+
+    Raises:
+        OSError: there is no such file, or no room.
+    """
+    with path.open("r+b") as file:
+        file.truncate()
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 def create_private(path: Path, content: bytes) -> None:

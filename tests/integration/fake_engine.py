@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleb_agent.worker.errors import (
@@ -86,7 +85,7 @@ class FakeEngine:
                 if self.is_closed:
                     raise WorkerDied("closed")
                 self.steps_computed += 1
-                (Path(job.job_dir) / "checkpoint").write_text(str(step + 1))
+                (job.output_dir / "checkpoint").write_text(str(step + 1))
                 yield Progress(
                     steps_done=step + 1,
                     steps_total=self.steps,
@@ -117,11 +116,11 @@ class FakeEngine:
 
     def _read_inputs(self, job: Job) -> None:
         names = [job.metadata, job.graph, job.snapshot, *job.differences, *job.shards]
-        read = {name: (Path(job.job_dir) / name).read_bytes() for name in names}
+        read = {name: (job.input_dir / name).read_bytes() for name in names}
         self.inputs.append({n: hashlib.sha256(data).hexdigest() for n, data in read.items()})
 
     def steps_before(self, job: Job) -> int:
-        path = Path(job.job_dir) / "checkpoint"
+        path = job.output_dir / "checkpoint"
         return int(path.read_text()) if path.exists() else 0
 
     def result_of(self, job: Job) -> JobResult:
@@ -132,7 +131,7 @@ class FakeEngine:
         else:
             seed = hashlib.sha256(repr(job.unit).encode()).digest()
             delta = (seed * (self.delta_bytes // len(seed) + 1))[: self.delta_bytes]
-            (Path(job.job_dir) / "delta.bin").write_bytes(delta)
+            (job.output_dir / "delta.bin").write_bytes(delta)
             outcome = DeltaOutcome(
                 file="delta.bin",
                 digest=hashlib.sha256(delta).hexdigest(),

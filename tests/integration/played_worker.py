@@ -43,7 +43,7 @@ def main() -> None:
         answers.write(encode_frame(message))
         answers.flush()
 
-    send(Ready(runtime=runtime(), layers=[]))
+    send(Ready(runtime=runtime()))
     while True:
         job = control.next_job()
         try:
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def steps(job: Job, control: CommandReader, draw: random.Random, send) -> None:
-    count = Path(job.job_dir) / COUNT
+    count = job.output_dir / COUNT
     done = int(count.read_text()) if count.exists() else 0
     while done < STEPS:
         control.between_steps()

@@ -53,7 +53,7 @@ def test_inputs_are_what_the_manifest_names_and_are_fetched_once(tmp_path):
             assert seen["graph.json"] == metadata.training_graph.digest
             assert seen["snapshot.safetensors"] == metadata.model.initial.digest
             assert len(coordinator.blob_requests) == len(set(coordinator.blob_requests)) == 6
-            assert not any((tmp_path / "work").iterdir())
+            assert not any(path.is_file() for path in (tmp_path / "work").rglob("*"))
 
     asyncio.run(story())
 

@@ -24,7 +24,7 @@ def test_shards_lie_in_the_clear_only_while_their_unit_is_computed(tmp_path):
             loop = agent.loop(units=2)
             task = asyncio.create_task(loop.run())
             await until(lambda: len(engine.jobs) == 2)
-            assert [path.parent.parent.name for path in clear_text(tmp_path)] == ["work"]
+            assert [path.parents[3].name for path in clear_text(tmp_path)] == ["work"]
             await asyncio.wait_for(task, 5)
             assert clear_text(tmp_path) == []
             assert engine.inputs[1]["shard-0.safetensors"] in coordinator.blobs
@@ -42,14 +42,16 @@ def test_shards_that_a_killed_process_left_in_the_clear_are_deleted(tmp_path):
             await until(lambda: engine.steps_computed == 2)
             loop.stop()
             await asyncio.wait_for(task, 5)
-            (job_dir,) = (tmp_path / "work").iterdir()
-            (job_dir / "shard-0.safetensors").write_bytes(SHARD)  # as kill -9 leaves it
+            project = tmp_path / "work" / "1"
+            (project / "in" / "1" / "shard-0.safetensors").write_bytes(
+                SHARD
+            )  # as kill -9 leaves it
             agent.loop().stop()
             again = agent.loop()
             again.stop()
             await asyncio.wait_for(again.run(), 5)
             assert clear_text(tmp_path) == []
-            assert (job_dir / "checkpoint").exists()
+            assert (project / "out" / "1" / "checkpoint").exists()
             await agent.work(units=1)
             assert delivered(coordinator) == [1]
 
@@ -63,7 +65,8 @@ def test_a_link_in_the_place_of_a_job_deletes_no_other_file(tmp_path):
             precious = tmp_path / "precious"
             precious.mkdir()
             (precious / "shard-7.safetensors").write_bytes(b"mine")
-            (agent.home / "work" / "1-1").symlink_to(precious)
+            (agent.home / "work" / "1" / "in").mkdir(parents=True)
+            (agent.home / "work" / "1" / "in" / "1").symlink_to(precious)
             await agent.work(units=1)
             assert (precious / "shard-7.safetensors").read_bytes() == b"mine"
             assert delivered(coordinator) == [1]

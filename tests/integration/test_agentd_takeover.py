@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,11 +18,14 @@ from pleb_shared.protocol.report import DeltaResult, FailureResult
 from tests.integration.agent_home import attached, until
 from tests.integration.fake_engine import FakeEngine
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
 
 class TakenOver(FakeEngine):
-    """Computes nothing; `trap(job_dir)` leaves something in the place of the delta."""
+    """Computes nothing; `trap(output_dir)` leaves something in the place of the delta."""
 
     def __init__(self, trap, size: int = len(SECRET)) -> None:
         super().__init__()
@@ -30,7 +33,8 @@ class TakenOver(FakeEngine):
         self.size = size
 
     def result_of(self, job) -> JobResult:
-        self.trap(Path(job.job_dir))
+        (job.output_dir / "delta.bin").unlink()
+        self.trap(job.output_dir)
         outcome = DeltaOutcome(
             file="delta.bin",
             digest=digest_of(SECRET),
@@ -44,10 +48,10 @@ class TakenOver(FakeEngine):
 
 
 def swapped_directory(secret: Path):
-    def trap(job_dir: Path) -> None:
-        shutil.rmtree(job_dir)
+    def trap(folder: Path) -> None:
+        shutil.rmtree(folder)
         (secret.parent / "delta.bin").write_bytes(SECRET)
-        job_dir.symlink_to(secret.parent, target_is_directory=True)
+        folder.symlink_to(secret.parent, target_is_directory=True)
 
     return trap
 
@@ -112,7 +116,7 @@ def test_a_delta_that_vanished_while_the_agent_was_down_costs_one_unit(tmp_path)
             def remove(job):
                 result = done(job)
                 if len(engine.jobs) == 1:
-                    (Path(job.job_dir) / "delta.bin").unlink()
+                    (job.output_dir / "delta.bin").unlink()
                 return result
 
             engine.result_of = remove  # type: ignore[method-assign]
@@ -137,10 +141,14 @@ def test_nothing_is_written_through_links_that_a_worker_left(tmp_path):
             working = asyncio.create_task(loop.run())
             await until(lambda: coordinator.requests)  # what earlier processes left is deleted
             work = home / "work"
-            (work / "1-1").symlink_to(elsewhere, target_is_directory=True)
-            (work / "1-2").mkdir()
-            (work / "1-2" / "metadata.json").symlink_to(elsewhere / "bashrc")
-            (work / "1-2" / "graph.json").symlink_to(elsewhere / "bashrc")
+            for kind in ("in", "out"):
+                (work / "1" / kind).mkdir(parents=True)
+                (work / "1" / kind / "1").symlink_to(elsewhere, target_is_directory=True)
+                (work / "1" / kind / "2").mkdir()
+            (work / "1" / "in" / "2" / "metadata.json").symlink_to(elsewhere / "bashrc")
+            (work / "1" / "in" / "2" / "graph.json").symlink_to(elsewhere / "bashrc")
+            (work / "1" / "out" / "2" / "delta.bin").symlink_to(elsewhere / "bashrc")
+            (work / "1" / "out" / "2" / "checkpoint-0").mkdir()
             coordinator.plan(2)
             coordinator.arrived.set()
             await asyncio.wait_for(working, 15)

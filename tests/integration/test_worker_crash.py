@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +26,7 @@ from tests.unit.worker.stories import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from pleb_agent.worker.job import Job, JobResult
     from pleb_agent.worker.process import WorkerProcess
@@ -58,7 +58,7 @@ def test_after_a_power_cut_the_other_checkpoint_or_a_fresh_start_serves(
 ) -> None:
     async def story(worker: WorkerProcess) -> None:
         job = new_job(worker, steps=400)
-        older, newer = (Path(job.job_dir) / f"checkpoint-{slot}" for slot in (0, 1))
+        older, newer = (job.output_dir / f"checkpoint-{slot}" for slot in (0, 1))
         await start_and_kill(worker, job, after_steps=10)
         newer.write_bytes(newer.read_bytes()[:300])
         assert (await start_and_kill(worker, job, after_steps=10))[0] > 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,13 +42,14 @@ from tests.unit.worker.stories import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.project import ProjectMetadata
 
 
 def change_metadata(job: Job, change: Callable[[ProjectMetadata], ProjectMetadata]) -> Job:
-    path = Path(job.job_dir) / job.metadata
+    path = job.input_dir / job.metadata
     path.write_bytes(strict_json.encode(change(read_metadata(job))))
     return job
 
@@ -61,7 +61,7 @@ def test_a_worker_gives_the_bits_of_undisturbed_training(workers: WarmWorkers) -
             outcome = (await result_of(worker, job)).outcome
             assert isinstance(outcome, DeltaOutcome)
             assert outcome.digest == undisturbed_digest(job)
-            data = (Path(job.job_dir) / outcome.file).read_bytes()
+            data = (job.output_dir / outcome.file).read_bytes()
             assert (digest_of(data), len(data)) == (outcome.digest, outcome.size)
             assert outcome.loss_last < outcome.loss_first
 
@@ -130,16 +130,16 @@ def test_each_failure_has_its_error_and_the_worker_takes_the_next_job(workers: W
         with pytest.raises(NotFinite):
             await result_of(worker, diverging)
         missing = new_job(worker)
-        (Path(missing.job_dir) / missing.shards[0]).unlink()
+        (missing.input_dir / missing.shards[0]).unlink()
         with pytest.raises(BrokenInput, match="shard-0"):
             await result_of(worker, missing)
         outside = new_job(worker)
-        (Path(outside.job_dir) / outside.shards[1]).unlink()
-        (Path(outside.job_dir) / outside.shards[1]).symlink_to("/etc/passwd")
+        (outside.input_dir / outside.shards[1]).unlink()
+        (outside.input_dir / outside.shards[1]).symlink_to("/etc/passwd")
         with pytest.raises(BrokenInput, match="Permission denied"):
             await result_of(worker, outside)
         strange = new_job(worker)
-        graph = Path(strange.job_dir) / strange.graph
+        graph = strange.input_dir / strange.graph
         data = graph.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
         graph.write_bytes(data)
         blob = Blob(digest=digest_of(data), size=len(data))
@@ -160,7 +160,7 @@ def test_the_systems_limit_holds_what_the_dry_run_misses(workers: WarmWorkers) -
 
     async def story(worker: WorkerProcess) -> None:
         job = new_job(worker)
-        with (Path(job.job_dir) / job.snapshot).open("r+b") as file:
+        with (job.input_dir / job.snapshot).open("r+b") as file:
             file.truncate(3 * 2**30)  # sparse: costs the disk nothing
         with pytest.raises(OutOfMemory):
             await result_of(worker, job)

@@ -44,10 +44,10 @@ class Story:
     def __init__(self, work_dir, seed):
         self.draw = random.Random(seed)
         self.worker = WorkerProcess(work_dir / "work", SETTINGS)
-        job_dir = work_dir / "work" / "job"
-        job_dir.mkdir(parents=True)
-        self.count = job_dir / COUNT
-        self.job = Job(job_dir=str(job_dir), unit=train_unit(), version=SOURCE)
+        folder = str(work_dir / "work" / "project")
+        self.job = Job(folder=folder, name="job", unit=train_unit(), version=SOURCE, file_bytes=100)
+        self.job.output_dir.mkdir(parents=True)
+        self.count = self.job.output_dir / COUNT
         self.made = []
 
     async def play(self):

@@ -32,8 +32,9 @@ SAVE = """
 import os, sys
 from pathlib import Path
 from pleb_agent.worker.checkpoint import CheckpointFiles
-from tests.unit.worker.checkpoints import checkpoint
+from tests.unit.worker.checkpoints import checkpoint, new_files
 
+new_files(Path(sys.argv[1]))
 files = CheckpointFiles(Path(sys.argv[1]))
 for number in range(1, int(sys.argv[2]) + 1):
     files.save(checkpoint(number))
@@ -72,10 +73,12 @@ def operation_of(
 ) -> list[Operation]:
     paths = [Path(text.decode()) for text in texts if text.startswith(b"/")]
     match name:
-        case "openat" if "O_WRONLY|O_CREAT|O_TRUNC" in arguments:
+        case "openat" if "O_WRONLY|O_CREAT|O_EXCL" in arguments:
             return [Create(paths[-1].name)]
-        case "openat" if "O_RDONLY" in arguments:
+        case "openat" if "O_RDONLY" in arguments or "O_RDWR|O_CLOEXEC" in arguments:
             return []
+        case "ftruncate":
+            return [Create(paths[0].name)]
         case "write":
             assert answer == len(texts[1])
             return [Append(paths[0].name, texts[1])]

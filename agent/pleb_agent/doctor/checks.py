@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.control.controller import Autostart
@@ -22,23 +17,20 @@ from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.program.clock import system_clock
-from pleb_agent.program.command import module_command
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
-from pleb_agent.worker.child import child_environment
-from pleb_agent.worker.job import LayerState, WorkerSettings
-from pleb_agent.worker.sandbox.attempts import OUTSIDE_FILE, Outcome
+from pleb_agent.worker.trial import TrialFailed, try_sandbox
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from pleb_agent.app.home import Home
     from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.worker.sandbox.attempts import Outcome
 
 __all__ = ["Finding", "check_home", "check_project", "check_session", "check_worker"]
 
 _INPUT_SECONDS: Final = 15.0
-_SANDBOX_SECONDS: Final = 60.0
 _NO_SANDBOX: Final = {
     "darwin": "macOS: sandbox-exec profiles are not used yet and untried",
     "win32": "Windows: job object and low integrity are not used yet and untried",
@@ -95,13 +87,6 @@ async def check_session(home: Home) -> list[Finding]:
     return [Finding("input", is_well, presence_sentence(sensor.presence)), autostart]
 
 
-class _SandboxReport(msgspec.Struct, frozen=True):
-    """What `worker.sandbox.attempts` prints."""
-
-    outcomes: list[Outcome]
-    layers: list[LayerState]
-
-
 def check_worker() -> list[Finding]:
     """Return which layers of the worker's sandbox hold, and what they deny.
 
@@ -109,27 +94,10 @@ def check_worker() -> list[Finding]:
     """
     if sys.platform in _NO_SANDBOX:
         return [Finding("sandbox", is_well=False, sentence=_NO_SANDBOX[sys.platform])]
-    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as outside:
-        work_dir = Path(work).resolve()
-        Path(outside, OUTSIDE_FILE).write_bytes(b"outside")
-        command = module_command("pleb_agent.worker.sandbox.attempts", "-P", "-B")
-        settings = WorkerSettings(threads=1, memory_bytes=2**20)
-        try:
-            child = subprocess.run(
-                [*command, str(work_dir), str(Path(outside).resolve())],
-                capture_output=True,
-                check=True,
-                cwd=work_dir,
-                env=child_environment(os.environ, work_dir, settings),
-                timeout=_SANDBOX_SECONDS,
-            )
-            report = msgspec.json.decode(child.stdout, type=_SandboxReport)
-        except subprocess.CalledProcessError as error:
-            words = error.stderr.decode(errors="replace").strip().splitlines()
-            reason = words[-1] if words else "no reason given"
-            return [Finding("sandbox", is_well=False, sentence=f"The probe failed: {reason}")]
-        except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError) as error:
-            return [Finding("sandbox", is_well=False, sentence=f"The probe failed: {error}")]
+    try:
+        report = try_sandbox()
+    except TrialFailed as error:
+        return [Finding("sandbox", is_well=False, sentence=f"The trial failed: {error}")]
     layers = [Finding(layer.layer, layer.holds, layer.sentence) for layer in report.layers]
     return layers + [_attempt_finding(outcome) for outcome in report.outcomes]
 

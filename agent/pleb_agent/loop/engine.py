@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError
@@ -15,7 +14,7 @@ from pleb_agent.core.energy import kwh
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.journal.rows import AssignmentRow, Change
-from pleb_agent.loop.files import clean_shards, job_dir
+from pleb_agent.loop.files import UnitDirectories
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.worker.errors import (
     JobStopped,
@@ -146,12 +145,12 @@ class WarmEngine:
             PlebError: the disk is full.
         """
         row = unit.row
-        folder = job_dir(self._services.work_dir, row)
+        directories = UnitDirectories.of(self._services.work_dir, row)
         end: UnitEnd | None = None
         self._fair.begin(project)
         try:
             with self._services.cache.hold(unit.files.all()):
-                if not folder.exists():  # otherwise an earlier process may have computed some of it
+                if not directories.both[0].exists():  # otherwise some of it may be computed
                     self._counted[row.id] = 0.0
                 metadata = self._services.journal.project(project.id).metadata
                 job = project.files.lay_out(unit, metadata)
@@ -162,7 +161,7 @@ class WarmEngine:
         except CorruptBlobError as error:
             _LOG.warning("fetch", extra={"problem": str(error)})
         finally:
-            clean_shards(folder)
+            directories.clean_shards()
             self._note_use()
             self._fair.end(project)
         return end
@@ -336,5 +335,5 @@ def _with_result(row: AssignmentRow, job: Job, result: JobResult) -> AssignmentR
         loss_first=outcome.loss_first,
         loss_last=outcome.loss_last,
     )
-    delta_file = str(Path(job.job_dir) / outcome.file)
+    delta_file = str(job.output_dir / outcome.file)
     return row.reporting(delta, compute_seconds=seconds, delta_file=delta_file)

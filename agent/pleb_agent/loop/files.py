@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError, disk_errors
-from pleb_agent.worker.job import Job
-from pleb_agent.worker.plain_files import create_plain, new_plain, own_directory, remove_plain
+from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
+from pleb_agent.worker.plain_files import (
+    create_plain,
+    keep_plain,
+    new_plain,
+    own_directory,
+    remove_plain,
+)
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
@@ -31,11 +37,22 @@ if TYPE_CHECKING:
     from pleb_agent.loop.services import Services
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["FetchedUnit", "ProjectFiles", "UnitFiles", "clean_shards", "clean_work_dir", "job_dir"]
+__all__ = [
+    "FetchedUnit",
+    "ProjectFiles",
+    "UnitDirectories",
+    "UnitFiles",
+    "clean_work_dir",
+    "remove_project_dir",
+]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _TRIES: Final = 3
 _MOST_RECENT: Final = 256
+_STATE_SHARE: Final = 4
+"""A checkpoint holds the model and at most two numbers of the optimizer for each of its own."""
+_FILE_MARGIN_BYTES: Final = 4 * 2**20
+"""For names and lengths."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +153,7 @@ class ProjectFiles:
         return [*plain[: count // 2], *self.cache.recent(count, self.cipher)][:count]
 
     def lay_out(self, unit: FetchedUnit, metadata: bytes) -> Job:
-        """Put a unit's files into its directory, where a checkpoint may be already.
+        """Put a unit's files where a worker reads and fills them; a checkpoint may be there.
 
         The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
         `metadata`: the project's signed envelope, verified when it was received.
@@ -146,17 +163,25 @@ class ProjectFiles:
             DiskFullError: the disk cannot take them.
         """
         row, files = unit.row, unit.files
-        folder = job_dir(self._services.work_dir, row)
+        directories = UnitDirectories.of(self._services.work_dir, row)
         payload = peek_payload(metadata, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
         job = Job(
-            job_dir=str(folder),
+            folder=str(directories.project),
+            name=directories.name,
+            file_bytes=_STATE_SHARE * files.snapshot.size + _FILE_MARGIN_BYTES,
             unit=row.manifest.unit,
             version=row.manifest.version,
             differences=[f"difference-{i}.bin" for i in range(len(files.differences))],
             shards=[f"shard-{i}.safetensors" for i in range(len(files.shards))],
         )
+        folder = job.input_dir
         with disk_errors():
-            own_directory(folder)
+            own_directory(directories.project)
+            for directory in (job.input_dir, job.output_dir):
+                own_directory(directory.parent)
+                own_directory(directory)
+            for name in OUTPUT_FILES:
+                keep_plain(job.output_dir / name)
             create_plain(folder / job.metadata, payload)
         names = [job.graph, job.snapshot, *job.differences]
         for name, blob in zip(names, files.public(), strict=True):
@@ -248,23 +273,64 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
     )
 
 
-def job_dir(work_dir: Path, row: AssignmentRow) -> Path:
-    """Return a unit's own directory."""
-    return work_dir / f"{row.project}-{row.id}"
+@dataclass(frozen=True)
+class UnitDirectories:
+    """Where a unit's files lie: `in/NAME` and `out/NAME` of its project's folder."""
 
+    project: Path
+    """All that a worker of this project can read."""
+    name: str
 
-def clean_shards(folder: Path) -> None:
-    """Delete the shards that lie in the clear in a unit's directory."""
-    with suppress(OSError):  # a compromised worker may have put anything there
-        for path in folder.glob("shard-*.safetensors"):
-            remove_plain(path)
+    @classmethod
+    def of(cls, work_dir: Path, row: AssignmentRow) -> UnitDirectories:
+        """Return those of a unit."""
+        return cls(work_dir / str(row.project), str(row.id))
+
+    @property
+    def both(self) -> tuple[Path, Path]:
+        """The inputs and the outputs."""
+        return self.project / INPUTS / self.name, self.project / OUTPUTS / self.name
+
+    def clean_shards(self) -> None:
+        """Delete the shards that lie in the clear."""
+        with suppress(OSError):  # a compromised worker may have put anything there
+            for path in self.both[0].glob("shard-*.safetensors"):
+                remove_plain(path)
+
+    def remove(self) -> None:
+        """Delete all of it."""
+        for directory in self.both:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def clean_work_dir(work_dir: Path, open_rows: Iterable[AssignmentRow]) -> None:
-    """Delete what earlier processes left of units that have ended, and shards in the clear."""
-    kept = {job_dir(work_dir, row) for row in open_rows}
-    for folder in kept:
-        clean_shards(folder)
+    """Delete what earlier processes left of units that have ended, and shards in the clear.
+
+    For a time without a worker: it would lose the directories that it may write to.
+    """
+    kept = [UnitDirectories.of(work_dir, row) for row in open_rows]
+    for unit in kept:
+        unit.clean_shards()
+    projects = {unit.project for unit in kept}
+    directories = {directory for unit in kept for directory in unit.both}
     for folder in work_dir.iterdir():
-        if folder.is_dir() and folder.name[:1].isdigit() and folder not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder in projects:
+            for kind in folder.iterdir():
+                for path in kind.iterdir() if kind.is_dir() else ():
+                    if path not in directories:
+                        _remove(path)
+        elif folder.name[:1].isdigit():
+            _remove(folder)
+
+
+def remove_project_dir(work_dir: Path, project: int) -> None:
+    """Delete all that units of a project left; no worker may be in it any more."""
+    _remove(work_dir / str(project))
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()

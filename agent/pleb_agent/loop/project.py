@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,7 +19,7 @@ from pleb_agent.core.sentence import say, say_reason
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import AssignmentRow, Change
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
-from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitFiles, job_dir
+from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitDirectories, UnitFiles
 from pleb_agent.loop.uploads import Uploads
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
@@ -310,8 +309,8 @@ class Project:
             self._failed_units += 1
 
     def _clean(self, row: AssignmentRow) -> None:
-        """Delete the directory of a unit that has ended."""
-        shutil.rmtree(job_dir(self._services.work_dir, row), ignore_errors=True)
+        """Delete the directories of a unit that has ended."""
+        UnitDirectories.of(self._services.work_dir, row).remove()
 
     # -- when to look again -----------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import msgspec
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.shares import USUAL_SHARE, Ledger, begin, charge, choose, forget, settle
-from pleb_agent.loop.files import clean_work_dir
+from pleb_agent.loop.files import remove_project_dir
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
 
@@ -192,4 +192,6 @@ class Projects:
         sentence = say("Left {project}.", project=row.name)
         self._loop.history.note(EventKind.DETACH, sentence, row.name)
         self.fair.forget(row.id)
-        clean_work_dir(self._services.work_dir, self._journal.open_assignments())
+        # The worker may be this project's, and what comes next may get its number.
+        await self._services.engine.request_checkpoint_and_stop()
+        remove_project_dir(self._services.work_dir, row.id)

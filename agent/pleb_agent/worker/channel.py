@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
+import sys
+from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
 if TYPE_CHECKING:
     import asyncio
-    from pathlib import Path
     from types import TracebackType
 
 __all__ = [
@@ -128,6 +131,7 @@ class FlagPage:
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
+            self._file = os.fstat(file.fileno())
             self._bytes = mmap.mmap(file.fileno(), _PAGE_BYTES)
 
     @classmethod
@@ -163,6 +167,21 @@ class FlagPage:
     @share_percent.setter
     def share_percent(self, percent: int) -> None:
         self._bytes[_SHARE] = min(100, max(1, percent))
+
+    def release_file(self) -> None:
+        """Let go of the file but for the map, in a process that may turn hostile.
+
+        Python keeps a descriptor of a mapped file, by which it could be cut: to touch a page that
+        is gone would be the end of the agent.
+        """
+        if sys.platform == "win32":
+            return
+        ours = self._file
+        with Path(os.devnull).open("rb") as nothing:
+            for path in list(Path("/dev/fd").iterdir()):
+                with suppress(OSError):
+                    if os.path.samestat(os.fstat(int(path.name)), ours):
+                        os.dup2(nothing.fileno(), int(path.name), inheritable=False)
 
     def close(self) -> None:
         """Unmap the page."""

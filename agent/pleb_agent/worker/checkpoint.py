@@ -1,9 +1,9 @@
 """Checkpoints of a running unit: two files in turn, each with a digest over its content.
 
-A file is MAGIC, the SHA-256 of all that follows, the header's length (4 bytes, big-endian), the
-header (msgpack), and the unit's state to the end. A checkpoint replaces the older of the two,
-so that a torn write, which the digest shows, costs one interval and never the unit. The header says
-which unit a checkpoint belongs to.
+A file is empty, or MAGIC, the SHA-256 of all that follows, the header's length (4 bytes,
+big-endian), the header (msgpack), and the unit's state to the end. A checkpoint replaces the older
+of the two, so that a torn write, which the digest shows, costs one interval and never the unit. The
+header says which unit a checkpoint belongs to.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from pleb_agent.worker.job import CHECKPOINT_FILES
 from pleb_shared.protocol.unit import Unit
-from pleb_system.durable import write_durably
+from pleb_system.durable import write_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "CheckpointDue", "CheckpointFiles", "CheckpointHeader"]
 
-_NAMES: Final = ("checkpoint-0", "checkpoint-1")
 _MAGIC: Final = b"pleb-checkpoint-1\n"
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 _LENGTH: Final = struct.Struct(">I")
@@ -51,10 +51,10 @@ class Checkpoint:
 
 
 class CheckpointFiles:
-    """The two files of one job's directory."""
+    """The two files of one job's output directory, which exist."""
 
     def __init__(self, directory: Path) -> None:
-        self._paths = [directory / name for name in _NAMES]
+        self._paths = [directory / name for name in CHECKPOINT_FILES]
         self._slot = 0
 
     def load(self, *, unit: Unit, version_digest: str, runtime: str) -> Checkpoint | None:
@@ -79,7 +79,7 @@ class CheckpointFiles:
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)
-        write_durably(self._paths[self._slot], _MAGIC, digest.digest(), *parts)
+        write_in_place(self._paths[self._slot], _MAGIC, digest.digest(), *parts)
         self._slot = 1 - self._slot
         return len(header) + len(checkpoint.state)
 

@@ -40,8 +40,10 @@ class CommandReader:
         """How often the agent has suspended and resumed this process, as far as it knows."""
         self._reader = threading.Thread(target=self._read, name="commands", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read. Must be called in the process's main thread."""
+    def start(self, first: Job | None = None) -> None:
+        """Begin to read. Must be called in the process's main thread. `first`: a job in hand."""
+        if first is not None:
+            self._jobs.put(first)
         if sys.platform != "win32":
             signal.signal(signal.SIGCONT, self._resumed)
         self._reader.start()

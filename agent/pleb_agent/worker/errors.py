@@ -4,6 +4,7 @@ WorkerError
 ├── WorkerUnusable   the process does not start: torch is missing or broken
 │   └── RuntimeMissing   a frozen build has not fetched its torch yet
 ├── WorkerDied       the process ended in the middle; its checkpoint is kept
+├── BoundsExceeded   the process took more than any unit may, and was ended
 ├── JobStopped       the job was stopped by request; its checkpoint is kept
 ├── BrokenInput      a file of the job is not what its digest or layout says
 ├── GraphRefused     the graph is not one that may run here
@@ -20,6 +21,7 @@ from typing import ClassVar
 from pleb_shared.errors import PlebError
 
 __all__ = [
+    "BoundsExceeded",
     "BrokenInput",
     "DiskRefused",
     "GraphRefused",
@@ -64,6 +66,10 @@ class WorkerDied(WorkerError):
     """The worker process ended in the middle of a job or while it was started."""
 
     remedy: ClassVar[Remedy] = Remedy.TRY_AGAIN
+
+
+class BoundsExceeded(WorkerError):
+    """The process took more memory, threads or disk space than any unit may, and was ended."""
 
 
 class JobStopped(WorkerError):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pleb_agent.worker.checkpoint import (
     Checkpoint,
@@ -16,14 +15,20 @@ from pleb_agent.worker.checkpoint import (
 )
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
-from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, JobResult, Progress
+from pleb_agent.worker.job import (
+    DELTA_FILE,
+    DeltaOutcome,
+    EvaluationOutcome,
+    JobResult,
+    Progress,
+)
 from pleb_agent.worker.runtime import peak_resident_bytes
 from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
-from pleb_system.durable import write_durably
+from pleb_system.durable import write_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +40,7 @@ if TYPE_CHECKING:
     from pleb_shared.tensors.layout import Tensors
     from pleb_shared.training.graph import CompiledGraph
 
-__all__ = ["DELTA_FILE", "Executor", "StepTimes", "Steps"]
-
-DELTA_FILE: Final = "delta.bin"
+__all__ = ["Executor", "StepTimes", "Steps"]
 
 
 class Executor:
@@ -60,7 +63,7 @@ class Executor:
         self._versions = VersionCache()
 
     def execute(self, job: Job) -> JobResult:
-        """Return the result of `job`; a delta is in its directory then.
+        """Return the result of `job`; a delta is in its output directory then.
 
         Raises:
             WorkerError, PlebError: `job.failure_of` turns each into an answer.
@@ -74,7 +77,7 @@ class Executor:
         shards = read_shards(job)
         if job.unit.kind is UnitKind.EVALUATE:
             return self._evaluate(job, metadata, graph, version, shards)
-        files = CheckpointFiles(Path(job.job_dir))
+        files = CheckpointFiles(job.output_dir)
         saved = files.load(unit=job.unit, version_digest=job.version.digest, runtime=self._runtime)
         arguments = (graph, metadata, job.unit, version, difference, shards)
         try:
@@ -115,7 +118,7 @@ class Executor:
         steps = Steps(job, run, files, self._settings, self._runtime, times)
         steps.finish(self._control, self._report, self._clock)
         delta = run.delta()
-        write_durably(Path(job.job_dir) / DELTA_FILE, delta)
+        write_in_place(job.output_dir / DELTA_FILE, delta)
         return JobResult(
             outcome=DeltaOutcome(
                 file=DELTA_FILE,

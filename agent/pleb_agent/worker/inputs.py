@@ -82,7 +82,7 @@ class GraphCache:
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
         try:
-            shard_bytes = sum((Path(job.job_dir) / name).stat().st_size for name in job.shards)
+            shard_bytes = sum((job.input_dir / name).stat().st_size for name in job.shards)
         except OSError as error:
             raise _unreadable(str(error.filename), error) from error
         needed_bytes = known.needed_bytes + shard_bytes
@@ -179,7 +179,7 @@ def _leads_to(known: _KnownVersion, metadata: ProjectMetadata, source: VersionSo
 
 def _read(job: Job, name: str) -> bytes:
     try:
-        return (Path(job.job_dir) / name).read_bytes()
+        return (job.input_dir / name).read_bytes()
     except OSError as error:
         raise _unreadable(name, error) from error
 

@@ -1,14 +1,16 @@
 """What the agent sends to the worker and what the worker answers: plain values, no torch.
 
-A job's inputs are files in its directory, which must be inside the worker's work directory.
-They have to be real files or hard links: the sandbox follows no link that leads outside.
-The worker writes its checkpoints and the delta into the same directory; the agent removes the
-directory when the result is reported.
+A worker computes for one project, whose folder inside the work directory is all that it can read.
+A job's inputs are files in `in/NAME` of that folder. They have to be real files or hard links: the
+sandbox follows no link that leads outside. Its checkpoints and the delta go to `out/NAME`, into
+files that the agent has made there: a worker fills files and makes none, so what it can take of the
+disk is bounded. The agent removes both directories when the result is reported.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -28,7 +30,14 @@ from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
+    "CHECKPOINT_FILES",
+    "DELTA_FILE",
     "EXPECTED",
+    "INPUTS",
+    "OUTPUTS",
+    "OUTPUT_FILES",
+    "Bounds",
+    "Closed",
     "Command",
     "DeltaOutcome",
     "EvaluationOutcome",
@@ -45,7 +54,19 @@ __all__ = [
     "Wake",
     "WorkerSettings",
     "failure_of",
+    "most_threads",
 ]
+
+CHECKPOINT_FILES: Final = ("checkpoint-0", "checkpoint-1")
+DELTA_FILE: Final = "delta.bin"
+OUTPUT_FILES: Final = (*CHECKPOINT_FILES, DELTA_FILE)
+"""The files of a unit that a worker may fill."""
+INPUTS: Final = "in"
+OUTPUTS: Final = "out"
+
+_THREAD_BYTES: Final = 16 * 2**20
+"""Stack and allocator's share of one more thread."""
+_MORE_THREADS: Final = 16
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """A name directly inside the job's directory: no separator, so it cannot lead elsewhere."""
@@ -75,13 +96,42 @@ class WorkerSettings(Message, frozen=True):
     waits 5 s before it lets the machine sleep."""
 
 
-class Job(Message, frozen=True):
-    """One unit to compute. File names are relative to `job_dir`."""
+class Bounds(Message, frozen=True):
+    """What a worker's process may take."""
 
-    job_dir: str
-    """Absolute path of a directory inside the worker's work directory."""
+    memory_bytes: int
+    """Beyond what it has when it is warm."""
+    file_bytes: int
+    """In each of the files that it may fill."""
+    threads: int
+    """That compute."""
+
+    @classmethod
+    def of(cls, settings: WorkerSettings, file_bytes: int) -> Bounds:
+        """Return those of a process with these settings."""
+        memory_bytes = settings.memory_bytes + settings.threads * _THREAD_BYTES
+        return cls(memory_bytes=memory_bytes, file_bytes=file_bytes, threads=settings.threads)
+
+
+def most_threads(threads: int) -> int:
+    """Return how many threads a worker has at most, of which `threads` compute.
+
+    The others are the main thread, the reader of commands, and what libraries start.
+    """
+    return 2 * threads + _MORE_THREADS
+
+
+class Job(Message, frozen=True):
+    """One unit to compute. File names are relative to `input_dir`."""
+
+    folder: str
+    """Absolute path of the project's folder, inside the worker's work directory."""
+    name: FileName
+    """Of this unit's directories in it."""
     unit: Unit
     version: VersionSource
+    file_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    """How long each of `OUTPUT_FILES` may get."""
     metadata: FileName = "metadata.json"
     """The project metadata's payload (not its envelope), as signed."""
     graph: FileName = "graph.json"
@@ -92,6 +142,16 @@ class Job(Message, frozen=True):
     """The blobs of `version.differences` in order; for version 0 there are none."""
     shards: list[FileName] = []
     """The blobs of the unit's shards, in order."""
+
+    @property
+    def input_dir(self) -> Path:
+        """Where the inputs are, which a worker can only read."""
+        return Path(self.folder, INPUTS, self.name)
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the worker fills the `OUTPUT_FILES`."""
+        return Path(self.folder, OUTPUTS, self.name)
 
 
 class Progress(Message, tag="progress", frozen=True):
@@ -105,7 +165,7 @@ class Progress(Message, tag="progress", frozen=True):
 
 
 class DeltaOutcome(Message, tag="delta", tag_field="kind", frozen=True):
-    """The encoded delta is in `file` of the job's directory."""
+    """The encoded delta is in `file` of the job's `output_dir`."""
 
     file: FileName
     digest: str
@@ -139,9 +199,14 @@ class LayerState(Message, frozen=True):
 
 
 class Ready(Message, tag="ready", frozen=True):
-    """torch is warm and the sandbox is closed."""
+    """torch is warm. The sandbox closes with the first job, which says for which project."""
 
     runtime: Runtime
+
+
+class Closed(Message, tag="closed", frozen=True):
+    """The sandbox is closed around the project of the first job; nothing of it was read before."""
+
     layers: list[LayerState]
 
 
@@ -197,7 +262,7 @@ class Wake(Message, tag="wake", frozen=True):
 Command = Run | Wake
 """What the agent sends after `Hello`. The end of the stream means: end at once."""
 
-Reply = Ready | Progress | JobResult | Failed
+Reply = Ready | Closed | Progress | JobResult | Failed
 """What the worker sends."""
 
 

@@ -1,8 +1,9 @@
 """The worker's process: `python -m pleb_agent.worker.main`, started by `WorkerProcess` only.
 
 Commands come on standard input, answers go to standard output, all else to standard error. The
-order of the first steps matters: ties to the parent, priority, then the long import of torch,
-then the sandbox, and only then threads and strangers' data.
+order of the first steps matters: ties to the parent, priority, then the long import of torch. The
+first job says for which project; the sandbox closes around its folder, and only then come threads
+and strangers' data. So a process never sees two projects.
 """
 
 from __future__ import annotations
@@ -11,26 +12,19 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import IO
 
-from pleb_agent.worker.channel import FlagPage, encode_frame, flag_file, read_frame
+from pleb_agent.worker.channel import FlagPage, State, encode_frame, flag_file, read_frame
 from pleb_agent.worker.control import CommandReader, Throttle
-from pleb_agent.worker.job import Hello, LayerState, Ready, Reply
+from pleb_agent.worker.job import Bounds, Closed, Command, Hello, Job, LayerState, Ready, Reply, Run
 from pleb_agent.worker.priority import give_way, system_ways
 from pleb_agent.worker.sandbox.confine import confine
 from pleb_agent.worker.sandbox.limits import die_with_parent
 
-_THREAD_BYTES = 16 * 2**20
-"""Stack and allocator's share of one more thread."""
-
 
 def main() -> None:
     """Serve the agent until it closes the pipe."""
-    # The agent's pipes; what is printed to standard output goes to the log from here on.
-    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
+    commands, answers = _agents_pipes()
     hello: Hello = read_frame(commands, Hello)
     layers = [_tie_to_parent(hello.parent)]
     if hello.settings.low_priority:
@@ -46,16 +40,22 @@ def main() -> None:
         answers.flush()
 
     warm_up()
-    settings, work_dir = hello.settings, Path(hello.work_dir)
-    page = FlagPage(flag_file(work_dir))
-    layers += confine(work_dir, settings.memory_bytes + settings.threads * _THREAD_BYTES)
+    settings = hello.settings
+    runtime = measure_runtime(settings.threads)
+    page = FlagPage(flag_file(Path(hello.work_dir)))
+    page.release_file()
+    spare = SpareMemory()
+    page.state = State.IDLE
+    send(Ready(runtime=runtime))
+
+    first = _first_job(commands)
+    page.state = State.COMPUTING
+    layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
     pin(settings.threads)
-    runtime = measure_runtime()
     control = CommandReader(commands, page, Throttle(settings.threads))
     executor = Executor(settings, runtime, control, send)
-    control.start()
-    spare = SpareMemory()
-    send(Ready(runtime=runtime, layers=layers))
+    control.start(first)
+    send(Closed(layers=layers))
     while True:
         job = control.next_job()
         try:
@@ -64,6 +64,26 @@ def main() -> None:
             traceback.print_exc()
             send(failure_of(error))
         spare.give_back()
+
+
+def _agents_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the two pipes; what is printed to standard output goes to the log from here on."""
+    pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return pipes
+
+
+def _first_job(commands: IO[bytes]) -> Job:
+    """Wait for it; the end of the agent is the end of this process."""
+    try:
+        while not isinstance(command := read_frame(commands, Command), Run):
+            pass  # nothing runs that could be woken
+    except EOFError:
+        sys.exit(0)
+    return command.job
 
 
 def _tie_to_parent(parent: int) -> LayerState:

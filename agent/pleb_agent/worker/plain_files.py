@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "create_plain",
+    "keep_plain",
     "new_plain",
     "open_plain",
     "own_directory",
@@ -70,6 +72,20 @@ def new_plain(path: Path) -> IO[bytes]:
     """
     remove_plain(path)
     return os.fdopen(_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
+
+
+def keep_plain(path: Path) -> None:
+    """Let a regular file be there: the one that is, or an empty new one in another thing's place.
+
+    Raises:
+        OSError: it cannot be made, or its directory is a link.
+    """
+    try:
+        open_plain(path).close()
+    except OSError:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        new_plain(path).close()
 
 
 def remove_plain(path: Path) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import math
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,6 +17,7 @@ from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag_file
 from pleb_agent.worker.child import Child, give_way_as_a_group, last_words, log_file
 from pleb_agent.worker.errors import (
+    BoundsExceeded,
     JobStopped,
     RuntimeMissing,
     WorkerDied,
@@ -23,6 +26,8 @@ from pleb_agent.worker.errors import (
 )
 from pleb_agent.worker.job import (
     ERRORS,
+    Bounds,
+    Closed,
     Failed,
     FailureKind,
     Hello,
@@ -32,10 +37,10 @@ from pleb_agent.worker.job import (
     Reply,
     Run,
 )
+from pleb_agent.worker.watch import LOOK_SECONDS, excess, measure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from pleb_agent.worker.job import Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
@@ -56,6 +61,8 @@ _LEAST_MEMORY_BYTES: Final = 2**20
 class WorkerProcess:
     """A child process that computes one job at a time and stays warm in between.
 
+    It belongs to the project of its first job: for another one it is ended and started again, so
+    that no project sees what another one left in memory, nor its files.
     `run` is used by one task at a time; `pause`, `resume`, `limit` and
     `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
     event loop.
@@ -65,12 +72,17 @@ class WorkerProcess:
         self.work_dir = work_dir.resolve()
         self.settings = settings
         self.layers: list[LayerState] = []
-        """Which layers of the sandbox hold in the running child."""
+        """Which layers of the sandbox hold in the running child, once it has a job."""
         self.limits = WorkerLimits()
         self._grouping: asyncio.Task[None] | None = None
         self.packages: Path | None = None
         """The torch runtime of a frozen build, for processes that start later."""
         self._child: Child | None = None
+        self._belongs_to: tuple[Path, Bounds] | None = None
+        """The folder that the child is closed around, and what it may take."""
+        self._watching: asyncio.Task[None] | None = None
+        self._excess = ""
+        """What the child took beyond its bounds, for which it was ended."""
         self._page: FlagPage | None = None
         self._request = Request.RUN
         """What holds now. The page may say CHECKPOINT_AND_STOP in a long pause."""
@@ -83,6 +95,7 @@ class WorkerProcess:
         """The child was killed to give its memory back, not by an accident."""
         self._closed = False
         self._step_time = StepTime()
+        self._started_with = settings
         self._starting = asyncio.Lock()
         """Held while a child is started, which cannot read the flag page yet."""
 
@@ -135,9 +148,11 @@ class WorkerProcess:
         self._page.state, self._page.request = State.COMPUTING, self._request
         self._page.share_percent = self.limits.cpu_percent
         self._closed = self._gave_memory_back = False
+        self._belongs_to, self.layers, self._excess = None, [], ""
         given, limit = self.settings.memory_bytes, self.limits.memory_bytes
         allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
         settings = msgspec.structs.replace(self.settings, memory_bytes=allowed)
+        self._started_with = settings
         async with self._starting:
             child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
             # What was requested meanwhile could not reach the child.
@@ -160,13 +175,13 @@ class WorkerProcess:
         except asyncio.CancelledError:
             child.kill()
             raise
-        self.layers = ready.layers
         return ready.runtime
 
     async def run(self, job: Job) -> AsyncIterator[Progress | JobResult]:
         """Compute `job`; yields progress after steps and, last, the result.
 
-        Resumes from the job's checkpoint if there is one. Starts the child if there is none.
+        Resumes from the job's checkpoint if there is one. Starts the child if there is none, or if
+        it is another project's.
 
         Raises:
             WorkerError: no result; `remedy` says what should become of the unit.
@@ -233,7 +248,7 @@ class WorkerProcess:
         await self._not_paused.wait()
         self._check_wanted()
         try:
-            if self.pid is None:
+            if self.pid is None or not self._may_take(job):
                 await self.start()
             async for reply in self._replies(job):
                 yield reply
@@ -253,14 +268,22 @@ class WorkerProcess:
             raise WorkerDied("The worker left memory; run the unit again to resume.")
         try:
             self._child_is_busy = True
+            if self._belongs_to is None:
+                bounds = Bounds.of(self._started_with, job.file_bytes)
+                self._belongs_to = Path(job.folder), bounds
             await child.send(Run(job=job))
-            while isinstance(reply := await child.receive(Reply), Progress):
+            while isinstance(reply := await child.receive(Reply), Progress | Closed):
+                if isinstance(reply, Closed):
+                    self._closed_sandbox(child, reply.layers)
+                    continue
                 self._step_time.add(reply)
                 yield reply
             self._child_is_busy = False
         except (EOFError, FrameError, ConnectionError) as error:
             await child.see_end()
             self._child_is_busy = False
+            if self._excess:
+                raise BoundsExceeded(self._excess) from error
             raise WorkerDied(child.how_it_died()) from error
         if isinstance(reply, JobResult):
             yield reply
@@ -268,6 +291,37 @@ class WorkerProcess:
             if reply.kind is FailureKind.STOPPED:
                 self._give_memory_back()
             raise ERRORS[reply.kind](reply.message)
+
+    def _may_take(self, job: Job) -> bool:
+        """Whether the child may take this job: it is its project's, or it never had one."""
+        if self._belongs_to is None:
+            return True
+        folder, bounds = self._belongs_to
+        return folder == Path(job.folder) and job.file_bytes <= bounds.file_bytes
+
+    def _closed_sandbox(self, child: Child, layers: list[LayerState]) -> None:
+        """Remember what holds, log what does not; from now on a stranger may be in there."""
+        self.layers = layers
+        self._watching = asyncio.create_task(self._watch(child))
+        for layer in layers:
+            if not layer.holds:
+                _LOG.warning("sandbox", extra={"layer": layer.layer, "problem": layer.sentence})
+
+    async def _watch(self, child: Child) -> None:
+        """End the child if it takes more than it may."""
+        if self._belongs_to is None:
+            return
+        folder, bounds = self._belongs_to
+        log, idle = log_file(self.work_dir), None
+        with suppress(ProcessLookupError):
+            while child.is_alive:
+                usage = await asyncio.to_thread(measure, child.pid, folder, log)
+                idle = idle or usage
+                if sentence := excess(usage, idle, bounds):
+                    _LOG.error("worker", extra={"problem": sentence})
+                    self._excess = sentence
+                    child.kill()
+                await asyncio.sleep(LOOK_SECONDS)
 
     def _check_wanted(self) -> None:
         """Raise unless the current job is still wanted."""
@@ -342,6 +396,8 @@ class WorkerProcess:
 
     async def _end_child(self) -> None:
         self._child_is_busy = False
+        if self._watching is not None:
+            self._watching.cancel()
         if self._child is not None:
             await self._child.end()
 

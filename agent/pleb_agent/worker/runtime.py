@@ -38,12 +38,15 @@ def pin(threads: int) -> None:
     torch.use_deterministic_algorithms(mode=True)
 
 
-def measure_runtime() -> Runtime:
-    """Return what decides about this process's rounding, as torch reports it."""
+def measure_runtime(threads: int) -> Runtime:
+    """Return what decides about this process's rounding, with so many threads.
+
+    They are not asked from torch, which might start them: the sandbox closes later.
+    """
     return Runtime(
         torch=torch.__version__[:64],
         device="cpu",
-        threads=torch.get_num_threads(),
+        threads=threads,
         capability=torch.backends.cpu.get_cpu_capability(),
         system=f"{platform.system()}-{platform.machine()}".lower()[:64],
     )

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from pleb_agent.worker.checkpoint import Checkpoint, CheckpointFiles, CheckpointHeader
+from pleb_agent.worker.job import CHECKPOINT_FILES
+from pleb_agent.worker.plain_files import keep_plain
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ def checkpoint(steps: int, **changes: object) -> Checkpoint:
 
 def load(files: CheckpointFiles) -> Checkpoint | None:
     return files.load(unit=UNIT, version_digest="ab", runtime="here")
+
+
+def new_files(directory: Path) -> list[str]:
+    """Make the files, as the agent does before a worker fills them; return their names."""
+    for name in CHECKPOINT_FILES:
+        keep_plain(directory / name)
+    return list(CHECKPOINT_FILES)
 
 
 def steps_left(directory: Path, files: Files) -> int:

@@ -164,6 +164,10 @@ class RecordedFile:
         self._operations.append(Append(self._name, bytes(data)))
         return self._file.write(data)
 
+    def truncate(self) -> int:
+        self._operations.append(Create(self._name))
+        return self._file.truncate()
+
     def flush(self) -> None:
         self._file.flush()
 
@@ -184,9 +188,8 @@ def record(patch: pytest.MonkeyPatch, directory: Path) -> list[Operation]:
 
     def recorded_open(path: Path, mode: str = "r") -> IO[bytes] | RecordedFile:
         file = open_file(path, mode)
-        if mode != "wb" or path.parent != directory:
+        if mode != "r+b" or path.parent != directory:
             return file
-        operations.append(Create(path.name))
         return RecordedFile(file, path.name, operations)
 
     def recorded_sync(descriptor: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pleb_agent.worker.job import Job
+from pleb_agent.worker.job import OUTPUT_FILES, Job
+from pleb_agent.worker.plain_files import keep_plain
 from pleb_project.export import export_model
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
@@ -112,6 +113,7 @@ def make_job(
     work_dir: Path,
     *,
     name: str = "job",
+    project: str = "project",
     kind: UnitKind = UnitKind.TRAIN,
     version: int = 0,
     steps: int = 20,
@@ -119,10 +121,27 @@ def make_job(
     width: int = 32,
     memory_bytes: int | None = None,
 ) -> Job:
-    """Return a job whose inputs lie in a new directory of `work_dir`."""
+    """Return a job whose files lie in new directories of `work_dir`."""
     s = sample(width)
-    directory = work_dir / name
-    directory.mkdir(parents=True)
+    job = Job(
+        folder=str(work_dir / project),
+        name=name,
+        file_bytes=2**26,
+        unit=Unit(
+            kind=kind, epoch=0, version=version, shards=ShardRange(first=0, count=2), seed=seed,
+            local_steps=steps,
+        ),
+        version=VersionSource(
+            epoch=0, number=version, digest=s.digests[version], snapshot=_blob(s.initial),
+            snapshot_number=0, differences=[_blob(d) for d in s.differences[:version]],
+        ),
+        differences=[f"difference-{i}" for i in range(version)],
+        shards=[f"shard-{i}" for i in range(len(s.shards))],
+    )  # fmt: skip
+    for directory in (job.input_dir, job.output_dir):
+        directory.mkdir(parents=True)
+    for output in OUTPUT_FILES:
+        keep_plain(job.output_dir / output)
     metadata = s.metadata
     if memory_bytes is not None:
         limits = ResourceLimits(memory_bytes=memory_bytes)
@@ -130,23 +149,11 @@ def make_job(
     graph = s.evaluation_graph if kind is UnitKind.EVALUATE else s.training_graph
     files = {"metadata.json": strict_json.encode(metadata), "graph.json": graph}
     files["snapshot.safetensors"] = s.initial
-    differences = {f"difference-{i}": d for i, d in enumerate(s.differences[:version])}
-    shards = {f"shard-{i}": d for i, d in enumerate(s.shards)}
-    for file, data in (files | differences | shards).items():
-        (directory / file).write_bytes(data)
-    return Job(
-        job_dir=str(directory),
-        unit=Unit(
-            kind=kind, epoch=0, version=version, shards=ShardRange(first=0, count=2), seed=seed,
-            local_steps=steps,
-        ),
-        version=VersionSource(
-            epoch=0, number=version, digest=s.digests[version], snapshot=_blob(s.initial),
-            snapshot_number=0, differences=[_blob(d) for d in differences.values()],
-        ),
-        differences=list(differences),
-        shards=list(shards),
-    )  # fmt: skip
+    files |= dict(zip(job.differences, s.differences, strict=False))
+    files |= dict(zip(job.shards, s.shards, strict=True))
+    for file, data in files.items():
+        (job.input_dir / file).write_bytes(data)
+    return job
 
 
 def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], list[str]]:

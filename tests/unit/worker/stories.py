@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from tests.unit.worker.sample_job import make_job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 SETTINGS = WorkerSettings(threads=1, memory_bytes=2**29, low_priority=False)
 """Not at low priority, or a busy machine would let the tests wait."""
@@ -94,8 +94,8 @@ async def digest_from(worker: WorkerProcess, job: Job) -> str:
 
 def undisturbed_digest(job: Job) -> str:
     """Train in this process: no sandbox, no pipe, no checkpoint in between."""
-    inputs = msgspec.structs.replace(job, job_dir="")
-    key = msgspec.json.encode(inputs), digest_of((Path(job.job_dir) / job.metadata).read_bytes())
+    inputs = msgspec.structs.replace(job, folder="", name="any")
+    key = msgspec.json.encode(inputs), digest_of((job.input_dir / job.metadata).read_bytes())
     if key not in _DIGESTS:
         metadata = read_metadata(job)
         graph = GraphCache(2**31).get(job, metadata)

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from pleb_agent.worker.checkpoint import CheckpointDue, CheckpointFiles
 from pleb_agent.worker.job import WorkerSettings
-from tests.unit.worker.checkpoints import UNIT, checkpoint, load
+from tests.unit.worker.checkpoints import UNIT, checkpoint, load, new_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def saved(directory: Path, *steps: int) -> CheckpointFiles:
+    new_files(directory)
     files = CheckpointFiles(directory)
     for number in steps:
         files.save(checkpoint(number))
@@ -51,6 +52,7 @@ def test_after_loading_the_older_one_is_replaced(tmp_path: Path) -> None:
     ],
 )
 def test_a_checkpoint_of_other_work_is_not_used(tmp_path: Path, change: dict[str, object]) -> None:
+    new_files(tmp_path)
     CheckpointFiles(tmp_path).save(checkpoint(4, **change))
     assert load(CheckpointFiles(tmp_path)) is None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +17,8 @@ from pleb_shared.tensors.layout import version_digest
 from tests.unit.worker.sample_job import make_job, sample
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pleb_agent.worker.job import Job
 
 MODEL = sample().metadata.model
@@ -29,7 +30,7 @@ def digest_from(cache: VersionCache, job: Job) -> str:
 
 
 def forget_snapshot(job: Job) -> Job:
-    (Path(job.job_dir) / job.snapshot).unlink()
+    (job.input_dir / job.snapshot).unlink()
     return job
 
 
@@ -42,7 +43,7 @@ def test_the_next_version_needs_only_the_difference(tmp_path: Path) -> None:
     cache = VersionCache()
     digest_from(cache, make_job(tmp_path, name="a", version=1))
     job = forget_snapshot(make_job(tmp_path, name="b", version=3))
-    (Path(job.job_dir) / job.differences[0]).unlink()
+    (job.input_dir / job.differences[0]).unlink()
     assert digest_from(cache, job) == sample().digests[3]
 
 
@@ -85,7 +86,7 @@ def test_the_last_difference_comes_along_for_the_momentum(tmp_path: Path) -> Non
 
 def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
     job = make_job(tmp_path, version=1)
-    path = Path(job.job_dir) / job.differences[0]
+    path = job.input_dir / job.differences[0]
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -96,14 +97,14 @@ def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
 
 def test_another_graph_than_the_signed_one_is_not_even_parsed(tmp_path: Path) -> None:
     job = make_job(tmp_path)
-    (Path(job.job_dir) / job.graph).write_bytes(b"{}")
+    (job.input_dir / job.graph).write_bytes(b"{}")
     with pytest.raises(BrokenInput, match="fetch it again"):
         GraphCache(2**30).get(job, read_metadata(job))
 
 
 def test_a_signed_graph_with_a_strange_operator_is_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path)
-    path = Path(job.job_dir) / job.graph
+    path = job.input_dir / job.graph
     data = path.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
     path.write_bytes(data)
     blob = Blob(digest=digest_of(data), size=len(data))

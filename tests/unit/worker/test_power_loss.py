@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pleb_agent.worker.checkpoint import CheckpointFiles
-from tests.unit.worker.checkpoints import checkpoint, load, steps_left
+from tests.unit.worker.checkpoints import checkpoint, load, new_files, steps_left
 from tests.unit.worker.power_loss import (
     Append,
     Create,
@@ -28,10 +28,12 @@ SAVES = 4
 
 
 def recorded_saves(patch: pytest.MonkeyPatch, directory: Path) -> list[Operation]:
-    """Save the checkpoints 1 to 4 in an empty directory, as one worker does."""
+    """Save the checkpoints 1 to 4 in new files, as one worker does."""
     directory.mkdir()
     with patch.context() as context:
         operations = record(context, directory)
+        for name in new_files(directory):
+            operations.append(Create(name))
         files = CheckpointFiles(directory)
         for number in range(1, SAVES + 1):
             files.save(checkpoint(number))
@@ -80,6 +82,7 @@ def test_a_second_loss_of_power_loses_no_more(
         steps = steps_left(directory, files)
         with monkeypatch.context() as context:
             again = record(context, directory)
+            new_files(directory)
             checkpoints = CheckpointFiles(directory)
             load(checkpoints)
             checkpoints.save(checkpoint(steps + 1))

@@ -25,10 +25,23 @@ DENIED = {
     "mount": (165, 40), "unshare": (272, 97), "setns": (308, 268), "keyctl": (250, 219),
     "memfd_create": (319, 279), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
     "sched_setscheduler": (144, 119), "setpriority": (141, 140), "pidfd_getfd": (438, 438),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "ioprio_set": (251, 30),
+    "setrlimit": (160, 164), "shmget": (29, 194), "pipe2": (293, 59), "socketpair": (53, 199),
+    "eventfd2": (290, 19), "epoll_create1": (291, 20), "timerfd_create": (283, 85),
+    "signalfd4": (289, 74), "inotify_add_watch": (254, 27), "splice": (275, 76),
+    "vmsplice": (278, 75), "flock": (73, 32), "mlock": (149, 228), "mlock2": (325, 284),
+    "remap_file_pages": (216, 234), "truncate": (76, 45), "fallocate": (285, 47),
+    "mkdirat": (258, 34), "unlinkat": (263, 35), "renameat2": (316, 276), "linkat": (265, 37),
+    "symlinkat": (266, 36), "mknodat": (259, 33), "fchown": (93, 55), "utimensat": (280, 88),
+    "setxattr": (188, 5), "seccomp": (317, 277), "landlock_restrict_self": (446, 446),
+    "setsid": (112, 157), "setpgid": (109, 154), "timer_create": (222, 107),
+    "rt_sigqueueinfo": (129, 138), "tkill": (200, 130), "process_madvise": (440, 440),
+    "openat2": (437, 437), "chroot": (161, 51), "capset": (126, 91),
+    "open_by_handle_at": (304, 265), "copy_file_range": (326, 285),
 }  # fmt: skip
 ALLOWED = {
     "read": (0, 63), "write": (1, 64), "openat": (257, 56), "mmap": (9, 222), "futex": (202, 98),
-    "fsync": (74, 82), "renameat": (264, 38), "exit_group": (231, 94), "brk": (12, 214),
+    "fsync": (74, 82), "newfstatat": (262, 79), "exit_group": (231, 94), "brk": (12, 214),
     "sched_yield": (24, 124), "madvise": (28, 233), "munmap": (11, 215), "getrandom": (318, 278),
 }  # fmt: skip
 MACHINES = pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
@@ -94,11 +107,69 @@ def test_limits_can_be_read_and_not_set(machine: str, column: int) -> None:
 
 
 @MACHINES
-def test_nothing_is_typed_into_terminals(machine: str, column: int) -> None:
+def test_only_its_own_limits_can_be_read(machine: str, column: int) -> None:
+    prlimit = (302, 261)[column]
+    assert verdict(machine, prlimit, PID, 7, 0, 1) == ALLOW
+    assert verdict(machine, prlimit, PID + 1, 7, 0, 1) == EPERM
+    assert verdict(machine, prlimit, PID + 1, 7, 0x7FFF_0000_1000) == EPERM
+
+
+@MACHINES
+def test_nothing_is_typed_into_terminals_and_no_file_gets_an_owner(
+    machine: str, column: int
+) -> None:
     ioctl = (16, 29)[column]
     assert verdict(machine, ioctl, 2, 0x5401) == ALLOW  # TCGETS: is this a terminal?
-    assert verdict(machine, ioctl, 2, 0x5412) == EPERM
-    assert verdict(machine, ioctl, 2, 0x541C) == EPERM
+    for command in (0x5412, 0x541C, 0x8901, 0x5452, 0x40086602):
+        # TIOCSTI, TIOCLINUX, FIOSETOWN, FIOASYNC, FS_IOC_SETFLAGS
+        assert verdict(machine, ioctl, 2, command) == EPERM
+
+
+@MACHINES
+def test_memory_that_no_limit_counts_is_denied(machine: str, column: int) -> None:
+    mmap, private, anonymous = (9, 222)[column], 0x02, 0x20
+    assert verdict(machine, mmap, 0, 2**20, 3, private | anonymous) == ALLOW
+    assert verdict(machine, mmap, 0, 2**20, 1, private) == ALLOW  # a library
+    assert verdict(machine, mmap, 0, 2**20, 3, private | anonymous | 0x20000) == ALLOW  # a stack
+    for flags in (0x01, 0x03, 0x21, 0x08 | anonymous, 0x122, 0x40022):
+        # shared, shared and validated, shared memory, droppable, growing down, huge pages
+        assert verdict(machine, mmap, 0, 2**20, 3, flags) == EPERM
+
+
+@MACHINES
+def test_files_are_opened_and_never_made_or_emptied(machine: str, column: int) -> None:
+    openat, at_cwd = (257, 56)[column], 2**64 - 100
+    for flags in (0, 0o2, 0o2000000, 0o1 | 0o2000):  # read, both, close on exec, append
+        assert verdict(machine, openat, at_cwd, 1, flags) == ALLOW
+    for flags in (0o101, 0o1000, 0o20200002, 0o20000):  # create, truncate, O_TMPFILE, O_ASYNC
+        assert verdict(machine, openat, at_cwd, 1, flags) == EPERM
+    assert verdict("x86_64", 2, 1, 0o101) == EPERM
+    assert verdict("x86_64", 85, 1, 0o600) == EPERM  # creat
+
+
+@MACHINES
+def test_descriptors_signal_notify_and_lock_nothing(machine: str, column: int) -> None:
+    fcntl = (72, 25)[column]
+    for command in (0, 1, 2, 3, 4, 1030):
+        assert verdict(machine, fcntl, 3, command) == ALLOW
+    for command in (5, 6, 8, 10, 15, 1024, 1026, 1031, 1033):
+        # F_GETLK, F_SETLK, F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ,
+        # F_ADD_SEALS
+        assert verdict(machine, fcntl, 3, command) == EPERM
+
+
+@MACHINES
+def test_the_tie_to_the_agent_stays(machine: str, column: int) -> None:
+    prctl = (157, 167)[column]
+    assert verdict(machine, prctl, 15) == ALLOW  # the name of a thread
+    for option in (1, 4, 22, 35, 36):
+        # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_MM, PR_SET_CHILD_SUBREAPER
+        assert verdict(machine, prctl, option) == EPERM
+
+
+@MACHINES
+def test_what_later_kernels_add_is_not_there(machine: str, column: int) -> None:
+    assert verdict(machine, 470) == verdict(machine, 999) == ENOSYS
 
 
 @MACHINES
@@ -120,4 +191,4 @@ def test_jumps_stay_inside_the_program(machine: str, column: int) -> None:
     program: list[Instruction] = filter_program(machine, PID)
     ends = [i + 1 + max(step.if_true, step.if_false) for i, step in enumerate(program[:-1])]
     assert max(ends) < len(program) < 4096
-    assert program[-1].value == ALLOW
+    assert program[-1].value == EPERM

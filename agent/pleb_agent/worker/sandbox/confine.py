@@ -6,51 +6,94 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pleb_agent.worker.job import LayerState
+from pleb_agent.worker.job import OUTPUTS, LayerState, most_threads
 from pleb_agent.worker.sandbox.landlock import FileRules, restrict_files
-from pleb_agent.worker.sandbox.limits import limit_memory, no_core_dumps
+from pleb_agent.worker.sandbox.limits import (
+    limit_files,
+    limit_memory,
+    limit_threads,
+    no_core_dumps,
+)
+from pleb_agent.worker.sandbox.namespaces import enter_namespaces
 from pleb_agent.worker.sandbox.seccomp import restrict_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-__all__ = ["confine", "file_rules"]
+    from pleb_agent.worker.job import Bounds
+
+__all__ = ["LAYERS", "confine", "file_rules"]
+
+LAYERS: Final = ("names", "dumps", "memory", "disk", "threads", "files", "calls")
+"""In the order in which they close: namespaces first, which need what the others deny."""
+_NEWEST: Final = 99
 
 
-def confine(work_dir: Path, memory_bytes: int) -> list[LayerState]:
-    """Restrict this process for good; `memory_bytes` is what it may take beyond what it has.
+def confine(
+    folder: Path,
+    bounds: Bounds,
+    layers: Collection[str] = LAYERS,
+    landlock_version: int = _NEWEST,
+) -> list[LayerState]:
+    """Restrict this process for good to `folder`, its project's, and to `bounds`.
 
     Called when all modules are loaded and before the second thread is started, since Landlock
     holds for the calling thread and those that it starts. What a layer denies:
 
-    - `files`: reading but Python, its packages and the work directory; writing but the latter.
-    - `calls`: network, programs, processes, debugging, other processes' signals, mounting.
-    - `memory`: allocating more than the limit.
+    - `names`: that anything else exists: files, other processes, networks.
     - `dumps`: core files, and being read by other processes of the same user.
+    - `memory`: mapping more than the limit.
+    - `disk`: longer files than the limit, many open ones.
+    - `threads`: a great many threads; exactly so many as are needed, where `names` holds.
+    - `files`: reading but Python, its packages and the folder; writing but the files that are in
+      the folder's `out`.
+    - `calls`: all system calls but those that computing needs: network, programs, processes,
+      debugging, other processes' signals and priority, files that are made, memory that is shared.
+
+    `layers` and `landlock_version` leave some out, by which a test does what an older kernel can.
     """
-    return [
-        _layer("dumps", no_core_dumps, "core files and other processes' eyes are shut out"),
-        _layer(
-            "memory",
-            lambda: limit_memory(memory_bytes),
-            f"no more than {memory_bytes >> 20} MiB beyond the runtime can be allocated",
+    megabytes = bounds.memory_bytes >> 20
+    threads = most_threads(bounds.threads)
+    rules = file_rules(folder)
+    closing: dict[str, tuple[Callable[[], object], str]] = {
+        "names": (
+            lambda: enter_namespaces(rules),
+            "nothing but the project's folder and Python is seen, and no network",
         ),
-        _layer(
-            "files",
-            lambda: _restrict_files(work_dir),
-            "only the work directory can be written, only it and Python can be read",
+        "dumps": (no_core_dumps, "core files and other processes' eyes are shut out"),
+        "memory": (
+            lambda: limit_memory(bounds.memory_bytes, bounds.threads),
+            f"no more than {megabytes} MiB beyond the runtime can be allocated",
         ),
-        _layer(
-            "calls",
+        "disk": (
+            lambda: limit_files(bounds.file_bytes),
+            f"no file gets longer than {bounds.file_bytes >> 20} MiB",
+        ),
+        "threads": (
+            lambda: limit_threads(
+                threads, apart=any(s.holds for s in states if s.layer == "names")
+            ),
+            "the number of threads is limited",
+        ),
+        "files": (
+            lambda: _restrict_files(rules, landlock_version),
+            "only the project's outputs can be written, only its folder and Python can be read",
+        ),
+        "calls": (
             lambda: restrict_calls(os.getpid()),
-            "sockets, programs, processes and debugging are denied",
+            "all system calls but those that computing needs are denied",
         ),
-    ]
+    }
+    states: list[LayerState] = []
+    for name in LAYERS:
+        if name in layers:
+            states += [_layer(name, *closing[name])]
+    return states
 
 
-def file_rules(work_dir: Path) -> FileRules:
+def file_rules(folder: Path) -> FileRules:
     """Return what a worker reads: this Python, its packages, the C libraries, the CPU's facts."""
     prefixes = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path}
     packages = [Path(prefix).resolve() for prefix in prefixes if prefix]
@@ -62,15 +105,16 @@ def file_rules(work_dir: Path) -> FileRules:
         Path("/dev/null"), Path("/dev/zero"), Path("/dev/urandom"), Path("/dev/random"),
     ]  # fmt: skip
     readable = [path for path in packages if path not in {Path("/"), Path("/usr"), Path.home()}]
-    return FileRules(tuple(readable + system), (work_dir.resolve(), Path("/dev/null")))
+    folder = folder.resolve()
+    return FileRules((*readable, *system, folder), (folder / OUTPUTS, Path("/dev/null")))
 
 
-def _restrict_files(work_dir: Path) -> None:
+def _restrict_files(rules: FileRules, version: int) -> None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
         message = f"{threads - 1} threads run already and would stay free"
         raise OSError(message)
-    restrict_files(file_rules(work_dir))
+    restrict_files(rules, version)
 
 
 def _layer(name: str, restrict: Callable[[], object], sentence: str) -> LayerState:

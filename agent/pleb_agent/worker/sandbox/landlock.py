@@ -27,14 +27,11 @@ _RULE_PATH_BENEATH: Final = 1
 _VERSION_FLAG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
-_EXECUTE: Final = 1 << 0
 _WRITE_FILE: Final = 1 << 1
 _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
 _TRUNCATE: Final = 1 << 14
-_SPECIAL_FILES: Final = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12
-"""Making devices, sockets, pipes and symbolic links: opening one leads elsewhere."""
-_FILE_RIGHTS: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
+_FILE_RIGHTS: Final = _WRITE_FILE | _READ_FILE | _TRUNCATE
 """Those that make sense for a path that is no directory."""
 
 _RIGHTS_OF_ABI: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
@@ -58,7 +55,11 @@ class _PathBeneathAttr(ctypes.Structure):
 
 @dataclass(frozen=True)
 class FileRules:
-    """Files and directories, with all beneath them. What is not there is left out."""
+    """Files and directories, with all beneath them. What is not there is left out.
+
+    In a writable directory the files that are there can be filled, and none can be made, renamed or
+    deleted.
+    """
 
     readable: tuple[Path, ...]
     writable: tuple[Path, ...]
@@ -73,15 +74,16 @@ def abi_version() -> int:
     return syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
-def restrict_files(rules: FileRules) -> int:
+def restrict_files(rules: FileRules, newest: int = 99) -> int:
     """Deny every file but those of `rules` to this thread, for good; returns the ABI version.
 
-    Where the kernel can, TCP and signals to other processes are denied too.
+    Where the kernel can, TCP and signals to other processes are denied too. `newest`: the newest
+    version to use, by which a test does what an older kernel can.
 
     Raises:
         OSError: the kernel cannot, and nothing was restricted.
     """
-    version = abi_version()
+    version = min(abi_version(), newest)
     rights = (1 << _RIGHTS_OF_ABI.get(version, 16)) - 1
     attributes = _RulesetAttr(
         rights, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0
@@ -90,7 +92,7 @@ def restrict_files(rules: FileRules) -> int:
     ruleset = syscall(_CREATE_RULESET, ctypes.pointer(attributes), size, 0)
     try:
         _allow(ruleset, rules.readable, (_READ_FILE | _READ_DIR) & rights)
-        _allow(ruleset, rules.writable, rights & ~_EXECUTE & ~_SPECIAL_FILES)
+        _allow(ruleset, rules.writable, (_FILE_RIGHTS | _READ_DIR) & rights)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:

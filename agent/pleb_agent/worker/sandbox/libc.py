@@ -7,7 +7,7 @@ import os
 import platform
 from typing import Final
 
-__all__ = ["ARCHITECTURE", "prctl", "syscall"]
+__all__ = ["ARCHITECTURE", "mount", "prctl", "syscall"]
 
 ARCHITECTURE: Final = {"amd64": "x86_64", "arm64": "aarch64"}.get(
     platform.machine().lower(), platform.machine().lower()
@@ -18,7 +18,7 @@ _NO_POSIX: Final = "This system has no system calls of this kind."
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 
 
-def syscall(number: int, *arguments: int | ctypes._Pointer[ctypes.Structure] | None) -> int:
+def syscall(number: int, *arguments: int | bytes | ctypes._Pointer[ctypes.Structure] | None) -> int:
     """Return the answer of a system call.
 
     Raises:
@@ -40,6 +40,18 @@ def prctl(option: int, *arguments: int) -> int:
         raise OSError(_NO_POSIX)
     words = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     return _checked(_LIBC.prctl(ctypes.c_int(option), *words))
+
+
+def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> None:
+    """Mount a file system, or change a mount (mount(2)).
+
+    Raises:
+        OSError: it failed, with its errno.
+    """
+    if _LIBC is None:
+        raise OSError(_NO_POSIX)
+    names = [os.fsencode(word) for word in (source, place, kind)]
+    _checked(_LIBC.mount(*names, ctypes.c_ulong(flags), os.fsencode(options)))
 
 
 def _checked(result: int) -> int:

@@ -11,10 +11,24 @@ from typing import Final
 
 from pleb_agent.worker.sandbox.libc import prctl
 
-__all__ = ["die_with_parent", "die_with_starter", "limit_memory", "no_core_dumps"]
+__all__ = [
+    "die_with_parent",
+    "die_with_starter",
+    "limit_files",
+    "limit_memory",
+    "limit_threads",
+    "no_core_dumps",
+]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_OPEN_FILES: Final = 64
+"""A worker has about ten, and imports a few modules late."""
+_RESERVED_BYTES: Final = 256 * 2**20
+_RESERVED_BYTES_PER_THREAD: Final = 160 * 2**20
+"""Address space that is only reserved: glibc's arena (128 MiB at first), a stack."""
+_MORE_PROCESSES: Final = 2048
+"""What the user may start while a worker lives, before it cannot start threads any more."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -55,11 +69,13 @@ def no_core_dumps() -> None:
         prctl(_PR_SET_DUMPABLE, 0)
 
 
-def limit_memory(more_bytes: int) -> int:
+def limit_memory(more_bytes: int, threads: int) -> int:
     """Let this process take `more_bytes` of writable memory beyond what it has; returns the sum.
 
     RLIMIT_DATA counts private writable pages (heap, anonymous maps, stacks) and not the
-    gigabytes of address space that torch only reserves, which RLIMIT_AS would count.
+    gigabytes of address space that torch only reserves. What it does not count, shared and
+    growing maps and the page tables of maps that are only read, RLIMIT_AS bounds: everything that
+    is mapped, with a margin for what threads reserve, of which `threads` compute.
 
     Raises:
         OSError: the system has no such limit.
@@ -69,12 +85,66 @@ def limit_memory(more_bytes: int) -> int:
     import resource
 
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    shown = re.search(r"^VmData:\s*(\d+) kB", status, re.MULTILINE)  # what RLIMIT_DATA counts
-    if shown is None:
+    shown = dict(re.findall(r"^(Vm(?:Data|Size)):\s*(\d+) kB", status, re.MULTILINE))
+    if len(shown) < 2:
         raise OSError("/proc/self/status does not show the memory of this process")
-    limit = int(shown[1]) * 1024 + more_bytes
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    return limit
+    reserved = _RESERVED_BYTES + (threads + 2) * _RESERVED_BYTES_PER_THREAD
+    _lower(resource.RLIMIT_AS, int(shown["VmSize"]) * 1024 + more_bytes + reserved)
+    _lower(resource.RLIMIT_MEMLOCK, 0)
+    return _lower(resource.RLIMIT_DATA, int(shown["VmData"]) * 1024 + more_bytes)
+
+
+def limit_files(file_bytes: int) -> None:
+    """Bound how long a file of this process gets, and how many it has open; no message queues.
+
+    Raises:
+        OSError: the system has no such limits.
+    """
+    if sys.platform == "win32":
+        raise OSError("Windows has no such limits")
+    import resource
+
+    _lower(resource.RLIMIT_FSIZE, file_bytes)
+    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    if sys.platform == "linux":
+        _lower(resource.RLIMIT_MSGQUEUE, 0)
+
+
+def limit_threads(threads: int, *, apart: bool) -> int:
+    """Bound the threads of this process; returns the limit of its user's processes.
+
+    RLIMIT_NPROC counts the threads of all processes of the user, so those that there are now are
+    added, and a margin. `apart`: in a user namespace of its own this process is counted alone, so
+    that the limit is exact.
+
+    Raises:
+        OSError: the system has no such limit, or this is root, whom it does not bind.
+    """
+    if sys.platform != "linux":
+        raise OSError("only Linux's count of threads can be limited for one process")
+    if os.geteuid() == 0:
+        raise OSError("no number of processes is too high for root: run as another user")
+    import resource
+
+    if apart:
+        return _lower(resource.RLIMIT_NPROC, threads)
+    user, count = os.getuid(), 0
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdecimal():
+                try:
+                    tasks = os.stat(f"{entry.path}/task")  # noqa: PTH116 - a thousand of them
+                except OSError:  # it ended, or it is hidden
+                    continue
+                count += (tasks.st_nlink - 2) * (tasks.st_uid == user)
+    return _lower(resource.RLIMIT_NPROC, count + threads + _MORE_PROCESSES)
+
+
+def _lower(limit: int, value: int) -> int:
+    """Set a limit of this process for good, but never above what it is; return it."""
+    import resource
+
+    _, hard = resource.getrlimit(limit)
+    lower = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (lower, lower))
+    return lower
