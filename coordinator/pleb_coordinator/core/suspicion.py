@@ -5,9 +5,9 @@ again before the result counts. So a false alarm costs one more copy of a unit. 
 what each signal costs on real training and which attacks it catches.
 
 The coordinator decodes every delta anyway. `features_of` keeps what is compared: the norm, how
-it is spread over the model's tensors, and a *sketch*, a random projection to 1,024 numbers that
+it is spread over the model's tensors, and a *sketch*, a random projection to 4,096 numbers that
 keeps angles (a count sketch, Charikar et al. 2002). Two deltas' sketches have the deltas' cosine
-within about .03. The projection is drawn from a secret, so that nobody can make a delta whose
+within about .016. The projection is drawn from a secret, so that nobody can make a delta whose
 sketch looks right but whose content is not.
 """
 
@@ -43,13 +43,13 @@ __all__ = [
     "sketch_key",
 ]
 
-RECENT_RESULTS: Final = 128
+RECENT_RESULTS: Final = 64
 """How many of a project's newest confirmed results are kept to compare with."""
 
-_SKETCH: Final = 1024
+_SKETCH: Final = 4096
 _GROUPS: Final = 64
 """The norm's spread is kept for at most this many groups of consecutive tensors."""
-_CHUNK: Final = 64 * _SKETCH
+_CHUNK: Final = 16 * _SKETCH
 """Numbers that are projected at a time; a multiple of 64, since a word has the signs of 64."""
 
 _FEWEST: Final = 8
@@ -58,6 +58,8 @@ _NEAREST: Final = 32
 """Results are compared with those of the nearest versions, since training changes them."""
 _LIMIT: Final = 6.0
 """An outlier lies this many robust standard deviations from the median."""
+_DIRECTION_LIMIT: Final = 4.0
+"""Less for cosines, which are bounded and whose tail is thin."""
 _MAD_TO_DEVIATION: Final = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 _LEAST_SHARE: Final = 1e-4
@@ -102,7 +104,7 @@ class Features(Record, frozen=True):
     profile: tuple[float, ...]
     """Norms of up to 64 groups of consecutive parameters."""
     sketch: bytes
-    """float16 [1024]: the sketch, divided by its norm."""
+    """float16 [4096]: the sketch, divided by its norm."""
 
 
 class Traits(Record, frozen=True):
@@ -218,19 +220,21 @@ def _direction(result: Traits, others: Sequence[Traits]) -> Signal | None:
     if len(others) < _FEWEST:
         return None
     theirs, mine = _sketches(others), _sketches([result])[0]
-    total = theirs.sum(axis=0)
+    weights = [1 / (1 + abs(other.version - result.version)) for other in others]
+    weighed = theirs * np.array(weights)[:, None]
+    total = weighed.sum(axis=0)
     # of each one with the mean of the rest: itself left out, as it is for the result in question
-    usual = [_cosine(sketch, total - sketch) for sketch in theirs]
+    usual = [_cosine(theirs[i], total - weighed[i]) for i in range(len(others))]
     cosine = _cosine(mine, total)
     far = _deviations(cosine, usual, least=1 / math.sqrt(_SKETCH))
-    if far >= -_LIMIT:
+    if far >= -_DIRECTION_LIMIT:
         return None
     reason = because(
         ReasonCode.SUSPECT_DIRECTION,
         cosine=_shown(cosine),
         usual=_shown(float(np.median(usual))),
     )
-    return Signal(SignalKind.DIRECTION, far, -_LIMIT, reason)
+    return Signal(SignalKind.DIRECTION, far, -_DIRECTION_LIMIT, reason)
 
 
 def _copy(result: Traits, others: Sequence[Traits]) -> Signal | None:
@@ -265,9 +269,11 @@ def _loss(kind: SignalKind, loss: float | None, others: list[float | None]) -> S
     known = [other for other in others if other is not None]
     if loss is None or not known:
         return None
-    middle = float(np.median(known))
+    middle, least, most = float(np.median(known)), min(known), max(known)
     far = _deviations(loss, known, least=0.05 * abs(middle) + 1e-6)
-    if abs(far) <= _LIMIT:
+    # a model that has learnt its data by heart has losses of many orders of magnitude
+    outside = max(least - loss, loss - most) > 0.5 * (most - least)
+    if abs(far) <= _LIMIT or not outside:
         return None
     reason = because(ReasonCode.SUSPECT_LOSS, loss=_shown(loss), usual=_shown(middle))
     return Signal(kind, far, _LIMIT, reason)
@@ -328,7 +334,7 @@ def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
 
 
 def _sketches(results: Sequence[Traits]) -> NDArray[np.float64]:
-    """Return the sketches: [results, 1024], each of length 1 or 0."""
+    """Return the sketches: [results, 4096], each of length 1 or 0."""
     rows = [np.frombuffer(found.features.sketch, "<f2") for found in results]
     return np.stack(rows).astype(np.float64)
 
@@ -340,7 +346,7 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:
-    """Return the sum [1024] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
+    """Return the sum [4096] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
     drawn = words.random_raw(-(-part.size // 64)).astype("<u8", copy=False)
     bits = np.unpackbits(drawn.view(np.uint8), count=part.size)
     signed = np.where(bits, part, -part).astype(np.float64)

@@ -6,13 +6,19 @@ become more sensitive since. There another opinion is asked for, and no host is 
 
 How far apart honest PCs are changes while a model learns: the tolerance that was measured at
 version 0 is too small once the loss is nearly 0 and gradients are rounding noise. So the
-tolerance follows recent pairs of results, within the ceiling that the researcher has signed, and
-so does the limit of near misses, up to `GROSS`.
+tolerance follows recent pairs of results, within the ceiling that the researcher has signed.
+
+The limit of near misses depends on who is compared. Two PCs of one kind (the same determinism
+class and runtime) hardly differ, so there it is `NEAR_RATIO` tolerances. PCs of different kinds
+were measured 1.3 apart on a converged model, farther than a lie that sends zeros: so between two
+kinds a mismatch is a verdict only while recent pairs of these kinds show that they are close. Nothing
+wrong gets in for that: a result that is not confirmed does not count, whatever the reason.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
 from enum import StrEnum
 from statistics import median
@@ -40,11 +46,13 @@ NEAR_RATIO: Final = 3.0
 """Up to this many tolerances a mismatch is a near miss. The largest distances of honest PCs were
 measured at about this multiple of the usual ones (`docs/trust.md`)."""
 GROSS: Final = 0.5
-"""Beyond this distance a result is another one, whatever the PC: zeros are 1 away, a flipped sign
-2, numbers drawn at random 1 to 1.4, another shard's result about 1, half the steps .6."""
+"""Up to this distance a mismatch of two kinds of PCs is a near miss in any case. Zeros are 1 away, a
+flipped sign 2, random numbers and another shard's result 1 to 1.4, half the steps .6 to 1."""
 RECENT_PAIRS: Final = 256
 """How many of a project's newest pairs are kept."""
 
+_TAIL: Final = 10.0
+"""Between two kinds of PCs the next largest distance was up to 7 times the largest so far."""
 _MARGIN: Final = 1.5
 """Units differ in how sensitive they are: the tolerance is this much above the spread."""
 _VOICES: Final = 3
@@ -88,21 +96,23 @@ class Tolerance(Record, frozen=True):
     """Up to it two results agree."""
     near: float
     """Up to it a mismatch of two hosts of the same kind proves nothing."""
-    near_unlike: float
-    """The same for hosts of different determinism classes or runtimes."""
+    near_unlike: dict[tuple[str, str], float]
+    """The same for hosts of two kinds, by their sorted determinism classes; where a pair is missing,
+    too little is known about it to call any mismatch a lie."""
 
-    def compare(self, distance: float, *, alike: bool) -> Closeness:
+    def compare(self, distance: float, classes: tuple[str, str], *, alike: bool) -> Closeness:
         """Return what the distance of two results says.
 
-        `alike`: both hosts have the same determinism class and runtime, so that honest results
-        hardly differ at all. An infinite distance (a number is not finite) is far.
+        Args:
+            distance: infinite if a number is not finite, which is far between any two hosts.
+            classes: the determinism classes of the two hosts.
+            alike: whether the hosts are of one kind: class and runtime are the same.
         """
         if distance <= self.agree:
             return Closeness.AGREE
-        return Closeness.NEAR if distance <= self._near(alike=alike) else Closeness.FAR
-
-    def _near(self, *, alike: bool) -> float:
-        return self.near if alike else self.near_unlike
+        first, second = sorted(classes)
+        near = self.near if alike else self.near_unlike.get((first, second), sys.float_info.max)
+        return Closeness.NEAR if distance <= near else Closeness.FAR
 
 
 def compare(distance: float, tolerance: float) -> Closeness:
@@ -127,32 +137,35 @@ def tolerance_of(
         calibrated: what the fleet's calibration units raised it to (`core.calibration`); 0: not.
         pairs: recent pairs of results, in any order.
     """
-    spread = _spread(pairs)
-    agree = min(rules.tolerance_ceiling, max(rules.tolerance, calibrated, _MARGIN * spread))
-    near = max(NEAR_RATIO * agree, min(GROSS, NEAR_RATIO * spread))
-    return Tolerance(agree=agree, near=near, near_unlike=max(near, GROSS))
-
-
-def _spread(pairs: Sequence[ConfirmedPair]) -> float:
-    """Return how far apart honest hosts of two kinds are: that of the two kinds furthest apart.
-
-    For each two determinism classes it is the median over hosts of each host's 90 % quantile. So
-    a liar widens nothing unless most proven hosts of a kind are liars, and a class of few honest
-    hosts counts as much as a class of many.
-    """
     kinds: dict[tuple[str, str], list[ConfirmedPair]] = defaultdict(list)
     for pair in pairs:
         first, second = sorted((pair.own_class, pair.anchor_class))
         kinds[first, second].append(pair)
-    found = [0.0]
-    for members in kinds.values():
-        hosts: dict[str, list[float]] = defaultdict(list)
-        for pair in members:
-            hosts[pair.account].append(pair.distance)
-        voices = min(len(hosts), len({pair.network or pair.account for pair in members}))
-        if voices >= _VOICES and len(members) >= _PAIRS:
-            found.append(median(_quantile(distances) for distances in hosts.values()))
-    return max(found)
+    known = {classes: members for classes, members in kinds.items() if len(members) >= _PAIRS}
+    spread = max(map(_spread, known.values()), default=0.0)
+    agree = min(rules.tolerance_ceiling, max(rules.tolerance, calibrated, _MARGIN * spread))
+    near = max(NEAR_RATIO * agree, min(GROSS, NEAR_RATIO * spread))
+    unlike = {
+        classes: max(near, GROSS, _TAIL * max(pair.distance for pair in members))
+        for classes, members in known.items()
+    }
+    return Tolerance(agree=agree, near=near, near_unlike=unlike)
+
+
+def _spread(pairs: Sequence[ConfirmedPair]) -> float:
+    """Return how far apart the hosts of two classes usually are; 0 while too few hosts say so.
+
+    It is the median over hosts of each host's 90 % quantile. So a liar widens nothing unless most
+    proven hosts of a class are liars, and a class of few honest hosts counts as much as a class of
+    many.
+    """
+    hosts: dict[str, list[float]] = defaultdict(list)
+    for pair in pairs:
+        hosts[pair.account].append(pair.distance)
+    voices = min(len(hosts), len({pair.network or pair.account for pair in pairs}))
+    if voices < _VOICES:
+        return 0.0
+    return median(_quantile(distances) for distances in hosts.values())
 
 
 def _quantile(distances: Collection[float]) -> float:

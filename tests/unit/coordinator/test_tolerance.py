@@ -48,7 +48,7 @@ def test_it_follows_honest_hosts_up_to_the_researchers_ceiling():
     found = tolerance_of(RULES, 0.0, wide)
     assert found.agree == 0.03
     # beyond the ceiling they do not confirm each other, but none of them is wrong either
-    assert found.compare(0.25, alike=True) is Closeness.NEAR
+    assert found.compare(0.25, ("a", "a"), alike=True) is Closeness.NEAR
 
 
 def test_a_class_of_few_hosts_counts_as_much_as_a_class_of_many():
@@ -78,18 +78,33 @@ def test_a_rare_large_distance_of_honest_hosts_is_a_near_miss_and_widens_nothing
     honest = [p for host in "xyz" for p in pairs([*[0.001] * 19, 0.025], host=host, count=20)]
     found = tolerance_of(RULES, 0.0, honest)
     assert found.agree == 0.01
-    assert found.compare(0.025, alike=True) is Closeness.NEAR
+    assert found.compare(0.025, ("a", "a"), alike=True) is Closeness.NEAR
 
 
-@pytest.mark.parametrize("distance", [0.7, 0.95, 1.0, 1.4, 2.0, math.inf, math.nan])
-def test_another_result_is_far_whatever_the_class_and_the_history(distance):
-    wide = [p for host in "xyz" for p in pairs([0.4], host=host)]
-    for found in (tolerance_of(RULES, 0.0, []), tolerance_of(RULES, 0.0, wide)):
-        assert found.compare(distance, alike=False) is Closeness.FAR
-        assert found.compare(distance, alike=True) is Closeness.FAR
-
-
-def test_between_different_kinds_of_pcs_only_a_gross_difference_is_far():
+def test_hosts_of_one_kind_that_differ_by_more_than_three_tolerances_differ():
     found = tolerance_of(RULES, 0.0, [])
-    assert found.compare(0.2, alike=True) is Closeness.FAR
-    assert found.compare(0.2, alike=False) is Closeness.NEAR
+    assert found.compare(0.2, ("a", "a"), alike=True) is Closeness.FAR
+
+
+@pytest.mark.parametrize("distance", [0.95, 1.0, 1.4, 2.0])
+def test_between_two_kinds_a_lie_is_far_once_they_are_known_to_be_close(distance):
+    unknown = tolerance_of(RULES, 0.0, pairs([0.004], count=7))
+    assert unknown.compare(distance, ("b", "a"), alike=False) is Closeness.NEAR
+    known = tolerance_of(RULES, 0.0, pairs([0.004], count=8))
+    assert known.compare(distance, ("b", "a"), alike=False) is Closeness.FAR
+    assert known.compare(0.4, ("b", "a"), alike=False) is Closeness.NEAR
+    assert known.compare(distance, ("c", "a"), alike=False) is Closeness.NEAR
+
+
+def test_between_two_kinds_that_drift_apart_no_distance_is_a_verdict():
+    drifting = pairs([0.0001, 0.0002, 0.19, 0.03], count=20)
+    found = tolerance_of(RULES, 0.0, drifting)
+    assert found.compare(1.3, ("a", "b"), alike=False) is Closeness.NEAR
+    assert found.agree == 0.01
+
+
+@pytest.mark.parametrize("distance", [math.inf, math.nan])
+def test_what_is_not_finite_is_far_from_everything(distance):
+    found = tolerance_of(RULES, 0.0, [])
+    for alike in (False, True):
+        assert found.compare(distance, ("a", "b"), alike=alike) is Closeness.FAR
