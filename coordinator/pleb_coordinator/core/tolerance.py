@@ -11,8 +11,8 @@ tolerance follows recent pairs of results, within the ceiling that the researche
 The limit of near misses depends on who is compared. Two PCs of one kind (the same determinism
 class and runtime) hardly differ, so there it is `NEAR_RATIO` tolerances. PCs of different kinds
 were measured 1.3 apart on a converged model, farther than a lie that sends zeros: so between two
-kinds a mismatch is a verdict only while recent pairs of these kinds show that they are close. Nothing
-wrong gets in for that: a result that is not confirmed does not count, whatever the reason.
+kinds a mismatch is a verdict only while recent pairs of these kinds show that they are close.
+Nothing wrong gets in for that: a result that is not confirmed does not count, whatever the reason.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ NEAR_RATIO: Final = 3.0
 """Up to this many tolerances a mismatch is a near miss. The largest distances of honest PCs were
 measured at about this multiple of the usual ones (`docs/trust.md`)."""
 GROSS: Final = 0.5
-"""Up to this distance a mismatch of two kinds of PCs is a near miss in any case. Zeros are 1 away, a
-flipped sign 2, random numbers and another shard's result 1 to 1.4, half the steps .6 to 1."""
+"""Up to this distance a mismatch of two kinds of PCs is a near miss in any case. Zeros are 1 away,
+a flipped sign 2, random numbers and another shard's result 1 to 1.4, half the steps .6 to 1."""
 RECENT_PAIRS: Final = 256
 """How many of a project's newest pairs are kept."""
 
@@ -97,8 +97,8 @@ class Tolerance(Record, frozen=True):
     near: float
     """Up to it a mismatch of two hosts of the same kind proves nothing."""
     near_unlike: dict[tuple[str, str], float]
-    """The same for hosts of two kinds, by their sorted determinism classes; where a pair is missing,
-    too little is known about it to call any mismatch a lie."""
+    """The same for hosts of two kinds, by their sorted determinism classes; of those that are
+    missing too little is known to call any mismatch a lie."""
 
     def compare(self, distance: float, classes: tuple[str, str], *, alike: bool) -> Closeness:
         """Return what the distance of two results says.
