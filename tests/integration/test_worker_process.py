@@ -89,7 +89,7 @@ def test_calibration_and_evaluation_units(workers: WarmWorkers) -> None:
         job = new_job(worker, kind=UnitKind.EVALUATE, version=3, steps=0)
         metadata = read_metadata(job)
         version, _ = VersionCache().get(job, metadata)
-        graph = GraphCache(2**30).get(job, metadata)
+        graph = GraphCache(2**30).get(job, metadata).compiled
         metrics, examples = evaluate(graph, metadata, job.unit, version, read_shards(job))
         outcome = (await result_of(worker, job)).outcome
         assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)

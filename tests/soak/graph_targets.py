@@ -11,7 +11,7 @@ from pleb_shared.protocol.flops import flops_per_step
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors
 from pleb_shared.training.allow_list import ALLOWED
-from pleb_shared.training.dry_run import activation_bytes
+from pleb_shared.training.dry_run import dry_run
 from tests.small_projects import cnn_project, gpt_project
 from tests.soak.frame import Target
 
@@ -30,7 +30,11 @@ def _read(data: bytes) -> None:
 
 
 def _dry_run(data: bytes) -> None:
-    activation_bytes(parse_graph(data))
+    dry_run(parse_graph(data), trains=False)
+
+
+def _dry_run_backward(data: bytes) -> None:
+    dry_run(parse_graph(data), trains=True)
 
 
 def _blobs() -> Sequence[bytes]:
@@ -50,7 +54,16 @@ TARGETS: Final = (
         seeds=_graphs,
         json=True,
         words=tuple(ALLOWED),
-        short_runs=300,
+        short_runs=200,
+        long_runs=50_000,
+    ),
+    Target(
+        name="dry-run-backward",
+        run=_dry_run_backward,
+        seeds=lambda: _graphs()[::2],
+        json=True,
+        words=tuple(ALLOWED),
+        short_runs=200,
         long_runs=50_000,
     ),
     Target(name="safetensors", run=load_tensors, seeds=_blobs, json=True, short_runs=4_000),

@@ -70,7 +70,7 @@ class Executor:
         """
         self._control.between_steps()
         metadata = read_metadata(job)
-        graph = self._graphs.get(job, metadata)
+        graph = self._graphs.get(job, metadata).compiled
         self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()
@@ -104,7 +104,13 @@ class Executor:
         """
         start = self._clock()
         metrics, examples = evaluate(
-            graph, metadata, job.unit, version, shards, self._control.between_steps
+            graph,
+            metadata,
+            job.unit,
+            version,
+            shards,
+            self._control.between_steps,
+            lambda cost: self._graphs.check_memory(cost, metadata),
         )
         seconds = self._clock() - start
         return JobResult(

@@ -17,14 +17,14 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import rebuild_version
-from pleb_shared.training.dry_run import activation_bytes, peak_bytes
+from pleb_shared.training.dry_run import Cost, dry_run, training_cost
 from pleb_shared.training.graph import CompiledGraph
 
 if TYPE_CHECKING:
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["GraphCache", "VersionCache", "read_metadata", "read_shards"]
+__all__ = ["GraphCache", "KnownGraph", "VersionCache", "read_metadata", "read_shards"]
 
 _GRAPHS_KEPT: Final = 4
 
@@ -50,9 +50,11 @@ def read_shards(job: Job) -> list[Tensors]:
 
 
 @dataclass(frozen=True)
-class _KnownGraph:
+class KnownGraph:
+    """A graph that may run here, and what one run of it costs."""
+
     compiled: CompiledGraph
-    needed_bytes: int
+    cost: Cost
 
 
 class GraphCache:
@@ -64,9 +66,9 @@ class GraphCache:
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
-        self._known: dict[tuple[str, int, str], _KnownGraph] = {}
+        self._known: dict[tuple[str, int, str], KnownGraph] = {}
 
-    def get(self, job: Job, metadata: ProjectMetadata) -> CompiledGraph:
+    def get(self, job: Job, metadata: ProjectMetadata) -> KnownGraph:
         """Return the graph that the unit of `job` runs.
 
         Raises:
@@ -85,7 +87,16 @@ class GraphCache:
             shard_bytes = sum((job.input_dir / name).stat().st_size for name in job.shards)
         except OSError as error:
             raise _unreadable(str(error.filename), error) from error
-        needed_bytes = known.needed_bytes + shard_bytes
+        self.check_memory(known.cost, metadata, shard_bytes)
+        return known
+
+    def check_memory(self, cost: Cost, metadata: ProjectMetadata, more_bytes: int = 0) -> None:
+        """Check that a run and `more_bytes` fit.
+
+        Raises:
+            OutOfMemory: they need more than the volunteer or the project allows.
+        """
+        needed_bytes = cost.memory_bytes + more_bytes
         limit = min(self._memory_bytes, metadata.limits.memory_bytes)
         if needed_bytes > limit:
             whose = "this PC gives" if limit == self._memory_bytes else "the project declares"
@@ -94,10 +105,9 @@ class GraphCache:
                 "raise the memory preference or take smaller units."
             )
             raise OutOfMemory(message)
-        return known.compiled
 
 
-def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> _KnownGraph:
+def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> KnownGraph:
     data = _read(job, job.graph)
     if digest_of(data) != digest:
         message = f"The graph is not the one with digest {digest[:12]}...: fetch it again."
@@ -105,12 +115,12 @@ def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> _KnownGraph
     graph = parse_graph(data)
     compiled = CompiledGraph(graph)
     if job.unit.kind is UnitKind.EVALUATE:
-        return _KnownGraph(compiled, activation_bytes(graph))
+        return KnownGraph(compiled, dry_run(graph, trains=False))
     training = metadata.training
-    needed = peak_bytes(
+    cost = training_cost(
         graph, metadata.model, metadata.data, training.batch_examples, training.optimizer
     )
-    return _KnownGraph(compiled, needed)
+    return KnownGraph(compiled, cost)
 
 
 @dataclass(frozen=True)

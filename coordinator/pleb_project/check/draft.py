@@ -25,7 +25,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
-from pleb_shared.training.dry_run import peak_bytes
+from pleb_shared.training.dry_run import training_cost
 
 if TYPE_CHECKING:
     from pleb_project.definition.sections import ProjectDefinition
@@ -79,13 +79,14 @@ def make_draft(definition: ProjectDefinition, blobs: BlobFolder) -> Draft:
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
     largest_shard = max(shard.size for shard in dataset.shards.train)
-    memory = largest_shard * training.shards_per_unit + peak_bytes(
+    cost = training_cost(
         parse_graph(exported.training_graph),
         exported.model,
         dataset.spec,
         training.batch_examples,
         training.optimizer,
     )
+    memory = largest_shard * training.shards_per_unit + cost.memory_bytes
     blobs.put(exported.initial)
     project = definition.project
     metadata = ProjectMetadata(

@@ -31,7 +31,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
-from pleb_shared.training.dry_run import activation_bytes
+from pleb_shared.training.dry_run import dry_run
 
 __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
 
@@ -121,12 +121,12 @@ def export_model(
     traced = trace_training(model, loss, example_batch)
     with _located(lambda copied: loss(copied, example_batch), model):
         training = _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
-    activation_bytes(training)  # refuses what a dry run refuses
+    dry_run(training, trains=True)  # refuses what a volunteer's refuses
     check_parity(training, model, loss, example_batch)
     traced, metrics = trace_evaluation(model, evaluate, example_batch)
     with _located(lambda copied: evaluate(copied, example_batch), model):
         evaluation = _checked(rewrite(traced, specs, model, example_batch, metrics))
-    activation_bytes(evaluation)
+    dry_run(evaluation, trains=False)
     tensors = initial_tensors(model, [*parameters, *buffers])
     nothing = digest_of(b"")  # only the order of the tensors counts for the digest
     unnamed = ModelSpec(

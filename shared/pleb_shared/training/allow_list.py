@@ -1,121 +1,188 @@
 """The allow-list: every ATen operator that a graph may call. No other code reaches a volunteer.
 
-An operator belongs here if its result depends on its arguments alone, it checks its indices
-itself, it reads no memory that was never written, and its output's size is known beforehand.
+An operator belongs here if its result depends on its arguments alone, its kernel compares indices
+with sizes, it reads no memory that was never written, and its output's size is known beforehand.
+What else its kernel takes for granted is stated beside its name (`training.preconditions`).
 So there are no random operators (draws come from `training.drawing`), no `empty`, `resize_` or
 `as_strided`, no `item`, `nonzero` or `masked_select`, and nothing that reads or writes files.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
-__all__ = ["ALLOWED", "FACTORIES"]
+from pleb_shared.training.preconditions import (
+    ADAPTIVE,
+    BATCH_NORM,
+    CLASSES,
+    COUNTS,
+    EINSUM,
+    EMBEDDING,
+    FLOATS,
+    GATHER,
+    GROUP_NORM,
+    INDEX,
+    INDEX_ADD,
+    INDEX_SELECT,
+    LOSS,
+    NOTHING,
+    ONE_HOT,
+    PADDING,
+    PRELU,
+    PRODUCT,
+    SCATTER,
+    SHAPED_NORM,
+    SLICE,
+    UNFOLD,
+    UPSAMPLE,
+    Rule,
+    convolution,
+    pooling,
+    recurrent,
+    transposed_convolution,
+)
 
-# Elementwise arithmetic.
-_ARITHMETIC: Final = """
-    add.Tensor add.Scalar add_.Tensor add_.Scalar sub.Tensor sub.Scalar sub_.Tensor rsub.Scalar
-    mul.Tensor mul.Scalar mul_.Tensor mul_.Scalar div.Tensor div.Scalar div.Tensor_mode
-    div.Scalar_mode div_.Tensor div_.Scalar neg.default abs.default exp.default log.default
-    log2.default log1p.default expm1.default sqrt.default rsqrt.default square.default
-    pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar reciprocal.default sign.default sin.default
-    cos.default tanh.default erf.default floor.default ceil.default round.default clamp.default
-    clamp.Tensor clamp_min.default clamp_max.default clamp_.default maximum.default
-    minimum.default lerp.Scalar lerp.Tensor addcmul.default remainder.Scalar remainder.Tensor
-    floor_divide.default atan2.default
-"""
-
-# Comparisons and choices.
-_LOGIC: Final = """
-    eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
-    gt.Scalar ge.Tensor ge.Scalar logical_and.default logical_or.default logical_not.default
-    bitwise_and.Tensor bitwise_or.Tensor bitwise_not.default __and__.Tensor __or__.Tensor
-    isnan.default isinf.default isfinite.default where.self where.ScalarOther where.ScalarSelf
-    where.Scalar masked_fill.Scalar masked_fill.Tensor masked_fill_.Scalar
-"""
-
-# Activations.
-_ACTIVATIONS: Final = """
-    relu.default relu_.default relu6.default relu6_.default leaky_relu.default
-    leaky_relu_.default gelu.default silu.default silu_.default mish.default mish_.default
-    elu.default elu_.default selu.default celu.default hardswish.default hardswish_.default
-    hardsigmoid.default hardsigmoid_.default hardtanh.default hardtanh_.default sigmoid.default
-    sigmoid_.default tanh_.default softplus.default softmax.int log_softmax.int
-    log_sigmoid.default logsumexp.default prelu.default glu.default threshold.default
-"""
-
-# Products, convolutions, norms, pooling, recurrent layers, embeddings.
-_LAYERS: Final = """
-    linear.default matmul.default mm.default bmm.default addmm.default baddbmm.default
-    mv.default dot.default outer.default einsum.default conv1d.default conv2d.default
-    conv3d.default conv1d.padding conv2d.padding conv3d.padding conv_transpose1d.default
-    conv_transpose2d.input layer_norm.default group_norm.default rms_norm.default
-    batch_norm.default instance_norm.default linalg_vector_norm.default
-    cosine_similarity.default max_pool1d.default max_pool2d.default max_pool3d.default
-    avg_pool1d.default avg_pool2d.default avg_pool3d.default adaptive_avg_pool1d.default
-    adaptive_avg_pool2d.default adaptive_avg_pool3d.default upsample_nearest2d.vec
-    upsample_bilinear2d.vec pixel_shuffle.default embedding.default lstm.input gru.input
-"""
-
-# Losses.
-_LOSSES: Final = """
-    cross_entropy_loss.default nll_loss.default nll_loss_nd.default binary_cross_entropy.default
-    binary_cross_entropy_with_logits.default mse_loss.default l1_loss.default
-    smooth_l1_loss.default huber_loss.default kl_div.default
-"""
-
-# Reductions, orders, cumulative sums.
-_REDUCTIONS: Final = """
-    sum.default sum.dim_IntList mean.default mean.dim var.default var.dim var.correction
-    std.default std.dim std.correction var_mean.correction amax.default amin.default max.default
-    max.dim max.other min.default min.dim min.other argmax.default argmin.default prod.default
-    all.default all.dim any.default any.dim topk.default sort.default argsort.default
-    cumsum.default cumprod.default
-"""
-
-# Views and copies.
-_SHAPES: Final = """
-    view.default reshape.default permute.default transpose.int t.default flatten.using_ints
-    unflatten.int squeeze.default squeeze.dim squeeze.dims unsqueeze.default expand.default
-    expand_as.default view_as.default reshape_as.default broadcast_to.default repeat.default
-    repeat_interleave.self_int cat.default stack.default split.Tensor split.sizes
-    split_with_sizes.default chunk.default unbind.int select.int slice.Tensor diagonal.default
-    unfold.default movedim.int movedim.intlist flip.default roll.default contiguous.default
-    clone.default detach.default detach_.default alias.default lift_fresh_copy.default to.dtype
-    type_as.default pad.default constant_pad_nd.default tril.default triu.default
-    meshgrid.indexing index.Tensor index_select.default gather.default scatter.src scatter.value
-    scatter_add.default index_add.default one_hot.default copy_.default fill_.Scalar
-    zero_.default
-"""
-
-# New tensors; where they lie is not the graph's business.
-_FACTORIES: Final = """
-    arange.default arange.start arange.start_step full.default zeros.default ones.default
-    scalar_tensor.default linspace.default eye.default
-"""
-
-# New tensors of the form of another.
-_LIKES: Final = """
-    full_like.default zeros_like.default ones_like.default new_zeros.default new_ones.default
-    new_full.default
-"""
+__all__ = ["ALLOWED", "FACTORIES", "Allowed"]
 
 
-def _operators(*groups: str) -> dict[str, Any]:
-    """Return the overloads that the words of `groups` name, by the name that a graph uses."""
-    operators = {}
-    for word in " ".join(groups).split():
-        packet, overload = word.split(".")
-        operators[f"aten.{word}"] = getattr(getattr(torch.ops.aten, packet), overload)
+class Allowed(NamedTuple):
+    """An ATen overload, and what must hold before it runs."""
+
+    call: Any
+    rules: tuple[Rule, ...]
+
+
+_ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
+    # Elementwise arithmetic.
+    ("""
+        add.Tensor add.Scalar add_.Tensor add_.Scalar sub.Tensor sub.Scalar sub_.Tensor rsub.Scalar
+        mul.Tensor mul.Scalar mul_.Tensor mul_.Scalar div.Tensor div.Scalar div_.Tensor div_.Scalar
+        neg.default abs.default exp.default log.default log2.default log1p.default expm1.default
+        sqrt.default rsqrt.default square.default pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar
+        reciprocal.default sign.default sin.default cos.default tanh.default erf.default
+        floor.default ceil.default round.default clamp.default clamp.Tensor clamp_min.default
+        clamp_max.default clamp_.default maximum.default minimum.default lerp.Scalar lerp.Tensor
+        addcmul.default atan2.default
+     """, NOTHING),
+    # Whole numbers are divided by our own code (`operators`): kernels trap on -2^63 / -1.
+    ("div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor floor_divide.default",
+     NOTHING),
+    # Comparisons and choices.
+    ("""
+        eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
+        gt.Scalar ge.Tensor ge.Scalar logical_and.default logical_or.default logical_not.default
+        bitwise_and.Tensor bitwise_or.Tensor bitwise_not.default __and__.Tensor __or__.Tensor
+        isnan.default isinf.default isfinite.default where.self where.ScalarOther
+        where.ScalarSelf where.Scalar masked_fill.Scalar masked_fill.Tensor masked_fill_.Scalar
+     """, NOTHING),
+    # Activations.
+    ("""
+        relu.default relu_.default relu6.default relu6_.default leaky_relu.default
+        leaky_relu_.default gelu.default silu.default silu_.default mish.default mish_.default
+        elu.default elu_.default selu.default celu.default hardswish.default hardswish_.default
+        hardsigmoid.default hardsigmoid_.default hardtanh.default hardtanh_.default
+        sigmoid.default sigmoid_.default tanh_.default softplus.default softmax.int
+        log_softmax.int log_sigmoid.default logsumexp.default glu.default threshold.default
+     """, NOTHING),
+    ("prelu.default", PRELU),
+    # Products.
+    ("""
+        linear.default matmul.default mm.default bmm.default addmm.default baddbmm.default
+        mv.default dot.default outer.default
+     """, PRODUCT),
+    ("einsum.default", EINSUM),
+    # Convolutions, norms, pooling, recurrent layers, embeddings.
+    ("conv1d.default conv1d.padding", convolution(1)),
+    ("conv2d.default conv2d.padding", convolution(2)),
+    ("conv3d.default conv3d.padding", convolution(3)),
+    ("conv_transpose1d.default", transposed_convolution(1)),
+    ("conv_transpose2d.input", transposed_convolution(2)),
+    ("layer_norm.default rms_norm.default", SHAPED_NORM),
+    ("group_norm.default", GROUP_NORM),
+    ("batch_norm.default instance_norm.default", BATCH_NORM),
+    ("linalg_vector_norm.default cosine_similarity.default", FLOATS),
+    ("max_pool1d.default avg_pool1d.default", pooling(1)),
+    ("max_pool2d.default avg_pool2d.default", pooling(2)),
+    ("max_pool3d.default avg_pool3d.default", pooling(3)),
+    ("adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_avg_pool3d.default",
+     ADAPTIVE),
+    ("upsample_nearest2d.vec upsample_bilinear2d.vec", UPSAMPLE),
+    ("pixel_shuffle.default", NOTHING),
+    ("embedding.default", EMBEDDING),
+    ("lstm.input", recurrent(4)),
+    ("gru.input", recurrent(3)),
+    # Losses.
+    ("cross_entropy_loss.default nll_loss.default nll_loss_nd.default", CLASSES),
+    ("""
+        binary_cross_entropy.default binary_cross_entropy_with_logits.default mse_loss.default
+        l1_loss.default smooth_l1_loss.default huber_loss.default kl_div.default
+     """, LOSS),
+    # Reductions, orders, cumulative sums.
+    ("""
+        sum.default sum.dim_IntList mean.default mean.dim var.default var.dim var.correction
+        std.default std.dim std.correction var_mean.correction amax.default amin.default
+        max.default max.dim max.other min.default min.dim min.other argmax.default argmin.default
+        prod.default all.default all.dim any.default any.dim sort.default argsort.default
+        cumsum.default cumprod.default
+     """, NOTHING),
+    ("topk.default", COUNTS),
+    # Views and copies.
+    ("""
+        permute.default transpose.int t.default flatten.using_ints squeeze.default squeeze.dim
+        squeeze.dims unsqueeze.default expand_as.default view_as.default reshape_as.default
+        cat.default stack.default unbind.int select.int diagonal.default movedim.int
+        movedim.intlist flip.default roll.default contiguous.default clone.default detach.default
+        detach_.default alias.default lift_fresh_copy.default to.dtype type_as.default
+        tril.default triu.default meshgrid.indexing copy_.default fill_.Scalar zero_.default
+     """, NOTHING),
+    # A size of -1 stands for what is left, which torch computes and checks.
+    ("view.default reshape.default unflatten.int expand.default broadcast_to.default", NOTHING),
+    ("""
+        repeat.default repeat_interleave.self_int split.Tensor split.sizes
+        split_with_sizes.default chunk.default
+     """, COUNTS),
+    ("slice.Tensor", SLICE),
+    ("unfold.default", UNFOLD),
+    ("pad.default constant_pad_nd.default", PADDING),
+    # Indices, which the kernels compare with the sizes when they run.
+    ("index.Tensor", INDEX),
+    ("index_select.default", INDEX_SELECT),
+    ("index_add.default", INDEX_ADD),
+    ("gather.default", GATHER),
+    ("scatter.src scatter.value scatter_add.default", SCATTER),
+    ("one_hot.default", ONE_HOT),
+    # New tensors of the form of another.
+    ("""
+        full_like.default zeros_like.default ones_like.default new_zeros.default new_ones.default
+        new_full.default
+     """, COUNTS),
+)  # fmt: skip
+"""Names of operators with what must hold before each of them runs. A new operator needs both."""
+
+_FACTORIES: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
+    ("""
+        arange.default arange.start arange.start_step full.default zeros.default ones.default
+        scalar_tensor.default linspace.default eye.default
+     """, COUNTS),
+)  # fmt: skip
+"""New tensors; where they lie is not the graph's business."""
+
+
+def _operators(table: tuple[tuple[str, tuple[Rule, ...]], ...]) -> dict[str, Allowed]:
+    """Return the overloads that the words of `table` name, by the name that a graph uses."""
+    operators: dict[str, Allowed] = {}
+    for words, rules in table:
+        for word in words.split():
+            packet, overload = word.split(".")
+            call = getattr(getattr(torch.ops.aten, packet), overload)
+            operators[f"aten.{word}"] = Allowed(call, rules)
     return operators
 
 
 FACTORIES: Final = frozenset(_operators(_FACTORIES))
 """Names of the operators that get the device of the run."""
 
-ALLOWED: Final = _operators(
-    *(_ARITHMETIC, _LOGIC, _ACTIVATIONS, _LAYERS, _LOSSES, _REDUCTIONS, _SHAPES, _FACTORIES, _LIKES)
-)
+ALLOWED: Final = _operators(_ALLOWED + _FACTORIES)
 """Operator by the name that a graph calls it by, such as `aten.linear.default`."""

@@ -1,20 +1,26 @@
-"""Bounds a unit's memory before it is accepted, and checks the graph's recorded shapes.
+"""Bounds what a graph takes before it runs: memory, operations, and what each operator is given.
 
-The graph runs once on FakeTensors, which have shapes but no memory.
+The graph runs once on FakeTensors, which have shapes but no memory: forward, and for training
+backward too, whose gradients can be larger than every value of the forward pass.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import weakref
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from typing_extensions import override
 
 from pleb_shared.errors import GraphError, TrainingError
-from pleb_shared.protocol.graph import Graph, Node, Value, references
+from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
 from pleb_shared.protocol.project import (
     AdamW,
     DataSpec,
@@ -24,24 +30,50 @@ from pleb_shared.protocol.project import (
     Optimizer,
     TensorSpec,
 )
-from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
+from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph, refusal
+from pleb_shared.training.preconditions import check_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["activation_bytes", "check_graph", "peak_bytes"]
+    from pleb_shared.protocol.graph import Graph, Node, Value
+    from pleb_shared.training.operators import Operator
 
-_COPIES_OF_THE_MODEL: Final = 5
-"""Version, last difference, working copy, gradients, and one transient (delta or state)."""
-_HIDDEN: Final = {
-    "aten.cross_entropy_loss.default": 2,
-    "aten.nll_loss_nd.default": 1,
-    "aten.binary_cross_entropy_with_logits.default": 2,
-    "aten.batch_norm.default": 1,
-    "aten.lstm.input": 12,
-    "aten.gru.input": 10,
+__all__ = ["Cost", "check_graph", "dry_run", "training_cost"]
+
+_COPIES_OF_THE_MODEL: Final = 4
+"""Version, last difference, working copy, and one transient (delta or state)."""
+_ELEMENT: Final = 16
+"""Operations that one element counts for which is read or written outside of products: it takes
+about as long as 16 multiply-adds of a product do."""
+_UNCOUNTED: Final = 2**33
+"""Operations of one run beside what its FLOPs explain: half a thousand million elements, such as
+100 per example and feature for 65,536 examples of 80 features."""
+_PER_FLOP: Final = 8
+"""Operations for each FLOP that is paid for: a small convolution is mostly reading."""
+_PER_WEIGHT: Final = 16 * _ELEMENT
+"""Operations for each number of the model: an embedding's gradient is as large as its table."""
+_OPTIMIZER_PASSES: Final = 16
+"""How often an optimizer reads or writes each weight and its state."""
+_SORTING: Final = 32
+"""Passes over the elements that sorting takes, at most."""
+_ATTENTION: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
+_ATTENTION_BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001
+_HIDDEN_BYTES: Final = {
+    torch.ops.aten.mkldnn_rnn_layer: 12,
+    torch.ops.aten.mkldnn_rnn_layer_backward: 12,
 }
-"""Operators that keep more for backward than their output, in sizes of their largest tensor."""
+"""Kernels that allocate more than they return, in sizes of their largest tensor."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run of a graph takes, at most."""
+
+    memory_bytes: int
+    """Beyond an idle worker, without the shards."""
+    operations: int
+    """FLOPs of products, and 16 for each element that other operators read or write."""
 
 
 class _NoDraws:
@@ -52,21 +84,43 @@ class _NoDraws:
         return torch.ones_like(like)
 
 
-def peak_bytes(
+def training_cost(
     graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int, optimizer: Optimizer
-) -> int:
-    """Return a bound on the bytes that training with `graph` needs beyond an idle worker.
+) -> Cost:
+    """Return what one local step with `graph` costs; the memory is that of a whole unit.
 
-    It counts the copies of the model, the optimizer's state, and every value of the forward
-    pass as if all were kept for backward. Shards are not included; add their size.
+    It has the copies of the model, the optimizer's state, and the most that is held at once
+    during a step.
 
     Raises:
-        GraphError: as `check_graph` and `activation_bytes`.
+        GraphError: as `check_graph` and `dry_run`.
     """
     check_graph(graph, model, data, batch_examples)
-    weights = sum(4 * math.prod(spec.shape) for spec in model.parameters)
+    weights = sum(math.prod(spec.shape) for spec in model.parameters)
     state = {AdamW: 2, Muon: 3}.get(type(optimizer), 1)
-    return (_COPIES_OF_THE_MODEL + state) * weights + activation_bytes(graph)
+    step = dry_run(graph, trains=True)
+    return Cost(
+        (_COPIES_OF_THE_MODEL + state) * 4 * weights + step.memory_bytes,
+        step.operations + _optimizer_operations(model, optimizer),
+    )
+
+
+def _optimizer_operations(model: ModelSpec, optimizer: Optimizer) -> int:
+    """Return the operations of one step of the optimizer.
+
+    Muon's Newton-Schulz iteration multiplies X [r, c], r <= c, with X^T, A [r, r] with itself,
+    and the sum of both with X.
+    """
+    total = 0
+    matrices = set(optimizer.matrices) if isinstance(optimizer, Muon) else set()
+    for spec in model.parameters:
+        total += _OPTIMIZER_PASSES * _ELEMENT * math.prod(spec.shape)
+        if isinstance(optimizer, Muon) and spec.name in matrices and spec.shape:
+            sides = spec.shape[0], math.prod(spec.shape[1:])
+            short, long = min(sides), max(sides)
+            once = 4 * short**2 * long + 2 * short**3
+            total += optimizer.newton_schulz_steps * once
+    return total
 
 
 def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int | None) -> None:
@@ -87,34 +141,72 @@ def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: 
         )
 
 
-def activation_bytes(graph: Graph) -> int:
-    """Return the bytes that a forward pass allocates, plus twice its largest value.
+def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) -> Cost:
+    """Return what a run of `graph` costs: forward, and backward if it `trains`.
 
-    Everything counts as if it were kept for backward; views share memory and count nothing. The
-    extra two copies of the largest value are room for its gradient and a temporary.
+    The memory is the most that values, gradients and what is kept for backward hold at once, and
+    twice the largest of them, as room for a kernel's temporaries. Views share memory. With
+    `batch_examples` the inputs have that many examples, not as many as recorded; shapes may then
+    differ from the recorded ones, too.
 
     Raises:
-        GraphError: an operator refuses its arguments, a shape depends on values, or a shape or
-            dtype differs from the recorded one; the message names the node.
+        GraphError: an operator refuses its arguments, a shape depends on values, a shape or dtype
+            differs from the recorded one, the loss is no single number or depends on nothing
+            that is trained, or it takes far more operations than its FLOPs explain. The message
+            names the node.
     """
     compiled = CompiledGraph(graph)
-    meter = _Meter(_shapes(graph))
+    recorded = {spec.shape[0] for spec in graph.inputs if spec.shape}
+    meter = _Meter(check_values=batch_examples is None or recorded == {batch_examples})
+    frozen = set(graph.frozen) if trains else {spec.name for spec in graph.parameters}
     try:
         with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
-            outputs = compiled.run(
-                _fakes(graph.parameters, gradient=True),
-                _fakes(graph.buffers),
-                _fakes(graph.inputs),
-                _NoDraws(),
-                meter.observe,
-            )
+            parameters = _fakes(graph.parameters)
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(name not in frozen)
+            buffers, inputs = _fakes(graph.buffers), _fakes(graph.inputs, batch_examples)
+            meter.given(*parameters.values(), *buffers.values(), *inputs.values())
+            with meter, torch.set_grad_enabled(trains):
+                outputs = compiled.run(parameters, buffers, inputs, _NoDraws(), meter)
+                found = dict(outputs)
+                del outputs
+                _check_outputs(found, trains=trains)
+                if trains:
+                    _backward(found.pop("loss"))
     except TrainingError as error:
         raise GraphError(str(error)) from error
-    found: dict[str, object] = dict(outputs)
-    for name, value in found.items():
+    paid = flops_per_step(graph) if trains else flops_per_evaluation(graph)
+    weights = sum(math.prod(spec.shape) for spec in graph.parameters)
+    if meter.operations > _UNCOUNTED + _PER_FLOP * paid + _PER_WEIGHT * weights:
+        raise GraphError(
+            f"A run of the graph takes {meter.operations:.1e} operations, far more than its "
+            f"{paid:.1e} FLOPs explain (mostly {meter.costliest}): make the batch smaller."
+        )
+    return Cost(meter.peak_bytes + 2 * meter.largest_bytes, meter.operations)
+
+
+def _check_outputs(outputs: Mapping[str, object], *, trains: bool) -> None:
+    for name, value in outputs.items():
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise GraphError(f"The output {name!r} is not a single number.")
-    return sum(meter.sizes) + 2 * max(meter.sizes, default=0)
+        if not value.is_floating_point():
+            raise GraphError(f"The output {name!r} is {value.dtype}, not a real number.")
+    loss = outputs.get("loss")
+    if trains and not (isinstance(loss, torch.Tensor) and loss.requires_grad):
+        raise GraphError("The graph has no loss that depends on a trained parameter.")
+
+
+def _backward(loss: object) -> None:
+    """Run backward from the fake `loss`, a tensor of one element.
+
+    Raises:
+        TrainingError: a kernel refuses.
+    """
+    if isinstance(loss, torch.Tensor):
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except TORCH_ERRORS as error:
+            raise refusal("The backward pass", error) from error
 
 
 @contextmanager
@@ -128,37 +220,127 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-class _Meter:
-    """Watches a run on FakeTensors: checks every value and adds up new memory."""
+class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches a run on FakeTensors: checks calls and values, follows memory, counts operations.
 
-    def __init__(self, shapes: list[list[int]]) -> None:
-        self._shapes = shapes
-        self._storages: dict[int, torch.UntypedStorage] = {}
-        """Seen ones by address; held, so that no address is used twice."""
-        self.sizes: list[int] = []
-        """New bytes of each node."""
+    It sees every call below autograd, so what composite operators and backward call, too.
+    """
 
-    def observe(self, number: int, node: Node, outputs: Sequence[Any]) -> None:
-        """Check the outputs of a node and count the memory that they and backward take."""
-        for value, recorded in zip(outputs, node.outputs, strict=True):
-            _check_value(number, node, value, recorded)
-        new = 0
-        for value in outputs:
-            if isinstance(value, torch.Tensor):
-                storage = value.untyped_storage()
-                if storage._cdata not in self._storages:  # noqa: SLF001
-                    self._storages[storage._cdata] = storage  # noqa: SLF001
-                    new += int(storage.nbytes())
-        used = [4 * math.prod(self._shapes[slot]) for slot in references(node)]
-        hidden = _HIDDEN.get(node.op, 0) * max([new, *used])
-        self.sizes.append(new + hidden + _attention_bytes(self._shapes, node))
+    def __init__(self, *, check_values: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._check_values = check_values
+        self._live: dict[int, object] = {}
+        """Storages that exist, or weak references to them, by address."""
+        self._live_bytes = 0
+        self.peak_bytes = 0
+        self.largest_bytes = 0
+        self.operations = 0
+        self.costliest = "nothing"
+        self._costliest_operations = 0
+
+    def given(self, *tensors: torch.Tensor) -> None:
+        """Leave the memory of `tensors`, of any shape, out: it is counted elsewhere."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            self._live[storage._cdata] = storage  # noqa: SLF001
+
+    def before(
+        self, number: int, node: Node, called: Operator, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Refuse a call whose arguments its kernel would trust."""
+        wrong = (
+            check_call(called.parameters, called.rules, args, kwargs) if called.parameters else ""
+        )
+        if wrong:
+            raise GraphError(f"Node {number} ({node.op}) cannot run: {wrong}.")
+
+    def after(self, number: int, node: Node, outputs: Sequence[Any]) -> None:
+        """Refuse values whose shape or dtype differs from the recorded one."""
+        if self._check_values:
+            for value, recorded in zip(outputs, node.outputs, strict=True):
+                _check_value(number, node, value, recorded)
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        returned = _tensors([result])
+        hidden = 0
+        if func.overloadpacket in _HIDDEN_BYTES:
+            sizes = (t.numel() * t.element_size() for t in (*_tensors(args), *returned))
+            hidden = _HIDDEN_BYTES[func.overloadpacket] * max(sizes)
+        new = sum(self._keep(tensor) for tensor in returned)
+        largest = max((tensor.untyped_storage().nbytes() for tensor in returned), default=0)
+        self.largest_bytes = max(self.largest_bytes, int(largest))
+        self.peak_bytes = max(self.peak_bytes, self._live_bytes + hidden)
+        operations = 1
+        if new or func._schema.is_mutable:  # noqa: SLF001
+            operations = _operations(func, args, kwargs, result)
+        self.operations += operations
+        if operations > self._costliest_operations:
+            self.costliest, self._costliest_operations = str(func), operations
+        return result
+
+    def _keep(self, tensor: torch.Tensor) -> int:
+        """Count the storage of `tensor`, of any shape, until it is gone; return its new bytes."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, int(storage.nbytes())  # noqa: SLF001
+        if key in self._live:
+            return 0
+
+        def gone(_: object) -> None:
+            del self._live[key]
+            self._live_bytes -= size
+
+        self._live[key] = weakref.ref(storage, gone)
+        self._live_bytes += size
+        return size
+
+
+def _tensors(items: Any) -> list[torch.Tensor]:
+    """Return the tensors among `items` and in lists among them."""
+    found: list[torch.Tensor] = []
+    for item in items:
+        if isinstance(item, torch.Tensor):
+            found.append(item)
+        elif isinstance(item, (list, tuple)):
+            found += _tensors(item)
+    return found
+
+
+def _operations(func: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Return the operations of one call, which got `args` and `kwargs` and returned `result`."""
+    packet = func.overloadpacket
+    given = [*_tensors(args), *_tensors(kwargs.values())]
+    reading = _ELEMENT * sum(tensor.numel() for tensor in (*given, *_tensors([result])))
+    if packet in flop_registry:
+        return reading + int(flop_registry[packet](*args, **kwargs, out_val=result))
+    if packet in {_ATTENTION, _ATTENTION_BACKWARD}:  # [B, H, T, E], [B, H, S, E], [B, H, S, V]
+        backward = packet is _ATTENTION_BACKWARD
+        query, key, value = args[1:4] if backward else args[:3]
+        pairs: int = math.prod(query.shape[:-1]) * key.shape[-2]
+        return reading + (6 if backward else 2) * pairs * int(query.shape[-1] + value.shape[-1])
+    if packet in _HIDDEN_BYTES:  # every weight matrix meets every position of the input
+        weights: int = sum(tensor.numel() for tensor in given if tensor.dim() == 2)
+        return reading + 6 * math.prod(given[0].shape[:-1]) * weights
+    return reading * _passes(func, args)
+
+
+def _passes(func: Any, args: Any) -> int:
+    """Return how often a kernel meets each of its elements."""
+    for argument, value in zip(func._schema.arguments, args, strict=False):  # noqa: SLF001
+        if argument.name == "kernel_size":
+            return max(1, int(math.prod(value)))
+    return _SORTING if func.overloadpacket.__name__ in {"sort", "topk", "argsort"} else 1
 
 
 def _fakes(
-    specs: Sequence[TensorSpec | InputSpec], *, gradient: bool = False
+    specs: Sequence[TensorSpec | InputSpec], batch_examples: int | None = None
 ) -> dict[str, torch.Tensor]:
+    """Return zeros of the shapes that `specs` give; `batch_examples` replaces the first size."""
+    sizes = [] if batch_examples is None else [batch_examples]
     return {
-        spec.name: torch.zeros(spec.shape, dtype=TORCH_DTYPES[spec.dtype], requires_grad=gradient)
+        spec.name: torch.zeros([*sizes, *spec.shape[len(sizes) :]], dtype=TORCH_DTYPES[spec.dtype])
         for spec in specs
     }
 
@@ -179,31 +361,3 @@ def _check_value(number: int, node: Node, value: Any, recorded: Value) -> None:
         f"Node {number} ({node.op}) gives {found}, but {recorded.dtype} {recorded.shape} was "
         "recorded: export the graph again."
     )
-
-
-def _shapes(graph: Graph) -> list[list[int]]:
-    """Return the recorded shape of every value."""
-    return [
-        *(spec.shape for spec in graph.parameters),
-        *(spec.shape for spec in graph.buffers),
-        *(spec.shape for spec in graph.inputs),
-        *(constant.shape for constant in graph.constants),
-        *(value.shape for node in graph.nodes for value in node.outputs),
-    ]
-
-
-def _attention_bytes(shapes: list[list[int]], node: Node) -> int:
-    """Return the bytes that unfused attention keeps: three times the weights [.., T, S].
-
-    `scaled_dot_product_attention` (query, key, value, mask, dropout, causal): torch's fused
-    kernel takes four dimensions, equal widths, and neither a mask nor dropout.
-    """
-    if node.op != "aten.scaled_dot_product_attention.default":
-        return 0
-    query, key, value = (shapes[slot] for slot in references(node)[:3])
-    plain = (
-        all(argument is None or argument == 0 for argument in node.args[3:5]) and not node.kwargs
-    )
-    if plain and len(query) == 4 and query[-1] == key[-1] == value[-1]:
-        return 0
-    return 3 * 4 * math.prod(query[:-1]) * key[-2]

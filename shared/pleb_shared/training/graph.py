@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -26,9 +25,11 @@ from pleb_shared.tensors.layout import NUMPY_DTYPES
 from pleb_shared.training.operators import Operator, find_operator, written_buffers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from pleb_shared.training.draws import Draws
 
-__all__ = ["TORCH_DTYPES", "CompiledGraph", "Observe"]
+__all__ = ["TORCH_DTYPES", "TORCH_ERRORS", "CompiledGraph", "Observer", "refusal"]
 
 TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -48,7 +49,7 @@ _MEMORY_FORMATS: Final = {
     "channels_last": torch.channels_last,
 }
 
-_TORCH_ERRORS: Final = (
+TORCH_ERRORS: Final = (
     RuntimeError,
     IndexError,
     TypeError,
@@ -59,8 +60,24 @@ _TORCH_ERRORS: Final = (
 )
 """What torch raises when it refuses arguments, their number included."""
 
-Observe = Callable[[int, Node, Sequence[Any]], None]
-"""Called with a node's number, the node and its outputs, right after it ran."""
+
+class Observer(Protocol):
+    """Watches a run, which makes it slower."""
+
+    def before(
+        self, number: int, node: Node, called: Operator, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """See the arguments of the node `number`; an exception keeps it from running."""
+
+    def after(self, number: int, node: Node, outputs: Sequence[Any]) -> None:
+        """See the node's outputs right after it ran."""
+
+
+def refusal(what: str, error: Exception) -> Exception:
+    """Return our form of one of `TORCH_ERRORS`; `what` begins its sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    message = f"{what} cannot run: {lines[0]}"
+    return MemoryError(message) if "allocate" in lines[0] else TrainingError(message)
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,7 @@ class _Step:
     """A node, ready to be called."""
 
     number: int
+    node: Node
     operator: Operator
     args: list[Any]
     kwargs: dict[str, Any]
@@ -80,7 +98,6 @@ class _Step:
     first: int
     last: int
     single: bool
-    no_grad: bool
     dead: tuple[int, ...]
     """Values that no later node uses."""
 
@@ -113,13 +130,13 @@ class CompiledGraph:
         buffers: Mapping[str, torch.Tensor],
         inputs: Mapping[str, torch.Tensor],
         draws: Draws,
-        observe: Observe | None = None,
+        observer: Observer | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return the outputs by name; `buffers` are changed in place as the model changes them.
 
         Tensors have the shapes that the graph's specifications record; inputs are
         [batch, *shape], metrics and the loss are scalars. Autograd records the same calls as in
-        eager mode. `observe` is called after every node, which makes the run slower.
+        eager mode.
 
         Raises:
             TrainingError: an operator refuses its arguments, such as a label out of range.
@@ -135,24 +152,17 @@ class CompiledGraph:
         values.extend([None] * (self._size - len(values)))
         for step in self._steps:
             try:
-                _execute(step, values, draws)
-            except _TORCH_ERRORS as error:
-                raise _failure(step, error) from error
-            if observe is not None:
-                observe(step.number, graph.nodes[step.number], values[step.first : step.last])
+                _execute(step, values, draws, observer)
+            except TORCH_ERRORS as error:
+                raise refusal(f"Node {step.number} ({step.operator.name})", error) from error
+            if observer is not None:
+                observer.after(step.number, step.node, values[step.first : step.last])
             for slot in step.dead:
                 values[slot] = None
         return {output.name: values[output.slot] for output in graph.outputs}
 
 
-def _failure(step: _Step, error: Exception) -> Exception:
-    """Return an exception whose message names the step and torch's reason."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    message = f"Node {step.number} ({step.operator.name}) cannot run: {lines[0]}"
-    return MemoryError(message) if "allocate" in lines[0] else TrainingError(message)
-
-
-def _execute(step: _Step, values: list[Any], draws: Draws) -> None:
+def _execute(step: _Step, values: list[Any], draws: Draws, observer: Observer | None) -> None:
     """Call one step on `values` and store its outputs there."""
     args, kwargs = step.args, step.kwargs
     if step.places or step.lists:
@@ -163,22 +173,29 @@ def _execute(step: _Step, values: list[Any], draws: Draws) -> None:
             args[position] = _fill(items, values)
     if step.named:
         kwargs = kwargs | {name: _fill(item, values) for name, item in step.named}
+    if observer is not None:
+        observer.before(step.number, step.node, step.operator, args, kwargs)
     if step.operator.draws:
         args = [draws, step.number, *args]
-    if step.no_grad:
+    if step.node.no_grad:
         with torch.no_grad():
             result = step.operator.call(*args, **kwargs)
     else:
         result = step.operator.call(*args, **kwargs)
     if step.single:
         values[step.first] = result
-    elif len(result) != step.last - step.first:
+    else:
+        _store(step, values, result)
+
+
+def _store(step: _Step, values: list[Any], results: Any) -> None:
+    """Store the outputs of a step that gives several."""
+    if len(results) != step.last - step.first:
         raise GraphError(
-            f"Node {step.number} ({step.operator.name}) gives {len(result)} values, "
+            f"Node {step.number} ({step.operator.name}) gives {len(results)} values, "
             f"not {step.last - step.first}."
         )
-    else:
-        values[step.first : step.last] = result
+    values[step.first : step.last] = results
 
 
 def _fill(item: Any, values: list[Any]) -> Any:
@@ -205,6 +222,7 @@ def _compile(graph: Graph, operators: list[Operator], device: torch.device) -> l
             kwargs["device"] = device
         step = _Step(
             number=number,
+            node=node,
             operator=operator,
             args=args,
             kwargs=kwargs,
@@ -214,7 +232,6 @@ def _compile(graph: Graph, operators: list[Operator], device: torch.device) -> l
             first=first,
             last=slot,
             single=_gives_one(node, operator),
-            no_grad=node.no_grad,
             dead=tuple(sorted(s for s in used if last_use.get(s, number) == number)),
         )
         steps.append(step)

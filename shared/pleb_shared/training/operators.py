@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,8 @@ from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import Graph, Node, Ref, value_count
 from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
+from pleb_shared.training.divisions import DIVISIONS
+from pleb_shared.training.preconditions import ATTENTION, DROPOUT, Parameter, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,28 +26,37 @@ __all__ = ["Operator", "find_operator", "is_allowed", "why_not", "written_buffer
 class Operator:
     """A callable of the allow-list. With `draws` it also takes the draws and its node's number.
 
+    `parameters` and `rules` say what a call must fulfil; whole numbers check themselves.
     `writes` are the positions of arguments that it changes in place, `aliases` of those that
     its result may share memory with.
     """
 
     name: str
     call: Callable[..., Any]
+    parameters: tuple[Parameter, ...] = ()
+    rules: tuple[Rule, ...] = ()
     draws: bool = False
     factory: bool = False
     writes: tuple[int, ...] = ()
     aliases: tuple[int, ...] = ()
 
 
+def _drawing(
+    name: str, call: Callable[..., Any], rules: tuple[Rule, ...], *aliases: int
+) -> Operator:
+    """Return an operator that `call` computes: (draws, node, *parameters)."""
+    taken = list(inspect.signature(call).parameters.values())[2:]
+    parameters = tuple(Parameter(p.name, p.default, is_number=False) for p in taken)
+    return Operator(name, call, parameters, rules, draws=True, aliases=aliases)
+
+
 _DRAWING: Final = {
-    "aten.dropout.default": Operator(
-        "aten.dropout.default", drawing.dropout, draws=True, aliases=(0,)
-    ),
-    "aten.feature_dropout.default": Operator(
-        "aten.feature_dropout.default", drawing.feature_dropout, draws=True, aliases=(0,)
-    ),
-    "aten.scaled_dot_product_attention.default": Operator(
-        "aten.scaled_dot_product_attention.default", drawing.attention, draws=True
-    ),
+    one.name: one
+    for one in (
+        _drawing("aten.dropout.default", drawing.dropout, DROPOUT, 0),
+        _drawing("aten.feature_dropout.default", drawing.feature_dropout, DROPOUT, 0),
+        _drawing("aten.scaled_dot_product_attention.default", drawing.attention, ATTENTION),
+    )
 }
 _MOST: Final = 2**63
 """Bound of whole numbers (sizes): repeated squaring would otherwise fill the memory."""
@@ -134,7 +146,7 @@ def _check_recurrent(node: Node, number: int) -> None:
 
 def _from_schema(node: Node, number: int) -> Operator:
     """Return the operator with the memory effects from its schema, or a known exception."""
-    overload = ALLOWED[node.op]
+    overload, rules = ALLOWED[node.op]
     arguments = overload._schema.arguments  # noqa: SLF001
     infos = [argument.alias_info for argument in arguments]
     for argument in arguments:
@@ -145,7 +157,9 @@ def _from_schema(node: Node, number: int) -> Operator:
         writes += [3, 4]
     return Operator(
         node.op,
-        overload,
+        DIVISIONS.get(node.op, overload),
+        tuple(Parameter(a.name, a.default_value, str(a.type) == "number") for a in arguments),
+        rules,
         factory=node.op in FACTORIES,
         writes=tuple(writes),
         aliases=tuple(i for i, info in enumerate(infos) if info is not None),

@@ -50,7 +50,7 @@ def test_the_processor_time_is_that_of_the_kernel() -> None:
 def test_its_units_can_be_computed(tmp_path: Path) -> None:
     job = make_job(tmp_path / "job", layers=3, steps=2)
     metadata = read_metadata(job)
-    graph = GraphCache(2**31).get(job, metadata)
+    graph = GraphCache(2**31).get(job, metadata).compiled
     version, difference = VersionCache().get(job, metadata)
     run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
     losses = [run.step(), run.step()]

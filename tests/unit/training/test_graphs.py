@@ -26,7 +26,7 @@ from pleb_shared.protocol.graph import (
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import InputSpec, TensorSpec
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.dry_run import activation_bytes
+from pleb_shared.training.dry_run import dry_run
 from pleb_shared.training.graph import CompiledGraph
 from tests.small_projects import cnn_project, gpt_project
 
@@ -185,14 +185,56 @@ def test_a_graph_has_a_ceiling_in_bytes():
 def test_the_dry_run_finds_a_shape_that_was_not_recorded():
     lie = call("aten.linear.default", X, W, B, outputs=[f32(4, 1)])
     with pytest.raises(GraphError, match=r"Node 0 .*recorded"):
-        activation_bytes(graph(lie, MEAN))
+        dry_run(graph(lie, MEAN), trains=False)
 
 
 def test_the_dry_run_bounds_a_memory_bomb_without_memory():
-    bomb = call("aten.expand.default", B, [2**29, 2], outputs=[f32(2**29, 2)])
-    copy = call("aten.clone.default", Ref(slot=3), outputs=[f32(2**29, 2)])
+    bomb = call("aten.expand.default", B, [2**26, 2], outputs=[f32(2**26, 2)])
+    copy = call("aten.clone.default", Ref(slot=3), outputs=[f32(2**26, 2)])
     total = call("aten.sum.default", Ref(slot=4))
-    assert activation_bytes(graph(bomb, copy, total)) > 2**32
+    assert dry_run(graph(bomb, copy, total), trains=False).memory_bytes > 2**29
+
+
+def test_the_dry_run_sees_what_backward_takes():
+    """The forward pass looks at one row of a view; its gradient is as large as the whole view."""
+    view = call("aten.expand.default", W, [2**24, 2, 3], outputs=[f32(2**24, 2, 3)])
+    row = call("aten.select.int", Ref(slot=3), 0, 7, outputs=[f32(2, 3)])
+    bomb = graph(view, row, call("aten.sum.default", Ref(slot=4)))
+    assert dry_run(bomb, trains=False).memory_bytes < 2**10
+    assert dry_run(bomb, trains=True).memory_bytes > 4 * 6 * 2**24
+
+
+@pytest.mark.parametrize("rows", [1_000, 2**20])
+def test_work_that_nothing_pays_for_has_a_ceiling(rows):
+    """A hundred passes over a view cost no memory and no FLOPs, but a minute of the PC's time."""
+    view = call("aten.expand.default", X, [rows, 4, 3], outputs=[f32(rows, 4, 3)])
+    passes = [call("aten.sum.default", Ref(slot=3)) for _ in range(100)]
+    one = graph(view, *passes)
+    if rows == 1_000:
+        assert 16 * 100 * 12_000 <= dry_run(one, trains=False).operations < 2**33
+    else:
+        with pytest.raises(GraphError, match=r"far more than its .* FLOPs explain"):
+            dry_run(one, trains=False)
+
+
+def test_a_training_graph_needs_a_loss_that_is_trained():
+    with pytest.raises(GraphError, match="depends on a trained parameter"):
+        dry_run(graph(call("aten.sum.default", X)), trains=True)
+    with pytest.raises(GraphError, match="depends on a trained parameter"):
+        dry_run(graph(LINEAR, MEAN, frozen=["w"]), trains=True)
+    assert dry_run(graph(LINEAR, MEAN), trains=True).operations > 0
+
+
+def test_another_batch_size_cannot_make_a_bomb():
+    """The graph counts the examples that are missing, and asks for memory for each."""
+    whole = Value(dtype="int", shape=[])
+    size = call("aten.sym_size.int", X, 0, outputs=[whole])
+    missing = call("int.sub", 4, Ref(slot=3), outputs=[whole])
+    many = call("int.mul", Ref(slot=4), 2**25, outputs=[whole])
+    zeros = call("aten.zeros.default", [Ref(slot=5)], outputs=[f32(0)])
+    bomb = graph(size, missing, many, zeros, call("aten.sum.default", Ref(slot=6)))
+    assert dry_run(bomb, trains=False).memory_bytes < 2**10
+    assert dry_run(bomb, trains=False, batch_examples=3).memory_bytes > 2**27
 
 
 @pytest.mark.parametrize("op", ["int.mul", "int.add"])
@@ -203,9 +245,9 @@ def test_whole_numbers_stay_sizes(op):
     grow = [call(op, Ref(slot=3 + k), Ref(slot=3 + k), outputs=[whole]) for k in range(30)]
     bomb = graph(first, *grow, call("aten.mean.default", X))
     with pytest.raises(GraphError, match="whole number is too large"):
-        activation_bytes(bomb)
+        dry_run(bomb, trains=False)
     with pytest.raises(GraphError, match="whole numbers are required"):
-        activation_bytes(graph(call(op, W, W, outputs=[whole]), call("aten.mean.default", X)))
+        dry_run(graph(call(op, W, W, outputs=[whole]), call("aten.mean.default", X)), trains=False)
 
 
 @pytest.mark.parametrize(
@@ -228,12 +270,12 @@ def test_whole_numbers_stay_sizes(op):
 def test_the_dry_run_says_which_node_cannot_run(node, message):
     mask = call("aten.gt.Scalar", X, 0, outputs=[Value(dtype="bool", shape=[4, 3])])
     with pytest.raises(GraphError, match=message):
-        activation_bytes(graph(mask, node, MEAN))
+        dry_run(graph(mask, node, MEAN), trains=False)
 
 
 def test_a_loss_is_one_number():
     with pytest.raises(GraphError, match="not a single number"):
-        activation_bytes(graph(LINEAR))
+        dry_run(graph(LINEAR), trains=False)
 
 
 def test_nodes_without_gradient_and_casts():
@@ -249,15 +291,19 @@ def test_dead_values_are_let_go():
     seen = []
     alive = []
 
-    def observe(number, node, outputs):
-        seen.append(weakref.ref(outputs[0]))
-        alive.append([one() is not None for one in seen])
+    class Watch:
+        def before(self, number, node, called, args, kwargs):
+            pass
+
+        def after(self, number, node, outputs):
+            seen.append(weakref.ref(outputs[0]))
+            alive.append([one() is not None for one in seen])
 
     values = {"w": torch.ones(2, 3), "b": torch.zeros(2), "x": torch.ones(4, 3)}
     squashed = call("aten.silu.default", Ref(slot=3), outputs=[f32(4, 2)])
     mean = call("aten.mean.default", Ref(slot=4))
     compiled = CompiledGraph(graph(LINEAR, squashed, mean))
-    compiled.run(values, values, values, NodeDraws(0, 0), observe)
+    compiled.run(values, values, values, NodeDraws(0, 0), Watch())
     assert alive == [[True], [True, True], [False, True, True]]
 
 
@@ -282,6 +328,6 @@ def test_the_bound_on_memory_is_above_what_autograd_keeps(make):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         loss = compiled.run(parameters, tensors, inputs, NodeDraws(0, 0))
     del loss
-    assert activation_bytes(spec) > sum(kept.values()) - sum(
+    assert dry_run(spec, trains=True).memory_bytes > sum(kept.values()) - sum(
         4 * p.numel() for p in parameters.values()
     )

@@ -12,7 +12,7 @@ from pleb_shared.errors import GraphError
 from pleb_shared.protocol.flops import flops_per_step
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.training.allow_list import ALLOWED
-from pleb_shared.training.dry_run import activation_bytes
+from pleb_shared.training.dry_run import dry_run
 from tests.small_projects import cnn_project, gpt_project
 
 NUMBERS = st.one_of(st.integers(-(2**40), 2**40), st.floats(allow_nan=False, allow_infinity=False))
@@ -63,7 +63,7 @@ def test_a_changed_graph_runs_as_recorded_or_is_refused(data):
     try:
         graph = parse_graph(data)
         flops_per_step(graph)
-        activation_bytes(graph)
+        dry_run(graph, trains=True)
     except GraphError as error:
         refusal = str(error)
     assert "\n" not in refusal

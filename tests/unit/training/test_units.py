@@ -14,7 +14,7 @@ from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_uni
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.training.data import UnitData
-from pleb_shared.training.dry_run import peak_bytes
+from pleb_shared.training.dry_run import training_cost
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun, calibrate
 from tests.small_projects import BATCH, cnn_project, data_spec, gpt_project, train_unit
@@ -204,7 +204,7 @@ def test_the_memory_bound_counts_optimizer_and_batch():
     project = gpt_project()
     metadata, graph = project.metadata, project.graph.graph
     bounds = [
-        peak_bytes(graph, metadata.model, metadata.data, BATCH, optimizer)
+        training_cost(graph, metadata.model, metadata.data, BATCH, optimizer).memory_bytes
         for optimizer in (SgdMomentum(), metadata.training.optimizer)
     ]
     weights = 4 * sum(math.prod(p.shape) for p in metadata.model.parameters)

@@ -98,7 +98,7 @@ def undisturbed_digest(job: Job) -> str:
     key = msgspec.json.encode(inputs), digest_of((job.input_dir / job.metadata).read_bytes())
     if key not in _DIGESTS:
         metadata = read_metadata(job)
-        graph = GraphCache(2**31).get(job, metadata)
+        graph = GraphCache(2**31).get(job, metadata).compiled
         version, difference = VersionCache().get(job, metadata)
         run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
         while run.steps_done < run.steps_total:
