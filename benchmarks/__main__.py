@@ -17,6 +17,7 @@ MODULES: Final[dict[str, str]] = {
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
     "manners": "benchmarks.manners",
+    "robustness": "benchmarks.robustness",
 }
 """Module by the benchmark's name. Each has `main(quick) -> dict` and is imported when asked for."""
 

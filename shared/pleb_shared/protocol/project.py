@@ -239,7 +239,7 @@ class OuterStep(Struct, frozen=True):
     norm_band: Annotated[
         float,
         about("`mean`: a delta this many times longer than the median one is cut to that", ge=1),
-    ] = 3.0
+    ] = 2.0
     trim_fraction: Annotated[
         float, about("`trimmed_mean`: share that is left out at each end", ge=0, le=0.49)
     ] = 0.2
