@@ -91,7 +91,12 @@
   function listen() {
     const source = new EventSource(`/projects/${live.dataset.project}/events`);
     source.addEventListener("open", () => setLink("live", "live"));
-    source.addEventListener("error", () => setLink("waiting", "reconnecting"));
+    source.addEventListener("error", () => {
+      // A stream that was refused is not asked for again by the browser itself.
+      const refused = source.readyState === EventSource.CLOSED;
+      setLink("waiting", refused ? "not live, trying again in a minute" : "reconnecting");
+      if (refused) setTimeout(listen, 60_000);
+    });
     source.addEventListener("status", (event) => {
       show(JSON.parse(event.data));
       fetchLists();
