@@ -26,8 +26,8 @@ def subscriber(address: str) -> str:
     """Return whom an address belongs to, or an empty text for loopback and for none."""
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
-        return address
+    except ValueError:  # a proxy's header may say anything; all such count as one
+        return "unknown" if address else ""
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if parsed.is_loopback:

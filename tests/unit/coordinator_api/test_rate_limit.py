@@ -88,3 +88,10 @@ def test_loopback_has_as_many_places_as_there_are():
     for _ in range(50):
         places.take(subscriber("127.0.0.1"))
     assert not places.is_full_for(subscriber("127.0.0.1"))
+
+
+def test_what_is_no_address_is_one_subscriber():
+    """A header of a proxy may be kilobytes of anything: none of it is remembered."""
+    limit = AddressLimit(1.0, 1, Clock())
+    assert limit.take("x" * 30_000) == 0.0
+    assert limit.take("y" * 30_000) > 0
