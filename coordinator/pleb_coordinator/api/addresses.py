@@ -19,15 +19,22 @@ __all__ = ["AddressLimit", "AddressPlaces", "subscriber"]
 
 _MOST_ADDRESSES: Final = 50_000
 """Of rate limits, beyond which the address that was quiet longest is forgotten."""
+_LONGEST_ADDRESS: Final = 64
+_UNKNOWN: Final = "unknown"
+
+
+def subscriber(address: str) -> str:
+    """Return whom an address belongs to, or an empty text for loopback and for none."""
+    # A proxy's header may say anything: what is no address counts as one, and is not remembered.
+    return _owner(address) if len(address) <= _LONGEST_ADDRESS else _UNKNOWN
 
 
 @functools.lru_cache(maxsize=4096)
-def subscriber(address: str) -> str:
-    """Return whom an address belongs to, or an empty text for loopback and for none."""
+def _owner(address: str) -> str:
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:  # a proxy's header may say anything; all such count as one
-        return "unknown" if address else ""
+    except ValueError:
+        return _UNKNOWN if address else ""
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if parsed.is_loopback:
