@@ -31,6 +31,7 @@ _MODULES: Final = {
     "host": "hosts",
     "invite": "invites",
     "key": "keys",
+    "simulate": "simulate",
 }
 """Where each command, or group of commands, is."""
 

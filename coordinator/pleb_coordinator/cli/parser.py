@@ -22,6 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_projects(commands)
     _add_units_and_hosts(commands)
     _add_models(commands)
+    _add_simulation(commands)
     return parser
 
 
@@ -71,6 +72,46 @@ def _add_running(commands: Commands) -> None:
     doctor.add_argument(
         "--blobs", type=int, default=200, metavar="N", help="rehash up to N blobs (200)"
     )
+
+
+def _add_simulation(commands: Commands) -> None:
+    parser = commands.add(
+        "simulate",
+        "show what a fleet would do with a project's settings, in virtual time",
+        "simulate words --hosts 200 --hours 12",
+    )
+    parser.add_argument(
+        "project", metavar="PROJECT", nargs="?", help="whose settings (the default ones)"
+    )
+    parser.add_argument("--hosts", type=count, default=60, metavar="N", help="volunteers (60)")
+    parser.add_argument("--trusted", type=int, default=1, metavar="N", help="trusted hosts (1)")
+    parser.add_argument("--hours", type=float, default=6.0, metavar="H", help="virtual time (6)")
+    parser.add_argument(
+        "--unit-minutes",
+        type=float,
+        default=5.0,
+        metavar="M",
+        help="how long a unit takes the median PC (5)",
+    )
+    parser.add_argument(
+        "--on-hours", type=float, default=0.0, metavar="H", help="how long PCs stay on (always)"
+    )
+    parser.add_argument(
+        "--off-hours", type=float, default=8.0, metavar="H", help="how long they are off then (8)"
+    )
+    parser.add_argument(
+        "--faults",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="part of honest results that bad memory spoils (0)",
+    )
+    parser.add_argument("--attack", metavar="NAME", help="what hostile hosts do; `list` shows all")
+    parser.add_argument(
+        "--share", type=float, default=0.1, metavar="SHARE", help="hostile part of the hosts (0.1)"
+    )
+    parser.add_argument("--instant", action="store_true", help="lies take no time")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random")
 
 
 def _add_projects(commands: Commands) -> None:

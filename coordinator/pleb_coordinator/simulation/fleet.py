@@ -70,8 +70,8 @@ _JOBS_SECONDS: Final = 0.2
 _SURVEY_SECONDS: Final = 300.0
 _WAKE_SECONDS: Final = 2.0
 """Within this time of a change, waiting hosts are served again (`api.work` pauses as long)."""
-_WOKEN: Final = 24
-"""Waiting hosts that are served again at a change; if one of them gets a unit, as many more are."""
+_MORE_WOKEN: Final = 2
+"""Waiting hosts that are served again when one of them has got a unit: there may be more."""
 _POLL_SECONDS: Final = 60.0
 """After this time a waiting host asks again; longer in fleets where many wait."""
 _INSTANT_SECONDS: Final = 2.0
@@ -261,6 +261,7 @@ class Fleet:
         self._jobs_at = float("inf")
         self._newest_work = 0.0
         self._waiting: dict[int, SimulatedHost] = {}
+        self._eager: list[int] = []
         self._by_row: dict[str, SimulatedHost] = {}
         for plan in make_hosts(settings.fleet, self.generator):
             self._at(_START + plan.joins_at, "join", plan)
@@ -434,12 +435,14 @@ class Fleet:
             self._begin(host, manifest)
         if answered.manifests:
             if host.waits:
-                self._wake(_WOKEN)
+                self._wake(_MORE_WOKEN)
             host.waits = False
             return
         host.waits = True
         host.waiting_since = self.clock.now
         self._waiting[host.number] = host
+        if host.eager:
+            self._eager.append(host.number)
         refusal = answered.no_work
         pause = 0.0 if refusal is None else refusal.retry_after_seconds
         if refusal is None or refusal.reason.code != ReasonCode.CALIBRATING:
@@ -460,23 +463,23 @@ class Fleet:
         if not self._waiting:
             return
         with self.store.read() as tx:
-            newest = tx.views.newest_unsent(tx.projects.find("simulated").id)
-        if newest is None:
-            return
-        self._wake(_WOKEN if newest > self._newest_work else 0)
-        self._newest_work = newest
+            project = tx.projects.find("simulated")
+            new = tx.views.unsent_since(project.id, self._newest_work)
+        self._newest_work = self.clock.now
+        self._wake(2 * new)
 
     def _wake(self, most: int) -> None:
         """Serve `most` waiting hosts again, and all that are eager."""
-        eager = [host for host in self._waiting.values() if host.eager]
-        others = [host for host in self._waiting.values() if not host.eager]
+        others = list(self._waiting)
         if len(others) > most:
-            picks = self.generator.choice(len(others), most, replace=False)
-            others = [others[place] for place in picks]
-        for host in [*eager, *others]:
-            del self._waiting[host.number]
+            others = [others[place] for place in self.generator.choice(len(others), most, False)]
+        for number in [*others, *self._eager]:
+            host = self._waiting.pop(number, None)
+            if host is None:
+                continue  # eager, and among the chosen
             longest = _WAKE_SECONDS / 4 if host.plan.instant else _WAKE_SECONDS
             self._request_at(host, self.clock.now + self.generator.uniform(0.05, longest))
+        self._eager.clear()
 
     # What hosts do
 

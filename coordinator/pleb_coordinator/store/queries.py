@@ -600,8 +600,9 @@ CONDEMN: Final = "UPDATE tombstones SET condemned = 1 WHERE kind = :kind AND nam
 CONDEMNED: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE condemned = 1 LIMIT :limit"
 REMOVE_TOMBSTONE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name"
 
-NEWEST_UNSENT: Final = """
-SELECT max(created_at) FROM assignments WHERE state = 'unsent' AND project = :project
+UNSENT_SINCE: Final = """
+SELECT count(*) FROM assignments
+WHERE state = 'unsent' AND project = :project AND created_at > :since
 """
 
 # Invites and events

@@ -95,10 +95,9 @@ class Views(TableGroup):
             credit=credit,
         )
 
-    def newest_unsent(self, project: int) -> float | None:
-        """Return when the newest assignment that waits for a host was added; None: none waits."""
-        at = self._value(sql.NEWEST_UNSENT, project=project)
-        return None if at is None else float(at)
+    def unsent_since(self, project: int, since: float) -> int:
+        """Return how many of the assignments that wait for a host were added after `since`."""
+        return int(self._value(sql.UNSENT_SINCE, project=project, since=since))
 
     def contributors(self, project: int, limit: int) -> list[Contributor]:
         """Return accounts, most credit first."""
