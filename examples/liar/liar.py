@@ -79,6 +79,9 @@ class Liar:
     reports: list[tuple[Report, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._load_metadata()
+
+    def _load_metadata(self) -> None:
         """Get the project's metadata; a liar need not check it."""
         envelope = self._send("GET", f"/projects/{self.link.project}/metadata")
         payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=LIMITS.metadata_bytes)
@@ -139,7 +142,11 @@ class Liar:
         attached = b"".join(data for report, data in reports if _attached(report))
         body = envelope + (b"\n" + attached if attached else b"")
         answer = self._send("POST", f"/projects/{self.link.project}/work", body)
-        reply = open_envelope(answer, PayloadType.WORK_REPLY, WorkReply, self._online_key)
+        try:
+            reply = open_envelope(answer, PayloadType.WORK_REPLY, WorkReply, self._online_key)
+        except Refusal:  # the online key may have changed, which newer metadata says
+            self._load_metadata()
+            reply = open_envelope(answer, PayloadType.WORK_REPLY, WorkReply, self._online_key)
         by_assignment = {report.assignment: data for report, data in reports}
         for receipt in reply.receipts:
             print(

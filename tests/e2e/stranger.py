@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from safetensors.numpy import load
 
@@ -50,14 +51,32 @@ def sealed(kind: str, payload: bytes, *keys: Ed25519PrivateKey) -> bytes:
     return json.dumps({"payload": body, "payloadType": kind, "signatures": signatures}).encode()
 
 
-def opened(data: bytes, kind: str, key: str) -> dict[str, Any]:
+def opened(data: bytes, kind: str, *keys: str) -> dict[str, Any]:
+    """The payload of an envelope that every one of the keys has signed."""
     wire = json.loads(data)
     assert wire["payloadType"] == f"application/vnd.pleb.{kind}+json"
     payload = base64.b64decode(wire["payload"])
-    signature = base64.b64decode(wire["signatures"][0]["sig"])
-    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
-    public.verify(signature, pae(wire["payloadType"], payload))
+    signatures = {one["keyid"]: base64.b64decode(one["sig"]) for one in wire["signatures"]}
+    for key in keys:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+        public.verify(signatures[sha256(bytes.fromhex(key))], pae(wire["payloadType"], payload))
     return json.loads(payload)  # type: ignore[no-any-return]
+
+
+def root_keys(metadata: dict[str, Any]) -> list[str]:
+    """The project's root keys, first to last, each change of which both keys have signed."""
+    keys: list[str] = []
+    for number, text in enumerate(metadata.get("roots", []), 1):
+        claimed = json.loads(base64.b64decode(json.loads(text)["payload"]))
+        change = opened(text.encode(), "root-change", claimed["before"], claimed["after"])
+        keys = keys or [change["before"]]
+        assert change["project"] == metadata["project"]
+        assert (change["number"], change["before"]) == (number, keys[-1])
+        keys.append(change["after"])
+    keys = keys or [metadata["root_key"]]
+    assert keys[-1] == metadata["root_key"]
+    assert len(set(keys)) == len(keys)
+    return keys
 
 
 class Stranger:
@@ -70,14 +89,25 @@ class Stranger:
         self.host_key, self.account_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         self.host = sha256(bytes.fromhex(public_hex(self.host_key)))
         self.now, self.sequence = now, 0
-        raw = self.get(f"/projects/{self.project}/metadata")
-        claimed = json.loads(base64.b64decode(json.loads(raw)["payload"]))
-        assert sha256(bytes.fromhex(claimed["root_key"])) == fragment[:64]
-        self.metadata = opened(raw, "project-metadata", claimed["root_key"])
-        assert self.metadata["delegation"]["expires_at"] > self.now()
-        self.online = self.metadata["delegation"]["online_key"]
+        self.pins, self.number = {fragment[:64]}, 0
+        self.load_metadata()
+        assert fragment[:64] not in self.metadata.get("revoked", [])
         self.model = self.metadata["model"]
         self.shards = json.loads(self.blob(self.metadata["data"]["shards"]))
+
+    def load_metadata(self) -> None:
+        """Follow the chain of roots from the link and from the newest root that was followed."""
+        raw = self.get(f"/projects/{self.project}/metadata")
+        claimed = json.loads(base64.b64decode(json.loads(raw)["payload"]))
+        assert self.pins <= {sha256(bytes.fromhex(key)) for key in root_keys(claimed)}
+        self.metadata = opened(raw, "project-metadata", claimed["root_key"])
+        self.online = self.metadata["delegation"]["online_key"]
+        in_use = {sha256(bytes.fromhex(key)) for key in (claimed["root_key"], self.online)}
+        assert not in_use & set(claimed.get("revoked", []))
+        assert self.metadata["delegation"]["expires_at"] > self.now()
+        assert self.metadata["number"] >= self.number
+        self.pins.add(sha256(bytes.fromhex(claimed["root_key"])))
+        self.number = self.metadata["number"]
 
     def close(self) -> None:
         self.http.close()
@@ -139,7 +169,11 @@ class Stranger:
 
     def post_raw(self, body: bytes, sequence: int) -> dict[str, Any]:
         answer = self.checked(self.http.post(f"/projects/{self.project}/work", content=body))
-        reply = opened(answer, "work-reply", self.online)
+        try:
+            reply = opened(answer, "work-reply", self.online)
+        except (KeyError, InvalidSignature):  # newer metadata may delegate to another key
+            self.load_metadata()
+            reply = opened(answer, "work-reply", self.online)
         assert (reply["host"], reply["in_reply_to"]) == (self.host, sequence)
         return reply
 

@@ -30,7 +30,7 @@ __all__ = ["StoredKey", "WrongPassphraseError", "create_key", "read_key", "repla
 _PLAIN: Final = "pleb-cluster root key (Ed25519, keep secret): "
 _PLAIN_BY_CHOICE: Final = "pleb-cluster root key (Ed25519, no passphrase by choice, keep secret): "
 _SCRYPT_N: Final = 2**17
-"""With r = 8: 128 MiB and about half a second for each guess."""
+"""With r = 8: 128 MiB and a good part of a second for each guess."""
 _FORMAT: Final = "pleb-cluster root key"
 
 
