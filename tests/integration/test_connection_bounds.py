@@ -15,6 +15,7 @@ import pytest
 from pleb_coordinator.api import requests
 from pleb_coordinator.home.config import CoordinatorConfig
 from pleb_coordinator.web_app import connections
+from pleb_coordinator.web_app.server import allow_files
 from tests.integration.served import WAIT_SECONDS, read_all, served
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -320,3 +321,21 @@ def test_strangers_all_at_once_do_not_keep_a_host_waiting(server):
         stop.set()
         for thread in threads:
             thread.join(WAIT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed", "raised"),
+    [
+        ((1024, 2**20), 5000, 5000),
+        ((1024, 3000), 3000, 3000),
+        ((2**20, 2**20), 5000, None),
+        ((1024, resource.RLIM_INFINITY), 5000, 5000),
+    ],
+)
+def test_the_process_raises_its_own_limit_of_files(monkeypatch, limits, allowed, raised):
+    """Most systems start it with 1,024, of which connections alone may need four times as many."""
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair[0]))
+    assert allow_files(5000) == allowed
+    assert asked == ([] if raised is None else [raised])

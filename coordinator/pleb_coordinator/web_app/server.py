@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.web_app.app import WebApp
 
-__all__ = ["Server", "run_server"]
+__all__ = ["Server", "allow_files", "run_server"]
 
 _GRACE_SECONDS: Final = 3
 _BACKLOG: Final = 2048
@@ -83,7 +83,7 @@ def run_server(
     )
     # Invalid requests are counted, not logged: whoever sends them would fill the log.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    most = min(web.connections, _allow_files(web.connections + _OTHER_FILES) - _OTHER_FILES)
+    most = min(web.connections, allow_files(web.connections + _OTHER_FILES) - _OTHER_FILES)
     server = Server(config, web, Connections(most, web.connections_per_address))
     gc.collect()
     gc.freeze()  # objects of the start-up stay: a full collection would scan them for 30 ms
@@ -91,7 +91,7 @@ def run_server(
         runner.run(server.serve(sockets=[listening]))
 
 
-def _allow_files(wanted: int) -> int:
+def allow_files(wanted: int) -> int:
     """Raise the soft limit of open files, 1,024 on most systems; return how many may be open."""
     if sys.platform == "win32":
         return wanted
