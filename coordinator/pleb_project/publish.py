@@ -292,6 +292,8 @@ class Publisher:
     def _promote(self, project: str) -> None:
         """Put the next root key in the old one's place, whose file ends with that."""
         file = self.home.root_key_file(project)
+        if file.exists():
+            self.passphrases.keyring.forget(read_key(file).public)
         rename_durably(self.home.next_root_key_file(project), file)
         self.say(f"The new root key is in {file}: keep a copy of it, and destroy those of the old.")
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "create_private",
+    "remove_private",
     "rename_durably",
     "sync_directory",
     "write_durably",
@@ -87,6 +88,14 @@ def create_private(path: Path, content: bytes) -> None:
             _write_new(path, content)
     finally:
         beside.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def remove_private(path: Path) -> None:
+    """Delete a file of `create_private`, and what a crash while it was made has left beside it."""
+    for beside in path.parent.glob(f".{path.name}.*"):
+        beside.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

@@ -102,6 +102,15 @@ def new_units(tx, project, count=1, version=0, kind=UnitKind.TRAIN, **kw):
     return [tx.units.find(project.id, 0, version, kind, n) for n in range(count)]
 
 
+def test_metadata_of_a_new_root_replaces_the_key_in_force(tx, project):
+    key = SigningKey.generate()
+    metadata = msgspec.structs.replace(project.metadata, number=2, root_key=key.public)
+    envelope = sign_payload(strict_json.encode(metadata), PayloadType.METADATA, key)
+    tx.projects.put_metadata(project.id, metadata, envelope, FACTS, NOW)
+    assert tx.projects.get(project.id).root_key == key.public
+    assert tx.projects.metadata_at(project.id, 1).root_key == project.root_key
+
+
 def undone(tx, project):
     tx.projects.set_tolerance(project.id, 1.0)
     raise ZeroDivisionError

@@ -8,6 +8,7 @@ from pleb_coordinator.cli.access import opened
 from pleb_coordinator.home.keys import OnlineKeys, earlier_key_file, rotate_online_key
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
+from pleb_system.durable import remove_private
 from pleb_system.durations import shown_day
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
             f"{', '.join(users)} still delegates to this key: its researcher must run "
             "`pleb-project renew` first."
         )
-    earlier_key_file(home, found[0].fingerprint).unlink(missing_ok=True)
+    remove_private(earlier_key_file(home, found[0].fingerprint))
     short = found[0].fingerprint[:16]
     output.result({"deleted": found[0].fingerprint}, f"Deleted the online key {short}.")
     return 0

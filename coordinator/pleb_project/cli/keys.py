@@ -129,8 +129,7 @@ def passphrase(home: Home, options: argparse.Namespace, output: Output) -> int:
         root = opening.unlock(stored, project)
         chosen = closing.choose(project)
         replace_key(stored.file, root, chosen)
-        if chosen is None:
-            closing.keyring.forget(root.public)
+        closing.keyring.forget(root.public)
         closing.keep(root.public, chosen)
     done = "has no passphrase now" if chosen is None else "has the new passphrase"
     output.result(

@@ -9,9 +9,19 @@ import pytest
 
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.home.config import CoordinatorConfig, Networks, config_text, read_config
-from pleb_coordinator.home.keys import is_private, make_secret_file, read_online_key, read_secret
+from pleb_coordinator.home.keys import (
+    OnlineKeys,
+    earlier_key_file,
+    is_private,
+    make_secret_file,
+    read_online_key,
+    read_secret,
+    rotate_online_key,
+)
 from pleb_coordinator.home.layout import Home
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, PlebError, Refusal
+from pleb_shared.protocol.ids import fingerprint_of
+from pleb_system.lock import hold_lock
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -65,6 +75,33 @@ def test_a_home_is_made_once(tmp_path):
     assert read_online_key(home.online_key_file).public == key
     assert read_secret(home.secret_file) == secret
     assert all(is_private(path) for path in (home.online_key_file, home.secret_file))
+
+
+def test_an_online_key_is_replaced_under_a_running_coordinator(tmp_path):
+    home = Home(tmp_path)
+    make_home(home)
+    running = OnlineKeys(home)
+    first = running.newest().public
+    second = rotate_online_key(home).public
+    assert running.newest().public == second
+    assert [running.of(key).public for key in (first, second)] == [first, second]
+    assert [key.public for key in OnlineKeys(home).all()] == [second, first]
+    assert all(is_private(file) for file in home.online_key_file.parent.glob("*.key"))
+    earlier_key_file(home, fingerprint_of(first)).unlink()
+    with pytest.raises(Refusal, match="restore the folder keys/"):
+        OnlineKeys(home).of(first)
+    with hold_lock(home.online_key_file.with_name("rotate.lock"), holder="one", remedy="wait"):
+        with pytest.raises(PlebError, match="wait"):
+            rotate_online_key(home)
+    assert running.newest().public == second
+
+
+def test_an_empty_key_of_an_interrupted_first_start_is_made_again(tmp_path):
+    home = Home(tmp_path)
+    home.online_key_file.parent.mkdir()
+    home.online_key_file.touch(0o600)
+    make_home(home)
+    assert len(read_secret(home.online_key_file)) == 32
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

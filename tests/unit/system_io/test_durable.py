@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pleb_system.durable import create_private, write_durably
+from pleb_system.durable import create_private, remove_private, write_durably
 
 
 class PowerCutError(Exception):
@@ -132,6 +134,28 @@ def test_a_private_file_is_whole_or_absent_wherever_the_power_fails(
         if not key.exists():
             create_private(key, b"second")
         assert [path.name for path in folder.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [("os.fsync", None), ("os.link", None), ("Path.unlink", b"secret")],
+)
+def test_a_private_file_after_a_real_kill(tmp_path: Path, step: str, left: bytes | None) -> None:
+    """Here nothing cleans up: the process ends in the middle of a step."""
+    program = (
+        "import os, sys; from pathlib import Path; from pleb_system.durable import create_private\n"
+        "def kill(*_, **__): os.kill(os.getpid(), 9)\n"
+        f"{step} = kill\n"
+        "create_private(Path(sys.argv[1]), b'secret')\n"
+    )
+    key = tmp_path / "key"
+    ended = subprocess.run([sys.executable, "-c", program, str(key)], check=False, timeout=60)
+    assert ended.returncode == -9
+    assert (key.read_bytes() if key.exists() else None) == left
+    if left is None:
+        create_private(key, b"second")
+    remove_private(key)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_private_file_where_there_are_no_links(
