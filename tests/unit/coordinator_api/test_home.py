@@ -90,9 +90,9 @@ def test_an_online_key_is_replaced_under_a_running_coordinator(tmp_path):
     earlier_key_file(home, fingerprint_of(first)).unlink()
     with pytest.raises(Refusal, match="restore the folder keys/"):
         OnlineKeys(home).of(first)
-    with hold_lock(home.online_key_file.with_name("rotate.lock"), holder="one", remedy="wait"):
-        with pytest.raises(PlebError, match="wait"):
-            rotate_online_key(home)
+    held = hold_lock(home.online_key_file.with_name("rotate.lock"), holder="one", remedy="wait")
+    with held, pytest.raises(PlebError, match="wait"):
+        rotate_online_key(home)
     assert running.newest().public == second
 
 
