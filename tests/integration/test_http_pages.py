@@ -8,6 +8,9 @@ import re
 import msgspec
 import pytest
 
+from pleb_coordinator.core.records import RestoreCause
+from pleb_coordinator.steps import rollback
+from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.status import ProjectStatus
 from tests.integration.http_world import http_world
 
@@ -177,5 +180,28 @@ def test_an_audit_under_way_is_nobodys_business(tmp_path):
             status = msgspec.json.decode(text, type=ProjectStatus)
             assert not status.units, "a unit of the open round with a result has no first try left"
             assert other.key.fingerprint in text
+
+    asyncio.run(story())
+
+
+def test_a_step_back_is_said_on_the_page(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            world = http.world
+            trusted = world.volunteer("trusted", role=Role.TRUSTED)
+            while world.project.version < 3:
+                world.work(trusted)
+            assert "Steps back" not in (await http.client.get("/projects/tiny")).text
+            with world.store.read() as tx:
+                project = tx.projects.find("tiny")
+                work = rollback.plan_restoration(tx, project, 1, RestoreCause.HOLDOUT)
+            row = rollback.compute(world.deps, work)
+            with world.store.write() as tx:
+                assert rollback.commit(tx, world.deps, work, row)
+            world.clock.now += 60  # a status is read again only after a while
+            for path in ("/projects/tiny", "/projects/tiny/live"):
+                page = (await http.client.get(path)).text
+                assert "Version 4 is version 1 again" in page
+                assert "worse on the holdout" in page
 
     asyncio.run(story())

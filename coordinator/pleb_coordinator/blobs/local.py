@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -92,11 +93,23 @@ class LocalBlobs:
         try:
             return self._delta(stored.assignment).read_bytes()
         except FileNotFoundError as error:
-            message = (
-                f"The delta of assignment {stored.assignment} is missing on the coordinator's "
-                "disk: restore it from a backup."
-            )
-            raise Refusal(RefusalCode.UNKNOWN_BLOB, message) from error
+            raise _missing_delta(stored) from error
+
+    def delta_view(self, stored: StoredDelta) -> memoryview:
+        """Return the bytes of a delta that are read from the disk as they are looked at.
+
+        So that the deltas of a round, which may be larger than the memory, need not be in it.
+
+        Raises:
+            Refusal: `unknown_blob`: the file is missing.
+        """
+        if stored.data is not None:
+            return memoryview(stored.data)
+        try:
+            with self._delta(stored.assignment).open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except FileNotFoundError as error:
+            raise _missing_delta(stored) from error
 
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta; one that is not there is fine."""
@@ -190,6 +203,14 @@ class LocalBlobs:
 
     def _upload(self, token: str) -> Path:
         return self._uploads / digest_of(token.encode())
+
+
+def _missing_delta(stored: StoredDelta) -> Refusal:
+    message = (
+        f"The delta of assignment {stored.assignment} is missing on the coordinator's disk: "
+        "restore it from a backup."
+    )
+    return Refusal(RefusalCode.UNKNOWN_BLOB, message)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -93,9 +93,9 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
 
-        def delta(assignment: int) -> bytes:
+        def delta(assignment: int) -> memoryview:
             stored = tx.assignments.delta(assignment)
-            return blobs.delta(stored or StoredDelta(assignment, 0, None))
+            return blobs.delta_view(stored or StoredDelta(assignment, 0, None))
 
         def metadata_at(number: int) -> ProjectMetadata:
             return tx.projects.metadata_at(project.id, number)

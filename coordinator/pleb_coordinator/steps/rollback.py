@@ -208,7 +208,7 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
     )
     for step in work.steps:
         weights = [entry.weight for entry in step.row.inputs]
-        deltas = zip(map(deps.blobs.delta, step.deltas), weights, strict=True)
+        deltas = zip(map(deps.blobs.delta_view, step.deltas), weights, strict=True)
         warm_start = is_warm_start(step.metadata, step.row.number - 1)
         made = next_version(version, state, list(deltas), step.metadata, warm_start=warm_start)
         version, state = made.version, made.state
