@@ -153,7 +153,8 @@ class VersionCache:
         known = self._known
         if known is None or not _leads_to(known, metadata, source):
             known = self._rebuild(job, metadata, None)
-        elif known.source.digest != source.digest:
+        elif known.source.number != source.number:
+            # even where the tensors are the same: momentum starts from the last difference
             try:
                 known = self._rebuild(job, metadata, known)
             except EncodingError:  # what is kept belongs to another history: start at the snapshot

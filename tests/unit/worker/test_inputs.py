@@ -13,6 +13,7 @@ from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import version_digest
 from tests.unit.worker.sample_job import make_job, sample
 
@@ -82,6 +83,26 @@ def test_the_last_difference_comes_along_for_the_momentum(tmp_path: Path) -> Non
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     zero = make_job(tmp_path, name="e", version=0)
     assert VersionCache().get(zero, read_metadata(zero))[1] is None
+
+
+def test_a_version_that_equals_the_one_before_has_a_difference_of_its_own(tmp_path: Path) -> None:
+    """Else a PC that has the earlier one in memory computes other bits than one that has not."""
+    known = make_job(tmp_path, name="a", version=1)
+    same = make_job(tmp_path, name="b", version=2)
+    metadata = read_metadata(same)
+    model = metadata.model
+    zeros = {s.name: np.zeros(s.shape, s.dtype) for s in [*model.parameters, *model.buffers]}
+    nothing = difference_format(metadata).encode(zeros)
+    (same.input_dir / same.differences[1]).write_bytes(nothing)
+    source = msgspec.structs.replace(same.version, digest=known.version.digest)
+    same = msgspec.structs.replace(same, version=source)
+    warm = VersionCache()
+    warm.get(known, metadata)
+    for cache in (warm, VersionCache()):
+        tensors, difference = cache.get(same, metadata)
+        assert version_digest(tensors, MODEL) == known.version.digest
+        assert difference is not None
+        assert not any(array.any() for array in difference.values())
 
 
 def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
