@@ -152,6 +152,9 @@ class VersionRow(Record, frozen=True):
     restores: int | None = None
     """The version whose tensors and outer state it has; None: it was made from deltas."""
     restored_for: RestoreCause | None = None
+    norms: tuple[float, ...] = ()
+    """L2 norms of the parameters in the model's order, which distances of deltas are measured
+    against; empty for version 0."""
 
 
 class VersionRestore(Record, frozen=True):

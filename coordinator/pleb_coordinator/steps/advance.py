@@ -29,6 +29,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.layout import Tensors, save_tensors
 from pleb_shared.tensors.version import read_version
 
@@ -180,6 +181,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
         source=source,
         train_loss=work.train_loss,
         made_at=deps.clock(),
+        norms=parameter_norms(made.version, work.project.metadata.model),
     )
 
 

@@ -144,6 +144,7 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
         made_at=deps.clock(),
         restores=good.number,
         restored_for=work.cause,
+        norms=good.norms,
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.distance import delta_norm, distances
+from pleb_shared.tensors.distance import delta_norm, distances, parameter_norms
 from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.tensors.layout import (
     check_version,
@@ -137,6 +137,45 @@ def test_a_tensor_that_hardly_moves_does_not_blow_up_its_distance():
     a, b = deltas(), deltas()
     a["a"], b["a"] = np.array(1e-9, np.float32), np.array(-1e-9, np.float32)
     assert distances(a, b, FP32)["a"] < 1e-4
+
+
+def test_a_parameter_counts_by_its_share_of_the_whole_update():
+    """What is a twentieth of the usual change matters a twentieth, however different it is."""
+    model = ModelSpec(
+        parameters=[TensorSpec(name=n, dtype="float32", shape=[1000]) for n in ("large", "small")],
+        buffers=[],
+        initial=MODEL.initial,
+        initial_digest=MODEL.initial_digest,
+    )
+    rng = np.random.default_rng(0)
+    a = {"large": rng.normal(size=1000).astype("f4"), "small": np.full(1000, 0.001, np.float32)}
+    b = {"large": a["large"], "small": -a["small"]}
+    found = distances(a, b, DeltaFormat(model, "fp32", 256))
+    assert found["large"] == 0
+    assert found["small"] == pytest.approx(2 * 0.001 / (0.1 * np.sqrt(0.5)), rel=0.05)
+
+
+@pytest.mark.parametrize("codec", ["fp32", "int4"])
+def test_updates_that_are_rounding_noise_of_the_weights_agree(codec):
+    """A model that has converged moves by 1e-8; honest PCs share nothing of such an update."""
+    model = ModelSpec(
+        parameters=[TensorSpec(name="w", dtype="float32", shape=[1000])],
+        buffers=[],
+        initial=MODEL.initial,
+        initial_digest=MODEL.initial_digest,
+    )
+    rng = np.random.default_rng(0)
+    weights = parameter_norms({"w": rng.normal(size=1000).astype("f4")}, model)
+    assert weights[0] == pytest.approx(np.sqrt(1000), rel=0.1)
+    encoding = DeltaFormat(model, codec, 256)
+
+    def apart(size):
+        pair = [{"w": (size * rng.normal(size=1000)).astype("f4")} for _ in range(2)]
+        first, second = (encoding.decode(encoding.encode(delta)) for delta in pair)
+        return distances(first, second, encoding, weights)["w"]
+
+    assert apart(1e-8) < 2e-3
+    assert apart(1e-3) > 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -318,6 +318,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("made_at", sa.Float(), nullable=False),
         sa.Column("restores", sa.Integer(), nullable=True),
         sa.Column("restored_for", sa.String(), nullable=True),
+        sa.Column("norms", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
