@@ -55,6 +55,7 @@ class Case:
     trusted: int = 1
     instant: bool = False
     hours: float = HOURS
+    trains: bool = False
 
     def settings(self, seed: int) -> Settings:
         fleet = FleetPlan(
@@ -65,7 +66,7 @@ class Case:
             instant=self.instant,
             newcomers=3000 if self.attack == FLOOD else 0,
         )
-        return Settings(fleet=fleet, hours=self.hours, seed=seed)
+        return Settings(fleet=fleet, hours=self.hours, seed=seed, trains=self.trains)
 
     @property
     def name(self) -> str:
@@ -83,6 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted", type=int, help="trusted hosts (both 0 and 1)")
     parser.add_argument("--speed", choices=("honest", "instant"), help="of lies (both)")
     parser.add_argument("--hours", type=float, help="virtual time (6; more for sleepers)")
+    parser.add_argument("--train", action="store_true", help="deltas of real training")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
 
@@ -123,7 +125,7 @@ def _usual(name: str, options: argparse.Namespace) -> list[Case]:
         speeds = [True]
     share = 0.1 if options.share is None else options.share
     return [
-        Case(name, share, options.hosts or 60, number, instant, hours)
+        Case(name, share, options.hosts or 60, number, instant, hours, options.train)
         for number in trusted
         for instant in speeds
     ]
@@ -203,6 +205,7 @@ def row_of(case: Case, runs: Sequence[Figures]) -> dict[str, Any]:
         "never_proven": total("newcomers"),
         "units_per_hour": total("in_model") / max(1e-9, total("hours")),
         "trusted_load": statistics.fmean(run.trusted_load for run in runs),
+        "accuracy": statistics.fmean(run.accuracy or 0.0 for run in runs),
         "idle": statistics.fmean(run.idle for run in runs),
     }
 

@@ -105,3 +105,17 @@ def test_benchmark_says_what_each_attack_left_in_the_model(capsys):
 )
 def test_wilson_bounds(count, of, low, high):
     assert trust.wilson(count, of) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_fleet_that_really_trains_learns():
+    found = run(replace(SMALL, trains=True, hours=0.4))
+    assert found.accuracy is not None
+    assert found.accuracy > 0.8
+    assert found.honest_refused == 0
+
+
+@pytest.mark.parametrize("name", ["alie", "other_shard", "stale"])
+def test_attacks_on_a_fleet_that_really_trains(name):
+    plan = replace(SMALL.fleet, attack=ATTACKS[name], hostile_share=0.25)
+    found = run(replace(SMALL, trains=True, fleet=plan, hours=0.4))
+    assert found.in_model > 0

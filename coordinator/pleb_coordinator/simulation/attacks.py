@@ -216,9 +216,8 @@ def _stale(moment: Moment) -> Floats:
 
 
 def _as_if(moment: Moment, other: Unit) -> Floats:
-    """Return the honest delta [numbers] of another unit, without forgetting this version's."""
-    fresh = Deltas(moment.gang.deltas.encoding, moment.gang.deltas.exact, moment.gang.deltas.seed)
-    return fresh.honest(other, moment.member.determinism_class)
+    """Return the honest delta [numbers] of another unit."""
+    return moment.gang.deltas.of_another(other, moment.member.determinism_class)
 
 
 def _replay(moment: Moment) -> Floats | bytes:

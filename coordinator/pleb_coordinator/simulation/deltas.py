@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pleb_shared.tensors.format import DeltaFormat
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["Deltas", "Floats", "as_tensors", "claimed_losses"]
+__all__ = ["Deltas", "Floats", "as_tensors"]
 
 Floats = NDArray[np.float32]
 
@@ -68,6 +68,10 @@ class Deltas:
             self._kept[key] = self._made(unit, determinism_class)
         return self._kept[key]
 
+    def of_another(self, unit: Unit, determinism_class: int) -> Floats:
+        """Return the honest delta [numbers] of a unit that the coordinator has not planned."""
+        return self._made(unit, determinism_class)
+
     def _made(self, unit: Unit, determinism_class: int) -> Floats:
         own = np.random.default_rng(unit.seed)
         values = (
@@ -90,6 +94,15 @@ class Deltas:
             self._directions[key] = unit_vector(generator)
         return self._directions[key]
 
+    def losses(self, unit: Unit) -> tuple[float, float]:
+        """Return a plausible training loss at the first and the last step of a unit."""
+        first = 0.2 + 2.0 / (1 + unit.version / 20)
+        spread = 1 + 0.05 * math.sin(unit.seed % 1000)
+        return first * spread, 0.97 * first * spread
+
+    def accuracy(self, version: int) -> float | None:
+        """Return how good a version is, where there is something to learn."""
+
     def encode(self, unit: Unit, delta: Floats) -> bytes:
         """Return the bytes that a host sends for `delta` [numbers]."""
         encoding = self.exact if unit.kind == UnitKind.CALIBRATE else self.encoding
@@ -110,10 +123,3 @@ def as_tensors(delta: Floats) -> Tensors:
         tensors[spec.name] = delta[start:end].reshape(spec.shape)
         start = end
     return tensors
-
-
-def claimed_losses(unit: Unit) -> tuple[float, float]:
-    """Return a plausible training loss at the first and the last step of a unit."""
-    first = 0.2 + 2.0 / (1 + unit.version / 20)
-    spread = 1 + 0.05 * math.sin(unit.seed % 1000)
-    return first * spread, 0.97 * first * spread

@@ -74,6 +74,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     idle: float
     """Part of the time in which honest volunteers waited for a unit."""
     requests: int
+    accuracy: float | None
+    """Of the last version, where hosts really train."""
 
     @property
     def units_per_hour(self) -> float:
@@ -143,6 +145,7 @@ def figures_of(fleet: Fleet) -> Figures:
         trusted_load=_share(fleet, [host for host in fleet.hosts if host.plan.trusted], "busy"),
         idle=_share(fleet, honest, "waited"),
         requests=fleet.requests,
+        accuracy=fleet.deltas.accuracy(project.version),
     )
 
 

@@ -29,9 +29,10 @@ from pleb_coordinator.core.reputation import is_proven
 from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
-from pleb_coordinator.simulation.deltas import Deltas, claimed_losses
+from pleb_coordinator.simulation.deltas import Deltas, Floats
 from pleb_coordinator.simulation.hosts import FleetPlan, HostPlan, make_hosts
 from pleb_coordinator.simulation.project import SmallProject, publish_small
+from pleb_coordinator.simulation.trained import TrainedDeltas
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
@@ -53,6 +54,7 @@ from pleb_shared.protocol.report import (
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat, training_format
+from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +95,9 @@ class Settings:
     codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
     local_steps: int = 100
     lease_seconds: float = 3600.0
-    calm_rounds: float = 0.5
+    trains: bool = False
+    """Honest hosts really train a small model (`trained`); else their deltas are made up."""
+    calm_share: float = 0.5
     """Part of the time after which those who turn all at once do so."""
 
 
@@ -245,14 +249,17 @@ class Fleet:
         project = publish_small(self.store, self.deps, small)
         encoding = training_format(project.metadata)
         exact = DeltaFormat(encoding.model, "fp32", encoding.block)
-        self.deltas = Deltas(encoding, exact, settings.seed)
+        self.deltas: Deltas = Deltas(encoding, exact, settings.seed)
+        if settings.trains:
+            self._versions: dict[int, Floats] = {}
+            self.deltas = TrainedDeltas(encoding, exact, settings.seed, version=self._version)
         self.gang = Gang(
             self.deltas,
             np.random.default_rng((settings.seed, 1)),
             settings.verification.tolerance,
             settings.verification.tolerance_ceiling,
             settings.round.units,
-            _START + settings.calm_rounds * settings.hours * 3600,
+            _START + settings.calm_share * settings.hours * 3600,
         )
         self.hosts: list[SimulatedHost] = []
         self.requests = 0
@@ -309,6 +316,18 @@ class Fleet:
     def seconds(self) -> float:
         """Virtual time since the start."""
         return self.clock.now - _START
+
+    def _version(self, number: int) -> Floats:
+        """Return the parameters [numbers] of a version, as hosts build it."""
+        if number not in self._versions:
+            with self.store.read() as tx:
+                project = tx.projects.find("simulated")
+                source = tx.versions.source(project.id, project.epoch, number)
+            tensors = read_version(source, project.metadata, self.deps.blobs.get)
+            parameters = project.metadata.model.parameters
+            flat = [tensors[spec.name].reshape(-1) for spec in parameters]
+            self._versions[number] = np.concatenate(flat).astype(np.float32)
+        return self._versions[number]
 
     def rows(self) -> list[tuple[SimulatedHost, Host]]:
         """Return every host with its row in the store."""
@@ -493,7 +512,7 @@ class Fleet:
         if manifest.unit.kind == UnitKind.CALIBRATE:
             data = self._calibration(host, manifest.unit)
             self._deliver(
-                host, manifest, _delta_result(manifest.unit, data), data, seconds, seconds
+                host, manifest, self._delta_result(manifest.unit, data), data, seconds, seconds
             )
             return
         choice = Choice.HONEST if host.member is None else self._chosen(host.member, host, manifest)
@@ -520,8 +539,15 @@ class Fleet:
         if host.member is not None:
             host.member.made += 1
             host.member.last_sent = data
-        result = _delta_result(manifest.unit, data)
+        result = self._delta_result(manifest.unit, data)
         self._deliver(host, manifest, result, data, took, seconds)
+
+    def _delta_result(self, unit: Unit, data: bytes) -> DeltaResult:
+        first, last = self.deltas.losses(unit)
+        size = len(data)
+        return DeltaResult(
+            digest=digest_of(data), size=size, attached=True, loss_first=first, loss_last=last
+        )
 
     def _chosen(self, member: Member, host: SimulatedHost, manifest: Manifest) -> Choice:
         attack = host.plan.attack
@@ -632,10 +658,3 @@ class Fleet:
             self._request_at(host, self.clock.now + 3600.0)
         host.banned = banned
         return not banned
-
-
-def _delta_result(unit: Unit, data: bytes) -> DeltaResult:
-    first, last = claimed_losses(unit)
-    return DeltaResult(
-        digest=digest_of(data), size=len(data), attached=True, loss_first=first, loss_last=last
-    )
