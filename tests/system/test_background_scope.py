@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pleb_agent.worker.child import give_way_as_a_group
+from pleb_agent.worker.job import WorkerSettings, most_threads
 from tests.system.desktop import session_bus
 from tests.system.services import service
 
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.system
 
 SYSTEMD = "org.freedesktop.systemd1"
 CALL = ("/org/freedesktop/systemd1", "StartTransientUnit")
+SETTINGS = WorkerSettings(threads=2, memory_bytes=2**30)
 JOB = ("o", ("/org/freedesktop/systemd1/job/1",))
 
 
@@ -26,18 +28,20 @@ def test_a_scope_in_the_background_with_the_least_weight_that_is_known(knows_idl
         values = dict(properties)
         assert (name, mode, others) == (f"pleb-worker-{os.getpid()}.scope", "fail", [])
         assert values["PIDs"] == ("au", [os.getpid()])
+        assert values["TasksMax"] == ("t", most_threads(2))
+        assert 2**30 < values["MemoryMax"][1] <= 2**30 + 2**30
         assert values["Slice"] == ("s", "background.slice")
         asked.append(values["CPUWeight"][1])
         return JOB if knows_idle or asked[-1] else None
 
     with session_bus() as bus, service(bus.address, SYSTEMD) as systemd:
         systemd.judges[CALL] = judge
-        outcome = give_way_as_a_group(os.getpid(), bus.address)
+        outcome = give_way_as_a_group(os.getpid(), SETTINGS, bus.address)
     assert asked == weights
     assert outcome.startswith("in pleb-worker-")
 
 
 def test_a_bus_without_systemd_and_no_bus_cost_nothing_but_a_sentence():
     with session_bus() as bus:
-        assert "refuses" in give_way_as_a_group(os.getpid(), bus.address)
-    assert "no systemd" in give_way_as_a_group(os.getpid(), "unix:path=/nowhere")
+        assert "refuses" in give_way_as_a_group(os.getpid(), SETTINGS, bus.address)
+    assert "no systemd" in give_way_as_a_group(os.getpid(), SETTINGS, "unix:path=/nowhere")

@@ -16,7 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["USUAL_SHARE", "Ledger", "begin", "charge", "choose", "forget", "settle"]
+__all__ = ["USUAL_SHARE", "Ledger", "begin", "charge", "choose", "enter", "forget", "settle"]
 
 USUAL_SHARE: Final = 100
 """The weight of a project without a preference; for it a virtual second is a real one."""
@@ -37,9 +37,27 @@ class Ledger(msgspec.Struct, frozen=True):
         return min(max(spent, lowest), self.virtual_time + _virtual(_MOST_AHEAD_SECONDS, share))
 
 
-def choose(ledger: Ledger, shares: Mapping[int, int]) -> int:
-    """Return the project, of those with these weights, that has spent least; or the first."""
-    return min(shares, key=lambda project: ledger.of(project, shares[project]))
+def choose(
+    ledger: Ledger, shares: Mapping[int, int], warm: int | None = None, patience_seconds: float = 0
+) -> int:
+    """Return the project, of those with these weights, that has spent least; or the first.
+
+    `warm`: the project whose worker runs. It goes on until it is `patience_seconds` of its
+    computing time ahead, since another one needs a new process.
+    """
+
+    def spent(project: int) -> float:
+        share = shares[project]
+        patience = _virtual(patience_seconds, share) if project == warm else 0.0
+        return ledger.of(project, share) - patience
+
+    return min(shares, key=spent)
+
+
+def enter(ledger: Ledger, shares: Mapping[int, int]) -> Ledger:
+    """Return the ledger with a place for each project that is due: a new one waits from now on."""
+    new = {project: ledger.of(project, share) for project, share in shares.items()}
+    return Ledger(ledger.virtual_time, new | ledger.spent)
 
 
 def begin(ledger: Ledger, project: int, share: int) -> Ledger:

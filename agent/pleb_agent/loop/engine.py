@@ -87,6 +87,7 @@ class WarmEngine:
             return 0.0
         status = self._loop.status
         status.set(Activity.IDLE, say("The worker is getting ready."))
+        began_at = asyncio.get_running_loop().time()
         try:
             self.runtime = await self._engine.start()
         except JobStopped:  # work is not allowed any more
@@ -104,6 +105,7 @@ class WarmEngine:
             _LOG.error("worker", extra={"problem": str(error)})
             return delay
         self._failures = 0
+        self._fair.change_costs(asyncio.get_running_loop().time() - began_at)
         self._note_use()
         self._governor.control(self._engine)
         return 0.0

@@ -10,7 +10,16 @@ import msgspec
 
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
-from pleb_agent.core.shares import USUAL_SHARE, Ledger, begin, charge, choose, forget, settle
+from pleb_agent.core.shares import (
+    USUAL_SHARE,
+    Ledger,
+    begin,
+    charge,
+    choose,
+    enter,
+    forget,
+    settle,
+)
 from pleb_agent.loop.files import remove_project_dir
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["FairTurns", "Projects"]
 
 _SETTING: Final = "shares"
+_CHANGE_SHARE: Final = 0.05
+"""Of the time, at most, goes to starting workers because the turn changes."""
+_MOST_PATIENCE_SECONDS: Final = 300.0
 _GIVE_BACK_SECONDS: Final = 15.0
 """How long leaving a project waits for its coordinator."""
 
@@ -40,15 +52,27 @@ class FairTurns:
         self._preferences = preferences
         text = journal.setting(_SETTING)
         self._ledger = msgspec.json.decode(text, type=Ledger) if text else Ledger()
+        self._warm: int | None = None
+        """The project that the worker was started for."""
+        self._patience_seconds = 0.0
+
+    def change_costs(self, seconds: float) -> None:
+        """A worker took this long to start; it serves one project."""
+        self._patience_seconds = min(seconds / _CHANGE_SHARE, _MOST_PATIENCE_SECONDS)
 
     def choose(self, due: Sequence[Project]) -> Project:
-        """Return whose turn it is; of equals the one that has waited longest."""
+        """Return whose turn it is; of equals the one that has waited longest.
+
+        The one whose worker runs has several turns, if its units are short.
+        """
         by_number = {one.id: one for one in sorted(due, key=lambda one: one.next_look_at)}
         shares = {number: self._share(one) for number, one in by_number.items()}
-        return by_number[choose(self._ledger, shares)]
+        self._ledger = enter(self._ledger, shares)
+        return by_number[choose(self._ledger, shares, self._warm, self._patience_seconds)]
 
     def begin(self, project: Project) -> None:
         """A unit of this project starts."""
+        self._warm = project.id
         self._keep(begin(self._ledger, project.id, self._share(project)))
 
     def end(self, project: Project) -> None:
@@ -67,7 +91,7 @@ class FairTurns:
         share = self._share(project)
         ahead = charge(self._ledger, project.id, more_seconds, share)
         shares = {one.id: self._share(one) for one in others} | {project.id: share}
-        return choose(ahead, shares) == project.id
+        return choose(ahead, shares, self._warm, self._patience_seconds) == project.id
 
     def forget(self, project: int) -> None:
         """The project was left; its number may be used again for another one."""

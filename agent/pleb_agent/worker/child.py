@@ -14,7 +14,7 @@ import psutil
 
 from pleb_agent.program.command import module_command
 from pleb_agent.worker.channel import encode_frame, receive_frame
-from pleb_agent.worker.job import Wake
+from pleb_agent.worker.job import Wake, most_threads
 from pleb_agent.worker.sandbox.limits import die_with_starter
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _WORDS_CHARACTERS: Final = 300
 _IDLE_WEIGHT: Final = 0
 """How `CPUWeight=idle` is written on the bus (systemd 252 and later)."""
 _LEAST_WEIGHT: Final = 1
+_RUNTIME_BYTES: Final = 2**30
+"""Python and torch (0.3 GB), what threads need, and pages of files."""
 _INHERITED: Final = (
     "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "TZ", "VIRTUAL_ENV", "WINDIR",
 )  # fmt: skip
@@ -228,13 +230,14 @@ def last_words(path: Path) -> str:
     return lines[-1][:_WORDS_CHARACTERS] if lines else "it wrote nothing."
 
 
-def give_way_as_a_group(pid: int, address: str = "") -> str:
+def give_way_as_a_group(pid: int, settings: WorkerSettings, address: str = "") -> str:
     """Move the process into a scope of its own; return what happened, for the log.
 
     Where systemd gives each program of a session a control group with a share of the processors,
     as desktops do, SCHED_IDLE counts only inside of the worker's group: next to a program in
     another group of the same weight it takes half. So the user's own systemd is asked for a scope
-    in `background.slice` with the weight "idle", or the least one where it does not know that.
+    in `background.slice` with the weight "idle", or the least one where it does not know that. The
+    scope also limits threads exactly, and memory with all that is shared or in files in memory.
     Blocks for some seconds at most. Where there is no systemd for the user, the process stays in
     its group, in which its own priority counts.
     Sources: org.freedesktop.systemd1(5), systemd.resource-control(5): CPUWeight=.
@@ -257,6 +260,8 @@ def give_way_as_a_group(pid: int, address: str = "") -> str:
         ("Slice", ("s", "background.slice")),
         ("PIDs", ("au", [pid])),
         ("IOWeight", ("t", _LEAST_WEIGHT)),
+        ("TasksMax", ("t", most_threads(settings.threads))),
+        ("MemoryMax", ("t", settings.memory_bytes + _RUNTIME_BYTES)),
         ("CollectMode", ("s", "inactive-or-failed")),
     ]
     try:

@@ -161,7 +161,7 @@ class WorkerProcess:
             elif self.is_paused:
                 await child.suspend()
         if settings.low_priority:
-            self._grouping = asyncio.create_task(_give_way(child.pid))
+            self._grouping = asyncio.create_task(_give_way(child.pid, settings))
         try:
             hello = Hello(work_dir=str(self.work_dir), settings=settings, parent=os.getpid())
             await child.send(hello)
@@ -419,7 +419,7 @@ class StepTime:
         self._steps, self._seconds = progress.steps_done, progress.compute_seconds
 
 
-async def _give_way(pid: int) -> None:
+async def _give_way(pid: int, settings: WorkerSettings) -> None:
     """Ask for a control group of low weight; the start does not wait for it."""
-    outcome = await asyncio.to_thread(give_way_as_a_group, pid)
+    outcome = await asyncio.to_thread(give_way_as_a_group, pid, settings)
     _LOG.info("control group", extra={"worker": pid, "outcome": outcome})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleb_agent.core.shares import Ledger, begin, charge, choose, forget, settle
+from pleb_agent.core.shares import Ledger, begin, charge, choose, enter, forget, settle
 
 DAY = 86_400.0
 
@@ -97,3 +97,23 @@ def test_a_project_that_was_left_leaves_nothing():
     ledger = charge(begin(Ledger(), 1, 100), 1, 500.0, 100)
     assert forget(ledger, 1).spent == {}
     assert forget(ledger, 1).of(1, 100) == ledger.virtual_time
+
+
+def test_the_project_whose_worker_runs_has_several_turns_and_no_more_than_its_share():
+    """Another project needs a new process: short units come in rows, long ones in turns."""
+    shares, ledger, warm = {1: 100, 2: 100}, Ledger(), None
+    turns = []
+    for _ in range(600):
+        ledger = enter(ledger, shares)
+        warm = choose(ledger, shares, warm, patience_seconds=60)
+        ledger = begin(ledger, warm, 100)
+        ledger = settle(charge(ledger, warm, 10, 100), warm, 100)
+        turns.append(warm)
+    changes = sum(a != b for a, b in itertools.pairwise(turns))
+    assert changes <= 600 * 10 / 60
+    assert turns.count(1) == pytest.approx(300, abs=12)
+
+
+def test_a_long_unit_ends_the_row():
+    ledger = charge(begin(enter(Ledger(), {1: 100, 2: 100}), 1, 100), 1, 300, 100)
+    assert choose(ledger, {1: 100, 2: 100}, 1, patience_seconds=60) == 2
