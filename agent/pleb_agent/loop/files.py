@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections import deque
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pleb_agent.cache.errors import CorruptBlobError, disk_errors
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
 from pleb_agent.worker.plain_files import (
     create_plain,
+    is_being_written,
     keep_plain,
     new_plain,
     own_directory,
@@ -298,9 +300,28 @@ class UnitDirectories:
                 remove_plain(path)
 
     def remove(self) -> None:
-        """Delete all of it."""
-        for directory in self.both:
-            shutil.rmtree(directory, ignore_errors=True)
+        """Delete all of it, and what could not be deleted of earlier units.
+
+        An output that the worker still has open stays, empty: deleted it could be filled where
+        nobody counts it.
+        """
+        inputs, outputs = self.both
+        shutil.rmtree(inputs, ignore_errors=True)
+        with suppress(OSError):
+            for directory in list(outputs.parent.iterdir()):
+                if not (inputs.parent / directory.name).exists():
+                    _remove_outputs(directory)
+
+
+def _remove_outputs(directory: Path) -> None:
+    if directory.is_symlink() or not directory.is_dir():
+        _remove(directory)
+        return
+    held = [path for path in directory.iterdir() if is_being_written(path)]
+    for path in held:
+        os.truncate(path, 0)
+    if not held:
+        _remove(directory)
 
 
 def clean_work_dir(work_dir: Path, open_rows: Iterable[AssignmentRow]) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import stat
+import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "create_plain",
+    "is_being_written",
     "keep_plain",
     "new_plain",
     "open_plain",
@@ -86,6 +89,31 @@ def keep_plain(path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         new_plain(path).close()
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the file open for writing, and could fill it after its deletion.
+
+    Linux alone knows: it grants a lease for reading only where there is no writer (fcntl(2)).
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_LINK | _NO_WAIT)
+    except OSError:
+        return False
+    try:
+        # One who opens it meanwhile would have us signalled, by a signal that ends a process.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:  # other errors: this file system has no leases
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_plain(path: Path) -> None:
