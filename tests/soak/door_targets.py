@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import tempfile
 from functools import cache
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
 import msgspec
+import numpy as np
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -20,6 +22,16 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.schedule import parse_hours
 from pleb_agent.core.sizes import parse_bytes
 from pleb_agent.core.trust import Memory, TrustedProject
+from pleb_agent.worker.channel import FrameError, encode_frame, read_frame
+from pleb_agent.worker.job import (
+    DeltaOutcome,
+    Failed,
+    FailureKind,
+    JobResult,
+    Progress,
+    Ready,
+    Reply,
+)
 from pleb_coordinator.home.config import CoordinatorConfig, config_text, read_config
 from pleb_coordinator.web_app.connections import PIPELINED, BoundedConnection, Connections
 from pleb_project.definition.load import parse_definition
@@ -36,6 +48,7 @@ from pleb_shared.protocol.report import Report
 from pleb_shared.protocol.shown import shown, shown_line
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.status import ProjectStatus
+from pleb_shared.tensors.layout import read_header, save_tensors
 from pleb_system.durations import parse_duration
 from tests.integration.fake_coordinator import PROJECT, FakeCoordinator
 from tests.integration.http_world import HttpWorld, http_world
@@ -389,6 +402,38 @@ def _metadata_reply(data: bytes) -> None:
     )
 
 
+# What a worker that was taken over says to agentd
+
+
+def _worker_frame(data: bytes) -> None:
+    stream = io.BytesIO(data)
+    for _ in range(4):
+        read_frame(stream, Reply)
+
+
+def _worker_frames() -> list[bytes]:
+    runtime = messages.Runtime(torch="2", device="cpu", threads=1, capability="x", system="y")
+    delta = DeltaOutcome(file="delta.bin", digest="0" * 64, size=9, loss_first=2.0, loss_last=1.0)
+    said = (
+        Ready(runtime=runtime),
+        Progress(steps_done=1, steps_total=2, loss=0.5, compute_seconds=1.0),
+        JobResult(outcome=delta, compute_seconds=1.0, seconds_per_step=0.5, peak_bytes=9),
+        Failed(kind=FailureKind.NOT_FINITE, message="The loss is not a number."),
+    )
+    return [b"".join(map(encode_frame, said))]
+
+
+# The header of a model's blob, which is read before the rest is there
+
+
+def _tensors_header(data: bytes) -> None:
+    read_header(io.BytesIO(data).read)
+
+
+def _tensors_headers() -> list[bytes]:
+    return [save_tensors({"w": np.zeros((2, 3), np.float32), "n": np.array(1, np.int64)})]
+
+
 # The first bytes of a connection
 
 
@@ -517,6 +562,10 @@ TARGETS: Final[Sequence[Target]] = (
         strict_json.encode(_agent_side()[0].metadata)], json=True, short_runs=800,
         long_runs=200_000),
     Target(name="status-reply", run=decode_status, seeds=_statuses, json=True),
+    Target(name="worker-frame", run=_worker_frame, seeds=_worker_frames,
+           allowed=(FrameError, EOFError)),
+    Target(name="tensors-header", run=_tensors_header, seeds=_tensors_headers, json=True,
+           most_bytes=256 * 1024),
     Target(name="connection", run=_connection, seeds=_requests, allowed=()),
     Target(name="toml", run=_toml, seeds=lambda: [_TOML]),
     Target(name="project-file", run=_project_file, seeds=_project_files, short_runs=1000),

@@ -86,7 +86,7 @@ def _decoded(head: bytes, body: bytes, kind: Any) -> Any:
         raise FrameError("The stream ended inside a message.")
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"The stream holds no message that is known here: {error}.") from error
 
 

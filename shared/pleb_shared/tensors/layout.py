@@ -126,10 +126,13 @@ def read_header(read: Callable[[int], bytes]) -> dict[str, TensorSpec]:
         entries = msgspec.json.decode(read(size), type=dict[str, dict[str, Any]])
         entries.pop("__metadata__", None)
         return {
-            name: TensorSpec(name=name, dtype=_SAFETENSORS[entry["dtype"]], shape=entry["shape"])
+            name: msgspec.convert(
+                {"name": name, "dtype": _SAFETENSORS[entry["dtype"]], "shape": entry["shape"]},
+                TensorSpec,
+            )
             for name, entry in entries.items()
         }
-    except (msgspec.DecodeError, KeyError, ValueError) as error:
+    except (msgspec.DecodeError, KeyError, ValueError, TypeError, RecursionError) as error:
         message = f"The header of the tensors cannot be read: {error}."
         raise EncodingError(RefusalCode.MALFORMED, message) from error
 

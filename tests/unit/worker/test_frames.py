@@ -58,3 +58,11 @@ def test_the_agent_reads_the_same_frames() -> None:
 
     first, expected = asyncio.run(read())
     assert first == expected
+
+
+def test_a_frame_of_nested_lists_is_no_message() -> None:
+    """A worker that was taken over must not end the agent."""
+    body = b"\x82\xa4type\xa5ready\xa1z" + b"\x91" * 100_000 + b"\xc0"
+    stream = io.BytesIO(len(body).to_bytes(4, "big") + body)
+    with pytest.raises(FrameError):
+        read_frame(stream, Reply)
