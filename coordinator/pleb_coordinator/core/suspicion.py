@@ -60,6 +60,10 @@ _LIMIT: Final = 6.0
 """An outlier lies this many robust standard deviations from the median."""
 _DIRECTION_LIMIT: Final = 4.0
 """Less for cosines, which are bounded and whose tail is thin."""
+_FELLOWS: Final = 8
+"""A cosine is with the mean of at most this many results of the same version..."""
+_FEWEST_FELLOWS: Final = 3
+"""...and of at least this many: with fewer, an honest result's is hardly more than chance."""
 _MAD_TO_DEVIATION: Final = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 _LEAST_SHARE: Final = 1e-4
@@ -193,8 +197,11 @@ def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
     if not (0 < norm < math.inf):
         reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
         return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
-    logs = [math.log(other.features.norm) for other in others if other.features.norm > 0]
-    far = _deviations(math.log(norm), logs, least=0.05)
+    known = [other for other in others if other.features.norm > 0]
+    logs = np.log([other.features.norm for other in known])
+    away = np.array([other.version - result.version for other in known], np.float64)
+    # the learning rate falls from version to version, and with it the norm
+    far = _deviations(math.log(norm), logs - _slope(away, logs) * away, least=0.05)
     if abs(far) <= _LIMIT:
         return None
     reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
@@ -216,25 +223,36 @@ def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
 
 
 def _direction(result: Traits, others: Sequence[Traits]) -> Signal | None:
-    """The cosine with the mean of the others is an outlier among theirs."""
-    if len(others) < _FEWEST:
+    """The cosine with results of the same version is an outlier, on either side.
+
+    Results of one version have a part in common, those of different versions hardly any. A lie that
+    leans against the others has too small a cosine; one that is made of the others', too large a
+    one. Every cosine is with the mean of equally many, since it grows with their number.
+    """
+    fellows: dict[int, list[Traits]] = {}
+    for other in others:
+        fellows.setdefault(other.version, []).append(other)
+    mine = fellows.get(result.version, [])
+    count = min(len(mine), _FELLOWS)
+    if count < _FEWEST_FELLOWS:
         return None
-    theirs, mine = _sketches(others), _sketches([result])[0]
-    weights = [1 / (1 + abs(other.version - result.version)) for other in others]
-    weighed = theirs * np.array(weights)[:, None]
-    total = weighed.sum(axis=0)
-    # of each one with the mean of the rest: itself left out, as it is for the result in question
-    usual = [_cosine(theirs[i], total - weighed[i]) for i in range(len(others))]
-    cosine = _cosine(mine, total)
+    cosine = _cosine(_sketches([result])[0], _sketches(mine[:count]).sum(axis=0))
+    usual = [
+        _cosine(sketch, np.delete(group, i, axis=0)[:count].sum(axis=0))
+        for found in fellows.values()
+        if len(found) > count or (found is mine and len(found) > _FEWEST_FELLOWS)
+        for group in [_sketches(found)]
+        for i, sketch in enumerate(group)
+    ]
     far = _deviations(cosine, usual, least=1 / math.sqrt(_SKETCH))
-    if far >= -_DIRECTION_LIMIT:
+    if abs(far) <= _DIRECTION_LIMIT:
         return None
     reason = because(
         ReasonCode.SUSPECT_DIRECTION,
         cosine=_shown(cosine),
         usual=_shown(float(np.median(usual))),
     )
-    return Signal(SignalKind.DIRECTION, far, -_DIRECTION_LIMIT, reason)
+    return Signal(SignalKind.DIRECTION, far, math.copysign(_DIRECTION_LIMIT, far), reason)
 
 
 def _copy(result: Traits, others: Sequence[Traits]) -> Signal | None:
@@ -322,6 +340,14 @@ def _deviations(value: float, others: Iterable[float], least: float) -> float:
     middle = float(np.median(known))
     deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(known - middle)))
     return (value - middle) / max(deviation, least)
+
+
+def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return the median slope of y [n] over x [n] (Theil and Sen); 0 where x is the same."""
+    first, second = np.triu_indices(x.size, 1)
+    apart = x[second] - x[first]
+    slopes = (y[second] - y[first])[apart != 0] / apart[apart != 0]
+    return float(np.median(slopes)) if slopes.size else 0.0
 
 
 def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:

@@ -146,3 +146,24 @@ def test_numbers_that_are_not_finite_are_a_signal_not_an_error(bad):
     tensors = delta(1)
     tensors["a.bias"][0] = bad
     assert SignalKind.NORM in kinds(traits(99, tensors))
+
+
+def test_a_norm_that_falls_with_the_learning_rate_is_no_outlier_and_hides_none():
+    """At the end of a schedule, norms fall by a third from version to version."""
+    falling = [
+        traits(100 * v + n, times(delta(100 * v + n), 0.7**v), version=v)
+        for v in range(8)
+        for n in range(4)
+    ]
+    assert kinds(traits(7, times(delta(7), 0.7**8), version=8), falling) == set()
+    assert kinds(traits(7, times(delta(7), 0.7**5), version=8), falling) == {SignalKind.NORM}
+
+
+def test_a_result_made_of_the_others_agrees_with_them_too_well():
+    """A little is enough (ALIE): the mean, shifted by less than honest results differ."""
+    others = [delta(n) for n in range(6)]
+    made = {
+        n: np.mean([d[n] for d in others], axis=0) - 0.5 * np.std([d[n] for d in others], axis=0)
+        for n in SHAPES
+    }
+    assert SignalKind.DIRECTION in kinds(traits(99, made))
