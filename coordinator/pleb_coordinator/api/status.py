@@ -49,6 +49,7 @@ _AWAY_SECONDS: Final = 600.0
 _FRESH_SECONDS: Final = 0.5
 """A status up to this age is sent again instead of being read."""
 _CACHED: Final = 64
+_GONE: Final = "a PC that has left"
 _CLASS_DIGITS: Final = 16
 """A class is shown truncated: the full digest would let a host claim it without calibrating."""
 
@@ -285,11 +286,11 @@ def _unit(
 def _result(
     tx: Transaction, found: Assignment, hosts: dict[int, Host], numbers: AssignmentNumbers
 ) -> ResultStatus:
-    host = hosts.get(found.host or 0) or tx.hosts.get(found.host or 0)
+    host = hosts.get(found.host or 0) or tx.hosts.of_id(found.host or 0)
     return ResultStatus(
         assignment=numbers.shown(found.id),
-        host=host.fingerprint,
-        name=host.display_name,
+        host=host.fingerprint if host else "",
+        name=host.display_name if host else _GONE,
         verdict=found.verdict or "",
         credit=found.credit,
         reason=found.reason,

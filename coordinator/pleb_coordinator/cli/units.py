@@ -68,10 +68,10 @@ def _assignment(tx: Transaction, found: Assignment, numbers: AssignmentNumbers) 
     for name in ("nonce", "project", "unit", "epoch", "version"):
         del value[name]
     if found.host is not None:
-        host = tx.hosts.get(found.host)
-        value["host"] = host.fingerprint
-        value["host_name"] = host.display_name
-        value["host_role"] = host.role
+        host = tx.hosts.of_id(found.host)
+        value["host"] = host.fingerprint if host else "(left)"
+        value["host_name"] = host.display_name if host else "a PC that has left"
+        value["host_role"] = host.role if host else ""
     return value
 
 

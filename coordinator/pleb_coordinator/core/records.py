@@ -189,6 +189,8 @@ class Round(Record, frozen=True):
     closed_at: float | None
     swept_at: float | None = None
     """When files that are not needed any more were removed."""
+    retired_at: float | None = None
+    """When rows that only explained its decisions were removed."""
 
     @property
     def has_quorum(self) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "CONFIG_VERSION",
     "CoordinatorConfig",
     "Networks",
+    "Retention",
     "check_networks",
     "config_text",
     "read_config",
@@ -69,6 +70,18 @@ class Networks:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """For how many days rows are kept that only explain or remember; 0: for ever."""
+
+    history_days: Count = 30
+    """Events, and results that did not count, of closed rounds."""
+    host_days: Count = 180
+    """Hosts since they were last seen; their account keeps its credit."""
+    new_host_days: Count = 14
+    """Hosts that have done nothing, and calibrations that no class needs."""
+
+
+@dataclass(frozen=True)
 class CoordinatorConfig:
     """The operator's settings. Command-line arguments override the file."""
 
@@ -92,10 +105,14 @@ class CoordinatorConfig:
     log_bytes: int = 10_000_000
     """Size at which a log file is rotated; five are kept."""
     networks: Networks = Networks()
+    retention: Retention = Retention()
 
 
 _SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
-_NETWORK_SETTINGS: Final = frozenset(field.name for field in fields(Networks))
+_TABLES: Final = {
+    "networks": frozenset(field.name for field in fields(Networks)),
+    "retention": frozenset(field.name for field in fields(Retention)),
+}
 
 
 def config_text(config: CoordinatorConfig) -> str:
@@ -144,6 +161,15 @@ unproven_hosts = {config.networks.unproven_hosts}
 own_new_hosts_per_hour = {config.networks.own_new_hosts_per_hour}
 own_new_hosts_per_day = {config.networks.own_new_hosts_per_day}
 own_unproven_hosts = {config.networks.own_unproven_hosts}
+
+[retention]
+# Days after which rows are removed; 0 keeps them for ever. What made the model always stays.
+# Events, and results that did not count (`unit show` explains them until then).
+history_days = {config.retention.history_days}
+# PCs that have not been seen: their account keeps its credit. Those that never did anything go
+# sooner, and so do calibrations that are not needed.
+host_days = {config.retention.host_days}
+new_host_days = {config.retention.new_host_days}
 """
 
 
@@ -168,10 +194,11 @@ def read_config(path: Path) -> CoordinatorConfig:
         raise InputError(message)
     for number in range(version, CONFIG_VERSION):
         values = MIGRATIONS[number](values) | {"version": number + 1}
-    networks = values.get("networks")
-    inner = networks if isinstance(networks, dict) else {}
     unknown = [name for name in values if name not in _SETTINGS]
-    unknown += [f"networks.{name}" for name in inner if name not in _NETWORK_SETTINGS]
+    for table, settings in _TABLES.items():
+        inner = values.get(table)
+        names = inner if isinstance(inner, dict) else {}
+        unknown += [f"{table}.{name}" for name in names if name not in settings]
     if unknown:
         raise InputError(f"{path}: there is no setting {unknown[0][:60]!r}. Remove that line.")
     try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pleb_coordinator.core.records import Project, ProjectState
 from pleb_coordinator.core.rounds import due_at
-from pleb_coordinator.steps import advance, calibrate, expire, plan, rollback, sweep, verify
+from pleb_coordinator.steps import advance, calibrate, expire, plan, retain, rollback, sweep, verify
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ _log = logging.getLogger(__name__)
 
 WAKE_SECONDS: Final = 0.02
 """How often the loop asks whether any process has committed: a few microseconds each time."""
+RETENTION_SECONDS: Final = 10.0
+"""How often a batch of old rows is removed: 200 events a second, which is more than come."""
+RARE_SECONDS: Final = 600.0
+"""How often whole tables are looked through for rows that are old: no index finds those."""
 IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
 COUNT_SECONDS: Final = 30.0
@@ -102,6 +106,24 @@ PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(sweep.find_round, sweep.sweep_round),
 )
 """In this order: jobs that bring new work to waiting hosts come before tidying up."""
+RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequence[AnyJob]]]]] = (
+    (
+        RETENTION_SECONDS,
+        [[QuickJob(retain.find_events, retain.remove_events)]],
+        [[QuickJob(retain.find_round, retain.retire_round)]],
+    ),
+    (
+        RARE_SECONDS,
+        [[QuickJob(retain.find_uploads, retain.remove_uploads)]],
+        [
+            [QuickJob(retain.find_hosts, retain.remove_hosts)],
+            [QuickJob(retain.find_runtimes, retain.remove_runtimes)],
+            [QuickJob(retain.find_classes, retain.remove_classes)],
+            [QuickJob(retain.find_calibrations, retain.remove_calibrations)],
+        ],
+    ),
+)
+"""How often a batch of rows is removed, by which jobs of the store and of each project."""
 
 
 def run_jobs(store: Store, deps: Deps, stop: threading.Event, *, holder: str = "jobs") -> None:
@@ -130,6 +152,8 @@ class Jobs:
     _paused: dict[str, float] = field(default_factory=dict, init=False)
     """Until when, by the project's name; "" is the store."""
     _counted: float = field(default=float("-inf"), init=False)
+    _retained: dict[float, float] = field(default_factory=dict, init=False)
+    """When old rows were last removed, by how often they are."""
 
     def __post_init__(self) -> None:
         with self.store.read() as tx:
@@ -152,7 +176,7 @@ class Jobs:
         return min(at for at in times.values() if at is not None)
 
     def _projects(self) -> list[str]:
-        """Return all projects' names; now and then their active accounts are counted."""
+        """Return all projects' names; now and then accounts are counted and old rows removed."""
         with self.store.read() as tx:
             names = tx.projects.names()
         now = self.deps.clock()
@@ -160,6 +184,11 @@ class Jobs:
             self._counted = now
             for name in names:
                 self._do_due(name, [[COUNT_ACCOUNTS]])
+        for seconds, of_store, of_project in RETENTION:
+            if not 0 <= now - self._retained.get(seconds, float("-inf")) < seconds:
+                self._retained[seconds] = now
+                for name in ("", *names):
+                    self._guarded(name, of_project if name else of_store)
         return names
 
     def _guarded(self, name: str, turns: Sequence[Sequence[AnyJob]]) -> float | None:

@@ -18,6 +18,7 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         advance     the next version
         plan        its round
         sweep       bytes that are not needed any more
+        retain      rows that are not needed any more
     command line
         invite      a token for hosts, a publisher or an administrator
 """
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.numbers import AssignmentNumbers
-from pleb_coordinator.home.config import Networks
+from pleb_coordinator.home.config import Networks, Retention
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Deps:
     metadata in force names."""
     blobs: LocalBlobs
     networks: Networks = field(default_factory=Networks)
+    retention: Retention = field(default_factory=Retention)
 
     @cached_property
     def numbers(self) -> AssignmentNumbers:
@@ -80,6 +82,7 @@ def deps_of(home: Home, clock: Callable[[], float], config: CoordinatorConfig) -
         online_keys=OnlineKeys(home),
         blobs=LocalBlobs(home.path),
         networks=config.networks,
+        retention=config.retention,
     )
 
 

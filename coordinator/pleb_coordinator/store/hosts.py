@@ -70,9 +70,13 @@ class Hosts(TableGroup):
             raise Refusal(RefusalCode.UNKNOWN_HOST, message)
         return host
 
+    def of_id(self, host: int) -> Host | None:
+        """Return the host with that id; None: it was removed (`steps.retain`)."""
+        return _HOST.first(self._db.execute(sql.GET_HOST, host=host))
+
     def get(self, host: int) -> Host:
         """Return the host with that id. Raises `LookupError`."""
-        row = _HOST.first(self._db.execute(sql.GET_HOST, host=host))
+        row = self.of_id(host)
         if row is None:
             message = f"There is no host {host}."
             raise LookupError(message)

@@ -467,14 +467,23 @@ WHERE project = :project AND last_asked > :since AND banned_until <= :since AND 
 HAS_TRUSTED: Final = """
 SELECT 1 FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since LIMIT 1
 """
-FLEET: Final = """
-SELECT count(*), count(DISTINCT account), coalesce(sum(units_valid), 0),
-       coalesce(sum(refused), 0), coalesce(sum(bans), 0), coalesce(sum(credit), 0.0)
-FROM hosts WHERE project = :project
+# What hosts have done that are here, or were.
+_EVER: Final = """(
+    SELECT account, display_name, 1 AS hosts, units_valid, refused, bans, credit
+    FROM hosts WHERE project = :project
+    UNION ALL
+    SELECT account, display_name, 0, units_valid, refused, bans, credit
+    FROM departed WHERE project = :project
+)"""
+FLEET: Final = f"""
+SELECT coalesce(sum(hosts), 0), count(DISTINCT CASE hosts WHEN 1 THEN account END),
+       coalesce(sum(units_valid), 0), coalesce(sum(refused), 0), coalesce(sum(bans), 0),
+       coalesce(sum(credit), 0.0)
+FROM {_EVER} e
 """
-CONTRIBUTORS: Final = """
-SELECT account, max(display_name), count(*), sum(units_valid), sum(credit)
-FROM hosts WHERE project = :project GROUP BY account
+CONTRIBUTORS: Final = f"""
+SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit)
+FROM {_EVER} e GROUP BY account
 ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
 """
 
@@ -629,3 +638,87 @@ LAST_EVENTS: Final = f"""
 SELECT {_EVENT} FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
 """
 EVENTS_OF_UNIT: Final = f"SELECT {_EVENT} FROM events WHERE unit = :unit ORDER BY seq"
+
+# Retention: rows that are not needed any more, a batch at a time
+
+# Numbers grow with time, so the oldest events are the first ones.
+OLD_EVENTS: Final = """
+SELECT seq FROM (SELECT seq, at FROM events ORDER BY seq LIMIT :limit) e WHERE at < :before
+"""
+REMOVE_EVENT: Final = "DELETE FROM events WHERE seq = :seq"
+UNRETIRED: Final = f"""
+SELECT {_ROUND} FROM rounds
+WHERE project = :project AND swept_at IS NOT NULL AND retired_at IS NULL AND closed_at < :before
+ORDER BY epoch, version LIMIT 1
+"""
+SET_RETIRED: Final = f"UPDATE rounds SET retired_at = :now WHERE {_OF_VERSION}"
+REMOVE_SHARES: Final = f"DELETE FROM shares WHERE {_OF_VERSION}"
+# All but what the log of versions and evaluations refers to.
+COPIES_OF_ROUND: Final = """
+SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
+  AND u.kind <> 'calibrate' AND (u.canonical IS NULL OR a.id <> u.canonical)
+  AND a.state NOT IN ('unsent', 'leased', 'uploading', 'reported')
+LIMIT :limit
+"""
+OLD_CALIBRATIONS: Final = """
+SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id
+WHERE u.project = :project AND u.kind = 'calibrate' AND a.created_at < :before
+  AND a.state NOT IN ('unsent', 'leased', 'uploading', 'reported')
+  AND NOT EXISTS (
+    SELECT 1 FROM classes c WHERE c.project = :project AND c.assignment = a.id
+  )
+LIMIT :limit
+"""
+REMOVE_ASSIGNMENT: Final = "DELETE FROM assignments WHERE id = :assignment"
+OPENED_AT: Final = f"SELECT opened_at FROM rounds WHERE {_OF_VERSION}"
+# One that has done nothing goes sooner than one that has a record, good or bad.
+ABSENT_HOSTS: Final = """
+SELECT id FROM hosts
+WHERE project = :project AND role = 'host' AND last_seen < :settled AND banned_until < :now
+  AND (last_seen < :before
+       OR (last_seen < :new_before AND units_valid = 0 AND refused = 0 AND bans = 0))
+LIMIT :limit
+"""
+KEEP_CREDIT: Final = """
+INSERT INTO departed (project, account, display_name, units_valid, refused, bans, credit)
+SELECT project, account, display_name, units_valid, refused, bans, credit FROM hosts
+WHERE id = :host AND (units_valid > 0 OR refused > 0 OR bans > 0)
+ON CONFLICT (project, account) DO UPDATE SET
+    display_name = CASE excluded.display_name WHEN '' THEN departed.display_name
+                   ELSE excluded.display_name END,
+    units_valid = departed.units_valid + excluded.units_valid,
+    refused = departed.refused + excluded.refused,
+    bans = departed.bans + excluded.bans,
+    credit = departed.credit + excluded.credit
+"""
+REMOVE_HOST: Final = tuple(
+    f"DELETE FROM {table} WHERE {column} = :host"
+    for table, column in (
+        ("replies", "host"),
+        ("host_networks", "host"),
+        ("calibrations", "host"),
+        ("hosts", "id"),
+    )
+)
+OLD_RUNTIMES: Final = """
+SELECT c.host, c.runtime FROM calibrations c JOIN hosts h ON h.id = c.host
+WHERE c.project = :project AND c.made_at < :before AND c.runtime <> h.runtime LIMIT :limit
+"""
+REMOVE_RUNTIME: Final = "DELETE FROM calibrations WHERE host = :host AND runtime = :runtime"
+CLASSES_OF_HOST: Final = "SELECT DISTINCT digest FROM calibrations WHERE host = :host"
+EMPTY_CLASSES: Final = f"""
+SELECT {_columns(CalibrationClass, "k.")} FROM classes k
+WHERE k.project = :project AND k.first_at < :before AND NOT EXISTS (
+    SELECT 1 FROM calibrations c WHERE c.project = :project AND c.digest = k.digest
+)
+LIMIT :limit
+"""
+REMOVE_CLASS: Final = "DELETE FROM classes WHERE project = :project AND digest = :digest"
+REMOVE_DISTANCES: Final = """
+DELETE FROM class_distances
+WHERE project = :project AND (first = :digest OR second = :digest)
+"""
+OLD_UPLOADS: Final = """
+SELECT token FROM uploads WHERE complete = 1 AND expires_at < :before LIMIT :limit
+"""

@@ -140,6 +140,13 @@ Table(
         "version",
         sqlite_where=text("closed_at IS NOT NULL AND swept_at IS NULL"),
     ),
+    Index(
+        "rounds_unretired",
+        "project",
+        "epoch",
+        "version",
+        sqlite_where=text("swept_at IS NOT NULL AND retired_at IS NULL"),
+    ),
     CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
 )
 
@@ -169,7 +176,7 @@ Table(
     *_columns(
         Assignment,
         keys="id",
-        references={"unit": "units.id", "host": "hosts.id"},
+        references={"unit": "units.id"},  # its host may have been removed: see steps.retain
         trusted_only=0,
         trusted_from=0,
         for_class="",
@@ -224,6 +231,19 @@ Table(
     Index("hosts_of_account", "project", "account"),
     Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
     Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
+)
+
+Table(
+    "departed",
+    metadata,
+    Column("project", ForeignKey("projects.id"), primary_key=True),
+    Column("account", String, primary_key=True),
+    Column("display_name", String, nullable=False),
+    Column("units_valid", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("bans", Integer, nullable=False),
+    Column("credit", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 Table(

@@ -8,7 +8,13 @@ import stat
 import pytest
 
 from pleb_coordinator.cli.setup import make_home
-from pleb_coordinator.home.config import CoordinatorConfig, Networks, config_text, read_config
+from pleb_coordinator.home.config import (
+    CoordinatorConfig,
+    Networks,
+    Retention,
+    config_text,
+    read_config,
+)
 from pleb_coordinator.home.keys import (
     OnlineKeys,
     earlier_key_file,
@@ -27,7 +33,11 @@ from pleb_system.lock import hold_lock
 def test_what_is_written_is_read(tmp_path):
     networks = Networks(own=("10.0.0.0/8", "2001:db8::/32"), unproven_hosts=7)
     config = dataclasses.replace(
-        CoordinatorConfig(), url='https://a"b\\c.example', port=0, networks=networks
+        CoordinatorConfig(),
+        url='https://a"b\\c.example',
+        port=0,
+        networks=networks,
+        retention=Retention(1, 0, 3),
     )
     file = tmp_path / "coordinator.toml"
     file.write_text(config_text(config))
@@ -50,6 +60,8 @@ def test_what_is_written_is_read(tmp_path):
         ("version = 1\nport = " + "[" * 9000, "16 levels"),
         ("version = 1\nnetworks.ours = []", "no setting 'networks.ours'"),
         ("version = 1\nnetworks = 3", "networks"),
+        ("version = 1\nretention.days = 3", "no setting 'retention.days'"),
+        ("version = 1\nretention.host_days = -3", "host_days"),
         ("version = 1\nnetworks.new_hosts_per_day = -1", "new_hosts_per_day"),
         ("version = 1\nnetworks.own = ['10.0.0.1/8']", "write 10.0.0.0/8"),
         ("version = 1\nnetworks.own = ['campus']", "'campus' is not a network"),

@@ -253,6 +253,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("quorum_at", sa.Float(), nullable=True),
         sa.Column("closed_at", sa.Float(), nullable=True),
         sa.Column("swept_at", sa.Float(), nullable=True),
+        sa.Column("retired_at", sa.Float(), nullable=True),
         sa.CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
         sa.ForeignKeyConstraint(
             ["project"],
@@ -266,6 +267,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ["project", "epoch", "version"],
         unique=False,
         sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
+    )
+    op.create_index(
+        "rounds_unretired",
+        "rounds",
+        ["project", "epoch", "version"],
+        sqlite_where=sa.text("swept_at IS NOT NULL AND retired_at IS NULL"),
     )
     op.create_table(
         "units",
@@ -371,10 +378,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("reason", sa.LargeBinary(), nullable=True),
         sa.Column("verdict_sent", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
-            ["host"],
-            ["hosts.id"],
-        ),
-        sa.ForeignKeyConstraint(
             ["unit"],
             ["units.id"],
         ),
@@ -454,6 +457,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("host", "runtime"),
     )
     op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"], unique=False)
+    op.create_table(
+        "departed",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("units_valid", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("bans", sa.Integer(), nullable=False),
+        sa.Column("credit", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
+        sa.PrimaryKeyConstraint("project", "account"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "host_networks",
         sa.Column("host", sa.Integer(), nullable=False),

@@ -1,0 +1,165 @@
+"""retain: remove rows that have served their purpose, so that no table grows for ever.
+
+What made the model stays: versions, rounds, units and the results that counted, so that every
+version recomputes (`model verify`). The rest goes after the times in the configuration:
+
+- events, and the results that did not count, once `unit show` has had its time to explain them;
+- hosts that have not been seen for long: their account keeps its credit (`departed`). None goes
+  before all versions that it may have a result of are too old for a verdict;
+- determinism classes that no host belongs to, with their bytes;
+- calibrations of which no class keeps the bytes, and uploads that are complete.
+
+Each job removes a batch, and the background process does one of each now and then, so requests
+never wait for a long transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import FileKind
+from pleb_coordinator.store.background import CLAIM_SECONDS
+from pleb_shared.protocol.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_coordinator.core.records import CalibrationClass, Project, Round
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+
+__all__ = [
+    "find_calibrations",
+    "find_classes",
+    "find_events",
+    "find_hosts",
+    "find_round",
+    "find_runtimes",
+    "find_uploads",
+    "remove_calibrations",
+    "remove_classes",
+    "remove_events",
+    "remove_hosts",
+    "remove_runtimes",
+    "remove_uploads",
+    "retire_round",
+]
+
+_DAY_SECONDS: Final = 86_400.0
+_EVENTS: Final = 2000
+_ROWS: Final = 500
+"""Of one transaction: a few milliseconds."""
+
+
+def find_events(tx: Transaction, deps: Deps, _: None) -> list[int] | None:
+    """Return the oldest events if they are older than the history that is kept, else None."""
+    return tx.retention.old_events(_before(deps, deps.retention.history_days), _EVENTS) or None
+
+
+def remove_events(tx: Transaction, _: Deps, events: Sequence[int]) -> None:
+    """Remove events."""
+    tx.retention.remove_events(events)
+
+
+def find_uploads(tx: Transaction, deps: Deps, _: None) -> list[str] | None:
+    """Return complete uploads that expired a day ago, or None."""
+    return tx.retention.old_uploads(deps.clock() - _DAY_SECONDS, _ROWS) or None
+
+
+def remove_uploads(tx: Transaction, _: Deps, tokens: Sequence[str]) -> None:
+    """Forget uploads; what was uploaded stays."""
+    for token in tokens:
+        tx.uploads.remove(token)
+
+
+def find_round(tx: Transaction, deps: Deps, project: Project) -> Round | None:
+    """Return the oldest round that is older than the history that is kept, or None."""
+    return tx.retention.unretired_round(project.id, _before(deps, deps.retention.history_days))
+
+
+def retire_round(tx: Transaction, deps: Deps, row: Round) -> None:
+    """Remove results of the round that did not count; at the end, note that it is done."""
+    copies = tx.retention.copies_of(row, _ROWS)
+    _remove_assignments(tx, deps, copies)
+    if len(copies) < _ROWS:
+        tx.retention.set_retired(row, deps.clock())
+
+
+def find_hosts(tx: Transaction, deps: Deps, project: Project) -> list[int] | None:
+    """Return hosts that have not been seen for long, or None."""
+    oldest = project.version - LIMITS.version_lag
+    settled = tx.retention.settled_at(project.id, project.epoch, oldest)
+    if settled is None:
+        return None  # so young that a result of any host may still wait for its verdict
+    found = tx.retention.absent_hosts(
+        project.id,
+        before=_before(deps, deps.retention.host_days),
+        new_before=_before(deps, deps.retention.new_host_days),
+        settled=settled,
+        now=deps.clock(),
+        limit=_ROWS,
+    )
+    return found or None
+
+
+def remove_hosts(tx: Transaction, deps: Deps, hosts: Sequence[int]) -> None:
+    """Remove hosts unless they have been seen meanwhile."""
+    for number in hosts:
+        host = tx.hosts.get(number)
+        if host.last_seen < deps.clock() - _DAY_SECONDS:
+            tx.retention.remove_host(host.project, host.id)
+
+
+def find_runtimes(tx: Transaction, deps: Deps, project: Project) -> list[tuple[int, str]] | None:
+    """Return what hosts once calibrated with runtimes that they do not have any more, or None."""
+    before = _before(deps, deps.retention.host_days)
+    return tx.retention.old_runtimes(project.id, before, _ROWS) or None
+
+
+def remove_runtimes(tx: Transaction, _: Deps, found: Sequence[tuple[int, str]]) -> None:
+    """Forget those calibrations."""
+    for host, runtime in found:
+        tx.retention.remove_runtime(host, runtime)
+
+
+def find_classes(tx: Transaction, deps: Deps, project: Project) -> list[CalibrationClass] | None:
+    """Return classes that no host belongs to, or None."""
+    before = _before(deps, deps.retention.new_host_days)
+    return tx.retention.empty_classes(project.id, before, _ROWS) or None
+
+
+def remove_classes(tx: Transaction, deps: Deps, classes: Sequence[CalibrationClass]) -> None:
+    """Remove classes, their distances and their bytes."""
+    for found in classes:
+        _remove_delta(tx, deps, found.assignment)
+        tx.retention.remove_class(found.project, found.digest)
+
+
+def find_calibrations(tx: Transaction, deps: Deps, project: Project) -> list[int] | None:
+    """Return old calibrations of which no class keeps the bytes, or None."""
+    before = _before(deps, deps.retention.new_host_days)
+    return tx.retention.old_calibrations(project.id, before, _ROWS) or None
+
+
+def remove_calibrations(tx: Transaction, deps: Deps, assignments: Sequence[int]) -> None:
+    """Remove calibrations."""
+    _remove_assignments(tx, deps, assignments)
+
+
+def _before(deps: Deps, days: int) -> float:
+    """Return the time so many days ago; 0 days: what is kept is kept for ever."""
+    return deps.clock() - days * _DAY_SECONDS if days else float("-inf")
+
+
+def _remove_assignments(tx: Transaction, deps: Deps, assignments: Sequence[int]) -> None:
+    for assignment in assignments:
+        _remove_delta(tx, deps, assignment)
+        tx.retention.remove_assignment(assignment)
+
+
+def _remove_delta(tx: Transaction, deps: Deps, assignment: int) -> None:
+    stored = tx.assignments.delta(assignment)
+    if stored is not None:
+        tx.assignments.remove_delta(assignment)
+        if stored.data is None:
+            tx.tombstones.add(FileKind.DELTA, str(assignment), deps.clock() + CLAIM_SECONDS)

@@ -1,0 +1,118 @@
+"""Finds and removes rows that are not needed any more; `steps.retain` decides which those are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import CalibrationClass, Round
+from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.rows import Rows, TableGroup, version_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Retention"]
+
+_CLASS: Final = Rows(CalibrationClass)
+_ROUND: Final = Rows(Round)
+
+
+class Retention(TableGroup):
+    """Rows that have served their purpose. Every list is bounded by `limit`."""
+
+    def old_events(self, before: float, limit: int) -> list[int]:
+        """Return the numbers of the oldest events from before that time."""
+        rows = self._db.execute(sql.OLD_EVENTS, before=before, limit=limit)
+        return [seq for (seq,) in rows]
+
+    def remove_events(self, events: Sequence[int]) -> None:
+        """Remove events."""
+        self._db.execute_each(sql.REMOVE_EVENT, ({"seq": seq} for seq in events))
+
+    def unretired_round(self, project: int, before: float) -> Round | None:
+        """Return the oldest round that was swept, closed before that time and is not retired."""
+        return _ROUND.first(self._db.execute(sql.UNRETIRED, project=project, before=before))
+
+    def copies_of(self, row: Round, limit: int) -> list[int]:
+        """Return the round's assignments whose result is not the one that counts."""
+        place = version_key(row.project, row.epoch, row.version)
+        return [found for (found,) in self._db.execute(sql.COPIES_OF_ROUND, limit=limit, **place)]
+
+    def set_retired(self, row: Round, now: float) -> None:
+        """Note that the round is retired, and forget who took how many of its units."""
+        place = version_key(row.project, row.epoch, row.version)
+        self._db.execute(sql.REMOVE_SHARES, **place)
+        self._db.execute(sql.SET_RETIRED, now=now, **place)
+
+    def old_calibrations(self, project: int, before: float, limit: int) -> list[int]:
+        """Return calibrations from before that time of which no class keeps the bytes."""
+        rows = self._db.execute(sql.OLD_CALIBRATIONS, project=project, before=before, limit=limit)
+        return [assignment for (assignment,) in rows]
+
+    def remove_assignment(self, assignment: int) -> None:
+        """Remove an assignment, whose delta must have been removed."""
+        self._db.execute(sql.REMOVE_ASSIGNMENT, assignment=assignment)
+
+    def settled_at(self, project: int, epoch: int, version: int) -> float | None:
+        """Return when the round of that version was opened; None: it was not."""
+        at: float | None = self._value(sql.OPENED_AT, **version_key(project, epoch, version))
+        return at
+
+    def absent_hosts(
+        self,
+        project: int,
+        *,
+        before: float,
+        new_before: float,
+        settled: float,
+        now: float,
+        limit: int,
+    ) -> list[int]:
+        """Return hosts that were last seen before `settled` and before `before`.
+
+        Those that have done nothing, good or bad, only before `new_before`. No trusted host is
+        among them, and none that is banned.
+        """
+        rows = self._db.execute(
+            sql.ABSENT_HOSTS,
+            project=project,
+            before=before,
+            new_before=new_before,
+            settled=settled,
+            now=now,
+            limit=limit,
+        )
+        return [host for (host,) in rows]
+
+    def remove_host(self, project: int, host: int) -> None:
+        """Remove a host; its account keeps the credit, and its classes lose a member."""
+        classes = self._db.execute(sql.CLASSES_OF_HOST, host=host).fetchall()
+        self._db.execute(sql.KEEP_CREDIT, host=host)
+        for statement in sql.REMOVE_HOST:
+            self._db.execute(statement, host=host)
+        for (digest,) in classes:
+            self._db.execute(sql.COUNT_CLASS, project=project, digest=digest)
+
+    def old_runtimes(self, project: int, before: float, limit: int) -> list[tuple[int, str]]:
+        """Return (host, runtime) of calibrations from before that time with another runtime."""
+        rows = self._db.execute(sql.OLD_RUNTIMES, project=project, before=before, limit=limit)
+        return [(host, runtime) for host, runtime in rows]
+
+    def remove_runtime(self, host: int, runtime: str) -> None:
+        """Forget which class a host had with a runtime."""
+        self._db.execute(sql.REMOVE_RUNTIME, host=host, runtime=runtime)
+
+    def empty_classes(self, project: int, before: float, limit: int) -> list[CalibrationClass]:
+        """Return classes from before that time that no host belongs to."""
+        rows = self._db.execute(sql.EMPTY_CLASSES, project=project, before=before, limit=limit)
+        return _CLASS.all(rows)
+
+    def remove_class(self, project: int, digest: str) -> None:
+        """Remove a class and its distances."""
+        self._db.execute(sql.REMOVE_DISTANCES, project=project, digest=digest)
+        self._db.execute(sql.REMOVE_CLASS, project=project, digest=digest)
+
+    def old_uploads(self, before: float, limit: int) -> list[str]:
+        """Return the tokens of complete uploads that expired before that time."""
+        rows = self._db.execute(sql.OLD_UPLOADS, before=before, limit=limit)
+        return [token for (token,) in rows]
