@@ -67,6 +67,18 @@ class Publisher:
     _unlocked: dict[str, SigningKey] = field(default_factory=dict)
     """By public key: a passphrase is asked for once."""
 
+    def prepare(self, project: str) -> None:
+        """Open the root key, or make the first one: a passphrase is asked for before long work.
+
+        Raises:
+            PlebError: as `publish`.
+        """
+        with self.home.hold(project):
+            before = self._before(project, new_epoch=True)
+            if before is None:
+                self._make_first_key(project)
+            self._root(project, before)
+
     def publish(
         self,
         draft: ProjectMetadata,

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from pleb_shared.errors import TrustError
-from tests.integration.agent_home import Agent, attached, delivered, until
+from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
+from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 
 
@@ -121,6 +122,53 @@ def test_a_host_that_was_forgotten_enrols_again_under_a_new_online_key(tmp_path)
             coordinator.rotate_online()
             await agent.work(units=1)
             assert delivered(coordinator) == [1, 2]
+
+    asyncio.run(story())
+
+
+def test_a_permission_that_ended_is_waited_for_and_nothing_is_lost(tmp_path):
+    """The unit in hand is computed and kept; it is reported once the researcher has renewed."""
+
+    async def story():
+        engine = FakeEngine(step_seconds=0.1)
+        async with attached(tmp_path, engine) as (coordinator, agent):
+            agent.rest_seconds = 0.1
+            coordinator.plan(2)
+            loop = agent.loop(units=2)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.jobs)
+            now = int(coordinator.clock())
+            lasts = msgspec.structs.replace(coordinator.metadata.delegation, expires_at=now - 700)
+            coordinator.publish(delegation=lasts, issued_at=now - 30 * 86_400)
+            await until(lambda: any(loop.problems().values()), seconds=15)
+            (problem,) = loop.problems().values()
+            assert "its researcher has to renew it" in problem
+            assert "ended" in problem
+            renewed = msgspec.structs.replace(lasts, expires_at=now + 86_400)
+            coordinator.publish(delegation=renewed, issued_at=now)
+            await asyncio.wait_for(task, 60)
+            assert delivered(coordinator) == [1, 2]
+            assert len(coordinator.given) == 2
+
+    asyncio.run(story())
+
+
+def test_the_online_key_changes_while_a_host_attaches(tmp_path):
+    async def story():
+        coordinator = FakeCoordinator(CLOCK)
+        enrol = coordinator.enrol
+
+        def late(envelope):
+            coordinator.enrol = enrol  # type: ignore[method-assign]
+            coordinator.rotate_online()  # after the metadata was fetched
+            return enrol(envelope)
+
+        coordinator.enrol = late  # type: ignore[method-assign]
+        agent = Agent(tmp_path)
+        async with serving(coordinator) as url:
+            row = await agent.attach(coordinator.link(url))
+        assert row.memory.metadata_number == coordinator.metadata.number
+        agent.journal.close()
 
     asyncio.run(story())
 

@@ -87,19 +87,16 @@ class Attaching:
         client = self.make_client(link)
         try:
             envelope = await _first_metadata(client, link)
-            try:
-                trust.update_metadata(envelope, self.clock())
-            except RootKeyError as error:
-                if known is None:
-                    raise
-                raise TrustError(
-                    f"{link.project} is attached with another root key: check that the new "
-                    f"link is right, then run `pleb-agent detach {link.project}` first."
-                ) from error
+            self._accept(trust, envelope, attached=known is not None)
             request = enrol_request(
                 link.project, host_key, account_key, self.clock(), invite=invite, name=name
             )
-            reply = trust.enrol_reply(await client.enrol(link.project, request), self.clock())
+            answer = await client.enrol(link.project, request)
+            try:
+                reply = trust.enrol_reply(answer, self.clock())
+            except TrustError:
+                envelope = await self._newer_metadata(client, trust)
+                reply = trust.enrol_reply(answer, self.clock())
         finally:
             await client.close()
         if link.account is not None:
@@ -119,6 +116,24 @@ class Attaching:
             sentence = say("Attached {project}.", project=row.name)
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
         return row
+
+    def _accept(self, trust: TrustedProject, envelope: bytes, *, attached: bool) -> None:
+        """Accept the first metadata; of a project that is attached, a wrong link is said so."""
+        try:
+            trust.update_metadata(envelope, self.clock())
+        except RootKeyError as error:
+            if not attached:
+                raise
+            raise TrustError(
+                f"{trust.project} is attached with another root key: check that the new link is "
+                f"right, then run `pleb-agent detach {trust.project}` first."
+            ) from error
+
+    async def _newer_metadata(self, client: CoordinatorClient, trust: TrustedProject) -> bytes:
+        """Accept the metadata again: the online key may have changed since it was fetched."""
+        envelope = await client.metadata(trust.project)
+        trust.update_metadata(envelope, self.clock())
+        return envelope
 
     async def look_at(self, link_text: str) -> SignedProject:
         """Return what a link's project is, verified as for attaching; nothing is stored or sent.

@@ -70,14 +70,17 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     address = parse_address(options.to)
     with Coordinator(address) as coordinator:
-        coordinator.info()  # fail now, not after minutes of checking
-        outcome, blobs = _checked(home, _definition(options), output)
+        # Fail now, not after minutes of checking.
+        publisher = publisher_of(coordinator, home, options, output)
+        definition = _definition(options)
+        publisher.prepare(definition.project.name)
+        outcome, blobs = _checked(home, definition, output)
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
         if not (outcome.passed or options.unchecked):
             output.progress("Not published: fix what the check found, or add --unchecked.")
             return ExitCode.FAULT_FOUND
-        record = publisher_of(coordinator, home, options, output).publish(
+        record = publisher.publish(
             outcome.metadata, blobs, invite=options.invite, new_epoch=options.new_epoch
         )
     output.result(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -44,11 +46,11 @@ def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> 
     """The signed answer to request 7 with one unit in it, changed at will."""
     coordinator.plan(1)
     given = coordinator.give(coordinator.units.popleft(), HOST)
-    replace = msgspec.structs.replace
-    given = replace(
+    changed = msgspec.structs.replace
+    given = changed(
         given,
-        unit=replace(given.unit, **(unit or {})),
-        version=replace(given.version, **(version or {})),
+        unit=changed(given.unit, **(unit or {})),
+        version=changed(given.version, **(version or {})),
         **(manifest or {}),
     )
     value = WorkReply(
@@ -66,7 +68,7 @@ def reply(coordinator, *, unit=None, version=None, manifest=None, **changes) -> 
         verdicts=[],
     )
     return sign_payload(
-        strict_json.encode(replace(value, **changes)), PayloadType.WORK_REPLY, coordinator.online
+        strict_json.encode(changed(value, **changes)), PayloadType.WORK_REPLY, coordinator.online
     )
 
 
@@ -336,6 +338,15 @@ def test_a_revoked_root_is_still_followed_but_not_attached_to(coordinator, trust
         new.update_metadata(coordinator.metadata_envelope, NOW)
     newest = TrustedProject(PROJECT, coordinator.root.fingerprint, HOST, Memory())
     newest.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+def test_a_journal_from_before_roots_were_remembered_follows_too(coordinator, trusted):
+    memory = replace(trusted.memory, root="")
+    old = coordinator.rotate_root()
+    coordinator.publish(revoked=[old.fingerprint])
+    again = TrustedProject(PROJECT, old.fingerprint, HOST, memory)
+    again.update_metadata(coordinator.metadata_envelope, NOW)
+    assert again.memory.root == coordinator.root.fingerprint
 
 
 def test_metadata_of_another_project_is_refused(coordinator):

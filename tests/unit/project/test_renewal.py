@@ -5,14 +5,18 @@ from __future__ import annotations
 import configparser
 import plistlib
 import shlex
+import subprocess
 
 import pytest
 
+from pleb_project.cli import main
+from pleb_project.keys import key_file
 from pleb_project.renewal import warnings_of
 from pleb_project.schedule import Schedule
 from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.permission import ends_soon, is_due
+from pleb_shared.protocol.signing import SigningKey
 
 DAY = 24 * 3600
 NOW = 1_800_000_000
@@ -110,3 +114,37 @@ def test_a_system_that_refuses_is_said_with_what_to_do_instead(tmp_path, platfor
         made.turn_on()
     assert not made.is_on()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_has_systemd_run_a_renewal_that_works(tmp_path, monkeypatch, capsys):
+    """From `autorenew on` to what the timer starts, with a systemctl that only records."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    record = tmp_path / "asked"
+    systemctl = programs / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {record}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    home = ("--home", str(tmp_path / "re searcher"))
+    assert main(["autorenew", "on", *home]) == 0
+    assert "enable --now pleb-project-renew.timer" in record.read_text()
+    assert main(["autorenew", "show", *home, "--json"]) == 0
+    assert '"on":true' in capsys.readouterr().out
+    service = tmp_path / "config/systemd/user/pleb-project-renew.service"
+    line = service.read_text().partition("ExecStart=")[2]
+    ran = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "Nothing was due.\n"
+    assert main(["autorenew", "off", *home]) == 0
+    assert not service.exists()
+
+
+def test_autorenew_is_refused_while_a_key_needs_a_person(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(key_file, "_SCRYPT_N", 2**10)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    home = Home(tmp_path / "home")
+    home.remember(ProjectRecord("words", "http://h/join/words#" + "0" * 64))
+    key_file.create_key(home.root_key_file("words"), SigningKey.generate(), "correct horse")
+    assert main(["autorenew", "on", "--home", str(home.path)]) == 2
+    assert "--passphrase-file" in capsys.readouterr().err
+    assert not (tmp_path / "config").exists()
