@@ -24,7 +24,7 @@ def test_the_pages_of_a_young_project(tmp_path):
             assert 'href="/projects/tiny"' in index
             page = (await http.client.get("/projects/tiny")).text
             assert "Be the first to join" in page
-            assert "No result is decided yet" in page
+            assert "No round is closed yet" in page
             join = (await http.client.get("/join/tiny")).text
             link = f"http://coordinator.test:7532/join/tiny#{http.world.root.fingerprint}"
             assert f'value="{link}"' in join

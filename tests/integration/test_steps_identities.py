@@ -248,6 +248,14 @@ def test_the_operator_makes_teams(tmp_path, capsys):
     assert ask(capsys, "host", "team", "tiny", host.key.fingerprint, "", *place)[0] == 0
     assert independent(party(world, world.row(host)), party(world, row))
 
+    for name in ("second", "third"):  # nothing but one voice, and nobody who is trusted
+        world.volunteer(name, network="loopback")
+    seen_from(world, host, "loopback")
+    _, found = ask(capsys, "doctor", *place)
+    [voices] = [check for check in found["checks"] if check["name"] == "voices of tiny"]
+    assert not voices["good"]
+    assert "networks.own" in voices["found"]
+
     for wrong in (
         ("--role", "publisher", "--team", "lab"),
         ("--role", "trusted", "--proven"),

@@ -220,6 +220,7 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
         credit=host.credit,
         last_seen_at=host.last_seen,
         agent=host.agent,
+        team=host.team,
     )
 
 

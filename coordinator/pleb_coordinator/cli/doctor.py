@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.core.permission import permission_warning
+from pleb_coordinator.core.voices import voices
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import OnlineKeys, is_private, read_secret
 from pleb_coordinator.store.transaction import Store
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pleb_coordinator.core.records import Project
     from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.store.transaction import Transaction
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS", "Check", "checks"]
@@ -34,6 +37,9 @@ _READ_BYTES: Final = 2**20
 _RELEASED: Final = 1_760_000_000
 """October 2025: a clock before that is wrong."""
 _DAY_SECONDS: Final = 86_400
+_HOSTS: Final = 1000
+_FEW: Final = 3
+"""Accounts below which it is no wonder if they are one person's."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,9 @@ def _store(home: Home) -> Iterator[Check]:
         return
     with store.read() as tx:
         projects = [tx.projects.find(name) for name in tx.projects.names()]
+        of_voices = [check for project in projects if (check := _voices(tx, project))]
     store.close()
+    yield from of_voices
     yield _integrity(home.store_file)
     yield Check("store", good=True, found=f"{len(projects)} projects")
     held = {key.public for key in OnlineKeys(home).all()}
@@ -110,6 +118,27 @@ def _store(home: Home) -> Iterator[Check]:
             yield Check(name, good=False, found=found)
         else:
             yield Check(name, days > 0, warning or f"valid for {days:.1f} more days")
+
+
+def _voices(tx: Transaction, project: Project) -> Check | None:
+    """Whether the volunteers of the last day can confirm one another; None: too few to say."""
+    since = now() - _DAY_SECONDS
+    hosts = [host for host in tx.hosts.of_project(project.id, limit=_HOSTS) if not host.trusted]
+    parties = [tx.hosts.party(host, now()) for host in hosts if host.last_asked > since]
+    accounts = len({party.account for party in parties})
+    if accounts < _FEW:
+        return None
+    name, found = f"voices of {project.name}", voices(parties)
+    if found > 1 or tx.hosts.has_trusted(project.id, since):
+        return Check(name, good=True, found=f"{accounts} accounts, {found} independent")
+    networks = ", ".join(sorted({name for party in parties for name in party.networks})[:3])
+    return Check(
+        name,
+        good=False,
+        found=f"{accounts} accounts are one voice, from {networks}: run a trusted host "
+        "(`serve --with-agent`), let your proxy send X-Forwarded-For, or name your own network in "
+        "coordinator.toml (networks.own)",
+    )
 
 
 def _integrity(path: Path) -> Check:

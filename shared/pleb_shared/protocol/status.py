@@ -81,6 +81,8 @@ class HostStatus(Status, frozen=True):
     credit: float = 0.0
     last_seen_at: float = 0.0
     agent: Text = ""
+    team: Text = ""
+    """The household or lab that it belongs to, which is one voice; empty: none."""
 
 
 class ResultStatus(Status, frozen=True):
@@ -96,7 +98,7 @@ class ResultStatus(Status, frozen=True):
 
 
 class UnitStatus(Status, frozen=True):
-    """A unit that was decided recently."""
+    """A unit that was decided recently, of a round that is closed."""
 
     unit: int
     kind: Text = ""
