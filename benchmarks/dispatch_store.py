@@ -197,7 +197,7 @@ class _Past:
         self.db.execute(_ADD_SHARES, self._values)
         held: list[list[int]] = [[] for _ in range(self.hosts)]
         for host, assignment in self.db.execute(_HELD, (self.project.id,)):
-            held[host - self.first_host].append(assignment)
+            held[host - self.first_host].append(self.deps.numbers.shown(assignment))
         return Group(self.project.name, self.first_host, held)
 
     def _give(self, first: int, count: int, first_end: float) -> None:
