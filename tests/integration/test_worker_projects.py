@@ -63,7 +63,7 @@ def test_a_model_that_grows_gets_a_process_with_longer_files(workers: WarmWorker
         small = new_job(worker, project="growing")
         await result_of(worker, small)
         pid = worker.pid
-        large = msgspec.structs.replace(new_job(worker, project="growing"), file_bytes=2**27)
+        large = msgspec.structs.replace(new_job(worker, project="growing"), file_bytes=2**31)
         assert await digest_from(worker, large) == undisturbed_digest(large)
         assert worker.pid != pid
 

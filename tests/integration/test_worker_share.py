@@ -137,6 +137,7 @@ def test_a_later_process_gets_the_smaller_memory(tmp_path: Path) -> None:
         ceilings = []
         for memory_bytes in (None, 2**28, 2**40):
             worker.limit(WorkerLimits(memory_bytes=memory_bytes))
+            await worker.start()
             await result_of(worker, new_job(worker, steps=1))
             (sentence,) = [one.sentence for one in worker.layers if one.layer == "memory"]
             ceilings.append(int(sentence.split(" MiB")[0].split()[-1]))

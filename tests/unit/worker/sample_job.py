@@ -126,7 +126,7 @@ def make_job(
     job = Job(
         folder=str(work_dir / project),
         name=name,
-        file_bytes=2**26,
+        file_bytes=2**30,
         unit=Unit(
             kind=kind, epoch=0, version=version, shards=ShardRange(first=0, count=2), seed=seed,
             local_steps=steps,
