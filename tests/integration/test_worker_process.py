@@ -136,7 +136,7 @@ def test_each_failure_has_its_error_and_the_worker_takes_the_next_job(workers: W
         outside = new_job(worker)
         (outside.input_dir / outside.shards[1]).unlink()
         (outside.input_dir / outside.shards[1]).symlink_to("/etc/passwd")
-        with pytest.raises(BrokenInput, match="Permission denied|No such file"):
+        with pytest.raises(BrokenInput, match=r"Permission denied|No such file"):
             await result_of(worker, outside)
         strange = new_job(worker)
         graph = strange.input_dir / strange.graph
