@@ -115,6 +115,42 @@ def test_every_layer_holds_and_every_attempt_is_denied() -> None:
     } <= findings.keys()
 
 
+TRAINING = """
+import asyncio, json, tempfile
+from pathlib import Path
+import msgspec
+from pleb_agent.worker.process import WorkerProcess
+from tests.unit.worker.sample_job import make_job
+from tests.unit.worker.stories import SETTINGS, digest_from
+
+async def main():
+    with tempfile.TemporaryDirectory() as folder:
+        worker = WorkerProcess(Path(folder), msgspec.structs.replace(SETTINGS, threads=3))
+        digest = await digest_from(worker, make_job(Path(folder), width=4000, steps=3))
+        print(json.dumps([digest, [layer.layer for layer in worker.layers if layer.holds]]))
+        await worker.close()
+
+asyncio.run(main())
+"""
+
+
+def test_an_ordinary_users_worker_trains_behind_every_layer() -> None:
+    """With several threads, whose number is limited exactly there."""
+    command = as_ordinary_user([sys.executable, "-c", TRAINING])
+    place = os.pathsep.join([str(sandbox_matrix.PAGE.parents[1]), *sys.path])
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": place, "HOME": "/"},
+        timeout=240,
+    )
+    digest, holding = json.loads(done.stdout)
+    assert len(digest) == 64
+    assert holding == ["parent", *LAYERS]
+
+
 def test_the_page_says_what_really_happens() -> None:
     """The matrix of attacks and layers; `python -m tests.integration.sandbox_matrix` writes it."""
     table = sandbox_matrix.as_user()

@@ -57,33 +57,49 @@ def confine(
     megabytes = bounds.memory_bytes >> 20
     threads = most_threads(bounds.threads)
     rules = file_rules(folder)
-    closing: dict[str, tuple[Callable[[], object], str]] = {
+    closing: dict[str, tuple[Callable[[], object], str, str]] = {
         "names": (
             lambda: enter_namespaces(rules),
             "nothing but the project's folder and Python is seen, and no network",
+            (
+                "a worker could find out which files there are (not what is in them); Ubuntu denies "
+                "user namespaces to programs without an AppArmor profile"
+            ),
         ),
-        "dumps": (no_core_dumps, "core files and other processes' eyes are shut out"),
+        "dumps": (
+            no_core_dumps,
+            "core files and other processes' eyes are shut out",
+            "other programs of yours could read a worker's memory",
+        ),
         "memory": (
             lambda: limit_memory(bounds.memory_bytes, bounds.threads),
             f"no more than {megabytes} MiB beyond the runtime can be allocated",
+            "the agent ends a worker that takes too much memory, up to two seconds later",
         ),
         "disk": (
             lambda: limit_files(bounds.file_bytes),
             f"no file gets longer than {bounds.file_bytes >> 20} MiB",
+            "the agent ends a worker that writes too much, up to two seconds later",
         ),
         "threads": (
             lambda: limit_threads(
                 threads, apart=any(s.holds for s in states if s.layer == "names")
             ),
             "the number of threads is limited",
+            "the agent ends a worker with too many threads, up to two seconds later",
         ),
         "files": (
             lambda: _restrict_files(rules, landlock_version),
             "only the project's outputs can be written, only its folder and Python can be read",
+            (
+                "where `names` does not hold either, a worker could read and change your files; "
+                "Landlock comes with Linux 5.13"
+            ),
         ),
         "calls": (
             lambda: restrict_calls(os.getpid()),
             "all system calls but those that computing needs are denied",
+            "a worker could use what other layers leave open, such as other processes' priority",
         ),
     }
     states: list[LayerState] = []
@@ -117,9 +133,10 @@ def _restrict_files(rules: FileRules, version: int) -> None:
     restrict_files(rules, version)
 
 
-def _layer(name: str, restrict: Callable[[], object], sentence: str) -> LayerState:
+def _layer(name: str, restrict: Callable[[], object], holding: str, otherwise: str) -> LayerState:
     try:
         restrict()
     except OSError as error:
-        return LayerState(layer=name, holds=False, sentence=f"does not hold: {error}")
-    return LayerState(layer=name, holds=True, sentence=sentence)
+        sentence = f"does not hold ({error}): {otherwise}"
+        return LayerState(layer=name, holds=False, sentence=sentence)
+    return LayerState(layer=name, holds=True, sentence=holding)
