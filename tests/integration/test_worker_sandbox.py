@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pleb_agent.doctor.checks import Finding, check_worker
 from pleb_agent.worker.sandbox.confine import LAYERS
 from tests.integration import sandbox_matrix
@@ -16,8 +18,6 @@ from tests.ordinary_user import as_ordinary_user
 from tests.unit.worker.stories import WarmWorkers, digest_from, new_job, undisturbed_digest
 
 if TYPE_CHECKING:
-    import pytest
-
     from pleb_agent.worker.process import WorkerProcess
 
 INSIDE = """
@@ -172,6 +172,31 @@ def test_an_attempt_that_works_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "no seccomp here" in findings["calls"].sentence
     assert not findings["outlive the agent"].is_well
     assert findings["read files outside"].is_well
+
+
+ELSEWHERE = """
+import json, sys, sysconfig
+sysconfig.get_paths()  # which are those of the real one
+sys.platform = sys.argv[1]
+from pathlib import Path
+from pleb_agent.worker.job import Bounds
+from pleb_agent.worker.sandbox.confine import confine
+bounds = Bounds(memory_bytes=2**29, file_bytes=2**20, threads=2)
+states = confine(Path(sys.argv[2]), bounds)
+print(json.dumps({state.layer: state.holds for state in states}))
+"""
+
+
+@pytest.mark.parametrize(("system", "holding"), [("darwin", {"dumps", "disk"}), ("win32", set())])
+def test_what_a_system_does_not_have_is_said_and_not_called(
+    tmp_path: Path, system: str, holding: set[str]
+) -> None:
+    """Linux's system calls have other meanings elsewhere. The system is played."""
+    command = [sys.executable, "-c", ELSEWHERE, system, str(tmp_path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=60)
+    states = json.loads(done.stdout)
+    assert states.keys() == set(LAYERS)
+    assert {layer for layer, holds in states.items() if holds} == holding
 
 
 def test_a_probe_that_breaks_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ def confine(
             lambda: enter_namespaces(rules),
             "nothing but the project's folder and Python is seen, and no network",
             (
-                "a worker could find out which files there are (not what is in them); Ubuntu denies "
-                "user namespaces to programs without an AppArmor profile"
+                "a worker could find out which files there are, not what is in them; Ubuntu "
+                "denies user namespaces to programs without an AppArmor profile"
             ),
         ),
         "dumps": (

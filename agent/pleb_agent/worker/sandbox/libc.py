@@ -1,10 +1,11 @@
-"""System calls through ctypes, for what Python has no function for."""
+"""Linux's system calls through ctypes, for what Python has no function for."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+import sys
 from typing import Final
 
 __all__ = ["ARCHITECTURE", "mount", "prctl", "syscall"]
@@ -14,8 +15,8 @@ ARCHITECTURE: Final = {"amd64": "x86_64", "arm64": "aarch64"}.get(
 )
 """The machine's name as Linux spells it: x86_64, aarch64."""
 
-_NO_POSIX: Final = "This system has no system calls of this kind."
-_LIBC: Final = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+_OTHER_SYSTEM: Final = "only Linux has such system calls"
+_LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def syscall(number: int, *arguments: int | bytes | ctypes._Pointer[ctypes.Structure] | None) -> int:
@@ -25,7 +26,7 @@ def syscall(number: int, *arguments: int | bytes | ctypes._Pointer[ctypes.Struct
         OSError: it failed, with its errno.
     """
     if _LIBC is None:
-        raise OSError(_NO_POSIX)
+        raise OSError(_OTHER_SYSTEM)
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(_LIBC.syscall(ctypes.c_long(number), *words))
 
@@ -37,7 +38,7 @@ def prctl(option: int, *arguments: int) -> int:
         OSError: it failed, with its errno.
     """
     if _LIBC is None:
-        raise OSError(_NO_POSIX)
+        raise OSError(_OTHER_SYSTEM)
     words = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
     return _checked(_LIBC.prctl(ctypes.c_int(option), *words))
 
@@ -49,7 +50,7 @@ def mount(source: str, place: str, kind: str, flags: int, options: str = "") -> 
         OSError: it failed, with its errno.
     """
     if _LIBC is None:
-        raise OSError(_NO_POSIX)
+        raise OSError(_OTHER_SYSTEM)
     names = [os.fsencode(word) for word in (source, place, kind)]
     _checked(_LIBC.mount(*names, ctypes.c_ulong(flags), os.fsencode(options)))
 

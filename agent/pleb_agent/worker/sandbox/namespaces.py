@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ def enter_namespaces(rules: FileRules) -> None:
     Raises:
         OSError: the system does not allow it, and nothing was changed.
     """
+    if sys.platform != "linux":
+        raise OSError("only Linux has such namespaces")
     if ARCHITECTURE not in _UNSHARE:
         message = f"The system calls of {ARCHITECTURE} are not known."
         raise OSError(message)
