@@ -39,9 +39,9 @@ _SECONDS_PER_STEP: Final = 0.5
 
 _ADD_HOSTS: Final = """
 INSERT INTO hosts (id, project, fingerprint, key, account, role, agent, runtime,
-                   determinism_class, seconds_per_step, consecutive_valid, enrolled_at,
+                   determinism_class, seconds_per_step, record, proven, enrolled_at,
                    last_seen, last_asked)
-VALUES (?, ?, ?, ?, ?, 'host', ?, ?, ?, ?, 20, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, 'host', ?, ?, ?, ?, 400, 1, ?, ?, ?)
 """
 _ADD_CALIBRATIONS: Final = """
 INSERT INTO calibrations

@@ -14,6 +14,7 @@ from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
     FileKind,
+    Fleet,
     Invite,
     NewAssignment,
     NewUnit,
@@ -132,7 +133,7 @@ def report(tx, assignment, digest="d", data=b"x"):
     assert tx.assignments.commit(assignment, AssignmentEvent.REPORTED, said)
     if data is not None:
         tx.assignments.put_delta(StoredDelta(assignment.id, 1, data))
-    tx.units.new_result(assignment.unit)
+    tx.units.make_due(assignment.unit)
     return tx.assignments.get(assignment.id)
 
 
@@ -149,7 +150,7 @@ class TestTransactions:
             with pytest.raises(ZeroDivisionError), tx.savepoint():
                 undone(tx, project)
             with tx.savepoint():
-                tx.projects.set_active_accounts(project.id, 3)
+                tx.projects.set_fleet(project.id, Fleet(3, 2, 1, 0.5))
         with store.read() as tx:
             found = tx.projects.find("tiny")
         assert (found.tolerance, found.active_accounts) == (0.0, 3)
@@ -292,9 +293,9 @@ class TestUnits:
     def test_a_look_that_missed_a_result_is_noticed(self, tx, project):
         [unit] = new_units(tx, project)
         assert tx.units.due(project.id, 9) == []
-        tx.units.new_result(unit.id)
+        tx.units.make_due(unit.id)
         [due] = tx.units.due(project.id, 9)
-        tx.units.new_result(unit.id)
+        tx.units.make_due(unit.id)
         assert not tx.units.looked_at(unit.id, due.revision)
         [due] = tx.units.due(project.id, 9)
         assert tx.units.looked_at(unit.id, due.revision)
@@ -329,35 +330,53 @@ class TestAssignments:
         assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
         assert leased.state == AssignmentState.LEASED
 
-    def test_a_replica_goes_to_another_account_and_network(self, tx, project):
+    def test_another_copy_goes_to_another_account_and_network(self, tx, project):
         [unit] = new_units(tx, project)
         first = new_host(tx, project, "a", network="198.51.100.0/24")
         same = new_host(tx, project, "b", account="a")
         near = new_host(tx, project, "c", network="198.51.100.0/24")
         other = new_host(tx, project, "d", network="203.0.113.0/24")
         take(tx, project, first)
-        tx.assignments.add(NewAssignment(unit.id, Purpose.REPLICA, NOW))
+        tx.assignments.add(NewAssignment(unit.id, Purpose.CHECK, NOW))
         for host in (first, same, near):
-            assert take(tx, project, host, Purpose.REPLICA) == []
-        assert len(take(tx, project, other, Purpose.REPLICA)) == 1
+            assert take(tx, project, host, Purpose.CHECK) == []
+        assert len(take(tx, project, other, Purpose.CHECK)) == 1
 
-    def test_a_trusted_host_waits_for_volunteers(self, tx, project):
+    def test_what_was_drawn_for_a_host_is_its_alone(self, tx, project):
         [unit] = new_units(tx, project)
-        first = new_host(tx, project, "a")
-        trusted = new_host(tx, project, "t", account="a", role=Role.TRUSTED)
+        first, drawn = new_host(tx, project, "a"), new_host(tx, project, "b")
         take(tx, project, first)
-        tx.assignments.add(NewAssignment(unit.id, Purpose.REPLICA, NOW, trusted_from=NOW + 60))
-        assert take(tx, project, trusted, Purpose.REPLICA, now=NOW + 59) == []
-        assert len(take(tx, project, trusted, Purpose.REPLICA, now=NOW + 60)) == 1
+        new = NewAssignment(unit.id, Purpose.CHECK, NOW, for_host=drawn.id, fetch_by=NOW + 60)
+        check = tx.assignments.add(new)
+        for other in (first, new_host(tx, project, "c"), drawn):
+            assert take(tx, project, other, Purpose.CHECK) == []
+        assert [found.id for found, _ in tx.assignments.drawn_for(drawn.id)] == [check]
+        assert tx.assignments.count_drawn_for(drawn.id) == 1
+        assert tx.assignments.drawn_for(first.id) == []
+        assert tx.assignments.next_fetch() == NOW + 60
+        assert tx.assignments.not_fetched(NOW + 59, 9) == []
+        assert [found.id for found in tx.assignments.not_fetched(NOW + 60, 9)] == [check]
+        assert tx.assignments.cancel_drawn_for(drawn.id) == [unit.id]
+        assert tx.assignments.next_fetch() is None
+
+    def test_a_trusted_host_may_decide_against_its_own_result(self, tx, project):
+        [unit] = new_units(tx, project)
+        trusted = new_host(tx, project, "t", role=Role.TRUSTED)
+        [first] = take(tx, project, trusted)
+        tx.assignments.add(NewAssignment(unit.id, Purpose.DECIDER, NOW, trusted_only=True))
+        assert tx.assignments.count_for_trusted(project.id, Purpose.DECIDER) == 1
+        assert take(tx, project, trusted, Purpose.DECIDER) == [], "it has not answered yet"
+        report(tx, first)
+        assert len(take(tx, project, trusted, Purpose.DECIDER)) == 1
 
     def test_some_are_for_trusted_hosts_or_one_class_only(self, tx, project):
         [unit] = new_units(tx, project, trusted_only=True)
         host = new_host(tx, project, "a")
         assert take(tx, project, host) == []
-        tx.assignments.add(NewAssignment(unit.id, Purpose.AUDIT, NOW, for_class="c"))
-        assert take(tx, project, host, Purpose.AUDIT) == []
+        tx.assignments.add(NewAssignment(unit.id, Purpose.CHECK, NOW, for_class="c"))
+        assert take(tx, project, host, Purpose.CHECK) == []
         tx.hosts.set_runtime(host.id, "r", "c")
-        assert len(take(tx, project, tx.hosts.get(host.id), Purpose.AUDIT)) == 1
+        assert len(take(tx, project, tx.hosts.get(host.id), Purpose.CHECK)) == 1
         trusted = new_host(tx, project, "t", role=Role.TRUSTED)
         assert len(take(tx, project, trusted)) == 1
 
@@ -435,7 +454,7 @@ class TestAssignments:
         old = new_units(tx, project, 2)[0]
         new_units(tx, project, 2, version=1)
         assert tx.assignments.unsent_purposes(project.id) == {Purpose.PRIMARY}
-        assert tx.assignments.cancel_unsent(old.id, (Purpose.REPLICA,)) == 0
+        assert tx.assignments.cancel_unsent(old.id, (Purpose.CHECK,)) == 0
         assert tx.assignments.cancel_unsent(old.id, (Purpose.PRIMARY,)) == 1
         assert tx.assignments.cancel_unsent_before(project.id, 0, 1) == 1
         assert tx.assignments.cancel_unsent_before(project.id, 0, 2) == 2
@@ -525,14 +544,14 @@ class TestFleet:
             tx.hosts.saw(host.id, Seen(1, "", b"", "", "", NOW, True))
         trusted = new_host(tx, project, "t", role=Role.TRUSTED)
         tx.hosts.saw(trusted.id, Seen(1, "", b"", "", "", NOW, True))
-        assert tx.hosts.active_accounts(project.id, NOW - 1) == 3
-        assert tx.hosts.active_accounts(project.id, NOW) == 0
+        assert tx.hosts.fleet(project.id, NOW - 1).active_accounts == 3
+        assert tx.hosts.fleet(project.id, NOW).active_accounts == 0
         banned = msgspec.structs.replace(standing_of(hosts[-1]), banned_until=NOW + 9)
         tx.hosts.set_standing(hosts[-1].id, banned)
         assert standing_of(tx.hosts.get(hosts[-1].id)) == banned
-        assert tx.hosts.active_accounts(project.id, NOW - 1) == 2
-        assert tx.hosts.has_trusted(project.id, NOW - 1)
-        assert not tx.hosts.has_trusted(project.id, NOW)
+        assert tx.hosts.fleet(project.id, NOW - 1).active_accounts == 2
+        assert tx.hosts.trusted(project.id, NOW - 1) == 1
+        assert tx.hosts.trusted(project.id, NOW) == 0
         assert len(tx.hosts.of_project(project.id, limit=9)) == 5
 
     def test_a_class_knows_who_vouches_for_it(self, tx, project):

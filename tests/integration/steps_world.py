@@ -6,7 +6,6 @@ agree to the bit, and a `drift` makes one of another determinism class.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -146,8 +145,9 @@ class World:
         quorum: int = 4,
         versions: int = 20,
         warm_start: int = 0,
-        new_host_units: int = 2,
+        new_host_units: int = 0,
         audit_rate: float = 0.0,
+        audit_record: float = 0.0,
         holdout: bool = False,
         codec: Literal["fp32", "int8", "int4", "2bit"] = "int4",
         grace_seconds: float = 30.0,
@@ -160,10 +160,9 @@ class World:
         keys = Home(home).online_key_file
         keys.parent.mkdir(exist_ok=True)
         make_secret_file(keys, self.online.to_bytes())
-        counter = itertools.count(1)
         self.deps = Deps(
             clock=self.clock,
-            random_bytes=lambda n: next(counter).to_bytes(n, "big"),
+            random_bytes=np.random.default_rng(1).bytes,
             secret=b"s" * 32,
             online_keys=OnlineKeys(Home(home)),
             blobs=LocalBlobs(home),
@@ -186,7 +185,8 @@ class World:
                 tolerance_ceiling=0.05,
                 new_host_units=new_host_units,
                 audit_rate=audit_rate,
-                replica_wait_seconds=60,
+                audit_record=audit_record,
+                pace=0.0,
             ),
             codec=Codec(up=codec, down=codec, block=16),
             holdout=holdout,
@@ -427,6 +427,11 @@ class World:
     def run(self) -> None:
         """Everything that the background process would do now."""
         Jobs(self.store, self.deps).run_due()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and do what becomes due."""
+        self.clock.now += seconds
+        self.run()
 
     @property
     def project(self) -> Project:

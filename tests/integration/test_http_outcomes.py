@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from pleb_coordinator.core.records import NewAssignment, Purpose
+from pleb_coordinator.core.records import Purpose
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import FailureResult
@@ -15,7 +15,7 @@ from pleb_shared.tensors.format import DeltaFormat
 from tests.integration.http_world import http_world
 from tests.integration.steps_world import report
 from tests.integration.test_http_files import slot_of, upload
-from tests.integration.test_steps_trust import proven
+from tests.integration.test_steps_trust import drawn, proven
 
 WAYS = ("attached", "uploaded", "failed", "expired")
 
@@ -138,60 +138,29 @@ def test_a_result_after_its_lease_ran_out_uses_its_share_again(tmp_path):
     run()
 
 
-async def decided_with_a_second_copy(http, purpose):
-    """Return a second host and the manifest of its copy, leased before its unit was decided."""
-    anna = proven(http.world, "anna")
-    ben = http.world.volunteer("ben", drift=1e-5)
-    manifest = (await http.work(anna)).manifests[0]
-    with http.world.store.write() as tx:
-        unit = tx.assignments.get(manifest.assignment).unit
-        tx.assignments.add(NewAssignment(unit, purpose, http.world.clock.now))
-    copy = (await http.work(ben)).manifests[0]
-    assert copy.unit == manifest.unit
-    await deliver(http, anna, manifest, "attached")
-    http.world.run()
-    return ben, copy
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_lost_replica_of_a_decided_unit_is_not_repeated(tmp_path, way):
-    @story
-    async def run():
-        async with http_world(tmp_path) as http:
-            ben, replica = await decided_with_a_second_copy(http, Purpose.REPLICA)
-            before = len(copies(http, replica))
-            await come_to_nothing(http, ben, replica, way)
-            assert len(copies(http, replica)) == before
-
-    run()
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_lost_audit_is_repeated_before_and_after_the_next_version(tmp_path, way, late):
+def test_a_lost_check_is_drawn_again_before_and_after_the_next_version(tmp_path, way, late):
     @story
     async def run():
         quorum = 1 if late else 2
-        async with http_world(tmp_path, units=2, quorum=quorum, grace_seconds=0) as http:
+        async with http_world(
+            tmp_path, units=4, quorum=quorum, grace_seconds=0, audit_rate=1.0
+        ) as http:
+            anna = proven(http.world, "anna", record=100)
+            manifest = (await http.work(anna)).manifests[0]
+            others = [proven(http.world, name, drift=1e-5) for name in ("ben", "cleo")]
+            await deliver(http, anna, manifest, "attached")
+            http.world.run()
+            checker, check = drawn(http.world, manifest.unit, *others)
             if late:
                 trusted = http.world.volunteer("trusted", role=Role.TRUSTED)
-                anna = proven(http.world, "anna")
-                manifest = (await http.work(anna)).manifests[0]
                 http.world.work(trusted)
                 assert http.world.project.version == 1
-                ben = http.world.volunteer("ben", drift=1e-5)
-                with http.world.store.write() as tx:
-                    unit = tx.assignments.get(manifest.assignment).unit
-                    new = NewAssignment(unit, Purpose.AUDIT, http.world.clock.now)
-                    tx.assignments.add(new)
-                audit = (await http.work(ben)).manifests[0]
-                await deliver(http, anna, manifest, "attached")
-                http.world.run()
-            else:
-                ben, audit = await decided_with_a_second_copy(http, Purpose.AUDIT)
-            await come_to_nothing(http, ben, audit, way)
-            waiting = [copy.purpose for copy in copies(http, audit) if copy.state == "unsent"]
-            assert waiting == [Purpose.AUDIT]
+            await come_to_nothing(http, checker, check, way)
+            http.world.run()
+            waiting = [copy for copy in copies(http, check) if copy.state == "unsent"]
+            assert [copy.purpose for copy in waiting] == [Purpose.CHECK]
 
     run()
 
@@ -217,7 +186,7 @@ def test_a_lease_lasts_as_long_as_its_upload_slot(tmp_path):
     run()
 
 
-def test_a_late_upload_that_is_refused_resets_the_record_and_adds_no_second_copy(tmp_path):
+def test_a_late_upload_that_is_refused_marks_the_host_and_adds_no_second_copy(tmp_path):
     @story
     async def run():
         async with http_world(tmp_path) as http:
@@ -228,7 +197,7 @@ def test_a_late_upload_that_is_refused_resets_the_record_and_adds_no_second_copy
             http.world.run()
             before = len(copies(http, manifest))
             assert (await upload(http, token, bytes(len(delta)))).status_code == 400
-            assert http.world.row(host).consecutive_valid == 0
+            assert http.world.row(host).recent & 1
             assert len(copies(http, manifest)) == before
 
     run()

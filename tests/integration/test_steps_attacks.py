@@ -14,7 +14,7 @@ from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat, training_format
 from tests.integration.steps_world import World, honest_delta
-from tests.integration.test_steps_trust import proven
+from tests.integration.test_steps_trust import drawn, proven
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
 
@@ -46,7 +46,7 @@ def enrol_again(world, host, **changes):
 
 
 def test_promises_of_uploads_do_not_let_a_new_host_take_the_whole_round(tmp_path):
-    world = World(tmp_path, units=8, quorum=8)
+    world = World(tmp_path, units=8, quorum=8, new_host_units=2)
     hoarder = world.volunteer("hoarder")
     [first], _ = world.ask(hoarder)
     assert promise(world, hoarder, first).outcome == "upload"
@@ -113,7 +113,7 @@ def test_classes_of_many_identities_do_not_hold_up_the_rounds(tmp_path):
         liar = world.volunteer(f"liar {number}", calibrated=False, drift=0.001 * (number + 1))
         [manifest], _ = world.ask(liar)
         world.answer(liar, manifest)
-    world.work(*honest, rounds=2)
+    world.work(*honest)
     assert world.project.version == 1
     with world.store.read() as tx:
         assert len(tx.calibrations.distances(1)) < 150 * 20
@@ -165,34 +165,39 @@ def test_a_clock_that_went_back_does_not_stop_a_round(tmp_path):
 
 
 def test_what_a_banned_host_holds_goes_to_others_at_once(tmp_path):
-    world = World(tmp_path, units=8, quorum=8)
+    world = World(tmp_path, units=8, quorum=8, new_host_units=2)
     liar = world.volunteer("liar", lies=True)
     trusted = world.volunteer("trusted", role=Role.TRUSTED)
-    for _ in range(3):
-        world.work(liar)
+    for _ in range(2):
+        world.pass_time(2)
+        world.work(liar, trusted)
+    world.pass_time(2)
+    world.work(liar)
+    world.pass_time(2)
     [held], _ = world.ask(liar)
-    world.clock.now += 61
-    for manifest in world.ask(trusted, 3)[0]:
-        world.answer(trusted, manifest)
+    world.work(trusted, rounds=3)
     world.run()
     assert world.row(liar).banned_until > world.clock.now
     assert world.ask(liar)[0] == [], "also where its request had waited since before"
     with world.store.read() as tx:
         assert tx.assignments.get(held.assignment).state == "expired"
-    assert held.unit in [manifest.unit for manifest in world.ask(trusted, 8)[0]]
+    world.work(trusted, rounds=8)
+    assert world.project.version == 1
 
 
-def test_a_bad_upload_does_not_end_an_audit(tmp_path):
-    """Else an accomplice, or anybody's broken disk, would spare a liar the audit that was drawn."""
+def test_a_bad_upload_does_not_end_a_check(tmp_path):
+    """Else an accomplice, or anybody's broken disk, would spare a liar the check that was drawn."""
     world = World(tmp_path, units=1, quorum=1, audit_rate=1.0, grace_seconds=1000)
-    world.work(proven(world, "host"))
-    auditor, other = world.volunteer("auditor"), world.volunteer("other")
-    with world.store.write() as tx:
-        tx.projects.set_active_accounts(1, 3)
-    [audit], _ = world.ask(auditor)
-    upload = promise(world, auditor, audit)
+    host = proven(world, "host")
+    [first], _ = world.ask(host)
+    checkers = [proven(world, "auditor"), proven(world, "other")]
+    world.answer(host, first)
+    world.run()
+    checker, check = drawn(world, first.unit, *checkers)
+    upload = promise(world, checker, check)
     with world.store.write() as tx:
         slot = find_upload(tx, world.deps, upload.upload)
         refuse_upload(tx, world.deps, slot, Refusal(RefusalCode.WRONG_DIGEST, "Other bytes."))
-    assert audit.unit not in [manifest.unit for manifest in world.ask(auditor)[0]]
-    assert [manifest.unit for manifest in world.ask(other)[0]] == [audit.unit]
+    world.run()
+    other, _ = drawn(world, first.unit, *checkers)
+    assert other is not checker

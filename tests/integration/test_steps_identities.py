@@ -26,7 +26,7 @@ DAY = 86_400.0
 
 @pytest.fixture
 def world(tmp_path):
-    return World(tmp_path)
+    return World(tmp_path, new_host_units=2)
 
 
 def invited(world, **options):
@@ -109,10 +109,10 @@ def test_a_host_that_names_another_account_brings_its_own_into_the_team(world):
 
 def test_an_invite_makes_a_host_proven_once(world):
     key, token = SigningKey.generate(), invited(world, proven=True)
-    assert not joined(world, key=key).invited_proven
+    assert not joined(world, key=key).proven
     for _ in range(2):
-        assert joined(world, key=key, invite=token).invited_proven, "again with the same invite"
-    assert joined(world, key=key).invited_proven, "and without it"
+        assert joined(world, key=key, invite=token).proven, "again with the same invite"
+    assert joined(world, key=key).proven, "and without it"
     with pytest.raises(Refusal, match="used already"):
         joined(world, invite=token)
 
@@ -241,7 +241,7 @@ def test_the_operator_makes_teams(tmp_path, capsys):
     [listed] = [i for i in ask(capsys, "invite", "list", *place)[1] if i["team"]]
     assert (listed["state"], listed["used"], listed["proven"]) == ("open", 1, True)
     _, shown = ask(capsys, "host", "show", "tiny", row.fingerprint, *place)
-    assert (shown["team"], shown["invited_proven"], shown["networks"]) == ("lab", True, [V6])
+    assert (shown["team"], shown["proven"], shown["networks"]) == ("lab", True, [V6])
 
     assert ask(capsys, "host", "team", "tiny", host.key.fingerprint, "lab", *place)[0] == 0
     assert not independent(party(world, world.row(host)), party(world, row))

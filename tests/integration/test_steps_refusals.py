@@ -64,7 +64,7 @@ def test_nan_is_refused_and_the_unit_goes_to_somebody_else(world):
     data[:2] = np.float16(np.nan).tobytes()
     result = delta_result(bytes(data), attached=True)
     assert refused(world, host, manifest, result, [bytes(data)]) == RefusalCode.NOT_FINITE
-    assert world.row(host).consecutive_valid == 0
+    assert world.row(host).record == 0
     assert manifest.unit.seed in seeds_taken(world, other)
 
 
@@ -83,7 +83,8 @@ def test_a_commitment_that_does_not_fit_is_refused(world, changes, code):
     assert refused(world, host, manifest, delta_result(data, **changes), attached) == code
 
 
-def test_a_result_of_another_kind_or_version_is_refused(world):
+def test_a_result_of_another_kind_or_version_is_refused(tmp_path):
+    world = World(tmp_path)
     host = world.volunteer("host")
     manifest = leased(world, host)
     metrics = EvaluationResult(metrics={"loss": 0.0}, examples=1)
@@ -136,7 +137,7 @@ def test_a_lease_that_ran_out_goes_to_another_but_its_result_is_still_welcome(wo
     manifest = leased(world, host)
     world.clock.now += manifest.lease_seconds + 1
     world.run()
-    assert world.row(host).consecutive_valid == 0
+    assert world.row(host).record == 0
     assert world.answer(host, manifest).outcome == "stored", "the clock may have jumped"
     world.run()
     seeds = [m.unit.seed for m in world.ask(other)[0]]
@@ -216,10 +217,10 @@ def test_a_delta_comes_in_parts_and_goes_on_where_it_broke_off(world):
     with world.store.write() as tx:
         finish_upload(tx, world.deps, upload)  # a lost answer makes the host ask twice
     world.run()
-    [replica] = world.ask(other)[0]
-    assert world.answer(other, replica).outcome == "unneeded"
-    world.run()
-    assert world.row(host).consecutive_valid == world.row(other).consecutive_valid == 1
+    [copy] = world.ask(other)[0]
+    assert world.answer(other, copy).outcome == "unneeded"
+    world.pass_time(10)
+    assert world.row(host).record == world.row(other).record == 1
 
 
 def test_other_bytes_than_promised_close_the_assignment(world):

@@ -147,7 +147,7 @@ def test_restoring_a_restored_version_and_going_on_recomputes(tmp_path):
 
 
 def test_the_open_round_ends_and_its_hosts_are_not_blamed(tmp_path):
-    world, _ = trained(tmp_path, versions=2)
+    world, _ = trained(tmp_path, versions=2, audit_rate=1.0)
     busy, done = world.volunteer("busy", network="a"), world.volunteer("done", network="b")
     (held,), _ = world.ask(busy)
     (reported,), _ = world.ask(done)

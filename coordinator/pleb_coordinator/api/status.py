@@ -10,7 +10,6 @@ import msgspec
 
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.records import ProjectState
-from pleb_coordinator.core.reputation import is_proven
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.status import (
@@ -213,7 +212,7 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
         host=host.fingerprint,
         name=host.display_name,
         role=host.role,
-        state=_host_state(host, project, now),
+        state=_host_state(host, now),
         determinism_class=host.determinism_class[:_CLASS_DIGITS],
         verified=host.units_valid,
         refused=host.refused + host.bans * rules.ban_after,
@@ -224,14 +223,14 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
     )
 
 
-def _host_state(host: Host, project: Project, now: float) -> HostState:
+def _host_state(host: Host, now: float) -> HostState:
     if host.banned_until > now:
         return HostState.BANNED
     if host.last_seen < now - _AWAY_SECONDS:
         return HostState.AWAY
     if not host.determinism_class:
         return HostState.CALIBRATING
-    if host.trusted or is_proven(host, project.metadata.verification):
+    if host.trusted or host.proven:
         return HostState.ACTIVE
     return HostState.PROBATION
 

@@ -140,7 +140,7 @@ async def _tries(
     end = loop.time() + asked.request.wait_seconds
     pause = _FIRST_PAUSE_SECONDS
     while (left := end - loop.time()) > 0:
-        # Some work becomes free by time alone: a replica that trusted hosts may take from now on.
+        # Some work becomes free by time alone: what is given out at a host's pace.
         await api.changes.after(seen, min(left, _LONGEST_PAUSE_SECONDS))
         if gone() or api.closing.is_set():
             break
@@ -159,8 +159,9 @@ async def _tries(
 def _any_unsent(api: Api, asked: Asked) -> bool:
     """Whether the project has anything to give out: looking costs less than trying."""
     with api.store.read() as tx:
-        project = tx.projects.find(asked.request.project).id
-        return bool(tx.assignments.unsent_purposes(project))
+        project = tx.projects.find(asked.request.project)
+        place = (project.id, project.epoch, project.version)
+        return bool(tx.assignments.unsent_purposes(project.id) or tx.units.open_exams(*place))
 
 
 async def _disconnected(request: Request) -> None:

@@ -129,7 +129,7 @@ def _voices(tx: Transaction, project: Project) -> Check | None:
     if accounts < _FEW:
         return None
     name, found = f"voices of {project.name}", voices(parties)
-    if found > 1 or tx.hosts.has_trusted(project.id, since):
+    if found > 1 or tx.hosts.trusted(project.id, since):
         return Check(name, good=True, found=f"{accounts} accounts, {found} independent")
     networks = ", ".join(sorted({name for party in parties for name in party.networks})[:3])
     return Check(

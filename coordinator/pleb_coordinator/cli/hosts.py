@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_coordinator.cli.access import now, numbers_of, opened
 from pleb_coordinator.core.invites import check_team
-from pleb_coordinator.core.reputation import is_proven, standing_of
+from pleb_coordinator.core.reputation import standing_of
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because, reason_sentence
 from pleb_system.command_line import table
@@ -32,7 +32,7 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List the hosts of a project, most recently seen first."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        values = [_value(host, project) for host in tx.hosts.of_project(project.id, limit=_MOST)]
+        values = [_value(host) for host in tx.hosts.of_project(project.id, limit=_MOST)]
     names = ("display_name", "role", "state", "units_valid", "refused", "agent")
     rows = [(v["host"][:12], *(v[name] for name in names)) for v in values]
     head = ("HOST", "NAME", "ROLE", "STATE", "VALID", "REFUSED", "AGENT")
@@ -48,7 +48,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         host = _find(tx, project, options.host)
         held = [numbers.shown(found.id) for found, _ in tx.assignments.in_hand(host.id)]
         networks = sorted(tx.hosts.party(host, now()).networks)
-    value = _value(host, project) | {"in_hand": held, "networks": networks}
+    value = _value(host) | {"in_hand": held, "networks": networks}
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}
     output.result(value, (f"{name:<20} {found}" for name, found in shown.items()))
     return 0
@@ -87,7 +87,7 @@ def _set_ban(
         project = tx.projects.find(options.project)
         host = _find(tx, project, options.host)
         standing = msgspec.structs.replace(
-            standing_of(host), banned_until=until, ban_reason=reason, consecutive_valid=0
+            standing_of(host), banned_until=until, ban_reason=reason, record=0, proven=False
         )
         tx.hosts.set_standing(host.id, standing)
         if until > now():
@@ -119,25 +119,27 @@ def _find(tx: Transaction, project: Project, given: str) -> Host:
     return found[0]
 
 
-def _value(host: Host, project: Project) -> dict[str, Any]:
+def _value(host: Host) -> dict[str, Any]:
     """Return a host's fields, without its key."""
     value = msgspec.structs.asdict(host)
     value["host"] = value.pop("fingerprint")
     for name in ("key", "project", "request_digest", "ban_reason", "banned_until"):
         del value[name]
     return value | {
-        "state": _state(host, project),
+        "state": _state(host),
         "banned_until": host.banned_until,
         "ban_reason": host.ban_reason,
     }
 
 
-def _state(host: Host, project: Project) -> str:
+def _state(host: Host) -> str:
     if host.banned_until > now():
         return "banned"
     if host.trusted:
         return "trusted"
-    return "proven" if is_proven(host, project.metadata.verification) else "probation"
+    if host.suspended_by is not None:
+        return "suspended"
+    return "proven" if host.proven else "new"
 
 
 COMMANDS: Final = {

@@ -9,26 +9,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import Assignment, Facts, Host, Project, Purpose, UnitRow
-from pleb_coordinator.core.reputation import is_proven
-from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.core.records import Assignment, Facts, Host, Purpose, UnitRow
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.project import ProjectMetadata, Verification
 
 __all__ = [
     "LARGEST_SHARE",
+    "TRUSTED_ORDER",
+    "exam_hosts",
+    "exam_pace_seconds",
     "expected_seconds",
     "lease_seconds",
     "leases_at_once",
+    "most_exams",
+    "most_open_exams",
     "pick",
-    "purposes_for",
     "share_limit",
-    "wanted_again",
 ]
 
 LARGEST_SHARE: Final = 0.2
@@ -37,28 +38,25 @@ _SHORTEST_LEASE_SECONDS: Final = 60.0
 _LEASE_FACTOR: Final = 20.0
 """A lease is this many times the expected time: volunteers' PCs pause and sleep."""
 
-_HOST_ORDER: Final = (Purpose.DECIDER, Purpose.REPLICA, Purpose.AUDIT, Purpose.PRIMARY)
-_TRUSTED_ORDER: Final = (
+TRUSTED_ORDER: Final = (
     Purpose.EVALUATION,
-    Purpose.AUDIT,
     Purpose.DECIDER,
-    Purpose.REPLICA,
+    Purpose.APPEAL,
+    Purpose.CHECK,
+    Purpose.SPOT_CHECK,
     Purpose.PRIMARY,
 )
+"""What trusted hosts do first: what keeps results or hosts waiting, then what might be wrong."""
 
-_COUNTS: Final = {UnitState.VALID, UnitState.APPLIED, UnitState.CREDITED}
-"""States of a unit whose result counts: for the next version, or for its host's credit."""
-
-
-def purposes_for(host: Host) -> Sequence[Purpose]:
-    """Return the purposes of assignments to offer the host, most urgent first."""
-    return _TRUSTED_ORDER if host.trusted else _HOST_ORDER
+_ANCHORS_FOR_EXAMS: Final = 0.25
+"""Exams that are open, for each proven host: an anchor's time belongs to other work, too."""
+_ENOUGH_ANCHORS: Final = 5
+"""With fewer, a round could not be filled without exams."""
 
 
-def leases_at_once(host: Host, project: Project) -> int:
+def leases_at_once(host: Host) -> int:
     """Return how many assignments the host may hold: a host without a record holds one."""
-    proven = host.trusted or is_proven(host, project.metadata.verification)
-    return LIMITS.units_per_request if proven else 1
+    return LIMITS.units_per_request if host.trusted or host.proven else 1
 
 
 def share_limit(units: int, active_accounts: int) -> int:
@@ -101,24 +99,23 @@ def pick(
     return ordered[:count]
 
 
-def wanted_again(purpose: Purpose, unit: UnitState, *, awaits_verdict: bool) -> bool:
-    """Return whether another host is to do what an assignment ended without doing.
+def exam_pace_seconds(unit_seconds: float, setbacks: int) -> float:
+    """Return how long a new host waits between exams: a median unit's time, more after failures."""
+    return unit_seconds * 2.0 ** min(6, setbacks // 4)
 
-    `awaits_verdict`: some result of the unit has no verdict yet.
 
-    - A first try or an evaluation: while the unit is open. Once the next version is made, no new
-      host starts on it.
-    - A replica or decider: while the unit is open, or results wait for a verdict. A decided unit
-      needs neither, unless a later result (an audit's) has started a dispute.
-    - An audit: as long as the result that it checks counts, before and after the next version.
-    - A calibration: never; its host gets a new one when it asks.
-    """
-    match purpose:
-        case Purpose.PRIMARY | Purpose.EVALUATION:
-            return unit == UnitState.OPEN
-        case Purpose.REPLICA | Purpose.DECIDER:
-            return unit == UnitState.OPEN or awaits_verdict
-        case Purpose.AUDIT:
-            return unit in _COUNTS
-        case Purpose.CALIBRATION:
-            return False
+def most_open_exams(trusted: int, proven: int) -> int:
+    """Return how many exams may be open at once."""
+    return math.ceil(_ANCHORS_FOR_EXAMS * proven) + 2 * trusted
+
+
+def most_exams(metadata: ProjectMetadata, proven: int) -> int:
+    """Return how many units of a round may become exams."""
+    units = metadata.round.units
+    share = metadata.verification.exam_share
+    return units if proven < _ENOUGH_ANCHORS else max(1, int(share * units))
+
+
+def exam_hosts(rules: Verification, new_hosts: int, anchors: int) -> int:
+    """Return how many new hosts may share one exam: more where there are many for each anchor."""
+    return max(rules.exam_hosts, new_hosts // max(1, anchors))

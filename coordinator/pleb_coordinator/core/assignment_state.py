@@ -5,7 +5,8 @@
       └─cancelled       ├──failed──> failed                         └───set_aside──> late
                         └──expired──> expired ──reported, committed──> (taken after all)
 
-An unusable result is `disagreed` at once; a `valid` one when an audit refutes it.
+An unusable result is `disagreed` at once; a `valid` one when a later result refutes it, or it is
+`withdrawn` because its host was convicted elsewhere. A trusted host's word `pardons`.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class AssignmentEvent(StrEnum):
     AGREED = "agreed"
     DISAGREED = "disagreed"
     SET_ASIDE = "set_aside"
+    WITHDRAWN = "withdrawn"
+    PARDONED = "pardoned"
     EXPIRED = "expired"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -79,6 +82,8 @@ ASSIGNMENT_MOVES: Final[Mapping[tuple[AssignmentState, AssignmentEvent], Assignm
     (_S.EXPIRED, _E.REPORTED): _S.REPORTED,
     (_S.EXPIRED, _E.DISAGREED): _S.INVALID,
     (_S.VALID, _E.DISAGREED): _S.INVALID,
+    (_S.VALID, _E.WITHDRAWN): _S.LATE,
+    (_S.INVALID, _E.PARDONED): _S.VALID,
 }
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.quorum import pair
+from pleb_coordinator.core.tolerance import pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

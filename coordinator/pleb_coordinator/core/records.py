@@ -18,12 +18,16 @@ from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 __all__ = [
+    "Alarm",
     "Assignment",
     "CalibrationClass",
+    "Conviction",
+    "Counting",
     "Evaluation",
     "Event",
     "Facts",
     "FileKind",
+    "Fleet",
     "Host",
     "Invite",
     "NewAssignment",
@@ -34,6 +38,7 @@ __all__ = [
     "Record",
     "RestoreCause",
     "Round",
+    "SpotCheck",
     "StoredDelta",
     "Tombstone",
     "UnitRow",
@@ -63,14 +68,48 @@ class Purpose(StrEnum):
 
     PRIMARY = "primary"
     """The unit's first result, or the next attempt if that one never arrived."""
-    REPLICA = "replica"
-    """The second result, which confirms a new host's."""
+    EXAM = "exam"
+    """A new host's copy of a unit that many new hosts share."""
+    CHECK = "check"
+    """An anchor's result, with which others are compared."""
     DECIDER = "decider"
     """One more result, because the earlier ones differ."""
-    AUDIT = "audit"
-    """Silent re-execution of a proven host's unit."""
+    APPEAL = "appeal"
+    """A trusted host looks at a case in which volunteers refuted a proven host."""
+    SPOT_CHECK = "spot_check"
+    """A trusted host looks at what volunteers confirmed."""
     EVALUATION = "evaluation"
     CALIBRATION = "calibration"
+
+
+class Counting(StrEnum):
+    """What makes a unit's result count; see `core.counting`."""
+
+    UNKNOWN = ""
+    """There is no result yet that it would depend on."""
+    AUTHOR = "author"
+    """Its proven author's word alone."""
+    CHECKED = "checked"
+    """The same; an anchor, drawn by lot, computes it too."""
+    HELD = "held"
+    """Once the check agrees."""
+    FAST = "fast"
+    """It came sooner than its host can compute: two other proven voices, or a trusted host."""
+    EXAM = "exam"
+    """New hosts share it with one anchor."""
+    FLEET = "fleet"
+    """There is no anchor yet: all hosts share it, and a large lead counts."""
+
+
+class SpotCheck(StrEnum):
+    """Whether a trusted host should compute a unit that volunteers confirmed."""
+
+    NONE = ""
+    POSSIBLE = "possible"
+    """One of many, of which some are drawn."""
+    WANTED = "wanted"
+    """A host that took part was convicted since."""
+    DONE = "done"
 
 
 class Facts(Record, frozen=True):
@@ -80,6 +119,15 @@ class Facts(Record, frozen=True):
     train_shards: int
     holdout_shards: int
     holdout_examples: int
+
+
+class Fleet(Record, frozen=True):
+    """The hosts of a project that asked for work recently."""
+
+    active_accounts: int
+    proven_hosts: int
+    new_hosts: int
+    median_step_seconds: float
 
 
 class Project(Record, frozen=True):
@@ -97,6 +145,10 @@ class Project(Record, frozen=True):
     """What the fleet's calibration has raised the tolerance to; 0: not raised."""
     active_accounts: int
     """Accounts that asked for work recently, as the background process last counted them."""
+    proven_hosts: int
+    new_hosts: int
+    median_step_seconds: float
+    """Of the hosts that asked for work recently; 0: not known yet."""
     restoring: int | None
     """The version that the background process is to restore; None: none. See `core.holdout`."""
     created_at: float
@@ -217,8 +269,9 @@ class NewAssignment(Record, frozen=True):
     purpose: Purpose
     created_at: float
     trusted_only: bool = False
-    trusted_from: float = 0.0
     for_class: str = ""
+    for_host: int | None = None
+    fetch_by: float | None = None
 
 
 class UnitRow(Record, frozen=True):
@@ -243,6 +296,18 @@ class UnitRow(Record, frozen=True):
     """The assignment whose result counts."""
     planned_at: float
     decided_at: float | None
+    counting: Counting
+    audit_rate: float | None
+    """How likely the first try was to be checked; None: no proven host has answered."""
+    exam_at: float | None
+    """When it became an exam."""
+    disputed: bool
+    """Its results differ, and none counts until it is known which is right."""
+    deciders: int
+    """Proven hosts drawn by lot to decide it."""
+    look_at: float | None
+    """When `verify` is due although no result came; None: never."""
+    spot_check: SpotCheck
 
 
 class Assignment(Record, frozen=True):
@@ -256,10 +321,12 @@ class Assignment(Record, frozen=True):
     purpose: Purpose
     state: AssignmentState
     trusted_only: bool
-    trusted_from: float
-    """From then on a trusted host may take it (0: at once)."""
     for_class: str
     """Only hosts of this determinism class may take it; empty: any."""
+    for_host: int | None
+    """The one host that may take it, drawn by lot; None: any."""
+    fetch_by: float | None
+    """When another host is drawn if that one has not asked for it."""
     created_at: float
     host: int | None
     account: str
@@ -331,9 +398,20 @@ class Host(Record, frozen=True):
     determinism_class: str
     """Digest of the calibration unit on this runtime; empty: not known yet."""
     seconds_per_step: float | None
-    consecutive_valid: int
+    record: int
+    """Accepted results since the last conviction; a new host's: confirmed ones in a row."""
+    proven: bool
+    """Whether its results count without a second one."""
+    suspended_by: int | None
+    """The unit whose case a trusted host has to look at; until then its word does not count."""
+    recent: int
+    """Its last 20 assignments as bits, the newest lowest: 1 failed or was not delivered."""
+    setbacks: int
+    """A new host's failures; with each fourth, exams come half as often."""
+    paced_until: float
+    """When it may have its next exam or first try."""
     refused: int
-    """Invalid results that were proven."""
+    """Convictions that are neither forgiven nor paid for by a ban."""
     bans: int
     banned_until: float
     ban_reason: Reason | None
@@ -347,8 +425,6 @@ class Host(Record, frozen=True):
     """First shard of its last unit; -1: none."""
     team: str
     """The household or lab that its account belongs to; empty: none."""
-    invited_proven: bool
-    """Whether its invite made it proven from the start."""
     invite: str
     """Hash of the invite that it enrolled with; empty: none."""
     enrolled_from: str
@@ -385,6 +461,37 @@ class CalibrationClass(Record, frozen=True):
     def leads(self) -> bool:
         """Whether other classes are measured against it: a trusted host's, or of two voices."""
         return self.trusted or self.accounts >= 2
+
+
+class Conviction(Record, frozen=True):
+    """A result found wrong on volunteers' word; a trusted host's may take it back."""
+
+    unit: int
+    host: int
+    project: int
+    at: float
+    record: int
+    """The host's, before."""
+    proven: bool
+    credit: float
+    """What was taken back for other results."""
+
+
+class Alarm(Record, frozen=True):
+    """How much a project checks beyond the least, since proven hosts were convicted."""
+
+    project: int
+    audit_floor: float
+    """The least audit rate, when it was last raised."""
+    audit_record: float
+    """c of the audit rate c / n, when it was last raised."""
+    raised_at: int
+    """`counted` at that time: both fall from then on."""
+    counted: int
+    """Units whose result was found, in all."""
+    spot_checks: int
+    lies: tuple[tuple[int, float], ...]
+    """Convictions of proven hosts: `counted`, and how many lies entered for each one caught."""
 
 
 class Upload(Record, frozen=True):

@@ -1,11 +1,17 @@
 """A host's record with the coordinator, and what changes it.
 
-A host is *proven* after `new_host_units` valid results in a row; until then each of its
-results needs a second one from another host. A proven host is audited: by a draw that
-depends on the unit and a secret alone, so that asking again does not draw again. A result
-proven wrong (by a trusted host, or by two other accounts) resets the record, takes back the
-credit that is not ripe yet and, after `ban_after` of them, keeps the host out: for a day, then
-two, then four...
+A new host becomes *proven* after `new_host_units` confirmed results in a row. A proven host with a
+record of n accepted results is checked at the rate
+
+    p(n) = min(1, max(f, c / n)),    f = audit_rate, c = audit_record
+
+so one that is just proven is checked always, and lies pay less the longer it waits. When a proven
+host is convicted although it was checked seldom, f or c rise for a while (`Alarm`).
+
+A conviction ends the record and takes back the credit that is not ripe; every `ban_after`-th one
+bans the host: for a day, then two, then four... One is forgiven for every `forgiven_after` accepted
+results, since honest PCs with bad memory convict themselves too. On volunteers' word a proven host
+is only suspended while there is a trusted host to look at the case.
 """
 
 from __future__ import annotations
@@ -13,9 +19,9 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgspec.structs import replace
 
-from pleb_coordinator.core.records import Host, Record
+from pleb_coordinator.core.records import Alarm, Host, Record
 from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 if TYPE_CHECKING:
@@ -24,28 +30,43 @@ if TYPE_CHECKING:
 __all__ = [
     "AUDIT_WINDOW_SECONDS",
     "Standing",
-    "after_invalid",
-    "after_refused",
-    "after_unanswered",
+    "after_caught",
+    "after_convicted",
+    "after_delivered",
+    "after_near_miss",
+    "after_pardoned",
+    "after_undelivered",
     "after_valid",
     "audit_drawn",
-    "audit_is_trusted",
-    "is_proven",
+    "audit_rate",
+    "new_alarm",
+    "spot_checks_left",
     "standing_of",
 ]
 
 AUDIT_WINDOW_SECONDS: Final = 24 * 3600.0
-"""Credit ripens after this time; until then a bad verdict takes it back."""
+"""Credit ripens after this time; until then a conviction takes it back."""
 FIRST_BAN_SECONDS: Final = 24 * 3600.0
 _LONGEST_BAN_SECONDS: Final = 365 * 24 * 3600.0
-_TRUSTED_AUDITS: Final = 0.5
-"""Share of audits that only trusted hosts take, so that colluders cannot audit one another."""
+_RECENT: Final = 20
+"""Assignments that `Standing.recent` remembers."""
+_FLOOR_HALF_LIFE: Final = 1000
+_RECORD_HALF_LIFE: Final = 4000
+"""Units after which an alarm has fallen by half."""
+_LIES_REMEMBERED: Final = 2000
+"""Units back to which convictions of proven hosts are added up."""
+_LIES_TOLERATED: Final = 0.001
+"""Share of lies that may have entered before `audit_record` rises."""
 
 
 class Standing(Record, frozen=True):
     """The part of a host's row that verdicts change."""
 
-    consecutive_valid: int
+    record: int
+    proven: bool
+    suspended_by: int | None
+    recent: int
+    setbacks: int
     refused: int
     bans: int
     banned_until: float
@@ -56,50 +77,51 @@ class Standing(Record, frozen=True):
 
 def standing_of(host: Host) -> Standing:
     """Return the host's standing."""
-    return Standing(
-        host.consecutive_valid,
-        host.refused,
-        host.bans,
-        host.banned_until,
-        host.ban_reason,
-        host.credit,
-        host.units_valid,
-    )
-
-
-def is_proven(host: Host, rules: Verification) -> bool:
-    """Whether the host's results count without a second one."""
-    return host.consecutive_valid >= rules.new_host_units
+    return Standing(**{name: getattr(host, name) for name in Standing.__struct_fields__})
 
 
 def after_valid(standing: Standing, rules: Verification, credit: float) -> Standing:
-    """Return the standing after a valid result.
-
-    The record counts up to twice what is needed, so that many good results do not pay for a
-    long series of expired leases.
-    """
-    return msgspec.structs.replace(
+    """Return the standing after a result that counts. A suspended host is not proven by it."""
+    accepted = standing.units_valid + 1
+    record = standing.record + 1
+    enough = standing.suspended_by is None and record >= rules.new_host_units
+    proven = standing.proven or enough
+    return replace(
         standing,
-        consecutive_valid=min(standing.consecutive_valid + 1, 2 * max(1, rules.new_host_units)),
+        record=record,
+        proven=proven,
+        setbacks=0 if proven else standing.setbacks,
+        refused=max(0, standing.refused - (accepted % rules.forgiven_after == 0)),
         credit=standing.credit + credit,
-        units_valid=standing.units_valid + 1,
+        units_valid=accepted,
     )
 
 
-def after_invalid(
+def after_near_miss(standing: Standing, rules: Verification) -> Standing:
+    """Return the standing after a result that was neither confirmed nor refuted.
+
+    It convicts nobody, but the host's next results are checked again: a liar could else stay just
+    under the limit for ever.
+    """
+    return replace(standing, record=min(standing.record, rules.new_host_units))
+
+
+def after_convicted(
     standing: Standing, rules: Verification, taken_back: float, now: float
 ) -> Standing:
     """Return the standing after a result that was proven wrong, perhaps with a ban."""
-    standing = msgspec.structs.replace(
+    standing = replace(
         standing,
-        consecutive_valid=0,
+        record=0,
+        proven=False,
+        suspended_by=None,
         refused=standing.refused + 1,
         credit=max(0.0, standing.credit - taken_back),
     )
     if standing.refused < rules.ban_after:
         return standing
     length = min(_LONGEST_BAN_SECONDS, FIRST_BAN_SECONDS * 2.0 ** min(standing.bans, 30))
-    return msgspec.structs.replace(
+    return replace(
         standing,
         refused=0,
         bans=standing.bans + 1,
@@ -108,28 +130,112 @@ def after_invalid(
     )
 
 
-def after_refused(standing: Standing) -> Standing:
-    """Return the standing after an unreadable result, which proves nothing."""
-    return msgspec.structs.replace(standing, consecutive_valid=0)
+def after_pardoned(standing: Standing, record: int, proven: bool, credit: float) -> Standing:
+    """Return the standing after a conviction on volunteers' word was taken back.
+
+    Args:
+        standing: the standing now.
+        record: the host's record before the conviction.
+        proven: whether it was proven then.
+        credit: what was taken from it.
+    """
+    banned = standing.ban_reason is not None and standing.ban_reason.code == (
+        ReasonCode.RESULTS_PROVEN_WRONG
+    )
+    return replace(
+        standing,
+        record=standing.record + record,
+        proven=standing.proven or proven,
+        suspended_by=None,
+        refused=max(0, standing.refused - 1),
+        banned_until=0.0 if banned else standing.banned_until,
+        ban_reason=None if banned else standing.ban_reason,
+        credit=standing.credit + credit,
+    )
 
 
-def after_unanswered(standing: Standing) -> Standing:
-    """Return the standing after an expired lease, so that dodging audits costs the record."""
-    left = max(0, standing.consecutive_valid - 1)
-    return msgspec.structs.replace(standing, consecutive_valid=left)
+def after_delivered(standing: Standing, *, late: bool) -> Standing:
+    """Return the standing after a result arrived; a late one clears the mark of its lease."""
+    if not late:
+        return replace(standing, recent=(standing.recent << 1) & (1 << _RECENT) - 1)
+    return replace(standing, recent=standing.recent & (standing.recent - 1))  # one mark less
 
 
-def audit_drawn(secret: bytes, unit: int, rate: float) -> bool:
-    """Whether the unit of a proven host is audited: HMAC(secret, unit) below `rate`."""
-    return _draw(secret, f"audit/{unit}") < rate
+def after_undelivered(standing: Standing, rules: Verification, *, failed: bool) -> Standing:
+    """Return the standing after a failure, or a lease that ran out.
+
+    Otherwise a host could give back what it does not want to be seen computing. A new host that
+    fails starts its run of confirmed results again; one that does not deliver loses no more than
+    time, since PCs are switched off.
+    """
+    recent = ((standing.recent << 1) | 1) & (1 << _RECENT) - 1
+    if recent.bit_count() > rules.undelivered_most:
+        return replace(standing, recent=0, record=0, proven=False, setbacks=standing.setbacks + 2)
+    if failed and not standing.proven:
+        return replace(standing, recent=recent, record=0, setbacks=standing.setbacks + 1)
+    return replace(standing, recent=recent)
 
 
-def audit_is_trusted(secret: bytes, unit: int) -> bool:
-    """Whether only a trusted host takes the unit's audit."""
-    return _draw(secret, f"auditor/{unit}") < _TRUSTED_AUDITS
+def new_alarm(project: int) -> Alarm:
+    """Return the alarm of a project in which nobody was convicted."""
+    return Alarm(project, 0.0, 0.0, raised_at=0, counted=0, spot_checks=0, lies=())
 
 
-def _draw(secret: bytes, text: str) -> float:
-    """Return a number in [0, 1) that is unpredictable without the secret."""
-    digest = hmac.digest(secret, text.encode(), "sha256")
-    return int.from_bytes(digest[:8], "big") / 2.0**64
+def audit_rate(record: int, alarm: Alarm, rules: Verification) -> float:
+    """Return how likely a result of a proven host with that record is to be checked."""
+    floor, scale = _raised(alarm, rules)
+    return min(1.0, max(floor, scale / max(1, record)))
+
+
+def _raised(alarm: Alarm, rules: Verification) -> tuple[float, float]:
+    """Return f and c as they are now."""
+    since = alarm.counted - alarm.raised_at
+    return (
+        max(rules.audit_rate, alarm.audit_floor * 0.5 ** (since / _FLOOR_HALF_LIFE)),
+        max(rules.audit_record, alarm.audit_record * 0.5 ** (since / _RECORD_HALF_LIFE)),
+    )
+
+
+def after_caught(alarm: Alarm, rate: float, rules: Verification) -> Alarm:
+    """Return the alarm after the conviction of a proven host that was checked at `rate`.
+
+    For each lie that is caught at a rate p, (1 - p) / p have entered on average.
+    """
+    floor, scale = _raised(alarm, rules)
+    since = alarm.counted - _LIES_REMEMBERED
+    lies = [*alarm.lies, (alarm.counted, (1 - rate) / max(rate, 0.01))]
+    lies = [(at, entered) for at, entered in lies if at >= since]
+    if rate < 0.5:
+        floor = min(max(rules.audit_rate, rules.audit_rate_most), 2 * floor)
+    entered = sum(weight for _, weight in lies)
+    if len(lies) >= 2 and entered > _LIES_TOLERATED * _LIES_REMEMBERED:
+        scale = min(max(rules.audit_record, rules.audit_record_most), 2 * scale)
+    return replace(
+        alarm,
+        audit_floor=floor,
+        audit_record=scale,
+        raised_at=alarm.counted,
+        lies=tuple(lies[-_LIES_KEPT:]),
+    )
+
+
+_LIES_KEPT: Final = 64
+"""Far more than it takes to raise the alarm as far as it goes."""
+
+
+def spot_checks_left(alarm: Alarm, rules: Verification, *, wanted: bool) -> bool:
+    """Whether a trusted host may compute one more unit that volunteers confirmed.
+
+    A part of all units, and three times as many where a host was convicted since.
+    """
+    budget = rules.spot_check_rate * alarm.counted + 2
+    return alarm.spot_checks < (3 if wanted else 1) * budget
+
+
+def audit_drawn(secret: bytes, assignment: int, rate: float) -> bool:
+    """Whether a result is checked: HMAC(secret, assignment) / 2^64 below `rate`.
+
+    Nobody can foresee the draw without the secret, and asking again does not draw again.
+    """
+    digest = hmac.digest(secret, f"audit/{assignment}".encode(), "sha256")
+    return int.from_bytes(digest[:8], "big") / 2.0**64 < rate

@@ -39,6 +39,7 @@ __all__ = [
     "ConfirmedPair",
     "Tolerance",
     "compare",
+    "pair",
     "tolerance_of",
 ]
 
@@ -125,6 +126,11 @@ def compare(distance: float, tolerance: float) -> Closeness:
     if distance <= NEAR_RATIO * tolerance:
         return Closeness.NEAR
     return Closeness.FAR
+
+
+def pair(first: str, second: str) -> tuple[str, str]:
+    """Return the key of two digests in a table of distances."""
+    return (first, second) if first < second else (second, first)
 
 
 def tolerance_of(

@@ -42,6 +42,8 @@ class UnitEvent(StrEnum):
     """Its results were compared and one is canonical."""
     REFUTED = "refuted"
     """An audit proved the canonical result wrong."""
+    DISPUTED = "disputed"
+    """A later result differs: nothing counts until it is known which is right."""
     APPLIED = "applied"
     """A version was made with it."""
     CLOSED = "closed"
@@ -55,11 +57,13 @@ UNIT_MOVES: Final[Mapping[tuple[UnitState, UnitEvent], UnitState]] = {
     (UnitState.OPEN, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.VALID, UnitEvent.APPLIED): UnitState.APPLIED,
     (UnitState.VALID, UnitEvent.REFUTED): UnitState.OPEN,
+    (UnitState.VALID, UnitEvent.DISPUTED): UnitState.OPEN,
     (UnitState.VALID, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.APPLIED, UnitEvent.REFUTED): UnitState.DISPROVED,
     (UnitState.LATE, UnitEvent.DECIDED): UnitState.CREDITED,
     (UnitState.LATE, UnitEvent.CANCELLED): UnitState.CANCELLED,
     (UnitState.CREDITED, UnitEvent.REFUTED): UnitState.LATE,
+    (UnitState.CREDITED, UnitEvent.DISPUTED): UnitState.LATE,
 }
 
 

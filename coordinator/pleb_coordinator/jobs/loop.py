@@ -43,7 +43,7 @@ RARE_SECONDS: Final = 600.0
 IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
 COUNT_SECONDS: Final = 30.0
-"""How often active accounts are counted, which reads the row of every recently active host."""
+"""How often hosts are counted, which reads the row of every one of them."""
 _FAULT_SECONDS: Final = 30.0
 """Pause of a project whose job failed; other projects go on."""
 
@@ -87,11 +87,13 @@ AnyJob = Job[Any, Any, Any] | QuickJob[Any, Any]
 
 STORE_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(expire.find_leases, expire.expire_leases),
+    QuickJob(expire.find_unfetched, expire.draw_again),
+    QuickJob(verify.find_look, verify.look),
     QuickJob(expire.find_uploads, expire.expire_uploads),
     QuickJob(sweep.find_due_files, sweep.condemn_files),
     Job("delete", sweep.find_files, sweep.delete_files, sweep.forget_files),
 )
-COUNT_ACCOUNTS: Final = QuickJob(expire.find_accounts, expire.count_accounts)
+COUNT_FLEET: Final = QuickJob(expire.find_fleet, expire.count_fleet)
 CLASS_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(calibrate.find_reports, calibrate.record_reports),
     Job("measure", calibrate.find, calibrate.compute, calibrate.commit, most=1),
@@ -102,6 +104,7 @@ PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("rollback", rollback.find, rollback.compute, rollback.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
     QuickJob(plan.find, plan.commit),
+    QuickJob(expire.find_unserved, expire.give_to_volunteers),
     QuickJob(expire.find_old_units, expire.retire_units),
     QuickJob(sweep.find_round, sweep.sweep_round),
 )
@@ -176,14 +179,14 @@ class Jobs:
         return min(at for at in times.values() if at is not None)
 
     def _projects(self) -> list[str]:
-        """Return all projects' names; now and then accounts are counted and old rows removed."""
+        """Return all projects' names; now and then hosts are counted and old rows removed."""
         with self.store.read() as tx:
             names = tx.projects.names()
         now = self.deps.clock()
         if not 0 <= now - self._counted < COUNT_SECONDS:
             self._counted = now
             for name in names:
-                self._do_due(name, [[COUNT_ACCOUNTS]])
+                self._do_due(name, [[COUNT_FLEET]])
         for seconds, of_store, of_project in RETENTION:
             if not 0 <= now - self._retained.get(seconds, float("-inf")) < seconds:
                 self._retained[seconds] = now
@@ -278,10 +281,11 @@ class Jobs:
         return job.find(tx, self.deps, scope, claimed.get(job.name, ()))
 
     def _next_due(self, tx: Transaction, project: Project | None) -> float:
-        """Return when time alone makes something due: a lease, a grace window, or an idle look."""
+        """Return when time alone makes something due: a lease, a grace window..."""
         idle = self.deps.clock() + IDLE_SECONDS
         if project is None:
-            return idle
+            times = (tx.units.next_look(), tx.assignments.next_fetch())
+            return min([idle, *(at for at in times if at is not None)])
         row = tx.rounds.get(project.id, project.epoch, project.version)
         lease_end = tx.assignments.next_lease_end()
         grace_end = None if row is None else due_at(row, project.metadata.round.grace_seconds)

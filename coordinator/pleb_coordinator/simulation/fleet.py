@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Signature
 
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.core.reputation import is_proven
 from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
@@ -338,9 +337,8 @@ class Fleet:
 
     def survey(self) -> None:
         """Note which hosts are proven or banned."""
-        rules = self.settings.verification
         for host, row in self.rows():
-            if host.proven_at is None and is_proven(row, rules):
+            if host.proven_at is None and row.proven:
                 host.proven_at = self.clock.now
             if row.banned_until > self.clock.now:
                 self._ban(host)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
-from pleb_coordinator.core.quorum import pair
+from pleb_coordinator.core.tolerance import pair
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.distance import distances

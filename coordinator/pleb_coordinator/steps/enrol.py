@@ -51,7 +51,8 @@ def enrol(
         display_name=request.display_name,
         agent=request.agent,
         team=invite.team if invite else "",
-        invited_proven=invite is not None and invite.proven,
+        proven=not project.metadata.verification.new_host_units
+        or (invite is not None and invite.proven),
         invite=invite.token_hash if invite else "",
     )
     host = tx.hosts.enrol(new, now)
@@ -91,11 +92,6 @@ def _check_newcomer(
     check_newcomer(
         deps.networks.bounds(network),
         lambda number: tx.hosts.nth_newcomer(project.id, network, number),
-        tx.hosts.unproven_from(
-            project.id,
-            network,
-            now - DAY_SECONDS,
-            project.metadata.verification.new_host_units,
-        ),
+        tx.hosts.unproven_from(project.id, network, now - DAY_SECONDS),
         now,
     )

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import astuple
+
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
-from pleb_coordinator.core.records import FileKind
+from pleb_coordinator.core.records import FileKind, Fleet, Purpose
 from pleb_coordinator.core.unit_state import UnitEvent
+from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.assignments import Judgement
 from pleb_coordinator.store.background import CLAIM_SECONDS
@@ -24,29 +27,35 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = [
-    "Accounts",
-    "count_accounts",
+    "FleetCount",
+    "count_fleet",
+    "draw_again",
     "expire_leases",
     "expire_uploads",
-    "find_accounts",
+    "find_fleet",
     "find_leases",
     "find_old_units",
+    "find_unfetched",
+    "find_unserved",
     "find_uploads",
+    "give_to_volunteers",
     "retire_units",
 ]
 
 _BATCH: Final = 200
 """Rows of one transaction: work requests wait for its end."""
 _ACTIVE_SECONDS: Final = 600.0
-"""An account that asked for work within this time takes part."""
+"""A host that asked for work within this time takes part."""
+_VOLUNTEERS: Final = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)
+"""What volunteers do when there is no trusted host."""
 
 
 @dataclass(frozen=True)
-class Accounts:
-    """How many accounts take part in a project."""
+class FleetCount:
+    """What is known of a project's hosts by now."""
 
     project: int
-    active: int
+    fleet: Fleet
 
 
 def find_leases(tx: Transaction, deps: Deps, _: None) -> float | None:
@@ -103,15 +112,55 @@ def retire_units(tx: Transaction, deps: Deps, project: Project) -> int:
     return cancelled + len(units)
 
 
-def find_accounts(tx: Transaction, deps: Deps, project: Project) -> Accounts | None:
-    """Return how many accounts take part, or None if that is what the project's row says."""
-    active = tx.hosts.active_accounts(project.id, deps.clock() - _ACTIVE_SECONDS)
-    return Accounts(project.id, active) if active != project.active_accounts else None
+def find_unfetched(tx: Transaction, deps: Deps, _: None) -> float | None:
+    """Return when a drawn host should have asked for its assignment, or None if it may yet."""
+    at = tx.assignments.next_fetch()
+    return at if at is not None and at <= deps.clock() else None
 
 
-def count_accounts(tx: Transaction, _: Deps, accounts: Accounts) -> None:
-    """Store how many accounts take part; it sizes an account's share of a round."""
-    tx.projects.set_active_accounts(accounts.project, accounts.active)
+def draw_again(tx: Transaction, deps: Deps, _: float) -> int:
+    """Cancel what drawn hosts did not ask for, without blame; `verify` draws others."""
+    missed = tx.assignments.not_fetched(deps.clock(), _BATCH)
+    for assignment in missed:
+        tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+        tx.units.make_due(assignment.unit)
+    return len(missed)
+
+
+def find_unserved(tx: Transaction, deps: Deps, project: Project) -> Project | None:
+    """Return the project if work waits for trusted hosts and none was seen lately."""
+    waits = any(tx.assignments.count_for_trusted(project.id, purpose) for purpose in _VOLUNTEERS)
+    if not waits or tx.hosts.trusted(project.id, deps.clock() - TRUSTED_SEEN_SECONDS):
+        return None
+    return project
+
+
+def give_to_volunteers(tx: Transaction, _: Deps, project: Project) -> int:
+    """Cancel what only trusted hosts may take; `verify` asks volunteers instead."""
+    cancelled = 0
+    for purpose in _VOLUNTEERS:
+        for assignment in tx.assignments.only_for_trusted(project.id, purpose, _BATCH):
+            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+            tx.units.make_due(assignment.unit)
+            cancelled += 1
+    return cancelled
+
+
+def find_fleet(tx: Transaction, deps: Deps, project: Project) -> FleetCount | None:
+    """Return what is known of the hosts, or None if that is what the project's row says."""
+    fleet = tx.hosts.fleet(project.id, deps.clock() - _ACTIVE_SECONDS)
+    same = (
+        project.active_accounts,
+        project.proven_hosts,
+        project.new_hosts,
+        project.median_step_seconds,
+    ) == astuple(fleet)
+    return None if same else FleetCount(project.id, fleet)
+
+
+def count_fleet(tx: Transaction, _: Deps, found: FleetCount) -> None:
+    """Store what is known of the hosts: it sizes shares of a round, exams and their pace."""
+    tx.projects.set_fleet(found.project, found.fleet)
 
 
 def _oldest(project: Project) -> int:
@@ -125,6 +174,9 @@ def _oldest(project: Project) -> int:
 
 def _retire(tx: Transaction, unit: UnitRow, now: float) -> None:
     tx.units.move(unit, UnitEvent.CANCELLED, now, None)
+    if unit.disputed or unit.look_at is not None:
+        tx.units.set_dispute(unit.id, disputed=False, deciders=0)
+        tx.units.set_look_at(unit.id, None)
     for assignment in tx.assignments.of_unit(unit.id):
         if assignment.state == AssignmentState.REPORTED:
             judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NOT_CONFIRMED))

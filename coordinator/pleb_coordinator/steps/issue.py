@@ -8,25 +8,40 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.assignment import (
+    TRUSTED_ORDER,
+    exam_hosts,
+    exam_pace_seconds,
     expected_seconds,
     lease_seconds,
     leases_at_once,
+    most_exams,
+    most_open_exams,
     pick,
-    purposes_for,
     share_limit,
 )
+from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.planning import is_warm_start, unit_statement
 from pleb_coordinator.core.records import (
     Assignment,
+    Counting,
     Host,
     NewAssignment,
     NewUnit,
     ProjectState,
     Purpose,
+    SpotCheck,
     UnitRow,
 )
+from pleb_coordinator.core.reputation import spot_checks_left
 from pleb_coordinator.core.voices import identifies
+from pleb_coordinator.steps.anchor import (
+    TRUSTED_SEEN_SECONDS,
+    ask_anchor,
+    class_of_unit,
+    isolated_class,
+)
 from pleb_coordinator.store.assignments import Seeker
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
 from pleb_shared.protocol.project import calibration_unit
@@ -34,12 +49,15 @@ from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pleb_coordinator.steps import RequestContext
 
 __all__ = ["issue_work"]
 
+_SPOT_CHECKS: Final = 400
+"""Of this many confirmed units one is drawn."""
+_FREE_TO_ALL_SECONDS: Final = 60.0
 _CHOICE = 3
 """Candidates to choose from beyond those asked for, to find one on the shard that the host has."""
 
@@ -107,15 +125,18 @@ def _fresh(
         return _calibration(context, held)
     if (alone := _alone(context)) is not None:
         return [], alone
-    room = min(wanted, leases_at_once(context.host, context.project) - len(held))
+    room = min(wanted, leases_at_once(context.host) - len(held))
     if room <= 0:
         return [], NoWork(reason=because(ReasonCode.NEW_HOST_LIMIT), retry_after_seconds=10)
-    found: list[tuple[Assignment, UnitRow]] = []
-    offered = context.tx.assignments.unsent_purposes(context.project.id)
-    for purpose in purposes_for(context.host):
-        if len(found) < room and purpose in offered:
-            place = len(held) + len(found)
-            found += _lease(context, purpose, room - len(found), place)
+    place = len(held)
+    if context.host.trusted:
+        found = _for_trusted(context, room, place)
+    elif context.host.paced_until > context.now:
+        return [], _paced(context)
+    elif context.host.proven:
+        found = _for_proven(context, room, place)
+    else:
+        found = _exam(context, place)
     return found, None if len(found) >= wanted else _no_work(context, len(found))
 
 
@@ -158,25 +179,156 @@ def _alone(context: RequestContext) -> NoWork | None:
     return NoWork(reason=because(ReasonCode.NOT_COMPARABLE), retry_after_seconds=60)
 
 
-def _lease(
-    context: RequestContext, purpose: Purpose, count: int, place: int
+def _for_trusted(
+    context: RequestContext, room: int, place: int
 ) -> list[tuple[Assignment, UnitRow]]:
-    """Return up to `count` assignments of one purpose, leased to the host."""
+    """Return up to `room` assignments for a trusted host, the most urgent first."""
+    found: list[tuple[Assignment, UnitRow]] = []
+    offered = context.tx.assignments.unsent_purposes(context.project.id)
+    for purpose in TRUSTED_ORDER:
+        left = room - len(found)
+        if not left:
+            break
+        if purpose in offered:
+            pairs = _choose(context, purpose, left)
+            found += _lease(context, pairs, place + len(found))
+        elif purpose is Purpose.APPEAL:
+            disputes = context.tx.units.waiting_disputes(context.project.id, left)
+            found += _also(context, disputes, Purpose.DECIDER, place + len(found))
+        elif purpose is Purpose.SPOT_CHECK:
+            found += _also(context, _to_spot_check(context), purpose, place + len(found))
+    return found
+
+
+def _to_spot_check(context: RequestContext) -> list[UnitRow]:
+    """Return a unit that volunteers confirmed, if it is time to check one; drawn by lot."""
+    tx, project = context.tx, context.project
+    alarm = tx.hosts.alarm(project.id)
+    rules = project.metadata.verification
+    oldest = project.version - LIMITS.version_lag + 1
+    for wanted, state in ((True, SpotCheck.WANTED), (False, SpotCheck.POSSIBLE)):
+        if not spot_checks_left(alarm, rules, wanted=wanted):
+            continue
+        units = tx.units.to_spot_check(project.id, project.epoch, oldest, state, _SPOT_CHECKS)
+        if units:
+            unit = units[int.from_bytes(context.deps.random_bytes(4), "big") % len(units)]
+            tx.units.set_spot_check(unit.id, SpotCheck.DONE)
+            tx.hosts.put_alarm(msgspec.structs.replace(alarm, spot_checks=alarm.spot_checks + 1))
+            return [unit]
+    return []
+
+
+def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[Assignment, UnitRow]]:
+    """Return up to `room` units for a proven host, no faster than it computes them.
+
+    They are checks that were drawn for it, and first tries. Nothing tells them apart: not when
+    they come, nor in which order.
+    """
+    host, metadata = context.host, context.project.metadata
+    pairs = context.tx.assignments.drawn_for(host.id)[:room]
+    left = room - len(pairs)
+    if left:
+        first_tries = _within_share(context, _choose(context, Purpose.PRIMARY, left), left)
+        _count_share(context, len(first_tries))
+        pairs += first_tries
+    order = sorted(pairs, key=lambda _: context.deps.random_bytes(8))
+    found = _lease(context, order, place)
+    if found:
+        expected = expected_seconds(found[0][1], host, metadata, context.project.facts) or 0.0
+        pace = metadata.verification.pace * expected * len(found)
+        context.tx.hosts.set_pace(host.id, context.now + pace)
+    return found
+
+
+def _paced(context: RequestContext) -> NoWork:
+    seconds = context.host.paced_until - context.now
+    return NoWork(because(ReasonCode.PACED, seconds=seconds), retry_after_seconds=seconds)
+
+
+def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow]]:
+    """Return a unit that a new host shares with others and one anchor: see `core.counting`."""
+    tx, project, host, now = context.tx, context.project, context.host, context.now
+    metadata = project.metadata
+    trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
+    most = exam_hosts(metadata.verification, project.new_hosts, trusted + project.proven_hosts)
+    exams = tx.units.open_exams(project.id, project.epoch, project.version)
+    isolated = isolated_class(tx, project.id, host.determinism_class)
+    joinable = [
+        unit
+        for unit in exams
+        if (unit.counting is Counting.FLEET or tx.assignments.exam_hosts(unit.id) < most)
+        and class_of_unit(tx, unit) == isolated
+        and not tx.assignments.has_had(unit.id, host)
+    ]
+    if joinable:
+        unit = joinable[int.from_bytes(context.deps.random_bytes(4), "big") % len(joinable)]
+    else:
+        opened = _open_exam(context, len(exams), trusted)
+        if opened is None:
+            return []
+        unit = opened
+    seconds = project.median_step_seconds * unit.local_steps
+    tx.hosts.set_pace(host.id, now + exam_pace_seconds(seconds, host.setbacks))
+    return _also(context, [unit], Purpose.EXAM, place)
+
+
+def _open_exam(context: RequestContext, open_now: int, trusted: int) -> UnitRow | None:
+    """Return a unit that becomes an exam, with its anchor asked; None: not now."""
+    tx, deps, project = context.tx, context.deps, context.project
+    anchors = trusted + project.proven_hosts
+    if not anchors:
+        if open_now:
+            return None  # the whole fleet answers one at a time
+    elif open_now >= most_open_exams(trusted, project.proven_hosts) or (
+        tx.units.count_exams(project.id, project.epoch, project.version)
+        >= most_exams(project.metadata, project.proven_hosts)
+    ):
+        return None
+    for assignment, unit in _choose(context, Purpose.PRIMARY, 1):
+        if anchors and not ask_anchor(tx, deps, project, unit, exam=True, asking=context.host):
+            return None
+        tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+        counting = Counting.EXAM if anchors else Counting.FLEET
+        tx.units.open_exam(unit.id, counting, context.now)
+        return unit
+    return None
+
+
+def _also(
+    context: RequestContext, units: Sequence[UnitRow], purpose: Purpose, place: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return one more assignment of each unit, leased to the host."""
+    pairs = []
+    for unit in units:
+        new = NewAssignment(unit=unit.id, purpose=purpose, created_at=context.now)
+        pairs.append((context.tx.assignments.get(context.tx.assignments.add(new)), unit))
+        context.tx.units.set_look_at(unit.id, None)
+    return _lease(context, pairs, place)
+
+
+def _choose(
+    context: RequestContext, purpose: Purpose, count: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return up to `count` unsent assignments of one purpose, if it can be on the host's shard."""
     host, project = context.host, context.project
     seeker = Seeker(
         host.id, host.account, host.network, host.determinism_class, host.trusted, context.now
     )
     extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
     candidates = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
-    if purpose == Purpose.PRIMARY and candidates and not host.trusted:
-        candidates = _within_share(context, candidates, count)
+    return pick(candidates, count, host.last_shard)
+
+
+def _lease(
+    context: RequestContext, pairs: Sequence[tuple[Assignment, UnitRow]], place: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return unsent assignments, leased to the host; `place` others are in its hands already."""
+    host, project = context.host, context.project
     given = []
-    for assignment, unit in pick(candidates, count, host.last_shard):
-        place += 1
+    for number, (assignment, unit) in enumerate(pairs, start=place + 1):
         expected = expected_seconds(unit, host, project.metadata, project.facts)
-        length = lease_seconds(expected, project.metadata.limits.lease_seconds, place)
+        length = lease_seconds(expected, project.metadata.limits.lease_seconds, number)
         given.append((_give(context, assignment, unit, context.now + length), unit))
-    _count_share(context, purpose, len(given))
     if given and given[-1][1].shard_first != host.last_shard:
         context.tx.hosts.set_last_shard(host.id, given[-1][1].shard_first)
     return given
@@ -187,22 +339,22 @@ def _within_share(
 ) -> list[tuple[Assignment, UnitRow]]:
     """Return the candidates within the account's (or network's) share of the round.
 
-    A unit that has waited for `replica_wait_seconds` is free to all: the limit is there to leave
-    room for others, not to stop a round.
+    A unit that has waited for a minute is free to all: the limit is there to leave room for
+    others, not to stop a round.
     """
     project = context.project
     limit = share_limit(project.metadata.round.units, project.active_accounts)
     place = (project.id, project.epoch, project.version)
     taken = max(context.tx.shares.taken(*place, holder) for holder in _holders(context.host))
-    since = context.now - project.metadata.verification.replica_wait_seconds
+    since = context.now - _FREE_TO_ALL_SECONDS
     overdue = [pair for pair in candidates if pair[0].created_at <= since]
     others = [pair for pair in candidates if pair[0].created_at > since]
     room = max(0, min(count, limit - taken))
     return candidates if room >= count else [*overdue, *others[:room]]
 
 
-def _count_share(context: RequestContext, purpose: Purpose, count: int) -> None:
-    if purpose == Purpose.PRIMARY and count and not context.host.trusted:
+def _count_share(context: RequestContext, count: int) -> None:
+    if count:
         project = context.project
         for holder in _holders(context.host):
             place = (project.id, project.epoch, project.version)
@@ -255,6 +407,8 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     if is_warm_start(metadata, project.version) and not context.host.trusted:
         reason = because(ReasonCode.WARM_START, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=30)
+    if not context.host.trusted and not context.host.proven:
+        return NoWork(reason=because(ReasonCode.EXAMS_FULL), retry_after_seconds=10)
     if not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id):
         return NoWork(reason=because(ReasonCode.ACCOUNT_SHARE_USED), retry_after_seconds=10)
     reason = because(ReasonCode.ALL_ASSIGNED, version=project.version)

@@ -6,21 +6,27 @@
 - An assignment uses its account's and network's share of the round from the moment it is issued.
   It gives that share back if it ends without a result, and uses it again if the result arrives
   after the lease ran out.
-- The unit goes to another host if `core.assignment.wanted_again` says so, once per assignment:
-  when a lease runs out, not again when the late result turns out to be unusable.
+- A first try or an evaluation goes to another host while its unit is open and has no result, once
+  per assignment: when a lease runs out, not again when the late result turns out to be unusable.
+  For all other units `verify` decides who is asked next.
 - Every stored training result updates the speed of its host, however its delta travelled.
-- An unusable result resets the host's record. It proves no lie, so it does not count for a ban.
+- A failure or a lease that ran out marks the host; a late result clears that mark. A result that
+  no unit of the project can have (not finite, of another size) counts as wrong; bytes that got
+  damaged on the way count as a failure.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.assignment import wanted_again
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import Assignment, Host, NewAssignment, Purpose, UnitRow
-from pleb_coordinator.core.reputation import after_refused, after_unanswered, standing_of
+from pleb_coordinator.core.reputation import after_delivered, after_undelivered, standing_of
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.core.voices import identifies
+from pleb_coordinator.steps.conviction import convict
+from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
@@ -37,6 +43,14 @@ __all__ = [
     "store_result",
 ]
 
+_WRONG: Final = {
+    RefusalCode.WRONG_SIZE,
+    RefusalCode.NOT_FINITE,
+    RefusalCode.MALFORMED,
+    RefusalCode.WRONG_SHAPE,
+    RefusalCode.WRONG_DTYPE,
+}
+"""Faults of a result that its host made on purpose or with broken hardware."""
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
@@ -51,7 +65,10 @@ def store_result(
     unit = tx.units.get(assignment.unit)
     tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
     _use_share_again(tx, assignment, unit)
-    tx.units.new_result(unit.id)
+    tx.units.make_due(unit.id)
+    host = _host_of(tx, assignment)
+    late = assignment.state == AssignmentState.EXPIRED
+    tx.hosts.set_standing(host.id, after_delivered(standing_of(host), late=late))
     _note_speed(tx, assignment, unit, commitment.compute_seconds)
     detail = {"bytes": commitment.size, "loss": commitment.loss_last}
     log_assignment(tx, now, kind, assignment, **detail)
@@ -70,12 +87,13 @@ def refuse_result(
     tx: Transaction, now: float, assignment: Assignment, error: Refusal | EncodingError
 ) -> None:
     """Close the assignment of a result that cannot be used; its unit goes to another host."""
-    if not tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
-        return
-    host = _host_of(tx, assignment)
-    tx.hosts.set_standing(host.id, after_refused(standing_of(host)))
+    if error.code in _WRONG:
+        reason = because(ReasonCode.UNUSABLE_RESULT, text=str(error))
+        convict(tx, now, assignment, reason, by_trusted=True)
+    elif tx.assignments.move(assignment, AssignmentEvent.DISAGREED):
+        _mark_undelivered(tx, assignment, failed=True)
     if assignment.state != AssignmentState.EXPIRED:
-        _give_to_another(tx, now, assignment, host)
+        _give_to_another(tx, now, assignment, _host_of(tx, assignment))
     log_assignment(tx, now, "refused", assignment, code=error.code, reason=str(error))
 
 
@@ -84,20 +102,17 @@ def fail_assignment(
 ) -> None:
     """Close an assignment that its host could not compute; its unit goes to another host."""
     if tx.assignments.commit(assignment, AssignmentEvent.FAILED, commitment):
+        _mark_undelivered(tx, assignment, failed=True)
         _give_to_another(tx, now, assignment, _host_of(tx, assignment))
         log_assignment(tx, now, "failed", assignment, reason=reason)
 
 
 def expire_lease(tx: Transaction, now: float, assignment: Assignment) -> None:
-    """End a lease that ran out; its unit goes to another host.
-
-    The host's record gets shorter by one: otherwise a host could evade audits by not answering.
-    """
+    """End a lease that ran out; its unit goes to another host."""
     if not tx.assignments.move(assignment, AssignmentEvent.EXPIRED):
         return
-    host = _host_of(tx, assignment)
-    tx.hosts.set_standing(host.id, after_unanswered(standing_of(host)))
-    _give_to_another(tx, now, assignment, host)
+    _mark_undelivered(tx, assignment, failed=False)
+    _give_to_another(tx, now, assignment, _host_of(tx, assignment))
     log_assignment(tx, now, "expired", assignment)
 
 
@@ -127,18 +142,25 @@ def _host_of(tx: Transaction, assignment: Assignment) -> Host:
 def _give_to_another(tx: Transaction, now: float, assignment: Assignment, host: Host) -> None:
     unit = tx.units.get(assignment.unit)
     _count_share(tx, assignment, unit, host, -1)
-    awaits_verdict = bool(tx.assignments.reported(unit.id))
-    if wanted_again(assignment.purpose, unit.state, awaits_verdict=awaits_verdict):
-        tx.assignments.add(
-            NewAssignment(
-                unit=assignment.unit,
-                purpose=assignment.purpose,
-                created_at=now,
-                trusted_only=assignment.trusted_only,
-                trusted_from=assignment.trusted_from,
-                for_class=assignment.for_class,
-            )
+    if assignment.purpose == Purpose.CALIBRATION:
+        return  # its host gets a new one when it asks
+    if assignment.purpose not in {Purpose.PRIMARY, Purpose.EVALUATION}:
+        tx.units.make_due(unit.id)
+    elif unit.state == UnitState.OPEN and not tx.assignments.answered(unit.id):
+        again = NewAssignment(
+            unit=unit.id,
+            purpose=assignment.purpose,
+            created_at=now,
+            trusted_only=assignment.trusted_only,
         )
+        tx.assignments.add(again)
+
+
+def _mark_undelivered(tx: Transaction, assignment: Assignment, *, failed: bool) -> None:
+    """Count a failure or a lease that ran out: a host must not choose what it is seen computing."""
+    host = _host_of(tx, assignment)
+    rules = tx.projects.get(assignment.project).metadata.verification
+    tx.hosts.set_standing(host.id, after_undelivered(standing_of(host), rules, failed=failed))
 
 
 def _use_share_again(tx: Transaction, assignment: Assignment, unit: UnitRow) -> None:

@@ -1,28 +1,46 @@
-"""verify: compare the results of a unit, and decide which count.
+"""verify: compare the results of units that something happened to, and decide what follows.
 
-What follows from a decision for units and hosts is in `steps.verdict`.
+All results of the unit are looked at together, whoever computed it and for whatever purpose. Equal
+digests agree without being decoded; the others are compared as `core.counting.needed_pairs` says.
 """
 
 from __future__ import annotations
 
-import statistics
+import dataclasses
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from pleb_coordinator.core.assignment_state import AssignmentState
-from pleb_coordinator.core.quorum import (
+from pleb_coordinator.core.counting import (
+    Case,
     Decision,
-    NeedsAnother,
-    Result,
-    Undecided,
-    Valid,
+    Fleet,
+    Weight,
+    Word,
     decide,
-    pair,
+    needed_pairs,
 )
-from pleb_coordinator.core.reputation import is_proven
-from pleb_coordinator.steps.verdict import CaseContext, ask_another, note_quorum, record_verdicts
-from pleb_shared.tensors.distance import delta_norm, distances
+from pleb_coordinator.core.records import Counting, Purpose
+from pleb_coordinator.core.reputation import audit_drawn, audit_rate
+from pleb_coordinator.core.suspicion import (
+    Features,
+    Signal,
+    SignalKind,
+    Timing,
+    Traits,
+    features_of,
+    signals,
+    sketch_key,
+)
+from pleb_coordinator.core.tolerance import ConfirmedPair, Tolerance, pair, tolerance_of
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.core.voices import independent
+from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
+from pleb_coordinator.steps.verdict import CaseContext, apply_decision
+from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format
 
 if TYPE_CHECKING:
@@ -32,29 +50,44 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["Case", "Findings", "commit", "compute", "find"]
+__all__ = ["Findings", "UnitResults", "commit", "compute", "find", "find_look", "look"]
 
 _COUNTED: Final = {AssignmentState.REPORTED, AssignmentState.VALID}
 """Results that are compared: those without a verdict, and those that a new one may refute."""
-_FEW_NORMS: Final = 3
-"""With fewer norms in the round, their median says too little about the next one."""
+_OUTSTANDING: Final = {
+    AssignmentState.UNSENT,
+    AssignmentState.LEASED,
+    AssignmentState.UPLOADING,
+}
+_FLEET_UNITS: Final = 1.5
+"""Median unit times that a fleet's exam is open, so that fast answers do not outvote slow ones."""
+_ACTIVE_SECONDS: Final = 600.0
+_TOO_FAST: Final = {SignalKind.HASTE, SignalKind.TIME_CLAIMED}
+_DRAWN: Final = {Purpose.CHECK, Purpose.DECIDER, Purpose.APPEAL, Purpose.SPOT_CHECK}
+"""Purposes of copies that their hosts did not choose."""
+_ROUNDING_SECONDS: Final = 1.0
+"""Added to the time that a result took: of very short units it says nothing."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """A unit with results that were not compared yet."""
+class UnitResults:
+    """A unit that `verify` is due for, with all its results."""
 
     project: Project
     unit: UnitRow
     results: tuple[Assignment, ...]
+    """Oldest first."""
     hosts: dict[int, Host]
-    """By assignment."""
+    """Of the results, by assignment."""
+    case: Case
     deltas: dict[str, StoredDelta]
-    """By digest."""
+    """By digest: those that have to be decoded."""
+    norms: tuple[float, ...]
+    """Of the version's tensors, below which a distance is rounding noise."""
 
     @property
     def key(self) -> str:
-        """Name of this work among all cases."""
+        """Name of this work among all units."""
         return str(self.unit.id)
 
 
@@ -62,118 +95,298 @@ class Case:
 class Findings:
     """What the bytes say."""
 
-    norms: dict[str, float]
-    """L2 norm of the decoded delta, by digest."""
+    features: dict[str, Features]
+    """What decoded deltas look like, by digest."""
     apart: dict[tuple[str, str], float]
-    """Largest distance over all tensors, by `pair` of digests."""
+    """Distances by `pair` of digests, of the pairs that matter."""
 
 
-def find(tx: Transaction, _: Deps, project: Project, claimed: Collection[str]) -> Case | None:
+def find(
+    tx: Transaction, deps: Deps, project: Project, claimed: Collection[str]
+) -> UnitResults | None:
     """Return the next unit to look at, with all its results; None: nothing is due."""
     # one more than are claimed, so that one is left if all of those are due
     due = tx.units.due(project.id, len(claimed) + 1)
     unit = next((unit for unit in due if str(unit.id) not in claimed), None)
-    if unit is None:
-        return None
-    results = tuple(found for found in tx.assignments.of_unit(unit.id) if found.state in _COUNTED)
-    hosts = {found.id: tx.hosts.get(found.host) for found in results if found.host is not None}
-    deltas = {}
-    for digest in dict.fromkeys(found.digest for found in results):
-        holder = tx.assignments.with_delta(unit.id, digest)
-        stored = None if holder is None else tx.assignments.delta(holder)
-        if stored is not None:
-            deltas[digest] = stored
-    return Case(project, unit, results, hosts, deltas)
+    return None if unit is None else _read(tx, deps, project, unit)
 
 
-def compute(deps: Deps, case: Case) -> Findings:
+def compute(deps: Deps, found: UnitResults) -> Findings:
     """Return norms and distances of the decoded deltas. Equal digests are decoded once."""
-    encoding = delta_format(case.project.metadata, case.unit)
+    encoding = delta_format(found.project.metadata, found.unit)
     decoded = {
-        digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in case.deltas.items()
+        digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in found.deltas.items()
     }
+    key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
     return Findings(
-        {digest: delta_norm(tensors, encoding.model) for digest, tensors in decoded.items()},
+        {digest: features_of(tensors, encoding.model, key) for digest, tensors in decoded.items()},
         {
             pair(first, second): max(
-                distances(decoded[first], decoded[second], encoding).values(), default=0.0
+                distances(decoded[first], decoded[second], encoding, found.norms).values(),
+                default=0.0,
             )
-            for first, second in combinations(decoded, 2)
+            for first, second in needed_pairs(found.case)
+            if first in decoded and second in decoded
         },
     )
 
 
-def commit(tx: Transaction, deps: Deps, case: Case, findings: Findings) -> bool:
+def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) -> bool:
     """Decide, and record what follows.
 
     Returns:
-        False: another result has come meanwhile, or another process was first.
+        False: something has happened to the unit or its hosts meanwhile, or another process was
+            first.
     """
-    if not tx.units.looked_at(case.unit.id, case.unit.revision):
+    if not tx.units.looked_at(found.unit.id, found.unit.revision):
         return False
+    project = tx.projects.get(found.project.id)
+    current = _read(tx, deps, project, tx.units.get(found.unit.id))
+    if not set(needed_pairs(current.case)) <= set(needed_pairs(found.case)):
+        tx.units.make_due(found.unit.id)  # a host was proven meanwhile
+        return False
+    unit = current.unit
+    for result in current.results:
+        if result.norm is None and result.digest in findings.features:
+            tx.assignments.set_norm(result.id, findings.features[result.digest].norm)
+    if unit.state is UnitState.CANCELLED:
+        tx.units.set_look_at(unit.id, None)
+        return True
     now = deps.clock()
-    unit = tx.units.get(case.unit.id)
-    for result in case.results:
-        if result.norm is None and result.digest in findings.norms:
-            tx.assignments.set_norm(result.id, findings.norms[result.digest])
-    # after the norms are stored: an audited unit's own norm is one of the round's
-    norms = tx.assignments.norms(unit.project, unit.epoch, unit.version)
-    decision = decide(
-        [_result(case, found, findings, norms) for found in case.results],
-        findings.apart,
-        case.project.effective_tolerance,
-    )
-    _log(tx, now, case, findings, decision)
-    context = CaseContext(tx, deps, case.project, unit, case.results, case.hosts, now)
-    match decision:
-        case Valid():
-            record_verdicts(context, decision)
-        case NeedsAnother():
-            ask_another(context, decision)
-        case Undecided():
-            pass
-    note_quorum(context)
+    fleet = _fleet(tx, project, unit, now)
+    context = CaseContext(tx, deps, project, unit, current.results, current.hosts, fleet, now)
+    recent = tx.comparisons.recent_pairs(project.id, unit.epoch)
+    tolerance = tolerance_of(project.metadata.verification, project.tolerance, recent)
+    suspicions = _suspicions(context, current, findings)
+    counting = _counting(context, current, suspicions)
+    if counting != current.case.counting:
+        context = dataclasses.replace(context, unit=tx.units.get(unit.id))
+    case = replace(current.case, counting=counting)
+    decision = decide(case, findings.apart, tolerance, fleet)
+    _log(context, findings, decision, tolerance, suspicions)
+    if decision.canonical is not None:
+        _learn(context, current, findings, decision)
+    apply_decision(context, decision)
     return True
 
 
-def _result(case: Case, found: Assignment, findings: Findings, norms: list[float]) -> Result:
-    """Return a result as `decide` sees it.
+def find_look(tx: Transaction, deps: Deps, _: None) -> float | None:
+    """Return when a unit was to be looked at again, or None if that is yet to come."""
+    at = tx.units.next_look()
+    return at if at is not None and at <= deps.clock() else None
 
-    A proven host counts like a new one, whose result needs a second one, if its delta's norm is
-    outside of the band [median / r, r median] of the round's norms.
-    """
-    host = case.hosts[found.id]
-    rules = case.project.metadata.verification
-    norm = findings.norms.get(found.digest)
-    in_band = True
-    if norm is not None and len(norms) >= _FEW_NORMS:
-        median = statistics.median(norms)
-        in_band = median / rules.norm_ratio <= norm <= median * rules.norm_ratio
-    return Result(
-        assignment=found.id,
-        account=found.account,
-        network=found.network,
-        trusted=host.trusted,
-        proven=is_proven(host, rules) and in_band,
-        digest=found.digest,
-        team=host.team,
+
+def look(tx: Transaction, deps: Deps, _: float) -> int:
+    """Make units due that were to be looked at by now; return how many."""
+    return tx.units.look_now(deps.clock())
+
+
+def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> UnitResults:
+    """Return the unit with its results as `decide` sees them."""
+    now, all_of_unit = deps.clock(), tx.assignments.of_unit(unit.id)
+    convicted = tx.hosts.convicted_for(unit.id)
+    results = tuple(
+        found
+        for found in all_of_unit
+        if found.state in _COUNTED
+        or (found.state is AssignmentState.INVALID and found.host in convicted)
+    )
+    hosts = {found.id: tx.hosts.get(found.host) for found in results if found.host is not None}
+    shared = unit.counting in {Counting.EXAM, Counting.FLEET}
+    tries = [found.id for found in results if found.purpose is Purpose.PRIMARY]
+    author = None if shared or not results else (tries or [results[0].id])[0]
+    words = tuple(
+        Word(
+            assignment=found.id,
+            party=tx.hosts.party(hosts[found.id], now),
+            weight=_weight(hosts[found.id], now),
+            digest=found.digest,
+            author=found.id == author,
+            determinism_class=hosts[found.id].determinism_class,
+            runtime=hosts[found.id].runtime,
+        )
+        for found in results
+    )
+    median = project.median_step_seconds * unit.local_steps
+    case = Case(
+        counting=unit.counting,
+        words=words,
+        outstanding=tuple(
+            _outstanding_weight(tx, found, now)
+            for found in all_of_unit
+            if found.state in _OUTSTANDING and found.purpose is not Purpose.PRIMARY
+        ),
+        decided=unit.state not in {UnitState.OPEN, UnitState.LATE},
+        deciders_asked=unit.deciders,
+        waited=unit.exam_at is not None and now >= unit.exam_at + _FLEET_UNITS * median,
+    )
+    wanted = {digest for names in needed_pairs(case) for digest in names}
+    weighty = (word for word in words if word.author or word.weight is not Weight.NEW)
+    if (first := next(weighty, None)) is not None and not case.decided:
+        wanted.add(first.digest)  # its features are wanted
+    deltas = {}
+    for digest in sorted(wanted):
+        holder = tx.assignments.with_delta(unit.id, digest)
+        stored = None if holder is None else tx.assignments.delta(holder)
+        if stored is not None:
+            deltas[digest] = stored
+    norms = tx.versions.get(unit.project, unit.epoch, unit.version).norms
+    return UnitResults(project, unit, results, hosts, case, deltas, norms)
+
+
+def _weight(host: Host, now: float) -> Weight:
+    if host.trusted:
+        return Weight.TRUSTED
+    return Weight.PROVEN if host.proven and host.banned_until <= now else Weight.NEW
+
+
+def _outstanding_weight(tx: Transaction, assignment: Assignment, now: float) -> Weight:
+    if assignment.host is not None:
+        return _weight(tx.hosts.get(assignment.host), now)
+    if assignment.trusted_only:
+        return Weight.TRUSTED
+    return Weight.PROVEN
+
+
+def _fleet(tx: Transaction, project: Project, unit: UnitRow, now: float) -> Fleet:
+    active = project.active_accounts
+    if unit.counting is Counting.FLEET:  # counted now and then, and here it has to be right
+        active = tx.hosts.fleet(project.id, now - _ACTIVE_SECONDS).active_accounts
+    return Fleet(
+        trusted=tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS),
+        proven=project.proven_hosts,
+        active=active,
+        disputes_waiting=tx.assignments.count_for_trusted(project.id, Purpose.DECIDER),
     )
 
 
-def _log(tx: Transaction, now: float, case: Case, findings: Findings, decision: Decision) -> None:
+def _suspicions(context: CaseContext, found: UnitResults, findings: Findings) -> tuple[Signal, ...]:
+    """Return what is unusual about a first try that nobody has decided about yet."""
+    author = next((word for word in found.case.words if word.author), None)
+    if author is None or found.case.counting is not Counting.UNKNOWN:
+        return ()
+    result = next(result for result in found.results if result.id == author.assignment)
+    host, unit = found.hosts[result.id], context.unit
+    if result.digest not in findings.features or result.issued_at is None:
+        return ()
+    traits = _traits(unit, result, findings.features[result.digest])
+    recent = context.tx.comparisons.recent_traits(unit.project, unit.epoch)
+    timing = Timing(
+        steps=unit.local_steps,
+        elapsed_seconds=(result.reported_at or context.now) - result.issued_at + _ROUNDING_SECONDS,
+        claimed_seconds=result.compute_seconds,
+        usual_step_seconds=host.seconds_per_step,
+    )
+    return signals(traits, recent, timing)
+
+
+def _traits(unit: UnitRow, result: Assignment, features: Features) -> Traits:
+    return Traits(
+        unit=unit.id,
+        version=unit.version,
+        digest=result.digest,
+        features=features,
+        loss_first=result.loss_first,
+        loss_last=result.loss_last,
+    )
+
+
+def _counting(context: CaseContext, found: UnitResults, suspicions: tuple[Signal, ...]) -> Counting:
+    """Return what makes the unit's result count; it is drawn when the first one has come.
+
+    A proven author's result is checked at the rate of its record, always if something about it is
+    suspicious, and held where checks are frequent. An exam is the fleet's while there is no anchor.
+    """
+    tx, unit, case = context.tx, context.unit, found.case
+    author = next((word for word in case.words if word.author), None)
+    if case.counting in {Counting.EXAM, Counting.FLEET}:
+        anchors = context.fleet.trusted + context.fleet.proven
+        anchored = anchors or any(word.weight is not Weight.NEW for word in case.words)
+        counting = Counting.EXAM if anchored else Counting.FLEET
+        if counting is not case.counting:
+            tx.units.set_counting(unit.id, counting, None)
+        return counting
+    if case.counting is not Counting.UNKNOWN or author is None or author.weight is Weight.TRUSTED:
+        return case.counting
+    rules, rate = context.project.metadata.verification, None
+    if author.weight is Weight.NEW:
+        counting = Counting.HELD
+    elif any(signal.kind in _TOO_FAST for signal in suspicions):
+        counting, rate = Counting.FAST, 1.0
+    else:
+        record = found.hosts[author.assignment].record
+        rate = audit_rate(record, tx.hosts.alarm(unit.project), rules)
+        rate = 1.0 if suspicions else rate
+        drawn = audit_drawn(context.deps.secret, author.assignment, rate)
+        held = Counting.HELD if rate >= rules.hold_rate else Counting.CHECKED
+        counting = held if drawn else Counting.AUTHOR
+    tx.units.set_counting(unit.id, counting, rate)
+    return counting
+
+
+def _learn(
+    context: CaseContext, found: UnitResults, findings: Findings, decision: Decision
+) -> None:
+    """Remember what confirmed results look like, and how far apart honest hosts are."""
+    tx, unit = context.tx, context.unit
+    fresh = {result.id for result in found.results if result.state == AssignmentState.REPORTED}
+    agreeing = [word for word in found.case.words if word.assignment in decision.agreeing]
+    if not decision.by_trusted and len(agreeing) < 2:
+        return
+    results = {result.id: result for result in found.results}
+    canonical = results[decision.canonical or 0]
+    features = findings.features.get(canonical.digest)
+    if features is not None and not found.case.decided:
+        traits = _traits(unit, canonical, features)
+        tx.comparisons.add_traits(unit.project, unit.epoch, canonical.id, traits)
+    known = [word for word in found.case.words if word.weight is not Weight.NEW]
+    anchors = [word for word in known if results[word.assignment].purpose in _DRAWN]
+    for own, anchor in product(known, anchors[:1]):
+        apart = findings.apart.get(pair(own.digest, anchor.digest), 0.0)
+        if (
+            own is anchor
+            or own.assignment in decision.wrong
+            or not {own.assignment, anchor.assignment} & fresh
+            or not independent(own.party, anchor.party)
+        ):
+            continue
+        confirmed = ConfirmedPair(
+            version=unit.version,
+            account=own.party.account,
+            network=results[own.assignment].network,
+            own_class=own.determinism_class,
+            anchor_class=anchor.determinism_class,
+            distance=apart,
+        )
+        tx.comparisons.add_pair(unit.project, unit.epoch, confirmed)
+        return
+
+
+def _log(
+    context: CaseContext,
+    findings: Findings,
+    decision: Decision,
+    tolerance: Tolerance,
+    suspicions: tuple[Signal, ...],
+) -> None:
     """Record each result, how far apart they are, and the decision."""
+    tx, unit = context.tx, context.unit
     tx.events.add(
-        case.project.id,
-        now,
+        unit.project,
+        context.now,
         "verified",
-        unit=case.unit.id,
-        decision=type(decision).__name__,
+        unit=unit.id,
+        counting=tx.units.get(unit.id).counting,
+        decided=decision.canonical is not None,
+        disputed=decision.disputed,
+        need=decision.need,
         reason=decision.reason,
         results=[
             {"assignment": found.id, "host": found.host, "digest": found.digest}
-            for found in case.results
+            for found in context.results
         ],
         distances=[[*names, distance] for names, distance in findings.apart.items()],
-        tolerance=case.project.effective_tolerance,
-        norms=findings.norms,
+        tolerance=tolerance.agree,
+        norms={digest: found.norm for digest, found in findings.features.items()},
+        suspicions=[signal.reason for signal in suspicions],
     )

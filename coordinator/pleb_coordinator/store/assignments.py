@@ -99,6 +99,10 @@ class Assignments(TableGroup):
         """Return the unit's assignments with a result that has no verdict yet."""
         return _ASSIGNMENT.all(self._db.execute(sql.REPORTED, unit=unit))
 
+    def answered(self, unit: int) -> list[Assignment]:
+        """Return the unit's assignments with a result that has no verdict or a good one."""
+        return _ASSIGNMENT.all(self._db.execute(sql.ANSWERED, unit=unit))
+
     def unjudged(self, unit: int, host: int) -> bool:
         """Whether the host has reported a result of the unit that has no verdict yet."""
         return self._exists(sql.UNJUDGED, unit=unit, host=host)
@@ -117,9 +121,9 @@ class Assignments(TableGroup):
     ) -> list[tuple[Assignment, UnitRow]]:
         """Return unsent assignments that the seeker may take, oldest first.
 
-        No host gets a unit twice; a host that is not trusted gets none that another host of
-        its account or network has had. Trusted hosts get what only they may take first,
-        and replicas only from `trusted_from` on.
+        Those that were drawn for one host are not among them: see `drawn_for`. No host gets a
+        unit twice, except a trusted one to decide against its own result; a host that is not
+        trusted gets none that another host of its account or network has had.
         """
         where = {
             "project": project,
@@ -132,7 +136,6 @@ class Assignments(TableGroup):
             rows = self._db.execute(
                 sql.CANDIDATES_FOR_HOST,
                 trusted_only=False,
-                trusted_until=_ALWAYS,
                 account=seeker.account,
                 network=seeker.network if identifies(seeker.network) else "",
                 limit=limit,
@@ -142,14 +145,63 @@ class Assignments(TableGroup):
         found: list[tuple[Assignment, UnitRow]] = []
         for only in (True, False):
             rows = self._db.execute(
-                sql.CANDIDATES_FOR_TRUSTED,
-                trusted_only=only,
-                trusted_until=seeker.now,
-                limit=limit - len(found),
-                **where,
+                sql.CANDIDATES_FOR_TRUSTED, trusted_only=only, limit=limit - len(found), **where
             )
             found.extend(_pair(row) for row in rows)
         return found
+
+    def drawn_for(self, host: int) -> list[tuple[Assignment, UnitRow]]:
+        """Return unsent assignments that only this host may take, oldest first."""
+        return [_pair(row) for row in self._db.execute(sql.DRAWN_FOR, host=host)]
+
+    def count_drawn_for(self, host: int) -> int:
+        """Return how many unsent assignments only this host may take."""
+        return int(self._value(sql.COUNT_DRAWN_FOR, host=host))
+
+    def cancel_drawn_for(self, host: int) -> list[int]:
+        """Cancel what only this host may take; return the units."""
+        rows = self._db.execute(sql.CANCEL_DRAWN_FOR, host=host, after=_CANCELLED).fetchall()
+        return [unit for (unit,) in rows]
+
+    def not_fetched(self, now: float, limit: int) -> list[Assignment]:
+        """Return assignments that were drawn for a host which has not asked for them in time."""
+        return _ASSIGNMENT.all(self._db.execute(sql.NOT_FETCHED, now=now, limit=limit))
+
+    def next_fetch(self) -> float | None:
+        """Return the first time at which `not_fetched` has something; None: never."""
+        at: float | None = self._value(sql.NEXT_FETCH)
+        return at
+
+    def count_for_trusted(self, project: int, purpose: Purpose) -> int:
+        """Return how many unsent assignments of that purpose wait for a trusted host."""
+        return int(self._value(sql.FOR_TRUSTED, project=project, purpose=purpose))
+
+    def only_for_trusted(self, project: int, purpose: Purpose, limit: int) -> list[Assignment]:
+        """Return unsent assignments of that purpose that wait for a trusted host."""
+        rows = self._db.execute(sql.ONLY_FOR_TRUSTED, project=project, purpose=purpose, limit=limit)
+        return _ASSIGNMENT.all(rows)
+
+    def has_had(self, unit: int, host: Host) -> bool:
+        """Whether the host, its account or its network has had a copy of the unit."""
+        network = host.network if identifies(host.network) else ""
+        return self._exists(
+            sql.HAS_HAD, unit=unit, host=host.id, account=host.account, network=network
+        )
+
+    def exam_hosts(self, unit: int) -> int:
+        """Return how many new hosts have had the unit."""
+        return int(self._value(sql.COUNT_EXAM_HOSTS, unit=unit))
+
+    def counting_of(
+        self, project: int, epoch: int, version: int, host: int
+    ) -> list[tuple[Assignment, UnitRow]]:
+        """Return the host's results that count for the round and are not in a version yet."""
+        rows = self._db.execute(sql.LONE_RESULTS, host=host, **version_key(project, epoch, version))
+        return [_pair(row) for row in rows]
+
+    def confirmed_units_of(self, host: int, limit: int) -> list[UnitRow]:
+        """Return the host's newest units that volunteers confirmed and no trusted host has seen."""
+        return _UNIT.all(self._db.execute(sql.CONFIRMED_OF, host=host, limit=limit))
 
     def unsent_purposes(self, project: int) -> set[Purpose]:
         """Return the purposes of which there are unsent assignments."""

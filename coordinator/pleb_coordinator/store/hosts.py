@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_coordinator.core.records import CalibrationClass, Host, Invite, Record
-from pleb_coordinator.core.reputation import Standing
+from pleb_coordinator.core.records import (
+    Alarm,
+    CalibrationClass,
+    Conviction,
+    Fleet,
+    Host,
+    Invite,
+    Record,
+)
+from pleb_coordinator.core.reputation import Standing, new_alarm
 from pleb_coordinator.core.voices import NETWORKS_KEPT, NETWORKS_SECONDS, Party
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
@@ -20,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
 
+_ALARM: Final = Rows(Alarm)
 _CLASS: Final = Rows(CalibrationClass)
+_CONVICTION: Final = Rows(Conviction)
 _HOST: Final = Rows(Host)
 _INVITE: Final = Rows(Invite)
 _STANDING: Final = Rows(Standing)
@@ -39,7 +49,8 @@ class NewHost(Record, frozen=True):
     agent: str
     team: str = ""
     """The team that its account joins; empty: the one that the account has."""
-    invited_proven: bool = False
+    proven: bool = False
+    """Whether its results count from the start."""
     invite: str = ""
     """Hash of its invite; empty: it has none."""
 
@@ -125,13 +136,9 @@ class Hosts(TableGroup):
         found = self._value(sql.NTH_NEWCOMER, project=project, network=network, before=number - 1)
         return None if found is None else float(found)
 
-    def unproven_from(self, project: int, network: str, since: float, record: int) -> int:
+    def unproven_from(self, project: int, network: str, since: float) -> int:
         """Return how many hosts from a network were seen since then and are not proven yet."""
-        return int(
-            self._value(
-                sql.UNPROVEN_FROM, project=project, network=network, since=since, record=record
-            )
-        )
+        return int(self._value(sql.UNPROVEN_FROM, project=project, network=network, since=since))
 
     def saw(self, host: int, seen: Seen) -> None:
         """Store a request and its reply."""
@@ -162,16 +169,49 @@ class Hosts(TableGroup):
         """Store the host's standing."""
         self._db.execute(sql.SET_STANDING, host=host, **_STANDING.parameters(standing))
 
-    def active_accounts(self, project: int, since: float) -> int:
-        """Return how many accounts that are not banned have asked for work since then.
+    def set_pace(self, host: int, until: float) -> None:
+        """Store when the host may have its next exam or first try."""
+        self._db.execute(sql.SET_PACE, host=host, until=until)
 
-        Accounts of one team or one network count as one.
+    def proven(self, project: int) -> list[int]:
+        """Return the ids of all proven hosts, seen lately or not."""
+        return [host for (host,) in self._db.execute(sql.PROVEN_HOSTS, project=project)]
+
+    def fleet(self, project: int, since: float) -> Fleet:
+        """Return what is known of the hosts that are not banned and asked for work since then.
+
+        Accounts of one team or one network count as one; trusted hosts are left out.
         """
-        return int(self._value(sql.ACTIVE_ACCOUNTS, project=project, since=since))
+        where = {"project": project, "since": since}
+        accounts, proven, new, timed = self._db.execute(sql.COUNT_FLEET, **where).fetchone()
+        place = max(0, timed - 1) // 2
+        median = self._value(sql.MEDIAN_STEP_SECONDS, place=place, **where)
+        return Fleet(accounts, proven, new, float(median or 0.0))
 
-    def has_trusted(self, project: int, since: float) -> bool:
-        """Whether a trusted host was seen since then."""
-        return self._exists(sql.HAS_TRUSTED, project=project, since=since)
+    def trusted(self, project: int, since: float) -> int:
+        """Return how many trusted hosts were seen since then."""
+        return int(self._value(sql.COUNT_TRUSTED, project=project, since=since))
+
+    def add_conviction(self, conviction: Conviction) -> None:
+        """Remember a conviction on volunteers' word, in case a trusted host refutes it."""
+        self._db.execute(sql.ADD_CONVICTION, **_CONVICTION.parameters(conviction))
+
+    def take_conviction(self, unit: int, host: int) -> Conviction | None:
+        """Remove and return the host's conviction for that unit, or None."""
+        return _CONVICTION.first(self._db.execute(sql.TAKE_CONVICTION, unit=unit, host=host))
+
+    def convicted_for(self, unit: int) -> set[int]:
+        """Return the hosts that were convicted for that unit on volunteers' word."""
+        return {host for (host,) in self._db.execute(sql.CONVICTED_FOR, unit=unit)}
+
+    def alarm(self, project: int) -> Alarm:
+        """Return how much the project checks beyond the least."""
+        found = _ALARM.first(self._db.execute(sql.GET_ALARM, project=project))
+        return new_alarm(project) if found is None else found
+
+    def put_alarm(self, alarm: Alarm) -> None:
+        """Store how much the project checks."""
+        self._db.execute(sql.PUT_ALARM, **_ALARM.parameters(alarm))
 
 
 class Calibrations(TableGroup):

@@ -9,6 +9,7 @@ import msgspec
 from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
+    Fleet,
     Project,
     ProjectState,
     Round,
@@ -49,6 +50,7 @@ _START_EPOCH: Final = (
     sql.CANCEL_LEASES_BEFORE,
     sql.END_UPLOADS,
     sql.NOTHING_DUE_BEFORE,
+    sql.FORGET_DISPUTES_BEFORE,
     sql.FORGET_CALIBRATIONS,
     sql.FORGET_CLASSES,
     sql.FORGET_DISTANCES,
@@ -154,9 +156,9 @@ class Projects(TableGroup):
         """Ask the background process to restore that version; None: there is nothing to restore."""
         self._db.execute(sql.SET_RESTORING, project=project, version=version)
 
-    def set_active_accounts(self, project: int, accounts: int) -> None:
-        """Store how many accounts ask for work."""
-        self._db.execute(sql.SET_ACTIVE_ACCOUNTS, project=project, accounts=accounts)
+    def set_fleet(self, project: int, fleet: Fleet) -> None:
+        """Store what is known of the project's hosts."""
+        self._db.execute(sql.SET_FLEET, project=project, **msgspec.structs.asdict(fleet))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Store the metrics of a version, replacing earlier ones."""

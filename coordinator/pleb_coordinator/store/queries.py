@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.records import (
+    Alarm,
     Assignment,
     CalibrationClass,
+    Conviction,
     Evaluation,
     Event,
     Facts,
@@ -89,7 +91,12 @@ WHERE id = :project AND epoch = :epoch AND version = :before
 """
 SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :project"
 SET_RESTORING: Final = "UPDATE projects SET restoring = :version WHERE id = :project"
-SET_ACTIVE_ACCOUNTS: Final = "UPDATE projects SET active_accounts = :accounts WHERE id = :project"
+SET_FLEET: Final = """
+UPDATE projects
+SET active_accounts = :active_accounts, proven_hosts = :proven_hosts, new_hosts = :new_hosts,
+    median_step_seconds = :median_step_seconds
+WHERE id = :project
+"""
 ADD_METADATA: Final = f"""
 INSERT INTO metadata (project, number, envelope, {_columns(Facts)}, published_at)
 VALUES (:project, :number, :envelope, {_columns(Facts, ":")}, :now)
@@ -117,6 +124,10 @@ WHERE project = :project AND assignment IS NOT NULL AND complete = 0 AND expires
 """
 NOTHING_DUE_BEFORE: Final = """
 UPDATE units SET due = 0 WHERE project = :project AND epoch < :epoch AND due = 1
+"""
+FORGET_DISPUTES_BEFORE: Final = """
+UPDATE units SET disputed = 0, look_at = NULL
+WHERE project = :project AND epoch < :epoch AND (disputed = 1 OR look_at IS NOT NULL)
 """
 FORGET_CALIBRATIONS: Final = "DELETE FROM calibrations WHERE project = :project"
 FORGET_CLASSES: Final = "DELETE FROM classes WHERE project = :project"
@@ -207,6 +218,35 @@ WHERE id = :unit AND state = :before
 """
 NEW_RESULT: Final = "UPDATE units SET revision = revision + 1, due = 1 WHERE id = :unit"
 LOOKED_AT: Final = "UPDATE units SET due = 0 WHERE id = :unit AND revision = :revision AND due = 1"
+SET_COUNTING: Final = """
+UPDATE units SET counting = :counting, audit_rate = :audit_rate WHERE id = :unit
+"""
+OPEN_EXAM: Final = "UPDATE units SET counting = :counting, exam_at = :now WHERE id = :unit"
+SET_DISPUTE: Final = """
+UPDATE units SET disputed = :disputed, deciders = :deciders WHERE id = :unit
+"""
+SET_LOOK_AT: Final = "UPDATE units SET look_at = :at WHERE id = :unit"
+NEXT_LOOK: Final = "SELECT min(look_at) FROM units WHERE look_at IS NOT NULL"
+LOOK_NOW: Final = """
+UPDATE units SET look_at = NULL, due = 1, revision = revision + 1
+WHERE look_at IS NOT NULL AND look_at <= :now
+"""
+SET_SPOT_CHECK: Final = "UPDATE units SET spot_check = :spot_check WHERE id = :unit"
+TO_SPOT_CHECK: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND spot_check = :spot_check AND spot_check IN ('possible', 'wanted')
+  AND epoch = :epoch AND version >= :version
+ORDER BY version DESC LIMIT :limit
+"""
+OPEN_EXAMS: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE {_OF_VERSION} AND exam_at IS NOT NULL AND state = 'open'
+"""
+COUNT_EXAMS: Final = f"SELECT count(*) FROM units WHERE {_OF_VERSION} AND exam_at IS NOT NULL"
+WAITING_DISPUTES: Final = f"""
+SELECT {_UNIT} FROM units
+WHERE project = :project AND disputed = 1 AND look_at IS NOT NULL LIMIT :limit
+"""
 DUE_UNITS: Final = f"""
 SELECT {_UNIT} FROM units
 WHERE project = :project AND due = 1 AND kind = 'train' ORDER BY id LIMIT :limit
@@ -229,6 +269,10 @@ ASSIGNMENTS_OF_UNIT: Final = f"SELECT {_ASSIGNMENT} FROM assignments WHERE unit 
 REPORTED: Final = f"""
 SELECT {_ASSIGNMENT} FROM assignments WHERE unit = :unit AND state = 'reported' ORDER BY id
 """
+ANSWERED: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments
+WHERE unit = :unit AND state IN ('reported', 'valid') ORDER BY id
+"""
 UNJUDGED: Final = """
 SELECT 1 FROM assignments
 WHERE unit = :unit AND host = :host AND state IN ('uploading', 'reported') LIMIT 1
@@ -247,7 +291,7 @@ ORDER BY a.id
 _CANDIDATES: Final = f"""
 SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
 WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
-  AND a.trusted_only = :trusted_only AND a.trusted_from <= :trusted_until
+  AND a.trusted_only = :trusted_only AND a.for_host IS NULL
   AND a.for_class IN ('', :determinism_class)
   AND NOT EXISTS (
     SELECT 1 FROM assignments o
@@ -263,9 +307,57 @@ ORDER BY a.id LIMIT :limit
 """
 CANDIDATES_FOR_TRUSTED: Final = f"""
 {_CANDIDATES}
-      AND o.host = :host
+      AND o.host = :host AND NOT (a.purpose = 'decider' AND o.state IN ('reported', 'valid'))
   )
 ORDER BY a.id LIMIT :limit
+"""
+DRAWN_FOR: Final = f"""
+SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
+WHERE a.for_host = :host AND a.for_host IS NOT NULL AND a.state = 'unsent' ORDER BY a.id
+"""
+COUNT_DRAWN_FOR: Final = """
+SELECT count(*) FROM assignments
+WHERE for_host = :host AND for_host IS NOT NULL AND state = 'unsent'
+"""
+CANCEL_DRAWN_FOR: Final = """
+UPDATE assignments SET state = :after
+WHERE for_host = :host AND for_host IS NOT NULL AND state = 'unsent' RETURNING unit
+"""
+NOT_FETCHED: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments
+WHERE fetch_by IS NOT NULL AND state = 'unsent' AND fetch_by <= :now LIMIT :limit
+"""
+NEXT_FETCH: Final = """
+SELECT min(fetch_by) FROM assignments WHERE fetch_by IS NOT NULL AND state = 'unsent'
+"""
+FOR_TRUSTED: Final = """
+SELECT count(*) FROM assignments
+WHERE project = :project AND purpose = :purpose AND trusted_only = 1 AND state = 'unsent'
+"""
+ONLY_FOR_TRUSTED: Final = f"""
+SELECT {_ASSIGNMENT} FROM assignments
+WHERE project = :project AND purpose = :purpose AND trusted_only = 1 AND state = 'unsent'
+LIMIT :limit
+"""
+HAS_HAD: Final = """
+SELECT 1 FROM assignments
+WHERE unit = :unit AND state <> 'cancelled'
+  AND (account = :account OR host = :host OR (network = :network AND network <> '')) LIMIT 1
+"""
+COUNT_EXAM_HOSTS: Final = """
+SELECT count(*) FROM assignments
+WHERE unit = :unit AND purpose = 'exam' AND state <> 'cancelled'
+"""
+LONE_RESULTS: Final = f"""
+SELECT {_ASSIGNMENT_AND_UNIT} FROM units u JOIN assignments a ON a.id = u.canonical
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND u.state = 'valid' AND a.host = :host
+"""
+CONFIRMED_OF: Final = f"""
+SELECT {_columns(UnitRow, "u.")} FROM assignments a JOIN units u ON u.id = a.unit
+WHERE a.host = :host AND a.ripe_at IS NOT NULL AND a.state = 'valid'
+  AND u.spot_check = 'possible'
+ORDER BY a.ripe_at DESC LIMIT :limit
 """
 # One probe of the index for each purpose, however many assignments are unsent.
 UNSENT_PURPOSES: Final = " UNION ALL ".join(
@@ -284,9 +376,9 @@ WHERE {_OF_VERSION} AND kind = :kind ORDER BY position
 """
 ADD_ASSIGNMENT: Final = """
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only,
-                         trusted_from, for_class, created_at)
+                         for_class, for_host, fetch_by, created_at)
 SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only,
-       :trusted_from, :for_class, :created_at FROM units WHERE id = :unit
+       :for_class, :for_host, :fetch_by, :created_at FROM units WHERE id = :unit
 RETURNING id
 """
 LEASE: Final = """
@@ -399,14 +491,14 @@ SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT
 """
 ENROL: Final = f"""
 INSERT INTO hosts (project, fingerprint, key, account, role, network, display_name, agent,
-                   enrolled_at, last_seen, team, invited_proven, invite, enrolled_from)
+                   enrolled_at, last_seen, team, proven, invite, enrolled_from)
 VALUES (:project, :fingerprint, :key, :account, :role, :network, :display_name, :agent,
         :now, :now,
         coalesce((SELECT max(team) FROM hosts WHERE project = :project AND account = :account), ''),
-        :invited_proven, :invite, :network)
+        :proven, :invite, :network)
 ON CONFLICT (project, fingerprint) DO UPDATE SET
     network = excluded.network, agent = excluded.agent,
-    invited_proven = CASE excluded.invited_proven WHEN 0 THEN hosts.invited_proven ELSE 1 END,
+    proven = CASE WHEN excluded.proven = 1 AND excluded.invite <> '' THEN 1 ELSE hosts.proven END,
     invite = CASE excluded.invite WHEN '' THEN hosts.invite ELSE excluded.invite END,
     display_name = CASE excluded.display_name WHEN '' THEN hosts.display_name
                    ELSE excluded.display_name END,
@@ -441,7 +533,7 @@ ORDER BY enrolled_at DESC LIMIT 1 OFFSET :before
 UNPROVEN_FROM: Final = """
 SELECT count(*) FROM hosts
 WHERE project = :project AND enrolled_from = :network AND last_seen > :since AND role = 'host'
-  AND invited_proven = 0 AND consecutive_valid < :record
+  AND proven = 0
 """
 PUT_REPLY: Final = """
 INSERT INTO replies (host, reply) VALUES (:host, :reply)
@@ -455,17 +547,27 @@ SET_SPEED: Final = "UPDATE hosts SET seconds_per_step = :seconds_per_step WHERE 
 SET_LAST_SHARD: Final = "UPDATE hosts SET last_shard = :shard WHERE id = :host"
 SET_STANDING: Final = """
 UPDATE hosts
-SET consecutive_valid = :consecutive_valid, refused = :refused, bans = :bans,
-    banned_until = :banned_until, ban_reason = :ban_reason, credit = :credit,
-    units_valid = :units_valid
+SET record = :record, proven = :proven, suspended_by = :suspended_by, recent = :recent,
+    setbacks = :setbacks, refused = :refused, bans = :bans, banned_until = :banned_until,
+    ban_reason = :ban_reason, credit = :credit, units_valid = :units_valid
 WHERE id = :host
 """
-ACTIVE_ACCOUNTS: Final = f"""
-SELECT {_VOICES} FROM hosts h
+SET_PACE: Final = "UPDATE hosts SET paced_until = :until WHERE id = :host"
+PROVEN_HOSTS: Final = "SELECT id FROM hosts WHERE project = :project AND proven = 1"
+COUNT_FLEET: Final = f"""
+SELECT {_VOICES}, count(CASE WHEN h.proven = 1 THEN 1 END),
+       count(CASE WHEN h.proven = 0 THEN 1 END), count(h.seconds_per_step)
+FROM hosts h
 WHERE project = :project AND last_asked > :since AND banned_until <= :since AND role = 'host'
 """
-HAS_TRUSTED: Final = """
-SELECT 1 FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since LIMIT 1
+MEDIAN_STEP_SECONDS: Final = """
+SELECT seconds_per_step FROM hosts
+WHERE project = :project AND last_asked > :since AND banned_until <= :since AND role = 'host'
+  AND seconds_per_step IS NOT NULL
+ORDER BY seconds_per_step LIMIT 1 OFFSET :place
+"""
+COUNT_TRUSTED: Final = """
+SELECT count(*) FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since
 """
 # What hosts have done that are here, or were.
 _EVER: Final = """(
@@ -486,6 +588,24 @@ SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit)
 FROM {_EVER} e GROUP BY account
 ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
 """
+
+# Convictions, alarm
+
+ADD_CONVICTION: Final = _insert("convictions", Conviction) + " ON CONFLICT (unit, host) DO NOTHING"
+CONVICTED_FOR: Final = "SELECT host FROM convictions WHERE unit = :unit"
+TAKE_CONVICTION: Final = f"""
+DELETE FROM convictions WHERE unit = :unit AND host = :host RETURNING {_columns(Conviction)}
+"""
+GET_ALARM: Final = f"SELECT {_columns(Alarm)} FROM alarms WHERE project = :project"
+PUT_ALARM: Final = (
+    _insert("alarms", Alarm)
+    + """
+ON CONFLICT (project) DO UPDATE SET
+    audit_floor = excluded.audit_floor, audit_record = excluded.audit_record,
+    raised_at = excluded.raised_at, counted = excluded.counted,
+    spot_checks = excluded.spot_checks, lies = excluded.lies
+"""
+)
 
 # Calibrations
 

@@ -31,8 +31,10 @@ from sqlalchemy import (
 )
 
 from pleb_coordinator.core.records import (
+    Alarm,
     Assignment,
     CalibrationClass,
+    Conviction,
     Evaluation,
     Event,
     Facts,
@@ -64,6 +66,7 @@ _KINDS: Final[Mapping[Any, Any]] = {bool: Boolean, int: Integer, float: Float, s
 
 def _columns(
     record: type[Record],
+    /,
     *,
     keys: str = "",
     references: Mapping[str, str] | None = None,
@@ -101,7 +104,16 @@ _PROJECT: Final = {"project": "projects.id"}
 Table(
     "projects",
     metadata,
-    *_columns(Project, keys="id", without=("facts", "metadata"), tolerance=0, active_accounts=0),
+    *_columns(
+        Project,
+        keys="id",
+        without=("facts", "metadata"),
+        tolerance=0,
+        active_accounts=0,
+        proven_hosts=0,
+        new_hosts=0,
+        median_step_seconds=0,
+    ),
     UniqueConstraint("name"),
 )
 
@@ -153,7 +165,17 @@ Table(
 Table(
     "units",
     metadata,
-    *_columns(UnitRow, keys="id", references=_PROJECT, revision=0, due=0),
+    *_columns(
+        UnitRow,
+        keys="id",
+        references=_PROJECT,
+        revision=0,
+        due=0,
+        counting="",
+        disputed=0,
+        deciders=0,
+        spot_check="",
+    ),
     UniqueConstraint("project", "epoch", "version", "kind", "position"),
     Index("units_due", "project", "id", sqlite_where=text("due = 1")),
     Index(
@@ -162,6 +184,17 @@ Table(
         "epoch",
         "version",
         sqlite_where=text("state IN ('open', 'late')"),
+    ),
+    Index("units_to_look_at", "look_at", sqlite_where=text("look_at IS NOT NULL")),
+    Index("units_disputed", "project", sqlite_where=text("disputed = 1")),
+    Index("units_exams", "project", "epoch", "version", sqlite_where=text("exam_at IS NOT NULL")),
+    Index(
+        "units_to_spot_check",
+        "project",
+        "spot_check",
+        "epoch",
+        "version",
+        sqlite_where=text("spot_check IN ('possible', 'wanted')"),
     ),
 )
 
@@ -178,7 +211,6 @@ Table(
         keys="id",
         references={"unit": "units.id"},  # its host may have been removed: see steps.retain
         trusted_only=0,
-        trusted_from=0,
         for_class="",
         account="",
         network="",
@@ -191,6 +223,16 @@ Table(
     Index("assignments_of_unit", "unit"),
     Index("assignments_unsent", "project", "purpose", "trusted_only", "id", sqlite_where=_UNSENT),
     Index("assignments_unsent_versions", "project", "epoch", "version", sqlite_where=_UNSENT),
+    Index(
+        "assignments_drawn",
+        "for_host",
+        sqlite_where=text("for_host IS NOT NULL AND state = 'unsent'"),
+    ),
+    Index(
+        "assignments_to_fetch",
+        "fetch_by",
+        sqlite_where=text("fetch_by IS NOT NULL AND state = 'unsent'"),
+    ),
     Index("assignments_reported", "unit", sqlite_where=_REPORTED),
     Index("assignments_unjudged", "unit", "host", sqlite_where=_UNJUDGED),
     Index("assignments_in_hand", "host", sqlite_where=_LIVE),
@@ -213,7 +255,11 @@ Table(
         request_digest="",
         runtime="",
         determinism_class="",
-        consecutive_valid=0,
+        record=0,
+        proven=0,
+        recent=0,
+        setbacks=0,
+        paced_until=0,
         refused=0,
         bans=0,
         banned_until=0,
@@ -223,7 +269,6 @@ Table(
         last_asked=0,
         last_shard=-1,
         team="",
-        invited_proven=0,
         invite="",
         enrolled_from="",
     ),
@@ -231,7 +276,12 @@ Table(
     Index("hosts_of_account", "project", "account"),
     Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
     Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
+    Index("hosts_proven", "project", sqlite_where=text("proven = 1")),
 )
+
+Table("convictions", metadata, *_columns(Conviction, keys="unit host", references=_PROJECT))
+
+Table("alarms", metadata, *_columns(Alarm, keys="project", references=_PROJECT))
 
 Table(
     "departed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import NewUnit, Purpose, UnitRow
+from pleb_coordinator.core.records import Counting, NewUnit, Purpose, SpotCheck, UnitRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
@@ -105,9 +105,62 @@ class Units(TableGroup):
             )
         return True
 
-    def new_result(self, unit: int) -> None:
-        """Note that the unit has a result which `verify` has not seen."""
+    def make_due(self, unit: int) -> None:
+        """Note that there is something about the unit that `verify` has not seen."""
         self._db.execute(sql.NEW_RESULT, unit=unit)
+
+    def set_counting(self, unit: int, counting: Counting, audit_rate: float | None) -> None:
+        """Store what makes the unit's result count, and how likely its author was checked."""
+        self._db.execute(sql.SET_COUNTING, unit=unit, counting=counting, audit_rate=audit_rate)
+
+    def open_exam(self, unit: int, counting: Counting, now: float) -> None:
+        """Make the unit an exam."""
+        self._db.execute(sql.OPEN_EXAM, unit=unit, counting=counting, now=now)
+
+    def set_dispute(self, unit: int, *, disputed: bool, deciders: int) -> None:
+        """Store whether results differ, and how many hosts were drawn to decide."""
+        self._db.execute(sql.SET_DISPUTE, unit=unit, disputed=disputed, deciders=deciders)
+
+    def set_look_at(self, unit: int, at: float | None) -> None:
+        """Store when `verify` is due although nothing happens; None: never."""
+        self._db.execute(sql.SET_LOOK_AT, unit=unit, at=at)
+
+    def next_look(self) -> float | None:
+        """Return the earliest time of `set_look_at`; None: there is none."""
+        at: float | None = self._value(sql.NEXT_LOOK)
+        return at
+
+    def look_now(self, now: float) -> int:
+        """Make units due whose time has come; return how many."""
+        return self._db.execute(sql.LOOK_NOW, now=now).rowcount
+
+    def set_spot_check(self, unit: int, spot_check: SpotCheck) -> None:
+        """Store whether a trusted host should compute the unit."""
+        self._db.execute(sql.SET_SPOT_CHECK, unit=unit, spot_check=spot_check)
+
+    def to_spot_check(
+        self, project: int, epoch: int, oldest: int, spot_check: SpotCheck, limit: int
+    ) -> list[UnitRow]:
+        """Return units to spot-check from version `oldest` on, newest first."""
+        rows = self._db.execute(
+            sql.TO_SPOT_CHECK,
+            spot_check=spot_check,
+            limit=limit,
+            **version_key(project, epoch, oldest),
+        )
+        return _UNIT.all(rows)
+
+    def open_exams(self, project: int, epoch: int, version: int) -> list[UnitRow]:
+        """Return the round's exams that are not decided."""
+        return _UNIT.all(self._db.execute(sql.OPEN_EXAMS, **version_key(project, epoch, version)))
+
+    def count_exams(self, project: int, epoch: int, version: int) -> int:
+        """Return how many of the round's units became exams."""
+        return int(self._value(sql.COUNT_EXAMS, **version_key(project, epoch, version)))
+
+    def waiting_disputes(self, project: int, limit: int) -> list[UnitRow]:
+        """Return units in dispute for which no host is asked at the moment."""
+        return _UNIT.all(self._db.execute(sql.WAITING_DISPUTES, project=project, limit=limit))
 
     def looked_at(self, unit: int, revision: int) -> bool:
         """Note that `verify` has seen all results.

@@ -300,15 +300,45 @@ class Verification(Struct, frozen=True):
         ),
     ] = True
     new_host_units: Annotated[
-        int, about("first units of a host that a second one repeats", ge=0, le=10_000)
+        int,
+        about(
+            "confirmed units in a row that make a host proven; until then others compute them too",
+            ge=0,
+            le=10_000,
+        ),
     ] = 10
-    audit_rate: Annotated[Fraction, about("share of later units that is repeated")] = 0.05
-    replica_wait_seconds: Annotated[
-        Seconds, about("after this long without a second volunteer, a trusted host repeats a unit")
-    ] = 60
-    norm_ratio: Annotated[
-        float, about("factor by which a delta's norm may differ from the round's median", gt=1)
+    audit_rate: Annotated[
+        Fraction, about("least share of a proven host's units that another host computes too")
+    ] = 0.05
+    audit_rate_most: Annotated[
+        Fraction, about("what `audit_rate` rises to when proven hosts are convicted")
+    ] = 0.25
+    audit_record: Annotated[
+        NotNegative, about("a proven host with n accepted units is checked at this over n")
     ] = 10.0
+    audit_record_most: Annotated[
+        NotNegative,
+        about("what `audit_record` rises to: fewer wrong results for more repeated units"),
+    ] = 40.0
+    hold_rate: Annotated[
+        Fraction, about("from this rate of checks on, a result waits for its check")
+    ] = 0.3
+    exam_hosts: Annotated[
+        int, about("new hosts that share a unit with one that is proven", ge=1, le=10_000)
+    ] = 64
+    exam_share: Annotated[
+        Fraction, about("share of a round's units that new hosts may share, once hosts are proven")
+    ] = 0.25
+    spot_check_rate: Annotated[
+        Fraction, about("share of all units that trusted hosts compute to check volunteers")
+    ] = 0.05
+    pace: Annotated[
+        Fraction,
+        about("share of its usual time that passes before a host gets its next unit"),
+    ] = 0.5
+    undelivered_most: Annotated[
+        int, about("of a host's last 20 units: with more undelivered it is new again", ge=0, le=20)
+    ] = 4
     max_holdout_regression: Annotated[
         float,
         about(
@@ -321,11 +351,14 @@ class Verification(Struct, frozen=True):
     ban_after: Annotated[
         int,
         about(
-            "proven refusals after which a host is banned",
+            "results proven wrong after which a host is banned",
             ge=1,
             le=10_000,
         ),
     ] = 3
+    forgiven_after: Annotated[
+        int, about("accepted units for which one wrong result is forgiven", ge=1, le=1_000_000)
+    ] = 200
 
 
 class Calibration(Struct, frozen=True):

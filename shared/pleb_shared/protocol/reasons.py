@@ -61,6 +61,14 @@ class ReasonCode(StrEnum):
         "new_host_limit",
         "A new host gets one unit at a time until its first results are confirmed.",
     )
+    PACED = (
+        "paced",
+        "The next unit comes in {seconds:.0f} s: units come no faster than this PC computes them.",
+    )
+    EXAMS_FULL = (
+        "exams_full",
+        "No work right now: new hosts share units, and all of them have one.",
+    )
     LAST_VERSION_REACHED = (
         "last_version_reached",
         "The project has reached its last version, {version}.",
@@ -91,6 +99,15 @@ class ReasonCode(StrEnum):
         "majority_disagrees",
         "{agreeing} of {hosts} hosts agree on another result.",
     )
+    NEAR_MISS = (
+        "near_miss",
+        "It differs a little from the result that counts: neither confirmed nor wrong.",
+    )
+    WITHDRAWN = (
+        "withdrawn",
+        "Another result of this host was proven wrong: this one is computed again.",
+    )
+    UNUSABLE_RESULT = "unusable_result", "It could not be read: {text}"
     TOO_LATE = "too_late", "The next version was made before this result was confirmed."
     NOT_CONFIRMED = "not_confirmed", "No other host confirmed it in time."
     EPOCH_ENDED = "epoch_ended", "A new epoch started before this result was confirmed."
@@ -101,8 +118,21 @@ class ReasonCode(StrEnum):
     EVALUATED = "evaluated", "Version {version} was evaluated on the holdout."
     # why a unit is not decided yet
     NO_RESULT = "no_result", "There is no result yet."
-    NEW_HOST = "new_host", "The host is new: another host must confirm its result."
-    RESULTS_DIFFER = "results_differ", "Results differ: another host must decide."
+    NEW_HOST = "new_host", "The host is new: an anchor must confirm its result."
+    HELD = "held", "The result is held until the check agrees."
+    TOO_FAST = (
+        "too_fast",
+        "It came faster than its host computes: two proven hosts or a trusted one must confirm it.",
+    )
+    FLEET_EXAM = (
+        "fleet_exam",
+        "No host is trusted or proven: most of the fleet has to agree on this unit.",
+    )
+    RESULTS_DIFFER = "results_differ", "Results differ: other hosts must decide."
+    COMPUTED_TWICE = (
+        "computed_twice",
+        "{count} hosts agree against a trusted one: it is computed a second time.",
+    )
     # why a result is computed again before it counts
     SUSPECT_NORM = (
         "suspect_norm",

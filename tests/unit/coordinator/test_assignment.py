@@ -9,14 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pleb_coordinator.core.assignment import (
+    exam_hosts,
+    exam_pace_seconds,
     lease_seconds,
+    most_exams,
+    most_open_exams,
     pick,
     share_limit,
-    wanted_again,
 )
-from pleb_coordinator.core.records import Purpose, UnitRow
+from pleb_coordinator.core.records import Counting, SpotCheck, UnitRow
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.unit import UnitKind
+from tests.conformance.example_metadata import example_metadata
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,8 @@ def test_leases(expected, place, seconds):
 
 def candidate(number):
     place = (number, 1, 0, 0, UnitKind.TRAIN, number)
-    return UnitRow(*place, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None, 0.0, None)
+    trust: Any = (Counting.UNKNOWN, None, None, False, 0, None, SpotCheck.NONE)
+    return UnitRow(*place, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None, 0.0, None, *trust)
 
 
 def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
@@ -52,20 +57,22 @@ def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():
     assert [unit.id for _, unit in pick(candidates, 3, -1)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    "purpose", [Purpose.PRIMARY, Purpose.REPLICA, Purpose.DECIDER, Purpose.EVALUATION]
-)
-def test_an_open_unit_is_never_forgotten(purpose):
-    assert wanted_again(purpose, UnitState.OPEN, awaits_verdict=False)
+@pytest.mark.parametrize(("setbacks", "seconds"), [(0, 300), (3, 300), (4, 600), (1000, 19_200)])
+def test_new_hosts_get_exams_no_faster_than_a_usual_unit_and_slower_after_failures(
+    setbacks, seconds
+):
+    assert exam_pace_seconds(300, setbacks) == seconds
 
 
-@pytest.mark.parametrize("purpose", Purpose)
-def test_a_cancelled_unit_is_not_repeated(purpose):
-    assert not wanted_again(purpose, UnitState.CANCELLED, awaits_verdict=False)
+def test_exams_leave_most_of_a_round_and_of_the_anchors_to_other_work():
+    metadata = example_metadata("2" * 64)
+    units = metadata.round.units
+    assert most_exams(metadata, proven=4) == units, "otherwise a round could not be filled"
+    assert most_exams(metadata, proven=5) == max(1, units // 4)
+    assert [most_open_exams(*fleet) for fleet in ((0, 1), (0, 8), (1, 0), (2, 9))] == [1, 2, 2, 7]
 
 
-@pytest.mark.parametrize("state", [UnitState.VALID, UnitState.APPLIED, UnitState.CREDITED])
-def test_a_result_that_counts_does_not_escape_its_audit(state):
-    assert wanted_again(Purpose.AUDIT, state, awaits_verdict=False)
-    assert not wanted_again(Purpose.REPLICA, state, awaits_verdict=False)
-    assert wanted_again(Purpose.DECIDER, state, awaits_verdict=True), "the audit disagreed"
+def test_where_new_hosts_are_many_for_each_anchor_more_share_an_exam():
+    rules = example_metadata("2" * 64).verification
+    assert exam_hosts(rules, 30, 1) == 64
+    assert exam_hosts(rules, 3000, 10) == 300

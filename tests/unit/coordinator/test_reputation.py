@@ -1,25 +1,44 @@
-"""How a host's record grows and ends."""
+"""How a host's record grows and ends, and how often it is checked."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pleb_coordinator.core.reputation import (
     FIRST_BAN_SECONDS,
     Standing,
-    after_invalid,
-    after_refused,
-    after_unanswered,
+    after_caught,
+    after_convicted,
+    after_delivered,
+    after_pardoned,
+    after_undelivered,
     after_valid,
     audit_drawn,
-    audit_is_trusted,
+    audit_rate,
+    new_alarm,
+    spot_checks_left,
 )
 from pleb_shared.protocol.project import Verification
 
-RULES = Verification(tolerance=1e-3, tolerance_ceiling=1e-2, new_host_units=10, ban_after=3)
-FRESH = Standing(0, 0, 0, 0.0, None, 0.0, 0)
+RULES = Verification(tolerance=1e-3, tolerance_ceiling=1e-2)
+FRESH = Standing(
+    record=0,
+    proven=False,
+    suspended_by=None,
+    recent=0,
+    setbacks=0,
+    refused=0,
+    bans=0,
+    banned_until=0.0,
+    ban_reason=None,
+    credit=0.0,
+    units_valid=0,
+)
 NOW = 1e9
+QUIET = new_alarm(1)
 
 
 def grown(standing, times):
@@ -28,59 +47,133 @@ def grown(standing, times):
     return standing
 
 
-def test_ten_valid_results_prove_a_host_and_a_thousand_buy_no_more_than_twenty():
-    assert grown(FRESH, 10).consecutive_valid == 10
-    long = grown(FRESH, 1000)
-    assert (long.consecutive_valid, long.units_valid, long.credit) == (20, 1000, 2000.0)
+def test_ten_confirmed_results_in_a_row_prove_a_host():
+    assert not grown(FRESH, 9).proven
+    proven = grown(FRESH, 10)
+    assert (proven.proven, proven.record, proven.credit) == (True, 10, 20.0)
 
 
-def test_whoever_dodges_often_enough_is_no_longer_proven():
-    standing = grown(FRESH, 1000)
-    for _ in range(11):
-        standing = after_unanswered(standing)
-    assert standing.consecutive_valid == 9
+def test_a_suspended_host_is_not_proven_by_results():
+    assert not grown(replace(FRESH, suspended_by=7), 100).proven
 
 
-def test_an_unreadable_result_costs_the_record_but_proves_nothing():
-    standing = after_refused(grown(FRESH, 15))
-    assert (standing.consecutive_valid, standing.refused, standing.bans) == (0, 0, 0)
+def test_an_explicit_failure_starts_a_new_hosts_run_again_but_not_a_lost_lease():
+    run = grown(FRESH, 9)
+    assert after_undelivered(run, RULES, failed=True).record == 0
+    assert after_undelivered(run, RULES, failed=False).record == 9
+    assert after_undelivered(grown(FRESH, 50), RULES, failed=True).proven
 
 
-def test_the_third_proven_lie_bans_and_each_ban_doubles():
+def test_more_than_four_of_twenty_undelivered_make_a_host_new():
+    standing = grown(FRESH, 300)
+    for _ in range(4):
+        standing = after_undelivered(standing, RULES, failed=False)
+        standing = after_delivered(standing, late=False)
+    assert standing.proven
+    standing = after_undelivered(standing, RULES, failed=False)
+    assert (standing.proven, standing.record) == (False, 0)
+
+
+def test_late_delivery_clears_the_mark_and_twenty_others_push_it_out():
+    marked = after_undelivered(grown(FRESH, 20), RULES, failed=False)
+    assert after_delivered(marked, late=True).recent == 0
+    for _ in range(20):
+        marked = after_delivered(marked, late=False)
+    assert marked.recent == 0
+
+
+def test_the_third_conviction_bans_and_each_ban_doubles():
     standing = grown(FRESH, 15)
     lengths = []
     for number in range(9):
-        standing = after_invalid(standing, RULES, 1.0, NOW)
-        assert standing.consecutive_valid == 0
+        standing = after_convicted(standing, RULES, 1.0, NOW)
+        assert (standing.record, standing.proven) == (0, False)
         if number % 3 == 2:
             lengths.append(standing.banned_until - NOW)
             assert standing.refused == 0
     assert lengths == [FIRST_BAN_SECONDS, 2 * FIRST_BAN_SECONDS, 4 * FIRST_BAN_SECONDS]
 
 
-@given(st.lists(st.sampled_from(["valid", "invalid", "refused", "unanswered"]), max_size=60))
+def test_one_conviction_is_forgiven_for_two_hundred_accepted_results():
+    standing = after_convicted(FRESH, RULES, 0.0, NOW)
+    assert grown(standing, 199).refused == 1
+    assert grown(standing, 200).refused == 0
+
+
+def test_a_pardon_restores_everything():
+    before = replace(grown(FRESH, 50), refused=2)
+    banned = after_convicted(before, RULES, 30.0, NOW)
+    assert banned.banned_until > NOW
+    after = after_pardoned(banned, before.record, before.proven, 30.0)
+    assert (after.record, after.proven, after.credit) == (50, True, before.credit)
+    assert (after.banned_until, after.ban_reason) == (0.0, None)
+
+
+EVENTS = st.lists(st.sampled_from(["valid", "convicted", "failed", "expired", "late"]), max_size=60)
+
+
+@given(EVENTS)
 def test_no_history_makes_nonsense(history):
     standing = FRESH
     for what in history:
         if what == "valid":
             standing = after_valid(standing, RULES, 1.0)
-        elif what == "invalid":
-            standing = after_invalid(standing, RULES, 5.0, NOW)
-            assert standing.consecutive_valid == 0
-        elif what == "refused":
-            standing = after_refused(standing)
+        elif what == "convicted":
+            standing = after_convicted(standing, RULES, 5.0, NOW)
+        elif what == "late":
+            standing = after_delivered(standing, late=True)
         else:
-            standing = after_unanswered(standing)
-        assert 0 <= standing.consecutive_valid <= 20
+            standing = after_undelivered(standing, RULES, failed=what == "failed")
+        assert standing.record >= 0
         assert standing.credit >= 0
+        assert 0 <= standing.recent < 2**20
         assert standing.refused < RULES.ban_after
+        assert standing.record >= RULES.new_host_units or not standing.proven
 
 
-def test_audits_are_drawn_at_the_rate_and_the_same_every_time():
+@pytest.mark.parametrize(
+    ("record", "rate"), [(0, 1.0), (10, 1.0), (20, 0.5), (50, 0.2), (200, 0.05), (10_000, 0.05)]
+)
+def test_a_longer_record_is_checked_less(record, rate):
+    assert audit_rate(record, QUIET, RULES) == pytest.approx(rate)
+
+
+def test_a_liar_that_was_checked_seldom_raises_the_floor_for_a_while():
+    alarm = after_caught(QUIET, 0.05, RULES)
+    assert audit_rate(10_000, alarm, RULES) == pytest.approx(0.1)
+    for _ in range(10):
+        alarm = after_caught(alarm, 0.05, RULES)
+    assert audit_rate(10_000, alarm, RULES) == pytest.approx(0.25), "and no higher"
+    later = replace(alarm, counted=alarm.counted + 1000)
+    assert audit_rate(10_000, later, RULES) == pytest.approx(0.125)
+    assert audit_rate(10_000, replace(alarm, counted=10**6), RULES) == pytest.approx(0.05)
+
+
+def test_two_liars_that_let_much_in_raise_the_checks_of_short_records():
+    one = after_caught(QUIET, 0.2, RULES)
+    assert audit_rate(100, one, RULES) == pytest.approx(0.1)
+    two = after_caught(one, 0.2, RULES)
+    assert audit_rate(100, two, RULES) == pytest.approx(0.2)
+    many = two
+    for _ in range(50):
+        many = after_caught(many, 0.2, RULES)
+    assert audit_rate(100, many, RULES) == pytest.approx(0.4), "c stays below its ceiling"
+    assert audit_rate(100, after_caught(after_caught(QUIET, 1.0, RULES), 1.0, RULES), RULES) == (
+        pytest.approx(0.1)
+    ), "nothing enters when everything is checked"
+
+
+def test_spot_checks_are_a_part_of_all_units():
+    alarm = replace(QUIET, counted=1000, spot_checks=51)
+    assert spot_checks_left(alarm, RULES, wanted=False)
+    assert not spot_checks_left(replace(alarm, spot_checks=52), RULES, wanted=False)
+    assert spot_checks_left(replace(alarm, spot_checks=52), RULES, wanted=True)
+
+
+def test_checks_are_drawn_at_the_rate_and_the_same_every_time():
     drawn = [audit_drawn(b"secret", unit, 0.05) for unit in range(20_000)]
     assert drawn == [audit_drawn(b"secret", unit, 0.05) for unit in range(20_000)]
     assert 0.042 < sum(drawn) / len(drawn) < 0.058
     assert drawn != [audit_drawn(b"other", unit, 0.05) for unit in range(20_000)]
-    assert 0.45 < sum(audit_is_trusted(b"secret", unit) for unit in range(5000)) / 5000 < 0.55
     assert not any(audit_drawn(b"secret", unit, 0.0) for unit in range(1000))
     assert all(audit_drawn(b"secret", unit, 1.0) for unit in range(1000))

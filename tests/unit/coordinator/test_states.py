@@ -54,23 +54,32 @@ def test_no_event_leaves_the_state_as_it_is(moves, states, events, start):
 
 
 def test_nothing_comes_after_an_end():
-    ends = {A.INVALID, A.LATE, A.FAILED, A.CANCELLED}
+    ends = {A.LATE, A.FAILED, A.CANCELLED}
     assert {state for state in A if not after(ASSIGNMENT_MOVES, state)} == ends
     assert {state for state in U if not after(UNIT_MOVES, state)} == {U.DISPROVED, U.CANCELLED}
 
 
 def test_a_result_counts_only_after_its_bytes_are_here():
     before_valid = {before for (before, _), found in ASSIGNMENT_MOVES.items() if found is A.VALID}
-    assert before_valid == {A.REPORTED}
+    assert before_valid == {A.REPORTED, A.INVALID}, "a pardon needs bytes as well"
 
 
 def test_only_a_proof_undoes_a_verdict():
     judged = {event for before, event in ASSIGNMENT_MOVES if before in {A.VALID, A.INVALID}}
-    assert judged == {AssignmentEvent.DISAGREED}
+    assert judged == {
+        AssignmentEvent.DISAGREED,
+        AssignmentEvent.WITHDRAWN,
+        AssignmentEvent.PARDONED,
+    }
     decided = {U.VALID, U.APPLIED, U.CREDITED}
     undone = {event for before, event in UNIT_MOVES if before in decided}
     # a new epoch cancels units that no version was made with; their results stay valid
-    assert undone == {UnitEvent.REFUTED, UnitEvent.APPLIED, UnitEvent.CANCELLED}
+    assert undone == {
+        UnitEvent.REFUTED,
+        UnitEvent.DISPUTED,
+        UnitEvent.APPLIED,
+        UnitEvent.CANCELLED,
+    }
 
 
 def test_a_lease_that_ran_out_is_forgiven_but_not_given_again():

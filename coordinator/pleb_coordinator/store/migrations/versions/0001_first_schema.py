@@ -99,6 +99,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("metadata_number", sa.Integer(), nullable=False),
         sa.Column("tolerance", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("active_accounts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("proven_hosts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("new_hosts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("median_step_seconds", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("restoring", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -158,6 +161,52 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sqlite_where=sa.text("complete = 0"),
     )
     op.create_table(
+        "alarms",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("audit_floor", sa.Float(), nullable=False),
+        sa.Column("audit_record", sa.Float(), nullable=False),
+        sa.Column("raised_at", sa.Integer(), nullable=False),
+        sa.Column("counted", sa.Integer(), nullable=False),
+        sa.Column("spot_checks", sa.Integer(), nullable=False),
+        sa.Column("lies", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project"),
+    )
+    op.create_table(
+        "convictions",
+        sa.Column("unit", sa.Integer(), nullable=False),
+        sa.Column("host", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("record", sa.Integer(), nullable=False),
+        sa.Column("proven", sa.Boolean(), nullable=False),
+        sa.Column("credit", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("unit", "host"),
+    )
+    op.create_table(
+        "departed",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("units_valid", sa.Integer(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("bans", sa.Integer(), nullable=False),
+        sa.Column("credit", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project", "account"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "hosts",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("project", sa.Integer(), nullable=False),
@@ -173,7 +222,12 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("runtime", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("determinism_class", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("seconds_per_step", sa.Float(), nullable=True),
-        sa.Column("consecutive_valid", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("record", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("proven", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("suspended_by", sa.Integer(), nullable=True),
+        sa.Column("recent", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("setbacks", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("paced_until", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("refused", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("bans", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("banned_until", sa.Float(), server_default=sa.text("0"), nullable=False),
@@ -185,7 +239,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("last_asked", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_shard", sa.Integer(), server_default=sa.text("-1"), nullable=False),
         sa.Column("team", sa.String(), server_default=sa.text("''"), nullable=False),
-        sa.Column("invited_proven", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.Column("invite", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("enrolled_from", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(
@@ -199,6 +252,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         "hosts_from_network", "hosts", ["project", "enrolled_from", "enrolled_at"], unique=False
     )
     op.create_index("hosts_of_account", "hosts", ["project", "account"], unique=False)
+    op.create_index(
+        "hosts_proven", "hosts", ["project"], unique=False, sqlite_where=sa.text("proven = 1")
+    )
     op.create_index(
         "hosts_trusted",
         "hosts",
@@ -262,17 +318,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("project", "epoch", "version"),
     )
     op.create_index(
+        "rounds_unretired",
+        "rounds",
+        ["project", "epoch", "version"],
+        unique=False,
+        sqlite_where=sa.text("swept_at IS NOT NULL AND retired_at IS NULL"),
+    )
+    op.create_index(
         "rounds_unswept",
         "rounds",
         ["project", "epoch", "version"],
         unique=False,
         sqlite_where=sa.text("closed_at IS NOT NULL AND swept_at IS NULL"),
-    )
-    op.create_index(
-        "rounds_unretired",
-        "rounds",
-        ["project", "epoch", "version"],
-        sqlite_where=sa.text("swept_at IS NOT NULL AND retired_at IS NULL"),
     )
     op.create_table(
         "units",
@@ -292,6 +349,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("canonical", sa.Integer(), nullable=True),
         sa.Column("planned_at", sa.Float(), nullable=False),
         sa.Column("decided_at", sa.Float(), nullable=True),
+        sa.Column("counting", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("audit_rate", sa.Float(), nullable=True),
+        sa.Column("exam_at", sa.Float(), nullable=True),
+        sa.Column("disputed", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("deciders", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("look_at", sa.Float(), nullable=True),
+        sa.Column("spot_check", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
@@ -300,7 +364,31 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
     )
     op.create_index(
+        "units_disputed", "units", ["project"], unique=False, sqlite_where=sa.text("disputed = 1")
+    )
+    op.create_index(
         "units_due", "units", ["project", "id"], unique=False, sqlite_where=sa.text("due = 1")
+    )
+    op.create_index(
+        "units_exams",
+        "units",
+        ["project", "epoch", "version"],
+        unique=False,
+        sqlite_where=sa.text("exam_at IS NOT NULL"),
+    )
+    op.create_index(
+        "units_to_look_at",
+        "units",
+        ["look_at"],
+        unique=False,
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+    )
+    op.create_index(
+        "units_to_spot_check",
+        "units",
+        ["project", "spot_check", "epoch", "version"],
+        unique=False,
+        sqlite_where=sa.text("spot_check IN ('possible', 'wanted')"),
     )
     op.create_index(
         "units_undecided",
@@ -356,8 +444,9 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("purpose", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("trusted_only", sa.Boolean(), server_default=sa.text("0"), nullable=False),
-        sa.Column("trusted_from", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("for_class", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("for_host", sa.Integer(), nullable=True),
+        sa.Column("fetch_by", sa.Float(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("host", sa.Integer(), nullable=True),
         sa.Column("account", sa.String(), server_default=sa.text("''"), nullable=False),
@@ -384,6 +473,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
+        "assignments_drawn",
+        "assignments",
+        ["for_host"],
+        unique=False,
+        sqlite_where=sa.text("for_host IS NOT NULL AND state = 'unsent'"),
+    )
+    op.create_index(
         "assignments_in_hand",
         "assignments",
         ["host"],
@@ -404,6 +500,13 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ["unit"],
         unique=False,
         sqlite_where=sa.text("state = 'reported'"),
+    )
+    op.create_index(
+        "assignments_to_fetch",
+        "assignments",
+        ["fetch_by"],
+        unique=False,
+        sqlite_where=sa.text("fetch_by IS NOT NULL AND state = 'unsent'"),
     )
     op.create_index(
         "assignments_unjudged",
@@ -457,19 +560,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("host", "runtime"),
     )
     op.create_index("calibrations_by_digest", "calibrations", ["project", "digest"], unique=False)
-    op.create_table(
-        "departed",
-        sa.Column("project", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(), nullable=False),
-        sa.Column("display_name", sa.String(), nullable=False),
-        sa.Column("units_valid", sa.Integer(), nullable=False),
-        sa.Column("refused", sa.Integer(), nullable=False),
-        sa.Column("bans", sa.Integer(), nullable=False),
-        sa.Column("credit", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["project"], ["projects.id"]),
-        sa.PrimaryKeyConstraint("project", "account"),
-        sqlite_with_rowid=False,
-    )
     op.create_table(
         "host_networks",
         sa.Column("host", sa.Integer(), nullable=False),
