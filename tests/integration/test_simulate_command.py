@@ -1,11 +1,18 @@
 """`pleb-coordinator simulate`: what a fleet would do with a project's settings."""
 
 import json
+import time
 
 import pytest
 
 from pleb_coordinator.cli import main
+from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.home.layout import Home
 from pleb_coordinator.simulation.attacks import ATTACKS
+from pleb_coordinator.simulation.project import SmallProject, publish_small
+from pleb_coordinator.steps import deps_of
+from pleb_coordinator.store.transaction import Store
+from pleb_shared.protocol.project import Round
 from pleb_system.exit_codes import ExitCode
 
 
@@ -46,3 +53,26 @@ def test_attacks_are_listed(capsys, tmp_path):
 def test_what_makes_no_sense_is_refused(arguments, capsys, tmp_path):
     assert simulate(*arguments, "--home", str(tmp_path)) != ExitCode.DONE
     assert capsys.readouterr().err
+
+
+def test_rules_of_a_project_are_simulated_and_the_project_is_not_touched(capsys, tmp_path):
+    home = Home(tmp_path)
+    deps = deps_of(home, time.time, make_home(home))
+    store = Store(home.store_file)
+    publish_small(store, deps, SmallProject("words", Round(units=4, quorum=4, grace_seconds=0)))
+    simulate(
+        *("words", "--hosts", "6", "--hours", "0.4", "--unit-minutes", "1"),
+        *("--home", str(tmp_path), "--json"),
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["in_model"] == 4 * found["versions"] > 0
+    with store.read() as tx:
+        project = tx.projects.find("words")
+        assert (project.version, tx.hosts.of_project(project.id, limit=9)) == (0, [])
+    store.close()
+
+
+def test_unknown_project_is_refused(capsys, tmp_path):
+    make_home(Home(tmp_path))
+    assert simulate("words", "--home", str(tmp_path)) != ExitCode.DONE
+    assert "words" in capsys.readouterr().err
