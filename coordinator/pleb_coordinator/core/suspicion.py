@@ -144,8 +144,8 @@ def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:
     """Return the features of a decoded delta, in one pass over its numbers.
 
     `tensors` have the shapes of the model's specs; buffers are left out. `key` (128 bits, secret)
-    draws the projection, so features are comparable only under one key. It takes about as long
-    as decoding an int4 delta.
+    draws the projection, so features are comparable only under one key. It takes about half as
+    long as decoding an int4 delta.
     """
     squares = [0.0] * min(_GROUPS, len(model.parameters))
     sketch = np.zeros(_SKETCH)
@@ -374,8 +374,10 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:
     """Return the sum [4096] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
     drawn = words.random_raw(-(-part.size // 64)).astype("<u8", copy=False)
-    bits = np.unpackbits(drawn.view(np.uint8), count=part.size)
-    signed = np.where(bits, part, -part).astype(np.float64)
-    padded = np.zeros(-(-part.size // _SKETCH) * _SKETCH)
-    padded[: part.size] = signed
-    return np.asarray(padded.reshape(-1, _SKETCH).sum(axis=0))
+    minus = np.unpackbits(drawn.view(np.uint8), count=part.size).astype(np.uint32)
+    bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
+    signed = (bits ^ (minus << np.uint32(31))).view(np.float32)  # much faster than a choice
+    if part.size % _SKETCH:
+        signed = np.pad(signed, (0, -part.size % _SKETCH))
+    # at most 16 numbers are added up in float32, all further ones in float64
+    return np.asarray(signed.reshape(-1, _SKETCH).sum(axis=0).astype(np.float64))
