@@ -36,12 +36,16 @@ _PROBE_STEPS: Final = 3
 
 @dataclass(frozen=True)
 class Learning:
-    """Mean loss of the first and of the last steps, and metrics before and after."""
+    """Mean loss of the first and of the last steps, metrics before and after, and what came out."""
 
     loss_first: float
     loss_last: float
     metrics_before: dict[str, float]
     metrics_after: dict[str, float]
+    units: int
+    """How many units were trained in turn."""
+    version: Tensors
+    """The version after them, in the shapes of the model's specs."""
 
     @property
     def falls(self) -> bool:
@@ -61,7 +65,8 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
     first_holdout = draft.dataset.shards.holdout[:1]
     before = _metrics(draft, blobs, version, first_holdout)
     losses: list[float] = []
-    for number in range(max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))):
+    units = max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))
+    for number in range(units):
         unit = _unit(UnitKind.TRAIN, number, steps)
         run = UnitRun(graph, metadata, unit, version, None, [draft.shard(blobs, number)])
         losses += [run.step() for _ in range(steps)]
@@ -73,6 +78,8 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         loss_last=statistics.fmean(losses[-part:]),
         metrics_before=before,
         metrics_after=_metrics(draft, blobs, version, first_holdout),
+        units=units,
+        version=version,
     )
 
 

@@ -1,6 +1,7 @@
 """From distances between honest runs to the tolerance, or to the advice why there is none.
 
-Honest runs of one unit with different threads and instruction sets differ a little; a cheat who
+Honest runs of one unit with different threads and instruction sets differ a little, at version 0
+and after some training; a cheat who
 adds 1 % of noise to a result must still stand out from them. So the ceiling is half the distance
 that such noise makes, and the tolerance is a multiple of the honest distance below it.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from pleb_shared.tensors.distance import distances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pleb_shared.protocol.graph import Graph
     from pleb_shared.tensors.format import DeltaFormat
@@ -54,25 +55,31 @@ _KINKED: Final = {
 
 @dataclass(frozen=True)
 class Tolerance:
-    """`honest` and `noise` are the measured distances."""
+    """`honest`, `later` and `noise` are the measured distances."""
 
     tolerance: float
     ceiling: float
     honest: float
+    later: float
+    """What `honest` is after some training."""
     noise: float
     separates: bool
     """False: honest runs differ as much as a cheat's would; such a project cannot be verified."""
     tight: bool
     """The safety factor does not fit below the ceiling."""
+    drifts: bool
+    """Honest runs are farther apart than the ceiling once the model has trained a little."""
 
 
-def encoded_distances(a: Tensors, b: Tensors, encoding: DeltaFormat) -> dict[str, float]:
+def encoded_distances(
+    a: Tensors, b: Tensors, encoding: DeltaFormat, weights: Sequence[float] = ()
+) -> dict[str, float]:
     """Return the distance of every tensor between two deltas after both have been encoded.
 
-    `a` and `b` have the shapes of the model's specs.
+    `a` and `b` have the shapes of the model's specs; `weights` are as in `distances`.
     """
     x, y = encoding.decode(encoding.encode(a)), encoding.decode(encoding.encode(b))
-    return distances(x, y, encoding)
+    return distances(x, y, encoding, weights)
 
 
 def noise_distance(delta: Tensors, encoding: DeltaFormat) -> float:
@@ -94,17 +101,24 @@ def noise_distance(delta: Tensors, encoding: DeltaFormat) -> float:
     return min(found)
 
 
-def choose_tolerance(honest: float, noise: float) -> Tolerance:
-    """Return the tolerance for the largest honest distance and the one that noise makes."""
+def choose_tolerance(honest: float, noise: float, later: float) -> Tolerance:
+    """Return the tolerance for the largest honest distance and the one that noise makes.
+
+    `honest` was measured from version 0, `later` after some training: it may raise the tolerance,
+    but not refuse the project. How far apart honest PCs are goes up and down while a model learns.
+    """
     ceiling = noise / 2
-    tolerance = min(max(SAFETY_FACTOR * honest, _FLOOR_SHARE * ceiling), ceiling)
+    most = max(honest, later)
+    tolerance = min(max(SAFETY_FACTOR * most, _FLOOR_SHARE * ceiling), ceiling)
     return Tolerance(
         tolerance=tolerance,
         ceiling=ceiling,
         honest=honest,
+        later=later,
         noise=noise,
         separates=honest < ceiling,
-        tight=honest * SAFETY_FACTOR > ceiling,
+        tight=most * SAFETY_FACTOR > ceiling,
+        drifts=later >= ceiling,
     )
 
 

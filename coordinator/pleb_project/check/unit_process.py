@@ -1,4 +1,4 @@
-"""One training unit from version 0 in a process of its own, with pinned threads.
+"""One training unit in a process of its own, with pinned threads.
 
 `python -m pleb_project.check.unit_process REQUEST`: REQUEST is a JSON file (`UnitRequest`);
 the exact delta goes to a safetensors file, the seconds of a step to the standard output.
@@ -29,6 +29,11 @@ __all__ = ["Configuration", "UnitRequest", "measure_unit"]
 
 class UnitRequest(msgspec.Struct, frozen=True):
     """What the process does: `steps` local steps of one unit on the shards `digests`."""
+
+    version: str
+    """A safetensors file with the version that the unit starts from."""
+    number: int
+    """The version's number, by which the learning rate goes."""
 
     metadata: ProjectMetadata
     blobs: str
@@ -84,12 +89,12 @@ def _run(request: UnitRequest) -> float:
     torch.set_num_threads(request.threads)
     blobs, metadata = BlobFolder(Path(request.blobs)), request.metadata
     graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest)))
-    version = load_tensors(blobs.get(metadata.model.initial.digest))
+    version = load_tensors(Path(request.version).read_bytes())
     shards = [load_tensors(blobs.get(digest)) for digest in request.digests]
     unit = Unit(
         kind=UnitKind.TRAIN,
         epoch=0,
-        version=0,
+        version=request.number,
         shards=ShardRange(first=0, count=len(shards)),
         seed=1,
         local_steps=request.steps,

@@ -30,10 +30,20 @@ def test_equal_deltas_are_no_distance_apart():
     assert encoded_distances(DELTA, DELTA, DeltaFormat(MODEL, "int4", 256)) == {"w": 0.0}
 
 
-@given(honest=st.floats(0, 1), noise=st.floats(1e-4, 1))
-def test_noise_never_passes(honest, noise):
-    chosen = choose_tolerance(honest, noise)
+@given(honest=st.floats(0, 1), noise=st.floats(1e-4, 1), later=st.floats(0, 2))
+def test_noise_never_passes(honest, noise, later):
+    chosen = choose_tolerance(honest, noise, later)
     assert 0 < chosen.tolerance <= chosen.ceiling < noise
     assert chosen.separates == (honest < chosen.ceiling)
     if not chosen.tight:
-        assert chosen.tolerance >= 4 * honest
+        assert chosen.tolerance >= 4 * max(honest, later)
+
+
+def test_what_honest_runs_differ_by_later_raises_the_tolerance_but_does_not_refuse_the_project():
+    assert choose_tolerance(1e-4, 0.06, 1e-4).tolerance == pytest.approx(0.015)
+    assert choose_tolerance(1e-4, 0.06, 5e-3).tolerance == pytest.approx(0.02)
+    drifting = choose_tolerance(1e-4, 0.06, 0.2)
+    assert drifting.tolerance == drifting.ceiling
+    assert drifting.separates
+    assert drifting.drifts
+    assert not choose_tolerance(0.05, 0.06, 0.0).separates
