@@ -137,7 +137,7 @@ def test_what_a_host_did_is_shown_when_it_has_gone(tmp_path):
     world = trained(tmp_path, 2)
     row = world.row(world.anna)
     with world.store.write() as tx:
-        tx.retention.remove_host(row.project, row.id)
+        tx.retention.remove_hosts(row.project, [row.id])
     names = {result.name for unit in shown_units(world) for result in unit.results}
     assert "a PC that has left" in names
 

@@ -104,10 +104,9 @@ def find_hosts(tx: Transaction, deps: Deps, project: Project) -> list[int] | Non
 
 def remove_hosts(tx: Transaction, deps: Deps, hosts: Sequence[int]) -> None:
     """Remove hosts unless they have been seen meanwhile."""
-    for number in hosts:
-        host = tx.hosts.get(number)
-        if host.last_seen < deps.clock() - _DAY_SECONDS:
-            tx.retention.remove_host(host.project, host.id)
+    rows = [tx.hosts.get(host) for host in hosts]
+    absent = [host for host in rows if host.last_seen < deps.clock() - _DAY_SECONDS]
+    tx.retention.remove_hosts(rows[0].project, [host.id for host in absent])
 
 
 def find_runtimes(tx: Transaction, deps: Deps, project: Project) -> list[tuple[int, str]] | None:
@@ -138,7 +137,10 @@ def remove_classes(tx: Transaction, deps: Deps, classes: Sequence[CalibrationCla
 def find_calibrations(tx: Transaction, deps: Deps, project: Project) -> list[int] | None:
     """Return old calibrations of which no class keeps the bytes, or None."""
     before = _before(deps, deps.retention.new_host_days)
-    return tx.retention.old_calibrations(project.id, before, _ROWS) or None
+    found: list[int] = []
+    for epoch in tx.versions.epochs(project.id):
+        found += tx.retention.old_calibrations(project.id, epoch, before, _ROWS - len(found))
+    return found or None
 
 
 def remove_calibrations(tx: Transaction, deps: Deps, assignments: Sequence[int]) -> None:

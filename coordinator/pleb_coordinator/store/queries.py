@@ -783,7 +783,8 @@ LIMIT :limit
 """
 OLD_CALIBRATIONS: Final = """
 SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id
-WHERE u.project = :project AND u.kind = 'calibrate' AND a.created_at < :before
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = 0 AND u.kind = 'calibrate'
+  AND a.created_at < :before
   AND a.state NOT IN ('unsent', 'leased', 'uploading', 'reported')
   AND NOT EXISTS (
     SELECT 1 FROM classes c WHERE c.project = :project AND c.assignment = a.id

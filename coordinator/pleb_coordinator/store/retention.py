@@ -44,9 +44,11 @@ class Retention(TableGroup):
         self._db.execute(sql.REMOVE_SHARES, **place)
         self._db.execute(sql.SET_RETIRED, now=now, **place)
 
-    def old_calibrations(self, project: int, before: float, limit: int) -> list[int]:
+    def old_calibrations(self, project: int, epoch: int, before: float, limit: int) -> list[int]:
         """Return calibrations from before that time of which no class keeps the bytes."""
-        rows = self._db.execute(sql.OLD_CALIBRATIONS, project=project, before=before, limit=limit)
+        rows = self._db.execute(
+            sql.OLD_CALIBRATIONS, project=project, epoch=epoch, before=before, limit=limit
+        )
         return [assignment for (assignment,) in rows]
 
     def remove_assignment(self, assignment: int) -> None:
@@ -84,13 +86,16 @@ class Retention(TableGroup):
         )
         return [host for (host,) in rows]
 
-    def remove_host(self, project: int, host: int) -> None:
-        """Remove a host; its account keeps the credit, and its classes lose a member."""
-        classes = self._db.execute(sql.CLASSES_OF_HOST, host=host).fetchall()
-        self._db.execute(sql.KEEP_CREDIT, host=host)
-        for statement in sql.REMOVE_HOST:
-            self._db.execute(statement, host=host)
-        for (digest,) in classes:
+    def remove_hosts(self, project: int, hosts: Sequence[int]) -> None:
+        """Remove hosts; their accounts keep the credit, and their classes lose members."""
+        classes: set[str] = set()
+        for host in hosts:
+            rows = self._db.execute(sql.CLASSES_OF_HOST, host=host)
+            classes.update(digest for (digest,) in rows)
+            self._db.execute(sql.KEEP_CREDIT, host=host)
+            for statement in sql.REMOVE_HOST:
+                self._db.execute(statement, host=host)
+        for digest in classes:  # once each: it reads all members
             self._db.execute(sql.COUNT_CLASS, project=project, digest=digest)
 
     def old_runtimes(self, project: int, before: float, limit: int) -> list[tuple[int, str]]:
