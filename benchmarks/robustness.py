@@ -22,7 +22,8 @@ under the worst attack. `backdoor` shows how often the mark works.
 
 The four files of Fashion-MNIST (the first 15,000 training images are used) must be in
 `examples/fashion-mnist`, in `/usr/share/datasets/fashion-mnist`, or in the folder that the
-environment variable FASHION_MNIST names. `--quick` trains a smaller network: ten minutes on one core.
+environment variable FASHION_MNIST names. `--quick` trains a smaller network, ten minutes on
+one core.
 """
 
 from __future__ import annotations
