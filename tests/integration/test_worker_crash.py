@@ -101,6 +101,11 @@ async def main():
     settings = WorkerSettings(threads=1, memory_bytes=2**29, low_priority=False)
     worker = WorkerProcess(Path(sys.argv[1]), settings)
     await worker.start()
+    if "closed" in sys.argv:
+        from tests.unit.worker.sample_job import make_job
+
+        async for _ in worker.run(make_job(Path(sys.argv[1]), steps=1)):
+            pass
     print(worker.pid, flush=True)
     await asyncio.sleep(60)
 
@@ -108,13 +113,15 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("state", ["idle", "suspended"])
+@pytest.mark.parametrize("state", ["idle", "suspended", "closed and suspended"])
 def test_a_worker_dies_with_its_agent(tmp_path: Path, state: str) -> None:
-    agent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE)
+    """Also when it is behind its sandbox, and so in namespaces of its own."""
+    command = [sys.executable, "-c", PARENT, str(tmp_path), *state.split()]
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE)
     with agent:
         assert agent.stdout is not None
         worker = psutil.Process(int(agent.stdout.readline()))
-        if state == "suspended":
+        if "suspended" in state:
             worker.suspend()
         agent.kill()
         psutil.wait_procs([worker], timeout=10)
