@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -242,7 +243,8 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
 
 def _paced(context: RequestContext) -> NoWork:
     seconds = context.host.paced_until - context.now
-    return NoWork(because(ReasonCode.PACED, seconds=seconds), retry_after_seconds=seconds)
+    reason = because(ReasonCode.PACED, seconds=math.ceil(seconds))
+    return NoWork(reason=reason, retry_after_seconds=seconds)
 
 
 def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow]]:

@@ -63,7 +63,7 @@ class ReasonCode(StrEnum):
     )
     PACED = (
         "paced",
-        "The next unit comes in {seconds:.0f} s: units come no faster than this PC computes them.",
+        "The next unit comes in {seconds} s: units come no faster than this PC computes them.",
     )
     EXAMS_FULL = (
         "exams_full",
