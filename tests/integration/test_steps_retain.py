@@ -10,6 +10,7 @@ import pytest
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.api.status import read_status
 from pleb_coordinator.core.reputation import standing_of
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.home.config import Retention
 from pleb_coordinator.jobs.loop import RARE_SECONDS, Jobs
 from pleb_coordinator.steps import retain
@@ -148,6 +149,20 @@ def test_no_host_goes_while_a_result_of_it_may_wait_for_a_verdict(tmp_path):
     hosts = count(world, "hosts")
     later(world, 400)
     assert count(world, "hosts") == hosts
+
+
+def test_a_case_that_waits_for_a_trusted_host_stays_whole(tmp_path):
+    world = trained(tmp_path, LIMITS.version_lag + 3)
+    row = world.row(world.anna)
+    with world.store.write() as tx:
+        [case, *_] = tx.units.of_round(row.project, 0, 1, set(UnitState))
+        suspended = msgspec.structs.replace(standing_of(row), suspended_by=case.id, proven=False)
+        tx.hosts.set_standing(row.id, suspended)
+    settle(world)
+    later(world, 400)
+    assert world.row(world.anna).suspended_by == case.id
+    assert count(world, "rounds", "version = 1 AND retired_at IS NULL") == 1
+    assert count(world, "rounds", "version <> 1 AND retired_at IS NOT NULL") >= 2
 
 
 def test_a_banned_host_stays_banned(tmp_path):

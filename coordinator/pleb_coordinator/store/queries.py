@@ -769,7 +769,14 @@ REMOVE_EVENT: Final = "DELETE FROM events WHERE seq = :seq"
 UNRETIRED: Final = f"""
 SELECT {_ROUND} FROM rounds
 WHERE project = :project AND swept_at IS NOT NULL AND retired_at IS NULL AND closed_at < :before
-ORDER BY epoch, version LIMIT 1
+ORDER BY epoch, version LIMIT :limit
+"""
+ROUNDS_OF_SUSPENSIONS: Final = """
+SELECT DISTINCT u.epoch, u.version FROM hosts h JOIN units u ON u.id = h.suspended_by
+WHERE h.project = :project AND h.suspended_by IS NOT NULL
+"""
+REMOVE_CONVICTIONS: Final = f"""
+DELETE FROM convictions WHERE unit IN (SELECT id FROM units WHERE {_OF_VERSION})
 """
 SET_RETIRED: Final = f"UPDATE rounds SET retired_at = :now WHERE {_OF_VERSION}"
 REMOVE_SHARES: Final = f"DELETE FROM shares WHERE {_OF_VERSION}"
@@ -797,6 +804,7 @@ OPENED_AT: Final = f"SELECT opened_at FROM rounds WHERE {_OF_VERSION}"
 ABSENT_HOSTS: Final = """
 SELECT id FROM hosts
 WHERE project = :project AND role = 'host' AND last_seen < :settled AND banned_until < :now
+  AND suspended_by IS NULL
   AND (last_seen < :before
        OR (last_seen < :new_before AND units_valid = 0 AND refused = 0 AND bans = 0))
 LIMIT :limit
