@@ -114,6 +114,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._refusal: Refusal | None = None
         self._overhead_bytes = 0
         """Of this request, but for its body."""
+        self._header_bytes = 0
+        """In whole lines; a line without an end is among the overhead only."""
         self._body_bytes = 0
         """Among the bytes that are being parsed."""
         self._has_place = False
@@ -159,7 +161,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     @override
     def on_message_begin(self) -> None:
-        self._overhead_bytes = 0
+        self._overhead_bytes = self._header_bytes = 0
         if len(self.pipeline) >= PIPELINED:
             message = "Too many requests came before the answers to earlier ones: wait for them."
             self._refusal = Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=1)
@@ -169,7 +171,8 @@ class BoundedConnection(HttpToolsProtocol):
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if len(self.headers) > HEADERS:
+        self._header_bytes += len(name) + len(value)
+        if len(self.headers) > HEADERS or self._header_bytes > HEAD_BYTES:
             self._refusal = _head_too_large()
             raise _TooMuchError
 
