@@ -109,6 +109,7 @@ def facts(**changes: Any) -> ProjectFacts:
         description="A small language model learns to write like Shakespeare.",
         contact="Ada Lovelace <ada@train.example>",
         data_licence="Public domain",
+        comparable=True,
         version=81,
         versions_planned=300,
         parameters=1_243_000,

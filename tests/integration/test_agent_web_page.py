@@ -278,6 +278,7 @@ def everything(words: str) -> PageAgent:
         description=long,
         contact=long,
         data_licence=long,
+        comparable=False,
         url=words,
         fingerprint=words,
     )

@@ -10,8 +10,9 @@ import pytest
 
 from pleb_coordinator.core.records import RestoreCause
 from pleb_coordinator.steps import rollback
+from pleb_project.server.status import status_lines
 from pleb_shared.protocol.messages import Role
-from pleb_shared.protocol.status import ProjectStatus
+from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus
 from tests.integration.http_world import http_world
 
 EVIL = '"><script>alert(1)</script>'
@@ -53,6 +54,30 @@ def test_a_permission_that_ends_is_said_on_every_face(tmp_path):
                 assert ("pleb-project renew tiny" in page) == bool(said)
                 left = f'pleb_permission_seconds_left{{project="tiny"}} {ends - now}'
                 assert left in metrics
+
+    asyncio.run(story())
+
+
+def test_a_project_whose_results_cannot_be_compared_says_so_on_every_face(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            rules = http.world.metadata.verification
+            for number, comparable in enumerate((True, False), start=2):
+                verification = msgspec.structs.replace(rules, comparable=comparable)
+                metadata = msgspec.structs.replace(
+                    http.world.metadata, number=number, verification=verification
+                )
+                http.world.publish(metadata, invite=False)
+                http.world.clock.now += 10
+                answer = (await http.client.get("/projects/tiny/status")).content
+                status = msgspec.json.decode(answer, type=ProjectStatus)
+                assert status.comparable is comparable
+                faces = [
+                    (await http.client.get("/projects/tiny")).text,
+                    (await http.client.get("/join/tiny")).text,
+                    "\n".join(status_lines(status)),
+                ]
+                assert [NOT_COMPARABLE in face for face in faces] == [not comparable] * 3
 
     asyncio.run(story())
 

@@ -178,6 +178,8 @@ class ProjectFacts(View, frozen=True):
     version: int
     versions_planned: int
     parameters: int
+    comparable: bool
+    """Whether results of different PCs can be compared, so that wrong ones are found."""
     attached: bool
     expectation: Expectation
 

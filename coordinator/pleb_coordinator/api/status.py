@@ -150,6 +150,7 @@ def read_status(
         created_at=project.created_at,
         updated_at=now,
         permission_ends_at=metadata.delegation.expires_at,
+        comparable=metadata.verification.comparable,
         permission_warning=_permission_warning(project, now),
         attach_link=str(link),
         pleb_link=link.pleb,

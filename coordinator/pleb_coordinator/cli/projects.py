@@ -10,6 +10,7 @@ from pleb_coordinator.api.status import read_status
 from pleb_coordinator.cli.access import link_base, now, numbers_of, opened, running_server
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.status import NOT_COMPARABLE
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 
@@ -116,6 +117,7 @@ def _short(p: ProjectStatus) -> dict[str, Any]:
     value: dict[str, Any] = {name: getattr(p, name) for name in names}
     value["permission_ends_at"] = p.permission_ends_at
     value["permission_warning"] = p.permission_warning
+    value["comparable"] = p.comparable
     value |= {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
     return value | {"restores": p.restores}
 
@@ -132,6 +134,8 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
     yield f"  in flight  {p.counts.in_flight}"
     yield f"  permission until {shown_day(p.permission_ends_at)}"
     yield f"  join       {p.attach_link}"
+    if not p.comparable:
+        yield f"! {NOT_COMPARABLE}"
     if p.permission_warning:
         yield f"! {p.permission_warning}"
 

@@ -9,6 +9,7 @@ import msgspec
 from pleb_coordinator.cli.access import numbers_of, opened
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import Reason, reason_sentence
+from pleb_shared.protocol.status import NOT_COMPARABLE
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -56,8 +57,12 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
             {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
             for event in tx.events.of_unit(unit.id)
         ]
+        comparable = tx.projects.get(unit.project).metadata.verification.comparable
     value = msgspec.structs.asdict(unit) | {"assignments": assignments, "events": events}
-    output.result(value, _lines(unit, assignments, events))
+    lines = list(_lines(unit, assignments, events))
+    if not comparable:
+        lines.append(f"! {NOT_COMPARABLE}")
+    output.result(value | {"comparable": comparable}, lines)
     return 0
 
 

@@ -17,6 +17,7 @@ from pleb_coordinator.web_app import words
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.shown import shown
+from pleb_shared.protocol.status import NOT_COMPARABLE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -130,6 +131,7 @@ def _environment() -> Environment:
         "short_digest": words.short_digest,
     }
     environment.globals["software"] = software()
+    environment.globals["not_comparable"] = NOT_COMPARABLE
     return environment
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.status import ProjectStatus
+from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,6 +60,8 @@ def status_lines(status: ProjectStatus) -> list[str]:
         f"  {counts.hosts} hosts, {counts.in_flight} units in flight, "
         f"{counts.verified} results verified, {counts.refused} refused"
     )
+    if not status.comparable:
+        lines.append(f"! {NOT_COMPARABLE}")
     if status.permission_warning:
         lines.append(f"! {status.permission_warning}")
     return lines

@@ -10,7 +10,7 @@ learn from it which of their units are audited, so open assignments are only cou
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -20,6 +20,7 @@ from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.unit import VersionSource
 
 __all__ = [
+    "NOT_COMPARABLE",
     "ContributorStatus",
     "Counts",
     "HostState",
@@ -32,6 +33,12 @@ __all__ = [
     "UnitStatus",
     "VersionPoint",
 ]
+
+NOT_COMPARABLE: Final = (
+    "Results of different PCs cannot be compared in this project: a wrong one may stay unnoticed, "
+    "and no PC is found wrong or banned for one."
+)
+"""For people, where `ProjectStatus.comparable` is false."""
 
 Text = Annotated[str, msgspec.Meta(max_length=LIMITS.text_characters)]
 Metrics = Annotated[dict[str, float], msgspec.Meta(max_length=2 * LIMITS.metrics)]
@@ -196,6 +203,8 @@ class ProjectStatus(Status, frozen=True):
     permission_ends_at: float = 0.0
     """Until when the root key lets the coordinator's online key issue work; agents take none after
     that."""
+    comparable: bool = True
+    """Whether results of different PCs can be compared; false: see `NOT_COMPARABLE`."""
     permission_warning: Text = ""
     """What to do, ten days before that and afterwards; empty until then."""
     source: VersionSource | None = None
