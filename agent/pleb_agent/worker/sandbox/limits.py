@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -118,7 +119,8 @@ def limit_threads(threads: int, *, apart: bool) -> int:
     that the limit is exact.
 
     Raises:
-        OSError: the system has no such limit, or this is root, whom it does not bind.
+        OSError: the system has no such limit, or this is root, whom it does not bind, or processes
+            of this user are hidden from us; nothing was limited then.
     """
     if sys.platform != "linux":
         raise OSError("only Linux's count of threads can be limited for one process")
@@ -126,18 +128,26 @@ def limit_threads(threads: int, *, apart: bool) -> int:
         raise OSError("no number of processes is too high for root: run as another user")
     import resource
 
-    if apart:
-        return _lower(resource.RLIMIT_NPROC, threads)
-    user, count = os.getuid(), 0
-    with os.scandir("/proc") as entries:
-        for entry in entries:
+    limit = threads
+    if not apart:
+        limit += _MORE_PROCESSES
+        for entry in os.scandir("/proc"):
             if entry.name.isdecimal():
-                try:
+                with suppress(OSError):  # it has ended
                     tasks = os.stat(f"{entry.path}/task")  # noqa: PTH116 - a thousand of them
-                except OSError:  # it ended, or it is hidden
-                    continue
-                count += (tasks.st_nlink - 2) * (tasks.st_uid == user)
-    return _lower(resource.RLIMIT_NPROC, count + threads + _MORE_PROCESSES)
+                    limit += (tasks.st_nlink - 2) * (tasks.st_uid == os.getuid())
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, hard))
+    try:
+        child = os.fork()  # a thread that has ended would still be seen for a moment
+    except OSError as error:
+        resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+        raise OSError("this user has more processes than are shown to us") from error
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return _lower(resource.RLIMIT_NPROC, limit)
 
 
 def _lower(limit: int, value: int) -> int:
