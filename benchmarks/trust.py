@@ -56,6 +56,7 @@ class Case:
     instant: bool = False
     hours: float = HOURS
     trains: bool = False
+    record: int = 0
 
     def settings(self, seed: int) -> Settings:
         fleet = FleetPlan(
@@ -64,6 +65,7 @@ class Case:
             hostile_share=self.share if self.attack in ATTACKS else 0.0,
             attack=ATTACKS.get(self.attack),
             instant=self.instant,
+            record=self.record,
             newcomers=3000 if self.attack == FLOOD else 0,
         )
         return Settings(fleet=fleet, hours=self.hours, seed=seed, trains=self.trains)
@@ -85,6 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", choices=("honest", "instant"), help="of lies (both)")
     parser.add_argument("--hours", type=float, help="virtual time (6; more for sleepers)")
     parser.add_argument("--train", action="store_true", help="deltas of real training")
+    parser.add_argument("--record", type=int, default=0, help="accepted results at the start (0)")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
 
@@ -125,7 +128,16 @@ def _usual(name: str, options: argparse.Namespace) -> list[Case]:
         speeds = [True]
     share = 0.1 if options.share is None else options.share
     return [
-        Case(name, share, options.hosts or 60, number, instant, hours, options.train)
+        Case(
+            attack=name,
+            share=share,
+            hosts=options.hosts or 60,
+            trusted=number,
+            instant=instant,
+            hours=hours,
+            trains=options.train,
+            record=options.record,
+        )
         for number in trusted
         for instant in speeds
     ]

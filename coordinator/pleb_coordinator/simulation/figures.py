@@ -183,9 +183,13 @@ def _rounds_minutes(fleet: Fleet, versions: Sequence[VersionRow]) -> list[float]
 
 def _share(fleet: Fleet, hosts: Iterable[SimulatedHost], what: str) -> float:
     """Return which part of the time hosts were busy, or waited, on average."""
+    # the unit under way is counted whole, so that the end cuts off what it has too much
     shares = [
-        (host.busy_seconds if what == "busy" else host.waited_seconds)
-        / max(1.0, fleet.clock.now - host.joined_at)
+        min(
+            1.0,
+            (host.busy_seconds if what == "busy" else host.waited_seconds)
+            / max(1.0, fleet.clock.now - host.joined_at),
+        )
         for host in hosts
     ]
     return statistics.fmean(shares) if shares else 0.0

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner, Signature
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
@@ -56,7 +58,7 @@ from pleb_shared.tensors.format import DeltaFormat, training_format
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.store.transaction import Transaction
@@ -69,6 +71,8 @@ _START: Final = 1_800_000_000.0
 _JOBS_SECONDS: Final = 0.2
 """From a report until the background process has looked at it."""
 _SURVEY_SECONDS: Final = 300.0
+_RECORDS_SECONDS: Final = 150.0
+"""From the start until hosts get the record that they are to have: they are calibrated by then."""
 _WAKE_SECONDS: Final = 2.0
 """Within this time of a change, waiting hosts are served again (`api.work` pauses as long)."""
 _MORE_WOKEN: Final = 2
@@ -272,6 +276,7 @@ class Fleet:
         for plan in make_hosts(settings.fleet, self.generator):
             self._at(_START + plan.joins_at, "join", plan)
         self._at(_START + _SURVEY_SECONDS, "survey", None)
+        self._at(_START + _RECORDS_SECONDS, "records", settings.fleet.record)
         self._run_jobs_at(_START)
 
     def close(self) -> None:
@@ -297,6 +302,8 @@ class Fleet:
                     self._request(who)
                 case "jobs" if at == self._jobs_at:
                     self._run_jobs()
+                case "records":
+                    self._give_records(who)
                 case "survey":
                     self.survey()
                     self._at(at + _SURVEY_SECONDS, "survey", None)
@@ -467,6 +474,16 @@ class Fleet:
             pause = max(pause, _POLL_SECONDS * crowd * self.generator.uniform(0.7, 1.3))
         self._request_at(host, self.clock.now + pause)
 
+    def _give_records(self, record: int) -> None:
+        """Let all hosts be as if they had worked for long."""
+        with self.store.write(durable=False) as tx:
+            for host, row in self.rows() if record else ():
+                if not host.plan.trusted and row.determinism_class:
+                    standing = replace(standing_of(row), record=record, proven=True)
+                    tx.hosts.set_standing(row.id, standing)
+                    if host.member is not None:
+                        host.member.made = host.member.valid = record
+
     def _run_jobs(self) -> None:
         self._jobs_at = float("inf")
         until = self._jobs.run_due()
@@ -482,15 +499,16 @@ class Fleet:
         with self.store.read() as tx:
             project = tx.projects.find("simulated")
             new = tx.views.unsent_since(project.id, self._newest_work)
+            drawn = [tx.hosts.get(host).fingerprint for host in new if host is not None]
         self._newest_work = self.clock.now
-        self._wake(2 * new)
+        self._wake(2 * new.count(None), [self._by_row[name].number for name in drawn])
 
-    def _wake(self, most: int) -> None:
-        """Serve `most` waiting hosts again, and all that are eager."""
+    def _wake(self, most: int, drawn: Sequence[int] = ()) -> None:
+        """Serve `most` waiting hosts again, those that were drawn, and all that are eager."""
         others = list(self._waiting)
         if len(others) > most:
             others = [others[place] for place in self.generator.choice(len(others), most, False)]
-        for number in [*others, *self._eager]:
+        for number in [*drawn, *others, *self._eager]:
             host = self._waiting.pop(number, None)
             if host is None:
                 continue  # eager, and among the chosen

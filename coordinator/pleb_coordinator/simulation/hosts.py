@@ -55,6 +55,8 @@ class FleetPlan:
     on_hours: float = 0.0
     off_hours: float = 8.0
     fault_rate: float = 0.0
+    record: int = 0
+    """Accepted results that all volunteers have at the start; 0: all are new."""
     join_seconds: float = 60.0
     """Time over which the fleet enrols."""
     newcomers: int = 0

@@ -730,7 +730,7 @@ CONDEMNED: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE condemned = 1 LIM
 REMOVE_TOMBSTONE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name"
 
 UNSENT_SINCE: Final = """
-SELECT count(*) FROM assignments
+SELECT for_host FROM assignments
 WHERE state = 'unsent' AND project = :project AND created_at > :since
 """
 

@@ -95,9 +95,10 @@ class Views(TableGroup):
             credit=credit,
         )
 
-    def unsent_since(self, project: int, since: float) -> int:
-        """Return how many of the assignments that wait for a host were added after `since`."""
-        return int(self._value(sql.UNSENT_SINCE, project=project, since=since))
+    def unsent_since(self, project: int, since: float) -> list[int | None]:
+        """Return for whom assignments were added after `since` that still wait; None: anybody."""
+        rows = self._db.execute(sql.UNSENT_SINCE, project=project, since=since)
+        return [host for (host,) in rows]
 
     def contributors(self, project: int, limit: int) -> list[Contributor]:
         """Return accounts, most credit first."""
