@@ -12,13 +12,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class T:
-    """A tensor argument: floats are drawn from a normal distribution, whole numbers below `below`."""
+    """A tensor argument: floats of a normal distribution, or whole numbers below `below`."""
 
     shape: Shape = (3, 4)
     dtype: str = "float32"
     below: int = 5
     values: str = "usual"
-    """usual, or hostile: NaN, infinities, the ends of a type, indices out of range."""
+    """usual, unit (between 0 and 1), positive, or hostile (NaN, ends of a type, out of range)."""
     layout: str = "plain"
     """plain, or a view: transposed, expanded, sliced."""
 
@@ -45,8 +45,6 @@ UNIT: Final = T(values="unit")
 """Between 0 and 1, for losses of probabilities."""
 N: Final = T((2, 4, 6, 6))
 V: Final = T((4,))
-MODE: Final = {"rounding_mode": "floor"}
-F64: Final = {"dtype": Dtype(name="float64")}
 
 
 def _recurrent(gates: int, layers: int, *, both: bool, biases: bool) -> tuple[Any, ...]:
@@ -68,7 +66,7 @@ _UNARY: Final = """
     hardsigmoid hardtanh sigmoid softplus log_sigmoid relu_ relu6_ leaky_relu_ silu_ mish_ elu_
     hardswish_ hardsigmoid_ hardtanh_ sigmoid_ tanh_ sum mean var std amax amin max min argmax
     argmin prod all any sort argsort squeeze contiguous clone detach detach_ alias
-    lift_fresh_copy zero_ t zeros_like ones_like tril triu clamp clamp_
+    lift_fresh_copy zero_ t zeros_like ones_like tril triu
 """
 _BINARY: Final = """
     add.Tensor sub.Tensor mul.Tensor div.Tensor pow.Tensor_Tensor maximum.default minimum.default
@@ -88,15 +86,18 @@ _BY_DIMENSION: Final = """
     max.dim min.dim argmax.default argmin.default all.dim any.dim sort.default argsort.default
     squeeze.dim unsqueeze.default glu.default logsumexp.default flip.default
 """
-_LISTS: Final = frozenset(
-    "sum.dim_IntList mean.dim var.dim var.correction std.dim std.correction var_mean.correction "
-    "amax.default amin.default logsumexp.default flip.default".split()
+_LISTS: Final = """
+    sum.dim_IntList mean.dim var.dim var.correction std.dim std.correction var_mean.correction
+    amax.default amin.default logsumexp.default flip.default
+"""
+_LOSSES: Final = (
+    "mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy_with_logits"
 )
-_LOSSES: Final = "mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy_with_logits"
 
 _OTHERS: Final[dict[str, list[tuple[Any, ...]]]] = {
     "pow.Scalar": [(2, X)],
     "clamp.default": [(X, -1, 1), (T(dtype="int64"), 0, 3)],
+    "clamp_.default": [(X, -1, 1)],
     "clamp.Tensor": [(X, X, X), (X, X)],
     "lerp.Scalar": [(X, X, 0.3)],
     "lerp.Tensor": [(X, X, X)],
@@ -204,9 +205,8 @@ _OTHERS: Final[dict[str, list[tuple[Any, ...]]]] = {
     "movedim.intlist": [(N, [0, 1], [2, 0])],
     "roll.default": [(X, [1, -1], [0, 1]), (X, [5])],
     "to.dtype": [(X, Dtype(name="float64")), (X, Dtype(name="int32"))],
-    "pad.default": [(N, [1, 2], "constant", 0.5), (N, [1, 2, 0, 1], "reflect"), (N, [1, 1], "constant")],
+    "pad.default": [(N, [1, 2], "constant", 0.5), (N, [1, 2, 0, 1], "reflect")],
     "constant_pad_nd.default": [(X, [1, -1, 2, 0], 1.0)],
-    "meshgrid.indexing": [([V, V],)],
     "index.Tensor": [(X, [i64(2), None]), (N, [None, i64(2, 1), i64(3)])],
     "index_select.default": [(X, 1, i64(6))],
     "index_add.default": [(X, 0, i64(5), T((5, 4)))],
@@ -254,24 +254,25 @@ def _calls() -> dict[str, list[Call]]:
     for name in _SCALAR.split():
         add(name, (X, 2))
     for name in _BY_DIMENSION.split():
-        add(name, (X, [1] if name in _LISTS else 1))
+        add(name, (X, [1] if name in _LISTS.split() else 1))
     for name in _LOSSES.split():
-        add(f"{name}.default", (X, X), (X, T((1, 4)), *([None] if "binary" in name else [])))
-    for name, calls in _OTHERS.items():
-        add(name, *calls)
-    calls = {op: [Call(op, args) for args in arguments] for op, arguments in found.items()}
-    for name, options in (
-        ("div.Tensor_mode", (X, X)),
-        ("div.Scalar_mode", (X, 2)),
-    ):
-        calls[f"aten.{name}"] = [Call(f"aten.{name}", options, MODE)]
-    calls["aten.meshgrid.indexing"] = [Call("aten.meshgrid.indexing", ([V, V],), {"indexing": "ij"})]
-    for name in ("floor_divide.default", "remainder.Tensor", "div.Tensor_mode"):
-        options = MODE if "mode" in name else {}
-        whole = (T(dtype="int64", below=9), T(dtype="int64", below=3))
-        calls[f"aten.{name}"].append(Call(f"aten.{name}", whole, options))
+        add(f"{name}.default", (X, X), (X, X, X if "binary" in name else 2))
+    for name, arguments in _OTHERS.items():
+        add(name, *arguments)
+    calls = {op: [Call(op, args) for args in many] for op, many in found.items()}
+
+    def also(name: str, *args: Any, **kwargs: Any) -> None:
+        calls.setdefault(f"aten.{name}", []).append(Call(f"aten.{name}", args, kwargs))
+
+    whole = (T(dtype="int64", below=9), T(dtype="int64", values="positive"))
+    also("div.Tensor_mode", X, X, rounding_mode="floor")
+    also("div.Tensor_mode", *whole, rounding_mode="trunc")
+    also("div.Scalar_mode", X, 2, rounding_mode="floor")
+    also("floor_divide.default", *whole)
+    also("remainder.Tensor", *whole)
+    also("meshgrid.indexing", [V, V], indexing="ij")
     for name in ("sum.default", "mean.default", "prod.default"):
-        calls[f"aten.{name}"].append(Call(f"aten.{name}", (X,), F64))
+        also(name, X, dtype=Dtype(name="float64"))
     return calls
 
 

@@ -53,7 +53,7 @@ WHOLE: Final = (
     *(2**31 - 1, 2**31, 2**32 + 1, -(2**31), 2**62, 2**63 - 1, -(2**63)),
 )
 REAL: Final = (0.0, -0.0, 0.5, -1.5, 1e-320, 1e-30, 3e38, 1e308)
-OTHER: Final = (
+OTHER: Final[tuple[Any, ...]] = (
     *(None, True, False, "mean", "same", [], [0], [1, 1], [-1, 2**62]),
     *(Float(value="nan"), Float(value="inf"), Float(value="-inf"), Dtype(name="int8")),
 )
@@ -95,11 +95,15 @@ class Fuzz:
                 case 3 if kwargs:
                     kwargs[self.pick(list(kwargs))] = self.pick((*WHOLE, *OTHER, "trunc", "xy"))
                 case 4:
-                    name = self.pick(("dim", "dtype", "keepdim", "alpha", "sparse", "scale", "size"))
+                    name = self.pick(
+                        ("dim", "dtype", "keepdim", "alpha", "sparse", "scale", "size")
+                    )
                     kwargs[name] = self.pick((*WHOLE, *REAL, *OTHER))
-                case _ if args:
-                    place = self.below(len(args))
-                    args[place] = self._argument(args[place])
+                case _:
+                    place = self.below(len(args)) if args else 0
+                    args[place : place + 1] = [
+                        self._argument(one) for one in args[place : place + 1]
+                    ]
         return Call(call.op, tuple(args), kwargs)
 
     def _argument(self, value: Any) -> Any:
@@ -137,8 +141,11 @@ class Fuzz:
                 return replace(tensor, values="hostile")
             case 6 | 7:
                 return replace(tensor, layout=self.pick(("transposed", "expanded", "sliced")))
-            case _ if shape:
-                shape[self.below(len(shape))] += self.pick((-1, 1))
+            case _:
+                place = self.below(max(1, len(shape)))
+                shape[place : place + 1] = [
+                    n + self.pick((-1, 1)) for n in shape[place : place + 1]
+                ]
         return replace(tensor, shape=tuple(max(0, size) for size in shape))
 
     def array(self, tensor: T, shape: tuple[int, ...]) -> torch.Tensor:
@@ -146,7 +153,7 @@ class Fuzz:
         dtype = TORCH_DTYPES[tensor.dtype]
         hostile = tensor.values == "hostile"
         if dtype.is_floating_point:
-            values = self._random.standard_normal(shape)
+            values: Any = self._random.standard_normal(shape)
             if tensor.values == "unit":
                 values = self._random.random(shape)
             if hostile and values.size:
@@ -156,10 +163,14 @@ class Fuzz:
             values = self._random.integers(0, 2, shape)
         else:
             values = self._random.integers(0, max(1, tensor.below), shape)
+            if tensor.values == "positive":
+                values = values + 1
             if hostile and values.size:
                 info = torch.iinfo(dtype)
                 edge = (-1, tensor.below, 2**31, -(2**31), 2**40, info.min, info.max, 17)
-                values.flat[:: 1 + self.below(3)] = self.pick([e for e in edge if info.min <= e <= info.max])
+                values.flat[:: 1 + self.below(3)] = self.pick(
+                    [e for e in edge if info.min <= e <= info.max]
+                )
         array = torch.from_numpy(np.asarray(values)).to(dtype)
         raw = array.view(torch.uint8).numpy() if array.numel() and array.dim() else None
         if raw is None:
@@ -188,7 +199,7 @@ def try_call(call: Call, fuzz: Fuzz) -> bool:
     try:
         loss = CompiledGraph(graph).run(parameters, buffers, {}, NodeDraws(1, 2), watch)["loss"]
         if trains:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
     except TrainingError:
         return False
     except TORCH_ERRORS:
@@ -224,7 +235,8 @@ class _Builder:
 
     def tensor(self, given: T) -> int:
         """Add a tensor; return its number among the arguments."""
-        base, view = given.shape, None
+        base: tuple[int, ...] = given.shape
+        view: tuple[str, list[Any]] | None = None
         if given.layout == "transposed" and len(base) > 1:
             view = ("aten.transpose.int", [0, 1])
             base = (base[1], base[0], *base[2:])
@@ -272,10 +284,10 @@ def _as_graph(call: Call, fuzz: Fuzz) -> tuple[Graph, dict[str, torch.Tensor]]:
         slot += 1
         return slot - 1
 
-    shapes = {i: (s.dtype, s.shape) for i, s in enumerate([*parameters, *buffers])}
+    shapes: dict[int, Any] = {i: (s.dtype, s.shape) for i, s in enumerate([*parameters, *buffers])}
     for number, op, options, shape, dtype in builder.views:
         slots[number] = add(op, [Ref(slot=slots[number]), *options], dtype, shape)
-        shapes[slots[number]] = (dtype, list(shape))  # type: ignore[assignment]
+        shapes[slots[number]] = (dtype, list(shape))
     written = IN_PLACE.get(call.op, (0,) if call.op.split(".")[1].endswith("_") else ())
     for place in written:
         if place < len(args) and isinstance(args[place], tuple):
@@ -299,9 +311,18 @@ def _as_graph(call: Call, fuzz: Fuzz) -> tuple[Graph, dict[str, torch.Tensor]]:
     first, slot = slot, slot + len(outputs)
     total = None
     for number, value in enumerate(outputs):
-        real = add("aten.to.dtype", [Ref(slot=first + number), Dtype(name="float64")], "float64", value.shape)
+        real = add(
+            "aten.to.dtype",
+            [Ref(slot=first + number), Dtype(name="float64")],
+            "float64",
+            value.shape,
+        )
         one = add("aten.sum.default", [Ref(slot=real)], "float64", [])
-        total = one if total is None else add("aten.add.Tensor", [Ref(slot=total), Ref(slot=one)], "float64", [])
+        total = (
+            one
+            if total is None
+            else add("aten.add.Tensor", [Ref(slot=total), Ref(slot=one)], "float64", [])
+        )
     graph = Graph(
         format=1,
         parameters=parameters,
@@ -383,7 +404,9 @@ def fuzz_operators(names: list[str], cases: int, seed: int) -> tuple[Tally, list
             start = done
             continue
         op, number = work[done]
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "a wrong error or shape"
+        how = (
+            f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "a wrong error or shape"
+        )
         findings.append(f"{op}, seed {seed}, case {number}: {how}")
         start = done + 1
     ran = struct.unpack("<Q", shared[16:24])[0]

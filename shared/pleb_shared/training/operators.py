@@ -41,12 +41,25 @@ class Operator:
     aliases: tuple[int, ...] = ()
 
 
+_ANNOTATIONS: Final = {
+    "torch.Tensor": "Tensor",
+    "torch.Tensor | None": "Optional[Tensor]",
+    "float": "float",
+    "float | None": "Optional[float]",
+    "bool": "bool",
+}
+"""How torch's schemas write the types of our own functions."""
+
+
 def _drawing(
     name: str, call: Callable[..., Any], rules: tuple[Rule, ...], *aliases: int
 ) -> Operator:
     """Return an operator that `call` computes: (draws, node, *parameters)."""
     taken = list(inspect.signature(call).parameters.values())[2:]
-    parameters = tuple(Parameter(p.name, p.default, is_number=False) for p in taken)
+    parameters = tuple(
+        Parameter(p.name, None if p.default is p.empty else p.default, _ANNOTATIONS[p.annotation])
+        for p in taken
+    )
     return Operator(name, call, parameters, rules, draws=True, aliases=aliases)
 
 
@@ -158,7 +171,7 @@ def _from_schema(node: Node, number: int) -> Operator:
     return Operator(
         node.op,
         DIVISIONS.get(node.op, overload),
-        tuple(Parameter(a.name, a.default_value, str(a.type) == "number") for a in arguments),
+        tuple(Parameter(a.name, a.default_value, str(a.real_type)) for a in arguments),
         rules,
         factory=node.op in FACTORIES,
         writes=tuple(writes),

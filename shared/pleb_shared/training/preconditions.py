@@ -73,8 +73,28 @@ class Parameter(NamedTuple):
 
     name: str
     default: Any
-    is_number: bool
-    """Whether it is an operand such as 2.5, not a size, a dimension or a count."""
+    kind: str
+    """Its type as torch's schemas write it, such as `Optional[Tensor]`."""
+
+
+_NUMBER: Final = (int, float, bool)
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    "Tensor": (torch.Tensor, *_NUMBER),  # a number stands for a tensor of one element
+    "List[Tensor]": (torch.Tensor,),
+    "List[Optional[Tensor]]": (torch.Tensor, type(None)),
+    "int": (int,),
+    "List[int]": (int,),
+    "float": (int, float),
+    "List[float]": (int, float),
+    "number": _NUMBER,
+    "bool": (bool,),
+    "str": (str,),
+    "ScalarType": (torch.dtype,),
+    "MemoryFormat": (torch.memory_format,),
+    "Device": (torch.device,),
+}
+"""What an argument of each kind may be. torch takes whole numbers for types and formats, too, and
+looks them up in tables whose ends it does not check."""
 
 
 def check_call(
@@ -83,33 +103,53 @@ def check_call(
     """Return what is wrong with a call of an operator that has these parameters and rules."""
     if len(args) > len(parameters) or not kwargs.keys() <= {p.name for p in parameters}:
         return "it does not take these arguments"
-    arguments = {p.name: p.default for p in parameters}
-    arguments |= {**dict(zip(arguments, args, strict=False)), **kwargs}
-    numbers = {p.name for p in parameters if p.is_number}
+    given = {p.name: value for p, value in zip(parameters, args, strict=False)} | {**kwargs}
+    arguments = {p.name: p.default for p in parameters} | given
+    for parameter in parameters:
+        value = arguments[parameter.name]
+        if parameter.name in given or parameter.default is None:
+            wrong = _general(parameter, value)
+            if wrong:
+                return f"{parameter.name} is {wrong}"
     try:
-        return _general(arguments, numbers) or _first(*(rule(arguments) for rule in rules))
-    except (TypeError, AttributeError, IndexError, KeyError, ValueError) as error:
-        return f"an argument has another type than it takes ({error})"
+        return _first(*(rule(arguments) for rule in rules))
+    except (TypeError, AttributeError, LookupError, ValueError, RuntimeError) as error:
+        return f"an argument is not what it takes ({str(error)[:100]})"
 
 
-def _general(arguments: Arguments, numbers: set[str]) -> str:
-    """Return what is wrong for any operator: a strange tensor, or a whole number that may overflow.
+def _general(parameter: Parameter, value: Any) -> str:
+    """Return what is wrong for any operator: another type, a strange tensor, a huge whole number.
 
     Kernels compute positions in 32 or 64 bits; neither overflows if no tensor has more elements
-    and no size is larger than `LIMITS.tensor_elements`. Operands, called `numbers`, may be as
+    and no size is larger than `LIMITS.tensor_elements`. Operands, of the kind `number`, may be as
     large as 64 bits are.
     """
-    for name, value in arguments.items():
-        most = 2**63 - 1 if name in numbers or name in _UNBOUNDED else _LARGEST
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(item, torch.Tensor):
-                if item.dtype not in _DTYPES or item.layout is not torch.strided:
-                    return f"{name} is {item.dtype}, {item.layout}"
-                if item.dim() > LIMITS.tensor_dimensions or item.numel() > _LARGEST:
-                    return f"{name} has the shape {list(item.shape)}, which is too large"
-            elif type(item) is int and not -most <= item <= most:
-                return f"{name} is {item}, which is too large"
-    return ""
+    kind = parameter.kind
+    if kind.startswith("Optional["):
+        if value is None:
+            return ""
+        kind = kind.removeprefix("Optional[").removesuffix("]")
+    many = isinstance(value, (list, tuple))
+    if (many and not kind.startswith("List[")) or (not many and "Tensor]" in kind):
+        return f"not a {kind}"
+    most = 2**63 - 1 if kind == "number" or parameter.name in _UNBOUNDED else _LARGEST
+    return _first(*(_item(item, kind, most) for item in (value if many else [value])))
+
+
+def _item(item: Any, kind: str, most: int) -> str:
+    """Return what is wrong with an argument, or one of a list; `most` bounds a whole number."""
+    allowed = _KINDS.get(kind, ())
+    if isinstance(item, torch.Tensor):  # [any shape]
+        if torch.Tensor not in allowed:
+            return f"a tensor, not a {kind}"
+        if item.dtype not in _DTYPES or item.layout is not torch.strided:
+            return f"{item.dtype}, {item.layout}"
+        if item.dim() > LIMITS.tensor_dimensions or item.numel() > _LARGEST:
+            return f"of the shape {list(item.shape)}, which is too large"
+        return ""
+    if type(item) not in allowed:
+        return f"{str(item)[:40]}, not a {kind}"
+    return f"{item}, which is too large" if type(item) is int and abs(item) > most else ""
 
 
 def _nothing(_arguments: Arguments) -> str:
