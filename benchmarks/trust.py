@@ -317,4 +317,5 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "honest_bans_with_trusted": sum(row["honest_bans"] for row in with_trusted),
         "longest_round_minutes": max(row["longest_round_minutes"] for row in rows),
         "rows": list(rows),
+        "first_version": list(first_version().values()),
     }
