@@ -18,6 +18,7 @@ MODULES: Final[dict[str, str]] = {
     "interpreter": "benchmarks.interpreter",
     "manners": "benchmarks.manners",
     "robustness": "benchmarks.robustness",
+    "suspicion": "benchmarks.suspicion",
     "trust": "benchmarks.trust",
 }
 """Module by the benchmark's name, imported when asked for.

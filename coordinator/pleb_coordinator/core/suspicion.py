@@ -198,10 +198,8 @@ def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
         reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
         return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
     known = [other for other in others if other.features.norm > 0]
-    logs = np.log([other.features.norm for other in known])
-    away = np.array([other.version - result.version for other in known], np.float64)
-    # the learning rate falls from version to version, and with it the norm
-    far = _deviations(math.log(norm), logs - _slope(away, logs) * away, least=0.05)
+    logs = np.log([[other.features.norm] for other in known]).reshape(-1, 1)
+    far = _deviations(math.log(norm), _without_trend(result, known, logs)[:, 0], least=0.05)
     if abs(far) <= _LIMIT:
         return None
     reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
@@ -212,8 +210,9 @@ def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
     """A group of tensors has an unusual share of the norm."""
     mine = _log_shares([result])[0]
     theirs = _log_shares(others)
-    if theirs.shape[0] < _FEWEST or theirs.shape[1] != mine.size:
+    if len(others) < _FEWEST or theirs.shape[1] != mine.size:
         return None
+    theirs = _without_trend(result, others, theirs)
     far = [_deviations(float(mine[i]), theirs[:, i], least=0.1) for i in range(mine.size)]
     worst = max(far, key=abs, default=0.0)
     limit = _LIMIT + math.log(max(1, mine.size))  # the most unusual of many is more unusual
@@ -342,12 +341,22 @@ def _deviations(value: float, others: Iterable[float], least: float) -> float:
     return (value - middle) / max(deviation, least)
 
 
-def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Return the median slope of y [n] over x [n] (Theil and Sen); 0 where x is the same."""
-    first, second = np.triu_indices(x.size, 1)
-    apart = x[second] - x[first]
-    slopes = (y[second] - y[first])[apart != 0] / apart[apart != 0]
-    return float(np.median(slopes)) if slopes.size else 0.0
+def _without_trend(
+    result: Traits, others: Sequence[Traits], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the others' values [others, n] as they would be at the result's version.
+
+    The learning rate falls from version to version, and what results look like follows it. The
+    trend is the median slope between two versions (Theil and Sen).
+    """
+    away = np.array([other.version - result.version for other in others], np.float64)
+    first, second = np.triu_indices(away.size, 1)
+    apart = away[second] - away[first]
+    first, second, apart = first[apart != 0], second[apart != 0], apart[apart != 0]
+    if not apart.size:
+        return values
+    slopes = np.median((values[second] - values[first]) / apart[:, None], axis=0)
+    return np.asarray(values - away[:, None] * slopes)
 
 
 def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
