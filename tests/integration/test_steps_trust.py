@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from msgspec.structs import replace
 
-from pleb_coordinator.core.records import Fleet, ProjectState
+from pleb_coordinator.core.records import Fleet, ProjectState, RestoreCause
 from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.protocol.messages import Role
@@ -102,6 +102,10 @@ def test_a_lie_that_a_check_finds_is_dropped_exactly_or_costs_the_host(tmp_path,
     if closed:
         assert unit.state == UnitState.DISPROVED
         assert lie.assignment in inputs(world, 1), "the delta stays"
+        with world.store.read() as tx:
+            restored = tx.versions.get(unit.project, unit.epoch, 2)
+        cause = RestoreCause.WRONG_RESULTS
+        assert (restored.restores, restored.restored_for) == (0, cause), "it was all wrong"
         return
     assert unit.state == UnitState.VALID
     assert unit.canonical == check.assignment

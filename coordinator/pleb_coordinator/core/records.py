@@ -130,6 +130,16 @@ class Fleet(Record, frozen=True):
     median_step_seconds: float
 
 
+class RestoreCause(StrEnum):
+    """Why an earlier version was restored."""
+
+    OPERATOR = "operator"
+    HOLDOUT = "holdout"
+    """The model had become worse on the holdout than the project allows."""
+    WRONG_RESULTS = "wrong_results"
+    """More of a version's results were found wrong than the project allows."""
+
+
 class Project(Record, frozen=True):
     """A project with the metadata that is in force."""
 
@@ -150,7 +160,8 @@ class Project(Record, frozen=True):
     median_step_seconds: float
     """Of the hosts that asked for work recently; 0: not known yet."""
     restoring: int | None
-    """The version that the background process is to restore; None: none. See `core.holdout`."""
+    """The version that the background process is to restore; None: none."""
+    restoring_for: RestoreCause | None
     created_at: float
     facts: Facts
     metadata: ProjectMetadata
@@ -170,14 +181,6 @@ class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
     digest: str
     weight: float
     """Our own count of the samples it was trained on."""
-
-
-class RestoreCause(StrEnum):
-    """Why an earlier version was restored."""
-
-    OPERATOR = "operator"
-    HOLDOUT = "holdout"
-    """The model had become worse on the holdout than the project allows."""
 
 
 class VersionRow(Record, frozen=True):

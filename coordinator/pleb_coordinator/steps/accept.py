@@ -10,6 +10,7 @@ from pleb_coordinator.core.records import (
     Assignment,
     Evaluation,
     Project,
+    RestoreCause,
     StoredDelta,
     UnitRow,
     Upload,
@@ -182,7 +183,7 @@ def _watch_holdout(tx: Transaction, project: Project) -> None:
     allowed = metadata.verification.max_holdout_regression
     found = version_to_restore(points, restores, allowed)
     if found is not None:
-        tx.projects.set_restoring(project.id, found)
+        tx.projects.set_restoring(project.id, found, RestoreCause.HOLDOUT)
 
 
 def _trained(

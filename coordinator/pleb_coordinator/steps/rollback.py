@@ -5,8 +5,9 @@ follow any version. What was made in between stays in the log, and so does the s
 verify` recomputes across it. The open round starts from a version that is taken back, so its units
 are cancelled; its hosts are not blamed.
 
-A project's `restoring` asks for it: `accept` sets it when the holdout regresses, or the command
-`model rollback` calls the same phases itself.
+A project's `restoring` asks for it: `accept` sets it when the holdout regresses, `verdict` when too
+many of a recent version's results are found wrong. The command `model rollback` calls the same
+phases itself.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def find(
     """Return what is to be restored, or None."""
     if project.restoring is None:
         return None
-    found = plan_restoration(tx, project, project.restoring, RestoreCause.HOLDOUT)
+    cause = project.restoring_for or RestoreCause.HOLDOUT
+    found = plan_restoration(tx, project, project.restoring, cause)
     return None if found.key in claimed else found
 
 
@@ -165,7 +167,7 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
         message = f"Blob {row.outer_state[:12]}... is being deleted: try again in a minute."
         raise LookupError(message)
     tx.versions.add(row)
-    tx.projects.set_restoring(project.id, None)
+    tx.projects.set_restoring(project.id, None, None)
     round_ = tx.rounds.get(*place)
     if round_ is not None:
         tx.rounds.close(round_, now)

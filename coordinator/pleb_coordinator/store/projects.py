@@ -12,6 +12,7 @@ from pleb_coordinator.core.records import (
     Fleet,
     Project,
     ProjectState,
+    RestoreCause,
     Round,
     VersionLoss,
     VersionRestore,
@@ -152,9 +153,9 @@ class Projects(TableGroup):
         """Store the tolerance that the fleet's calibration needs."""
         self._db.execute(sql.SET_TOLERANCE, project=project, tolerance=tolerance)
 
-    def set_restoring(self, project: int, version: int | None) -> None:
+    def set_restoring(self, project: int, version: int | None, cause: RestoreCause | None) -> None:
         """Ask the background process to restore that version; None: there is nothing to restore."""
-        self._db.execute(sql.SET_RESTORING, project=project, version=version)
+        self._db.execute(sql.SET_RESTORING, project=project, version=version, cause=cause)
 
     def set_fleet(self, project: int, fleet: Fleet) -> None:
         """Store what is known of the project's hosts."""
@@ -176,6 +177,8 @@ class Projects(TableGroup):
         if project is None or row != before:
             values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
             values["state"] = ProjectState(values["state"])
+            if values["restoring_for"] is not None:
+                values["restoring_for"] = RestoreCause(values["restoring_for"])
             project = Project(
                 **values,
                 facts=_FACTS.record(row[_PROJECT_COLUMNS:]),

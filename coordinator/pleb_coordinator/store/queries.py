@@ -90,7 +90,9 @@ UPDATE projects SET version = :after
 WHERE id = :project AND epoch = :epoch AND version = :before
 """
 SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :project"
-SET_RESTORING: Final = "UPDATE projects SET restoring = :version WHERE id = :project"
+SET_RESTORING: Final = """
+UPDATE projects SET restoring = :version, restoring_for = :cause WHERE id = :project
+"""
 SET_FLEET: Final = """
 UPDATE projects
 SET active_accounts = :active_accounts, proven_hosts = :proven_hosts, new_hosts = :new_hosts,
@@ -106,7 +108,7 @@ UPDATE projects SET metadata_number = :number, epoch = :epoch, root_key = :root_
 WHERE id = :project
 """
 START_EPOCH: Final = """
-UPDATE projects SET version = 0, tolerance = 0, restoring = NULL,
+UPDATE projects SET version = 0, tolerance = 0, restoring = NULL, restoring_for = NULL,
     state = CASE state WHEN 'finished' THEN 'active' ELSE state END
 WHERE id = :project
 """

@@ -348,6 +348,13 @@ class Verification(Struct, frozen=True):
             le=1000,
         ),
     ] = 0.5
+    max_wrong_share: Annotated[
+        Fraction,
+        about(
+            "share of a recent version's results that may be found wrong later before the version "
+            "before it is restored; 1: never restored"
+        ),
+    ] = 0.5
     ban_after: Annotated[
         int,
         about(

@@ -156,7 +156,8 @@ class RestoreStatus(Status, frozen=True):
     version: int
     restores: int
     cause: Text = ""
-    """`operator`, or `holdout`: the model had become worse there than the project allows."""
+    """`operator`; `holdout`: the model had become worse there than the project allows;
+    `wrong_results`: more of a version's results were found wrong than it allows."""
     at: float = 0.0
 
 
