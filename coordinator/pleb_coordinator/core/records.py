@@ -411,6 +411,8 @@ class Host(Record, frozen=True):
     """Its last 20 assignments as bits, the newest lowest: 1 failed or was not delivered."""
     setbacks: int
     """A new host's failures; with each fourth, exams come half as often."""
+    fastest_step_seconds: float | None
+    """Least time of a step, by the coordinator's clock, in recent results that others confirmed."""
     paced_until: float
     """When it may have its next exam or first try."""
     refused: int

@@ -39,6 +39,7 @@ __all__ = [
     "after_valid",
     "audit_drawn",
     "audit_rate",
+    "fastest_step",
     "new_alarm",
     "spot_checks_left",
     "standing_of",
@@ -48,6 +49,8 @@ AUDIT_WINDOW_SECONDS: Final = 24 * 3600.0
 """Credit ripens after this time; until then a conviction takes it back."""
 FIRST_BAN_SECONDS: Final = 24 * 3600.0
 _LONGEST_BAN_SECONDS: Final = 365 * 24 * 3600.0
+_SLOWER: Final = 1.1
+"""How much slower a host may seem with each confirmed result."""
 _RECENT: Final = 20
 """Assignments that `Standing.recent` remembers."""
 _FLOOR_HALF_LIFE: Final = 1000
@@ -95,6 +98,21 @@ def after_valid(standing: Standing, rules: Verification, credit: float) -> Stand
         credit=standing.credit + credit,
         units_valid=accepted,
     )
+
+
+def fastest_step(before: float | None, elapsed_seconds: float, steps: int) -> float:
+    """Return the least time of a step that a host's confirmed results have shown.
+
+    It is measured by the coordinator's clock, since a host may claim any time of its own, and only
+    in results that others confirmed. It rises slowly: a PC can become slower.
+
+    Args:
+        before: what it was.
+        elapsed_seconds: from the unit's issue to its report.
+        steps: of the unit.
+    """
+    measured = elapsed_seconds / max(1, steps)
+    return measured if before is None else min(measured, _SLOWER * before)
 
 
 def after_near_miss(standing: Standing, rules: Verification) -> Standing:

@@ -131,7 +131,7 @@ class Timing(Record, frozen=True):
     claimed_seconds: float | None
     """What the host reports as its computing time."""
     usual_step_seconds: float | None
-    """The host's own median over earlier results, by the coordinator's clock; None: too few."""
+    """Least of its confirmed results, by the coordinator's clock; None: not known."""
 
 
 def sketch_key(secret: bytes, project: int, epoch: int) -> int:

@@ -225,7 +225,7 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     They are checks that were drawn for it, and first tries. Nothing tells them apart: not when
     they come, nor in which order.
     """
-    host, metadata = context.host, context.project.metadata
+    host = context.host
     pairs = context.tx.assignments.drawn_for(host.id)[:room]
     left = room - len(pairs)
     if left:
@@ -235,8 +235,9 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     order = sorted(pairs, key=lambda _: context.deps.random_bytes(8))
     found = _lease(context, order, place)
     if found:
-        expected = expected_seconds(found[0][1], host, metadata, context.project.facts) or 0.0
-        pace = metadata.verification.pace * expected * len(found)
+        seconds = host.fastest_step_seconds or host.seconds_per_step or 0.0
+        steps = sum(unit.local_steps for _, unit in found)
+        pace = context.project.metadata.verification.pace * seconds * steps
         context.tx.hosts.set_pace(host.id, context.now + pace)
     return found
 

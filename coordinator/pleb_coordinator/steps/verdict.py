@@ -20,6 +20,7 @@ from pleb_coordinator.core.reputation import (
     AUDIT_WINDOW_SECONDS,
     after_near_miss,
     after_valid,
+    fastest_step,
     standing_of,
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
@@ -159,6 +160,11 @@ def _accept(context: CaseContext, assignment: Assignment, decision: Decision) ->
         # read again: one host may have several of the unit's results
         host = tx.hosts.get(context.hosts[assignment.id].id)
         standing = after_valid(standing_of(host), project.metadata.verification, credit)
+        confirmed = decision.by_trusted or len(decision.agreeing) > 1
+        if confirmed and assignment.issued_at is not None and assignment.reported_at is not None:
+            elapsed = assignment.reported_at - assignment.issued_at
+            fastest = fastest_step(host.fastest_step_seconds, elapsed, unit.local_steps)
+            tx.hosts.set_fastest(host.id, fastest)
         if standing.proven and not host.proven and not host.trusted:
             tx.events.add(unit.project, context.now, "proven", unit=unit.id, host=host.id)
         tx.hosts.set_standing(host.id, standing)

@@ -275,7 +275,7 @@ def _suspicions(context: CaseContext, found: UnitResults, findings: Findings) ->
         steps=unit.local_steps,
         elapsed_seconds=(result.reported_at or context.now) - result.issued_at + _ROUNDING_SECONDS,
         claimed_seconds=result.compute_seconds,
-        usual_step_seconds=host.seconds_per_step,
+        usual_step_seconds=host.fastest_step_seconds,
     )
     return signals(traits, recent, timing)
 
@@ -342,9 +342,11 @@ def _learn(
     known = [word for word in found.case.words if word.weight is not Weight.NEW]
     anchors = [word for word in known if results[word.assignment].purpose in _DRAWN]
     for own, anchor in product(known, anchors[:1]):
-        apart = findings.apart.get(pair(own.digest, anchor.digest), 0.0)
+        same = own.digest == anchor.digest
+        apart = 0.0 if same else findings.apart.get(pair(own.digest, anchor.digest))
         if (
             own is anchor
+            or apart is None
             or own.assignment in decision.wrong
             or not {own.assignment, anchor.assignment} & fresh
             or not independent(own.party, anchor.party)

@@ -169,6 +169,10 @@ class Hosts(TableGroup):
         """Store the host's standing."""
         self._db.execute(sql.SET_STANDING, host=host, **_STANDING.parameters(standing))
 
+    def set_fastest(self, host: int, seconds: float) -> None:
+        """Store the least time of a step in the host's recent confirmed results."""
+        self._db.execute(sql.SET_FASTEST, host=host, seconds=seconds)
+
     def set_pace(self, host: int, until: float) -> None:
         """Store when the host may have its next exam or first try."""
         self._db.execute(sql.SET_PACE, host=host, until=until)

@@ -135,7 +135,9 @@ FORGET_CALIBRATIONS: Final = "DELETE FROM calibrations WHERE project = :project"
 FORGET_CLASSES: Final = "DELETE FROM classes WHERE project = :project"
 FORGET_DISTANCES: Final = "DELETE FROM class_distances WHERE project = :project"
 FORGET_MEASUREMENTS: Final = """
-UPDATE hosts SET runtime = '', determinism_class = '', seconds_per_step = NULL, last_shard = -1
+UPDATE hosts
+SET runtime = '', determinism_class = '', seconds_per_step = NULL,
+    fastest_step_seconds = NULL, last_shard = -1
 WHERE project = :project
 """
 GET_ENVELOPE: Final = "SELECT envelope FROM metadata WHERE project = :project AND number = :number"
@@ -554,6 +556,7 @@ SET record = :record, proven = :proven, suspended_by = :suspended_by, recent = :
     ban_reason = :ban_reason, credit = :credit, units_valid = :units_valid
 WHERE id = :host
 """
+SET_FASTEST: Final = "UPDATE hosts SET fastest_step_seconds = :seconds WHERE id = :host"
 SET_PACE: Final = "UPDATE hosts SET paced_until = :until WHERE id = :host"
 PROVEN_HOSTS: Final = "SELECT id FROM hosts WHERE project = :project AND proven = 1"
 COUNT_FLEET: Final = f"""

@@ -228,6 +228,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("suspended_by", sa.Integer(), nullable=True),
         sa.Column("recent", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("setbacks", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("fastest_step_seconds", sa.Float(), nullable=True),
         sa.Column("paced_until", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("refused", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("bans", sa.Integer(), server_default=sa.text("0"), nullable=False),
