@@ -72,11 +72,13 @@ def read_all(one: socket.socket) -> bytes:
 
 @contextmanager
 def served(
-    tmp_path: Path, config: CoordinatorConfig | None = None, world: World | None = None
+    tmp_path: Path,
+    config: CoordinatorConfig | None = None,
+    certificate: Path | None = None,
 ) -> Iterator[Served]:
-    """Run the server until the context ends."""
+    """Run the server until the context ends. `certificate`: a file of key and certificate."""
     config = config or CoordinatorConfig()
-    world = world or World(tmp_path)
+    world = World(tmp_path)
     home = Home(tmp_path)
     for folder in home.folders:
         folder.mkdir(exist_ok=True)
@@ -92,6 +94,7 @@ def served(
         options = uvicorn.Config(
             web.app, http="httptools", ws="none", lifespan="off", log_config=None,
             access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
+            ssl_certfile=certificate,
         )  # fmt: skip
         servers.append(Server(options, web, connections))
         try:

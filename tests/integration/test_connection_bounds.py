@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import ssl
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -15,7 +16,9 @@ import pytest
 from pleb_coordinator.api import requests
 from pleb_coordinator.home.config import CoordinatorConfig
 from pleb_coordinator.web_app import connections
+from pleb_coordinator.web_app import server as web_server
 from pleb_coordinator.web_app.server import allow_files
+from tests.certificates import self_signed
 from tests.integration.served import WAIT_SECONDS, read_all, served
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -339,3 +342,18 @@ def test_the_process_raises_its_own_limit_of_files(monkeypatch, limits, allowed,
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: asked.append(pair[0]))
     assert allow_files(5000) == allowed
     assert asked == ([] if raised is None else [raised])
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_tls_handshake_has_a_time(tmp_path, monkeypatch, sent):
+    """Until it is done, nobody knows the connection, and it has taken a file already."""
+    monkeypatch.setattr(web_server, "_HANDSHAKE_SECONDS", 0.5)
+    self_signed(tmp_path)
+    with served(tmp_path, certificate=tmp_path / "tls.pem") as server:
+        with server.connect(sent) as one:
+            assert len(read_all(one)) < 100  # an alert at most, and then it ends
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        with trusting.wrap_socket(server.connect()) as one:
+            one.sendall(HEALTH)
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
