@@ -84,6 +84,19 @@ def test_a_file_that_gets_too_long_costs_the_unit_and_not_the_disk(workers: Warm
     workers.run(story)
 
 
+def test_a_home_behind_links_is_found_in_the_sandbox(workers: WarmWorkers) -> None:
+    async def story(worker: WorkerProcess) -> None:
+        link = worker.work_dir.with_name("link")
+        link.symlink_to(worker.work_dir.name, target_is_directory=True)
+        (worker.work_dir / "far").mkdir()
+        (worker.work_dir / "near").symlink_to("far", target_is_directory=True)
+        job = make_job(link / "near", name="behind")
+        assert await digest_from(worker, job) == undisturbed_digest(job)
+        assert "names" in {layer.layer for layer in worker.layers if layer.holds}
+
+    workers.run(story)
+
+
 @pytest.mark.parametrize("taken", ["threads", "memory", "files"])
 def test_a_process_beyond_its_bounds_is_ended_and_the_unit_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str

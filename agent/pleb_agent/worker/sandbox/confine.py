@@ -110,9 +110,12 @@ def confine(
 
 
 def file_rules(folder: Path) -> FileRules:
-    """Return what a worker reads: this Python, its packages, the C libraries, the CPU's facts."""
+    """Return what a worker reads: this Python, its packages, the C libraries, the CPU's facts.
+
+    Links are kept as they are: in a new root they must be there to be followed.
+    """
     prefixes = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path}
-    packages = [Path(prefix).resolve() for prefix in prefixes if prefix]
+    packages = [Path(prefix).absolute() for prefix in prefixes if prefix]
     system = [
         Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib"), Path("/lib"), Path("/lib64"),
         Path("/etc/ld.so.cache"), Path("/etc/localtime"), Path("/usr/share/zoneinfo"),
@@ -120,8 +123,9 @@ def file_rules(folder: Path) -> FileRules:
         Path("/sys/devices/system/cpu"), Path("/sys/devices/system/node"),
         Path("/dev/null"), Path("/dev/zero"), Path("/dev/urandom"), Path("/dev/random"),
     ]  # fmt: skip
-    readable = [path for path in packages if path not in {Path("/"), Path("/usr"), Path.home()}]
-    folder = folder.resolve()
+    too_much = {Path("/"), Path("/usr"), Path.home().resolve()}
+    readable = [path for path in packages if path.resolve() not in too_much]
+    folder = folder.absolute()
     return FileRules((*readable, *system, folder), (folder / OUTPUTS, Path("/dev/null")))
 
 
