@@ -66,6 +66,8 @@ class Case:
             attack=ATTACKS.get(self.attack),
             instant=self.instant,
             record=self.record,
+            # suspicion has nothing to compare with before the fleet has confirmed results
+            calm_hours=0.5 if self.record else 0.0,
             newcomers=3000 if self.attack == FLOOD else 0,
         )
         return Settings(fleet=fleet, hours=self.hours, seed=seed, trains=self.trains)

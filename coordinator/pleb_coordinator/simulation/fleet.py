@@ -570,6 +570,8 @@ class Fleet:
         if attack is None:
             return Choice.HONEST
         first_try = self.gang.note(manifest, member.number)
+        if self.seconds < 3600 * self.settings.fleet.calm_hours:
+            return Choice.HONEST
         choice = attack.time(Moment(member, manifest, first_try, self.clock.now))
         if choice == Choice.LIE:
             self.gang.lied.add(manifest.unit.seed)

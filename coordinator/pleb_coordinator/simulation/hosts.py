@@ -57,6 +57,8 @@ class FleetPlan:
     fault_rate: float = 0.0
     record: int = 0
     """Accepted results that all volunteers have at the start; 0: all are new."""
+    calm_hours: float = 0.0
+    """Until then hostile hosts are honest."""
     join_seconds: float = 60.0
     """Time over which the fleet enrols."""
     newcomers: int = 0
