@@ -481,6 +481,8 @@ class Fleet:
                 if not host.plan.trusted and row.determinism_class:
                     standing = replace(standing_of(row), record=record, proven=True)
                     tx.hosts.set_standing(row.id, standing)
+                    step = host.plan.unit_seconds / self.settings.local_steps
+                    tx.hosts.set_fastest(row.id, step)
                     if host.member is not None:
                         host.member.made = host.member.valid = record
 
