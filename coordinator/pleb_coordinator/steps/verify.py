@@ -327,18 +327,22 @@ def _counting(context: CaseContext, found: UnitResults, suspicions: tuple[Signal
 def _learn(
     context: CaseContext, found: UnitResults, findings: Findings, decision: Decision
 ) -> None:
-    """Remember what confirmed results look like, and how far apart honest hosts are."""
+    """Remember what results that count look like, and how far apart honest hosts are.
+
+    Looks are kept of all that count, also on a proven host's word alone: the few that others
+    confirmed while a round is open are not enough to compare with, and medians bear some lies.
+    """
     tx, unit = context.tx, context.unit
     fresh = {result.id for result in found.results if result.state == AssignmentState.REPORTED}
     agreeing = [word for word in found.case.words if word.assignment in decision.agreeing]
-    if not decision.by_trusted and len(agreeing) < 2:
-        return
     results = {result.id: result for result in found.results}
     canonical = results[decision.canonical or 0]
     features = findings.features.get(canonical.digest)
     if features is not None and not found.case.decided:
         traits = _traits(unit, canonical, features)
         tx.comparisons.add_traits(unit.project, unit.epoch, canonical.id, traits)
+    if not decision.by_trusted and len(agreeing) < 2:
+        return
     known = [word for word in found.case.words if word.weight is not Weight.NEW]
     anchors = [word for word in known if results[word.assignment].purpose in _DRAWN]
     for own, anchor in product(known, anchors[:1]):
