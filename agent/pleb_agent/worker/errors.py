@@ -9,6 +9,7 @@ WorkerError
 ├── BrokenInput      a file of the job is not what its digest or layout says
 ├── GraphRefused     the graph is not one that may run here
 ├── OutOfMemory      the unit needs more memory than the volunteer gives
+├── StepTooLong      a step computes far longer than its operations explain
 ├── NotFinite        the loss or the delta is not a number
 └── UnitFailed       torch could not compute the unit for another reason
 """
@@ -30,6 +31,7 @@ __all__ = [
     "OutOfMemory",
     "Remedy",
     "RuntimeMissing",
+    "StepTooLong",
     "UnitFailed",
     "WorkerDied",
     "WorkerError",
@@ -96,6 +98,10 @@ class GraphRefused(WorkerError):
 
 class OutOfMemory(WorkerError):
     """The dry run, or the operating system's limit, says that the memory does not suffice."""
+
+
+class StepTooLong(WorkerError):
+    """A step, a batch or the check of a graph outlasted its limit; the process ended."""
 
 
 class NotFinite(WorkerError):

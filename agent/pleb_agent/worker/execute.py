@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_agent.worker.checkpoint import (
     Checkpoint,
@@ -13,6 +13,7 @@ from pleb_agent.worker.checkpoint import (
     CheckpointFiles,
     CheckpointHeader,
 )
+from pleb_agent.worker.deadline import run_seconds
 from pleb_agent.worker.errors import JobStopped
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import (
@@ -34,13 +35,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_agent.worker.control import CommandReader
+    from pleb_agent.worker.deadline import Deadline
+    from pleb_agent.worker.inputs import KnownGraph
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
-    from pleb_shared.training.graph import CompiledGraph
+    from pleb_shared.training.dry_run import Cost
 
 __all__ = ["Executor", "StepTimes", "Steps"]
+
+_CHECK_SECONDS: Final = 60.0
+"""For parsing, compiling and dry-running a graph; one of 1,000 operators takes about a second."""
 
 
 class Executor:
@@ -52,9 +58,11 @@ class Executor:
         runtime: Runtime,
         control: CommandReader,
         report: Callable[[Progress], None],
+        deadline: Deadline,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._deadline = deadline
         self._runtime = runtime.fingerprint()
         self._control = control
         self._report = report
@@ -70,16 +78,18 @@ class Executor:
         """
         self._control.between_steps()
         metadata = read_metadata(job)
-        graph = self._graphs.get(job, metadata).compiled
+        self._deadline.begin(_CHECK_SECONDS)
+        known = self._graphs.get(job, metadata)
+        self._deadline.rest()
         self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()
         shards = read_shards(job)
         if job.unit.kind is UnitKind.EVALUATE:
-            return self._evaluate(job, metadata, graph, version, shards)
+            return self._evaluate(job, metadata, known, version, shards)
         files = CheckpointFiles(job.output_dir)
         saved = files.load(unit=job.unit, version_digest=job.version.digest, runtime=self._runtime)
-        arguments = (graph, metadata, job.unit, version, difference, shards)
+        arguments = (known.compiled, metadata, job.unit, version, difference, shards)
         try:
             run = UnitRun(*arguments, saved.state if saved else None)
         except EncodingError:
@@ -87,13 +97,20 @@ class Executor:
                 raise
             saved, run = None, UnitRun(*arguments)  # a state of another release: start over
         seconds_before = saved.header.compute_seconds if saved else 0.0
-        return self._train(job, run, files, StepTimes(self._settings.threads, seconds_before))
+        times = StepTimes(self._settings.threads, seconds_before)
+        steps = Steps(job, run, files, self._settings, self._runtime, times)
+        limit_seconds = run_seconds(known.cost)
+        steps.finish(
+            self._control, self._report, self._clock, lambda: self._deadline.begin(limit_seconds)
+        )
+        self._deadline.rest()
+        return self._delivered(job, run, times)
 
     def _evaluate(
         self,
         job: Job,
         metadata: ProjectMetadata,
-        graph: CompiledGraph,
+        known: KnownGraph,
         version: Tensors,
         shards: list[Tensors],
     ) -> JobResult:
@@ -102,16 +119,23 @@ class Executor:
         `version`: the model's tensors, each with the shape that the metadata's layout gives it.
         `shards`: each tensor [examples, ...], by input name.
         """
+        limit_seconds = run_seconds(known.cost)
+
+        def between_batches() -> None:
+            self._control.between_steps()
+            self._deadline.begin(limit_seconds)
+
+        def approve(cost: Cost) -> None:
+            nonlocal limit_seconds
+            limit_seconds = max(limit_seconds, run_seconds(cost))
+            self._graphs.check_memory(cost, metadata)
+            self._deadline.begin(limit_seconds)
+
         start = self._clock()
         metrics, examples = evaluate(
-            graph,
-            metadata,
-            job.unit,
-            version,
-            shards,
-            self._control.between_steps,
-            lambda cost: self._graphs.check_memory(cost, metadata),
+            known.compiled, metadata, job.unit, version, shards, between_batches, approve
         )
+        self._deadline.rest()
         seconds = self._clock() - start
         return JobResult(
             outcome=EvaluationOutcome(metrics=metrics, examples=examples),
@@ -120,9 +144,8 @@ class Executor:
             peak_bytes=peak_resident_bytes(),
         )
 
-    def _train(self, job: Job, run: UnitRun, files: CheckpointFiles, times: StepTimes) -> JobResult:
-        steps = Steps(job, run, files, self._settings, self._runtime, times)
-        steps.finish(self._control, self._report, self._clock)
+    def _delivered(self, job: Job, run: UnitRun, times: StepTimes) -> JobResult:
+        """Write the delta of a unit whose steps are done, and return the result."""
         delta = run.delta()
         write_in_place(job.output_dir / DELTA_FILE, delta)
         return JobResult(
@@ -184,8 +207,11 @@ class Steps:
         control: CommandReader,
         report: Callable[[Progress], None],
         clock: Callable[[], float] = time.monotonic,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         """Do all steps; `report` takes the progress now and then, and at the last.
+
+        `begin` is called right before each step.
 
         Raises:
             JobStopped: the flag page says so; a checkpoint is written.
@@ -201,6 +227,7 @@ class Steps:
                 if run.steps_done:
                     self._save()
                 raise
+            begin()
             suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
             loss = run.step()
             now = clock()

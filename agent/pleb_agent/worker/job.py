@@ -22,6 +22,7 @@ from pleb_agent.worker.errors import (
     JobStopped,
     NotFinite,
     OutOfMemory,
+    StepTooLong,
     UnitFailed,
     WorkerError,
 )
@@ -219,6 +220,7 @@ class FailureKind(StrEnum):
     GRAPH_REFUSED = "graph_refused"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_FINITE = "not_finite"
+    STEP_TOO_LONG = "step_too_long"
     UNIT_FAILED = "unit_failed"
 
 
@@ -229,13 +231,14 @@ ERRORS: dict[FailureKind, type[WorkerError]] = {
     FailureKind.GRAPH_REFUSED: GraphRefused,
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
     FailureKind.NOT_FINITE: NotFinite,
+    FailureKind.STEP_TOO_LONG: StepTooLong,
     FailureKind.UNIT_FAILED: UnitFailed,
 }
 """The error that `WorkerProcess.run` raises for each kind."""
 
 
 class Failed(Message, tag="failed", frozen=True):
-    """The job ended without a result; the process keeps running and takes the next one."""
+    """The job ended without a result; the process takes the next one, if no step was too long."""
 
     kind: FailureKind
     message: str

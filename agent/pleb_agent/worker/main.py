@@ -31,6 +31,7 @@ def main() -> None:
         for name, outcome in give_way(system_ways()).items():
             sys.stderr.write(f"priority: {name}: {outcome}\n")
 
+    from pleb_agent.worker.deadline import Deadline, end_late
     from pleb_agent.worker.execute import Executor
     from pleb_agent.worker.job import EXPECTED, failure_of
     from pleb_agent.worker.runtime import SpareMemory, measure_runtime, pin, warm_up
@@ -53,7 +54,7 @@ def main() -> None:
     layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
     pin(settings.threads)
     control = CommandReader(commands, page, Throttle(settings.threads))
-    executor = Executor(settings, runtime, control, send)
+    executor = Executor(settings, runtime, control, send, Deadline(lambda s: end_late(send, s)))
     control.start(first)
     send(Closed(layers=layers))
     while True:

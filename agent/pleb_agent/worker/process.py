@@ -288,9 +288,15 @@ class WorkerProcess:
         if isinstance(reply, JobResult):
             yield reply
         elif isinstance(reply, Failed):
-            if reply.kind is FailureKind.STOPPED:
-                self._give_memory_back()
+            await self._clear_after(reply)
             raise ERRORS[reply.kind](reply.message)
+
+    async def _clear_after(self, failed: Failed) -> None:
+        """End the child if it is to end, or ends itself."""
+        if failed.kind is FailureKind.STOPPED:
+            self._give_memory_back()
+        elif failed.kind is FailureKind.STEP_TOO_LONG:
+            await self._end_child()
 
     def _may_take(self, job: Job) -> bool:
         """Whether the child may take this job: it is its project's, or it never had one."""

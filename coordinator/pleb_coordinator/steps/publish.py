@@ -15,7 +15,7 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.flops import flops_per_step
+from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.ids import AttachLink, digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -49,8 +49,6 @@ __all__ = ["Findings", "Publication", "admit", "examine", "open_publication", "p
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
 _SLOT_SECONDS: Final = 24 * 3600.0
-_MOST_FLOPS: Final = 2**53
-"""Of one training step; credit is a sum of these."""
 _SLOTS: Final = 1000
 """Missing blobs that one reply names; the request is sent again for the rest."""
 
@@ -208,17 +206,13 @@ def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
 
 
 def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
-    """Return the FLOPs of one training step; both graphs must parse."""
+    """Return the FLOPs of one training step; both graphs must parse and be allowed."""
     try:
-        parse_graph(deps.blobs.get(metadata.evaluation_graph.digest))
-        flops = flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
+        flops_per_evaluation(parse_graph(deps.blobs.get(metadata.evaluation_graph.digest)))
+        return flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
     except InputError as error:
         message = f"A graph cannot be used: {error}"
         raise Refusal(RefusalCode.MALFORMED, message) from error
-    if flops > _MOST_FLOPS:
-        message = f"A step of the training graph costs {flops:.1e} FLOPs: make the batch smaller."
-        raise Refusal(RefusalCode.MALFORMED, message)
-    return flops
 
 
 def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:

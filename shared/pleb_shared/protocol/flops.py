@@ -8,6 +8,7 @@ from typing import Final
 
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import Graph, Node, references
+from pleb_shared.protocol.limits import LIMITS
 
 __all__ = ["flops_per_evaluation", "flops_per_step"]
 
@@ -23,16 +24,16 @@ def flops_per_step(graph: Graph) -> int:
     attention and recurrent layers count.
 
     Raises:
-        GraphError: recorded shapes do not fit their operator.
+        GraphError: as `flops_per_evaluation`.
     """
-    return 3 * flops_per_evaluation(graph)
+    return _bounded(3 * flops_per_evaluation(graph))
 
 
 def flops_per_evaluation(graph: Graph) -> int:
     """Return the floating point operations of one forward pass, at least 1.
 
     Raises:
-        GraphError: recorded shapes do not fit their operator.
+        GraphError: recorded shapes do not fit their operator, or it is more than allowed.
     """
     shapes: list[list[int]] = [
         *(spec.shape for spec in graph.parameters),
@@ -52,7 +53,16 @@ def flops_per_evaluation(graph: Graph) -> int:
                 )
                 raise GraphError(message) from error
         shapes.extend(value.shape for value in node.outputs)
-    return max(1, total)
+    return _bounded(max(1, total))
+
+
+def _bounded(flops: int) -> int:
+    if flops > LIMITS.step_flops:
+        raise GraphError(
+            f"A run of the graph costs {flops:.1e} FLOPs; at most {LIMITS.step_flops:.1e} are "
+            "allowed: make the batch smaller."
+        )
+    return flops
 
 
 def _product(node: Node, used: _Shapes) -> int:

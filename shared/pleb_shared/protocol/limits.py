@@ -55,6 +55,9 @@ class Limits:
     tensor_elements: int = 2**31 - 1
     shards: int = 1_000_000
     graph_nodes: int = 200_000
+    step_flops: int = 2**42
+    """One run of a graph: a minute or two on an old PC of four cores. A step is the smallest piece
+    of work: what a pause may have to wait for, and what a stop loses."""
     metrics: int = 32
     inputs: int = 16
     root_changes: int = 32

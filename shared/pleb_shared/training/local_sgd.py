@@ -21,6 +21,7 @@ from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import check_graph
+from pleb_shared.training.graph import TORCH_ERRORS, refusal
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class UnitRun:
         """Do one local step and return its loss (before the step).
 
         Raises:
-            TrainingError: the unit is finished, or the loss is not a finite number.
+            TrainingError: the unit is finished, an operator refuses its arguments, or the loss is
+                not a finite number.
         """
         number = self.steps_done
         if number >= self.steps_total:
@@ -134,7 +136,10 @@ class UnitRun:
             )
         for parameter in self._trained.values():
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except TORCH_ERRORS as error:
+            raise refusal("The backward pass", error) from error
         self._optimizer.step(self._trained, self._rates[number])
         self._losses = [*self._losses[:1], value]
         return value

@@ -48,6 +48,11 @@ def test_each_error_says_what_becomes_of_the_unit(
     assert ERRORS[failed.kind].remedy is remedy
 
 
+def test_a_step_that_was_too_long_is_given_back() -> None:
+    """It would be as long again, here and elsewhere."""
+    assert ERRORS[FailureKind.STEP_TOO_LONG].remedy is Remedy.GIVE_BACK
+
+
 def test_every_kind_has_an_error() -> None:
     assert ERRORS.keys() == set(FailureKind)
     assert all(issubclass(error, WorkerError) for error in ERRORS.values())
