@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from pleb_coordinator.jobs.loop import PROJECT_JOBS, Jobs
 from pleb_coordinator.steps import advance, rollback
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.messages import Role, Verdict
+from pleb_shared.protocol.project import CombinationRule, OuterStep
 from pleb_shared.protocol.report import EvaluationResult
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.version import read_version
@@ -143,6 +146,21 @@ def test_restoring_a_restored_version_and_going_on_recomputes(tmp_path):
     roll_back(world, 4)
     while world.project.version < 9:
         world.work(trusted)
+    assert_recomputes(world)
+
+
+def test_the_log_recomputes_with_the_rule_that_was_in_force(tmp_path):
+    world, trusted = trained(tmp_path, versions=1)
+    for rule in get_args(CombinationRule):
+        outer = OuterStep(combination=rule)
+        number = world.metadata.number + 1
+        world.metadata = msgspec.structs.replace(world.metadata, number=number, outer=outer)
+        world.publish(world.metadata, invite=False)
+        before = world.project.version
+        while world.project.version < before + 2:
+            world.work(trusted)
+    roll_back(world, 3)
+    world.work(trusted, rounds=6)
     assert_recomputes(world)
 
 
