@@ -40,6 +40,7 @@ _SETTING: Final = "shares"
 _CHANGE_SHARE: Final = 0.05
 """Of the time, at most, goes to starting workers because the turn changes."""
 _MOST_PATIENCE_SECONDS: Final = 300.0
+_CHEAP_START_SECONDS: Final = 0.5
 _GIVE_BACK_SECONDS: Final = 15.0
 """How long leaving a project waits for its coordinator."""
 
@@ -54,11 +55,21 @@ class FairTurns:
         self._ledger = msgspec.json.decode(text, type=Ledger) if text else Ledger()
         self._warm: int | None = None
         """The project that the worker was started for."""
+        self._warm_since = 0.0
         self._patience_seconds = 0.0
 
     def change_costs(self, seconds: float) -> None:
         """A worker took this long to start; it serves one project."""
-        self._patience_seconds = min(seconds / _CHANGE_SHARE, _MOST_PATIENCE_SECONDS)
+        patience = min(seconds / _CHANGE_SHARE, _MOST_PATIENCE_SECONDS)
+        self._patience_seconds = patience if seconds > _CHEAP_START_SECONDS else 0.0
+
+    def _patience(self, more_seconds: float = 0.0) -> float:
+        """Return how far ahead the project may get whose worker runs, `more_seconds` from now.
+
+        Not for longer than that: units that fail at once are charged nothing, and would go on.
+        """
+        row_seconds = asyncio.get_running_loop().time() + more_seconds - self._warm_since
+        return self._patience_seconds if row_seconds < self._patience_seconds else 0.0
 
     def choose(self, due: Sequence[Project]) -> Project:
         """Return whose turn it is; of equals the one that has waited longest.
@@ -68,11 +79,12 @@ class FairTurns:
         by_number = {one.id: one for one in sorted(due, key=lambda one: one.next_look_at)}
         shares = {number: self._share(one) for number, one in by_number.items()}
         self._ledger = enter(self._ledger, shares)
-        return by_number[choose(self._ledger, shares, self._warm, self._patience_seconds)]
+        return by_number[choose(self._ledger, shares, self._warm, self._patience())]
 
     def begin(self, project: Project) -> None:
         """A unit of this project starts."""
-        self._warm = project.id
+        if self._warm != project.id or not self._patience():
+            self._warm, self._warm_since = project.id, asyncio.get_running_loop().time()
         self._keep(begin(self._ledger, project.id, self._share(project)))
 
     def end(self, project: Project) -> None:
@@ -91,7 +103,7 @@ class FairTurns:
         share = self._share(project)
         ahead = charge(self._ledger, project.id, more_seconds, share)
         shares = {one.id: self._share(one) for one in others} | {project.id: share}
-        return choose(ahead, shares, self._warm, self._patience_seconds) == project.id
+        return choose(ahead, shares, self._warm, self._patience(more_seconds)) == project.id
 
     def forget(self, project: int) -> None:
         """The project was left; its number may be used again for another one."""
