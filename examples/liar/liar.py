@@ -1,9 +1,12 @@
 """A volunteer that lies: it takes units and uploads noise instead of training.
 
-    python liar.py ATTACH-LINK [--name liar] [--units N]
+    python liar.py ATTACH-LINK [--name liar] [--units N] [--together SECRET]
 
 It speaks the protocol from docs/protocol.md with nothing but the shared structs, and lies well:
 right format, right size, a plausible norm and loss, a plausible time. It stops when it is banned.
+
+Several with the same --together tell the same lie of each unit, and at once, so that they are
+there before anybody honest. Their calibrations agree too: they make up a determinism class.
 """
 
 from __future__ import annotations
@@ -50,10 +53,11 @@ def main() -> None:
     parser.add_argument("link")
     parser.add_argument("--name", default="liar")
     parser.add_argument("--units", type=int, default=0, help="0: until it is banned")
+    parser.add_argument("--together", default="", help="what colluders have in common")
     arguments = parser.parse_args()
     link = parse_attach_link(arguments.link)
     with httpx.Client(base_url=link.base_url, timeout=60) as http:
-        liar = Liar(link, http)
+        liar = Liar(link, http, together=arguments.together)
         liar.enrol(arguments.name)
         try:
             liar.work(arguments.units)
@@ -74,6 +78,7 @@ class Liar:
     noise: np.random.Generator = field(
         default_factory=lambda: np.random.Generator(np.random.Philox())
     )
+    together: str = ""
     sequence: int = 0
     lies: int = 0
     reports: list[tuple[Report, bytes]] = field(default_factory=list)
@@ -159,10 +164,14 @@ class Liar:
     def _lie(self, manifest: Manifest) -> tuple[Report, bytes]:
         """Return a report on a unit that was never trained, and the noise that it speaks of."""
         unit = manifest.unit
+        if self.together:
+            key = digest_of(f"{self.together}/{unit.version}/{unit.seed}".encode())
+            self.noise = np.random.Generator(np.random.Philox(key=int(key[:32], 16)))
         data = b"" if unit.kind is UnitKind.EVALUATE else self._made_up(manifest)
         result = self._claim(data)
         seconds = 0.2 + float(self.noise.random())
-        time.sleep(seconds)
+        if not self.together:
+            time.sleep(seconds)
         self.lies += 1
         report = Report(
             assignment=manifest.assignment,

@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_coordinator.cli.access import now, numbers_of, opened
 from pleb_coordinator.core.invites import check_team
-from pleb_coordinator.core.reputation import standing_of
+from pleb_coordinator.core.reputation import audit_rate, standing_of
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because, reason_sentence
 from pleb_system.command_line import table
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+_CASES: Final = {"proven", "suspended", "pardoned", "convicted", "banned"}
+"""Events that say what a host's results meant for it; see `unit show` for each."""
+_EVENTS: Final = 20_000
+"""How far back these are looked for."""
 _MOST: Final = 100_000
 _DAY_SECONDS: Final = 86_400.0
 
@@ -48,7 +52,19 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         host = _find(tx, project, options.host)
         held = [numbers.shown(found.id) for found, _ in tx.assignments.in_hand(host.id)]
         networks = sorted(tx.hosts.party(host, now()).networks)
-    value = _value(host) | {"in_hand": held, "networks": networks}
+        rules = project.metadata.verification
+        rate = audit_rate(host.record, tx.hosts.alarm(project.id), rules) if host.proven else 1.0
+        cases = [
+            {"at": event.at, "case": event.kind, "unit": event.unit}
+            for event in tx.events.last(project.id, _EVENTS)
+            if event.host == host.id and event.kind in _CASES
+        ]
+    value = _value(host) | {
+        "in_hand": held,
+        "networks": networks,
+        "check_rate": 0.0 if host.trusted else rate,
+        "cases": cases,
+    }
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}
     output.result(value, (f"{name:<20} {found}" for name, found in shown.items()))
     return 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.cli.access import numbers_of, opened
+from pleb_coordinator.core.counting import Need
+from pleb_coordinator.core.records import Counting, SpotCheck
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import Reason, reason_sentence
 from pleb_shared.protocol.status import NOT_COMPARABLE
@@ -24,12 +26,32 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_DECISIONS: Final = {
-    "NeedsAnother": "Another result is needed",
-    "Undecided": "Undecided",
-    "Valid": "Valid",
+_COUNTING: Final = {
+    Counting.UNKNOWN: "",
+    Counting.AUTHOR: "counts on the word of its proven author",
+    Counting.CHECKED: "counts on the word of its proven author, and is checked by lot",
+    Counting.HELD: "held: counts once an anchor's check agrees",
+    Counting.FAST: "faster than its host computes: two proven hosts or a trusted one must agree",
+    Counting.EXAM: "exam: new hosts share it with an anchor, whose result must agree",
+    Counting.FLEET: "not anchored: no host is trusted or proven, so most of the fleet must agree",
 }
-"""What verify decided, for people."""
+_NEEDS: Final = {
+    Need.CHECK: "an anchor is asked",
+    Need.DECIDER: "a proven host is drawn by lot",
+    Need.TRUSTED_DECIDER: "a trusted host is asked",
+    Need.LATER: "enough hosts were asked: another one later, or a trusted host with time",
+}
+_SPOT_CHECKS: Final = {
+    SpotCheck.WANTED: "A trusted host is to spot-check it.",
+    SpotCheck.DONE: "Computed by a trusted host, too.",
+}
+_CASES: Final = {
+    "convicted": "convicted",
+    "suspended": "suspended until a trusted host has looked",
+    "pardoned": "pardoned: a trusted host confirmed its result",
+    "proven": "proven by this unit",
+}
+"""What a unit meant for a host, by the event's kind."""
 
 
 def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
@@ -54,7 +76,13 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
             raise InputError(message) from error
         assignments = [_assignment(tx, found, numbers) for found in tx.assignments.of_unit(unit.id)]
         events = [
-            {"seq": event.seq, "at": event.at, "kind": event.kind, "detail": event.detail}
+            {
+                "seq": event.seq,
+                "at": event.at,
+                "kind": event.kind,
+                "host": event.host,
+                "detail": event.detail,
+            }
             for event in tx.events.of_unit(unit.id)
         ]
         comparable = tx.projects.get(unit.project).metadata.verification.comparable
@@ -87,6 +115,7 @@ def _lines(
     shards = f"{unit.shard_first}+{unit.shard_count}"
     yield f"Unit {unit.id}: {place}: {unit.state}"
     yield f"  shards {shards}, seed {unit.seed}, {unit.local_steps} steps"
+    yield from _trust(unit)
     for a in assignments:
         who = a.get("host_name") or (a["host"] or "no host yet")[:12]
         mark = "  *" if a["assignment"] == unit.canonical else "   "
@@ -103,11 +132,29 @@ def _lines(
     for event in events:
         if event["kind"] == "verified":
             yield from _decision(event["detail"])
+        elif event["kind"] in _CASES:
+            yield f"    host {event['host']}: {_CASES[event['kind']]}"
+
+
+def _trust(unit: UnitRow) -> Iterator[str]:
+    """Say what makes the unit's result count."""
+    if counting := _COUNTING[unit.counting]:
+        rate = "" if unit.audit_rate is None else f" (check rate {unit.audit_rate:.0%})"
+        yield f"  {counting}{rate}"
+    if unit.disputed:
+        yield "  in dispute: results differ, and none counts until it is known which is right"
+    if spot_check := _SPOT_CHECKS.get(unit.spot_check):
+        yield f"  {spot_check}"
 
 
 def _decision(detail: dict[str, Any]) -> Iterator[str]:
     reason = reason_sentence(msgspec.convert(detail["reason"], Reason))
-    yield f"  {_DECISIONS[detail['decision']]}: {reason}"
+    result = "Counts" if detail["decided"] else "In dispute" if detail["disputed"] else "Waits"
+    yield f"  {result}: {reason}"
+    if detail["need"] is not None:
+        yield f"    {_NEEDS[Need(detail['need'])]}"
+    for suspicion in detail["suspicions"]:
+        yield f"    Suspicious: {reason_sentence(msgspec.convert(suspicion, Reason))}"
     for first, second, distance in detail["distances"]:
         side = "within" if distance <= detail["tolerance"] else "beyond"
         yield (

@@ -12,7 +12,7 @@ from pleb_shared.errors import PlebError
 from pleb_shared.protocol.reasons import reason_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pleb_project.processes import Fleet
     from pleb_shared.protocol.status import ProjectStatus
@@ -34,13 +34,15 @@ class Outcome(msgspec.Struct, frozen=True):
     results_refused: int
     liar_refused: int
     liar_results_in_model: int
+    honest_refused: int
     seconds: float
 
     @property
     def succeeded(self) -> bool:
-        """Whether the target was reached, and the liar caught before any of its results counted."""
+        """Whether the target was reached, and only liars were refused, before anything counted."""
         reached = self.test_accuracy >= self.target
-        return reached and self.liar_refused > 0 and self.liar_results_in_model == 0
+        caught = self.liar_refused > 0 and self.liar_results_in_model == 0
+        return reached and caught and self.honest_refused == 0
 
 
 def outcome_of(
@@ -48,9 +50,9 @@ def outcome_of(
     counted: Mapping[str, int],
     central_accuracy: float,
     seconds: float,
-    liar: str,
+    liars: Collection[str],
 ) -> Outcome:
-    """Return the outcome; `counted` are `contributions`, `liar` is the lying host's name."""
+    """Return the outcome; `counted` are `contributions`, `liars` the lying hosts' names."""
     return Outcome(
         project=status.project,
         version=status.version,
@@ -59,22 +61,26 @@ def outcome_of(
         target=status.target.value if status.target else 0.0,
         units_verified=sum(counted.values()),
         results_refused=status.counts.refused,
-        liar_refused=sum(host.refused for host in status.hosts if host.name == liar),
-        liar_results_in_model=counted.get(liar, 0),
+        liar_refused=sum(host.refused for host in status.hosts if host.name in liars),
+        liar_results_in_model=sum(counted.get(liar, 0) for liar in liars),
+        honest_refused=sum(host.refused for host in status.hosts if host.name not in liars),
         seconds=round(seconds, 1),
     )
 
 
-def refused_results(status: ProjectStatus, host: str) -> dict[int, str]:
-    """Return which results of a host were proven wrong: the reason as a sentence, by the unit.
+def refused_results(status: ProjectStatus, hosts: Collection[str]) -> dict[int, tuple[str, str]]:
+    """Return which results of hosts were proven wrong: whose, and a sentence why, by the unit.
 
     A status shows only the newest units, so collect them from every one.
     """
     return {
-        unit.unit: reason_sentence(result.reason) if result.reason else "No reason is recorded."
+        unit.unit: (
+            result.name,
+            reason_sentence(result.reason) if result.reason else "No reason is recorded.",
+        )
         for unit in status.units
         for result in unit.results
-        if result.name == host and result.verdict == "invalid"
+        if result.name in hosts and result.verdict == "invalid"
     }
 
 

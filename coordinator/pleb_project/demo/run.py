@@ -25,7 +25,7 @@ from pleb_shared.protocol.ids import parse_attach_link
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pleb_shared.protocol.status import ProjectStatus
 
@@ -33,6 +33,9 @@ __all__ = ["example_folder", "find_kept", "keep", "run_demo", "stop_demo"]
 
 _PROJECT: Final = "digits"
 _LIAR: Final = "liar"
+_COLLUDERS: Final = ("colluder 1", "colluder 2")
+"""Liars that tell the same lie at once and make up a determinism class of their own."""
+_LIARS: Final = (_LIAR, *_COLLUDERS)
 _POLL_SECONDS: Final = 0.5
 _MOST_SECONDS: Final = 270.0
 """The training must have ended by then, so that the demo stays within five minutes."""
@@ -106,8 +109,11 @@ class _Demo:
         self.fleet.start_agent("trusted", link, self.fleet.invite("trusted"))
         self.fleet.start_agent("honest", link)
         script = str(example_folder(_LIAR) / "liar.py")
-        liar = self.fleet.start_script(_LIAR, [script, link, "--name", _LIAR])
-        status, caught = self._train(link, liar, started)
+        liars = {_LIAR: self.fleet.start_script(_LIAR, [script, link, "--name", _LIAR])}
+        for name in _COLLUDERS:
+            options = [script, link, "--name", name, "--together", "demo"]
+            liars[name] = self.fleet.start_script(name.replace(" ", "-"), options)
+        status, caught = self._train(link, liars, started)
         self._explain(caught)
         if status.target is not None:
             value = status.metrics.get(status.target.metric, 0.0)
@@ -117,33 +123,34 @@ class _Demo:
             self.say(f"\nTest accuracy {value:.4f}; {target}.")
         counted = contributions(self.fleet, _PROJECT)
         central = self._train_centrally(sum(counted.values()))
-        outcome = outcome_of(status, counted, central, time.monotonic() - started, _LIAR)
+        outcome = outcome_of(status, counted, central, time.monotonic() - started, _LIARS)
         self._compare(outcome, counted)
         return outcome, url
 
     def _train(
-        self, link: str, liar: ChildProcess, started: float
-    ) -> tuple[ProjectStatus, dict[int, str]]:
+        self, link: str, liars: Mapping[str, ChildProcess], started: float
+    ) -> tuple[ProjectStatus, dict[int, tuple[str, str]]]:
         """Show the project until its last version is measured.
 
         Returns:
-            The last status, and all refused results of the liar: why, by their unit.
+            The last status, and all refused results of the liars: whose and why, by their unit.
         """
         parts = parse_attach_link(link)
-        caught: dict[int, str] = {}
+        caught: dict[int, tuple[str, str]] = {}
         with (
             Coordinator(Address(parts.base_url, parts.certificate)) as coordinator,
             Screen(self.console) as screen,
         ):
             while True:
                 status = decode_status(coordinator.status(_PROJECT))
-                caught |= refused_results(status, _LIAR)
-                screen.show(status, [] if liar.exit_code is None else [_LIAR])
+                caught |= refused_results(status, _LIARS)
+                gone = [name for name, liar in liars.items() if liar.exit_code is not None]
+                screen.show(status, gone)
                 if status.finished:
                     return status, caught
                 for child in self.fleet.processes:
-                    # That the liar ends once it is banned is right.
-                    if child is not liar or child.exit_code not in {None, 0}:
+                    # That a liar ends once it is banned is right.
+                    if child not in liars.values() or child.exit_code not in {None, 0}:
                         child.require_alive()
                 if time.monotonic() - started > _MOST_SECONDS:
                     raise PlebError(
@@ -152,13 +159,13 @@ class _Demo:
                     )
                 time.sleep(_POLL_SECONDS)
 
-    def _explain(self, caught: dict[int, str]) -> None:
-        """Print how the liar was caught, with the coordinator's own record of that unit."""
+    def _explain(self, caught: dict[int, tuple[str, str]]) -> None:
+        """Print how a liar was caught, with the coordinator's own record of that unit."""
         if not caught:
-            self.say(f"\nNo result of the {_LIAR} was refused.")
+            self.say("\nNo result of the liars was refused.")
             return
-        unit, reason = next(iter(caught.items()))
-        self.say(f"\nThe {_LIAR}'s result of unit {unit} was refused: {reason}")
+        unit, (name, reason) = next(iter(caught.items()))
+        self.say(f"\nThe {name}'s result of unit {unit} was refused: {reason}")
         home = self.fleet.coordinator_home
         self.say(f"pleb-coordinator unit show {unit} --home {home}")
         for line in self.fleet.read("unit", "show", str(unit)).splitlines():
@@ -180,11 +187,11 @@ class _Demo:
     def _compare(self, outcome: Outcome, counted: dict[str, int]) -> None:
         shares = ", ".join(f"{number} by {name}" for name, number in sorted(counted.items()))
         self.say(
-            f"Test accuracy in one place: {outcome.central_accuracy:.4f}; by three hosts, one of "
+            f"Test accuracy in one place: {outcome.central_accuracy:.4f}; by five hosts, three of "
             f"which lied: {outcome.test_accuracy:.4f}.\n"
             f"The model contains {outcome.units_verified} results ({shares}), "
-            f"{outcome.liar_results_in_model} of them from the {_LIAR}; {outcome.liar_refused} of "
-            "its results were refused.\n\n"
+            f"{outcome.liar_results_in_model} of them from liars; {outcome.liar_refused} of theirs "
+            f"were refused, and {outcome.honest_refused} of honest hosts.\n\n"
             "Next: pleb-project new my-project (your own model and data), or\n"
             "      pleb-project demo --keep (keep the page open).",
         )

@@ -64,7 +64,7 @@ def answer(**changes):
 
 def outcome(counted=None, central=0.985, **changes):
     status = decode_status(answer(**changes))
-    return outcome_of(status, counted or {"honest": 32}, central, 100.04, "liar")
+    return outcome_of(status, counted or {"honest": 32}, central, 100.04, ("liar",))
 
 
 def test_the_last_line_has_exactly_these_keys():
@@ -78,6 +78,7 @@ def test_the_last_line_has_exactly_these_keys():
         "results_refused": 3,
         "liar_refused": 3,
         "liar_results_in_model": 0,
+        "honest_refused": 0,
         "seconds": 100.0,
     }
     assert outcome().succeeded
@@ -97,11 +98,13 @@ def test_what_makes_the_demo_fail(found):
 
 
 def test_only_results_that_were_proven_wrong_count_as_refused():
-    refused = refused_results(decode_status(answer()), "liar")
+    refused = refused_results(decode_status(answer()), ("liar",))
     assert list(refused) == [4]
-    assert "trusted host" in refused[4]
-    assert refused_results(decode_status(answer()), "honest") == {}
-    assert refused_results(decode_status(answer(units=[])), "liar") == {}
+    name, reason = refused[4]
+    assert name == "liar"
+    assert "trusted host" in reason
+    assert refused_results(decode_status(answer()), ("honest",)) == {}
+    assert refused_results(decode_status(answer(units=[])), ("liar",)) == {}
 
 
 def test_the_screen_shows_every_host_the_trusted_one_first():
