@@ -101,7 +101,10 @@ class ReasonCode(StrEnum):
     )
     NEAR_MISS = (
         "near_miss",
-        "It differs a little from the result that counts: neither confirmed nor wrong.",
+        (
+            "It differs from the result that counts, too little or on too different a PC to call "
+            "it wrong: it does not count."
+        ),
     )
     WITHDRAWN = (
         "withdrawn",
