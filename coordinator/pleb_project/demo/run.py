@@ -163,8 +163,8 @@ class _Demo:
         """Print how a liar was caught, with the coordinator's own record of that unit."""
         if not caught:
             self.say(
-                "\nNothing of the liars counted. Their calibrations agree with no trusted host's, so "
-                "they get no units."
+                "\nNothing of the liars counted. Their calibrations agree with no trusted host's, "
+                "so they get no units."
             )
             return
         unit, (name, reason) = next(iter(caught.items()))
