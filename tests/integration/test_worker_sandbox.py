@@ -187,7 +187,7 @@ print(json.dumps({state.layer: state.holds for state in states}))
 """
 
 
-@pytest.mark.parametrize(("system", "holding"), [("darwin", {"dumps", "disk"}), ("win32", set())])
+@pytest.mark.parametrize(("system", "holding"), [("darwin", {"dumps", "sizes"}), ("win32", set())])
 def test_what_a_system_does_not_have_is_said_and_not_called(
     tmp_path: Path, system: str, holding: set[str]
 ) -> None:

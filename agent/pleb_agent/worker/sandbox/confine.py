@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYERS", "confine", "file_rules"]
 
-LAYERS: Final = ("names", "dumps", "memory", "disk", "threads", "files", "calls")
+LAYERS: Final = ("names", "dumps", "memory", "sizes", "threads", "files", "calls")
 """In the order in which they close: namespaces first, which need what the others deny."""
 _NEWEST: Final = 99
 
@@ -45,7 +45,7 @@ def confine(
     - `names`: that anything else exists: files, other processes, networks.
     - `dumps`: core files, and being read by other processes of the same user.
     - `memory`: mapping more than the limit.
-    - `disk`: longer files than the limit, many open ones.
+    - `sizes`: longer files than the limit, many open ones.
     - `threads`: a great many threads; exactly so many as are needed, where `names` holds.
     - `files`: reading but Python, its packages and the folder; writing but the files that are in
       the folder's `out`.
@@ -76,7 +76,7 @@ def confine(
             f"no more than {megabytes} MiB beyond the runtime can be allocated",
             "the agent ends a worker that takes too much memory, up to two seconds later",
         ),
-        "disk": (
+        "sizes": (
             lambda: limit_files(bounds.file_bytes),
             f"no file gets longer than {bounds.file_bytes >> 20} MiB",
             "the agent ends a worker that writes too much, up to two seconds later",
