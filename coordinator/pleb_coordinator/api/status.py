@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.permission import permission_warning
-from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.core.records import ProjectState, Purpose
+from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.status import (
@@ -44,6 +45,8 @@ _EVENTS: Final = 400
 """How many of the newest events are searched for decided units."""
 _CONTRIBUTORS: Final = 50
 _RESTORES: Final = 10
+_TRUSTED_QUEUE: Final = 8
+"""With more waiting for each trusted host, they are too few or have no time."""
 _AWAY_SECONDS: Final = 600.0
 _FRESH_SECONDS: Final = 0.5
 """A status up to this age is sent again instead of being read."""
@@ -151,6 +154,7 @@ def read_status(
         updated_at=now,
         permission_ends_at=metadata.delegation.expires_at,
         comparable=metadata.verification.comparable,
+        trust_warning=_trust_warning(tx, project, now),
         permission_warning=_permission_warning(project, now),
         attach_link=str(link),
         pleb_link=link.pleb,
@@ -222,6 +226,24 @@ def _host(host: Host, project: Project, now: float) -> HostStatus:
         agent=host.agent,
         team=host.team,
     )
+
+
+def _trust_warning(tx: Transaction, project: Project, now: float) -> str:
+    """Return what the project's operator should know about trusted hosts, or an empty text."""
+    if project.state is not ProjectState.ACTIVE:
+        return ""
+    trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
+    if not trusted and not project.proven_hosts:
+        return (
+            "Not anchored: no trusted host is around and no host is proven yet, so most of the "
+            "fleet has to agree on each unit. Start a trusted host: pleb-coordinator invite new "
+            "--role trusted."
+        )
+    purposes = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)
+    waiting = sum(tx.assignments.count_for_trusted(project.id, one) for one in purposes)
+    if waiting > _TRUSTED_QUEUE * trusted:
+        return f"{waiting} checks and disputes wait for a trusted host: let one run, or one more."
+    return ""
 
 
 def _host_state(host: Host, now: float) -> HostState:

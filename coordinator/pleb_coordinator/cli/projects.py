@@ -118,6 +118,7 @@ def _short(p: ProjectStatus) -> dict[str, Any]:
     value["permission_ends_at"] = p.permission_ends_at
     value["permission_warning"] = p.permission_warning
     value["comparable"] = p.comparable
+    value["trust_warning"] = p.trust_warning
     value |= {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
     return value | {"restores": p.restores}
 
@@ -136,6 +137,8 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
     yield f"  join       {p.attach_link}"
     if not p.comparable:
         yield f"! {NOT_COMPARABLE}"
+    if p.trust_warning:
+        yield f"! {p.trust_warning}"
     if p.permission_warning:
         yield f"! {p.permission_warning}"
 

@@ -206,6 +206,8 @@ class ProjectStatus(Status, frozen=True):
     that."""
     comparable: bool = True
     """Whether results of different PCs can be compared; false: see `NOT_COMPARABLE`."""
+    trust_warning: Text = ""
+    """Why results count less surely or later than they could, and what to do; may be empty."""
     permission_warning: Text = ""
     """What to do, ten days before that and afterwards; empty until then."""
     source: VersionSource | None = None
