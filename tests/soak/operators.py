@@ -3,7 +3,7 @@
 `python -m tests.soak.operators [--cases N] [--seed S] [OPERATOR ...]`. A case is a graph of one
 operator. It is dry-run, and only if that accepts it, it runs forward and backward on tensors that
 end at a page that nothing may touch. Findings: a crash, an error without a type, a result of
-another shape than the dry run's, a case that takes longer than 20 s. Cases run in a forked process,
+another shape than the dry run's, a case that computes for more than 20 s. Cases run in a forked process,
 so that one that crashes is known by its operator, seed and number, and the others still run.
 """
 
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -48,6 +49,9 @@ IN_PLACE: Final = {
 MOST_BYTES: Final = 2**28
 MOST_OPERATIONS: Final = 2**31
 HANG_SECONDS: Final = 20
+"""Of the processor's time, for one case."""
+STILL_SECONDS: Final = 300
+"""Without it: a busy machine is no finding, a deadlock is one."""
 WHOLE: Final = (
     *(-1, 0, 1, 2, 3, 4, 7, -2, -7, 64, 1000),
     *(2**31 - 1, 2**31, 2**32 + 1, -(2**31), 2**62, 2**63 - 1, -(2**63)),
@@ -440,16 +444,18 @@ def make_case(op: str, case: int, seed: int) -> tuple[Fuzz, Call]:
 
 
 def _wait(pid: int, shared: mmap.mmap) -> int:
-    """Return how the process ended; it is killed if one case takes too long."""
-    before, since = -1, time.monotonic()
+    """Return how the process ended; it is killed if one case computes too long, or stands still."""
+    process = psutil.Process(pid)
+    before, since, used_before = -1, time.monotonic(), 0.0
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return status
         number = struct.unpack("<Q", shared[:8])[0]
+        used = process.cpu_times().user + process.cpu_times().system
         if number != before:
-            before, since = number, time.monotonic()
-        elif time.monotonic() - since > HANG_SECONDS:
+            before, since, used_before = number, time.monotonic(), used
+        elif used - used_before > HANG_SECONDS or time.monotonic() - since > STILL_SECONDS:
             os.kill(pid, 9)
         time.sleep(0.01)
 

@@ -63,7 +63,8 @@ _HIDDEN_BYTES: Final = {
     torch.ops.aten.mkldnn_rnn_layer: 12,
     torch.ops.aten.mkldnn_rnn_layer_backward: 12,
 }
-"""Kernels that allocate more than they return, in sizes of their largest tensor."""
+"""Kernels that allocate more than they return, in sizes of their largest tensor. The forward one
+keeps it for backward, in a workspace that is empty when fake."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class _NoDraws:
     """Returns masks of ones: only shapes matter here."""
 
     def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:  # noqa: ARG002
-        """Return ones [*like.shape]."""
+        """Return ones [*like.shape]; the words that a mask is drawn from take as much again."""
+        torch.zeros(like.numel(), dtype=torch.int64)
         return torch.ones_like(like)
 
 
@@ -269,6 +271,8 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.overloadpacket in _HIDDEN_BYTES:
             sizes = (t.numel() * t.element_size() for t in (*_tensors(args), *returned))
             hidden = _HIDDEN_BYTES[func.overloadpacket] * max(sizes)
+            if func.overloadpacket is torch.ops.aten.mkldnn_rnn_layer:
+                self._keep(result[-1], hidden)
         new = sum(self._keep(tensor) for tensor in returned)
         largest = max((tensor.untyped_storage().nbytes() for tensor in returned), default=0)
         self.largest_bytes = max(self.largest_bytes, int(largest))
@@ -281,10 +285,10 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.costliest, self._costliest_operations = str(func), operations
         return result
 
-    def _keep(self, tensor: torch.Tensor) -> int:
+    def _keep(self, tensor: torch.Tensor, more_bytes: int = 0) -> int:
         """Count the storage of `tensor`, of any shape, until it is gone; return its new bytes."""
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, int(storage.nbytes())  # noqa: SLF001
+        key, size = storage._cdata, int(storage.nbytes()) + more_bytes  # noqa: SLF001
         if key in self._live:
             return 0
 
