@@ -3,8 +3,8 @@
 `python -m tests.soak.operators [--cases N] [--seed S] [OPERATOR ...]`. A case is a graph of one
 operator. It is dry-run, and only if that accepts it, it runs forward and backward on tensors that
 end at a page that nothing may touch. Findings: a crash, an error without a type, a result of
-another shape than the dry run's, a case that computes for more than 20 s. Cases run in a forked process,
-so that one that crashes is known by its operator, seed and number, and the others still run.
+another shape than the dry run's, a case that computes for more than 20 s. Cases run in a forked
+process, so that one that crashes is known by its operator, seed and number, and others still run.
 """
 
 from __future__ import annotations
