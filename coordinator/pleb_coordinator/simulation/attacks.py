@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.unit import Unit
 
-__all__ = ["ATTACKS", "Attack", "Choice", "Gang", "Member"]
+__all__ = ["ATTACKS", "Attack", "Choice", "Gang", "Member", "at_distance"]
 
 _SEQUENTIAL_BELOW: Final = 10**9
 """Assignments with larger numbers are not counted through: their numbers tell nothing."""
@@ -250,17 +250,24 @@ def _noise_under_ceiling(moment: Moment) -> Floats:
 
 
 def _noise_at(moment: Moment, distance: float) -> Floats:
-    """Return the honest delta with noise that makes it `distance` different once encoded."""
-    honest, encoding = moment.honest(), moment.gang.deltas.encoding
-    noise = unit_vector(moment.gang.generator) * np.float32(np.linalg.norm(honest))
-    right = encoding.decode(moment.gang.deltas.encode(moment.unit, honest))
+    deltas = moment.gang.deltas
+    return at_distance(deltas, moment.honest(), unit_vector(moment.gang.generator), distance)
+
+
+def at_distance(deltas: Deltas, honest: Floats, direction: Floats, distance: float) -> Floats:
+    """Return `honest` [numbers] moved so far that the encoded deltas are `distance` apart.
+
+    `direction` has a norm of 1. Codes are coarse: a small change moves many of them by one.
+    """
+    step = direction * np.float32(np.linalg.norm(honest))
+    right = deltas.coded(honest)
     low, high = 0.0, 2 * distance
     for _ in range(8):
         share = (low + high) / 2
-        sent = moment.gang.deltas.encode(moment.unit, honest + np.float32(share) * noise)
-        apart = max(distances(right, encoding.decode(sent), encoding).values())
+        sent = deltas.coded(honest + np.float32(share) * step)
+        apart = max(distances(right, sent, deltas.encoding).values())
         low, high = (share, high) if apart < distance else (low, share)
-    return honest + np.float32(low) * noise
+    return honest + np.float32(low) * step
 
 
 def _nan(moment: Moment) -> bytes:

@@ -103,6 +103,10 @@ class Deltas:
     def accuracy(self, version: int) -> float | None:
         """Return how good a version is, where there is something to learn."""
 
+    def coded(self, delta: Floats) -> Tensors:
+        """Return a delta [numbers] as it is decoded from the codec of training results."""
+        return self.encoding.decode(self.encoding.encode(as_tensors(delta)))
+
     def encode(self, unit: Unit, delta: Floats) -> bytes:
         """Return the bytes that a host sends for `delta` [numbers]."""
         encoding = self.exact if unit.kind == UnitKind.CALIBRATE else self.encoding

@@ -29,7 +29,7 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
-from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment
+from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment, at_distance
 from pleb_coordinator.simulation.deltas import Deltas, Floats
 from pleb_coordinator.simulation.hosts import FleetPlan, HostPlan, make_hosts
 from pleb_coordinator.simulation.project import SmallProject, publish_small
@@ -600,10 +600,9 @@ class Fleet:
         values = self.deltas.honest(unit, host.plan.determinism_class)
         attack = host.plan.attack
         if attack is not None and attack.made_class:
-            apart = attack.made_class * self.gang.ceiling
-            size = np.float32(apart * np.linalg.norm(values))
-            right = self.deltas.honest(unit, 0)
-            values = right + size * self.deltas.direction("made class", 0)
+            direction = self.deltas.direction("made class", 0)
+            distance = attack.made_class * self.gang.ceiling
+            values = at_distance(self.deltas, self.deltas.honest(unit, 0), direction, distance)
         return self.deltas.encode(unit, values)
 
     def _spoiled(self, host: SimulatedHost) -> bool:
