@@ -23,14 +23,12 @@ __all__ = ["Deadline", "end_late", "run_seconds"]
 
 _LEAST_SECONDS: Final = 5.0
 """For what a first run loads and compiles late."""
-_OPERATIONS_PER_SECOND: Final = 2e9
-"""Of one thread of the slowest PC that is of use; ordinary ones do ten times as many."""
 _LOOK_SECONDS: Final = 0.25
 
 
 def run_seconds(cost: Cost) -> float:
     """Return how long one run may compute; a graph that nothing pays for gets under 10 s."""
-    return _LEAST_SECONDS + cost.operations / _OPERATIONS_PER_SECOND
+    return _LEAST_SECONDS + cost.seconds
 
 
 def end_late(send: Callable[[Reply], None], seconds: float) -> NoReturn:

@@ -59,6 +59,10 @@ _SORTING: Final = 32
 """Passes over the elements that sorting takes, at most."""
 _ATTENTION: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
 _ATTENTION_BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001
+_PER_SECOND: Final = 2e9
+"""Operations of the slowest thread that is of use."""
+_HALF: Final = 32
+"""How much slower products of 16-bit numbers are without instructions for them (1 GFLOP/s)."""
 _HIDDEN_BYTES: Final = {
     torch.ops.aten.mkldnn_rnn_layer: 12,
     torch.ops.aten.mkldnn_rnn_layer_backward: 12,
@@ -75,6 +79,8 @@ class Cost:
     """Beyond an idle worker, without the shards."""
     operations: int
     """FLOPs of products, and 16 for each element that other operators read or write."""
+    seconds: float
+    """On one thread of the slowest PC that is of use; ordinary ones take a tenth."""
 
 
 class _NoDraws:
@@ -101,9 +107,11 @@ def training_cost(
     weights = sum(math.prod(spec.shape) for spec in model.parameters)
     state = {AdamW: 2, Muon: 3}.get(type(optimizer), 1)
     step = dry_run(graph, trains=True)
+    optimizing = _optimizer_operations(model, optimizer)
     return Cost(
-        (_COPIES_OF_THE_MODEL + state) * 4 * weights + step.memory_bytes,
-        step.operations + _optimizer_operations(model, optimizer),
+        memory_bytes=(_COPIES_OF_THE_MODEL + state) * 4 * weights + step.memory_bytes,
+        operations=step.operations + optimizing,
+        seconds=step.seconds + optimizing / _PER_SECOND,
     )
 
 
@@ -184,7 +192,11 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
             f"A run of the graph takes {meter.operations:.1e} operations, far more than its "
             f"{paid:.1e} FLOPs explain (mostly {meter.costliest}): make the batch smaller."
         )
-    return Cost(meter.peak_bytes + 2 * meter.largest_bytes, meter.operations)
+    return Cost(
+        memory_bytes=meter.peak_bytes + 2 * meter.largest_bytes,
+        operations=meter.operations,
+        seconds=meter.seconds,
+    )
 
 
 def _check_outputs(outputs: Mapping[str, object], *, trains: bool) -> None:
@@ -237,6 +249,7 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak_bytes = 0
         self.largest_bytes = 0
         self.operations = 0
+        self.seconds = 0.0
         self.costliest = "nothing"
         self._costliest_operations = 0
 
@@ -281,6 +294,8 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if new or func._schema.is_mutable:  # noqa: SLF001
             operations = _operations(func, args, kwargs, result)
         self.operations += operations
+        half = any(t.dtype in {torch.float16, torch.bfloat16} for t in returned)
+        self.seconds += operations * (_HALF if half else 1) / _PER_SECOND
         if operations > self._costliest_operations:
             self.costliest, self._costliest_operations = str(func), operations
         return result

@@ -211,7 +211,9 @@ def test_work_that_nothing_pays_for_has_a_ceiling(rows):
     passes = [call("aten.sum.default", Ref(slot=3)) for _ in range(100)]
     one = graph(view, *passes)
     if rows == 1_000:
-        assert 16 * 100 * 12_000 <= dry_run(one, trains=False).operations < 2**33
+        cost = dry_run(one, trains=False)
+        assert 16 * 100 * 12_000 <= cost.operations < 2**33
+        assert cost.seconds == pytest.approx(cost.operations / 2e9)
     else:
         with pytest.raises(GraphError, match=r"far more than its .* FLOPs explain"):
             dry_run(one, trains=False)
