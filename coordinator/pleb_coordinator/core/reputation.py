@@ -49,8 +49,8 @@ AUDIT_WINDOW_SECONDS: Final = 24 * 3600.0
 """Credit ripens after this time; until then a conviction takes it back."""
 FIRST_BAN_SECONDS: Final = 24 * 3600.0
 _LONGEST_BAN_SECONDS: Final = 365 * 24 * 3600.0
-_SLOWER: Final = 1.1
-"""How much slower a host may seem with each confirmed result."""
+_PACE_STEP: Final = 1.1
+"""By how much one confirmed result may make a host seem faster or slower."""
 _RECENT: Final = 20
 """Assignments that `Standing.recent` remembers."""
 _FLOOR_HALF_LIFE: Final = 1000
@@ -100,19 +100,26 @@ def after_valid(standing: Standing, rules: Verification, credit: float) -> Stand
     )
 
 
-def fastest_step(before: float | None, elapsed_seconds: float, steps: int) -> float:
+def fastest_step(
+    before: float | None, elapsed_seconds: float, steps: int, *, proven: bool
+) -> float:
     """Return the least time of a step that a host's confirmed results have shown.
 
     It is measured by the coordinator's clock, since a host may claim any time of its own, and only
-    in results that others confirmed. It rises slowly: a PC can become slower.
+    in results that others confirmed. Of a proven host it moves slowly: friends who confirm one
+    another's instant lies would else make them usual at once.
 
     Args:
         before: what it was.
         elapsed_seconds: from the unit's issue to its report.
         steps: of the unit.
+        proven: whether the host is proven.
     """
     measured = elapsed_seconds / max(1, steps)
-    return measured if before is None else min(measured, _SLOWER * before)
+    if before is None:
+        return measured
+    least = before / _PACE_STEP if proven else 0.0
+    return min(max(measured, least), _PACE_STEP * before)
 
 
 def after_near_miss(standing: Standing, rules: Verification) -> Standing:

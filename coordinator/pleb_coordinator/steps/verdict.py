@@ -163,7 +163,9 @@ def _accept(context: CaseContext, assignment: Assignment, decision: Decision) ->
         confirmed = decision.by_trusted or len(decision.agreeing) > 1
         if confirmed and assignment.issued_at is not None and assignment.reported_at is not None:
             elapsed = assignment.reported_at - assignment.issued_at
-            fastest = fastest_step(host.fastest_step_seconds, elapsed, unit.local_steps)
+            fastest = fastest_step(
+                host.fastest_step_seconds, elapsed, unit.local_steps, proven=host.proven
+            )
             tx.hosts.set_fastest(host.id, fastest)
         if standing.proven and not host.proven and not host.trusted:
             tx.events.add(unit.project, context.now, "proven", unit=unit.id, host=host.id)

@@ -18,6 +18,7 @@ from pleb_coordinator.core.reputation import (
     after_valid,
     audit_drawn,
     audit_rate,
+    fastest_step,
     new_alarm,
     spot_checks_left,
 )
@@ -177,3 +178,10 @@ def test_checks_are_drawn_at_the_rate_and_the_same_every_time():
     assert drawn != [audit_drawn(b"other", unit, 0.05) for unit in range(20_000)]
     assert not any(audit_drawn(b"secret", unit, 0.0) for unit in range(1000))
     assert all(audit_drawn(b"secret", unit, 1.0) for unit in range(1000))
+
+
+def test_fast_results_make_a_proven_host_seem_fast_only_slowly():
+    assert fastest_step(None, 300, 100, proven=True) == 3
+    assert fastest_step(3.0, 2, 100, proven=True) == pytest.approx(3 / 1.1)
+    assert fastest_step(3.0, 3000, 100, proven=True) == pytest.approx(3.3)
+    assert fastest_step(3.0, 100, 100, proven=False) == 1
