@@ -155,7 +155,7 @@ def test_whatever_a_fleet_does_the_books_are_right(tmp_path, seed):
     fleet += [world.volunteer("liar", lies=True), world.volunteer("twin", account="v0")]
     fleet += [world.volunteer("near", network="203.0.113.0/24")]
     fleet += [world.volunteer("trusted", role=Role.TRUSTED)]
-    for step in range(400):
+    for step in range(600):
         act(world, fleet[int(generator.integers(len(fleet)))], generator)
         if generator.random() < 0.5:
             world.run()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_CASES: Final = {"proven", "suspended", "pardoned", "convicted", "banned"}
+_CASES: Final = {"proven", "doubted", "suspended", "pardoned", "convicted", "banned"}
 """Events that say what a host's results meant for it; see `unit show` for each."""
 _EVENTS: Final = 20_000
 """How far back these are looked for."""

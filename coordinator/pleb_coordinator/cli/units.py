@@ -47,6 +47,7 @@ _SPOT_CHECKS: Final = {
 }
 _CASES: Final = {
     "convicted": "convicted",
+    "doubted": "new again: far off, though its kind of PC may be the reason",
     "suspended": "suspended until a trusted host has looked",
     "pardoned": "pardoned: a trusted host confirmed its result",
     "proven": "proven by this unit",

@@ -123,6 +123,8 @@ class Decision(Record, frozen=True):
     """Proven wrong by the canonical result."""
     near: tuple[int, ...] = ()
     """Neither confirmed nor refuted by it."""
+    doubtful: tuple[int, ...] = ()
+    """Of these, results so far from it that only the kind of their PC may excuse them."""
     by_trusted: bool = False
     """Whether a trusted host computed the canonical result."""
     disputed: bool = False
@@ -191,6 +193,10 @@ class _Table:
         alike = classes[0] == classes[1] and one.runtime == other.runtime
         return self._tolerance.compare(distance, classes, alike=alike)
 
+    def _doubtful(self, one: Word, other: Word) -> bool:
+        distance = self._apart.get(pair(one.digest, other.digest))
+        return distance is not None and distance > self._tolerance.near
+
     def agree(self, one: Word, other: Word) -> bool:
         return self.closeness(one, other) is Closeness.AGREE
 
@@ -224,6 +230,11 @@ class _Table:
             canonical=center.assignment,
             agreeing=tuple(found[Closeness.AGREE]),
             near=tuple(found[Closeness.NEAR]),
+            doubtful=tuple(
+                word.assignment
+                for word in self.words
+                if word.assignment in found[Closeness.NEAR] and self._doubtful(center, word)
+            ),
             wrong=tuple(found[Closeness.FAR]),
             by_trusted=by_trusted,
         )

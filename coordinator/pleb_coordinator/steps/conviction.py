@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import Verification
     from pleb_shared.protocol.reasons import Reason
 
-__all__ = ["convict", "pardon", "suspend"]
+__all__ = ["convict", "doubt", "pardon", "suspend"]
 
 _SPOT_CHECKED: Final = 2
 """A convicted host's newest results that volunteers confirmed."""
@@ -90,6 +90,25 @@ def convict(
         tx.assignments.end_leases(host.id, now)
         ban: dict[str, Any] = {"until": standing.banned_until, "reason": standing.ban_reason}
         tx.events.add(project.id, now, "banned", host=host.id, **ban)
+
+
+def doubt(tx: Transaction, now: float, assignment: Assignment) -> None:
+    """Let a host start anew whose result is far off, though its kind of PC may be the reason.
+
+    It is not convicted: it keeps its credit and is not banned. But its word does not count until it
+    is confirmed again, or a liar could name an unusual kind of PC and lie as often as it likes.
+    """
+    unit, host = tx.units.get(assignment.unit), _host_of(tx, assignment)
+    project = tx.projects.get(assignment.project)
+    if host.trusted or not (host.record or host.proven):
+        return
+    _raise_alarm(tx, host, assignment, unit, project.metadata.verification)
+    tx.hosts.set_standing(host.id, replace(standing_of(host), record=0, proven=False))
+    for confirmed in tx.assignments.confirmed_units_of(host.id, _SPOT_CHECKED):
+        tx.units.set_spot_check(confirmed.id, SpotCheck.WANTED)
+    _withdraw(tx, now, project, host)
+    detail = {"assignment": assignment.id}
+    tx.events.add(project.id, now, "doubted", unit=unit.id, host=host.id, **detail)
 
 
 def suspend(tx: Transaction, now: float, assignment: Assignment) -> None:

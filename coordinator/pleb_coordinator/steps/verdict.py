@@ -25,7 +25,7 @@ from pleb_coordinator.core.reputation import (
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.anchor import ask_anchor, ask_proven, ask_trusted
-from pleb_coordinator.steps.conviction import convict, pardon, suspend
+from pleb_coordinator.steps.conviction import convict, doubt, pardon, suspend
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
@@ -100,8 +100,12 @@ def _settle(context: CaseContext, decision: Decision) -> None:
             _refute(context, assignment, decision)
         elif assignment.id in decision.agreeing:
             _accept(context, assignment, decision)
-        elif assignment.id in decision.near and assignment.state == AssignmentState.REPORTED:
+        elif assignment.id in decision.near:
             _near_miss(context, assignment)
+            if assignment.id in decision.doubtful and decision.by_trusted | (
+                not context.fleet.trusted
+            ):
+                doubt(tx, context.now, assignment)
 
 
 def _move_unit(context: CaseContext, decision: Decision) -> None:
@@ -179,8 +183,7 @@ def _refute(context: CaseContext, assignment: Assignment, decision: Decision) ->
     if assignment.state == AssignmentState.INVALID:
         return  # convicted for it before, on volunteers' word
     if not context.project.metadata.verification.comparable:
-        if assignment.state == AssignmentState.REPORTED:
-            _near_miss(context, assignment)
+        _near_miss(context, assignment)
         return
     host = context.tx.hosts.get(context.hosts[assignment.id].id)
     has_record = host.proven or host.suspended_by is not None
@@ -203,6 +206,8 @@ def _refute(context: CaseContext, assignment: Assignment, decision: Decision) ->
 def _near_miss(context: CaseContext, assignment: Assignment) -> None:
     """Let a result count neither for nor against its host, which is checked more from now on."""
     tx = context.tx
+    if assignment.state != AssignmentState.REPORTED:
+        return
     judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.NEAR_MISS))
     tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
     host = tx.hosts.get(context.hosts[assignment.id].id)
