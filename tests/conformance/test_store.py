@@ -330,6 +330,14 @@ class TestAssignments:
         assert (leased.host, leased.account, leased.nonce) == (a.id, "a", "n" * 32)
         assert leased.state == AssignmentState.LEASED
 
+    def test_first_tries_are_given_out_as_they_were_planned(self, tx, project):
+        tx.rounds.add(Round(project.id, 0, 0, 3, 3, 3, 0, NOW, None, None))
+        units = [NewUnit(UnitKind.TRAIN, place, 0, 0, 1, 5) for place in (2, 0, 1)]
+        tx.units.plan(project.id, 0, 0, units, Purpose.PRIMARY, trusted_only=False, now=NOW)
+        host = new_host(tx, project, "a")
+        candidates = tx.assignments.candidates(project.id, Purpose.PRIMARY, seeker(host), 9)
+        assert [unit.position for _, unit in candidates] == [2, 0, 1], "not in order of place"
+
     def test_another_copy_goes_to_another_account_and_network(self, tx, project):
         [unit] = new_units(tx, project)
         first = new_host(tx, project, "a", network="198.51.100.0/24")

@@ -25,6 +25,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
+from pleb_coordinator.core.voices import identifies
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -168,8 +169,8 @@ def _spread(pairs: Sequence[ConfirmedPair]) -> float:
     hosts: dict[str, list[float]] = defaultdict(list)
     for pair in pairs:
         hosts[pair.account].append(pair.distance)
-    voices = min(len(hosts), len({pair.network or pair.account for pair in pairs}))
-    if voices < _VOICES:
+    networks = {pair.network if identifies(pair.network) else pair.account for pair in pairs}
+    if min(len(hosts), len(networks)) < _VOICES:
         return 0.0
     return median(_quantile(distances) for distances in hosts.values())
 

@@ -376,7 +376,7 @@ SELECT '{purpose}' WHERE EXISTS (
 FIRST_ASSIGNMENTS: Final = f"""
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only, created_at)
 SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only, :now FROM units
-WHERE {_OF_VERSION} AND kind = :kind ORDER BY position
+WHERE {_OF_VERSION} AND kind = :kind ORDER BY id
 """
 ADD_ASSIGNMENT: Final = """
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only,

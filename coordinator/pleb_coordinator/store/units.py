@@ -34,7 +34,7 @@ class Units(TableGroup):
         trusted_only: bool,
         now: float,
     ) -> None:
-        """Add open units with one unsent assignment each."""
+        """Add open units with one unsent assignment each, which are given out in this order."""
         place = version_key(project, epoch, version)
         kinds: set[UnitKind] = set()
         rows = []
