@@ -101,9 +101,12 @@ class Executor:
         steps = Steps(job, run, files, self._settings, self._runtime, times)
         limit_seconds = run_seconds(known.cost)
         steps.finish(
-            self._control, self._report, self._clock, lambda: self._deadline.begin(limit_seconds)
+            self._control,
+            self._report,
+            self._clock,
+            lambda: self._deadline.begin(limit_seconds),
+            self._deadline.rest,
         )
-        self._deadline.rest()
         return self._delivered(job, run, times)
 
     def _evaluate(
@@ -122,6 +125,7 @@ class Executor:
         limit_seconds = run_seconds(known.cost)
 
         def between_batches() -> None:
+            self._deadline.rest()
             self._control.between_steps()
             self._deadline.begin(limit_seconds)
 
@@ -208,10 +212,12 @@ class Steps:
         report: Callable[[Progress], None],
         clock: Callable[[], float] = time.monotonic,
         begin: Callable[[], None] = lambda: None,
+        end: Callable[[], None] = lambda: None,
     ) -> None:
         """Do all steps; `report` takes the progress now and then, and at the last.
 
-        `begin` is called right before each step.
+        `begin` is called right before each step, `end` right after it: between steps a worker may
+        rest, and nothing must wake it then.
 
         Raises:
             JobStopped: the flag page says so; a checkpoint is written.
@@ -229,7 +235,10 @@ class Steps:
                 raise
             begin()
             suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
-            loss = run.step()
+            try:
+                loss = run.step()
+            finally:
+                end()
             now = clock()
             times.add(
                 now - start,
