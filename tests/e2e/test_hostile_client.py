@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     world = World(tmp_path_factory.mktemp("hostile"))
     try:
-        world.serve()
+        world.serve("--with-agent")  # an anchor, or a unit that came to nothing would be the last
         yield world.publish(PROJECTS / "tiny")
     finally:
         world.close()
@@ -149,7 +149,7 @@ def test_reports_twice_stolen_or_made_up(
     assert receipt(thief, report, delta)["code"] == "unknown_assignment"
     assert receipt(host, report | {"nonce": "0" * 32}, delta)["code"] == "unknown_assignment"
     assert receipt(host, report | {"assignment": 10**9}, delta)["code"] == "unknown_assignment"
-    assert receipt(host, report, delta)["outcome"] == "stored"
+    assert receipt(host, report, delta)["outcome"] in {"stored", "unneeded"}
     assert receipt(host, report, delta)["code"] == "already_reported"
 
 

@@ -76,6 +76,12 @@ class Executor:
         Raises:
             WorkerError, PlebError: `job.failure_of` turns each into an answer.
         """
+        try:
+            return self._executed(job)
+        finally:
+            self._deadline.rest()  # also after a failure: an idle worker is never late
+
+    def _executed(self, job: Job) -> JobResult:
         self._control.between_steps()
         metadata = read_metadata(job)
         self._deadline.begin(_CHECK_SECONDS)
