@@ -155,7 +155,8 @@ def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) 
     now = deps.clock()
     fleet = _fleet(tx, project, unit, now)
     context = CaseContext(tx, deps, project, unit, current.results, current.hosts, fleet, now)
-    recent = tx.comparisons.recent_pairs(project.id, unit.epoch)
+    # without a distance there is nothing that the pairs would change
+    recent = tx.comparisons.recent_pairs(project.id, unit.epoch) if findings.apart else []
     tolerance = tolerance_of(project.metadata.verification, project.tolerance, recent)
     suspicions = _suspicions(context, current, findings)
     counting = _counting(context, current, suspicions)
@@ -263,7 +264,9 @@ def _fleet(tx: Transaction, project: Project, unit: UnitRow, now: float) -> Flee
 def _suspicions(context: CaseContext, found: UnitResults, findings: Findings) -> tuple[Signal, ...]:
     """Return what is unusual about a first try that nobody has decided about yet."""
     author = next((word for word in found.case.words if word.author), None)
-    if author is None or found.case.counting is not Counting.UNKNOWN:
+    if author is None or author.weight is not Weight.PROVEN:
+        return ()  # a trusted host's word counts, a new host's does not, whatever it looks like
+    if found.case.counting is not Counting.UNKNOWN:
         return ()
     result = next(result for result in found.results if result.id == author.assignment)
     host, unit = found.hosts[result.id], context.unit
