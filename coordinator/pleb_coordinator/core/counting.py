@@ -109,7 +109,7 @@ class Case(Record, frozen=True):
     deciders_asked: int
     """Results of proven hosts that were asked for by lot in this dispute."""
     waited: bool
-    """Whether a fleet's exam was open for one and a half median unit times."""
+    """Whether a fleet's exam was open for one and a quarter median unit times."""
 
 
 class Decision(Record, frozen=True):

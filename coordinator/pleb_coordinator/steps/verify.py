@@ -59,7 +59,7 @@ _OUTSTANDING: Final = {
     AssignmentState.LEASED,
     AssignmentState.UPLOADING,
 }
-_FLEET_UNITS: Final = 1.5
+_FLEET_UNITS: Final = 1.25
 """Median unit times that a fleet's exam is open, so that fast answers do not outvote slow ones."""
 _ACTIVE_SECONDS: Final = 600.0
 _TOO_FAST: Final = {SignalKind.HASTE, SignalKind.TIME_CLAIMED}
