@@ -22,7 +22,7 @@ INPUTS = pyproject.toml constraints.txt
 .PHONY: help setup demo demo-stop test test-system check format coverage bench soak clean distclean
 
 help:
-	@echo "make demo         train a shared model with a coordinator and three agents on this PC"
+	@echo "make demo         train a shared model with a coordinator, two agents and three liars on this PC"
 	@echo "                  (KEEP=1 leaves it running afterwards)"
 	@echo "make demo-stop    stop a demo that was left running"
 	@echo "make test         the tests (about 8 minutes; AT_ONCE=4 runs four at a time)"

@@ -1,4 +1,4 @@
-"""What a volunteer is told of a project's permission that ends soon: calmly, nothing is to do."""
+"""The volunteer's warning when a project's permission ends soon; there is nothing to do for it."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ def needed_pairs(case: Case) -> list[tuple[str, str]]:
     comparison each. Only in a fleet's exam, when it can be decided, all are compared.
     """
     digests = list(dict.fromkeys(word.digest for word in case.words))
-    if case.counting is Counting.FLEET:
-        return [pair(*two) for two in combinations(digests, 2)] if _fleet_ready(case) else []
+    if case.counting is Counting.FLEET and _fleet_ready(case):
+        return [pair(*two) for two in combinations(digests, 2)]
     weighty = {word.digest for word in case.words if word.weight is not Weight.NEW or word.author}
     return [
         pair(first, second)

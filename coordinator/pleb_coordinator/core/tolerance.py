@@ -39,7 +39,6 @@ __all__ = [
     "Closeness",
     "ConfirmedPair",
     "Tolerance",
-    "compare",
     "pair",
     "tolerance_of",
 ]
@@ -115,18 +114,6 @@ class Tolerance(Record, frozen=True):
         first, second = sorted(classes)
         near = self.near if alike else self.near_unlike.get((first, second), sys.float_info.max)
         return Closeness.NEAR if distance <= near else Closeness.FAR
-
-
-def compare(distance: float, tolerance: float) -> Closeness:
-    """Return what the distance of two results (`tensors.distance`) says at that tolerance.
-
-    An infinite distance (a number is not finite) is far; so is NaN, which no distance is.
-    """
-    if distance <= tolerance:
-        return Closeness.AGREE
-    if distance <= NEAR_RATIO * tolerance:
-        return Closeness.NEAR
-    return Closeness.FAR
 
 
 def pair(first: str, second: str) -> tuple[str, str]:

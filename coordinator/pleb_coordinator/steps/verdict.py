@@ -102,10 +102,8 @@ def _settle(context: CaseContext, decision: Decision) -> None:
             _accept(context, assignment, decision)
         elif assignment.id in decision.near:
             _near_miss(context, assignment)
-            if assignment.id in decision.doubtful and decision.by_trusted | (
-                not context.fleet.trusted
-            ):
-                doubt(tx, context.now, assignment)
+            if assignment.id in decision.doubtful:
+                _doubt(context, assignment, decision)
 
 
 def _move_unit(context: CaseContext, decision: Decision) -> None:
@@ -214,6 +212,12 @@ def _near_miss(context: CaseContext, assignment: Assignment) -> None:
     if not host.trusted:
         rules = context.project.metadata.verification
         tx.hosts.set_standing(host.id, after_near_miss(standing_of(host), rules))
+
+
+def _doubt(context: CaseContext, assignment: Assignment, decision: Decision) -> None:
+    """Let the host start anew; on volunteers' word only where no trusted host is around."""
+    if decision.by_trusted or not context.fleet.trusted:
+        doubt(context.tx, context.now, assignment)
 
 
 def _ask(context: CaseContext, decision: Decision) -> None:

@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("file", type=Path, help="the file to write; it must not exist")
     demo = commands.add(
         "demo",
-        "train a model with a coordinator and three agents, one of which lies",
+        "train a model with a coordinator, two agents and three liars",
         "demo --keep",
     )
     demo.add_argument("--keep", action="store_true", help="leave everything running at the end")

@@ -1,1 +1,1 @@
-"""`pleb-project demo`: a coordinator and three agents on this PC, one of which lies."""
+"""`pleb-project demo`: a coordinator, two agents and three liars on this PC."""

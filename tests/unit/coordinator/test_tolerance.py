@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from pleb_coordinator.core.tolerance import Closeness, ConfirmedPair, compare, tolerance_of
+from pleb_coordinator.core.tolerance import Closeness, ConfirmedPair, tolerance_of
 from pleb_shared.protocol.project import Verification
+
+RULES = Verification(tolerance=0.01, tolerance_ceiling=0.03)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +25,8 @@ from pleb_shared.protocol.project import Verification
     ],
 )
 def test_a_mismatch_up_to_three_tolerances_is_a_near_miss(distance, closeness):
-    assert compare(distance, 0.01) is closeness
-
-
-RULES = Verification(tolerance=0.01, tolerance_ceiling=0.03)
+    found = tolerance_of(RULES, 0.0, [])
+    assert found.compare(distance, ("a", "a"), alike=True) is closeness
 
 
 def pairs(distances, *, host="host", own="b", count=8):
