@@ -106,15 +106,19 @@ def run_plain(target: Target, runs: int, seed: int, current: Path) -> tuple[int,
     pool = starting_inputs(target)
     mutator = Mutator(seed, target.words, json=target.json)
     accepted = 0
-    with current.open("wb", buffering=0) as file:
-        for number in range(len(pool) + runs):
-            data = pool[number] if number < len(pool) else mutator.changed(pool, target.most_bytes)
-            file.seek(0)
-            file.truncate()
-            file.write(data)
-            faulthandler.dump_traceback_later(target.seconds, exit=True)
-            accepted += try_one(target, data)
-    faulthandler.cancel_dump_traceback_later()
+    try:
+        with current.open("wb", buffering=0) as file:
+            for number in range(len(pool) + runs):
+                data = (
+                    pool[number] if number < len(pool) else mutator.changed(pool, target.most_bytes)
+                )
+                file.seek(0)
+                file.truncate()
+                file.write(data)
+                faulthandler.dump_traceback_later(target.seconds, exit=True)
+                accepted += try_one(target, data)
+    finally:  # also after a finding, or the timer would end this process later
+        faulthandler.cancel_dump_traceback_later()
     current.unlink()
     return len(pool) + runs, accepted
 
