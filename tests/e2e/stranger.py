@@ -261,7 +261,8 @@ class Stranger:
 
     def rate(self, unit: dict[str, Any], h: int) -> float:
         t = self.metadata["training"]
-        total, s = t["versions"] * t["local_steps"], unit["version"] * t["local_steps"] + h
+        planned = unit["versions"] or t["versions"]
+        total, s = planned * t["local_steps"], unit["version"] * t["local_steps"] + h
         cosine, final = (1 + math.cos(math.pi * min(s, total) / total)) / 2, t["final_fraction"]
         eta = final + (1 - final) * cosine
         eta *= min(1, (s + 1) / t["warmup_steps"]) if t["warmup_steps"] else 1

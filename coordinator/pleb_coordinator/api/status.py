@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.core.ending import best_version, reached_at
 from pleb_coordinator.core.permission import permission_warning
+from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import ProjectState, Purpose
+from pleb_coordinator.core.waiting import Scene, waiting_for
+from pleb_coordinator.steps.activity import points
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
@@ -28,15 +32,14 @@ from pleb_shared.protocol.status import (
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.numbers import AssignmentNumbers
-    from pleb_coordinator.core.records import Assignment, Event, Host, Project, UnitRow
+    from pleb_coordinator.core.records import Assignment, Event, Host, Project, Round, UnitRow
     from pleb_coordinator.store.transaction import Store, Transaction
-    from pleb_shared.protocol.project import Target
 
-__all__ = ["StatusCache", "reaches", "read_status"]
+__all__ = ["StatusCache", "read_status"]
 
 MOST_POINTS: Final = 2000
 _HOSTS: Final = 200
@@ -122,7 +125,7 @@ def read_status(
     evaluated = [point for point in series if point.metrics]
     hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
     target = metadata.target
-    reached = (p.version for p in evaluated if target and reaches(target, p.metrics))
+    measured = points(tx, project)
     counts = tx.views.totals(project.id, metadata.verification.ban_after)
     current_round = tx.rounds.get(project.id, project.epoch, project.version)
     link = links.attach_link(project)
@@ -138,7 +141,10 @@ def read_status(
         version=project.version,
         versions_planned=metadata.training.versions,
         target=target,
-        target_reached_at_version=next(reached, None),
+        target_reached_at_version=reached_at(measured, target),
+        best_version=best_version(measured),
+        waiting=_waiting(tx, project, hosts, current_round, now),
+        stopped_for=project.stopped_for,
         metrics=evaluated[-1].metrics if evaluated else {},
         metrics_version=evaluated[-1].version if evaluated else None,
         train_loss=series[-1].train_loss if series else None,
@@ -168,12 +174,31 @@ def _permission_warning(project: Project, now: float) -> str:
     return permission_warning(project.name, project.metadata.delegation.expires_at, now)
 
 
-def reaches(target: Target, metrics: dict[str, float]) -> bool:
-    """Whether the metrics reach the target."""
-    value = metrics.get(target.metric)
-    if value is None:
-        return False
-    return value >= target.value if target.direction == "at_least" else value <= target.value
+def _waiting(
+    tx: Transaction, project: Project, hosts: Sequence[Host], row: Round | None, now: float
+) -> str:
+    """Return what the project waits for; `hosts` are those that were seen last."""
+    place = (project.id, project.epoch, project.version)
+    active = [h for h in hosts if h.last_seen >= now - _AWAY_SECONDS and h.banned_until <= now]
+    is_open = row is not None and row.closed_at is None
+    _, in_hand, reported = tx.rounds.open_units(*place) if is_open else (0, 0, 0)
+    evaluation = tx.units.find(*place, UnitKind.EVALUATE, 0)
+    scene = Scene(
+        round=row,
+        hosts=len(hosts),
+        active=len(active),
+        calibrated=sum(bool(host.determinism_class) for host in active),
+        anchors=sum(host.trusted or host.proven for host in active),
+        trusted=sum(host.trusted for host in active),
+        in_hand=in_hand,
+        reported=reported,
+        evaluated=(
+            not project.facts.holdout_shards
+            or (evaluation is not None and evaluation.canonical is not None)
+        ),
+        warm_start=is_warm_start(project.metadata, project.version),
+    )
+    return waiting_for(project, scene, now)
 
 
 def _restores(tx: Transaction, project: Project) -> list[RestoreStatus]:

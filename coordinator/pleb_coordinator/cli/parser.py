@@ -115,12 +115,13 @@ def _add_simulation(commands: Commands) -> None:
 
 
 def _add_projects(commands: Commands) -> None:
-    projects = commands.group("project", "Projects: list, show, pause, resume.")
+    projects = commands.group("project", "Projects: list, show, pause, resume, archive.")
     projects.add("list", "list all projects", "list")
     for name, summary in (
         ("show", "show one project"),
         ("pause", "issue no more units of a project; results are still accepted"),
-        ("resume", "resume a paused project"),
+        ("resume", "resume a paused or archived project"),
+        ("archive", "end a project: no unit is issued and nothing is done in the background"),
     ):
         projects.add(name, summary, f"{name} words").add_argument("project", metavar="PROJECT")
     invites = commands.group("invite", "Invites: create, list, revoke.")

@@ -8,8 +8,10 @@ import msgspec
 
 from pleb_coordinator.api.status import read_status
 from pleb_coordinator.cli.access import link_base, now, numbers_of, opened, running_server
-from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.steps.activity import move_project
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.status import NOT_COMPARABLE
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -73,7 +75,8 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
     found = statuses(home)
     first = f"Listening on {url}." if running else "Not running: `pleb-coordinator serve`."
     lines = [
-        f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}{_restored(p)}"
+        f"{p.project}: {p.state}, version {p.version}/{p.versions_planned}{_restored(p)}. "
+        f"{p.waiting}"
         for p in found
     ]
     lines += [f"! {p.permission_warning}" for p in found if p.permission_warning]
@@ -84,23 +87,34 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
 
 def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Issue no more units."""
-    return _move(home, options.project, (ProjectState.ACTIVE, ProjectState.PAUSED), output)
+    return _move(home, options.project, ProjectEvent.PAUSED, output)
 
 
 def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Issue units again."""
-    return _move(home, options.project, (ProjectState.PAUSED, ProjectState.ACTIVE), output)
+    return _move(home, options.project, ProjectEvent.RESUMED, output)
 
 
-def _move(home: Home, name: str, move: tuple[ProjectState, ProjectState], output: Output) -> int:
-    expected, wanted = move
+def archive(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Issue no more units, and do no more work in the background."""
+    return _move(home, options.project, ProjectEvent.ARCHIVED, output)
+
+
+_WHY: Final = {
+    ProjectEvent.PAUSED: because(ReasonCode.PROJECT_PAUSED),
+    ProjectEvent.ARCHIVED: because(ReasonCode.PROJECT_ARCHIVED),
+    ProjectEvent.RESUMED: None,
+}
+
+
+def _move(home: Home, name: str, event: ProjectEvent, output: Output) -> int:
     with opened(home) as store, store.write() as tx:
         project = tx.projects.find(name)
-        if project.state != wanted:
-            if not tx.projects.set_state(project.id, expected, wanted):
-                raise InputError(f"{name} is {project.state} and cannot become {wanted}.")
-            tx.events.add(project.id, now(), str(wanted))
-    output.result({"project": name, "state": wanted}, [f"{name} is {wanted}."])
+        again = project.state in {found for (_, e), found in PROJECT_MOVES.items() if e is event}
+        if not (move_project(tx, project, event, _WHY[event], now()) or again):
+            raise InputError(f"{name} is {project.state} and cannot be {event}.")
+        state = tx.projects.get(project.id).state
+    output.result({"project": name, "state": state}, [f"{name} is {state}."])
     return 0
 
 
@@ -119,6 +133,7 @@ def _short(p: ProjectStatus) -> dict[str, Any]:
     value["permission_warning"] = p.permission_warning
     value["comparable"] = p.comparable
     value["trust_warning"] = p.trust_warning
+    value |= {"waiting": p.waiting, "best_version": p.best_version}
     value |= {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
     return value | {"restores": p.restores}
 
@@ -126,6 +141,9 @@ def _short(p: ProjectStatus) -> dict[str, Any]:
 def _lines(p: ProjectStatus) -> Iterator[str]:
     yield f"{p.title or p.project} ({p.project}), {p.state}"
     yield f"  version    {p.version} of {p.versions_planned}, epoch {p.epoch}{_restored(p)}"
+    yield f"  waiting    {p.waiting}"
+    if p.best_version is not None:
+        yield f"  best       version {p.best_version}"
     yield f"  loss       {'-' if p.train_loss is None else f'{p.train_loss:.5g}'}"
     for name, value in sorted(p.metrics.items()):
         yield f"  {name:<9}  {value:.5g} on the holdout (version {p.metrics_version})"
@@ -149,4 +167,5 @@ COMMANDS: Final = {
     "show": show,
     "pause": pause,
     "resume": resume,
+    "archive": archive,
 }

@@ -46,6 +46,7 @@ def round_units(metadata: ProjectMetadata, facts: Facts, version: int) -> list[N
             shard_first=(first + position) * training.shards_per_unit % facts.train_shards,
             shard_count=training.shards_per_unit,
             local_steps=training.local_steps,
+            versions=training.versions,
         )
         for position in range(count)
     ]
@@ -89,4 +90,5 @@ def unit_statement(row: UnitRow) -> Unit:
         shards=ShardRange(first=row.shard_first, count=row.shard_count),
         seed=row.seed,
         local_steps=row.local_steps,
+        versions=row.versions,
     )

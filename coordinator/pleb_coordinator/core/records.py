@@ -147,6 +147,8 @@ class Project(Record, frozen=True):
     name: str
     root_key: str
     state: ProjectState
+    stopped_for: Reason | None
+    """Why no work is issued; None: the project is active."""
     epoch: int
     version: int
     """The newest version."""
@@ -263,6 +265,8 @@ class NewUnit(Record, frozen=True):
     shard_first: int
     shard_count: int
     local_steps: int
+    versions: int | None = None
+    """How many versions were planned in all, which learning rates depend on."""
 
 
 class NewAssignment(Record, frozen=True):
@@ -290,6 +294,7 @@ class UnitRow(Record, frozen=True):
     shard_first: int
     shard_count: int
     local_steps: int
+    versions: int | None
     state: UnitState
     revision: int
     """Grows with every result, so that a decision on fewer results is detected."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
-from pleb_coordinator.core.holdout import points_of, version_to_restore
+from pleb_coordinator.core.holdout import version_to_restore
 from pleb_coordinator.core.records import (
     Assignment,
     Evaluation,
@@ -16,6 +16,7 @@ from pleb_coordinator.core.records import (
     Upload,
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.activity import points, settle
 from pleb_coordinator.steps.outcome import (
     await_upload,
     fail_assignment,
@@ -169,6 +170,7 @@ def _evaluated(
     place = (context.project.id, unit.epoch, unit.version, assignment.id)
     tx.projects.add_evaluation(Evaluation(*place, result.metrics, result.examples, now))
     _watch_holdout(tx, context.project)
+    settle(tx, context.project.id, now)
     detail = {"version": unit.version, "metrics": result.metrics}
     log_assignment(tx, now, "evaluated", assignment, **detail)
     return Receipt(assignment=assignment.id, outcome=ReceiptOutcome.STORED)
@@ -176,12 +178,9 @@ def _evaluated(
 
 def _watch_holdout(tx: Transaction, project: Project) -> None:
     """Ask for the last good version if the newest evaluations have lost too much."""
-    place = (project.id, project.epoch)
-    restores = tx.versions.restores(*place)
-    metadata = project.metadata
-    points = points_of(tx.projects.evaluations(*place), restores, metadata.target)
-    allowed = metadata.verification.max_holdout_regression
-    found = version_to_restore(points, restores, allowed)
+    restores = tx.versions.restores(project.id, project.epoch)
+    allowed = project.metadata.verification.max_holdout_regression
+    found = version_to_restore(points(tx, project), restores, allowed)
     if found is not None:
         tx.projects.set_restoring(project.id, found, RestoreCause.HOLDOUT)
 

@@ -29,6 +29,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.activity import settle
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.layout import Tensors, save_tensors
 from pleb_shared.tensors.version import read_version
@@ -133,8 +134,6 @@ def commit(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> boo
         tx.units.move(unit, UnitEvent.APPLIED, now, unit.canonical)
     for unit in tx.units.of_round(*place, {UnitState.OPEN}):
         _close_late(tx, unit, now)
-    if row.number >= work.project.metadata.training.versions:
-        tx.projects.set_state(round_.project, ProjectState.ACTIVE, ProjectState.FINISHED)
     tx.events.add(
         round_.project,
         now,
@@ -144,6 +143,7 @@ def commit(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> boo
         deltas=len(work.inputs),
         train_loss=row.train_loss,
     )
+    settle(tx, round_.project, now)
     return True
 
 

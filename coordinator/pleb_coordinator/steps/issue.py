@@ -63,10 +63,12 @@ _CHOICE = 3
 """Candidates to choose from beyond those asked for, to find one on the shard that the host has."""
 
 
-_CLOSED: Final[dict[str, ReasonCode]] = {
-    ProjectState.PAUSED: ReasonCode.PROJECT_PAUSED,
-    ProjectState.ARCHIVED: ReasonCode.PROJECT_ARCHIVED,
-}
+_CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED})
+"""Nothing at all is issued; while a project is finished, results are still checked."""
+_ASK_AGAIN_SECONDS: Final = (15.0, 3600.0)
+_ASKING_A_SECOND: Final = 5.0
+"""Hosts of a project without work ask again so often, all together: a small fleet soon notices
+that its project goes on, and a large one does not load the coordinator."""
 _MOST_RUNTIMES: Final = 8
 _RUNTIMES_SECONDS: Final = 7 * 24 * 3600.0
 """A host gets at most `_MOST_RUNTIMES` calibrations in this time: each costs a comparison."""
@@ -87,8 +89,8 @@ def issue_work(
     tx, project, host = context.tx, context.project, context.host
     if host.banned_until > context.now:  # it began to wait before it was banned
         return [], NoWork(reason=because(ReasonCode.HOST_BANNED), retry_after_seconds=300)
-    if (closed := _CLOSED.get(project.state)) is not None:
-        return [], NoWork(reason=because(closed), retry_after_seconds=300)
+    if project.state in _CLOSED:
+        return [], _no_work(context, 0)
     held = tx.assignments.leases(host.id)
     wanted = request.max_units
     work = _again(context, held, request)
@@ -254,6 +256,8 @@ def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow
     metadata = project.metadata
     trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
     most = exam_hosts(metadata.verification, project.new_hosts, trusted + project.proven_hosts)
+    if project.state is ProjectState.FINISHED:
+        return []
     exams = tx.units.open_exams(project.id, project.epoch, project.version)
     isolated = isolated_class(tx, project.id, host.determinism_class)
     joinable = [
@@ -314,6 +318,8 @@ def _choose(
 ) -> list[tuple[Assignment, UnitRow]]:
     """Return up to `count` unsent assignments of one purpose, if it can be on the host's shard."""
     host, project = context.host, context.project
+    if purpose is Purpose.PRIMARY and project.state is ProjectState.FINISHED:
+        return []  # its open round waits in case the project is continued
     seeker = Seeker(
         host.id, host.account, host.network, host.determinism_class, host.trusted, context.now
     )
@@ -404,9 +410,11 @@ def _manifest(context: RequestContext, assignment: Assignment, unit: UnitRow) ->
 def _no_work(context: RequestContext, found: int) -> NoWork:
     """Return why there is no more, and when to ask again."""
     project, metadata = context.project, context.project.metadata
-    if project.state == ProjectState.FINISHED or project.version >= metadata.training.versions:
-        reason = because(ReasonCode.LAST_VERSION_REACHED, version=metadata.training.versions)
-        return NoWork(reason=reason, retry_after_seconds=3600)
+    if project.stopped_for is not None:
+        hosts = project.new_hosts + project.proven_hosts
+        least, most = _ASK_AGAIN_SECONDS
+        seconds = min(most, max(least, hosts / _ASKING_A_SECOND))
+        return NoWork(reason=project.stopped_for, retry_after_seconds=seconds)
     if is_warm_start(metadata, project.version) and not context.host.trusted:
         reason = because(ReasonCode.WARM_START, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=30)

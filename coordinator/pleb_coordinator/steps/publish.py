@@ -12,6 +12,7 @@ from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.records import Facts, Project, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.activity import follow_researcher, settle
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -364,6 +365,8 @@ def _renew(
         _end_round(tx, known, now)
         tx.projects.start_epoch(known.id, metadata.epoch, now)
         tx.versions.add(_version_0(known.id, metadata, now))
+    follow_researcher(tx, known, metadata, now)
+    settle(tx, known.id, now)
 
 
 def _end_round(tx: Transaction, known: Project, now: float) -> None:

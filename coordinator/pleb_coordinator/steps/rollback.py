@@ -24,13 +24,13 @@ from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
     FileKind,
     Project,
-    ProjectState,
     RestoreCause,
     StoredDelta,
     UnitRow,
     VersionRow,
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
@@ -173,8 +173,6 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
         tx.rounds.close(round_, now)
     for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
         _cancel(tx, unit, now)
-    if row.number >= project.metadata.training.versions:
-        tx.projects.set_state(project.id, ProjectState.ACTIVE, ProjectState.FINISHED)
     tx.events.add(
         project.id,
         now,
@@ -185,6 +183,7 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
         digest=row.digest,
         cause=work.cause,
     )
+    settle(tx, project.id, now)
     return True
 
 

@@ -25,6 +25,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import VersionSource
 
@@ -85,9 +86,21 @@ class Projects(TableGroup):
         """Add an active project at version 0, without metadata; return its id."""
         return int(self._value(sql.ADD_PROJECT, name=name, root_key=root_key, epoch=epoch, now=now))
 
-    def set_state(self, project: int, expected: ProjectState, state: ProjectState) -> bool:
-        """Change the state; False: it is not the expected one."""
-        return self._changed(sql.SET_PROJECT_STATE, project=project, before=expected, after=state)
+    def set_state(
+        self,
+        project: int,
+        expected: ProjectState,
+        state: ProjectState,
+        why: Reason | None = None,
+    ) -> bool:
+        """Change the state and why no work is issued; False: it is not the expected one."""
+        return self._changed(
+            sql.SET_PROJECT_STATE,
+            project=project,
+            before=expected,
+            after=state,
+            why=None if why is None else msgspec.json.encode(why),
+        )
 
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
@@ -115,7 +128,7 @@ class Projects(TableGroup):
 
         Their assignments without a report are cancelled, their uploads end now, and
         their results are not compared any more. Classes, and what was measured of hosts, were
-        for the earlier model: every host calibrates again. A finished project becomes active.
+        for the earlier model: every host calibrates again.
         """
         for statement in _START_EPOCH:
             self._db.execute(statement, project=project, epoch=epoch, now=now)
@@ -177,6 +190,8 @@ class Projects(TableGroup):
         if project is None or row != before:
             values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
             values["state"] = ProjectState(values["state"])
+            if values["stopped_for"] is not None:
+                values["stopped_for"] = msgspec.json.decode(values["stopped_for"], type=Reason)
             if values["restoring_for"] is not None:
                 values["restoring_for"] = RestoreCause(values["restoring_for"])
             project = Project(
@@ -270,6 +285,12 @@ class Rounds(TableGroup):
         return _ROUND.first(
             self._db.execute(sql.UNSWEPT_BEFORE, **version_key(project, epoch, version))
         )
+
+    def open_units(self, project: int, epoch: int, version: int) -> tuple[int, int, int]:
+        """Return how many units of the round are open, in hosts' hands, and reported."""
+        where = version_key(project, epoch, version)
+        found = self._db.execute(sql.OPEN_UNITS, **where).fetchone()
+        return int(found[0]), int(found[1]), int(found[2])
 
     def set_swept(self, row: Round, now: float) -> None:
         """Note that the round was swept."""

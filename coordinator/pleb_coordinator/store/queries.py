@@ -83,7 +83,7 @@ INSERT INTO projects (name, root_key, state, epoch, version, metadata_number, cr
 VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
 """
 SET_PROJECT_STATE: Final = """
-UPDATE projects SET state = :after WHERE id = :project AND state = :before
+UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before
 """
 ADVANCE_PROJECT: Final = """
 UPDATE projects SET version = :after
@@ -108,8 +108,7 @@ UPDATE projects SET metadata_number = :number, epoch = :epoch, root_key = :root_
 WHERE id = :project
 """
 START_EPOCH: Final = """
-UPDATE projects SET version = 0, tolerance = 0, restoring = NULL, restoring_for = NULL,
-    state = CASE state WHEN 'finished' THEN 'active' ELSE state END
+UPDATE projects SET version = 0, tolerance = 0, restoring = NULL, restoring_for = NULL
 WHERE id = :project
 """
 CANCEL_EPOCHS_BEFORE: Final = """
@@ -152,6 +151,18 @@ ON CONFLICT (project, epoch, version) DO UPDATE SET
 EVALUATIONS: Final = f"""
 SELECT {_columns(Evaluation)} FROM evaluations
 WHERE project = :project AND epoch = :epoch ORDER BY version
+"""
+OPEN_UNITS: Final = """
+SELECT COUNT(*), COALESCE(SUM(in_hand), 0), COALESCE(SUM(reported), 0) FROM (
+    SELECT
+        EXISTS (SELECT 1 FROM assignments a
+                WHERE a.unit = u.id AND a.state IN ('leased', 'uploading')) AS in_hand,
+        EXISTS (SELECT 1 FROM assignments a
+                WHERE a.unit = u.id AND a.state = 'reported') AS reported
+    FROM units u
+    WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
+        AND u.kind = 'train' AND u.state = 'open'
+)
 """
 
 # Versions and rounds

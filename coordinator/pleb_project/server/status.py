@@ -44,6 +44,10 @@ def status_lines(status: ProjectStatus) -> list[str]:
             f"{status.versions_planned}{measured}"
         )
     ]
+    if status.waiting:
+        lines.append(f"  {status.waiting}")
+    if status.best_version is not None:
+        lines.append(f"  best version: {status.best_version}")
     if status.target:
         reached = status.target_reached_at_version
         sign = ">=" if status.target.direction == "at_least" else "<="

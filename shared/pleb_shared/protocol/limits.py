@@ -77,6 +77,7 @@ class Limits:
     lease_seconds: int = 24 * 3600
     version_lag: int = 8
     """A unit may lie at most this many versions behind the newest one."""
+    versions: int = 10_000_000
     local_steps: int = 100_000
     batch_examples: int = 65_536
 

@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
@@ -13,6 +14,7 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import Blob, Count, ShardRange, Struct, Unit, UnitKind
 
 __all__ = [
+    "Activity",
     "AdamW",
     "Calibration",
     "Codec",
@@ -27,6 +29,7 @@ __all__ = [
     "ProjectMetadata",
     "ResourceLimits",
     "Round",
+    "ScheduleName",
     "SgdMomentum",
     "Shard",
     "ShardList",
@@ -73,6 +76,8 @@ Dimension = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.tensor_elements)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
 Dtype = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
+Activity = Literal["active", "paused", "archived"]
+ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
 CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
 
 
@@ -192,9 +197,10 @@ class Training(Struct, frozen=True):
 
     Global step s of S = versions * local_steps; h counts inside a unit:
 
-    eta_s = learning_rate * min(1, (s + 1) / warmup_steps)
-            * (final_fraction + (1 - final_fraction) * (1 + cos(pi s / S)) / 2)
+    eta_s = learning_rate * min(1, (s + 1) / warmup_steps) * shape(s / S)
     eta_h = eta_s * min(1, (h + 1) / unit_warmup_steps)
+
+    `training.optimizers.shape` has the shapes. All but `versions` stays as long as an epoch does.
     """
 
     optimizer: Annotated[Optimizer, about("the inner optimizer", default="muon")]
@@ -209,10 +215,25 @@ class Training(Struct, frozen=True):
         int, about("steps in a unit (H)", ge=1, le=LIMITS.local_steps, default=25)
     ]
     versions: Annotated[
-        int, about("the project is finished at this version", ge=1, le=10_000_000, default=40)
+        int,
+        about(
+            "the project is finished at this version; more of them continue a finished one",
+            ge=1,
+            le=LIMITS.versions,
+            default=40,
+        ),
     ]
     warmup_steps: Annotated[Count, about("global steps until the peak learning rate", default=20)]
+    schedule: Annotated[
+        ScheduleName, about("the learning rate's shape after the warm-up, see below")
+    ] = "cosine"
     final_fraction: Annotated[Fraction, about("last learning rate over its peak")] = 0.03
+    cooldown_fraction: Annotated[
+        Fraction, about("`wsd`: share of all steps, at the end, in which the rate falls")
+    ] = 0.2
+    levels: Annotated[
+        int, about("`step`: how many rates there are from the peak to the last", ge=2, le=1000)
+    ] = 3
     unit_warmup_steps: Annotated[Count, about("warm-up steps inside every unit")] = 6
     clip_norm: Annotated[
         NotNegative, about("ceiling of the global gradient norm, not for muon; 0: off")
@@ -394,6 +415,12 @@ class Target(Struct, frozen=True):
     metric: Annotated[Name, about("a name that `evaluate` returns, or `loss`")]
     value: Annotated[float, about("what it must reach")]
     direction: Annotated[Literal["at_least", "at_most"], about("from which side")] = "at_least"
+    stop_at_target: Annotated[
+        bool, about("whether the first version that reaches it is the last one")
+    ] = False
+    patience: Annotated[
+        Count, about("evaluated versions in a row without a better one that end training; 0: off")
+    ] = 0
 
 
 class Delegation(Struct, frozen=True):
@@ -443,6 +470,10 @@ class ProjectMetadata(Struct, frozen=True):
     """Every change of the root key, oldest first: envelopes of a `RootChange`."""
     revoked: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.revoked_keys)] = []
     """Fingerprints of root and online keys whose statements nobody may accept any more."""
+    activity: Activity = "active"
+    """Whether the researcher wants work to be issued; the coordinator follows a change of it."""
+    activity_note: Text = ""
+    """Why not, for people."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing."""
@@ -463,8 +494,12 @@ evaluation and recomputed from its version 0, so these fields stay as long as th
 
 
 def epoch_changes(before: ProjectMetadata, after: ProjectMetadata) -> list[str]:
-    """Return the names of the fields that differ although only a new epoch may change them."""
-    return [name for name in EPOCH_FIELDS if getattr(before, name) != getattr(after, name)]
+    """Return the names of the fields that differ although only a new epoch may change them.
+
+    The number of versions may always change: a unit says which number its learning rates go by.
+    """
+    as_many = replace(after, training=replace(after.training, versions=before.training.versions))
+    return [name for name in EPOCH_FIELDS if getattr(before, name) != getattr(as_many, name)]
 
 
 def calibration_unit(metadata: ProjectMetadata) -> Unit:

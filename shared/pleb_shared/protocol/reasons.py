@@ -73,6 +73,13 @@ class ReasonCode(StrEnum):
         "last_version_reached",
         "The project has reached its last version, {version}.",
     )
+    TARGET_REACHED = "target_reached", "The project has reached its target with version {version}."
+    NOTHING_BETTER = (
+        "nothing_better",
+        "Training has ended: {count} versions were no better than version {version}.",
+    )
+    RESEARCHER_PAUSED = "researcher_paused", "The researcher has paused the project: {text}"
+    RESEARCHER_ARCHIVED = "researcher_archived", "The researcher has archived the project: {text}"
     WARM_START = (
         "warm_start",
         "No work right now: only trusted hosts train version {version} (warm start).",

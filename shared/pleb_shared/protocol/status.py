@@ -178,6 +178,12 @@ class ProjectStatus(Status, frozen=True):
     target: Target | None = None
     target_reached_at_version: int | None = None
     """The first version that reached it; null: none has, or there is no target."""
+    best_version: int | None = None
+    """The evaluated version that is best by the target's metric, else by the loss; null: none."""
+    waiting: Text = ""
+    """What training waits for at the moment, or why it has ended, in one sentence."""
+    stopped_for: Reason | None = None
+    """Why no work is issued; null: it is."""
     metrics: Metrics = {}
     """Those of the newest version that was evaluated."""
     metrics_version: int | None = None
@@ -215,10 +221,10 @@ class ProjectStatus(Status, frozen=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the last version was made and evaluated, or the project was archived."""
+        """Whether training has ended and the last version was evaluated, or it was archived."""
         if self.state == "archived":
             return True
-        return self.version >= self.versions_planned and self.metrics_version == self.version
+        return self.state == "finished" and self.metrics_version == self.version
 
 
 class StatusChange(Status, frozen=True):
@@ -234,6 +240,8 @@ class StatusChange(Status, frozen=True):
     version: int
     versions_planned: int
     target_reached_at_version: int | None
+    best_version: int | None
+    waiting: Text
     metrics: Metrics
     metrics_version: int | None
     train_loss: float | None

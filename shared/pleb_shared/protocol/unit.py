@@ -54,6 +54,9 @@ class Unit(Struct, kw_only=True, frozen=True):
     shards: ShardRange
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     local_steps: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.local_steps)]
+    versions: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.versions)] | None = None
+    """Training: how many versions the project had planned when the unit was, which its learning
+    rates depend on. None: `training.versions`."""
 
 
 class VersionSource(Struct, frozen=True):

@@ -71,7 +71,7 @@ class UnitRun:
         self._graph, self._metadata, self._unit, self._version = graph, metadata, unit, version
         self._data = UnitData(metadata.data, shards)
         self._rates = unit_learning_rates(
-            training, unit.version * training.local_steps, unit.local_steps
+            training, unit.version * training.local_steps, unit.local_steps, unit.versions
         )
         self._tensors = {name: self._place(array) for name, array in version.items()}
         frozen = set(graph.graph.frozen)
@@ -183,7 +183,8 @@ class UnitRun:
 
         It is stored in a saved state, which fits no other unit.
         """
-        text = msgspec.json.encode([self._metadata.training, self._unit])
+        training = msgspec.structs.replace(self._metadata.training, versions=1)  # the unit has it
+        text = msgspec.json.encode([training, self._unit])
         return np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
 
     def _load(self, state: Tensors) -> None:

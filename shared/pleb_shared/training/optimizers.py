@@ -27,6 +27,7 @@ __all__ = [
     "learning_rate",
     "make_optimizer",
     "orthogonalized",
+    "shape",
     "unit_learning_rates",
 ]
 
@@ -34,18 +35,47 @@ _QUINTIC: Final = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration (Jordan 2024)."""
 
 
-def learning_rate(training: Training, global_step: int, h: int) -> float:
+def shape(training: Training, done: float) -> float:
+    """Return the share of the peak learning rate once the part `done` in [0, 1] is trained.
+
+    With f = `final_fraction`:
+
+    constant   1
+    linear     1 - (1 - f) done
+    cosine     f + (1 - f) (1 + cos(pi done)) / 2           (Loshchilov and Hutter 2017)
+    step       f^(k / (levels - 1)), k = min(levels - 1, floor(levels * done))
+    wsd        1, and f + (1 - f) (1 - sqrt(x)) in the last part c = `cooldown_fraction`, where
+               x = (done - (1 - c)) / c                     (Haegele et al. 2024)
+    """
+    final = training.final_fraction
+    match training.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1 - (1 - final) * done
+        case "cosine":
+            return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+        case "step":
+            last = training.levels - 1
+            return float(final ** (min(last, math.floor(training.levels * done)) / last))
+        case "wsd":
+            start = 1 - training.cooldown_fraction
+            if done <= start:
+                return 1.0
+            return final + (1 - final) * (1 - math.sqrt((done - start) / (1 - start)))
+
+
+def learning_rate(
+    training: Training, global_step: int, h: int, versions: int | None = None
+) -> float:
     """Return eta_h of local step `h`, which is the project's step s = `global_step`.
 
-    eta_s = learning_rate * min(1, (s + 1) / warmup_steps)
-            * (final_fraction + (1 - final_fraction) * (1 + cos(pi s / S)) / 2)
+    eta_s = learning_rate * min(1, (s + 1) / warmup_steps) * shape(s / S)
     eta_h = eta_s * min(1, (h + 1) / unit_warmup_steps), with S = versions * local_steps.
-    Past S the rate stays at its end; a warm-up of 0 steps is none.
+    Past S the rate stays at its end; a warm-up of 0 steps is none. `versions` is the unit's.
     """
-    total = training.versions * training.local_steps
-    done = min(global_step, total) / total
-    final = training.final_fraction
-    rate = training.learning_rate * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+    total = (versions or training.versions) * training.local_steps
+    rate = training.learning_rate * shape(training, min(global_step, total) / total)
     if training.warmup_steps:
         rate *= min(1.0, (global_step + 1) / training.warmup_steps)
     if training.unit_warmup_steps:
@@ -53,9 +83,11 @@ def learning_rate(training: Training, global_step: int, h: int) -> float:
     return rate
 
 
-def unit_learning_rates(training: Training, first_step: int, steps: int) -> list[float]:
+def unit_learning_rates(
+    training: Training, first_step: int, steps: int, versions: int | None = None
+) -> list[float]:
     """Return eta_h of every local step of a unit that begins at global step `first_step`."""
-    return [learning_rate(training, first_step + h, h) for h in range(steps)]
+    return [learning_rate(training, first_step + h, h, versions) for h in range(steps)]
 
 
 def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:

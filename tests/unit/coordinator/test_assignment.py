@@ -48,7 +48,9 @@ def test_leases(expected, place, seconds):
 def candidate(number):
     place = (number, 1, 0, 0, UnitKind.TRAIN, number)
     trust: Any = (Counting.UNKNOWN, None, None, False, 0, None, SpotCheck.NONE)
-    return UnitRow(*place, 0, number % 3, 1, 5, UnitState.OPEN, 0, False, None, 0.0, None, *trust)
+    return UnitRow(
+        *place, 0, number % 3, 1, 5, None, UnitState.OPEN, 0, False, None, 0.0, None, *trust
+    )
 
 
 def test_the_shard_at_home_comes_first_and_the_order_stays_otherwise():

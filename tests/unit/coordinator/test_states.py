@@ -13,12 +13,15 @@ from pleb_coordinator.core.assignment_state import (
     AssignmentState,
     next_assignment_state,
 )
+from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UNIT_MOVES, UnitEvent, UnitState, next_unit_state
 
-A, U = AssignmentState, UnitState
+A, U, P = AssignmentState, UnitState, ProjectState
 TABLES = [
     pytest.param(ASSIGNMENT_MOVES, A, AssignmentEvent, A.UNSENT, id="assignments"),
     pytest.param(UNIT_MOVES, U, UnitEvent, U.OPEN, id="units"),
+    pytest.param(PROJECT_MOVES, P, ProjectEvent, P.ACTIVE, id="projects"),
 ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_coordinator.api.status import _thinned, reaches
+from pleb_coordinator.api.status import _thinned
 from pleb_coordinator.api.status_routes import change_between
-from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.core.ending import reached_at
+from pleb_coordinator.core.holdout import points_of
+from pleb_coordinator.core.records import Evaluation, ProjectState
 from pleb_coordinator.web_app.words import progress_of
 from pleb_shared.protocol.project import Target
 from pleb_shared.protocol.status import Counts, ProjectStatus, VersionPoint
@@ -99,8 +101,8 @@ def test_long_histories_are_thinned_and_keep_their_end():
 )
 def test_targets(direction, value, reached):
     target = Target(metric="m", value=0.9, direction=direction)
-    assert reaches(target, {"m": value}) is reached
-    assert not reaches(target, {"other": value})
+    found = [Evaluation(1, 0, 3, 1, {"m": value}, 9, 0.0), Evaluation(1, 0, 4, 2, {"n": 5}, 9, 0.0)]
+    assert reached_at(points_of(found, [], target), target) == (3 if reached else None)
 
 
 def test_progress_is_told_in_a_sentence():

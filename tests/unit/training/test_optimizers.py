@@ -12,6 +12,7 @@ from pleb_shared.training.optimizers import (
     learning_rate,
     make_optimizer,
     orthogonalized,
+    shape,
     unit_learning_rates,
 )
 
@@ -162,6 +163,44 @@ def test_the_schedule_by_hand():
         learning_rate(settings, 25, 0),
         learning_rate(settings, 26, 1),
     ]
+
+
+SHAPES = {
+    "constant": [1, 1, 1, 1, 1],
+    "linear": [1, 0.75 + 0.25 * 0.04, 0.52, 0.25 + 0.75 * 0.04, 0.04],
+    "cosine": [1, 0.04 + 0.96 * (2 + math.sqrt(2)) / 4, 0.52, 0.04 + 0.96 * (2 - 2**0.5) / 4, 0.04],
+    "step": [1, 1, 0.2, 0.04, 0.04],
+    "wsd": [1, 1, 1, 0.04 + 0.96 * (1 - math.sqrt(0.5)), 0.04],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_by_hand(name):
+    settings = training(
+        AdamW(),
+        schedule=name,
+        final_fraction=0.04,
+        levels=3,
+        cooldown_fraction=0.5,
+        warmup_steps=0,
+        unit_warmup_steps=0,
+    )
+    total = settings.versions * settings.local_steps
+    found = [learning_rate(settings, total * quarter // 4, 0) / 0.02 for quarter in range(5)]
+    assert found == pytest.approx(SHAPES[name])
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_without_a_last_rate_ends_at_zero(name):
+    settings = training(AdamW(), schedule=name, final_fraction=0.0, cooldown_fraction=0.0)
+    found = shape(settings, 1.0)
+    assert found == pytest.approx(1.0 if name in {"constant", "wsd"} else 0.0)
+
+
+def test_a_unit_says_by_how_many_versions_its_rates_go():
+    short, long = training(AdamW()), training(AdamW(), versions=80)
+    assert unit_learning_rates(short, 500, 5, 80) == unit_learning_rates(long, 500, 5)
+    assert unit_learning_rates(short, 500, 5) != unit_learning_rates(long, 500, 5)
 
 
 def test_without_warm_up_the_first_step_has_the_whole_rate():

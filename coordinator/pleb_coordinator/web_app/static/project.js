@@ -58,6 +58,8 @@
     for (const point of status.series) points.set(point.version, point);
     setText("epoch", status.epoch ? `, epoch ${status.epoch}` : "");
     setText("version", status.version);
+    setText("waiting", status.waiting);
+    setText("best", status.best_version == null ? "" : `Best so far: version ${status.best_version}.`);
     setText("versions-planned", status.versions_planned);
     setText("train-loss", plebPlots.shown(status.train_loss));
     const metric = byId("target-metric");

@@ -1,0 +1,86 @@
+"""activity: what moves a project between active, finished, paused and archived.
+
+Everything that may end or continue a project (a version, an evaluation, a step back, new metadata)
+calls `settle` in its own transaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.ending import ending
+from pleb_coordinator.core.holdout import points_of
+from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.core.records import ProjectState
+from pleb_shared.protocol.reasons import Reason, ReasonCode, because
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleb_coordinator.core.holdout import Point
+    from pleb_coordinator.core.records import Project
+    from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.protocol.project import Activity, ProjectMetadata
+
+__all__ = ["follow_researcher", "move_project", "points", "settle"]
+
+_ASKED_FOR: Final[Mapping[Activity, tuple[ProjectEvent, ReasonCode | None]]] = {
+    "active": (ProjectEvent.RESUMED, None),
+    "paused": (ProjectEvent.PAUSED, ReasonCode.RESEARCHER_PAUSED),
+    "archived": (ProjectEvent.ARCHIVED, ReasonCode.RESEARCHER_ARCHIVED),
+}
+_NO_NOTE: Final = "no reason was given"
+
+
+def move_project(
+    tx: Transaction, project: Project, event: ProjectEvent, why: Reason | None, now: float
+) -> bool:
+    """Change the project's state; False: the event changes nothing in the one that it has.
+
+    `why` is what hosts and people read while it is not active.
+    """
+    state = PROJECT_MOVES.get((project.state, event))
+    if state is None or not tx.projects.set_state(project.id, project.state, state, why):
+        return False
+    tx.events.add(project.id, now, str(event), why=why, version=project.version)
+    settle(tx, project.id, now)
+    return True
+
+
+def settle(tx: Transaction, project_id: int, now: float) -> None:
+    """End an active project whose training is over; continue a finished one whose is not.
+
+    The open round stays as it is: no unit of it is handed out while the project is finished, and
+    training goes on with it if the project is continued.
+    """
+    project = tx.projects.get(project_id)
+    if project.state not in {ProjectState.ACTIVE, ProjectState.FINISHED}:
+        return
+    why = ending(project.metadata, project.version, points(tx, project))
+    if why is None and project.state is ProjectState.FINISHED:
+        move_project(tx, project, ProjectEvent.CONTINUED, None, now)
+    elif why is not None and project.state is ProjectState.ACTIVE:
+        move_project(tx, project, ProjectEvent.ENDED, why, now)
+    elif why != project.stopped_for:
+        tx.projects.set_state(project.id, project.state, project.state, why)
+
+
+def follow_researcher(
+    tx: Transaction, before: Project, metadata: ProjectMetadata, now: float
+) -> None:
+    """Pause, resume or archive the project if new metadata ask for something else than before.
+
+    A renewal of what was asked for before changes nothing, so the operator's word stays.
+    """
+    if metadata.activity == before.metadata.activity:
+        return
+    event, code = _ASKED_FOR[metadata.activity]
+    why = None if code is None else because(code, text=metadata.activity_note or _NO_NOTE)
+    move_project(tx, tx.projects.get(before.id), event, why, now)
+
+
+def points(tx: Transaction, project: Project) -> list[Point]:
+    """Return the evaluations that the newest version descends from, oldest first."""
+    place = (project.id, project.epoch)
+    evaluations, restores = tx.projects.evaluations(*place), tx.versions.restores(*place)
+    return points_of(evaluations, restores, project.metadata.target)
