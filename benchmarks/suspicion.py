@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from msgspec.structs import asdict
 
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.core.suspicion import RECENT_RESULTS, Traits, features_of, signals
@@ -108,7 +109,7 @@ def _traits(unit: int, version: int, data: bytes, encoding: DeltaFormat, run: Un
         unit=unit,
         version=version,
         digest=hashlib.sha256(data).hexdigest(),
-        features=features_of(encoding.decode(data), encoding.model, KEY),
+        **asdict(features_of(encoding.decode(data), encoding.model, KEY)),
         loss_first=run.loss_first,
         loss_last=run.loss_last,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
@@ -599,11 +600,13 @@ class TestFleet:
         found = [a for unit in units for a in tx.assignments.of_unit(unit)]
         for assignment in found:
             digest = f"{assignment.id:064x}"
-            traits = Traits(assignment.unit, 4, digest, features, loss_first=None, loss_last=0.5)
+            known = {"unit": assignment.unit, "version": 4, "digest": digest, "loss_last": 0.5}
+            traits = Traits(**asdict(features), **known)
             tx.comparisons.add_traits(project.id, 0, assignment.id, traits)
             tx.comparisons.add_traits(project.id, 0, assignment.id, traits)
         assert [t.unit for t in tx.comparisons.recent_traits(project.id, 0)] == units[::-1]
-        assert tx.comparisons.recent_traits(project.id, 0)[0].features == features
+        newest = asdict(tx.comparisons.recent_traits(project.id, 0)[0])
+        assert {name: newest[name] for name in asdict(features)} == asdict(features)
         assert tx.comparisons.recent_traits(project.id, 1) == []
         for number in range(RECENT_PAIRS + 3):
             pair = ConfirmedPair(number, "account", "network", "c1", "c2", 0.25)

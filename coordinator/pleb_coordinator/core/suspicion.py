@@ -19,14 +19,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pleb_coordinator.core.records import Record
 from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from pleb_shared.protocol.project import ModelSpec
     from pleb_shared.tensors.layout import Tensors
@@ -42,6 +41,9 @@ __all__ = [
     "signals",
     "sketch_key",
 ]
+
+Sketches = NDArray[np.float32]
+"""[4096], or [results, 4096]."""
 
 RECENT_RESULTS: Final = 64
 """How many of a project's newest confirmed results are kept to compare with."""
@@ -108,16 +110,15 @@ class Features(Record, frozen=True):
     profile: tuple[float, ...]
     """Norms of up to 64 groups of consecutive parameters."""
     sketch: bytes
-    """float16 [4096]: the sketch, divided by its norm."""
+    """float16 [4096]: the sketch, divided by its length."""
 
 
-class Traits(Record, frozen=True):
+class Traits(Features, frozen=True):
     """What is known of a result: of the one in question, and of those it is compared with."""
 
     unit: int
     version: int
     digest: str
-    features: Features
     loss_first: float | None = None
     loss_last: float | None = None
 
@@ -183,7 +184,9 @@ def signals(
         (found for found in recent if found.unit != result.unit),
         key=lambda found: abs(found.version - result.version),
     )[:_NEAREST]
-    found = [_norm(result, others), _copy(result, others), _direction(result, others)]
+    mine, theirs = _sketch(result), np.array([_sketch(other) for other in others])
+    found = [_norm(result, others), _copy(result, others, mine, theirs)]
+    found += [_direction(result, others, mine, theirs)]
     found += [_profile(result, others), *_losses(result, others)]
     if timing is not None:
         found += [_haste(timing), _time_claimed(timing)]
@@ -192,14 +195,15 @@ def signals(
 
 def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
     """The norm's logarithm is an outlier; a delta of zeros always is."""
-    norm = result.features.norm
-    usual = float(np.median([other.features.norm for other in others] or [0.0]))
+    norm = result.norm
+    usual = float(np.median([other.norm for other in others] or [0.0]))
     if not (0 < norm < math.inf):
         reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
         return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
-    known = [other for other in others if other.features.norm > 0]
-    logs = np.log([[other.features.norm] for other in known]).reshape(-1, 1)
-    far = _deviations(math.log(norm), _without_trend(result, known, logs)[:, 0], least=0.05)
+    known = [other for other in others if other.norm > 0]
+    logs = np.log([[other.norm] for other in known]).reshape(-1, 1)
+    trend = _without_trend(result, known, logs)
+    far = float(_deviations(np.log([norm]), trend, least=0.05)[0])
     if abs(far) <= _LIMIT:
         return None
     reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
@@ -213,37 +217,38 @@ def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
     if len(others) < _FEWEST or theirs.shape[1] != mine.size:
         return None
     theirs = _without_trend(result, others, theirs)
-    far = [_deviations(float(mine[i]), theirs[:, i], least=0.1) for i in range(mine.size)]
-    worst = max(far, key=abs, default=0.0)
+    far = _deviations(mine, theirs, least=0.1)
+    worst = max(far.tolist(), key=abs, default=0.0)
     limit = _LIMIT + math.log(max(1, mine.size))  # the most unusual of many is more unusual
     if abs(worst) <= limit:
         return None
     return Signal(SignalKind.PROFILE, worst, limit, because(ReasonCode.SUSPECT_PROFILE))
 
 
-def _direction(result: Traits, others: Sequence[Traits]) -> Signal | None:
+def _direction(
+    result: Traits, others: Sequence[Traits], mine: Sketches, theirs: Sketches
+) -> Signal | None:
     """The cosine with results of the same version is an outlier, on either side.
 
     Results of one version have a part in common, those of different versions hardly any. A lie that
     leans against the others has too small a cosine; one that is made of the others', too large a
     one. Every cosine is with the mean of equally many, since it grows with their number.
     """
-    fellows: dict[int, list[Traits]] = {}
-    for other in others:
-        fellows.setdefault(other.version, []).append(other)
-    mine = fellows.get(result.version, [])
-    count = min(len(mine), _FELLOWS)
+    versions = np.array([other.version for other in others])
+    fellows = theirs[versions == result.version]
+    count = min(len(fellows), _FELLOWS)
     if count < _FEWEST_FELLOWS:
         return None
-    cosine = _cosine(_sketches([result])[0], _sketches(mine[:count]).sum(axis=0))
-    usual = [
-        _cosine(sketch, np.delete(group, i, axis=0)[:count].sum(axis=0))
-        for found in fellows.values()
-        if len(found) > count or (found is mine and len(found) > _FEWEST_FELLOWS)
-        for group in [_sketches(found)]
-        for i, sketch in enumerate(group)
-    ]
-    far = _deviations(cosine, usual, least=1 / math.sqrt(_SKETCH))
+    cosine = float(_cosines(mine, fellows[:count].sum(axis=0)))
+    usual = np.empty(0)
+    for version in dict.fromkeys(versions.tolist()):
+        group = theirs[versions == version]
+        if len(group) > (_FEWEST_FELLOWS if version == result.version else count):
+            # of each one with the sum of the first `count` others: one of the first is left out
+            left_out = group[np.minimum(np.arange(len(group)), count)]
+            sums = group[: count + 1].sum(axis=0) - left_out
+            usual = np.append(usual, _cosines(group, sums))
+    far = float(_deviations(cosine, usual, least=1 / math.sqrt(_SKETCH)))
     if abs(far) <= _DIRECTION_LIMIT:
         return None
     reason = because(
@@ -254,7 +259,9 @@ def _direction(result: Traits, others: Sequence[Traits]) -> Signal | None:
     return Signal(SignalKind.DIRECTION, far, math.copysign(_DIRECTION_LIMIT, far), reason)
 
 
-def _copy(result: Traits, others: Sequence[Traits]) -> Signal | None:
+def _copy(
+    result: Traits, others: Sequence[Traits], mine: Sketches, theirs: Sketches
+) -> Signal | None:
     """Another unit's result is the same, or closer than results of two units ever are."""
     same = next((other for other in others if other.digest == result.digest), None)
     if same is not None:
@@ -262,7 +269,6 @@ def _copy(result: Traits, others: Sequence[Traits]) -> Signal | None:
         return Signal(SignalKind.COPY, 1.0, 1.0, reason)
     if len(others) < _FEWEST:
         return None
-    theirs, mine = _sketches(others), _sketches([result])[0]
     between = theirs @ theirs.T
     np.fill_diagonal(between, -1.0)
     limit = 1 - _COPY_ANGLE * (1 - min(1.0, float(between.max())))
@@ -287,7 +293,7 @@ def _loss(kind: SignalKind, loss: float | None, others: list[float | None]) -> S
     if loss is None or not known:
         return None
     middle, least, most = float(np.median(known)), min(known), max(known)
-    far = _deviations(loss, known, least=0.05 * abs(middle) + 1e-6)
+    far = float(_deviations(loss, np.array(known), least=0.05 * abs(middle) + 1e-6))
     # a model that has learnt its data by heart has losses of many orders of magnitude
     outside = max(least - loss, loss - most) > 0.5 * (most - least)
     if abs(far) <= _LIMIT or not outside:
@@ -327,18 +333,19 @@ def _shown(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _deviations(value: float, others: Iterable[float], least: float) -> float:
-    """Return by how many robust standard deviations `value` lies above the others' median.
+def _deviations(
+    value: float | NDArray[np.float64], others: NDArray[np.float64], least: float
+) -> NDArray[np.float64]:
+    """Return by how many robust standard deviations `value` [...] lies above the others' median.
 
-    0 if there are too few of them. `least` bounds the deviation from below: others that are
-    equal by chance would make everything an outlier.
+    `others` is [k, ...]; 0 if there are too few of them. `least` bounds the deviation from below:
+    others that are equal by chance would make everything an outlier.
     """
-    known = np.fromiter(others, np.float64)
-    if known.size < _FEWEST:
-        return 0.0
-    middle = float(np.median(known))
-    deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(known - middle)))
-    return (value - middle) / max(deviation, least)
+    if len(others) < _FEWEST:
+        return np.zeros(np.shape(value))
+    middle = np.median(others, axis=0)
+    deviation = _MAD_TO_DEVIATION * np.median(np.abs(others - middle), axis=0)
+    return np.asarray((value - middle) / np.maximum(deviation, least))
 
 
 def _without_trend(
@@ -361,23 +368,19 @@ def _without_trend(
 
 def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
     """Return the logarithms of each group's share of the norm: [results, groups]."""
-    rows = [
-        [group / (found.features.norm or 1.0) for group in found.features.profile]
-        for found in results
-    ]
+    rows = [[group / (found.norm or 1.0) for group in found.profile] for found in results]
     return np.log(np.maximum(np.array(rows, np.float64, ndmin=2), _LEAST_SHARE))
 
 
-def _sketches(results: Sequence[Traits]) -> NDArray[np.float64]:
-    """Return the sketches: [results, 4096], each of length 1 or 0."""
-    rows = [np.frombuffer(found.features.sketch, "<f2") for found in results]
-    return np.stack(rows).astype(np.float64)
+def _sketch(result: Features) -> Sketches:
+    """Return the sketch [4096], of length 1 or 0."""
+    return np.frombuffer(result.sketch, "<f2").astype(np.float32)
 
 
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the cosine of [n] and [n]; 0 where one of them is zero."""
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / length if length else 0.0
+def _cosines(a: Sketches, b: Sketches) -> NDArray[np.float64]:
+    """Return the cosines of [..., n] and [..., n]: [...]; 0 where one of them is zero."""
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray((a * b).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0), np.float64)
 
 
 def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:

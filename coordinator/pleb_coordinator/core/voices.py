@@ -74,17 +74,19 @@ def independent(first: Party, second: Party) -> bool:
 
 def voices(parties: Sequence[Party]) -> int:
     """Return how many independent voices a group has: its components under "not independent"."""
-    groups: list[set[str]] = []
+    parents: dict[str, str] = {}  # a forest: the marks of one voice are a tree, its root included
+
+    def root_of(mark: str) -> str:
+        while (parent := parents.setdefault(mark, mark)) != mark:
+            mark = parent
+        return mark
+
     for party in parties:
-        joined = _marks(party)
-        apart: list[set[str]] = []
-        for group in groups:
-            if joined.isdisjoint(group):
-                apart.append(group)
-            else:
-                joined |= group
-        groups = [*apart, joined]
-    return len(groups)
+        first, *others = _marks(party)
+        root = root_of(first)
+        for other in others:
+            parents[root_of(other)] = root
+    return sum(mark == parent for mark, parent in parents.items())
 
 
 def identifies(network: str) -> bool:

@@ -117,9 +117,10 @@ def ask_proven(
         False: no proven host is around that could take it.
     """
     now, proven = deps.clock(), tx.hosts.proven(project.id)
-    had = [found.host for found in tx.assignments.of_unit(unit.id) if found.host is not None]
-    hosts = [tx.hosts.get(host) for host in dict.fromkeys(had)] or ([asking] if asking else [])
-    parties = [tx.hosts.party(host, now) for host in hosts]
+    hosts = list(tx.hosts.of_unit(unit.id).values())
+    parties = list(tx.hosts.parties(unit.id, hosts, now).values())
+    if not hosts and asking is not None:
+        hosts, parties = [asking], [tx.hosts.party(asking, now)]
     determinism_class = isolated_class(tx, project.id, hosts[0].determinism_class) if hosts else ""
     steps = max(1, unit.local_steps)
     median = project.median_step_seconds * steps
@@ -166,11 +167,7 @@ def class_of_unit(tx: Transaction, unit: UnitRow) -> str:
 
     It is that of the first host that had the unit, if its results compare with no other class.
     """
-    hosts = (found.host for found in tx.assignments.of_unit(unit.id) if found.host is not None)
-    first = next(hosts, None)
-    if first is None:
-        return ""
-    return isolated_class(tx, unit.project, tx.hosts.get(first).determinism_class)
+    return isolated_class(tx, unit.project, tx.hosts.first_class(unit.id))
 
 
 def isolated_class(tx: Transaction, project: int, determinism_class: str) -> str:

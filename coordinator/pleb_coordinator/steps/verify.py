@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.counting import (
@@ -44,7 +44,7 @@ from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from pleb_coordinator.core.records import Assignment, Host, Project, StoredDelta, UnitRow
     from pleb_coordinator.steps import Deps
@@ -70,8 +70,8 @@ _ROUNDING_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
-class UnitResults:
-    """A unit that `verify` is due for, with all its results."""
+class Reported:
+    """A unit with all its results."""
 
     project: Project
     unit: UnitRow
@@ -80,10 +80,18 @@ class UnitResults:
     hosts: dict[int, Host]
     """Of the results, by assignment."""
     case: Case
+
+
+@dataclass(frozen=True)
+class UnitResults(Reported):
+    """A unit that `verify` is due for, with what its results are compared by."""
+
     deltas: dict[str, StoredDelta]
     """By digest: those that have to be decoded."""
     norms: tuple[float, ...]
     """Of the version's tensors, below which a distance is rounding noise."""
+    recent: list[Traits]
+    """Results that counted, which the author's is compared with; none if it need not be."""
 
     @property
     def key(self) -> str:
@@ -99,6 +107,8 @@ class Findings:
     """What decoded deltas look like, by digest."""
     apart: dict[tuple[str, str], float]
     """Distances by `pair` of digests, of the pairs that matter."""
+    suspicions: tuple[Signal, ...]
+    """What is unusual about a first try that nothing was decided about yet."""
 
 
 def find(
@@ -108,7 +118,13 @@ def find(
     # one more than are claimed, so that one is left if all of those are due
     due = tx.units.due(project.id, len(claimed) + 1)
     unit = next((unit for unit in due if str(unit.id) not in claimed), None)
-    return None if unit is None else _read(tx, deps, project, unit)
+    if unit is None:
+        return None
+    found = _read(tx, deps, project, unit)
+    author = _suspect(found)
+    recent = [] if author is None else tx.comparisons.recent_traits(project.id, unit.epoch)
+    norms = tx.versions.norms(unit.project, unit.epoch, unit.version)
+    return UnitResults(**vars(found), deltas=_to_decode(tx, found), norms=norms, recent=recent)
 
 
 def compute(deps: Deps, found: UnitResults) -> Findings:
@@ -118,17 +134,18 @@ def compute(deps: Deps, found: UnitResults) -> Findings:
         digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in found.deltas.items()
     }
     key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
-    return Findings(
-        {digest: features_of(tensors, encoding.model, key) for digest, tensors in decoded.items()},
-        {
-            pair(first, second): max(
-                distances(decoded[first], decoded[second], encoding, found.norms).values(),
-                default=0.0,
-            )
-            for first, second in needed_pairs(found.case)
-            if first in decoded and second in decoded
-        },
-    )
+    features = {
+        digest: features_of(tensors, encoding.model, key) for digest, tensors in decoded.items()
+    }
+    apart = {
+        pair(first, second): max(
+            distances(decoded[first], decoded[second], encoding, found.norms).values(),
+            default=0.0,
+        )
+        for first, second in needed_pairs(found.case)
+        if first in decoded and second in decoded
+    }
+    return Findings(features, apart, _suspicions(found, features))
 
 
 def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) -> bool:
@@ -142,7 +159,8 @@ def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) 
         return False
     project = tx.projects.get(found.project.id)
     current = _read(tx, deps, project, tx.units.get(found.unit.id))
-    if not set(needed_pairs(current.case)) <= set(needed_pairs(found.case)):
+    missing = set(needed_pairs(current.case)) - set(needed_pairs(found.case))
+    if missing or (_suspect(found) is None and _suspect(current) is not None):
         tx.units.make_due(found.unit.id)  # a host was proven meanwhile
         return False
     unit = current.unit
@@ -158,13 +176,12 @@ def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) 
     # without a distance there is nothing that the pairs would change
     recent = tx.comparisons.recent_pairs(project.id, unit.epoch) if findings.apart else []
     tolerance = tolerance_of(project.metadata.verification, project.tolerance, recent)
-    suspicions = _suspicions(context, current, findings)
-    counting = _counting(context, current, suspicions)
+    counting = _counting(context, current, findings.suspicions)
     if counting != current.case.counting:
         context = dataclasses.replace(context, unit=tx.units.get(unit.id))
     case = replace(current.case, counting=counting)
     decision = decide(case, findings.apart, tolerance, fleet)
-    _log(context, findings, decision, tolerance, suspicions)
+    _log(context, findings, decision, tolerance)
     if decision.canonical is not None:
         _learn(context, current, findings, decision)
     apply_decision(context, decision)
@@ -182,24 +199,25 @@ def look(tx: Transaction, deps: Deps, _: float) -> int:
     return tx.units.look_now(deps.clock())
 
 
-def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> UnitResults:
+def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> Reported:
     """Return the unit with its results as `decide` sees them."""
     now, all_of_unit = deps.clock(), tx.assignments.of_unit(unit.id)
-    convicted = tx.hosts.convicted_for(unit.id)
+    convicted, all_hosts = tx.hosts.convicted_for(unit.id), tx.hosts.of_unit(unit.id)
+    parties = tx.hosts.parties(unit.id, all_hosts.values(), now)
     results = tuple(
         found
         for found in all_of_unit
         if found.state in _COUNTED
         or (found.state is AssignmentState.INVALID and found.host in convicted)
     )
-    hosts = {found.id: tx.hosts.get(found.host) for found in results if found.host is not None}
+    hosts = {found.id: all_hosts[found.host] for found in results if found.host is not None}
     shared = unit.counting in {Counting.EXAM, Counting.FLEET}
     tries = [found.id for found in results if found.purpose is Purpose.PRIMARY]
     author = None if shared or not results else (tries or [results[0].id])[0]
     words = tuple(
         Word(
             assignment=found.id,
-            party=tx.hosts.party(hosts[found.id], now),
+            party=parties[hosts[found.id].id],
             weight=_weight(hosts[found.id], now),
             digest=found.digest,
             author=found.id == author,
@@ -213,7 +231,7 @@ def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> UnitR
         counting=unit.counting,
         words=words,
         outstanding=tuple(
-            _outstanding_weight(tx, found, now)
+            _outstanding_weight(found, all_hosts, now)
             for found in all_of_unit
             if found.state in _OUTSTANDING and found.purpose is not Purpose.PRIMARY
         ),
@@ -221,18 +239,23 @@ def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> UnitR
         deciders_asked=unit.deciders,
         waited=unit.exam_at is not None and now >= unit.exam_at + _FLEET_UNITS * median,
     )
+    return Reported(project, unit, results, hosts, case)
+
+
+def _to_decode(tx: Transaction, found: Reported) -> dict[str, StoredDelta]:
+    """Return by digest the deltas that are compared, and the one whose features are wanted."""
+    case = found.case
     wanted = {digest for names in needed_pairs(case) for digest in names}
-    weighty = (word for word in words if word.author or word.weight is not Weight.NEW)
+    weighty = (word for word in case.words if word.author or word.weight is not Weight.NEW)
     if (first := next(weighty, None)) is not None and not case.decided:
-        wanted.add(first.digest)  # its features are wanted
+        wanted.add(first.digest)
     deltas = {}
     for digest in sorted(wanted):
-        holder = tx.assignments.with_delta(unit.id, digest)
+        holder = tx.assignments.with_delta(found.unit.id, digest)
         stored = None if holder is None else tx.assignments.delta(holder)
         if stored is not None:
             deltas[digest] = stored
-    norms = tx.versions.get(unit.project, unit.epoch, unit.version).norms
-    return UnitResults(project, unit, results, hosts, case, deltas, norms)
+    return deltas
 
 
 def _weight(host: Host, now: float) -> Weight:
@@ -241,9 +264,9 @@ def _weight(host: Host, now: float) -> Weight:
     return Weight.PROVEN if host.proven and host.banned_until <= now else Weight.NEW
 
 
-def _outstanding_weight(tx: Transaction, assignment: Assignment, now: float) -> Weight:
+def _outstanding_weight(assignment: Assignment, hosts: Mapping[int, Host], now: float) -> Weight:
     if assignment.host is not None:
-        return _weight(tx.hosts.get(assignment.host), now)
+        return _weight(hosts[assignment.host], now)
     if assignment.trusted_only:
         return Weight.TRUSTED
     return Weight.PROVEN
@@ -261,40 +284,44 @@ def _fleet(tx: Transaction, project: Project, unit: UnitRow, now: float) -> Flee
     )
 
 
-def _suspicions(context: CaseContext, found: UnitResults, findings: Findings) -> tuple[Signal, ...]:
-    """Return what is unusual about a first try that nobody has decided about yet."""
+def _suspect(found: Reported) -> Assignment | None:
+    """Return the first try if nothing was decided about it yet and it may count on its own."""
+    if found.case.counting is not Counting.UNKNOWN:
+        return None
     author = next((word for word in found.case.words if word.author), None)
     if author is None or author.weight is not Weight.PROVEN:
-        return ()  # a trusted host's word counts, a new host's does not, whatever it looks like
-    if found.case.counting is not Counting.UNKNOWN:
+        return None  # a trusted host's word counts, a new host's does not, whatever it looks like
+    return next(result for result in found.results if result.id == author.assignment)
+
+
+def _suspicions(found: UnitResults, features: Mapping[str, Features]) -> tuple[Signal, ...]:
+    """Return what is unusual about the first try."""
+    result, unit = _suspect(found), found.unit
+    if result is None or result.digest not in features:
         return ()
-    result = next(result for result in found.results if result.id == author.assignment)
-    host, unit = found.hosts[result.id], context.unit
-    if result.digest not in findings.features or result.issued_at is None:
+    if result.issued_at is None or result.reported_at is None:
         return ()
-    traits = _traits(unit, result, findings.features[result.digest])
-    recent = context.tx.comparisons.recent_traits(unit.project, unit.epoch)
     timing = Timing(
         steps=unit.local_steps,
-        elapsed_seconds=(result.reported_at or context.now) - result.issued_at + _ROUNDING_SECONDS,
+        elapsed_seconds=result.reported_at - result.issued_at + _ROUNDING_SECONDS,
         claimed_seconds=result.compute_seconds,
-        usual_step_seconds=host.fastest_step_seconds,
+        usual_step_seconds=found.hosts[result.id].fastest_step_seconds,
     )
-    return signals(traits, recent, timing)
+    return signals(_traits(unit, result, features[result.digest]), found.recent, timing)
 
 
 def _traits(unit: UnitRow, result: Assignment, features: Features) -> Traits:
     return Traits(
+        **asdict(features),
         unit=unit.id,
         version=unit.version,
         digest=result.digest,
-        features=features,
         loss_first=result.loss_first,
         loss_last=result.loss_last,
     )
 
 
-def _counting(context: CaseContext, found: UnitResults, suspicions: tuple[Signal, ...]) -> Counting:
+def _counting(context: CaseContext, found: Reported, suspicions: tuple[Signal, ...]) -> Counting:
     """Return what makes the unit's result count; it is drawn when the first one has come.
 
     A proven author's result is checked at the rate of its record, always if something about it is
@@ -327,9 +354,7 @@ def _counting(context: CaseContext, found: UnitResults, suspicions: tuple[Signal
     return counting
 
 
-def _learn(
-    context: CaseContext, found: UnitResults, findings: Findings, decision: Decision
-) -> None:
+def _learn(context: CaseContext, found: Reported, findings: Findings, decision: Decision) -> None:
     """Remember what results that count look like, and how far apart honest hosts are.
 
     Looks are kept of all that count, also on a proven host's word alone: the few that others
@@ -376,7 +401,6 @@ def _log(
     findings: Findings,
     decision: Decision,
     tolerance: Tolerance,
-    suspicions: tuple[Signal, ...],
 ) -> None:
     """Record each result, how far apart they are, and the decision."""
     tx, unit = context.tx, context.unit
@@ -397,5 +421,5 @@ def _log(
         distances=[[*names, distance] for names, distance in findings.apart.items()],
         tolerance=tolerance.agree,
         norms={digest: found.norm for digest, found in findings.features.items()},
-        suspicions=[signal.reason for signal in suspicions],
+        suspicions=[signal.reason for signal in findings.suspicions],
     )

@@ -22,7 +22,7 @@ from pleb_coordinator.store.rows import Rows, TableGroup
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pleb_shared.protocol.messages import Role
 
@@ -92,6 +92,25 @@ class Hosts(TableGroup):
             message = f"There is no host {host}."
             raise LookupError(message)
         return row
+
+    def of_unit(self, unit: int) -> dict[int, Host]:
+        """Return by id the hosts that have had a copy of the unit, the first one first."""
+        return {host.id: host for host in _HOST.all(self._db.execute(sql.HOSTS_OF_UNIT, unit=unit))}
+
+    def parties(self, unit: int, hosts: Collection[Host], now: float) -> dict[int, Party]:
+        """Return by id the `party` of each of these hosts, which have had a copy of the unit."""
+        networks: dict[int, set[str]] = {host.id: set() for host in hosts}
+        since = now - NETWORKS_SECONDS
+        for host, name in self._db.execute(sql.NETWORKS_OF_UNIT, unit=unit, since=since):
+            networks[host].add(name)
+        return {
+            host.id: Party(host.id, host.account, host.team, frozenset(networks[host.id]))
+            for host in hosts
+        }
+
+    def first_class(self, unit: int) -> str:
+        """Return the determinism class of the first host in `of_unit`; empty: there is none."""
+        return str(self._value(sql.FIRST_CLASS, unit=unit) or "")
 
     def of_project(self, project: int, *, limit: int) -> list[Host]:
         """Return hosts, most recently seen first."""

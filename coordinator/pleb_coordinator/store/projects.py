@@ -44,6 +44,7 @@ _VERSION: Final = Rows(VersionRow)
 _LOSS: Final = Rows(VersionLoss)
 _RESTORE: Final = Rows(VersionRestore)
 _SOURCE: Final = msgspec.json.Decoder(VersionSource)
+_NORMS: Final = msgspec.json.Decoder(tuple[float, ...])
 _PROJECT_COLUMNS: Final = len(Project.__struct_fields__) - 2  # without facts and metadata
 
 _START_EPOCH: Final = (
@@ -241,6 +242,13 @@ class Versions(TableGroup):
         if source is None:
             raise _no_version(project, epoch, number)
         return _SOURCE.decode(source)
+
+    def norms(self, project: int, epoch: int, number: int) -> tuple[float, ...]:
+        """Return a version's norms, as `source` returns its source. Raises `LookupError`."""
+        norms = self._value(sql.VERSION_NORMS, project=project, epoch=epoch, number=number)
+        if norms is None:
+            raise _no_version(project, epoch, number)
+        return _NORMS.decode(norms)
 
     def losses(self, project: int, epoch: int) -> list[VersionLoss]:
         """Return every version's training loss, oldest first."""

@@ -171,6 +171,9 @@ GET_VERSION: Final = f"""
 SELECT {_VERSION} FROM versions
 WHERE project = :project AND epoch = :epoch AND number = :number
 """
+VERSION_NORMS: Final = """
+SELECT norms FROM versions WHERE project = :project AND epoch = :epoch AND number = :number
+"""
 VERSION_SOURCE: Final = """
 SELECT source FROM versions WHERE project = :project AND epoch = :epoch AND number = :number
 """
@@ -501,6 +504,19 @@ FIND_HOST: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project AND fingerprint = :fingerprint
 """
 GET_HOST: Final = f"SELECT {_HOST} FROM hosts WHERE id = :host"
+# A host that had the unit twice comes twice: sorting rows takes longer than reading them again.
+HOSTS_OF_UNIT: Final = f"""
+SELECT {_columns(Host, "h.")} FROM assignments a JOIN hosts h ON h.id = a.host
+WHERE a.unit = :unit ORDER BY a.id
+"""
+NETWORKS_OF_UNIT: Final = """
+SELECT n.host, n.network FROM assignments a JOIN host_networks n ON n.host = a.host
+WHERE a.unit = :unit AND n.seen_at > :since
+"""
+FIRST_CLASS: Final = """
+SELECT h.determinism_class FROM assignments a JOIN hosts h ON h.id = a.host
+WHERE a.unit = :unit ORDER BY a.id LIMIT 1
+"""
 HOSTS: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT :limit
 """

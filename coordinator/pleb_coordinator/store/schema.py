@@ -71,6 +71,7 @@ def _columns(
     keys: str = "",
     references: Mapping[str, str] | None = None,
     without: Collection[str] = (),
+    last: str = "",
     **defaults: float | str,
 ) -> Iterator[Column[Any]]:
     """Yield a column for each field; one that may be None is nullable.
@@ -80,9 +81,11 @@ def _columns(
         keys: the names of the primary key's columns, separated by spaces.
         references: by field, the column of another table that it refers to.
         without: fields that are stored elsewhere.
+        last: the field whose column comes last, because its values are long: SQLite reads a row up
+            to the last column that is wanted.
         defaults: by field, its value in rows that are added without it.
     """
-    for field in msgspec.structs.fields(record):
+    for field in sorted(msgspec.structs.fields(record), key=lambda field: field.name == last):
         if field.name in without:
             continue
         kind = without_none(field.type)
@@ -122,15 +125,15 @@ Table(
     metadata,
     Column("project", ForeignKey("projects.id"), primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("envelope", LargeBinary, nullable=False),
     *_columns(Facts),
     Column("published_at", Float, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
 )
 
 Table(
     "versions",
     metadata,
-    *_columns(VersionRow, keys="project epoch number", references=_PROJECT),
+    *_columns(VersionRow, keys="project epoch number", references=_PROJECT, last="inputs"),
     Index("versions_by_outer_state", "outer_state", sqlite_where=text("outer_state <> ''")),
     Index(
         "versions_restored",

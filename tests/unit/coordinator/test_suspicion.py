@@ -33,7 +33,7 @@ def traits(unit, tensors, *, version=5, **changes):
         unit=unit,
         version=version,
         digest=f"{unit:064x}",
-        features=features_of(tensors, MODEL, KEY),
+        **msgspec.structs.asdict(features_of(tensors, MODEL, KEY)),
         loss_first=1.0 + 0.01 * (unit % 7),
         loss_last=0.5 + 0.01 * (unit % 5),
     )
