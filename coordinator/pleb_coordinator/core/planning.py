@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Facts, NewUnit, UnitRow
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
@@ -18,7 +18,10 @@ __all__ = [
     "round_units",
     "unit_seed",
     "unit_statement",
+    "young_quorum",
 ]
+
+_YOUNG_VERSIONS: Final = 5
 
 
 def is_warm_start(metadata: ProjectMetadata, version: int) -> bool:
@@ -57,6 +60,19 @@ def round_quorum(metadata: ProjectMetadata, version: int) -> int:
     if is_warm_start(metadata, version):
         return 1
     return min(metadata.round.quorum, metadata.round.units)
+
+
+def young_quorum(metadata: ProjectMetadata, version: int, accounts: int) -> int | None:
+    """Return how many verified units are enough while a project is young; None: it is not.
+
+    A whole round is `accounts` hosts' work for long, and nobody sees meanwhile whether anything is
+    learnt. At first gradients agree so much that few of them do (McCandlish et al. 2018, the
+    critical batch size), so the first version needs one unit of each account, each following one
+    twice as many. What makes a unit count is the same as ever.
+    """
+    if version >= _YOUNG_VERSIONS or is_warm_start(metadata, version):
+        return None
+    return max(1, accounts) * 2**version
 
 
 def evaluation_unit(facts: Facts) -> list[NewUnit]:

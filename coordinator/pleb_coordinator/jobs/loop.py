@@ -104,6 +104,7 @@ PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("rollback", rollback.find, rollback.compute, rollback.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
     QuickJob(plan.find, plan.commit),
+    QuickJob(plan.find_young, plan.ease_round),
     QuickJob(expire.find_unserved, expire.give_to_volunteers),
     QuickJob(expire.find_old_units, expire.retire_units),
     QuickJob(sweep.find_round, sweep.sweep_round),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.planning import (
     evaluation_unit,
     is_warm_start,
     round_quorum,
     round_units,
+    young_quorum,
 )
 from pleb_coordinator.core.records import Project, ProjectState, Purpose, Round
 from pleb_shared.protocol.unit import UnitKind
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["commit", "find"]
+__all__ = ["commit", "ease_round", "find", "find_young"]
+
+YOUNG_SECONDS: Final = 30.0
+"""A round of a young project is left as it was planned for so long."""
 
 
 def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
@@ -46,6 +50,27 @@ def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
     trained = project.state == ProjectState.ACTIVE and _plan_training(tx, deps, project, now)
     evaluates = project.state in {ProjectState.ACTIVE, ProjectState.FINISHED}
     return (evaluates and _plan_evaluation(tx, project, now)) or trained
+
+
+def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:
+    """Return the open round if it is a young project's and has enough verified units, or None."""
+    enough = young_quorum(project.metadata, project.version, project.active_accounts)
+    if enough is None or project.state != ProjectState.ACTIVE:
+        return None
+    row = tx.rounds.get(project.id, project.epoch, project.version)
+    if row is None or row.closed_at is not None or row.has_quorum or row.valid < enough:
+        return None
+    return row if deps.clock() - row.opened_at >= YOUNG_SECONDS else None
+
+
+def ease_round(tx: Transaction, deps: Deps, row: Round) -> bool:
+    """Let the verified units of the round be its quorum; the grace window starts."""
+    now = deps.clock()
+    if not tx.rounds.set_quorum(row, now):
+        return False
+    detail = {"version": row.version, "quorum": row.valid, "planned": row.quorum}
+    tx.events.add(row.project, now, "eased", **detail)
+    return True
 
 
 def _plan_training(tx: Transaction, deps: Deps, project: Project, now: float) -> bool:

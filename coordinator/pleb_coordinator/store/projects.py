@@ -280,6 +280,10 @@ class Rounds(TableGroup):
         """Open a round; False: it exists already."""
         return self._changed(sql.ADD_ROUND, **_ROUND.parameters(row))
 
+    def set_quorum(self, row: Round, at: float) -> bool:
+        """Let as many verified units be enough as the row has; False: it has changed."""
+        return self._changed(sql.SET_QUORUM, at=at, valid=row.valid, **_place(row))
+
     def set_quorum_at(self, row: Round, at: float | None) -> None:
         """Store since when the round has its quorum."""
         self._db.execute(sql.SET_QUORUM_AT, at=at, **_place(row))

@@ -206,6 +206,10 @@ COUNT_IN_ROUND: Final = f"""
 UPDATE rounds SET open = open + :open, valid = valid + :valid WHERE {_OF_VERSION}
 """
 SET_QUORUM_AT: Final = f"UPDATE rounds SET quorum_at = :at WHERE {_OF_VERSION}"
+SET_QUORUM: Final = f"""
+UPDATE rounds SET quorum = valid, quorum_at = :at
+WHERE {_OF_VERSION} AND valid = :valid AND closed_at IS NULL
+"""
 CLOSE_ROUND: Final = f"UPDATE rounds SET closed_at = :now WHERE {_OF_VERSION} AND closed_at IS NULL"
 UNSWEPT_BEFORE: Final = f"""
 SELECT {_ROUND} FROM rounds
