@@ -17,7 +17,7 @@ from pleb_agent.worker.plain_files import keep_plain
 from pleb_agent.worker.process import WorkerProcess
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.definition.load import load_definition
-from pleb_project.publish import Publisher
+from pleb_project.publish.publisher import Publisher
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_project.publish import Publisher
+from pleb_project.publish.publisher import Publisher
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import PlebError

@@ -25,7 +25,7 @@ from pleb_agent.core.preferences import Preferences
 from pleb_coordinator.cli import main as coordinator_main
 from pleb_project.check.run import check_project
 from pleb_project.definition.load import load_definition
-from pleb_project.publish import Publisher
+from pleb_project.publish.publisher import Publisher
 from pleb_project.readers.blobs import BlobFolder
 from pleb_project.server.client import Coordinator, parse_address
 from pleb_project.server.records import Home

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 
 import pleb_coordinator.home.keys as online_keys
-import pleb_project.publish as publishing
 from pleb_agent.core.trust import Memory, TrustedProject
 from pleb_coordinator.home.keys import OnlineKeys, rotate_online_key
 from pleb_coordinator.home.layout import Home as CoordinatorHome
 from pleb_coordinator.steps.publish import examine, open_publication, publish
 from pleb_coordinator.store.transaction import Store
 from pleb_project.keys.key_file import create_key, read_key
-from pleb_project.publish import Publisher
+from pleb_project.publish import root_keys, rules
+from pleb_project.publish.publisher import Publisher
 from pleb_project.server.client import Address
 from pleb_project.server.records import Home
 from pleb_shared.errors import InputError, Refusal, TrustError
@@ -154,7 +154,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 def with_kills(patch: pytest.MonkeyPatch, office: Office, at: int | None) -> Kills:
     kills = Kills(at)
     for name in ("create_key", "rename_durably"):
-        patch.setattr(publishing, name, kills.around(getattr(publishing, name)))
+        patch.setattr(root_keys, name, kills.around(getattr(root_keys, name)))
     patch.setattr(Home, "remember", kills.around(Home.remember))
     patch.setattr(office, "publish", kills.around(office.publish))
     return kills
@@ -302,9 +302,9 @@ def signed_for_next_epoch(office: Office):
     publisher = office.publisher()
     before = publisher._before("tiny", new_epoch=True)
     assert before is not None
-    root = publisher._root("tiny", before)
+    root = publisher._keys.root("tiny", before)
     given = publisher._publication(root, before, new_epoch=True)
-    return publishing.next_metadata(before, before, given), root
+    return rules.next_metadata(before, before, given), root
 
 
 def test_a_hostile_coordinator_cannot_have_older_metadata_signed_again(office):

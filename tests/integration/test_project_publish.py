@@ -13,7 +13,7 @@ from pleb_coordinator.cli import main as coordinator_main
 from pleb_project.cli import main
 from pleb_project.keys.key_file import read_key
 from pleb_project.processes import Fleet
-from pleb_project.publish import opened
+from pleb_project.publish.rules import opened
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.records import Home
 from pleb_shared.errors import Refusal

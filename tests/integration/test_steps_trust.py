@@ -371,7 +371,8 @@ def test_a_paused_project_gives_no_work_and_says_so(tmp_path):
     world = World(tmp_path)
     host = world.volunteer("host")
     with world.store.write() as tx:
-        assert tx.projects.set_state(1, ProjectState.ACTIVE, ProjectState.PAUSED)
+        why = because(ReasonCode.PROJECT_PAUSED)
+        assert tx.projects.set_state(1, ProjectState.ACTIVE, ProjectState.PAUSED, why)
     manifests, no_work = world.ask(host)
     assert manifests == []
     assert no_work is not None

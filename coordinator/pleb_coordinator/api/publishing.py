@@ -11,13 +11,18 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
-from pleb_coordinator.steps.publish import admit, examine, open_publication
+from pleb_coordinator.steps.publish import admit, answer_question, examine, open_publication
 from pleb_coordinator.steps.publish import publish as publish_project
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
-from pleb_shared.protocol.messages import CoordinatorInfo, PayloadType, PublishReply
-from pleb_shared.protocol.signing import sign_payload
+from pleb_shared.protocol.messages import (
+    CoordinatorInfo,
+    PayloadType,
+    PublishQuestion,
+    PublishReply,
+)
+from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["coordinator", "publish", "software"]
+__all__ = ["ask_to_publish", "coordinator", "publish", "software"]
 
 _DISTRIBUTION: Final = "pleb-cluster"
 
@@ -49,6 +54,20 @@ async def coordinator(api: Api, _: Request) -> Response:
         projects=names,
     )
     return Response(strict_json.encode(info), media_type="application/json")
+
+
+async def ask_to_publish(api: Api, request: Request) -> Response:
+    """Say whether a researcher's key may publish a project, before anything is computed for it."""
+    body = await read_body(request, LIMITS.message_bytes, api.counters)
+    question = strict_json.decode(peek_payload(body, PayloadType.PUBLISH_QUESTION), PublishQuestion)
+    choose_protocol(question)
+    check_statement(question, api.deps.clock())
+    verify_bytes(body, PayloadType.PUBLISH_QUESTION, question.root_key)
+    with api.store.read() as tx:
+        answer = answer_question(tx, api.deps, question)
+    online_key = api.deps.online_keys.newest()
+    signed = sign_payload(strict_json.encode(answer), PayloadType.PUBLISH_ANSWER, online_key)
+    return Response(signed, media_type="application/json")
 
 
 async def publish(api: Api, request: Request) -> Response:

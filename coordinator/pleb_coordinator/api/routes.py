@@ -9,7 +9,8 @@ from starlette.routing import Route
 from pleb_coordinator.api.blob_files import blob
 from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
-from pleb_coordinator.api.publishing import coordinator, publish
+from pleb_coordinator.api.history import metadata_at, version
+from pleb_coordinator.api.publishing import ask_to_publish, coordinator, publish
 from pleb_coordinator.api.status_routes import events, status
 from pleb_coordinator.api.uploads import head_upload, patch_upload
 from pleb_coordinator.api.work import work
@@ -39,6 +40,9 @@ def api_routes(api: Api) -> list[Route]:
         route(api, "GET", "/projects/{project}/status", status),
         route(api, "GET", "/projects/{project}/events", events),
         route(api, "POST", "/publish", publish),
+        route(api, "POST", "/publish/question", ask_to_publish),
+        route(api, "GET", "/projects/{project}/metadata/{number:int}", metadata_at),
+        route(api, "GET", "/projects/{project}/versions/{epoch:int}/{version}", version),
         route(api, "GET", "/coordinator", coordinator),
         route(api, "GET", "/health", health),
         route(api, "GET", "/ready", ready),

@@ -18,6 +18,7 @@ import errno
 import hashlib
 import mmap
 import os
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import Refusal, RefusalCode
@@ -51,6 +52,10 @@ class LocalBlobs:
         if not path.exists():
             _write(path, data)
         return digest
+
+    def free_bytes(self) -> int:
+        """Return how much room there is for blobs."""
+        return shutil.disk_usage(self._blobs).free
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is there."""

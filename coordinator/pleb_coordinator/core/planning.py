@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import Facts, NewUnit, UnitRow
+from pleb_coordinator.core.records import Facts, NewUnit, Project, UnitRow
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 if TYPE_CHECKING:
@@ -62,17 +62,21 @@ def round_quorum(metadata: ProjectMetadata, version: int) -> int:
     return min(metadata.round.quorum, metadata.round.units)
 
 
-def young_quorum(metadata: ProjectMetadata, version: int, accounts: int) -> int | None:
-    """Return how many verified units are enough while a project is young; None: it is not.
+def young_quorum(project: Project) -> int | None:
+    """Return how many verified units are enough while a fleet is young; None: it is not.
 
-    A whole round is `accounts` hosts' work for long, and nobody sees meanwhile whether anything is
-    learnt. At first gradients agree so much that few of them do (McCandlish et al. 2018, the
-    critical batch size), so the first version needs one unit of each account, each following one
-    twice as many. What makes a unit count is the same as ever.
+    It is young until a host is proven: up to then trusted hosts compute every unit, also those that
+    new hosts train, and a whole round would be their work for long. At first gradients agree so
+    much that few of them do (McCandlish et al. 2018, the critical batch size), so the first version
+    needs one unit of each account, each following one twice as many. What makes a unit count is the
+    same as ever.
     """
-    if version >= _YOUNG_VERSIONS or is_warm_start(metadata, version):
+    version = project.version
+    if project.proven_hosts or version >= _YOUNG_VERSIONS:
         return None
-    return max(1, accounts) * 2**version
+    if is_warm_start(project.metadata, version):
+        return None
+    return int(max(1, project.active_accounts) * 2**version)
 
 
 def evaluation_unit(facts: Facts) -> list[NewUnit]:

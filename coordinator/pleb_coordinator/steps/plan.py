@@ -54,7 +54,7 @@ def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
 
 def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:
     """Return the open round if it is a young project's and has enough verified units, or None."""
-    enough = young_quorum(project.metadata, project.version, project.active_accounts)
+    enough = young_quorum(project)
     if enough is None or project.state != ProjectState.ACTIVE:
         return None
     row = tx.rounds.get(project.id, project.epoch, project.version)

@@ -23,6 +23,8 @@ from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import (
     BlobSlot,
     PayloadType,
+    PublishAnswer,
+    PublishQuestion,
     PublishReply,
     PublishRequest,
     Role,
@@ -46,7 +48,15 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["Findings", "Publication", "admit", "examine", "open_publication", "publish"]
+__all__ = [
+    "Findings",
+    "Publication",
+    "admit",
+    "answer_question",
+    "examine",
+    "open_publication",
+    "publish",
+]
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
 _SLOT_SECONDS: Final = 24 * 3600.0
@@ -102,6 +112,29 @@ def admit(tx: Transaction, deps: Deps, publication: Publication) -> None:
         Refusal: as `publish`.
     """
     _admitted(tx, deps, publication)
+
+
+def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> PublishAnswer:
+    """Return that the key which signed the question may publish the project.
+
+    Raises:
+        Refusal: `bad_signature`: the project belongs to another root key; `invalid_invite`: it is
+            not known here, and the invite lets nobody publish.
+    """
+    now, known = deps.clock(), _known(tx, question.project)
+    if known is None:
+        token_hash = digest_of((question.invite or "").encode())
+        check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
+    elif known.root_key != question.root_key:
+        raise _other_root(known)
+    return PublishAnswer(
+        protocol=max(set(question.protocols) & set(PROTOCOLS), default=PROTOCOLS[0]),
+        project=question.project,
+        number=0 if known is None else known.metadata_number,
+        epoch=0 if known is None else known.epoch,
+        free_bytes=deps.blobs.free_bytes(),
+        issued_at=int(now),
+    )
 
 
 def examine(deps: Deps, publication: Publication) -> Findings:
@@ -293,17 +326,21 @@ def _check_keys(known: Project, publication: Publication) -> None:
     """
     metadata = publication.metadata
     if known.root_key not in publication.root_path:
-        message = (
-            f"Project {known.name!r} belongs to another root key: choose another name, or sign "
-            "with the newest key if it was rotated."
-        )
-        raise Refusal(RefusalCode.BAD_SIGNATURE, message)
+        raise _other_root(known)
     if metadata.roots[: len(known.metadata.roots)] != known.metadata.roots:
         message = f"The metadata leaves out changes of {known.name!r}'s root key that were made."
         raise Refusal(RefusalCode.STALE_METADATA, message)
     if not set(known.metadata.revoked) <= set(metadata.revoked):
         message = f"The metadata leaves out keys of {known.name!r} that were revoked."
         raise Refusal(RefusalCode.STALE_METADATA, message)
+
+
+def _other_root(known: Project) -> Refusal:
+    message = (
+        f"Project {known.name!r} belongs to another root key: choose another name, or sign "
+        "with the newest key if it was rotated."
+    )
+    return Refusal(RefusalCode.BAD_SIGNATURE, message)
 
 
 def _check_renewal(known: Project, metadata: ProjectMetadata) -> None:

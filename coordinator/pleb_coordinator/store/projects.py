@@ -216,6 +216,11 @@ class Versions(TableGroup):
             raise _no_version(project, epoch, number)
         return row
 
+    def exists(self, project: int, epoch: int, number: int) -> bool:
+        """Whether there is such a version."""
+        place = {"project": project, "epoch": epoch, "number": number}
+        return self._value(sql.VERSION_SOURCE, **place) is not None
+
     def add(self, row: VersionRow) -> bool:
         """Add a version; False: the number is taken."""
         return self._changed(sql.ADD_VERSION, **_VERSION.parameters(row))

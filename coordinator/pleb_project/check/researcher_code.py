@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import nn
 
+from pleb_project.check.initial import load_initial
 from pleb_project.readers.python_file import code_failed
 from pleb_shared.errors import InputError
 
@@ -58,6 +59,8 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
         raise InputError(
             f"{path}: model() returned a {type(model).__name__}, not a torch.nn.Module."
         )
+    if section.initial:
+        load_initial(model, folder / section.initial)
     return ResearcherCode(model, module.loss, module.evaluate)
 
 

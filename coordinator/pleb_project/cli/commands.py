@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.records import Home
     from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.protocol.project import Activity
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -41,7 +42,7 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
     from pleb_project.check.run import check_json, check_rows
 
-    outcome, _ = _checked(home, _definition(options), output)
+    outcome, _ = _checked(home, _definition(home, options), output)
     rows = list(check_rows(outcome))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows]
@@ -53,12 +54,16 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0 if outcome.passed else ExitCode.FAULT_FOUND
 
 
-def try_out(_: Home, options: argparse.Namespace, output: Output) -> int:
+def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Train some versions with a temporary coordinator and an agent."""
     from pleb_project.tryout import try_project
 
-    name = _definition(options).project.name
-    result = try_project(options.folder, tuple(options.set), options.versions, output.progress)
+    definition = _definition(home, options)
+    name, overrides = definition.project.name, tuple(options.set)
+    if definition.model.initial:  # the trial's home knows no published project
+        initial = options.folder.absolute() / definition.model.initial
+        overrides += (f"model.initial={initial}",)
+    result = try_project(options.folder, overrides, options.versions, output.progress)
     sentence = f"{name}: {result['versions']} versions in {result['seconds']:.0f} s"
     output.result({"project": name, **result}, sentence)
     return 0
@@ -72,8 +77,8 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     with Coordinator(address) as coordinator:
         # Fail now, not after minutes of checking.
         publisher = publisher_of(coordinator, home, options, output)
-        definition = _definition(options)
-        publisher.prepare(definition.project.name)
+        definition = _definition(home, options)
+        publisher.prepare(definition.project.name, options.invite)
         outcome, blobs = _checked(home, definition, output)
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
@@ -166,15 +171,58 @@ def status(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def export(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Download the newest version."""
-    from pleb_project.download import download_model
+    """Download a version, or an average that ends with it."""
+    from pleb_project.download import download_model, parse_wanted
+
+    link = home.find(options.project)
+    wanted = parse_wanted("best" if options.best else options.version)
+    wanted = dataclasses.replace(wanted, ema=options.ema)
+    with _coordinator(link) as coordinator:
+        saved = download_model(coordinator, link, options.file, wanted)
+    what = (
+        "version" if options.ema is None else f"the average (decay {options.ema:g}) up to version"
+    )
+    output.result(
+        {"file": str(options.file), **dataclasses.asdict(saved), "ema": options.ema},
+        f"Wrote {what} {saved.version} ({saved.tensors} tensors) to {options.file}",
+    )
+    return 0
+
+
+_DONE: Final = {
+    "active": "The coordinator issues work again.",
+    "paused": "No more work is issued; results that are on their way still count.",
+    "archived": "No more work is issued. `pleb-project resume` opens the project again.",
+}
+
+
+def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Have no work issued for a while."""
+    return _set_activity(home, options, output, "paused", options.because)
+
+
+def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Have work issued again."""
+    return _set_activity(home, options, output, "active", "")
+
+
+def archive(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """End the project; its versions stay."""
+    return _set_activity(home, options, output, "archived", options.because)
+
+
+def _set_activity(
+    home: Home, options: argparse.Namespace, output: Output, activity: Activity, note: str
+) -> int:
+    from pleb_project.cli.keys import publisher_of
+    from pleb_project.server.status import decode_status
 
     link = home.find(options.project)
     with _coordinator(link) as coordinator:
-        saved = download_model(coordinator, link, options.file)
+        publisher_of(coordinator, home, options, output).set_activity(link.project, activity, note)
+        state = decode_status(coordinator.status(link.project)).state
     output.result(
-        {"file": str(options.file), **dataclasses.asdict(saved)},
-        f"Wrote version {saved.version} ({saved.tensors} tensors) to {options.file}",
+        {"project": link.project, "state": state}, [f"{link.project} is {state}.", _DONE[activity]]
     )
     return 0
 
@@ -200,12 +248,17 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "key": key,
     "status": status,
     "export": export,
+    "pause": pause,
+    "resume": resume,
+    "archive": archive,
     "demo": demo,
 }
 
 
-def _definition(options: argparse.Namespace) -> ProjectDefinition:
-    return load_definition(options.folder, tuple(options.set))
+def _definition(home: Home, options: argparse.Namespace) -> ProjectDefinition:
+    from pleb_project.download import with_initial
+
+    return with_initial(home, load_definition(options.folder, tuple(options.set)))
 
 
 def _checked(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_project.keys.key_file import read_key, replace_key
 from pleb_project.keys.passphrase import Passphrases, given_passphrase
-from pleb_project.publish import Publisher, pinned
+from pleb_project.publish.publisher import Publisher
+from pleb_project.publish.rules import pinned
 from pleb_project.server.client import Address, Coordinator
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.roots import root_path

@@ -83,9 +83,34 @@ def make_parser() -> argparse.ArgumentParser:
     export = commands.add(
         "export",
         "download the model as a safetensors state_dict",
-        "export digits digits.safetensors",
+        "export digits digits.safetensors --best",
     )
-    for of_published in (status, export):
+    which = export.add_mutually_exclusive_group()
+    which.add_argument(
+        "--version",
+        default="newest",
+        metavar="VERSION",
+        help="a number, best or newest (newest); EPOCH/VERSION: of an earlier epoch",
+    )
+    which.add_argument("--best", action="store_true", help="the best one on the holdout")
+    export.add_argument(
+        "--ema",
+        type=_decay,
+        nargs="?",
+        const=0.9,
+        metavar="DECAY",
+        help="the moving average of the versions up to that one (0.9 for each version)",
+    )
+    pause = commands.add(
+        "pause", "have no work issued for a while", 'pause digits --because "The data change."'
+    )
+    resume = commands.add("resume", "have work issued again, also of an archived one", "resume p")
+    archive = commands.add("archive", "end a project; its versions stay", "archive digits")
+    for ending in (pause, archive):
+        ending.add_argument("--because", default="", metavar="TEXT", help="why: volunteers read it")
+    for of_published in (pause, resume, archive):
+        _add_passphrase(of_published)
+    for of_published in (status, export, pause, resume, archive):
         of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
     export.add_argument("file", type=Path, help="the file to write; it must not exist")
     demo = commands.add(
@@ -97,6 +122,13 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--stop", action="store_true", help="stop a demo that was left running")
     _add_keys(commands)
     return parser
+
+
+def _decay(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
 
 
 def _add_renewing(commands: Commands) -> None:

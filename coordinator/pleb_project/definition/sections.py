@@ -105,6 +105,14 @@ class ModelSection(msgspec.Struct, frozen=True):
     file: Annotated[str, about("the file, relative to the project file")] = "model.py"
     arguments: Annotated[dict[str, Any], about("keyword arguments for `model()`, as a table")] = {}
     seed: Annotated[Seed, about("seed of torch for the initial weights")] = 0
+    initial: Annotated[
+        str,
+        about(
+            "weights to start from: a `.safetensors` file, or `PROJECT@VERSION` of a published "
+            "project (a number, `best` or `newest`; `EPOCH/` in front of it for an earlier epoch)",
+            default_text="those that `model()` makes",
+        ),
+    ] = ""
 
 
 class LimitsSection(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import CoordinatorInfo
+from pleb_shared.protocol.status import VersionStatus
 from pleb_system.network_errors import BadAnswerError
 from pleb_system.transport import network_error, open_http, refusal_of
 
@@ -86,6 +87,19 @@ class Coordinator:
     def status(self, project: str) -> bytes:
         """Return the JSON status of a project, for people and programs that watch."""
         return self._get(f"/projects/{project}/status")
+
+    def metadata_at(self, project: str, number: int) -> bytes:
+        """Return the envelope of earlier metadata; its signature is not checked here."""
+        return self._get(f"/projects/{project}/metadata/{number}")
+
+    def version(self, project: str, epoch: int, version: str) -> VersionStatus:
+        """Return how a version is put together: a number in digits, `best` or `newest`."""
+        answer = self._get(f"/projects/{project}/versions/{epoch}/{version}")
+        return strict_json.decode(answer, VersionStatus)
+
+    def ask_to_publish(self, envelope: bytes) -> bytes:
+        """Send a signed `PublishQuestion` and return the answer's envelope."""
+        return self._request("POST", "/publish/question", content=envelope).content
 
     def publish(self, envelope: bytes) -> bytes:
         """Send a signed `PublishRequest` and return the reply's envelope."""

@@ -24,6 +24,8 @@ __all__ = [
     "NoWork",
     "PayloadType",
     "Protocols",
+    "PublishAnswer",
+    "PublishQuestion",
     "PublishReply",
     "PublishRequest",
     "Receipt",
@@ -52,6 +54,8 @@ class PayloadType(StrEnum):
     ROOT_CHANGE = "application/vnd.pleb.root-change+json"
     PUBLISH = "application/vnd.pleb.publish+json"
     PUBLISH_REPLY = "application/vnd.pleb.publish-reply+json"
+    PUBLISH_QUESTION = "application/vnd.pleb.publish-question+json"
+    PUBLISH_ANSWER = "application/vnd.pleb.publish-answer+json"
     ENROL = "application/vnd.pleb.enrol+json"
     ENROL_REPLY = "application/vnd.pleb.enrol-reply+json"
     WORK = "application/vnd.pleb.work+json"
@@ -216,6 +220,34 @@ class WorkReply(Struct, frozen=True):
     receipts: list[Receipt]
     verdicts: list[UnitVerdict]
     no_work: NoWork | None = None
+
+
+class PublishQuestion(Struct, frozen=True):
+    """Asks whether `root_key`, which signs it, may publish the project; nothing is changed."""
+
+    protocols: Protocols
+    project: ProjectName
+    invite: Token | None
+    root_key: KeyHex
+    issued_at: Count
+    expires_at: Count
+
+    def __post_init__(self) -> None:
+        """Refuse a key that proves nothing."""
+        check_public_key(self.root_key)
+
+
+class PublishAnswer(Struct, frozen=True):
+    """It may; signed by the coordinator's newest online key. A refusal says why not."""
+
+    protocol: int
+    project: ProjectName
+    number: Count
+    """Of the metadata in force; 0: the project is not known here."""
+    epoch: Count
+    free_bytes: Count
+    """Room for blobs."""
+    issued_at: Count
 
 
 class PublishRequest(Struct, frozen=True):

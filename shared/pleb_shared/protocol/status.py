@@ -32,6 +32,7 @@ __all__ = [
     "StatusChange",
     "UnitStatus",
     "VersionPoint",
+    "VersionStatus",
 ]
 
 NOT_COMPARABLE: Final = (
@@ -161,6 +162,14 @@ class RestoreStatus(Status, frozen=True):
     at: float = 0.0
 
 
+class VersionStatus(Status, frozen=True):
+    """`GET /projects/P/versions/EPOCH/VERSION`: one version of the project."""
+
+    metadata_number: int
+    """The metadata that was in force when it was made; `/projects/P/metadata/NUMBER` has it."""
+    source: VersionSource
+
+
 class ProjectStatus(Status, frozen=True):
     """The whole answer."""
 
@@ -224,7 +233,8 @@ class ProjectStatus(Status, frozen=True):
         """Whether training has ended and the last version was evaluated, or it was archived."""
         if self.state == "archived":
             return True
-        return self.state == "finished" and self.metrics_version == self.version
+        ended = self.state == "finished" or self.version >= self.versions_planned
+        return ended and self.metrics_version == self.version
 
 
 class StatusChange(Status, frozen=True):

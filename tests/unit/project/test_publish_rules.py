@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_project.publish import (
+from pleb_project.publish.rules import (
     Publication,
     blobs_of,
     next_metadata,

@@ -1,0 +1,73 @@
+"""Earlier versions and metadata of a project, for who downloads or continues one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.responses import Response
+
+from pleb_coordinator.core.ending import best_version
+from pleb_coordinator.core.holdout import points_of
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.status import VersionStatus
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from pleb_coordinator.api.context import Api
+    from pleb_coordinator.core.records import Project
+    from pleb_coordinator.store.transaction import Transaction
+
+__all__ = ["metadata_at", "numbered", "version"]
+
+
+async def metadata_at(api: Api, request: Request) -> Response:
+    """Return the envelope of the metadata with that number, exactly as a root key signed it."""
+    number = request.path_params["number"]
+    with api.store.read() as tx:
+        project = tx.projects.find(request.path_params["project"])
+        try:
+            envelope = tx.projects.envelope(project.id, number)
+        except LookupError as error:
+            message = f"{project.name} has no metadata {number}."
+            raise Refusal(RefusalCode.UNKNOWN_PROJECT, message) from error
+    return Response(envelope, media_type="application/json")
+
+
+async def version(api: Api, request: Request) -> Response:
+    """Return how a version is put together; VERSION is a number, `best` or `newest`."""
+    epoch, text = request.path_params["epoch"], request.path_params["version"]
+    with api.store.read() as tx:
+        project = tx.projects.find(request.path_params["project"])
+        row = tx.versions.get(project.id, epoch, numbered(tx, project, epoch, text))
+    found = VersionStatus(metadata_number=row.metadata_number, source=row.source)
+    return Response(msgspec.json.encode(found), media_type="application/json")
+
+
+def numbered(tx: Transaction, project: Project, epoch: int, text: str) -> int:
+    """Return the number of the version that `text` names in an epoch.
+
+    Raises:
+        Refusal: `unknown_project`: there is none.
+    """
+    number: int | None = None
+    if text == "newest" and epoch == project.epoch:
+        number = project.version
+    elif text == "newest":
+        rows = tx.versions.losses(project.id, epoch)
+        number = rows[-1].number if rows else None
+    elif text == "best":
+        evaluations = tx.projects.evaluations(project.id, epoch)
+        restores = tx.versions.restores(project.id, epoch)
+        number = best_version(points_of(evaluations, restores, project.metadata.target))
+    elif text.isascii() and text.isdecimal() and len(text) < 12:
+        number = int(text)
+    if number is None or not tx.versions.exists(project.id, epoch, number):
+        which = "evaluated version" if text == "best" else f"version {text}"
+        message = (
+            f"{project.name} has no {which} in epoch {epoch}: the newest is version "
+            f"{project.version} of epoch {project.epoch}."
+        )
+        raise Refusal(RefusalCode.UNKNOWN_PROJECT, message)
+    return number

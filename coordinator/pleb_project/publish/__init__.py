@@ -1,0 +1,1 @@
+"""Publishing a project, and everything else that its root key signs."""

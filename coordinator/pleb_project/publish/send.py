@@ -1,0 +1,109 @@
+"""One publication at a coordinator: asked for, sent with its blobs, and looked at afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pleb_shared.errors import PlebError, TrustError
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
+from pleb_shared.protocol.messages import (
+    PayloadType,
+    PublishAnswer,
+    PublishQuestion,
+    PublishReply,
+    PublishRequest,
+)
+from pleb_shared.protocol.signing import SigningKey, open_envelope, sign_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pleb_project.readers.blobs import BlobFolder
+    from pleb_project.server.client import Coordinator
+    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import Blob
+
+__all__ = ["Sender"]
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends what `root` has signed. `clock` returns seconds since 1970; `say` gets progress."""
+
+    coordinator: Coordinator
+    root: SigningKey
+    clock: Callable[[], float]
+    say: Callable[[str], None]
+
+    def ask(self, project: str, invite: str | None) -> PublishAnswer:
+        """Return whether the root key may publish the project, before anything is computed.
+
+        Raises:
+            Refusal: it may not; the message says why.
+        """
+        now = int(self.clock())
+        question = PublishQuestion(
+            protocols=list(PROTOCOLS),
+            project=project,
+            invite=invite,
+            root_key=self.root.public,
+            issued_at=now,
+            expires_at=now + LIMITS.request_lifetime_seconds,
+        )
+        signed = sign_payload(strict_json.encode(question), PayloadType.PUBLISH_QUESTION, self.root)
+        answer = self.coordinator.ask_to_publish(signed)
+        online_key = self.coordinator.info().online_key
+        return open_envelope(answer, PayloadType.PUBLISH_ANSWER, PublishAnswer, online_key)
+
+    def send(
+        self,
+        metadata: ProjectMetadata,
+        envelope: bytes,
+        wanted: list[Blob],
+        blobs: BlobFolder,
+        invite: str | None,
+    ) -> None:
+        """Send the metadata in `envelope`, upload until no blob is missing, and look at it there.
+
+        Raises:
+            Refusal, PlebError: the coordinator does not take it, or serves something else.
+        """
+        uploaded: set[str] = set()
+        while missing := self._publish(metadata, envelope, wanted, invite):
+            if missing.keys() <= uploaded:
+                raise PlebError("The coordinator lacks blobs that were uploaded: check its log.")
+            size = sum(blobs.path(digest).stat().st_size for digest in missing)
+            self.say(f"Uploading {len(missing)} blobs, {size / 1e6:.3g} MB")
+            for digest, token in missing.items():
+                self.coordinator.upload(token, blobs.get(digest))
+            uploaded |= missing.keys()
+        if self.coordinator.metadata(metadata.project) != envelope:
+            raise PlebError(
+                f"The coordinator has taken metadata {metadata.number} of {metadata.project}, but "
+                "serves other: another command published meanwhile, or something between here "
+                "and there answers from a cache. Look at `pleb-project status`, then try again."
+            )
+
+    def _publish(
+        self, metadata: ProjectMetadata, envelope: bytes, wanted: list[Blob], invite: str | None
+    ) -> dict[str, str]:
+        """Return the upload tokens of missing blobs by digest; empty: the metadata is in force."""
+        now = int(self.clock())
+        request = PublishRequest(
+            protocols=list(PROTOCOLS),
+            project=metadata.project,
+            invite=invite,
+            metadata=envelope.decode(),
+            blobs=wanted,
+            issued_at=now,
+            expires_at=now + LIMITS.request_lifetime_seconds,
+        )
+        signed = sign_payload(strict_json.encode(request), PayloadType.PUBLISH, self.root)
+        answer = self.coordinator.publish(signed)
+        online_key = metadata.delegation.online_key
+        reply = open_envelope(answer, PayloadType.PUBLISH_REPLY, PublishReply, online_key)
+        if reply.project != metadata.project:
+            raise TrustError("The coordinator answered for another project: try again.")
+        return {slot.digest: slot.upload for slot in reply.missing}
