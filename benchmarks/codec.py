@@ -17,19 +17,18 @@ import torch
 
 from benchmarks.models import Gpt, GptSize, gpt_batch, gpt_loss, gpt_metrics
 from pleb_project.export import Exported, export_model
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ModelSpec, Muon, Training, elements
 from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.draws import NodeDraws, window_starts
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pleb_shared.protocol.project import CodecName
+    from pleb_shared.training.graph import CompiledGraph
 
 CODECS: Final[tuple[CodecName, ...]] = ("fp32", "int8", "int4", "2bit")
 BLOCK: Final = 256
@@ -94,7 +93,7 @@ def pseudo_gradient(exported: Exported, window: int, units: int) -> Tensors:
         versions=40,
         warmup_steps=50,
     )
-    graph = CompiledGraph(parse_graph(exported.training_graph))
+    graph = exported.compiled(exported.training_graph)
     text = np.frombuffer(inspect.getsource(argparse).encode(), np.uint8)
     version = load_tensors(exported.initial)
     delta: Tensors = {}

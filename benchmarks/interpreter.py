@@ -26,9 +26,7 @@ from benchmarks.models import (
     gpt_metrics,
 )
 from pleb_project.export import EvaluateFunction, LossFunction, export_model
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.graph import CompiledGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +53,7 @@ def _ratio(
 ) -> tuple[float, float]:
     """Return how fast the graph is beside eager mode (1 is as fast), and eager's milliseconds."""
     exported = export_model(model, loss, metrics, batch)
-    graph = CompiledGraph(parse_graph(exported.training_graph))
+    graph = exported.compiled(exported.training_graph)
     eager, mine = copy.deepcopy(model).train(), copy.deepcopy(model)
     parameters, buffers = dict(mine.named_parameters()), dict(mine.named_buffers())
     draws = NodeDraws(seed=0, step=0)

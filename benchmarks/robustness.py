@@ -49,7 +49,6 @@ from pleb_coordinator.core.planning import round_units
 from pleb_coordinator.core.records import Facts
 from pleb_project.export import export_model
 from pleb_project.readers.idx import read_idx_pair
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import (
     Calibration,
     Codec,
@@ -69,13 +68,14 @@ from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind
 from pleb_shared.tensors.distance import delta_norm
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from pleb_shared.training.graph import CompiledGraph
 
 EXAMPLE: Final = Path(__file__).parents[1] / "examples" / "fashion-mnist"
 FOLDERS: Final = (EXAMPLE, Path("/usr/share/datasets/fashion-mnist"))
@@ -371,7 +371,7 @@ def project_of(case: Case) -> tuple[CompiledGraph, ProjectMetadata, Tensors]:
         calibration=Calibration(),
         limits=ResourceLimits(memory_bytes=2**30),
     )
-    graph = CompiledGraph(parse_graph(exported.training_graph))
+    graph = exported.compiled(exported.training_graph)
     return graph, metadata, load_tensors(exported.initial)
 
 

@@ -22,12 +22,10 @@ from pleb_coordinator.core.suspicion import RECENT_RESULTS, Traits, features_of,
 from pleb_project.check.draft import make_draft
 from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import load_tensors
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def main(quick: bool) -> dict[str, Any]:
 
 def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
     metadata, encoding = draft.metadata, training_format(draft.metadata)
-    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    graph = draft.exported.compiled(draft.exported.training_graph)
     count, steps = metadata.training.shards_per_unit, metadata.training.local_steps
     version, difference = load_tensors(draft.exported.initial), None
     state = OuterState.initial(version, metadata.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,7 +22,6 @@ from benchmarks.models import (
     gpt_metrics,
 )
 from pleb_project.export import Exported, export_model
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import (
     AdamW,
     Calibration,
@@ -40,7 +40,9 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind
 from pleb_shared.tensors.layout import Tensors, load_tensors
-from pleb_shared.training.graph import CompiledGraph
+
+if TYPE_CHECKING:
+    from pleb_shared.training.graph import CompiledGraph
 
 NOTHING = Blob(digest="0" * 64, size=0)
 GPT = GptSize(layers=2, width=32, heads=2, window=16, dropout=0.1)
@@ -58,11 +60,11 @@ class Project:
 
     @property
     def graph(self) -> CompiledGraph:
-        return CompiledGraph(parse_graph(self.exported.training_graph))
+        return self.exported.compiled(self.exported.training_graph)
 
     @property
     def evaluation(self) -> CompiledGraph:
-        return CompiledGraph(parse_graph(self.exported.evaluation_graph))
+        return self.exported.compiled(self.exported.evaluation_graph)
 
     def trained_by(self, optimizer: Muon | AdamW | SgdMomentum, **changes) -> ProjectMetadata:
         training = msgspec.structs.replace(self.metadata.training, optimizer=optimizer, **changes)

@@ -15,7 +15,7 @@ from pleb_shared.errors import InputError, TrustError
 from pleb_shared.protocol.roots import root_path
 from pleb_shared.tensors.average import first_averaged, moving_average
 from pleb_shared.tensors.layout import save_tensors
-from pleb_shared.tensors.version import read_version
+from pleb_shared.tensors.version import read_version, whole_model
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def download_model(
     else:
         versions = _versions(coordinator, metadata, found, wanted.ema)
         tensors = moving_average(versions, wanted.ema)
+    tensors = whole_model(tensors, metadata.model, coordinator.blob)
     try:
         write_durably(file, save_tensors(tensors), shared=True)
     except OSError as error:

@@ -94,7 +94,8 @@ def decoded(data: bytes, metadata: dict[str, Any], codec: str) -> dict[str, Any]
         out[spec["name"]] = values.reshape(spec["shape"])
         place += size
     for spec in metadata["model"]["buffers"]:
-        dtype = np.dtype(spec["dtype"] if spec["dtype"].startswith("float") else "int64")
+        narrow = {"bool": "int8", "uint8": "int16", "int32": "int64"}
+        dtype = np.dtype(narrow.get(spec["dtype"], spec["dtype"]))
         n = math.prod(spec["shape"])
         out[spec["name"]] = np.frombuffer(data, dtype, n, place).reshape(spec["shape"])
         place += dtype.itemsize * n
@@ -201,6 +202,13 @@ def centred_clipping(
     return v
 
 
+def added(array: Any, change: Any) -> Any:
+    """Section 5: a version's tensor and its decoded difference."""
+    if array.dtype == bool:
+        return ((array + change.astype(np.int64)) & 1).astype(bool)
+    return array + change.astype(array.dtype)
+
+
 def digest(version: dict[str, Any], metadata: dict[str, Any]) -> str:
     """Section 5: the version digest."""
     specs = metadata["model"]["parameters"] + metadata["model"]["buffers"]
@@ -256,9 +264,7 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
             exact |= {name: -g[name] for name in g if name not in names}
             if encoded(exact, metadata) != log.blob(difference):
                 wrong.append(f"the difference of version {number} is not what the log gives")
-            version = {
-                name: (array + change[name].astype(array.dtype)) for name, array in version.items()
-            }
+            version = {name: added(array, change[name]) for name, array in version.items()}
         made[number] = (version, masters, momentum)
         if digest(version, metadata) != recorded:
             wrong.append(f"version {number} does not recompute to its digest")

@@ -18,6 +18,7 @@ import torch
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from safetensors.numpy import load
+from safetensors.torch import load as load_torch
 
 DTYPES = {n: getattr(torch, n) for n in ("float32", "float64", "int64", "int32", "uint8", "bool")}
 
@@ -191,6 +192,11 @@ class Stranger:
         assert sha256(whole) == source["digest"]
         return tensors, difference
 
+    def frozen(self) -> dict[str, Any]:
+        """The tensors that training never changes."""
+        base = self.model.get("base")
+        return load_torch(self.blob(base["blob"])) if base else {}
+
     def decode(self, data: bytes) -> dict[str, Any]:
         codec, block = self.metadata["codec"]["down"], self.metadata["codec"]["block"]
         place, out = 0, {}
@@ -232,7 +238,9 @@ class Stranger:
     def run_graph(
         self, graph: dict[str, Any], tensors: dict[str, Any], batch: dict[str, Any]
     ) -> dict[str, Any]:
-        values = [tensors[s["name"]] for s in graph["parameters"] + graph["buffers"]]
+        tensors = tensors | self.frozen()
+        specs = graph["parameters"] + graph["buffers"] + graph.get("base", [])
+        values = [tensors[s["name"]] for s in specs]
         values += [batch[i["name"]] for i in graph["inputs"]]
         assert not graph.get("constants")
 

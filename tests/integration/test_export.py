@@ -15,7 +15,6 @@ from pleb_shared.errors import GraphError, InputError
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.tensors.layout import load_tensors, version_digest
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.graph import CompiledGraph
 
 
 def mean_square(model, batch):
@@ -133,7 +132,7 @@ def test_models_of_many_kinds_export_and_match_eager(name):
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[key]), key
     version = load_tensors(exported.initial)
-    assert version_digest(version, exported.model) == exported.initial_digest
+    assert version_digest(version, exported.model) == exported.model.initial_digest
     assert exported.flops_per_step > 0
 
 
@@ -142,7 +141,7 @@ def test_evaluation_graphs_take_any_batch_size(name):
     model, batch = ZOO[name]
     batch = batch or {"x": torch.randn(4, 6)}
     exported = export(model, batch)
-    graph = CompiledGraph(parse_graph(exported.evaluation_graph))
+    graph = exported.compiled(exported.evaluation_graph)
     tensors = {n: torch.from_numpy(a.copy()) for n, a in load_tensors(exported.initial).items()}
     still = copy.deepcopy(model).eval()
     for size in (1, 3, 4):
@@ -152,9 +151,14 @@ def test_evaluation_graphs_take_any_batch_size(name):
             assert torch.allclose(found, mean_square(still, part), rtol=1e-5)
 
 
-def test_what_gets_no_gradient_is_told():
-    graph = parse_graph(export(Quiet()).training_graph)
-    assert graph.frozen == ["first.weight", "first.bias"]
+def test_what_gets_no_gradient_is_the_base():
+    """Frozen, unused, or only used where nothing is recorded: no step would change it."""
+    exported = export(Quiet())
+    graph = parse_graph(exported.training_graph)
+    assert [spec.name for spec in exported.model.parameters] == ["second.weight", "second.bias"]
+    found = {spec.name for spec in exported.model.base_tensors}
+    assert found == {"first.weight", "first.bias", "unused", "scale"}
+    assert load_tensors(exported.base).keys() == found
     assert sum(node.no_grad for node in graph.nodes) == 2
 
 
@@ -162,7 +166,7 @@ def test_tied_weights_travel_once():
     model = sequential(nn.Embedding(9, 5), nn.Linear(5, 5), nn.Linear(5, 9, bias=False))
     model[2].weight = model[0].weight
     exported = export(model, {"x": torch.randint(0, 9, (4, 3))})
-    assert [spec.name for spec in exported.parameters] == ["0.weight", "1.weight", "1.bias"]
+    assert [spec.name for spec in exported.model.parameters] == ["0.weight", "1.weight", "1.bias"]
     assert exported.shared == {"2.weight": "0.weight"}
 
 

@@ -13,12 +13,10 @@ from benchmarks.models import Cnn, Gpt, GptSize, cnn_batch, cnn_loss, gpt_batch,
 from pleb_project.export import export_model
 from pleb_project.export.parity import drawing_nodes, eager_draws
 from pleb_shared.errors import EncodingError
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import AdamW, Codec, Muon, SgdMomentum
 from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import training_format
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 from tests.small_projects import cnn_project, gpt_project, train_unit
 
@@ -38,7 +36,7 @@ def _models():
 def test_twenty_steps_equal_eager_to_the_bit(name):
     model, loss, metrics, batches = _models()[name]
     exported = export_model(model, loss, metrics, batches(0))
-    graph = CompiledGraph(parse_graph(exported.training_graph))
+    graph = exported.compiled(exported.training_graph)
     nodes = drawing_nodes(graph.graph)
     eager, mine = copy.deepcopy(model).train(), copy.deepcopy(model)
     parameters, buffers = dict(mine.named_parameters()), dict(mine.named_buffers())

@@ -185,7 +185,7 @@ def test_a_missing_model_file(tmp_path, blobs):
 
 def test_arguments_reach_the_model(tmp_path, blobs):
     draft = make_draft(written(tmp_path, extra="[model]\narguments = { width = 8 }\n"), blobs)
-    assert draft.exported.parameters[0].shape == [8, 64]
+    assert draft.exported.model.parameters[0].shape == [8, 64]
 
 
 def test_a_target_must_be_a_metric(tmp_path, blobs):

@@ -20,7 +20,7 @@ from pleb_agent.worker.errors import (
     WorkerDied,
     WorkerUnusable,
 )
-from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
+from pleb_agent.worker.inputs import BaseCache, GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import (
     DeltaOutcome,
     EvaluationOutcome,
@@ -89,7 +89,8 @@ def test_calibration_and_evaluation_units(workers: WarmWorkers) -> None:
         job = new_job(worker, kind=UnitKind.EVALUATE, version=3, steps=0)
         metadata = read_metadata(job)
         version, _ = VersionCache().get(job, metadata)
-        graph = GraphCache(2**30).get(job, metadata).compiled
+        base = BaseCache().get(job, metadata)
+        graph = GraphCache(2**30).get(job, metadata).compiled.with_base(base)
         metrics, examples = evaluate(graph, metadata, job.unit, version, read_shards(job))
         outcome = (await result_of(worker, job)).outcome
         assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)

@@ -427,7 +427,7 @@ def _worker_frames() -> list[bytes]:
 
 
 def _tensors_header(data: bytes) -> None:
-    read_header(io.BytesIO(data).read)
+    read_header(lambda start, stop: data[start:stop])
 
 
 def _tensors_headers() -> list[bytes]:

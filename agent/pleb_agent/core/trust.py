@@ -14,9 +14,8 @@ Nothing here reads a clock: `now` is seconds since 1970 on the host's clock.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
@@ -24,7 +23,7 @@ from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
-from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
+from pleb_shared.protocol.project import ProjectMetadata, calibration_unit, tensor_bytes
 from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
@@ -39,8 +38,6 @@ __all__ = ["Memory", "RootKeyError", "StaleMetadataError", "TrustedProject", "cl
 
 
 Reply = TypeVar("Reply", EnrolReply, WorkReply)
-
-_ITEM_BYTES: Final = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
 
 class StaleMetadataError(TrustError):
@@ -363,13 +360,8 @@ def _source_fault(source: VersionSource, metadata: ProjectMetadata) -> str:
         return "a version after 0 comes with at least one difference"
     # The largest safetensors file of the model: its numbers and their header.
     tensors = [*model.parameters, *model.buffers]
-    ceiling = 4096 + sum(
-        len(spec.name) * 6
-        + 256
-        + 24 * len(spec.shape)
-        + _ITEM_BYTES[spec.dtype] * math.prod(spec.shape)
-        for spec in tensors
-    )
+    header = sum(len(spec.name) * 6 + 256 + 24 * len(spec.shape) for spec in tensors)
+    ceiling = 4096 + header + tensor_bytes(tensors)
     if source.snapshot.size > ceiling:
         return f"a snapshot of {source.snapshot.size} bytes is larger than the model"
     size = delta_bytes(model, metadata.codec.down, metadata.codec.block)

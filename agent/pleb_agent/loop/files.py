@@ -62,13 +62,16 @@ class UnitFiles:
     """The blobs of one unit."""
 
     graph: Blob
+    base: Blob | None
+    """What training never changes: the same for all versions, so it is fetched once."""
     snapshot: Blob
     differences: tuple[Blob, ...]
     shards: tuple[Blob, ...]
 
     def public(self) -> list[Blob]:
         """What anybody can read at the project's page."""
-        return [self.graph, self.snapshot, *self.differences]
+        base = [] if self.base is None else [self.base]
+        return [self.graph, *base, self.snapshot, *self.differences]
 
     def all(self) -> list[Blob]:
         """Every blob, in the order in which they are fetched."""
@@ -185,7 +188,8 @@ class ProjectFiles:
             for name in OUTPUT_FILES:
                 keep_plain(job.output_dir / name)
             create_plain(folder / job.metadata, payload)
-        names = [job.graph, job.snapshot, *job.differences]
+        base = [] if files.base is None else [job.base]
+        names = [job.graph, *base, job.snapshot, *job.differences]
         for name, blob in zip(names, files.public(), strict=True):
             self.cache.link(blob, folder / name)
         for name, blob in zip(job.shards, files.shards, strict=True):
@@ -220,11 +224,14 @@ class ProjectFiles:
     def _drop_earlier_epoch(self, metadata: ProjectMetadata) -> None:
         """Delete the versions and graphs of an epoch that has ended: no unit needs them again.
 
-        Shards stay, since the data is usually the same; others leave the cache as they age.
+        Shards stay, since the data is usually the same, and a base that goes on; others leave the
+        cache as they age.
         """
         if self._epoch not in {None, metadata.epoch}:
+            base = metadata.model.base
             for digest in self._recent:
-                self.cache.discard(digest)
+                if base is None or digest != base.blob.digest:
+                    self.cache.discard(digest)
             self._recent.clear()
         self._epoch = metadata.epoch
 
@@ -269,6 +276,7 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
     chosen = [listed[(unit.shards.first + i) % len(listed)] for i in range(unit.shards.count)]
     return UnitFiles(
         graph=metadata.evaluation_graph if evaluates else metadata.training_graph,
+        base=metadata.model.base.blob if metadata.model.base else None,
         snapshot=manifest.version.snapshot,
         differences=tuple(manifest.version.differences),
         shards=tuple(Blob(digest=shard.digest, size=shard.size) for shard in chosen),

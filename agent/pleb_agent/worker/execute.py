@@ -15,7 +15,14 @@ from pleb_agent.worker.checkpoint import (
 )
 from pleb_agent.worker.deadline import run_seconds
 from pleb_agent.worker.errors import JobStopped
-from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
+from pleb_agent.worker.inputs import (
+    BaseCache,
+    GraphCache,
+    KnownGraph,
+    VersionCache,
+    read_metadata,
+    read_shards,
+)
 from pleb_agent.worker.job import (
     DELTA_FILE,
     DeltaOutcome,
@@ -36,7 +43,6 @@ if TYPE_CHECKING:
 
     from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.deadline import Deadline
-    from pleb_agent.worker.inputs import KnownGraph
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import ProjectMetadata
@@ -50,7 +56,7 @@ _CHECK_SECONDS: Final = 60.0
 
 
 class Executor:
-    """Computes one job after the other; graphs and the latest version stay in memory."""
+    """Computes one job after the other; graphs, base and latest version stay in memory."""
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class Executor:
         self._report = report
         self._clock = clock
         self._graphs = GraphCache(settings.memory_bytes)
+        self._bases = BaseCache()
         self._versions = VersionCache()
 
     def execute(self, job: Job) -> JobResult:
@@ -88,14 +95,16 @@ class Executor:
         known = self._graphs.get(job, metadata)
         self._deadline.rest()
         self._control.between_steps()
+        graph = known.compiled.with_base(self._bases.get(job, metadata))
+        self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()
         shards = read_shards(job)
         if job.unit.kind is UnitKind.EVALUATE:
-            return self._evaluate(job, metadata, known, version, shards)
+            return self._evaluate(job, metadata, KnownGraph(graph, known.cost), version, shards)
         files = CheckpointFiles(job.output_dir)
         saved = files.load(unit=job.unit, version_digest=job.version.digest, runtime=self._runtime)
-        arguments = (known.compiled, metadata, job.unit, version, difference, shards)
+        arguments = (graph, metadata, job.unit, version, difference, shards)
         try:
             run = UnitRun(*arguments, saved.state if saved else None)
         except EncodingError:

@@ -1,7 +1,8 @@
-"""Reads a job's files: metadata, graph, version, shards; keeps what the next job needs again."""
+"""Reads a job's files: metadata, graph, base, version, shards; keeps what later jobs need again."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,16 +16,19 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import difference_format
-from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.tensors.layout import Tensors, load_tensors, read_tensors
 from pleb_shared.tensors.version import rebuild_version
 from pleb_shared.training.dry_run import Cost, dry_run, training_cost
-from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.graph import CompiledGraph, base_tensors
 
 if TYPE_CHECKING:
+    import torch
+
     from pleb_agent.worker.job import Job
+    from pleb_shared.protocol.project import BaseSpec
     from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["GraphCache", "KnownGraph", "VersionCache", "read_metadata", "read_shards"]
+__all__ = ["BaseCache", "GraphCache", "KnownGraph", "VersionCache", "read_metadata", "read_shards"]
 
 _GRAPHS_KEPT: Final = 4
 
@@ -121,6 +125,46 @@ def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> KnownGraph:
         graph, metadata.model, metadata.data, training.batch_examples, training.optimizer
     )
     return KnownGraph(compiled, cost)
+
+
+class BaseCache:
+    """The base of the latest job's model: read once, however many versions are computed on it."""
+
+    def __init__(self) -> None:
+        self._digest = ""
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def get(self, job: Job, metadata: ProjectMetadata) -> dict[str, torch.Tensor]:
+        """Return the tensors of the base, none without one. They may not be changed.
+
+        Raises:
+            BrokenInput: the file is missing, or not the one that the metadata names.
+            EncodingError: it holds other tensors.
+        """
+        base = metadata.model.base
+        if base is None:
+            return {}
+        if base.blob.digest != self._digest:
+            self._digest, self._tensors = "", {}  # so that two bases are never held at once
+            self._tensors = self._read(job, base)
+            self._digest = base.blob.digest
+        return self._tensors
+
+    def _read(self, job: Job, base: BaseSpec) -> dict[str, torch.Tensor]:
+        """Return the base's tensors; one of them is held twice for a moment, never the file."""
+        try:
+            with (job.input_dir / job.base).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != base.blob.digest:
+                    message = "The model's base is not the one that was signed: fetch it again."
+                    raise BrokenInput(message)
+
+                def read(start: int, stop: int) -> bytes:
+                    file.seek(start)
+                    return file.read(stop - start)
+
+                return base_tensors(read_tensors(read, base.tensors))
+        except OSError as error:
+            raise _unreadable(job.base, error) from error
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ class Job(Message, frozen=True):
     """The project metadata's payload (not its envelope), as signed."""
     graph: FileName = "graph.json"
     """The graph that the unit's kind runs: training or evaluation."""
+    base: FileName = "base.safetensors"
+    """The blob of the model's base, if it has one: the same file for every job of an epoch."""
     snapshot: FileName = "snapshot.safetensors"
     """The blob of `version.snapshot`."""
     differences: list[FileName] = []

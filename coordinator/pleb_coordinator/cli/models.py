@@ -14,7 +14,7 @@ from pleb_coordinator.steps import deps_of
 from pleb_coordinator.steps.rollback import commit, compute, plan_restoration
 from pleb_shared.errors import EncodingError, InputError
 from pleb_shared.tensors.layout import save_tensors
-from pleb_shared.tensors.version import read_version
+from pleb_shared.tensors.version import read_version, whole_model
 from pleb_system.command_line import table
 from pleb_system.exit_codes import ExitCode
 
@@ -75,7 +75,8 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
         project = tx.projects.find(options.project)
         row = _version(tx, project, options.epoch, options.version)
         metadata = tx.projects.metadata_at(project.id, row.metadata_number)
-    tensors = read_version(row.source, metadata, blobs.get)
+    version = read_version(row.source, metadata, blobs.get)
+    tensors = whole_model(version, metadata.model, blobs.get)
     try:
         options.file.write_bytes(save_tensors(tensors))
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,6 +33,7 @@ from pleb_shared.protocol.messages import (
 )
 from pleb_shared.protocol.project import (
     DataSpec,
+    ModelSpec,
     ProjectMetadata,
     Shard,
     ShardList,
@@ -42,7 +44,13 @@ from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.roots import key_fault, root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.layout import load_tensors, read_header, version_digest
+from pleb_shared.tensors.layout import (
+    BASE_HEADER_BYTES,
+    check_specs,
+    load_tensors,
+    read_header,
+    version_digest,
+)
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
@@ -158,6 +166,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     for shard in every:
         _check_shard(deps, shard, metadata.data)
     _check_initial(deps, metadata)
+    _check_base(deps, metadata.model)
     facts = Facts(
         flops_per_step=_check_graphs(deps, metadata),
         train_shards=len(shards.train),
@@ -217,6 +226,7 @@ def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Pr
 def _named(metadata: ProjectMetadata) -> list[Blob]:
     return [
         metadata.model.initial,
+        *([metadata.model.base.blob] if metadata.model.base else []),
         metadata.training_graph,
         metadata.evaluation_graph,
         metadata.data.shards,
@@ -254,14 +264,7 @@ def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:
 
     Evaluations are sized and weighted by it, and agents would find a fault only in the unit.
     """
-    position = 0
-
-    def read(count: int) -> bytes:
-        nonlocal position
-        start, position = position, position + count
-        return deps.blobs.read(shard.digest, start, position)
-
-    found = read_header(read)
+    found = read_header(partial(deps.blobs.read, shard.digest))
     wanted = {
         spec.name: TensorSpec(name=spec.name, dtype=spec.dtype, shape=[shard.examples, *spec.shape])
         for spec in data.inputs
@@ -294,6 +297,16 @@ def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             message = f"Tensor {name!r} of version 0 holds numbers that are not finite."
             raise Refusal(RefusalCode.NOT_FINITE, message)
+
+
+def _check_base(deps: Deps, model: ModelSpec) -> None:
+    """Check that the base holds the tensors that the metadata names; its numbers are not read.
+
+    They may be infinite, as those of a mask; and no version is computed from them here.
+    """
+    if model.base is not None:
+        found = read_header(partial(deps.blobs.read, model.base.blob.digest), BASE_HEADER_BYTES)
+        check_specs(found, model.base.tensors)
 
 
 def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:

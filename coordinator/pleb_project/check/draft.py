@@ -88,6 +88,8 @@ def make_draft(definition: ProjectDefinition, blobs: BlobFolder) -> Draft:
     )
     memory = largest_shard * training.shards_per_unit + cost.memory_bytes
     blobs.put(exported.initial)
+    if exported.base is not None:
+        blobs.put(exported.base)
     project = definition.project
     metadata = ProjectMetadata(
         protocol=1,

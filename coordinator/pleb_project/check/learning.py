@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import apply_difference
 from pleb_shared.training.evaluation import evaluate
-from pleb_shared.training.graph import CompiledGraph
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         TrainingError: the loss is not a finite number.
     """
     metadata = draft.metadata
-    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    graph = draft.exported.compiled(draft.exported.training_graph)
     version = load_tensors(draft.exported.initial)
     first_holdout = draft.dataset.shards.holdout[:1]
     before = _metrics(draft, blobs, version, first_holdout)
@@ -86,7 +84,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
 def probe_step(draft: Draft, blobs: BlobFolder) -> float:
     """Return about how long a local step takes in this process."""
     steps = min(_PROBE_STEPS, draft.metadata.training.local_steps)
-    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    graph = draft.exported.compiled(draft.exported.training_graph)
     version, shard = load_tensors(draft.exported.initial), draft.shard(blobs, 0)
     run = UnitRun(graph, draft.metadata, _unit(UnitKind.TRAIN, 0, steps), version, None, [shard])
     durations = []
@@ -115,7 +113,7 @@ def train_centrally(draft: Draft, blobs: BlobFolder, steps: int, seed: int = 0) 
     version = load_tensors(draft.exported.initial)
     shard_range = ShardRange(first=0, count=len(shards))
     unit = msgspec.structs.replace(_unit(UnitKind.TRAIN, 0, steps), shards=shard_range, seed=seed)
-    graph = CompiledGraph(parse_graph(draft.exported.training_graph))
+    graph = draft.exported.compiled(draft.exported.training_graph)
     run = UnitRun(graph, metadata, unit, version, None, shards)
     while run.steps_done < run.steps_total:
         run.step()
@@ -138,7 +136,7 @@ def _metrics(
     """
     if not holdout:
         return {}
-    graph = CompiledGraph(parse_graph(draft.exported.evaluation_graph))
+    graph = draft.exported.compiled(draft.exported.evaluation_graph)
     shards = [load_tensors(blobs.get(shard.digest)) for shard in holdout]
     return evaluate(graph, draft.metadata, _unit(UnitKind.EVALUATE, 0, 0), version, shards)[0]
 

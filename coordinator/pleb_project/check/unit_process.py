@@ -83,12 +83,14 @@ def _run(request: UnitRequest) -> float:
 
     from pleb_shared.protocol.graph import parse_graph
     from pleb_shared.tensors.layout import load_tensors, save_tensors
-    from pleb_shared.training.graph import CompiledGraph
+    from pleb_shared.tensors.version import load_base
+    from pleb_shared.training.graph import CompiledGraph, base_tensors
     from pleb_shared.training.local_sgd import UnitRun
 
     torch.set_num_threads(request.threads)
     blobs, metadata = BlobFolder(Path(request.blobs)), request.metadata
-    graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest)))
+    base = base_tensors(load_base(metadata.model, blobs.get).items())
+    graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest))).with_base(base)
     version = load_tensors(Path(request.version).read_bytes())
     shards = [load_tensors(blobs.get(digest)) for digest in request.digests]
     unit = Unit(

@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import nn
 
-from pleb_project.export.model_tensors import canonical_names, initial_tensors, tensor_specs
+from pleb_project.export.model_tensors import TensorSpecs, canonical_names, initial_tensors
 from pleb_project.export.parity import check_parity
 from pleb_project.export.rewrite import rewrite
 from pleb_project.export.source import RefusedNodeError
@@ -28,10 +28,11 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
 from pleb_shared.protocol.graph import Graph, check_constants, parse_graph, references, value_count
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.project import InputSpec, ModelSpec, TensorSpec
+from pleb_shared.protocol.project import BaseSpec, InputSpec, ModelSpec
 from pleb_shared.protocol.unit import Blob
-from pleb_shared.tensors.layout import save_tensors, version_digest
-from pleb_shared.training.dry_run import dry_run
+from pleb_shared.tensors.layout import read_tensors, save_tensors, version_digest
+from pleb_shared.training.dry_run import dry_run, trained_parameters
+from pleb_shared.training.graph import CompiledGraph, base_tensors
 
 __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
 
@@ -67,17 +68,17 @@ _VIEWS: Final = (
 
 @dataclass(frozen=True)
 class Exported:
-    """What becomes of a model: two graphs, the tensors' specs, and version 0."""
+    """What becomes of a model: two graphs, the tensors' specs, version 0, and its base."""
 
     training_graph: bytes
     evaluation_graph: bytes
-    parameters: list[TensorSpec]
-    buffers: list[TensorSpec]
+    model: ModelSpec
     inputs: list[InputSpec]
     """Each of the shape of one example."""
     initial: bytes
     """Version 0 as safetensors."""
-    initial_digest: str
+    base: bytes | None
+    """What training never changes, as safetensors."""
     matrices: list[str]
     """Parameters that Muon steps."""
     shared: dict[str, str]
@@ -85,15 +86,11 @@ class Exported:
     metrics: list[str]
     flops_per_step: int
 
-    @property
-    def model(self) -> ModelSpec:
-        """The specification that the project's metadata carries."""
-        return ModelSpec(
-            parameters=self.parameters,
-            buffers=self.buffers,
-            initial=Blob(digest=digest_of(self.initial), size=len(self.initial)),
-            initial_digest=self.initial_digest,
-        )
+    def compiled(self, graph: bytes) -> CompiledGraph:
+        """Return one of the two graphs, ready to run on the base."""
+        data = self.base or b""
+        arrays = read_tensors(lambda start, stop: data[start:stop], self.model.base_tensors)
+        return CompiledGraph(parse_graph(graph)).with_base(base_tensors(arrays if data else []))
 
 
 def export_model(
@@ -117,37 +114,54 @@ def export_model(
         InputError: a tensor has a dtype that the protocol does not carry, or `matrices` names
             no parameter of at least two dimensions.
     """
-    parameters, buffers = specs = tensor_specs(model)
+    every = TensorSpecs.of(model)
     traced = trace_training(model, loss, example_batch)
-    with _located(lambda copied: loss(copied, example_batch), model):
-        training = _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
+
+    def training_graph(specs: TensorSpecs) -> Graph:
+        with _located(lambda copied: loss(copied, example_batch), model):
+            return _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
+
+    training = training_graph(every)
+    trained = trained_parameters(training)
+    traced_evaluation, metrics = trace_evaluation(model, evaluate, example_batch)
+
+    def evaluation_graph(specs: TensorSpecs) -> Graph:
+        with _located(lambda copied: evaluate(copied, example_batch), model):
+            return _checked(rewrite(traced_evaluation, specs, model, example_batch, metrics))
+
+    written = {*training.mutated, *evaluation_graph(every).mutated}
+    specs = every.split(trained, written)
+    training, evaluation = training_graph(specs), evaluation_graph(specs)
     dry_run(training, trains=True)  # refuses what a volunteer's refuses
     check_parity(training, model, loss, example_batch)
-    traced, metrics = trace_evaluation(model, evaluate, example_batch)
-    with _located(lambda copied: evaluate(copied, example_batch), model):
-        evaluation = _checked(rewrite(traced, specs, model, example_batch, metrics))
     dry_run(evaluation, trains=False)
-    tensors = initial_tensors(model, [*parameters, *buffers])
-    nothing = digest_of(b"")  # only the order of the tensors counts for the digest
-    unnamed = ModelSpec(
-        parameters=parameters,
-        buffers=buffers,
-        initial=Blob(digest=nothing, size=0),
-        initial_digest=nothing,
+    tensors = initial_tensors(model, [*specs.parameters, *specs.buffers])
+    initial = save_tensors(tensors)
+    base = save_tensors(initial_tensors(model, specs.base)) if specs.base else None
+    model_spec = ModelSpec(
+        parameters=specs.parameters,
+        buffers=specs.buffers,
+        initial=_blob(initial),
+        initial_digest=digest_of(b""),
+        base=BaseSpec(tensors=specs.base, blob=_blob(base)) if base else None,
     )
+    digest = version_digest(tensors, model_spec)
     return Exported(
         training_graph=strict_json.encode(training),
         evaluation_graph=strict_json.encode(evaluation),
-        parameters=parameters,
-        buffers=buffers,
+        model=msgspec.structs.replace(model_spec, initial_digest=digest),
         inputs=[msgspec.structs.replace(i, shape=i.shape[1:]) for i in training.inputs],
-        initial=save_tensors(tensors),
-        initial_digest=version_digest(tensors, unnamed),
-        matrices=_chosen(matrices, parameters, training),
+        initial=initial,
+        base=base,
+        matrices=_chosen(matrices, specs, training),
         shared={n: first for n, first in canonical_names(model).items() if n != first},
         metrics=metrics,
         flops_per_step=flops_per_step(training),
     )
+
+
+def _blob(data: bytes) -> Blob:
+    return Blob(digest=digest_of(data), size=len(data))
 
 
 @contextmanager
@@ -165,17 +179,18 @@ def _checked(graph: Graph) -> Graph:
     return parse_graph(strict_json.encode(graph))
 
 
-def _chosen(matrices: list[str] | None, parameters: list[TensorSpec], graph: Graph) -> list[str]:
-    """Return the given matrices, once they are known to be some, or the default choice."""
+def _chosen(matrices: list[str] | None, specs: TensorSpecs, graph: Graph) -> list[str]:
+    """Return the given matrices that are trained, or the default choice."""
     if matrices is None:
         return _hidden_matrices(graph)
-    possible = {spec.name for spec in parameters if len(spec.shape) >= 2}
-    for name in matrices:
+    possible = {spec.name for spec in specs.parameters if len(spec.shape) >= 2}
+    chosen = [name for name in matrices if name not in {spec.name for spec in specs.base}]
+    for name in chosen:
         if name not in possible:
             raise InputError(
                 f"{name!r} is listed for Muon but is not a parameter with at least two dimensions."
             )
-    return matrices
+    return chosen
 
 
 def _hidden_matrices(graph: Graph) -> list[str]:
@@ -186,7 +201,8 @@ def _hidden_matrices(graph: Graph) -> list[str]:
     one row or column, such as depthwise filters. All else, norms and vectors too, is AdamW's
     (Jordan 2024, "when should you use Muon").
     """
-    origin: dict[int, int] = {i: i for i in range(len(graph.parameters))}
+    tensors = [*graph.parameters, *graph.buffers, *graph.base]
+    origin: dict[int, int] = {i: i for i in range(len(tensors))}
     products: list[int] = []
     embedded: set[int] = set()
     slot = value_count(graph)
@@ -195,7 +211,7 @@ def _hidden_matrices(graph: Graph) -> list[str]:
         if node.op.startswith("aten.embedding."):
             embedded.update(used)
         elif node.op.startswith(_PRODUCTS):
-            products += [p for p in used if len(graph.parameters[p].shape) >= 2]
+            products += [p for p in used if len(tensors[p].shape) >= 2]
         elif used and node.op.startswith(_VIEWS):
             origin.update(dict.fromkeys(range(slot, slot + len(node.outputs)), used[0]))
         slot += len(node.outputs)

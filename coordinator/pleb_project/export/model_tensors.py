@@ -1,20 +1,23 @@
-"""A module's parameters and persistent buffers as the protocol names them."""
+"""A module's tensors as the protocol names them: those that training changes, and the base."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
 from torch import nn
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import TensorSpec
+from pleb_shared.tensors.layout import BFLOAT16_BITS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["DTYPE_NAMES", "canonical_names", "initial_tensors", "tensor_specs"]
+__all__ = ["BASE_DTYPE_NAMES", "DTYPE_NAMES", "TensorSpecs", "canonical_names", "initial_tensors"]
 
 DTYPE_NAMES: Final = {
     torch.float32: "float32",
@@ -24,28 +27,84 @@ DTYPE_NAMES: Final = {
     torch.uint8: "uint8",
     torch.bool: "bool",
 }
-"""The dtypes that versions and data may have, by the names of the protocol."""
+"""The dtypes that data and changing buffers may have, by the names of the protocol."""
+BASE_DTYPE_NAMES: Final = DTYPE_NAMES | {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.int16: "int16",
+    torch.int8: "int8",
+}
+"""The dtypes that the base may have, too."""
+_HALF: Final = {"float16", "bfloat16"}
 
 
-def tensor_specs(model: nn.Module) -> tuple[list[TensorSpec], list[TensorSpec]]:
-    """Return the specs of parameters and persistent buffers, each once, in the model's order.
+@dataclass(frozen=True)
+class TensorSpecs:
+    """A model's parameters and persistent buffers, each once, in the model's order."""
 
-    Raises:
-        InputError: a parameter is not float32, or a buffer's dtype is unknown.
-    """
-    persistent = model.state_dict().keys()
-    parameters = [_spec(name, tensor) for name, tensor in model.named_parameters()]
-    buffers = [_spec(name, t) for name, t in model.named_buffers() if name in persistent]
-    for spec in parameters:
-        if spec.dtype != "float32":
-            raise InputError(f"Parameter {spec.name!r} is {spec.dtype}: make it float32.")
-    return parameters, buffers
+    parameters: list[TensorSpec]
+    """Those with gradient, as float32 whatever they are in the model."""
+    buffers: list[TensorSpec]
+    """Those that a graph writes."""
+    base: list[TensorSpec]
+    """All others, as they are."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> TensorSpecs:
+        """Return what a model's tensors may turn out to be: all that can change, does.
+
+        Raises:
+            InputError: a tensor has a dtype that the protocol does not carry.
+        """
+        persistent = model.state_dict().keys()
+        named = list(model.named_parameters())
+        return cls(
+            [_spec(name, tensor) for name, tensor in named if tensor.requires_grad],
+            [_spec(name, t) for name, t in model.named_buffers() if name in persistent],
+            [_spec(name, tensor) for name, tensor in named if not tensor.requires_grad],
+        )
+
+    def split(self, trained: Collection[str], written: Collection[str]) -> TensorSpecs:
+        """Return the specs with the parameters `trained`, the buffers `written`, the rest as base.
+
+        Raises:
+            InputError: no delta can carry the dtype of one that changes.
+        """
+        parameters = [spec for spec in self.parameters if spec.name in trained]
+        buffers = [spec for spec in self.buffers if spec.name in written]
+        changing = {spec.name for spec in [*parameters, *buffers]}
+        base = [
+            spec
+            for spec in [*self.parameters, *self.base, *self.buffers]
+            if spec.name not in changing
+        ]
+        for spec in parameters:
+            if spec.dtype not in {"float32", *_HALF}:
+                raise InputError(
+                    f"Parameter {spec.name!r} is {spec.dtype}: make it float32, or freeze it."
+                )
+        for spec in buffers:
+            if spec.dtype not in DTYPE_NAMES.values():
+                raise InputError(
+                    f"Buffer {spec.name!r} is {spec.dtype} and changes during training: make it "
+                    "float32, for example with `module.float()` for its module."
+                )
+        masters = [TensorSpec(name=s.name, dtype="float32", shape=s.shape) for s in parameters]
+        return TensorSpecs(masters, buffers, base)
 
 
-def initial_tensors(model: nn.Module, specs: list[TensorSpec]) -> Tensors:
-    """Return copies of the model's tensors by name."""
+def initial_tensors(model: nn.Module, specs: Iterable[TensorSpec]) -> Tensors:
+    """Return copies of the model's tensors by name, in the dtypes of `specs`."""
     state = model.state_dict()
-    return {spec.name: np.array(state[spec.name].detach().cpu().numpy()) for spec in specs}
+    tensors: Tensors = {}
+    for spec in specs:
+        tensor = state[spec.name].detach().cpu().contiguous().clone()
+        if spec.dtype == "bfloat16":
+            tensors[spec.name] = tensor.view(torch.int16).numpy().view(BFLOAT16_BITS)
+        else:
+            half = tensor.dtype in {torch.float16, torch.bfloat16} and spec.dtype == "float32"
+            tensors[spec.name] = (tensor.float() if half else tensor).numpy()
+    return tensors
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
@@ -59,8 +118,8 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
 
 
 def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
-    dtype = DTYPE_NAMES.get(tensor.dtype)
+    dtype = BASE_DTYPE_NAMES.get(tensor.dtype)
     if dtype is None:
-        known = ", ".join(DTYPE_NAMES.values())
+        known = ", ".join(BASE_DTYPE_NAMES.values())
         raise InputError(f"Tensor {name!r} is {tensor.dtype}: only {known} are carried.")
     return TensorSpec(name=name, dtype=dtype, shape=list(tensor.shape))  # type: ignore[arg-type]

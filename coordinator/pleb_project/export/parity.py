@@ -13,7 +13,7 @@ from torch import nn
 from pleb_shared.errors import GraphError
 from pleb_shared.training import drawing
 from pleb_shared.training.draws import Draws, NodeDraws
-from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,16 +99,23 @@ def check_parity(
     expected.backward()  # type: ignore[no-untyped-call]
 
     mine = copy.deepcopy(model)
-    parameters, buffers = dict(mine.named_parameters()), dict(mine.named_buffers())
+    own = {**dict(mine.named_parameters()), **dict(mine.named_buffers())}
+    tensors = {name: tensor.detach() for name, tensor in own.items()}
+    for spec in graph.parameters:
+        tensors[spec.name] = tensors[spec.name].to(TORCH_DTYPES[spec.dtype]).requires_grad_()
     inputs = {name: tensor.clone() for name, tensor in batch.items()}
-    found = CompiledGraph(graph).run(parameters, buffers, inputs, draws)["loss"]
+    compiled = CompiledGraph(graph).with_base(tensors)
+    found = compiled.run(tensors, tensors, inputs, draws)["loss"]
     found.backward()  # type: ignore[no-untyped-call]
 
     _compare("the loss", expected, found)
     for name, parameter in eager.named_parameters():
-        _compare(f"the gradient of {name!r}", parameter.grad, parameters[name].grad)
+        gradient = parameter.grad
+        if gradient is not None and tensors[name].grad is not None:
+            gradient = gradient.to(tensors[name].dtype)
+        _compare(f"the gradient of {name!r}", gradient, tensors[name].grad)
     for name, buffer in eager.named_buffers():
-        _compare(f"the buffer {name!r}", buffer, buffers[name])
+        _compare(f"the buffer {name!r}", buffer, tensors[name])
 
 
 def _compare(what: str, eager: torch.Tensor | None, graph: torch.Tensor | None) -> None:

@@ -28,7 +28,7 @@ from pleb_shared.protocol.graph import (
     Scalar,
     Value,
 )
-from pleb_shared.protocol.project import InputSpec, TensorSpec
+from pleb_shared.protocol.project import InputSpec
 from pleb_shared.tensors.layout import little_endian
 from pleb_shared.training.graph import TORCH_DTYPES
 from pleb_shared.training.operators import (
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch.export import ExportedProgram
+
+    from pleb_project.export.model_tensors import TensorSpecs
 
 __all__ = ["rewrite"]
 
@@ -69,21 +71,21 @@ _WHOLE_NUMBERS: Final = {
 
 def rewrite(
     program: ExportedProgram,
-    specs: tuple[list[TensorSpec], list[TensorSpec]],
+    specs: TensorSpecs,
     model: nn.Module,
     batch: dict[str, torch.Tensor],
     outputs: list[str],
 ) -> Graph:
     """Return `program` as a graph whose outputs have the names `outputs`.
 
-    `specs` are the model's parameters and buffers; `batch` has inputs [batch, ...] by name.
+    `specs` are the model's tensors; `batch` has inputs [batch, ...] by name. Parameters that are
+    float32 there, and of half precision in the model, are cast first: training changes the former.
 
     Raises:
         RefusedNodeError: an operator is not allowed or an argument cannot be written down.
         GraphError: a constant is not a tensor of a known dtype.
     """
-    parameters, buffers = specs
-    rewriter = _Rewriter(program, parameters, buffers, model)
+    rewriter = _Rewriter(program, specs, model)
     results = rewriter.add_nodes(program.graph_module, no_grad=False)
     inputs = [
         InputSpec(name=name, dtype=cast("Any", _dtype_name(name, tensor)), shape=shape)
@@ -91,17 +93,17 @@ def rewrite(
     ]
     graph = Graph(
         format=GRAPH_FORMAT,
-        parameters=parameters,
-        buffers=buffers,
+        parameters=specs.parameters,
+        buffers=specs.buffers,
+        base=specs.base,
         inputs=inputs,
         constants=rewriter.constants,
         nodes=rewriter.nodes,
         outputs=[Output(name=name, slot=slot) for name, slot in zip(outputs, results, strict=True)],
-        frozen=[name for name, p in model.named_parameters() if not p.requires_grad],
     )
     operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
     written = written_buffers(graph, operators)
-    mutated = [spec.name for spec in buffers if spec.name in written]
+    mutated = [spec.name for spec in specs.buffers if spec.name in written]
     return msgspec.structs.replace(graph, mutated=mutated)
 
 
@@ -111,18 +113,20 @@ class _Rewriter:
     def __init__(
         self,
         program: ExportedProgram,
-        parameters: list[TensorSpec],
-        buffers: list[TensorSpec],
+        specs: TensorSpecs,
         model: nn.Module,
     ) -> None:
         self._program = program
         self._names = canonical_names(model)
-        self._slots = {spec.name: i for i, spec in enumerate([*parameters, *buffers])}
+        self._parameters = specs.parameters
+        tensors = [*specs.parameters, *specs.buffers, *specs.base]
+        self._slots = {spec.name: i for i, spec in enumerate(tensors)}
         self._slot_of: dict[fx.Node, int | list[int]] = {}
         self.constants: list[Constant] = []
         self.nodes: list[Node] = []
         self.input_shapes: list[list[int]] = []
         self._next = self._number_placeholders()
+        self._cast_masters()
 
     def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> list[int]:
         """Write the nodes of `module` and return the numbers of its outputs."""
@@ -176,6 +180,27 @@ class _Rewriter:
             )
             number += 1
         return number
+
+    def _cast_masters(self) -> None:
+        """Cast the float32 parameters whose uses expect half precision, each once."""
+        cast_slots: dict[int, int] = {}
+        for place, slot in list(self._slot_of.items()):
+            if not isinstance(slot, int) or slot >= len(self._parameters):
+                continue
+            dtype = place.meta["val"].dtype
+            if _VALUE_DTYPES[dtype] == self._parameters[slot].dtype:
+                continue
+            if slot not in cast_slots:
+                name = cast("Any", _VALUE_DTYPES[dtype])
+                self.nodes.append(
+                    Node(
+                        op="aten.to.dtype",
+                        args=[Ref(slot=slot), Dtype(name=name)],
+                        outputs=[Value(dtype=name, shape=self._parameters[slot].shape)],
+                    )
+                )
+                cast_slots[slot], self._next = self._next, self._next + 1
+            self._slot_of[place] = cast_slots[slot]
 
     def _inline(self, module: fx.GraphModule, node: fx.Node, *, skip: int, no_grad: bool) -> None:
         """Write the body of a wrapper: its submodule is the last of `skip` arguments."""

@@ -182,6 +182,7 @@ def blobs_of(metadata: ProjectMetadata, shards: list[Blob]) -> list[Blob]:
     """Return every blob that the project needs, each once; `shards` are those of the list."""
     named = [
         metadata.model.initial,
+        *([metadata.model.base.blob] if metadata.model.base else []),
         metadata.training_graph,
         metadata.evaluation_graph,
         metadata.data.shards,

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.protocol.project import elements
+from pleb_shared.protocol.project import ITEM_BYTES, elements
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec
 
 __all__ = [
+    "BUFFER_DIFFERENCES",
     "SCHEMES",
     "Scheme",
     "buffer_bytes",
@@ -24,8 +25,15 @@ __all__ = [
     "scale_count",
 ]
 
-_BUFFER_DTYPE_BYTES: Final = {"float32": 4}
-"""Differences of whole numbers and booleans are int64, and a float64 has 8 bytes too."""
+BUFFER_DIFFERENCES: Final = {
+    "float32": "float32",
+    "float64": "float64",
+    "int64": "int64",
+    "int32": "int64",
+    "uint8": "int16",
+    "bool": "int8",
+}
+"""What the differences of a buffer are written as: every one of its values less another fits."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def parameter_bytes(spec: TensorSpec, codec: CodecName, block: int) -> int:
 
 def buffer_bytes(spec: TensorSpec) -> int:
     """Return the exact size of one buffer's difference, which no codec makes smaller."""
-    return elements(spec) * _BUFFER_DTYPE_BYTES.get(spec.dtype, 8)
+    return elements(spec) * ITEM_BYTES[BUFFER_DIFFERENCES[spec.dtype]]
 
 
 def delta_bytes(model: ModelSpec, codec: CodecName, block: int) -> int:

@@ -38,6 +38,7 @@ def flops_per_evaluation(graph: Graph) -> int:
     shapes: list[list[int]] = [
         *(spec.shape for spec in graph.parameters),
         *(spec.shape for spec in graph.buffers),
+        *(spec.shape for spec in graph.base),
         *(spec.shape for spec in graph.inputs),
         *(constant.shape for constant in graph.constants),
     ]

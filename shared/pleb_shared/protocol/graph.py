@@ -1,7 +1,7 @@
 """The graph: a loss as a list of allow-listed ATen operators.
 
-The values of a graph are numbered: first the parameters, then buffers, inputs, constants, then
-every output of every node, in order. A node may refer to smaller numbers only. Nothing here
+The values of a graph are numbered: first the parameters, then buffers, base, inputs, constants,
+then every output of every node, in order. A node may refer to smaller numbers only. Nothing here
 runs or even knows an operator beyond its name: `training.operators` has the allow-list.
 """
 
@@ -15,7 +15,7 @@ import msgspec
 from pleb_shared.errors import GraphError, Refusal
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.project import InputSpec, TensorSpec
+from pleb_shared.protocol.project import ITEM_BYTES, InputSpec, TensorSpec
 from pleb_shared.protocol.unit import Struct
 
 __all__ = [
@@ -119,19 +119,19 @@ class Output(Struct, frozen=True):
 class Graph(Struct, kw_only=True, frozen=True):
     """The loss of one batch, or the metrics of one batch, from the tensors of a version.
 
-    `inputs` have the shapes of whole batches, as recorded at export. `mutated` names the
-    buffers that a run changes in place, `frozen` the parameters that get no gradient.
+    `parameters`, `buffers` and `base` are the model's (`ModelSpec`). `inputs` have the shapes of
+    whole batches, as recorded at export. `mutated` names the buffers that a run changes in place.
     """
 
     format: int
     parameters: Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
     buffers: Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
+    base: Annotated[list[TensorSpec], msgspec.Meta(max_length=2 * LIMITS.tensors)] = []
     inputs: Annotated[list[InputSpec], msgspec.Meta(min_length=1, max_length=LIMITS.inputs)]
     constants: Annotated[list[Constant], msgspec.Meta(max_length=1000)] = []
     nodes: Annotated[list[Node], msgspec.Meta(min_length=1, max_length=LIMITS.graph_nodes)]
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1, max_length=LIMITS.metrics)]
     mutated: Annotated[list[str], msgspec.Meta(max_length=LIMITS.tensors)] = []
-    frozen: Annotated[list[str], msgspec.Meta(max_length=LIMITS.tensors)] = []
 
 
 def parse_graph(data: bytes) -> Graph:
@@ -166,7 +166,8 @@ def references(node: Node) -> list[int]:
 
 def value_count(graph: Graph) -> int:
     """Return how many values come before the first node's output."""
-    return len(graph.parameters) + len(graph.buffers) + len(graph.inputs) + len(graph.constants)
+    tensors = len(graph.parameters) + len(graph.buffers) + len(graph.base)
+    return tensors + len(graph.inputs) + len(graph.constants)
 
 
 def check_constants(graph: Graph) -> None:
@@ -177,7 +178,7 @@ def check_constants(graph: Graph) -> None:
     """
     total = 0
     for number, constant in enumerate(graph.constants):
-        size = math.prod(constant.shape) * _ITEM_BYTES[constant.dtype]
+        size = math.prod(constant.shape) * ITEM_BYTES[constant.dtype]
         total += size
         if len(constant.data) != size:
             raise GraphError(f"Constant {number} has {len(constant.data)} bytes, not {size}.")
@@ -189,15 +190,13 @@ def check_constants(graph: Graph) -> None:
 
 
 def _check_names(graph: Graph) -> None:
-    names = [spec.name for spec in [*graph.parameters, *graph.buffers]]
+    names = [spec.name for spec in [*graph.parameters, *graph.buffers, *graph.base]]
     for group in (names, [i.name for i in graph.inputs], [o.name for o in graph.outputs]):
         if len(set(group)) != len(group):
             twice = next(name for name in group if group.count(name) > 1)
             raise GraphError(f"The name {twice!r} is used twice in the graph.")
     if not set(graph.mutated) <= {spec.name for spec in graph.buffers}:
         raise GraphError("The graph changes a buffer that it does not have.")
-    if not set(graph.frozen) <= {spec.name for spec in graph.parameters}:
-        raise GraphError("The graph freezes a parameter that it does not have.")
 
 
 def _check_references(graph: Graph) -> None:
@@ -215,13 +214,3 @@ def _check_references(graph: Graph) -> None:
     for output in graph.outputs:
         if output.slot >= known:
             raise GraphError(f"The output {output.name!r} is a value that does not exist.")
-
-
-_ITEM_BYTES: Final = {
-    "float32": 4,
-    "float64": 8,
-    "int64": 8,
-    "int32": 4,
-    "uint8": 1,
-    "bool": 1,
-}

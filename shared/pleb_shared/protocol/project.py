@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -13,9 +13,14 @@ from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import Blob, Count, ShardRange, Struct, Unit, UnitKind
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
+    "ITEM_BYTES",
     "Activity",
     "AdamW",
+    "BaseSpec",
     "Calibration",
     "Codec",
     "CombinationRule",
@@ -41,6 +46,7 @@ __all__ = [
     "calibration_unit",
     "elements",
     "epoch_changes",
+    "tensor_bytes",
 ]
 
 
@@ -75,17 +81,35 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Dimension = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.tensor_elements)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=30 * 24 * 3600)]
 Dtype = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
+"""What data and changing buffers may be."""
+BaseDtype = Dtype | Literal["float16", "bfloat16", "int16", "int8"]
+"""What the base may be, too: storage that is only read."""
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
 Activity = Literal["active", "paused", "archived"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
 CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
 
 
+ITEM_BYTES: Final[dict[str, int]] = {
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+"""The bytes of one number."""
+
+
 class TensorSpec(Struct, frozen=True):
-    """A named tensor. Parameters are float32; buffers may be whole numbers too."""
+    """A named tensor."""
 
     name: TensorName
-    dtype: Dtype
+    dtype: BaseDtype
     shape: Annotated[list[Dimension], msgspec.Meta(max_length=LIMITS.tensor_dimensions)]
 
 
@@ -94,15 +118,54 @@ def elements(spec: TensorSpec) -> int:
     return math.prod(spec.shape)
 
 
-class ModelSpec(Struct, frozen=True):
-    """The global model: tensors in the order in which every layout writes them."""
+def tensor_bytes(specs: Iterable[TensorSpec]) -> int:
+    """Return how many bytes the numbers of all these tensors have."""
+    return sum(elements(spec) * ITEM_BYTES[spec.dtype] for spec in specs)
 
-    parameters: Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
-    buffers: Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
+
+TensorSpecs = Annotated[list[TensorSpec], msgspec.Meta(max_length=LIMITS.tensors)]
+
+
+class BaseSpec(Struct, frozen=True):
+    """What no step changes: parameters without gradient, and buffers that no graph writes."""
+
+    tensors: Annotated[list[TensorSpec], msgspec.Meta(min_length=1, max_length=2 * LIMITS.tensors)]
+    blob: Blob
+    """All of them as safetensors; the same for every version of an epoch."""
+
+
+class ModelSpec(Struct, frozen=True):
+    """The global model: what training changes, and its base.
+
+    A version consists of `parameters`, the ones that get a gradient, and `buffers`, those that a
+    graph writes; so do deltas, differences and snapshots, in this order. All other tensors are the
+    `base`, which hosts fetch once, and nothing that a host sends can change.
+    """
+
+    parameters: TensorSpecs
+    buffers: TensorSpecs
     initial: Blob
     """Version 0 as safetensors."""
     initial_digest: Digest
     """Its version digest."""
+    base: BaseSpec | None = None
+
+    @property
+    def base_tensors(self) -> list[TensorSpec]:
+        """The tensors of the base, in its order."""
+        return self.base.tensors if self.base else []
+
+    def __post_init__(self) -> None:
+        """Refuse dtypes that no delta can carry, and a name that is there twice."""
+        for spec in self.parameters:
+            if spec.dtype != "float32":
+                raise ValueError(f"parameter {spec.name!r} is {spec.dtype}, not float32")
+        for spec in self.buffers:
+            if spec.dtype not in get_args(Dtype):
+                raise ValueError(f"no step can change buffer {spec.name!r}, which is {spec.dtype}")
+        specs = [*self.parameters, *self.buffers, *self.base_tensors]
+        if len({spec.name for spec in specs}) != len(specs):
+            raise ValueError("two tensors have one name")
 
 
 class InputSpec(Struct, frozen=True):

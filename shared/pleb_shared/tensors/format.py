@@ -14,8 +14,8 @@ the model's order, flattened in C order to n numbers:
   two's complement), (code - 8) * scale for `int4`, (code - 1.5) * scale for `2bit`: one float32
   product. Scales are finite and not negative.
 
-Then for each buffer in order, flattened: float32 or float64 differences as they are; whole
-numbers and booleans as int64 differences. All numbers are little-endian.
+Then for each buffer in order, flattened: float32 or float64 differences as they are; those of
+int64 and int32 as int64, of uint8 as int16, of booleans as int8. All numbers are little-endian.
 
 A delta is version - local, for parameters and buffers alike; a published difference is
 next - previous.
@@ -31,6 +31,7 @@ import numpy as np
 
 from pleb_shared.errors import EncodingError, RefusalCode
 from pleb_shared.protocol.codec import (
+    BUFFER_DIFFERENCES,
     SCHEMES,
     buffer_bytes,
     delta_bytes,
@@ -237,8 +238,8 @@ def difference_format(metadata: ProjectMetadata) -> DeltaFormat:
 
 
 def buffer_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """Return the dtype of a buffer's difference: its own for floats, int64 for the rest."""
-    return NUMPY_DTYPES[spec.dtype if spec.dtype.startswith("float") else "int64"]
+    """Return the dtype of a buffer's difference: see `BUFFER_DIFFERENCES`."""
+    return NUMPY_DTYPES[BUFFER_DIFFERENCES[spec.dtype]]
 
 
 def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:

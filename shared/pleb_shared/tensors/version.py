@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.tensors.format import difference_format
-from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors, load_tensors, version_digest
+from pleb_shared.tensors.layout import (
+    NUMPY_DTYPES,
+    Tensors,
+    load_tensors,
+    read_tensors,
+    version_digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +25,14 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ModelSpec, ProjectMetadata
     from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["apply_difference", "read_version", "rebuild_version", "subtract_versions"]
+__all__ = [
+    "apply_difference",
+    "load_base",
+    "read_version",
+    "rebuild_version",
+    "subtract_versions",
+    "whole_model",
+]
 
 
 def apply_difference(version: Tensors, difference: Tensors, model: ModelSpec) -> Tensors:
@@ -62,6 +76,34 @@ def read_version(
     snapshot = load_tensors(blob(source.snapshot.digest))
     differences = (encoding.decode(blob(part.digest)) for part in source.differences)
     return rebuild_version(snapshot, differences, metadata.model, source.digest)
+
+
+def whole_model(version: Tensors, model: ModelSpec, blob: Callable[[str], bytes]) -> Tensors:
+    """Return the version and the base together: all that the model's state_dict needs.
+
+    `version` has the shapes of the model's specs; `blob` reads a blob by its digest.
+
+    Raises:
+        EncodingError: as `load_base`.
+        Refusal: as `blob`.
+    """
+    return version | load_base(model, blob)
+
+
+def load_base(model: ModelSpec, blob: Callable[[str], bytes]) -> Tensors:
+    """Return the tensors of the model's base, in the shapes of its specs, none without a base.
+
+    Raises:
+        EncodingError: `wrong_digest`: the blob is another one; or as `read_tensors`.
+        Refusal: as `blob`, which reads a blob by its digest.
+    """
+    if model.base is None:
+        return {}
+    data = blob(model.base.blob.digest)
+    if digest_of(data) != model.base.blob.digest:
+        message = "The model's base is not the one that its researcher signed: fetch it again."
+        raise EncodingError(RefusalCode.WRONG_DIGEST, message)
+    return dict(read_tensors(lambda start, stop: data[start:stop], model.base.tensors))
 
 
 def rebuild_version(

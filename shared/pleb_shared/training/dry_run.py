@@ -29,6 +29,7 @@ from pleb_shared.protocol.project import (
     Muon,
     Optimizer,
     TensorSpec,
+    tensor_bytes,
 )
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph, refusal
 from pleb_shared.training.preconditions import check_call
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.graph import Graph, Node, Value
     from pleb_shared.training.operators import Operator
 
-__all__ = ["Cost", "check_graph", "dry_run", "training_cost"]
+__all__ = ["Cost", "check_graph", "dry_run", "trained_parameters", "training_cost"]
 
 _COPIES_OF_THE_MODEL: Final = 4
 """Version, last difference, working copy, and one transient (delta or state)."""
@@ -139,7 +140,8 @@ def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: 
     Raises:
         GraphError: its tensors differ from the model's, or its inputs are not batches of the data.
     """
-    if graph.parameters != model.parameters or graph.buffers != model.buffers:
+    tensors = (graph.parameters, graph.buffers, graph.base)
+    if tensors != (model.parameters, model.buffers, model.base_tensors):
         raise GraphError("The graph's tensors do not match the project's model.")
     found = [(spec.name, spec.dtype, spec.shape[1:]) for spec in graph.inputs]
     expected = [(spec.name, spec.dtype, spec.shape) for spec in data.inputs]
@@ -155,7 +157,8 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
     """Return what a run of `graph` costs: forward, and backward if it `trains`.
 
     The memory is the most that values, gradients and what is kept for backward hold at once, and
-    twice the largest of them, as room for a kernel's temporaries. Views share memory. With
+    twice the largest of them, as room for a kernel's temporaries, and the base. Views share memory.
+    With
     `batch_examples` the inputs have that many examples, not as many as recorded; shapes may then
     differ from the recorded ones, too.
 
@@ -168,14 +171,14 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
     compiled = CompiledGraph(graph)
     recorded = {spec.shape[0] for spec in graph.inputs if spec.shape}
     meter = _Meter(check_values=batch_examples is None or recorded == {batch_examples})
-    frozen = set(graph.frozen) if trains else {spec.name for spec in graph.parameters}
     try:
         with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
-            parameters = _fakes(graph.parameters)
-            for name, parameter in parameters.items():
-                parameter.requires_grad_(name not in frozen)
+            parameters, base = _fakes(graph.parameters), _fakes(graph.base)
+            for parameter in parameters.values():
+                parameter.requires_grad_(trains)
             buffers, inputs = _fakes(graph.buffers), _fakes(graph.inputs, batch_examples)
-            meter.given(*parameters.values(), *buffers.values(), *inputs.values())
+            meter.given(*parameters.values(), *buffers.values(), *base.values(), *inputs.values())
+            compiled = compiled.with_base(base)
             with meter, torch.set_grad_enabled(trains):
                 outputs = compiled.run(parameters, buffers, inputs, _NoDraws(), meter)
                 found = dict(outputs)
@@ -186,17 +189,41 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
     except TrainingError as error:
         raise GraphError(str(error)) from error
     paid = flops_per_step(graph) if trains else flops_per_evaluation(graph)
-    weights = sum(math.prod(spec.shape) for spec in graph.parameters)
+    weights = sum(math.prod(spec.shape) for spec in [*graph.parameters, *graph.base])
     if meter.operations > _UNCOUNTED + _PER_FLOP * paid + _PER_WEIGHT * weights:
         raise GraphError(
             f"A run of the graph takes {meter.operations:.1e} operations, far more than its "
             f"{paid:.1e} FLOPs explain (mostly {meter.costliest}): make the batch smaller."
         )
     return Cost(
-        memory_bytes=meter.peak_bytes + 2 * meter.largest_bytes,
+        memory_bytes=tensor_bytes(graph.base) + meter.peak_bytes + 2 * meter.largest_bytes,
         operations=meter.operations,
         seconds=meter.seconds,
     )
+
+
+def trained_parameters(graph: Graph) -> set[str]:
+    """Return the names of the parameters that get a gradient from the loss.
+
+    The others never change, as with torch's own optimizers: weight decay passes them over, too.
+
+    Raises:
+        GraphError: as `dry_run`, for which the loss must depend on one of them.
+    """
+    compiled = CompiledGraph(graph)
+    try:
+        with _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+            parameters, base = _fakes(graph.parameters), _fakes(graph.base)
+            for parameter in parameters.values():
+                parameter.requires_grad_()
+            outputs = compiled.with_base(base).run(
+                parameters, _fakes(graph.buffers), _fakes(graph.inputs), _NoDraws()
+            )
+            _check_outputs(outputs, trains=True)
+            _backward(outputs["loss"])
+    except TrainingError as error:
+        raise GraphError(str(error)) from error
+    return {name for name, parameter in parameters.items() if parameter.grad is not None}
 
 
 def _check_outputs(outputs: Mapping[str, object], *, trains: bool) -> None:

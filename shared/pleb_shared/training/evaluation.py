@@ -37,7 +37,8 @@ def evaluate(
 ) -> tuple[dict[str, float], int]:
     """Return the metrics' means over all examples of `shards`, and the number of examples.
 
-    `version` holds the model's tensors by name, in the shapes of `metadata.model`; a shard holds
+    `version` holds the version's tensors by name, in the shapes of `metadata.model`, and `graph`
+    has the model's base; a shard holds
     [examples, *shape] for each input, or one flat array of windows. `between_batches` is called
     before every batch; an exception from it stops the evaluation, and so does one from
     `approve`, which gets what a run costs before the first of each batch size.

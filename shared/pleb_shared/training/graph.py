@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -21,15 +22,17 @@ from pleb_shared.protocol.graph import (
     references,
     value_count,
 )
-from pleb_shared.tensors.layout import NUMPY_DTYPES
+from pleb_shared.tensors.layout import BFLOAT16_BITS, NUMPY_DTYPES
 from pleb_shared.training.operators import Operator, find_operator, written_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from pleb_shared.training.draws import Draws
 
-__all__ = ["TORCH_DTYPES", "TORCH_ERRORS", "CompiledGraph", "Observer", "refusal"]
+__all__ = ["TORCH_DTYPES", "TORCH_ERRORS", "CompiledGraph", "Observer", "base_tensors", "refusal"]
 
 TORCH_DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -103,12 +106,12 @@ class _Step:
 
 
 class CompiledGraph:
-    """A checked graph that can be run many times.
+    """A checked graph that can be run many times; `with_base` first, if its model has a base.
 
     Raises:
         GraphError: an operator or its arguments are not allowed, a node would change a
-            parameter, input or constant in place, or `mutated` does not list exactly the
-            buffers that the graph changes.
+            parameter, the base, an input or a constant in place, or `mutated` does not list
+            exactly the buffers that the graph changes.
     """
 
     def __init__(self, graph: Graph, device: str = "cpu") -> None:
@@ -121,8 +124,34 @@ class CompiledGraph:
                 f"The graph changes the buffers {sorted(written)} but declares {graph.mutated}."
             )
         self._constants = [_constant(constant, self.device) for constant in graph.constants]
+        self._base: list[torch.Tensor] = []
         self._steps = _compile(graph, operators, self.device)
         self._size = value_count(graph) + sum(len(node.outputs) for node in graph.nodes)
+
+    def with_base(self, tensors: Mapping[str, torch.Tensor]) -> CompiledGraph:
+        """Return this graph on `tensors`, by name, in the dtypes and shapes of the graph's base.
+
+        `base_tensors` makes them of arrays; more of them than the base has are no fault.
+
+        They are neither copied nor changed, so runs and threads may share them.
+
+        Raises:
+            GraphError: one is missing, or of another dtype or shape.
+        """
+        for spec in self.graph.base:
+            found = tensors.get(spec.name)
+            if (
+                found is None
+                or list(found.shape) != spec.shape
+                or found.dtype != TORCH_DTYPES[spec.dtype]
+            ):
+                message = f"The base has no {spec.dtype} {spec.shape} with the name {spec.name!r}."
+                raise GraphError(message)
+        bound = copy.copy(self)
+        bound._base = [  # noqa: SLF001 - it is our own copy
+            tensors[spec.name].to(self.device) for spec in self.graph.base
+        ]
+        return bound
 
     def run(
         self,
@@ -141,11 +170,15 @@ class CompiledGraph:
         Raises:
             TrainingError: an operator refuses its arguments, such as a label out of range.
             MemoryError: there is not enough memory.
+            GraphError: the model's base is missing.
         """
         graph = self.graph
+        if len(self._base) != len(graph.base):
+            raise GraphError("The graph runs on a base, which was not given.")
         values: list[Any] = [
             *(parameters[spec.name] for spec in graph.parameters),
             *(buffers[spec.name] for spec in graph.buffers),
+            *self._base,
             *(inputs[spec.name] for spec in graph.inputs),
             *self._constants,
         ]
@@ -268,6 +301,18 @@ def _prepare(argument: Argument) -> Any:
             return argument
 
 
+def base_tensors(arrays: Iterable[tuple[str, NDArray[Any]]]) -> dict[str, torch.Tensor]:
+    """Return what `CompiledGraph.with_base` takes: copies of named arrays, made one by one."""
+    return {name: _to_torch(array) for name, array in arrays}
+
+
+def _to_torch(array: NDArray[Any]) -> torch.Tensor:
+    """Return a copy of `array`, of any dtype that a `TensorSpec` may name, in the same shape."""
+    if array.dtype == BFLOAT16_BITS:
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(np.array(array, order="C"))
+
+
 def _constant(constant: Constant, device: torch.device) -> torch.Tensor:
     array = np.frombuffer(constant.data, NUMPY_DTYPES[constant.dtype]).reshape(constant.shape)
-    return torch.from_numpy(array.copy()).to(device)
+    return _to_torch(array).to(device)

@@ -45,9 +45,10 @@ class UnitRun:
 
     `version` is the unit's starting point and `previous_difference` the decoded last published
     difference (None at version 0); both hold tensors by name, in the shapes of
-    `metadata.model`. `shards` are the unit's, in order: [examples, *shape] for each input, or
-    one flat array of windows. `state` is an earlier `state()` of the same unit: the run then
-    resumes with the same bits. Within a determinism class the result is a pure function of the
+    `metadata.model`; `graph` has the model's base. `shards` are the unit's, in order:
+    [examples, *shape] for each input, or one flat array of windows. `state` is an earlier `state()`
+    of the same unit: the run then resumes with the same bits. Within a determinism class the result
+    is a pure function of the
     other arguments.
 
     Raises:
@@ -74,11 +75,9 @@ class UnitRun:
             training, unit.version * training.local_steps, unit.local_steps, unit.versions
         )
         self._tensors = {name: self._place(array) for name, array in version.items()}
-        frozen = set(graph.graph.frozen)
         self._trained = {
             spec.name: self._tensors[spec.name].requires_grad_()
             for spec in metadata.model.parameters
-            if spec.name not in frozen
         }
         difference = previous_difference or {}
         self._optimizer = make_optimizer(

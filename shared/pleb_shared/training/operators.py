@@ -201,7 +201,7 @@ def written_buffers(graph: Graph, operators: list[Operator]) -> set[str]:
     arguments that its operator's schema calls aliases.
 
     Raises:
-        GraphError: a node would change a parameter, an input or a constant, which would
+        GraphError: a node would change a parameter, the base, an input or a constant, which would
             outlive the step and make the next one depend on it.
     """
     first = value_count(graph)
@@ -229,14 +229,16 @@ def _checked(graph: Graph, number: int, node: Node, changed: frozenset[int]) -> 
     """Return the `changed` values that are buffers.
 
     Raises:
-        GraphError: a changed value is a parameter, an input or a constant.
+        GraphError: a changed value is a parameter, of the base, an input or a constant.
     """
     first_buffer = len(graph.parameters)
-    first_input = first_buffer + len(graph.buffers)
+    first_base = first_buffer + len(graph.buffers)
+    first_input = first_base + len(graph.base)
     lasting = {slot for slot in changed if slot < value_count(graph)}
     for slot in lasting:
-        if not first_buffer <= slot < first_input:
-            kind = "a parameter" if slot < first_buffer else "an input or constant"
+        if not first_buffer <= slot < first_base:
+            kind = "the model's base" if slot < first_input else "an input or constant"
+            kind = "a parameter" if slot < first_buffer else kind
             raise GraphError(
                 f"Node {number} ({node.op}) changes {kind} in place: "
                 "use the form without an underscore, or clone it first."

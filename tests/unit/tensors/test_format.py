@@ -111,15 +111,18 @@ def test_every_block_has_its_scale_and_the_last_may_be_short():
 
 
 def test_buffers_travel_exactly():
-    spec = model((2,), buffers=[("float64", (2,)), ("int64", ()), ("bool", (3,))])
+    kinds = [("float64", (2,)), ("int64", ()), ("bool", (3,)), ("uint8", (2,)), ("int32", ())]
+    spec = model((2,), buffers=kinds)
     delta = {
         "p0": array(0, 0),
         "b0": np.array([0.1, -1e300]),
         "b1": np.array(-(2**62)),
         "b2": np.array([1, 0, -1], np.int64),
+        "b3": np.array([255, -255], np.int64),
+        "b4": np.array(2**32 - 1),
     }
     data = DeltaFormat(spec, "int4", 16).encode(delta)
-    assert len(data) == 2 + 1 + 16 + 8 + 24
+    assert len(data) == 2 + 1 + 16 + 8 + 3 + 4 + 8
     for name, value in DeltaFormat(spec, "int4", 16).decode(data).items():
         assert (value == delta[name]).all()
 

@@ -142,7 +142,7 @@ def test_a_buffer_may_change_if_the_graph_says_so():
         ({"format": 2}, "format 2"),
         ({"outputs": [Output(name="loss", slot=99)]}, "does not exist"),
         ({"mutated": ["nothing"]}, "does not have"),
-        ({"frozen": ["nothing"]}, "does not have"),
+        ({"base": [TensorSpec(name="w", dtype="bfloat16", shape=[])]}, "'w' is used twice"),
         ({"inputs": [InputSpec(name="x", dtype="float32", shape=[1])] * 2}, "twice"),
         ({"constants": [Constant(dtype="float32", shape=[2], data=b"1234")]}, "has 4 bytes"),
         (
@@ -222,8 +222,10 @@ def test_work_that_nothing_pays_for_has_a_ceiling(rows):
 def test_a_training_graph_needs_a_loss_that_is_trained():
     with pytest.raises(GraphError, match="depends on a trained parameter"):
         dry_run(graph(call("aten.sum.default", X)), trains=True)
+    frozen = [TensorSpec(name="w", dtype="float32", shape=[2, 3])]
+    linear = call("aten.linear.default", X, Ref(slot=1), Ref(slot=0), outputs=[f32(4, 2)])
     with pytest.raises(GraphError, match="depends on a trained parameter"):
-        dry_run(graph(LINEAR, MEAN, frozen=["w"]), trains=True)
+        dry_run(graph(linear, MEAN, parameters=[], base=frozen), trains=True)
     assert dry_run(graph(LINEAR, MEAN), trains=True).operations > 0
 
 

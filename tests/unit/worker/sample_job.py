@@ -53,9 +53,10 @@ class Net(nn.Module):
             nn.Dropout(0.1),
             nn.Linear(width, 4),
         )
+        self.register_buffer("scale", torch.ones(FEATURES, dtype=torch.bfloat16))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(x)
+        logits: torch.Tensor = self.layers(x * self.get_buffer("scale"))
         return logits
 
 
@@ -76,6 +77,7 @@ class Sample:
     metadata: ProjectMetadata
     training_graph: bytes
     evaluation_graph: bytes
+    base: bytes
     initial: bytes
     differences: list[bytes]
     digests: list[str]
@@ -104,8 +106,8 @@ def sample(width: int = 32) -> Sample:
     )  # fmt: skip
     differences, digests = _history(metadata, load_tensors(exported.initial))
     return Sample(
-        metadata, exported.training_graph, exported.evaluation_graph, exported.initial,
-        differences, digests, shards,
+        metadata, exported.training_graph, exported.evaluation_graph, exported.base or b"",
+        exported.initial, differences, digests, shards,
     )  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def make_job(
         metadata = msgspec.structs.replace(metadata, limits=limits)
     graph = s.evaluation_graph if kind is UnitKind.EVALUATE else s.training_graph
     files = {"metadata.json": strict_json.encode(metadata), "graph.json": graph}
-    files["snapshot.safetensors"] = s.initial
+    files |= {"base.safetensors": s.base, "snapshot.safetensors": s.initial}
     files |= dict(zip(job.differences, s.differences, strict=False))
     files |= dict(zip(job.shards, s.shards, strict=True))
     for file, data in files.items():
