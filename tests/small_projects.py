@@ -91,7 +91,7 @@ def gpt_project() -> Project:
     exported = export_model(Gpt(GPT), gpt_loss, gpt_metrics, gpt_batch(BATCH, GPT))
     words = np.random.default_rng(0).integers(97, 123, size=(2, 40, 4), dtype=np.uint8)
     shards = [{"x": np.tile(words[i], (4, 1)).reshape(-1)} for i in range(2)]
-    return _project(exported, "windows", GPT.window, shards)
+    return small_project(exported, "windows", GPT.window, shards)
 
 
 @cache
@@ -101,10 +101,11 @@ def cnn_project() -> Project:
     shards = [
         {name: tensor.numpy() for name, tensor in cnn_batch(21, seed).items()} for seed in (1, 2)
     ]
-    return _project(exported, "rows", 0, shards)
+    return small_project(exported, "rows", 0, shards)
 
 
-def _project(exported: Exported, kind: str, window: int, shards: list[Tensors]) -> Project:
+def small_project(exported: Exported, kind: str, window: int, shards: list[Tensors]) -> Project:
+    """Return a project with these shards: `rows`, or `windows` of `window` words."""
     metadata = ProjectMetadata(
         protocol=1,
         project="small",

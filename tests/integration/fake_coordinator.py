@@ -42,6 +42,7 @@ from pleb_shared.protocol.messages import (
 )
 from pleb_shared.protocol.project import (
     AdamW,
+    BaseSpec,
     Calibration,
     Codec,
     DataSpec,
@@ -401,6 +402,10 @@ class FakeCoordinator:
                 buffers=[],
                 initial=self.add_blob(initial),
                 initial_digest=digest_of(b"tensors"),
+                base=BaseSpec(
+                    tensors=[TensorSpec(name="frozen", dtype="bfloat16", shape=[8])],
+                    blob=self.add_blob(b"what training never changes"),
+                ),
             ),
             training_graph=self.add_blob(b'{"graph": "training"}'),
             evaluation_graph=self.add_blob(b'{"graph": "evaluation"}'),

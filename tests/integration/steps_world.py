@@ -38,6 +38,7 @@ from pleb_shared.protocol.messages import (
     WorkRequest,
 )
 from pleb_shared.protocol.project import (
+    BaseSpec,
     Calibration,
     Codec,
     DataSpec,
@@ -82,6 +83,12 @@ BUFFERS = [
     TensorSpec(name="mean", dtype="float32", shape=[20]),
     TensorSpec(name="count", dtype="int64", shape=[]),
 ]
+BASE = [
+    TensorSpec(name="frozen", dtype="bfloat16", shape=[20]),
+    TensorSpec(name="mask", dtype="float32", shape=[2]),
+]
+BASE_DATA = save_tensors({"frozen": np.zeros(20, "V2"), "mask": np.array([0, -np.inf], "f4")})
+"""What training never changes: the coordinator only serves it."""
 
 
 def initial_version() -> Tensors:
@@ -101,9 +108,10 @@ def graph() -> bytes:
             format=1,
             parameters=PARAMETERS,
             buffers=BUFFERS,
+            base=BASE,
             inputs=[InputSpec(name="x", dtype="float32", shape=[4, 20])],
             nodes=[Node(op="aten.mean.default", args=[Ref(slot=0)], outputs=[value])],
-            outputs=[Output(name="loss", slot=5)],
+            outputs=[Output(name="loss", slot=7)],
         )
     )
 
@@ -214,10 +222,11 @@ class World:
             buffers=BUFFERS,
             initial=_blob(save_tensors(self.initial)),
             initial_digest="0" * 64,
+            base=BaseSpec(tensors=BASE, blob=_blob(BASE_DATA)),
         )
         digest = version_digest(self.initial, self.model)
         self.model = msgspec.structs.replace(self.model, initial_digest=digest)
-        for data in (save_tensors(self.initial), listing, graph()):
+        for data in (BASE_DATA, save_tensors(self.initial), listing, graph()):
             put(data)
         return ProjectMetadata(
             protocol=1,

@@ -51,8 +51,9 @@ def test_inputs_are_what_the_manifest_names_and_are_fetched_once(tmp_path):
             metadata = coordinator.metadata
             seen = agent.engine.inputs[0]
             assert seen["graph.json"] == metadata.training_graph.digest
+            assert seen["base.safetensors"] == metadata.model.base.blob.digest
             assert seen["snapshot.safetensors"] == metadata.model.initial.digest
-            assert len(coordinator.blob_requests) == len(set(coordinator.blob_requests)) == 6
+            assert len(coordinator.blob_requests) == len(set(coordinator.blob_requests)) == 7
             assert not any(path.is_file() for path in (tmp_path / "work").rglob("*"))
 
     asyncio.run(story())
@@ -343,6 +344,10 @@ def test_a_new_epoch_ends_what_is_in_hand_and_work_continues(tmp_path):
             ended = {row.assignment: row.state for row in agent.journal.history(10)}
             assert ended[2] is AssignmentState.LATE
             assert old not in agent.cache.recent(100)
+            # The base goes on: it was fetched once.
+            base = model.base.blob.digest
+            assert {m["base.safetensors"] for m in agent.engine.inputs} == {base}
+            assert coordinator.blob_requests.count(base) == 1
 
     asyncio.run(story())
 

@@ -20,7 +20,7 @@ from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
-from tests.integration.steps_world import START, World, graph
+from tests.integration.steps_world import BASE_DATA, START, World, graph
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
 
@@ -278,6 +278,47 @@ def test_a_slot_of_another_size_is_nobodys_obstacle(world):
         upload = find_upload(tx, world.deps, slots[1].upload)
     append_part(world.deps, upload, 0, data)
     check_upload(world.deps, upload, None)
+
+
+def with_base(world, data, **changes):
+    """Return metadata of another project whose base is the blob `data`, which may be missing."""
+    blob = Blob(digest=digest_of(data), size=len(data))
+    base = msgspec.structs.replace(world.model.base, blob=blob, **changes)
+    model = msgspec.structs.replace(world.model, base=base)
+    return changed(world, project="other", model=model)
+
+
+def test_a_base_is_asked_for_like_any_blob(world):
+    wrong = with_base(world, b"not here")
+    [slot] = hand_in(world, wrong, invite=invited(world)).missing
+    assert slot.digest == digest_of(b"not here")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"no tensors at all", RefusalCode.MALFORMED),
+        (BASE_DATA[:-1], RefusalCode.WRONG_SIZE),
+        (save_tensors({"frozen": np.zeros(20, "V2")}), RefusalCode.WRONG_SHAPE),
+        (
+            save_tensors({"frozen": np.zeros(20, "i2"), "mask": np.zeros(2, "f4")}),
+            RefusalCode.WRONG_DTYPE,
+        ),
+    ],
+)
+def test_a_base_that_is_not_what_the_metadata_say_is_refused(world, data, code):
+    world.deps.blobs.put(data)
+    wrong = with_base(world, data)
+    assert refusal(hand_in, world, wrong, invite=invited(world)) == code
+
+
+def test_no_name_is_both_trained_and_of_the_base(world):
+    envelope = world.envelope(
+        with_base(world, b"", tensors=[*world.model.base.tensors, world.model.parameters[0]]),
+        invite=None,
+        key=world.root,
+    )
+    assert refusal(open_publication, envelope) == RefusalCode.MALFORMED
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

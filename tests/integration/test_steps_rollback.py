@@ -104,6 +104,19 @@ def test_the_restored_version_is_the_old_one_under_the_next_number(tmp_path):
     assert_recomputes(world)
 
 
+def test_no_version_is_made_of_the_base(tmp_path):
+    """Neither advance, rollback nor an audit reads it: it may be far larger than what is trained."""
+    world, trusted = trained(tmp_path, versions=1)
+    assert world.model.base is not None
+    world.deps.blobs.delete(world.model.base.blob.digest)
+    while world.project.version < 3:
+        world.work(trusted)
+    roll_back(world, 2)
+    while world.project.version < 5:
+        world.work(trusted)
+    assert_recomputes(world)
+
+
 def test_training_goes_on_with_the_momentum_of_the_restored_version(tmp_path):
     world, _ = trained(tmp_path, versions=4)
     momentum = OuterState.from_bytes(world.deps.blobs.get(version(world, 2).outer_state)).momentum

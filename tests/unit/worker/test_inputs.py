@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
-from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata
+from pleb_agent.worker.inputs import BaseCache, GraphCache, VersionCache, read_metadata
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.format import difference_format
-from pleb_shared.tensors.layout import version_digest
-from tests.unit.worker.sample_job import make_job, sample
+from pleb_shared.tensors.layout import save_tensors, version_digest
+from tests.unit.worker.sample_job import FEATURES, make_job, sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pleb_agent.worker.job import Job
@@ -114,6 +116,51 @@ def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
     with pytest.raises(EncodingError) as caught:
         digest_from(VersionCache(), job)
     assert caught.value.code in {RefusalCode.WRONG_DIGEST, RefusalCode.NOT_FINITE}
+
+
+def test_the_base_is_read_once_for_all_versions(tmp_path: Path) -> None:
+    cache = BaseCache()
+    first = make_job(tmp_path, name="a", version=0)
+    tensors = cache.get(first, read_metadata(first))
+    assert {name: tensor.dtype for name, tensor in tensors.items()} == {"scale": torch.bfloat16}
+    later = make_job(tmp_path, name="b", version=3)
+    (later.input_dir / later.base).unlink()
+    assert cache.get(later, read_metadata(later)) is tensors
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1] + b"x", lambda data: b"", None])
+def test_another_base_than_the_signed_one_is_not_used(
+    tmp_path: Path, damage: Callable[[bytes], bytes] | None
+) -> None:
+    job = make_job(tmp_path)
+    path = job.input_dir / job.base
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(BrokenInput, match="fetch it again"):
+        BaseCache().get(job, read_metadata(job))
+
+
+def test_a_signed_base_must_hold_the_signed_tensors(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    metadata, path = read_metadata(job), job.input_dir / job.base
+    assert metadata.model.base is not None
+    for data in (b"", save_tensors({"other": np.zeros(2, np.float32)}), path.read_bytes()[:-2]):
+        path.write_bytes(data)
+        blob = Blob(digest=digest_of(data), size=len(data))
+        base = msgspec.structs.replace(metadata.model.base, blob=blob)
+        model = msgspec.structs.replace(metadata.model, base=base)
+        with pytest.raises(EncodingError):
+            BaseCache().get(job, msgspec.structs.replace(metadata, model=model))
+
+
+def test_a_graph_does_not_run_on_another_base(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    compiled = GraphCache(2**30).get(job, read_metadata(job)).compiled
+    for wrong in ({}, {"scale": torch.ones(FEATURES)}, {"scale": torch.ones(3).bfloat16()}):
+        with pytest.raises(GraphError, match="'scale'"):
+            compiled.with_base(wrong)
 
 
 def test_another_graph_than_the_signed_one_is_not_even_parsed(tmp_path: Path) -> None:
