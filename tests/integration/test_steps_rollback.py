@@ -105,7 +105,7 @@ def test_the_restored_version_is_the_old_one_under_the_next_number(tmp_path):
 
 
 def test_no_version_is_made_of_the_base(tmp_path):
-    """Neither advance, rollback nor an audit reads it: it may be far larger than what is trained."""
+    """Neither advance, rollback nor an audit reads it, which may be far larger than a version."""
     world, trusted = trained(tmp_path, versions=1)
     assert world.model.base is not None
     world.deps.blobs.delete(world.model.base.blob.digest)
