@@ -115,7 +115,7 @@ class FakeEngine:
         self.is_warm = False
 
     def _read_inputs(self, job: Job) -> None:
-        names = [job.metadata, job.graph, job.snapshot, *job.differences, *job.shards]
+        names = [job.metadata, job.graph, job.base, job.snapshot, *job.differences, *job.shards]
         read = {name: (job.input_dir / name).read_bytes() for name in names}
         self.inputs.append({n: hashlib.sha256(data).hexdigest() for n, data in read.items()})
 

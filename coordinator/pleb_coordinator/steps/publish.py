@@ -39,6 +39,7 @@ from pleb_shared.protocol.project import (
     ShardList,
     TensorSpec,
     epoch_changes,
+    tensor_bytes,
 )
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.roots import key_fault, root_path
@@ -303,10 +304,20 @@ def _check_base(deps: Deps, model: ModelSpec) -> None:
     """Check that the base holds the tensors that the metadata names; its numbers are not read.
 
     They may be infinite, as those of a mask; and no version is computed from them here.
+
+    Raises:
+        EncodingError: it holds others.
+        Refusal: `wrong_size`.
     """
-    if model.base is not None:
-        found = read_header(partial(deps.blobs.read, model.base.blob.digest), BASE_HEADER_BYTES)
-        check_specs(found, model.base.tensors)
+    if model.base is None:
+        return
+    blob = model.base.blob
+    read = partial(deps.blobs.read, blob.digest)
+    check_specs(read_header(read, BASE_HEADER_BYTES), model.base.tensors)
+    size = 8 + int.from_bytes(read(0, 8), "little") + tensor_bytes(model.base.tensors)
+    if blob.size != size:
+        message = f"The model's base has {blob.size} bytes; its tensors make {size}."
+        raise Refusal(RefusalCode.WRONG_SIZE, message)
 
 
 def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pleb_shared.errors import EncodingError, RefusalCode
-from pleb_shared.protocol.project import ModelSpec, TensorSpec
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import BaseSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.distance import delta_norm, distances, parameter_norms
 from pleb_shared.tensors.format import DeltaFormat
@@ -21,7 +24,12 @@ from pleb_shared.tensors.layout import (
     save_tensors,
     version_digest,
 )
-from pleb_shared.tensors.version import apply_difference, rebuild_version, subtract_versions
+from pleb_shared.tensors.version import (
+    apply_difference,
+    rebuild_version,
+    subtract_versions,
+    whole_model,
+)
 
 MODEL = ModelSpec(
     parameters=[
@@ -72,6 +80,48 @@ def test_safetensors_keep_every_name_dtype_and_shape():
     back = load_tensors(save_tensors(tensors))
     check_version(back, MODEL)
     assert version_digest(back, MODEL) == version_digest(tensors, MODEL)
+
+
+def test_the_base_is_no_part_of_a_version():
+    """Its numbers may be of half precision, which numpy only carries, and infinite."""
+    base = {"f": np.array([1.5, -np.inf], np.float16), "h": np.zeros((2, 1), "V2")}
+    base["i"] = np.array([-3], np.int8)
+    specs = [
+        TensorSpec(name=name, dtype=dtype, shape=list(base[name].shape))
+        for name, dtype in (("h", "bfloat16"), ("f", "float16"), ("i", "int8"))
+    ]
+    data = save_tensors(base)
+    model = msgspec.structs.replace(
+        MODEL, base=BaseSpec(tensors=specs, blob=Blob(digest=digest_of(data), size=len(data)))
+    )
+    tensors = version()
+    check_version(tensors, model)
+    assert version_digest(tensors, model) == version_digest(tensors, MODEL)
+    assert DeltaFormat(model, "int4", 16).size == INT4.size
+    whole = whole_model(tensors, model, {digest_of(data): data}.__getitem__)
+    assert list(whole) == [*tensors, "h", "f", "i"]
+    for name, array in base.items():
+        assert whole[name].dtype == array.dtype
+        assert whole[name].tobytes() == array.tobytes()
+    again = load_tensors(save_tensors(whole))
+    assert {n: (a.dtype, a.tobytes()) for n, a in again.items()} == {
+        n: (a.dtype, a.tobytes()) for n, a in whole.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base": BaseSpec(tensors=[MODEL.parameters[0]], blob=MODEL.initial)},
+        {"parameters": [TensorSpec(name="w", dtype="bfloat16", shape=[2])]},
+        {"buffers": [TensorSpec(name="n", dtype="int8", shape=[])]},
+    ],
+    ids=["a name twice", "a parameter of half precision", "a buffer of 8 bits"],
+)
+def test_metadata_cannot_name_a_model_that_no_delta_fits(change):
+    fields = msgspec.to_builtins(MODEL) | msgspec.to_builtins(change)
+    with pytest.raises(Refusal):
+        strict_json.decode(msgspec.json.encode(fields), ModelSpec)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100, b"\xff" * 8])
