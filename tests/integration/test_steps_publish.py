@@ -308,8 +308,10 @@ def test_a_base_is_asked_for_like_any_blob(world):
 )
 def test_a_base_that_is_not_what_the_metadata_say_is_refused(world, data, code):
     world.deps.blobs.put(data)
+    wrong = with_base(world, data)
     with pytest.raises((EncodingError, Refusal)) as caught:
-        hand_in(world, with_base(world, data), invite=invited(world))
+        hand_in(world, wrong, invite=invited(world))
+    assert isinstance(caught.value, EncodingError | Refusal)
     assert caught.value.code == code
 
 

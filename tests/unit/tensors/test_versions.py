@@ -87,8 +87,9 @@ def test_the_base_is_no_part_of_a_version():
     base = {"f": np.array([1.5, -np.inf], np.float16), "h": np.zeros((2, 1), "V2")}
     base["i"] = np.array([-3], np.int8)
     specs = [
-        TensorSpec(name=name, dtype=dtype, shape=list(base[name].shape))
-        for name, dtype in (("h", "bfloat16"), ("f", "float16"), ("i", "int8"))
+        TensorSpec(name="h", dtype="bfloat16", shape=[2, 1]),
+        TensorSpec(name="f", dtype="float16", shape=[2]),
+        TensorSpec(name="i", dtype="int8", shape=[1]),
     ]
     data = save_tensors(base)
     model = msgspec.structs.replace(
