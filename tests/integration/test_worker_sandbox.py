@@ -135,10 +135,15 @@ asyncio.run(main())
 """
 
 
-def test_an_ordinary_users_worker_trains_behind_every_layer() -> None:
-    """With several threads, whose number is limited exactly there."""
+def test_an_ordinary_users_worker_trains_behind_every_layer(tmp_path: Path) -> None:
+    """With several threads, whose number is limited exactly there.
+
+    A folder of packages that the user cannot read opens no layer.
+    """
     command = as_ordinary_user([sys.executable, "-c", TRAINING])
-    place = os.pathsep.join([str(sandbox_matrix.PAGE.parents[1]), *sys.path])
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    place = os.pathsep.join([str(sandbox_matrix.PAGE.parents[1]), *sys.path, str(closed)])
     done = subprocess.run(
         command,
         check=True,

@@ -112,7 +112,8 @@ def confine(
 def file_rules(folder: Path) -> FileRules:
     """Return what a worker reads: this Python, its packages, the C libraries, the CPU's facts.
 
-    Links are kept as they are: in a new root they must be there to be followed.
+    Links are kept as they are: in a new root they must be there to be followed. A path that this
+    user cannot read, such as one on a PYTHONPATH of root's, is left out.
     """
     prefixes = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *sys.path}
     packages = [Path(prefix).absolute() for prefix in prefixes if prefix]
@@ -125,8 +126,9 @@ def file_rules(folder: Path) -> FileRules:
     ]  # fmt: skip
     too_much = {Path("/"), Path("/usr"), Path.home().resolve()}
     readable = [path for path in packages if path.resolve() not in too_much]
+    readable = [path for path in [*readable, *system] if os.access(path, os.R_OK)]
     folder = folder.absolute()
-    return FileRules((*readable, *system, folder), (folder / OUTPUTS, Path("/dev/null")))
+    return FileRules((*readable, folder), (folder / OUTPUTS, Path("/dev/null")))
 
 
 def _restrict_files(rules: FileRules, version: int) -> None:
