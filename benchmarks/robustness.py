@@ -292,7 +292,7 @@ def fashion_mnist() -> Images:
 
     def both(start: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         images, labels = (next(folder.glob(f"{start}*-{kind}-*")) for kind in ("images", "labels"))
-        chunks = [rows for rows, _ in read_idx_pair(images, labels)]
+        chunks = [chunk.rows for chunk in read_idx_pair(images, labels)]
         return np.concatenate([c["x"] for c in chunks]), np.concatenate([c["y"] for c in chunks])
 
     x, y = both("train")

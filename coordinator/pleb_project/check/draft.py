@@ -28,6 +28,8 @@ from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import training_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.readers.shards import Dataset
@@ -60,13 +62,17 @@ class Draft:
         return load_tensors(blobs.get(shards[number % len(shards)].digest))
 
 
-def make_draft(definition: ProjectDefinition, blobs: BlobFolder) -> Draft:
+def make_draft(
+    definition: ProjectDefinition, blobs: BlobFolder, say: Callable[[str], None] = lambda _: None
+) -> Draft:
     """Read the data, export the model, put both into `blobs` and return the draft.
+
+    `say` gets the progress of reading much data.
 
     Raises:
         InputError, GraphError: data or model cannot be used; the message says what to change.
     """
-    dataset = read_dataset(definition.data, definition.folder, blobs)
+    dataset = read_dataset(definition.data, definition.folder, blobs, say)
     code = load_code(definition.model, definition.folder)
     training = definition.training
     shard = load_tensors(blobs.get(dataset.shards.train[0].digest))

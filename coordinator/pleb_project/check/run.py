@@ -91,7 +91,7 @@ def check_project(
         PlebError: the project cannot be exported or trained; the message says what to change.
     """
     say("Reading the data and exporting the model")
-    draft = make_draft(definition, blobs)
+    draft = make_draft(definition, blobs, say)
     encoding = training_format(draft.metadata)
     seconds = probe_step(draft, blobs)
     local_steps = draft.metadata.training.local_steps

@@ -29,7 +29,22 @@ __all__ = ["PROJECT_FILE", "load_definition", "parse_definition"]
 
 PROJECT_FILE: Final = "project.toml"
 _LEARNING_RATES: Final = {"muon": 0.02, "adamw": 0.003, "sgd": 0.05}
-_SOURCES: Final = ("csv", "text", "idx", "npz", "python")
+_SOURCES: Final = {
+    "csv": "'data.csv'",
+    "parquet": "'data/*.parquet'",
+    "jsonl": "'data.jsonl'",
+    "huggingface": "'my_dataset'",
+    "text": "",
+    "tokens": "'train.bin'",
+    "images": "'train'",
+    "audio": "'recordings'",
+    "webdataset": "'shards/*.tar'",
+    "idx": "['images.gz', 'labels.gz']",
+    "npy": "['x.npy', 'y.npy']",
+    "npz": "'data.npz'",
+    "python": "",
+}
+"""Each with an example of its files, where it needs some."""
 _Complaint = tuple[tuple[str, str], str]
 """Section and key, and the sentence."""
 _SHOWN_CHARACTERS: Final = 80
@@ -249,10 +264,31 @@ def _data_complaints(data: DataSection) -> Iterator[_Complaint]:
         yield ("data", "source"), sentence
     if sklearn and data.files:
         yield ("data", "files"), "remove files: scikit-learn brings its data sets along."
-    if data.source in {"csv", "idx", "npz"} and not data.files:
-        example = "['images.gz', 'labels.gz']" if data.source == "idx" else f"'data.{data.source}'"
+    if (example := _SOURCES.get(data.source)) and not data.files:
         yield ("data", "source"), f"source {data.source!r} needs files = {example}."
+    yield from _group_complaints(data)
     if data.source == "idx":
         for key, files in (("files", data.files), ("holdout_files", data.holdout_files)):
             if len(files) not in {0, 2}:
                 yield ("data", key), f"{key} must be two idx files: the images, then the labels."
+
+
+def _group_complaints(data: DataSection) -> Iterator[_Complaint]:
+    given = [key for key in ("split_by", "stratify_by", "shard_by") if getattr(data, key)]
+    if given and data.source in {"text", "tokens"}:
+        sentence = f"{given[0]} needs examples: {data.source!r} is one long list."
+        yield ("data", given[0]), sentence
+    if "stratify_by" in given and len(given) > 1:
+        sentence = (
+            f"stratify_by cannot be combined with {' or '.join({*given} - {'stratify_by'})}, "
+            "which decides already how the holdout is chosen: remove one."
+        )
+        yield ("data", "stratify_by"), sentence
+    if data.holdout_files:
+        for key in ("split_by", "stratify_by"):
+            if key in given:
+                sentence = f"{key} chooses a holdout, but holdout_files names one: remove one."
+                yield ("data", key), sentence
+    if data.holdout_groups and not data.split_by:
+        sentence = "holdout_groups needs split_by = ..., the column whose values they are."
+        yield ("data", "holdout_groups"), sentence

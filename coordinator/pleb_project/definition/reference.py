@@ -66,7 +66,10 @@ def _row(key: Key, text: str, default: str) -> str:
     meaning = "; ".join(
         part for part in (text, choices and f"one of {choices}", bounds(key.kind)) if part
     )
-    return f"| `{key.name}` | {_TYPES[type(key.kind)]} | {default} | {meaning} |"
+    words = _TYPES[type(key.kind)]
+    if isinstance(key.kind, inspect.LiteralType) and isinstance(key.kind.values[0], int):
+        words = "whole number"
+    return f"| `{key.name}` | {words} | {default} | {meaning} |"
 
 
 def _default(key: Key) -> str:

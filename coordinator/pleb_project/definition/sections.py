@@ -8,7 +8,7 @@ What only the file has is declared here. `definition.keys` reads the declaration
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -61,11 +61,10 @@ class ProjectSection(msgspec.Struct, frozen=True):
 class DataSection(msgspec.Struct, frozen=True):
     """Where examples come from. Paths are relative to the project file."""
 
-    source: Annotated[
-        str, about("`sklearn:NAME`, `csv`, `text`, `idx`, `npz` or `python`; see the readers below")
-    ]
+    source: Annotated[str, about("one of the data sources below, such as `csv` or `parquet`")]
     files: Annotated[
-        tuple[str, ...], about("a path or a list of paths; the source says what they are")
+        tuple[str, ...],
+        about("a path or a list of paths, with `*` for any characters; or a folder of such files"),
     ] = ()
     holdout_files: Annotated[
         tuple[str, ...], about("data kept for evaluation, if it is in files of its own")
@@ -73,18 +72,80 @@ class DataSection(msgspec.Struct, frozen=True):
     holdout: Annotated[
         float, about("share kept for evaluation where `holdout_files` is empty", gt=0, le=0.9)
     ] = 0.1
+    split_by: Annotated[
+        str,
+        about(
+            "a column, such as the speaker, whose groups are never divided between training and "
+            "holdout; `images`, `audio`, `webdataset`: a regular expression in the file's path, "
+            "such as `'([^/]+)_take'`, whose part in brackets is the group"
+        ),
+    ] = ""
+    holdout_groups: Annotated[
+        tuple[str, ...],
+        about(
+            "`split_by`: the groups that are the holdout",
+            default_text="about `holdout` of all examples, chosen by `seed`",
+        ),
+    ] = ()
+    stratify_by: Annotated[
+        str, about("a column of which the holdout gets the same share of each value")
+    ] = ""
+    shard_by: Annotated[
+        str, about("a column, as `split_by`: every shard is of one group (not IID)")
+    ] = ""
     seed: Annotated[Seed, about("seed of the shuffle and of the split")] = 0
     shard_examples: Annotated[
         int,
         about(
-            "examples in a shard (`text`: bytes)",
+            "examples in a shard (`text`: bytes; `tokens`: tokens)",
             ge=0,
-            default_text="0: about 16 to 4096 shards of at most 4 MiB",
+            default_text="0: about 16 to 4096 shards, of 4 MiB if that is not too few",
         ),
     ] = 0
-    window: Annotated[int, about("`text`: bytes that the model sees at once", ge=1, le=65_536)] = 64
+    window: Annotated[
+        int, about("`text`, `tokens`: bytes or tokens that the model sees at once", ge=1, le=65_536)
+    ] = 64
+    vocabulary: Annotated[
+        int, about("`tokens`: how many different tokens there are", ge=2, le=2**31 - 1)
+    ] = 65_536
+    dtype: Annotated[
+        Literal["uint8", "uint16", "uint32", "int32", "int64"],
+        about("`tokens`: of the numbers in `.bin` files"),
+    ] = "uint16"
+    max_length: Annotated[
+        int,
+        about(
+            "sequences are padded or cut to this length; 0: they all have the same",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0
+    pad: Annotated[
+        dict[str, float],
+        about(
+            "sequences to pad and with what, such as `{ labels = -100 }`",
+            default_text="all lists and texts, with 0 (`python`: none)",
+        ),
+    ] = {}
+    image_size: Annotated[
+        int,
+        about(
+            "images: height and width, to which they are cropped and resized; 0: they all have "
+            "the same",
+            ge=0,
+            le=4096,
+        ),
+    ] = 0
+    channels: Annotated[Literal[1, 3], about("images: 3 for colours, 1 for grey")] = 3
+    sample_rate: Annotated[
+        int, about("sounds: their samples per second; 0: what the first one has", ge=0, le=768_000)
+    ] = 0
     target: Annotated[
-        str, about("`csv`: the column to predict", default_text="the last column")
+        str,
+        about(
+            "the column to predict; `parquet`, `jsonl`, `huggingface`: makes a table as `csv` does",
+            default_text="`csv`: the last column, others: every column is an input by its name",
+        ),
     ] = ""
     header: Annotated[bool, about("`csv`: whether the first row names the columns")] = True
     delimiter: Annotated[
@@ -95,8 +156,8 @@ class DataSection(msgspec.Struct, frozen=True):
             max_length=1,
         ),
     ] = ","
-    missing: Annotated[tuple[str, ...], about("`csv`: cells that mean 'not known'")] = _MISSING
-    drop: Annotated[tuple[str, ...], about("`csv`: columns to leave out")] = ()
+    missing: Annotated[tuple[str, ...], about("tables: cells that mean 'not known'")] = _MISSING
+    drop: Annotated[tuple[str, ...], about("columns to leave out")] = ()
 
 
 class ModelSection(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """CSV tables: numbers standardised, categories as whole numbers, missing cells marked.
 
-The file is read twice: first to learn the columns, then to write the rows, so that only the
+The files are read twice: first to learn the columns, then to write the rows, so that only the
 columns' statistics and categories are ever in memory.
 """
 
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import IO, TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
+from pleb_project.readers.columns import Cells, Column, Columns
+from pleb_project.readers.files import find_files
+from pleb_project.readers.groups import group_columns
+from pleb_project.readers.source import GROUP, START, Chunk, Part, Position, Source
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,209 +25,180 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pleb_project.definition.sections import DataSection
-    from pleb_project.readers.spool import Rows
 
-__all__ = ["Column", "Table", "learn_table"]
+__all__ = ["csv_source"]
 
-_CATEGORIES: Final = 1000
-"""A text column with more values than this is not a category but free text."""
 _CHUNK_ROWS: Final = 2048
+_LINE_BYTES: Final = 16 * 2**20
+
+_Records = tuple[list[int], list[list[str]], Position]
+"""The line of each of some rows, their cells, and where reading goes on."""
 
 
-@dataclass
-class Column:
-    """What the first reading learned. Numbers: mean and spread; else the sorted categories."""
-
-    name: str
-    numeric: bool = True
-    count: int = 0
-    mean: float = 0.0
-    square: float = 0.0
-    values: set[str] = field(default_factory=set)
-    codes: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation, or 1 for a constant column."""
-        deviation = math.sqrt(self.square / self.count) if self.count else 0.0
-        return deviation if deviation > 0 else 1.0
-
-    def learn(self, cell: str) -> None:
-        """Add one known cell (Welford's running mean and variance)."""
-        if len(self.values) <= _CATEGORIES:
-            self.values.add(cell)
-        number = _number(cell) if self.numeric else None
-        if number is None:
-            self.numeric = False
-            return
-        self.count += 1
-        change = number - self.mean
-        self.mean += change / self.count
-        self.square += change * (number - self.mean)
+def csv_source(data: DataSection, folder: Path) -> Source:
+    """Return the rows of the tables that `files` and `holdout_files` name."""
+    files = find_files(data.files, folder, (".csv",))
+    kept = find_files(data.holdout_files, folder, (".csv",))
+    table = _Table(data, [*files, *kept])
+    parts = [Part(str(path), partial(table.chunks, path)) for path in files]
+    rest = [Part(str(path), partial(table.chunks, path)) for path in kept]
+    return Source(parts, rest or None, [*files, *kept], notes=table.notes, learn=table.learn)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The columns of one or more CSV files, and how to turn their rows into arrays.
+class _Table:
+    """The columns of one or more CSV files, and how to turn their rows into arrays."""
 
-    Inputs: `numbers` float32 [n], `categories` int64 [m] (0 is a missing cell), whichever there
-    are, and `y`: int64 for categories and whole numbers, else float32.
-    """
+    def __init__(self, data: DataSection, paths: list[Path]) -> None:
+        self._data, self._paths = data, paths
+        self._names: list[str] = []
+        self.columns = Columns([], Column(""))
 
-    settings: DataSection
-    columns: list[Column]
-    target: int
+    def learn(self, known: bytes | None) -> bytes:
+        """Read all files once and return what was found; `known` is what an earlier run has.
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences about what the model gets, for the researcher."""
-        numbers = [c.name for c in self._inputs() if c.numeric]
-        categories = [f"{c.name} ({len(c.codes) + 1})" for c in self._inputs() if not c.numeric]
-        target = self.columns[self.target]
-        kinds = f"{len(target.codes)} classes" if target.codes else "numbers"
-        return (
-            f"numbers: {', '.join(numbers) or 'none'}",
-            f"categories (how many, with 'missing'): {', '.join(categories) or 'none'}",
-            f"target: {target.name}, {kinds} {list(target.codes)[:8] or ''}".strip(),
+        A column of which every known cell is a number is one of numbers.
+
+        Raises:
+            InputError: a file cannot be read, a row has another number of cells, an unknown column
+                is named, or a text column has too many values.
+        """
+        data = self._data
+        self._names = names = _names(self._paths[0], data)
+        if known:
+            self.columns = msgspec.json.decode(known, type=Columns)
+            return known
+        for wanted in (*data.drop, *group_columns(data), *([data.target] if data.target else [])):
+            if wanted not in names:
+                raise InputError(
+                    f"{self._paths[0]} has no column {wanted!r}; it has {', '.join(names)}."
+                )
+        target = data.target or names[-1]
+        left_out = {*data.drop, data.split_by, data.shard_by, target}
+        self.columns = Columns(
+            [Column(name) for name in names if name not in left_out],
+            Column(target),
+            group_columns(data),
         )
+        for path in self._paths:
+            for _, rows, _ in self._records(path, START):
+                by_name = dict(zip(names, zip(*rows, strict=True), strict=True))
+                for column in (*self.columns.inputs, self.columns.target):
+                    self._learn(column, by_name[column.name])
+        self.columns.finish()
+        return msgspec.json.encode(self.columns)
 
-    def rows(self, path: Path) -> Iterator[tuple[Rows, str]]:
-        """Yield chunks of the rows of one file, each with its place.
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about the columns."""
+        return self.columns.notes()
+
+    def chunks(self, path: Path, position: Position) -> Iterator[Chunk]:
+        """Yield the rows of one file as arrays.
 
         Raises:
             InputError: a cell does not fit its column; the message has row and column.
         """
-        chunk: list[tuple[list[float], list[int], float]] = []
-        for line, cells in _records(path, self.settings, len(self.columns)):
-            chunk.append(self._row(path, line, cells))
-            if len(chunk) == _CHUNK_ROWS:
-                yield self._arrays(chunk), f"{path}, up to row {line}"
-                chunk = []
-        if chunk:
-            yield self._arrays(chunk), f"{path}, the last rows"
-
-    def _inputs(self) -> list[Column]:
-        return [
-            column
-            for number, column in enumerate(self.columns)
-            if number != self.target and column.name not in self.settings.drop
-        ]
-
-    def _row(self, path: Path, line: int, cells: list[str]) -> tuple[list[float], list[int], float]:
-        numbers, categories = [], []
-        target = self.columns[self.target]
-        for column, cell in zip(self.columns, cells, strict=True):
-            if column is target or column.name in self.settings.drop:
-                continue
-            known = cell not in self.settings.missing
-            if column.numeric:
-                number = _exact(path, line, column, cell) if known else column.mean
-                numbers.append((number - column.mean) / column.spread)
-            else:
-                categories.append(_code(path, line, column, cell) if known else 0)
-        cell = cells[self.target]
-        if cell in self.settings.missing:
-            raise InputError(
-                f"{path}:{line}: the target {target.name!r} is missing: remove the row."
+        numeric = {c.name for c in (*self.columns.inputs, self.columns.target) if not c.codes}
+        for lines, rows, after in self._records(path, position):
+            cells: dict[str, Cells] = {}
+            for name, column in zip(self._names, zip(*rows, strict=True), strict=True):
+                known = [None if cell in self._data.missing else cell for cell in column]
+                if name in self.columns.groups:
+                    cells[GROUP + name] = known
+                wanted = name in numeric
+                cells[name] = self._floats(path, lines, name, known) if wanted else known
+            places = (f"{path}:{line}" for line in lines)
+            yield Chunk(
+                self.columns.rows(cells, places), f"{path}, lines {lines[0]} to {lines[-1]}", after
             )
-        if target.codes:
-            return numbers, categories, _code(path, line, target, cell) - 1
-        return numbers, categories, _exact(path, line, target, cell)
 
-    def _arrays(self, chunk: list[tuple[list[float], list[int], float]]) -> Rows:
-        numbers, categories, targets = zip(*chunk, strict=True)
-        rows: Rows = {}
-        if numbers[0]:
-            rows["numbers"] = np.array(numbers, np.float32)
-        if categories[0]:
-            rows["categories"] = np.array(categories, np.int64)
-        whole = bool(self.columns[self.target].codes)
-        rows["y"] = np.array(targets, np.int64 if whole else np.float32)
-        return rows
+    def _learn(self, column: Column, cells: tuple[str, ...]) -> None:
+        known = [cell for cell in cells if cell not in self._data.missing]
+        column.learn_values(known)
+        if column.numeric:
+            numbers = [_number(cell) for cell in known]
+            if None in numbers:
+                column.numeric = False
+            else:
+                column.learn_numbers(np.array(numbers, np.float64))
 
+    def _floats(self, path: Path, lines: list[int], name: str, cells: list[str | None]) -> Cells:
+        found = np.empty(len(cells))
+        for row, cell in enumerate(cells):
+            number = math.nan if cell is None else _number(cell)
+            if number is None:
+                raise InputError(
+                    f"{path}:{lines[row]}: {cell!r} in column {name!r} is not a number."
+                )
+            found[row] = number
+        return found
 
-def learn_table(paths: list[Path], settings: DataSection) -> Table:
-    """Return the columns after a first reading of `paths`.
-
-    A column of which every known cell is a number is one of numbers; the target is a class
-    unless it has numbers that are not whole.
-
-    Raises:
-        InputError: a file cannot be read, a row has another number of cells, an unknown column
-            is named, or a text column has too many values.
-    """
-    names = _names(paths[0], settings)
-    for wanted in (*settings.drop, *([settings.target] if settings.target else [])):
-        if wanted not in names:
-            raise InputError(f"{paths[0]} has no column {wanted!r}; it has {', '.join(names)}.")
-    target = names.index(settings.target) if settings.target else len(names) - 1
-    columns = [Column(name) for name in names]
-    for path in paths:
-        for _, cells in _records(path, settings, len(names)):
-            for column, cell in zip(columns, cells, strict=True):
-                if cell not in settings.missing:
-                    column.learn(cell)
-    table = Table(settings, columns, target)
-    for number, column in enumerate(columns):
-        _finish(column, settings, is_target=number == target)
-    return table
-
-
-def _finish(column: Column, settings: DataSection, *, is_target: bool) -> None:
-    classes = (
-        is_target and column.numeric and all(float(value).is_integer() for value in column.values)
-    )
-    if column.name in settings.drop or (column.numeric and not classes):
-        return
-    if len(column.values) > _CATEGORIES:
-        if is_target and column.numeric:
-            return
-        raise InputError(
-            f"Column {column.name!r} has more than {_CATEGORIES} different texts: add it to drop "
-            "in [data], or turn it into numbers first."
-        )
-    ordered = sorted(column.values, key=float) if classes else sorted(column.values)
-    column.codes = {value: code for code, value in enumerate(ordered, start=1)}
+    def _records(self, path: Path, position: Position) -> Iterator[_Records]:
+        """Yield the rows of data of a file from a position on."""
+        lines: list[int] = []
+        rows: list[list[str]] = []
+        header = self._data.header and position == START
+        width = len(self._names)
+        for line, cells, after in _cells(path, self._data, position):
+            if header:
+                header = False
+                continue
+            if len(cells) != width:
+                raise InputError(
+                    f"{path}:{line}: the row has {len(cells)} cells, the first one {width}: fix "
+                    f"the row, or check delimiter = {self._data.delimiter!r}."
+                )
+            lines.append(line)
+            rows.append(cells)
+            if len(rows) == _CHUNK_ROWS:
+                yield lines, rows, after
+                lines, rows = [], []
+        if rows:
+            yield lines, rows, after
 
 
 def _names(path: Path, settings: DataSection) -> list[str]:
-    for row in _cells(path, settings):
+    for _, row, _ in _cells(path, settings, START):
         if not settings.header:
-            return [f"column{number}" for number in range(1, len(row[1]) + 1)]
-        twice = [name for name in row[1] if row[1].count(name) > 1]
+            return [f"column{number}" for number in range(1, len(row) + 1)]
+        twice = [name for name in row if row.count(name) > 1]
         if twice:
             raise InputError(f"{path}:1: the column {twice[0]!r} is duplicated: rename one.")
-        return row[1]
+        return row
     raise InputError(f"{path} is empty: name a file with rows in it.")
 
 
-def _records(path: Path, settings: DataSection, width: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of every row of data."""
-    rows = _cells(path, settings)
-    if settings.header:
-        next(rows, None)
-    for line, cells in rows:
-        if len(cells) != width:
-            raise InputError(
-                f"{path}:{line}: the row has {len(cells)} cells, the first one {width}: fix the "
-                f"row, or check delimiter = {settings.delimiter!r}."
-            )
-        yield line, cells
-
-
-def _cells(path: Path, settings: DataSection) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, stripped cells) of every row that is not blank."""
+def _cells(
+    path: Path, settings: DataSection, position: Position
+) -> Iterator[tuple[int, list[str], Position]]:
+    """Yield (line, stripped cells, the position after it) of every row that is not blank."""
+    offset, first_line = position
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=settings.delimiter, strict=True)
+        with path.open("rb") as file:
+            file.seek(offset)
+            lines = _Lines(file, offset)
+            reader = csv.reader(lines, delimiter=settings.delimiter, strict=True)
             for row in reader:
                 cells = [cell.strip() for cell in row]
+                line = first_line + reader.line_num
                 if any(cells):
-                    yield reader.line_num, cells
+                    yield line, cells, (lines.offset, line)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+
+
+class _Lines:
+    """The lines of a file as text; `offset` is where the next one begins."""
+
+    def __init__(self, file: IO[bytes], offset: int) -> None:
+        self._file, self.offset = file, offset
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(_LINE_BYTES):
+            text = line.decode("utf-8-sig" if not self.offset else "utf-8")
+            self.offset += len(line)
+            yield text
 
 
 def _number(cell: str) -> float | None:
@@ -231,19 +207,3 @@ def _number(cell: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _exact(path: Path, line: int, column: Column, cell: str) -> float:
-    number = _number(cell)
-    if number is None:
-        raise InputError(f"{path}:{line}: {cell!r} in column {column.name!r} is not a number.")
-    return number
-
-
-def _code(path: Path, line: int, column: Column, cell: str) -> int:
-    if cell not in column.codes:
-        raise InputError(
-            f"{path}:{line}: {cell!r} in column {column.name!r} is not in the files that the "
-            "columns were learned from."
-        )
-    return column.codes[cell]

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import numpy as np
 
+from pleb_project.readers.source import (
+    EXAMPLE_BYTES,
+    START,
+    Chunk,
+    Part,
+    Position,
+    Source,
+    chunk_examples,
+)
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,16 +31,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pleb_project.readers.spool import Rows
+    from pleb_project.definition.sections import DataSection
 
-__all__ = ["read_idx_pair"]
+__all__ = ["idx_source", "read_idx_pair"]
 
 _DTYPES: Final = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_CHUNK_EXAMPLES: Final = 1024
 
 
-def read_idx_pair(images: Path, labels: Path) -> Iterator[tuple[Rows, str]]:
-    """Yield chunks of `x` (as in the file) and `y` int64, each with its place.
+def idx_source(data: DataSection, folder: Path) -> Source:
+    """Return the examples of the two files, images and labels, of each part."""
+    files = [folder / file for file in (*data.files, *data.holdout_files)]
+    parts = [
+        Part(str(images), partial(read_idx_pair, images, labels))
+        for images, labels in zip(files[::2], files[1::2], strict=True)
+    ]
+    return Source(parts[:1], parts[1:] or None, files)
+
+
+def read_idx_pair(images: Path, labels: Path, position: Position = START) -> Iterator[Chunk]:
+    """Yield `x` (as in the file) and `y` int64 from the example at `position` on.
 
     Raises:
         InputError: a file is missing, is no idx file, ends too early, or the two differ in
@@ -42,9 +62,13 @@ def read_idx_pair(images: Path, labels: Path) -> Iterator[tuple[Rows, str]]:
                 f"{images} has {xs.examples} examples and {labels} has {ys.examples} entries of "
                 f"shape {list(ys.shape)}: give the images first, then their labels."
             )
-        for start in range(0, xs.examples, _CHUNK_EXAMPLES):
-            count = min(_CHUNK_EXAMPLES, xs.examples - start)
-            yield {"x": xs.read(count), "y": ys.read(count).astype(np.int64)}, str(images)
+        most = chunk_examples(xs.example_bytes)
+        xs.skip(position[0])
+        ys.skip(position[0])
+        for start in range(position[0], xs.examples, most):
+            count = min(most, xs.examples - start)
+            rows = {"x": xs.read(count), "y": ys.read(count).astype(np.int64)}
+            yield Chunk(rows, f"{images}, from example {start + 1} on", (start + count, 0))
 
 
 class _Reader:
@@ -62,13 +86,26 @@ class _Reader:
         self._dtype = np.dtype(_DTYPES[head[2]])
         self.examples, *shape = (int(size) for size in sizes)
         self.shape = tuple(shape)
+        self.example_bytes = math.prod(self.shape) * self._dtype.itemsize
+        if self.example_bytes > EXAMPLE_BYTES:
+            raise InputError(
+                f"{path} claims examples of {self.example_bytes} bytes; at most {EXAMPLE_BYTES} "
+                "are read."
+            )
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` examples."""
+        try:
+            self._stream.seek(count * self.example_bytes, 1)
+        except (OSError, EOFError) as error:
+            raise self._short() from error
 
     def read(self, count: int) -> NDArray[Any]:
         """Return the next `count` examples [count, *shape] in the machine's byte order."""
-        size = count * math.prod(self.shape) * self._dtype.itemsize
+        size = count * self.example_bytes
         try:
             data = _whole(self._stream.read(size), size)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise self._short() from error
         array = np.frombuffer(data, self._dtype).reshape(count, *self.shape)
         return array.astype(self._dtype.newbyteorder("="))

@@ -1,37 +1,26 @@
-"""From rows or text to shards: shuffled, spread evenly, the same for the same seed."""
+"""Shards: how many, how large, and their writing as blobs."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.project import DataSpec, Dtype, InputSpec, Shard, ShardList
+from pleb_shared.protocol.project import DataSpec, Shard, ShardList
 from pleb_shared.tensors.layout import save_tensors
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_project.readers.spool import Rows
+    from pleb_project.readers.source import Rows
 
-__all__ = [
-    "Dataset",
-    "row_inputs",
-    "row_shards",
-    "shard_count",
-    "split_rows",
-    "text_shards",
-    "write_dataset",
-]
+__all__ = ["Dataset", "equal_parts", "holdout_count", "shard_count", "write_dataset", "write_shard"]
 
 SHARD_BYTES: Final = 4 * 2**20
-"""Shards are made no larger than this, unless the project file says so."""
+"""Shards are made no larger than this while there are fewer than `SHARDS_AT_MOST`."""
+SHARDS_AT_MOST: Final = 4096
+"""More would make the list of shards, which every agent reads, too long."""
 SHARDS_AT_LEAST: Final = 16
 """Fewer shards would give too many hosts the same data in one round."""
 EXAMPLES_AT_LEAST: Final = 64
@@ -69,72 +58,34 @@ def write_dataset(
     return Dataset(DataSpec(**spec, shards=blobs.put(strict_json.encode(shards))), shards, notes)
 
 
-def split_rows(
-    examples: int, holdout: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a seeded permutation of all examples, cut into (training, holdout) indices.
-
-    The generator is Philox, which is counter-based and the same on every platform.
-
-    Raises:
-        InputError: there are too few examples for both.
-    """
-    kept = round(examples * holdout)
-    if kept < 1 or examples - kept < 1:
-        raise InputError(
-            f"{examples} examples cannot be split with holdout = {holdout:g}: add data, or change "
-            "holdout in [data]."
-        )
-    order = np.random.Generator(np.random.Philox(seed)).permutation(examples).astype(np.int64)
-    return order[kept:], order[:kept]
-
-
 def shard_count(examples: int, example_bytes: float, asked: int) -> int:
     """Return into how many shards to cut; `asked` are examples in a shard, 0: choose."""
     if asked:
         return max(1, min(examples, round(examples / asked)))
     by_size = -(-round(examples * example_bytes) // SHARD_BYTES)
     by_count = min(SHARDS_AT_LEAST, examples // EXAMPLES_AT_LEAST)
-    return max(1, by_size, by_count)
+    return max(1, min(by_size, SHARDS_AT_MOST), by_count)
 
 
-def row_shards(rows: Rows, order: NDArray[np.int64], asked: int, blobs: BlobFolder) -> list[Shard]:
-    """Write the rows `order` [n] as shards whose sizes differ by at most one example.
+def holdout_count(examples: int, example_bytes: float, asked: int) -> int:
+    """Return into how many shards to cut a holdout, which one PC reads whole: as few as fit."""
+    if asked:
+        return shard_count(examples, example_bytes, asked)
+    return max(1, -(-round(examples * example_bytes) // SHARD_BYTES))
 
-    `rows` are arrays [examples, ...], mapped from files: only one shard is in memory at a time.
+
+def equal_parts(total: int, count: int) -> list[int]:
+    """Return `count` sizes that differ by at most one, the larger ones first."""
+    size, more = divmod(total, count)
+    return [size + (number < more) for number in range(count)]
+
+
+def write_shard(blobs: BlobFolder, tensors: Rows, examples: int) -> Shard:
+    """Write a shard and return its entry in the list.
+
+    Raises:
+        InputError: it is too large.
     """
-    example_bytes = sum(a.dtype.itemsize * int(np.prod(a.shape[1:])) for a in rows.values())
-    count = shard_count(len(order), example_bytes, asked)
-    return [
-        _write(blobs, {name: np.asarray(a[part]) for name, a in rows.items()}, len(part))
-        for part in np.array_split(order, count)
-    ]
-
-
-def row_inputs(rows: Rows) -> list[InputSpec]:
-    """Return the specification of the inputs in rows: name, dtype, shape of one example."""
-    return [
-        InputSpec(
-            name=name,
-            dtype=cast("Dtype", array.dtype.name),  # one that `allowed_dtype` returns
-            shape=[int(n) for n in array.shape[1:]],
-        )
-        for name, array in rows.items()
-    ]
-
-
-def text_shards(text: NDArray[np.uint8], window: int, asked: int, blobs: BlobFolder) -> list[Shard]:
-    """Write contiguous pieces of `text` [n] as shards; each holds at least one window."""
-    count = shard_count(text.size, 1, asked)
-    count = max(1, min(count, text.size // (window + 1)))
-    bounds = [text.size * number // count for number in range(count + 1)]
-    return [
-        _write(blobs, {"x": np.asarray(text[start:end])}, end - start - window)
-        for start, end in itertools.pairwise(bounds)
-    ]
-
-
-def _write(blobs: BlobFolder, tensors: Rows, examples: int) -> Shard:
     data = save_tensors(tensors)
     if len(data) > LIMITS.shard_bytes:
         raise InputError(

@@ -10,8 +10,9 @@ import pytest
 
 from pleb_project.definition.sections import DataSection
 from pleb_project.readers.blobs import BlobFolder
+from pleb_project.readers.groups import holdout_quotas
 from pleb_project.readers.read import read_dataset
-from pleb_project.readers.shards import shard_count, split_rows
+from pleb_project.readers.shards import shard_count
 from pleb_shared.errors import InputError
 from pleb_shared.tensors.layout import load_tensors
 
@@ -272,8 +273,8 @@ def test_a_holdout_of_another_form_is_refused(tmp_path, blobs):
 
 
 def test_too_few_examples_to_split():
-    with pytest.raises(InputError, match="cannot be split"):
-        split_rows(4, 0.1, 0)
+    with pytest.raises(InputError, match=r"4 examples cannot be split with holdout = 0\.1"):
+        holdout_quotas(np.array([4]), [], DataSection(source="csv"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,333 @@
+"""Files of rows that Arrow can hold: Parquet, JSON lines, Hugging Face `datasets` on disk."""
+
+from __future__ import annotations
+
+import base64
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pleb_project.readers.arrow import ArrowFile, Batch, arrow_source
+from pleb_project.readers.extras import need
+from pleb_project.readers.files import find_files
+from pleb_project.readers.source import START, Position, Source, chunk_examples
+from pleb_shared.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pleb_project.definition.sections import DataSection
+
+__all__ = ["huggingface_source", "jsonl_source", "parquet_source"]
+
+_LINE_BYTES: Final = 16 * 2**20
+_CHUNK_BYTES: Final = 4 * 2**20
+_CHUNK_ROWS: Final = 4096
+_FOOTER_BYTES: Final = 64 * 2**20
+_CONTAINER_ITEMS: Final = 10_000_000
+
+
+def parquet_source(data: DataSection, folder: Path) -> Source:
+    """Return the rows of Parquet files."""
+    endings = (".parquet", ".pq")
+    files = find_files(data.files, folder, endings)
+    kept = find_files(data.holdout_files, folder, endings)
+    return arrow_source(
+        [_Parquet(path) for path in files],
+        [_Parquet(path) for path in kept],
+        data,
+        [*files, *kept],
+    )
+
+
+class _Parquet:
+    """A Parquet file. A position's first number is that of a row group."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrow = need("pyarrow", "pyarrow", "Parquet files")
+
+    def schema(self) -> Any:
+        """Return its columns."""
+        with self._opened() as file:
+            return file.schema_arrow
+
+    def batches(self, position: Position, columns: list[str]) -> Iterator[Batch]:
+        """Yield its rows page by page, never a whole row group."""
+        group, first = position
+        with self._opened() as file:
+            try:
+                for number in range(group, file.num_row_groups):
+                    info = file.metadata.row_group(number)
+                    most = chunk_examples(info.total_byte_size // max(1, info.num_rows))
+                    end = first + info.num_rows
+                    for rows in file.iter_batches(
+                        most, row_groups=[number], columns=columns, use_threads=False
+                    ):
+                        after = (number + 1, end) if first + len(rows) >= end else None
+                        yield Batch(rows, first, after)
+                        first += len(rows)
+            except (self._arrow.ArrowException, OSError, MemoryError) as error:
+                raise InputError(
+                    f"{self.path}, after row {first}, cannot be read as Parquet: {error}."
+                ) from error
+
+    def _opened(self) -> Any:
+        parquet = need("pyarrow.parquet", "pyarrow", "Parquet files")
+        try:
+            return parquet.ParquetFile(
+                self.path,
+                buffer_size=1 << 20,
+                pre_buffer=False,
+                thrift_string_size_limit=_FOOTER_BYTES,
+                thrift_container_size_limit=_CONTAINER_ITEMS,
+            )
+        except (self._arrow.ArrowException, OSError) as error:
+            raise InputError(f"{self.path} cannot be read as Parquet: {error}.") from error
+
+
+def huggingface_source(data: DataSection, folder: Path) -> Source:
+    """Return the rows of what `datasets` wrote with `save_to_disk`.
+
+    Of several splits, `train` is for training and `validation`, or else `test`, is the holdout.
+    """
+    train: list[Path] = []
+    kept: list[Path] = []
+    for name in data.files:
+        splits = _splits(folder / name)
+        train += splits["train"]
+        kept += splits.get("holdout", [])
+    if data.holdout_files:
+        kept = [path for name in data.holdout_files for path in _splits(folder / name)["train"]]
+    elif data.split_by or data.stratify_by:
+        kept = []
+    return arrow_source(
+        [_ArrowStream(path) for path in train],
+        [_ArrowStream(path) for path in kept],
+        data,
+        [*train, *kept],
+    )
+
+
+def _splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the Arrow files of a saved data set: for training, and for the holdout if it has."""
+    state = _json(folder / "dataset_dict.json")
+    if state is None:
+        return {"train": _arrow_files(folder)}
+    names = [str(name) for name in state.get("splits", [])]
+    if not names:
+        raise InputError(f"{folder / 'dataset_dict.json'} names no splits.")
+    first = "train" if "train" in names else names[0]
+    found = {"train": _arrow_files(folder / first)}
+    for name in ("validation", "valid", "test"):
+        if name in names and name != first:
+            found["holdout"] = _arrow_files(folder / name)
+            break
+    return found
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    state = _json(folder / "state.json")
+    if state is None:
+        raise InputError(
+            f"{folder} has no state.json: name a folder that `datasets` wrote with save_to_disk()."
+        )
+    try:
+        return [folder / str(entry["filename"]) for entry in state["_data_files"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'state.json'} does not name its files.") from error
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+
+
+class _ArrowStream:
+    """A file in Arrow's streaming format. A position's first number is that of a batch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrow = need("pyarrow", "pyarrow", "Data sets of Hugging Face")
+
+    def schema(self) -> Any:
+        """Return its columns."""
+        with self._file() as file, self._reader(file) as reader:
+            return reader.schema
+
+    def batches(self, position: Position, columns: list[str]) -> Iterator[Batch]:
+        """Yield its batches as they were written."""
+        first, number = 0, 0
+        with self._file() as file, self._reader(file) as reader:
+            while True:
+                try:
+                    rows = reader.read_next_batch()
+                except StopIteration:
+                    return
+                except (self._arrow.ArrowException, OSError, MemoryError) as error:
+                    raise InputError(
+                        f"{self.path}, after row {first}, cannot be read as Arrow: {error}."
+                    ) from error
+                number += 1
+                if number > position[0]:
+                    yield Batch(rows.select(columns), first, (number, 0))
+                first += len(rows)
+
+    def _file(self) -> Any:
+        try:
+            return self._arrow.OSFile(str(self.path), "rb")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error}.") from error
+
+    def _reader(self, file: Any) -> Any:
+        try:
+            return self._arrow.ipc.open_stream(file)
+        except (self._arrow.ArrowException, OSError) as error:
+            raise InputError(f"{self.path} cannot be read as Arrow: {error}.") from error
+
+
+def jsonl_source(data: DataSection, folder: Path) -> Source:
+    """Return the objects of JSON lines, one in a line; all files have the same columns."""
+    endings = (".jsonl", ".ndjson", ".json")
+    files = find_files(data.files, folder, endings)
+    kept = find_files(data.holdout_files, folder, endings)
+    schema = _JsonSchema([*files, *kept])
+    lines: list[ArrowFile] = [_JsonLines(path, schema) for path in (*files, *kept)]
+    source = arrow_source(lines[: len(files)], lines[len(files) :], data, [*files, *kept])
+    learn = source.learn
+
+    def learn_both(known: bytes | None) -> bytes:
+        found = msgspec.json.decode(known, type=_Learned) if known else None
+        schema.learn(found.schema if found else None)
+        columns = learn(found.columns if found else None) if learn else b""
+        return msgspec.json.encode(_Learned(schema.to_text(), columns))
+
+    return Source(
+        source.train, source.holdout, source.files, source.notes, learn_both, source.counts
+    )
+
+
+class _Learned(msgspec.Struct):
+    schema: str
+    columns: bytes
+
+
+class _JsonSchema:
+    """The types of all columns, which no single line shows: `1` may become `1.5` later."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._arrow = need("pyarrow", "pyarrow", "JSON lines")
+        self.value: Any = self._arrow.schema([])
+
+    def learn(self, known: str | None) -> None:
+        """Read all files once, unless an earlier run did."""
+        if known:
+            self.value = self._arrow.ipc.read_schema(self._arrow.py_buffer(base64.b64decode(known)))
+            return
+        for path in self._paths:
+            for objects, first, _ in _objects(path, START):
+                names = dict.fromkeys(name for one in objects for name in one)
+                found = self._arrow.schema(
+                    [(n, self._column(path, first, n, objects).type) for n in names]
+                )
+                self.value = self._unified(path, first, found)
+
+    def to_text(self) -> str:
+        """Return what `learn` takes."""
+        return base64.b64encode(self.value.serialize().to_pybytes()).decode()
+
+    def batch(self, path: Path, first: int, objects: list[dict[str, Any]]) -> Any:
+        """Return objects as a `pyarrow.RecordBatch` of these types."""
+        return self._arrow.RecordBatch.from_arrays(
+            [self._column(path, first, field.name, objects, field.type) for field in self.value],
+            schema=self.value,
+        )
+
+    def _column(
+        self, path: Path, first: int, name: str, objects: list[dict[str, Any]], kind: Any = None
+    ) -> Any:
+        try:
+            return self._arrow.array([one.get(name) for one in objects], kind)
+        except (self._arrow.ArrowException, OverflowError) as error:
+            raise InputError(
+                f"{path}, lines {first + 1} to {first + len(objects)}: the values of {name!r} "
+                f"are not of one kind: {error}."
+            ) from error
+
+    def _unified(self, path: Path, first: int, found: Any) -> Any:
+        try:
+            return self._arrow.unify_schemas([self.value, found], promote_options="permissive")
+        except self._arrow.ArrowException as error:
+            raise InputError(
+                f"{path}, from line {first + 1} on: a value is of another kind than before: "
+                f"{error}."
+            ) from error
+
+
+class _JsonLines:
+    """A file with a JSON object in each line. A position is a byte and its line."""
+
+    def __init__(self, path: Path, schema: _JsonSchema) -> None:
+        self.path, self._schema = path, schema
+
+    def schema(self) -> Any:
+        """Return its columns."""
+        return self._schema.value
+
+    def batches(self, position: Position, columns: list[str]) -> Iterator[Batch]:
+        """Yield its objects as rows; what one lacks is missing."""
+        for objects, first, after in _objects(self.path, position):
+            rows = self._schema.batch(self.path, first, objects)
+            yield Batch(rows.select(columns), first, after)
+
+
+def _objects(
+    path: Path, position: Position
+) -> Iterator[tuple[list[dict[str, Any]], int, Position]]:
+    """Yield some objects, the line before the first one, and where reading goes on."""
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    offset, line = position
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while True:
+                first, size = line, 0
+                found: list[dict[str, Any]] = []
+                while size < _CHUNK_BYTES and len(found) < _CHUNK_ROWS:
+                    text = _line(path, line + 1, file)
+                    if not text:
+                        break
+                    line += 1
+                    size += len(text)
+                    if text.strip():
+                        found.append(_decoded(decoder, text, path, line))
+                if found:
+                    yield found, first, (file.tell(), line)
+                if not size:
+                    return
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _line(path: Path, number: int, file: IO[bytes]) -> bytes:
+    text = file.readline(_LINE_BYTES + 1)
+    if len(text) > _LINE_BYTES:
+        raise InputError(
+            f"{path}:{number}: the line has more than {_LINE_BYTES} bytes: write one object in a "
+            "line."
+        )
+    return text
+
+
+def _decoded(decoder: Any, text: bytes, path: Path, line: int) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}:{line} is not a JSON object: {error}.") from error
+    return found
