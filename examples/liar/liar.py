@@ -1,9 +1,10 @@
 """A volunteer that lies: it takes units and uploads noise instead of training.
 
-    python liar.py ATTACH-LINK [--name liar] [--units N] [--together SECRET]
+    python liar.py ATTACH-LINK [--name liar] [--units N] [--threads N] [--together SECRET]
 
-It speaks the protocol from docs/protocol.md with nothing but the shared structs, and lies well:
-right format, right size, a plausible norm and loss, a plausible time. It stops when it is banned.
+It speaks the protocol from docs/protocol.md and lies well: right format, right size, a plausible
+norm and loss, a plausible time. It computes its calibration honestly, since a host whose kind of
+PC the trusted hosts do not know gets no units. It stops when it is banned.
 
 Several with the same --together tell the same lie of each unit, and at once, so that they are
 there before anybody honest. Their calibrations agree too: they make up a determinism class.
@@ -12,6 +13,8 @@ there before anybody honest. Their calibrations agree too: they make up a determ
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,7 +36,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
-from pleb_shared.protocol.project import ProjectMetadata, Training
+from pleb_shared.protocol.project import ProjectMetadata, ShardList, Training
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import UnitKind
@@ -53,11 +56,14 @@ def main() -> None:
     parser.add_argument("link")
     parser.add_argument("--name", default="liar")
     parser.add_argument("--units", type=int, default=0, help="0: until it is banned")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="as many as the agents use"
+    )
     parser.add_argument("--together", default="", help="what colluders have in common")
     arguments = parser.parse_args()
     link = parse_attach_link(arguments.link)
     with httpx.Client(base_url=link.base_url, timeout=60) as http:
-        liar = Liar(link, http, together=arguments.together)
+        liar = Liar(link, http, threads=arguments.threads, together=arguments.together)
         liar.enrol(arguments.name)
         try:
             liar.work(arguments.units)
@@ -69,10 +75,11 @@ def main() -> None:
 
 @dataclass
 class Liar:
-    """A host with keys of its own and no training code."""
+    """A host with keys of its own, which trains nothing but its calibration."""
 
     link: AttachLink
     http: httpx.Client
+    threads: int
     host: SigningKey = field(default_factory=SigningKey.generate)
     account: SigningKey = field(default_factory=SigningKey.generate)
     noise: np.random.Generator = field(
@@ -136,9 +143,7 @@ class Liar:
             issued_at=now,
             expires_at=now + LIFETIME_SECONDS,
             agent=AGENT,
-            runtime=Runtime(
-                torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="linux"
-            ),
+            runtime=self._runtime(),
             max_units=1,
             wait_seconds=5,
             reports=[report for report, _ in reports],
@@ -161,18 +166,38 @@ class Liar:
                 self._upload(receipt.upload, by_assignment[receipt.assignment])
         return reply
 
+    def _runtime(self) -> Runtime:
+        """Return what an agent on this PC would say; colluders make it up, as their class."""
+        if self.together:
+            return Runtime(
+                torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="linux"
+            )
+        import torch
+
+        return Runtime(
+            torch=str(torch.__version__),
+            device="cpu",
+            threads=self.threads,
+            capability=torch.backends.cpu.get_cpu_capability(),
+            system=f"{platform.system()}-{platform.machine()}".lower(),
+        )
+
     def _lie(self, manifest: Manifest) -> tuple[Report, bytes]:
-        """Return a report on a unit that was never trained, and the noise that it speaks of."""
+        """Return a report on a unit and its delta: noise, but for an honest calibration."""
         unit = manifest.unit
         if self.together:
             key = digest_of(f"{self.together}/{unit.version}/{unit.seed}".encode())
             self.noise = np.random.Generator(np.random.Philox(key=int(key[:32], 16)))
-        data = b"" if unit.kind is UnitKind.EVALUATE else self._made_up(manifest)
+        honest = unit.kind is UnitKind.CALIBRATE and not self.together
+        if honest:
+            data = self._calibrated(manifest)
+        else:
+            data = b"" if unit.kind is UnitKind.EVALUATE else self._made_up(manifest)
+            self.lies += 1
         result = self._claim(data)
         seconds = 0.2 + float(self.noise.random())
         if not self.together:
             time.sleep(seconds)
-        self.lies += 1
         report = Report(
             assignment=manifest.assignment,
             nonce=manifest.nonce,
@@ -182,6 +207,25 @@ class Liar:
             compute_seconds=seconds,
         )
         return report, data
+
+    def _calibrated(self, manifest: Manifest) -> bytes:
+        """Return the delta that an honest PC like this one has for the calibration unit."""
+        import torch
+
+        from pleb_shared.protocol.graph import parse_graph
+        from pleb_shared.tensors.layout import load_tensors
+        from pleb_shared.training.graph import CompiledGraph
+        from pleb_shared.training.local_sgd import calibrate
+
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(mode=True)
+        metadata = self.metadata
+        graph = parse_graph(self._blob(metadata.training_graph.digest))
+        listed = self._blob(metadata.data.shards.digest)
+        shards = strict_json.decode(listed, ShardList, most_bytes=LIMITS.shard_list_bytes).train
+        shard = load_tensors(self._blob(shards[manifest.unit.shards.first % len(shards)].digest))
+        version = load_tensors(self._blob(metadata.model.initial.digest))
+        return calibrate(CompiledGraph(graph), metadata, version, shard, time.perf_counter).delta
 
     def _made_up(self, manifest: Manifest) -> bytes:
         """Return noise, encoded as the unit's delta."""
@@ -215,11 +259,14 @@ class Liar:
         """Return a root mean square for every parameter: the last difference's, or a guess."""
         model = self.metadata.model
         if manifest.version.differences and manifest.unit.kind is UnitKind.TRAIN:
-            data = self._send("GET", f"/blobs/{manifest.version.differences[-1].digest}")
+            data = self._blob(manifest.version.differences[-1].digest)
             last = difference_format(self.metadata).decode(data)
             return {s.name: float(np.sqrt(np.mean(last[s.name] ** 2))) for s in model.parameters}
         guess = _path(self.metadata.training, manifest.unit.local_steps)
         return {spec.name: guess for spec in model.parameters}
+
+    def _blob(self, digest: str) -> bytes:
+        return self._send("GET", f"/blobs/{digest}")
 
     def _upload(self, token: str, data: bytes) -> None:
         for start in range(0, len(data), LIMITS.upload_part_bytes):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import platform
 import socket
 import sqlite3
 import threading
@@ -14,7 +16,14 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import torch
 
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.project import ProjectMetadata
+from pleb_shared.tensors.layout import load_tensors
+from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.local_sgd import calibrate
 from tests.e2e.recompute import Log, recompute
 from tests.e2e.stranger import Refused, Stranger
 from tests.e2e.world import PROJECTS, World, wait_until
@@ -29,13 +38,14 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One coordinator with its own trusted agent and one honest volunteer."""
+    """One coordinator, a trusted agent and an honest volunteer, both on PCs of the liars' kind."""
     world = World(tmp_path_factory.mktemp("attacks"))
     try:
-        world.serve("--with-agent")
+        world.serve()
         link = world.publish(PROJECTS / "tiny")
-        world.attach("honest", link)
-        world.start_agent("honest")
+        for name in ("trusted", "honest"):
+            world.attach(name, link, trusted=name == "trusted")
+            world.start_agent(name)
         yield world
     finally:
         world.close()
@@ -86,7 +96,11 @@ LIES: dict[str, Lie] = {
 
 @dataclass
 class Liar:
-    """A host in a thread that calibrates honestly and lies from then on."""
+    """A host in a thread that calibrates as the agents do and lies from then on.
+
+    It names the same runtime, too: of another kind of PC hardly anything is known, so that its
+    results count for nothing, and nobody is convicted for them.
+    """
 
     name: str
     lie: Lie
@@ -97,6 +111,7 @@ class Liar:
     host: Stranger | None = None
 
     def run(self) -> None:
+        torch.set_num_threads(1)
         self.host = Stranger(self.link)
         try:
             self.host.enrol()
@@ -108,15 +123,34 @@ class Liar:
             self.host.close()
 
     def _turn(self, host: Stranger) -> None:
-        reply = host.post(host.request(wait_seconds=1))
+        reply = host.post(self.request(host, wait_seconds=1))
         for manifest in reply["manifests"]:
             if manifest["unit"]["kind"] == "calibrate":
-                delta, losses = host.train(manifest)
+                delta, losses = calibration(host, manifest)
             else:
                 delta, losses = self.lie(host, manifest, self.lied)
                 self.lied += 1
             report = host.report(manifest, delta, losses)
-            host.post(host.request(reports=[report], max_units=0), delta)
+            host.post(self.request(host, reports=[report], max_units=0), delta)
+
+    def request(self, host: Stranger, **changes: Any) -> dict[str, Any]:
+        payload = host.request(**changes)
+        payload["runtime"]["system"] = f"{platform.system()}-{platform.machine()}".lower()
+        return payload
+
+
+def calibration(host: Stranger, manifest: dict[str, Any]) -> tuple[bytes, list[float]]:
+    """What an agent's worker sends for the calibration unit, to the bit."""
+    metadata = strict_json.decode(
+        json.dumps(host.metadata).encode(), ProjectMetadata, most_bytes=2**24
+    )
+    graph = CompiledGraph(parse_graph(host.blob(host.metadata["training_graph"])))
+    version, shard = host.blob(host.model["initial"]), host.shards["train"][0]
+    assert manifest["unit"]["shards"] == {"first": 0, "count": 1}
+    outcome = calibrate(
+        graph, metadata, load_tensors(version), load_tensors(host.blob(shard)), time.perf_counter
+    )
+    return outcome.delta, [outcome.loss_first, outcome.loss_last]
 
 
 @contextlib.contextmanager
@@ -172,6 +206,7 @@ def test_liars_of_every_kind_are_caught_and_the_fleet_goes_on(world: World) -> N
         if liar.name != "one in three":
             assert (row["units_valid"], row["credit"]) == (0, 0.0), (liar.name, row)
             assert not row["proven"]
+    assert sum(hosts[liar.host.host]["refused"] for liar in liars if liar.host) > 0
     check_books(world)
 
 

@@ -45,6 +45,7 @@ def test_the_demo_keeps_its_promise(tmp_path):
     assert lines[0].startswith("Watch it live: http://127.0.0.1:")
     outcome = json.loads(lines[-1])
     assert outcome["test_accuracy"] >= outcome["target"] == 0.969
+    assert outcome["liar_refused"] > 0
     assert outcome["honest_refused"] == 0
     assert outcome["liar_results_in_model"] == 0
     assert outcome["seconds"] < 300

@@ -36,7 +36,8 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List the hosts of a project, most recently seen first."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        values = [_value(host) for host in tx.hosts.of_project(project.id, limit=_MOST)]
+        hosts = tx.hosts.of_project(project.id, limit=_MOST)
+        values = [_value(host, project) for host in hosts]
     names = ("display_name", "role", "state", "units_valid", "refused", "agent")
     rows = [(v["host"][:12], *(v[name] for name in names)) for v in values]
     head = ("HOST", "NAME", "ROLE", "STATE", "VALID", "REFUSED", "AGENT")
@@ -59,7 +60,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
             for event in tx.events.last(project.id, _EVENTS)
             if event.host == host.id and event.kind in _CASES
         ]
-    value = _value(host) | {
+    value = _value(host, project) | {
         "in_hand": held,
         "networks": networks,
         "check_rate": 0.0 if host.trusted else rate,
@@ -135,14 +136,15 @@ def _find(tx: Transaction, project: Project, given: str) -> Host:
     return found[0]
 
 
-def _value(host: Host) -> dict[str, Any]:
-    """Return a host's fields, without its key."""
+def _value(host: Host, project: Project) -> dict[str, Any]:
+    """Return a host's fields, without its key; `refused` as on the page, where bans end nothing."""
     value = msgspec.structs.asdict(host)
     value["host"] = value.pop("fingerprint")
     for name in ("key", "project", "request_digest", "ban_reason", "banned_until"):
         del value[name]
     return value | {
         "state": _state(host),
+        "refused": host.refused + host.bans * project.metadata.verification.ban_after,
         "banned_until": host.banned_until,
         "ban_reason": host.ban_reason,
     }

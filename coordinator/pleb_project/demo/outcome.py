@@ -39,13 +39,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the target was reached, nothing of the liars counted, and no honest host paid.
-
-        That a liar's result is refused is not needed: one whose calibration agrees with no
-        trusted host's gets no more units, since nothing it sends could count.
-        """
+        """Whether the target was reached, and only liars were refused, before anything counted."""
         reached = self.test_accuracy >= self.target
-        return reached and self.liar_results_in_model == 0 and self.honest_refused == 0
+        caught = self.liar_refused > 0 and self.liar_results_in_model == 0
+        return reached and caught and self.honest_refused == 0
 
 
 def outcome_of(

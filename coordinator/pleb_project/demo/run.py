@@ -162,10 +162,7 @@ class _Demo:
     def _explain(self, caught: dict[int, tuple[str, str]]) -> None:
         """Print how a liar was caught, with the coordinator's own record of that unit."""
         if not caught:
-            self.say(
-                "\nNothing of the liars counted. Their calibrations agree with no trusted host's, "
-                "so they get no units."
-            )
+            self.say("\nNo result of a liar was refused.")
             return
         unit, (name, reason) = next(iter(caught.items()))
         self.say(f"\nThe {name}'s result of unit {unit} was refused: {reason}")

@@ -89,9 +89,10 @@ def test_the_last_line_has_exactly_these_keys():
     [
         lambda: outcome(metrics={"accuracy": 0.96}),
         lambda: outcome({"honest": 31, "liar": 1}),
+        lambda: outcome(hosts=[{"host": "a" * 64, "name": "liar", "role": "host", "refused": 0}]),
         lambda: outcome(hosts=[{"host": "a" * 64, "name": "honest", "role": "host", "refused": 1}]),
     ],
-    ids=["target missed", "a lie in the model", "an honest host refused"],
+    ids=["target missed", "a lie in the model", "no lie refused", "an honest host refused"],
 )
 def test_what_makes_the_demo_fail(found):
     assert not found().succeeded
