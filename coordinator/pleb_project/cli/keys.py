@@ -117,9 +117,7 @@ def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
 def passphrase(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Write the root key again under another passphrase, or under none."""
     project = home.find(options.project).project
-    opening = Passphrases(
-        given=given_passphrase(options.passphrase_file, os.environ), say=lambda _: None
-    )
+    old = given_passphrase(options.passphrase_file, os.environ)
     closing = Passphrases(
         given=given_passphrase(options.new_passphrase_file, {}),
         none_wanted=options.no_passphrase,
@@ -127,7 +125,9 @@ def passphrase(home: Home, options: argparse.Namespace, output: Output) -> int:
     )
     with home.hold(project):
         stored = read_key(home.root_key_file(project))
-        root = opening.unlock(stored, project)
+        # A key without a passphrase need not be advised to get one: this command gives it one.
+        say = output.progress if stored.needs_passphrase else _say_nothing
+        root = Passphrases(given=old, say=say).unlock(stored, project)
         chosen = closing.choose(project)
         replace_key(stored.file, root, chosen)
         closing.keyring.forget(root.public)
@@ -146,6 +146,10 @@ ACTIONS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = {
     "revoke": revoke,
     "passphrase": passphrase,
 }
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _shown(record: ProjectRecord) -> dict[str, str]:

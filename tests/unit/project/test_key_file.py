@@ -11,9 +11,11 @@ from types import ModuleType
 
 import pytest
 
+from pleb_project.cli import main
 from pleb_project.keys import key_file, passphrase
 from pleb_project.keys.key_file import WrongPassphraseError, create_key, read_key, replace_key
 from pleb_project.keys.passphrase import Passphrases, given_passphrase
+from pleb_project.server.records import Home, ProjectRecord
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
 
@@ -185,6 +187,25 @@ def test_a_wrong_passphrase_in_the_keyring_is_forgotten_and_asked_for(sealed):
     ring = PlayedKeyring({KEY.public: "of another file"})
     person(SECRET, keyring=ring).unlock(sealed, "p")
     assert ring.kept == {KEY.public: SECRET}
+
+
+@pytest.mark.parametrize("had", [SECRET, None], ids=["with a passphrase", "without one"])
+def test_changing_a_passphrase_says_which_answer_was_wrong(had, tmp_path, monkeypatch, capsys):
+    home = Home(tmp_path)
+    home.remember(ProjectRecord("p", f"https://example.org/join/p#{KEY.fingerprint}"))
+    home.root_key_file("p").parent.mkdir()
+    create_key(home.root_key_file("p"), KEY, had)
+    answers = [] if had is None else ["wrong guess", had]
+    monkeypatch.setattr(passphrase.SystemKeyring, "_with", lambda *_: None)
+    monkeypatch.setattr(passphrase.sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(
+        passphrase.getpass, "getpass", lambda _, new=2 * ["a better one"]: (answers or new).pop(0)
+    )
+    assert main(["key", "passphrase", "p", "--home", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert ("not the passphrase" in said) == (had is not None)
+    assert "has no passphrase" not in said
+    assert read_key(home.root_key_file("p")).unlock("a better one").public == KEY.public
 
 
 def test_three_wrong_answers_end_in_one_sentence(sealed):
