@@ -98,17 +98,30 @@ def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
     blobs.upload_to_delta("token", 1234)
     stored = StoredDelta(1234, len(DATA), None)
     assert blobs.delta(stored) == DATA
-    assert blobs.delta_view(stored) == DATA
+    assert blobs.delta_view(stored, digest_of(DATA)) == DATA
     assert not blobs.exists(digest_of(DATA))
     blobs.delete_delta(1234)
     blobs.delete_delta(1234)
     assert refusal(blobs.delta, stored) == RefusalCode.UNKNOWN_BLOB
-    assert refusal(blobs.delta_view, stored) == RefusalCode.UNKNOWN_BLOB
+    assert refusal(blobs.delta_view, stored, digest_of(DATA)) == RefusalCode.UNKNOWN_BLOB
+
+
+@pytest.mark.parametrize("damage", [bytes(len(DATA)), DATA[:-1], b""])
+def test_a_delta_that_was_changed_on_the_disk_is_not_given_out(blobs, damage):
+    """What was verified is what enters the model."""
+    blobs.append_upload("token", 0, damage or b"x", max(1, len(damage)))
+    blobs.upload_to_delta("token", 1234)
+    if not damage:
+        blobs._delta(1234).write_bytes(b"")
+    stored = StoredDelta(1234, len(DATA), None)
+    assert refusal(blobs.delta_view, stored, digest_of(DATA)) == RefusalCode.UNKNOWN_BLOB
+    in_row = StoredDelta(5, 5, b"small")
+    assert refusal(blobs.delta_view, in_row, digest_of(b"smalk")) == RefusalCode.UNKNOWN_BLOB
 
 
 def test_a_small_delta_needs_no_file(blobs):
     assert blobs.delta(StoredDelta(5, 5, b"small")) == b"small"
-    assert blobs.delta_view(StoredDelta(5, 5, b"small")) == b"small"
+    assert blobs.delta_view(StoredDelta(5, 5, b"small"), digest_of(b"small")) == b"small"
 
 
 def test_an_uploaded_delta_is_readable_by_its_owner_only(blobs, tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from pleb_coordinator.cli.main import main
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.schema import metadata
@@ -176,3 +178,22 @@ def test_an_older_schema_asks_for_a_migration(tmp_path):
     connection.close()
     with pytest.raises(InputError, match="migrate"):
         Store(path)
+
+
+def test_a_home_of_the_first_version_says_what_it_is_and_what_to_do(tmp_path, capsys):
+    """Its number is that of today's migration, which was written anew since."""
+    assert main(["init", "--home", str(tmp_path)]) == 0
+    path = tmp_path / "store.sqlite"
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        schema = Path(__file__).with_name("first_version_schema.sql").read_text(encoding="utf-8")
+        connection.executescript(schema)
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+        connection.commit()
+    for command in (["migrate"], ["status"], ["project", "list"]):
+        capsys.readouterr()
+        assert main([*command, "--home", str(tmp_path)]) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert "development version" in sentence
+        assert "another --home" in sentence

@@ -106,6 +106,9 @@ def test_old_rounds_keep_what_made_the_model_and_nothing_else(tmp_path):
 def test_a_host_that_has_gone_leaves_its_credit_to_its_account(tmp_path):
     world = trained(tmp_path, LIMITS.version_lag + 3)
     idle = world.volunteer("idle")
+    with world.store.write() as tx:
+        tx.hosts.set_team(world.project.id, world.row(idle).account, "lab")
+        tx.hosts.set_team(world.project.id, world.row(world.anna).account, "household")
     earned = world.row(world.anna)
     assert earned.units_valid
     with world.store.read() as tx:
@@ -128,6 +131,8 @@ def test_a_host_that_has_gone_leaves_its_credit_to_its_account(tmp_path):
     assert (after.hosts, after.accounts) == (1, 1)
 
     again = world.volunteer("anna again", account="anna")
+    assert world.row(again).team == "household", "so it cannot confirm the others of its team"
+    assert world.row(world.volunteer("idle again", account="idle")).team == "lab"
     advance(world, world.project.version + 2, again, world.trusted)
     with world.store.read() as tx:
         found = {c.account: c for c in tx.views.contributors(earned.project, 9)}

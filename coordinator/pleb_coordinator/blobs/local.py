@@ -98,23 +98,30 @@ class LocalBlobs:
         try:
             return self._delta(stored.assignment).read_bytes()
         except FileNotFoundError as error:
-            raise _missing_delta(stored) from error
+            raise _missing_delta(stored, "missing") from error
 
-    def delta_view(self, stored: StoredDelta) -> memoryview:
+    def delta_view(self, stored: StoredDelta, digest: str | None) -> memoryview:
         """Return the bytes of a delta that are read from the disk as they are looked at.
 
-        So that the deltas of a round, which may be larger than the memory, need not be in it.
+        So that the deltas of a round, which may be larger than the memory, need not be in it. They
+        are hashed once here, unless `digest` is None: what was verified is what enters the model.
 
         Raises:
-            Refusal: `unknown_blob`: the file is missing.
+            Refusal: `unknown_blob`: the file is missing, or it is not what `digest` names.
         """
         if stored.data is not None:
-            return memoryview(stored.data)
-        try:
-            with self._delta(stored.assignment).open("rb") as file:
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except FileNotFoundError as error:
-            raise _missing_delta(stored) from error
+            view = memoryview(stored.data)
+        else:
+            try:
+                with self._delta(stored.assignment).open("rb") as file:
+                    view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            except FileNotFoundError as error:
+                raise _missing_delta(stored, "missing") from error
+            except ValueError as error:  # an empty file cannot be mapped
+                raise _missing_delta(stored, "damaged") from error
+        if digest is not None and digest_of(view) != digest:
+            raise _missing_delta(stored, "damaged")
+        return view
 
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta; one that is not there is fine."""
@@ -210,9 +217,9 @@ class LocalBlobs:
         return self._uploads / digest_of(token.encode())
 
 
-def _missing_delta(stored: StoredDelta) -> Refusal:
+def _missing_delta(stored: StoredDelta, how: str) -> Refusal:
     message = (
-        f"The delta of assignment {stored.assignment} is missing on the coordinator's disk: "
+        f"The delta of assignment {stored.assignment} is {how} on the coordinator's disk: "
         "restore it from a backup."
     )
     return Refusal(RefusalCode.UNKNOWN_BLOB, message)

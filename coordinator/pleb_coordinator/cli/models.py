@@ -96,7 +96,7 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
 
         def delta(assignment: int) -> memoryview:
             stored = tx.assignments.delta(assignment)
-            return blobs.delta_view(stored or StoredDelta(assignment, 0, None))
+            return blobs.delta_view(stored or StoredDelta(assignment, 0, None), None)  # it hashes
 
         def metadata_at(number: int) -> ProjectMetadata:
             return tx.projects.metadata_at(project.id, number)

@@ -12,6 +12,7 @@ from pleb_coordinator.home.config import (
     read_config,
 )
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
+from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
 
@@ -81,6 +82,7 @@ def migrate(home: Home, _: argparse.Namespace, output: Output) -> int:
         message = f"There is no store at {home.store_file}: run `pleb-coordinator init`."
         raise InputError(message)
     _migrate(home)
+    Store(home.store_file).close()  # says so if it is of a development version
     output.result({"migrated": True}, ["The store is up to date."])
     return 0
 

@@ -102,7 +102,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow:
     version = read_version(previous.source, metadata, deps.blobs.get)
     warm_start = is_warm_start(metadata, previous.number)
     deltas = [
-        (deps.blobs.delta_view(stored), entry.weight)
+        (deps.blobs.delta_view(stored, entry.digest), entry.weight)
         for stored, entry in zip(work.deltas, work.inputs, strict=True)
     ]
     state = _state(deps, work, version)

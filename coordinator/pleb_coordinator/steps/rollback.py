@@ -209,10 +209,12 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
         else OuterState.initial(version, metadata.model)
     )
     for step in work.steps:
-        weights = [entry.weight for entry in step.row.inputs]
-        deltas = zip(map(deps.blobs.delta_view, step.deltas), weights, strict=True)
+        deltas = [
+            (deps.blobs.delta_view(stored, entry.digest), entry.weight)
+            for stored, entry in zip(step.deltas, step.row.inputs, strict=True)
+        ]
         warm_start = is_warm_start(step.metadata, step.row.number - 1)
-        made = next_version(version, state, list(deltas), step.metadata, warm_start=warm_start)
+        made = next_version(version, state, deltas, step.metadata, warm_start=warm_start)
         version, state = made.version, made.state
     return state
 

@@ -11,7 +11,17 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
-from pleb_coordinator.core.records import FileKind, ProjectState, Purpose
+from pleb_coordinator.core.records import (
+    Assignment,
+    FileKind,
+    Host,
+    Invite,
+    ProjectState,
+    Purpose,
+    Round,
+    UnitRow,
+    VersionRow,
+)
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.messages import Role, Verdict
@@ -25,6 +35,19 @@ __all__ = ["SCHEMA_REVISION", "Connection"]
 
 SCHEMA_REVISION: Final = "0001"
 """The migration that this code needs."""
+_PROBES: Final = tuple(
+    f"SELECT {', '.join(record.__struct_fields__)} FROM {table} LIMIT 0"  # noqa: S608 - our own names
+    for table, record in (
+        ("hosts", Host),
+        ("units", UnitRow),
+        ("assignments", Assignment),
+        ("versions", VersionRow),
+        ("rounds", Round),
+        ("invites", Invite),
+    )
+)
+"""Statements that need the columns of this program. Until the first release, migration 0001 is
+written anew with the schema: a store of a development version has its number, but other columns."""
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -81,6 +104,17 @@ class Connection:
                 "run `pleb-coordinator migrate`."
             )
             raise InputError(message)
+        try:
+            for probe in _PROBES:
+                self._db.execute(probe)
+        except sqlite3.OperationalError as error:
+            message = (
+                f"{path} was made by a development version before the first release, and cannot be "
+                f"brought up to date ({error}). Keep the folder as it is if you need its models; "
+                "run `pleb-coordinator init` with another --home, publish the projects there, and "
+                "let the volunteers attach by the new links."
+            )
+            raise InputError(message) from error
 
     def execute(self, sql: str, /, **parameters: object) -> sqlite3.Cursor:
         """Run a statement of `store.queries`.

@@ -130,7 +130,8 @@ class Hosts(TableGroup):
 
     def set_team(self, project: int, account: str, team: str) -> None:
         """Let an account belong to a team, with all its hosts; empty: to none."""
-        self._db.execute(sql.SET_TEAM, project=project, account=account, team=team)
+        for statement in sql.SET_TEAM:
+            self._db.execute(statement, project=project, account=account, team=team)
 
     def note_network(self, host: int, network: str, at: float) -> None:
         """Remember that a host was seen in a network; only the last few are kept."""

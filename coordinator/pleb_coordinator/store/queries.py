@@ -529,7 +529,10 @@ INSERT INTO hosts (project, fingerprint, key, account, role, network, display_na
                    enrolled_at, last_seen, team, proven, invite, enrolled_from)
 VALUES (:project, :fingerprint, :key, :account, :role, :network, :display_name, :agent,
         :now, :now,
-        coalesce((SELECT max(team) FROM hosts WHERE project = :project AND account = :account), ''),
+        coalesce((SELECT max(team) FROM (
+            SELECT team FROM hosts WHERE project = :project AND account = :account
+            UNION ALL SELECT team FROM departed WHERE project = :project AND account = :account
+        ) known), ''),
         :proven, :invite, :network)
 ON CONFLICT (project, fingerprint) DO UPDATE SET
     network = excluded.network, agent = excluded.agent,
@@ -546,7 +549,10 @@ SET sequence = :sequence, request_digest = :request_digest, network = :network,
     agent = :agent, last_seen = :at, last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
 WHERE id = :host
 """
-SET_TEAM: Final = "UPDATE hosts SET team = :team WHERE project = :project AND account = :account"
+SET_TEAM: Final = tuple(
+    f"UPDATE {table} SET team = :team WHERE project = :project AND account = :account"
+    for table in ("hosts", "departed")
+)
 NOTE_NETWORK: Final = """
 INSERT INTO host_networks (host, network, seen_at) VALUES (:host, :network, :at)
 ON CONFLICT (host, network) DO UPDATE SET seen_at = excluded.seen_at
@@ -846,12 +852,13 @@ WHERE project = :project AND role = 'host' AND last_seen < :settled AND banned_u
 LIMIT :limit
 """
 KEEP_CREDIT: Final = """
-INSERT INTO departed (project, account, display_name, units_valid, refused, bans, credit)
-SELECT project, account, display_name, units_valid, refused, bans, credit FROM hosts
-WHERE id = :host AND (units_valid > 0 OR refused > 0 OR bans > 0)
+INSERT INTO departed (project, account, display_name, team, units_valid, refused, bans, credit)
+SELECT project, account, display_name, team, units_valid, refused, bans, credit FROM hosts
+WHERE id = :host AND (team <> '' OR units_valid > 0 OR refused > 0 OR bans > 0)
 ON CONFLICT (project, account) DO UPDATE SET
     display_name = CASE excluded.display_name WHEN '' THEN departed.display_name
                    ELSE excluded.display_name END,
+    team = excluded.team,
     units_valid = departed.units_valid + excluded.units_valid,
     refused = departed.refused + excluded.refused,
     bans = departed.bans + excluded.bans,

@@ -94,7 +94,7 @@ class Retention(TableGroup):
         return [host for (host,) in rows]
 
     def remove_hosts(self, project: int, hosts: Sequence[int]) -> None:
-        """Remove hosts; their accounts keep the credit, and their classes lose members."""
+        """Remove hosts; their accounts keep credit and team, and their classes lose members."""
         classes: set[str] = set()
         for host in hosts:
             rows = self._db.execute(sql.CLASSES_OF_HOST, host=host)

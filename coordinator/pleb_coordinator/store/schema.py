@@ -292,6 +292,7 @@ Table(
     Column("project", ForeignKey("projects.id"), primary_key=True),
     Column("account", String, primary_key=True),
     Column("display_name", String, nullable=False),
+    Column("team", String, nullable=False),
     Column("units_valid", Integer, nullable=False),
     Column("refused", Integer, nullable=False),
     Column("bans", Integer, nullable=False),
