@@ -197,9 +197,9 @@ def test_changing_a_passphrase_says_which_answer_was_wrong(had, tmp_path, monkey
     create_key(home.root_key_file("p"), KEY, had)
     answers = [] if had is None else ["wrong guess", had]
     monkeypatch.setattr(passphrase.SystemKeyring, "_with", lambda *_: None)
-    monkeypatch.setattr(passphrase.sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr(
-        passphrase.getpass, "getpass", lambda _, new=2 * ["a better one"]: (answers or new).pop(0)
+        "getpass.getpass", lambda _, new=2 * ["a better one"]: (answers or new).pop(0)
     )
     assert main(["key", "passphrase", "p", "--home", str(tmp_path)]) == 0
     said = capsys.readouterr().err
