@@ -18,6 +18,7 @@ from benchmarks.dispatch_fleet import AGENT, BLOCK, RUNTIME, Group, secret
 from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
 from pleb_coordinator.aggregation.versions import SNAPSHOT_VERSIONS, following_source
 from pleb_coordinator.core.records import NewAssignment, NewUnit, Purpose
+from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.simulation.project import PARAMETERS
 from pleb_coordinator.steps import plan
 from pleb_shared.protocol.ids import fingerprint_of
@@ -38,10 +39,13 @@ _CLASS: Final = "c1" * 32
 _SECONDS_PER_STEP: Final = 0.5
 
 _ADD_HOSTS: Final = """
-INSERT INTO hosts (id, project, fingerprint, key, account, role, agent, runtime,
+INSERT INTO hosts (id, project, fingerprint, key, account, role, network, agent, runtime,
                    determinism_class, seconds_per_step, record, proven, enrolled_at,
                    last_seen, last_asked)
-VALUES (?, ?, ?, ?, ?, 'host', ?, ?, ?, ?, 400, 1, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, 'host', ?, ?, ?, ?, ?, 400, 1, ?, ?, ?)
+"""
+_ADD_NETWORKS: Final = """
+INSERT INTO host_networks SELECT id, network, enrolled_at FROM hosts WHERE project = ?
 """
 _ADD_CALIBRATIONS: Final = """
 INSERT INTO calibrations
@@ -159,6 +163,7 @@ class _Past:
         """Add proven, calibrated hosts, each of its own account."""
         with _committed(self.db):
             self.db.executemany(_ADD_HOSTS, [self._host(i) for i in range(self.hosts)])
+            self.db.execute(_ADD_NETWORKS, (self.project.id,))
             self.db.execute(_ADD_CALIBRATIONS, (self.project.id,))
         with self.store.write() as tx:
             assignment = _calibration(tx, self.project, self.deps.clock())
@@ -170,7 +175,8 @@ class _Past:
         number, now = self.first_host + place, self.deps.clock()
         key = SigningKey.from_bytes(secret(number))
         account = fingerprint_of(secret(-number).hex())
-        known = (AGENT, RUNTIME.fingerprint(), _CLASS, _SECONDS_PER_STEP)
+        network = network_of("127.0.0.1", self.deps.networks.own_networks)
+        known = (network, AGENT, RUNTIME.fingerprint(), _CLASS, _SECONDS_PER_STEP)
         return (
             *(number, self.project.id, key.fingerprint, key.public, account),
             *(*known, now, now, now),

@@ -25,7 +25,7 @@ from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit, tensor_bytes
 from pleb_shared.protocol.roots import key_fault, root_path
-from pleb_shared.protocol.signing import open_envelope, peek_payload, verify_bytes
+from pleb_shared.protocol.signing import open_envelope, read_envelope
 from pleb_shared.protocol.unit import Unit, UnitKind, VersionSource
 from pleb_system.durations import shown_day, shown_duration
 
@@ -208,10 +208,10 @@ class TrustedProject:
     def _read_metadata(self, data: bytes) -> ProjectMetadata:
         most = LIMITS.metadata_bytes
         try:
-            peeked = peek_payload(data, PayloadType.METADATA, most_bytes=most)
-            claimed = strict_json.decode(peeked, ProjectMetadata, most_bytes=most)
+            signed = read_envelope(data, PayloadType.METADATA, most_bytes=most)
+            claimed = strict_json.decode(signed.payload, ProjectMetadata, most_bytes=most)
             self._check_root(claimed)
-            verify_bytes(data, PayloadType.METADATA, claimed.root_key, most_bytes=most)
+            signed.verify(claimed.root_key)
         except Refusal as error:
             raise TrustError(f"The metadata of {self.project} was refused: {error}") from error
         if claimed.project != self.project:

@@ -18,7 +18,7 @@ from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import EnrolReply, EnrolRequest, PayloadType
-from pleb_shared.protocol.signing import peek_payload, sign_payload, verify_bytes
+from pleb_shared.protocol.signing import read_envelope, sign_payload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,7 +33,8 @@ __all__ = ["enrol", "metadata"]
 async def enrol(api: Api, request: Request) -> Response:
     """Enrol a host; the request is signed by the host's and the account's keys."""
     body = await read_body(request, LIMITS.message_bytes, api.counters)
-    statement = strict_json.decode(peek_payload(body, PayloadType.ENROL), EnrolRequest)
+    signed = read_envelope(body, PayloadType.ENROL)
+    statement = strict_json.decode(signed.payload, EnrolRequest)
     if statement.project != request.path_params["project"]:
         message = f"The request is for project {statement.project!r}: send it to that project."
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
@@ -41,7 +42,7 @@ async def enrol(api: Api, request: Request) -> Response:
     check_statement(statement, api.deps.clock())
     with api.store.read() as tx:
         tx.projects.find(statement.project)
-    verify_bytes(body, PayloadType.ENROL, statement.host_key, statement.account_key)
+    signed.verify(statement.host_key, statement.account_key)
     network = network_of(address_of(request), api.deps.networks.own_networks)
 
     def carry_out(tx: Transaction) -> tuple[EnrolReply, SigningKey]:
@@ -50,8 +51,8 @@ async def enrol(api: Api, request: Request) -> Response:
         return enrol_host(tx, api.deps, project, statement, network), online_key
 
     reply, online_key = await api.commits.run(carry_out)
-    signed = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, online_key)
-    return Response(signed, media_type="application/json")
+    answer = sign_payload(strict_json.encode(reply), PayloadType.ENROL_REPLY, online_key)
+    return Response(answer, media_type="application/json")
 
 
 async def metadata(api: Api, request: Request) -> Response:

@@ -33,15 +33,14 @@ from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.report import DeltaResult
-from pleb_shared.protocol.signing import peek_payload, verify_bytes
+from pleb_shared.protocol.signing import read_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.core.voices import Network
 
 __all__ = ["work"]
 
@@ -55,7 +54,18 @@ async def work(api: Api, request: Request) -> Response:
     """Answer a work request with a signed reply."""
     body = await read_body(request, LIMITS.request_bytes, api.counters)
     envelope, _, deltas = body.partition(b"\n")
-    asked = _read(envelope, deltas, request, api.deps.networks.own_networks)
+    signed = read_envelope(envelope, PayloadType.WORK)
+    statement = strict_json.decode(signed.payload, WorkRequest)
+    if statement.project != request.path_params["project"]:
+        message = f"The request is for project {statement.project!r}: send it to that one."
+        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    asked = Asked(
+        request=statement,
+        digest=digest_of(envelope),
+        attached=_split(statement, deltas),
+        protocol=choose_protocol(statement),
+        network=network_of(address_of(request), api.deps.networks.own_networks),
+    )
     now = api.deps.clock()
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project)
@@ -69,7 +79,7 @@ async def work(api: Api, request: Request) -> Response:
         if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
             return Response(tx.hosts.reply(host.id), media_type=_JSON)
     check_statement(asked.request, now)
-    verify_bytes(envelope, PayloadType.WORK, host.key)
+    signed.verify(host.key)
     waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
     seen = api.changes.now() if waits else 0
     answered = await api.commits.run(partial(serve, deps=api.deps, asked=asked))
@@ -78,21 +88,6 @@ async def work(api: Api, request: Request) -> Response:
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
-
-
-def _read(envelope: bytes, deltas: bytes, request: Request, own: Sequence[Network]) -> Asked:
-    """Return the request and its attached deltas; no signature is checked yet."""
-    statement = strict_json.decode(peek_payload(envelope, PayloadType.WORK), WorkRequest)
-    if statement.project != request.path_params["project"]:
-        message = f"The request is for project {statement.project!r}: send it to that one."
-        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
-    return Asked(
-        request=statement,
-        digest=digest_of(envelope),
-        attached=_split(statement, deltas),
-        protocol=choose_protocol(statement),
-        network=network_of(address_of(request), own),
-    )
 
 
 def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:

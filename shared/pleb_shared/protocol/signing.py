@@ -26,7 +26,15 @@ from pleb_shared.protocol.unit import Struct
 if TYPE_CHECKING:
     from pleb_shared.protocol.messages import PayloadType
 
-__all__ = ["SigningKey", "open_envelope", "peek_payload", "sign_payload", "verify_bytes"]
+__all__ = [
+    "SigningKey",
+    "Unverified",
+    "open_envelope",
+    "peek_payload",
+    "read_envelope",
+    "sign_payload",
+    "verify_bytes",
+]
 
 T = TypeVar("T", bound=Struct)
 
@@ -84,18 +92,53 @@ def sign_payload(payload: bytes, kind: PayloadType, *keys: SigningKey) -> bytes:
     )
 
 
-def peek_payload(
-    data: bytes, kind: PayloadType, *, most_bytes: int = LIMITS.message_bytes
-) -> bytes:
-    """Return the payload of an envelope whose signature is NOT checked yet.
+class Unverified:
+    """An envelope whose signatures are NOT checked yet; made by `read_envelope`.
 
-    For finding out whose key must have signed: what is read here may be obeyed only after
-    `open_envelope` or `verify_bytes` on the same bytes.
+    Its payload says whose key must have signed: what is read there may be obeyed only after
+    `verify`.
+    """
+
+    def __init__(self, wire: _WireEnvelope) -> None:
+        self.payload = wire.payload
+        self._wire = wire
+
+    def verify(self, *keys: str) -> None:
+        """Return if every one of `keys` (hexadecimal) has signed the envelope.
+
+        Raises:
+            Refusal: `bad_signature`.
+        """
+        wire = self._wire
+        signatures = {s.keyid: Signature(s.keyid, s.sig.hex()) for s in wire.signatures}
+        envelope = Envelope(wire.payload, wire.payload_type, signatures)
+        try:
+            envelope.verify([_verifier(key) for key in keys], len(set(keys)))
+        except VerificationError as error:
+            message = "The signature does not belong to this message and this key."
+            raise Refusal(RefusalCode.BAD_SIGNATURE, message) from error
+
+
+def read_envelope(
+    data: bytes, kind: PayloadType, *, most_bytes: int = LIMITS.message_bytes
+) -> Unverified:
+    """Return an envelope whose signatures are NOT checked yet.
 
     Raises:
         Refusal: `malformed` or `too_large`.
     """
-    return _read(data, kind, most_bytes).payload
+    wire = strict_json.decode(data, _WireEnvelope, most_bytes=most_bytes)
+    if wire.payload_type != kind.value:
+        message = f"Expected a statement of type {kind.value}, got {wire.payload_type!r}."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return Unverified(wire)
+
+
+def peek_payload(
+    data: bytes, kind: PayloadType, *, most_bytes: int = LIMITS.message_bytes
+) -> bytes:
+    """Return the payload of `read_envelope`. Raises as it."""
+    return read_envelope(data, kind, most_bytes=most_bytes).payload
 
 
 def verify_bytes(
@@ -106,15 +149,9 @@ def verify_bytes(
     Raises:
         Refusal: `malformed`, `too_large` or `bad_signature`.
     """
-    wire = _read(data, kind, most_bytes)
-    signatures = {s.keyid: Signature(s.keyid, s.sig.hex()) for s in wire.signatures}
-    envelope = Envelope(wire.payload, wire.payload_type, signatures)
-    try:
-        envelope.verify([_verifier(key) for key in keys], len(set(keys)))
-    except VerificationError as error:
-        message = "The signature does not belong to this message and this key."
-        raise Refusal(RefusalCode.BAD_SIGNATURE, message) from error
-    return wire.payload
+    envelope = read_envelope(data, kind, most_bytes=most_bytes)
+    envelope.verify(*keys)
+    return envelope.payload
 
 
 def open_envelope(
@@ -131,14 +168,6 @@ def open_envelope(
     """
     payload = verify_bytes(data, kind, *keys, most_bytes=most_bytes)
     return strict_json.decode(payload, struct, most_bytes=most_bytes)
-
-
-def _read(data: bytes, kind: PayloadType, most_bytes: int) -> _WireEnvelope:
-    wire = strict_json.decode(data, _WireEnvelope, most_bytes=most_bytes)
-    if wire.payload_type != kind.value:
-        message = f"Expected a statement of type {kind.value}, got {wire.payload_type!r}."
-        raise Refusal(RefusalCode.MALFORMED, message)
-    return wire
 
 
 def _verifier(public: str) -> SSlibKey:
