@@ -44,9 +44,12 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "soak")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--forks", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         return _child(options)
+    if options.forks:
+        return _forks(options.work, options.seed)
     names = options.names or _all_names()
     if not options.plain and not has_guidance():
         sys.stderr.write("atheris is not installed here: inputs are changed without guidance.\n")
@@ -121,10 +124,7 @@ def _child(options: argparse.Namespace) -> int:
     if options.plain or not has_guidance():
         target = _target(name)
         runs = target.long_runs if options.runs is None else options.runs
-        target.seeds()
-        limit_memory(target.ceiling_bytes)
-        ran, accepted = run_plain(target, runs, options.seed, work / "current")
-        sys.stderr.write(f"ran {ran} inputs, {accepted} accepted\n")
+        _run_plain(target, runs, options.seed, work)
         return 0
     import atheris
 
@@ -134,6 +134,35 @@ def _child(options: argparse.Namespace) -> int:
     flags = [f"-runs={runs}", f"-seed={options.seed}"]
     flags += [f"-max_total_time={options.seconds}"] if options.seconds else []
     return run_guided(target, flags, work)
+
+
+def _run_plain(target: Target, runs: int, seed: int, work: Path) -> None:
+    target.seeds()
+    limit_memory(target.ceiling_bytes)
+    ran, accepted = run_plain(target, runs, seed, work / "current")
+    sys.stderr.write(f"ran {ran} inputs, {accepted} accepted\n")
+
+
+def _forks(folder: Path, seed: int) -> int:
+    """Read names of targets, one a line; run each in a fork of this process; say how it ended.
+
+    A test run has few inputs for each target, and the imports would take three times as long.
+    """
+    for line in sys.stdin:
+        target = _target(line.strip())
+        work = folder / target.name
+        work.mkdir(parents=True, exist_ok=True)
+        if target.shares_seeds:
+            target.seeds()
+        pid = os.fork()
+        if pid == 0:
+            with (work / "log").open("w", encoding="utf-8") as log:
+                os.dup2(log.fileno(), sys.stderr.fileno())
+                _run_plain(target, target.short_runs, seed, work)
+            return 0
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    return 0
 
 
 def _target(name: str) -> Target:

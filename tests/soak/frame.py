@@ -42,6 +42,8 @@ class Target:
     allowed: tuple[type[Exception], ...] = (PlebError,)
     seeds: Callable[[], Sequence[bytes]] = tuple
     """Well-formed inputs, beside those of the corpus."""
+    shares_seeds: bool = False
+    """Whether they take long to make, and a process that forks can make them before it does."""
     json: bool = False
     """Whether inputs are JSON documents, or safetensors, whose header is one."""
     words: tuple[str, ...] = ()

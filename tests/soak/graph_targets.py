@@ -47,11 +47,19 @@ def _blobs() -> Sequence[bytes]:
 
 
 TARGETS: Final = (
-    Target(name="graph", run=_read, seeds=_graphs, json=True, words=tuple(ALLOWED)),
+    Target(
+        name="graph",
+        run=_read,
+        seeds=_graphs,
+        shares_seeds=True,
+        json=True,
+        words=tuple(ALLOWED),
+    ),
     Target(
         name="dry-run",
         run=_dry_run,
         seeds=_graphs,
+        shares_seeds=True,
         json=True,
         words=tuple(ALLOWED),
         short_runs=200,
@@ -61,6 +69,7 @@ TARGETS: Final = (
         name="dry-run-backward",
         run=_dry_run_backward,
         seeds=lambda: _graphs()[::2],
+        shares_seeds=True,
         json=True,
         words=tuple(ALLOWED),
         short_runs=200,

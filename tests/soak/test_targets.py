@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +14,35 @@ from tests.soak.mutate import Mutator
 from tests.soak.targets import ALL
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("soak")
+
+
+@pytest.fixture(scope="module")
+def forks(work):
+    """A process that has imported the targets and runs each in a fork of itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.soak", "--forks", "--work", str(work)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TMPDIR": str(work)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.communicate()
+    assert process.returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_changed_inputs_are_taken_or_refused(name, tmp_path):
+def test_changed_inputs_are_taken_or_refused(name, forks, work):
     """In a process of its own, as a crash or a flood of memory would end this one."""
-    command = [sys.executable, "-m", "tests.soak", name, "--child", "--plain"]
-    command += ["--runs", str(ALL[name].short_runs), "--work", str(tmp_path)]
-    ended = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    forks.stdin.write(f"{name}\n")
+    forks.stdin.flush()
+    status = forks.stdout.readline()
+    assert status == "0\n", (work / name / "log").read_text(encoding="utf-8")[-4000:]
 
 
 @pytest.mark.parametrize("name", ALL)
