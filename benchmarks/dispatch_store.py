@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.dispatch_fleet import AGENT, BLOCK, RUNTIME, Group, secret
 from benchmarks.dispatch_project import LEASE_SECONDS, RoundSize, publish_project
-from pleb_coordinator.aggregation.versions import SNAPSHOT_VERSIONS, following_source
+from pleb_coordinator.aggregation.versions import following_source, snapshot_interval
 from pleb_coordinator.core.records import NewAssignment, NewUnit, Purpose
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.simulation.project import PARAMETERS
@@ -232,14 +232,15 @@ class _Past:
     def _next(self, previous: VersionRow) -> VersionRow:
         model = self.project.metadata.model
         nothing = {spec.name: np.zeros(spec.shape, np.float32) for spec in PARAMETERS}
-        difference = DeltaFormat(model, "int4", BLOCK).encode(nothing)
+        encoding = DeltaFormat(model, "int4", BLOCK)
+        difference = encoding.encode(nothing)
         number = previous.number + 1
         source = following_source(previous, model.initial.size, previous.digest, difference)
         return msgspec.structs.replace(
             previous,
             number=number,
             difference=self.deps.blobs.put(difference),
-            snapshot="" if number % SNAPSHOT_VERSIONS else model.initial.digest,
+            snapshot="" if number % snapshot_interval(encoding) else model.initial.digest,
             source=source,
             made_at=self.deps.clock(),
         )

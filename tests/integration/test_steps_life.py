@@ -43,7 +43,7 @@ def recomputed(world):
 
 
 def test_two_volunteers_make_versions_and_the_log_recomputes_each(tmp_path):
-    world = World(tmp_path, versions=10)
+    world = World(tmp_path, versions=10, codec="fp32")
     a, b = world.volunteer("a"), world.volunteer("b")
     for _ in range(200):
         if world.project.state == ProjectState.FINISHED:

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.aggregation.versions import snapshot_interval
 from pleb_project.export import Exported, export_model
 from pleb_shared.errors import EncodingError, GraphError, InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import ModelSpec, ProjectMetadata, elements
-from pleb_shared.tensors.format import difference_format, training_format
+from pleb_shared.tensors.format import DeltaFormat, difference_format, training_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors
 from pleb_shared.tensors.version import whole_model
 from pleb_shared.training.local_sgd import UnitRun
@@ -173,6 +174,17 @@ def test_a_round_moves_what_is_trained_and_no_more(make, numbers):
     for name, tensor in before.items():
         same = torch.equal(tensor, after[name].to(tensor.dtype))
         assert same == (name not in changing), name
+
+
+@pytest.mark.parametrize(("codec", "versions"), [("fp32", 8), ("int8", 11), ("int4", 22)])
+def test_a_host_that_follows_downloads_little_more_than_differences(codec, versions):
+    """A version is kept whole when the differences since the last one weigh about three of it."""
+    exported = export(Adapted())
+    encoding = DeltaFormat(exported.model, codec, 256)
+    interval = snapshot_interval(encoding)
+    assert interval == versions
+    whole = len(exported.initial)
+    assert encoding.size + whole / interval < (2.3 if codec == "fp32" else 1.5) * encoding.size
 
 
 def test_trained_weights_of_half_precision_have_float32_masters():

@@ -5,20 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import tensor_bytes
 from pleb_shared.protocol.unit import Blob, VersionSource
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import VersionRow
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.tensors.format import DeltaFormat
 
 __all__ = [
-    "SNAPSHOT_VERSIONS",
     "first_source",
     "following_source",
+    "snapshot_interval",
 ]
 
-SNAPSHOT_VERSIONS: Final = 8
-"""Every eighth version is kept whole: a host that is far behind reads at most 7 differences."""
+_DIFFERENCES_PER_SNAPSHOT: Final = 3
+"""A host that follows all versions reads a third more than their differences; one that comes late
+reads at most four times what a snapshot has."""
+_SHORTEST, _LONGEST = 8, 32
+"""Each version in between costs a late host a request, and a rollback an outer step."""
+
+
+def snapshot_interval(encoding: DeltaFormat) -> int:
+    """Return how many versions lie from one that is kept whole to the next.
+
+    `encoding` is that of the differences: as long as all of them together have fewer bytes than a
+    few snapshots, they are the cheaper way to a version.
+    """
+    model = encoding.model
+    whole = tensor_bytes([*model.parameters, *model.buffers])
+    interval = _DIFFERENCES_PER_SNAPSHOT * whole // max(encoding.size, 1)
+    return min(max(interval, _SHORTEST), _LONGEST)
 
 
 def first_source(metadata: ProjectMetadata) -> VersionSource:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_version
 from pleb_coordinator.aggregation.versions import (
-    SNAPSHOT_VERSIONS,
     following_source,
+    snapshot_interval,
 )
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
@@ -31,6 +31,7 @@ from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import settle
 from pleb_shared.tensors.distance import parameter_norms
+from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
 from pleb_shared.tensors.version import read_version
 
@@ -164,7 +165,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
     previous = work.previous
     number = previous.number + 1
     snapshot = ""
-    if number % SNAPSHOT_VERSIONS == 0:
+    if number % snapshot_interval(difference_format(work.project.metadata)) == 0:
         snapshot = deps.blobs.put(save_tensors(made.version))
     before = deps.blobs.size(previous.snapshot) if previous.snapshot else 0
     source = following_source(previous, before, made.digest, made.difference)
