@@ -113,6 +113,7 @@ def facts(**changes: Any) -> ProjectFacts:
         version=81,
         versions_planned=300,
         parameters=1_243_000,
+        base_bytes=13_037_464,
         attached=False,
         expectation=Expectation(
             unit_minutes=4.0,

@@ -16,6 +16,7 @@ from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.aggregation.versions import snapshot_interval
 from pleb_project.export import Exported, export_model
 from pleb_shared.errors import EncodingError, GraphError, InputError
+from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import ModelSpec, ProjectMetadata, elements
 from pleb_shared.tensors.format import DeltaFormat, difference_format, training_format
@@ -205,6 +206,22 @@ def test_muon_steps_no_frozen_matrix():
     patterns = [name for name, _ in Adapted().named_parameters() if name.endswith("weight")]
     chosen = export_model(Adapted(), loss, evaluate, batch(), matrices=patterns).matrices
     assert set(chosen) == names
+
+
+def test_a_mask_that_every_layer_makes_is_in_the_graph_once():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(WIDTH, WIDTH)
+            self.mask: torch.Tensor
+            self.register_buffer("mask", torch.ones(1, WIDTH).tril(WIDTH // 2), persistent=False)
+
+        def forward(self, x):
+            return nn.functional.silu(self.linear(x) * self.mask)
+
+    exported = export(nn.Sequential(Layer(), Layer(), Layer(), nn.Linear(WIDTH, CLASSES)))
+    assert len(parse_graph(exported.training_graph).constants) == 1
+    assert exported.base is None
 
 
 def test_a_buffer_that_only_evaluate_changes_is_no_part_of_the_base():

@@ -254,6 +254,7 @@ class StatusReader:
             version=version,
             versions_planned=metadata.training.versions,
             parameters=sum(elements(spec) for spec in metadata.model.parameters),
+            base_bytes=metadata.model.base.blob.size if metadata.model.base else 0,
             comparable=metadata.verification.comparable,
             attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
             expectation=_expectation(metadata, self.live.current, unit_seconds),

@@ -178,6 +178,9 @@ class ProjectFacts(View, frozen=True):
     version: int
     versions_planned: int
     parameters: int
+    """Those that are trained."""
+    base_bytes: int
+    """The part of the model that stays as it is: downloaded once."""
     comparable: bool
     """Whether results of different PCs can be compared, so that wrong ones are found."""
     attached: bool

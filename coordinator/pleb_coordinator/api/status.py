@@ -156,6 +156,7 @@ def read_status(
         contributors=_contributors(tx, project),
         counts=msgspec.convert(counts, Counts, from_attributes=True),
         parameters=sum(elements(spec) for spec in model.parameters),
+        base_bytes=model.base.blob.size if model.base else 0,
         created_at=project.created_at,
         updated_at=now,
         permission_ends_at=metadata.delegation.expires_at,

@@ -69,6 +69,9 @@ class CheckOutcome:
     download_bytes: int
     """Per unit: one version difference and the shards."""
     parameters: int
+    """Those that are trained."""
+    base_bytes: int
+    """The part of the model that training never changes: each PC fetches it once."""
     warnings: tuple[str, ...]
 
     @property
@@ -120,6 +123,7 @@ def check_project(
         upload_bytes=encoding.size,
         download_bytes=difference_format(draft.metadata).size + shard_bytes,
         parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
+        base_bytes=len(draft.exported.base or b""),
         warnings=(),
     )
     return dataclasses.replace(outcome, warnings=warnings(outcome, apart))
@@ -236,7 +240,8 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
     data, metadata, learning = outcome.draft.dataset, outcome.metadata, outcome.learning
     tolerance = metadata.verification
     rows = [
-        ("model", f"{outcome.parameters:,} parameters"),
+        ("model", f"{outcome.parameters:,} {'trained ' if outcome.base_bytes else ''}parameters"),
+        *([("base", f"{_mb(outcome.base_bytes)}, fetched once")] if outcome.base_bytes else []),
         ("data", f"{data.train_examples:,} examples in {len(data.shards.train)} shards"),
         ("holdout", f"{data.holdout_examples:,} examples"),
         *(("columns", note) for note in data.notes),
@@ -264,6 +269,7 @@ def check_json(outcome: CheckOutcome) -> dict[str, Any]:
         "project": outcome.metadata.project,
         "passed": outcome.passed,
         "parameters": outcome.parameters,
+        "base_bytes": outcome.base_bytes,
         "train_examples": data.train_examples,
         "holdout_examples": data.holdout_examples,
         "shards": len(data.shards.train),

@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind
 from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names
 from pleb_project.export.source import RefusedNodeError, source_line
 from pleb_shared.errors import GraphError
+from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import (
     GRAPH_FORMAT,
     Argument,
@@ -28,6 +29,7 @@ from pleb_shared.protocol.graph import (
     Scalar,
     Value,
 )
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import InputSpec
 from pleb_shared.tensors.layout import little_endian
 from pleb_shared.training.graph import TORCH_DTYPES
@@ -166,19 +168,21 @@ class _Rewriter:
             self._slot_of[node] = number
             self.input_shapes.append(_shape(node.meta["val"]))
             number += 1
+        known: dict[str, int] = {}  # such as the mask that every layer makes for itself
         for node, target in constants:
-            self._slot_of[node] = number
             tensor = self._program.constants[target]
             if not isinstance(tensor, torch.Tensor):
                 raise GraphError(f"The model uses {target!r}, which is not a tensor.")
-            self.constants.append(
-                Constant(
-                    dtype=cast("Any", _dtype_name(target, tensor)),
-                    shape=list(tensor.shape),
-                    data=little_endian(tensor.detach().cpu().numpy()).tobytes(),
-                )
+            constant = Constant(
+                dtype=cast("Any", _dtype_name(target, tensor)),
+                shape=list(tensor.shape),
+                data=little_endian(tensor.detach().cpu().numpy()).tobytes(),
             )
-            number += 1
+            key = digest_of(strict_json.encode(constant))
+            if key not in known:
+                self.constants.append(constant)
+                known[key], number = number, number + 1
+            self._slot_of[node] = known[key]
         return number
 
     def _cast_masters(self) -> None:

@@ -211,7 +211,9 @@ class ProjectStatus(Status, frozen=True):
     """Most credit first, at most 50."""
     counts: Counts = Counts()
     parameters: int = 0
-    """Numbers in the model."""
+    """Numbers that are trained."""
+    base_bytes: int = 0
+    """What of the model training never changes: every PC fetches it once."""
     created_at: float = 0.0
     updated_at: float = 0.0
     attach_link: Text = ""
