@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +292,74 @@ def test_a_blob_that_was_changed_on_disk_is_noticed(blobs):
     blobs.path(blob.digest).write_bytes(b"date")
     with pytest.raises(InputError, match="changed on disk"):
         blobs.get(blob.digest)
+
+
+READER = """
+import json
+from pathlib import Path
+
+import parts.numbers
+from helpers import scaled
+
+
+def examples():
+    from late import offset  # imported when the examples are read
+
+    for value in json.loads(Path("values.json").read_text()):
+        yield {"x": scaled(value) + offset, "y": parts.numbers.ONE}
+"""
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_data_py_finds_the_files_beside_it_and_leaves_no_trace(tmp_path, blobs, factor):
+    (tmp_path / "project" / "parts").mkdir(parents=True)
+    for name, text in {
+        "data.py": READER,
+        "helpers.py": f"def scaled(value):\n    return {factor} * value\n",
+        "late.py": "offset = 100\n",
+        "parts/__init__.py": "",
+        "parts/numbers.py": "ONE = 1\n",
+        "values.json": "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]",
+    }.items():
+        (tmp_path / "project" / name).write_text(text)
+    before = (Path.cwd(), list(sys.path))
+    data = read(tmp_path / "project", blobs, "python")
+    assert (Path.cwd(), sys.path) == before
+    assert not {"helpers", "late", "parts", "parts.numbers"} & sys.modules.keys()
+    rows = arrays(blobs, [*data.shards.train, *data.shards.holdout])
+    assert sorted(rows["x"]) == [factor * n + 100 for n in range(1, 11)]
+
+
+def test_a_failing_data_py_leaves_no_trace_either(tmp_path, blobs):
+    (tmp_path / "data.py").write_text(
+        "import helpers\ndef examples():\n    yield {'x': helpers.no}\n"
+    )
+    (tmp_path / "helpers.py").write_text("\n")
+    before = (Path.cwd(), list(sys.path))
+    with pytest.raises(InputError, match=r"data\.py:3 failed: AttributeError"):
+        read(tmp_path, blobs, "python")
+    assert (Path.cwd(), sys.path) == before
+    assert "helpers" not in sys.modules
+
+
+def test_python_sequences_are_padded_where_the_file_says_so(tmp_path, blobs):
+    (tmp_path / "data.py").write_text(
+        "def examples():\n"
+        "    for n in range(40):\n"
+        "        yield {'x': [[n, n]] * (n % 4), 'y': n, 'size': [1, 2]}\n"
+    )
+    with pytest.raises(InputError, match=r"max_length = \.\.\. and pad = \{ x = 0 \}"):
+        read(tmp_path, blobs, "python")
+    (tmp_path / "data.py").write_text(
+        "def examples():\n"
+        "    for n in range(40):\n"
+        "        yield {'x': [[n, n]] * (1 + n % 4), 'y': n, 'size': [1, 2]}\n"
+    )
+    data = read(tmp_path, blobs, "python", max_length=3, pad={"x": 0.0})
+    assert {i.name: i.shape for i in data.spec.inputs} == {
+        "x": [3, 2],
+        "x_length": [],
+        "y": [],
+        "size": [2],
+    }
+    assert data.notes == ("sequences of 'x' cut to max_length: 10",)
