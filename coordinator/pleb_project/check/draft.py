@@ -79,7 +79,8 @@ def make_draft(
     arrays = UnitData(dataset.spec, [shard]).training_batch(0, 0, training.batch_examples)
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     matrices = _matrices(training, code.model)
-    exported = export_model(code.model, code.loss, code.evaluate, batch, matrices=matrices)
+    with code.place:
+        exported = export_model(code.model, code.loss, code.evaluate, batch, matrices=matrices)
     _check_target(definition, exported)
     if isinstance(training.optimizer, Muon):
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pleb_project.check.initial import load_initial
+from pleb_project.readers.code_folder import CodeFolder
 from pleb_project.readers.python_file import code_failed
 from pleb_shared.errors import InputError
 
@@ -37,6 +38,8 @@ class ResearcherCode:
     model: nn.Module
     loss: LossFunction
     evaluate: EvaluateFunction
+    place: CodeFolder
+    """Where they run: `with place:`."""
 
 
 def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
@@ -45,14 +48,16 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
     Raises:
         InputError: the file is missing, fails, or lacks a function; the message has the line.
     """
-    path = folder / section.file
-    module = _import(path)
+    path = (folder / section.file).resolve()
+    place = CodeFolder(path.parent)
+    module = _import(path, place)
     for name, form in _FUNCTIONS.items():
         if not callable(getattr(module, name, None)):
             raise InputError(f"{path} has no function `{name}`: write `{form}`.")
     torch.manual_seed(section.seed)
     try:
-        model: object = module.model(**section.arguments)
+        with place:
+            model: object = module.model(**section.arguments)
     except Exception as error:  # the researcher's code may raise anything
         raise code_failed(path, error) from error
     if not isinstance(model, nn.Module):
@@ -61,20 +66,18 @@ def load_code(section: ModelSection, folder: Path) -> ResearcherCode:
         )
     if section.initial:
         load_initial(model, folder / section.initial)
-    return ResearcherCode(model, module.loss, module.evaluate)
+    return ResearcherCode(model, module.loss, module.evaluate, place)
 
 
-def _import(path: Path) -> ModuleType:
+def _import(path: Path, place: CodeFolder) -> ModuleType:
     spec = spec_from_file_location("pleb_researcher_model", path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise InputError(f"{path} does not exist: write it, or change file in [model].")
     module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        with place:
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
     except Exception as error:  # the researcher's code may raise anything
         raise code_failed(path, error) from error
     return module

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import runpy
-import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pleb_project.readers.code_folder import CodeFolder
 from pleb_project.readers.padding import padded, stacked
 from pleb_project.readers.source import START, Chunk, Part, Position, Rows, Source
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import ModuleType
+    from pathlib import Path
 
     from pleb_project.definition.sections import DataSection
 
@@ -38,7 +36,7 @@ def python_source(data: DataSection, folder: Path) -> Source:
         InputError: there is no such file, it fails, or it has no such function.
     """
     path = folder / (data.files[0] if data.files else "data.py")
-    place = _Place(path.parent)
+    place = CodeFolder(path.parent)
     counts: dict[str, int] = {}
     parts = {
         name: [Part(str(path), _Examples(path, function, place, data, counts).chunks)]
@@ -48,35 +46,7 @@ def python_source(data: DataSection, folder: Path) -> Source:
     return Source(train, parts.get("holdout"), counts=counts)
 
 
-class _Place:
-    """Python as the researcher's file expects it: in its folder, and able to import its siblings.
-
-    Inside a `with` block only: the working folder, the search path and the loaded modules are as
-    before afterwards. Two projects' `helpers.py` are two modules.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._modules: dict[str, ModuleType] = {}
-
-    def __enter__(self) -> None:
-        self._before = (Path.cwd(), list(sys.path), set(sys.modules))
-        os.chdir(self._folder)
-        sys.path.insert(0, str(self._folder))
-        sys.modules.update(self._modules)
-
-    def __exit__(self, *_: object) -> None:
-        folder, path, modules = self._before
-        with contextlib.suppress(OSError):  # somebody has deleted it
-            os.chdir(folder)
-        sys.path[:] = path
-        for name in set(sys.modules) - modules:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).resolve().is_relative_to(self._folder):
-                self._modules[name] = sys.modules.pop(name)
-
-
-def _load(path: Path, place: _Place) -> dict[str, Callable[[], Iterable[Any]]]:
+def _load(path: Path, place: CodeFolder) -> dict[str, Callable[[], Iterable[Any]]]:
     """Return `examples`, or `train` and `holdout`, from the researcher's file."""
     if not path.is_file():
         raise InputError(f"There is no {path}: write it with `def examples(): yield {{...}}`.")
@@ -102,7 +72,7 @@ class _Examples:
         self,
         path: Path,
         function: Callable[[], Iterable[Any]],
-        place: _Place,
+        place: CodeFolder,
         data: DataSection,
         counts: dict[str, int],
     ) -> None:
