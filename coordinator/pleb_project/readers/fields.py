@@ -88,22 +88,22 @@ class Fields:
         )
 
     def _lists(self, name: str, column: Any, place: str) -> Rows:
-        arrays = (
-            [_array(value) for value in column.to_pylist()]
-            if _nested(self._arrow.types, column.type)
-            else _flat(column)
-        )
-        wrong = [array for array in arrays if array.dtype.kind not in "biuf"]
-        if wrong:
+        fixed = self._arrow.types.is_fixed_size_list(column.type)
+        pads = self._data.max_length and (name in self._data.pad or not (self._data.pad or fixed))
+        if _nested(self._arrow.types, column.type):
+            arrays = [_array(value) for value in column.to_pylist()]
+        else:
+            lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+            values = column.flatten().to_numpy(zero_copy_only=False)
+            if not pads and values.dtype.kind in "biuf" and (lengths == lengths[0]).all():
+                return {name: values.reshape(len(lengths), lengths[0])}
+            arrays = np.split(values, np.cumsum(lengths)[:-1])
+        if any(array.dtype.kind not in "biuf" for array in arrays):
             raise InputError(
                 f"{place}: the lists in column {name!r} are not all of numbers: add it to drop in "
                 "[data]."
             )
-        fixed = self._arrow.types.is_fixed_size_list(column.type)
-        padding = self._data.max_length and (
-            name in self._data.pad or not (self._data.pad or fixed)
-        )
-        if padding:
+        if pads:
             return padded(name, arrays, self._data, self._counts, place)
         return {name: stacked(name, arrays, place)}
 
@@ -138,10 +138,3 @@ def _array(value: Any) -> NDArray[Any]:
         return np.asarray(value)
     except ValueError:  # lists of different lengths inside
         return np.asarray("ragged")
-
-
-def _flat(column: Any) -> list[NDArray[Any]]:
-    """Return each row's list of plain numbers, without going through Python's."""
-    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return np.split(values, np.cumsum(lengths)[:-1])

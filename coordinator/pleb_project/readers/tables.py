@@ -10,7 +10,7 @@ import msgspec
 from pleb_project.readers.arrow import ArrowFile, Batch, arrow_source
 from pleb_project.readers.extras import need
 from pleb_project.readers.files import find_files
-from pleb_project.readers.source import START, Position, Source, chunk_examples
+from pleb_project.readers.source import EXAMPLE_BYTES, START, Position, Source, chunk_examples
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,13 @@ class _Parquet:
             try:
                 for number in range(group, file.num_row_groups):
                     info = file.metadata.row_group(number)
-                    most = chunk_examples(info.total_byte_size // max(1, info.num_rows))
+                    row_bytes = info.total_byte_size // max(1, info.num_rows)
+                    if row_bytes > EXAMPLE_BYTES:
+                        raise InputError(
+                            f"{self.path}: the rows from {first + 1} on have {row_bytes} bytes "
+                            f"each; at most {EXAMPLE_BYTES} are read."
+                        )
+                    most = chunk_examples(row_bytes)
                     end = first + info.num_rows
                     for rows in file.iter_batches(
                         most, row_groups=[number], columns=columns, use_threads=False
