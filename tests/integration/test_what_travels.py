@@ -15,10 +15,10 @@ from torch import nn
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.aggregation.versions import snapshot_interval
 from pleb_project.export import Exported, export_model
-from pleb_shared.errors import EncodingError, GraphError, InputError
+from pleb_shared.errors import EncodingError, GraphError, InputError, RefusalCode
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.project import ModelSpec, ProjectMetadata, elements
+from pleb_shared.protocol.project import ModelSpec, ProjectMetadata, elements, tensor_bytes
 from pleb_shared.tensors.format import DeltaFormat, difference_format, training_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors
 from pleb_shared.tensors.version import whole_model
@@ -94,6 +94,22 @@ class Masked(nn.Module):
         return self.head((scores.softmax(-1) @ v).mean(1))
 
 
+class Quantised(nn.Module):
+    """A frozen layer in 8 bits, with a scale for each row, below a trained head."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes: torch.Tensor
+        self.scales: torch.Tensor
+        self.register_buffer("codes", torch.randint(-127, 128, (WIDTH, WIDTH), dtype=torch.int8))
+        self.register_buffer("scales", torch.rand(WIDTH, 1) / 64)
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x):
+        weight = self.codes.to(x.dtype) * self.scales
+        return self.head(nn.functional.silu(nn.functional.linear(x, weight)))
+
+
 def loss(model, batch):
     return nn.functional.cross_entropy(model(batch["x"]), batch["y"])
 
@@ -150,8 +166,9 @@ def trained_numbers(model: ModelSpec) -> int:
         (lambda: Adapted(torch.bfloat16), 3 * 2 * 2 * WIDTH),
         (Headed, (WIDTH + 1) * CLASSES),
         (Masked, 24 + 5 * CLASSES),
+        (Quantised, (WIDTH + 1) * CLASSES),
     ],
-    ids=["lora", "lora-bfloat16", "head", "masks"],
+    ids=["lora", "lora-bfloat16", "head", "masks", "int8"],
 )
 def test_a_round_moves_what_is_trained_and_no_more(make, numbers):
     torch.manual_seed(1)
@@ -169,7 +186,13 @@ def test_a_round_moves_what_is_trained_and_no_more(make, numbers):
     assert moved["snapshot"] < 4 * numbers + 4096
     assert moved["state"] < 3 * 4 * numbers + 8192
 
-    # and all of the model comes out: the base as it was, what is trained changed
+    assert exported.base is not None
+    assert len(exported.base) < tensor_bytes(metadata.model.base_tensors) + 4096
+    with pytest.raises(EncodingError) as caught:
+        training_format(metadata).check(bytes(moved["up"]) + exported.base)
+    assert caught.value.code == RefusalCode.WRONG_SIZE, "no delta reaches the base"
+
+    # All of the model comes out: the base as it was, what is trained changed
     make().load_state_dict(after, strict=True)
     changing = {spec.name for spec in metadata.model.parameters}
     for name, tensor in before.items():

@@ -144,6 +144,11 @@ class BlobCache:
         self._discard(name)
         return False
 
+    def check_again(self, blob: Blob) -> bool:
+        """Hash a blob although it has not changed since it was checked; as `has`."""
+        self._checked.pop(blob.digest, None)
+        return self.has(blob)
+
     def discard(self, digest: str, cipher: ShardCipher | None = None) -> None:
         """Delete a blob and its part."""
         self._discard(_name(digest, cipher))

@@ -142,9 +142,15 @@ class ProjectFiles:
         return files if complete else None
 
     def discard(self, files: UnitFiles) -> None:
-        """Delete a unit's files from the cache: they are damaged."""
+        """Delete a unit's files from the cache: some of them are damaged.
+
+        Not the base, which may be large, unless its own bytes are wrong.
+        """
         for blob in files.public():
-            self.cache.discard(blob.digest)
+            if blob == files.base:
+                self.cache.check_again(blob)
+            else:
+                self.cache.discard(blob.digest)
         for blob in files.shards:
             self.cache.discard(blob.digest, self.cipher)
 

@@ -21,6 +21,7 @@ from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.tensors.layout import (
     check_version,
     load_tensors,
+    read_tensors,
     save_tensors,
     version_digest,
 )
@@ -108,6 +109,20 @@ def test_the_base_is_no_part_of_a_version():
     assert {n: (a.dtype, a.tobytes()) for n, a in again.items()} == {
         n: (a.dtype, a.tobytes()) for n, a in whole.items()
     }
+
+
+@given(st.data())
+def test_no_bytes_make_reading_a_base_fail_in_another_way(data):
+    specs = [TensorSpec(name="a", dtype="int8", shape=[3]), MODEL.parameters[0]]
+    good = save_tensors({"a": np.zeros(3, np.int8), "w": np.zeros((2, 2), np.float32)})
+    place = data.draw(st.integers(0, len(good) - 1))
+    piece = data.draw(st.binary(max_size=4) | st.sampled_from([b"-9", b"1e9", b"[]", b"null"]))
+    bad = good[:place] + piece + good[place + data.draw(st.integers(0, 8)) :]
+    try:
+        found = dict(read_tensors(lambda start, stop: bad[start:stop], specs))
+    except EncodingError:
+        return
+    assert {name: array.shape for name, array in found.items()} == {"a": (3,), "w": (2, 2)}
 
 
 @pytest.mark.parametrize(

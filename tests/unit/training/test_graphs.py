@@ -26,7 +26,7 @@ from pleb_shared.protocol.graph import (
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import InputSpec, TensorSpec
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.dry_run import dry_run
+from pleb_shared.training.dry_run import dry_run, trained_parameters
 from pleb_shared.training.graph import CompiledGraph
 from tests.small_projects import cnn_project, gpt_project
 
@@ -227,6 +227,26 @@ def test_a_training_graph_needs_a_loss_that_is_trained():
     with pytest.raises(GraphError, match="depends on a trained parameter"):
         dry_run(graph(linear, MEAN, parameters=[], base=frozen), trains=True)
     assert dry_run(graph(LINEAR, MEAN), trains=True).operations > 0
+
+
+def test_the_base_needs_memory_and_gets_no_gradient():
+    table = [TensorSpec(name="table", dtype="bfloat16", shape=[2**20, 3])]
+    base, x = Ref(slot=2), Ref(slot=3)
+    as_float = call("aten.to.dtype", base, Dtype(name="float32"), outputs=[f32(2**20, 3)])
+    weighted = call("aten.linear.default", x, Ref(slot=4), outputs=[f32(4, 2**20)])
+    linear = call("aten.linear.default", x, W, B, outputs=[f32(4, 2)])
+    means = [call("aten.mean.default", Ref(slot=slot)) for slot in (5, 6)]
+    total = call("aten.add.Tensor", Ref(slot=7), Ref(slot=8))
+    out = [Output(name="loss", slot=9)]
+    one = graph(as_float, weighted, linear, *means, total, base=table, outputs=out)
+    assert trained_parameters(one) == {"w"}
+    cost = dry_run(one, trains=True)
+    assert 6 * 2**20 + 12 * 2**20 < cost.memory_bytes < 100 * 2**20
+    write = call("aten.mul_.Tensor", base, 2, outputs=[Value(dtype="bfloat16", shape=[2**20, 3])])
+    with pytest.raises(GraphError, match="changes the model's base in place"):
+        CompiledGraph(graph(write, base=table, outputs=[Output(name="loss", slot=4)]))
+    with pytest.raises(GraphError, match="a base, which was not given"):
+        run(one)
 
 
 def test_another_batch_size_cannot_make_a_bomb():

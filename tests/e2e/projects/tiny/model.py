@@ -7,8 +7,19 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 
+class Scale(nn.Module):
+    """A constant factor for each pixel: the model's base, which training never changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.ones(64, dtype=torch.bfloat16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.get_buffer("factors")
+
+
 def model() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 10))
+    return nn.Sequential(nn.Flatten(), Scale(), nn.Linear(64, 32), nn.SiLU(), nn.Linear(32, 10))
 
 
 def loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
