@@ -128,7 +128,7 @@ class _Numbers:
     def __init__(self, pieces: list[_Piece] | bytes, data: DataSection) -> None:
         self._pieces = pieces
         self._vocabulary = data.vocabulary if data.source == "tokens" else 256
-        self.stored = np.dtype("u1" if self._vocabulary <= 256 else "<i4")
+        self.stored = _stored(self._vocabulary)
         counts = [len(pieces)] if isinstance(pieces, bytes) else [p.numbers for p in pieces]
         self._ends = list(itertools.accumulate(counts))
         self.count = self._ends[-1]
@@ -167,6 +167,12 @@ class _Numbers:
                 "dtype."
             )
         return array
+
+
+def _stored(vocabulary: int) -> np.dtype[Any]:
+    """Return the smallest dtype of a shard that holds all tokens."""
+    limits = {2**8: "u1", 2**15: "<i2"}
+    return np.dtype(next((name for most, name in limits.items() if vocabulary <= most), "<i4"))
 
 
 def _piece(path: Path, data: DataSection) -> _Piece:

@@ -480,6 +480,9 @@ def test_tokens_of_any_vocabulary(tmp_path, blobs, read):
     (tokens % 200).astype("u1").tofile(tmp_path / "small.bin")
     small = read("tokens", files=("small.bin",), dtype="uint8", vocabulary=200)
     assert everything(blobs, small)["x"].dtype == np.uint8
+    (tokens % 32_000).astype("<u2").tofile(tmp_path / "middle.bin")
+    middle = read("tokens", files=("middle.bin",), vocabulary=32_000)
+    assert everything(blobs, middle)["x"].dtype == np.int16
 
 
 def test_bad_tokens(tmp_path, fails):
