@@ -127,7 +127,7 @@ class _Examples:
 
     def read(self, parts: list[Part], say: Callable[[str], None]) -> None:
         """Put the examples of all parts into piles, from where an earlier reading stopped."""
-        state, since, seen = self.state, 0, 0
+        state, since = self.state, 0
         if state.done:
             return
         for number in range(state.part, len(parts)):
@@ -135,13 +135,14 @@ class _Examples:
             for chunk in parts[number].read(position):
                 since += self._add(chunk)
                 if since > CHECKPOINT_BYTES and chunk.position:
-                    seen, since = seen + since, 0
-                    say(f"Read {seen / 1e9:.1f} GB of examples, now at {chunk.place}")
+                    since = 0
+                    size = self.total * self.dtype.itemsize
+                    say(f"Read {size / 1e9:.1f} GB of examples, up to {chunk.place}")
                     self._checkpoint(number, chunk.position)
         if not self.total:
             place = parts[-1].name if parts else "the data"
             raise InputError(f"There is no example in {place}: check files in [data].")
-        if seen or state.examples:
+        if state.examples:  # it is so much that an interruption is worth going on after
             state.done = True
             self._checkpoint(len(parts), START)
 
