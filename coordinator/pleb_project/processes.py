@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -145,6 +146,13 @@ class Fleet:
         """Return the text that an admin command of the coordinator prints for people."""
         command = coordinator_command(*arguments, "--home", str(self.coordinator_home))
         return _run_text(f"pleb-coordinator {' '.join(arguments)}", command, _RUN_SECONDS)
+
+    def keep_checks(self, build: Path) -> None:
+        """Let `publish` find what was measured for the project in `build`."""
+        for file in build.glob("*.check.json"):
+            folder = self.folder / "researcher" / "build" / build.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, folder / file.name)
 
     def publish(
         self, project: Path, url: str, seconds: float, overrides: Sequence[str] = ()

@@ -27,11 +27,16 @@ _SILENCE_SECONDS: Final = 900.0
 
 
 def try_project(
-    folder: Path, overrides: tuple[str, ...], versions: int, say: Callable[[str], None]
+    folder: Path,
+    overrides: tuple[str, ...],
+    versions: int,
+    say: Callable[[str], None],
+    build: Path,
 ) -> dict[str, Any]:
     """Train until version `versions` is made and measured, and return the results.
 
     The learning-rate schedule is that of the whole project. `say` gets a line for each version.
+    `build` has what an earlier check measured.
 
     Raises:
         PlebError: the project cannot be published, a process failed, or nothing moves.
@@ -41,6 +46,7 @@ def try_project(
         fleet = Fleet(Path(name))
         try:
             url = fleet.start_coordinator()
+            fleet.keep_checks(build)
             say(f"Checking and publishing to a coordinator at {url}")
             link = fleet.publish(folder, url, _PUBLISH_SECONDS, overrides)
             say(f"Watch it at {url}/projects/{parse_attach_link(link).project}")

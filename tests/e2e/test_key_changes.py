@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.test_new_epoch import refusals, verified
+from tests.e2e.test_project_life import refusals, verified
 from tests.e2e.world import PROJECTS, run_cli, wait_until
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ def test_life_of_a_unit(world: World, strangers: Callable[[str], Stranger]) -> N
     assert world.admin("project", "list") == []
 
     # A researcher publishes a project: graphs, shards, version 0, metadata signed by the root key.
-    link = world.publish(PROJECTS / "tiny")
+    # The first version needs all four units, so it waits for the one that is followed here.
+    link = world.publish(PROJECTS / "tiny", quorum=4)
     assert link.startswith(f"{world.url}/join/tiny#")
 
     # PLAN: the background process lays out the first round's units.

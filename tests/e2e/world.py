@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import psutil
 
 from pleb_agent.control.live_preferences import encode
@@ -206,9 +207,12 @@ class World:
         token: str = self.admin("invite", "new", "--role", role)["token"]
         return token
 
-    def publish(self, project: Path) -> str:
+    def publish(self, project: Path, *, quorum: int | None = None) -> str:
         """Publish as a researcher would and return the attach link."""
         metadata, blobs = checked(project)
+        if quorum is not None:
+            round_ = msgspec.structs.replace(metadata.round, quorum=quorum)
+            metadata = msgspec.structs.replace(metadata, round=round_)
         with Coordinator(parse_address(self.url)) as coordinator:
             publisher = Publisher(coordinator, Home(self.root / "researcher"), time.time, print)
             record = publisher.publish(metadata, blobs, invite=self.invite("publisher"))

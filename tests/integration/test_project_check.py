@@ -203,7 +203,7 @@ def test_too_little_memory_is_refused(tmp_path, blobs):
 
 def test_training_in_one_place_learns_as_the_dry_run_does(tmp_path, blobs):
     draft = make_draft(written(tmp_path), blobs)
-    before = dry_run(draft, blobs, 5).metrics_before["loss"]
+    before = dry_run(draft, blobs, 5)[0].metrics_before["loss"]
     assert train_centrally(draft, blobs, 200)["loss"] < before / 2
 
 

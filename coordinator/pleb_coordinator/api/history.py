@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
-from pleb_coordinator.core.ending import best_version
-from pleb_coordinator.core.holdout import points_of
+from pleb_coordinator.steps.activity import best_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import VersionStatus
 
@@ -58,9 +57,7 @@ def numbered(tx: Transaction, project: Project, epoch: int, text: str) -> int:
         rows = tx.versions.losses(project.id, epoch)
         number = rows[-1].number if rows else None
     elif text == "best":
-        evaluations = tx.projects.evaluations(project.id, epoch)
-        restores = tx.versions.restores(project.id, epoch)
-        number = best_version(points_of(evaluations, restores, project.metadata.target))
+        number = best_of(tx, project, epoch)
     elif text.isascii() and text.isdecimal() and len(text) < 12:
         number = int(text)
     if number is None or not tx.versions.exists(project.id, epoch, number):

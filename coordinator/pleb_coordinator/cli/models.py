@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.access import now, opened
-from pleb_coordinator.core.holdout import last_good, points_of
+from pleb_coordinator.core.holdout import last_good
 from pleb_coordinator.core.records import RestoreCause, StoredDelta
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.steps import deps_of
+from pleb_coordinator.steps.activity import best_of, points
 from pleb_coordinator.steps.rollback import commit, compute, plan_restoration
 from pleb_shared.errors import EncodingError, InputError
+from pleb_shared.tensors.average import first_averaged, moving_average
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version, whole_model
 from pleb_system.command_line import table
@@ -37,7 +39,12 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         epochs = _epochs(tx, project, options.epoch)
-        values = [_short(row) for epoch in epochs for row in _history(tx, project, epoch)]
+        best = {epoch: best_of(tx, project, epoch) for epoch in epochs}
+        values = [
+            _short(row) | {"best": row.number == best[epoch]}
+            for epoch in epochs
+            for row in _history(tx, project, epoch)
+        ]
     rows = [
         (
             v["epoch"],
@@ -46,10 +53,11 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
             v["train_loss"],
             v["deltas"],
             _or_blank(v["restores"]),
+            "best" if v["best"] else "",
         )
         for v in values
     ]
-    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS", "RESTORES")
+    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS", "RESTORES", "BEST")
     output.result(values, table(head, rows, "No version."))
     return 0
 
@@ -58,7 +66,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show one version, the deltas that made it and their weights."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        row = _version(tx, project, options.epoch, options.version)
+        row = _wanted(tx, project, options)
     value = _short(row) | {"inputs": row.inputs, "source": row.source}
     lines = [f"{name:<12} {found}" for name, found in _short(row).items()]
     lines += [
@@ -73,9 +81,15 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     blobs = LocalBlobs(home.path)
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        row = _version(tx, project, options.epoch, options.version)
+        row = _wanted(tx, project, options)
         metadata = tx.projects.metadata_at(project.id, row.metadata_number)
-    version = read_version(row.source, metadata, blobs.get)
+        first = row.number if options.ema is None else first_averaged(row.number, options.ema)
+        sources = [
+            tx.versions.source(project.id, row.epoch, number)
+            for number in range(first, row.number + 1)
+        ]
+    versions = (read_version(source, metadata, blobs.get) for source in sources)
+    version = moving_average(versions, options.ema or 0.0)
     tensors = whole_model(version, metadata.model, blobs.get)
     try:
         options.file.write_bytes(save_tensors(tensors))
@@ -83,7 +97,8 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
         message = f"{options.file} cannot be written ({error.strerror}): give another file."
         raise InputError(message) from error
     value = {"file": str(options.file), "epoch": row.epoch, "version": row.number}
-    sentence = f"{options.file} is version {row.number} of {project.name}, epoch {row.epoch}."
+    what = "version" if options.ema is None else "the average up to version"
+    sentence = f"{options.file} is {what} {row.number} of {project.name}, epoch {row.epoch}."
     output.result(value | {"digest": row.digest}, [sentence])
     return 0
 
@@ -140,10 +155,7 @@ def rollback(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def _good_version(tx: Transaction, project: Project) -> int:
-    place, metadata = (project.id, project.epoch), project.metadata
-    evaluations, restores = tx.projects.evaluations(*place), tx.versions.restores(*place)
-    points = points_of(evaluations, restores, metadata.target)
-    found = last_good(points, metadata.verification.max_holdout_regression)
+    found = last_good(points(tx, project), project.metadata.verification.max_holdout_regression)
     if found is None:
         message = (
             f"No two versions of {project.name} were evaluated, so nothing shows which one was "
@@ -171,6 +183,14 @@ def _history(tx: Transaction, project: Project, epoch: int) -> Iterator[VersionR
     while rows := tx.versions.history(project.id, epoch, after=after, limit=100):
         yield from rows
         after = rows[-1].number
+
+
+def _wanted(tx: Transaction, project: Project, options: argparse.Namespace) -> VersionRow:
+    """Return the version that `--epoch` with `--version` or `--best` names."""
+    number, epoch = options.version, project.epoch if options.epoch is None else options.epoch
+    if options.best and (number := best_of(tx, project, epoch)) is None:
+        raise InputError(f"No version of epoch {epoch} of {project.name} was evaluated.")
+    return _version(tx, project, options.epoch, number)
 
 
 def _version(

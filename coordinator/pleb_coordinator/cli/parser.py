@@ -191,7 +191,18 @@ def _add_models(commands: Commands) -> None:
         default = "the current one" if name in {"show", "export"} else "all"
         parser.add_argument("--epoch", type=number, metavar="E", help=f"default: {default}")
         if name in {"show", "export"}:
-            parser.add_argument("--version", type=number, metavar="N", help="default: the newest")
+            which = parser.add_mutually_exclusive_group()
+            which.add_argument("--version", type=number, metavar="N", help="default: the newest")
+            which.add_argument("--best", action="store_true", help="the best one on the holdout")
+        if name == "export":
+            parser.add_argument(
+                "--ema",
+                type=_decay,
+                nargs="?",
+                const=0.9,
+                metavar="DECAY",
+                help="the moving average of the versions up to that one (0.9 for each version)",
+            )
 
     rollback = models.add(
         "rollback", "restore an earlier version as the newest one", "rollback words --to 12"
@@ -200,6 +211,13 @@ def _add_models(commands: Commands) -> None:
     rollback.add_argument(
         "--to", type=int, metavar="N", help="default: the last one that did well on the holdout"
     )
+
+
+def _decay(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
 
 
 def _workers(text: str) -> int:

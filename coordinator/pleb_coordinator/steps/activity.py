@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.ending import ending
+from pleb_coordinator.core.ending import best_version, ending
 from pleb_coordinator.core.holdout import points_of
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.core.records import ProjectState
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import Activity, ProjectMetadata
 
-__all__ = ["follow_researcher", "move_project", "points", "settle"]
+__all__ = ["best_of", "follow_researcher", "move_project", "points", "settle"]
 
 _ASKED_FOR: Final[Mapping[Activity, tuple[ProjectEvent, ReasonCode | None]]] = {
     "active": (ProjectEvent.RESUMED, None),
@@ -79,8 +79,16 @@ def follow_researcher(
     move_project(tx, tx.projects.get(before.id), event, why, now)
 
 
-def points(tx: Transaction, project: Project) -> list[Point]:
-    """Return the evaluations that the newest version descends from, oldest first."""
-    place = (project.id, project.epoch)
+def best_of(tx: Transaction, project: Project, epoch: int) -> int | None:
+    """Return the best version of an epoch; None: none was evaluated."""
+    return best_version(points(tx, project, epoch))
+
+
+def points(tx: Transaction, project: Project, epoch: int | None = None) -> list[Point]:
+    """Return the evaluations that the epoch's newest version descends from, oldest first.
+
+    None: the epoch that the project is in.
+    """
+    place = (project.id, project.epoch if epoch is None else epoch)
     evaluations, restores = tx.projects.evaluations(*place), tx.versions.restores(*place)
     return points_of(evaluations, restores, project.metadata.target)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["commit", "ease_round", "find", "find_young"]
 
 YOUNG_SECONDS: Final = 30.0
-"""A round of a young project is left as it was planned for so long."""
+"""A young fleet's round is left as it was planned for so long."""
 
 
 def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
@@ -53,14 +53,20 @@ def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
 
 
 def find_young(tx: Transaction, deps: Deps, project: Project) -> Round | None:
-    """Return the open round if it is a young project's and has enough verified units, or None."""
+    """Return the open round if it is a young fleet's and has enough verified units, or None.
+
+    Results that have come are confirmed first: a new volunteer's first one should not be too late.
+    """
     enough = young_quorum(project)
     if enough is None or project.state != ProjectState.ACTIVE:
         return None
     row = tx.rounds.get(project.id, project.epoch, project.version)
     if row is None or row.closed_at is not None or row.has_quorum or row.valid < enough:
         return None
-    return row if deps.clock() - row.opened_at >= YOUNG_SECONDS else None
+    if deps.clock() - row.opened_at < YOUNG_SECONDS:
+        return None
+    _, _, unconfirmed = tx.rounds.open_units(project.id, project.epoch, project.version)
+    return None if unconfirmed else row
 
 
 def ease_round(tx: Transaction, deps: Deps, row: Round) -> bool:

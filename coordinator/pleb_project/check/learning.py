@@ -34,7 +34,7 @@ _PROBE_STEPS: Final = 3
 
 @dataclass(frozen=True)
 class Learning:
-    """Mean loss of the first and of the last steps, metrics before and after, and what came out."""
+    """Mean loss of the first and of the last steps, metrics before and after."""
 
     loss_first: float
     loss_last: float
@@ -42,8 +42,6 @@ class Learning:
     metrics_after: dict[str, float]
     units: int
     """How many units were trained in turn."""
-    version: Tensors
-    """The version after them, in the shapes of the model's specs."""
 
     @property
     def falls(self) -> bool:
@@ -51,8 +49,11 @@ class Learning:
         return self.loss_last < self.loss_first
 
 
-def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
+def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> tuple[Learning, Tensors]:
     """Train at least three units of `steps` local steps in turn, each applied whole to the version.
+
+    Returns:
+        What was learnt, and the version after them, in the shapes of the model's specs.
 
     Raises:
         TrainingError: the loss is not a finite number.
@@ -71,14 +72,14 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> Learning:
         delta = delta_format(metadata, unit).decode(run.delta())
         version = _applied(version, delta, metadata)
     part = max(_STEPS_AT_LEAST // 4, steps // 4)
-    return Learning(
+    learning = Learning(
         loss_first=statistics.fmean(losses[:part]),
         loss_last=statistics.fmean(losses[-part:]),
         metrics_before=before,
         metrics_after=_metrics(draft, blobs, version, first_holdout),
         units=units,
-        version=version,
     )
+    return learning, version
 
 
 def probe_step(draft: Draft, blobs: BlobFolder) -> float:

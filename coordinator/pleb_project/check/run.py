@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_project.check.draft import Draft, make_draft
-from pleb_project.check.learning import Learning, dry_run, probe_step
+from pleb_project.check.learning import dry_run, probe_step
+from pleb_project.check.measured import Measured, kept_or_measured
 from pleb_project.check.tolerance import (
     Tolerance,
     advice,
@@ -34,6 +35,7 @@ from pleb_shared.tensors.layout import load_tensors, save_tensors
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pleb_project.check.learning import Learning
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
     from pleb_shared.tensors.format import DeltaFormat
@@ -86,15 +88,57 @@ class CheckOutcome:
 
 
 def check_project(
-    definition: ProjectDefinition, blobs: BlobFolder, say: Callable[[str], None]
+    definition: ProjectDefinition,
+    blobs: BlobFolder,
+    say: Callable[[str], None],
+    *,
+    reuse: bool = False,
+    admit: Callable[[ProjectMetadata], None] = lambda _: None,
 ) -> CheckOutcome:
     """Export, measure and try a project; `say` gets a sentence before each step that takes a while.
+
+    Args:
+        definition: the project file's.
+        blobs: where data and model go.
+        say: gets the progress.
+        reuse: what an earlier check measured is taken, if all that it depends on is the same.
+        admit: gets the draft before anything is measured, and may refuse it.
 
     Raises:
         PlebError: the project cannot be exported or trained; the message says what to change.
     """
     say("Reading the data and exporting the model")
     draft = make_draft(definition, blobs, say)
+    admit(draft.metadata)
+    encoding = training_format(draft.metadata)
+
+    def measure() -> Measured:
+        return _measured(draft, blobs, say)
+
+    measured, kept = kept_or_measured(blobs.folder, draft.metadata, measure, reuse=reuse)
+    if kept:
+        say("The model, its data and settings are as the last check measured them")
+    learning = measured.learning
+    tolerance = choose_tolerance(max(measured.apart.values()), measured.noise, measured.later)
+    shards = draft.dataset.shards.train
+    shard_bytes = max(shard.size for shard in shards) * draft.metadata.training.shards_per_unit
+    outcome = CheckOutcome(
+        draft=draft,
+        metadata=_with_tolerance(draft, tolerance),
+        learning=learning,
+        tolerance=tolerance,
+        seconds_per_step=measured.seconds_per_step,
+        upload_bytes=encoding.size,
+        download_bytes=difference_format(draft.metadata).size + shard_bytes,
+        parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
+        base_bytes=len(draft.exported.base or b""),
+        warnings=(),
+    )
+    return dataclasses.replace(outcome, warnings=warnings(outcome, measured.apart))
+
+
+def _measured(draft: Draft, blobs: BlobFolder, say: Callable[[str], None]) -> Measured:
+    """Run units, and return what they show."""
     encoding = training_format(draft.metadata)
     seconds = probe_step(draft, blobs)
     local_steps = draft.metadata.training.local_steps
@@ -107,26 +151,17 @@ def check_project(
         apart = _apart(deltas, encoding, initial)
         noise = noise_distance(deltas[0], encoding)
         say("Training a few units in turn")
-        learning = dry_run(draft, blobs, steps)
+        learning, trained = dry_run(draft, blobs, steps)
         say("Running the next unit in the same three ways")
-        deltas, _ = _measure(draft, blobs, folder, steps, learning.version, learning.units)
-        later = _apart(deltas, encoding, learning.version)
-    tolerance = choose_tolerance(max(apart.values()), noise, max(later.values()))
-    shards = draft.dataset.shards.train
-    shard_bytes = max(shard.size for shard in shards) * draft.metadata.training.shards_per_unit
-    outcome = CheckOutcome(
-        draft=draft,
-        metadata=_with_tolerance(draft, tolerance),
-        learning=learning,
-        tolerance=tolerance,
+        deltas, _ = _measure(draft, blobs, folder, steps, trained, learning.units)
+        later = _apart(deltas, encoding, trained)
+    return Measured(
         seconds_per_step=seconds_per_step,
-        upload_bytes=encoding.size,
-        download_bytes=difference_format(draft.metadata).size + shard_bytes,
-        parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
-        base_bytes=len(draft.exported.base or b""),
-        warnings=(),
+        apart=apart,
+        later=max(later.values()),
+        noise=noise,
+        learning=learning,
     )
-    return dataclasses.replace(outcome, warnings=warnings(outcome, apart))
 
 
 def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:

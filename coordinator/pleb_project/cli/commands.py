@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pleb_project.definition.load import load_definition
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.server.records import Home
     from pleb_shared.protocol.ids import AttachLink
-    from pleb_shared.protocol.project import Activity
+    from pleb_shared.protocol.project import Activity, ProjectMetadata
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -42,7 +43,7 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
     from pleb_project.check.run import check_json, check_rows
 
-    outcome, _ = _checked(home, _definition(home, options), output)
+    outcome, _ = _checked(home, _definition(home, options), output, reuse=False)
     rows = list(check_rows(outcome))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows]
@@ -63,7 +64,9 @@ def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
     if definition.model.initial:  # the trial's home knows no published project
         initial = options.folder.absolute() / definition.model.initial
         overrides += (f"model.initial={initial}",)
-    result = try_project(options.folder, overrides, options.versions, output.progress)
+    result = try_project(
+        options.folder, overrides, options.versions, output.progress, home.build_folder(name)
+    )
     sentence = f"{name}: {result['versions']} versions in {result['seconds']:.0f} s"
     output.result({"project": name, **result}, sentence)
     return 0
@@ -78,13 +81,21 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         # Fail now, not after minutes of checking.
         publisher = publisher_of(coordinator, home, options, output)
         definition = _definition(home, options)
-        publisher.prepare(definition.project.name, options.invite)
-        outcome, blobs = _checked(home, definition, output)
+        answer = publisher.prepare(definition.project.name, options.invite)
+        admit = partial(publisher.check_epoch, new_epoch=options.new_epoch)
+        outcome, blobs = _checked(home, definition, output, reuse=True, admit=admit)
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
         if not (outcome.passed or options.unchecked):
             output.progress("Not published: fix what the check found, or add --unchecked.")
             return ExitCode.FAULT_FOUND
+        shards = outcome.draft.dataset.shards
+        size = sum(shard.size for shard in [*shards.train, *shards.holdout])
+        if not answer.number and size > answer.free_bytes:
+            raise InputError(
+                f"The project's data have {size / 1e6:,.0f} MB, and the coordinator has only "
+                f"{answer.free_bytes / 1e6:,.0f} MB of free space: ask its operator for more."
+            )
         record = publisher.publish(
             outcome.metadata, blobs, invite=options.invite, new_epoch=options.new_epoch
         )
@@ -262,13 +273,18 @@ def _definition(home: Home, options: argparse.Namespace) -> ProjectDefinition:
 
 
 def _checked(
-    home: Home, definition: ProjectDefinition, output: Output
+    home: Home,
+    definition: ProjectDefinition,
+    output: Output,
+    *,
+    reuse: bool,
+    admit: Callable[[ProjectMetadata], None] = lambda _: None,
 ) -> tuple[CheckOutcome, BlobFolder]:
     from pleb_project.check.run import check_project
     from pleb_project.readers.blobs import BlobFolder
 
     blobs = BlobFolder(home.build_folder(definition.project.name))
-    return check_project(definition, blobs, output.progress), blobs
+    return check_project(definition, blobs, output.progress, reuse=reuse, admit=admit), blobs
 
 
 def _coordinator(link: AttachLink) -> Coordinator:

@@ -17,6 +17,7 @@ from pleb_project.publish.rules import (
     is_fingerprint,
     latest_known,
     next_metadata,
+    refuse_epoch_changes,
     self_signed,
     sign_metadata,
     with_new_root,
@@ -84,6 +85,16 @@ class Publisher:
             if before is None:
                 self._keys.make_first(project)
             return self._sender(self._keys.root(project, before)).ask(project, invite)
+
+    def check_epoch(self, draft: ProjectMetadata, *, new_epoch: bool) -> None:
+        """Refuse what only a new epoch may change, before it is measured.
+
+        Raises:
+            InputError: it differs; the message names what and says what to do.
+        """
+        before = None if new_epoch else self._before(draft.project, new_epoch=new_epoch)
+        if before is not None:
+            refuse_epoch_changes(before, draft)
 
     def publish(
         self,

@@ -33,6 +33,7 @@ __all__ = [
     "next_metadata",
     "opened",
     "pinned",
+    "refuse_epoch_changes",
     "self_signed",
     "sign_metadata",
     "with_new_root",
@@ -72,12 +73,8 @@ def next_metadata(
             f"The project {draft.project!r} at {publication.url} belongs to another root key: "
             "choose another name in [project], or give the --home with its key."
         )
-    changes = epoch_changes(before, draft) if before and not publication.new_epoch else []
-    if changes:
-        raise InputError(
-            f"{draft.project!r} differs from what is published in {', '.join(changes)}, on which "
-            "results depend: add --new-epoch to start training again from version 0."
-        )
+    if before is not None and not publication.new_epoch:
+        refuse_epoch_changes(before, draft)
     revoked = before.revoked if before else []
     if fingerprint_of(publication.online_key) in revoked:
         raise InputError(
@@ -101,6 +98,20 @@ def next_metadata(
         roots=before.roots if before else [],
         revoked=revoked,
     )
+
+
+def refuse_epoch_changes(before: ProjectMetadata, draft: ProjectMetadata) -> None:
+    """Refuse what only a new epoch may change.
+
+    Raises:
+        InputError: the draft differs from what is published in it.
+    """
+    changes = epoch_changes(before, draft)
+    if changes:
+        raise InputError(
+            f"{draft.project!r} differs from what is published in {', '.join(changes)}, on which "
+            "results depend: add --new-epoch to start training again from version 0."
+        )
 
 
 def latest_known(

@@ -46,10 +46,7 @@ def moving_average(versions: Iterable[Tensors], decay: float) -> Tensors:
     for last in versions:
         for name, array in last.items():
             if array.dtype.kind == "f":
-                before = sums.get(name)
-                sums[name] = (
-                    array.astype(np.float64)
-                    if before is None
-                    else decay * before + (1 - decay) * array
-                )
+                found = array.astype(np.float64)
+                before = sums.get(name, found)
+                sums[name] = before + (1 - decay) * (found - before)
     return {n: sums[n].astype(a.dtype) if n in sums else a for n, a in last.items()}

@@ -1,0 +1,75 @@
+"""What a check measures, and where it is kept: whatever it depends on is in the name of its file.
+
+So a second `publish`, or one with another title, repeats nothing that takes long. Reading the data
+and exporting the model are not skipped: nothing else shows whether the researcher's code and files
+still give the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import torch
+
+from pleb_project.check.learning import Learning
+from pleb_shared.protocol.ids import digest_of
+from pleb_system.durable import write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = ["SUFFIX", "Measured", "kept_or_measured"]
+
+SUFFIX: Final = ".check.json"
+_FORMAT: Final = 1
+"""Changes when the same project would be measured differently."""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """The figures of a check that need running units."""
+
+    seconds_per_step: float
+    """On this PC with one thread."""
+    apart: dict[str, float]
+    """The largest distance of two honest runs of the first unit, by tensor."""
+    later: float
+    """The same after some training, over all tensors."""
+    noise: float
+    """What 1 % of noise makes."""
+    learning: Learning
+
+
+def kept_or_measured(
+    folder: Path, metadata: ProjectMetadata, measure: Callable[[], Measured], *, reuse: bool
+) -> tuple[Measured, bool]:
+    """Return what was measured for such metadata, now or earlier, and whether it was earlier.
+
+    Args:
+        folder: where it is kept.
+        metadata: the draft's.
+        measure: does the work.
+        reuse: False: measure again, whatever is kept.
+    """
+    depends_on = [
+        _FORMAT,
+        str(torch.__version__),
+        metadata.model,
+        metadata.training_graph,
+        metadata.evaluation_graph,
+        metadata.data,
+        msgspec.structs.replace(metadata.training, versions=1),  # to go on repeats nothing
+        metadata.codec,
+    ]
+    file = folder / f"{digest_of(msgspec.json.encode(depends_on))[:32]}{SUFFIX}"
+    if reuse:
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=Measured), True
+        except (OSError, msgspec.DecodeError):
+            pass
+    measured = measure()
+    write_durably(file, msgspec.json.encode(measured), shared=True)
+    return measured, False
