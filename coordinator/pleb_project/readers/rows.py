@@ -69,7 +69,7 @@ def write_rows(
                 f"The holdout has the inputs {kept.forms}, training has {train.forms}: they "
                 "must be the same."
             )
-        result.holdout = _cut(kept, data, [kept.total]).holdout
+        result.holdout = _cut(kept, data, kept.by_stratum().tolist()).holdout
     if data.shard_by:
         result.train = _interleaved(result.train, _group_sizes(train, data, quotas))
     notes = [*source.notes(), *(f"{text}: {n}" for text, n in source.counts.items())]

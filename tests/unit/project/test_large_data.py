@@ -242,6 +242,24 @@ def test_shards_of_one_group_each_lie_side_by_side_in_turns(tmp_path):
     assert "shards of one who each: 4 of them" in found.notes
 
 
+def test_shards_by_group_beside_a_holdout_in_files_of_its_own(tmp_path):
+    write_people(tmp_path, [90, 30])
+    (tmp_path / "d.npz").rename(tmp_path / "train.npz")
+    write_people(tmp_path, [7, 5, 9])
+    blobs = BlobFolder(tmp_path / "blobs")
+    data = DataSection(
+        source="npz",
+        files=("train.npz",),
+        holdout_files=("d.npz",),
+        shard_by="who",
+        shard_examples=30,
+    )
+    found = read_dataset(data, tmp_path, blobs)
+    assert [shard.examples for shard in found.shards.train] == [30, 30, 30, 30]
+    kept = np.concatenate([shard["x"] for shard in of(blobs, found.shards.holdout)])
+    assert kept.tolist() == list(range(21))
+
+
 def test_the_holdout_has_the_same_share_of_each_class(tmp_path):
     write_people(tmp_path, [400])
     blobs = BlobFolder(tmp_path / "blobs")
