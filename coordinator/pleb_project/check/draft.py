@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import torch
 
+from pleb_project.check.rehearsal import rehearse, researchers_errors
 from pleb_project.check.researcher_code import load_code
 from pleb_project.export import Exported, export_model
 from pleb_project.readers.read import read_dataset
@@ -28,13 +29,15 @@ from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import training_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from pleb_project.check.researcher_code import ResearcherCode
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.readers.shards import Dataset
 
-__all__ = ["Draft", "make_draft"]
+__all__ = ["Draft", "export_code", "make_draft"]
 
 _NO_KEY: Final = "1" * 64
 _MEMORY_AT_LEAST: Final = 256 * 2**20
@@ -78,9 +81,10 @@ def make_draft(
     shard = load_tensors(blobs.get(dataset.shards.train[0].digest))
     arrays = UnitData(dataset.spec, [shard]).training_batch(0, 0, training.batch_examples)
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    matrices = _matrices(training, code.model)
-    with code.place:
-        exported = export_model(code.model, code.loss, code.evaluate, batch, matrices=matrices)
+    batches = [batch, *_extremes(shard, batch)]
+    exported = export_code(
+        code, batches, definition.folder, lambda: _matrices(training, code.model)
+    )
     _check_target(definition, exported)
     if isinstance(training.optimizer, Muon):
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
@@ -129,6 +133,49 @@ def make_draft(
         target=definition.target,
     )
     return Draft(definition, dataset, exported, metadata, memory)
+
+
+def export_code(
+    code: ResearcherCode,
+    batches: Sequence[dict[str, torch.Tensor]],
+    folder: Path,
+    matrices: Callable[[], list[str] | None] = lambda: None,
+) -> Exported:
+    """Return the export of the researcher's code for the first of `batches`.
+
+    All batches hold inputs [batch, ...]; the code is run on each before. `matrices` names the
+    parameters for Muon, once lazy layers have their sizes.
+
+    Raises:
+        InputError, GraphError: one sentence, with the line in `folder` and what to write.
+    """
+    with code.place:
+        suspects = rehearse(code, batches, folder)
+        with researchers_errors("The model", folder, suspects):
+            return export_model(
+                code.model, code.loss, code.evaluate, batches[0], matrices=matrices()
+            )
+
+
+def _extremes(shard: Tensors, batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Return a batch with the largest and smallest whole numbers of a shard, if there are any.
+
+    Labels and indices that are out of range need not be in the first batch [batch, ...]; the
+    arrays of the shard are [examples, ...].
+    """
+    rows: list[int] = []
+    if any(n not in shard or shard[n].shape[1:] != tuple(t.shape[1:]) for n, t in batch.items()):
+        return []  # texts and lists lie in shards in another way
+    for name, tensor in batch.items():
+        if not tensor.dtype.is_floating_point and tensor.dtype != torch.bool:
+            flat = shard[name].reshape(len(shard[name]), -1)
+            if flat.size:
+                rows += [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
+    if not rows:
+        return []
+    size = len(next(iter(batch.values())))
+    chosen = [rows[i % len(rows)] for i in range(size)]
+    return [{name: torch.from_numpy(shard[name][chosen]) for name in batch}]
 
 
 def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:

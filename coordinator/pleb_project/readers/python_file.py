@@ -151,4 +151,7 @@ def code_failed(path: Path, error: Exception) -> InputError:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
     where = f"{path}:{line}" if line else str(path)
-    return InputError(f"{where} failed: {type(error).__name__}: {error}")
+    advice = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        advice = f": install it, as with `pip install {error.name.partition('.')[0]}`."
+    return InputError(f"{where} failed: {type(error).__name__}: {error}{advice}")
