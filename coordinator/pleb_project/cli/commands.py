@@ -30,9 +30,15 @@ __all__ = ["COMMANDS"]
 
 def new(_: Home, options: argparse.Namespace, output: Output) -> int:
     """Write a template."""
-    from pleb_project.template import write_template
+    from pleb_project.template import TEMPLATES, write_template
 
-    files = write_template(options.folder)
+    if options.list:
+        width = max(map(len, TEMPLATES))
+        output.result(TEMPLATES, [f"{name:<{width}}  {what}" for name, what in TEMPLATES.items()])
+        return 0
+    if options.folder is None:
+        raise InputError("Name the folder to write: pleb-project new FOLDER --template NAME.")
+    files = write_template(options.folder, options.template)
     lines = [f"Wrote {file}" for file in files]
     lines.append(f"Next: pleb-project check {options.folder}, then pleb-project try")
     output.result({"files": [str(file) for file in files]}, lines)

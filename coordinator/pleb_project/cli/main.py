@@ -43,8 +43,14 @@ def make_parser() -> argparse.ArgumentParser:
         "Defines, checks, tries, publishes and follows a project of Pleb-Cluster.",
         "folder of keys and records",
     )
-    new = commands.add("new", "write a project to start from", "new my-project")
-    new.add_argument("folder", type=Path)
+    new = commands.add(
+        "new", "write a project to start from", "new my-project --template language-model"
+    )
+    new.add_argument("folder", type=Path, nargs="?")
+    new.add_argument(
+        "--template", default="classifier", metavar="NAME", help="what it is (classifier)"
+    )
+    new.add_argument("--list", action="store_true", help="name the templates")
     check = commands.add("check", "export the model and measure a unit", "check .")
     attempt = commands.add("try", "train some versions on this PC", "try . --versions 3")
     attempt.add_argument("--versions", type=count, default=5, help="how many (5)")
