@@ -59,12 +59,12 @@ def test_a_template_is_exported_learns_and_loads_strictly(template, tmp_path, ca
     draft = make_draft(definition, blobs)
     assert definition.target is not None
 
-    learning = dry_run(draft, blobs, min(10, draft.metadata.training.local_steps))
+    learning, version = dry_run(draft, blobs, min(10, draft.metadata.training.local_steps))
     assert learning.falls
     assert definition.target.metric in learning.metrics_after
 
     model = load_code(definition.model, folder).model
-    tensors = {name: torch.from_numpy(np.array(a)) for name, a in learning.version.items()}
+    tensors = {name: torch.from_numpy(np.array(a)) for name, a in version.items()}
     base = load(draft.exported.base) if draft.exported.base else {}
     names = tensors | base
     for name, first in draft.exported.shared.items():
