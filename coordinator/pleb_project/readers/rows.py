@@ -7,14 +7,16 @@ the shards are a pure function of the examples, their order and the settings.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from pleb_project.readers.groups import Groups, group_columns, holdout_quotas, take_column
-from pleb_project.readers.piles import PILES, Piles, Records
-from pleb_project.readers.progress import CHECKPOINT_BYTES, Cut, Read
+from pleb_project.readers.gathered import Gathered
+from pleb_project.readers.groups import holdout_quotas
+from pleb_project.readers.piles import PILES, Records
+from pleb_project.readers.progress import CHECKPOINT_BYTES, Cut
 from pleb_project.readers.shards import (
+    SHARD_BYTES,
     Dataset,
     equal_parts,
     holdout_count,
@@ -22,7 +24,6 @@ from pleb_project.readers.shards import (
     write_dataset,
     write_shard,
 )
-from pleb_project.readers.source import START, Chunk, Forms, Part, Rows
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import Dtype, InputSpec, Shard
 
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
 
     from pleb_project.definition.sections import DataSection
     from pleb_project.readers.progress import Work
-    from pleb_project.readers.source import Source
+    from pleb_project.readers.source import Rows, Source
 
 __all__ = ["write_rows"]
 
-_HEAD: Final = [("pile", "u1"), ("key", "<u8"), ("stratum", "<u4"), ("group", "<u4")]
 _LARGE_HOLDOUT: Final = 64 * 2**20
 
 
@@ -55,21 +55,22 @@ def write_rows(
     if source.learn:
         progress.learned = source.learn(progress.learned or None)
         work.save()
-    train = _Examples(work, "train", data, source.counts, ordered=False)
+    train = Gathered(work, "train", data, source.counts, ordered=False)
     train.read(source.train, say)
-    quotas = [0] * max(1, len(train.strata.names))
     if source.holdout is None:
         quotas = holdout_quotas(train.by_stratum(), train.strata.names, data)
-    result = _cut(train, data, quotas)
-    if source.holdout is not None:
-        kept = _Examples(work, "holdout", data, source.counts, ordered=True)
+        result = _cut(train, data, quotas, say)
+    else:
+        kept = Gathered(work, "holdout", data, source.counts, ordered=True)
         kept.read(source.holdout, say)
         if kept.forms.by_name != train.forms.by_name:
             raise InputError(
                 f"The holdout has the inputs {kept.forms}, training has {train.forms}: they "
                 "must be the same."
             )
-        result.holdout = _cut(kept, data, kept.by_stratum().tolist()).holdout
+        quotas = [0] * len(train.by_stratum())
+        result = _cut(train, data, quotas, say)
+        result.holdout = _cut(kept, data, kept.by_stratum().tolist(), say).holdout
     if data.shard_by:
         result.train = _interleaved(result.train, _group_sizes(train, data, quotas))
     notes = [*source.notes(), *(f"{text}: {n}" for text, n in source.counts.items())]
@@ -86,127 +87,13 @@ def write_rows(
     return write_dataset(work.blobs, spec, result.train, result.holdout, tuple(notes))
 
 
-class _Examples:
-    """One of the two sets of examples (`name`), on its way into piles."""
+def _cut(
+    examples: Gathered, data: DataSection, quotas: list[int], say: Callable[[str], None]
+) -> Cut:
+    """Write the examples in the order of their piles and keys as shards of both parts.
 
-    def __init__(
-        self, work: Work, name: str, data: DataSection, counts: dict[str, int], *, ordered: bool
-    ) -> None:
-        self.work, self.name, self._data, self._ordered = work, name, data, ordered
-        self._counts = counts
-        self.state = state = work.progress.reads.setdefault(name, Read())
-        self.forms = Forms(state.forms)
-        # A stratum is what the holdout gets a share of, or all.
-        self.strata = Groups(data.split_by or data.stratify_by or data.shard_by, state.strata)
-        self.groups = Groups(data.shard_by, state.groups)
-        self.joint = {
-            (int(a), int(b)): count
-            for key, count in state.counts.items()
-            for a, b in [key.split(",")]
-        }
-        self.total = state.examples
-        self.piles: Piles | None = None
-        if self.forms.by_name:
-            self.piles = Piles(work.folder, name, self.dtype, state.lengths)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of a record: input i is the field `i` and its number."""
-        fields = [
-            (f"i{number}", dtype, shape)
-            for number, (dtype, shape) in enumerate(self.forms.by_name.values())
-        ]
-        return np.dtype([*_HEAD, *fields])
-
-    def by_stratum(self) -> NDArray[np.int64]:
-        """Return how many examples each stratum has."""
-        counts = np.zeros(max(1, len(self.strata.names)), np.int64)
-        for (stratum, _), count in self.joint.items():
-            counts[stratum] += count
-        return counts
-
-    def read(self, parts: list[Part], say: Callable[[str], None]) -> None:
-        """Put the examples of all parts into piles, from where an earlier reading stopped."""
-        state, since = self.state, 0
-        if state.done:
-            return
-        for number in range(state.part, len(parts)):
-            position = state.position if number == state.part else START
-            for chunk in parts[number].read(position):
-                since += self._add(chunk)
-                if since > CHECKPOINT_BYTES and chunk.position:
-                    since = 0
-                    size = self.total * self.dtype.itemsize
-                    say(f"Read {size / 1e9:.1f} GB of examples, up to {chunk.place}")
-                    self._checkpoint(number, chunk.position)
-        if not self.total:
-            place = parts[-1].name if parts else "the data"
-            raise InputError(f"There is no example in {place}: check files in [data].")
-        if state.examples:  # it is so much that an interruption is worth going on after
-            state.done = True
-            self._checkpoint(len(parts), START)
-
-    def _checkpoint(self, part: int, position: tuple[int, int]) -> None:
-        state, piles = self.state, self.piles
-        state.part, state.position, state.examples = part, position, self.total
-        state.forms, state.lengths = self.forms.to_json(), piles.checkpoint() if piles else []
-        state.strata, state.groups = self.strata.names, self.groups.names
-        state.counts = {f"{a},{b}": count for (a, b), count in self.joint.items()}
-        self.work.progress.counts = dict(self._counts)
-        self.work.save()
-
-    def _add(self, chunk: Chunk) -> int:
-        """Put a chunk into the piles and return its bytes."""
-        data = self._data
-        columns = {
-            name: take_column(chunk, name, keep=name == data.stratify_by)
-            for name in group_columns(data)
-        }
-        stratum: Any = 0
-        group: Any = 0
-        if self.strata.column:
-            stratum = self.strata.numbers(columns[self.strata.column], chunk.place)
-        if data.shard_by:
-            group = self.groups.numbers(columns[data.shard_by], chunk.place)
-        for name in data.drop:
-            chunk.rows.pop(name, None)
-        rows, count = self.forms.fitted(chunk)
-        if not count:
-            return 0
-        if self.piles is None:
-            self.piles = Piles(self.work.folder, self.name, self.dtype)
-        records = np.empty(count, self.dtype)
-        records["stratum"], records["group"] = stratum, group
-        records["pile"], records["key"] = self._places(count, records["group"])
-        for field, array in zip(records.dtype.names[len(_HEAD) :], rows.values(), strict=True):
-            records[field] = array
-        self.piles.add(records)
-        self.total += count
-        pairs = records["stratum"].astype(np.uint64) << np.uint64(32) | records["group"]
-        for pair, many in zip(*np.unique(pairs, return_counts=True), strict=True):
-            key = (int(pair) >> 32, int(pair) & 0xFFFFFFFF)
-            self.joint[key] = self.joint.get(key, 0) + int(many)
-        return records.nbytes
-
-    def _places(
-        self, count: int, groups: NDArray[np.uint32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-        """Return the piles and keys of the next `count` examples."""
-        if self._ordered:
-            keys = np.arange(self.total, self.total + count, dtype=np.uint64)
-            return np.minimum(keys >> np.uint64(16), PILES - 1).astype(np.uint8), keys
-        block, skipped = divmod(self.total, 4)  # Philox makes four words at a time
-        generator = np.random.Philox(key=[self._data.seed, 0], counter=[block, 0, 0, 0])
-        words = generator.random_raw(skipped + count)[skipped:]
-        if not self._data.shard_by:
-            return (words >> np.uint64(56)).astype(np.uint8), words
-        return (groups % PILES).astype(np.uint8), (
-            groups.astype(np.uint64) << np.uint64(32) | words >> np.uint64(32)
-        )
-
-
-def _cut(examples: _Examples, data: DataSection, quotas: list[int]) -> Cut:
-    """Write the examples in the order of their piles and keys as shards of both parts."""
+    `quotas`: how many examples of each stratum are for the holdout.
+    """
     work, piles = examples.work, examples.piles
     if piles is None:  # for the type checker: `read` has raised
         raise InputError("There is no example.")
@@ -234,6 +121,8 @@ def _cut(examples: _Examples, data: DataSection, quotas: list[int]) -> Cut:
             holdout.save(state.pending + 1)
             state.pending += 1
             work.save()
+            written = sum(shard.size for shard in (*state.train, *state.holdout))
+            say(f"Wrote {written / 1e9:.1f} GB of shards")
             for done in range(pile):
                 piles.drop(done)
         before = pile
@@ -244,7 +133,7 @@ def _cut(examples: _Examples, data: DataSection, quotas: list[int]) -> Cut:
     return state
 
 
-def _group_sizes(examples: _Examples, data: DataSection, quotas: list[int]) -> list[list[int]]:
+def _group_sizes(examples: Gathered, data: DataSection, quotas: list[int]) -> list[list[int]]:
     """Return the sizes of the training shards of each group, in the order of the piles."""
     size = examples.forms.example_bytes()
     if not data.shard_by:
@@ -256,11 +145,10 @@ def _group_sizes(examples: _Examples, data: DataSection, quotas: list[int]) -> l
         if data.split_by and quotas[stratum]:
             counts[group] -= count
     if not data.split_by:
-        # Strata and groups are of one column, but are numbered apart.
-        for name, quota in zip(examples.strata.names, quotas, strict=True):
-            counts[examples.groups.names.index(name)] -= quota
+        # Strata and groups are of one column, and numbered alike.
+        counts = [count - quota for count, quota in zip(counts, quotas, strict=True)]
     order = sorted(range(len(counts)), key=lambda number: (number % PILES, number))
-    asked = data.shard_examples or max(1, 4 * 2**20 // max(1, size))
+    asked = data.shard_examples or max(1, SHARD_BYTES // max(1, size))
     return [
         equal_parts(counts[g], max(1, round(counts[g] / asked))) if counts[g] else [] for g in order
     ]
@@ -288,7 +176,7 @@ class _Cutter:
     """Collects records and writes a shard whenever one of the wanted size is full."""
 
     def __init__(
-        self, examples: _Examples, sizes: list[int], shards: list[Shard], file: Path
+        self, examples: Gathered, sizes: list[int], shards: list[Shard], file: Path
     ) -> None:
         self._blobs, self._names = examples.work.blobs, list(examples.forms.by_name)
         self._dtype = examples.dtype

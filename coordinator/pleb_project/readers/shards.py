@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from pleb_project.readers.blobs import BlobFolder
     from pleb_project.readers.source import Rows
 
-__all__ = ["Dataset", "equal_parts", "holdout_count", "shard_count", "write_dataset", "write_shard"]
+__all__ = [
+    "SHARD_BYTES",
+    "Dataset",
+    "equal_parts",
+    "holdout_count",
+    "shard_count",
+    "write_dataset",
+    "write_shard",
+]
 
 SHARD_BYTES: Final = 4 * 2**20
 """Shards are made no larger than this while there are fewer than `SHARDS_AT_MOST`."""
