@@ -19,7 +19,8 @@ from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.steps import Deps
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.publish import publish
+from pleb_coordinator.steps.published import examine, open_publication
 from pleb_coordinator.steps.serve import Asked, serve
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol import strict_json

@@ -17,7 +17,8 @@ import pleb_coordinator.home.keys as online_keys
 from pleb_agent.core.trust import Memory, TrustedProject
 from pleb_coordinator.home.keys import OnlineKeys, rotate_online_key
 from pleb_coordinator.home.layout import Home as CoordinatorHome
-from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.publish import publish
+from pleb_coordinator.steps.published import examine, open_publication
 from pleb_coordinator.store.transaction import Store
 from pleb_project.keys.key_file import create_key, read_key
 from pleb_project.publish import root_keys, rules

@@ -11,7 +11,8 @@ from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps import advance, calibrate, verify
-from pleb_coordinator.steps.publish import admit, open_publication
+from pleb_coordinator.steps.publish import admit
+from pleb_coordinator.steps.published import open_publication
 from pleb_coordinator.steps.upload import append_part, find_upload, upload_format
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of

@@ -8,7 +8,8 @@ import pytest
 
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.publish import admit, examine, open_publication, publish
+from pleb_coordinator.steps.publish import admit, publish
+from pleb_coordinator.steps.published import examine, open_publication
 from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json

@@ -11,8 +11,9 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
-from pleb_coordinator.steps.publish import admit, answer_question, examine, open_publication
+from pleb_coordinator.steps.publish import admit, answer_question
 from pleb_coordinator.steps.publish import publish as publish_project
+from pleb_coordinator.steps.published import examine, open_publication
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS

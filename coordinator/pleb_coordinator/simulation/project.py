@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.publish import examine, open_publication, publish
+from pleb_coordinator.steps.publish import publish
+from pleb_coordinator.steps.published import examine, open_publication
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value
 from pleb_shared.protocol.messages import PayloadType, PublishRequest, Role

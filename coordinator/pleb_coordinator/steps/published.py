@@ -1,0 +1,212 @@
+"""What a researcher publishes: a signed statement, and blobs that hold what it says.
+
+A fault is found here and refused to the researcher: hosts would meet it only in their units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pleb_coordinator.core.records import Facts
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.flops import flops_per_evaluation, flops_per_step
+from pleb_shared.protocol.graph import parse_graph
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import PayloadType, PublishRequest
+from pleb_shared.protocol.project import (
+    DataSpec,
+    ModelSpec,
+    ProjectMetadata,
+    Shard,
+    ShardList,
+    TensorSpec,
+    tensor_bytes,
+)
+from pleb_shared.protocol.roots import root_path
+from pleb_shared.protocol.signing import open_envelope, peek_payload
+from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.layout import (
+    BASE_HEADER_BYTES,
+    check_specs,
+    load_tensors,
+    read_header,
+    version_digest,
+)
+
+if TYPE_CHECKING:
+    from pleb_coordinator.steps import Deps
+
+__all__ = ["Findings", "Publication", "examine", "open_publication"]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A publish request whose signatures hold."""
+
+    request: PublishRequest
+    metadata: ProjectMetadata
+    root_path: tuple[str, ...]
+    """The project's root keys; the last one signed both the request and the metadata."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the blobs say: which are missing, or what they hold."""
+
+    missing: tuple[Blob, ...]
+    facts: Facts | None
+
+
+def open_publication(envelope: bytes) -> Publication:
+    """Return the request and the metadata, both signed by the root key that the metadata names.
+
+    Raises:
+        Refusal: `malformed`, `bad_signature` (also of a change of the root key), `too_large`.
+    """
+    most = LIMITS.metadata_bytes
+    payload = peek_payload(envelope, PayloadType.PUBLISH, most_bytes=most)
+    signed = strict_json.decode(payload, PublishRequest, most_bytes=most).metadata.encode()
+    inner = peek_payload(signed, PayloadType.METADATA, most_bytes=most)
+    root_key = strict_json.decode(inner, ProjectMetadata, most_bytes=most).root_key
+    request = open_envelope(
+        envelope, PayloadType.PUBLISH, PublishRequest, root_key, most_bytes=most
+    )
+    metadata = open_envelope(
+        signed, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=most
+    )
+    if metadata.project != request.project:
+        message = f"The metadata is of project {metadata.project!r}, not {request.project!r}."
+        raise Refusal(RefusalCode.MALFORMED, message)
+    return Publication(request, metadata, root_path(metadata))
+
+
+def examine(deps: Deps, publication: Publication) -> Findings:
+    """Return which blobs are missing; once none is, read and check what they hold.
+
+    Raises:
+        Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
+            be; the sentence says which and why.
+        EncodingError: the tensors of version 0 do not fit the model.
+    """
+    metadata = publication.metadata
+    missing = _missing(deps, [*_named(metadata), *publication.request.blobs])
+    if missing:
+        return Findings(missing, None)
+    raw = deps.blobs.get(metadata.data.shards.digest)
+    shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
+    every = [*shards.train, *shards.holdout]
+    missing = _missing(deps, [Blob(digest=found.digest, size=found.size) for found in every])
+    if missing:
+        return Findings(missing, None)
+    for shard in every:
+        _check_shard(deps, shard, metadata.data)
+    _check_initial(deps, metadata)
+    _check_base(deps, metadata.model)
+    facts = Facts(
+        flops_per_step=_check_graphs(deps, metadata),
+        train_shards=len(shards.train),
+        holdout_shards=len(shards.holdout),
+        holdout_examples=sum(found.examples for found in shards.holdout),
+    )
+    return Findings((), facts)
+
+
+def _named(metadata: ProjectMetadata) -> list[Blob]:
+    return [
+        metadata.model.initial,
+        *([metadata.model.base.blob] if metadata.model.base else []),
+        metadata.training_graph,
+        metadata.evaluation_graph,
+        metadata.data.shards,
+    ]
+
+
+def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
+    """Return the blobs that are not here, each once.
+
+    Raises:
+        Refusal: `wrong_size`: one that is here has another size; agents would refuse it.
+    """
+    missing = {}
+    for blob in dict.fromkeys(blobs):
+        if not deps.blobs.exists(blob.digest):
+            missing[blob.digest] = blob
+        elif (size := deps.blobs.size(blob.digest)) != blob.size:
+            message = f"Blob {blob.digest[:12]}... has {size} bytes, not {blob.size}."
+            raise Refusal(RefusalCode.WRONG_SIZE, message)
+    return tuple(missing.values())
+
+
+def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
+    """Return the FLOPs of one training step; both graphs must parse and be allowed."""
+    try:
+        flops_per_evaluation(parse_graph(deps.blobs.get(metadata.evaluation_graph.digest)))
+        return flops_per_step(parse_graph(deps.blobs.get(metadata.training_graph.digest)))
+    except InputError as error:
+        message = f"A graph cannot be used: {error}"
+        raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:
+    """Check that a shard has the inputs and as many examples as the list says.
+
+    Evaluations are sized and weighted by it, and agents would find a fault only in the unit.
+    """
+    found = read_header(partial(deps.blobs.read, shard.digest))
+    wanted = {
+        spec.name: TensorSpec(name=spec.name, dtype=spec.dtype, shape=[shard.examples, *spec.shape])
+        for spec in data.inputs
+    }
+    if data.kind == "windows":
+        # One array of any dtype, of which `examples` windows and the value after each can be cut.
+        name = data.inputs[0].name
+        dtype = found[name].dtype if name in found else data.inputs[0].dtype
+        wanted = {name: TensorSpec(name=name, dtype=dtype, shape=[shard.examples + data.window])}
+    if any(found.get(name) != spec for name, spec in wanted.items()):
+        message = (
+            f"Shard {shard.digest[:12]}... holds {_shown(found)}; the shard list and the inputs "
+            f"ask for {_shown(wanted)}."
+        )
+        raise Refusal(RefusalCode.MALFORMED, message)
+
+
+def _shown(specs: dict[str, TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype} {spec.shape}" for spec in specs.values())
+
+
+def _check_initial(deps: Deps, metadata: ProjectMetadata) -> None:
+    model = metadata.model
+    tensors = load_tensors(deps.blobs.get(model.initial.digest))
+    found = version_digest(tensors, model)
+    if found != model.initial_digest:
+        message = f"Version 0 has digest {found[:12]}..., not {model.initial_digest[:12]}..."
+        raise Refusal(RefusalCode.WRONG_DIGEST, message)
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            message = f"Tensor {name!r} of version 0 holds numbers that are not finite."
+            raise Refusal(RefusalCode.NOT_FINITE, message)
+
+
+def _check_base(deps: Deps, model: ModelSpec) -> None:
+    """Check that the base holds the tensors that the metadata names; its numbers are not read.
+
+    They may be infinite, as those of a mask; and no version is computed from them here.
+
+    Raises:
+        EncodingError: it holds others.
+        Refusal: `wrong_size`.
+    """
+    if model.base is None:
+        return
+    blob = model.base.blob
+    read = partial(deps.blobs.read, blob.digest)
+    check_specs(read_header(read, BASE_HEADER_BYTES), model.base.tensors)
+    size = 8 + int.from_bytes(read(0, 8), "little") + tensor_bytes(model.base.tensors)
+    if blob.size != size:
+        message = f"The model's base has {blob.size} bytes; its tensors make {size}."
+        raise Refusal(RefusalCode.WRONG_SIZE, message)
