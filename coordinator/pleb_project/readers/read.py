@@ -11,11 +11,12 @@ from pleb_project.readers.csv_table import csv_source
 from pleb_project.readers.extras import need
 from pleb_project.readers.folders import folder_source
 from pleb_project.readers.idx import idx_source
+from pleb_project.readers.json_lines import jsonl_source
 from pleb_project.readers.progress import fingerprint, open_work
 from pleb_project.readers.python_file import python_source
 from pleb_project.readers.rows import write_rows
 from pleb_project.readers.source import START, Chunk, Part, Position, Rows, Source
-from pleb_project.readers.tables import huggingface_source, jsonl_source, parquet_source
+from pleb_project.readers.tables import huggingface_source, parquet_source
 from pleb_project.readers.webdataset import webdataset_source
 from pleb_project.readers.windows import find_windows, write_windows
 from pleb_shared.errors import InputError

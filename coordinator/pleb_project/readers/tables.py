@@ -1,16 +1,15 @@
-"""Files of rows that Arrow can hold: Parquet, JSON lines, Hugging Face `datasets` on disk."""
+"""Parquet files, and Hugging Face `datasets` on disk: rows that Arrow reads."""
 
 from __future__ import annotations
 
-import base64
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_project.readers.arrow import ArrowFile, Batch, arrow_source
+from pleb_project.readers.arrow import Batch, arrow_source
 from pleb_project.readers.extras import need
 from pleb_project.readers.files import find_files
-from pleb_project.readers.source import EXAMPLE_BYTES, START, Position, Source, chunk_examples
+from pleb_project.readers.source import EXAMPLE_BYTES, Position, Source, chunk_examples
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,11 +18,8 @@ if TYPE_CHECKING:
 
     from pleb_project.definition.sections import DataSection
 
-__all__ = ["huggingface_source", "jsonl_source", "parquet_source"]
+__all__ = ["huggingface_source", "parquet_source"]
 
-_LINE_BYTES: Final = 16 * 2**20
-_CHUNK_BYTES: Final = 4 * 2**20
-_CHUNK_ROWS: Final = 4096
 _FOOTER_BYTES: Final = 64 * 2**20
 _CONTAINER_ITEMS: Final = 10_000_000
 
@@ -195,145 +191,3 @@ class _ArrowStream:
             return self._arrow.ipc.open_stream(file)
         except (self._arrow.ArrowException, OSError) as error:
             raise InputError(f"{self.path} cannot be read as Arrow: {error}.") from error
-
-
-def jsonl_source(data: DataSection, folder: Path) -> Source:
-    """Return the objects of JSON lines, one in a line; all files have the same columns."""
-    endings = (".jsonl", ".ndjson", ".json")
-    files = find_files(data.files, folder, endings)
-    kept = find_files(data.holdout_files, folder, endings)
-    schema = _JsonSchema([*files, *kept])
-    lines: list[ArrowFile] = [_JsonLines(path, schema) for path in (*files, *kept)]
-    source = arrow_source(lines[: len(files)], lines[len(files) :], data, [*files, *kept])
-    learn = source.learn
-
-    def learn_both(known: bytes | None) -> bytes:
-        found = msgspec.json.decode(known, type=_Learned) if known else None
-        schema.learn(found.schema if found else None)
-        columns = learn(found.columns if found else None) if learn else b""
-        return msgspec.json.encode(_Learned(schema.to_text(), columns))
-
-    return Source(
-        source.train, source.holdout, source.files, source.notes, learn_both, source.counts
-    )
-
-
-class _Learned(msgspec.Struct):
-    schema: str
-    columns: bytes
-
-
-class _JsonSchema:
-    """The types of all columns, which no single line shows: `1` may become `1.5` later."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self._arrow = need("pyarrow", "pyarrow", "JSON lines")
-        self.value: Any = self._arrow.schema([])
-
-    def learn(self, known: str | None) -> None:
-        """Read all files once, unless an earlier run did."""
-        if known:
-            self.value = self._arrow.ipc.read_schema(self._arrow.py_buffer(base64.b64decode(known)))
-            return
-        for path in self._paths:
-            for objects, first, _ in _objects(path, START):
-                names = dict.fromkeys(name for one in objects for name in one)
-                found = self._arrow.schema(
-                    [(n, self._column(path, first, n, objects).type) for n in names]
-                )
-                self.value = self._unified(path, first, found)
-
-    def to_text(self) -> str:
-        """Return what `learn` takes."""
-        return base64.b64encode(self.value.serialize().to_pybytes()).decode()
-
-    def batch(self, path: Path, first: int, objects: list[dict[str, Any]]) -> Any:
-        """Return objects as a `pyarrow.RecordBatch` of these types."""
-        return self._arrow.RecordBatch.from_arrays(
-            [self._column(path, first, field.name, objects, field.type) for field in self.value],
-            schema=self.value,
-        )
-
-    def _column(
-        self, path: Path, first: int, name: str, objects: list[dict[str, Any]], kind: Any = None
-    ) -> Any:
-        try:
-            return self._arrow.array([one.get(name) for one in objects], kind)
-        except (self._arrow.ArrowException, OverflowError) as error:
-            raise InputError(
-                f"{path}, lines {first + 1} to {first + len(objects)}: the values of {name!r} "
-                f"are not of one kind: {error}."
-            ) from error
-
-    def _unified(self, path: Path, first: int, found: Any) -> Any:
-        try:
-            return self._arrow.unify_schemas([self.value, found], promote_options="permissive")
-        except self._arrow.ArrowException as error:
-            raise InputError(
-                f"{path}, from line {first + 1} on: a value is of another kind than before: "
-                f"{error}."
-            ) from error
-
-
-class _JsonLines:
-    """A file with a JSON object in each line. A position is a byte and its line."""
-
-    def __init__(self, path: Path, schema: _JsonSchema) -> None:
-        self.path, self._schema = path, schema
-
-    def schema(self) -> Any:
-        """Return its columns."""
-        return self._schema.value
-
-    def batches(self, position: Position, columns: list[str]) -> Iterator[Batch]:
-        """Yield its objects as rows; what one lacks is missing."""
-        for objects, first, after in _objects(self.path, position):
-            rows = self._schema.batch(self.path, first, objects)
-            yield Batch(rows.select(columns), first, after)
-
-
-def _objects(
-    path: Path, position: Position
-) -> Iterator[tuple[list[dict[str, Any]], int, Position]]:
-    """Yield some objects, the line before the first one, and where reading goes on."""
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    offset, line = position
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while True:
-                first, size = line, 0
-                found: list[dict[str, Any]] = []
-                while size < _CHUNK_BYTES and len(found) < _CHUNK_ROWS:
-                    text = _line(path, line + 1, file)
-                    if not text:
-                        break
-                    line += 1
-                    size += len(text)
-                    if text.strip():
-                        found.append(_decoded(decoder, text, path, line))
-                if found:
-                    yield found, first, (file.tell(), line)
-                if not size:
-                    return
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _line(path: Path, number: int, file: IO[bytes]) -> bytes:
-    text = file.readline(_LINE_BYTES + 1)
-    if len(text) > _LINE_BYTES:
-        raise InputError(
-            f"{path}:{number}: the line has more than {_LINE_BYTES} bytes: write one object in a "
-            "line."
-        )
-    return text
-
-
-def _decoded(decoder: Any, text: bytes, path: Path, line: int) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}:{line} is not a JSON object: {error}.") from error
-    return found
