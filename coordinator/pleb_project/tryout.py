@@ -12,6 +12,7 @@ from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.ids import parse_attach_link
+from pleb_shared.protocol.status import overall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) 
                         "" if point.train_loss is None else f"train loss {point.train_loss:.4f}  "
                     )
                     shown_metrics = "  ".join(
-                        f"{n} {v:.4f}" for n, v in sorted(point.metrics.items())
+                        f"{n} {v:.4f}" for n, v in overall(point.metrics).items()
                     )
                     say(f"version {point.version:>3}  {loss}holdout: {shown_metrics}")
             if shown >= min(versions, status.versions_planned):

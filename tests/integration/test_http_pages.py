@@ -8,7 +8,7 @@ import re
 import msgspec
 import pytest
 
-from pleb_coordinator.core.records import RestoreCause
+from pleb_coordinator.core.records import Evaluation, RestoreCause
 from pleb_coordinator.steps import rollback
 from pleb_project.server.status import status_lines
 from pleb_shared.protocol.messages import Role
@@ -228,5 +228,35 @@ def test_a_step_back_is_said_on_the_page(tmp_path):
                 page = (await http.client.get(path)).text
                 assert "Version 4 is version 1 again" in page
                 assert "worse on the holdout" in page
+
+    asyncio.run(story())
+
+
+def test_metrics_of_each_class_are_a_table(tmp_path):
+    """The curve and the summaries have those of all classes together."""
+
+    async def story():
+        async with http_world(tmp_path) as http:
+            world = http.world
+            trusted = world.volunteer("trusted", role=Role.TRUSTED)
+            while world.project.version < 1:
+                world.work(trusted)
+            values = {f"confusion[{i},{j}]": 100.0 * i + j for i in range(2) for j in range(2)}
+            metrics = values | {"loss": 0.5, "f1": 0.75, "recall[0]": 0.25, "recall[1]": 1.0}
+            with world.store.write() as tx:
+                place = (world.project.id, 0, 1, 1)
+                tx.projects.add_evaluation(Evaluation(*place, metrics, 9, world.clock.now))
+            world.clock.now += 60
+            page = (await http.client.get("/projects/tiny")).text
+            row = page[page.index("By class") : page.index('id="hosts-title"')]
+            cells = re.findall(r"<t[hd][^>]*>([^<]*)</t", row)
+            assert cells[1:] == [
+                *("taken for 0", "taken for 1", "0", "0", "1", "1", "100", "101"),
+                *("Recall", "25 %", "100 %"),
+            ]
+            text = (await http.client.get("/projects/tiny/status")).content
+            status = msgspec.json.decode(text, type=ProjectStatus)
+            assert status.metrics == metrics
+            assert status.series[-1].metrics == {"f1": 0.75, "loss": 0.5}
 
     asyncio.run(story())

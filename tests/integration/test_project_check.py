@@ -219,3 +219,59 @@ def test_an_error_of_the_project_file_is_one_exit_code(tmp_path, capsys):
     write(tmp_path, extra="batsch = 1\n")
     assert main(["check", str(tmp_path)]) == 2
     assert "did you mean 'batch'?" in capsys.readouterr().err
+
+
+PAIRS = """
+def pairs(model, batch):
+    score, y = model(batch["x"])[:, 0], (batch["y"] == 0).float()
+    weight = y[:, None] * (1 - y)[None]
+    ordered = weight * (score[:, None] > score[None])
+    return {"loss": loss(model, batch), "pairs": ordered.sum() / weight.sum().clamp(min=1)}
+
+evaluate = pairs
+"""
+PREDICTIONS = """
+def evaluate(model, batch):
+    return {"loss": loss(model, batch), "predictions": model(batch["x"]), "targets": batch["y"]}
+"""
+
+
+def test_a_metric_that_is_not_a_mean_is_noticed(tmp_path, blobs):
+    """The mean of batches' AUCs is another number than the holdout's AUC."""
+    model = MODEL.format(activation="SiLU") + PAIRS
+    draft = make_draft(written(tmp_path, model=model), blobs)
+    assert dry_run(draft, blobs, steps=2).not_means == ("pairs",)
+
+
+def test_metrics_of_the_whole_holdout(tmp_path, blobs):
+    model = MODEL.format(activation="SiLU") + PREDICTIONS
+    extra = '[evaluation]\nbatch = 100\nmetrics = ["auc", "per_class"]\n'
+    target = '[target]\nmetric = "recall[3]"\nvalue = 0.9\n'
+    draft = make_draft(written(tmp_path, model=model, extra=extra + target), blobs)
+    learned = dry_run(draft, blobs, steps=2)
+    assert learned.not_means == ()
+    classes = {f"recall[{number}]" for number in range(10)}
+    assert learned.metrics_after.keys() == {"loss", "auc", *classes}
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "sentence"),
+    [
+        ("", '[evaluation]\nmetrics = ["auc"]\n', 'return "predictions" and "targets"'),
+        (PREDICTIONS, "", "name in .evaluation. the metrics"),
+        (
+            PREDICTIONS.replace('"loss": loss', '"f1": loss(model, batch), "loss": loss'),
+            '[evaluation]\nmetrics = ["f1"]\n',
+            "drop one",
+        ),
+        (
+            PREDICTIONS,
+            '[evaluation]\nmetrics = ["auc"]\n[target]\nmetric = "recall[1]"\nvalue = 1\n',
+            "evaluate.. returns 'loss', 'auc'",
+        ),
+    ],
+)
+def test_metrics_that_do_not_fit_are_refused(tmp_path, blobs, model, extra, sentence):
+    model = MODEL.format(activation="SiLU") + model
+    with pytest.raises(InputError, match=sentence):
+        make_draft(written(tmp_path, model=model, extra=extra), blobs)

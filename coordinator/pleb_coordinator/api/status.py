@@ -28,6 +28,7 @@ from pleb_shared.protocol.status import (
     RoundStatus,
     UnitStatus,
     VersionPoint,
+    overall,
 )
 from pleb_shared.protocol.unit import UnitKind
 
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.core.numbers import AssignmentNumbers
-    from pleb_coordinator.core.records import Assignment, Event, Host, Project, Round, UnitRow
+    from pleb_coordinator.core.records import (
+        Assignment,
+        Evaluation,
+        Event,
+        Host,
+        Project,
+        Round,
+        UnitRow,
+    )
     from pleb_coordinator.store.transaction import Store, Transaction
 
 __all__ = ["StatusCache", "read_status"]
@@ -121,8 +130,8 @@ def read_status(
 ) -> ProjectStatus:
     """Return the project's status."""
     metadata = project.metadata
-    series = _series(tx, project)
-    evaluated = [point for point in series if point.metrics]
+    evaluated = tx.projects.evaluations(project.id, project.epoch)
+    series = _series(tx, project, evaluated)
     hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
     target = metadata.target
     measured = points(tx, project)
@@ -214,9 +223,13 @@ def _restores(tx: Transaction, project: Project) -> list[RestoreStatus]:
     ]
 
 
-def _series(tx: Transaction, project: Project) -> list[VersionPoint]:
+def _series(tx: Transaction, project: Project, found: list[Evaluation]) -> list[VersionPoint]:
+    """Return a point for each version, with what was `found` of it on the holdout."""
+    target = project.metadata.target
     metrics = {
-        found.version: found.metrics for found in tx.projects.evaluations(project.id, project.epoch)
+        evaluation.version: overall(evaluation.metrics)
+        | {n: v for n, v in evaluation.metrics.items() if target and n == target.metric}
+        for evaluation in found
     }
     return [
         VersionPoint(

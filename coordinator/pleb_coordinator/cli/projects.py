@@ -12,7 +12,7 @@ from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.steps.activity import move_project
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.status import NOT_COMPARABLE
+from pleb_shared.protocol.status import NOT_COMPARABLE, overall
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 
@@ -145,7 +145,7 @@ def _lines(p: ProjectStatus) -> Iterator[str]:
     if p.best_version is not None:
         yield f"  best       version {p.best_version}"
     yield f"  loss       {'-' if p.train_loss is None else f'{p.train_loss:.5g}'}"
-    for name, value in sorted(p.metrics.items()):
+    for name, value in overall(p.metrics).items():
         yield f"  {name:<9}  {value:.5g} on the holdout (version {p.metrics_version})"
     counts = msgspec.structs.asdict(p.counts)
     yield "  fleet      " + ", ".join(f"{counts[name]} {name}" for name in ("hosts", "accounts"))

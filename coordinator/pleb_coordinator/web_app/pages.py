@@ -103,7 +103,14 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
         if refusal.code != RefusalCode.UNKNOWN_PROJECT:
             raise
         return _page("missing.html", status_code=404, name=request.path_params["project"])
-    return _page(template, p=status, progress=words.progress_of(status), now=api.deps.clock())
+    return _page(
+        template,
+        p=status,
+        progress=words.progress_of(status),
+        recalls=words.class_values(status, "recall"),
+        confusion=words.class_values(status, "confusion"),
+        now=api.deps.clock(),
+    )
 
 
 def _page(template: str, *, status_code: int = 200, **values: object) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Progress",
     "ago",
+    "class_values",
     "count",
     "moment",
     "number",
@@ -87,6 +89,19 @@ class Progress:
     """The target in short; empty: there is none."""
     sentence: str
     target_reached: bool
+
+
+def class_values(status: ProjectStatus, name: str) -> list[list[float]]:
+    """Return the metrics `name[i]` as one row, or `name[i,j]` as a matrix; [] without any."""
+    found = {
+        tuple(map(int, key.removeprefix(f"{name}[").removesuffix("]").split(","))): value
+        for key, value in status.metrics.items()
+        if re.fullmatch(rf"{name}\[\d+(,\d+)?\]", key)
+    }
+    rows: dict[int, list[float]] = {}
+    for place, value in sorted(found.items()):
+        rows.setdefault(place[0] if len(place) == 2 else 0, []).append(value)
+    return list(rows.values())
 
 
 def progress_of(status: ProjectStatus) -> Progress:

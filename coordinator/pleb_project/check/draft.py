@@ -27,6 +27,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import training_cost
+from pleb_shared.training.metrics import FROM_LOSS, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ __all__ = ["Draft", "export_code", "make_draft"]
 _NO_KEY: Final = "1" * 64
 _MEMORY_AT_LEAST: Final = 256 * 2**20
 _CALIBRATION_STEPS: Final = 3
+_FAMILIES: Final = {"per_class": "recall", "confusion": "confusion"}
+"""Metrics with a value for each class -> how their values' names begin."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def make_draft(
             memory_bytes=_memory_limit(definition, memory),
             lease_seconds=definition.limits.lease_seconds,
         ),
+        evaluation=definition.evaluation,
         target=definition.target,
     )
     return Draft(definition, dataset, exported, metadata, memory)
@@ -206,11 +210,35 @@ def _matrices(training: Training, model: torch.nn.Module) -> list[str] | None:
 
 
 def _check_target(definition: ProjectDefinition, exported: Exported) -> None:
-    target = definition.target
+    """Check the metrics: those that evaluate() returns, those of [evaluation], and the target's."""
+    target, wanted = definition.target, definition.evaluation.metrics
     if len(exported.metrics) > LIMITS.metrics:
         raise InputError(f"evaluate() returns more than {LIMITS.metrics} metrics: leave some out.")
-    if target and target.metric not in exported.metrics:
+    of_predictions = [name for name in wanted if name != FROM_LOSS]
+    if of_predictions and not exported.predicts:
+        raise InputError(
+            f"[evaluation] names {of_predictions[0]!r}, which is computed from the whole holdout: "
+            'let evaluate() return "predictions" and "targets" [batch, ...] too.'
+        )
+    if exported.predicts and not of_predictions:
+        raise InputError(
+            'evaluate() returns "predictions": name in [evaluation] the metrics to compute from '
+            f"them, such as metrics = [{sorted(METRICS)[1]!r}]; there are "
+            f"{', '.join(sorted(METRICS))}."
+        )
+    for name in wanted:
+        if name in exported.metrics:
+            raise InputError(
+                f"evaluate() returns a metric {name!r}, and [evaluation] names it too: drop one."
+            )
+    families = [name for name in wanted if name not in _FAMILIES]
+    known = [*exported.metrics, *families]
+    is_member = target is not None and any(
+        name in wanted and target.metric.startswith(f"{prefix}[")
+        for name, prefix in _FAMILIES.items()
+    )
+    if target and target.metric not in known and not is_member:
         raise InputError(
             f"[target] names the metric {target.metric!r}, but evaluate() returns "
-            f"{', '.join(map(repr, exported.metrics))}."
+            f"{', '.join(map(repr, known))}."
         )

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
+import torch
 
+from pleb_project.export.parity import drawing_nodes
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.tensors.version import apply_difference
+from pleb_shared.training.data import UnitData
+from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
 
@@ -30,6 +35,10 @@ _UNITS: Final = 3
 _STEPS_AT_LEAST: Final = 60
 """Batches differ in their loss: with fewer steps, a fall might be chance."""
 _PROBE_STEPS: Final = 3
+_JUDGED: Final = 192
+_PARTS: Final = 6
+"""How many examples are evaluated whole and in parts to judge the metrics, at most and at least."""
+_MEAN_TOLERANCE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Learning:
     loss_last: float
     metrics_before: dict[str, float]
     metrics_after: dict[str, float]
+    not_means: tuple[str, ...]
+    """Metrics that `evaluate` returns as means over a batch although they are not."""
     units: int
     """How many units were trained in turn."""
 
@@ -77,6 +88,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> tuple[Learning, Tens
         loss_last=statistics.fmean(losses[-part:]),
         metrics_before=before,
         metrics_after=_metrics(draft, blobs, version, first_holdout),
+        not_means=_not_means(draft, blobs, version, first_holdout),
         units=units,
     )
     return learning, version
@@ -140,6 +152,38 @@ def _metrics(
     graph = draft.exported.compiled(draft.exported.evaluation_graph)
     shards = [load_tensors(blobs.get(shard.digest)) for shard in holdout]
     return evaluate(graph, draft.metadata, _unit(UnitKind.EVALUATE, 0, 0), version, shards)[0]
+
+
+def _not_means(
+    draft: Draft, blobs: BlobFolder, version: Tensors, holdout: Sequence[Shard]
+) -> tuple[str, ...]:
+    """Return the metrics whose value for some examples is not the mean of those for their parts.
+
+    An AUC, a perplexity or a mean over tokens that are padded to one length are such; what draws
+    random numbers is not judged. `version` has the shapes of the model's specs.
+    """
+    graph = draft.exported.compiled(draft.exported.evaluation_graph)
+    shards = [load_tensors(blobs.get(shard.digest)) for shard in holdout]
+    batch = next(UnitData(draft.metadata.data, shards).evaluation_batches(_JUDGED), {})
+    count = len(next(iter(batch.values()))) if batch else 0
+    if count < _PARTS or drawing_nodes(graph.graph):
+        return ()
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in version.items()}
+
+    def values(rows: slice) -> dict[str, torch.Tensor]:
+        inputs = {name: torch.from_numpy(array[rows]) for name, array in batch.items()}
+        with torch.no_grad():
+            return graph.run(tensors, dict(tensors), inputs, NodeDraws(0, 0))
+
+    parts = [slice(0, count // 3), slice(count // 3, count)]
+    whole, split = values(slice(0, count)), [values(part) for part in parts]
+    sizes = [part.stop - part.start for part in parts]
+    found = []
+    for name in (output.name for output in graph.graph.outputs if output.kind == "mean"):
+        mean = sum(float(one[name]) * n for one, n in zip(split, sizes, strict=True)) / count
+        if not math.isclose(float(whole[name]), mean, rel_tol=_MEAN_TOLERANCE, abs_tol=1e-5):
+            found.append(name)
+    return tuple(found)
 
 
 def _unit(kind: UnitKind, number: int, steps: int) -> Unit:

@@ -199,6 +199,12 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
             f"{shards} shards are fewer than the {units} units of a round: some units train on "
             "the same shard."
         )
+    found += [
+        f"The metric {name!r} is not a mean over examples: for a whole batch it is another than "
+        "for its parts together, so the holdout's value would be wrong. Return (sum, count), which "
+        'are added up, or "predictions" and "targets" for a metric of the whole holdout.'
+        for name in outcome.learning.not_means
+    ]
     wanted = outcome.draft.definition.limits.target_seconds
     if outcome.seconds_per_unit > 4 * wanted:
         steps = max(1, round(wanted / outcome.seconds_per_step))

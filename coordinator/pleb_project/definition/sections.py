@@ -17,6 +17,7 @@ from pleb_shared.protocol.ids import ProjectName
 from pleb_shared.protocol.project import (
     AdamW,
     Codec,
+    EvaluationSpec,
     LeaseSeconds,
     Muon,
     OuterStep,
@@ -206,6 +207,7 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     round: Round
     verification: Verification
     limits: LimitsSection
+    evaluation: EvaluationSpec
     target: Target | None
     measured: frozenset[str]
     folder: Path
@@ -229,6 +231,7 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "round": Round,
     "verification": Verification,
     "limits": LimitsSection,
+    "evaluation": EvaluationSpec,
     "target": Target,
 }
 """In the order of the documentation."""

@@ -1,6 +1,7 @@
 """A researcher's PyTorch model as graphs: traced, rewritten, checked against eager mode.
 
-    model = nn.Module; loss(model, batch) -> scalar; evaluate(model, batch) -> {name: scalar}
+    model = nn.Module; loss(model, batch) -> scalar
+    evaluate(model, batch) -> {name: mean, or (sum, count), or predictions and targets [batch, ...]}
 
 `torch.export` runs on the researcher's machine only. Its program is rewritten to JSON (`rewrite`),
 and the graph must do exactly what the model does (`parity`).
@@ -12,7 +13,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import torch
@@ -39,7 +40,9 @@ __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_mode
 Batch = dict[str, torch.Tensor]
 """Inputs by name; the first dimension of each counts examples."""
 LossFunction = Callable[[nn.Module, Batch], torch.Tensor]
-EvaluateFunction = Callable[[nn.Module, Batch], dict[str, torch.Tensor]]
+EvaluateFunction = Callable[[nn.Module, Batch], dict[str, Any]]
+"""A mean [] or a pair of sum and count [] by a metric's name; "predictions" and "targets"
+[batch, ...]."""
 
 _PRODUCTS: Final = (
     "aten.linear.",
@@ -84,6 +87,9 @@ class Exported:
     shared: dict[str, str]
     """Other names in the state_dict -> the parameter or buffer that they are (tied weights)."""
     metrics: list[str]
+    """Those that `evaluate` returns as numbers."""
+    predicts: bool
+    """Whether it returns predictions and targets, too."""
     flops_per_step: int
 
     def compiled(self, graph: bytes) -> CompiledGraph:
@@ -119,15 +125,15 @@ def export_model(
 
     def training_graph(specs: TensorSpecs) -> Graph:
         with _located(lambda copied: loss(copied, example_batch), model):
-            return _checked(rewrite(traced, specs, model, example_batch, ["loss"]))
+            return _checked(rewrite(traced, specs, model, example_batch, [("loss", "mean")]))
 
     training = training_graph(every)
     trained = trained_parameters(training)
-    traced_evaluation, metrics = trace_evaluation(model, evaluate, example_batch)
+    traced_evaluation, outputs = trace_evaluation(model, evaluate, example_batch)
 
     def evaluation_graph(specs: TensorSpecs) -> Graph:
         with _located(lambda copied: evaluate(copied, example_batch), model):
-            return _checked(rewrite(traced_evaluation, specs, model, example_batch, metrics))
+            return _checked(rewrite(traced_evaluation, specs, model, example_batch, outputs))
 
     written = {*training.mutated, *evaluation_graph(every).mutated}
     specs = every.split(trained, written)
@@ -155,7 +161,8 @@ def export_model(
         base=base,
         matrices=_chosen(matrices, specs, training),
         shared={n: first for n, first in canonical_names(model).items() if n != first},
-        metrics=metrics,
+        metrics=[name for name, kind in outputs if kind in {"mean", "sum"}],
+        predicts=any(kind == "predictions" for _, kind in outputs),
         flops_per_step=flops_per_step(training),
     )
 

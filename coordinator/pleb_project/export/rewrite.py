@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from pleb_project.export.model_tensors import TensorSpecs
+    from pleb_project.export.trace import Named
 
 __all__ = ["rewrite"]
 
@@ -76,9 +77,9 @@ def rewrite(
     specs: TensorSpecs,
     model: nn.Module,
     batch: dict[str, torch.Tensor],
-    outputs: list[str],
+    outputs: list[Named],
 ) -> Graph:
-    """Return `program` as a graph whose outputs have the names `outputs`.
+    """Return `program` as a graph whose outputs have the names and kinds `outputs`.
 
     `specs` are the model's tensors; `batch` has inputs [batch, ...] by name. Parameters that are
     float32 there, and of half precision in the model, are cast first: training changes the former.
@@ -101,7 +102,10 @@ def rewrite(
         inputs=inputs,
         constants=rewriter.constants,
         nodes=rewriter.nodes,
-        outputs=[Output(name=name, slot=slot) for name, slot in zip(outputs, results, strict=True)],
+        outputs=[
+            Output(name=name, slot=slot, kind=kind)
+            for (name, kind), slot in zip(outputs, results, strict=True)
+        ],
     )
     operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
     written = written_buffers(graph, operators)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
@@ -13,14 +13,21 @@ from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
 
 from pleb_shared.errors import GraphError
+from pleb_shared.protocol.graph import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["trace_evaluation", "trace_training"]
+__all__ = ["Named", "trace_evaluation", "trace_training"]
 
 Batch = dict[str, torch.Tensor]
 """Inputs [batch, ...] by name."""
+Named = tuple[str, OutputKind]
+"""What a graph's output is: its name and kind."""
+_PREDICTIONS: Final[dict[str, OutputKind]] = {
+    "predictions": "predictions",
+    "targets": "targets",
+}
 
 
 class _Function(nn.Module):
@@ -53,8 +60,27 @@ def _check_loss(value: object) -> None:
 
 
 def _check_metrics(value: object) -> None:
-    if not isinstance(value, dict) or "loss" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("loss"), torch.Tensor):
         raise GraphError('evaluate(model, batch) must return a dict of means with a "loss".')
+    if len(_PREDICTIONS.keys() & value.keys()) == 1:
+        raise GraphError('evaluate() must return both "predictions" and "targets", or neither.')
+    for name, one in value.items():
+        is_share = isinstance(one, tuple) and len(one) == 2 and name not in _PREDICTIONS
+        for tensor in one if is_share else [one]:
+            if not isinstance(tensor, torch.Tensor):
+                raise GraphError(
+                    f"evaluate() returns a {type(tensor).__name__} as {name!r}: return a tensor "
+                    "with the mean over the batch, or (sum, count), which are added up over all "
+                    "batches."
+                )
+            if name in _PREDICTIONS:
+                if not tensor.ndim:
+                    raise GraphError(f"evaluate() must return {name!r} as [batch, ...].")
+            elif tensor.numel() != 1:
+                raise GraphError(
+                    f"evaluate() returns {list(tensor.shape)} numbers as {name!r}: return their "
+                    'mean, or, for metrics of the whole holdout, "predictions" and "targets".'
+                )
 
 
 def trace_training(
@@ -71,10 +97,10 @@ def trace_training(
 
 def trace_evaluation(
     model: nn.Module,
-    evaluate: Callable[[nn.Module, Batch], dict[str, torch.Tensor]],
+    evaluate: Callable[[nn.Module, Batch], dict[str, Any]],
     batch: Batch,
-) -> tuple[ExportedProgram, list[str]]:
-    """Return the training IR of `evaluate` in evaluation mode, and the metrics' names.
+) -> tuple[ExportedProgram, list[Named]]:
+    """Return the training IR of `evaluate` in evaluation mode, and what its outputs are.
 
     It is traced for inputs [batch, ...] with any first dimension.
 
@@ -89,8 +115,15 @@ def trace_evaluation(
     shape = program.call_spec.out_spec
     if shape is None:
         raise GraphError("evaluate() returns nothing.")
-    places: dict[str, int] = tree_unflatten(list(range(shape.num_leaves)), shape)
-    return program, sorted(places, key=places.__getitem__)
+    places: dict[str, int | tuple[int, int]] = tree_unflatten(list(range(shape.num_leaves)), shape)
+    outputs: dict[int, Named] = {}
+    for name, place in places.items():
+        if isinstance(place, tuple):
+            outputs |= {place[0]: (name, "sum"), place[1]: (name, "count")}
+        else:
+            kind: OutputKind = _PREDICTIONS.get(name, "mean")
+            outputs[place] = (name, kind)
+    return program, [outputs[place] for place in sorted(outputs)]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import msgspec
 
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus
+from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus, overall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ def decode_status(data: bytes) -> ProjectStatus:
 
 def status_lines(status: ProjectStatus) -> list[str]:
     """Return the status as lines for people."""
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in sorted(status.metrics.items()))
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in overall(status.metrics).items())
     measured = f" (version {status.metrics_version}: {metrics})" if metrics else ""
     lines = [
         (

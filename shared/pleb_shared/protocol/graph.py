@@ -29,6 +29,7 @@ __all__ = [
     "MemoryFormat",
     "Node",
     "Output",
+    "OutputKind",
     "Ref",
     "Scalar",
     "Value",
@@ -109,11 +110,25 @@ class Constant(Struct, frozen=True):
     data: Annotated[bytes, msgspec.Meta(max_length=CONSTANT_BYTES)]
 
 
+OutputKind = Literal["mean", "sum", "count", "predictions", "targets"]
+
+
 class Output(Struct, frozen=True):
-    """A scalar that the graph gives: `loss`, or a metric's name."""
+    """A value that the graph gives: `loss`, or a metric's name.
+
+    `mean`: a number, the mean over a batch. `sum` and `count` of one name: two numbers, of which
+    the sums over all batches make a share. `predictions` and `targets`: numbers [batch, ...], from
+    which the metrics of the whole holdout are computed.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=LIMITS.name_characters)]
     slot: _Slot
+    kind: OutputKind = "mean"
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other outputs of a graph."""
+        return self.name if self.kind == "mean" else f"{self.name}/{self.kind}"
 
 
 class Graph(Struct, kw_only=True, frozen=True):
@@ -191,7 +206,7 @@ def check_constants(graph: Graph) -> None:
 
 def _check_names(graph: Graph) -> None:
     names = [spec.name for spec in [*graph.parameters, *graph.buffers, *graph.base]]
-    for group in (names, [i.name for i in graph.inputs], [o.name for o in graph.outputs]):
+    for group in (names, [i.name for i in graph.inputs], [o.key for o in graph.outputs]):
         if len(set(group)) != len(group):
             twice = next(name for name in group if group.count(name) > 1)
             raise GraphError(f"The name {twice!r} is used twice in the graph.")

@@ -59,6 +59,11 @@ class Limits:
     """One run of a graph: a minute or two on an old PC of four cores. A step is the smallest piece
     of work: what a pause may have to wait for, and what a stop loses."""
     metrics: int = 32
+    """Outputs of an evaluation graph."""
+    metric_values: int = 512
+    """Of one evaluation, those for each class included."""
+    predictions: int = 2**24
+    """Numbers that an evaluation gathers from the whole holdout: 128 MiB."""
     inputs: int = 16
     root_changes: int = 32
     """Changes of a project's root key in its whole life."""

@@ -26,6 +26,8 @@ __all__ = [
     "CombinationRule",
     "DataSpec",
     "Delegation",
+    "EvaluationSpec",
+    "HoldoutMetric",
     "InputSpec",
     "ModelSpec",
     "Muon",
@@ -88,6 +90,21 @@ CodecName = Literal["fp32", "int8", "int4", "2bit"]
 Activity = Literal["active", "paused", "archived"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
 CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
+HoldoutMetric = Literal[
+    "accuracy",
+    "auc",
+    "average_precision",
+    "confusion",
+    "f1",
+    "mae",
+    "per_class",
+    "perplexity",
+    "precision",
+    "r2",
+    "recall",
+    "rmse",
+]
+"""Metrics of predictions for the whole holdout (`training.metrics`), and the loss's perplexity."""
 
 
 ITEM_BYTES: Final[dict[str, int]] = {
@@ -486,6 +503,29 @@ class Target(Struct, frozen=True):
     ] = 0
 
 
+class EvaluationSpec(Struct, frozen=True):
+    """How versions are measured on the holdout."""
+
+    batch_examples: Annotated[
+        int,
+        about(
+            "examples that are evaluated at once",
+            key="batch",
+            default_text="0: as many as in training",
+            ge=0,
+            le=65_536,
+        ),
+    ] = 0
+    metrics: Annotated[
+        list[HoldoutMetric],
+        about(
+            "metrics of the whole holdout, from the `predictions` and `targets` that `evaluate` "
+            "returns (`perplexity`: from its loss)",
+            max_length=LIMITS.metrics,
+        ),
+    ] = []
+
+
 class Delegation(Struct, frozen=True):
     """The root lets the coordinator's online key choose version, seed, shards, chunk, steps."""
 
@@ -525,6 +565,7 @@ class ProjectMetadata(Struct, frozen=True):
     verification: Verification
     calibration: Calibration
     limits: ResourceLimits
+    evaluation: EvaluationSpec = EvaluationSpec()
     target: Target | None = None
     roots: Annotated[
         list[Annotated[str, msgspec.Meta(max_length=LIMITS.root_change_characters)]],
@@ -547,6 +588,7 @@ EPOCH_FIELDS: Final = (
     "model",
     "training_graph",
     "evaluation_graph",
+    "evaluation",
     "data",
     "training",
     "codec",

@@ -28,9 +28,9 @@ class DeltaResult(Struct, tag="delta", tag_field="kind", kw_only=True, frozen=Tr
 
 
 class EvaluationResult(Struct, tag="evaluation", tag_field="kind", frozen=True):
-    """Means over the unit's examples, by the metric's name (`loss` is always there)."""
+    """Metrics of the unit's examples, by name (`loss` is always there)."""
 
-    metrics: Annotated[dict[str, float], msgspec.Meta(max_length=LIMITS.metrics)]
+    metrics: Annotated[dict[str, float], msgspec.Meta(max_length=LIMITS.metric_values)]
     examples: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 

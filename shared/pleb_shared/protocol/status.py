@@ -33,6 +33,7 @@ __all__ = [
     "UnitStatus",
     "VersionPoint",
     "VersionStatus",
+    "overall",
 ]
 
 NOT_COMPARABLE: Final = (
@@ -42,7 +43,12 @@ NOT_COMPARABLE: Final = (
 """For people, where `ProjectStatus.comparable` is false."""
 
 Text = Annotated[str, msgspec.Meta(max_length=LIMITS.text_characters)]
-Metrics = Annotated[dict[str, float], msgspec.Meta(max_length=2 * LIMITS.metrics)]
+Metrics = Annotated[dict[str, float], msgspec.Meta(max_length=2 * LIMITS.metric_values)]
+
+
+def overall(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that are no value of one class, such as `recall[2]`, in their order."""
+    return {name: value for name, value in sorted(metrics.items()) if "[" not in name}
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +63,8 @@ class VersionPoint(Status, frozen=True):
     train_loss: float | None = None
     """Mean of the losses at the end of the units that made it; null for version 0."""
     metrics: Metrics = {}
-    """Means over the holdout, `loss` among them; empty until it was evaluated."""
+    """Metrics of the holdout, `loss` among them; empty until it was evaluated. Of those for single
+    classes only the target."""
 
 
 class HostState(StrEnum):

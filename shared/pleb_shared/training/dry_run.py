@@ -183,7 +183,7 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
                 outputs = compiled.run(parameters, buffers, inputs, _NoDraws(), meter)
                 found = dict(outputs)
                 del outputs
-                _check_outputs(found, trains=trains)
+                _check_outputs(graph, found, trains=trains)
                 if trains:
                     _backward(found.pop("loss"))
     except TrainingError as error:
@@ -219,19 +219,28 @@ def trained_parameters(graph: Graph) -> set[str]:
             outputs = compiled.with_base(base).run(
                 parameters, _fakes(graph.buffers), _fakes(graph.inputs), _NoDraws()
             )
-            _check_outputs(outputs, trains=True)
+            _check_outputs(graph, outputs, trains=True)
             _backward(outputs["loss"])
     except TrainingError as error:
         raise GraphError(str(error)) from error
     return {name for name, parameter in parameters.items() if parameter.grad is not None}
 
 
-def _check_outputs(outputs: Mapping[str, object], *, trains: bool) -> None:
-    for name, value in outputs.items():
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise GraphError(f"The output {name!r} is not a single number.")
-        if not value.is_floating_point():
-            raise GraphError(f"The output {name!r} is {value.dtype}, not a real number.")
+def _check_outputs(graph: Graph, outputs: Mapping[str, object], *, trains: bool) -> None:
+    for output in graph.outputs:
+        value = outputs[output.key]
+        if trains and output.kind != "mean":
+            raise GraphError(f"A training graph gives no {output.kind}.")
+        if not isinstance(value, torch.Tensor):
+            raise GraphError(f"The output {output.key!r} is not a tensor.")
+        if output.kind in {"predictions", "targets"}:
+            if not value.ndim or value.is_complex():
+                raise GraphError(f"The output {output.key!r} is not [batch, ...] of real numbers.")
+            continue
+        if value.numel() != 1:
+            raise GraphError(f"The output {output.key!r} is not a single number.")
+        if output.kind == "mean" and not value.is_floating_point():
+            raise GraphError(f"The output {output.key!r} is {value.dtype}, not a real number.")
     loss = outputs.get("loss")
     if trains and not (isinstance(loss, torch.Tensor) and loss.requires_grad):
         raise GraphError("The graph has no loss that depends on a trained parameter.")

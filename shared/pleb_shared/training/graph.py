@@ -161,10 +161,11 @@ class CompiledGraph:
         draws: Draws,
         observer: Observer | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Return the outputs by name; `buffers` are changed in place as the model changes them.
+        """Return the outputs by key; `buffers` are changed in place as the model changes them.
 
         Tensors have the shapes that the graph's specifications record; inputs are
-        [batch, *shape], metrics and the loss are scalars. Autograd records the same calls as in
+        [batch, *shape], metrics and the loss are scalars but for predictions and targets [batch,
+        ...]. Autograd records the same calls as in
         eager mode.
 
         Raises:
@@ -192,7 +193,7 @@ class CompiledGraph:
                 observer.after(step.number, step.node, values[step.first : step.last])
             for slot in step.dead:
                 values[slot] = None
-        return {output.name: values[output.slot] for output in graph.outputs}
+        return {output.key: values[output.slot] for output in graph.outputs}
 
 
 def _execute(step: _Step, values: list[Any], draws: Draws, observer: Observer | None) -> None:
