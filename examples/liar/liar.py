@@ -214,18 +214,21 @@ class Liar:
 
         from pleb_shared.protocol.graph import parse_graph
         from pleb_shared.tensors.layout import load_tensors
-        from pleb_shared.training.graph import CompiledGraph
+        from pleb_shared.tensors.version import load_base
+        from pleb_shared.training.graph import CompiledGraph, base_tensors
         from pleb_shared.training.local_sgd import calibrate
 
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(mode=True)
         metadata = self.metadata
-        graph = parse_graph(self._blob(metadata.training_graph.digest))
+        base = base_tensors(load_base(metadata.model, self._blob).items())
+        graph = CompiledGraph(parse_graph(self._blob(metadata.training_graph.digest)))
         listed = self._blob(metadata.data.shards.digest)
         shards = strict_json.decode(listed, ShardList, most_bytes=LIMITS.shard_list_bytes).train
         shard = load_tensors(self._blob(shards[manifest.unit.shards.first % len(shards)].digest))
         version = load_tensors(self._blob(metadata.model.initial.digest))
-        return calibrate(CompiledGraph(graph), metadata, version, shard, time.perf_counter).delta
+        on_base = graph.with_base(base)
+        return calibrate(on_base, metadata, version, shard, time.perf_counter).delta
 
     def _made_up(self, manifest: Manifest) -> bytes:
         """Return noise, encoded as the unit's delta."""

@@ -22,7 +22,8 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.tensors.layout import load_tensors
-from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.tensors.version import load_base
+from pleb_shared.training.graph import CompiledGraph, base_tensors
 from pleb_shared.training.local_sgd import calibrate
 from tests.e2e.recompute import Log, recompute
 from tests.e2e.stranger import Refused, Stranger
@@ -145,6 +146,8 @@ def calibration(host: Stranger, manifest: dict[str, Any]) -> tuple[bytes, list[f
         json.dumps(host.metadata).encode(), ProjectMetadata, most_bytes=2**24
     )
     graph = CompiledGraph(parse_graph(host.blob(host.metadata["training_graph"])))
+    base = load_base(metadata.model, lambda digest: host.blob({"digest": digest}))
+    graph = graph.with_base(base_tensors(base.items()))
     version, shard = host.blob(host.model["initial"]), host.shards["train"][0]
     assert manifest["unit"]["shards"] == {"first": 0, "count": 1}
     outcome = calibrate(
