@@ -49,5 +49,5 @@ def ending(metadata: ProjectMetadata, version: int, points: Sequence[Point]) -> 
         if best is not None and sum(p.version > best for p in points) >= target.patience:
             return because(ReasonCode.NOTHING_BETTER, version=best, count=target.patience)
     if version >= metadata.training.versions:
-        return because(ReasonCode.LAST_VERSION_REACHED, version=metadata.training.versions)
+        return because(ReasonCode.LAST_VERSION_REACHED, version=version)
     return None
