@@ -8,14 +8,14 @@ import pytest
 
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
-from pleb_coordinator.steps.publish import admit, publish
+from pleb_coordinator.steps.publish import admit, answer_question, publish
 from pleb_coordinator.steps.published import examine, open_publication
 from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Ref, Value
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.messages import EnrolRequest, Role
+from pleb_shared.protocol.messages import EnrolRequest, PublishQuestion, Role
 from pleb_shared.protocol.project import DataSpec, InputSpec, Shard, ShardList
 from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey
@@ -348,3 +348,32 @@ def test_a_graph_that_claims_endless_work_is_refused(world):
 def test_numbers_that_no_store_holds_are_refused(world, number):
     envelope = world.envelope(changed(world, number=number), invite=None, key=world.root)
     assert refusal(open_publication, envelope) == RefusalCode.MALFORMED
+
+
+def question(world, project, key, invite=None):
+    asked = PublishQuestion(
+        protocols=[1],
+        project=project,
+        invite=invite,
+        root_key=key.public,
+        issued_at=int(world.clock.now),
+        expires_at=int(world.clock.now) + 60,
+    )
+    with world.store.write() as tx:
+        return answer_question(tx, world.deps, asked)
+
+
+def test_a_researcher_is_answered_before_anything_is_computed(world):
+    known = question(world, "tiny", world.root)
+    assert (known.number, known.epoch) == (1, 0)
+    assert known.free_bytes > 0
+    with pytest.raises(Refusal, match="belongs to another root key"):
+        question(world, "tiny", SigningKey.generate())
+    with pytest.raises(Refusal) as caught:
+        question(world, "other", world.root, invite="0" * 32)
+    assert caught.value.code == RefusalCode.INVALID_INVITE
+    invite = invited(world)
+    for _ in range(2):  # asking does not use it up
+        assert question(world, "other", world.root, invite=invite).number == 0
+    refused = refusal(question, world, "other", world.root, invite=invited(world, Role.HOST))
+    assert refused == RefusalCode.INVALID_INVITE
