@@ -45,6 +45,8 @@ UNIT: Final = T(values="unit")
 """Between 0 and 1, for losses of probabilities."""
 N: Final = T((2, 4, 6, 6))
 V: Final = T((4,))
+V2: Final = T((2,))
+N3: Final = T((1, 2, 4, 4, 4))
 
 
 def _recurrent(gates: int, layers: int, *, both: bool, biases: bool) -> tuple[Any, ...]:
@@ -65,7 +67,11 @@ _UNARY: Final = """
     round isnan isinf isfinite relu relu6 leaky_relu gelu silu mish elu selu celu hardswish
     hardsigmoid hardtanh sigmoid softplus log_sigmoid relu_ relu6_ leaky_relu_ silu_ mish_ elu_
     hardswish_ hardsigmoid_ hardtanh_ sigmoid_ tanh_ sum mean var std amax amin max min argmax
-    argmin prod all any sort argsort squeeze contiguous clone detach detach_ alias
+    argmin prod all any sort argsort squeeze acos acosh asin asinh atan atanh cosh sinh tan log10
+    exp2 erfc erfinv lgamma digamma sinc frac trunc sgn nan_to_num logit deg2rad rad2deg
+    special_i0e special_i1e special_i0 special_i1 special_entr special_log_ndtr special_erfcx i0
+    isposinf isneginf signbit hardshrink softshrink median nansum nanmedian mode count_nonzero
+    aminmax diag_embed contiguous clone detach detach_ alias
     lift_fresh_copy zero_ t zeros_like ones_like tril triu
 """
 _BINARY: Final = """
@@ -73,22 +79,28 @@ _BINARY: Final = """
     atan2.default eq.Tensor ne.Tensor lt.Tensor le.Tensor gt.Tensor ge.Tensor max.other min.other
     logical_and.default logical_or.default add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor
     expand_as.default view_as.default reshape_as.default type_as.default copy_.default
-    remainder.Tensor floor_divide.default
+    remainder.Tensor floor_divide.default fmod.Tensor hypot.default logaddexp.default
+    logaddexp2.default xlogy.Tensor copysign.Tensor heaviside.default fmax.default fmin.default
+    clamp_min.Tensor clamp_max.Tensor logical_xor.default
 """
 _SCALAR: Final = """
     add.Scalar sub.Scalar rsub.Scalar mul.Scalar div.Scalar pow.Tensor_Scalar remainder.Scalar
     eq.Scalar ne.Scalar lt.Scalar le.Scalar gt.Scalar ge.Scalar add_.Scalar mul_.Scalar div_.Scalar
-    clamp_min.default clamp_max.default fill_.Scalar full_like.default
+    clamp_min.default clamp_max.default fill_.Scalar full_like.default fmod.Scalar
+    copysign.Scalar norm.Scalar
 """
 _BY_DIMENSION: Final = """
     softmax.int log_softmax.int cumsum.default cumprod.default unbind.int sum.dim_IntList mean.dim
     var.dim var.correction std.dim std.correction var_mean.correction amax.default amin.default
     max.dim min.dim argmax.default argmin.default all.dim any.dim sort.default argsort.default
-    squeeze.dim unsqueeze.default glu.default logsumexp.default flip.default
+    squeeze.dim unsqueeze.default glu.default logsumexp.default flip.default cummax.default
+    cummin.default logcumsumexp.default prod.dim_int all.dims any.dims median.dim nanmedian.dim
+    mode.default nansum.default count_nonzero.dim_IntList std_mean.correction
 """
 _LISTS: Final = """
     sum.dim_IntList mean.dim var.dim var.correction std.dim std.correction var_mean.correction
-    amax.default amin.default logsumexp.default flip.default
+    amax.default amin.default logsumexp.default flip.default all.dims any.dims nansum.default
+    count_nonzero.dim_IntList std_mean.correction
 """
 _LOSSES: Final = (
     "mse_loss l1_loss smooth_l1_loss huber_loss kl_div binary_cross_entropy_with_logits"
@@ -102,6 +114,80 @@ _OTHERS: Final[dict[str, list[tuple[Any, ...]]]] = {
     "lerp.Scalar": [(X, X, 0.3)],
     "lerp.Tensor": [(X, X, X)],
     "addcmul.default": [(X, X, X)],
+    "addcdiv.default": [(X, X, X)],
+    "polygamma.default": [(2, X)],
+    "bitwise_and.Scalar": [(i64(3, 4), 3)],
+    "bitwise_or.Scalar": [(i64(3, 4), 3)],
+    "bitwise_xor.Scalar": [(i64(3, 4), 3)],
+    "bitwise_xor.Tensor": [(i64(3, 4), i64(4)), (flag(3, 4), flag(4))],
+    "threshold_.default": [(X, 0.1, 0.0)],
+    "norm.ScalarOpt_dim": [(X, 2, [1]), (X, None, [0, 1], True)],
+    "renorm.default": [(X, 2, 0, 1.0)],
+    "kthvalue.default": [(X, 2, 1)],
+    "searchsorted.Tensor": [(V, X), (T((3, 2)), X), (i64(5), i64(3))],
+    "bucketize.Tensor": [(X, V)],
+    "trace.default": [(X,)],
+    "select_scatter.default": [(X, V, 0, 1)],
+    "slice_scatter.default": [(X, T((1, 4)), 0, 1, 2)],
+    "diagonal_scatter.default": [(X, T((3,)))],
+    "fill_.Tensor": [(X, T(()))],
+    "index_copy.default": [(X, 0, i64(2), T((2, 4)))],
+    "index_fill.int_Scalar": [(X, 0, i64(2), 1.5)],
+    "index_put.default": [(X, [i64(2)], T((2, 4))), (X, [i64(2), i64(2)], V2, True)],
+    "index_put_.default": [(X, [i64(2)], T((2, 4)))],
+    "take.default": [(X, i64(2, 2))],
+    "scatter_reduce.two": [
+        (X, 1, i64(3, 2), X, "amax"),
+        (X, 1, i64(3, 2), X, "mean"),
+        (X, 0, i64(3, 4), X, "prod"),
+    ],
+    "eye.m": [(3, 4)],
+    "tril_indices.default": [(3, 4)],
+    "triu_indices.default": [(3, 4, 1)],
+    "addmv.default": [(T((3,)), X, V)],
+    "addbmm.default": [(T((3, 5)), T((2, 3, 4)), T((2, 4, 5)))],
+    "conv_transpose3d.input": [(T((1, 2, 4, 4, 4)), T((2, 3, 2, 2, 2)), T((3,)), [2, 2, 2])],
+    "im2col.default": [
+        (N, [3, 3], [1, 1], [1, 1], [2, 2]),
+        (T((4, 6, 6)), [2, 2], [1, 1], [0, 0], [1, 1]),
+    ],
+    "col2im.default": [(T((2, 12, 4)), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2])],
+    "max_pool2d_with_indices.default": [(N, [2, 2]), (N, [3, 3], [2, 2], [1, 1], [2, 2])],
+    "max_pool3d_with_indices.default": [(T((1, 2, 4, 4, 4)), [2, 2, 2])],
+    "adaptive_max_pool2d.default": [(N, [1, 1]), (N, [4, 3])],
+    "adaptive_max_pool3d.default": [(T((1, 2, 4, 4, 4)), [2, 3, 1])],
+    "upsample_nearest1d.vec": [(T((2, 4, 9)), None, [2.0]), (T((2, 4, 9)), [5], None)],
+    "_upsample_nearest_exact1d.vec": [(T((2, 4, 9)), None, [2.0]), (T((2, 4, 9)), [5], None)],
+    "upsample_linear1d.vec": [(T((2, 4, 9)), None, False, [2.0]), (T((2, 4, 9)), [5], True, None)],
+    "upsample_bicubic2d.vec": [(N, None, False, [2.0, 1.5]), (N, [5, 9], True, None)],
+    "_upsample_bilinear2d_aa.vec": [(N, None, False, [0.5, 1.5]), (N, [5, 9], True, None)],
+    "_upsample_bicubic2d_aa.vec": [(N, None, False, [0.5, 1.5]), (N, [5, 9], True, None)],
+    "_upsample_nearest_exact2d.vec": [(N, None, [2.0, 1.5]), (N, [5, 9], None)],
+    "upsample_nearest3d.vec": [(N3, None, [2.0, 1.5, 1.0]), (N3, [5, 2, 3], None)],
+    "_upsample_nearest_exact3d.vec": [(N3, None, [2.0, 1.5, 1.0]), (N3, [5, 2, 3], None)],
+    "upsample_trilinear3d.vec": [(N3, None, False, [2.0, 1.5, 1.0]), (N3, [5, 2, 3], True, None)],
+    "grid_sampler_2d.default": [
+        (N, T((2, 3, 5, 2)), 0, 0, False),
+        (N, T((2, 3, 5, 2), values="hostile"), 1, 1, True),
+        (N, T((2, 3, 5, 2), values="hostile"), 2, 2, False),
+    ],
+    "grid_sampler_3d.default": [
+        (N3, T((1, 3, 2, 2, 3)), 0, 0, False),
+        (N3, T((1, 3, 2, 2, 3), values="hostile"), 1, 2, True),
+    ],
+    "pixel_unshuffle.default": [(N, 2)],
+    "_cdist_forward.default": [(X, T((5, 4)), 2.0, None), (T((2, 3, 4)), T((2, 5, 4)), 1.0, 2)],
+    "_pdist_forward.default": [(X,), (X, 1.0)],
+    "multi_margin_loss.default": [(X, i64(3)), (X, i64(3), 2, 0.5, V, 2)],
+    "multilabel_margin_loss_forward.default": [(X, i64(3, 4), 1)],
+    "linalg_cholesky_ex.default": [(T((4, 4)),), (T((2, 3, 3)),)],
+    "linalg_inv_ex.default": [(T((4, 4)),), (T((2, 3, 3)),)],
+    "linalg_matrix_exp.default": [(T((4, 4)),), (T((2, 3, 3)),)],
+    "_linalg_det.default": [(T((4, 4)),), (T((2, 3, 3)),)],
+    "_linalg_slogdet.default": [(T((4, 4)),), (T((2, 3, 3)),)],
+    "_linalg_solve_ex.default": [(T((4, 4)), T((4, 2))), (T((2, 3, 3)), T((2, 3)))],
+    "linalg_cross.default": [(T((4, 3)), T((4, 3)))],
+    "linalg_householder_product.default": [(T((4, 3)), T((3,)))],
     "bitwise_and.Tensor": [(i64(3, 4), i64(3, 4)), (flag(3, 4), flag(3, 4))],
     "bitwise_or.Tensor": [(i64(3, 4), i64(4))],
     "bitwise_not.default": [(flag(3, 4),)],
@@ -270,6 +356,13 @@ def _calls() -> dict[str, list[Call]]:
     also("div.Scalar_mode", X, 2, rounding_mode="floor")
     also("floor_divide.default", *whole)
     also("remainder.Tensor", *whole)
+    also("fmod.Tensor", *whole)
+    also("scatter_reduce.two", X, 0, i64(3, 4), X, "sum", include_self=False)
+    also("soft_margin_loss.default", X, X)
+    also("linalg_solve_triangular.default", T((4, 4)), T((4, 2)), upper=True)
+    also("linalg_solve_triangular.default", T((4, 4)), T((2, 4)), upper=False, left=False)
+    also("searchsorted.Tensor", V, X, right=True)
+    also("aminmax.default", X, dim=1)
     also("meshgrid.indexing", [V, V], indexing="ij")
     for name in ("sum.default", "mean.default", "prod.default"):
         also(name, X, dtype=Dtype(name="float64"))

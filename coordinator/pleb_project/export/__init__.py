@@ -9,7 +9,6 @@ and the graph must do exactly what the model does (`parity`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,12 @@ import msgspec
 import torch
 from torch import nn
 
-from pleb_project.export.model_tensors import TensorSpecs, canonical_names, initial_tensors
+from pleb_project.export.model_tensors import (
+    TensorSpecs,
+    canonical_names,
+    copy_of,
+    initial_tensors,
+)
 from pleb_project.export.parity import check_parity
 from pleb_project.export.rewrite import rewrite
 from pleb_project.export.source import RefusedNodeError
@@ -123,23 +127,24 @@ def export_model(
     every = TensorSpecs.of(model)
     traced = trace_training(model, loss, example_batch)
 
-    def training_graph(specs: TensorSpecs) -> Graph:
+    def training_graph(specs: TensorSpecs) -> tuple[Graph, bool]:
         with _located(lambda copied: loss(copied, example_batch), model):
-            return _checked(rewrite(traced, specs, model, example_batch, [("loss", "mean")]))
+            graph, exact = rewrite(traced, specs, model, example_batch, [("loss", "mean")])
+        return _checked(graph), exact
 
-    training = training_graph(every)
+    training, exact = training_graph(every)
     trained = trained_parameters(training)
     traced_evaluation, outputs = trace_evaluation(model, evaluate, example_batch)
 
     def evaluation_graph(specs: TensorSpecs) -> Graph:
         with _located(lambda copied: evaluate(copied, example_batch), model):
-            return _checked(rewrite(traced_evaluation, specs, model, example_batch, outputs))
+            return _checked(rewrite(traced_evaluation, specs, model, example_batch, outputs)[0])
 
     written = {*training.mutated, *evaluation_graph(every).mutated}
     specs = every.split(trained, written)
-    training, evaluation = training_graph(specs), evaluation_graph(specs)
+    (training, exact), evaluation = training_graph(specs), evaluation_graph(specs)
     dry_run(training, trains=True)  # refuses what a volunteer's refuses
-    check_parity(training, model, loss, example_batch)
+    check_parity(training, model, loss, example_batch, exact=exact)
     dry_run(evaluation, trains=False)
     tensors = initial_tensors(model, [*specs.parameters, *specs.buffers])
     initial = save_tensors(tensors)
@@ -177,7 +182,7 @@ def _located(run: Callable[[nn.Module], object], model: nn.Module) -> Iterator[N
     try:
         yield
     except RefusedNodeError as error:
-        raise error.located(lambda: run(copy.deepcopy(model))) from None
+        raise error.located(lambda: run(copy_of(model))) from None
 
 
 def _checked(graph: Graph) -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["BASE_DTYPE_NAMES", "DTYPE_NAMES", "TensorSpecs", "canonical_names", "initial_tensors"]
+__all__ = [
+    "BASE_DTYPE_NAMES",
+    "DTYPE_NAMES",
+    "TensorSpecs",
+    "canonical_names",
+    "copy_of",
+    "initial_tensors",
+]
 
 DTYPE_NAMES: Final = {
     torch.float32: "float32",
@@ -105,6 +113,17 @@ def initial_tensors(model: nn.Module, specs: Iterable[TensorSpec]) -> Tensors:
             half = tensor.dtype in {torch.float16, torch.bfloat16} and spec.dtype == "float32"
             tensors[spec.name] = (tensor.float() if half else tensor).numpy()
     return tensors
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """Return a copy of `model`, also of one that keeps a computed tensor as an attribute."""
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, dict(computed))
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import torch
-from torch import fx, nn
+from torch import Tag, fx, nn
+from torch._ops import OpOverload
 from torch.export.graph_signature import InputKind
 
+from pleb_project.export.decompose import Expansion, expand, is_expanded
 from pleb_project.export.model_tensors import DTYPE_NAMES, canonical_names
 from pleb_project.export.source import RefusedNodeError, source_line
 from pleb_shared.errors import GraphError
@@ -69,6 +71,7 @@ _WHOLE_NUMBERS: Final = {
     operator.sub: "int.sub",
     operator.mul: "int.mul",
     operator.floordiv: "int.floordiv",
+    operator.mod: "int.mod",
 }
 
 
@@ -78,8 +81,10 @@ def rewrite(
     model: nn.Module,
     batch: dict[str, torch.Tensor],
     outputs: list[Named],
-) -> Graph:
-    """Return `program` as a graph whose outputs have the names and kinds `outputs`.
+) -> tuple[Graph, bool]:
+    """Return `program` as a graph with the names and kinds `outputs`, and its exactness.
+
+    It is exact if it calls the same kernels as eager mode, so that results are equal to the bit.
 
     `specs` are the model's tensors; `batch` has inputs [batch, ...] by name. Parameters that are
     float32 there, and of half precision in the model, are cast first: training changes the former.
@@ -110,7 +115,7 @@ def rewrite(
     operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
     written = written_buffers(graph, operators)
     mutated = [spec.name for spec in specs.buffers if spec.name in written]
-    return msgspec.structs.replace(graph, mutated=mutated)
+    return msgspec.structs.replace(graph, mutated=mutated), rewriter.exact
 
 
 class _Rewriter:
@@ -131,15 +136,16 @@ class _Rewriter:
         self.constants: list[Constant] = []
         self.nodes: list[Node] = []
         self.input_shapes: list[list[int]] = []
+        self.exact = True
         self._next = self._number_placeholders()
         self._cast_masters()
 
-    def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> list[int]:
-        """Write the nodes of `module` and return the numbers of its outputs."""
+    def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> Any:
+        """Write the nodes of `module`; return its outputs with numbers in place of values."""
         for node in module.graph.nodes:
             name = str(node.target)
             if node.op == "output":
-                return [self._slot(result) for result in node.args[0]]
+                return fx.node.map_arg(node.args[0], self._slot_of.__getitem__)
             if node.op != "call_function" or name in _CHECKS:
                 continue
             if node.target is operator.getitem:
@@ -149,6 +155,8 @@ class _Rewriter:
                 self._inline(module, node, skip=2, no_grad=not node.args[0])
             elif name == "wrap_with_autocast":
                 self._inline(module, node, skip=5, no_grad=no_grad)
+            elif node.target is torch._C._set_grad_enabled:  # noqa: SLF001
+                no_grad = not node.args[0]
             else:
                 self._write(node, no_grad=no_grad)
         raise GraphError("The exported graph has no output.")
@@ -220,13 +228,32 @@ class _Rewriter:
         inner = [one for one in body.graph.nodes if one.op == "placeholder"]
         for place, argument in zip(inner, node.args[skip:], strict=True):
             self._slot_of[place] = self._slot_of[cast("fx.Node", argument)]
-        self._slot_of[node] = self.add_nodes(body, no_grad=no_grad)
+        self._slot_of[node] = list(self.add_nodes(body, no_grad=no_grad))
+
+    def _inline_expansion(self, node: fx.Node, expansion: Expansion, *, no_grad: bool) -> None:
+        """Write what `node` is made of; its parts come from the same line of code."""
+        places = [one for one in expansion.body.graph.nodes if one.op == "placeholder"]
+        for place, given in zip(places, expansion.inputs, strict=True):
+            self._slot_of[place] = self._slot_of[given]
+        for part in expansion.body.graph.nodes:
+            part.meta["stack_trace"] = node.meta.get("stack_trace")
+            name = _operation(part)[0] if isinstance(part.target, OpOverload) else ""
+            view = isinstance(part.target, OpOverload) and Tag.inplace_view in part.target.tags
+            if name and not (view or is_allowed(name) or name in _CHECKS):
+                raise _refusal(node, f"{node.target} (by way of {name})", why_not(name))
+        outputs = self.add_nodes(expansion.body, no_grad=no_grad)
+        self._slot_of[node] = list(outputs) if isinstance(outputs, (list, tuple)) else outputs
+        self.exact &= expansion.exact
 
     def _write(self, node: fx.Node, *, no_grad: bool) -> None:
         """Write one call of an operator and number its outputs."""
         name, args, kwargs = _operation(node)
-        if not is_allowed(name):
-            raise _refusal(node, name, why_not(name))
+        if not is_allowed(name) or is_expanded(node):
+            expansion = expand(node)
+            if expansion is None:
+                raise _refusal(node, name, why_not(name))
+            self._inline_expansion(node, expansion, no_grad=no_grad)
+            return
         value = node.meta["val"]
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         self.nodes.append(
@@ -287,6 +314,9 @@ def _value(node: fx.Node, value: Any) -> Value:
     """Return dtype and shape of a node's output at the example's batch size."""
     if isinstance(value, (int, torch.SymInt)):
         return Value(dtype="int")
+    if isinstance(value, torch.Tensor) and value.is_complex():
+        advice = "Complex numbers are not carried: compute with real and imaginary parts."
+        raise _refusal(node, str(node.target), advice)
     if not isinstance(value, torch.Tensor) or value.dtype not in _VALUE_DTYPES:
         kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
         raise _refusal(node, str(node.target), f"It gives {kind}, which is not carried.")
@@ -296,6 +326,8 @@ def _value(node: fx.Node, value: Any) -> Value:
 def _shape(tensor: torch.Tensor) -> list[int]:
     """Return the shape at export, with the example's size for the free batch dimension."""
     sizes: Iterable[Any] = tensor.shape
+    if any(isinstance(size, torch.SymInt) and size.node.hint is None for size in sizes):
+        raise GraphError("A shape depends on values: use torch.where instead of a boolean index.")
     return [int(s.node.hint) if isinstance(s, torch.SymInt) else int(s) for s in sizes]
 
 

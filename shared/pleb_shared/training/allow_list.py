@@ -16,32 +16,45 @@ import torch
 from pleb_shared.training.preconditions import (
     ADAPTIVE,
     BATCH_NORM,
+    CDIST,
     CLASSES,
     COUNTS,
     EINSUM,
     EMBEDDING,
     FLOATS,
+    FOLD,
     GATHER,
     GROUP_NORM,
+    HOUSEHOLDER,
     INDEX,
     INDEX_ADD,
+    INDEX_PUT,
     INDEX_SELECT,
+    LABEL_MARGIN,
     LOSS,
+    MARGIN,
     NOTHING,
     ONE_HOT,
     PADDING,
+    PDIST,
     PRELU,
     PRODUCT,
     SCATTER,
     SHAPED_NORM,
     SLICE,
+    SOLVE,
+    SORTED,
+    SQUARE,
+    TAKE,
     UNFOLD,
-    UPSAMPLE,
+    WINDOWS,
     Rule,
     convolution,
+    grid_sampling,
     pooling,
     recurrent,
     transposed_convolution,
+    upsampling,
 )
 
 __all__ = ["ALLOWED", "FACTORIES", "Allowed"]
@@ -64,16 +77,28 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         reciprocal.default sign.default sin.default cos.default tanh.default erf.default
         floor.default ceil.default round.default clamp.default clamp.Tensor clamp_min.default
         clamp_max.default clamp_.default maximum.default minimum.default lerp.Scalar lerp.Tensor
-        addcmul.default atan2.default
+        addcmul.default addcdiv.default atan2.default acos.default acosh.default asin.default
+        asinh.default atan.default atanh.default cosh.default sinh.default tan.default
+        log10.default exp2.default erfc.default erfinv.default lgamma.default digamma.default
+        polygamma.default sinc.default frac.default trunc.default sgn.default hypot.default
+        logaddexp.default logaddexp2.default xlogy.Tensor copysign.Tensor copysign.Scalar
+        heaviside.default fmax.default fmin.default nan_to_num.default logit.default deg2rad.default
+        rad2deg.default clamp_min.Tensor clamp_max.Tensor special_i0e.default special_i1e.default
+        special_i0.default special_i1.default special_entr.default special_log_ndtr.default
+        special_erfcx.default i0.default
      """, NOTHING),
     # Whole numbers are divided by our own code (`operators`): kernels trap on -2^63 / -1.
-    ("div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor floor_divide.default",
-     NOTHING),
+    ("""
+        div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor floor_divide.default
+        fmod.Scalar fmod.Tensor
+     """, NOTHING),
     # Comparisons and choices.
     ("""
         eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
         gt.Scalar ge.Tensor ge.Scalar logical_and.default logical_or.default logical_not.default
         bitwise_and.Tensor bitwise_or.Tensor bitwise_not.default __and__.Tensor __or__.Tensor
+        bitwise_and.Scalar bitwise_or.Scalar bitwise_xor.Tensor bitwise_xor.Scalar
+        logical_xor.default isposinf.default isneginf.default signbit.default
         isnan.default isinf.default isfinite.default where.self where.ScalarOther
         where.ScalarSelf where.Scalar masked_fill.Scalar masked_fill.Tensor masked_fill_.Scalar
      """, NOTHING),
@@ -85,12 +110,13 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         hardsigmoid.default hardsigmoid_.default hardtanh.default hardtanh_.default
         sigmoid.default sigmoid_.default tanh_.default softplus.default softmax.int
         log_softmax.int log_sigmoid.default logsumexp.default glu.default threshold.default
+        threshold_.default hardshrink.default softshrink.default
      """, NOTHING),
     ("prelu.default", PRELU),
     # Products.
     ("""
         linear.default matmul.default mm.default bmm.default addmm.default baddbmm.default
-        mv.default dot.default outer.default
+        mv.default dot.default outer.default addmv.default addbmm.default
      """, PRODUCT),
     ("einsum.default", EINSUM),
     # Convolutions, norms, pooling, recurrent layers, embeddings.
@@ -99,17 +125,32 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
     ("conv3d.default conv3d.padding", convolution(3)),
     ("conv_transpose1d.default", transposed_convolution(1)),
     ("conv_transpose2d.input", transposed_convolution(2)),
+    ("conv_transpose3d.input", transposed_convolution(3)),
+    ("im2col.default", WINDOWS),
+    ("col2im.default", FOLD),
     ("layer_norm.default rms_norm.default", SHAPED_NORM),
     ("group_norm.default", GROUP_NORM),
     ("batch_norm.default instance_norm.default", BATCH_NORM),
-    ("linalg_vector_norm.default cosine_similarity.default", FLOATS),
+    ("linalg_vector_norm.default renorm.default cosine_similarity.default", FLOATS),
     ("max_pool1d.default avg_pool1d.default", pooling(1)),
-    ("max_pool2d.default avg_pool2d.default", pooling(2)),
-    ("max_pool3d.default avg_pool3d.default", pooling(3)),
-    ("adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_avg_pool3d.default",
-     ADAPTIVE),
-    ("upsample_nearest2d.vec upsample_bilinear2d.vec", UPSAMPLE),
-    ("pixel_shuffle.default", NOTHING),
+    ("max_pool2d.default avg_pool2d.default max_pool2d_with_indices.default", pooling(2)),
+    ("max_pool3d.default avg_pool3d.default max_pool3d_with_indices.default", pooling(3)),
+    ("""
+        adaptive_avg_pool1d.default adaptive_avg_pool2d.default adaptive_avg_pool3d.default
+        adaptive_max_pool2d.default adaptive_max_pool3d.default
+     """, ADAPTIVE),
+    ("upsample_nearest1d.vec upsample_linear1d.vec _upsample_nearest_exact1d.vec", upsampling(1)),
+    ("""
+        upsample_nearest2d.vec upsample_bilinear2d.vec upsample_bicubic2d.vec
+        _upsample_nearest_exact2d.vec _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
+     """, upsampling(2)),
+    ("upsample_nearest3d.vec upsample_trilinear3d.vec _upsample_nearest_exact3d.vec",
+     upsampling(3)),
+    ("grid_sampler_2d.default", grid_sampling(2)),
+    ("grid_sampler_3d.default", grid_sampling(3)),
+    ("pixel_shuffle.default pixel_unshuffle.default", NOTHING),
+    ("_cdist_forward.default", CDIST),
+    ("_pdist_forward.default", PDIST),
     ("embedding.default", EMBEDDING),
     ("lstm.input", recurrent(4)),
     ("gru.input", recurrent(3)),
@@ -119,14 +160,30 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         binary_cross_entropy.default binary_cross_entropy_with_logits.default mse_loss.default
         l1_loss.default smooth_l1_loss.default huber_loss.default kl_div.default
      """, LOSS),
+    ("multi_margin_loss.default", MARGIN),
+    ("multilabel_margin_loss_forward.default", LABEL_MARGIN),
+    ("soft_margin_loss.default", LOSS),
+    # Linear algebra, whose kernels take square matrices of the shapes that torch checks.
+    ("""
+        linalg_cholesky_ex.default linalg_inv_ex.default linalg_matrix_exp.default
+        _linalg_det.default _linalg_slogdet.default
+     """, SQUARE),
+    ("_linalg_solve_ex.default linalg_solve_triangular.default", SOLVE),
+    ("linalg_cross.default", FLOATS),
+    ("linalg_householder_product.default", HOUSEHOLDER),
     # Reductions, orders, cumulative sums.
     ("""
         sum.default sum.dim_IntList mean.default mean.dim var.default var.dim var.correction
         std.default std.dim std.correction var_mean.correction amax.default amin.default
         max.default max.dim max.other min.default min.dim min.other argmax.default argmin.default
         prod.default all.default all.dim any.default any.dim sort.default argsort.default
-        cumsum.default cumprod.default
+        cumsum.default cumprod.default cummax.default cummin.default logcumsumexp.default
+        prod.dim_int all.dims any.dims aminmax.default median.default median.dim nansum.default
+        nanmedian.default nanmedian.dim mode.default count_nonzero.default count_nonzero.dim_IntList
+        std_mean.correction norm.Scalar norm.ScalarOpt_dim
      """, NOTHING),
+    ("kthvalue.default", COUNTS),
+    ("searchsorted.Tensor bucketize.Tensor", SORTED),
     ("topk.default", COUNTS),
     # Views and copies.
     ("""
@@ -135,7 +192,9 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
         cat.default stack.default unbind.int select.int diagonal.default movedim.int
         movedim.intlist flip.default roll.default contiguous.default clone.default detach.default
         detach_.default alias.default lift_fresh_copy.default to.dtype type_as.default
-        tril.default triu.default meshgrid.indexing copy_.default fill_.Scalar zero_.default
+        tril.default triu.default meshgrid.indexing copy_.default fill_.Scalar fill_.Tensor
+        zero_.default diag_embed.default trace.default select_scatter.default slice_scatter.default
+        diagonal_scatter.default
      """, NOTHING),
     # A size of -1 stands for what is left, which torch computes and checks.
     ("view.default reshape.default unflatten.int expand.default broadcast_to.default", NOTHING),
@@ -149,9 +208,12 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
     # Indices, which the kernels compare with the sizes when they run.
     ("index.Tensor", INDEX),
     ("index_select.default", INDEX_SELECT),
-    ("index_add.default", INDEX_ADD),
+    ("index_add.default index_copy.default", INDEX_ADD),
+    ("index_fill.int_Scalar", INDEX_SELECT),
+    ("index_put.default index_put_.default", INDEX_PUT),
+    ("take.default", TAKE),
     ("gather.default", GATHER),
-    ("scatter.src scatter.value scatter_add.default", SCATTER),
+    ("scatter.src scatter.value scatter_add.default scatter_reduce.two", SCATTER),
     ("one_hot.default", ONE_HOT),
     # New tensors of the form of another.
     ("""
@@ -164,7 +226,8 @@ _ALLOWED: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
 _FACTORIES: Final[tuple[tuple[str, tuple[Rule, ...]], ...]] = (
     ("""
         arange.default arange.start arange.start_step full.default zeros.default ones.default
-        scalar_tensor.default linspace.default eye.default
+        scalar_tensor.default linspace.default eye.default eye.m tril_indices.default
+        triu_indices.default
      """, COUNTS),
 )  # fmt: skip
 """New tensors; where they lie is not the graph's business."""

@@ -45,6 +45,8 @@ DIVISIONS: Final[dict[str, Callable[..., torch.Tensor]]] = {
     "aten.div.Tensor_mode": _safe(_ATEN.div.Tensor_mode, quotient=True),
     "aten.div.Scalar_mode": _safe(_ATEN.div.Scalar_mode, quotient=True),
     "aten.floor_divide.default": _safe(_ATEN.floor_divide.default, quotient=True),
+    "aten.fmod.Tensor": _safe(_ATEN.fmod.Tensor, quotient=False),
+    "aten.fmod.Scalar": _safe(_ATEN.fmod.Scalar, quotient=False),
     "aten.remainder.Tensor": _safe(_ATEN.remainder.Tensor, quotient=False),
     "aten.remainder.Scalar": _safe(_ATEN.remainder.Scalar, quotient=False),
 }

@@ -58,6 +58,34 @@ _OPTIMIZER_PASSES: Final = 16
 """How often an optimizer reads or writes each weight and its state."""
 _SORTING: Final = 32
 """Passes over the elements that sorting takes, at most."""
+_SORTS: Final = {
+    "sort",
+    "topk",
+    "argsort",
+    "median",
+    "nanmedian",
+    "kthvalue",
+    "mode",
+    "searchsorted",
+}
+_FACTORING: Final = 4
+"""Passes for each row or column that factors, inverses and exponentials of matrices take: 64
+operations for each element and row, where a product of matrices takes two."""
+_DISTANCES: Final = {
+    torch.ops.aten._cdist_forward,  # noqa: SLF001
+    torch.ops.aten._cdist_backward,  # noqa: SLF001
+    torch.ops.aten._pdist_forward,  # noqa: SLF001
+    torch.ops.aten._pdist_backward,  # noqa: SLF001
+}
+"""They compare all points with all others."""
+_TAPS: Final = {
+    "upsample_bicubic2d": 16,
+    "_upsample_bicubic2d_aa": 16,
+    "_upsample_bilinear2d_aa": 16,
+    "grid_sampler_2d": 16,
+    "grid_sampler_3d": 8,
+}
+"""How many elements of the input one of the output takes, or one of the input gives to."""
 _ATTENTION: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
 _ATTENTION_BACKWARD: Final = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001
 _PER_SECOND: Final = 2e9
@@ -378,6 +406,13 @@ def _operations(func: Any, args: Any, kwargs: Any, result: Any) -> int:
     if packet in _HIDDEN_BYTES:  # every weight matrix meets every position of the input
         weights: int = sum(tensor.numel() for tensor in given if tensor.dim() == 2)
         return reading + 6 * math.prod(given[0].shape[:-1]) * weights
+    if packet in _DISTANCES:  # from [.., P, M] to [.., R, M], or all of [P, M]
+        points = max(int(t.shape[-2]) for t in given if t.dim() > 1)
+        return reading * max(1, points)
+    name = packet.__name__
+    if name.removeprefix("_").startswith(("linalg_", "lu_")) and "norm" not in name:
+        sides: int = max((max(t.shape[-2:]) for t in given if t.dim() > 1), default=1)
+        return reading * _FACTORING * sides
     return reading * _passes(func, args)
 
 
@@ -386,7 +421,10 @@ def _passes(func: Any, args: Any) -> int:
     for argument, value in zip(func._schema.arguments, args, strict=False):  # noqa: SLF001
         if argument.name == "kernel_size":
             return max(1, int(math.prod(value)))
-    return _SORTING if func.overloadpacket.__name__ in {"sort", "topk", "argsort"} else 1
+    name = func.overloadpacket.__name__.removesuffix("_backward")
+    if name in _TAPS:
+        return _TAPS[name]
+    return _SORTING if func.overloadpacket.__name__ in _SORTS else 1
 
 
 def _fakes(

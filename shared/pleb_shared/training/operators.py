@@ -91,20 +91,25 @@ def _of_sizes(call: Callable[[int, int], int]) -> Callable[[int, int], int]:
 
 _WHOLE_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
     "aten.sym_size.int": torch.ops.aten.sym_size.int,
+    "aten.sym_numel.default": torch.ops.aten.sym_numel.default,
     "int.add": _of_sizes(operator.add),
     "int.sub": _of_sizes(operator.sub),
     "int.mul": _of_sizes(operator.mul),
     "int.floordiv": _of_sizes(operator.floordiv),
+    "int.mod": _of_sizes(operator.mod),
 }
 """Arithmetic on sizes, which the batch dimension of an evaluation graph needs."""
 _FORBIDDEN_ARGUMENTS: Final = frozenset({"device", "layout", "pin_memory", "generator", "out"})
 _ADVICE: Final = (
     (("rand", "normal", "bernoulli", "multinomial", "dropout"),
      "Random numbers must come from the unit's draws: use nn.Dropout or nn.Dropout2d."),
-    (("item", "_local_scalar_dense", "nonzero", "masked_select", "unique"),
+    (("item", "_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount"),
      "Shapes and control flow must not depend on values: use torch.where or a mask."),
     (("empty", "resize", "as_strided", "set_"),
      "Memory must be written before it is read: use torch.zeros or reshape."),
+    (("_fft", "fft", "stft", "istft", "complex", "view_as_complex", "polar"),
+     "Complex numbers are not carried: compute with real and imaginary parts."),
+    (("embedding_renorm",), "max_norm changes a parameter in place: use F.normalize in forward()."),
     (("_foreach", "_fused", "native_"), "Use the plain form of this operation."),
 )  # fmt: skip
 

@@ -23,35 +23,48 @@ __all__ = [
     "ADAPTIVE",
     "ATTENTION",
     "BATCH_NORM",
+    "CDIST",
     "CLASSES",
     "COUNTS",
     "DROPOUT",
     "EINSUM",
     "EMBEDDING",
     "FLOATS",
+    "FOLD",
     "GATHER",
     "GROUP_NORM",
+    "HOUSEHOLDER",
     "INDEX",
     "INDEX_ADD",
+    "INDEX_PUT",
     "INDEX_SELECT",
+    "LABEL_MARGIN",
     "LOSS",
+    "MARGIN",
     "NOTHING",
     "ONE_HOT",
     "PADDING",
+    "PDIST",
     "PRELU",
     "PRODUCT",
     "SCATTER",
     "SHAPED_NORM",
     "SLICE",
+    "SOLVE",
+    "SORTED",
+    "SQUARE",
+    "TAKE",
     "UNFOLD",
-    "UPSAMPLE",
+    "WINDOWS",
     "Parameter",
     "Rule",
     "check_call",
     "convolution",
+    "grid_sampling",
     "pooling",
     "recurrent",
     "transposed_convolution",
+    "upsampling",
 ]
 
 Arguments = Mapping[str, Any]
@@ -382,21 +395,160 @@ def _adaptive(arguments: Arguments) -> str:
 ADAPTIVE: Final[tuple[Rule, ...]] = (_floats, _adaptive)
 
 
-def _upsample(arguments: Arguments) -> str:
-    """One of sizes and factors is given; positions are computed from factors without checks."""
-    data, sizes, factors = (arguments[n] for n in ("input", "output_size", "scale_factors"))
-    if data.dim() != 4 or min(_shape(data)) < 1 or (sizes is None) == (factors is None):
-        return "its input must be [batch, channels, height, width], with sizes or with factors"
-    if factors is not None:
-        if len(factors) != 2 or not all(0 < factor <= _LARGEST for factor in factors):
-            return f"scale_factors are {factors}: two positive numbers are needed"
-        sizes = [int(size * f) for size, f in zip(_shape(data)[2:], factors, strict=True)]
-    if len(sizes) != 2 or min(sizes) < 1:
-        return f"the output would have the sizes {list(sizes)}"
+def upsampling(count: int) -> tuple[Rule, ...]:
+    """Return the rules of resizing the last `count` dimensions of input [B, C, *sizes].
+
+    One of sizes and factors is given; positions are computed from factors without checks.
+    """
+
+    def rule(arguments: Arguments) -> str:
+        data, sizes, factors = (arguments[n] for n in ("input", "output_size", "scale_factors"))
+        if data.dim() != count + 2 or min(_shape(data)) < 1 or (sizes is None) == (factors is None):
+            return f"its input must be [batch, channels] and {count} sizes, with sizes or factors"
+        if factors is not None:
+            if len(factors) != count or not all(0 < factor <= _LARGEST for factor in factors):
+                return f"scale_factors are {factors}: {count} positive numbers are needed"
+            sizes = [int(size * f) for size, f in zip(_shape(data)[2:], factors, strict=True)]
+        if len(sizes) != count or min(sizes) < 1:
+            return f"the output would have the sizes {list(sizes)}"
+        return ""
+
+    return (_floats, rule)
+
+
+def grid_sampling(count: int) -> tuple[Rule, ...]:
+    """Return the rules of sampling input [B, C, *sizes] at grid [B, *places, count].
+
+    Modes are 0 to 2 (bilinear, nearest, bicubic), those of padding as well.
+    """
+
+    def rule(arguments: Arguments) -> str:
+        data, grid = arguments["input"], arguments["grid"]
+        if data.dim() != count + 2 or grid.dim() != count + 2 or grid.shape[-1] != count:
+            return f"input and grid must have {count + 2} dimensions, the grid's last of {count}"
+        if min(*_shape(data), *_shape(grid)) < 1 or data.shape[0] != grid.shape[0]:
+            return f"grid {_shape(grid)} does not fit {_shape(data)}"
+        most = 2 if count == 2 else 1
+        mode, padding = arguments["interpolation_mode"], arguments["padding_mode"]
+        if not 0 <= mode <= most or not 0 <= padding <= 2:
+            return f"the modes are {mode} and {padding}"
+        return ""
+
+    return (_floats, rule)
+
+
+def _sliding(arguments: Arguments, sizes: list[int]) -> tuple[list[int], list[int], str]:
+    """Return the window and how many fit into `sizes` [2] by dimension, and what is wrong."""
+    kernel, wrong = _spatial(arguments, "kernel_size", 2, 1)
+    stride, wrong_stride = _spatial(arguments, "stride", 2, 1)
+    dilation, wrong_dilation = _spatial(arguments, "dilation", 2, 1)
+    padding, wrong_padding = _spatial(arguments, "padding", 2, 0)
+    wrong = _first(wrong, wrong_stride, wrong_dilation, wrong_padding)
+    if wrong:
+        return kernel, [], wrong
+    spans = [
+        size + 2 * p - d * (k - 1) - 1
+        for size, k, d, p in zip(sizes, kernel, dilation, padding, strict=True)
+    ]
+    if min(spans) < 0:
+        return kernel, [], f"the window {kernel} does not fit {sizes}"
+    return kernel, [span // step + 1 for span, step in zip(spans, stride, strict=True)], ""
+
+
+def _windows(arguments: Arguments) -> str:
+    """Input [B, C, H, W] or without B, not empty, at least as large as the window."""
+    data = arguments["self"]
+    if data.dim() not in {3, 4} or min(_shape(data)) < 1:
+        return f"its input must be [batch, channels, height, width], not {_shape(data)}"
+    return _sliding(arguments, _shape(data)[-2:])[2]
+
+
+WINDOWS: Final[tuple[Rule, ...]] = (_floats, _windows)
+
+
+def _fold(arguments: Arguments) -> str:
+    """Input [B, C * window, places] or without B, with a place for each window of the output."""
+    data = arguments["self"]
+    sizes, wrong = _spatial(arguments, "output_size", 2, 1)
+    if wrong or data.dim() not in {2, 3} or min(_shape(data)) < 1:
+        return wrong or f"its input must be [batch, windows, places], not {_shape(data)}"
+    kernel, places, wrong = _sliding(arguments, sizes)
+    if wrong:
+        return wrong
+    if data.shape[-2] % math.prod(kernel) or data.shape[-1] != math.prod(places):
+        return f"input {_shape(data)} does not have {math.prod(places)} windows {kernel}"
     return ""
 
 
-UPSAMPLE: Final[tuple[Rule, ...]] = (_floats, _upsample)
+FOLD: Final[tuple[Rule, ...]] = (_floats, _fold)
+
+
+def _cdist(arguments: Arguments) -> str:
+    """Points [.., P, M] and [.., R, M]; a distance by p >= 0."""
+    one, other = arguments["x1"], arguments["x2"]
+    if min(one.dim(), other.dim()) < 2 or one.shape[-1] != other.shape[-1]:
+        return f"points {_shape(one)} and {_shape(other)} do not fit together"
+    if one.shape[:-2] != other.shape[:-2]:
+        return f"points {_shape(one)} and {_shape(other)} must have the same batch"
+    if not arguments["p"] >= 0 or arguments["compute_mode"] not in {None, 0, 1, 2}:
+        return f"p is {arguments['p']}, the mode {arguments['compute_mode']}"
+    return ""
+
+
+CDIST: Final[tuple[Rule, ...]] = (_floats, _cdist)
+
+
+def _pdist(arguments: Arguments) -> str:
+    if arguments["self"].dim() != 2 or not arguments["p"] >= 0:
+        return f"points [n, width] are needed, and p >= 0, not {arguments['p']}"
+    return ""
+
+
+PDIST: Final[tuple[Rule, ...]] = (_floats, _pdist)
+
+
+def _square(arguments: Arguments) -> str:
+    """Matrices [.., n, n]."""
+    data = arguments["self"] if "self" in arguments else arguments["A"]
+    if data.dim() < 2 or data.shape[-1] != data.shape[-2]:
+        return f"a square matrix is needed, not {_shape(data)}"
+    return ""
+
+
+SQUARE: Final[tuple[Rule, ...]] = (_floats, _square)
+
+
+def _solve(arguments: Arguments) -> str:
+    """A [.., n, n] and B [.., n, k] with the same batch, or B [.., k, n] from the right."""
+    matrix = arguments["A"] if "A" in arguments else arguments["self"]
+    other = arguments["B"]
+    if matrix.dim() < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        return f"a square matrix is needed, not {_shape(matrix)}"
+    left = arguments.get("left", True)
+    vectors = "A" in arguments and "upper" not in arguments
+    if vectors and _shape(other) == _shape(matrix)[:-1] and left:
+        return ""
+    if other.dim() != matrix.dim() or other.shape[:-2] != matrix.shape[:-2]:
+        return f"{_shape(other)} must have the same batch as {_shape(matrix)}"
+    if other.shape[-2 if left else -1] != matrix.shape[-1]:
+        return f"{_shape(other)} does not fit {_shape(matrix)}"
+    return ""
+
+
+SOLVE: Final[tuple[Rule, ...]] = (_floats, _solve)
+
+
+def _householder(arguments: Arguments) -> str:
+    """Reflectors [.., m, n], n <= m, and their factors tau [.., k], k <= n."""
+    data, tau = arguments["input"], arguments["tau"]
+    if data.dim() < 2 or tau.dim() != data.dim() - 1 or tau.shape[:-1] != data.shape[:-2]:
+        return f"tau {_shape(tau)} does not fit {_shape(data)}"
+    if data.shape[-2] < data.shape[-1] or tau.shape[-1] > data.shape[-1] or 0 in data.shape:
+        return f"tau {_shape(tau)} does not fit {_shape(data)}"
+    return ""
+
+
+HOUSEHOLDER: Final[tuple[Rule, ...]] = (_floats, _householder)
 
 
 def _shaped_norm(arguments: Arguments) -> str:
@@ -585,6 +737,36 @@ def _classes(arguments: Arguments) -> str:
 CLASSES: Final[tuple[Rule, ...]] = (_classes,)
 
 
+def _margin(arguments: Arguments) -> str:
+    """Scores [B, C] or [C], classes [B] or [] in int64, weight [C]; p is 1 or 2."""
+    scores, target = arguments["self"], arguments["target"]
+    if arguments["reduction"] not in {0, 1, 2} or arguments["p"] not in {1, 2}:
+        return f"reduction is {arguments['reduction']}, p {arguments['p']}"
+    if scores.dim() not in {1, 2} or min(_shape(scores)) < 1 or target.dtype != torch.int64:
+        return f"scores {_shape(scores)} and int64 classes are needed"
+    wrong = _wrong_shape(arguments, "target", _shape(scores)[:-1])
+    weight = arguments["weight"]
+    if weight is not None and weight.dtype != scores.dtype:
+        return f"weight is {weight.dtype}"
+    return wrong or _wrong_shape(arguments, "weight", _shape(scores)[-1:])
+
+
+MARGIN: Final[tuple[Rule, ...]] = (_margin,)
+
+
+def _label_margin(arguments: Arguments) -> str:
+    """Scores [B, C], and classes of the same shape in int64."""
+    scores, target = arguments["self"], arguments["target"]
+    if arguments["reduction"] not in {0, 1, 2} or not scores.dtype.is_floating_point:
+        return f"reduction is {arguments['reduction']}"
+    if scores.dim() != 2 or min(_shape(scores)) < 1 or target.dtype != torch.int64:
+        return f"scores {_shape(scores)} and int64 classes are needed"
+    return _wrong_shape(arguments, "target", _shape(scores))
+
+
+LABEL_MARGIN: Final[tuple[Rule, ...]] = (_label_margin,)
+
+
 # -- indices --------------------------------------------------------------------------------
 
 
@@ -665,6 +847,41 @@ def _index(arguments: Arguments) -> str:
 
 
 INDEX: Final[tuple[Rule, ...]] = (_index,)
+
+
+def _index_put(arguments: Arguments) -> str:
+    """As `_index`, and values of the type of self that can be broadcast to what is indexed."""
+    data, values = arguments["self"], arguments["values"]
+    wrong = _index(arguments)
+    if wrong or values.dtype != data.dtype:
+        return wrong or f"values are {values.dtype}, not {data.dtype}"
+    return ""
+
+
+INDEX_PUT: Final[tuple[Rule, ...]] = (_index_put,)
+
+
+def _take(arguments: Arguments) -> str:
+    return "" if arguments["index"].dtype == torch.int64 else "index must be int64"
+
+
+TAKE: Final[tuple[Rule, ...]] = (_take,)
+
+
+def _sorted(arguments: Arguments) -> str:
+    """Boundaries [n] or [.., n] like self, in one type with it; no other order is given."""
+    name = "sorted_sequence" if "sorted_sequence" in arguments else "boundaries"
+    edges, data = arguments[name], arguments["self"]
+    if arguments.get("sorter") is not None or arguments.get("side") not in {None, "left", "right"}:
+        return "sorter must not be given, and side must be left or right"
+    if edges.dtype != data.dtype or edges.dtype is torch.bool or edges.dim() < 1:
+        return f"{name} are {edges.dtype} {_shape(edges)}, values {data.dtype}"
+    if edges.dim() > 1 and (name == "boundaries" or edges.shape[:-1] != data.shape[:-1]):
+        return f"{name} {_shape(edges)} do not fit {_shape(data)}"
+    return ""
+
+
+SORTED: Final[tuple[Rule, ...]] = (_sorted,)
 
 
 def _one_hot(arguments: Arguments) -> str:
