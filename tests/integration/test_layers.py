@@ -58,7 +58,8 @@ def _export(names):
     return export_model(model, case_loss, lambda m, b: {"loss": case_loss(m, b)}, batch)
 
 
-@pytest.mark.parametrize("names", _groups(), ids=" ".join)
+@pytest.mark.filterwarnings("ignore")  # torch's own, about some of its older layers
+@pytest.mark.parametrize("names", _groups(), ids=lambda names: names[0])
 def test_usual_layers_functions_and_losses_export_and_match_eager(names):
     """`export_model` compares loss, gradients and buffers with those of eager mode."""
     assert _export(names).metrics == ["loss"]
