@@ -110,6 +110,9 @@ def test_a_lie_that_a_check_finds_is_dropped_exactly_or_costs_the_host(tmp_path,
     assert unit.state == UnitState.VALID
     assert unit.canonical == check.assignment
     world.work(other)
+    assert world.project.version == 0, "for a while more is checked: others may lie with it"
+    world.pass_time(31)
+    world.work(trusted)
     assert world.project.version == 1
     assert check.assignment in inputs(world, 1)
     assert lie.assignment not in inputs(world, 1)

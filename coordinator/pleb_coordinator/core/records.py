@@ -499,6 +499,8 @@ class Alarm(Record, frozen=True):
     """`counted` at that time: both fall from then on."""
     counted: int
     """Units whose result was found, in all."""
+    surge_until: int
+    """`counted` until which half of all results are checked: more hosts may lie together."""
     spot_checks: int
     lies: tuple[tuple[int, float], ...]
     """Convictions of proven hosts: `counted`, and how many lies entered for each one caught."""

@@ -3,10 +3,14 @@
 A new host becomes *proven* after `new_host_units` confirmed results in a row. A proven host with a
 record of n accepted results is checked at the rate
 
-    p(n) = min(1, max(f, c / n)),    f = audit_rate, c = audit_record
+    p(n) = min(1, max(f, x / (2 - x))),    x = min(1, c / n), f = audit_rate, c = audit_record
 
-so one that is just proven is checked always, and lies pay less the longer it waits. When a proven
-host is convicted although it was checked seldom, f or c rise for a while (`Alarm`).
+so one that is just proven is checked always, and lies pay less the longer it waits. A check
+compares two results, the author's and the checker's, and neither knows which of them it is. So x is
+the part of a host's results that are compared with another one, where as many checks are drawn for
+it as of it. When a proven host is convicted although it was checked seldom, f or c rise for a
+while, and for a short time half of all results are checked (`Alarm`): hosts that lie together are
+caught together.
 
 A conviction ends the record and takes back the credit that is not ripe; every `ban_after`-th one
 bans the host: for a day, then two, then four... One is forgiven for every `forgiven_after` accepted
@@ -40,9 +44,11 @@ __all__ = [
     "audit_drawn",
     "audit_rate",
     "fastest_step",
+    "is_surge",
     "new_alarm",
     "spot_checks_left",
     "standing_of",
+    "surge_units",
 ]
 
 AUDIT_WINDOW_SECONDS: Final = 24 * 3600.0
@@ -56,6 +62,12 @@ _RECENT: Final = 20
 _FLOOR_HALF_LIFE: Final = 1000
 _RECORD_HALF_LIFE: Final = 4000
 """Units after which an alarm has fallen by half."""
+_SURGE_RATE: Final = 0.5
+"""Least audit rate while it is likely that others lie, too."""
+_SURGES_MOST: Final = 3
+"""Convictions that add to the length of a surge."""
+_SEEN_BEFORE_CAUGHT: Final = 2
+"""Units of each host until its lie is compared: the check is another unit of another host."""
 _LIES_REMEMBERED: Final = 2000
 """Units back to which convictions of proven hosts are added up."""
 _LIES_TOLERATED: Final = 0.001
@@ -203,13 +215,20 @@ def after_undelivered(standing: Standing, rules: Verification, *, failed: bool) 
 
 def new_alarm(project: int) -> Alarm:
     """Return the alarm of a project in which nobody was convicted."""
-    return Alarm(project, 0.0, 0.0, raised_at=0, counted=0, spot_checks=0, lies=())
+    return Alarm(project, 0.0, 0.0, raised_at=0, counted=0, surge_until=0, spot_checks=0, lies=())
 
 
 def audit_rate(record: int, alarm: Alarm, rules: Verification) -> float:
     """Return how likely a result of a proven host with that record is to be checked."""
     floor, scale = _raised(alarm, rules)
-    return min(1.0, max(floor, scale / max(1, record)))
+    compared = min(1.0, scale / max(1, record))
+    surge = _SURGE_RATE if is_surge(alarm) else 0.0
+    return min(1.0, max(floor, surge, compared / (2 - compared)))
+
+
+def is_surge(alarm: Alarm) -> bool:
+    """Whether a proven host was convicted so short ago that others may lie with it."""
+    return alarm.counted < alarm.surge_until
 
 
 def _raised(alarm: Alarm, rules: Verification) -> tuple[float, float]:
@@ -221,17 +240,25 @@ def _raised(alarm: Alarm, rules: Verification) -> tuple[float, float]:
     )
 
 
-def after_caught(alarm: Alarm, rate: float, rules: Verification) -> Alarm:
+def surge_units(round_units: int, proven_hosts: int) -> int:
+    """Return for how many units a surge lasts: a round, and as long as a check takes."""
+    return max(round_units, _SEEN_BEFORE_CAUGHT * proven_hosts)
+
+
+def after_caught(alarm: Alarm, rate: float, rules: Verification, surge: int) -> Alarm:
     """Return the alarm after the conviction of a proven host that was checked at `rate`.
 
-    For each lie that is caught at a rate p, (1 - p) / p have entered on average.
+    For each lie that is caught at a rate p, (1 - p) / p have entered on average. `surge` are
+    the `surge_units`.
     """
+    until = alarm.surge_until
     floor, scale = _raised(alarm, rules)
     since = alarm.counted - _LIES_REMEMBERED
     lies = [*alarm.lies, (alarm.counted, (1 - rate) / max(rate, 0.01))]
     lies = [(at, entered) for at, entered in lies if at >= since]
     if rate < 0.5:
         floor = min(max(rules.audit_rate, rules.audit_rate_most), 2 * floor)
+        until = min(max(alarm.counted, until) + surge, alarm.counted + _SURGES_MOST * surge)
     entered = sum(weight for _, weight in lies)
     if len(lies) >= 2 and entered > _LIES_TOLERATED * _LIES_REMEMBERED:
         scale = min(max(rules.audit_record, rules.audit_record_most), 2 * scale)
@@ -240,6 +267,7 @@ def after_caught(alarm: Alarm, rate: float, rules: Verification) -> Alarm:
         audit_floor=floor,
         audit_record=scale,
         raised_at=alarm.counted,
+        surge_until=until,
         lies=tuple(lies[-_LIES_KEPT:]),
     )
 

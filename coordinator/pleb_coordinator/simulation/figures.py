@@ -88,6 +88,9 @@ def figures_of(fleet: Fleet) -> Figures:
     with fleet.store.read() as tx:
         project = tx.projects.find("simulated")
         versions = tx.versions.history(project.id, project.epoch, after=0, limit=10**9)
+        back = [row for row in versions if row.restores is not None]
+        undone = {n for row in back for n in range((row.restores or 0) + 1, row.number)}
+        versions = [row for row in versions if row.number not in undone]
         lies = {(made.seed, made.digest) for host in fleet.hosts for made in host.made if made.lie}
         inputs = [_lies(tx, row, lies) for row in versions]
         verdicts = {

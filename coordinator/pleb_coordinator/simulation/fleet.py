@@ -546,7 +546,8 @@ class Fleet:
             case Choice.HONEST | Choice.LIE:
                 pass
         data = self._result(host, manifest, choice)
-        lie = choice == Choice.LIE or self._spoiled(host)
+        lie = choice == Choice.LIE and data != self._honest(host, manifest.unit)
+        lie = lie or self._spoiled(host)
         if lie and host.member is None:
             values = 3 * self.deltas.direction("fault", int(self.generator.integers(10**6)))
             data = self.deltas.encode(manifest.unit, values)
@@ -582,18 +583,22 @@ class Fleet:
     def _result(self, host: SimulatedHost, manifest: Manifest, choice: Choice) -> bytes:
         """Return the bytes that the host sends."""
         unit, attack = manifest.unit, host.plan.attack
-        honest = self.deltas.honest(unit, host.plan.determinism_class)
         if host.member is None or attack is None:
-            return self.deltas.encode(unit, honest)
+            return self._honest(host, unit)
+        honest = self.deltas.honest(unit, host.plan.determinism_class)
         self.gang.known[unit.version].append(honest)
         if choice == Choice.HONEST:
-            return self.deltas.encode(unit, honest)
+            return self._honest(host, unit)
         if attack.together and unit.seed in self.gang.agreed:
             return self.gang.agreed[unit.seed]
         lie = attack.lie(Moment(host.member, manifest, first_try=False, now=self.clock.now))
         data = lie if isinstance(lie, bytes) else self.deltas.encode(unit, lie)
         self.gang.agreed[unit.seed] = data
         return data
+
+    def _honest(self, host: SimulatedHost, unit: Unit) -> bytes:
+        """Return the bytes of the right result; what knows too little to lie sends them, too."""
+        return self.deltas.encode(unit, self.deltas.honest(unit, host.plan.determinism_class))
 
     def _calibration(self, host: SimulatedHost, unit: Unit) -> bytes:
         """Return an honest calibration, or that of the class that hostile hosts have made up."""

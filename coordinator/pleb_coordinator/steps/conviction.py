@@ -28,7 +28,9 @@ from pleb_coordinator.core.reputation import (
     after_caught,
     after_convicted,
     after_pardoned,
+    audit_rate,
     standing_of,
+    surge_units,
 )
 from pleb_coordinator.core.unit_state import UnitEvent
 from pleb_coordinator.steps.anchor import ask_trusted
@@ -39,15 +41,12 @@ from pleb_shared.protocol.reasons import ReasonCode, because
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.protocol.project import Verification
     from pleb_shared.protocol.reasons import Reason
 
 __all__ = ["convict", "doubt", "pardon", "suspend"]
 
 _SPOT_CHECKED: Final = 2
 """A convicted host's newest results that volunteers confirmed."""
-_UNKNOWN_RATE: Final = 0.5
-"""Taken for how likely a lie was to be checked that its host did not tell as author."""
 
 
 def convict(
@@ -72,7 +71,7 @@ def convict(
     if not tx.assignments.judge(assignment, AssignmentEvent.DISAGREED, judgement) or host.trusted:
         return
     if host.suspended_by != unit.id:  # its suspension has raised the alarm already
-        _raise_alarm(tx, host, assignment, unit, rules)
+        _raise_alarm(tx, host, assignment, unit, project)
     taken_back += tx.assignments.take_back_credit(host.id, now)
     if not by_trusted:
         others = taken_back - assignment.credit
@@ -102,7 +101,7 @@ def doubt(tx: Transaction, now: float, assignment: Assignment) -> None:
     project = tx.projects.get(assignment.project)
     if host.trusted or not (host.record or host.proven):
         return
-    _raise_alarm(tx, host, assignment, unit, project.metadata.verification)
+    _raise_alarm(tx, host, assignment, unit, project)
     tx.hosts.set_standing(host.id, replace(standing_of(host), record=0, proven=False))
     for confirmed in tx.assignments.confirmed_units_of(host.id, _SPOT_CHECKED):
         tx.units.set_spot_check(confirmed.id, SpotCheck.WANTED)
@@ -115,7 +114,7 @@ def suspend(tx: Transaction, now: float, assignment: Assignment) -> None:
     """Let a trusted host look at a case in which volunteers refuted a proven host."""
     unit, host = tx.units.get(assignment.unit), _host_of(tx, assignment)
     project = tx.projects.get(assignment.project)
-    _raise_alarm(tx, host, assignment, unit, project.metadata.verification)
+    _raise_alarm(tx, host, assignment, unit, project)
     standing = replace(standing_of(host), proven=False, suspended_by=unit.id)
     tx.hosts.set_standing(host.id, standing)
     _give_back_checks(tx, host)
@@ -153,14 +152,16 @@ def _host_of(tx: Transaction, assignment: Assignment) -> Host:
 
 
 def _raise_alarm(
-    tx: Transaction, host: Host, assignment: Assignment, unit: UnitRow, rules: Verification
+    tx: Transaction, host: Host, assignment: Assignment, unit: UnitRow, project: Project
 ) -> None:
     """Check more from now on if a proven host was caught although it was checked seldom."""
     if not host.proven and host.suspended_by is None:
         return
-    author = assignment.purpose == Purpose.PRIMARY and unit.audit_rate is not None
-    rate = unit.audit_rate if author else None
-    tx.hosts.put_alarm(after_caught(tx.hosts.alarm(unit.project), rate or _UNKNOWN_RATE, rules))
+    rules, alarm = project.metadata.verification, tx.hosts.alarm(project.id)
+    rate = unit.audit_rate if assignment.purpose == Purpose.PRIMARY else None
+    rate = audit_rate(host.record, alarm, rules) if rate is None else rate
+    surge = surge_units(project.metadata.round.units, project.proven_hosts)
+    tx.hosts.put_alarm(after_caught(alarm, rate, rules, surge))
 
 
 def _withdraw(tx: Transaction, now: float, project: Project, host: Host) -> None:

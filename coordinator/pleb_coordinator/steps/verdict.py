@@ -101,9 +101,9 @@ def _settle(context: CaseContext, decision: Decision) -> None:
         elif assignment.id in decision.agreeing:
             _accept(context, assignment, decision)
         elif assignment.id in decision.near:
-            _near_miss(context, assignment)
             if assignment.id in decision.doubtful:
                 _doubt(context, assignment, decision)
+            _near_miss(context, assignment)
 
 
 def _move_unit(context: CaseContext, decision: Decision) -> None:

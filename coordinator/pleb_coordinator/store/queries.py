@@ -644,7 +644,7 @@ PUT_ALARM: Final = (
     + """
 ON CONFLICT (project) DO UPDATE SET
     audit_floor = excluded.audit_floor, audit_record = excluded.audit_record,
-    raised_at = excluded.raised_at, counted = excluded.counted,
+    raised_at = excluded.raised_at, counted = excluded.counted, surge_until = excluded.surge_until,
     spot_checks = excluded.spot_checks, lies = excluded.lies
 """
 )

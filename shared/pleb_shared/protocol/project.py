@@ -415,7 +415,8 @@ class Verification(Struct, frozen=True):
         Fraction, about("what `audit_rate` rises to when proven hosts are convicted")
     ] = 0.25
     audit_record: Annotated[
-        NotNegative, about("a proven host with n accepted units is checked at this over n")
+        NotNegative,
+        about("of a proven host's results after n accepted ones, this over n are compared"),
     ] = 10.0
     audit_record_most: Annotated[
         NotNegative,

@@ -21,6 +21,7 @@ from pleb_coordinator.core.reputation import (
     fastest_step,
     new_alarm,
     spot_checks_left,
+    surge_units,
 )
 from pleb_shared.protocol.project import Verification
 
@@ -133,35 +134,58 @@ def test_no_history_makes_nonsense(history):
 
 
 @pytest.mark.parametrize(
-    ("record", "rate"), [(0, 1.0), (10, 1.0), (20, 0.5), (50, 0.2), (200, 0.05), (10_000, 0.05)]
+    ("record", "rate"), [(0, 1.0), (10, 1.0), (20, 1 / 3), (50, 1 / 9), (200, 0.05), (10_000, 0.05)]
 )
 def test_a_longer_record_is_checked_less(record, rate):
     assert audit_rate(record, QUIET, RULES) == pytest.approx(rate)
 
 
+SURGE = surge_units(64, 20)
+
+
+def calm(alarm):
+    """The alarm, without the surge that each conviction begins."""
+    return replace(alarm, surge_until=alarm.counted)
+
+
 def test_a_liar_that_was_checked_seldom_raises_the_floor_for_a_while():
-    alarm = after_caught(QUIET, 0.05, RULES)
-    assert audit_rate(10_000, alarm, RULES) == pytest.approx(0.1)
+    alarm = after_caught(QUIET, 0.05, RULES, SURGE)
+    assert audit_rate(10_000, calm(alarm), RULES) == pytest.approx(0.1)
     for _ in range(10):
-        alarm = after_caught(alarm, 0.05, RULES)
-    assert audit_rate(10_000, alarm, RULES) == pytest.approx(0.25), "and no higher"
+        alarm = after_caught(alarm, 0.05, RULES, SURGE)
+    assert audit_rate(10_000, calm(alarm), RULES) == pytest.approx(0.25), "and no higher"
     later = replace(alarm, counted=alarm.counted + 1000)
     assert audit_rate(10_000, later, RULES) == pytest.approx(0.125)
     assert audit_rate(10_000, replace(alarm, counted=10**6), RULES) == pytest.approx(0.05)
 
 
+def test_half_of_all_is_checked_for_a_round_and_as_long_as_a_check_takes_after_a_conviction():
+    assert (surge_units(64, 20), surge_units(64, 300)) == (64, 600)
+    alarm = after_caught(QUIET, 0.05, RULES, SURGE)
+    assert audit_rate(10_000, replace(alarm, counted=SURGE - 1), RULES) == pytest.approx(0.5)
+    assert audit_rate(10_000, replace(alarm, counted=SURGE), RULES) < 0.2
+    for _ in range(10):
+        alarm = after_caught(alarm, 0.05, RULES, SURGE)
+    assert alarm.surge_until == 3 * SURGE, "and no longer"
+    often = after_caught(QUIET, 0.5, RULES, SURGE)
+    assert audit_rate(10_000, often, RULES) == 0.05, "who is checked often lets little in"
+
+
 def test_two_liars_that_let_much_in_raise_the_checks_of_short_records():
-    one = after_caught(QUIET, 0.2, RULES)
-    assert audit_rate(100, one, RULES) == pytest.approx(0.1)
-    two = after_caught(one, 0.2, RULES)
-    assert audit_rate(100, two, RULES) == pytest.approx(0.2)
+    one = after_caught(QUIET, 0.2, RULES, SURGE)
+    assert audit_rate(100, calm(one), RULES) == pytest.approx(0.1)
+    two = after_caught(one, 0.2, RULES, SURGE)
+    assert audit_rate(100, replace(calm(two), audit_floor=0.0), RULES) == pytest.approx(1 / 9)
     many = two
     for _ in range(50):
-        many = after_caught(many, 0.2, RULES)
-    assert audit_rate(100, many, RULES) == pytest.approx(0.4), "c stays below its ceiling"
-    assert audit_rate(100, after_caught(after_caught(QUIET, 1.0, RULES), 1.0, RULES), RULES) == (
-        pytest.approx(0.1)
-    ), "nothing enters when everything is checked"
+        many = after_caught(many, 0.2, RULES, SURGE)
+    assert audit_rate(100, replace(calm(many), audit_floor=0.0), RULES) == pytest.approx(0.25), (
+        "c stays below its ceiling"
+    )
+    none = after_caught(after_caught(QUIET, 1.0, RULES, SURGE), 1.0, RULES, SURGE)
+    assert audit_rate(100, none, RULES) == pytest.approx(0.1 / 1.9), (
+        "nothing enters when everything is checked"
+    )
 
 
 def test_spot_checks_are_a_part_of_all_units():

@@ -169,6 +169,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("audit_record", sa.Float(), nullable=False),
         sa.Column("raised_at", sa.Integer(), nullable=False),
         sa.Column("counted", sa.Integer(), nullable=False),
+        sa.Column("surge_until", sa.Integer(), nullable=False),
         sa.Column("spot_checks", sa.Integer(), nullable=False),
         sa.Column("lies", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
