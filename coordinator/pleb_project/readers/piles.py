@@ -24,7 +24,8 @@ Records = NDArray[Any]
 
 PILES: Final = 256
 MEMORY_BYTES: Final = 24 * 2**20
-"""Records are kept in memory up to this size, and a pile is sorted whole up to it."""
+"""A pile is sorted whole up to this size; half as much waits in memory for the piles, since they
+are sorted by pile in a copy."""
 _YIELDED_BYTES: Final = 4 * 2**20
 _FANOUT: Final = 64
 
@@ -52,7 +53,7 @@ class Piles:
         """Take records in the order in which equal ones come back."""
         self._kept.append(records)
         self._kept_bytes += records.nbytes
-        if self._kept_bytes > MEMORY_BYTES:
+        if self._kept_bytes > MEMORY_BYTES // 2:
             self._scatter()
 
     def checkpoint(self) -> list[int]:

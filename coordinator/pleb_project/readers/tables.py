@@ -70,6 +70,8 @@ class _Parquet:
                         after = (number + 1, end) if first + len(rows) >= end else None
                         yield Batch(rows, first, after)
                         first += len(rows)
+                # Else its pool keeps what the largest batch took, beside what training takes later.
+                self._arrow.default_memory_pool().release_unused()
             except (self._arrow.ArrowException, OSError, MemoryError) as error:
                 raise InputError(
                     f"{self.path}, after row {first}, cannot be read as Parquet: {error}."
