@@ -33,7 +33,7 @@ from pleb_shared.errors import GraphError, TrainingError
 from pleb_shared.protocol.graph import Dtype, Float, Graph, Node, Output, Ref, Value
 from pleb_shared.protocol.project import TensorSpec
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.dry_run import dry_run
+from pleb_shared.training.dry_run import Cost, dry_run
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph
 from pleb_shared.training.operators import find_operator
 from pleb_shared.training.preconditions import check_call
@@ -191,8 +191,7 @@ def try_call(call: Call, fuzz: Fuzz) -> bool:
     """
     try:
         graph, tensors = _as_graph(call, fuzz)
-        trains = _trains(graph)
-        cost = dry_run(graph, trains=trains)
+        cost, trains = _dry_run(graph)
     except GraphError:
         return False
     if cost.memory_bytes > MOST_BYTES or cost.operations > MOST_OPERATIONS:
@@ -380,15 +379,20 @@ def _outputs(node: Node, shapes: dict[int, Any]) -> list[Value]:
     return [Value(dtype=NAMES[item.dtype], shape=list(item.shape)) for item in items]  # type: ignore[arg-type]
 
 
-def _trains(graph: Graph) -> bool:
-    """Whether the loss can be differentiated: otherwise only the forward pass is tried."""
-    if not graph.parameters:
-        return False
-    try:
-        dry_run(graph, trains=True)
-    except GraphError:
-        return False
-    return True
+def _dry_run(graph: Graph) -> tuple[Cost, bool]:
+    """Return what the graph costs, and whether its loss can be differentiated.
+
+    If it cannot be, only the forward pass is tried.
+
+    Raises:
+        GraphError: that one is refused, too.
+    """
+    if graph.parameters:
+        try:
+            return dry_run(graph, trains=True), True
+        except GraphError:
+            pass
+    return dry_run(graph, trains=False), False
 
 
 def fuzz_operators(names: list[str], cases: int, seed: int) -> tuple[Tally, list[str]]:
