@@ -120,6 +120,9 @@ def every_version_can_be_read(world: World, researcher: Researcher, folder: Path
     by_number = researcher.export("number", "--version", best)["1.weight"]
     assert np.array_equal(researcher.export("best", "--best")["1.weight"], by_number)
     assert not np.array_equal(researcher.export("average", "--ema")["1.weight"], by_number)
+    # The operator may end it too; open again it is what it was.
+    assert world.admin("project", "archive", "tiny")["state"] == "archived"
+    assert world.admin("project", "resume", "tiny")["state"] == "finished"
 
 
 def started_from_an_export_and_stopped_at_its_target(world: World, researcher: Researcher) -> None:
