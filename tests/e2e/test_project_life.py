@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.world import World
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 
 class Researcher:
@@ -32,7 +32,8 @@ class Researcher:
         shutil.copytree(checked(PROJECTS / "tiny")[1].folder, build)
 
     def run(self, *arguments: object, check: bool = True) -> Any:
-        done = run_cli("pleb_project", *arguments, "--home", self.home, "--json", check=check)
+        words = (*arguments, "--home", self.home, "--json")
+        done = run_cli("pleb_project", *words, check=check, seconds=400)
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def publish(self, *arguments: object, check: bool = True) -> Any:

@@ -52,14 +52,14 @@ def wait_until(what: str, happens: Callable[[], object], *, seconds: float = 120
 
 
 def run_cli(
-    package: str, *arguments: object, check: bool = True
+    package: str, *arguments: object, check: bool = True, seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run one command of ours to its end; fail with its words when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", f"{package}.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         env=os.environ | ONE_THREAD,
         check=False,
     )
