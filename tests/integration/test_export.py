@@ -206,6 +206,42 @@ def test_so_does_one_for_a_line_in_loss():
         export(nn.Linear(6, 2), loss=loss)
 
 
+class Spectrum(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    @override
+    def forward(self, x):
+        return torch.fft.rfft(self.layer(x)).abs()  # here
+
+
+def test_so_does_one_for_what_an_operator_is_made_of():
+    with pytest.raises(GraphError) as caught:
+        export(Spectrum())
+    message = str(caught.value)
+    assert "aten.fft_rfft.default (by way of " in message
+    assert "test_export.py, line" in message
+    assert "# here" in message
+
+
+def test_a_batch_norm_stays_one_call_beside_what_is_taken_apart():
+    model = sequential(nn.Linear(6, 6), nn.BatchNorm1d(6))
+
+    def loss(model, batch):
+        return F.mse_loss(model(batch["x"]).T.hsplit(2)[0], torch.zeros(6, 2))
+
+    exported = export(model, loss=loss, evaluate=lambda m, b: {"loss": mean_square(m, b)})
+    operators = [node.op for node in parse_graph(exported.training_graph).nodes]
+    assert "aten.batch_norm.default" in operators
+    assert "aten.mse_loss.default" in operators
+    assert parse_graph(exported.training_graph).mutated == [
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+    ]
+
+
 def branches(model, batch):
     y = model(batch["x"])
     return y.mean() if y.sum() > 0 else y.square().mean()

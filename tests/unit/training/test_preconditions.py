@@ -66,7 +66,10 @@ DIVISIONS: dict[str, dict[str, Any]] = {
     "aten.floor_divide.default": {},
     "aten.remainder.Tensor": {},
     "aten.remainder.Scalar": {},
+    "aten.fmod.Tensor": {},
+    "aten.fmod.Scalar": {},
 }
+REMAINDERS = ("aten.remainder", "aten.fmod")
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8"])
@@ -76,7 +79,7 @@ def test_the_least_whole_number_is_divided_by_minus_one(op, dtype):
     info = torch.iinfo(getattr(torch, dtype))
     numbers = torch.tensor([info.min, info.max, 7, -7], dtype=getattr(torch, dtype))
     found = _divide(op, numbers, -1)
-    expected = [0, 0, 0, 0] if "remainder" in op else [info.min, -info.max, -7, 7]
+    expected = [0, 0, 0, 0] if op.startswith(REMAINDERS) else [info.min, -info.max, -7, 7]
     assert found.tolist() == expected
     for divisor in (2, -3, 5):
         call = ALLOWED[op].call
@@ -111,6 +114,15 @@ def _divide(op, numbers, divisor):
         ("aten.conv1d.default", [Ref(slot=1), Ref(slot=0), None, [1], [0], [1], 0]),
         ("aten.upsample_nearest2d.vec", [Ref(slot=1), None, [-1.0, 1.0]]),
         ("aten.layer_norm.default", [Ref(slot=1), [4], Ref(slot=0)]),
+        ("aten.im2col.default", [Ref(slot=1), [7, 7], [1, 1], [0, 0], [1, 1]]),
+        ("aten.col2im.default", [Ref(slot=1), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2]]),
+        ("aten.grid_sampler_2d.default", [Ref(slot=1), Ref(slot=0), 0, 0, False]),
+        ("aten._cdist_forward.default", [Ref(slot=0), Ref(slot=1), 2.0, None]),
+        ("aten._linalg_det.default", [Ref(slot=0)]),
+        ("aten.linalg_solve_triangular.default", [Ref(slot=0), Ref(slot=1)]),
+        ("aten.multi_margin_loss.default", [Ref(slot=0), Ref(slot=2)]),
+        ("aten.index_put.default", [Ref(slot=0), [Ref(slot=1)], Ref(slot=0)]),
+        ("aten.searchsorted.Tensor", [Ref(slot=2), Ref(slot=0)]),
         ("aten.zeros.default", [[2**40]]),
         ("aten.zeros.default", [[-1]]),
     ],
@@ -127,3 +139,37 @@ def test_a_refusal_names_the_node_and_says_why(op, args):
     )
     with pytest.raises(GraphError, match=rf"Node 0 \({op}\) cannot run: .+\."):
         dry_run(graph, trains=False)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "shapes", "least"),
+    [
+        ("aten._cdist_forward.default", [2.0, None], [[64, 8], [512, 8]], 16 * 64 * 512 * 8),
+        ("aten.linalg_matrix_exp.default", [], [[64, 64]], 64 * 64**3),
+    ],
+)
+def test_what_compares_or_factors_counts_more_than_its_elements(op, args, shapes, least):
+    """Nothing else would bound the time of a small tensor's distances, inverse or exponential."""
+    specs = [TensorSpec(name=f"p{i}", dtype="float32", shape=s) for i, s in enumerate(shapes)]
+    out = [shapes[0][0], shapes[-1][0]]
+    nodes = [
+        Node(
+            op=op,
+            args=[*(Ref(slot=i) for i in range(len(shapes))), *args],
+            outputs=[Value(dtype="float32", shape=out)],
+        ),
+        Node(
+            op="aten.sum.default",
+            args=[Ref(slot=len(specs) + 1)],
+            outputs=[Value(dtype="float32", shape=[])],
+        ),
+    ]
+    graph = Graph(
+        format=1,
+        parameters=specs,
+        buffers=[],
+        inputs=[InputSpec(name="x", dtype="float32", shape=[1])],
+        nodes=nodes,
+        outputs=[Output(name="loss", slot=len(specs) + 2)],
+    )
+    assert dry_run(graph, trains=True).operations > least
