@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Learning", "dry_run", "probe_step", "train_centrally"]
 
-_UNITS: Final = 3
-_STEPS_AT_LEAST: Final = 60
-"""Batches differ in their loss: with fewer steps, a fall might be chance."""
+_JUDGED_STEPS: Final = 20
+"""With fewer, a fall or a rise of the loss is chance."""
 _PROBE_STEPS: Final = 3
 _JUDGED: Final = 192
 _PARTS: Final = 6
@@ -53,15 +51,19 @@ class Learning:
     """Metrics that `evaluate` returns as means over a batch although they are not."""
     units: int
     """How many units were trained in turn."""
+    steps: int = _JUDGED_STEPS
+    """How many local steps that were in all."""
 
     @property
     def falls(self) -> bool:
-        """Whether training lowers its loss."""
-        return self.loss_last < self.loss_first
+        """Whether training lowers its loss; True if too few steps were done to say that."""
+        return self.loss_last < self.loss_first or self.steps < _JUDGED_STEPS
 
 
-def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> tuple[Learning, Tensors]:
-    """Train at least three units of `steps` local steps in turn, each applied whole to the version.
+def dry_run(
+    draft: Draft, blobs: BlobFolder, steps: int, units: int = 3
+) -> tuple[Learning, Tensors]:
+    """Train units of `steps` local steps in turn, each applied whole to the version.
 
     Returns:
         What was learnt, and the version after them, in the shapes of the model's specs.
@@ -75,14 +77,13 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> tuple[Learning, Tens
     first_holdout = draft.dataset.shards.holdout[:1]
     before = _metrics(draft, blobs, version, first_holdout)
     losses: list[float] = []
-    units = max(_UNITS, math.ceil(_STEPS_AT_LEAST / steps))
     for number in range(units):
         unit = _unit(UnitKind.TRAIN, number, steps)
         run = UnitRun(graph, metadata, unit, version, None, [draft.shard(blobs, number)])
         losses += [run.step() for _ in range(steps)]
         delta = delta_format(metadata, unit).decode(run.delta())
         version = _applied(version, delta, metadata)
-    part = max(_STEPS_AT_LEAST // 4, steps // 4)
+    part = max(1, len(losses) // 4)
     learning = Learning(
         loss_first=statistics.fmean(losses[:part]),
         loss_last=statistics.fmean(losses[-part:]),
@@ -90,6 +91,7 @@ def dry_run(draft: Draft, blobs: BlobFolder, steps: int) -> tuple[Learning, Tens
         metrics_after=_metrics(draft, blobs, version, first_holdout),
         not_means=_not_means(draft, blobs, version, first_holdout),
         units=units,
+        steps=len(losses),
     )
     return learning, version
 

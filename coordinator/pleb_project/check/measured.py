@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIX", "Measured", "kept_or_measured"]
 
 SUFFIX: Final = ".check.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Changes when the same project would be measured differently."""
 
 
@@ -41,10 +41,19 @@ class Measured(msgspec.Struct, frozen=True):
     noise: float
     """What 1 % of noise makes."""
     learning: Learning
+    cpu_seconds: float
+    """The bound for it."""
+    estimates: tuple[str, ...]
+    """What was estimated instead of measured, as sentences."""
 
 
 def kept_or_measured(
-    folder: Path, metadata: ProjectMetadata, measure: Callable[[], Measured], *, reuse: bool
+    folder: Path,
+    metadata: ProjectMetadata,
+    measure: Callable[[], Measured],
+    *,
+    reuse: bool,
+    cpu_seconds: float,
 ) -> tuple[Measured, bool]:
     """Return what was measured for such metadata, now or earlier, and whether it was earlier.
 
@@ -53,6 +62,7 @@ def kept_or_measured(
         metadata: the draft's.
         measure: does the work.
         reuse: False: measure again, whatever is kept.
+        cpu_seconds: what the work may take; estimates that took less are not reused.
     """
     depends_on = [
         _FORMAT,
@@ -67,7 +77,9 @@ def kept_or_measured(
     file = folder / f"{digest_of(msgspec.json.encode(depends_on))[:32]}{SUFFIX}"
     if reuse:
         try:
-            return msgspec.json.decode(file.read_bytes(), type=Measured), True
+            kept = msgspec.json.decode(file.read_bytes(), type=Measured)
+            if not kept.estimates or kept.cpu_seconds >= cpu_seconds:
+                return kept, True
         except (OSError, msgspec.DecodeError):
             pass
     measured = measure()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_project.check.draft import Draft, make_draft
+from pleb_project.check.effort import CPU_SECONDS, effort_for
 from pleb_project.check.learning import dry_run, probe_step
 from pleb_project.check.measured import Measured, kept_or_measured
 from pleb_project.check.tolerance import (
@@ -23,8 +24,8 @@ from pleb_project.check.tolerance import (
 )
 from pleb_project.check.unit_process import (
     Configuration,
+    UnitProcesses,
     UnitRequest,
-    measure_unit,
 )
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ProjectMetadata, elements
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = ["CheckOutcome", "check_json", "check_project", "check_rows"]
-
-_MEASURE_SECONDS: Final = 60.0
-"""A unit is measured whole if that takes no longer."""
-_STEPS_AT_LEAST: Final = 5
 
 CONFIGURATIONS: Final = (
     Configuration("1-thread", 1),
@@ -74,6 +71,8 @@ class CheckOutcome:
     """Those that are trained."""
     base_bytes: int
     """The part of the model that training never changes: each PC fetches it once."""
+    estimates: tuple[str, ...]
+    """What was estimated instead of measured, as sentences."""
     warnings: tuple[str, ...]
 
     @property
@@ -93,6 +92,7 @@ def check_project(
     say: Callable[[str], None],
     *,
     reuse: bool = False,
+    cpu_seconds: float = CPU_SECONDS,
     admit: Callable[[ProjectMetadata], None] = lambda _: None,
 ) -> CheckOutcome:
     """Export, measure and try a project; `say` gets a sentence before each step that takes a while.
@@ -102,6 +102,7 @@ def check_project(
         blobs: where data and model go.
         say: gets the progress.
         reuse: what an earlier check measured is taken, if all that it depends on is the same.
+        cpu_seconds: about how much processor time the runs may take.
         admit: gets the draft before anything is measured, and may refuse it.
 
     Raises:
@@ -113,9 +114,11 @@ def check_project(
     encoding = training_format(draft.metadata)
 
     def measure() -> Measured:
-        return _measured(draft, blobs, say)
+        return _measured(draft, blobs, say, cpu_seconds)
 
-    measured, kept = kept_or_measured(blobs.folder, draft.metadata, measure, reuse=reuse)
+    measured, kept = kept_or_measured(
+        blobs.folder, draft.metadata, measure, reuse=reuse, cpu_seconds=cpu_seconds
+    )
     if kept:
         say("The model, its data and settings are as the last check measured them")
     learning = measured.learning
@@ -132,35 +135,44 @@ def check_project(
         download_bytes=difference_format(draft.metadata).size + shard_bytes,
         parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
         base_bytes=len(draft.exported.base or b""),
+        estimates=measured.estimates,
         warnings=(),
     )
     return dataclasses.replace(outcome, warnings=warnings(outcome, measured.apart))
 
 
-def _measured(draft: Draft, blobs: BlobFolder, say: Callable[[str], None]) -> Measured:
+def _measured(
+    draft: Draft, blobs: BlobFolder, say: Callable[[str], None], cpu_seconds: float
+) -> Measured:
     """Run units, and return what they show."""
     encoding = training_format(draft.metadata)
     seconds = probe_step(draft, blobs)
-    local_steps = draft.metadata.training.local_steps
-    steps = min(local_steps, max(_STEPS_AT_LEAST, int(_MEASURE_SECONDS / max(seconds, 1e-6))))
-    with tempfile.TemporaryDirectory(prefix="pleb-check-") as name:
-        folder = Path(name)
-        say("Running one unit on 1 thread, 2 threads and as an older processor would")
+    effort = effort_for(seconds, draft.metadata.training.local_steps, cpu_seconds)
+    steps = effort.steps
+    with (
+        tempfile.TemporaryDirectory(prefix="pleb-check-") as name,
+        UnitProcesses(Path(name)) as processes,
+    ):
+        say(f"Running {steps} steps on 1 thread, 2 threads and as an older processor would")
         initial = load_tensors(draft.exported.initial)
-        deltas, seconds_per_step = _measure(draft, blobs, folder, steps, initial, 0)
+        deltas, seconds_per_step = _measure(draft, blobs, processes, steps, initial, 0)
         apart = _apart(deltas, encoding, initial)
         noise = noise_distance(deltas[0], encoding)
-        say("Training a few units in turn")
-        learning, trained = dry_run(draft, blobs, steps)
-        say("Running the next unit in the same three ways")
-        deltas, _ = _measure(draft, blobs, folder, steps, trained, learning.units)
-        later = _apart(deltas, encoding, trained)
+        say(f"Training {effort.units * steps} steps")
+        learning, trained = dry_run(draft, blobs, steps, effort.units)
+        later = apart
+        if effort.again:
+            say(f"Running the next {steps} steps in the same three ways")
+            deltas, _ = _measure(draft, blobs, processes, steps, trained, learning.units)
+            later = _apart(deltas, encoding, trained)
     return Measured(
         seconds_per_step=seconds_per_step,
         apart=apart,
         later=max(later.values()),
         noise=noise,
         learning=learning,
+        cpu_seconds=cpu_seconds,
+        estimates=effort.estimates,
     )
 
 
@@ -216,7 +228,12 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
 
 
 def _measure(
-    draft: Draft, blobs: BlobFolder, folder: Path, steps: int, version: Tensors, number: int
+    draft: Draft,
+    blobs: BlobFolder,
+    processes: UnitProcesses,
+    steps: int,
+    version: Tensors,
+    number: int,
 ) -> tuple[list[Tensors], float]:
     """Return the delta of every configuration, and the first one's seconds per step.
 
@@ -225,11 +242,11 @@ def _measure(
     """
     shards = draft.dataset.shards.train
     count = draft.metadata.training.shards_per_unit
-    start = folder / "version"
+    start = processes.folder / "version"
     start.write_bytes(save_tensors(version))
     deltas, durations = [], []
     for configuration in CONFIGURATIONS:
-        file = folder / f"{configuration.name}.delta"
+        file = processes.folder / f"{configuration.name}.delta"
         request = UnitRequest(
             version=str(start),
             number=number,
@@ -240,7 +257,7 @@ def _measure(
             threads=configuration.threads,
             delta=str(file),
         )
-        durations.append(measure_unit(request, configuration, folder))
+        durations.append(processes.measure(request, configuration))
         deltas.append(load_tensors(file.read_bytes()))
     return deltas, durations[0]
 
@@ -300,6 +317,7 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         (name, f"{learning.metrics_before[name]:.4g} -> {value:.4g} on the first holdout shard")
         for name, value in learning.metrics_after.items()
     ]
+    rows += [("estimated", sentence) for sentence in outcome.estimates]
     return rows
 
 
@@ -327,6 +345,7 @@ def check_json(outcome: CheckOutcome) -> dict[str, Any]:
         "noise_distance": outcome.tolerance.noise,
         "tolerance": outcome.metadata.verification.tolerance,
         "tolerance_ceiling": outcome.metadata.verification.tolerance_ceiling,
+        "estimates": list(outcome.estimates),
         "warnings": list(outcome.warnings),
     }
 

@@ -1,6 +1,6 @@
-"""One training unit in a process of its own, with pinned threads.
+"""Training units in processes of their own, with pinned threads.
 
-`python -m pleb_project.check.unit_process REQUEST`: REQUEST is a JSON file (`UnitRequest`);
+`python -m pleb_project.check.unit_process` reads names of JSON files (`UnitRequest`), one a line;
 the exact delta goes to a safetensors file, the seconds of a step to the standard output.
 """
 
@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
@@ -24,7 +24,7 @@ from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "UnitRequest", "measure_unit"]
+__all__ = ["Configuration", "UnitProcesses", "UnitRequest"]
 
 
 class UnitRequest(msgspec.Struct, frozen=True):
@@ -44,6 +44,10 @@ class UnitRequest(msgspec.Struct, frozen=True):
     """The file for the delta, not encoded, as safetensors."""
 
 
+_MOST_THREADS: Final = 2
+"""What a process may use; each unit sets its own number."""
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A way to compute: `threads`, and variables that steer torch's choice of instructions."""
@@ -54,28 +58,66 @@ class Configuration:
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return the process's environment."""
-        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(_MOST_THREADS))
         return {**base, **threads, **dict(self.variables)}
 
 
-def measure_unit(request: UnitRequest, configuration: Configuration, folder: Path) -> float:
-    """Run the unit in a process under `configuration` and return the median seconds of a step.
+class UnitProcesses:
+    """A process for each set of variables, which runs one unit after another. A context manager.
 
-    Raises:
-        InputError: the process failed; the message has its last line.
+    One process runs all numbers of threads, since loading torch takes longer than a small unit.
     """
-    file = folder / f"{configuration.name}.json"
-    file.write_bytes(msgspec.json.encode(request))
-    done = subprocess.run(
-        [sys.executable, "-m", "pleb_project.check.unit_process", str(file)],
-        env=configuration.environment(os.environ),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise InputError(f"The unit failed on {configuration.name}: {lines[-1]}")
-    return msgspec.json.decode(done.stdout, type=float)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        """For what goes to the processes and comes back."""
+        self._children: dict[tuple[tuple[str, str], ...], subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children.values():
+            child.kill()
+            child.communicate()
+
+    def measure(self, request: UnitRequest, configuration: Configuration) -> float:
+        """Run the unit under `configuration` and return the median seconds of a step.
+
+        Raises:
+            InputError: it failed; the message has its last line.
+        """
+        file = self.folder / f"{configuration.name}.json"
+        file.write_bytes(msgspec.json.encode(request))
+        errors = self.folder / f"{configuration.name}.errors"
+        child = self._children.get(configuration.variables)
+        if child is None:
+            with errors.open("wb") as output:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "pleb_project.check.unit_process"],
+                    env=configuration.environment(os.environ),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                )
+            self._children[configuration.variables] = child
+        if child.stdin is None or child.stdout is None:
+            raise AssertionError
+        try:
+            child.stdin.write(f"{file}\n".encode())
+            child.stdin.flush()
+            answer = child.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        if not answer:
+            logs = sorted(self.folder.glob("*.errors"))
+            lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+            reason = lines[-1] if lines else f"it ended with {child.wait()}"
+            raise InputError(f"The unit failed on {configuration.name}: {reason}")
+        reply = msgspec.json.decode(answer, type=float | str)
+        if isinstance(reply, str):
+            raise InputError(f"The unit failed on {configuration.name}: {reply}")
+        return reply
 
 
 def _run(request: UnitRequest) -> float:
@@ -112,12 +154,20 @@ def _run(request: UnitRequest) -> float:
     return later[len(later) // 2]
 
 
-if __name__ == "__main__":
+def _serve() -> None:
+    """Run the unit of each file that a line of the standard input names; answer with a line."""
     from pleb_shared.errors import PlebError
 
-    try:
-        text = Path(sys.argv[1]).read_bytes()
-        result = _run(msgspec.json.decode(text, type=UnitRequest))
-    except PlebError as problem:
-        sys.exit(str(problem))
-    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+    answers = sys.stdout.buffer
+    for line in sys.stdin:
+        try:
+            text = Path(line.rstrip("\n")).read_bytes()
+            reply: float | str = _run(msgspec.json.decode(text, type=UnitRequest))
+        except PlebError as problem:
+            reply = str(problem)
+        answers.write(msgspec.json.encode(reply) + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve()

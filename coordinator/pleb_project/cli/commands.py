@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -49,7 +50,9 @@ def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
     from pleb_project.check.run import check_json, check_rows
 
-    outcome, _ = _checked(home, _definition(home, options), output, reuse=False)
+    outcome, _ = _checked(
+        home, _definition(home, options), output, reuse=False, cpu_minutes=options.cpu_minutes
+    )
     rows = list(check_rows(outcome))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows]
@@ -89,7 +92,9 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         definition = _definition(home, options)
         answer = publisher.prepare(definition.project.name, options.invite)
         admit = partial(publisher.check_epoch, new_epoch=options.new_epoch)
-        outcome, blobs = _checked(home, definition, output, reuse=True, admit=admit)
+        outcome, blobs = _checked(
+            home, definition, output, reuse=True, cpu_minutes=options.cpu_minutes, admit=admit
+        )
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
         if not (outcome.passed or options.unchecked):
@@ -284,13 +289,24 @@ def _checked(
     output: Output,
     *,
     reuse: bool,
+    cpu_minutes: float,
     admit: Callable[[ProjectMetadata], None] = lambda _: None,
 ) -> tuple[CheckOutcome, BlobFolder]:
     from pleb_project.check.run import check_project
     from pleb_project.readers.blobs import BlobFolder
 
     blobs = BlobFolder(home.build_folder(definition.project.name))
-    return check_project(definition, blobs, output.progress, reuse=reuse, admit=admit), blobs
+    if not 0 < cpu_minutes < math.inf:
+        raise InputError("--cpu-minutes must be a number over 0.")
+    outcome = check_project(
+        definition,
+        blobs,
+        output.progress,
+        reuse=reuse,
+        cpu_seconds=60 * cpu_minutes,
+        admit=admit,
+    )
+    return outcome, blobs
 
 
 def _coordinator(link: AttachLink) -> Coordinator:

@@ -72,6 +72,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--unchecked", action="store_true", help="publish although the check found a fault"
     )
     _add_passphrase(publish, of_new_key=True)
+    for measuring in (check, publish):
+        measuring.add_argument(
+            "--cpu-minutes",
+            type=float,
+            default=2.0,
+            metavar="N",
+            help="how long its steps may take; more measures what is estimated otherwise (2)",
+        )
     for with_folder in (check, attempt, publish):
         with_folder.add_argument(
             "folder", type=Path, nargs="?", default=Path(), help="default: this folder"
