@@ -185,9 +185,12 @@ def researchers_errors(
     except _MistakeError as error:
         raise GraphError(f"{what} cannot be used{own_line(error, folder)}: {error}.") from error
     except PlebError as error:
-        if error.__cause__ is None or not isinstance(error.__cause__, Exception):
-            raise
-        raise _of_export(error.__cause__, error, what, folder, suspects or {}) from error
+        cause = error.__cause__
+        if isinstance(cause, Exception):
+            raise _of_export(cause, error, what, folder, suspects or {}) from error
+        if suspects and "depends on values" in str(error):  # of the exporter, without a line
+            raise _of_export(error, error, what, folder, suspects) from error
+        raise
     except Exception as error:  # the researcher's code may raise anything
         raise _of_export(error, None, what, folder, suspects or {}) from error
     finally:
