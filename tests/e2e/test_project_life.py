@@ -115,12 +115,12 @@ def every_version_can_be_read(world: World, researcher: Researcher, folder: Path
     assert world.admin("model", "verify", "tiny")["verified"]
     assert hidden_units(world, folder / "old.safetensors", "--epoch", 0) == 32
     assert hidden_units(world, folder / "new.safetensors") == 24
-    assert researcher.export("latest")["1.weight"].shape == (24, 64)
+    assert researcher.export("latest")["2.weight"].shape == (24, 64)
     best = researcher.run("status", "tiny")["best_version"]
     assert [v["version"] for v in versions if v["best"] and v["epoch"] == 1] == [best]
-    by_number = researcher.export("number", "--version", best)["1.weight"]
-    assert np.array_equal(researcher.export("best", "--best")["1.weight"], by_number)
-    assert not np.array_equal(researcher.export("average", "--ema")["1.weight"], by_number)
+    by_number = researcher.export("number", "--version", best)["2.weight"]
+    assert np.array_equal(researcher.export("best", "--best")["2.weight"], by_number)
+    assert not np.array_equal(researcher.export("average", "--ema")["2.weight"], by_number)
     # The operator may end it too; open again it is what it was.
     assert world.admin("project", "archive", "tiny")["state"] == "archived"
     assert world.admin("project", "resume", "tiny")["state"] == "finished"
@@ -177,4 +177,4 @@ def refusals(world: World) -> int:
 
 def hidden_units(world: World, file: Path, *options: object) -> int:
     world.admin("model", "export", "tiny", file, *options)
-    return int(load_tensors(file.read_bytes())["1.weight"].shape[0])
+    return int(load_tensors(file.read_bytes())["2.weight"].shape[0])
