@@ -26,11 +26,12 @@ LEVELS = {"int8": (8, 0.0), "int4": (4, 8.0), "2bit": (2, 1.5)}
 
 
 class Log:
-    """The coordinator's store and files, read only."""
+    """The coordinator's store and files, read only, as they are at the first look."""
 
     def __init__(self, home: Path, project: str) -> None:
         self.home = home
         self.store = sqlite3.connect(f"file:{home / 'store.sqlite'}?mode=ro", uri=True)
+        self.store.execute("BEGIN")  # while the fleet makes versions
         query = "SELECT id, epoch FROM projects WHERE name = ?"
         self.project, self.epoch = self.store.execute(query, (project,)).fetchone()
 
