@@ -33,7 +33,7 @@ from pleb_shared.errors import GraphError, TrainingError
 from pleb_shared.protocol.graph import Dtype, Float, Graph, Node, Output, Ref, Value
 from pleb_shared.protocol.project import TensorSpec
 from pleb_shared.training.draws import NodeDraws
-from pleb_shared.training.dry_run import Cost, dry_run
+from pleb_shared.training.dry_run import Cost, NoDraws, dry_run
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph
 from pleb_shared.training.operators import find_operator
 from pleb_shared.training.preconditions import check_call
@@ -358,10 +358,6 @@ def _outputs(node: Node, shapes: dict[int, Any]) -> list[Value]:
                 return float(item.value)
             case _:
                 return item
-
-    class NoDraws:
-        def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:
-            return torch.ones_like(like)
 
     with FakeTensorMode():
         args = [fake(item) for item in node.args]

@@ -19,12 +19,18 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pleb_project.export.formulas import FORMULAS, PARTLY
+from pleb_project.export.random_formulas import (
+    RANDOM,
+    RECURRENT,
+    draws_between_layers,
+    layer_by_layer,
+)
 from pleb_shared.training.operators import is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Expansion", "expand", "is_expanded"]
+__all__ = ["Expansion", "drawn_by", "expand", "is_expanded"]
 
 
 class Expansion:
@@ -42,8 +48,17 @@ class Expansion:
 
 def is_expanded(node: fx.Node) -> bool:
     """Whether `node` calls an operator that is allowed, but not with these arguments."""
+    if node.target in RECURRENT and draws_between_layers(*node.args):
+        return True
     formula = PARTLY.get(node.target)
     return formula is not None and formula[0](*node.args, **node.kwargs)
+
+
+def drawn_by(target: OpOverload, args: Any) -> Callable[..., Any] | None:
+    """Return the formula that a call is exported as, if it draws by other calls; else None."""
+    if target in RECURRENT and draws_between_layers(*args):
+        return layer_by_layer(target)
+    return RANDOM.get(target)
 
 
 def expand(node: fx.Node) -> Expansion | None:
@@ -63,7 +78,10 @@ def _expanded(node: fx.Node) -> Expansion | None:
     if not isinstance(target, OpOverload):
         return None
     formula: Any = target
-    if target in PARTLY:
+    drawn = drawn_by(target, node.args)
+    if drawn is not None:
+        formula = drawn
+    elif target in PARTLY:
         formula = PARTLY[target][1]
     elif torch.Tag.inplace_view in target.tags:
         formula = _formula(target)[0]
@@ -130,6 +148,8 @@ def _formula(target: OpOverload) -> tuple[Callable[..., Any] | None, bool]:
     """
     if is_allowed(str(target)) or target.namespace not in _NAMESPACES:
         return None, True
+    if target in RANDOM:
+        return RANDOM[target], True
     if target in FORMULAS:
         return FORMULAS[target]
     if target._schema.is_mutable:  # noqa: SLF001

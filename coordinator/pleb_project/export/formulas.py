@@ -30,19 +30,6 @@ def _new_empty(self: torch.Tensor, size: Any, **options: Any) -> torch.Tensor:
     return self.new_zeros(size, **options)
 
 
-def _rrelu(
-    self: torch.Tensor,
-    lower: float = 1 / 8,
-    upper: float = 1 / 3,
-    training: bool = False,
-    generator: object = None,
-) -> torch.Tensor:
-    """Return a leaky ReLU of the mean slope, as outside of training (Xu et al. 2015)."""
-    if training or generator is not None:
-        raise NotImplementedError
-    return F.leaky_relu(self, (lower + upper) / 2)
-
-
 def _bilinear(
     left: torch.Tensor, right: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -174,7 +161,6 @@ FORMULAS: Final[dict[Any, tuple[Callable[..., Any], bool]]] = {
     _ATEN.rnn_relu.input: (_without_dropout(_ATEN.rnn_relu.input), True),
     _ATEN._linalg_check_errors.default: (_no_check, True),  # noqa: SLF001
     _ATEN._weight_norm.default: (_weight_norm, False),  # noqa: SLF001
-    _ATEN.rrelu.default: (_rrelu, True),
     _ATEN.bilinear.default: (_bilinear, False),
     _ATEN._embedding_bag.default: (_embedding_bag, False),  # noqa: SLF001
     _ATEN._embedding_bag_forward_only.default: (_embedding_bag, False),  # noqa: SLF001

@@ -8,12 +8,17 @@ from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.schema_check_mode import SchemaCheckMode
+from typing_extensions import override
 
+from pleb_project.export.decompose import drawn_by
 from pleb_project.export.model_tensors import copy_of
 from pleb_shared.errors import GraphError
-from pleb_shared.training import drawing
+from pleb_shared.protocol.graph import Node
 from pleb_shared.training.draws import Draws, NodeDraws
 from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
+from pleb_shared.training.operators import DRAWING, find_operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,67 +29,54 @@ __all__ = ["check_parity", "drawing_nodes", "eager_draws"]
 
 Batch = dict[str, torch.Tensor]
 
-_DRAWING_OPERATORS: Final = (
-    "aten.dropout.default",
-    "aten.feature_dropout.default",
-    "aten.scaled_dot_product_attention.default",
-)
-
 _CLOSE: Final = 1e-4
 """A hundred times what sums of float32 lose by their order; a wrong formula is far above it."""
 
 
 def drawing_nodes(graph: Graph) -> list[int]:
     """Return the numbers of the nodes that may draw, in order."""
-    return [i for i, node in enumerate(graph.nodes) if node.op in _DRAWING_OPERATORS]
+    return [i for i, node in enumerate(graph.nodes) if node.op in DRAWING]
 
 
 @contextmanager
 def eager_draws(draws: Draws, nodes: Sequence[int]) -> Iterator[None]:
     """Let an eager model draw what its graph draws, while the context lasts.
 
-    The n-th call that may draw belongs to the n-th of `nodes`. torch's own functions are
-    replaced for that time, so nothing else may run in the process.
+    The n-th call that may draw belongs to the n-th of `nodes`.
     """
-    numbers = iter(nodes)
-
-    def dropout(
-        x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-    ) -> torch.Tensor:
-        del inplace  # x: any shape, as the outcome
-        return drawing.dropout(draws, _next(numbers), x, p, training)
-
-    def feature_dropout(
-        x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-    ) -> torch.Tensor:
-        del inplace  # x: [batch, channels, ...], as the outcome
-        return drawing.feature_dropout(draws, _next(numbers), x, p, training)
-
-    def attention(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return drawing.attention(draws, _next(numbers), *args, **kwargs)
-
-    ours: dict[str, Any] = {
-        "dropout": dropout,
-        "dropout1d": feature_dropout,
-        "dropout2d": feature_dropout,
-        "dropout3d": feature_dropout,
-        "scaled_dot_product_attention": attention,
-    }
-    with (
-        patch.multiple(torch.nn.functional, **ours),
-        patch.multiple(torch, dropout=dropout, feature_dropout=feature_dropout),
-    ):
+    with enable_python_dispatcher(), _EagerDraws(draws, nodes):
         yield
 
 
-def _next(numbers: Iterator[int]) -> int:
-    number = next(numbers, None)
-    if number is None:
-        raise GraphError(
-            "The model draws more often in eager mode than its graph: call dropout as "
-            "nn.Dropout or torch.nn.functional.dropout."
-        )
-    return number
+class _EagerDraws(SchemaCheckMode):  # type: ignore[no-untyped-call]
+    """Sees the calls that torch.export records, before autograd and composites take them apart.
+
+    torch lets no other kind of mode see these calls than the one that this is derived from,
+    whose own checks are replaced.
+    """
+
+    def __init__(self, draws: Draws, nodes: Sequence[int]) -> None:
+        super().__init__()
+        self._dispatch_key = torch._C.DispatchKey.PreDispatch  # noqa: SLF001
+        self._draws = draws
+        self._nodes = iter(nodes)
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = str(func)
+        if name not in DRAWING:
+            formula = drawn_by(func, args)
+            if formula is None:
+                return func(*args, **kwargs)
+            with self:
+                return formula(*args, **kwargs)
+        number = next(self._nodes, None)
+        if number is None:
+            raise GraphError("The model draws more often in eager mode than its graph.")
+        given = {k: v for k, v in kwargs.items() if k not in {"layout", "pin_memory", "device"}}
+        call = find_operator(Node(op=name, outputs=[]), number).call
+        return call(self._draws, number, *args, **given)
 
 
 def check_parity(

@@ -184,7 +184,10 @@ class _Rewriter:
         for node, target in constants:
             tensor = self._program.constants[target]
             if not isinstance(tensor, torch.Tensor):
-                raise GraphError(f"The model uses {target!r}, which is not a tensor.")
+                raise GraphError(
+                    f"The model uses {target!r}, which is not a tensor: draw without a generator, "
+                    "and keep what forward() reads in tensors."
+                )
             constant = Constant(
                 dtype=cast("Any", _dtype_name(target, tensor)),
                 shape=list(tensor.shape),

@@ -8,10 +8,157 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from pleb_shared.training.draws import Form
+
 if TYPE_CHECKING:
     from pleb_shared.training.draws import Draws
 
-__all__ = ["attention", "dropout", "feature_dropout"]
+__all__ = [
+    "attention",
+    "bernoulli",
+    "dropout",
+    "exponential",
+    "feature_dropout",
+    "multinomial",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_below",
+    "randn",
+    "randn_like",
+    "randperm",
+]
+
+
+def rand(
+    draws: Draws,
+    node: int,
+    size: list[int],
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return uniform numbers in [0, 1) of the shape `size`."""
+    return draws.uniform(_form(size, dtype, device), node)
+
+
+def rand_like(
+    draws: Draws,
+    node: int,
+    x: torch.Tensor,
+    dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> torch.Tensor:
+    """Return uniform numbers in [0, 1) in the form of `x`."""
+    del memory_format  # values do not depend on it
+    return draws.uniform(_form(x.shape, dtype or x.dtype, x.device), node)
+
+
+def randn(
+    draws: Draws,
+    node: int,
+    size: list[int],
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return standard normal numbers of the shape `size`."""
+    return draws.normal(_form(size, dtype, device), node)
+
+
+def randn_like(
+    draws: Draws,
+    node: int,
+    x: torch.Tensor,
+    dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
+) -> torch.Tensor:
+    """Return standard normal numbers in the form of `x`."""
+    del memory_format
+    return draws.normal(_form(x.shape, dtype or x.dtype, x.device), node)
+
+
+def randint(
+    draws: Draws,
+    node: int,
+    low: int,
+    high: int,
+    size: list[int],
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return whole numbers in [low, high) of the shape `size`."""
+    return draws.integers(_form(size, dtype or torch.int64, device), low, high, node)
+
+
+def randint_below(
+    draws: Draws,
+    node: int,
+    high: int,
+    size: list[int],
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return whole numbers in [0, high) of the shape `size`."""
+    return draws.integers(_form(size, dtype or torch.int64, device), 0, high, node)
+
+
+def randperm(
+    draws: Draws,
+    node: int,
+    n: int,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Return the numbers 0 .. n - 1 in a random order: [n]."""
+    return draws.permutation(_form([n], dtype or torch.int64, device), node)
+
+
+def bernoulli(draws: Draws, node: int, x: torch.Tensor) -> torch.Tensor:
+    """Return 1 with the probability `x`, of any shape, else 0, in the form of `x`.
+
+    Raises:
+        ValueError: a probability is not in [0, 1].
+    """
+    x = x.detach()
+    draws.require((x >= 0) & (x <= 1), "a probability of bernoulli is not from 0 to 1")
+    return (draws.uniform(_form(x.shape, x.dtype, x.device), node) < x).to(x.dtype)
+
+
+def exponential(draws: Draws, node: int, x: torch.Tensor, lambd: float = 1.0) -> torch.Tensor:
+    """Return exponential numbers of the rate `lambd` > 0 in the form of `x`."""
+    form = _form(x.shape, torch.float64, x.device)
+    return (draws.exponential(form, node) / lambd).to(x.dtype)
+
+
+def multinomial(
+    draws: Draws, node: int, x: torch.Tensor, num_samples: int, replacement: bool = False
+) -> torch.Tensor:
+    """Return int64 [.., num_samples] categories, drawn in proportion to the weights `x` [.., C].
+
+    With replacement, the first category whose cumulative weight exceeds a uniform part of the
+    sum; without, those that come first in a race of exponential times of the rates `x` (Efraimidis
+    and Spirakis 2006).
+
+    Raises:
+        ValueError: a weight is negative or no number, or too few of a row are above zero.
+    """
+    weights = x.detach().to(torch.float64)
+    draws.require((weights >= 0) & weights.isfinite(), "a weight of multinomial is not 0 or more")
+    least = 1 if replacement else num_samples
+    enough = (weights > 0).sum(-1) >= least
+    draws.require(enough, f"multinomial needs {least} weights above 0 in each row")
+    if not replacement:
+        times = draws.exponential(_form(x.shape, torch.float64, x.device), node)
+        return (weights / times).topk(num_samples, -1).indices
+    sums = weights.cumsum(-1)
+    form = _form((*x.shape[:-1], num_samples), torch.float64, x.device)
+    found = torch.searchsorted(sums, draws.uniform(form, node) * sums[..., -1:], right=True)
+    return found.clamp(max=x.shape[-1] - 1)
+
+
+def _form(
+    shape: list[int] | tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None
+) -> Form:
+    return Form(tuple(shape), dtype or torch.float32, device or torch.device("cpu"))
 
 
 def dropout(draws: Draws, node: int, x: torch.Tensor, p: float, train: bool) -> torch.Tensor:

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pleb_shared.protocol.graph import Graph, Node, Value
+    from pleb_shared.training.draws import Form
     from pleb_shared.training.operators import Operator
 
-__all__ = ["Cost", "check_graph", "dry_run", "trained_parameters", "training_cost"]
+__all__ = ["Cost", "NoDraws", "check_graph", "dry_run", "trained_parameters", "training_cost"]
 
 _COPIES_OF_THE_MODEL: Final = 4
 """Version, last difference, working copy, and one transient (delta or state)."""
@@ -112,13 +113,30 @@ class Cost:
     """On one thread of the slowest PC that is of use; ordinary ones take a tenth."""
 
 
-class _NoDraws:
-    """Returns masks of ones: only shapes matter here."""
+class NoDraws:
+    """Returns ones or zeros: only shapes matter here, and the memory that drawing takes."""
 
     def dropout(self, like: torch.Tensor, probability: float, node: int) -> torch.Tensor:  # noqa: ARG002
         """Return ones [*like.shape]; the words that a mask is drawn from take as much again."""
         torch.zeros(like.numel(), dtype=torch.int64)
         return torch.ones_like(like)
+
+    def uniform(self, form: Form, node: int) -> torch.Tensor:  # noqa: ARG002
+        """Return zeros; words, numbers and numbers of the right type are held at once."""
+        count = math.prod(form.shape)
+        held = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
+        found = torch.zeros(form.shape, dtype=form.dtype)
+        del held
+        return found
+
+    normal = exponential = permutation = uniform
+
+    def integers(self, form: Form, low: int, high: int, node: int) -> torch.Tensor:  # noqa: ARG002
+        """Return zeros [*form.shape]."""
+        return self.uniform(form, node)
+
+    def require(self, condition: torch.Tensor, sentence: str) -> None:
+        """Accept anything: values are not known."""
 
 
 def training_cost(
@@ -208,7 +226,7 @@ def dry_run(graph: Graph, *, trains: bool, batch_examples: int | None = None) ->
             meter.given(*parameters.values(), *buffers.values(), *base.values(), *inputs.values())
             compiled = compiled.with_base(base)
             with meter, torch.set_grad_enabled(trains):
-                outputs = compiled.run(parameters, buffers, inputs, _NoDraws(), meter)
+                outputs = compiled.run(parameters, buffers, inputs, NoDraws(), meter)
                 found = dict(outputs)
                 del outputs
                 _check_outputs(graph, found, trains=trains)
@@ -245,7 +263,7 @@ def trained_parameters(graph: Graph) -> set[str]:
             for parameter in parameters.values():
                 parameter.requires_grad_()
             outputs = compiled.with_base(base).run(
-                parameters, _fakes(graph.buffers), _fakes(graph.inputs), _NoDraws()
+                parameters, _fakes(graph.buffers), _fakes(graph.inputs), NoDraws()
             )
             _check_outputs(graph, outputs, trains=True)
             _backward(outputs["loss"])

@@ -14,12 +14,20 @@ from pleb_shared.protocol.graph import Graph, Node, Ref, value_count
 from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
 from pleb_shared.training.divisions import DIVISIONS
-from pleb_shared.training.preconditions import ATTENTION, DROPOUT, Parameter, Rule
+from pleb_shared.training.preconditions import (
+    ATTENTION,
+    DROPOUT,
+    MULTINOMIAL,
+    RANDOM,
+    RATE,
+    Parameter,
+    Rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Operator", "find_operator", "is_allowed", "why_not", "written_buffers"]
+__all__ = ["DRAWING", "Operator", "find_operator", "is_allowed", "why_not", "written_buffers"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,11 @@ _ANNOTATIONS: Final = {
     "float": "float",
     "float | None": "Optional[float]",
     "bool": "bool",
+    "int": "int",
+    "list[int]": "List[int]",
+    "torch.dtype | None": "Optional[ScalarType]",
+    "torch.device | None": "Optional[Device]",
+    "torch.memory_format | None": "Optional[MemoryFormat]",
 }
 """How torch's schemas write the types of our own functions."""
 
@@ -60,7 +73,8 @@ def _drawing(
         Parameter(p.name, None if p.default is p.empty else p.default, _ANNOTATIONS[p.annotation])
         for p in taken
     )
-    return Operator(name, call, parameters, rules, draws=True, aliases=aliases)
+    factory = any(parameter.name == "device" for parameter in parameters)
+    return Operator(name, call, parameters, rules, draws=True, factory=factory, aliases=aliases)
 
 
 _DRAWING: Final = {
@@ -69,8 +83,20 @@ _DRAWING: Final = {
         _drawing("aten.dropout.default", drawing.dropout, DROPOUT, 0),
         _drawing("aten.feature_dropout.default", drawing.feature_dropout, DROPOUT, 0),
         _drawing("aten.scaled_dot_product_attention.default", drawing.attention, ATTENTION),
+        _drawing("aten.rand.default", drawing.rand, RANDOM),
+        _drawing("aten.rand_like.default", drawing.rand_like, RANDOM),
+        _drawing("aten.randn.default", drawing.randn, RANDOM),
+        _drawing("aten.randn_like.default", drawing.randn_like, RANDOM),
+        _drawing("aten.randint.default", drawing.randint_below, RANDOM),
+        _drawing("aten.randint.low", drawing.randint, RANDOM),
+        _drawing("aten.randperm.default", drawing.randperm, RANDOM),
+        _drawing("aten.bernoulli.default", drawing.bernoulli, RANDOM),
+        _drawing("aten.exponential.default", drawing.exponential, RATE),
+        _drawing("aten.multinomial.default", drawing.multinomial, MULTINOMIAL),
     )
 }
+DRAWING: Final = frozenset(_DRAWING)
+"""Names of the operators that may draw."""
 _MOST: Final = 2**63
 """Bound of whole numbers (sizes): repeated squaring would otherwise fill the memory."""
 
@@ -101,8 +127,12 @@ _WHOLE_NUMBERS: Final[dict[str, Callable[..., Any]]] = {
 """Arithmetic on sizes, which the batch dimension of an evaluation graph needs."""
 _FORBIDDEN_ARGUMENTS: Final = frozenset({"device", "layout", "pin_memory", "generator", "out"})
 _ADVICE: Final = (
+    (("poisson", "binomial", "_standard_gamma", "_sample_dirichlet"),
+     ("Gamma, Beta, Dirichlet, StudentT and Poisson draw as many numbers as rejection takes, which "
+      "differs between machines: use a normal, log-normal, Kumaraswamy or Gumbel distribution.")),
     (("rand", "normal", "bernoulli", "multinomial", "dropout"),
-     "Random numbers must come from the unit's draws: use nn.Dropout or nn.Dropout2d."),
+     ("Random numbers must come from the unit's draws: use torch.rand, randn, randint, randperm, "
+      "bernoulli, multinomial or nn.Dropout, without a generator.")),
     (("item", "_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount"),
      "Shapes and control flow must not depend on values: use torch.where or a mask."),
     (("empty", "resize", "as_strided", "set_"),

@@ -10,12 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pleb_shared.training import draws as drawn
 from pleb_shared.training.draws import (
+    Form,
     NodeDraws,
     Purpose,
     batch_indices,
+    exponentials,
+    integers,
     keep_mask,
+    normals,
+    permutation,
     raw_words,
+    uniforms,
     window_starts,
 )
 
@@ -38,6 +45,12 @@ def test_golden_draws():
     assert digest(batch_indices(7, 3, 50, 120)) == "591892a0bef499d7"
     assert digest(window_starts(7, 3, 50, 1000)) == "16c935d4ee668ba2"
     assert digest(keep_mask(7, 3, 11, (5, 7), 0.1)) == "fba517029b69fc08"
+    assert digest(uniforms(7, 3, 11, 1001, 24)) == "a715bf4f4e03c289"
+    assert digest(uniforms(7, 3, 11, 1001, 32)) == "a6ef2faf83f1c97f"
+    assert digest(integers(7, 3, 11, 1001, -5, 9)) == "bdb400f556b5033e"
+    assert digest(permutation(7, 3, 11, 1001)) == "dc908562642aad6d"
+    assert digest(exponentials(7, 3, 11, 20_001)) == "a9e3a16619f5819c"
+    assert digest(normals(7, 3, 11, 20_001)) == "516df2e3dbfc5a76"
 
 
 @settings(max_examples=50, deadline=None)
@@ -88,3 +101,40 @@ def test_masks_have_the_form_of_what_they_drop():
     mask = NodeDraws(0, 0).dropout(like, 0.5, 1)
     assert mask.dtype == torch.float64
     assert mask.shape == like.shape
+
+
+COUNT = 200_000
+
+
+def test_normal_numbers_are_the_quantiles_of_their_words(monkeypatch):
+    """Against torch's quantile, at the ends, the middle, where the formulas meet, and elsewhere."""
+    ends = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, int(0.075 * 2**32), int(0.925 * 2**32)]
+    random = raw_words(1, Purpose.NODE, 1, 1, COUNT).view("<u4")
+    halves = np.concatenate([np.array(ends, np.uint32), random])
+    monkeypatch.setattr(drawn, "_halves", lambda *_: halves)
+    p = torch.from_numpy((halves + 0.5) / 2**32)
+    found = normals(0, 0, 0, len(halves))
+    assert np.abs(found - torch.special.ndtri(p).numpy()).max() < 1e-6
+    assert found[0] == -found[4]
+    assert found[2] == -found[3] != 0
+    assert np.abs(exponentials(0, 0, 0, len(halves)) + np.log(p.numpy())).max() < 1e-14
+
+
+def test_moments_and_ranges():
+    normal = normals(0, 0, 0, COUNT)
+    moments = [float(np.mean(normal**k)) for k in (1, 2, 3, 4)]
+    assert moments == pytest.approx([0, 1, 0, 3], abs=0.05)
+    exponential = exponentials(0, 0, 1, COUNT)
+    assert exponential.min() > 0
+    assert exponential.mean() == pytest.approx(1, abs=0.01)
+    assert np.bincount(integers(0, 0, 2, COUNT, 0, 10)) == pytest.approx(COUNT / 10, rel=0.05)
+    assert sorted(permutation(0, 0, 3, 500)) == list(range(500))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_uniform_numbers_stay_below_one_in_every_type(dtype):
+    found = NodeDraws(0, 0).uniform(Form((COUNT,), dtype, torch.device("cpu")), 1)
+    assert found.dtype == dtype
+    assert found.min() >= 0
+    assert found.max() < 1
+    assert float(found.double().mean()) == pytest.approx(0.5, abs=0.01)

@@ -78,7 +78,7 @@ def test_a_linear_layer_runs_and_costs_what_it_should():
     ("op", "advice"),
     [
         ("os.system", "do not run this operator"),
-        ("aten.randn.default", "nn.Dropout"),
+        ("aten.randn.generator", "nn.Dropout"),
         ("aten.item.default", "torch.where"),
         ("aten.empty.memory_format", "torch.zeros"),
         ("aten.as_strided.default", "torch.zeros"),
