@@ -201,4 +201,8 @@ def test_a_category_without_weight_is_never_drawn(replacement):
 
 def test_the_memory_of_a_draw_is_counted():
     graph, _ = _graph("aten.randn.default", [[2**20]], [2**20], [0.0])
+    graph.nodes.append(
+        Node(op="aten.mean.default", args=[Ref(slot=1)], outputs=[Value(dtype="float32", shape=[])])
+    )
+    graph.outputs[:] = [Output(name="loss", slot=2)]
     assert dry_run(graph, trains=False).memory_bytes > 16 * 2**20
