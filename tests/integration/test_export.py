@@ -274,8 +274,6 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(changes, message):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (sequential(nn.Linear(6, 2), nn.Dropout(0.5, inplace=True)), "dropout_"),
-        (nn.LSTM(6, 4, num_layers=2, dropout=0.1), "put nn.Dropout between"),
         (nn.Linear(6, 2).double(), "make it float32"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from typing_extensions import override
 
 from pleb_project.export import export_model
 from pleb_shared.errors import GraphError, TrainingError
@@ -67,7 +68,85 @@ def sampled(model, batch):
     return scores[rows].mean() + scores.log_softmax(1).gather(1, kinds).mean()
 
 
-KINDS = {f.__name__: f for f in (vae, diffusion, mixup, noise, contrastive, sampled)}
+def continuous(model, batch):
+    """What torch.distributions draws from whole ranges, by other than rejection."""
+    mean, spread = model(batch["x"]).chunk(2, 1)
+    d = torch.distributions
+    scale = F.softplus(spread) + 0.1
+    kinds = [
+        d.Normal(mean, scale),
+        d.LogNormal(mean.tanh(), scale.tanh()),
+        d.Laplace(mean, scale),
+        d.Gumbel(mean, scale),
+        d.Uniform(mean, mean + scale),
+        d.Exponential(scale),
+        d.RelaxedBernoulli(torch.tensor(0.5), logits=mean),
+    ]
+    return torch.stack([one.rsample().mean() for one in kinds]).sum()
+
+
+def discrete(model, batch):
+    """Choices: Gumbel softmax, Bernoulli and categories."""
+    scores = model(batch["x"])
+    soft = F.gumbel_softmax(scores, hard=True).square().sum(1).mean()
+    d = torch.distributions
+    kinds = [d.Bernoulli(logits=scores), d.Categorical(logits=scores)]
+    return soft + torch.stack([one.log_prob(one.sample()).mean() for one in kinds]).sum()
+
+
+def in_place(model, batch):
+    """Drop-path with bernoulli_, and tensors filled in place."""
+    x = batch["x"]
+    path = x.new_empty(x.shape[0], 1).bernoulli_(0.8) / 0.8
+    y = model(x) * path
+    for fill in (
+        lambda t: t.normal_(0, 2),
+        lambda t: t.uniform_(-1, 1),
+        lambda t: t.exponential_(2.0),
+        lambda t: t.geometric_(0.5),
+        lambda t: t.random_(3),
+        lambda t: t.log_normal_(0, 0.5),
+        lambda t: torch.normal(t.zero_(), 0.1),
+        lambda t: torch.randint_like(t, 4),
+    ):
+        y = y + fill(torch.empty_like(y)).tanh()
+    return y.square().mean()
+
+
+def dropouts(model, batch):
+    """Every kind of dropout, a random slope, and dropout between recurrent layers."""
+    return model(batch["x"]).square().mean()
+
+
+class Dropped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(WIDTH, 16)
+        self.lstm = nn.LSTM(4, 4, num_layers=3, dropout=0.3, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(8, 4, num_layers=2, dropout=0.3, batch_first=True)
+        self.each = nn.Sequential(
+            nn.Dropout(0.2, inplace=True),
+            nn.AlphaDropout(0.2),
+            nn.FeatureAlphaDropout(0.2),
+            nn.Dropout1d(0.2),
+            nn.RReLU(),
+        )
+
+    @override
+    def forward(self, x):
+        x = self.first(x).unflatten(1, (4, 4))
+        x = self.gru(self.lstm(x)[0])[0]
+        x = self.each(x)
+        x = nn.functional.dropout2d(x[..., None], 0.1, self.training)[..., 0]
+        return F.scaled_dot_product_attention(x, x, x, dropout_p=0.1 * self.training).flatten(1)
+
+
+KINDS = {
+    f.__name__: f
+    for f in (
+        vae, diffusion, mixup, noise, contrastive, sampled, distributions, in_place, dropouts,
+    )
+}  # fmt: skip
 
 
 def exported(loss, model=None, size=4):
@@ -97,7 +176,7 @@ def steps(found, seed):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_model_that_draws_is_exported_and_trains_alike_twice(name):
     """`export_model` itself compares loss and gradients with eager mode under the same draws."""
-    found = exported(KINDS[name])
+    found = exported(KINDS[name], Dropped() if name == "dropouts" else None)
     (losses, once), (_, twice), (others, _) = (steps(found, seed) for seed in (1, 1, 2))
     for key, tensor in once.items():
         assert np.array_equal(tensor, twice[key])
@@ -197,6 +276,15 @@ def test_a_category_without_weight_is_never_drawn(replacement):
     counts = torch.bincount(found.flatten(), minlength=5)
     assert counts[[0, 2, 4]].sum() == 0
     assert float(counts[3]) == pytest.approx(3000, rel=0.05)
+
+
+@pytest.mark.parametrize("op", ["aten.lstm.input", "aten.gru.input"])
+def test_a_graph_cannot_draw_from_torchs_generator_between_layers(op):
+    """The exporter writes single layers; a graph that does not is refused."""
+    args = [X, [X], [X], True, 2, 0.5, True, False, False]
+    graph, _ = _graph(op, args, [1], [0.0])
+    with pytest.raises(GraphError, match="dropout between layers"):
+        CompiledGraph(graph)
 
 
 def test_the_memory_of_a_draw_is_counted():

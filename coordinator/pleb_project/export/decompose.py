@@ -95,7 +95,8 @@ def _expanded(node: fx.Node) -> Expansion | None:
         return formula(*args, **kwargs)
 
     values = [one.meta["val"] for one in inputs]
-    mode = next((v.fake_mode for v in values if isinstance(v, FakeTensor)), None)
+    known = [*values, node.meta.get("val")]  # a new tensor may be made of sizes alone
+    mode = next((v.fake_mode for v in known if isinstance(v, FakeTensor)), None)
     table = _table()
     table.used.clear()
     trace = make_fx(call, decomposition_table=table.formulas, pre_dispatch=True)

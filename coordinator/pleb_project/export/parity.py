@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import torch
 from torch import nn
-from torch._dispatch.python import enable_python_dispatcher
+from torch._dispatch.python import enable_python_dispatcher, no_python_dispatcher
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from typing_extensions import override
 
@@ -68,7 +68,8 @@ class _EagerDraws(SchemaCheckMode):  # type: ignore[no-untyped-call]
         if name not in DRAWING:
             formula = drawn_by(func, args)
             if formula is None:
-                return func(*args, **kwargs)
+                with no_python_dispatcher():  # which takes other kernels, such as of an LSTM
+                    return func(*args, **kwargs)
             with self:
                 return formula(*args, **kwargs)
         number = next(self._nodes, None)
