@@ -41,7 +41,7 @@ __all__ = [
 
 _Number = TypeVar("_Number", np.float32, np.float64)
 _HALF: Final = 2**32
-_BLOCK: Final = 2**13
+_BLOCK: Final = 2**15
 """Numbers computed at a time, so that the steps of a formula stay in the processor's cache."""
 _BITS: Final = {torch.float64: 32, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Bits of a uniform number, by its type: as many as it represents exactly, 32 at most."""
