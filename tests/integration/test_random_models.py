@@ -144,7 +144,8 @@ class Dropped(nn.Module):
 KINDS = {
     f.__name__: f
     for f in (
-        vae, diffusion, mixup, noise, contrastive, sampled, continuous, discrete, in_place, dropouts,
+        vae, diffusion, mixup, noise, contrastive, sampled,
+        continuous, discrete, in_place, dropouts,
     )
 }  # fmt: skip
 

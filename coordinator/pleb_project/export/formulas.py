@@ -30,6 +30,15 @@ def _new_empty(self: torch.Tensor, size: Any, **options: Any) -> torch.Tensor:
     return self.new_zeros(size, **options)
 
 
+def _broadcast(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return all expanded to one shape, also those that have it, as torch's kernel does.
+
+    Each expansion is a step of backward, so without it gradients would be added in another order.
+    """
+    shape = torch.broadcast_shapes(*(one.shape for one in tensors))  # type: ignore[no-untyped-call]
+    return [one.expand(shape) for one in tensors]
+
+
 def _bilinear(
     left: torch.Tensor, right: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -161,6 +170,7 @@ FORMULAS: Final[dict[Any, tuple[Callable[..., Any], bool]]] = {
     _ATEN.rnn_relu.input: (_without_dropout(_ATEN.rnn_relu.input), True),
     _ATEN._linalg_check_errors.default: (_no_check, True),  # noqa: SLF001
     _ATEN._weight_norm.default: (_weight_norm, False),  # noqa: SLF001
+    _ATEN.broadcast_tensors.default: (_broadcast, True),
     _ATEN.bilinear.default: (_bilinear, False),
     _ATEN._embedding_bag.default: (_embedding_bag, False),  # noqa: SLF001
     _ATEN._embedding_bag_forward_only.default: (_embedding_bag, False),  # noqa: SLF001
