@@ -46,6 +46,7 @@ def real_project(coordinator):
     listed = [Shard(digest=blob.digest, size=blob.size, examples=200) for blob in shards]
     listing = add(strict_json.encode(ShardList(train=listed, holdout=listed[:1])))
     metadata = project.metadata
+    add(project.base)
     coordinator.publish(
         model=_replace(metadata.model, initial=add(project.initial)),
         training_graph=add(project.training_graph),

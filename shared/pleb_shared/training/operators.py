@@ -14,6 +14,7 @@ from pleb_shared.protocol.graph import Graph, Node, Ref, value_count
 from pleb_shared.training import drawing
 from pleb_shared.training.allow_list import ALLOWED, FACTORIES
 from pleb_shared.training.divisions import DIVISIONS
+from pleb_shared.training.medians import MEDIANS
 from pleb_shared.training.preconditions import (
     ATTENTION,
     DROPOUT,
@@ -144,6 +145,10 @@ _ADVICE: Final = (
 )  # fmt: skip
 
 
+_OUR_OWN: Final = DIVISIONS | MEDIANS
+"""What is called in place of a kernel that would crash for some arguments."""
+
+
 def is_allowed(name: str) -> bool:
     """Whether a node may call the operator `name`."""
     return name in ALLOWED or name in _DRAWING or name in _WHOLE_NUMBERS
@@ -205,7 +210,7 @@ def _from_schema(node: Node, number: int) -> Operator:
         writes += [3, 4]
     return Operator(
         node.op,
-        DIVISIONS.get(node.op, overload),
+        _OUR_OWN.get(node.op, overload),
         tuple(Parameter(a.name, a.default_value, str(a.real_type)) for a in arguments),
         rules,
         factory=node.op in FACTORIES,
