@@ -180,5 +180,8 @@ def _one_sentence(name: str) -> Iterator[None]:
         reason = lines[0] if lines else type(error).__name__
         advice = "Shapes and control flow must not depend on the tensors' values"
         if name == "evaluate":
-            advice += ", and evaluate() must work for any batch size"
+            advice += (
+                ", and evaluate() must work for any batch size: x.shape[0] follows it, len(x) does "
+                "not"
+            )
         raise GraphError(f"{name}() cannot be exported: {reason} ({advice}.)") from error

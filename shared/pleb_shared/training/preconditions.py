@@ -502,7 +502,8 @@ CDIST: Final[tuple[Rule, ...]] = (_floats, _cdist)
 
 
 def _pdist(arguments: Arguments) -> str:
-    if arguments["self"].dim() != 2 or not arguments["p"] >= 0:
+    points = arguments["self"]
+    if points.dim() != 2 or not points.numel() or not arguments["p"] >= 0:
         return f"points [n, width] are needed, and p >= 0, not {arguments['p']}"
     return ""
 

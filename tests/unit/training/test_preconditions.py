@@ -14,6 +14,8 @@ from pleb_shared.training.allow_list import ALLOWED
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import dry_run
 from pleb_shared.training.graph import CompiledGraph
+from pleb_shared.training.medians import MEDIANS
+from pleb_shared.training.preconditions import PDIST
 
 RECURRENT = {"lstm": 4, "gru": 3}
 
@@ -173,3 +175,20 @@ def test_what_compares_or_factors_counts_more_than_its_elements(op, args, shapes
         outputs=[Output(name="loss", slot=len(specs) + 2)],
     )
     assert dry_run(graph, trains=True).operations > least
+
+
+def test_distances_of_no_points_are_refused():
+    """The kernel reads the first one all the same."""
+    (rule,) = PDIST[-1:]
+    assert rule({"self": torch.zeros(0, 4), "p": 2.0})
+    assert rule({"self": torch.zeros(4, 0), "p": 2.0})
+    assert not rule({"self": torch.zeros(4, 4), "p": 2.0})
+
+
+@pytest.mark.parametrize("op", MEDIANS)
+def test_medians_read_expanded_memory_where_it_is(op):
+    for shape in ([3, 1], [1, 4]):
+        x = torch.randn(shape).expand(3, 4)
+        for dim in (0, 1):
+            found, expected = MEDIANS[op](x, dim), ALLOWED[op].call(x.contiguous(), dim)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

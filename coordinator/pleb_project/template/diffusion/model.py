@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 STEPS = 100
-"""As in data.py."""
+"""From an image to pure noise."""
 
 
 class Denoiser(nn.Module):
@@ -39,10 +39,13 @@ def model(width: int = 128) -> nn.Module:
 
 
 def loss(model: Denoiser, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the mean squared error of the predicted noise."""
-    left = model.signal[batch["t"]].unsqueeze(1)
-    noisy = left.sqrt() * batch["x"] + (1 - left).sqrt() * batch["noise"]
-    error: torch.Tensor = model(noisy, batch["t"]) - batch["noise"]
+    """Return the mean squared error of the predicted noise, at a step drawn for each image."""
+    images = 2 * batch["x"].flatten(1) - 1
+    t = torch.randint(STEPS, (images.shape[0],))
+    noise = torch.randn_like(images)
+    left = model.signal[t].unsqueeze(1)
+    noisy = left.sqrt() * images + (1 - left).sqrt() * noise
+    error: torch.Tensor = model(noisy, t) - noise
     return error.square().mean()
 
 
