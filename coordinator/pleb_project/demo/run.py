@@ -37,7 +37,7 @@ _COLLUDERS: Final = ("colluder 1", "colluder 2")
 """Liars that tell the same lie at once and make up a determinism class of their own."""
 _LIARS: Final = (_LIAR, *_COLLUDERS)
 _POLL_SECONDS: Final = 0.5
-_MOST_SECONDS: Final = 600.0
+_MOST_SECONDS: Final = 270.0
 """The training must have ended by then, so that the demo stays within five minutes."""
 _PUBLISH_SECONDS: Final = 180.0
 _STOP_SECONDS: Final = 10.0
