@@ -85,8 +85,8 @@ def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
             exact = run.exact_delta()
             for name, lie in _lies(exact, [delta for _, delta in round_of], before).items():
                 data = encoding.encode(lie)
-                told = _traits(10**6 + number, number, data, encoding, run)
-                caught[name].append(bool(signals(told, known[-RECENT_RESULTS:])))
+                seen = _traits(10**6 + number, number, data, encoding, run)
+                caught[name].append(bool(signals(seen, known[-RECENT_RESULTS:])))
                 far[name].append(max(distances(right, encoding.decode(data), encoding).values()))
         before = round_of[1][1]
         weighed = [(run.delta(), 1.0) for run, _ in round_of]
