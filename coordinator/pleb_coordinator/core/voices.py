@@ -17,6 +17,7 @@ laptop does not become somebody else in a café.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,8 @@ NETWORKS_SECONDS: Final = 30 * 24 * 3600.0
 """For how long a network that a host was seen in counts."""
 
 _OWN: Final = "own:"
+_UNKNOWN: Final = "unknown"
+_LONGEST_ADDRESS: Final = 64
 _CARRIER: Final = IPv4Network("100.64.0.0/10")
 """Shared address space of carrier-grade NAT (RFC 6598)."""
 
@@ -101,10 +104,16 @@ def network_of(address: str, own: Sequence[Network] = ()) -> str:
         address: as the connection has it; a string that is no address is "unknown".
         own: the operator's own networks; the first that contains the address names it.
     """
+    # What a proxy's header says may be long and always new: such a text is not remembered.
+    return _network(address, tuple(own)) if len(address) <= _LONGEST_ADDRESS else _UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str, own: tuple[Network, ...]) -> str:
     try:
         parsed: IPv4Address | IPv6Address = ip_address(address)
     except ValueError:
-        return "unknown"
+        return _UNKNOWN
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if (found := next((network for network in own if parsed in network), None)) is not None:
