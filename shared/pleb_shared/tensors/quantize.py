@@ -24,6 +24,12 @@ _CHUNK_NUMBERS: Final = 2**16
 _SMALLEST_SCALE: Final = np.float32(2.0**-24)
 """The smallest positive float16, a subnormal one."""
 _LARGEST_SCALE: Final = np.float32(65504.0)
+_COARSE: Final = np.float32(2.0**-23)
+"""A scale below that many times the largest code may be rounded down so far, by up to 2^-25, that
+the largest number of its block exceeds the largest code by a half."""
+_ROUNDING: Final = np.float32(1.5 * 2.0**23)
+"""A float32 near this number has no place for a fraction: adding it rounds half to even, and the
+lowest byte of the sum is the code. So one addition does what rounding and conversion do."""
 
 
 def quantize(values: Floats, scheme: Scheme, block: int) -> tuple[NDArray[np.float16], Bytes]:
@@ -62,9 +68,16 @@ def dequantize(
         first = start // scheme.per_byte
         codes = packed[first : first + packed_bytes(size, scheme)]
         some = scales[start // block : start // block + scale_count(size, block)]
-        factors = np.repeat(some.astype(np.float32), block)[:size]
         meanings = table.take(codes).view(np.float32)[:size]
-        np.multiply(meanings, factors, out=values[start : start + size])
+        whole = size // block * block
+        factors = some.astype(np.float32)
+        np.multiply(
+            meanings[:whole].reshape(-1, block),
+            factors[: whole // block, None],
+            out=values[start : start + whole].reshape(-1, block),
+        )
+        if whole < size:
+            np.multiply(meanings[whole:], factors[-1], out=values[start + whole : start + size])
     return values
 
 
@@ -132,10 +145,10 @@ def _codes(blocks: Floats, scales: Floats, scheme: Scheme) -> Bytes:
     divisors[scales == 0] = 1
     ratio: Floats = (blocks / divisors[:, None]).reshape(-1)
     if scheme.largest:
-        np.rint(ratio, out=ratio)
-        np.clip(ratio, -scheme.largest, scheme.largest, out=ratio)
-        ratio += np.float32(scheme.zero)
-        return ratio.astype(np.int8).view(np.uint8)
+        if divisors.min() < scheme.largest * _COARSE:
+            np.clip(ratio, -scheme.largest, scheme.largest, out=ratio)
+        ratio += _ROUNDING + np.float32(scheme.zero)
+        return ratio.view(np.uint32).astype(np.uint8)
     np.floor(ratio, out=ratio)
     np.clip(ratio, -2, 1, out=ratio)
     ratio += np.float32(2)
@@ -149,12 +162,13 @@ def _pack(codes: Bytes, scheme: Scheme) -> Bytes:
     """
     if scheme.bits == 8:
         return codes
-    whole = np.zeros(packed_bytes(codes.size, scheme) * scheme.per_byte, np.uint8)
-    whole[: codes.size] = codes
-    words = whole.view(np.dtype(f"<u{scheme.per_byte}"))
-    gathered = words.copy()
-    for place in range(1, scheme.per_byte):
+    if missing := -codes.size % scheme.per_byte:
+        codes = np.concatenate([codes, np.zeros(missing, np.uint8)])
+    words = codes.view(np.dtype(f"<u{scheme.per_byte}"))
+    gathered = words >> (8 - scheme.bits)
+    for place in range(2, scheme.per_byte):
         gathered |= words >> (place * (8 - scheme.bits))
+    gathered |= words
     return gathered.astype(np.uint8)
 
 

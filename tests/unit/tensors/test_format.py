@@ -82,6 +82,24 @@ def test_encoding_what_was_decoded_gives_the_same_bytes(codec):
     assert DeltaFormat(spec, codec, 64).encode(decoded) == data
 
 
+@pytest.mark.parametrize(("codec", "largest", "zero"), [("int8", 127, 0), ("int4", 7, 8)])
+@settings(max_examples=200, deadline=None)
+@given(
+    halves=npst.arrays(np.int16, st.integers(1, 90), elements=st.integers(-300, 300)),
+    exponent=st.integers(-34, 10),
+)
+def test_codes_are_rounded_half_to_even_and_clipped(codec, largest, zero, halves, exponent):
+    values = (halves / np.float32(2)).astype(np.float32) * np.float32(2.0**exponent)
+    data = np.frombuffer(DeltaFormat(model(values.shape), codec, 16).encode({"p0": values}), "u1")
+    blocks = -(-values.size // 16)
+    scales = np.repeat(data[: 2 * blocks].view("<f2").astype(np.float32), 16)[: values.size]
+    ratios = np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+    wanted = (np.clip(np.rint(ratios), -largest, largest) + zero).astype(np.int8)
+    packed = data[2 * blocks :]
+    found = packed if codec == "int8" else np.stack([packed & 15, packed >> 4], axis=1).ravel()
+    assert (found[: values.size].view(np.int8) == wanted).all()
+
+
 def test_int4_bytes_by_hand():
     spec = model((3,))
     data = DeltaFormat(spec, "int4", 16).encode({"p0": array(7, -3.5, 1)})
