@@ -133,6 +133,9 @@ class FakeCoordinator:
         self.attach_limit = LIMITS.attached_delta_bytes
         self.lease_seconds = 60.0
         self.latest_version = 0
+        self.restored_at = 0
+        self.handed_in: list[bytes] = []
+        """Metadata that hosts brought."""
         self.arrived = asyncio.Event()
         self.metadata = self.first_metadata()
         self.publish()
@@ -146,6 +149,18 @@ class FakeCoordinator:
             self.metadata = msgspec.structs.replace(self.metadata, number=number, **changes)
         payload = strict_json.encode(self.metadata)
         self.metadata_envelope = sign_payload(payload, PayloadType.METADATA, self.root)
+
+    def hand_in(self, envelope: bytes) -> None:
+        """Take back metadata that a host has and we have lost."""
+        self.handed_in.append(envelope)
+        self.metadata = open_envelope(
+            envelope,
+            PayloadType.METADATA,
+            ProjectMetadata,
+            self.root.public,
+            most_bytes=LIMITS.metadata_bytes,
+        )
+        self.metadata_envelope = envelope
 
     def rotate_root(self, **changes: object) -> SigningKey:
         """Hand the project over to a new root key; return the old one."""
@@ -277,6 +292,7 @@ class FakeCoordinator:
             metadata_number=self.metadata.number,
             epoch=self.metadata.epoch,
             latest_version=self.latest_version,
+            restored_at=self.restored_at,
             manifests=manifests,
             receipts=receipts,
             verdicts=[self.verdicts.popleft() for _ in range(len(self.verdicts))],
@@ -462,7 +478,10 @@ def app(coordinator: FakeCoordinator) -> Starlette:
 
         return run
 
-    async def metadata(_: Request) -> Response:
+    async def metadata(request: Request) -> Response:
+        if request.method == "POST":
+            coordinator.hand_in(await request.body())
+            return Response(status_code=204)
         return Response(coordinator.metadata_envelope)
 
     async def enrol(request: Request) -> Response:
@@ -505,7 +524,11 @@ def app(coordinator: FakeCoordinator) -> Starlette:
 
     return Starlette(
         routes=[
-            Route(f"/projects/{coordinator.name}/metadata", endpoint(metadata)),
+            Route(
+                f"/projects/{coordinator.name}/metadata",
+                endpoint(metadata),
+                methods=["GET", "POST"],
+            ),
             Route(f"/projects/{coordinator.name}/status", endpoint(status)),
             Route(f"/projects/{coordinator.name}/enrol", endpoint(enrol), methods=["POST"]),
             Route(f"/projects/{coordinator.name}/work", endpoint(work), methods=["POST"]),

@@ -118,6 +118,11 @@ class CoordinatorClient:
         """Return the envelope of the project's metadata."""
         return await self._message("GET", f"/projects/{project}/metadata", LIMITS.metadata_bytes)
 
+    async def hand_in_metadata(self, project: str, envelope: bytes) -> None:
+        """Give the coordinator metadata that it has lost."""
+        path = f"/projects/{project}/metadata"
+        await self._message("POST", path, LIMITS.metadata_bytes, envelope)
+
     async def status(self, project: str) -> ProjectStatus:
         """Return the project's status (unsigned: for plots, never for decisions).
 

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.manifest import Manifest
 
-__all__ = ["Memory", "RootKeyError", "StaleMetadataError", "TrustedProject", "clock_sentence"]
+__all__ = [
+    "Memory",
+    "OlderMetadataError",
+    "RootKeyError",
+    "StaleMetadataError",
+    "TrustedProject",
+    "clock_sentence",
+]
 
 
 Reply = TypeVar("Reply", EnrolReply, WorkReply)
@@ -42,6 +49,10 @@ Reply = TypeVar("Reply", EnrolReply, WorkReply)
 
 class StaleMetadataError(TrustError):
     """The reply belongs to newer metadata: fetch that first, then verify the reply again."""
+
+
+class OlderMetadataError(TrustError):
+    """The coordinator has older metadata than we, since it was restored: hand in ours."""
 
 
 class RootKeyError(TrustError):
@@ -58,6 +69,8 @@ class Memory:
     latest_version: int = 0
     root: str = ""
     """Fingerprint of the newest root key that was followed: none before it is accepted again."""
+    restored_at: int = 0
+    """When the coordinator was last restored, as it said."""
 
 
 def clock_sentence(theirs: float, ours: float) -> str:
@@ -125,6 +138,7 @@ class TrustedProject:
             epoch=metadata.epoch,
             latest_version=known.latest_version if same_epoch else 0,
             root=fingerprint_of(metadata.root_key),
+            restored_at=known.restored_at,
         )
         return metadata
 
@@ -173,6 +187,7 @@ class TrustedProject:
                 "the answer was refused."
             )
         self._check_numbers(reply)
+        self._check_version(reply, now)
         answered = [receipt.assignment for receipt in reply.receipts]
         if sorted(answered) != sorted(reported):
             raise TrustError(
@@ -186,7 +201,9 @@ class TrustedProject:
             )
         for manifest in reply.manifests:
             self._check_manifest(manifest, reply, is_spent)
-        self._memory = replace(self._memory, latest_version=reply.latest_version)
+        self._memory = replace(
+            self._memory, latest_version=reply.latest_version, restored_at=reply.restored_at
+        )
         return reply
 
     def _open(self, data: bytes, kind: PayloadType, struct: type[Reply], now: float) -> Reply:
@@ -248,7 +265,7 @@ class TrustedProject:
                 "support; update the agent."
             )
         if metadata.number < known.metadata_number or metadata.epoch < known.epoch:
-            raise TrustError(
+            raise OlderMetadataError(
                 f"The coordinator serves metadata {metadata.number} of {self.project}, older than "
                 f"number {known.metadata_number} seen before; it was refused."
             )
@@ -262,15 +279,39 @@ class TrustedProject:
         known = self._memory
         if reply.metadata_number > known.metadata_number:
             raise StaleMetadataError(f"{self.project} has newer metadata; it is fetched first.")
-        if reply.metadata_number < known.metadata_number or reply.epoch != known.epoch:
+        message = (
+            f"The coordinator's answer belongs to metadata {reply.metadata_number}, epoch "
+            f"{reply.epoch}; {self.project} is at {known.metadata_number}, {known.epoch}."
+        )
+        if reply.metadata_number < known.metadata_number:
+            raise OlderMetadataError(message)
+        if reply.epoch != known.epoch:
+            raise TrustError(message)
+
+    def _check_version(self, reply: WorkReply, now: float) -> None:
+        """Refuse to go back, unless a restored coordinator does so with the root's permission.
+
+        A time in the future would outlast every later restoration, so it is refused.
+        """
+        known = self._memory
+        if reply.restored_at < known.restored_at:
             raise TrustError(
-                f"The coordinator's answer belongs to metadata {reply.metadata_number}, epoch "
-                f"{reply.epoch}; {self.project} is at {known.metadata_number}, {known.epoch}."
+                f"The coordinator of {self.project} was restored on "
+                f"{shown_day(known.restored_at)}, and answered as before; the answer was refused."
             )
-        if reply.latest_version < known.latest_version:
+        if reply.restored_at > now + LIMITS.clock_tolerance_seconds:
+            raise TrustError(clock_sentence(reply.restored_at, now))
+        if reply.latest_version >= known.latest_version:
+            return
+        if reply.restored_at == known.restored_at:
             raise TrustError(
                 f"{self.project} went back from version {known.latest_version} to "
                 f"{reply.latest_version} without a new epoch; the answer was refused."
+            )
+        if not self.metadata.delegation.may_restore:
+            raise TrustError(
+                f"The coordinator of {self.project} was restored from a backup, but its researcher "
+                "has not permitted to go back: the researcher has to publish a new epoch."
             )
 
     def _check_manifest(

@@ -180,5 +180,9 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE projects ADD COLUMN root TEXT NOT NULL DEFAULT '';
     """,
+    # 5: when the coordinator was restored from a backup
+    """
+    ALTER TABLE projects ADD COLUMN restored_at INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

@@ -66,10 +66,10 @@ class Journal(ActivityLog):
             number = self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
-                    root, sequence, attached_at)
+                    root, restored_at, sequence, attached_at)
                 VALUES (:link, :base_url, :name, :host_key_file, :account_key_file, :host, :role,
                     :metadata, :metadata_number, :metadata_digest, :epoch, :latest_version,
-                    :root, :sequence, :now)
+                    :root, :restored_at, :sequence, :now)
                 ON CONFLICT (base_url, name) DO UPDATE SET link = excluded.link,
                     host_key_file = excluded.host_key_file,
                     account_key_file = excluded.account_key_file, host = excluded.host,
@@ -77,7 +77,7 @@ class Journal(ActivityLog):
                     metadata_number = excluded.metadata_number,
                     metadata_digest = excluded.metadata_digest, epoch = excluded.epoch,
                     latest_version = excluded.latest_version,
-                    root = excluded.root,
+                    root = excluded.root, restored_at = excluded.restored_at,
                     sequence = max(sequence, excluded.sequence), detaching = 0
                 RETURNING id""",
                 values,
@@ -182,9 +182,15 @@ class Journal(ActivityLog):
         """
         with self.transaction():
             self._delete_request(request)
+            self.db.execute(  # versions that a restored coordinator does not have
+                """DELETE FROM our_versions WHERE version > ? AND project =
+                    (SELECT id FROM projects WHERE id = ? AND restored_at < ?)""",
+                (reply.latest_version, request.project, reply.restored_at),
+            )
             self.db.execute(
-                "UPDATE projects SET latest_version = ? WHERE id = ? AND epoch = ?",
-                (reply.latest_version, request.project, reply.epoch),
+                """UPDATE projects SET latest_version = ?, restored_at = ?
+                WHERE id = ? AND epoch = ?""",
+                (reply.latest_version, reply.restored_at, request.project, reply.epoch),
             )
             for change in changes:
                 self._settle(change, now)

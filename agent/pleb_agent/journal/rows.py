@@ -169,6 +169,7 @@ def read_project(row: sqlite3.Row) -> ProjectRow:
         epoch=values.pop("epoch"),
         latest_version=values.pop("latest_version"),
         root=values.pop("root"),
+        restored_at=values.pop("restored_at"),
     )
     values["detaching"] = bool(row["detaching"])
     return ProjectRow(**values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.history import ended_event, verdict_events
-from pleb_agent.core.trust import StaleMetadataError, TrustedProject
+from pleb_agent.core.trust import OlderMetadataError, StaleMetadataError, TrustedProject
 from pleb_agent.journal.rows import AssignmentRow, Change, RequestRow
 from pleb_agent.loop.attach import enrol_request
 from pleb_agent.worker.plain_files import read_plain
@@ -107,10 +107,19 @@ class Exchange:
             self.trust.update_metadata(row.metadata, self._clock())
 
     async def refresh_metadata(self) -> bool:
-        """Fetch the newest metadata from the coordinator; return whether it is new."""
+        """Fetch the newest metadata from the coordinator; return whether it is new.
+
+        A coordinator that was restored from a backup may have older ones than we: it gets ours.
+        """
         before = self.trust.memory.metadata_number
         envelope = await self.client.metadata(self.name)
-        self.trust.update_metadata(envelope, self._clock())
+        try:
+            self.trust.update_metadata(envelope, self._clock())
+        except OlderMetadataError:
+            ours = self._journal.project(self.project).metadata
+            await self.client.hand_in_metadata(self.name, ours)
+            envelope = await self.client.metadata(self.name)
+            self.trust.update_metadata(envelope, self._clock())
         self._journal.set_metadata(self.project, envelope, self.trust.memory)
         return self.trust.memory.metadata_number > before
 

@@ -11,9 +11,11 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
-from pleb_coordinator.steps.publish import admit, answer_question
+from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question
+from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
 from pleb_coordinator.steps.publish import publish as publish_project
-from pleb_coordinator.steps.published import examine, open_publication
+from pleb_coordinator.steps.published import examine, open_metadata, open_publication
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["ask_to_publish", "coordinator", "publish", "software"]
+__all__ = ["ask_to_publish", "coordinator", "hand_in", "publish", "software"]
 
 _DISTRIBUTION: Final = "pleb-cluster"
 
@@ -75,8 +77,9 @@ async def publish(api: Api, request: Request) -> Response:
     """Take root-signed metadata: list the blobs that are missing, or put it in force."""
     body = await read_body(request, LIMITS.metadata_bytes, api.counters)
     publication = await asyncio.to_thread(open_publication, body)
-    choose_protocol(publication.request)
-    check_statement(publication.request, api.deps.clock())
+    if publication.request is not None:  # `open_publication` gives one
+        choose_protocol(publication.request)
+        check_statement(publication.request, api.deps.clock())
     with api.store.read() as tx:
         admit(tx, api.deps, publication)
     findings = await asyncio.to_thread(examine, api.deps, publication)
@@ -90,3 +93,18 @@ async def publish(api: Api, request: Request) -> Response:
     online_key = api.deps.online_keys.of(publication.metadata.delegation.online_key)
     signed = sign_payload(strict_json.encode(reply), PayloadType.PUBLISH_REPLY, online_key)
     return Response(signed, media_type="application/json")
+
+
+async def hand_in(api: Api, request: Request) -> Response:
+    """Take root-signed metadata from a host, which this coordinator lost with its last hours."""
+    body = await read_body(request, LIMITS.metadata_bytes, api.counters)
+    publication = await asyncio.to_thread(open_metadata, body)
+    if publication.metadata.project != request.path_params["project"]:
+        message = f"The metadata is of project {publication.metadata.project!r}: send it there."
+        raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
+    with api.store.read() as tx:
+        newer = admit_handed_in(tx, api.deps, publication)
+    if newer:
+        findings = await asyncio.to_thread(examine, api.deps, publication)
+        await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, findings))
+    return Response(status_code=204)

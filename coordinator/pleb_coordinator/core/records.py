@@ -165,6 +165,8 @@ class Project(Record, frozen=True):
     """The version that the background process is to restore; None: none."""
     restoring_for: RestoreCause | None
     created_at: float
+    restored_at: int
+    """When this coordinator was last restored from a backup, which hosts are told; 0: never."""
     facts: Facts
     metadata: ProjectMetadata
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["admit", "answer_question", "publish"]
+__all__ = ["admit", "admit_handed_in", "answer_question", "hand_in", "publish"]
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
 _SLOT_SECONDS: Final = 24 * 3600.0
@@ -99,13 +99,52 @@ def publish(
     elif metadata.number > known.metadata_number:
         _renew(tx, publication, known, findings.facts, now)
     link = AttachLink(link_base, metadata.project, fingerprint_of(metadata.root_key))
+    protocols = publication.request.protocols if publication.request else PROTOCOLS
     return PublishReply(
-        protocol=max(set(publication.request.protocols) & set(PROTOCOLS), default=PROTOCOLS[0]),
+        protocol=max(set(protocols) & set(PROTOCOLS), default=PROTOCOLS[0]),
         project=metadata.project,
         missing=slots,
         attach_link=str(link),
         issued_at=int(now),
     )
+
+
+def admit_handed_in(tx: Transaction, deps: Deps, publication: Publication) -> bool:
+    """Check metadata that a host hands in; False: they are not newer than those in force.
+
+    A coordinator that was restored from a backup may lack metadata that agents have seen, and they
+    accept none before them. Since the root key has signed them, anybody may bring them back.
+
+    Raises:
+        Refusal: as `publish`; `internal`: they delegate to an online key that is not here.
+    """
+    metadata = publication.metadata
+    known = tx.projects.find(metadata.project)
+    if metadata.number <= known.metadata_number:
+        return False
+    held = deps.online_keys.of(metadata.delegation.online_key)
+    _check_delegation(metadata, held.public, deps.clock())
+    _check_keys(known, publication)
+    _check_renewal(known, metadata)
+    return True
+
+
+def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Findings) -> None:
+    """Put metadata that a host hands in in force, unless they are not newer.
+
+    Raises:
+        Refusal: as `admit_handed_in`; `unknown_blob`: they name files that are not here.
+    """
+    if not admit_handed_in(tx, deps, publication):
+        return
+    if findings.facts is None:
+        message = (
+            f"Metadata {publication.metadata.number} names {len(findings.missing)} files that this "
+            "coordinator does not have (any more): its researcher must publish again."
+        )
+        raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+    known = tx.projects.find(publication.metadata.project)
+    _renew(tx, publication, known, findings.facts, deps.clock())
 
 
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
@@ -117,7 +156,7 @@ def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Pr
         _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
-    token_hash = digest_of((publication.request.invite or "").encode())
+    token_hash = digest_of(publication.invite.encode())
     check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
     return None, token_hash
 
@@ -209,8 +248,7 @@ def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> Bl
 def _create(tx: Transaction, publication: Publication, facts: Facts, now: float) -> None:
     metadata = publication.metadata
     project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
-    envelope = publication.request.metadata.encode()
-    tx.projects.put_metadata(project, metadata, envelope, facts, now)
+    tx.projects.put_metadata(project, metadata, publication.envelope, facts, now)
     tx.versions.add(_version_0(project, metadata, now))
     tx.events.add(project, now, "published", number=metadata.number)
 
@@ -219,8 +257,7 @@ def _renew(
     tx: Transaction, publication: Publication, known: Project, facts: Facts, now: float
 ) -> None:
     metadata = publication.metadata
-    envelope = publication.request.metadata.encode()
-    tx.projects.put_metadata(known.id, metadata, envelope, facts, now)
+    tx.projects.put_metadata(known.id, metadata, publication.envelope, facts, now)
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
     if metadata.root_key != known.root_key:
         tx.events.add(known.id, now, "root_changed", key=fingerprint_of(metadata.root_key))

@@ -5,7 +5,7 @@ A fault is found here and refused to the researcher: hosts would meet it only in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,19 +39,34 @@ from pleb_shared.tensors.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pleb_coordinator.steps import Deps
 
-__all__ = ["Findings", "Publication", "examine", "open_publication"]
+__all__ = ["Findings", "Publication", "examine", "open_metadata", "open_publication"]
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A publish request whose signatures hold."""
+    """Metadata whose signature holds, and the request that brought them, if it is one's."""
 
-    request: PublishRequest
     metadata: ProjectMetadata
+    envelope: bytes
+    """The metadata as they were signed."""
     root_path: tuple[str, ...]
     """The project's root keys; the last one signed both the request and the metadata."""
+    request: PublishRequest | None = None
+    """None: a host hands in metadata that a restored coordinator lacks."""
+
+    @property
+    def blobs(self) -> Sequence[Blob]:
+        """Blobs that the request names beside those of the metadata."""
+        return self.request.blobs if self.request else []
+
+    @property
+    def invite(self) -> str:
+        """The invite that came along, or an empty text."""
+        return (self.request.invite if self.request else None) or ""
 
 
 @dataclass(frozen=True)
@@ -70,19 +85,32 @@ def open_publication(envelope: bytes) -> Publication:
     """
     most = LIMITS.metadata_bytes
     payload = peek_payload(envelope, PayloadType.PUBLISH, most_bytes=most)
-    signed = strict_json.decode(payload, PublishRequest, most_bytes=most).metadata.encode()
-    inner = peek_payload(signed, PayloadType.METADATA, most_bytes=most)
-    root_key = strict_json.decode(inner, ProjectMetadata, most_bytes=most).root_key
-    request = open_envelope(
-        envelope, PayloadType.PUBLISH, PublishRequest, root_key, most_bytes=most
+    opened = open_metadata(
+        strict_json.decode(payload, PublishRequest, most_bytes=most).metadata.encode()
     )
-    metadata = open_envelope(
-        signed, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=most
+    metadata = opened.metadata
+    request = open_envelope(
+        envelope, PayloadType.PUBLISH, PublishRequest, metadata.root_key, most_bytes=most
     )
     if metadata.project != request.project:
         message = f"The metadata is of project {metadata.project!r}, not {request.project!r}."
         raise Refusal(RefusalCode.MALFORMED, message)
-    return Publication(request, metadata, root_path(metadata))
+    return replace(opened, request=request)
+
+
+def open_metadata(envelope: bytes) -> Publication:
+    """Return metadata that are signed by the root key which they name.
+
+    Raises:
+        Refusal: as `open_publication`.
+    """
+    most = LIMITS.metadata_bytes
+    payload = peek_payload(envelope, PayloadType.METADATA, most_bytes=most)
+    root_key = strict_json.decode(payload, ProjectMetadata, most_bytes=most).root_key
+    metadata = open_envelope(
+        envelope, PayloadType.METADATA, ProjectMetadata, root_key, most_bytes=most
+    )
+    return Publication(metadata, envelope, root_path(metadata))
 
 
 def examine(deps: Deps, publication: Publication) -> Findings:
@@ -94,7 +122,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
         EncodingError: the tensors of version 0 do not fit the model.
     """
     metadata = publication.metadata
-    missing = _missing(deps, [*_named(metadata), *publication.request.blobs])
+    missing = _missing(deps, [*_named(metadata), *publication.blobs])
     if missing:
         return Findings(missing, None)
     raw = deps.blobs.get(metadata.data.shards.digest)

@@ -129,6 +129,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         receipts=list(receipts),
         verdicts=verdicts,
         no_work=no_work,
+        restored_at=project.restored_at,
     )
     payload = strict_json.encode(statement)
     online_key = deps.online_keys.of(project.metadata.delegation.online_key)

@@ -171,6 +171,10 @@ class Projects(TableGroup):
         """Ask the background process to restore that version; None: there is nothing to restore."""
         self._db.execute(sql.SET_RESTORING, project=project, version=version, cause=cause)
 
+    def set_restored(self, project: int, at: int) -> None:
+        """Store when the coordinator was restored from a backup."""
+        self._db.execute(sql.SET_RESTORED, project=project, at=at)
+
     def set_fleet(self, project: int, fleet: Fleet) -> None:
         """Store what is known of the project's hosts."""
         self._db.execute(sql.SET_FLEET, project=project, **msgspec.structs.asdict(fleet))

@@ -93,6 +93,7 @@ SET_TOLERANCE: Final = "UPDATE projects SET tolerance = :tolerance WHERE id = :p
 SET_RESTORING: Final = """
 UPDATE projects SET restoring = :version, restoring_for = :cause WHERE id = :project
 """
+SET_RESTORED: Final = "UPDATE projects SET restored_at = :at WHERE id = :project"
 SET_FLEET: Final = """
 UPDATE projects
 SET active_accounts = :active_accounts, proven_hosts = :proven_hosts, new_hosts = :new_hosts,
@@ -163,6 +164,19 @@ SELECT COUNT(*), COALESCE(SUM(in_hand), 0), COALESCE(SUM(reported), 0) FROM (
     WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
         AND u.kind = 'train' AND u.state = 'open'
 )
+"""
+
+METADATA_NUMBERS: Final = "SELECT number FROM metadata WHERE project = :project ORDER BY number"
+
+# What must be there for the rows to mean anything, for backups
+
+VERSION_BLOBS: Final = """
+SELECT difference FROM versions UNION SELECT outer_state FROM versions
+UNION SELECT snapshot FROM versions
+"""
+DELTA_FILES: Final = """
+SELECT d.assignment, a.digest FROM deltas d JOIN assignments a ON a.id = d.assignment
+WHERE d.data IS NULL
 """
 
 # Versions and rounds
@@ -755,6 +769,7 @@ SELECT job, key FROM claims WHERE expires_at > :now AND expires_at <= :latest
 """
 CLAIMS_HELD: Final = "SELECT 1 FROM claims WHERE holder = :holder LIMIT 1"
 RELEASE_CLAIM: Final = "DELETE FROM claims WHERE job = :job AND key = :key AND holder = :holder"
+FORGET_CLAIMS: Final = "DELETE FROM claims"
 RELEASE_CLAIMS: Final = "DELETE FROM claims WHERE holder = :holder"
 
 ADD_TOMBSTONE: Final = """

@@ -116,6 +116,7 @@ Table(
         proven_hosts=0,
         new_hosts=0,
         median_step_seconds=0,
+        restored_at=0,
     ),
     UniqueConstraint("name"),
 )

@@ -112,7 +112,7 @@ def make_draft(
         epoch=0,
         issued_at=0,
         root_key=_NO_KEY,
-        delegation=Delegation(online_key=_NO_KEY, expires_at=0),
+        delegation=Delegation(online_key=_NO_KEY, expires_at=0, may_restore=project.restore),
         title=project.title or project.name,
         description=project.description,
         data_licence=project.data_licence,

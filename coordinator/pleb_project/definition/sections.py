@@ -57,6 +57,13 @@ class ProjectSection(msgspec.Struct, frozen=True):
         Text, about("the licence of the data: volunteers can read the shards")
     ] = ""
     contact: Annotated[Text, about("where volunteers can reach you")] = ""
+    restore: Annotated[
+        bool,
+        about(
+            "whether the coordinator, once it was restored from a backup, may go on from an "
+            "earlier version without you"
+        ),
+    ] = True
 
 
 class DataSection(msgspec.Struct, frozen=True):

@@ -94,6 +94,7 @@ def next_metadata(
             online_key=publication.online_key,
             expires_at=publication.issued_at
             + min(publication.delegation_seconds, LIMITS.delegation_seconds),
+            may_restore=draft.delegation.may_restore,
         ),
         roots=before.roots if before else [],
         revoked=revoked,

@@ -220,6 +220,9 @@ class WorkReply(Struct, frozen=True):
     receipts: list[Receipt]
     verdicts: list[UnitVerdict]
     no_work: NoWork | None = None
+    restored_at: Count = 0
+    """When the coordinator was last restored from a backup; 0: never. Only with a newer time than
+    before, and if the delegation allows it, may `latest_version` go back."""
 
 
 class PublishQuestion(Struct, frozen=True):

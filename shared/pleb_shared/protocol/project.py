@@ -532,6 +532,8 @@ class Delegation(Struct, frozen=True):
 
     online_key: KeyHex
     expires_at: Count
+    may_restore: bool = False
+    """Whether a coordinator that was restored from a backup may go on from an earlier version."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing."""

@@ -7,7 +7,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from pleb_agent.core.trust import Memory, StaleMetadataError, TrustedProject, clock_sentence
+from pleb_agent.core.trust import (
+    Memory,
+    OlderMetadataError,
+    StaleMetadataError,
+    TrustedProject,
+    clock_sentence,
+)
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
@@ -188,6 +194,50 @@ def test_the_latest_version_never_goes_back_within_an_epoch(coordinator, trusted
     assert trusted.memory.latest_version == 0
 
 
+def permit(coordinator, trusted, *, may_restore: bool):
+    delegation = msgspec.structs.replace(coordinator.metadata.delegation, may_restore=may_restore)
+    coordinator.publish(delegation=delegation)
+    trusted.update_metadata(coordinator.metadata_envelope, NOW)
+
+
+def test_a_restored_coordinator_goes_back_once_with_the_roots_permission(coordinator, trusted):
+    permit(coordinator, trusted, may_restore=True)
+    obey(trusted, reply(coordinator, latest_version=7))
+    with pytest.raises(TrustError, match="went back from version 7 to 4"):
+        obey(trusted, reply(coordinator, latest_version=4))
+    restored = {"restored_at": int(NOW) - 60}
+    assert obey(trusted, reply(coordinator, latest_version=4, **restored))
+    assert (trusted.memory.latest_version, trusted.memory.restored_at) == (4, int(NOW) - 60)
+    obey(trusted, reply(coordinator, latest_version=6, **restored))
+    with pytest.raises(TrustError, match="went back from version 6 to 5"):
+        obey(trusted, reply(coordinator, latest_version=5, **restored))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "changes"),
+    [
+        ("answered as before", {"restored_at": 0}),
+        ("answered as before", {"restored_at": int(NOW) - 61}),
+        ("clock", {"restored_at": int(NOW) + 601}),
+    ],
+)
+def test_what_a_restored_coordinator_may_not_say(coordinator, trusted, sentence, changes):
+    permit(coordinator, trusted, may_restore=True)
+    obey(trusted, reply(coordinator, latest_version=4, restored_at=int(NOW) - 60))
+    with pytest.raises(TrustError, match=sentence):
+        obey(trusted, reply(coordinator, latest_version=7, **changes))
+    assert trusted.memory.latest_version == 4
+
+
+def test_without_permission_a_restored_coordinator_may_only_go_on(coordinator, trusted):
+    permit(coordinator, trusted, may_restore=False)
+    obey(trusted, reply(coordinator, latest_version=7))
+    restored = {"restored_at": int(NOW) - 60}
+    with pytest.raises(TrustError, match="has not permitted to go back"):
+        obey(trusted, reply(coordinator, latest_version=4, **restored))
+    assert obey(trusted, reply(coordinator, latest_version=7, **restored))
+
+
 def test_a_reply_of_newer_metadata_asks_for_it_first(coordinator, trusted):
     coordinator.publish(title="new")
     data = reply(coordinator)
@@ -247,7 +297,7 @@ def test_metadata_never_goes_back_and_has_no_twin(coordinator, trusted):
     first = coordinator.metadata_envelope
     coordinator.publish(title="new")
     trusted.update_metadata(coordinator.metadata_envelope, NOW)
-    with pytest.raises(TrustError, match="older than number 2"):
+    with pytest.raises(OlderMetadataError, match="older than number 2"):
         trusted.update_metadata(first, NOW)
     coordinator.publish(title="twin", number=2)
     with pytest.raises(TrustError, match="two different metadata 2"):

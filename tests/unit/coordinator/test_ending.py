@@ -80,6 +80,7 @@ def project(**changes: Any) -> Project:
         restoring=None,
         restoring_for=None,
         created_at=0.0,
+        restored_at=0,
         facts=FACTS,
         metadata=metadata(),
     )

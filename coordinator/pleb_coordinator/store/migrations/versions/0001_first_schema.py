@@ -106,6 +106,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("restoring", sa.Integer(), nullable=True),
         sa.Column("restoring_for", sa.String(), nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("restored_at", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
