@@ -30,19 +30,29 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import StoredDelta
 
-__all__ = ["LocalBlobs"]
+__all__ = ["LocalBlobs", "blob_place", "delta_place"]
 
 _READ_BYTES: Final = 2**20
+
+
+def blob_place(digest: str) -> str:
+    """Return where a blob is below the home."""
+    return f"blobs/{digest[:2]}/{digest}"
+
+
+def delta_place(assignment: int) -> str:
+    """Return where the delta of an assignment is below the home."""
+    return f"deltas/{assignment % 100:02d}/{assignment}"
 
 
 class LocalBlobs:
     """Bytes below a directory that exists: what a method has stored survives a power cut."""
 
     def __init__(self, home: Path) -> None:
+        self._home = home
         self._blobs = home / "blobs"
-        self._deltas = home / "deltas"
         self._uploads = home / "uploads"
-        for folder in (self._blobs, self._deltas, self._uploads):
+        for folder in (self._blobs, home / "deltas", self._uploads):
             folder.mkdir(exist_ok=True)
 
     def put(self, data: bytes) -> str:
@@ -208,10 +218,10 @@ class LocalBlobs:
         return path
 
     def _blob(self, digest: str) -> Path:
-        return self._blobs / digest[:2] / digest
+        return self._home / blob_place(digest)
 
     def _delta(self, assignment: int) -> Path:
-        return self._deltas / f"{assignment % 100:02d}" / str(assignment)
+        return self._home / delta_place(assignment)
 
     def _upload(self, token: str) -> Path:
         return self._uploads / digest_of(token.encode())

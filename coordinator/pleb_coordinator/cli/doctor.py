@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.voices import voices
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import OnlineKeys, is_private, read_secret
+from pleb_coordinator.home.layout import LastBackup
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
+from pleb_system.durations import shown_duration
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ _READ_BYTES: Final = 2**20
 _RELEASED: Final = 1_760_000_000
 """October 2025: a clock before that is wrong."""
 _DAY_SECONDS: Final = 86_400
+_MISSED: Final = 2.5
+"""With the last backup so many intervals ago, two have been missed."""
 _HOSTS: Final = 1000
 _FEW: Final = 3
 """Accounts below which it is no wonder if they are one person's."""
@@ -74,6 +80,21 @@ def checks(home: Home, *, blobs: int) -> Iterator[Check]:
     yield _clock()
     yield _port(home, config.host, config.port)
     yield _blobs(home.blobs, blobs)
+    yield _backup(home)
+
+
+def _backup(home: Home) -> Check:
+    """Whether backups are made as often as it was meant."""
+    try:
+        last = msgspec.json.decode(home.last_backup_file.read_bytes(), type=LastBackup)
+    except (OSError, msgspec.DecodeError):
+        return Check("backup", good=True, found="none was made yet: see `backup --help`")
+    age = now() - last.at
+    found = f"{shown_duration(max(age, 0.0))} ago, in {last.folder}"
+    if last.every_seconds and age > _MISSED * last.every_seconds:
+        due = shown_duration(last.every_seconds)
+        return Check("backup", good=False, found=f"{found}, not every {due}: start `backup` again")
+    return Check("backup", good=True, found=found)
 
 
 def _disk(home: Home) -> Check:

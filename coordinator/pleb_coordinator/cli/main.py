@@ -23,6 +23,8 @@ _MODULES: Final = {
     "migrate": "setup",
     "serve": "serve",
     "work": "serve",
+    "backup": "backups",
+    "restore": "backups",
     "doctor": "doctor",
     "status": "projects",
     "project": "projects",

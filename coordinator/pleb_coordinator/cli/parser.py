@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pleb_system.command_line import Commands, count, days, number
+from pleb_system.command_line import Commands, count, days, duration, number
 
 __all__ = ["make_parser"]
 
@@ -67,6 +67,28 @@ def _add_running(commands: Commands) -> None:
             help="move the clock by S seconds, for trials",
         )
     commands.add("migrate", "update the store of an older release", "migrate")
+    backup = commands.add(
+        "backup",
+        "back up a coordinator, which may be running",
+        "backup /mnt/disk/pleb --every 6h --keep 14",
+    )
+    backup.add_argument("folder", type=Path, metavar="TO", help="the folder of all backups")
+    backup.add_argument(
+        "--every", type=duration, metavar="TIME", help="go on, and make one as often as this"
+    )
+    backup.add_argument("--keep", type=count, metavar="N", help="remove all but the newest N")
+    restore = commands.add(
+        "restore",
+        "make a new home of a backup; agents go on with it by themselves",
+        "restore /mnt/disk/pleb --home /srv/pleb",
+    )
+    restore.add_argument(
+        "folder", type=Path, metavar="FROM", help="a backup, or the folder of them (the newest)"
+    )
+    for parser in (backup, restore):
+        parser.add_argument(
+            "--keys", type=Path, metavar="DIR", help="where the keys are (the folder keys in it)"
+        )
     commands.add("status", "show the state of the coordinator and its projects", "status --json")
     doctor = commands.add("doctor", "find what is wrong, and say how to fix it", "doctor")
     doctor.add_argument(

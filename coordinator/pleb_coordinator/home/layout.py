@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import platformdirs
 
 from pleb_system.lock import hold_lock
@@ -13,7 +14,7 @@ from pleb_system.logs import start_log
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-__all__ = ["Home", "default_home"]
+__all__ = ["Home", "LastBackup", "default_home"]
 
 _KEPT_LOGS: Final = 5
 
@@ -23,8 +24,20 @@ def default_home() -> Path:
     return Path(platformdirs.user_data_dir("pleb-coordinator", appauthor=False))
 
 
+class LastBackup(msgspec.Struct, frozen=True):
+    """What the home remembers of its last backup."""
+
+    at: float
+    folder: str
+    every_seconds: float
+    """How often they are made; 0: now and then, by hand or by the system's timer."""
+
+
 class Home:
-    """One coordinator's data directory; a backup is a copy of all of it."""
+    """One coordinator's data directory.
+
+    A copy of a running one is no backup, since its store changes meanwhile: see `backups`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,6 +53,7 @@ class Home:
         self.tls = path / "tls"  # the self-signed certificate and its key, if in use
         self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
         self.listening_file = path / "listening.json"  # where a running `serve` listens
+        self.last_backup_file = path / "backup.json"  # when the last backup was made, and where
         self.folders = (path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)
         """Folders that must exist before a process starts."""
 

@@ -49,6 +49,10 @@ class Claims(TableGroup):
         """Give a claim up; one that another process has is not touched."""
         self._db.execute(sql.RELEASE_CLAIM, job=job, key=key, holder=holder)
 
+    def forget_all(self) -> None:
+        """Give up all claims: no process that took one is left."""
+        self._db.execute(sql.FORGET_CLAIMS)
+
     def release_all(self, holder: str) -> int:
         """Give up all claims that a killed process of that name has left; return how many."""
         return self._db.execute(sql.RELEASE_CLAIMS, holder=holder).rowcount

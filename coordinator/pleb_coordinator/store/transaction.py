@@ -20,6 +20,7 @@ from pleb_coordinator.store.comparisons import Comparisons
 from pleb_coordinator.store.connection import Connection
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
+from pleb_coordinator.store.references import References
 from pleb_coordinator.store.retention import Retention
 from pleb_coordinator.store.units import Shares, Units
 from pleb_coordinator.store.uploads import Uploads
@@ -53,6 +54,7 @@ class Transaction:
         self.events = Events(db)
         self.views = Views(db)
         self.retention = Retention(db)
+        self.references = References(db)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

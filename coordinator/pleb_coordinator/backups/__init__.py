@@ -1,0 +1,1 @@
+"""Backups of a home that may be running, and homes made of backups."""
