@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,11 @@ def _takes_files_of_tests(folder: Path) -> bool:
 # where others use the disk, too; and no test cuts the power. The folders of `tmp_path` go there.
 if _takes_files_of_tests(_MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+# How fast the machine is says nothing about the code: no example has a deadline.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 
 def _tests_that_did_not_run(reporter: TerminalReporter | None) -> Sequence[object]:

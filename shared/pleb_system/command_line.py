@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
+import re
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from typing_extensions import override
 
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.shown import shown, shown_line
@@ -24,6 +28,43 @@ _SHOWN = 40
 """Characters of an argument that is refused."""
 _MOST_DIGITS = 19
 _MOST_DAYS = 36_500
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+"""In argparse's message."""
+_QUOTED = re.compile(r"[\w-]+")
+
+
+class Parser(argparse.ArgumentParser):
+    """Suggests the nearest word for one that is none of the choices."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and exit."""
+        if found := _INVALID_CHOICE.search(message):
+            near = difflib.get_close_matches(found[1], _QUOTED.findall(found[2]), n=1)
+            if near:
+                hint = f"there is no {found[1]!r}; did you mean {near[0]!r}?"
+                message = message[: found.start()] + hint
+        super().error(message)
+
+
+class ShowVersion(argparse.Action):
+    """Prints the program's version and exits; it is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, find: Callable[[], str]) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+        self._find = find
+
+    @override
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(f"{parser.prog} {self._find()}")
+        parser.exit()
+
+
+def installed_version() -> str:
+    """Return the version of the package that is installed."""
+    from importlib.metadata import version
+
+    return version("pleb-cluster")
 
 
 class Commands:
@@ -36,10 +77,15 @@ class Commands:
 
     @classmethod
     def of_program(
-        cls, program: str, description: str, home: str
+        cls,
+        program: str,
+        description: str,
+        home: str,
+        version: Callable[[], str] = installed_version,
     ) -> tuple[argparse.ArgumentParser, Commands]:
         """Return a program's parser and its commands. `home` says what the home is."""
-        parser = argparse.ArgumentParser(program, **_texts(description))
+        parser = Parser(program, **_texts(description))
+        parser.add_argument("--version", action=ShowVersion, find=version)
         parser.set_defaults(action=None)  # the commands of a group set it
         return parser, cls(parser, "command", home)
 

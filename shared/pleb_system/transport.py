@@ -23,11 +23,11 @@ from pleb_system.network_errors import (
     UnreachableError,
     WrongCertificateError,
 )
+from pleb_system.proxies import NO_PROXY, proxy_url
 
 Client = TypeVar("Client", httpx.Client, httpx.AsyncClient)
 
 __all__ = [
-    "NO_PROXY",
     "REFUSAL_BYTES",
     "is_loopback",
     "network_error",
@@ -37,12 +37,9 @@ __all__ = [
     "refusal_of",
 ]
 
-NO_PROXY: Final = "none"
-"""The preference for a direct connection, whatever the system says."""
 REFUSAL_BYTES: Final = 16 * 1024
 """More than any refusal's body has."""
 
-_HIGHEST_PORT: Final = 65_535
 _LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 _MOST_CHARACTERS: Final = 500
 _BROKEN_OFF: Final = ("disconnected", "peer closed")
@@ -99,15 +96,12 @@ def parse_proxy(text: str) -> httpx.Proxy:
         InputError: it is not such an address. The message does not repeat a password.
     """
     try:
-        url = httpx.URL(text if "://" in text else f"http://{text}")
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host or (url.port or 0) > _HIGHEST_PORT:
+        return httpx.Proxy(httpx.URL(proxy_url(text)))
+    except (ValueError, httpx.InvalidURL) as error:
         raise InputError(
             "The preference `proxy` is not an address like http://HOST:PORT (SOCKS is not "
             f"supported): correct it, set it to `{NO_PROXY}`, or clear it."
-        )
-    return httpx.Proxy(url)
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -29,12 +29,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser, commands = Commands.of_program(
-        "pleb-agent", "Gives this PC's idle time to training shared models.", "the agent's folder"
+        "pleb-agent",
+        "Gives this PC's idle time to training shared models.",
+        "the agent's folder",
+        _version,
     )
     _add_running(commands)
     _add_projects(commands)
     _add_control(commands)
     return parser
+
+
+def _version() -> str:
+    from pleb_agent.program.installed import read_installation
+
+    return read_installation().version
 
 
 def _add_running(commands: Commands) -> None:

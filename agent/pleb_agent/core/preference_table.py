@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import inspect
 
-from pleb_agent.core.preferences import HOURS, Group, Preferences
+from pleb_agent.core.preferences import (
+    HOURS,
+    LANGUAGE,
+    PROXY,
+    Group,
+    Preferences,
+    check_language,
+    check_proxy,
+)
 from pleb_agent.core.schedule import parse_hours
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.core.sizes import UNITS, format_bytes, parse_bytes
@@ -65,7 +73,8 @@ class Kind(StrEnum):
     HOURS = "hours"
     NAMES = "names"
     WEIGHTS = "weights"
-    TEXT = "text"
+    LANGUAGE = "language"
+    PROXY = "proxy"
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,10 @@ def _read_field(name: str, declared: inspect.Metadata, default: Any) -> Preferen
     )
 
 
+_TEXTS: Final = {HOURS: Kind.HOURS, LANGUAGE: Kind.LANGUAGE, PROXY: Kind.PROXY}
+"""The kinds of texts by their unit; each has a check of its own."""
+
+
 def _kind_of(declared: inspect.Type, unit: str) -> Kind:
     match declared:
         case inspect.BoolType():
@@ -129,7 +142,7 @@ def _kind_of(declared: inspect.Type, unit: str) -> Kind:
         case inspect.ListType():
             return Kind.NAMES
         case inspect.StrType():
-            return Kind.HOURS if unit == HOURS else Kind.TEXT
+            return _TEXTS[unit]
         case _ if unit in UNITS:
             return Kind.BYTES
         case _:
@@ -153,7 +166,8 @@ _WRITERS: Final[dict[Kind, Callable[[Any, str], str]]] = {
     Kind.RATE: lambda value, _: f"{format_bytes(value)}/s",
     Kind.HOURS: lambda value, _: value or "always",
     Kind.NAMES: lambda value, _: ", ".join(value) or "none",
-    Kind.TEXT: lambda value, _: value,
+    Kind.LANGUAGE: lambda value, _: value,
+    Kind.PROXY: lambda value, _: value,
 }
 
 PREFERENCES: Final[Mapping[str, Preference]] = {one.name: one for one in _read_struct(Preferences)}
@@ -284,6 +298,16 @@ def _hours(text: str, _: str) -> str:
     return hours
 
 
+def _checked(check: Callable[[str], None]) -> Callable[[str, str], str]:
+    """Return a reader that takes the text as it is, if it passes."""
+
+    def read(text: str, _: str) -> str:
+        check(text)
+        return text
+
+    return read
+
+
 _READERS: Final[dict[Kind, Callable[[str, str], Any]]] = {
     Kind.FLAG: lambda text, _: _FLAGS.get(text.lower(), text),
     Kind.NUMBER: _number,
@@ -291,7 +315,8 @@ _READERS: Final[dict[Kind, Callable[[str, str], Any]]] = {
     Kind.BYTES: lambda text, _: parse_bytes(text),
     Kind.RATE: lambda text, _: parse_bytes(text.lower().removesuffix("/s")),
     Kind.HOURS: _hours,
-    Kind.TEXT: lambda text, _: text,
+    Kind.LANGUAGE: _checked(check_language),
+    Kind.PROXY: _checked(check_proxy),
 }
 
 
@@ -319,7 +344,7 @@ def _names(text: str, old: list[str]) -> list[str]:
 
 
 def _refused(preference: Preference, name: str, value: Any, error: Exception) -> PreferenceError:
-    if preference.kind is Kind.HOURS and isinstance(value, str):
+    if preference.kind in _TEXTS.values() and isinstance(value, str):
         return PreferenceError(f"{name} cannot be that: {error}.", name)
     shorter = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
     named = name if "." in name else preference.name
@@ -343,6 +368,7 @@ def _refused(preference: Preference, name: str, value: Any, error: Exception) ->
 _TAKES: Final[dict[Kind, str]] = {
     Kind.FLAG: "on or off",
     Kind.NAMES: "names of programs with commas between, or +NAME and -NAME",
-    Kind.TEXT: "a short text",
+    Kind.LANGUAGE: "a language's tag",
+    Kind.PROXY: "an address",
     Kind.HOURS: "hours of the week",
 }

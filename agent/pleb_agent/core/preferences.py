@@ -12,20 +12,30 @@ from typing import Annotated, Final
 
 import msgspec
 
+from pleb_agent.core.languages import LANGUAGES, known_language
 from pleb_agent.core.schedule import parse_hours
+from pleb_system.proxies import NO_PROXY, proxy_url
 
 __all__ = [
     "HOURS",
+    "LANGUAGE",
+    "PROXY",
     "VERSION",
     "Group",
     "Notifications",
     "Preferences",
+    "check_language",
+    "check_proxy",
     "default_preferences",
 ]
 
 VERSION: Final = 3
 HOURS: Final = "hours"
 """The unit of texts that `schedule.parse_hours` reads."""
+LANGUAGE: Final = "language"
+"""The unit of texts that `check_language` accepts."""
+PROXY: Final = "proxy"
+"""The unit of texts that `check_proxy` accepts."""
 
 
 class Group(StrEnum):
@@ -331,6 +341,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Proxy",
             "Empty: the system's proxy; `none`: no proxy; otherwise its address.",
             example="http://proxy.example:3128",
+            unit=PROXY,
         ),
     ] = ""
 
@@ -350,12 +361,28 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Language",
             "Language of the page, tray and notifications; empty: as the browser and the session.",
             example="de",
+            unit=LANGUAGE,
         ),
     ] = ""
 
     def __post_init__(self) -> None:
         parse_hours(self.hours)
         parse_hours(self.network_hours)
+        check_language(self.language)
+        check_proxy(self.proxy)
+
+
+def check_language(tag: str) -> None:
+    """Raise `ValueError` unless there is a translation, or nothing is chosen."""
+    if tag and known_language(tag) is None:
+        names = ", ".join(f"{one} ({name})" for one, name in LANGUAGES.items())
+        raise ValueError(f"there is no translation for that; there are {names}")
+
+
+def check_proxy(text: str) -> None:
+    """Raise `ValueError` unless it is the address of a proxy, `none`, or nothing."""
+    if text not in {"", NO_PROXY}:
+        proxy_url(text)
 
 
 def default_preferences(cores: int) -> Preferences:

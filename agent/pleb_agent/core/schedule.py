@@ -1,7 +1,8 @@
 """Hours of the week in which something is allowed, and their one-line notation.
 
 `mon-fri 20:00-08:00; sat,sun 00:00-24:00`: days, then spans of minutes; a span that ends before
-it begins continues into the next day. An empty text allows every minute.
+it begins continues into the next day. Spans without days hold on every day. An empty text allows
+every minute.
 
 Minutes are local time, which readings carry. So `20:00-08:00` begins and ends at these times on
 every day; in the nights when daylight saving time begins or ends it is an hour shorter or longer,
@@ -43,6 +44,7 @@ DAYS: Final = tuple(DAY_NAMES)
 DAY_MINUTES: Final = 24 * 60
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
 
+_EVERY_DAY: Final = f"{DAYS[0]}-{DAYS[-1]}"
 _SPAN: Final = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 
 
@@ -87,6 +89,8 @@ def parse_hours(text: str) -> Hours:
     minutes: list[tuple[int, int]] = []
     for part in text.split(";"):
         days, _, spans = part.strip().lower().partition(" ")
+        if days[:1].isdecimal():
+            days, spans = _EVERY_DAY, f"{days} {spans}"
         for day in _days(days, part):
             for span in spans.split(","):
                 minutes += _span(day, span.strip(), part)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.languages import known_language
 from pleb_agent.translation.catalogue import catalogue
 from pleb_agent.translation.formats import FORMATS, Formats
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 
     from pleb_agent.core.sentence import Sentence, Value
 
-__all__ = ["LANGUAGES", "Words", "choose_language", "marked", "words_for"]
+__all__ = ["Words", "choose_language", "marked", "words_for"]
 
-LANGUAGES: Final[dict[str, str]] = {"en": "English", "de": "Deutsch"}
-"""Tag and own name."""
 _NAMES: Final = frozenset({"unit", "version", "planned"})
 """Numbers that name something, and are not grouped."""
 _MOST_TAGS: Final = 20
@@ -88,7 +87,7 @@ class Words:
 
 @cache
 def words_for(language: str) -> Words:
-    """Return the words of one of the `LANGUAGES`."""
+    """Return the words of one of the `core.languages`."""
     return Words(language, FORMATS[language], catalogue(language))
 
 
@@ -100,8 +99,7 @@ def choose_language(preferred: str, accepted: str) -> str:
         accepted: an Accept-Language header (RFC 9110 section 12.5.4), or a locale's name.
     """
     for tag in (preferred, *_ranked(accepted)):
-        language = tag.replace("_", "-").split("-")[0].lower()
-        if language in LANGUAGES:
+        if language := known_language(tag):
             return language
     return "en"
 

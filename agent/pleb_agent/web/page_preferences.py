@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.control.requests import AutostartRequest, PreferencesRequest, PresetRequest
+from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.core.preference_table import (
     PREFERENCES,
     Kind,
@@ -18,7 +19,6 @@ from pleb_agent.core.preferences import Group
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAY_NAMES, DAYS
 from pleb_agent.core.sizes import UNITS
-from pleb_agent.translation.words import LANGUAGES
 from pleb_agent.web.page_rendering import line
 from pleb_agent.web.page_visit import words_of
 from pleb_agent.web.week_hours import Day, days_of, hours_of
@@ -161,7 +161,7 @@ def control_of(preference: Preference, view: PreferencesView, words: Words) -> C
         most="" if most is None else _plain(most / size),
         fact=fact(view.machine, words) if fact else "",
         days=days_of(str(value)) if kind is Kind.HOURS else (),
-        languages=tuple(LANGUAGES.items()) if name == "language" else (),
+        languages=tuple(LANGUAGES.items()) if kind is Kind.LANGUAGE else (),
     )
 
 
@@ -174,7 +174,7 @@ def value_of(preference: Preference, text: str) -> Any:
         case Kind.NAMES:
             lines = text.replace("\n", ",").split(",")
             return list(dict.fromkeys(name.strip() for name in lines if name.strip()))
-        case Kind.TEXT | Kind.HOURS:
+        case Kind.LANGUAGE | Kind.PROXY | Kind.HOURS:
             return text
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             typed = f"{text.replace(',', '.')} {preference.unit}".strip()
@@ -185,10 +185,10 @@ def _control_kind(preference: Preference) -> str:
     match preference.kind:
         case Kind.FLAG:
             return "switch"
-        case Kind.HOURS | Kind.NAMES:
+        case Kind.HOURS | Kind.NAMES | Kind.LANGUAGE:
             return preference.kind.value
-        case Kind.TEXT:
-            return "language" if preference.name == "language" else "text"
+        case Kind.PROXY:
+            return "text"
         case Kind.NUMBER | Kind.BYTES | Kind.RATE | Kind.WEIGHTS:
             of_a_whole = preference.unit == "%" or preference.name == "threads"
             return "slider" if of_a_whole and not preference.none else "number"

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.core.preference_table import PREFERENCES, Kind, Preference, show, show_value
 from pleb_agent.core.preferences import Group, Preferences
 from pleb_agent.core.presets import PRESETS
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[3] / "docs" / "preferences.md"
-WORDS = {Kind.FLAG: "on, off", Kind.HOURS: "hours", Kind.NAMES: "names", Kind.TEXT: "text"}
+WORDS = {
+    Kind.FLAG: "on, off",
+    Kind.HOURS: "hours",
+    Kind.NAMES: "names",
+    Kind.LANGUAGE: ", ".join(LANGUAGES),
+    Kind.PROXY: "an address, none",
+}
 SHARE_OF_CORES = {0.25: "a quarter of the cores", 0.5: "half", 1.0: "all"}
 
 

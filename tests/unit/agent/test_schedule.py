@@ -41,6 +41,8 @@ def any_hours(draw):
         ("mon-sun 00:00-24:00", ((0, WEEK),)),
         ("mon 8:00-9:30", ((480, 570),)),
         ("MON 08:00-09:30 ; tue 00:00-00:01", ((480, 570), (DAY, DAY + 1))),
+        ("08:00-09:00", tuple((day * DAY + 480, day * DAY + 540) for day in range(7))),
+        ("22:00-06:00, 12:00-13:00", parse_hours("mon-sun 12:00-13:00,22:00-06:00").spans),
         ("mon 20:00-08:00", ((1200, DAY + 480),)),
         ("sun 20:00-08:00", ((0, 480), (6 * DAY + 1200, WEEK))),
         (
@@ -69,7 +71,8 @@ def test_the_notation_is_understood(text, spans):
         "moon 08:00-09:00",
         "mon- 08:00-09:00x",
         "mon 08:00-09:00;",
-        "08:00-09:00",
+        "8",
+        "08:00-09:00 mon",
     ],
 )
 def test_what_is_not_understood_is_quoted_with_an_example(text):

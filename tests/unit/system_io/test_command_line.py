@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,37 @@ def test_every_help_and_the_page_list_the_same_exit_codes(parser, commands):
     for one in (parser, *commands):
         text = " ".join(one.format_help().split())
         assert all(f"{code:d} {code.meaning}" in text for code in ExitCode)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_program_tells_its_version(capsys, number):
+    with pytest.raises(SystemExit) as ended:
+        MAINS[number](["--version"])
+    assert ended.value.code == ExitCode.DONE
+    assert capsys.readouterr().out == f"{PROGRAMS[number][0].prog} {version('pleb-cluster')}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "near"),
+    [
+        (0, ["statu"], "'status'"),
+        (1, ["projects"], "'project'"),
+        (1, ["unit", "shwo"], "'show'"),
+        (2, ["publsh"], "'publish'"),
+        (0, ["start", "--preset", "ful"], "'full'"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(capsys, number, words, near):
+    with pytest.raises(SystemExit) as ended:
+        MAINS[number](words)
+    assert ended.value.code == ExitCode.WRONG_INPUT
+    assert f"there is no '{words[-1]}'; did you mean {near}?" in capsys.readouterr().err
+
+
+def test_a_word_that_is_near_nothing_is_answered_with_all(capsys):
+    with pytest.raises(SystemExit):
+        agent_main(["xyzzy"])
+    assert "(choose from " in capsys.readouterr().err
 
 
 def errors(base=PlebError):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.translation.formats import FORMATS
-from pleb_agent.translation.words import LANGUAGES
 
 EN, DE = FORMATS["en"], FORMATS["de"]
 THIN = "\N{NARROW NO-BREAK SPACE}"

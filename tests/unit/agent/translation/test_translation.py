@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
+from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.core.sentence import Sentence, say, say_reason
 from pleb_agent.translation.catalogue import parse_po, read_po
 from pleb_agent.translation.formats import FORMATS
-from pleb_agent.translation.words import LANGUAGES, Words, choose_language, words_for
+from pleb_agent.translation.words import Words, choose_language, words_for
 from pleb_shared.protocol.reasons import TEMPLATES, ReasonCode, because, reason_sentence
 from tools.update_catalogues import FOLDER, all_messages, po_text
 
