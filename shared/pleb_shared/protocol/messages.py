@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec.structs import replace
 
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
+from pleb_shared.protocol.numerics import STRICT_CAPABILITY, STRICT_THREADS, lacking
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.report import Report
 from pleb_shared.protocol.unit import Blob, Count, Struct
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import Numerics
 
 __all__ = [
     "BlobSlot",
@@ -136,6 +141,16 @@ class Runtime(Struct, frozen=True):
     def fingerprint(self) -> str:
         """Return one line that is different for every runtime."""
         return f"{self.torch}/{self.device}/{self.threads}/{self.capability}/{self.system}"
+
+    def under(self, numerics: Numerics) -> Runtime:
+        """Return what rounding depends on where `numerics` decide: `strict` leaves no choice."""
+        if numerics == "native":
+            return self
+        return replace(self, threads=STRICT_THREADS, capability=STRICT_CAPABILITY)
+
+    def lacks(self, numerics: Numerics) -> str:
+        """Return why this native runtime cannot compute so, or the empty string."""
+        return lacking(numerics, self.system, self.capability)
 
 
 class WorkRequest(Struct, kw_only=True, frozen=True):

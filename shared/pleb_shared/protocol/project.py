@@ -31,6 +31,7 @@ __all__ = [
     "InputSpec",
     "ModelSpec",
     "Muon",
+    "Numerics",
     "Optimizer",
     "OuterStep",
     "ProjectMetadata",
@@ -88,6 +89,8 @@ BaseDtype = Dtype | Literal["float16", "bfloat16", "int16", "int8"]
 """What the base may be, too: storage that is only read."""
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
 Activity = Literal["active", "paused", "archived"]
+Numerics = Literal["native", "strict"]
+"""How processors compute: each with its own best instructions, or all in one way."""
 ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
 CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
 HoldoutMetric = Literal[
@@ -400,6 +403,14 @@ class Verification(Struct, frozen=True):
             default_text="measured",
         ),
     ] = True
+    numerics: Annotated[
+        Numerics,
+        about(
+            "`strict`: the same instructions, one thread and the same algorithms on every PC, so "
+            "that results are equal to the bit; a little slower, and needs x86-64 with AVX2",
+            default_text='"native"; `"strict"` where `check` finds that results need it',
+        ),
+    ] = "native"
     new_host_units: Annotated[
         int,
         about(
@@ -604,10 +615,13 @@ evaluation and recomputed from its version 0, so these fields stay as long as th
 def epoch_changes(before: ProjectMetadata, after: ProjectMetadata) -> list[str]:
     """Return the names of the fields that differ although only a new epoch may change them.
 
-    The number of versions may always change: a unit says which number its learning rates go by.
+    The number of versions may always change: a unit says which number its learning rates go by. Of
+    `verification` only the numerics may not, since they decide about results' bits.
     """
     as_many = replace(after, training=replace(after.training, versions=before.training.versions))
-    return [name for name in EPOCH_FIELDS if getattr(before, name) != getattr(as_many, name)]
+    changed = [name for name in EPOCH_FIELDS if getattr(before, name) != getattr(as_many, name)]
+    same_numerics = before.verification.numerics == after.verification.numerics
+    return changed if same_numerics else [*changed, "verification.numerics"]
 
 
 def calibration_unit(metadata: ProjectMetadata) -> Unit:
