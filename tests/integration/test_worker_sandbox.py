@@ -26,7 +26,7 @@ from pathlib import Path
 from pleb_agent.worker.runtime import pin, warm_up
 from pleb_agent.worker.job import Bounds
 from pleb_agent.worker.sandbox.confine import confine
-warm_up()
+warm_up("native")
 bounds = Bounds(memory_bytes=2**29, file_bytes=2**20, threads=2)
 layers = confine(Path(sys.argv[1]), bounds)
 assert all(layer.holds for layer in layers if layer.layer != "threads"), layers

@@ -155,7 +155,7 @@ class WarmEngine:
                 if not directories.both[0].exists():  # otherwise some of it may be computed
                     self._counted[row.id] = 0.0
                 metadata = self._services.journal.project(project.id).metadata
-                job = project.files.lay_out(unit, metadata)
+                job = project.files.lay_out(unit, metadata, project.numerics)
                 end = await self._run(project, row, job, goes_on)
                 self._counted.pop(row.id, None)
         except _InputsDamagedError:

@@ -172,7 +172,7 @@ class Exchange:
             issued_at=now,
             expires_at=now + LIMITS.request_lifetime_seconds,
             agent=AGENT,
-            runtime=ask.runtime,
+            runtime=ask.runtime.under(self.metadata.verification.numerics),
             max_units=ask.max_units,
             wait_seconds=ask.wait_seconds,
             holds=list(holds)[: LIMITS.held_blobs],

@@ -24,7 +24,7 @@ from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
-from pleb_shared.protocol.project import ProjectMetadata, ShardList
+from pleb_shared.protocol.project import Numerics, ProjectMetadata, ShardList
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_system.network_errors import WrongBytesError
@@ -163,11 +163,12 @@ class ProjectFiles:
         plain = [digest for digest in recent if digest in self._recent]
         return [*plain[: count // 2], *self.cache.recent(count, self.cipher)][:count]
 
-    def lay_out(self, unit: FetchedUnit, metadata: bytes) -> Job:
+    def lay_out(self, unit: FetchedUnit, metadata: bytes, numerics: Numerics) -> Job:
         """Put a unit's files where a worker reads and fills them; a checkpoint may be there.
 
         The shards lie there in the clear; `clean_shards` deletes them when the worker is done.
-        `metadata`: the project's signed envelope, verified when it was received.
+        `metadata`: the project's signed envelope, verified when it was received; `numerics`: what
+        it says about them.
 
         Raises:
             CorruptBlobError: a blob is missing or damaged.
@@ -179,6 +180,7 @@ class ProjectFiles:
         job = Job(
             folder=str(directories.project),
             name=directories.name,
+            numerics=numerics,
             file_bytes=_STATE_SHARE * files.snapshot.size + _FILE_MARGIN_BYTES,
             unit=row.manifest.unit,
             version=row.manifest.version,

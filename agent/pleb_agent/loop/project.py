@@ -21,6 +21,7 @@ from pleb_agent.journal.rows import AssignmentRow, Change
 from pleb_agent.loop.exchange import Answer, Ask, Exchange
 from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitDirectories, UnitFiles
 from pleb_agent.loop.uploads import Uploads
+from pleb_agent.worker.errors import NumericsUnavailable
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_system.backoff import BACKOFF
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.status import LoopState
     from pleb_shared.protocol.messages import Runtime
+    from pleb_shared.protocol.project import Numerics
     from pleb_shared.protocol.signing import SigningKey
 
 __all__ = ["Project", "UnitEnd"]
@@ -83,6 +85,11 @@ class Project:
         self._failures = 0
         self._failed_units = 0
 
+    @property
+    def numerics(self) -> Numerics:
+        """How the project's units are computed."""
+        return self._exchange.metadata.verification.numerics
+
     # -- turns ------------------------------------------------------------------------------
 
     async def next_unit(self, runtime: Runtime, *, alone: bool) -> FetchedUnit | None:
@@ -91,9 +98,12 @@ class Project:
         `alone`: no other project waits, so the coordinator may hold the request.
 
         Raises:
+            NumericsUnavailable: this PC cannot compute as the project demands.
             PlebError: nothing is lost; the turn may be taken again later.
         """
         await self.settle()
+        if reason := runtime.lacks(self.numerics):
+            raise NumericsUnavailable(reason)
         received = self.received()
         if received:
             row = received[0]

@@ -16,11 +16,13 @@ from pleb_agent.program.command import module_command
 from pleb_agent.worker.channel import encode_frame, receive_frame
 from pleb_agent.worker.job import Wake, most_threads
 from pleb_agent.worker.sandbox.limits import die_with_starter
+from pleb_shared.protocol.numerics import variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pleb_agent.worker.job import Command, Hello, WorkerSettings
+    from pleb_shared.protocol.project import Numerics
 
 __all__ = [
     "Child",
@@ -58,7 +60,11 @@ class Child:
 
     @classmethod
     async def spawn(
-        cls, work_dir: Path, settings: WorkerSettings, packages: Path | None = None
+        cls,
+        work_dir: Path,
+        settings: WorkerSettings,
+        numerics: Numerics = "native",
+        packages: Path | None = None,
     ) -> Child:
         """Start a process in `work_dir`; its first message must be `Hello`.
 
@@ -73,7 +79,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 cwd=work_dir,
-                env=child_environment(os.environ, work_dir, settings),
+                env=child_environment(os.environ, work_dir, settings, numerics),
                 **_group_options(),
             )
         return cls(process, log)
@@ -168,9 +174,12 @@ def worker_command(packages: Path | None = None) -> list[str]:
 
 
 def child_environment(
-    environment: Mapping[str, str], work_dir: Path, settings: WorkerSettings
+    environment: Mapping[str, str],
+    work_dir: Path,
+    settings: WorkerSettings,
+    numerics: Numerics = "native",
 ) -> dict[str, str]:
-    """Return the worker's whole environment: what it must inherit, and its threads.
+    """Return the worker's whole environment: what it must inherit, its threads and its numerics.
 
     Secrets in the agent's environment stay there. Thread counts must be here because the
     libraries read them when they are loaded; OpenBLAS, which only numpy uses, gets one, or it
@@ -181,7 +190,7 @@ def child_environment(
     if "PYTHONPATH" in inherited:  # the child has another working directory
         entries = inherited["PYTHONPATH"].split(os.pathsep)
         inherited["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries)
-    return inherited | {
+    own = {
         "HOME": str(work_dir),
         "TMPDIR": str(work_dir),
         "OMP_NUM_THREADS": threads,
@@ -190,6 +199,7 @@ def child_environment(
         "MKL_DYNAMIC": "false",
         "OPENBLAS_NUM_THREADS": "1",
     }
+    return inherited | own | dict(variables(numerics))
 
 
 def _group_options() -> dict[str, Any]:

@@ -10,6 +10,7 @@ WorkerError
 ├── GraphRefused     the graph is not one that may run here
 ├── OutOfMemory      the unit needs more memory than the volunteer gives
 ├── StepTooLong      a step computes far longer than its operations explain
+├── NumericsUnavailable   this PC, or this process, cannot compute as the project demands
 ├── NotFinite        the loss or the delta is not a number
 └── UnitFailed       torch could not compute the unit for another reason
 """
@@ -28,6 +29,7 @@ __all__ = [
     "GraphRefused",
     "JobStopped",
     "NotFinite",
+    "NumericsUnavailable",
     "OutOfMemory",
     "Remedy",
     "RuntimeMissing",
@@ -102,6 +104,10 @@ class OutOfMemory(WorkerError):
 
 class StepTooLong(WorkerError):
     """A step, a batch or the check of a graph outlasted its limit; the process ended."""
+
+
+class NumericsUnavailable(WorkerError):
+    """The project's numerics need another processor, system or process than this one."""
 
 
 class NotFinite(WorkerError):

@@ -14,7 +14,7 @@ from pleb_agent.worker.checkpoint import (
     CheckpointHeader,
 )
 from pleb_agent.worker.deadline import run_seconds
-from pleb_agent.worker.errors import JobStopped
+from pleb_agent.worker.errors import JobStopped, NumericsUnavailable
 from pleb_agent.worker.inputs import (
     BaseCache,
     GraphCache,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pleb_agent.worker.deadline import Deadline
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
-    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.project import Numerics, ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
     from pleb_shared.training.dry_run import Cost
 
@@ -61,6 +61,7 @@ class Executor:
     def __init__(
         self,
         settings: WorkerSettings,
+        numerics: Numerics,
         runtime: Runtime,
         control: CommandReader,
         report: Callable[[Progress], None],
@@ -68,6 +69,7 @@ class Executor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._numerics = numerics
         self._deadline = deadline
         self._runtime = runtime.fingerprint()
         self._control = control
@@ -91,6 +93,11 @@ class Executor:
     def _executed(self, job: Job) -> JobResult:
         self._control.between_steps()
         metadata = read_metadata(job)
+        if metadata.verification.numerics != self._numerics:
+            raise NumericsUnavailable(
+                f"The project computes in {metadata.verification.numerics} numerics, this process "
+                f"in {self._numerics} ones: please report this."
+            )
         self._deadline.begin(_CHECK_SECONDS)
         known = self._graphs.get(job, metadata)
         self._deadline.rest()

@@ -21,6 +21,7 @@ from pleb_agent.worker.errors import (
     GraphRefused,
     JobStopped,
     NotFinite,
+    NumericsUnavailable,
     OutOfMemory,
     StepTooLong,
     UnitFailed,
@@ -28,6 +29,7 @@ from pleb_agent.worker.errors import (
 )
 from pleb_shared.errors import EncodingError, GraphError, Refusal, RefusalCode, TrainingError
 from pleb_shared.protocol.messages import Runtime
+from pleb_shared.protocol.project import Numerics
 from pleb_shared.protocol.unit import Unit, VersionSource
 
 __all__ = [
@@ -133,6 +135,8 @@ class Job(Message, frozen=True):
     version: VersionSource
     file_bytes: Annotated[int, msgspec.Meta(ge=0)]
     """How long each of `OUTPUT_FILES` may get."""
+    numerics: Numerics = "native"
+    """The metadata's: how the process must compute, from its start on."""
     metadata: FileName = "metadata.json"
     """The project metadata's payload (not its envelope), as signed."""
     graph: FileName = "graph.json"
@@ -223,6 +227,7 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NOT_FINITE = "not_finite"
     STEP_TOO_LONG = "step_too_long"
+    WRONG_NUMERICS = "wrong_numerics"
     UNIT_FAILED = "unit_failed"
 
 
@@ -234,6 +239,7 @@ ERRORS: dict[FailureKind, type[WorkerError]] = {
     FailureKind.OUT_OF_MEMORY: OutOfMemory,
     FailureKind.NOT_FINITE: NotFinite,
     FailureKind.STEP_TOO_LONG: StepTooLong,
+    FailureKind.WRONG_NUMERICS: NumericsUnavailable,
     FailureKind.UNIT_FAILED: UnitFailed,
 }
 """The error that `WorkerProcess.run` raises for each kind."""
@@ -252,6 +258,7 @@ class Hello(Message, tag="hello", frozen=True):
     work_dir: str
     settings: WorkerSettings
     parent: int
+    numerics: Numerics = "native"
 
 
 class Run(Message, tag="run", frozen=True):
@@ -275,6 +282,7 @@ EXPECTED: Final = (
     JobStopped,
     BrokenInput,
     OutOfMemory,
+    NumericsUnavailable,
     GraphError,
     EncodingError,
     Refusal,
@@ -293,6 +301,7 @@ _KINDS: Final[tuple[tuple[type[Exception], FailureKind], ...]] = (
     (JobStopped, FailureKind.STOPPED),
     (BrokenInput, FailureKind.BROKEN_INPUT),
     (OutOfMemory, FailureKind.OUT_OF_MEMORY),
+    (NumericsUnavailable, FailureKind.WRONG_NUMERICS),
     (OSError, FailureKind.DISK_REFUSED),
     (MemoryError, FailureKind.OUT_OF_MEMORY),
     (GraphError, FailureKind.GRAPH_REFUSED),

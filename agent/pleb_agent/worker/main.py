@@ -40,9 +40,9 @@ def main() -> None:
         answers.write(encode_frame(reply))
         answers.flush()
 
-    warm_up()
-    settings = hello.settings
-    runtime = measure_runtime(settings.threads)
+    settings, numerics = hello.settings, hello.numerics
+    warm_up(numerics)
+    runtime = measure_runtime(settings.threads).under(numerics)
     page = FlagPage(flag_file(Path(hello.work_dir)))
     page.release_file()
     spare = SpareMemory()
@@ -54,7 +54,8 @@ def main() -> None:
     layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
     pin(settings.threads)
     control = CommandReader(commands, page, Throttle(settings.threads))
-    executor = Executor(settings, runtime, control, send, Deadline(lambda s: end_late(send, s)))
+    deadline = Deadline(lambda seconds: end_late(send, seconds))
+    executor = Executor(settings, numerics, runtime, control, send, deadline)
     control.start(first)
     send(Closed(layers=layers))
     while True:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from msgspec.structs import replace
 
 from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
@@ -19,6 +19,7 @@ from pleb_agent.worker.child import Child, give_way_as_a_group, last_words, log_
 from pleb_agent.worker.errors import (
     BoundsExceeded,
     JobStopped,
+    NumericsUnavailable,
     RuntimeMissing,
     WorkerDied,
     WorkerError,
@@ -38,12 +39,14 @@ from pleb_agent.worker.job import (
     Run,
 )
 from pleb_agent.worker.watch import LOOK_SECONDS, excess, measure
+from pleb_shared.protocol.numerics import STRICT_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from pleb_agent.worker.job import Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
+    from pleb_shared.protocol.project import Numerics
 
 __all__ = ["StepTime", "WorkerProcess"]
 
@@ -62,7 +65,8 @@ class WorkerProcess:
     """A child process that computes one job at a time and stays warm in between.
 
     It belongs to the project of its first job: for another one it is ended and started again, so
-    that no project sees what another one left in memory, nor its files.
+    that no project sees what another one left in memory, nor its files. So it is for a job with
+    other numerics, which are fixed when torch is loaded.
     `run` is used by one task at a time; `pause`, `resume`, `limit` and
     `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
     event loop.
@@ -78,6 +82,10 @@ class WorkerProcess:
         self.packages: Path | None = None
         """The torch runtime of a frozen build, for processes that start later."""
         self._child: Child | None = None
+        self._runtime: Runtime | None = None
+        """What the last child with native numerics measured."""
+        self._numerics: Numerics = "native"
+        """The child's."""
         self._belongs_to: tuple[Path, Bounds] | None = None
         """The folder that the child is closed around, and what it may take."""
         self._watching: asyncio.Task[None] | None = None
@@ -128,7 +136,7 @@ class WorkerProcess:
         return self._request is Request.PAUSE
 
     async def start(self) -> Runtime:
-        """Start the child, wait until it is warm, and return what it measured of itself.
+        """Start a child with native numerics, and return what it measured of itself when warm.
 
         A pause delays that too.
 
@@ -137,6 +145,25 @@ class WorkerProcess:
             WorkerUnusable: it ended before it was ready; the message has its last words.
             JobStopped: it had to leave memory before it was ready.
         """
+        self._runtime = await self._start("native")
+        return self._runtime
+
+    async def _start_for(self, job: Job) -> None:
+        """Start a child that can compute `job`.
+
+        Raises:
+            NumericsUnavailable: this PC cannot compute in the job's numerics.
+            WorkerError: as `start`.
+        """
+        runtime = self._runtime
+        if job.numerics == "native" or runtime is None:
+            runtime = await self.start()
+        if job.numerics != "native":
+            if reason := runtime.lacks(job.numerics):
+                raise NumericsUnavailable(reason)
+            await self._start(job.numerics)
+
+    async def _start(self, numerics: Numerics) -> Runtime:
         await self._end_child()
         if is_frozen() and self.packages is None:
             raise RuntimeMissing("PyTorch is not installed yet; work starts once it is downloaded.")
@@ -149,12 +176,16 @@ class WorkerProcess:
         self._page.share_percent = self.limits.cpu_percent
         self._closed = self._gave_memory_back = False
         self._belongs_to, self.layers, self._excess = None, [], ""
+        self._numerics = numerics
         given, limit = self.settings.memory_bytes, self.limits.memory_bytes
         allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
-        settings = msgspec.structs.replace(self.settings, memory_bytes=allowed)
+        threads = STRICT_THREADS if numerics == "strict" else self.settings.threads
+        settings = replace(self.settings, memory_bytes=allowed, threads=threads)
         self._started_with = settings
         async with self._starting:
-            child = self._child = await Child.spawn(self.work_dir, settings, self.packages)
+            child = self._child = await Child.spawn(
+                self.work_dir, settings, numerics, self.packages
+            )
             # What was requested meanwhile could not reach the child.
             if self._closed or self._gave_memory_back:
                 child.kill()
@@ -163,7 +194,12 @@ class WorkerProcess:
         if settings.low_priority:
             self._grouping = asyncio.create_task(_give_way(child.pid, settings))
         try:
-            hello = Hello(work_dir=str(self.work_dir), settings=settings, parent=os.getpid())
+            hello = Hello(
+                work_dir=str(self.work_dir),
+                settings=settings,
+                parent=os.getpid(),
+                numerics=numerics,
+            )
             await child.send(hello)
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)
         except (EOFError, FrameError, ConnectionError, TimeoutError) as error:
@@ -249,7 +285,7 @@ class WorkerProcess:
         self._check_wanted()
         try:
             if self.pid is None or not self._may_take(job):
-                await self.start()
+                await self._start_for(job)
             async for reply in self._replies(job):
                 yield reply
         except WorkerError:
@@ -300,6 +336,8 @@ class WorkerProcess:
 
     def _may_take(self, job: Job) -> bool:
         """Whether the child may take this job: it is its project's, or it never had one."""
+        if self._numerics != job.numerics:
+            return False
         if self._belongs_to is None:
             return True
         folder, bounds = self._belongs_to

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pleb_shared.protocol.messages import Runtime
+from pleb_shared.training.numerics import compute_strictly
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.project import Numerics
 
 __all__ = ["SpareMemory", "measure_runtime", "peak_resident_bytes", "pin", "warm_up"]
 
 
-def warm_up() -> None:
+def warm_up(numerics: Numerics) -> None:
     """Load what training loads late, on one thread: the sandbox closes after this.
 
-    Must come before anything else computes, since the number of inter-op threads is fixed then.
+    Must come before anything else computes, since the number of inter-op threads and the numerics
+    are fixed then.
+
+    Raises:
+        TrainingError: the process cannot compute strictly; it was started for native numerics.
     """
     torch.set_num_interop_threads(1)
     torch.set_num_threads(1)
+    if numerics == "strict":
+        compute_strictly(os.environ)
     with FakeTensorMode():
         torch.zeros(2, 2) @ torch.zeros(2, 2)
     weight = torch.zeros(2, 2, requires_grad=True)

@@ -37,6 +37,7 @@ from pleb_shared.tensors.version import apply_difference
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pleb_shared.protocol.project import Numerics
     from pleb_shared.tensors.layout import Tensors
 
 BATCH = 32
@@ -122,12 +123,14 @@ def make_job(
     seed: int = 7,
     width: int = 32,
     memory_bytes: int | None = None,
+    numerics: Numerics = "native",
 ) -> Job:
     """Return a job whose files lie in new directories of `work_dir`."""
     s = sample(width)
     job = Job(
         folder=str(work_dir / project),
         name=name,
+        numerics=numerics,
         file_bytes=2**30,
         unit=Unit(
             kind=kind, epoch=0, version=version, shards=ShardRange(first=0, count=2), seed=seed,
@@ -144,7 +147,8 @@ def make_job(
         directory.mkdir(parents=True)
     for output in OUTPUT_FILES:
         keep_plain(job.output_dir / output)
-    metadata = s.metadata
+    verification = msgspec.structs.replace(s.metadata.verification, numerics=numerics)
+    metadata = msgspec.structs.replace(s.metadata, verification=verification)
     if memory_bytes is not None:
         limits = ResourceLimits(memory_bytes=memory_bytes)
         metadata = msgspec.structs.replace(metadata, limits=limits)
