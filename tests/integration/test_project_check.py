@@ -111,15 +111,27 @@ def evaluate(model, batch):
 """
 
 
-def test_a_model_that_drifts_is_refused_with_advice(tmp_path, blobs):
+def test_a_model_that_drifts_passes_in_strict_numerics_which_the_check_chooses(tmp_path, blobs):
     definition = written(tmp_path, model=DRIFTING, rate=0.005, steps=120)
     outcome = check_project(definition, blobs, lambda _: None)
+    assert outcome.passed
+    verification = outcome.metadata.verification
+    assert (verification.numerics, verification.comparable) == ("strict", True)
+    assert outcome.tolerance.honest == 0.0
+    assert verification.tolerance_ceiling < outcome.tolerance.noise
+    assert "the project runs in strict numerics" in " ".join(outcome.warnings)
+
+
+def test_a_model_that_drifts_and_must_not_be_strict_is_refused_with_what_was_tried(tmp_path, blobs):
+    extra = '[verification]\nnumerics = "native"\n'
+    definition = written(tmp_path, model=DRIFTING, rate=0.005, steps=120, extra=extra)
+    outcome = check_project(definition, blobs, lambda _: None)
     assert not outcome.passed
-    assert not outcome.metadata.verification.comparable
+    verification = outcome.metadata.verification
+    assert (verification.numerics, verification.comparable) == ("native", False)
     told = " ".join(outcome.warnings)
     assert "cannot be distinguished from rounding" in told
-    assert "ReLU let rounding differences grow" in told
-    assert "bias=False" in told
+    assert 'numerics = "strict" in [verification] helps: honest results then differ by 0' in told
 
 
 def test_the_same_project_gives_the_same_blobs(tmp_path, blobs):

@@ -14,6 +14,7 @@ import torch
 
 from pleb_project.check.learning import Learning
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.project import Numerics
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["SUFFIX", "Measured", "kept_or_measured"]
+__all__ = ["SUFFIX", "Measured", "Tried", "kept_or_measured"]
 
 SUFFIX: Final = ".check.json"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Changes when the same project would be measured differently."""
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A change that was tried because honest results were too far apart."""
+
+    what: str
+    apart: float
+    """The largest distance of two honest runs after it."""
+    seconds_ratio: float
+    """How many times as long as before a step takes."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -40,6 +51,10 @@ class Measured(msgspec.Struct, frozen=True):
     """The same after some training, over all tensors."""
     noise: float
     """What 1 % of noise makes."""
+    numerics: Numerics
+    """Those given, or strict ones where results need them."""
+    tried: tuple[Tried, ...]
+    """Empty where honest results are close enough; else in order, until one helped."""
     learning: Learning
     cpu_seconds: float
     """The bound for it."""
@@ -54,6 +69,7 @@ def kept_or_measured(
     *,
     reuse: bool,
     cpu_seconds: float,
+    may_choose: bool,
 ) -> tuple[Measured, bool]:
     """Return what was measured for such metadata, now or earlier, and whether it was earlier.
 
@@ -63,6 +79,7 @@ def kept_or_measured(
         measure: does the work.
         reuse: False: measure again, whatever is kept.
         cpu_seconds: what the work may take; estimates that took less are not reused.
+        may_choose: whether the work may choose the numerics.
     """
     depends_on = [
         _FORMAT,
@@ -73,6 +90,8 @@ def kept_or_measured(
         metadata.data,
         msgspec.structs.replace(metadata.training, versions=1),  # to go on repeats nothing
         metadata.codec,
+        metadata.verification.numerics,
+        may_choose,
     ]
     file = folder / f"{digest_of(msgspec.json.encode(depends_on))[:32]}{SUFFIX}"
     if reuse:

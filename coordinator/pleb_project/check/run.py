@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pleb_project.check.draft import Draft, make_draft
-from pleb_project.check.effort import CPU_SECONDS, effort_for
-from pleb_project.check.learning import dry_run, probe_step
+from pleb_project.check.effort import CPU_SECONDS
 from pleb_project.check.measured import Measured, kept_or_measured
-from pleb_project.check.tolerance import (
-    Tolerance,
-    advice,
-    choose_tolerance,
-    encoded_distances,
-    noise_distance,
-)
-from pleb_project.check.unit_process import (
-    Configuration,
-    UnitProcesses,
-    UnitRequest,
-)
-from pleb_shared.protocol.graph import parse_graph
+from pleb_project.check.measuring import measure_project
+from pleb_project.check.remedies import advice
+from pleb_project.check.tolerance import Tolerance, choose_tolerance
 from pleb_shared.protocol.project import ProjectMetadata, elements
-from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import difference_format, training_format
-from pleb_shared.tensors.layout import load_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pleb_project.check.learning import Learning
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
-    from pleb_shared.tensors.format import DeltaFormat
-    from pleb_shared.tensors.layout import Tensors
+    from pleb_shared.protocol.project import Numerics
 
 __all__ = ["CheckOutcome", "check_json", "check_project", "check_rows"]
-
-CONFIGURATIONS: Final = (
-    Configuration("1-thread", 1),
-    Configuration("2-threads", 2),
-    Configuration(
-        "older-processor", 1, (("ATEN_CPU_CAPABILITY", "avx2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"))
-    ),
-)
-"""The differences between them are those between honest hosts."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +36,8 @@ class CheckOutcome:
     metadata: ProjectMetadata
     learning: Learning
     tolerance: Tolerance
+    native: Tolerance
+    """The same before the check chose strict numerics, where it did."""
     seconds_per_step: float
     """On this PC with one thread, as `seconds_per_unit`."""
     upload_bytes: int
@@ -111,95 +87,86 @@ def check_project(
     say("Reading the data and exporting the model")
     draft = make_draft(definition, blobs, say)
     admit(draft.metadata)
-    encoding = training_format(draft.metadata)
+    may_choose = "numerics" in definition.measured
 
     def measure() -> Measured:
-        return _measured(draft, blobs, say, cpu_seconds)
+        return measure_project(draft, blobs, say, cpu_seconds, may_choose=may_choose)
 
     measured, kept = kept_or_measured(
-        blobs.folder, draft.metadata, measure, reuse=reuse, cpu_seconds=cpu_seconds
+        blobs.folder,
+        draft.metadata,
+        measure,
+        reuse=reuse,
+        cpu_seconds=cpu_seconds,
+        may_choose=may_choose,
     )
     if kept:
         say("The model, its data and settings are as the last check measured them")
     learning = measured.learning
-    tolerance = choose_tolerance(max(measured.apart.values()), measured.noise, measured.later)
+    native = choose_tolerance(max(measured.apart.values()), measured.noise, measured.later)
+    tolerance = native
+    if measured.numerics != draft.metadata.verification.numerics:  # the check has chosen them
+        honest = measured.tried[-1].apart
+        tolerance = choose_tolerance(honest, measured.noise, honest)
     shards = draft.dataset.shards.train
     shard_bytes = max(shard.size for shard in shards) * draft.metadata.training.shards_per_unit
     outcome = CheckOutcome(
         draft=draft,
-        metadata=_with_tolerance(draft, tolerance),
+        metadata=_with_measured(draft, tolerance, measured.numerics),
         learning=learning,
         tolerance=tolerance,
+        native=native,
         seconds_per_step=measured.seconds_per_step,
-        upload_bytes=encoding.size,
+        upload_bytes=training_format(draft.metadata).size,
         download_bytes=difference_format(draft.metadata).size + shard_bytes,
         parameters=sum(elements(spec) for spec in draft.exported.model.parameters),
         base_bytes=len(draft.exported.base or b""),
         estimates=measured.estimates,
         warnings=(),
     )
-    return dataclasses.replace(outcome, warnings=warnings(outcome, measured.apart))
+    found = (*_about_results(measured, native, tolerance), *_warnings(outcome))
+    return dataclasses.replace(outcome, warnings=found)
 
 
-def _measured(
-    draft: Draft, blobs: BlobFolder, say: Callable[[str], None], cpu_seconds: float
-) -> Measured:
-    """Run units, and return what they show."""
-    encoding = training_format(draft.metadata)
-    seconds = probe_step(draft, blobs)
-    effort = effort_for(seconds, draft.metadata.training.local_steps, cpu_seconds)
-    steps = effort.steps
-    with (
-        tempfile.TemporaryDirectory(prefix="pleb-check-") as name,
-        UnitProcesses(Path(name)) as processes,
-    ):
-        say(f"Running {steps} steps on 1 thread, 2 threads and as an older processor would")
-        initial = load_tensors(draft.exported.initial)
-        deltas, seconds_per_step = _measure(draft, blobs, processes, steps, initial, 0)
-        apart = _apart(deltas, encoding, initial)
-        noise = noise_distance(deltas[0], encoding)
-        say(f"Training {effort.units * steps} steps")
-        learning, trained = dry_run(draft, blobs, steps, effort.units)
-        later = apart
-        if effort.again:
-            say(f"Running the next {steps} steps in the same three ways")
-            deltas, _ = _measure(draft, blobs, processes, steps, trained, learning.units)
-            later = _apart(deltas, encoding, trained)
-    return Measured(
-        seconds_per_step=seconds_per_step,
-        apart=apart,
-        later=max(later.values()),
-        noise=noise,
-        learning=learning,
-        cpu_seconds=cpu_seconds,
-        estimates=effort.estimates,
-    )
+def _about_results(measured: Measured, native: Tolerance, tolerance: Tolerance) -> tuple[str, ...]:
+    """Return what the researcher should know about honest results, as sentences.
+
+    `native` is what was measured first, `tolerance` what holds.
+    """
+    apart, units = measured.apart, measured.learning.units
+    if not native.separates:
+        found = (
+            f"Honest results differ by {native.honest:.2g}, a result with 1 % of noise by "
+            f"{native.noise:.2g}: cheating cannot be distinguished from rounding"
+        )
+    elif native.drifts:
+        found = (
+            f"After {units} units honest results of different kinds of PCs differ by "
+            f"{native.later:.2g}, more than the ceiling of {native.ceiling:.2g}: some of their "
+            "results may not be confirmed and do not count then; no PC is found wrong for it"
+        )
+    elif native.tight:
+        found = (
+            f"Honest results differ by {native.honest:.2g}, close to the ceiling of "
+            f"{native.ceiling:.2g}: some honest results may be refused."
+        )
+        return (found,)
+    else:
+        return ()
+    if tolerance is not native:
+        taken = (
+            f"{found}. So the project runs in strict numerics, which make results equal to the "
+            f"bit; a step takes {measured.tried[-1].seconds_ratio:.2g} times as long."
+        )
+        return (taken,)
+    worst = max(apart, key=lambda name: apart[name])
+    furthest = f"The tensor furthest apart is {worst!r} ({apart[worst]:.2g})."
+    return (f"{found}.", *advice(measured.tried, native.ceiling), furthest)
 
 
-def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
-    """Return what the researcher should change, as sentences."""
+def _warnings(outcome: CheckOutcome) -> tuple[str, ...]:
+    """Return what else the researcher should change, as sentences."""
     found: list[str] = []
-    graph = parse_graph(outcome.draft.exported.training_graph)
-    tolerance = outcome.tolerance
-    if not tolerance.separates:
-        found.append(
-            f"Honest results differ by {tolerance.honest:.2g}, a result with 1 % of noise by "
-            f"{tolerance.noise:.2g}: cheating cannot be distinguished from rounding."
-        )
-        found += advice(graph, apart)
-    elif tolerance.drifts:
-        found.append(
-            f"After {outcome.learning.units} units honest results of different kinds of PCs differ "
-            f"by {tolerance.later:.2g}, more than the ceiling of {tolerance.ceiling:.2g}: some of "
-            "their results may not be confirmed and do not count then; no PC is found wrong for it."
-        )
-        found += advice(graph, apart)
-    elif tolerance.tight:
-        found.append(
-            f"Honest results differ by {tolerance.honest:.2g}, close to the ceiling of "
-            f"{tolerance.ceiling:.2g}: some honest results may be refused."
-        )
-        found += advice(graph, apart)
     if not outcome.learning.falls:
         found.append(
             f"The loss does not fall ({outcome.learning.loss_first:.4g} to "
@@ -227,55 +194,7 @@ def warnings(outcome: CheckOutcome, apart: dict[str, float]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _measure(
-    draft: Draft,
-    blobs: BlobFolder,
-    processes: UnitProcesses,
-    steps: int,
-    version: Tensors,
-    number: int,
-) -> tuple[list[Tensors], float]:
-    """Return the delta of every configuration, and the first one's seconds per step.
-
-    The unit starts from `version`, in the shapes of the model's specs, as if it were version
-    `number`.
-    """
-    shards = draft.dataset.shards.train
-    count = draft.metadata.training.shards_per_unit
-    start = processes.folder / "version"
-    start.write_bytes(save_tensors(version))
-    deltas, durations = [], []
-    for configuration in CONFIGURATIONS:
-        file = processes.folder / f"{configuration.name}.delta"
-        request = UnitRequest(
-            version=str(start),
-            number=number,
-            metadata=draft.metadata,
-            blobs=str(blobs.folder),
-            digests=[shards[(number * count + i) % len(shards)].digest for i in range(count)],
-            steps=steps,
-            threads=configuration.threads,
-            delta=str(file),
-        )
-        durations.append(processes.measure(request, configuration))
-        deltas.append(load_tensors(file.read_bytes()))
-    return deltas, durations[0]
-
-
-def _apart(deltas: Sequence[Tensors], encoding: DeltaFormat, version: Tensors) -> dict[str, float]:
-    """Return the largest distance of any two of the deltas, by tensor.
-
-    They start from `version`; all are in the shapes of the model's specs.
-    """
-    weights = parameter_norms(version, encoding.model)
-    apart: dict[str, float] = {}
-    for a, b in itertools.combinations(deltas, 2):
-        for name, distance in encoded_distances(a, b, encoding, weights).items():
-            apart[name] = max(distance, apart.get(name, 0.0))
-    return apart
-
-
-def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:
+def _with_measured(draft: Draft, tolerance: Tolerance, numerics: Numerics) -> ProjectMetadata:
     """Return the draft's metadata with what was measured, where the file gives nothing.
 
     A project whose honest results differ too much is never comparable, whatever the file says:
@@ -289,6 +208,7 @@ def _with_tolerance(draft: Draft, tolerance: Tolerance) -> ProjectMetadata:
         tolerance=chosen,
         tolerance_ceiling=max(chosen, ceiling),
         comparable=given.comparable and tolerance.separates,
+        numerics=numerics,
     )
     return msgspec.structs.replace(draft.metadata, verification=verification)
 
@@ -308,6 +228,7 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         ("download per unit", _mb(outcome.download_bytes)),
         ("time per unit", f"{outcome.seconds_per_unit:.2g} s on this PC, one thread"),
         ("loss", f"{learning.loss_first:.4g} -> {learning.loss_last:.4g} in a few units"),
+        ("numerics", tolerance.numerics),
         ("honest results differ by", f"{outcome.tolerance.honest:.2g}"),
         (f"after {learning.units} units by", f"{outcome.tolerance.later:.2g}"),
         ("1 % of noise differs by", f"{outcome.tolerance.noise:.2g}"),
@@ -343,6 +264,7 @@ def check_json(outcome: CheckOutcome) -> dict[str, Any]:
         "honest_distance": outcome.tolerance.honest,
         "honest_distance_later": outcome.tolerance.later,
         "noise_distance": outcome.tolerance.noise,
+        "numerics": outcome.metadata.verification.numerics,
         "tolerance": outcome.metadata.verification.tolerance,
         "tolerance_ceiling": outcome.metadata.verification.tolerance_ceiling,
         "estimates": list(outcome.estimates),

@@ -1,9 +1,9 @@
-"""From distances between honest runs to the tolerance, or to the advice why there is none.
+"""From distances between honest runs to the tolerance.
 
 Honest runs of one unit with different threads and instruction sets differ a little, at version 0
-and after some training; a cheat who
-adds 1 % of noise to a result must still stand out from them. So the ceiling is half the distance
-that such noise makes, and the tolerance is a multiple of the honest distance below it.
+and after some training; a cheat who adds 1 % of noise to a result must still stand out from them.
+So the ceiling is half the distance that such noise makes, and the tolerance is a multiple of the
+honest distance below it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import numpy as np
 from pleb_shared.tensors.distance import distances
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from pleb_shared.protocol.graph import Graph
     from pleb_shared.tensors.format import DeltaFormat
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = [
     "Tolerance",
-    "advice",
     "choose_tolerance",
     "encoded_distances",
     "noise_distance",
@@ -36,21 +34,6 @@ NOISE: Final = 0.01
 _NOISE_TRIALS: Final = 5
 _FLOOR_SHARE: Final = 0.5
 """The tolerance is at least this share of the ceiling, since three configurations are few."""
-
-_KINKED: Final = {
-    "relu": "ReLU",
-    "relu_": "ReLU",
-    "relu6": "ReLU6",
-    "leaky_relu": "LeakyReLU",
-    "hardswish": "Hardswish",
-    "hardsigmoid": "Hardsigmoid",
-    "hardtanh": "Hardtanh",
-    "threshold": "Threshold",
-    "max_pool1d": "MaxPool",
-    "max_pool2d": "MaxPool",
-    "max_pool3d": "MaxPool",
-    "prelu": "PReLU",
-}
 
 
 @dataclass(frozen=True)
@@ -120,30 +103,3 @@ def choose_tolerance(honest: float, noise: float, later: float) -> Tolerance:
         tight=most * SAFETY_FACTOR > ceiling,
         drifts=later >= ceiling,
     )
-
-
-def advice(graph: Graph, apart: Mapping[str, float]) -> list[str]:
-    """Return what in the model makes honest runs drift apart, most likely first.
-
-    `apart` are distances by tensor; the one furthest apart is named last.
-    """
-    sentences = []
-    names = {node.op.split(".")[1] for node in graph.nodes if node.op.count(".") >= 1}
-    kinked = sorted({_KINKED[name] for name in names if name in _KINKED})
-    if kinked:
-        sentences.append(
-            f"{', '.join(kinked)} let rounding differences grow from step to step: use SiLU or "
-            "GELU, and average pooling."
-        )
-    if "batch_norm" in names or "group_norm" in names:
-        sentences.append(
-            "A bias before a norm has no gradient but rounding noise: make such layers with "
-            "bias=False."
-        )
-    if any(v.dtype in {"bfloat16", "float16"} for node in graph.nodes for v in node.outputs):
-        sentences.append("Half precision makes a determinism class of its own: train in float32.")
-    sentences.append("Fewer local_steps in [training] leave results less time to drift apart.")
-    if apart:
-        worst = max(apart, key=lambda name: apart[name])
-        sentences.append(f"The tensor furthest apart is {worst!r} ({apart[worst]:.2g}).")
-    return sentences

@@ -55,6 +55,8 @@ class Configuration:
     name: str
     threads: int
     variables: tuple[tuple[str, str], ...] = ()
+    process: int = 0
+    """Tells processes with the same variables apart."""
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return the process's environment."""
@@ -63,15 +65,16 @@ class Configuration:
 
 
 class UnitProcesses:
-    """A process for each set of variables, which runs one unit after another. A context manager.
+    """A process for each set of variables and number, which runs one unit after another.
 
-    One process runs all numbers of threads, since loading torch takes longer than a small unit.
+    A context manager. One process runs all numbers of threads, since loading torch takes longer
+    than a small unit.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         """For what goes to the processes and comes back."""
-        self._children: dict[tuple[tuple[str, str], ...], subprocess.Popen[bytes]] = {}
+        self._children: dict[tuple[object, int], subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +93,8 @@ class UnitProcesses:
         file = self.folder / f"{configuration.name}.json"
         file.write_bytes(msgspec.json.encode(request))
         errors = self.folder / f"{configuration.name}.errors"
-        child = self._children.get(configuration.variables)
+        key = configuration.variables, configuration.process
+        child = self._children.get(key)
         if child is None:
             with errors.open("wb") as output:
                 child = subprocess.Popen(
@@ -100,7 +104,7 @@ class UnitProcesses:
                     stdout=subprocess.PIPE,
                     stderr=output,
                 )
-            self._children[configuration.variables] = child
+            self._children[key] = child
         if child.stdin is None or child.stdout is None:
             raise AssertionError
         try:
@@ -128,9 +132,12 @@ def _run(request: UnitRequest) -> float:
     from pleb_shared.tensors.version import load_base
     from pleb_shared.training.graph import CompiledGraph, base_tensors
     from pleb_shared.training.local_sgd import UnitRun
+    from pleb_shared.training.numerics import compute_strictly
 
     torch.set_num_threads(request.threads)
     blobs, metadata = BlobFolder(Path(request.blobs)), request.metadata
+    if metadata.verification.numerics == "strict":
+        compute_strictly(os.environ)
     base = base_tensors(load_base(metadata.model, blobs.get).items())
     graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest))).with_base(base)
     version = load_tensors(Path(request.version).read_bytes())

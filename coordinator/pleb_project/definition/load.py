@@ -92,7 +92,7 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
         for name, struct in SECTIONS.items()
         if name in document or name != "target"
     }
-    measured = {"tolerance", "tolerance_ceiling"} - given["verification"].keys()
+    measured = {"tolerance", "tolerance_ceiling", "numerics"} - given["verification"].keys()
     _work_out(given)
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
     values.setdefault("target", None)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from pleb_project.keys.key_file import read_key
 from pleb_project.keys.passphrase import Passphrases
@@ -93,8 +94,10 @@ class Publisher:
             InputError: it differs; the message names what and says what to do.
         """
         before = None if new_epoch else self._before(draft.project, new_epoch=new_epoch)
-        if before is not None:
-            refuse_epoch_changes(before, draft)
+        if before is not None:  # numerics may be measured: those that come of it are looked at then
+            numerics = before.verification.numerics
+            verification = replace(draft.verification, numerics=numerics)
+            refuse_epoch_changes(before, replace(draft, verification=verification))
 
     def publish(
         self,
