@@ -17,6 +17,7 @@ MODULES: Final[dict[str, str]] = {
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
     "manners": "benchmarks.manners",
+    "numerics": "benchmarks.numerics",
     "robustness": "benchmarks.robustness",
     "suspicion": "benchmarks.suspicion",
     "trust": "benchmarks.trust",
