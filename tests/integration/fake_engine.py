@@ -24,7 +24,7 @@ from pleb_shared.protocol.unit import UnitKind
 if TYPE_CHECKING:
     from pleb_agent.core.readiness import WorkerLimits
 
-RUNTIME = Runtime(torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="Linux")
+RUNTIME = Runtime(torch="2.13.0", device="cpu", threads=1, capability="AVX2", system="linux-x86_64")
 
 
 class FakeEngine:
@@ -40,6 +40,7 @@ class FakeEngine:
         self.steps = 5
         self.claimed_seconds = 0.0
         """What a step claims to have taken; 0: what it took."""
+        self.runtime = RUNTIME
         self.start_failures = 0
         self.lacks_runtime = False
         self.is_closed = False
@@ -65,7 +66,7 @@ class FakeEngine:
             self.start_failures -= 1
             raise WorkerUnusable("torch is broken")
         self.is_warm = True
-        return RUNTIME
+        return self.runtime
 
     async def run(self, job: Job):
         self.jobs.append(job)
