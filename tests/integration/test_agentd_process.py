@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import stat
@@ -14,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from pleb_agent.cli import main
@@ -121,6 +123,29 @@ def test_units_are_trained_by_the_real_worker(tmp_path):
             assert delta_of(report).loss_last < delta_of(report).loss_first
         runtime = coordinator.requests[0].runtime
         assert (runtime.threads, runtime.device) == (1, "cpu")
+
+    asyncio.run(story())
+
+
+def test_an_agent_of_low_priority_is_low_itself_and_its_worker_with_it(tmp_path):
+    async def story():
+        (tmp_path / "preferences.json").write_bytes(encode(Preferences(nice=True)))
+        coordinator = FakeCoordinator(CLOCK)
+        real_project(coordinator)
+        async with serving(coordinator) as url:
+            await command(tmp_path, "attach", coordinator.link(url), "--name", "me")
+            words = ("--priority", "low", "--threads", "1")
+            async with agentd(tmp_path, *words) as process:
+                coordinator.plan(1)
+                coordinator.arrived.set()
+                await until(lambda: delivered(coordinator) == [1], 40)
+                agent = psutil.Process(process.pid)
+                family = [agent, *agent.children(recursive=True)]
+                workers = [p for p in family if "pleb_agent.worker" in " ".join(p.cmdline())]
+                assert workers
+                assert {p.nice() for p in (agent, *workers)} == {10}
+                policies = {os.sched_getscheduler(p.pid) for p in workers}
+                assert policies == {os.SCHED_OTHER}
 
     asyncio.run(story())
 

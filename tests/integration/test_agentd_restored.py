@@ -72,6 +72,12 @@ def test_without_the_researchers_permission_it_refuses_and_says_why(tmp_path):
             assert delivered(coordinator) == [1]
             problems = [str(event.sentence) for event in agent.journal.events(None, 50)]
             assert any("has to publish a new epoch" in problem for problem in problems), problems
+            told = [request.refuses for request in coordinator.requests]
+            assert told[1] == "", "nothing was wrong yet"
+            assert "has to publish a new epoch" in told[-1]
+            permit(coordinator)
+            await agent.work(units=1, seconds=10)
+            assert not coordinator.requests[-1].refuses, "it was told once that all is well again"
 
     asyncio.run(story())
 

@@ -63,11 +63,13 @@ _DRAWN_BYTES: Final = 32
 
 @dataclass(frozen=True)
 class Options:
-    """How this process was started. `preset` and `threads` hold for this run alone."""
+    """How this process was started. What changes preferences holds for this run alone."""
 
     units: int | None = None
     threads: int | None = None
     preset: str | None = None
+    priority: str = "idle"
+    """`low`: the worker has the low priority of all of this agent instead of an idle one."""
     headless: bool = False
     tray: bool = True
     terminal: bool = False
@@ -97,6 +99,10 @@ def run_agentd(home: Home, options: Options, on_ready: Callable[[int], None]) ->
     home.prepare()
     with home.hold():
         home.start_log(terminal=options.terminal, debug=options.debug)
+        if options.priority == "low":
+            from pleb_agent.worker.priority import give_way, low_ways
+
+            give_way(low_ways())  # the worker inherits it
         agentd = _Agentd(home, options)
         asyncio.run(agentd.run(on_ready))
         return Afterwards(agentd.packages.handed_over, agentd.packages.start_again)
@@ -208,6 +214,8 @@ class _Agentd:
             preferences = with_preset(preferences, options.preset, read_machine().cores)
         if options.threads is not None:
             preferences = msgspec.structs.replace(preferences, threads=options.threads)
+        if options.priority == "low":
+            preferences = msgspec.structs.replace(preferences, nice=False)
         return preferences
 
     def _client(self, link: AttachLink) -> CoordinatorClient:

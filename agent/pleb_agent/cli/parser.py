@@ -56,6 +56,12 @@ def _add_running(commands: Commands) -> None:
     start.add_argument(
         "--preset", choices=PRESETS, metavar="NAME", help="quiet, balanced or full, for this run"
     )
+    start.add_argument(
+        "--priority",
+        choices=("idle", "low"),
+        default="idle",
+        help="low: work also while other programs need the processor (for servers)",
+    )
     start.add_argument("--units", type=count, metavar="N", help="stop after N finished units")
     start.add_argument("--threads", type=count, metavar="N", help="threads of the worker")
     stop = commands.add("stop", "stop the agent; the unit resumes next time", "stop --finish")

@@ -28,6 +28,7 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
         units=options.units,
         threads=options.threads,
         preset=options.preset,
+        priority=options.priority,
         headless=options.headless,
         tray=not options.no_tray,
         terminal=not output.as_json and sys.stderr.isatty(),

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAY_SUCCEED_LATER", "Answer", "Ask", "Exchange"]
 
+_SAID: Final = 200
+"""Characters of a reason that the coordinator is told."""
 _LOG: Final = logging.getLogger("pleb.agent")
 MAY_SUCCEED_LATER: Final = frozenset(
     {RefusalCode.RATE_LIMITED, RefusalCode.INTERNAL, RefusalCode.STORAGE_FULL}
@@ -90,6 +92,8 @@ class Exchange:
         self._journal = loop.services.journal
         self._clock = loop.services.clock
         self._history = loop.history
+        self._refuses = ""
+        """Why the last answer was refused; the coordinator is told, so that its operator is."""
 
     @property
     def metadata(self) -> ProjectMetadata:
@@ -178,6 +182,7 @@ class Exchange:
             holds=list(holds)[: LIMITS.held_blobs],
             in_hand=[row.assignment for row in ask.in_hand[: LIMITS.units_per_request]],
             reports=[row.report for row in rows if row.report is not None],
+            refuses=self._refuses,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(
@@ -263,15 +268,19 @@ class Exchange:
     ) -> WorkReply:
         """Verify; if that fails, once more with the newest metadata (a new key, a new number)."""
         try:
+            try:
+                return self._verify(data, request, reported)
+            except TrustError as error:
+                newer = await self.refresh_metadata()
+                if not newer and not isinstance(error, StaleMetadataError):
+                    raise
             return self._verify(data, request, reported)
         except TrustError as error:
-            newer = await self.refresh_metadata()
-            if not newer and not isinstance(error, StaleMetadataError):
-                raise
-        return self._verify(data, request, reported)
+            self._refuses = str(error)[:_SAID]
+            raise
 
     def _verify(self, data: bytes, request: RequestRow, reported: Sequence[int]) -> WorkReply:
-        return self.trust.work_reply(
+        reply = self.trust.work_reply(
             data,
             self._clock(),
             sequence=request.sequence,
@@ -279,6 +288,8 @@ class Exchange:
             most_units=request.max_units,
             is_spent=lambda nonce: self._journal.is_spent(self.project, nonce),
         )
+        self._refuses = ""
+        return reply
 
     def _change(self, row: AssignmentRow, receipt: Receipt) -> Change:
         """Return what a receipt means for the assignment that was reported."""

@@ -24,7 +24,7 @@ from pleb_agent.loop.uploads import Uploads
 from pleb_agent.worker.errors import NumericsUnavailable
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
-from pleb_system.backoff import BACKOFF
+from pleb_system.backoff import BACKOFF, Backoff
 from pleb_system.network_errors import NetworkError, UnreachableError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ UnitEnd = AssignmentRow | Change
 _LOG: Final = logging.getLogger("pleb.agent")
 _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUENCE})
 """Refusals of a coordinator that has forgotten us (a restored backup): enrol again."""
+_AGAIN: Final = Backoff(longest_seconds=60.0)
+"""A coordinator that comes back, or whose permission was renewed, has its agents in a minute."""
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
 
@@ -345,7 +347,7 @@ class Project:
             self._loop.history.note(EventKind.PROBLEM, sentence, self.name)
         self._failures += 1
         self.problem = str(error)
-        delay = BACKOFF.delay_seconds(self._failures, self._services.draw(), asked)
+        delay = _AGAIN.delay_seconds(self._failures, self._services.draw(), asked)
         self._look_in(delay)
         activity = Activity.OFFLINE if offline else Activity.PROBLEM
         self._loop.status.set(activity, sentence, self._clock() + delay)

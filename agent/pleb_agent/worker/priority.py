@@ -16,14 +16,24 @@ from typing import Final, Protocol
 
 from pleb_agent.worker.sandbox.libc import ARCHITECTURE, syscall
 
-__all__ = ["Ways", "give_way", "linux_ways", "mac_ways", "system_ways", "windows_ways"]
+__all__ = [
+    "Ways",
+    "give_way",
+    "linux_ways",
+    "low_ways",
+    "mac_ways",
+    "system_ways",
+    "windows_ways",
+]
 
 _IOPRIO_SET: Final = {"x86_64": 251, "aarch64": 30}
 _IOPRIO_WHO_PROCESS: Final = 1
 _IOPRIO_IDLE: Final = 3 << 13
 _NICE: Final = 19
+_LOW_NICE: Final = 10
 _QOS_CLASS_BACKGROUND: Final = 0x09
 _IDLE_PRIORITY_CLASS: Final = 0x40
+_BELOW_NORMAL_PRIORITY_CLASS: Final = 0x4000
 _PROCESS_MODE_BACKGROUND_BEGIN: Final = 0x00100000
 
 Ways = dict[str, Callable[[], object]]
@@ -109,6 +119,20 @@ def mac_ways(lib_system: LibSystem) -> Ways:
         "nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, _NICE),
         "quality of service": background,
     }
+
+
+def low_ways() -> Ways:
+    """Return the way to run after others, but always to run: for a trusted host on a busy server.
+
+    With an idle priority it would not run at all while others need the processor.
+    """
+    if sys.platform == "win32":
+        kernel32 = ctypes.WinDLL("kernel32")
+        ours = kernel32.GetCurrentProcess()
+        return {
+            "priority class": lambda: kernel32.SetPriorityClass(ours, _BELOW_NORMAL_PRIORITY_CLASS)
+        }
+    return {"nice": lambda: os.setpriority(os.PRIO_PROCESS, 0, _LOW_NICE)}
 
 
 def system_ways() -> Ways:

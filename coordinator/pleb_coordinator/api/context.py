@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.api.addresses import AddressPlaces
+from pleb_coordinator.api.clock_watch import ClockWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ class Api:
     statuses: StatusCache
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
+    clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))
     listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))
     """Event streams: a class may watch behind one address, and nobody can take all places."""
     uploads_busy: set[str] = field(default_factory=set)

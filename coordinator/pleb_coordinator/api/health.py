@@ -10,6 +10,7 @@ import msgspec
 import psutil
 from starlette.responses import PlainTextResponse, Response
 
+from pleb_coordinator.home.machine import LEAST_FREE_BYTES
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["LEAST_FREE_BYTES", "health", "metrics", "ready"]
+__all__ = ["health", "metrics", "ready"]
 
-LEAST_FREE_BYTES: Final = 100 * 2**20
 _PROCESS: Final = psutil.Process()
 
 
@@ -61,4 +61,9 @@ async def metrics(api: Api, _: Request) -> Response:
         f'{name}{{project="{project.name}"}} {project.metadata.delegation.expires_at - now:.0f}'
         for project in projects
     ]
+    name = "pleb_waiting"
+    lines.append(f"# TYPE {name} gauge")
+    for status in await api.statuses.all():
+        labels = f'project="{status.project}",level="{status.waiting_level}"'
+        lines.append(f'{name}{{{labels},cause="{status.waiting_for}"}} 1')
     return PlainTextResponse(api.counters.text(gauges) + "\n".join(lines) + "\n")

@@ -12,7 +12,8 @@ from pleb_coordinator.core.ending import best_version, reached_at
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import ProjectState, Purpose
-from pleb_coordinator.core.waiting import Scene, waiting_for
+from pleb_coordinator.core.waiting import Scene, Waiting, waiting_for
+from pleb_coordinator.home.machine import Machine
 from pleb_coordinator.steps.activity import points
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_shared.protocol.project import elements
@@ -80,7 +81,9 @@ class StatusCache:
         links: LinkBase,
         numbers: AssignmentNumbers,
         clock: Callable[[], float],
+        machine: Callable[[], Machine] = Machine,
     ) -> None:
+        self._machine = machine
         self._store = store
         self._links = links
         self._numbers = numbers
@@ -118,17 +121,26 @@ class StatusCache:
             if (fresh := self._fresh(name)) is not None:
                 return fresh
             project = tx.projects.find(name)
-            status = read_status(tx, project, self._links, self._numbers, self._clock())
+            now, machine = self._clock(), self._machine()
+            status = read_status(tx, project, self._links, self._numbers, now, machine)
             if len(self._known) >= _CACHED:
                 self._known.clear()
             self._known[name] = status
         return status
 
 
+_ANY_MACHINE: Final = Machine()
+
+
 def read_status(
-    tx: Transaction, project: Project, links: LinkBase, numbers: AssignmentNumbers, now: float
+    tx: Transaction,
+    project: Project,
+    links: LinkBase,
+    numbers: AssignmentNumbers,
+    now: float,
+    machine: Machine = _ANY_MACHINE,
 ) -> ProjectStatus:
-    """Return the project's status."""
+    """Return the project's status; `machine` is the one that the coordinator runs on."""
     metadata = project.metadata
     evaluated = tx.projects.evaluations(project.id, project.epoch)
     series = _series(tx, project, evaluated)
@@ -139,6 +151,7 @@ def read_status(
     current_round = tx.rounds.get(project.id, project.epoch, project.version)
     link = links.attach_link(project)
     model = metadata.model
+    waiting = _waiting(tx, project, hosts, current_round, machine, now)
     return ProjectStatus(
         project=project.name,
         title=metadata.title,
@@ -152,7 +165,9 @@ def read_status(
         target=target,
         target_reached_at_version=reached_at(measured, target),
         best_version=best_version(measured),
-        waiting=_waiting(tx, project, hosts, current_round, now),
+        waiting=waiting.sentence,
+        waiting_for=waiting.code,
+        waiting_level=waiting.level,
         stopped_for=project.stopped_for,
         metrics=evaluated[-1].metrics if evaluated else {},
         metrics_version=evaluated[-1].version if evaluated else None,
@@ -185,14 +200,21 @@ def _permission_warning(project: Project, now: float) -> str:
 
 
 def _waiting(
-    tx: Transaction, project: Project, hosts: Sequence[Host], row: Round | None, now: float
-) -> str:
+    tx: Transaction,
+    project: Project,
+    hosts: Sequence[Host],
+    row: Round | None,
+    machine: Machine,
+    now: float,
+) -> Waiting:
     """Return what the project waits for; `hosts` are those that were seen last."""
     place = (project.id, project.epoch, project.version)
     active = [h for h in hosts if h.last_seen >= now - _AWAY_SECONDS and h.banned_until <= now]
     is_open = row is not None and row.closed_at is None
     _, in_hand, reported = tx.rounds.open_units(*place) if is_open else (0, 0, 0)
     evaluation = tx.units.find(*place, UnitKind.EVALUATE, 0)
+    refusals = [host.refuses for host in active if host.refuses]
+    queue, behind = _trusted_queue(tx, project, now)
     scene = Scene(
         round=row,
         hosts=len(hosts),
@@ -207,6 +229,12 @@ def _waiting(
             or (evaluation is not None and evaluation.canonical is not None)
         ),
         warm_start=is_warm_start(project.metadata, project.version),
+        refusing=len(refusals),
+        refuses=refusals[0] if refusals else "",
+        trusted_queue=queue,
+        trusted_behind=behind,
+        disk_is_full=machine.disk_is_full,
+        clock_ahead_seconds=machine.clock_ahead_seconds,
     )
     return waiting_for(project, scene, now)
 
@@ -278,11 +306,18 @@ def _trust_warning(tx: Transaction, project: Project, now: float) -> str:
             "fleet has to agree on each unit. Start a trusted host: pleb-coordinator invite new "
             "--role trusted."
         )
-    purposes = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)
-    waiting = sum(tx.assignments.count_for_trusted(project.id, one) for one in purposes)
-    if waiting > _TRUSTED_QUEUE * trusted:
-        return f"{waiting} checks and disputes wait for a trusted host: let one run, or one more."
+    queue, behind = _trusted_queue(tx, project, now)
+    if behind:
+        return f"{queue} checks and disputes wait for a trusted host: let one run, or one more."
     return ""
+
+
+def _trusted_queue(tx: Transaction, project: Project, now: float) -> tuple[int, bool]:
+    """Return how much waits for trusted hosts, and whether it is more than they manage."""
+    trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
+    purposes = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)
+    queue = sum(tx.assignments.count_for_trusted(project.id, one) for one in purposes)
+    return queue, queue > _TRUSTED_QUEUE * trusted
 
 
 def _host_state(host: Host, now: float) -> HostState:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["work"]
 
 _JSON: Final = "application/json"
+_BANNED_SECONDS: Final = 300.0
+"""After which a banned host asks again: `host unban` should not have to wait for the ban's end."""
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 """Between two tries of one waiting host, however often the store changes."""
@@ -73,11 +75,12 @@ async def work(api: Api, request: Request) -> Response:
         if host.banned_until > now:
             why = f" {reason_sentence(host.ban_reason)}" if host.ban_reason else ""
             message = f"This host is banned.{why} Ask the project's operator."
-            wait = min(host.banned_until - now, 7 * 24 * 3600)
+            wait = min(host.banned_until - now, _BANNED_SECONDS)
             raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
         last = (host.sequence, host.request_digest)
         if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:
             return Response(tx.hosts.reply(host.id), media_type=_JSON)
+    api.clock_watch.note(address_of(request), asked.request.issued_at, now)
     check_statement(asked.request, now)
     signed.verify(host.key)
     waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0

@@ -9,6 +9,7 @@ import msgspec
 from pleb_coordinator.api.status import read_status
 from pleb_coordinator.cli.access import link_base, now, numbers_of, opened, running_server
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.home.machine import read_machine
 from pleb_coordinator.steps.activity import move_project
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.status import ProjectStatus
     from pleb_system.command_line import Output
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "statuses"]
 
 
 def statuses(home: Home) -> list[ProjectStatus]:
@@ -32,7 +33,8 @@ def statuses(home: Home) -> list[ProjectStatus]:
     links, numbers = link_base(home), numbers_of(home)
     with opened(home) as store, store.read() as tx:
         found = [tx.projects.find(name) for name in tx.projects.names()]
-        return [read_status(tx, project, links, numbers, now()) for project in found]
+        machine = read_machine(home, now())
+        return [read_status(tx, project, links, numbers, now(), machine) for project in found]
 
 
 def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
@@ -61,9 +63,9 @@ def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show one project, as its page does."""
     with opened(home) as store, store.read() as tx:
-        found = read_status(
-            tx, tx.projects.find(options.project), link_base(home), numbers_of(home), now()
-        )
+        machine = read_machine(home, now())
+        project = tx.projects.find(options.project)
+        found = read_status(tx, project, link_base(home), numbers_of(home), now(), machine)
     output.result(found, _lines(found))
     return 0
 
@@ -133,7 +135,8 @@ def _short(p: ProjectStatus) -> dict[str, Any]:
     value["permission_warning"] = p.permission_warning
     value["comparable"] = p.comparable
     value["trust_warning"] = p.trust_warning
-    value |= {"waiting": p.waiting, "best_version": p.best_version}
+    value |= {"waiting": p.waiting, "waiting_for": p.waiting_for}
+    value |= {"waiting_level": p.waiting_level, "best_version": p.best_version}
     value |= {"train_loss": p.train_loss, "metrics": p.metrics, "counts": p.counts}
     return value | {"restores": p.restores}
 

@@ -15,9 +15,12 @@ import msgspec
 
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.cli.access import Listening, now, reachable_host
+from pleb_coordinator.cli.alerts import Alerter
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
+from pleb_coordinator.cli.projects import statuses
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
+from pleb_coordinator.home.config import check_url
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
@@ -43,6 +46,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
     given = {name: value for name, value in given.items() if value is not None}
     config = dataclasses.replace(make_home(home), **given)
+    check_url("--url", config.url)
     stop = stop_event()
     with contextlib.ExitStack() as stack:
         stack.enter_context(home.hold())
@@ -54,6 +58,9 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         deps = deps_of(home, lambda: now() + options.clock_offset, config)
         supervisor = Supervisor(children, stop, output.progress)
         attacher = Attacher(home, store, deps, links, output.progress)
+        if config.alerts.command or config.alerts.webhook:
+            alerter = Alerter(config.alerts, lambda: statuses(home), output.progress)
+            supervisor.each_round.append(alerter.look)
         if options.with_agent:
             supervisor.each_round.append(attacher.look)
         try:
@@ -100,7 +107,8 @@ def _children(
     ]
     children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options, "serve")]
     if options.with_agent:
-        command = agent_command(home, "start", "--headless", "--preset", "full")
+        words = ("start", "--headless", "--preset", "full", "--priority", "low")
+        command = agent_command(home, *words)
         children.append(Child("agent", command, quiet=True))
     return children
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.home.config import (
     CoordinatorConfig,
     check_networks,
+    check_url,
     config_text,
     read_config,
 )
@@ -54,6 +55,7 @@ def make_home(
     config = dataclasses.replace(before, url=url or before.url, networks=networks)
     if config != before:
         check_networks("--own-network", networks)
+        check_url("--url", config.url)
         write_durably(home.config_file, config_text(config).encode())
     return config
 

@@ -441,6 +441,8 @@ class Host(Record, frozen=True):
     """Hash of the invite that it enrolled with; empty: none."""
     enrolled_from: str
     """The name of the network that it first enrolled from."""
+    refuses: str
+    """Why it refused the last answer, as it says; empty: it did not."""
 
     @property
     def trusted(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIG_VERSION",
+    "Alerts",
     "CoordinatorConfig",
     "Networks",
     "Retention",
     "check_networks",
+    "check_url",
     "config_text",
     "read_config",
 ]
@@ -82,6 +85,18 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Alerts:
+    """Whom to tell that nobody can work for a project, and that somebody can again."""
+
+    command: str = ""
+    """A program that gets the alert as JSON on its standard input; empty: none."""
+    webhook: str = ""
+    """An http(s) address to which the same JSON is posted; empty: none."""
+    after_seconds: Count = 600
+    """How long it must have lasted."""
+
+
+@dataclass(frozen=True)
 class CoordinatorConfig:
     """The operator's settings. Command-line arguments override the file."""
 
@@ -106,12 +121,14 @@ class CoordinatorConfig:
     """Size at which a log file is rotated; five are kept."""
     networks: Networks = Networks()
     retention: Retention = Retention()
+    alerts: Alerts = Alerts()
 
 
 _SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
 _TABLES: Final = {
     "networks": frozenset(field.name for field in fields(Networks)),
     "retention": frozenset(field.name for field in fields(Retention)),
+    "alerts": frozenset(field.name for field in fields(Alerts)),
 }
 
 
@@ -170,6 +187,14 @@ history_days = {config.retention.history_days}
 # sooner, and so do calibrations that are not needed.
 host_days = {config.retention.host_days}
 new_host_days = {config.retention.new_host_days}
+
+[alerts]
+# Told when nobody can work for a project until somebody acts, and when it goes on: a program that
+# gets JSON on its standard input, and an http(s) address that it is posted to. Empty: none.
+command = {_quoted(config.alerts.command)}
+webhook = {_quoted(config.alerts.webhook)}
+# How long it must have lasted.
+after_seconds = {config.alerts.after_seconds}
 """
 
 
@@ -206,7 +231,27 @@ def read_config(path: Path) -> CoordinatorConfig:
     except (msgspec.ValidationError, OverflowError) as error:
         raise InputError(f"{path}: {error}. Correct that setting.") from error
     check_networks(f"{path}: networks.own", config.networks)
+    check_url(f"{path}: url", config.url)
+    check_url(f"{path}: alerts.webhook", config.alerts.webhook)
     return config
+
+
+def check_url(where: str, url: str) -> None:
+    """Check that the address is one that browsers and agents can open, or empty.
+
+    Raises:
+        InputError: it is not; `where` says where it was written.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        good = good and not (parts.query or parts.fragment or parts.username is not None)
+    except ValueError:
+        good = False
+    if url and not good:
+        raise InputError(
+            f"{where}: {url[:80]!r} is not an address: write it as https://pleb.example.org."
+        )
 
 
 def check_networks(where: str, networks: Networks) -> None:

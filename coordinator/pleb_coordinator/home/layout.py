@@ -53,6 +53,7 @@ class Home:
         self.tls = path / "tls"  # the self-signed certificate and its key, if in use
         self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
         self.listening_file = path / "listening.json"  # where a running `serve` listens
+        self.clock_file = path / "clock.json"  # what hosts' requests say of this machine's clock
         self.last_backup_file = path / "backup.json"  # when the last backup was made, and where
         self.folders = (path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)
         """Folders that must exist before a process starts."""

@@ -65,8 +65,9 @@ _CHOICE = 3
 
 _CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED})
 """Nothing at all is issued; while a project is finished, results are still checked."""
-_ASK_AGAIN_SECONDS: Final = (15.0, 3600.0)
-_ASKING_A_SECOND: Final = 5.0
+_REFUSED_SECONDS: Final = 1.0
+_ASK_AGAIN_SECONDS: Final = (15.0, 300.0)
+_ASKING_A_SECOND: Final = 50.0
 """Hosts of a project without work ask again so often, all together: a small fleet soon notices
 that its project goes on, and a large one does not load the coordinator."""
 _MOST_RUNTIMES: Final = 8
@@ -84,6 +85,9 @@ def issue_work(
     """
     if request.max_units == 0:
         return [], None
+    if request.refuses:  # it would refuse them too: they would wait for their leases to end
+        reason = because(ReasonCode.ANSWER_REFUSED)
+        return [], NoWork(reason=reason, retry_after_seconds=_REFUSED_SECONDS)
     if request.runtime.fingerprint() != context.host.runtime:
         context = replace(context, host=_with_runtime(context, request))
     tx, project, host = context.tx, context.project, context.host

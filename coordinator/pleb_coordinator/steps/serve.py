@@ -142,6 +142,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         agent=request.agent,
         at=context.now,
         asked=request.max_units > 0,
+        refuses=request.refuses,
     )
     tx.hosts.saw(host.id, seen)
     if (

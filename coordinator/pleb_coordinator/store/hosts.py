@@ -66,6 +66,7 @@ class Seen(Record, frozen=True):
     at: float
     asked: bool
     """Whether it asked for units (`max_units` > 0)."""
+    refuses: str = ""
 
 
 class Hosts(TableGroup):

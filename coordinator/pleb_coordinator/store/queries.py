@@ -560,7 +560,8 @@ RETURNING {_HOST}
 SAW: Final = """
 UPDATE hosts
 SET sequence = :sequence, request_digest = :request_digest, network = :network,
-    agent = :agent, last_seen = :at, last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
+    agent = :agent, refuses = :refuses, last_seen = :at,
+    last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
 WHERE id = :host
 """
 SET_TEAM: Final = tuple(

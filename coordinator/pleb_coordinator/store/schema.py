@@ -275,6 +275,7 @@ Table(
         team="",
         invite="",
         enrolled_from="",
+        refuses="",
     ),
     UniqueConstraint("project", "fingerprint"),
     Index("hosts_of_account", "project", "account"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from pleb_coordinator.api.addresses import AddressLimit
+from pleb_coordinator.api.clock_watch import ClockWatch
 from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import RequestCounters
 from pleb_coordinator.api.middleware import ErrorMiddleware
@@ -17,6 +19,7 @@ from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
 from pleb_coordinator.core.voices import is_renamed
+from pleb_coordinator.home.machine import note_clock, read_machine
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
@@ -68,7 +71,10 @@ def build_app(
         links=links,
         counters=RequestCounters(),
         changes=Changes(store, most_waiters=config.waiters),
-        statuses=StatusCache(for_pages, links, deps.numbers, clock),
+        statuses=StatusCache(
+            for_pages, links, deps.numbers, clock, lambda: read_machine(home, clock())
+        ),
+        clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
         seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic
         ).take,

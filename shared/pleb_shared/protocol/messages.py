@@ -174,6 +174,8 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     in_hand: Annotated[list[Count], msgspec.Meta(max_length=LIMITS.units_per_request)] = []
     """Assignments that the host is working on; the coordinator sends other leased ones again."""
     reports: Annotated[list[Report], msgspec.Meta(max_length=LIMITS.reports_per_request)] = []
+    refuses: Sentence = ""
+    """Why the host has refused the last answer; it gets no unit until one was accepted again."""
 
 
 class ReceiptOutcome(StrEnum):

@@ -65,6 +65,10 @@ class ReasonCode(StrEnum):
         "paced",
         "The next unit comes in {seconds} s: units come no faster than this PC computes them.",
     )
+    ANSWER_REFUSED = (
+        "answer_refused",
+        "This PC refused the coordinator's last answer; units follow the next one.",
+    )
     EXAMS_FULL = (
         "exams_full",
         "No work right now: new hosts share units, and all of them have one.",

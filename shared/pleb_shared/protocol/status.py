@@ -196,6 +196,10 @@ class ProjectStatus(Status, frozen=True):
     """The first version that reached it; null: none has, or there is no target."""
     best_version: int | None = None
     """The evaluated version that is best by the target's metric, else by the loss; null: none."""
+    waiting_for: Text = ""
+    """The cause of the sentence below in a word, for programs."""
+    waiting_level: Text = ""
+    """`working`, `idle` (nobody is meant to work), `slow`, or `stuck` (somebody must act)."""
     waiting: Text = ""
     """What training waits for at the moment, or why it has ended, in one sentence."""
     stopped_for: Reason | None = None

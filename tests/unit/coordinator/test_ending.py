@@ -11,7 +11,7 @@ import pytest
 from pleb_coordinator.core.ending import best_version, ending
 from pleb_coordinator.core.holdout import Point
 from pleb_coordinator.core.records import Facts, Project, ProjectState, Round
-from pleb_coordinator.core.waiting import Scene, waiting_for
+from pleb_coordinator.core.waiting import Level, Scene, waiting_for
 from pleb_shared.protocol.project import ProjectMetadata, Target
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import SigningKey
@@ -140,12 +140,49 @@ FINISHED = {
         ({}, {"anchors": 0, "reported": 1}, "no PC is trusted or proven yet"),
         ({}, {"round": quorum_at(95.0)}, "the 3 results that it needs, and waits up to 30 s for 1"),
         ({}, {"round": quorum_at(1.0)}, "Version 4 is being made."),
+        ({}, {"reported": 2}, "2 results to be confirmed by a second PC."),
+        (
+            {},
+            {"trusted_behind": True, "trusted_queue": 9},
+            "9 checks and disputes wait for a trusted host",
+        ),
     ],
 )
 def test_what_is_waited_for(state, seen, sentence):
-    assert sentence in waiting_for(project(**state), scene(**seen), now=100.0)
+    assert sentence in waiting_for(project(**state), scene(**seen), now=100.0).sentence
 
 
-def test_an_ended_permission_is_said_first():
-    ended = project().metadata.delegation.expires_at + 1.0
-    assert "pleb-project renew tiny" in waiting_for(project(), scene(), ended)
+ENDED = project().metadata.delegation.expires_at + 1.0
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "code", "sentence"),
+    [
+        ({"disk_is_full": True}, 100.0, "disk_full", "The coordinator's disk is full"),
+        ({"clock_ahead_seconds": 7200.0}, 100.0, "clock_off", "clock is 2 h ahead of the hosts'"),
+        ({"clock_ahead_seconds": -7200.0}, 100.0, "clock_off", "clock is 2 h behind the hosts'"),
+        ({}, ENDED, "permission_ended", "pleb-project renew tiny"),
+        ({"active": 0}, 100.0, "no_active_hosts", "None of the 2 PCs"),
+        ({"refusing": 2, "refuses": "X."}, 100.0, "all_refuse", "All 2 PCs refuse this"),
+        ({"active": 1, "refusing": 1}, 100.0, "all_refuse", "The only PC refuses"),
+        ({"warm_start": True, "trusted": 0}, 100.0, "no_trusted_host", "start one"),
+    ],
+)
+def test_why_nobody_can_work_is_said_before_all_else(seen, now, code, sentence):
+    for more in ({}, {"in_hand": 3, "reported": 1}):
+        found = waiting_for(project(), scene(**more | seen), now)
+        assert (found.code, found.level) == (code, Level.STUCK)
+        assert sentence in found.sentence
+
+
+def test_a_full_disk_and_a_wrong_clock_count_for_finished_projects_too():
+    assert waiting_for(project(**FINISHED), scene(disk_is_full=True), 1.0).code == "disk_full"
+
+
+def test_one_that_refuses_among_others_keeps_nobody_from_working():
+    assert waiting_for(project(), scene(refusing=1), 100.0).level is Level.WORKING
+
+
+@pytest.mark.parametrize("state", [PAUSED, FINISHED])
+def test_where_nobody_is_meant_to_work_nothing_is_wrong(state):
+    assert waiting_for(project(**state), scene(active=0), 100.0).level is Level.IDLE

@@ -97,3 +97,12 @@ def test_macos_gets_background_quality_of_service() -> None:
     background = mac_ways(lib_system)["quality of service"]
     assert give_way({"quality of service": background}) == {"quality of service": "set"}
     assert lib_system.qos_class == 0x09
+
+
+def test_a_low_priority_is_no_idle_one() -> None:
+    """With an idle one a trusted host on a busy server would never run."""
+    measure = MEASURE.replace("system_ways", "low_ways")
+    child = subprocess.run([sys.executable, "-c", measure], check=True, capture_output=True)
+    found = json.loads(child.stdout)
+    assert found["outcome"] == {"nice": "set"}
+    assert (found["policy"], found["nice"], found["io"]) == (False, 10, False)

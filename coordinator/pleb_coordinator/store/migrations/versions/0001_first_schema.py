@@ -247,6 +247,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("team", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("invite", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("enrolled_from", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("refuses", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
