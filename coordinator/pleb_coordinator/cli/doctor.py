@@ -128,7 +128,10 @@ def _store(home: Home) -> Iterator[Check]:
     yield from of_voices
     yield _integrity(home.store_file)
     yield Check("store", good=True, found=f"{len(projects)} projects")
-    held = {key.public for key in OnlineKeys(home).all()}
+    try:
+        held = {key.public for key in OnlineKeys(home).all()}
+    except PlebError:  # `_keys` says which cannot be read
+        held = {project.metadata.delegation.online_key for project in projects}
     for project in projects:
         delegation = project.metadata.delegation
         days = (delegation.expires_at - now()) / _DAY_SECONDS

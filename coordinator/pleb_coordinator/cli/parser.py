@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from pleb_system.command_line import Commands, count, days, duration, number
@@ -61,7 +62,7 @@ def _add_running(commands: Commands) -> None:
         )
         parser.add_argument(
             "--clock-offset",
-            type=float,
+            type=_finite,
             default=0.0,
             metavar="S",
             help="move the clock by S seconds, for trials",
@@ -92,7 +93,7 @@ def _add_running(commands: Commands) -> None:
     commands.add("status", "show the state of the coordinator and its projects", "status --json")
     doctor = commands.add("doctor", "find what is wrong, and say how to fix it", "doctor")
     doctor.add_argument(
-        "--blobs", type=int, default=200, metavar="N", help="rehash up to N blobs (200)"
+        "--blobs", type=number, default=200, metavar="N", help="rehash up to N blobs (200)"
     )
 
 
@@ -106,31 +107,35 @@ def _add_simulation(commands: Commands) -> None:
         "project", metavar="PROJECT", nargs="?", help="whose settings (the default ones)"
     )
     parser.add_argument("--hosts", type=count, default=60, metavar="N", help="volunteers (60)")
-    parser.add_argument("--trusted", type=int, default=1, metavar="N", help="trusted hosts (1)")
-    parser.add_argument("--hours", type=float, default=6.0, metavar="H", help="virtual time (6)")
+    parser.add_argument("--trusted", type=number, default=1, metavar="N", help="trusted hosts (1)")
+    parser.add_argument("--hours", type=_finite, default=6.0, metavar="H", help="virtual time (6)")
     parser.add_argument(
         "--unit-minutes",
-        type=float,
+        type=_finite,
         default=5.0,
         metavar="M",
         help="how long a unit takes the median PC (5)",
     )
     parser.add_argument(
-        "--on-hours", type=float, default=0.0, metavar="H", help="how long PCs stay on (always)"
+        "--on-hours", type=_finite, default=0.0, metavar="H", help="how long PCs stay on (always)"
     )
     parser.add_argument(
-        "--off-hours", type=float, default=8.0, metavar="H", help="how long they are off then (8)"
+        "--off-hours", type=_finite, default=8.0, metavar="H", help="how long they are off then (8)"
     )
     parser.add_argument(
         "--faults",
-        type=float,
+        type=_finite,
         default=0.0,
         metavar="SHARE",
         help="part of honest results that bad memory spoils (0)",
     )
     parser.add_argument("--attack", metavar="NAME", help="what hostile hosts do; `list` shows all")
     parser.add_argument(
-        "--share", type=float, default=0.1, metavar="SHARE", help="hostile part of the hosts (0.1)"
+        "--share",
+        type=_finite,
+        default=0.1,
+        metavar="SHARE",
+        help="hostile part of the hosts (0.1)",
     )
     parser.add_argument("--instant", action="store_true", help="lies take no time")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random")
@@ -231,8 +236,15 @@ def _add_models(commands: Commands) -> None:
     )
     rollback.add_argument("project", metavar="PROJECT")
     rollback.add_argument(
-        "--to", type=int, metavar="N", help="default: the last one that did well on the holdout"
+        "--to", type=number, metavar="N", help="default: the last one that did well on the holdout"
     )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _decay(text: str) -> float:

@@ -245,6 +245,7 @@ def check_url(where: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        good = good and url.isprintable() and " " not in url
         good = good and not (parts.query or parts.fragment or parts.username is not None)
     except ValueError:
         good = False

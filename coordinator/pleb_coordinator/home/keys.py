@@ -125,12 +125,15 @@ def read_secret(path: Path) -> bytes:
     """Return the 32 bytes of a secret file.
 
     Raises:
-        InputError: it is missing or has another length.
+        InputError: it is missing, cannot be read, or has another length.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         message = f"{path} is missing. Restore it from a backup, or run `pleb-coordinator init`."
+        raise InputError(message) from error
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}): check its owner and permissions."
         raise InputError(message) from error
     if len(content) != SECRET_BYTES:
         message = f"{path} has {len(content)} bytes instead of {SECRET_BYTES}. Restore a backup."

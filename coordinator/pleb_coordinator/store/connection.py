@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["SCHEMA_REVISION", "Connection"]
+__all__ = ["SCHEMA_REVISION", "Connection", "newer_schema"]
 
 SCHEMA_REVISION: Final = "0001"
 """The migration that this code needs."""
@@ -91,6 +91,12 @@ class Connection:
             except BaseException:
                 self._db.close()
                 raise
+        except sqlite3.OperationalError as error:
+            message = (
+                f"{path} cannot be used ({error}): check the owner and the permissions of its "
+                "folder and of all in it, and the free disk space."
+            )
+            raise InputError(message) from error
         except sqlite3.DatabaseError as error:
             message = f"{path} is not a coordinator's store: {error}. Give another --home."
             raise InputError(message) from error
@@ -99,6 +105,8 @@ class Connection:
         row = self._db.execute("SELECT version_num FROM alembic_version").fetchone()
         if row is None or row[0] != SCHEMA_REVISION:
             found = "none" if row is None else row[0]
+            if row is not None and row[0] > SCHEMA_REVISION:
+                raise newer_schema(path, found)
             message = (
                 f"{path} has schema {found}, this program needs {SCHEMA_REVISION}: "
                 "run `pleb-coordinator migrate`."
@@ -160,6 +168,14 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def newer_schema(path: Path, found: str) -> InputError:
+    """Return the error of a store that this program is too old for."""
+    return InputError(
+        f"{path} has schema {found}, made by a newer release (this one knows {SCHEMA_REVISION}): "
+        "update this program, or restore a backup from before the update."
+    )
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:
