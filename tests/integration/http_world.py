@@ -121,6 +121,7 @@ async def http_world(
     *,
     client: tuple[str, int] = ("203.0.113.7", 4242),
     config: CoordinatorConfig | None = None,
+    url: str = URL,
     **options: Any,
 ) -> AsyncIterator[HttpWorld]:
     """Run the application in this event loop, for requests from the address `client`."""
@@ -130,7 +131,7 @@ async def http_world(
         folder.mkdir(exist_ok=True)
     make_secret_file(home.secret_file, world.deps.secret)
     make_secret_file(home.online_key_file, world.online.to_bytes())
-    web = build_app(home, config or CoordinatorConfig(), LinkBase(URL), world.clock)
+    web = build_app(home, config or CoordinatorConfig(), LinkBase(url), world.clock)
     transport = httpx.ASGITransport(web.app, client=client)
     try:
         async with httpx.AsyncClient(transport=transport, base_url=URL) as found:

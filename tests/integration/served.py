@@ -94,7 +94,7 @@ def served(
         options = uvicorn.Config(
             web.app, http="httptools", ws="none", lifespan="off", log_config=None,
             access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
-            ssl_certfile=certificate,
+            ssl_certfile=certificate, proxy_headers=False,
         )  # fmt: skip
         servers.append(Server(options, web, connections))
         try:

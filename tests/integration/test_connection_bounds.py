@@ -23,6 +23,7 @@ from tests.integration.served import WAIT_SECONDS, read_all, served
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: "
+BEHIND_A_PROXY = CoordinatorConfig(proxies=("127.0.0.1",))
 WORK = b"POST /projects/tiny/work HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -282,7 +283,7 @@ def test_event_streams_are_bounded_for_each_address_and_in_all(tmp_path):
     asked = b"GET /projects/tiny/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 3000)), hard))
-    with served(tmp_path) as server, ExitStack() as stack:
+    with served(tmp_path, BEHIND_A_PROXY) as server, ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for number in range(10):
             for _ in range(50):
@@ -357,3 +358,26 @@ def test_a_tls_handshake_has_a_time(tmp_path, monkeypatch, sent):
         with trusting.wrap_socket(server.connect()) as one:
             one.sendall(HEALTH)
             assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_nobody_chooses_his_address_by_a_header(tmp_path):
+    """Without a proxy in the settings the header is as good as any; loopback has no limit here."""
+    asked = b"GET /projects/tiny/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.1\r\n\r\n"
+    with served(tmp_path) as server, ExitStack() as stack:
+        for _ in range(60):
+            one = stack.enter_context(server.connect(asked))
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_has_added(tmp_path):
+    """What a client claims itself stands before it, and chooses nothing."""
+    asked = (
+        b"GET /projects/tiny/events HTTP/1.1\r\nHost: x\r\n"
+        b"X-Forwarded-For: 198.51.100.%d, 203.0.113.1\r\n\r\n"
+    )
+    with served(tmp_path, BEHIND_A_PROXY) as server, ExitStack() as stack:
+        for number in range(50):
+            one = stack.enter_context(server.connect(asked % number))
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with server.connect(asked % 99) as refused:
+            assert refused.recv(65536).startswith(b"HTTP/1.1 429 ")

@@ -11,6 +11,7 @@ import pytest
 from pleb_coordinator.core.records import Evaluation, RestoreCause
 from pleb_coordinator.steps import rollback
 from pleb_project.server.status import status_lines
+from pleb_shared.protocol.ids import parse_attach_link
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus
 from tests.integration.http_world import http_world
@@ -258,5 +259,24 @@ def test_metrics_of_each_class_are_a_table(tmp_path):
             status = msgspec.json.decode(text, type=ProjectStatus)
             assert status.metrics == metrics
             assert status.series[-1].metrics == {"f1": 0.75, "loss": 0.5}
+
+    asyncio.run(story())
+
+
+def test_below_a_base_path_every_address_on_a_page_begins_with_it(tmp_path):
+    async def story():
+        async with http_world(tmp_path, url="https://pleb.example.org/cluster") as http:
+            http.world.volunteer("anna")
+            for path in ("/", "/projects/tiny", "/projects/tiny/live", "/join/tiny", "/join/none"):
+                page = (await http.client.get(path)).text
+                found = re.findall(r'(?:href|src|hx-get|data-events)="(/[^"]*)"', page)
+                assert all(address.startswith("/cluster/") for address in found), (path, found)
+                assert found or path.endswith("/live")
+            script = (await http.client.get("/static/project.js")).text
+            assert "`/" not in script, "scripts take addresses from the page"
+            icon = await http.client.get("/favicon.ico")
+            assert icon.headers["location"] == "/cluster/static/icon.svg"
+            link = (await http.client.get("/projects/tiny/status")).json()["attach_link"]
+            assert parse_attach_link(link).base_url == "https://pleb.example.org/cluster"
 
     asyncio.run(story())

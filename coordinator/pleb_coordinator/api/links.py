@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pleb_shared.protocol.ids import AttachLink, fingerprint_of
 
@@ -19,6 +20,11 @@ class LinkBase:
 
     url: str
     certificate: str | None = None
+
+    @property
+    def base_path(self) -> str:
+        """What every path of the pages begins with: a proxy may serve them below one of its own."""
+        return urlsplit(self.url).path.rstrip("/")
 
     def attach_link(self, project: Project) -> AttachLink:
         """Return the link by which agents attach to the project."""

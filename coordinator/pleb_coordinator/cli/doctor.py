@@ -160,8 +160,8 @@ def _voices(tx: Transaction, project: Project) -> Check | None:
         name,
         good=False,
         found=f"{accounts} accounts are one voice, from {networks}: run a trusted host "
-        "(`serve --with-agent`), let your proxy send X-Forwarded-For, or name your own network in "
-        "coordinator.toml (networks.own)",
+        "(`serve --with-agent`), or name in coordinator.toml your proxy, which has to send "
+        "X-Forwarded-For (proxies), or your own network (networks.own)",
     )
 
 

@@ -54,7 +54,7 @@ def make_home(
     networks = dataclasses.replace(before.networks, own=tuple(own_networks) or before.networks.own)
     config = dataclasses.replace(before, url=url or before.url, networks=networks)
     if config != before:
-        check_networks("--own-network", networks)
+        check_networks("--own-network", networks.own)
         check_url("--url", config.url)
         write_durably(home.config_file, config_text(config).encode())
     return config

@@ -17,7 +17,7 @@ from pleb_shared.protocol import strict_toml
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -111,6 +111,8 @@ class CoordinatorConfig:
     """Average limit for one network address; loopback is exempt."""
     request_burst: int = 500
     """How many requests one address may send at once after a pause."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of reverse proxies, whose X-Forwarded-For is believed."""
     connections: int = 4096
     """Open connections, at most."""
     connections_per_address: int = 512
@@ -144,6 +146,10 @@ port = {config.port}
 
 # The address in attach links, e.g. "https://pleb.example.org". Empty: where the server listens.
 url = {_quoted(config.url)}
+
+# Reverse proxies in front, such as ["127.0.0.1"]: the last address in their X-Forwarded-For that is
+# none of them counts as the client's. Nobody else's header is looked at. Without a proxy: [].
+proxies = [{", ".join(map(_quoted, config.proxies))}]
 
 # "self-signed" makes a certificate and puts its pin into attach links: for a LAN without a proxy.
 tls = {_quoted(config.tls)}
@@ -230,7 +236,8 @@ def read_config(path: Path) -> CoordinatorConfig:
         config = msgspec.convert(values, CoordinatorConfig)
     except (msgspec.ValidationError, OverflowError) as error:
         raise InputError(f"{path}: {error}. Correct that setting.") from error
-    check_networks(f"{path}: networks.own", config.networks)
+    check_networks(f"{path}: networks.own", config.networks.own)
+    check_networks(f"{path}: proxies", config.proxies)
     check_url(f"{path}: url", config.url)
     check_url(f"{path}: alerts.webhook", config.alerts.webhook)
     return config
@@ -255,13 +262,13 @@ def check_url(where: str, url: str) -> None:
         )
 
 
-def check_networks(where: str, networks: Networks) -> None:
-    """Check that the own networks are networks.
+def check_networks(where: str, networks: Iterable[str]) -> None:
+    """Check that texts are networks or addresses.
 
     Raises:
         InputError: one is not; `where` says where it was written.
     """
-    for text in networks.own:
+    for text in networks:
         try:
             ip_network(text)
         except ValueError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from pleb_coordinator.api.addresses import AddressLimit
 from pleb_coordinator.api.clock_watch import ClockWatch
@@ -85,7 +86,10 @@ def build_app(
         *page_routes(api),
         static_files(),
     ]
-    app = Starlette(routes=routes, middleware=[errors])
+    middleware = [errors]
+    if config.proxies:
+        middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(config.proxies)))
+    app = Starlette(routes=routes, middleware=middleware)
     app.state.home = home.path
     return WebApp(app, api, (store, for_pages), config.connections, config.connections_per_address)
 

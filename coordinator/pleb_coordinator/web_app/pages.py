@@ -73,7 +73,7 @@ class _StaticFiles(StaticFiles):
 
 async def index_page(api: Api, _: Request) -> Response:
     """Show all projects."""
-    return _page("index.html", projects=await api.statuses.all(), now=api.deps.clock())
+    return _page(api, "index.html", projects=await api.statuses.all(), now=api.deps.clock())
 
 
 async def project_page(api: Api, request: Request) -> Response:
@@ -91,9 +91,9 @@ async def join_page(api: Api, request: Request) -> Response:
     return await _of_project(api, request, "join.html")
 
 
-async def favicon(_: Api, __: Request) -> Response:
+async def favicon(api: Api, _: Request) -> Response:
     """Redirect to the SVG icon."""
-    return RedirectResponse("/static/icon.svg", 308)
+    return RedirectResponse(f"{api.links.base_path}/static/icon.svg", 308)
 
 
 async def _of_project(api: Api, request: Request, template: str) -> Response:
@@ -102,8 +102,9 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
     except Refusal as refusal:
         if refusal.code != RefusalCode.UNKNOWN_PROJECT:
             raise
-        return _page("missing.html", status_code=404, name=request.path_params["project"])
+        return _page(api, "missing.html", status_code=404, name=request.path_params["project"])
     return _page(
+        api,
         template,
         p=status,
         progress=words.progress_of(status),
@@ -113,8 +114,9 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
     )
 
 
-def _page(template: str, *, status_code: int = 200, **values: object) -> Response:
-    html = _ENVIRONMENT.get_template(template).render(**values)
+def _page(api: Api, template: str, *, status_code: int = 200, **values: object) -> Response:
+    base = api.links.base_path
+    html = _ENVIRONMENT.get_template(template).render(base=base, **values)
     return HTMLResponse(html, status_code, headers=_HEADERS)
 
 

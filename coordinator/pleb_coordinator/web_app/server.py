@@ -76,6 +76,7 @@ def run_server(
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # `build_app` believes those of the configured proxies alone
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ssl_certfile=str(certificate[0]) if certificate else None,

@@ -91,7 +91,7 @@
   }
 
   function listen() {
-    const source = new EventSource(`/projects/${live.dataset.project}/events`);
+    const source = new EventSource(live.dataset.events);
     source.addEventListener("open", () => setLink("live", "live"));
     source.addEventListener("error", () => {
       // A stream that was refused is not asked for again by the browser itself.
