@@ -39,11 +39,12 @@ import torch
 from pleb_shared.training.numerics import compute_strictly
 compute_strictly(os.environ)
 compute_strictly(os.environ)
-a, b = torch.randn(40, 70), torch.randn(70, 30)
-bias, stack = torch.randn(30), torch.randn(3, 200, 90)
+a, b = torch.randn(80, 170), torch.randn(170, 60)
+small, bias, stack = torch.randn(5, 170), torch.randn(60), torch.randn(3, 200, 90)
 def near(x, y):
     assert torch.allclose(x.double(), y, rtol=1e-4, atol=1e-4)
 near(a @ b, a.double() @ b.double())
+near(small @ b, small.double() @ b.double())
 near(torch.addmm(bias, a, b), bias.double() + a.double() @ b.double())
 near(torch.addmm(bias, a, b, alpha=2), bias.double() + 2 * (a.double() @ b.double()))
 near(torch.bmm(stack, stack.mT), stack.double() @ stack.double().mT)
@@ -60,8 +61,10 @@ steps = torch.randn(4, 6, 8)
 near(lstm(steps)[0], wide(steps.double())[0])
 lstm(steps)[0].sum().backward()
 weight = torch.randn(90, 90, requires_grad=True)
-(torch.randn(50, 90) @ weight).sqrt().nan_to_num().sum().backward()
-for wrong in ((a, a), (torch.ones(64), torch.ones(64, 64)), (a, b.double())):
+x = torch.randn(150, 90)
+((x @ weight) ** 2).sqrt().sum().backward()
+near(weight.grad, x.double().t() @ (x @ weight).sign().double())
+for wrong in ((a, a), (torch.ones(999), torch.ones(999, 999)), (a, b.double())):
     try:
         torch.mm(*wrong)
     except RuntimeError:

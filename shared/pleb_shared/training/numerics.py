@@ -32,10 +32,8 @@ __all__ = ["compute_strictly"]
 
 _LIBRARY: Final = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 """Keeps the replacements alive; empty until `compute_strictly`."""
-_LEAST_PRODUCTS: Final = 2**12
-"""Smaller products of matrices cost more to hand over than they take."""
-_LEAST_PRODUCTS_IN_BATCH: Final = 2**20
-"""The same for each of a batch, which MKL computes in one call."""
+_LEAST_PRODUCTS: Final = 2**19
+"""oneDNN takes 25 to 30 us to begin: smaller products of matrices are faster in MKL's slow mode."""
 
 
 def compute_strictly(environment: Mapping[str, str]) -> None:
@@ -76,7 +74,7 @@ def _replace() -> None:
         _LIBRARY.impl(name, call, key)  # type: ignore[no-untyped-call]
 
 
-def _is_for_onednn(least: int, *tensors: torch.Tensor) -> bool:
+def _is_for_onednn(*tensors: torch.Tensor) -> bool:
     """Whether the product of two tensors [..., m, k] and [..., k, n] is one that oneDNN takes.
 
     The checks are those that torch's own kernels make: they refuse what this leaves to them.
@@ -87,7 +85,7 @@ def _is_for_onednn(least: int, *tensors: torch.Tensor) -> bool:
         and a.dim() == b.dim() > 1
         and a.shape[:-2] == b.shape[:-2]
         and a.shape[-1] == b.shape[-2]
-        and a.shape[-2] * a.shape[-1] * b.shape[-1] >= least
+        and a.shape[-2] * a.shape[-1] * b.shape[-1] >= _LEAST_PRODUCTS
     )
 
 
@@ -99,7 +97,7 @@ def _product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None)
 
 
 def _mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    if a.dim() == 2 and _is_for_onednn(_LEAST_PRODUCTS, a, b):
+    if a.dim() == 2 and _is_for_onednn(a, b):
         return _product(a, b)
     return torch.mm(a, b, out=a.new_empty(0))
 
@@ -108,13 +106,13 @@ def _addmm(
     bias: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> torch.Tensor:
     is_plain_sum = beta == alpha == 1 and bias.shape == b.shape[1:] and a.dim() == 2
-    if is_plain_sum and _is_for_onednn(_LEAST_PRODUCTS, bias, a, b):
+    if is_plain_sum and _is_for_onednn(bias, a, b):
         return _product(a, b, bias)
     return torch.addmm(bias, a, b, beta=beta, alpha=alpha, out=a.new_empty(0))
 
 
 def _bmm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    if a.dim() == 3 and _is_for_onednn(_LEAST_PRODUCTS_IN_BATCH, a, b):
+    if a.dim() == 3 and _is_for_onednn(a, b):
         return torch.stack([_product(x, y) for x, y in zip(a, b, strict=True)])
     return torch.bmm(a, b, out=a.new_empty(0))
 
