@@ -19,7 +19,9 @@ from pleb_agent.worker.inputs import (
     BaseCache,
     GraphCache,
     KnownGraph,
+    ShardsInTurn,
     VersionCache,
+    memory_of_shards,
     read_metadata,
     read_shards,
 )
@@ -106,9 +108,9 @@ class Executor:
         self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()
-        shards = read_shards(job)
         if job.unit.kind is UnitKind.EVALUATE:
-            return self._evaluate(job, metadata, KnownGraph(graph, known.cost), version, shards)
+            return self._evaluate(job, metadata, KnownGraph(graph, known.cost), version)
+        shards = read_shards(job)
         files = CheckpointFiles(job.output_dir)
         saved = files.load(unit=job.unit, version_digest=job.version.digest, runtime=self._runtime)
         arguments = (graph, metadata, job.unit, version, difference, shards)
@@ -137,14 +139,13 @@ class Executor:
         metadata: ProjectMetadata,
         known: KnownGraph,
         version: Tensors,
-        shards: list[Tensors],
     ) -> JobResult:
         """Return the metrics of the unit's shards.
 
         `version`: the model's tensors, each with the shape that the metadata's layout gives it.
-        `shards`: each tensor [examples, ...], by input name.
         """
         limit_seconds = run_seconds(known.cost)
+        shard_bytes = memory_of_shards(job)
 
         def between_batches() -> None:
             self._deadline.rest()
@@ -154,12 +155,12 @@ class Executor:
         def approve(cost: Cost) -> None:
             nonlocal limit_seconds
             limit_seconds = max(limit_seconds, run_seconds(cost))
-            self._graphs.check_memory(cost, metadata)
+            self._graphs.check_memory(cost, metadata, shard_bytes)
             self._deadline.begin(limit_seconds)
 
         start = self._clock()
         metrics, examples = evaluate(
-            known.compiled, metadata, job.unit, version, shards, between_batches, approve
+            known.compiled, metadata, job.unit, version, ShardsInTurn(job), between_batches, approve
         )
         self._deadline.rest()
         seconds = self._clock() - start

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
+
+from typing_extensions import override
 
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
 from pleb_shared.errors import EncodingError
@@ -28,7 +31,16 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import BaseSpec
     from pleb_shared.protocol.unit import VersionSource
 
-__all__ = ["BaseCache", "GraphCache", "KnownGraph", "VersionCache", "read_metadata", "read_shards"]
+__all__ = [
+    "BaseCache",
+    "GraphCache",
+    "KnownGraph",
+    "ShardsInTurn",
+    "VersionCache",
+    "memory_of_shards",
+    "read_metadata",
+    "read_shards",
+]
 
 _GRAPHS_KEPT: Final = 4
 
@@ -51,6 +63,48 @@ def read_shards(job: Job) -> list[Tensors]:
         BrokenInput, EncodingError: a file is missing or no safetensors blob.
     """
     return [load_tensors(_read(job, name)) for name in job.shards]
+
+
+class ShardsInTurn(Sequence[Tensors]):
+    """The shards of `job` in order, each read when it is asked for; the last one is kept.
+
+    Raises (when one is asked for):
+        BrokenInput, EncodingError: a file is missing or no safetensors blob.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._kept: tuple[int, Tensors] | None = None
+
+    @override
+    def __len__(self) -> int:
+        return len(self._job.shards)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensors: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensors]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> Tensors | list[Tensors]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if self._kept is None or self._kept[0] != index:
+            self._kept = None  # so that two are never held at once
+            self._kept = index, load_tensors(_read(self._job, self._job.shards[index]))
+        return self._kept[1]
+
+
+def memory_of_shards(job: Job) -> int:
+    """Return the bytes that the job's shards take: one at a time of those that are evaluated.
+
+    Raises:
+        BrokenInput: a file is missing.
+    """
+    try:
+        sizes = [(job.input_dir / name).stat().st_size for name in job.shards]
+    except OSError as error:
+        raise _unreadable(str(error.filename), error) from error
+    return max(sizes, default=0) if job.unit.kind is UnitKind.EVALUATE else sum(sizes)
 
 
 @dataclass(frozen=True)
@@ -87,11 +141,7 @@ class GraphCache:
         self._known[key] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
-        try:
-            shard_bytes = sum((job.input_dir / name).stat().st_size for name in job.shards)
-        except OSError as error:
-            raise _unreadable(str(error.filename), error) from error
-        self.check_memory(known.cost, metadata, shard_bytes)
+        self.check_memory(known.cost, metadata, memory_of_shards(job))
         return known
 
     def check_memory(self, cost: Cost, metadata: ProjectMetadata, more_bytes: int = 0) -> None:

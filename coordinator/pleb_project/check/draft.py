@@ -26,7 +26,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
-from pleb_shared.training.dry_run import training_cost
+from pleb_shared.training.dry_run import dry_run, training_cost
 from pleb_shared.training.metrics import FROM_LOSS, METRICS
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def make_draft(
         training.optimizer,
     )
     memory = largest_shard * training.shards_per_unit + cost.memory_bytes
+    memory = max(memory, _evaluation_memory(exported, dataset, definition, training))
     blobs.put(exported.initial)
     if exported.base is not None:
         blobs.put(exported.base)
@@ -180,6 +181,15 @@ def _extremes(shard: Tensors, batch: dict[str, torch.Tensor]) -> list[dict[str, 
     size = len(next(iter(batch.values())))
     chosen = [rows[i % len(rows)] for i in range(size)]
     return [{name: torch.from_numpy(shard[name][chosen]) for name in batch}]
+
+
+def _evaluation_memory(
+    exported: Exported, dataset: Dataset, definition: ProjectDefinition, training: Training
+) -> int:
+    """Return the bytes that evaluating takes: one holdout shard at a time, and a batch."""
+    batch = definition.evaluation.batch_examples or training.batch_examples
+    cost = dry_run(parse_graph(exported.evaluation_graph), trains=False, batch_examples=batch)
+    return cost.memory_bytes + max((shard.size for shard in dataset.shards.holdout), default=0)
 
 
 def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:

@@ -24,7 +24,7 @@ class UnitData:
     """The examples of a unit's shards, numbered consecutively in the order of the shards.
 
     Each of `shards` maps input names to arrays: [examples, *shape] for rows, or one flat array
-    [length] for windows.
+    [length] for windows. They are asked for one by one, so the sequence may read each only then.
 
     Raises:
         EncodingError: a shard does not match the data specification, or all are empty.
@@ -32,7 +32,7 @@ class UnitData:
 
     def __init__(self, spec: DataSpec, shards: Sequence[Tensors]) -> None:
         self._spec = spec
-        self._shards = list(shards)
+        self._shards = shards
         counts = [_examples(spec, shard) for shard in shards]
         self._ends = np.cumsum(counts, dtype=np.int64)
         self.examples = int(sum(counts))

@@ -17,7 +17,7 @@ from pleb_shared.training.dry_run import check_graph, dry_run
 from pleb_shared.training.metrics import FROM_LOSS, whole_holdout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,7 +39,7 @@ def evaluate(
     metadata: ProjectMetadata,
     unit: Unit,
     version: Tensors,
-    shards: list[Tensors],
+    shards: Sequence[Tensors],
     between_batches: Callable[[], None] = lambda: None,
     approve: Callable[[Cost], None] = lambda _: None,
 ) -> tuple[dict[str, float], int]:

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
-from pleb_agent.worker.inputs import BaseCache, GraphCache, VersionCache, read_metadata
+from pleb_agent.worker.inputs import (
+    BaseCache,
+    GraphCache,
+    ShardsInTurn,
+    VersionCache,
+    memory_of_shards,
+    read_metadata,
+    read_shards,
+)
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
@@ -35,6 +43,30 @@ def digest_from(cache: VersionCache, job: Job) -> str:
 def forget_snapshot(job: Job) -> Job:
     (job.input_dir / job.snapshot).unlink()
     return job
+
+
+def test_shards_in_turn_are_those_of_the_job_one_in_memory(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    sizes = [(job.input_dir / name).stat().st_size for name in job.shards]
+    assert memory_of_shards(job) == sum(sizes)
+    name = "last.safetensors"
+    (job.input_dir / name).write_bytes(save_tensors({"x": np.ones((3, 2), np.float32)}))
+    unit = msgspec.structs.replace(job.unit, kind=UnitKind.EVALUATE)
+    job = msgspec.structs.replace(job, unit=unit, shards=[*job.shards, name])
+    assert memory_of_shards(job) == max(*sizes, (job.input_dir / name).stat().st_size)
+    shards, all_at_once = ShardsInTurn(job), read_shards(job)
+    assert len(shards) == len(all_at_once)
+    for number in (0, 2, 1, 0):
+        assert shards[number].keys() == all_at_once[number].keys()
+        for key, array in all_at_once[number].items():
+            assert np.array_equal(shards[number][key], array)
+    (job.input_dir / job.shards[0]).unlink()
+    assert shards[0].keys() == all_at_once[0].keys(), "it is kept"
+    assert shards[1:][-1]["x"].shape == (3, 2)
+    with pytest.raises(BrokenInput, match="fetch it again"):
+        shards[0]
+    with pytest.raises(BrokenInput, match="fetch it again"):
+        memory_of_shards(job)
 
 
 def test_a_version_is_rebuilt_from_its_snapshot(tmp_path: Path) -> None:
