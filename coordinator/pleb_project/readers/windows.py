@@ -171,7 +171,7 @@ class _Numbers:
 
 def _stored(vocabulary: int) -> np.dtype[Any]:
     """Return the smallest dtype of a shard that holds all tokens."""
-    limits = {2**8: "u1", 2**15: "<i2"}
+    limits = {2**8: "u1", 2**16: "<u2"}
     return np.dtype(next((name for most, name in limits.items() if vocabulary <= most), "<i4"))
 
 

@@ -87,6 +87,8 @@ Dtype = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 """What data and changing buffers may be."""
 BaseDtype = Dtype | Literal["float16", "bfloat16", "int16", "int8"]
 """What the base may be, too: storage that is only read."""
+ArrayDtype = BaseDtype | Literal["uint16"]
+"""What a shard may hold, too: tokens, which a batch has as int64."""
 CodecName = Literal["fp32", "int8", "int4", "2bit"]
 Activity = Literal["active", "paused", "archived"]
 Numerics = Literal["native", "strict"]

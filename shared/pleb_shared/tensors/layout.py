@@ -17,7 +17,7 @@ from pleb_shared.protocol.project import TensorSpec, tensor_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from pleb_shared.protocol.project import BaseDtype, ModelSpec
+    from pleb_shared.protocol.project import ArrayDtype, BaseDtype, ModelSpec
 
 __all__ = [
     "BASE_HEADER_BYTES",
@@ -50,13 +50,14 @@ NUMPY_DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "int64": np.dtype("<i8"),
     "int32": np.dtype("<i4"),
     "int16": np.dtype("<i2"),
+    "uint16": np.dtype("<u2"),
     "int8": np.dtype("i1"),
     "uint8": np.dtype("u1"),
     "bool": np.dtype("?"),
 }
 """The little-endian numpy dtype of every dtype that a `TensorSpec` may name."""
 
-_SAFETENSORS: Final[Mapping[str, BaseDtype]] = {
+_SAFETENSORS: Final[Mapping[str, ArrayDtype]] = {
     "I64": "int64",
     "F64": "float64",
     "F32": "float32",
@@ -64,6 +65,7 @@ _SAFETENSORS: Final[Mapping[str, BaseDtype]] = {
     "BF16": "bfloat16",
     "F16": "float16",
     "I16": "int16",
+    "U16": "uint16",
     "I8": "int8",
     "U8": "uint8",
     "BOOL": "bool",

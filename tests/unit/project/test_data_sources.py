@@ -472,8 +472,10 @@ def test_tokens_of_any_vocabulary(tmp_path, blobs, read):
     found = read("tokens", files=("*.bin",), vocabulary=50_257, window=32, shard_examples=1000)
     assert found.spec.kind == "windows"
     rows = everything(blobs, found)
-    assert rows["x"].dtype == np.int32
+    assert rows["x"].dtype == np.uint16
     assert (rows["x"] == np.concatenate([tokens, tokens])).all()
+    large = read("tokens", files=("*.bin",), vocabulary=2**16 + 1)
+    assert everything(blobs, large)["x"].dtype == np.int32
     np.save(tmp_path / "t.npy", tokens)
     same = read("tokens", files=("t.npy", "t.npy"), window=32, shard_examples=1000)
     assert same.shards == found.shards
@@ -482,7 +484,7 @@ def test_tokens_of_any_vocabulary(tmp_path, blobs, read):
     assert everything(blobs, small)["x"].dtype == np.uint8
     (tokens % 32_000).astype("<u2").tofile(tmp_path / "middle.bin")
     middle = read("tokens", files=("middle.bin",), vocabulary=32_000)
-    assert everything(blobs, middle)["x"].dtype == np.int16
+    assert everything(blobs, middle)["x"].dtype == np.uint16
 
 
 def test_bad_tokens(tmp_path, fails):
