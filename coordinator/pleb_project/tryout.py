@@ -72,7 +72,7 @@ def _follow(fleet: Fleet, link: str, versions: int, say: Callable[[str], None]) 
             fleet.require_alive()
             status = decode_status(coordinator.status(parts.project))
             for point in status.series:
-                if point.version > shown and point.metrics:
+                if point.version > shown and (point.metrics or not status.has_holdout):
                     shown, moved = point.version, time.monotonic()
                     loss = (
                         "" if point.train_loss is None else f"train loss {point.train_loss:.4f}  "

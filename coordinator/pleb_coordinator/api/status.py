@@ -171,6 +171,7 @@ def read_status(
         stopped_for=project.stopped_for,
         metrics=evaluated[-1].metrics if evaluated else {},
         metrics_version=evaluated[-1].version if evaluated else None,
+        has_holdout=project.facts.holdout_shards > 0,
         train_loss=series[-1].train_loss if series else None,
         series=_thinned(series),
         restores=_restores(tx, project),

@@ -207,6 +207,8 @@ class ProjectStatus(Status, frozen=True):
     metrics: Metrics = {}
     """Those of the newest version that was evaluated."""
     metrics_version: int | None = None
+    has_holdout: bool = True
+    """Whether versions are evaluated at all."""
     train_loss: float | None = None
     """That of the newest version."""
     series: list[VersionPoint] = []
@@ -243,11 +245,11 @@ class ProjectStatus(Status, frozen=True):
 
     @property
     def finished(self) -> bool:
-        """Whether training has ended and the last version was evaluated, or it was archived."""
+        """Whether training has ended and nothing of it will be evaluated, or it was archived."""
         if self.state == "archived":
             return True
         ended = self.state == "finished" or self.version >= self.versions_planned
-        return ended and self.metrics_version == self.version
+        return ended and (self.metrics_version == self.version or not self.has_holdout)
 
 
 class StatusChange(Status, frozen=True):

@@ -53,6 +53,8 @@ def test_what_is_no_status_is_refused(text):
         ({"version": 3, "metrics_version": 3}, True),
         ({"version": 3, "metrics_version": 2}, False),
         ({"version": 2, "metrics_version": 2}, False),
+        ({"version": 3, "has_holdout": False}, True),
+        ({"version": 2, "has_holdout": False}, False),
         ({"state": "archived"}, True),
     ],
 )
