@@ -283,8 +283,8 @@ def test_a_restored_coordinator_does_not_bring_a_revoked_online_key_back(office)
 
 def test_the_home_remembers_the_highest_epoch(office):
     backup = office.back_up()
-    office.publisher()._put(  # as `publish --new-epoch` does, without a model to export
-        *signed_for_next_epoch(office), [], office.publisher()._no_blobs("tiny"), None
+    office.publisher().signer.put(  # as `publish --new-epoch` does, without a model to export
+        *signed_for_next_epoch(office), [], office.publisher().signer.no_blobs("tiny"), None
     )
     office.look()
     assert office.agent.memory.epoch == 1
@@ -292,8 +292,8 @@ def test_the_home_remembers_the_highest_epoch(office):
     for refused in ("renew", "rotate"):
         with pytest.raises(InputError, match="restored from an older backup"):
             NEXT_COMMANDS[refused](office.publisher())
-    office.publisher()._put(
-        *signed_for_next_epoch(office), [], office.publisher()._no_blobs("tiny"), None
+    office.publisher().signer.put(
+        *signed_for_next_epoch(office), [], office.publisher().signer.no_blobs("tiny"), None
     )
     assert office.served.epoch == 2
     office.look()
@@ -301,10 +301,10 @@ def test_the_home_remembers_the_highest_epoch(office):
 
 def signed_for_next_epoch(office: Office):
     publisher = office.publisher()
-    before = publisher._before("tiny", new_epoch=True)
+    before = publisher.signer.before("tiny", new_epoch=True)
     assert before is not None
-    root = publisher._keys.root("tiny", before)
-    given = publisher._publication(root, before, new_epoch=True)
+    root = publisher.signer.keys.root("tiny", before)
+    given = publisher.signer.publication(root, before, new_epoch=True)
     return rules.next_metadata(before, before, given), root
 
 
@@ -315,7 +315,9 @@ def test_a_hostile_coordinator_cannot_have_older_metadata_signed_again(office):
     changed = msgspec.structs.replace(
         office.served, number=office.served.number + 1, title="What the researcher wrote last"
     )
-    office.publisher()._put(changed, root, [], office.publisher()._no_blobs("tiny"), None)
+    office.publisher().signer.put(
+        changed, root, [], office.publisher().signer.no_blobs("tiny"), None
+    )
     office.look()
     office.restore(backup)
     office.publisher().renew("tiny")

@@ -25,16 +25,8 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from pleb_project.check.mistakes import (
-    BRANCHES,
-    HIGHER_DERIVATIVES,
-    ROW_CHOICE,
-    explained,
-    is_own,
-    own_line,
-    sentence,
-    shown_line,
-)
+from pleb_project.check.meanings import BRANCHES, HIGHER_DERIVATIVES, ROW_CHOICE, sentence
+from pleb_project.check.mistakes import explained, is_own, own_line, shown_line
 from pleb_shared.errors import GraphError, InputError, PlebError
 
 if TYPE_CHECKING:
