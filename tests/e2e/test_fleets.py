@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +40,9 @@ def test_one_lonely_agent_reaches_version_3(world: World) -> None:
     assert lonely()["role"] == "host"
     # the trusted agent alone may have made three versions before it confirmed the first result
     wait_until("a result of the volunteer's to count", lambda: lonely()["units_valid"], seconds=60)
+    with contextlib.closing(sqlite3.connect(world.home / "store.sqlite")) as store:
+        classes = {row[0] for row in store.execute("SELECT determinism_class FROM hosts")}
+    assert len(classes) == 1, "the coordinator's agent has one thread, as most volunteers have"
 
 
 def test_two_determinism_classes_agree(world: World) -> None:

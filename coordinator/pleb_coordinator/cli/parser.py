@@ -49,6 +49,13 @@ def _add_running(commands: Commands) -> None:
         "--with-agent", action="store_true", help="also run a trusted agent on this machine"
     )
     serve.add_argument(
+        "--agent-threads",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="threads of that agent (1): as many as most volunteers' have, results are equal",
+    )
+    serve.add_argument(
         "--tls", choices=("off", "self-signed"), help="self-signed: attach links pin it"
     )
     work = commands.add("work", "run one more background process", "work --home /srv/pleb")

@@ -108,7 +108,7 @@ def _children(
     children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options, "serve")]
     if options.with_agent:
         words = ("start", "--headless", "--preset", "full", "--priority", "low")
-        command = agent_command(home, *words)
+        command = agent_command(home, *words, "--threads", str(options.agent_threads))
         children.append(Child("agent", command, quiet=True))
     return children
 
