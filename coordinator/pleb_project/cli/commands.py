@@ -31,7 +31,7 @@ __all__ = ["COMMANDS"]
 
 def new(_: Home, options: argparse.Namespace, output: Output) -> int:
     """Write a template."""
-    from pleb_project.template import TEMPLATES, write_template
+    from pleb_project.template import FIRST, TEMPLATES, write_template
 
     if options.list:
         width = max(map(len, TEMPLATES))
@@ -41,7 +41,11 @@ def new(_: Home, options: argparse.Namespace, output: Output) -> int:
         raise InputError("Name the folder to write: pleb-project new FOLDER --template NAME.")
     files = write_template(options.folder, options.template)
     lines = [f"Wrote {file}" for file in files]
-    lines.append(f"Next: pleb-project check {options.folder}, then pleb-project try")
+    if options.template in FIRST:
+        lines.append(FIRST[options.template].format(folder=options.folder))
+    lines.append(
+        f"Next: pleb-project check {options.folder}, then pleb-project try {options.folder}"
+    )
     output.result({"files": [str(file) for file in files]}, lines)
     return 0
 

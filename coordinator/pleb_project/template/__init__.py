@@ -8,7 +8,7 @@ from typing import Final
 
 from pleb_shared.errors import InputError
 
-__all__ = ["TEMPLATES", "write_template"]
+__all__ = ["FIRST", "TEMPLATES", "write_template"]
 
 TEMPLATES: Final = {
     "classifier": "classes from a row of numbers",
@@ -19,6 +19,11 @@ TEMPLATES: Final = {
     "diffusion": "a diffusion model of small images",
 }
 """Name and what it is."""
+FIRST: Final = {
+    "lora": "First: put the model's Hugging Face folder into {folder}/base (see model.py's top)",
+    "tabular": "With a table of your own: `check` lists its columns, whose numbers model.py needs",
+}
+"""What a researcher must do before the template can be trained, or with data of their own."""
 _NAME: Final = "PROJECT_NAME"
 _FOLDER: Final = Path(__file__).parent
 
