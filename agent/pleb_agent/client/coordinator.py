@@ -214,7 +214,7 @@ class CoordinatorClient:
         file: IO[bytes],
         size: int,
         *,
-        part_bytes: int = LIMITS.upload_part_bytes,
+        part_bytes: int = LIMITS.sent_part_bytes,
     ) -> None:
         """Send what the coordinator does not have yet of the file's `size` bytes, in parts.
 

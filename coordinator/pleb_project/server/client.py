@@ -120,7 +120,7 @@ class Coordinator:
         """Send `data` in parts, from the upload's offset on."""
         offset = _offset_of(self._request("HEAD", f"/uploads/{token}"))
         while offset < len(data):
-            part = data[offset : offset + LIMITS.upload_part_bytes]
+            part = data[offset : offset + LIMITS.sent_part_bytes]
             headers = {"Upload-Offset": str(offset)}
             answer = self._request("PATCH", f"/uploads/{token}", content=part, headers=headers)
             before, offset = offset, _offset_of(answer)

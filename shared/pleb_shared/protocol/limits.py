@@ -45,7 +45,9 @@ class Limits:
     request_bytes: int = 2 * 1024 * 1024
     """The whole body of a work request: envelope and attached deltas."""
     upload_part_bytes: int = 8 * 1024 * 1024
-    """One PATCH of a resumable upload."""
+    """One PATCH of a resumable upload, at most."""
+    sent_part_bytes: int = 1_000_000
+    """What our own programs send in one: proxies refuse bodies of more than 1 MiB by default."""
 
     units_per_request: int = 64
     reports_per_request: int = 64
