@@ -14,6 +14,7 @@ from pleb_project.publish.rules import (
     is_fingerprint,
     next_metadata,
     refuse_epoch_changes,
+    with_numerics_of,
     with_revoked,
 )
 from pleb_project.publish.signer import Signer
@@ -81,10 +82,8 @@ class Publisher:
             InputError: it differs; the message names what and says what to do.
         """
         before = None if new_epoch else self.signer.before(draft.project, new_epoch=new_epoch)
-        if before is not None:  # numerics may be measured: those that come of it are looked at then
-            numerics = before.verification.numerics
-            verification = replace(draft.verification, numerics=numerics)
-            refuse_epoch_changes(before, replace(draft, verification=verification))
+        if before is not None:
+            refuse_epoch_changes(before, with_numerics_of(before, draft))
 
     def publish(
         self,

@@ -37,6 +37,7 @@ __all__ = [
     "self_signed",
     "sign_metadata",
     "with_new_root",
+    "with_numerics_of",
     "with_revoked",
 ]
 
@@ -113,6 +114,16 @@ def refuse_epoch_changes(before: ProjectMetadata, draft: ProjectMetadata) -> Non
             f"{draft.project!r} differs from what is published in {', '.join(changes)}, on which "
             "results depend: add --new-epoch to start training again from version 0."
         )
+
+
+def with_numerics_of(before: ProjectMetadata, draft: ProjectMetadata) -> ProjectMetadata:
+    """Return a draft that is not measured yet with the numerics of what is published.
+
+    `check` may still choose them. A choice that differs is refused when it is to be signed.
+    """
+    numerics = before.verification.numerics
+    verification = msgspec.structs.replace(draft.verification, numerics=numerics)
+    return msgspec.structs.replace(draft, verification=verification)
 
 
 def latest_known(

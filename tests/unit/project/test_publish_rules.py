@@ -10,7 +10,9 @@ from pleb_project.publish.rules import (
     blobs_of,
     next_metadata,
     opened,
+    refuse_epoch_changes,
     sign_metadata,
+    with_numerics_of,
 )
 from pleb_project.server.client import Address, parse_address
 from pleb_project.server.records import Home, ProjectRecord
@@ -72,6 +74,19 @@ def test_a_changed_model_needs_a_new_epoch(draft):
     with pytest.raises(InputError, match="--new-epoch"):
         next_metadata(changed, first, publication(root))
     assert next_metadata(changed, first, publication(root, new_epoch=True)).epoch == 1
+
+
+def test_other_numerics_need_a_new_epoch_but_may_be_measured_first(draft):
+    root = SigningKey.generate()
+    rules = msgspec.structs.replace(draft.verification, numerics="strict")
+    strict = msgspec.structs.replace(draft, verification=rules)
+    first = next_metadata(strict, None, publication(root))
+    with pytest.raises(InputError, match=r"verification\.numerics.*--new-epoch"):
+        next_metadata(draft, first, publication(root))
+    refuse_epoch_changes(first, with_numerics_of(first, draft))  # before `check` has measured
+    looser = msgspec.structs.replace(rules, tolerance_ceiling=rules.tolerance_ceiling * 2)
+    second = msgspec.structs.replace(strict, verification=looser)
+    assert next_metadata(second, first, publication(root)).number == 2
 
 
 def test_metadata_signed_by_another_key_is_not_opened(draft):
