@@ -11,6 +11,7 @@ from msgspec.structs import asdict
 
 from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.leaning import KEPT_LIES, Lie
 from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
@@ -594,7 +595,7 @@ class TestFleet:
         tx.calibrations.put_distance(project.id, "a", "b", 0.25)
         assert tx.calibrations.distances(project.id) == {("a", "b"): 0.25}
 
-    def test_of_traits_and_pairs_the_newest_are_kept(self, tx, project):
+    def test_of_traits_lies_and_pairs_the_newest_are_kept(self, tx, project):
         units = [unit.id for unit in new_units(tx, project, 3)]
         features = Features(norm=1.5, profile=(1.0, 0.5), sketch=b"\x00\xff")
         found = [a for unit in units for a in tx.assignments.of_unit(unit)]
@@ -608,6 +609,13 @@ class TestFleet:
         newest = asdict(tx.comparisons.recent_traits(project.id, 0)[0])
         assert {name: newest[name] for name in asdict(features)} == asdict(features)
         assert tx.comparisons.recent_traits(project.id, 1) == []
+        assert [t.unit for t in tx.comparisons.recent_traits(project.id, 0, 2)] == units[:0:-1]
+        for number in range(KEPT_LIES + 3):
+            tx.comparisons.add_lie(project.id, 0, Lie(number, number, -0.5, b"\x00\xff"))
+        lies = tx.comparisons.recent_lies(project.id, 0, since=5)
+        assert lies == [Lie(n, n, -0.5, b"\x00\xff") for n in range(KEPT_LIES + 2, 4, -1)]
+        assert len(tx.comparisons.recent_lies(project.id, 0, since=0)) == KEPT_LIES
+        assert tx.comparisons.recent_lies(project.id, 1, since=0) == []
         for number in range(RECENT_PAIRS + 3):
             pair = ConfirmedPair(number, "account", "network", "c1", "c2", 0.25)
             tx.comparisons.add_pair(project.id, 0, pair)

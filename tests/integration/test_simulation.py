@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from benchmarks import trust
+from pleb_coordinator.core.records import RestoreCause
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
@@ -63,6 +64,35 @@ def test_liars_at_honest_speed_are_caught_and_come_back_under_new_names():
     assert found.units_to_catch
     assert found.hostile_bans > 0
     assert found.hostile_names > 3
+
+
+@pytest.mark.parametrize("allowed", [0.5, 0.02])
+def test_subtle_lies_of_many_are_known_by_one_and_a_poisoned_version_is_taken_back(allowed):
+    plan = FleetPlan(
+        hosts=30, unit_seconds=60, hostile_share=0.2, attack=ATTACKS["backdoor"], record=200,
+        calm_hours=0.15,
+    )  # fmt: skip
+    rules = msgspec.structs.replace(SMALL.verification, max_wrong_share=allowed)
+    settings = Settings(plan, hours=0.45, round=Round(32, 24), verification=rules)
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        found = figures_of(fleet)
+        with fleet.store.read() as tx:
+            project = tx.projects.find("simulated")
+            kinds = [event.kind for event in tx.events.last(project.id, 10**6)]
+            lies = tx.comparisons.recent_lies(project.id, project.epoch, since=0)
+            back = tx.versions.restores(project.id, project.epoch)
+    assert found.lies > 40
+    assert found.wrong_in_model < found.lies / 5
+    assert "convicted" in kinds
+    assert lies
+    assert found.honest_convicted == 0
+    if allowed == 0.5:
+        assert kinds.count("held") > 0, "found when the version was to be made"
+        assert not back
+    else:
+        assert [row.restored_for for row in back] == [RestoreCause.WRONG_RESULTS]
+        assert found.wrong_in_model == 0, "what was found too late was taken back"
 
 
 def test_results_of_bad_memory_are_wrong_although_no_host_is_hostile():

@@ -11,7 +11,7 @@ import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.assignment_state import AssignmentEvent
-from pleb_coordinator.core.records import FileKind, StoredDelta
+from pleb_coordinator.core.records import FileKind, StoredDelta, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, Job, Jobs, run_jobs
 from pleb_coordinator.steps import advance, expire, upload, verify
@@ -396,6 +396,7 @@ def test_a_new_version_keeps_its_outer_state_or_waits_for_the_deletion(world):
     verified(world)
     work = found(world, world.store, advance)
     row = advance.compute(world.deps, work)
+    assert isinstance(row, VersionRow)
     with world.store.write() as tx:
         tx.tombstones.add(FileKind.BLOB, row.outer_state, 0.0)
         [tombstone] = tx.tombstones.due(world.clock.now, 9)

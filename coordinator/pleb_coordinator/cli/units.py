@@ -133,6 +133,9 @@ def _lines(
     for event in events:
         if event["kind"] == "verified":
             yield from _decision(event["detail"])
+        elif event["kind"] == "held":
+            why = reason_sentence(msgspec.convert(event["detail"]["reason"], Reason))
+            yield f"  Held before its version was made: {why}"
         elif event["kind"] in _CASES:
             yield f"    host {event['host']}: {_CASES[event['kind']]}"
 

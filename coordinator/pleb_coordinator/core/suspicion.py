@@ -31,15 +31,20 @@ if TYPE_CHECKING:
     from pleb_shared.tensors.layout import Tensors
 
 __all__ = [
+    "MAD_TO_DEVIATION",
     "RECENT_RESULTS",
     "Features",
     "Signal",
     "SignalKind",
+    "Sketches",
     "Timing",
     "Traits",
     "features_of",
+    "outlying",
+    "shown",
     "signals",
     "sketch_key",
+    "sketch_of",
 ]
 
 Sketches = NDArray[np.float32]
@@ -66,7 +71,7 @@ _FELLOWS: Final = 8
 """A cosine is with the mean of at most this many results of the same version..."""
 _FEWEST_FELLOWS: Final = 3
 """...and of at least this many: with fewer, an honest result's is hardly more than chance."""
-_MAD_TO_DEVIATION: Final = 1.4826
+MAD_TO_DEVIATION: Final = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 _LEAST_SHARE: Final = 1e-4
 """A group of tensors with a smaller share of the norm is as good as unchanged."""
@@ -89,6 +94,9 @@ class SignalKind(StrEnum):
     LOSS_LAST = "loss_last"
     HASTE = "haste"
     TIME_CLAIMED = "time_claimed"
+    LIE = "lie"
+    ALIKE = "alike"
+    """Both of `core.leaning`."""
 
 
 class Signal(Record, frozen=True):
@@ -184,7 +192,7 @@ def signals(
         (found for found in recent if found.unit != result.unit),
         key=lambda found: abs(found.version - result.version),
     )[:_NEAREST]
-    mine, theirs = _sketch(result), np.array([_sketch(other) for other in others])
+    mine, theirs = sketch_of(result.sketch), np.array([sketch_of(other.sketch) for other in others])
     found = [_norm(result, others), _copy(result, others, mine, theirs)]
     found += [_direction(result, others, mine, theirs)]
     found += [_profile(result, others), *_losses(result, others)]
@@ -198,15 +206,15 @@ def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
     norm = result.norm
     usual = float(np.median([other.norm for other in others] or [0.0]))
     if not (0 < norm < math.inf):
-        reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
+        reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=shown(usual))
         return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
     known = [other for other in others if other.norm > 0]
     logs = np.log([[other.norm] for other in known]).reshape(-1, 1)
     trend = _without_trend(result, known, logs)
-    far = float(_deviations(np.log([norm]), trend, least=0.05)[0])
+    far = float(outlying(np.log([norm]), trend, least=0.05)[0])
     if abs(far) <= _LIMIT:
         return None
-    reason = because(ReasonCode.SUSPECT_NORM, norm=_shown(norm), usual=_shown(usual))
+    reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=shown(usual))
     return Signal(SignalKind.NORM, far, _LIMIT, reason)
 
 
@@ -217,7 +225,7 @@ def _profile(result: Traits, others: Sequence[Traits]) -> Signal | None:
     if len(others) < _FEWEST or theirs.shape[1] != mine.size:
         return None
     theirs = _without_trend(result, others, theirs)
-    far = _deviations(mine, theirs, least=0.1)
+    far = outlying(mine, theirs, least=0.1)
     worst = max(far.tolist(), key=abs, default=0.0)
     limit = _LIMIT + math.log(max(1, mine.size))  # the most unusual of many is more unusual
     if abs(worst) <= limit:
@@ -248,13 +256,13 @@ def _direction(
             left_out = group[np.minimum(np.arange(len(group)), count)]
             sums = group[: count + 1].sum(axis=0) - left_out
             usual = np.append(usual, _cosines(group, sums))
-    far = float(_deviations(cosine, usual, least=1 / math.sqrt(_SKETCH)))
+    far = float(outlying(cosine, usual, least=1 / math.sqrt(_SKETCH)))
     if abs(far) <= _DIRECTION_LIMIT:
         return None
     reason = because(
         ReasonCode.SUSPECT_DIRECTION,
-        cosine=_shown(cosine),
-        usual=_shown(float(np.median(usual))),
+        cosine=shown(cosine),
+        usual=shown(float(np.median(usual))),
     )
     return Signal(SignalKind.DIRECTION, far, math.copysign(_DIRECTION_LIMIT, far), reason)
 
@@ -293,12 +301,12 @@ def _loss(kind: SignalKind, loss: float | None, others: list[float | None]) -> S
     if loss is None or not known:
         return None
     middle, least, most = float(np.median(known)), min(known), max(known)
-    far = float(_deviations(loss, np.array(known), least=0.05 * abs(middle) + 1e-6))
+    far = float(outlying(loss, np.array(known), least=0.05 * abs(middle) + 1e-6))
     # a model that has learnt its data by heart has losses of many orders of magnitude
     outside = max(least - loss, loss - most) > 0.5 * (most - least)
     if abs(far) <= _LIMIT or not outside:
         return None
-    reason = because(ReasonCode.SUSPECT_LOSS, loss=_shown(loss), usual=_shown(middle))
+    reason = because(ReasonCode.SUSPECT_LOSS, loss=shown(loss), usual=shown(middle))
     return Signal(kind, far, _LIMIT, reason)
 
 
@@ -310,7 +318,7 @@ def _haste(timing: Timing) -> Signal | None:
     if timing.elapsed_seconds >= _FASTEST * usual:
         return None
     reason = because(
-        ReasonCode.SUSPECT_HASTE, seconds=_shown(timing.elapsed_seconds), usual=_shown(usual)
+        ReasonCode.SUSPECT_HASTE, seconds=shown(timing.elapsed_seconds), usual=shown(usual)
     )
     return Signal(SignalKind.HASTE, timing.elapsed_seconds, _FASTEST * usual, reason)
 
@@ -322,19 +330,19 @@ def _time_claimed(timing: Timing) -> Signal | None:
         return None
     reason = because(
         ReasonCode.SUSPECT_TIME,
-        claimed=_shown(timing.claimed_seconds),
-        elapsed=_shown(timing.elapsed_seconds),
+        claimed=shown(timing.claimed_seconds),
+        elapsed=shown(timing.elapsed_seconds),
     )
     return Signal(SignalKind.TIME_CLAIMED, timing.claimed_seconds, limit, reason)
 
 
-def _shown(value: float) -> float:
+def shown(value: float) -> float:
     """Return the value to three digits, as people read it."""
     return float(f"{value:.3g}")
 
 
-def _deviations(
-    value: float | NDArray[np.float64], others: NDArray[np.float64], least: float
+def outlying(
+    value: float | NDArray[Any], others: NDArray[Any], least: float
 ) -> NDArray[np.float64]:
     """Return by how many robust standard deviations `value` [...] lies above the others' median.
 
@@ -344,7 +352,7 @@ def _deviations(
     if len(others) < _FEWEST:
         return np.zeros(np.shape(value))
     middle = np.median(others, axis=0)
-    deviation = _MAD_TO_DEVIATION * np.median(np.abs(others - middle), axis=0)
+    deviation = MAD_TO_DEVIATION * np.median(np.abs(others - middle), axis=0)
     return np.asarray((value - middle) / np.maximum(deviation, least))
 
 
@@ -372,9 +380,9 @@ def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
     return np.log(np.maximum(np.array(rows, np.float64, ndmin=2), _LEAST_SHARE))
 
 
-def _sketch(result: Features) -> Sketches:
-    """Return the sketch [4096], of length 1 or 0."""
-    return np.frombuffer(result.sketch, "<f2").astype(np.float32)
+def sketch_of(stored: bytes) -> Sketches:
+    """Return a sketch [4096] as `Features.sketch` keeps it, of length 1 or 0."""
+    return np.frombuffer(stored, "<f2").astype(np.float32)
 
 
 def _cosines(a: Sketches, b: Sketches) -> NDArray[np.float64]:

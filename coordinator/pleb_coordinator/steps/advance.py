@@ -30,6 +30,7 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import settle
+from pleb_coordinator.steps.lookback import Looks, doubtful, hold, looks_of
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pleb_coordinator.core.records import StoredDelta
+    from pleb_coordinator.core.suspicion import Signal
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
@@ -57,6 +59,7 @@ class RoundWork:
     inputs: tuple[VersionInput, ...]
     deltas: tuple[StoredDelta, ...]
     train_loss: float | None
+    looks: Looks
 
     @property
     def key(self) -> str:
@@ -90,15 +93,20 @@ def find(
         inputs=inputs,
         deltas=tuple(_stored(tx, entry) for entry in inputs),
         train_loss=sum(losses) / len(losses) if losses else None,
+        looks=looks_of(tx, project),
     )
 
 
-def compute(deps: Deps, work: RoundWork) -> VersionRow:
+def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
     """Return the next version's row, its blobs written and synced.
+
+    If some results look doubtful beside the others: why, by unit, and no version.
 
     Raises:
         EncodingError, Refusal: the store's own bytes are damaged or missing.
     """
+    if doubts := doubtful(work.looks):
+        return doubts
     metadata, previous = work.project.metadata, work.previous
     version = read_version(previous.source, metadata, deps.blobs.get)
     warm_start = is_warm_start(metadata, previous.number)
@@ -111,8 +119,10 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow:
     return _row(deps, work, made)
 
 
-def commit(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> bool:
-    """Make `row` the newest version and close its round.
+def commit(
+    tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow | dict[int, Signal]
+) -> bool:
+    """Make `row` the newest version and close its round, or hold the results that are doubtful.
 
     Returns:
         False: another process was first, or a verdict has changed the inputs meanwhile.
@@ -125,6 +135,9 @@ def commit(tx: Transaction, deps: Deps, work: RoundWork, row: VersionRow) -> boo
     valid = tx.units.of_round(*place, _INPUTS)
     if [unit.canonical for unit in valid] != [entry.assignment for entry in work.inputs]:
         return False
+    if isinstance(row, dict):
+        hold(tx, now, row)
+        return True
     if not (tx.rounds.close(round_, now) and tx.versions.add(row)):
         return False
     if not tx.tombstones.revive(FileKind.BLOB, row.outer_state):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.counting import Need
-from pleb_coordinator.core.records import Counting, Purpose, RestoreCause, SpotCheck
+from pleb_coordinator.core.records import Counting, Purpose, SpotCheck
 from pleb_coordinator.core.reputation import (
     AUDIT_WINDOW_SECONDS,
     after_near_miss,
@@ -26,6 +26,7 @@ from pleb_coordinator.core.reputation import (
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.anchor import ask_anchor, ask_proven, ask_trusted
 from pleb_coordinator.steps.conviction import convict, doubt, pardon, suspend
+from pleb_coordinator.steps.lookback import watch_versions
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Verdict
@@ -121,24 +122,7 @@ def _move_unit(context: CaseContext, decision: Decision) -> None:
         if unit.state != UnitState.APPLIED:
             tx.units.move(tx.units.get(unit.id), UnitEvent.DECIDED, now, canonical)
         else:
-            _watch_version(context)
-
-
-def _watch_version(context: CaseContext) -> None:
-    """Ask for the version before a recent one of whose results too many were wrong."""
-    tx, unit = context.tx, context.unit
-    place, project = (unit.project, unit.epoch), tx.projects.get(unit.project)
-    inputs = tx.units.of_round(*place, unit.version, {UnitState.APPLIED, UnitState.DISPROVED})
-    wrong = sum(found.state == UnitState.DISPROVED for found in inputs)
-    allowed = project.metadata.verification.max_wrong_share * len(inputs)
-    made, restores = unit.version + 1, tx.versions.restores(*place)
-    if (
-        wrong > allowed
-        and project.version - made < LIMITS.version_lag  # later ones have learned around it
-        and not any(back.restores < made < back.number for back in restores)
-        and (project.restoring is None or project.restoring > unit.version)
-    ):
-        tx.projects.set_restoring(project.id, unit.version, RestoreCause.WRONG_RESULTS)
+            watch_versions(tx, tx.projects.get(unit.project))
 
 
 def _canonical(context: CaseContext, decision: Decision) -> int:

@@ -23,6 +23,7 @@ from pleb_coordinator.core.counting import (
     decide,
     needed_pairs,
 )
+from pleb_coordinator.core.leaning import as_a_lie
 from pleb_coordinator.core.records import Counting, Purpose
 from pleb_coordinator.core.reputation import audit_drawn, audit_rate
 from pleb_coordinator.core.suspicion import (
@@ -39,6 +40,7 @@ from pleb_coordinator.core.tolerance import ConfirmedPair, Tolerance, pair, tole
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.core.voices import independent
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
+from pleb_coordinator.steps.lookback import lies_of, remember_lie
 from pleb_coordinator.steps.verdict import CaseContext, apply_decision
 from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format
@@ -46,6 +48,7 @@ from pleb_shared.tensors.format import delta_format
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from pleb_coordinator.core.leaning import Lie
     from pleb_coordinator.core.records import Assignment, Host, Project, StoredDelta, UnitRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
@@ -92,6 +95,8 @@ class UnitResults(Reported):
     """Of the version's tensors, below which a distance is rounding noise."""
     recent: list[Traits]
     """Results that counted, which the author's is compared with; none if it need not be."""
+    lies: list[Lie]
+    """Proven ones, likewise."""
 
     @property
     def key(self) -> str:
@@ -123,8 +128,10 @@ def find(
     found = _read(tx, deps, project, unit)
     author = _suspect(found)
     recent = [] if author is None else tx.comparisons.recent_traits(project.id, unit.epoch)
+    lies = [] if author is None else lies_of(tx, project)
     norms = tx.versions.norms(unit.project, unit.epoch, unit.version)
-    return UnitResults(**vars(found), deltas=_to_decode(tx, found), norms=norms, recent=recent)
+    deltas = _to_decode(tx, found)
+    return UnitResults(**vars(found), deltas=deltas, norms=norms, recent=recent, lies=lies)
 
 
 def compute(deps: Deps, found: UnitResults) -> Findings:
@@ -185,6 +192,7 @@ def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) 
     if decision.canonical is not None:
         _learn(context, current, findings, decision)
     apply_decision(context, decision)
+    _learn_lies(context, current, findings, decision)
     return True
 
 
@@ -307,7 +315,9 @@ def _suspicions(found: UnitResults, features: Mapping[str, Features]) -> tuple[S
         claimed_seconds=result.compute_seconds,
         usual_step_seconds=found.hosts[result.id].fastest_step_seconds,
     )
-    return signals(_traits(unit, result, features[result.digest]), found.recent, timing)
+    traits = _traits(unit, result, features[result.digest])
+    leaning = as_a_lie([traits], found.recent, found.lies)
+    return (*signals(traits, found.recent, timing), *leaning.values())
 
 
 def _traits(unit: UnitRow, result: Assignment, features: Features) -> Traits:
@@ -394,6 +404,21 @@ def _learn(context: CaseContext, found: Reported, findings: Findings, decision: 
         )
         tx.comparisons.add_pair(unit.project, unit.epoch, confirmed)
         return
+
+
+def _learn_lies(
+    context: CaseContext, found: Reported, findings: Findings, decision: Decision
+) -> None:
+    """Remember what is wrong about proven hosts' results: new hosts could fill that memory."""
+    results = {result.id: result for result in found.results}
+    if decision.canonical is None or not context.project.metadata.verification.comparable:
+        return
+    right = findings.features.get(results[decision.canonical].digest)
+    for number in decision.wrong:
+        wrong, host = findings.features.get(results[number].digest), found.hosts[number]
+        had_record = host.proven or host.suspended_by is not None
+        if wrong is not None and right is not None and had_record:
+            remember_lie(context.tx, context.project, context.unit, wrong, right)
 
 
 def _log(

@@ -199,6 +199,11 @@ class Assignments(TableGroup):
         rows = self._db.execute(sql.LONE_RESULTS, host=host, **version_key(project, epoch, version))
         return [_pair(row) for row in rows]
 
+    def lone_units(self, project: int, epoch: int, version: int) -> set[int]:
+        """Return the round's units that count on a proven author's word alone so far."""
+        key = version_key(project, epoch, version)
+        return {unit for (unit,) in self._db.execute(sql.LONE_UNITS, **key)}
+
     def confirmed_units_of(self, host: int, limit: int) -> list[UnitRow]:
         """Return the host's newest units that volunteers confirmed and no trusted host has seen."""
         return _UNIT.all(self._db.execute(sql.CONFIRMED_OF, host=host, limit=limit))

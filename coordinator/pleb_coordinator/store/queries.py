@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
     Alarm,
     Assignment,
@@ -389,6 +390,13 @@ SELECT {_ASSIGNMENT_AND_UNIT} FROM units u JOIN assignments a ON a.id = u.canoni
 WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
   AND u.state = 'valid' AND a.host = :host
 """
+LONE_UNITS: Final = """
+SELECT u.id FROM units u
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND u.state = 'valid' AND u.counting IN ('author', 'checked')
+  AND NOT EXISTS (SELECT 1 FROM assignments a WHERE a.unit = u.id AND a.id <> u.canonical
+                  AND a.state IN ('reported', 'valid'))
+"""
 CONFIRMED_OF: Final = f"""
 SELECT {_columns(UnitRow, "u.")} FROM assignments a JOIN units u ON u.id = a.unit
 WHERE a.host = :host AND a.ripe_at IS NOT NULL AND a.state = 'valid'
@@ -719,7 +727,20 @@ DELETE FROM traits WHERE project = :project AND seq <= (
 """
 RECENT_TRAITS: Final = f"""
 SELECT {_columns(Traits)} FROM traits
-WHERE project = :project AND epoch = :epoch ORDER BY seq DESC
+WHERE project = :project AND epoch = :epoch ORDER BY seq DESC LIMIT :limit
+"""
+ADD_LIE: Final = f"""
+INSERT INTO lies (project, epoch, {_columns(Lie)})
+VALUES (:project, :epoch, {_columns(Lie, ":")})
+"""
+FORGET_LIES: Final = """
+DELETE FROM lies WHERE project = :project AND seq <= (
+    SELECT seq FROM lies WHERE project = :project ORDER BY seq DESC LIMIT 1 OFFSET :keep
+)
+"""
+RECENT_LIES: Final = f"""
+SELECT {_columns(Lie)} FROM lies
+WHERE project = :project AND epoch = :epoch AND version >= :since ORDER BY seq DESC
 """
 ADD_PAIR: Final = f"""
 INSERT INTO pairs (project, epoch, {_columns(ConfirmedPair)})

@@ -30,6 +30,7 @@ from sqlalchemy import (
     text,
 )
 
+from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
     Alarm,
     Assignment,
@@ -374,6 +375,16 @@ Table(
     Column("assignment", ForeignKey("assignments.id"), nullable=False, unique=True),
     *_columns(Traits),
     Index("traits_of_project", "project", "seq"),
+)
+
+Table(
+    "lies",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("project", ForeignKey("projects.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    *_columns(Lie),
+    Index("lies_of_project", "project", "seq"),
 )
 
 Table(

@@ -173,6 +173,8 @@ class ReasonCode(StrEnum):
         "suspect_time",
         "It claims {claimed} s of computing, but was given only {elapsed} s.",
     )
+    SUSPECT_LIE = "suspect_lie", "It leans like the wrong result of unit {unit}."
+    SUSPECT_ALIKE = "suspect_alike", "It leans to one side as few other results do, alike."
     # why a host is banned
     RESULTS_PROVEN_WRONG = "results_proven_wrong", "{count} of its results were proven wrong."
     BANNED_BY_OPERATOR = "banned_by_operator", "Banned by the operator: {text}"

@@ -286,6 +286,22 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("project", "number"),
     )
     op.create_table(
+        "lies",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("unit", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("length", sa.Float(), nullable=False),
+        sa.Column("sketch", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("lies_of_project", "lies", ["project", "seq"], unique=False)
+    op.create_table(
         "pairs",
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("project", sa.Integer(), nullable=False),
