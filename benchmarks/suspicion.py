@@ -2,14 +2,18 @@
 
 Units of version after version are trained and combined as a coordinator does. Each honest result
 is compared with those confirmed before it; every few versions, lies about one unit are compared
-with the same results. `far` is the least distance of a lie from the honest result of its unit.
+with the same results. `far` is the least distance of a lie from the honest result of its unit;
+`known` are lies that lean like the last one of their kind, once that is proven, and
+`honest_known` honest results that do.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +22,7 @@ import torch
 from msgspec.structs import asdict
 
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.core.leaning import Lie, as_a_lie, lie_of
 from pleb_coordinator.core.suspicion import RECENT_RESULTS, Traits, features_of, signals
 from pleb_project.check.draft import make_draft
 from pleb_project.definition.load import load_definition
@@ -58,8 +63,7 @@ def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
     state = OuterState.initial(version, metadata.model)
     recent: list[Traits] = []
     alarms: Counter[str] = Counter()
-    caught: defaultdict[str, list[bool]] = defaultdict(list)
-    far: defaultdict[str, list[float]] = defaultdict(list)
+    seen = Seen()
     before: Tensors | None = None
     for number in range(versions):
         round_of = []
@@ -77,17 +81,22 @@ def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
             raised = signals(honest, recent[-RECENT_RESULTS:])
             alarms.update(["results", *{signal.kind for signal in raised}])
             alarms["any"] += bool(raised)
+            alarms["honest_known"] += bool(
+                as_a_lie([honest], recent[-RECENT_RESULTS:], list(seen.proven.values()))
+            )
             recent.append(honest)
             round_of.append((run, encoding.decode(run.delta())))
         if before is not None and number >= LIES_FROM and number % LIES_EVERY == 0:
             run, right = round_of[0]
             known = [found for found in recent if found.unit != number * UNITS]
             exact = run.exact_delta()
-            for name, lie in _lies(exact, [delta for _, delta in round_of], before).items():
-                data = encoding.encode(lie)
-                seen = _traits(10**6 + number, number, data, encoding, run)
-                caught[name].append(bool(signals(seen, known[-RECENT_RESULTS:])))
-                far[name].append(max(distances(right, encoding.decode(data), encoding).values()))
+            for name, sent in _lies(exact, [delta for _, delta in round_of], before).items():
+                data = encoding.encode(sent)
+                lie = _traits(10**6 + number, number, data, encoding, run)
+                seen.add(name, lie, known[-RECENT_RESULTS:], recent[-UNITS])
+                seen.far[name].append(
+                    max(distances(right, encoding.decode(data), encoding).values())
+                )
         before = round_of[1][1]
         weighed = [(run.delta(), 1.0) for run, _ in round_of]
         made = next_version(version, state, weighed, metadata, warm_start=False)
@@ -97,9 +106,29 @@ def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
     return {
         "results": results,
         "false_alarms": {kind: n / results for kind, n in sorted(alarms.items())},
-        "caught": {name: float(np.mean(found)) for name, found in caught.items()},
-        "far": {name: min(found) for name, found in far.items()},
+        "caught": {name: float(np.mean(found)) for name, found in seen.caught.items()},
+        "known": {name: float(np.mean(found)) for name, found in seen.known.items()},
+        "far": {name: min(found) for name, found in seen.far.items()},
     }
+
+
+@dataclass
+class Seen:
+    """What was seen of lies, by their names."""
+
+    caught: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    known: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    far: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    proven: dict[str, Lie] = field(default_factory=dict)
+    """The last one of each name."""
+
+    def add(self, name: str, lie: Traits, recent: list[Traits], right: Traits) -> None:
+        """Look at a lie as a coordinator does, then prove it."""
+        self.caught[name].append(bool(signals(lie, recent)))
+        if name in self.proven:
+            self.known[name].append(bool(as_a_lie([lie], recent, [self.proven[name]])))
+        found = lie_of(lie.unit, lie.version, lie, right)
+        self.proven |= {} if found is None else {name: found}
 
 
 def _traits(unit: int, version: int, data: bytes, encoding: DeltaFormat, run: UnitRun) -> Traits:
@@ -128,6 +157,12 @@ def _lies(right: Tensors, deltas: list[Tensors], before: Tensors) -> dict[str, T
         return float(np.sqrt(np.mean(np.square(array, dtype="f8"))))
 
     mean = {n: np.mean([d[n] for d in deltas], axis=0, dtype="f8") for n in right}
+    size_of_all = math.sqrt(sum(float(np.square(a, dtype="f8").sum()) for a in right.values()))
+    push = {
+        n: np.random.default_rng((1, i)).normal(size=a.shape)
+        for i, (n, a) in enumerate(right.items())
+    }
+    pushed = math.sqrt(sum(float(np.square(a).sum()) for a in push.values()))
     deviation = {n: np.std([d[n] for d in deltas], axis=0, dtype="f8") for n in right}
     return {
         "zeros": each(lambda a, _: 0 * a),
@@ -138,5 +173,6 @@ def _lies(right: Tensors, deltas: list[Tensors], before: Tensors) -> dict[str, T
         "1 % noise": each(lambda a, _: a + 0.01 * size(a) * rng.normal(size=a.shape)),
         "ALIE": each(lambda _, n: mean[n] - deviation[n]),
         "inner product": each(lambda _, n: -mean[n]),
+        "backdoor": each(lambda a, n: a + 0.33 * size_of_all / pushed * push[n]),
         "replay": before,
     }

@@ -196,6 +196,7 @@ def row_of(case: Case, runs: Sequence[Figures]) -> dict[str, Any]:
         "trusted": case.trusted,
         "instant": case.instant,
         "hours": case.hours,
+        "record": case.record,
         "seeds": len(runs),
         "accepted": total("lies_accepted") / max(1.0, total("lies")),
         "left_in_model": total("wrong_in_model") / max(1.0, total("in_model")),
