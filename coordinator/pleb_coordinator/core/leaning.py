@@ -60,7 +60,7 @@ _FEWEST: Final = 8
 """Among fewer results none can be told to be an outlier."""
 _FEWEST_FELLOWS: Final = 3
 """A version's mean is taken from at least this many other results."""
-_LEAN_LIMIT: Final = 6.0
+_LEAN_LIMIT: Final = 5.0
 """An outlier's cosine with a lie is this many robust standard deviations above the median."""
 _LENGTH_LIMIT: Final = 3.5
 """The same for its length, if it is nearer to the lie's than to the usual one."""
@@ -194,7 +194,7 @@ def _deviations(values: Sketches) -> NDArray[np.float64]:
     middle = np.median(known, axis=0)
     below = np.sort(np.maximum(middle - known, 0.0), axis=0)[len(known) // 2 :]
     deviation = np.maximum(MAD_TO_DEVIATION * np.median(below, axis=0), _LEAST_DEVIATION)
-    return np.nan_to_num((values - middle) / deviation)
+    return np.asarray(np.nan_to_num((values - middle) / deviation), np.float64)
 
 
 def _lengths(results: Sequence[Traits]) -> list[tuple[float, float]]:

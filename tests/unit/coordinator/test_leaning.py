@@ -94,7 +94,7 @@ def test_a_result_is_compared_with_a_lie_as_soon_as_its_version_has_three_others
 
 def test_results_lean_like_no_lie_that_is_a_multiple_of_one_of_their_version():
     found = results(4)
-    lie = lie_of(97, 3, features(3 * honest(97)), features(honest(97)))
+    lie = proven(97, lambda unit: 3 * honest(unit))
     for count in range(1, 12):
         judged = [result for result in newest(found, 3) if result.unit != 97][:count]
         assert as_a_lie(judged[-1:], found[: 3 * PER_VERSION] + judged, [lie]) == {}
