@@ -45,11 +45,11 @@ BACKUPS = 6
 class Operator:
     """A coordinator's home, its backups, and an agent that has seen everything."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, versions=1000):
         self.folder = folder
         self.home = Home(folder / "home")
         self.home.path.mkdir()
-        self.world = World(self.home.path, quorum=2, units=2)
+        self.world = World(self.home.path, quorum=2, units=2, versions=versions)
         self.home.config_file.write_text(config_text(CoordinatorConfig()))
         self.home.secret_file.write_bytes(self.world.deps.secret)
         self.to = folder / "backups"
@@ -160,6 +160,10 @@ def operator(tmp_path):
 
 
 def test_every_backup_of_a_home_under_load_restores_and_is_followed(operator):
+    back_up_under_load_and_restore_all(operator, BACKUPS)
+
+
+def back_up_under_load_and_restore_all(operator, count):
     """The oldest too; and each restored home goes on to new versions."""
     operator.permit()
     operator.upload()
@@ -168,7 +172,7 @@ def test_every_backup_of_a_home_under_load_restores_and_is_followed(operator):
 
     def keep_backing_up():
         try:
-            for number in range(BACKUPS):
+            for number in range(count):
                 now = operator.world.clock.now + number
                 made.append(make_backup(operator.home, operator.to, operator.keys, now))
         finally:
@@ -179,10 +183,10 @@ def test_every_backup_of_a_home_under_load_restores_and_is_followed(operator):
     while not done.is_set():
         operator.train(1)
     backing_up.join()
-    operator.world.clock.now += BACKUPS
+    operator.world.clock.now += count
     operator.train(2)
     newest = operator.look().latest_version
-    assert len(made) == BACKUPS
+    assert len(made) == count
     versions = [read_backup(folder).projects[0].version for folder in made]
     assert versions == sorted(versions)
     assert versions[-1] < newest
