@@ -102,7 +102,8 @@ def watch_versions(tx: Transaction, project: Project) -> None:
             continue  # it was taken back already
         inputs = tx.units.of_round(*place, version, {UnitState.APPLIED, UnitState.DISPROVED})
         found = Counter(unit.state == UnitState.DISPROVED or unit.id in leaning for unit in inputs)
-        if found[True] > allowed * len(inputs):
+        # a single wrong result takes nothing back unless it is all there is
+        if found[True] > max(allowed * len(inputs), min(1, len(inputs) - 1)):
             restoring = tx.projects.get(project.id).restoring
             if restoring is None or restoring > version:
                 tx.projects.set_restoring(project.id, version, RestoreCause.WRONG_RESULTS)

@@ -466,10 +466,10 @@ class Verification(Struct, frozen=True):
     max_wrong_share: Annotated[
         Fraction,
         about(
-            "share of a recent version's results that may be found wrong later before the version "
-            "before it is restored; 1: never restored"
+            "share of a recent version's results that may be found wrong later, or lean like a "
+            "proven lie, before the version before it is restored; 1: never restored"
         ),
-    ] = 0.5
+    ] = 0.15
     ban_after: Annotated[
         int,
         about(
