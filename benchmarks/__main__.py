@@ -16,6 +16,7 @@ MODULES: Final[dict[str, str]] = {
     "dispatch": "benchmarks.dispatch",
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
+    "lora": "benchmarks.lora",
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",
     "robustness": "benchmarks.robustness",

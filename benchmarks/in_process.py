@@ -1,0 +1,100 @@
+"""Projects trained in this process: the product's units, codec, combination and outer step.
+
+There are no servers, hosts or lies, so only what the project file decides about learning is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pleb_coordinator.aggregation.outer_step import OuterState, next_version
+from pleb_coordinator.core.planning import is_warm_start, round_units
+from pleb_coordinator.core.records import Facts
+from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
+from pleb_shared.tensors.format import difference_format
+from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.training.evaluation import evaluate
+from pleb_shared.training.local_sgd import UnitRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_project.check.draft import Draft
+    from pleb_project.readers.blobs import BlobFolder
+    from pleb_shared.protocol.project import ProjectMetadata, Shard
+
+
+def train_in_rounds(draft: Draft, blobs: BlobFolder, seed: int = 0) -> Tensors:
+    """Return the last version of a project whose every planned unit is computed and counts.
+
+    `seed` changes the order of data and the draws of every unit.
+    """
+    metadata = draft.metadata
+    graph = draft.exported.compiled(draft.exported.training_graph)
+    shards = _loaded(draft.dataset.shards.train, blobs)
+    facts = Facts(0, len(shards), 0, 0)
+    version, difference = load_tensors(draft.exported.initial), None
+    state = OuterState.initial(version, metadata.model)
+    for number in range(metadata.training.versions):
+        deltas = []
+        for planned in round_units(metadata, facts, number):
+            unit = Unit(
+                kind=UnitKind.TRAIN,
+                epoch=0,
+                version=number,
+                shards=ShardRange(first=planned.shard_first, count=planned.shard_count),
+                seed=planned.seed ^ seed,
+                local_steps=planned.local_steps,
+            )
+            indices = range(planned.shard_first, planned.shard_first + planned.shard_count)
+            mine = [shards[i % len(shards)] for i in indices]
+            run = UnitRun(graph, metadata, unit, version, difference, mine)
+            while run.steps_done < run.steps_total:
+                run.step()
+            deltas.append((run.delta(), 1.0))
+        warm = is_warm_start(metadata, number)
+        made = next_version(version, state, deltas, metadata, warm_start=warm)
+        version, state = made.version, made.state
+        difference = difference_format(metadata).decode(made.difference)
+    return version
+
+
+def on_holdout(draft: Draft, blobs: BlobFolder, version: Tensors) -> dict[str, float]:
+    """Return the metrics of a version [the shapes of the model's specs] on the whole holdout."""
+    graph = draft.exported.compiled(draft.exported.evaluation_graph)
+    unit = Unit(
+        kind=UnitKind.EVALUATE,
+        epoch=0,
+        version=0,
+        shards=ShardRange(first=0, count=1),
+        seed=0,
+        local_steps=0,
+    )
+    shards = _loaded(draft.dataset.shards.holdout, blobs)
+    return evaluate(graph, draft.metadata, unit, version, shards)[0]
+
+
+def samples_of(metadata: ProjectMetadata) -> int:
+    """Return how many examples all planned units train on, each as often as it is used."""
+    training = metadata.training
+    warm = training.warm_start_versions
+    units = warm + (training.versions - warm) * metadata.round.units
+    return units * training.local_steps * training.batch_examples
+
+
+def changed(draft: Draft, **sections: dict[str, object]) -> Draft:
+    """Return the draft with other settings, by the section of the metadata, such as `training`."""
+    replaced = {
+        name: msgspec.structs.replace(getattr(draft.metadata, name), **changes)
+        for name, changes in sections.items()
+    }
+    metadata = msgspec.structs.replace(draft.metadata, **replaced)
+    return type(draft)(
+        draft.definition, draft.dataset, draft.exported, metadata, draft.predicted_memory_bytes
+    )
+
+
+def _loaded(shards: Sequence[Shard], blobs: BlobFolder) -> list[Tensors]:
+    return [load_tensors(blobs.get(shard.digest)) for shard in shards]
