@@ -17,6 +17,7 @@ from pleb_shared.errors import PlebError
 from pleb_shared.protocol.shown import shown, shown_line
 from pleb_system.durations import parse_duration
 from pleb_system.exit_codes import ExitCode
+from pleb_system.start_up import end_fast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -147,6 +148,7 @@ class Output:
 def run_command(program: str, options: argparse.Namespace, command: Callable[[Output], int]) -> int:
     """Run one command and return its exit code; what goes wrong becomes one sentence."""
     output = Output(program, as_json=options.json)
+    end_fast()
     try:
         return command(output)
     except PlebError as error:

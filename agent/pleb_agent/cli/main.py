@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pleb_agent.cli.parser import parse
 from pleb_system.command_line import Output, run_command
+from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         from pleb_agent.app.home import Home, default_home
 
         home = Home((options.home or default_home()).expanduser().absolute())
-        return _command(options.command)(home, options, output)
+        with loading():
+            command = _command(options.command)
+        return command(home, options, output)
 
     return run_command("pleb-agent", options, run)
 

@@ -8,6 +8,7 @@ and strangers' data. So a process never sees two projects.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ from pleb_agent.worker.job import Bounds, Closed, Command, Hello, Job, LayerStat
 from pleb_agent.worker.priority import give_way, system_ways
 from pleb_agent.worker.sandbox.confine import confine
 from pleb_agent.worker.sandbox.limits import die_with_parent
+from pleb_system.start_up import loading
 
 
 def main() -> None:
@@ -31,17 +33,20 @@ def main() -> None:
         for name, outcome in give_way(system_ways()).items():
             sys.stderr.write(f"priority: {name}: {outcome}\n")
 
-    from pleb_agent.worker.deadline import Deadline, end_late
-    from pleb_agent.worker.execute import Executor
-    from pleb_agent.worker.job import EXPECTED, failure_of
-    from pleb_agent.worker.runtime import SpareMemory, measure_runtime, pin, warm_up
+    with loading():
+        from pleb_agent.worker.deadline import Deadline, end_late
+        from pleb_agent.worker.execute import Executor
+        from pleb_agent.worker.job import EXPECTED, failure_of
+        from pleb_agent.worker.runtime import SpareMemory, measure_runtime, pin, warm_up
+
+        warm_up(hello.numerics)
+    gc.freeze()  # it all stays: a full collection would look through it between two steps
 
     def send(reply: Reply) -> None:
         answers.write(encode_frame(reply))
         answers.flush()
 
     settings, numerics = hello.settings, hello.numerics
-    warm_up(numerics)
     runtime = measure_runtime(settings.threads).under(numerics)
     page = FlagPage(flag_file(Path(hello.work_dir)))
     page.release_file()

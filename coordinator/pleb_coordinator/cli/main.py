@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.cli.parser import make_parser
 from pleb_system.command_line import Output, run_command
+from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
     import argparse
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
         home = Home((options.home or default_home()).expanduser().absolute())
         # Only the command's own module is imported, so that all of them start fast.
-        module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
+        with loading():
+            module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
         command: Command = module.COMMANDS[options.action or options.command]
         return command(home, options, output)
 

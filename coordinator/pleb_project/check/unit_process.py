@@ -164,7 +164,10 @@ def _run(request: UnitRequest) -> float:
 def _serve() -> None:
     """Run the unit of each file that a line of the standard input names; answer with a line."""
     from pleb_shared.errors import PlebError
+    from pleb_system.start_up import loading
 
+    with loading():
+        import pleb_shared.training.local_sgd  # noqa: F401 (torch, while the first unit is made)
     answers = sys.stdout.buffer
     for line in sys.stdin:
         try:

@@ -13,6 +13,7 @@ from pleb_project.server.client import Address, Coordinator, parse_address
 from pleb_shared.errors import InputError
 from pleb_system.durations import shown_day
 from pleb_system.exit_codes import ExitCode
+from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
     import argparse
@@ -52,11 +53,11 @@ def new(_: Home, options: argparse.Namespace, output: Output) -> int:
 
 def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
-    from pleb_project.check.run import check_json, check_rows
-
     outcome, _ = _checked(
         home, _definition(home, options), output, reuse=False, cpu_minutes=options.cpu_minutes
     )
+    from pleb_project.check.run import check_json, check_rows
+
     rows = list(check_rows(outcome))
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows]
@@ -296,7 +297,8 @@ def _checked(
     cpu_minutes: float,
     admit: Callable[[ProjectMetadata], None] = lambda _: None,
 ) -> tuple[CheckOutcome, BlobFolder]:
-    from pleb_project.check.run import check_project
+    with loading():
+        from pleb_project.check.run import check_project
     from pleb_project.readers.blobs import BlobFolder
 
     blobs = BlobFolder(home.build_folder(definition.project.name))
