@@ -9,7 +9,8 @@ SOAK_CASES ?= 500
 
 # Results and timings repeat on one thread; more threads than cores only slow the tests down.
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
-PYTEST = $(ONE_THREAD) $(BIN)/python -m pytest
+# Hundreds of processes import our packages: without bytecode files each would compile them again.
+PYTEST = $(ONE_THREAD) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Half of the tests wait for processes and clocks, so two at once take little more than half the time.
 AT_ONCE ?= 2
 IN_PARALLEL = --numprocesses $(AT_ONCE) --dist worksteal

@@ -1,4 +1,4 @@
-"""What holds for all tests: their files are in memory, and in CI none may be skipped."""
+"""What holds for all tests: files in memory, long ones first, and in CI none may be skipped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pleb_system.start_up import loading
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from _pytest.terminal import TerminalReporter
 
@@ -38,6 +40,37 @@ if _takes_files_of_tests(_MEMORY):
 # How fast the machine is says nothing about the code: no example has a deadline.
 settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-speed")
+
+_LONG: Final = (
+    "tests/e2e/test_project_life.py",
+    "tests/e2e/test_project_try.py",
+    "tests/e2e/test_kills.py",
+    "tests/soak/test_operators.py::test_hostile_calls_are_refused_or_harmless",
+    "tests/integration/test_resume_bits.py",
+    "tests/e2e/",
+    "tests/integration/test_worker_",
+    "tests/integration/test_agentd_",
+    "tests/integration/test_connection_bounds.py",
+    "tests/integration/",
+)
+"""Where the long tests are, the longest first."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from what collecting the tests makes: all of it stays."""
+    with loading():
+        return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests first: of several processes none is left alone with one at the end."""
+
+    def place(item: pytest.Item) -> int:
+        found = (n for n, name in enumerate(_LONG) if item.nodeid.startswith(name))
+        return next(found, len(_LONG))
+
+    items.sort(key=place)
 
 
 def _tests_that_did_not_run(reporter: TerminalReporter | None) -> Sequence[object]:
