@@ -1,6 +1,6 @@
 """An agent with the fake engine as a process of its own, killed where the test says.
 
-Run as a script: HOME UNITS POINT COUNT. At the COUNT-th time that POINT is reached the process
+`main` runs in a fork (`tests/forks.py`). At the COUNT-th time that POINT is reached the process
 ends as by kill -9. POINT is the name of a journal or cache method with `:before` or `:after`.
 """
 
@@ -10,12 +10,12 @@ import asyncio
 import inspect
 import os
 import signal
-import sys
 from pathlib import Path
 
 from pleb_agent.cache.blob_cache import BlobCache, PartFile
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.journal.journal import Journal
+from tests.integration.agent_home import Agent
 from tests.integration.fake_engine import FakeEngine
 
 OWNERS = {
@@ -62,14 +62,8 @@ def kill_at(point: str, count: int) -> None:
 
 
 def main(home: str, units: str, point: str, count: str, delta_bytes: str) -> None:
-    from tests.integration.agent_home import Agent
-
     if point != "-":
         kill_at(point, int(count))
     agent = Agent(Path(home), FakeEngine(delta_bytes=int(delta_bytes)))
     asyncio.run(agent.work(units=int(units)))
     agent.journal.close()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

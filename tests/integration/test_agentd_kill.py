@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from tests.forks import Forks
 from tests.integration.agent_home import CLOCK, Agent, delivered
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 
-ROOT = Path(__file__).parents[2]
 UNITS = 3
 POINTS = [
     ("write_request:before", 1),
@@ -46,29 +44,23 @@ UPLOAD_POINTS = [
 ]
 
 
-async def run_agent(home, point, count, delta_bytes, units=UNITS):
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.agent_process",
-        *(str(word) for word in (home, units, point, count, delta_bytes)),
-        cwd=ROOT,
-        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"},
-    )
-    return await asyncio.wait_for(process.wait(), 30)
+@pytest.fixture(scope="module")
+def agents():
+    with Forks("tests.integration.agent_process") as forks:
+        yield forks
 
 
-async def killed_and_restarted(home, point, count, delta_bytes):
+async def killed_and_restarted(agents, home, point, count, delta_bytes):
     coordinator = FakeCoordinator(CLOCK)
     coordinator.plan(UNITS)
     async with serving(coordinator) as url:
         agent = Agent(home)
         await agent.attach(coordinator.link(url))
         agent.journal.close()
-        assert await run_agent(home, point, count, delta_bytes) == -signal.SIGKILL
+        assert await agents.run(home, UNITS, point, count, delta_bytes) == -signal.SIGKILL
         done = len(delivered(coordinator))
         left = UNITS - Agent(home).journal.counters(1).get("units_done", 0)
-        assert await run_agent(home, "-", 0, delta_bytes, units=int(left)) == 0
+        assert await agents.run(home, int(left), "-", 0, delta_bytes) == 0
         assert len(delivered(coordinator)) >= done
     return coordinator
 
@@ -88,10 +80,10 @@ def check(coordinator):
 
 
 @pytest.mark.parametrize(("point", "count"), POINTS)
-def test_a_killed_agent_resumes(tmp_path, point, count):
-    check(asyncio.run(killed_and_restarted(tmp_path, point, count, 100)))
+def test_a_killed_agent_resumes(agents, tmp_path, point, count):
+    check(asyncio.run(killed_and_restarted(agents, tmp_path, point, count, 100)))
 
 
 @pytest.mark.parametrize(("point", "count"), UPLOAD_POINTS)
-def test_an_agent_killed_in_an_upload_resumes_it(tmp_path, point, count):
-    check(asyncio.run(killed_and_restarted(tmp_path, point, count, 150_000)))
+def test_an_agent_killed_in_an_upload_resumes_it(agents, tmp_path, point, count):
+    check(asyncio.run(killed_and_restarted(agents, tmp_path, point, count, 150_000)))
