@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,17 +75,21 @@ def _parent(name: str, options: argparse.Namespace) -> int:
     command += ["--seed", str(options.seed), *(["--plain"] if options.plain else [])]
     command += [f"--{o}={v}" for o in ("runs", "seconds") if (v := getattr(options, o)) is not None]
     start = time.monotonic()
-    process = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    seconds = time.monotonic() - start
+    with tempfile.TemporaryDirectory(prefix="pleb-soak-") as folder:  # worlds stay until the end
+        process = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TMPDIR": folder},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        seconds = time.monotonic() - start
+        if options.keep and process.returncode == 0:
+            environment = os.environ | {"TMPDIR": folder}
+            subprocess.run([*command, "--keep"], cwd=ROOT, env=environment, check=True)
     (work / "log").write_text(process.stdout + process.stderr, encoding="utf-8")
     numbers = re.findall(r"(?:stat::number_of_executed_units: *|ran )(\d+)", process.stderr)
     runs = int(numbers[-1]) if numbers else 0
@@ -93,8 +98,6 @@ def _parent(name: str, options: argparse.Namespace) -> int:
     if process.returncode:
         print("\n".join(process.stderr.splitlines()[-40:]))
         print(f"see {work}", flush=True)
-    elif options.keep:
-        subprocess.run([*command, "--keep"], cwd=ROOT, check=True)
     return process.returncode
 
 

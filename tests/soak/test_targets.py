@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ from tests.soak.targets import ALL
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     return tmp_path_factory.mktemp("soak")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _worlds(work):
+    """Targets that make a world of their own make it there, and keep it."""
+    before, tempfile.tempdir = tempfile.tempdir, str(work)
+    yield
+    tempfile.tempdir = before
 
 
 @pytest.fixture(scope="module")
