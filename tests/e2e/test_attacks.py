@@ -216,16 +216,21 @@ def test_liars_of_every_kind_are_caught_and_the_fleet_goes_on(world: World) -> N
 def test_bodies_that_never_end_leave_the_others_alone(world: World) -> None:
     """300 of them from one address: other answers stay quick, and rounds go on."""
     before = psutil.Process(world.pids()["http_pid"]).memory_info().rss
+    usual_seconds = seconds_of_answers(world)  # so that a busy machine is no finding
     with contextlib.ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(endless(world.port))
-        began = time.monotonic()
-        for _ in range(20):
-            assert httpx.get(f"{world.url}/health", timeout=5).status_code == 200
-        assert time.monotonic() - began < 5
+        assert seconds_of_answers(world) - usual_seconds < 5
         world.wait_for_version("tiny", world.version("tiny") + 1, seconds=60)
         grown = psutil.Process(world.pids()["http_pid"]).memory_info().rss - before
         assert grown < 100 * 2**20
+
+
+def seconds_of_answers(world: World) -> float:
+    began = time.monotonic()
+    for _ in range(20):
+        assert httpx.get(f"{world.url}/health", timeout=5).status_code == 200
+    return time.monotonic() - began
 
 
 @contextlib.contextmanager
