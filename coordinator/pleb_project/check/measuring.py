@@ -13,7 +13,7 @@ import msgspec
 from pleb_project.check.effort import effort_for
 from pleb_project.check.learning import dry_run, probe_step
 from pleb_project.check.measured import Measured, Tried
-from pleb_project.check.remedies import remedies
+from pleb_project.check.remedies import remedies, suffices
 from pleb_project.check.tolerance import choose_tolerance, encoded_distances, noise_distance
 from pleb_project.check.unit_process import Configuration, UnitProcesses, UnitRequest
 from pleb_shared.protocol.numerics import STRICT_THREADS, variables
@@ -95,8 +95,8 @@ def measure_project(
             later = runs.apart(deltas, after)
         found = choose_tolerance(max(apart.values()), noise, max(later.values()))
         numerics, tried = given, list[Tried]()
-        if not found.separates or found.drifts:
-            worst = after if found.separates else start
+        if found.tight:
+            worst = after if found.later > found.honest else start
             left_seconds = cpu_seconds - seconds * steps * (6 + effort.units)
             for remedy in remedies(draft, blobs, steps):
                 cost = 2 * seconds * steps * remedy.times
@@ -106,7 +106,7 @@ def measure_project(
                 say(f"Trying {remedy.what}")
                 tried.append(runs.tried(remedy, worst, step_seconds))
                 left_seconds -= cost
-                if tried[-1].apart < found.ceiling:
+                if suffices(tried[-1], found.ceiling):
                     numerics = "strict" if is_choice else given
                     break
     return Measured(

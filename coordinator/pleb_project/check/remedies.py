@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from pleb_project.check.tolerance import SAFETY_FACTOR
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import parse_graph
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.graph import Graph
     from pleb_shared.protocol.project import Numerics, ProjectMetadata
 
-__all__ = ["Remedy", "advice", "remedies", "smooth"]
+__all__ = ["Remedy", "advice", "remedies", "smooth", "suffices"]
 
 _SMOOTH: Final = {
     "aten.relu.default": "aten.silu.default",
@@ -75,10 +76,15 @@ def smooth(graph: Graph) -> Graph | None:
     return replace(graph, nodes=[replace(n, op=_SMOOTH.get(n.op, n.op)) for n in graph.nodes])
 
 
+def suffices(one: Tried, ceiling: float) -> bool:
+    """Whether honest results are close enough for the whole safety factor."""
+    return one.apart * SAFETY_FACTOR <= ceiling
+
+
 def advice(tried: tuple[Tried, ...], ceiling: float) -> list[str]:
     """Return what helps, as measured; what was tried in vain; or that nothing could be tried."""
-    helps = [one for one in tried if one.apart < ceiling]
-    vain = ", ".join(f"{one.what} ({one.apart:.2g})" for one in tried if one.apart >= ceiling)
+    helps = [one for one in tried if suffices(one, ceiling)]
+    vain = ", ".join(f"{one.what} ({one.apart:.2g})" for one in tried if one not in helps)
     sentences = [
         f"{one.what} helps: honest results then differ by {one.apart:.2g}" + _slower(one)
         for one in helps[:1]

@@ -146,11 +146,11 @@ def _about_results(measured: Measured, native: Tolerance, tolerance: Tolerance) 
             "results may not be confirmed and do not count then; no PC is found wrong for it"
         )
     elif native.tight:
+        most = max(native.honest, native.later)
         found = (
-            f"Honest results differ by {native.honest:.2g}, close to the ceiling of "
-            f"{native.ceiling:.2g}: some honest results may be refused."
+            f"Honest results differ by {most:.2g}, close to the ceiling of {native.ceiling:.2g}: "
+            "some honest results may be refused"
         )
-        return (found,)
     else:
         return ()
     if tolerance is not native:

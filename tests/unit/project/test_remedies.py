@@ -30,12 +30,14 @@ def test_relu_becomes_silu_and_nothing_else_changes():
 
 def test_the_first_that_helps_is_named_with_its_measured_effect():
     tried = (
-        Tried(what='numerics = "strict" in [verification]', apart=0.2, seconds_ratio=1.4),
+        Tried(what='numerics = "strict" in [verification]', apart=0.01, seconds_ratio=1.4),
         Tried(what="local_steps = 6 in [training]", apart=0.001, seconds_ratio=1.0),
     )
     told = advice(tried, ceiling=0.03)
     assert told[0] == ("local_steps = 6 in [training] helps: honest results then differ by 0.001.")
-    assert told[1:] == ['Tried without enough effect: numerics = "strict" in [verification] (0.2).']
+    assert told[1:] == [
+        'Tried without enough effect: numerics = "strict" in [verification] (0.01).'
+    ]
 
 
 def test_a_slower_remedy_says_how_much_slower():
