@@ -385,7 +385,7 @@ def test_a_hostile_answer_is_refused_and_not_asked_for_in_a_loop(tmp_path, chang
             task = asyncio.create_task(loop.run())
             await until(lambda: loop.problems().get(1))
             await asyncio.sleep(1.2)
-            assert loop.status.state.activity is Activity.PROBLEM
+            await until(lambda: loop.status.state.activity is Activity.PROBLEM)
             assert agent.engine.jobs == []
             assert len(coordinator.requests) <= 3
             loop.stop()
