@@ -502,9 +502,7 @@ FUNCTIONS: Final[dict[str, Case]] = {
     "searchsorted": _function(
         lambda x: x * torch.searchsorted(torch.linspace(-1, 1, 5), x.detach())
     ),
-    "histc": _function(
-        lambda x: x.sum() * torch.histc(x.detach(), 5, -2, 2), refusal="histc"
-    ),
+    "histc": _function(lambda x: x.sum() * torch.histc(x.detach(), 5, -2, 2)),
     # Products and linear algebra.
     "matmul": _function(lambda x: x @ x.T),
     "einsum": _function(lambda x: torch.einsum("bi,bj->bij", x, x)),
@@ -557,6 +555,18 @@ FUNCTIONS: Final[dict[str, Case]] = {
         *VOLUME, others=[_random(2, 3, 3, 3, 3)],
     ),
     "affine_grid": _function(_affine, 2, 6, others=[_random(*IMAGE)]),
+    "grouped_mm": _function(
+        lambda x: torch._grouped_mm(  # noqa: SLF001 - transformers' experts call it
+            x, _random(2, 4, 8), offs=torch.tensor([2, 4], dtype=torch.int32)
+        ),
+        4, 4,
+    ),
+    "scaled_dot_product_attention(shared heads)": _function(
+        lambda x: F.scaled_dot_product_attention(
+            x[:, None].repeat(1, 2, 1, 1), x[:, None], x[:, None]
+        ),
+        *SEQUENCE,
+    ),
     "one_hot": _function(lambda x, i: x + F.one_hot(i, 6), others=[_whole(6, 4)]),
     "scaled_dot_product_attention": _function(
         lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), *SEQUENCE
@@ -579,8 +589,8 @@ def _log_softmax(x: torch.Tensor) -> torch.Tensor:
 
 
 def _ctc(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    lengths = torch.full((5,), 4, dtype=torch.int64), torch.full((5,), 2, dtype=torch.int64)
-    return F.ctc_loss(x.log_softmax(-1), targets, *lengths)
+    steps, labels = (torch.full((x.shape[0],), length) for length in (5, 2))
+    return F.ctc_loss(x.log_softmax(-1).transpose(0, 1), targets, steps, labels)
 
 
 D: Any = torch.distributions  # its functions have no types
@@ -647,7 +657,7 @@ LOSSES: Final[dict[str, Case]] = {
         nn.TripletMarginWithDistanceLoss(),
         _random(*FLAT), _random(4, 6) + 1,
     ),
-    "CTCLoss": _loss(_ctc, 1 + _whole(5, 5, 2), shape=SEQUENCE, refusal="ctc_loss"),
+    "CTCLoss": _loss(_ctc, 1 + _whole(5, 4, 2), shape=SEQUENCE),
     "InfoNCE": _loss(
         lambda x, y: F.cross_entropy(
             F.normalize(x) @ F.normalize(y).T / 0.1, torch.arange(x.shape[0])

@@ -78,11 +78,12 @@ def _expanded(node: fx.Node) -> Expansion | None:
     if not isinstance(target, OpOverload):
         return None
     formula: Any = target
+    exact = True
     drawn = drawn_by(target, node.args)
     if drawn is not None:
         formula = drawn
     elif target in PARTLY:
-        formula = PARTLY[target][1]
+        _, formula, exact = PARTLY[target]
     elif torch.Tag.inplace_view in target.tags:
         formula = _formula(target)[0]
     elif _formula(target)[0] is None:
@@ -105,7 +106,7 @@ def _expanded(node: fx.Node) -> Expansion | None:
             body = trace(*values)
     except NotImplementedError:
         return None
-    return Expansion(body, inputs, exact=all(_formula(used)[1] for used in table.used))
+    return Expansion(body, inputs, exact=exact and all(_formula(u)[1] for u in table.used))
 
 
 class _Table:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from pleb_project.export.ctc import ctc_loss
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -127,7 +129,10 @@ def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor
 
 
 def _unsafe_chunk(self: torch.Tensor, chunks: int, dim: int = 0) -> list[torch.Tensor]:
-    """Return copies of parts, which may be changed in place, as torch's cells do."""
+    """Return copies of parts, which may be changed in place, as torch's cells do.
+
+    With the copies' steps backward adds the gradients of a cell's steps in another order.
+    """
     return [part.clone() for part in self.chunk(chunks, dim)]
 
 
@@ -147,6 +152,45 @@ def _without_dropout(overload: Any) -> Callable[..., Any]:
     return formula
 
 
+def _histc(
+    self: torch.Tensor,
+    bins: int = 100,
+    min: float = 0,  # noqa: A002 - torch's names
+    max: float = 0,  # noqa: A002
+) -> torch.Tensor:
+    """Return how many numbers of `self` are in each of `bins` equal parts of [min, max]."""
+    x = self.detach().flatten()
+    low, high = (x.new_full([], end) for end in (min, max))
+    if min == max:
+        low, high = x.amin(), x.amax()
+        low, high = torch.where(low == high, low - 1, low), torch.where(low == high, high + 1, high)
+    place = ((x - low) / (high - low) * bins).to(torch.int64).clamp(0, bins - 1)
+    counted = ((x >= low) & (x <= high)).to(x.dtype)
+    return torch.zeros(bins, dtype=x.dtype).index_add(0, place, counted)
+
+
+def _grouped_mm(
+    self: torch.Tensor,
+    mat2: torch.Tensor,
+    offs: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Return each row of `self` [n, in] times its group's matrix of `mat2` [groups, in, out].
+
+    Group g ends before row `offs[g]`. How many rows a group has depends on values, so all rows are
+    multiplied by all matrices, which costs as many times the operations as there are groups.
+    """
+    if self.dim() != 2 or mat2.dim() != 3 or offs is None or bias is not None or out_dtype:
+        raise NotImplementedError
+    rows = torch.arange(self.shape[0])
+    group = torch.searchsorted(offs.to(torch.int64), rows, right=True)[:, None]
+    found = self.new_zeros(self.shape[0], mat2.shape[2])
+    for number, matrix in enumerate(mat2.unbind(0)):
+        found = torch.where(group == number, self @ matrix, found)
+    return found
+
+
 def _no_check(*_args: Any, **_options: Any) -> None:
     """Check nothing: what is singular gives infinite numbers, and a unit with them is refused."""
 
@@ -159,27 +203,50 @@ def _is_projected(
     return bool(len(params) != num_layers * directions * (4 if has_biases else 2))
 
 
+def _shares_heads(query: Any, key: Any, value: Any, *_rest: Any, **options: Any) -> bool:
+    """Whether heads or examples of keys and values are broadcast, as in multi-query attention."""
+    shapes = [list(one.meta["val"].shape) for one in (query, key, value)]
+    outer = -3 if options.get("enable_gqa") else -2
+    return not all(shape[:outer] == shapes[0][:outer] for shape in shapes)
+
+
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: Any, **options: Any
+) -> torch.Tensor:
+    """Return attention of `query` [.., T, E] after keys and values have been broadcast to it."""
+    if options.pop("enable_gqa", False):
+        raise NotImplementedError
+    shape = torch.broadcast_shapes(*(one.shape[:-2] for one in (query, key, value)))  # type: ignore[no-untyped-call]
+    wide: list[Any] = [one.expand(*shape, *one.shape[-2:]) for one in (query, key, value)]
+    return F.scaled_dot_product_attention(*wide, *rest, **options)
+
+
 FORMULAS: Final[dict[Any, tuple[Callable[..., Any], bool]]] = {
     _ATEN.empty.memory_format: (_empty, True),
     _ATEN.empty_like.default: (_empty_like, True),
     _ATEN.new_empty.default: (_new_empty, True),
-    _ATEN.unsafe_chunk.default: (_unsafe_chunk, True),
-    _ATEN.unsafe_split.Tensor: (_unsafe_split, True),
-    _ATEN.unsafe_split_with_sizes.default: (_unsafe_split, True),
+    _ATEN.unsafe_chunk.default: (_unsafe_chunk, False),
+    _ATEN.unsafe_split.Tensor: (_unsafe_split, False),
+    _ATEN.unsafe_split_with_sizes.default: (_unsafe_split, False),
     _ATEN.rnn_tanh.input: (_without_dropout(_ATEN.rnn_tanh.input), True),
     _ATEN.rnn_relu.input: (_without_dropout(_ATEN.rnn_relu.input), True),
     _ATEN._linalg_check_errors.default: (_no_check, True),  # noqa: SLF001
     _ATEN._weight_norm.default: (_weight_norm, False),  # noqa: SLF001
     _ATEN.broadcast_tensors.default: (_broadcast, True),
     _ATEN.bilinear.default: (_bilinear, False),
+    _ATEN.histc.default: (_histc, False),
+    _ATEN.ctc_loss.Tensor: (ctc_loss, False),
+    _ATEN.ctc_loss.IntList: (ctc_loss, False),
+    _ATEN._grouped_mm.default: (_grouped_mm, False),  # noqa: SLF001
     _ATEN._embedding_bag.default: (_embedding_bag, False),  # noqa: SLF001
     _ATEN._embedding_bag_forward_only.default: (_embedding_bag, False),  # noqa: SLF001
 }
 """By overload: the formula, and whether its outcome, gradients too, is equal to the bit."""
 
-PARTLY: Final[dict[Any, tuple[Callable[..., bool], Callable[..., Any]]]] = {
-    _ATEN.index_put.default: (_is_masked, _masked),
-    _ATEN.index_put_.default: (_is_masked, _masked_in_place),
-    _ATEN.lstm.input: (_is_projected, _without_dropout(_ATEN.lstm.input)),
+PARTLY: Final[dict[Any, tuple[Callable[..., bool], Callable[..., Any], bool]]] = {
+    _ATEN.index_put.default: (_is_masked, _masked, True),
+    _ATEN.index_put_.default: (_is_masked, _masked_in_place, True),
+    _ATEN.lstm.input: (_is_projected, _without_dropout(_ATEN.lstm.input), True),
+    _ATEN.scaled_dot_product_attention.default: (_shares_heads, _attention, False),
 }
-"""By overload that is allowed: whether these arguments are not, and the formula for them."""
+"""By overload that is allowed: whether these arguments are not, the formula, and its exactness."""

@@ -53,7 +53,7 @@ class TensorSpecs:
     parameters: list[TensorSpec]
     """Those with gradient, as float32 whatever they are in the model."""
     buffers: list[TensorSpec]
-    """Those that a graph writes."""
+    """Those that a graph writes, and frozen parameters that it writes, such as a moving average."""
     base: list[TensorSpec]
     """All others, as they are."""
 
@@ -66,10 +66,12 @@ class TensorSpecs:
         """
         persistent = model.state_dict().keys()
         named = list(model.named_parameters())
+        frozen = [_spec(name, tensor) for name, tensor in named if not tensor.requires_grad]
+        buffers = [_spec(name, t) for name, t in model.named_buffers() if name in persistent]
         return cls(
             [_spec(name, tensor) for name, tensor in named if tensor.requires_grad],
-            [_spec(name, t) for name, t in model.named_buffers() if name in persistent],
-            [_spec(name, tensor) for name, tensor in named if not tensor.requires_grad],
+            [*frozen, *buffers],
+            [],
         )
 
     def split(self, trained: Collection[str], written: Collection[str]) -> TensorSpecs:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram, export
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.modules import transformer
 from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ from pleb_shared.protocol.graph import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Named", "trace_evaluation", "trace_training"]
+__all__ = ["Named", "causal_if_said", "trace_evaluation", "trace_training"]
 
 Batch = dict[str, torch.Tensor]
 """Inputs [batch, ...] by name."""
@@ -143,13 +144,21 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     Distribution.set_default_validate_args(False)  # would branch on values
     model.train(training)
     try:
-        with patch.object(F, "gaussian_nll_loss", _gaussian_nll_loss):
+        with (
+            patch.object(F, "gaussian_nll_loss", _gaussian_nll_loss),
+            patch.object(transformer, "_detect_is_causal_mask", causal_if_said),
+        ):
             yield
     finally:
         Distribution.set_default_validate_args(checked)
         for module, was, computed in before:
             module.training = was
             vars(module).update(computed)
+
+
+def causal_if_said(_mask: object, is_causal: bool | None = None, _size: object = None) -> bool:
+    """Return whether a transformer layer is told that its mask is causal; torch looks at it."""
+    return is_causal is True
 
 
 _GAUSSIAN: Final = F.gaussian_nll_loss

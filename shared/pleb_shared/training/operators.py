@@ -145,6 +145,7 @@ _ADVICE: Final = (
 )  # fmt: skip
 
 
+_TORCHS: Final = ("aten.", "prims.", "torch.", "int.", "<")
 _OUR_OWN: Final = DIVISIONS | MEDIANS
 """What is called in place of a kernel that would crash for some arguments."""
 
@@ -156,6 +157,8 @@ def is_allowed(name: str) -> bool:
 
 def why_not(name: str) -> str:
     """Return advice: what to write instead of the operator `name`."""
+    if not name.startswith(_TORCHS):
+        return "Only torch's operators are known: choose a plain form in that library's settings."
     short = name.removeprefix("aten.")
     for starts, advice in _ADVICE:
         if short.startswith(starts):

@@ -1,0 +1,1 @@
+"""`python -m benchmarks zoo`: real models, each exported, compared with eager mode and checked."""
