@@ -22,6 +22,7 @@ MODULES: Final[dict[str, str]] = {
     "robustness": "benchmarks.robustness",
     "suspicion": "benchmarks.suspicion",
     "trust": "benchmarks.trust",
+    "zoo": "benchmarks.zoo.main",
 }
 """Module by the benchmark's name, imported when asked for.
 
