@@ -555,12 +555,6 @@ FUNCTIONS: Final[dict[str, Case]] = {
         *VOLUME, others=[_random(2, 3, 3, 3, 3)],
     ),
     "affine_grid": _function(_affine, 2, 6, others=[_random(*IMAGE)]),
-    "grouped_mm": _function(
-        lambda x: torch._grouped_mm(  # noqa: SLF001 - transformers' experts call it
-            x, _random(2, 4, 8), offs=torch.tensor([2, 4], dtype=torch.int32)
-        ),
-        4, 4,
-    ),
     "scaled_dot_product_attention(shared heads)": _function(
         lambda x: F.scaled_dot_product_attention(
             x[:, None].repeat(1, 2, 1, 1), x[:, None], x[:, None]

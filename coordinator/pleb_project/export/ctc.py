@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from pleb_shared.errors import GraphError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,14 +30,20 @@ def ctc_loss(
     """Return the loss of Graves et al. 2006, equations 6 to 8, by its forward recursion.
 
     `log_probs` is [T, N, classes] and `targets` [N, S], labels that are padded; labels that follow
-    each other in one row, whose places depend on the lengths, are not known here. `reduction` is 0
+    each other in one row, whose places depend on the lengths, are refused. `reduction` is 0
     for none [N], 1 for the mean of each over its labels, 2 for the sum.
 
     Between and around the labels l' are blanks: 2 S + 1 places. A place is reached from itself,
     from the one before, and from two before unless that is a blank or the same label.
+
+    Raises:
+        GraphError: the labels are not [N, S].
     """
     if log_probs.dim() != 3 or targets.dim() != 2:
-        raise NotImplementedError
+        raise GraphError(
+            "F.ctc_loss takes scores [T, N, classes] and padded labels [N, S] here: labels that "
+            "follow each other in one row have places that depend on the lengths."
+        )
     steps, count, classes = log_probs.shape
     inputs, labels = (torch.as_tensor(one) for one in (input_lengths, target_lengths))
     extended = torch.full((count, 2 * targets.shape[1] + 1), blank)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from pleb_project.export.ctc import ctc_loss
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -169,28 +167,6 @@ def _histc(
     return torch.zeros(bins, dtype=x.dtype).index_add(0, place, counted)
 
 
-def _grouped_mm(
-    self: torch.Tensor,
-    mat2: torch.Tensor,
-    offs: torch.Tensor | None = None,
-    bias: torch.Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
-) -> torch.Tensor:
-    """Return each row of `self` [n, in] times its group's matrix of `mat2` [groups, in, out].
-
-    Group g ends before row `offs[g]`. How many rows a group has depends on values, so all rows are
-    multiplied by all matrices, which costs as many times the operations as there are groups.
-    """
-    if self.dim() != 2 or mat2.dim() != 3 or offs is None or bias is not None or out_dtype:
-        raise NotImplementedError
-    rows = torch.arange(self.shape[0])
-    group = torch.searchsorted(offs.to(torch.int64), rows, right=True)[:, None]
-    found = self.new_zeros(self.shape[0], mat2.shape[2])
-    for number, matrix in enumerate(mat2.unbind(0)):
-        found = torch.where(group == number, self @ matrix, found)
-    return found
-
-
 def _no_check(*_args: Any, **_options: Any) -> None:
     """Check nothing: what is singular gives infinite numbers, and a unit with them is refused."""
 
@@ -235,9 +211,6 @@ FORMULAS: Final[dict[Any, tuple[Callable[..., Any], bool]]] = {
     _ATEN.broadcast_tensors.default: (_broadcast, True),
     _ATEN.bilinear.default: (_bilinear, False),
     _ATEN.histc.default: (_histc, False),
-    _ATEN.ctc_loss.Tensor: (ctc_loss, False),
-    _ATEN.ctc_loss.IntList: (ctc_loss, False),
-    _ATEN._grouped_mm.default: (_grouped_mm, False),  # noqa: SLF001
     _ATEN._embedding_bag.default: (_embedding_bag, False),  # noqa: SLF001
     _ATEN._embedding_bag_forward_only.default: (_embedding_bag, False),  # noqa: SLF001
 }

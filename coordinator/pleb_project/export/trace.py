@@ -16,6 +16,7 @@ from torch.nn.modules import transformer
 from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
 
+from pleb_project.export.ctc import ctc_loss
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import OutputKind
 
@@ -146,6 +147,7 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     try:
         with (
             patch.object(F, "gaussian_nll_loss", _gaussian_nll_loss),
+            patch.object(torch, "ctc_loss", ctc_loss),
             patch.object(transformer, "_detect_is_causal_mask", causal_if_said),
         ):
             yield

@@ -43,20 +43,3 @@ def test_ctc_is_torchs_with_lengths_repeats_and_no_path(steps, count, classes, l
 def test_a_histogram_is_torchs(x, bins):
     formula, _ = FORMULAS[torch.ops.aten.histc.default]
     assert torch.equal(formula(x, *bins), torch.histc(x, *bins))
-
-
-@pytest.mark.parametrize("ends", [[4, 4, 20], [0, 0, 20], [7, 20, 20]])
-def test_a_product_of_groups_is_torchs(ends):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(20, 16, generator=generator, requires_grad=True)
-    w = torch.randn(3, 16, 8, generator=generator, requires_grad=True)
-    offsets = torch.tensor(ends, dtype=torch.int32)
-    formula, _ = FORMULAS[torch.ops.aten._grouped_mm.default]
-    found, wanted = formula(x, w, offsets), torch.ops.aten._grouped_mm.default(x, w, offsets)
-    torch.testing.assert_close(found, wanted)
-    for a, b in zip(
-        torch.autograd.grad(found.square().sum(), (x, w)),
-        torch.autograd.grad(wanted.square().sum(), (x, w)),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
