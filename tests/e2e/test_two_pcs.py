@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.e2e.world import PROJECTS, run_cli, wait_until
+from pleb_agent.cli import main as agent_main
+from tests.e2e.world import PROJECTS, run_cli, run_here, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -22,9 +23,7 @@ def test_a_second_pc_joins_the_account_and_works_for_it(world):
     world.start_agent("laptop")
 
     def account_and_units(name: str) -> tuple[str, float]:
-        view = json.loads(
-            run_cli("pleb_agent", "status", "--home", world.root / name, "--json").stdout
-        )
+        view = run_here(agent_main, "status", "--home", world.root / name)
         (project,) = view["projects"]
         return project["account"], project["counters"].get("verdicts_valid", 0)
 

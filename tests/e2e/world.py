@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import psutil
 
+from pleb_agent.cli import main as agent_main
 from pleb_agent.control.live_preferences import encode
 from pleb_agent.core.preferences import Preferences
 from pleb_coordinator.cli import main as coordinator_main
@@ -67,6 +68,20 @@ def run_cli(
         message = f"{package} {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         raise AssertionError(message)
     return done
+
+
+def run_here(main: Callable[[list[str]], int], *arguments: object, check: bool = True) -> Any:
+    """Run one command of ours in this process and return its JSON; fail when it fails.
+
+    A new Python would take half a second of those that train, and three with torch.
+    """
+    command = [*map(str, arguments), "--json"]
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = main(command)
+    if check and code:
+        message = f"{command} ended with {code}:\n{output.getvalue()}"
+        raise AssertionError(message)
+    return json.loads(output.getvalue().strip().splitlines()[-1])
 
 
 @cache
@@ -192,16 +207,8 @@ class World:
         return {name: line[name] for name in ("pid", "http_pid", "jobs_pid")}
 
     def admin(self, *arguments: object) -> Any:
-        """Run one admin command and return its JSON.
-
-        In this process: tests ask again and again, and each new Python would take the time of
-        those that train.
-        """
-        command = [*map(str, arguments), "--home", str(self.home), "--json"]
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            code = coordinator_main(command)
-        assert code == 0, f"{command} ended with {code}:\n{output.getvalue()}"
-        return json.loads(output.getvalue())
+        """Run one admin command and return its JSON."""
+        return run_here(coordinator_main, *arguments, "--home", self.home)
 
     def invite(self, role: str) -> str:
         token: str = self.admin("invite", "new", "--role", role)["token"]
@@ -222,7 +229,7 @@ class World:
     def attach(self, name: str, link: str, *, trusted: bool = False) -> None:
         """Attach a new agent of this name to the project."""
         invite = ("--invite", self.invite("trusted")) if trusted else ()
-        run_cli("pleb_agent", "attach", link, "--name", name, *invite, "--home", self.root / name)
+        run_here(agent_main, "attach", link, "--name", name, *invite, "--home", self.root / name)
 
     def start_agent(self, name: str, *options: object) -> Running:
         """Start the agent of this name, with one thread unless told otherwise."""
