@@ -42,6 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_a_liar_beside_honest_agents_is_caught(name: str, world: World, tmp_path: Path) -> None:
     link = world.publish(PROJECTS / name)
     liar = start_liar(world, name, link)
+    wait_until("the liar to ask for units", lambda: is_measured(world, name))
     for agent in ("trusted", "honest"):
         world.attach(agent, link, trusted=agent == "trusted")
         if agent not in world.agents:
@@ -66,6 +67,11 @@ def test_a_liar_beside_honest_agents_is_caught(name: str, world: World, tmp_path
 def start_liar(world: World, project: str, link: str) -> Running:
     command = [sys.executable, str(LIAR), link, "--name", "liar", "--threads", "1"]
     return Running(f"liar of {project}", command, world.root / f"liar-{project}.log").start()
+
+
+def is_measured(world: World, project: str) -> bool:
+    """Whether the only host so far has calibrated; otherwise it may come too late to lie."""
+    return any(host["determinism_class"] for host in world.admin("host", "list", project))
 
 
 def ended(world: World, project: str) -> bool:

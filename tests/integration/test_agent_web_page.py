@@ -287,7 +287,7 @@ def everything(words: str) -> PageAgent:
         for event in agent.reader.events[:60]
     ]
     agent.reader.lines[:] = [{"time": "x", "level": words, "event": words, words: long}, {}]
-    return agent.prefer(proxy='"><b>', pause_programs=["</textarea><b>"])
+    return agent.prefer(proxy='http://"><b>:1', pause_programs=["</textarea><b>"])
 
 
 @pytest.mark.parametrize("path", PAGES)

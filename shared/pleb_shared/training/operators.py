@@ -158,7 +158,10 @@ def is_allowed(name: str) -> bool:
 def why_not(name: str) -> str:
     """Return advice: what to write instead of the operator `name`."""
     if not name.startswith(_TORCHS):
-        return "Only torch's operators are known: choose a plain form in that library's settings."
+        return (
+            "Volunteers do not run this operator, only torch's own: choose a plain form in that "
+            "library's settings."
+        )
     short = name.removeprefix("aten.")
     for starts, advice in _ADVICE:
         if short.startswith(starts):
