@@ -33,7 +33,7 @@ from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.messages import PayloadType, Role
+from pleb_shared.protocol.messages import PayloadType, ReceiptOutcome, Role
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_system.lock import HomeInUseError, hold_lock
@@ -198,6 +198,20 @@ def back_up_under_load_and_restore_all(operator, count):
         assert operator.verify_versions() == version + 1
         operator.train(1)
         assert operator.look().latest_version == version + 1
+
+
+def test_a_unit_in_hand_at_the_backup_is_not_given_again_and_taken_late(operator):
+    """A host that has reported it since would refuse to be given the same assignment again."""
+    operator.permit()
+    world, host = operator.world, operator.trusted
+    [manifest], _ = world.ask(host)
+    operator.restore(operator.back_up())
+    world.run()
+    assert world.row(host).recent == 0, "nobody is to blame"
+    [again], _ = world.ask(host)
+    assert again.assignment != manifest.assignment
+    host.held = [manifest, again]  # this one has not reported it
+    assert world.answer(host, manifest).outcome is ReceiptOutcome.STORED
 
 
 def test_a_copy_that_is_put_back_without_restore_is_refused(operator):

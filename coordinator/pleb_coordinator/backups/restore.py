@@ -8,12 +8,13 @@ restored; so that time is written, and signed into every reply. docs/decisions/0
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import sqlite3
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.backups.contents import (
     BACKUP_FILE,
@@ -32,6 +33,7 @@ from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
 from pleb_coordinator.home.layout import Home
+from pleb_coordinator.steps.outcome import expire_lease
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, PlebError
 from pleb_system.durable import rename_durably
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
 
 __all__ = ["Restored", "newest_or_itself", "restore", "verify"]
+
+_MOST_LEASES: Final = 10**9
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,10 @@ def _open_to_agents(home: Home, now: float) -> list[Restored]:
     try:
         with store.write() as tx:
             tx.claims.forget_all()
+            # Hosts may have reported these units since, and refuse to be given one twice. What they
+            # still compute is taken when it comes.
+            for lease in tx.assignments.expired(math.inf, _MOST_LEASES):
+                expire_lease(tx, now, lease, blame=False)
             found = []
             for name in tx.projects.names():
                 project = tx.projects.find(name)

@@ -107,11 +107,14 @@ def fail_assignment(
         log_assignment(tx, now, "failed", assignment, reason=reason)
 
 
-def expire_lease(tx: Transaction, now: float, assignment: Assignment) -> None:
-    """End a lease that ran out; its unit goes to another host."""
+def expire_lease(
+    tx: Transaction, now: float, assignment: Assignment, *, blame: bool = True
+) -> None:
+    """End a lease that ran out, or one that nobody is to `blame` for; its unit goes to another."""
     if not tx.assignments.move(assignment, AssignmentEvent.EXPIRED):
         return
-    _mark_undelivered(tx, assignment, failed=False)
+    if blame:
+        _mark_undelivered(tx, assignment, failed=False)
     _give_to_another(tx, now, assignment, _host_of(tx, assignment))
     log_assignment(tx, now, "expired", assignment)
 
