@@ -26,7 +26,7 @@ help:
 	@echo "make demo         train a shared model with a coordinator, two agents and three liars on this PC"
 	@echo "                  (KEEP=1 leaves it running afterwards)"
 	@echo "make demo-stop    stop a demo that was left running"
-	@echo "make test         the tests (about 17 minutes on two cores; AT_ONCE=4 runs four at a time)"
+	@echo "make test         the tests (about 20 minutes on two cores; AT_ONCE=4 runs four at a time)"
 	@echo "make test-system  the tests that need Debian packages, which it installs"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make format       let ruff format the code and fix what it can"
