@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "rows"]
 
 _QUICK: Final = 12
-"""With --quick, every so manieth entry."""
+"""With --quick, one of so many entries is checked."""
 _WORDS: Final = 110
 """Of a reason that is shown."""
 

@@ -53,7 +53,7 @@ class Researcher:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_becomes_a_trained_model_in_minutes(
+def test_a_template_becomes_a_trained_model(
     template: str, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     researcher = Researcher(tmp_path / "researcher", capsys)

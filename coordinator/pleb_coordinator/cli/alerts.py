@@ -31,7 +31,7 @@ _DELIVERY_SECONDS: Final = 30.0
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """What is told."""
+    """What an alert says."""
 
     event: Literal["stuck", "goes_on"]
     project: str
