@@ -102,7 +102,12 @@ def test_macos_gets_background_quality_of_service() -> None:
 def test_a_low_priority_is_no_idle_one() -> None:
     """With an idle one a trusted host on a busy server would never run."""
     measure = MEASURE.replace("system_ways", "low_ways")
-    child = subprocess.run([sys.executable, "-c", measure], check=True, capture_output=True)
+    child = subprocess.run(
+        [sys.executable, "-c", measure],
+        check=True,
+        capture_output=True,
+        start_new_session=True,  # the file is empty for a session that has no autogroup
+    )
     found = json.loads(child.stdout)
     assert found["outcome"] == {"nice": "set"}
     assert (found["policy"], found["nice"], found["io"]) == (False, 10, False)
