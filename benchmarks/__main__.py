@@ -14,6 +14,7 @@ MODULES: Final[dict[str, str]] = {
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",
+    "fleet": "benchmarks.fleet",
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
     "lora": "benchmarks.lora",

@@ -13,6 +13,7 @@ from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_shared.protocol.project import Round
 
 SMALL = Settings(
@@ -155,3 +156,15 @@ def test_attacks_on_a_fleet_that_really_trains(name):
     plan = replace(SMALL.fleet, attack=ATTACKS[name], hostile_share=0.25)
     found = run(replace(SMALL, trains=True, fleet=plan, hours=0.4))
     assert found.in_model > 0
+
+
+def test_throughput_of_unequal_pcs_is_compared_with_all_they_could_compute():
+    plan = FleetPlan(hosts=4, trusted=0, unit_seconds=60, speeds=(1.0, 2.0, 4.0, 8.0), record=400)
+    with opened_fleet(Settings(plan, hours=0.6, round=Round(24, 18))) as fleet:
+        fleet.run()
+        found = throughput_of(fleet, from_hours=0.2)
+    assert found.rounds > 3
+    assert 0.6 < found.share_of_summed_speed < 1
+    assert found.in_model < found.useful_work <= 1
+    assert found.slowest_tenth_round_ratio >= 1
+    assert (found.lost_units, found.hosts) == (0, 4)

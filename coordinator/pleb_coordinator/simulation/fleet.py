@@ -32,6 +32,7 @@ from pleb_coordinator.jobs.loop import Jobs
 from pleb_coordinator.simulation.attacks import Choice, Gang, Member, Moment, at_distance
 from pleb_coordinator.simulation.deltas import Deltas, Floats
 from pleb_coordinator.simulation.hosts import FleetPlan, HostPlan, make_hosts
+from pleb_coordinator.simulation.presence import Presence
 from pleb_coordinator.simulation.project import SmallProject, publish_small
 from pleb_coordinator.simulation.trained import TrainedDeltas
 from pleb_coordinator.steps import Deps
@@ -40,7 +41,7 @@ from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.serve import Answered, Asked, serve
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.transaction import Store
-from pleb_shared.errors import Refusal
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, Verdict, WorkRequest
 from pleb_shared.protocol.project import Codec, Round, Verification
@@ -125,6 +126,7 @@ class Made:
     lie: bool
     seconds: float
     """That the host was busy with it."""
+    steps: int = 0
 
 
 @dataclass
@@ -137,6 +139,7 @@ class SimulatedHost:
     joined_at: float
     member: Member | None
     runtime: Runtime
+    presence: Presence
     sequence: int = 0
     in_hand: list[int] = field(default_factory=list)
     ready: list[tuple[Report, bytes | None]] = field(default_factory=list)
@@ -153,8 +156,11 @@ class SimulatedHost:
     banned: bool = False
     bans: int = 0
     proven_at: float | None = None
-    on_until: float = 0.0
     failed: int = 0
+    refused: set[int] = field(default_factory=set)
+    """Assignments whose results were refused because they came too late."""
+    has_record: bool = False
+    """Whether it was given the record that hosts are to start with."""
 
     def learn(self, verdict: Verdict) -> None:
         """Note what became of an earlier result."""
@@ -306,6 +312,7 @@ class Fleet:
                     self._give_records(who)
                 case "survey":
                     self.survey()
+                    self._give_records(self.settings.fleet.record)
                     self._at(at + _SURVEY_SECONDS, "survey", None)
                 case _:
                     pass  # an event that a later one has replaced
@@ -357,8 +364,9 @@ class Fleet:
         heapq.heappush(self._events, (at, self._count, what, who, ticket))
 
     def _request_at(self, host: SimulatedHost, at: float) -> None:
+        """Have the host ask at that time, or when its PC is on again."""
         host.ticket += 1
-        self._at(at, "request", host, host.ticket)
+        self._at(host.presence.on_from(at), "request", host, host.ticket)
 
     def _run_jobs_at(self, at: float) -> None:
         if at < self._jobs_at:
@@ -379,9 +387,9 @@ class Fleet:
             capability=f"class {plan.determinism_class}",
             system="Linux-x86_64",
         )
-        host = SimulatedHost(number, plan, fingerprint_of(key), now, member, runtime)
-        if plan.on_seconds:
-            host.on_until = now + self.generator.exponential(plan.on_seconds)
+        own = np.random.default_rng((self.settings.seed, 2, number))
+        presence = Presence(plan.habits, own, now)
+        host = SimulatedHost(number, plan, fingerprint_of(key), now, member, runtime, presence)
         self.hosts.append(host)
         self._by_row[host.fingerprint] = host
         with self.store.write(durable=False) as tx:
@@ -407,7 +415,8 @@ class Fleet:
             return
         self._waiting.pop(host.number, None)
         if host.waiting_since is not None:
-            host.waited_seconds += self.clock.now - host.waiting_since
+            waited = host.presence.on_between(host.waiting_since, self.clock.now)
+            host.waited_seconds += waited
             host.waiting_since = None
         host.sequence += 1
         self.requests += 1
@@ -453,6 +462,9 @@ class Fleet:
         """Learn verdicts, and begin with a unit or wait for one."""
         for told in answered.verdicts:
             host.learn(told.verdict)
+        for receipt in answered.receipts:
+            if receipt.code == RefusalCode.LEASE_EXPIRED:
+                host.refused.add(receipt.assignment)
         if reported:
             self._run_jobs_at(self.clock.now + _JOBS_SECONDS)
         for manifest in answered.manifests:
@@ -475,10 +487,11 @@ class Fleet:
         self._request_at(host, self.clock.now + pause)
 
     def _give_records(self, record: int) -> None:
-        """Let all hosts be as if they had worked for long."""
+        """Let all hosts that are calibrated be as if they had worked for long."""
         with self.store.write(durable=False) as tx:
             for host, row in self.rows() if record else ():
-                if not host.plan.trusted and row.determinism_class:
+                if not host.plan.trusted and row.determinism_class and not host.has_record:
+                    host.has_record = True
                     standing = replace(standing_of(row), record=record, proven=True)
                     tx.hosts.set_standing(row.id, standing)
                     step = host.plan.unit_seconds / self.settings.local_steps
@@ -507,7 +520,8 @@ class Fleet:
 
     def _wake(self, most: int, drawn: Sequence[int] = ()) -> None:
         """Serve `most` waiting hosts again, those that were drawn, and all that are eager."""
-        others = list(self._waiting)
+        now = self.clock.now
+        others = [number for number, host in self._waiting.items() if host.presence.is_on(now)]
         if len(others) > most:
             others = [others[place] for place in self.generator.choice(len(others), most, False)]
         for number in [*drawn, *others, *self._eager]:
@@ -553,7 +567,8 @@ class Fleet:
             data = self.deltas.encode(manifest.unit, values)
         took = _INSTANT_SECONDS * self.generator.uniform(0.5, 1.5)
         took = took if host.plan.instant and lie else seconds
-        made = Made(manifest.assignment, manifest.unit.seed, digest_of(data), lie, took)
+        unit = manifest.unit
+        made = Made(manifest.assignment, unit.seed, digest_of(data), lie, took, unit.local_steps)
         host.made.append(made)
         if host.member is not None:
             host.member.made += 1
@@ -615,17 +630,10 @@ class Fleet:
         return rate > 0 and host.member is None and bool(self.generator.random() < rate)
 
     def _seconds(self, host: SimulatedHost, unit: Unit) -> float:
-        """Return how long the PC is busy with a unit, and off in between."""
-        steps = self.settings.local_steps
-        if unit.kind == UnitKind.CALIBRATE:
-            steps = min(unit.local_steps, steps)
+        """Return how long the PC computes a unit."""
+        steps = self.settings.local_steps if unit.kind == UnitKind.EVALUATE else unit.local_steps
         share = max(1, steps) / max(1, self.settings.local_steps)
-        seconds = host.plan.unit_seconds * share * self.generator.uniform(0.95, 1.05)
-        if host.plan.on_seconds and self.clock.now + seconds > host.on_until:
-            seconds += self.generator.exponential(host.plan.off_seconds)
-            back = self.clock.now + seconds
-            host.on_until = back + self.generator.exponential(host.plan.on_seconds)
-        return float(seconds)
+        return float(host.plan.unit_seconds * share * self.generator.uniform(0.95, 1.05))
 
     def _deliver(
         self,
@@ -636,7 +644,7 @@ class Fleet:
         took: float,
         claimed: float,
     ) -> None:
-        """Have the report sent after `took` seconds; the host says that it took `claimed`.
+        """Have the report sent after `took` seconds on; the host says that it took `claimed`.
 
         Hosts whose lies take no time claim always to be that fast: it makes their lies usual.
         """
@@ -652,7 +660,7 @@ class Fleet:
         )
         host.ready.append((report, data))
         host.busy_seconds += took
-        self._request_at(host, self.clock.now + took)
+        self._request_at(host, host.presence.finished(self.clock.now, took))
 
     # Bans
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.simulation.presence import Habits, Weibull
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,9 +32,8 @@ class HostPlan:
     """None: it computes what it is asked for."""
     instant: bool = False
     """Its lies take no time, since it computes nothing."""
-    on_seconds: float = 0.0
-    """How long it is on at a time, on average; 0: always."""
-    off_seconds: float = 0.0
+    habits: Habits | None = None
+    """When it is on; None: always."""
     fault_rate: float = 0.0
     """Share of its results that bad memory spoils."""
     joins_at: float = 0.0
@@ -52,8 +53,13 @@ class FleetPlan:
     """Median over hosts."""
     speed_spread: float = 0.4
     """Of the logarithm of `unit_seconds`."""
+    speeds: tuple[float, ...] = ()
+    """Of the volunteers in turn, relative to `unit_seconds`; empty: drawn by `speed_spread`."""
     on_hours: float = 0.0
+    """How long volunteers are on at a time, on average; 0: always, or as `habits` say."""
     off_hours: float = 8.0
+    habits: tuple[tuple[float, Habits], ...] = ()
+    """Shares of honest volunteers with habits; what is missing from 1 is always on."""
     fault_rate: float = 0.0
     record: int = 0
     """Accepted results that all volunteers have at the start; 0: all are new."""
@@ -77,21 +83,36 @@ def make_hosts(plan: FleetPlan, generator: np.random.Generator) -> list[HostPlan
         lies = number < hostile
         late = number >= plan.hosts
         joins_at = generator.uniform(10, 10 + (2 * 3600.0 if late else plan.join_seconds))
+        slowness = (
+            1 / plan.speeds[number % len(plan.speeds)]
+            if plan.speeds
+            else generator.lognormal(0, plan.speed_spread)
+        )
         found.append(
             HostPlan(
                 account=f"person-{number}",
                 network=network(number),
-                unit_seconds=plan.unit_seconds * generator.lognormal(0, plan.speed_spread),
+                unit_seconds=plan.unit_seconds * slowness,
                 determinism_class=int(generator.choice(len(_CLASS_SHARES), p=_CLASS_SHARES)),
                 attack=plan.attack if lies else None,
                 instant=plan.instant and lies,
-                on_seconds=3600 * plan.on_hours if not lies else 0.0,
-                off_seconds=3600 * plan.off_hours,
+                habits=None if lies else _habits(plan, generator),
                 fault_rate=0.0 if lies else plan.fault_rate,
                 joins_at=joins_at + (plan.newcomers_at if late else 0.0),
             )
         )
     return found
+
+
+def _habits(plan: FleetPlan, generator: np.random.Generator) -> Habits | None:
+    if plan.on_hours:
+        return Habits(Weibull(1.0, plan.on_hours), Weibull(1.0, plan.off_hours))
+    drawn = generator.random() if plan.habits else 1.0
+    for share, habits in plan.habits:
+        drawn -= share
+        if drawn < 0:
+            return habits
+    return None
 
 
 def network(number: int) -> str:
