@@ -18,6 +18,7 @@ from pleb_coordinator.core.records import (
     FileKind,
     Fleet,
     Invite,
+    Kept,
     NewAssignment,
     NewUnit,
     ProjectState,
@@ -35,7 +36,7 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.store.assignments import Commitment, Judgement, Seeker
 from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_coordinator.store.hosts import NewHost, Seen
-from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.messages import PayloadType, Role, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -251,8 +252,18 @@ class TestProjects:
         with pytest.raises(LookupError):
             tx.versions.source(project.id, 0, 2)
         tx.versions.add(msgspec.structs.replace(row, number=2, outer_state="o"))
-        tx.versions.forget_outer_state(project.id, 0, 2)
-        assert tx.versions.get(project.id, 0, 2).outer_state == ""
+        second = tx.versions.get(project.id, 0, 2)
+        assert tx.references.of(project.id, 0, 2) == second.blobs > {"s", "o"}
+        less = msgspec.structs.replace(second, outer_state="", kept=Kept.READABLE)
+        assert tx.versions.keep_less(less) == {"o"}
+        assert tx.versions.get(project.id, 0, 2) == less
+        assert not tx.references.needed("o")
+        assert tx.references.needed("s")
+        listed = msgspec.structs.replace(less, source=None, snapshot="", kept=Kept.LISTED)
+        tx.versions.keep_less(listed)
+        assert not tx.references.of(project.id, 0, 2)
+        with pytest.raises(InputError):
+            tx.versions.source(project.id, 0, 2)
 
     def test_evaluations_by_version(self, tx, project):
         for version, loss in ((1, 1.0), (0, 2.0), (1, 3.0)):

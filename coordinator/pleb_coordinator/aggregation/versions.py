@@ -56,7 +56,7 @@ def following_source(
 ) -> VersionSource:
     """Return how a host gets the next version: from the last snapshot before it."""
     blob = Blob(digest=digest_of(difference), size=len(difference))
-    before = previous.source
+    before = previous.readable_source
     if previous.snapshot:
         start = Blob(digest=previous.snapshot, size=snapshot_bytes)
         number, differences = previous.number, [blob]

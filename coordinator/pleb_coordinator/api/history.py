@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
+from pleb_coordinator.core.records import version_not_kept
 from pleb_coordinator.steps.activity import best_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import VersionStatus
@@ -40,6 +41,8 @@ async def version(api: Api, request: Request) -> Response:
     with api.store.read() as tx:
         project = tx.projects.find(request.path_params["project"])
         row = tx.versions.get(project.id, epoch, numbered(tx, project, epoch, text))
+    if row.source is None:
+        raise Refusal(RefusalCode.UNKNOWN_BLOB, str(version_not_kept(row.number)))
     found = VersionStatus(metadata_number=row.metadata_number, source=row.source)
     return Response(msgspec.json.encode(found), media_type="application/json")
 
@@ -54,8 +57,7 @@ def numbered(tx: Transaction, project: Project, epoch: int, text: str) -> int:
     if text == "newest" and epoch == project.epoch:
         number = project.version
     elif text == "newest":
-        rows = tx.versions.losses(project.id, epoch)
-        number = rows[-1].number if rows else None
+        number = tx.versions.last_number(project.id, epoch)
     elif text == "best":
         number = best_of(tx, project, epoch)
     elif text.isascii() and text.isdecimal() and len(text) < 12:

@@ -18,16 +18,12 @@ import msgspec
 
 from pleb_coordinator.blobs.local import blob_place, delta_place
 from pleb_shared.errors import InputError
-from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.project import ShardList
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = [
     "BACKUP_FILE",
@@ -71,38 +67,11 @@ class Backup(msgspec.Struct, frozen=True):
     projects: list[SavedProject]
 
 
-def files_of(tx: Transaction, blob: Callable[[str], bytes]) -> dict[str, str]:
-    """Return the files that rows refer to: their places below the home, with their SHA-256.
-
-    `blob` returns a blob's bytes; the lists of shards are read.
-
-    Raises:
-        Refusal: `unknown_blob`: a list of shards is missing or damaged.
-    """
-    digests = set(tx.references.version_blobs())
-    lists = set()
-    for name in tx.projects.names():
-        project = tx.projects.find(name)
-        for number in tx.references.metadata_numbers(project.id):
-            metadata = tx.projects.metadata_at(project.id, number)
-            digests.update(_named(metadata))
-            lists.add(metadata.data.shards.digest)
-    for digest in lists:
-        shards = strict_json.decode(blob(digest), ShardList, most_bytes=LIMITS.shard_list_bytes)
-        digests.update(shard.digest for shard in [*shards.train, *shards.holdout])
-    return {blob_place(digest): digest for digest in digests} | {
+def files_of(tx: Transaction) -> dict[str, str]:
+    """Return the files that rows refer to: their places below the home, with their SHA-256."""
+    return {blob_place(digest): digest for digest in tx.references.blobs()} | {
         delta_place(assignment): digest for assignment, digest in tx.references.delta_files()
     }
-
-
-def _named(metadata: ProjectMetadata) -> Iterator[str]:
-    model = metadata.model
-    yield model.initial.digest
-    if model.base is not None:
-        yield model.base.blob.digest
-    yield metadata.training_graph.digest
-    yield metadata.evaluation_graph.digest
-    yield metadata.data.shards.digest
 
 
 def key_files(home: Path) -> Iterator[str]:

@@ -31,7 +31,6 @@ from pleb_coordinator.backups.contents import (
     key_files,
 )
 from pleb_coordinator.backups.copying import bring_files
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import rename_durably, sync_directory, write_durably
@@ -105,18 +104,17 @@ def prune(to: Path, keep: int) -> list[Path]:
 
 def _fill(home: Home, folder: Path, earlier: Sequence[Path], now: float) -> None:
     sources = [*earlier, home.path]
-    blobs = LocalBlobs(home.path)
     store = Store(home.store_file)
     try:
         with store.read() as tx:
-            places = files_of(tx, blobs.get)
+            places = files_of(tx)
     finally:
         store.close()
     bring_files(places, folder, sources)
     missing: list[str] = []
     for _ in range(_TRIES):
         copy_store(home.store_file, folder / STORE_FILE)
-        projects, places = _read(folder / STORE_FILE, blobs)
+        projects, places = _read(folder / STORE_FILE)
         missing = bring_files(places, folder, sources)
         if not missing:
             break
@@ -159,12 +157,12 @@ def copy_store(source: Path, target: Path) -> None:
         raise InputError(message) from error
 
 
-def _read(store_file: Path, blobs: LocalBlobs) -> tuple[list[SavedProject], dict[str, str]]:
+def _read(store_file: Path) -> tuple[list[SavedProject], dict[str, str]]:
     """Return the projects of a copied store, and the files that it refers to."""
     store = Store(store_file)
     try:
         with store.read() as tx:
-            places = files_of(tx, blobs.get)
+            places = files_of(tx)
             found = [tx.projects.find(name) for name in tx.projects.names()]
     finally:
         store.close()

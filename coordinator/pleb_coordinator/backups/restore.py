@@ -28,7 +28,6 @@ from pleb_coordinator.backups.contents import (
 )
 from pleb_coordinator.backups.copying import bring_files
 from pleb_coordinator.backups.make import save_keys
-from pleb_coordinator.blobs.local import blob_place
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
@@ -132,13 +131,8 @@ def _verified(folder: Path, store_copy: Path) -> tuple[Backup, dict[str, str]]:
     if not _is_sound(store_copy):
         raise _damaged(folder, STORE_FILE)
 
-    def blob(digest: str) -> bytes:
-        if _digest(folder / blob_place(digest)) != digest:
-            raise _damaged(folder, blob_place(digest))
-        return (folder / blob_place(digest)).read_bytes()
-
     with contextlib.closing(Store(store_copy)) as store, store.read() as tx:
-        places = files_of(tx, blob)
+        places = files_of(tx)
     for place, digest in places.items():
         if _digest(folder / place) != digest:
             raise _damaged(folder, place)

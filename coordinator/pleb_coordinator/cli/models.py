@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_coordinator.aggregation.recompute import recompute
+from pleb_coordinator.aggregation.recompute import How, recompute
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.access import now, opened
 from pleb_coordinator.core.holdout import last_good
@@ -53,11 +54,12 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
             v["train_loss"],
             v["deltas"],
             _or_blank(v["restores"]),
+            v["kept"],
             "best" if v["best"] else "",
         )
         for v in values
     ]
-    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS", "RESTORES", "BEST")
+    head = ("EPOCH", "VERSION", "DIGEST", "LOSS", "DELTAS", "RESTORES", "KEPT", "BEST")
     output.result(values, table(head, rows, "No version."))
     return 0
 
@@ -127,8 +129,10 @@ def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
             fault = str(error)
     wrong = [version.number for version in found if not version.matches]
     good = not wrong and not fault and bool(found)
+    done = Counter(version.how for version in found)
     value = {"verified": good, "versions": len(found), "wrong": wrong, "fault": fault}
-    output.result(value, [_verdict(project, len(found), wrong, fault)])
+    counts = {str(how): done[how] for how in How}
+    output.result(value | counts, [_verdict(project, done, wrong, fault)])
     return 0 if good else ExitCode.FAULT_FOUND
 
 
@@ -150,12 +154,16 @@ def rollback(home: Home, options: argparse.Namespace, output: Output) -> int:
         f"Version {row.number} of {project.name} is version {number} again; what was made after "
         "it was taken back. Agents follow with their next unit."
     )
+    if not work.keeps_momentum:
+        sentence += " Its outer state is not kept any more: momentum begins anew."
     output.result(value | {"digest": row.digest}, [sentence])
     return 0
 
 
 def _good_version(tx: Transaction, project: Project) -> int:
     found = last_good(points(tx, project), project.metadata.verification.max_holdout_regression)
+    if found is not None:  # or the milestone before it
+        found = tx.versions.newest_readable(project.id, project.epoch, found)
     if found is None:
         message = (
             f"No two versions of {project.name} were evaluated, so nothing shows which one was "
@@ -165,13 +173,22 @@ def _good_version(tx: Transaction, project: Project) -> int:
     return found
 
 
-def _verdict(project: Project, versions: int, wrong: list[int], fault: str) -> str:
+def _verdict(project: Project, done: Counter[How], wrong: list[int], fault: str) -> str:
     if fault:
-        return f"After {versions} versions of {project.name}: {fault} Restore a backup."
+        return f"After {done.total()} versions of {project.name}: {fault} Restore a backup."
     if wrong:
         listed = ", ".join(map(str, wrong))
         return f"Versions {listed} of {project.name} differ from the log: restore a backup."
-    return f"All {versions} versions of {project.name} were recomputed, identical to the bit."
+    if done.total() == done[How.RECOMPUTED]:
+        return (
+            f"All {done.total()} versions of {project.name} were recomputed, identical to the bit."
+        )
+    return (
+        f"{done[How.RECOMPUTED]} of {done.total()} versions of {project.name} were recomputed, "
+        f"identical to the bit. {done[How.READ]} older ones are what the log says, but their "
+        f"results are not kept any more ([retention]), and of {done[How.NOT_KEPT]} only the digest "
+        "is."
+    )
 
 
 def _epochs(tx: Transaction, project: Project, wanted: int | None) -> list[int]:
@@ -220,7 +237,7 @@ def _short(row: VersionRow) -> dict[str, Any]:
     names = ("epoch", "digest", "metadata_number", "train_loss", "made_at")
     value: dict[str, Any] = {"version": row.number}
     value |= {name: getattr(row, name) for name in names}
-    value |= {"snapshot": bool(row.snapshot), "deltas": len(row.inputs)}
+    value |= {"snapshot": bool(row.snapshot), "deltas": row.results, "kept": row.kept}
     return value | {"restores": row.restores}
 
 

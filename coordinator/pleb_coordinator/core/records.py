@@ -12,6 +12,7 @@ import msgspec
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.reasons import Reason
@@ -30,6 +31,7 @@ __all__ = [
     "Fleet",
     "Host",
     "Invite",
+    "Kept",
     "NewAssignment",
     "NewUnit",
     "Project",
@@ -44,9 +46,11 @@ __all__ = [
     "UnitRow",
     "Upload",
     "VersionInput",
+    "VersionLoad",
     "VersionLoss",
     "VersionRestore",
     "VersionRow",
+    "version_not_kept",
 ]
 
 
@@ -177,6 +181,19 @@ class Project(Record, frozen=True):
         return max(rules.tolerance, min(self.tolerance, rules.tolerance_ceiling))
 
 
+class Kept(StrEnum):
+    """How much of a version is kept; see `core.keeping`."""
+
+    EXACT = "exact"
+    """All: also the results that it was made of, so that it can be recomputed."""
+    READABLE = "readable"
+    """Its tensors: it can be exported and restored."""
+    MILESTONE = "milestone"
+    """The same, as a snapshot of its own that outlives its neighbours."""
+    LISTED = "listed"
+    """Its row: number, digest, loss."""
+
+
 class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
     """One delta that went into a version."""
 
@@ -204,8 +221,8 @@ class VersionRow(Record, frozen=True):
     """Blob with the whole version; empty where there is none."""
     inputs: tuple[VersionInput, ...]
     """The deltas that went in, in order."""
-    source: VersionSource
-    """The blobs that a host downloads to build this version."""
+    source: VersionSource | None
+    """The blobs that a host downloads to build this version; None: they are not kept any more."""
     train_loss: float | None
     made_at: float
     restores: int | None = None
@@ -213,7 +230,48 @@ class VersionRow(Record, frozen=True):
     restored_for: RestoreCause | None = None
     norms: tuple[float, ...] = ()
     """L2 norms of the parameters in the model's order, which distances of deltas are measured
-    against; empty for version 0."""
+    against; empty for version 0, and for those that are only listed or milestones."""
+    kept: Kept = Kept.EXACT
+    results: int = 0
+    """How many deltas went in; `inputs` of an old version is empty."""
+    delta_bytes: int = 0
+    """Of the deltas that went in, as long as they are kept."""
+    blob_bytes: int = 0
+    """Of difference, outer state and snapshot, as long as they are kept."""
+
+    @property
+    def readable_source(self) -> VersionSource:
+        """The blobs that build this version. Raises `InputError`: they are not kept any more."""
+        if self.source is None:
+            raise version_not_kept(self.number)
+        return self.source
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        """Digests of all blobs without which the row is not true."""
+        named = {self.difference, self.outer_state, self.snapshot}
+        if self.source is not None:
+            named |= {self.source.snapshot.digest, *(b.digest for b in self.source.differences)}
+        return frozenset(named - {""})
+
+
+def version_not_kept(number: int) -> InputError:
+    """Return the error of a version whose tensors are not kept any more."""
+    return InputError(
+        f"Version {number} is too old: only its digest and its loss are kept. "
+        "`pleb-coordinator model list PROJECT` shows which versions can be read; `[retention]` in "
+        "coordinator.toml says how many are kept."
+    )
+
+
+class VersionLoad(Record, frozen=True):
+    """What the versions of a project take that are not milestones or only listed."""
+
+    exact: int
+    delta_bytes: int
+    readable: int
+    """Those of `exact` among them."""
+    blob_bytes: int
 
 
 class VersionRestore(Record, frozen=True):

@@ -39,6 +39,7 @@ MIGRATIONS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Retention:
-    """For how many days rows are kept that only explain or remember; 0: for ever."""
+    """What is kept of what has served its purpose; 0: everything, for ever."""
 
     history_days: Count = 30
     """Events, and results that did not count, of closed rounds."""
@@ -82,6 +83,14 @@ class Retention:
     """Hosts since they were last seen; their account keeps its credit."""
     new_host_days: Count = 14
     """Hosts that have done nothing, and calibrations that no class needs."""
+    versions: Count = 1000
+    """Versions of a project that can be recomputed, or at least read, beside the milestones."""
+    result_bytes: Bytes = 1_000_000_000
+    """Of the results that a project's versions were made of."""
+    version_bytes: Bytes = 1_000_000_000
+    """Of the files that a project's versions are built from, beside the milestones."""
+    milestones: Count = 8
+    """Older versions that stay readable, spread evenly; twice as far apart now and then."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +195,22 @@ own_new_hosts_per_day = {config.networks.own_new_hosts_per_day}
 own_unproven_hosts = {config.networks.own_unproven_hosts}
 
 [retention]
-# Days after which rows are removed; 0 keeps them for ever. What made the model always stays.
+# What is kept for how long; 0 keeps it for ever. First days, after which rows are removed.
 # Events, and results that did not count (`unit show` explains them until then).
 history_days = {config.retention.history_days}
 # PCs that have not been seen: their account keeps its credit. Those that never did anything go
 # sooner, and so do calibrations that are not needed.
 host_days = {config.retention.host_days}
 new_host_days = {config.retention.new_host_days}
+# Of each project, the newest so many versions, as long as all results that went in (`model verify`
+# recomputes from them) and all files (models, differences, states of the optimizer) are not larger
+# than this. The oldest lose their results first, then their files. What verification and agents
+# need stays, however large: about the last {LIMITS.version_lag} versions.
+versions = {config.retention.versions}
+result_bytes = {config.retention.result_bytes}
+version_bytes = {config.retention.version_bytes}
+# Of older ones so many stay as models, spread evenly; so does the best one.
+milestones = {config.retention.milestones}
 
 [alerts]
 # Told when nobody can work for a project until somebody acts, and when it goes on: a program that

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pleb_coordinator.core.records import Project, ProjectState
 from pleb_coordinator.core.rounds import due_at
-from pleb_coordinator.steps import advance, calibrate, expire, plan, retain, rollback, sweep, verify
+from pleb_coordinator.steps import (
+    advance,
+    calibrate,
+    expire,
+    plan,
+    retain,
+    rollback,
+    sweep,
+    thin,
+    verify,
+)
 from pleb_shared.errors import PlebError
 
 if TYPE_CHECKING:
@@ -114,7 +124,11 @@ RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequ
     (
         RETENTION_SECONDS,
         [[QuickJob(retain.find_events, retain.remove_events)]],
-        [[QuickJob(retain.find_round, retain.retire_round)]],
+        [
+            [QuickJob(retain.find_round, retain.retire_round)],
+            [QuickJob(retain.find_spent_rounds, retain.remove_rounds)],
+            [Job("thin", thin.find, thin.compute, thin.commit)],
+        ],
     ),
     (
         RARE_SECONDS,

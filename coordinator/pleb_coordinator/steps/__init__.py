@@ -18,6 +18,7 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         advance     the next version
         plan        its round
         sweep       bytes that are not needed any more
+        thin        old versions, of which less is kept
         retain      rows that are not needed any more
     command line
         invite      a token for hosts, a publisher or an administrator

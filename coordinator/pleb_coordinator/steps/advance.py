@@ -18,7 +18,6 @@ from pleb_coordinator.aggregation.versions import (
 )
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
-    FileKind,
     Project,
     ProjectState,
     Purpose,
@@ -30,6 +29,7 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.rounds import ready
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import settle
+from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.lookback import Looks, doubtful, hold, looks_of
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import difference_format
@@ -108,7 +108,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
     if doubts := doubtful(work.looks):
         return doubts
     metadata, previous = work.project.metadata, work.previous
-    version = read_version(previous.source, metadata, deps.blobs.get)
+    version = read_version(previous.readable_source, metadata, deps.blobs.get)
     warm_start = is_warm_start(metadata, previous.number)
     deltas = [
         (deps.blobs.delta_view(stored, entry.digest), entry.weight)
@@ -128,7 +128,7 @@ def commit(
         False: another process was first, or a verdict has changed the inputs meanwhile.
 
     Raises:
-        LookupError: its outer state's file is being deleted right now.
+        LookupError: one of its files is being deleted right now.
     """
     now, round_ = deps.clock(), work.round
     place = (round_.project, round_.epoch, round_.version)
@@ -140,9 +140,7 @@ def commit(
         return True
     if not (tx.rounds.close(round_, now) and tx.versions.add(row)):
         return False
-    if not tx.tombstones.revive(FileKind.BLOB, row.outer_state):
-        message = f"Blob {row.outer_state[:12]}... is being deleted: the version is made again."
-        raise LookupError(message)
+    keep_blobs(tx, deps, row.blobs)
     tx.projects.advance(round_.project, round_.epoch, round_.version, row.number)
     for unit in valid:
         tx.units.move(unit, UnitEvent.APPLIED, now, unit.canonical)
@@ -177,9 +175,9 @@ def _close_late(tx: Transaction, unit: UnitRow, now: float) -> None:
 def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
     previous = work.previous
     number = previous.number + 1
-    snapshot = ""
+    snapshot, state = b"", made.state.to_bytes()
     if number % snapshot_interval(difference_format(work.project.metadata)) == 0:
-        snapshot = deps.blobs.put(save_tensors(made.version))
+        snapshot = save_tensors(made.version)
     before = deps.blobs.size(previous.snapshot) if previous.snapshot else 0
     source = following_source(previous, before, made.digest, made.difference)
     return VersionRow(
@@ -189,13 +187,16 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
         digest=made.digest,
         metadata_number=work.project.metadata_number,
         difference=deps.blobs.put(made.difference),
-        outer_state=deps.blobs.put(made.state.to_bytes()),
-        snapshot=snapshot,
+        outer_state=deps.blobs.put(state),
+        snapshot=deps.blobs.put(snapshot) if snapshot else "",
         inputs=work.inputs,
         source=source,
         train_loss=work.train_loss,
         made_at=deps.clock(),
         norms=parameter_norms(made.version, work.project.metadata.model),
+        results=len(work.inputs),
+        delta_bytes=sum(stored.size for stored in work.deltas),
+        blob_bytes=len(made.difference) + len(state) + len(snapshot),
     )
 
 

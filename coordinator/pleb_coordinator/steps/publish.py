@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.aggregation.versions import first_source
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.invites import check_invite
-from pleb_coordinator.core.records import Facts, Project, Upload, VersionRow
+from pleb_coordinator.core.records import Project, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import follow_researcher, settle
+from pleb_coordinator.steps.files import lost_blobs
+from pleb_coordinator.steps.published import Findings
 from pleb_coordinator.store.assignments import Judgement
+from pleb_coordinator.store.references import METADATA
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import AttachLink, digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
@@ -31,7 +34,7 @@ from pleb_shared.protocol.roots import key_fault
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
-    from pleb_coordinator.steps.published import Findings, Publication
+    from pleb_coordinator.steps.published import Publication
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.unit import Blob
 
@@ -90,14 +93,15 @@ def publish(
     metadata, now = publication.metadata, deps.clock()
     known, token_hash = _admitted(tx, deps, publication)
     slots: list[BlobSlot] = []
+    findings = _still_there(tx, deps, findings)
     if findings.facts is None:
         owner = 0 if known is None else known.id
         slots = [_slot(tx, deps, owner, blob, now) for blob in findings.missing[:_SLOTS]]
     elif known is None:
         tx.invites.use(token_hash, now)
-        _create(tx, publication, findings.facts, now)
+        _create(tx, publication, findings, now)
     elif metadata.number > known.metadata_number:
-        _renew(tx, publication, known, findings.facts, now)
+        _renew(tx, publication, known, findings, now)
     link = AttachLink(link_base, metadata.project, fingerprint_of(metadata.root_key))
     protocols = publication.request.protocols if publication.request else PROTOCOLS
     return PublishReply(
@@ -137,6 +141,7 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
     """
     if not admit_handed_in(tx, deps, publication):
         return
+    findings = _still_there(tx, deps, findings)
     if findings.facts is None:
         message = (
             f"Metadata {publication.metadata.number} names {len(findings.missing)} files that this "
@@ -144,7 +149,7 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
         )
         raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
     known = tx.projects.find(publication.metadata.project)
-    _renew(tx, publication, known, findings.facts, deps.clock())
+    _renew(tx, publication, known, findings, deps.clock())
 
 
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
@@ -245,19 +250,38 @@ def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> Bl
     return BlobSlot(digest=blob.digest, upload=upload.token)
 
 
-def _create(tx: Transaction, publication: Publication, facts: Facts, now: float) -> None:
+def _still_there(tx: Transaction, deps: Deps, findings: Findings) -> Findings:
+    """Keep the blobs that the metadata name; one that was removed meanwhile is missing again."""
+    lost = lost_blobs(tx, deps, [blob.digest for blob in findings.named])
+    if not lost:
+        return findings
+    return Findings(tuple(blob for blob in findings.named if blob.digest in lost), None)
+
+
+def _put_in_force(
+    tx: Transaction, publication: Publication, project: int, findings: Findings, now: float
+) -> None:
+    if findings.facts is None:
+        raise AssertionError  # the callers have looked
+    metadata = publication.metadata
+    tx.projects.put_metadata(project, metadata, publication.envelope, findings.facts, now)
+    digests = [blob.digest for blob in findings.named]
+    tx.references.add(project, metadata.epoch, METADATA, digests)
+
+
+def _create(tx: Transaction, publication: Publication, findings: Findings, now: float) -> None:
     metadata = publication.metadata
     project = tx.projects.add(metadata.project, metadata.root_key, metadata.epoch, now)
-    tx.projects.put_metadata(project, metadata, publication.envelope, facts, now)
+    _put_in_force(tx, publication, project, findings, now)
     tx.versions.add(_version_0(project, metadata, now))
     tx.events.add(project, now, "published", number=metadata.number)
 
 
 def _renew(
-    tx: Transaction, publication: Publication, known: Project, facts: Facts, now: float
+    tx: Transaction, publication: Publication, known: Project, findings: Findings, now: float
 ) -> None:
     metadata = publication.metadata
-    tx.projects.put_metadata(known.id, metadata, publication.envelope, facts, now)
+    _put_in_force(tx, publication, known.id, findings, now)
     tx.events.add(known.id, now, "published", number=metadata.number, epoch=metadata.epoch)
     if metadata.root_key != known.root_key:
         tx.events.add(known.id, now, "root_changed", key=fingerprint_of(metadata.root_key))

@@ -75,6 +75,8 @@ class Findings:
 
     missing: tuple[Blob, ...]
     facts: Facts | None
+    named: tuple[Blob, ...] = ()
+    """All blobs that the metadata name, once none is missing."""
 
 
 def open_publication(envelope: bytes) -> Publication:
@@ -128,7 +130,8 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     raw = deps.blobs.get(metadata.data.shards.digest)
     shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
     every = [*shards.train, *shards.holdout]
-    missing = _missing(deps, [Blob(digest=found.digest, size=found.size) for found in every])
+    blobs = [Blob(digest=found.digest, size=found.size) for found in every]
+    missing = _missing(deps, blobs)
     if missing:
         return Findings(missing, None)
     for shard in every:
@@ -141,7 +144,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
     )
-    return Findings((), facts)
+    return Findings((), facts, tuple(dict.fromkeys([*_named(metadata), *blobs])))
 
 
 def _named(metadata: ProjectMetadata) -> list[Blob]:

@@ -1,8 +1,10 @@
 """retain: remove rows that have served their purpose, so that no table grows for ever.
 
-What made the model stays: versions, rounds, units and the results that counted, so that every
-version recomputes (`model verify`). The rest goes after the times in the configuration:
+What made an exact version stays: its round, units and the results that counted, so that it
+recomputes (`model verify`); `thin` says how many versions are exact. The rest goes after the times
+in the configuration:
 
+- rounds and units of versions that are not exact any more;
 - events, and the results that did not count, once `unit show` has had its time to explain them;
 - hosts that have not been seen for long: their account keeps its credit (`departed`). None goes
   before all versions that it may have a result of are too old for a verdict;
@@ -17,8 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import FileKind
-from pleb_coordinator.store.background import CLAIM_SECONDS
+from pleb_coordinator.steps.files import remove_delta
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ __all__ = [
     "find_hosts",
     "find_round",
     "find_runtimes",
+    "find_spent_rounds",
     "find_uploads",
     "remove_calibrations",
     "remove_classes",
     "remove_events",
     "remove_hosts",
+    "remove_rounds",
     "remove_runtimes",
     "remove_uploads",
     "retire_round",
@@ -47,6 +50,7 @@ __all__ = [
 
 _DAY_SECONDS: Final = 86_400.0
 _EVENTS: Final = 2000
+_ROUNDS: Final = 8
 _ROWS: Final = 500
 """Of one transaction: a few milliseconds."""
 
@@ -83,6 +87,18 @@ def retire_round(tx: Transaction, deps: Deps, row: Round) -> None:
     _remove_assignments(tx, deps, copies)
     if len(copies) < _ROWS:
         tx.retention.set_retired(row, deps.clock())
+
+
+def find_spent_rounds(tx: Transaction, _: Deps, project: Project) -> list[Round] | None:
+    """Return retired rounds whose version cannot be recomputed any more, or None."""
+    return tx.retention.spent_rounds(project.id, _ROUNDS) or None
+
+
+def remove_rounds(tx: Transaction, deps: Deps, rounds: Sequence[Round]) -> None:
+    """Remove rounds with their units and results."""
+    for row in rounds:
+        _remove_assignments(tx, deps, tx.retention.assignments_of(row))
+        tx.retention.remove_round(row)
 
 
 def find_hosts(tx: Transaction, deps: Deps, project: Project) -> list[int] | None:
@@ -130,7 +146,7 @@ def find_classes(tx: Transaction, deps: Deps, project: Project) -> list[Calibrat
 def remove_classes(tx: Transaction, deps: Deps, classes: Sequence[CalibrationClass]) -> None:
     """Remove classes, their distances and their bytes."""
     for found in classes:
-        _remove_delta(tx, deps, found.assignment)
+        remove_delta(tx, deps, found.assignment)
         tx.retention.remove_class(found.project, found.digest)
 
 
@@ -155,13 +171,5 @@ def _before(deps: Deps, days: int) -> float:
 
 def _remove_assignments(tx: Transaction, deps: Deps, assignments: Sequence[int]) -> None:
     for assignment in assignments:
-        _remove_delta(tx, deps, assignment)
+        remove_delta(tx, deps, assignment)
         tx.retention.remove_assignment(assignment)
-
-
-def _remove_delta(tx: Transaction, deps: Deps, assignment: int) -> None:
-    stored = tx.assignments.delta(assignment)
-    if stored is not None:
-        tx.assignments.remove_delta(assignment)
-        if stored.data is None:
-            tx.tombstones.add(FileKind.DELTA, str(assignment), deps.clock() + CLAIM_SECONDS)

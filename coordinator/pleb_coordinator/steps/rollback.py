@@ -22,7 +22,7 @@ from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
-    FileKind,
+    Kept,
     Project,
     RestoreCause,
     StoredDelta,
@@ -31,12 +31,14 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import settle
+from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import Blob, VersionSource
+from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import buffer_dtype, difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
 from pleb_shared.tensors.version import read_version
@@ -70,9 +72,14 @@ class Restoration:
     cause: RestoreCause
     good: VersionRow
     start: VersionRow
-    """The newest version up to `good` whose outer state is kept."""
+    """The newest version up to `good` whose outer state is kept; `good` if there is none."""
     steps: tuple[Step, ...]
     """The versions after `start` up to `good`."""
+
+    @property
+    def keeps_momentum(self) -> bool:
+        """Whether the outer state is the one that `good` had, not one that begins anew."""
+        return bool(self.start.outer_state) or not self.start.number
 
     @property
     def key(self) -> str:
@@ -87,7 +94,9 @@ def find(
     if project.restoring is None:
         return None
     cause = project.restoring_for or RestoreCause.HOLDOUT
-    found = plan_restoration(tx, project, project.restoring, cause)
+    # an old version may be only listed by now, but there is a milestone before it
+    number = tx.versions.newest_readable(project.id, project.epoch, project.restoring) or 0
+    found = plan_restoration(tx, project, number, cause)
     return None if found.key in claimed else found
 
 
@@ -97,7 +106,7 @@ def plan_restoration(
     """Return all that is needed to make version `number` of the current epoch the newest one.
 
     Raises:
-        InputError: the epoch has no such version, or it is the newest one.
+        InputError: the epoch has no such version, it is the newest one, or it is not kept.
     """
     if not 0 <= number < project.version:
         message = (
@@ -107,8 +116,17 @@ def plan_restoration(
         raise InputError(message)
     place = (project.id, project.epoch)
     start = good = tx.versions.get(*place, number)
+    if good.source is None:
+        before = tx.versions.newest_readable(*place, number) or 0
+        message = (
+            f"Version {number} of {project.name} is too old: only its digest and its loss are "
+            f"kept. Version {before} is the newest one before it that can be restored."
+        )
+        raise InputError(message)
     steps: list[Step] = []
     while start.number and not start.outer_state:
+        if start.kept is not Kept.EXACT:  # the results are gone: momentum begins anew
+            return Restoration(project, cause, good, good, ())
         metadata = tx.projects.metadata_at(project.id, start.metadata_number)
         deltas = [
             tx.assignments.delta(entry.assignment) or StoredDelta(entry.assignment, 0, None)
@@ -127,8 +145,8 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
     """
     project, good = work.project, work.good
     metadata, number = project.metadata, project.version + 1
-    version = read_version(good.source, metadata, deps.blobs.get)
-    outer_state = good.outer_state
+    version = read_version(good.readable_source, metadata, deps.blobs.get)
+    outer_state, snapshot = good.outer_state, save_tensors(version)
     if not outer_state:
         outer_state = deps.blobs.put(_outer_state(deps, work).to_bytes())
     return VersionRow(
@@ -139,14 +157,15 @@ def compute(deps: Deps, work: Restoration) -> VersionRow:
         metadata_number=project.metadata_number,
         difference="",
         outer_state=outer_state,
-        snapshot=deps.blobs.put(save_tensors(version)),
+        snapshot=deps.blobs.put(snapshot),
         inputs=(),
         source=_source(deps, good, number, metadata),
         train_loss=good.train_loss,
         made_at=deps.clock(),
         restores=good.number,
         restored_for=work.cause,
-        norms=good.norms,
+        norms=parameter_norms(version, metadata.model),
+        blob_bytes=len(snapshot) + deps.blobs.size(outer_state),
     )
 
 
@@ -157,15 +176,13 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
         False: a newer version was made meanwhile.
 
     Raises:
-        LookupError: its outer state's file is being deleted right now.
+        LookupError: one of its files is being deleted right now.
     """
     now, project = deps.clock(), work.project
     place = (project.id, project.epoch, project.version)
     if not tx.projects.advance(*place, row.number):
         return False
-    if not tx.tombstones.revive(FileKind.BLOB, row.outer_state):
-        message = f"Blob {row.outer_state[:12]}... is being deleted: try again in a minute."
-        raise LookupError(message)
+    keep_blobs(tx, deps, row.blobs)
     tx.versions.add(row)
     tx.projects.set_restoring(project.id, None, None)
     round_ = tx.rounds.get(*place)
@@ -202,7 +219,7 @@ def _cancel(tx: Transaction, unit: UnitRow, now: float) -> None:
 def _outer_state(deps: Deps, work: Restoration) -> OuterState:
     """Return the outer state of `work.good`, recomputed from the last one that is kept."""
     metadata, start = work.project.metadata, work.start
-    version = read_version(start.source, metadata, deps.blobs.get)
+    version = read_version(start.readable_source, metadata, deps.blobs.get)
     state = (
         OuterState.from_bytes(deps.blobs.get(start.outer_state))
         if start.outer_state
@@ -226,7 +243,7 @@ def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata
     good version, so units that start their momentum from it do so as they did then. Version 0 has
     none: one of zeros stands in for it.
     """
-    before = good.source
+    before = good.readable_source
     differences = before.differences
     if not differences:
         encoding = difference_format(metadata)

@@ -1,8 +1,9 @@
 """sweep: remove bytes that are not needed any more, and delete files outside of transactions.
 
 What made a version is kept, so that it can be recomputed: the canonical deltas, all differences,
-and a snapshot with its outer state every few versions. The rest of a round (replicas, refuted and
-late results, the outer states in between) is needed only while agents may work on its version.
+and a snapshot with its outer state every few versions; `thin` removes them when they are old. The
+rest of a round (replicas, refuted and late results, the outer states in between) is needed only
+while agents may work on its version.
 
 Rows go first, files later: a transaction that makes a file useless leaves a tombstone. When the
 tombstone is due, the file is condemned unless a row refers to it again; then it is deleted.
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind, Round, Tombstone
 from pleb_coordinator.core.unit_state import UnitState
-from pleb_coordinator.store.background import CLAIM_SECONDS
+from pleb_coordinator.steps.files import keep_less, remove_delta
 from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ __all__ = [
 
 _BATCH: Final = 200
 """Files of one transaction or deletion."""
-_WAIT_SECONDS: Final = CLAIM_SECONDS
-"""Before deltas and outer states are deleted: a background process that found them before the
-sweep may still be reading them, or be about to commit a row that refers to them."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,15 @@ def find_round(tx: Transaction, _: Deps, project: Project) -> Round | None:
 
 def sweep_round(tx: Transaction, deps: Deps, row: Round) -> None:
     """Remove the deltas of all results that do not count, and the outer state between snapshots."""
-    now = deps.clock()
     place = (row.project, row.epoch, row.version)
     for unit in tx.units.of_round(*place, set(UnitState)):
         for assignment in tx.assignments.of_unit(unit.id):
-            stored = tx.assignments.delta(assignment.id)
-            if assignment.id == unit.canonical or stored is None:
-                continue
-            tx.assignments.remove_delta(assignment.id)
-            if stored.data is None:
-                tx.tombstones.add(FileKind.DELTA, str(assignment.id), now + _WAIT_SECONDS)
+            if assignment.id != unit.canonical:
+                remove_delta(tx, deps, assignment.id)
     version = tx.versions.get(*place)
     if version.outer_state and not version.snapshot:
-        tx.versions.forget_outer_state(*place)
-        tx.tombstones.add(FileKind.BLOB, version.outer_state, now + _WAIT_SECONDS)
-    tx.rounds.set_swept(row, now)
+        keep_less(tx, deps, version, outer_state="")
+    tx.rounds.set_swept(row, deps.clock())
 
 
 def find_due_files(tx: Transaction, deps: Deps, _: None) -> list[Tombstone] | None:
@@ -85,7 +77,7 @@ def condemn_files(tx: Transaction, _: Deps, due: Sequence[Tombstone]) -> None:
     """Condemn files that no row refers to; keep the others."""
     for tombstone in due:
         kind, name = tombstone.kind, tombstone.name
-        needed = (kind == FileKind.BLOB and tx.versions.has_outer_state(name)) or (
+        needed = (kind == FileKind.BLOB and tx.references.needed(name)) or (
             kind == FileKind.DELTA and tx.assignments.delta(int(name)) is not None
         )
         if needed:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind, Tombstone
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["CLAIM_SECONDS", "Claims", "Tombstones"]
 
@@ -78,6 +81,14 @@ class Tombstones(TableGroup):
         """
         self._db.execute(sql.REVIVE, kind=kind, name=name)
         return self._db.execute(sql.GET_TOMBSTONE, kind=kind, name=name).fetchone() is None
+
+    def revive_blobs(self, digests: Collection[str]) -> set[str]:
+        """Keep blobs that new rows refer to; return those that are condemned, as `revive`."""
+        dying = {t.name: t for t in self._all(FileKind.BLOB)}  # few, however many digests
+        return {name for name in dying.keys() & digests if not self.revive(FileKind.BLOB, name)}
+
+    def _all(self, kind: FileKind) -> list[Tombstone]:
+        return _TOMBSTONE.all(self._db.execute(sql.TOMBSTONES, kind=kind))
 
     def due(self, now: float, limit: int) -> list[Tombstone]:
         """Return tombstones whose time has come and that are not condemned."""

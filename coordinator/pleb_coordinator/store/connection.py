@@ -16,6 +16,7 @@ from pleb_coordinator.core.records import (
     FileKind,
     Host,
     Invite,
+    Kept,
     ProjectState,
     Purpose,
     Round,
@@ -60,7 +61,17 @@ _PRAGMAS: Final = (
 
 # SQLite takes these as they are too, but only after it has searched for an adapter each time.
 sqlite3.register_adapter(bool, int)
-for _kind in (AssignmentState, FileKind, ProjectState, Purpose, Role, UnitKind, UnitState, Verdict):
+for _kind in (
+    AssignmentState,
+    FileKind,
+    Kept,
+    ProjectState,
+    Purpose,
+    Role,
+    UnitKind,
+    UnitState,
+    Verdict,
+):
     sqlite3.register_adapter(_kind, str.__str__)
 
 

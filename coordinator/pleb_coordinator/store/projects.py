@@ -10,15 +10,19 @@ from pleb_coordinator.core.records import (
     Evaluation,
     Facts,
     Fleet,
+    Kept,
     Project,
     ProjectState,
     RestoreCause,
     Round,
+    VersionLoad,
     VersionLoss,
     VersionRestore,
     VersionRow,
+    version_not_kept,
 )
 from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.references import References
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
@@ -222,20 +226,58 @@ class Versions(TableGroup):
 
     def exists(self, project: int, epoch: int, number: int) -> bool:
         """Whether there is such a version."""
-        place = {"project": project, "epoch": epoch, "number": number}
-        return self._value(sql.VERSION_SOURCE, **place) is not None
+        return self._exists(sql.HAS_VERSION, project=project, epoch=epoch, number=number)
 
     def add(self, row: VersionRow) -> bool:
-        """Add a version; False: the number is taken."""
-        return self._changed(sql.ADD_VERSION, **_VERSION.parameters(row))
+        """Add a version with the blobs that it needs; False: the number is taken."""
+        if not self._changed(sql.ADD_VERSION, **_VERSION.parameters(row)):
+            return False
+        References(self._db).add(row.project, row.epoch, row.number, row.blobs)
+        return True
 
-    def has_outer_state(self, digest: str) -> bool:
-        """Whether any version needs that blob as its outer state."""
-        return self._exists(sql.HAS_OUTER_STATE, digest=digest)
+    def keep_less(self, row: VersionRow) -> set[str]:
+        """Store that less of a version is kept; return the blobs that it does not need any more."""
+        references, place = References(self._db), (row.project, row.epoch, row.number)
+        before = references.of(*place)
+        references.replace(*place, row.blobs)
+        self._db.execute(sql.KEEP_LESS, **_VERSION.parameters(row))
+        return before - row.blobs
 
-    def forget_outer_state(self, project: int, epoch: int, number: int) -> None:
-        """Note that the version's outer state is not kept any more."""
-        self._db.execute(sql.FORGET_OUTER_STATE, project=project, epoch=epoch, number=number)
+    def load(self, project: int) -> VersionLoad:
+        """Return how many versions are kept, and how many bytes they take."""
+        return VersionLoad(*self._db.execute(sql.VERSION_LOAD, project=project).fetchone())
+
+    def oldest(
+        self, project: int, kept: Kept, *, up_to: tuple[int, int], limit: int
+    ) -> list[VersionRow]:
+        """Return the oldest versions of which so much is kept, up to that (epoch, number)."""
+        epoch, number = up_to
+        return _VERSION.all(
+            self._db.execute(
+                sql.OLDEST_KEPT,
+                project=project,
+                kept=kept,
+                epoch=epoch,
+                number=number,
+                limit=limit,
+            )
+        )
+
+    def milestones(self, project: int) -> list[tuple[int, int]]:
+        """Return (epoch, number) of the milestones, oldest first."""
+        return list(self._db.execute(sql.MILESTONES, project=project))
+
+    def newest_readable(self, project: int, epoch: int, number: int) -> int | None:
+        """Return the newest version up to that number whose tensors are kept, or None."""
+        found: int | None = self._value(
+            sql.NEWEST_READABLE, project=project, epoch=epoch, number=number
+        )
+        return found
+
+    def last_number(self, project: int, epoch: int) -> int | None:
+        """Return the number of the epoch's newest version; None: it has none."""
+        found: int | None = self._value(sql.LAST_NUMBER, project=project, epoch=epoch)
+        return found
 
     def epochs(self, project: int) -> list[int]:
         """Return the epochs that have versions, oldest first."""
@@ -246,11 +288,16 @@ class Versions(TableGroup):
 
         Raises:
             LookupError: there is no such version.
+            InputError: its tensors are not kept any more.
         """
-        source = self._value(sql.VERSION_SOURCE, project=project, epoch=epoch, number=number)
-        if source is None:
+        row = self._db.execute(
+            sql.VERSION_SOURCE, project=project, epoch=epoch, number=number
+        ).fetchone()
+        if row is None:
             raise _no_version(project, epoch, number)
-        return _SOURCE.decode(source)
+        if row[0] is None:
+            raise version_not_kept(number)
+        return _SOURCE.decode(row[0])
 
     def norms(self, project: int, epoch: int, number: int) -> tuple[float, ...]:
         """Return a version's norms, as `source` returns its source. Raises `LookupError`."""

@@ -167,14 +167,16 @@ SELECT COUNT(*), COALESCE(SUM(in_hand), 0), COALESCE(SUM(reported), 0) FROM (
 )
 """
 
-METADATA_NUMBERS: Final = "SELECT number FROM metadata WHERE project = :project ORDER BY number"
+# Which files must be there for the rows to mean anything
 
-# What must be there for the rows to mean anything, for backups
-
-VERSION_BLOBS: Final = """
-SELECT difference FROM versions UNION SELECT outer_state FROM versions
-UNION SELECT snapshot FROM versions
+ADD_REFERENCE: Final = """
+INSERT INTO blob_references (digest, project, epoch, version)
+VALUES (:digest, :project, :epoch, :version) ON CONFLICT DO NOTHING
 """
+REFERENCES_OF: Final = f"SELECT digest FROM blob_references WHERE {_OF_VERSION}"
+REMOVE_REFERENCES: Final = f"DELETE FROM blob_references WHERE {_OF_VERSION}"
+IS_REFERENCED: Final = "SELECT 1 FROM blob_references WHERE digest = :digest LIMIT 1"
+REFERENCED_BLOBS: Final = "SELECT DISTINCT digest FROM blob_references"
 DELTA_FILES: Final = """
 SELECT d.assignment, a.digest FROM deltas d JOIN assignments a ON a.id = d.assignment
 WHERE d.data IS NULL
@@ -208,13 +210,38 @@ SELECT {_columns(VersionRestore)} FROM versions
 WHERE project = :project AND epoch = :epoch AND restores IS NOT NULL ORDER BY number
 """
 EPOCHS: Final = "SELECT DISTINCT epoch FROM versions WHERE project = :project ORDER BY epoch"
-HAS_OUTER_STATE: Final = """
-SELECT 1 FROM versions WHERE outer_state = :digest AND outer_state <> '' LIMIT 1
+HAS_VERSION: Final = """
+SELECT 1 FROM versions WHERE project = :project AND epoch = :epoch AND number = :number
 """
-FORGET_OUTER_STATE: Final = """
-UPDATE versions SET outer_state = ''
+KEEP_LESS: Final = """
+UPDATE versions SET
+    difference = :difference, outer_state = :outer_state, snapshot = :snapshot, inputs = :inputs,
+    source = :source, norms = :norms, kept = :kept, delta_bytes = :delta_bytes,
+    blob_bytes = :blob_bytes
 WHERE project = :project AND epoch = :epoch AND number = :number
 """
+VERSION_LOAD: Final = """
+SELECT count(CASE WHEN kept = 'exact' THEN 1 END), coalesce(sum(delta_bytes), 0),
+       count(CASE WHEN kept <> 'milestone' THEN 1 END),
+       coalesce(sum(CASE WHEN kept <> 'milestone' THEN blob_bytes END), 0)
+FROM versions WHERE project = :project AND kept <> 'listed'
+"""
+OLDEST_KEPT: Final = f"""
+SELECT {_VERSION} FROM versions
+WHERE project = :project AND kept <> 'listed' AND kept = :kept
+  AND (epoch < :epoch OR (epoch = :epoch AND number <= :number))
+ORDER BY epoch, number LIMIT :limit
+"""
+MILESTONES: Final = """
+SELECT epoch, number FROM versions
+WHERE project = :project AND kept <> 'listed' AND kept = 'milestone' ORDER BY epoch, number
+"""
+NEWEST_READABLE: Final = """
+SELECT number FROM versions
+WHERE project = :project AND epoch = :epoch AND number <= :number AND kept <> 'listed'
+ORDER BY number DESC LIMIT 1
+"""
+LAST_NUMBER: Final = "SELECT max(number) FROM versions WHERE project = :project AND epoch = :epoch"
 GET_ROUND: Final = f"SELECT {_ROUND} FROM rounds WHERE {_OF_VERSION}"
 ADD_ROUND: Final = _insert("rounds", Round) + " ON CONFLICT (project, epoch, version) DO NOTHING"
 COUNT_IN_ROUND: Final = f"""
@@ -800,6 +827,7 @@ ON CONFLICT (kind, name) DO NOTHING
 """
 REVIVE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name AND condemned = 0"
 GET_TOMBSTONE: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind AND name = :name"
+TOMBSTONES: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind"
 DUE_TOMBSTONES: Final = f"""
 SELECT {_TOMBSTONE} FROM tombstones
 WHERE condemned = 0 AND due_at <= :now ORDER BY due_at LIMIT :limit
@@ -857,6 +885,12 @@ WHERE h.project = :project AND h.suspended_by IS NOT NULL
 REMOVE_CONVICTIONS: Final = f"""
 DELETE FROM convictions WHERE unit IN (SELECT id FROM units WHERE {_OF_VERSION})
 """
+SPENT_ROUNDS: Final = f"""
+SELECT {_columns(Round, "r.")} FROM rounds r
+LEFT JOIN versions v ON v.project = r.project AND v.epoch = r.epoch AND v.number = r.version + 1
+WHERE r.project = :project AND r.retired_at IS NOT NULL AND (v.kept IS NULL OR v.kept <> 'exact')
+ORDER BY r.epoch, r.version LIMIT :limit
+"""
 SET_RETIRED: Final = f"UPDATE rounds SET retired_at = :now WHERE {_OF_VERSION}"
 REMOVE_SHARES: Final = f"DELETE FROM shares WHERE {_OF_VERSION}"
 # All but what the log of versions and evaluations refers to.
@@ -877,7 +911,16 @@ WHERE u.project = :project AND u.epoch = :epoch AND u.version = 0 AND u.kind = '
   )
 LIMIT :limit
 """
+REMOVE_TRAITS: Final = "DELETE FROM traits WHERE assignment = :assignment"
 REMOVE_ASSIGNMENT: Final = "DELETE FROM assignments WHERE id = :assignment"
+# All that is left of a round that was retired; a calibration is not of a round.
+ASSIGNMENTS_OF_ROUND: Final = """
+SELECT a.id FROM units u JOIN assignments a ON a.unit = u.id
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
+  AND u.kind <> 'calibrate'
+"""
+REMOVE_UNITS_OF_ROUND: Final = f"DELETE FROM units WHERE {_OF_VERSION} AND kind <> 'calibrate'"
+REMOVE_ROUND: Final = f"DELETE FROM rounds WHERE {_OF_VERSION}"
 OPENED_AT: Final = f"SELECT opened_at FROM rounds WHERE {_OF_VERSION}"
 # One that has done nothing goes sooner than one that has a record, good or bad.
 ABSENT_HOSTS: Final = """

@@ -34,7 +34,7 @@ class Retention(TableGroup):
 
         One with a case that a trusted host has still to look at is left out.
         """
-        cases = set(self._db.execute(sql.ROUNDS_OF_SUSPENSIONS, project=project).fetchall())
+        cases = self.cases(project)
         rows = self._db.execute(sql.UNRETIRED, project=project, before=before, limit=len(cases) + 1)
         rounds = _ROUND.all(rows)
         return next((row for row in rounds if (row.epoch, row.version) not in cases), None)
@@ -51,6 +51,25 @@ class Retention(TableGroup):
         self._db.execute(sql.REMOVE_CONVICTIONS, **place)
         self._db.execute(sql.SET_RETIRED, now=now, **place)
 
+    def cases(self, project: int) -> set[tuple[int, int]]:
+        """Return (epoch, version) of rounds with a case that a trusted host has to look at."""
+        return set(self._db.execute(sql.ROUNDS_OF_SUSPENSIONS, project=project))
+
+    def spent_rounds(self, project: int, limit: int) -> list[Round]:
+        """Return the oldest retired rounds whose version is not exact any more."""
+        return _ROUND.all(self._db.execute(sql.SPENT_ROUNDS, project=project, limit=limit))
+
+    def assignments_of(self, row: Round) -> list[int]:
+        """Return what is left of a round's assignments."""
+        place = version_key(row.project, row.epoch, row.version)
+        return [found for (found,) in self._db.execute(sql.ASSIGNMENTS_OF_ROUND, **place)]
+
+    def remove_round(self, row: Round) -> None:
+        """Remove a round and its units, whose assignments must have been removed."""
+        place = version_key(row.project, row.epoch, row.version)
+        self._db.execute(sql.REMOVE_UNITS_OF_ROUND, **place)
+        self._db.execute(sql.REMOVE_ROUND, **place)
+
     def old_calibrations(self, project: int, epoch: int, before: float, limit: int) -> list[int]:
         """Return calibrations from before that time of which no class keeps the bytes."""
         rows = self._db.execute(
@@ -59,7 +78,8 @@ class Retention(TableGroup):
         return [assignment for (assignment,) in rows]
 
     def remove_assignment(self, assignment: int) -> None:
-        """Remove an assignment, whose delta must have been removed."""
+        """Remove an assignment, whose delta must have been removed, with its looks."""
+        self._db.execute(sql.REMOVE_TRAITS, assignment=assignment)
         self._db.execute(sql.REMOVE_ASSIGNMENT, assignment=assignment)
 
     def settled_at(self, project: int, epoch: int, version: int) -> float | None:

@@ -136,7 +136,16 @@ Table(
     "versions",
     metadata,
     *_columns(VersionRow, keys="project epoch number", references=_PROJECT, last="inputs"),
-    Index("versions_by_outer_state", "outer_state", sqlite_where=text("outer_state <> ''")),
+    Index(
+        "versions_kept",
+        "project",
+        "epoch",
+        "number",
+        "kept",
+        "delta_bytes",
+        "blob_bytes",
+        sqlite_where=text("kept <> 'listed'"),
+    ),
     Index(
         "versions_restored",
         "project",
@@ -144,6 +153,17 @@ Table(
         "number",
         sqlite_where=text("restores IS NOT NULL"),
     ),
+)
+
+Table(
+    "blob_references",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("project", ForeignKey("projects.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Index("blob_references_of_version", "project", "epoch", "version"),
+    sqlite_with_rowid=False,
 )
 
 Table(

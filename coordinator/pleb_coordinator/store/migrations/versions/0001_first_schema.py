@@ -422,6 +422,25 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sqlite_where=sa.text("state IN ('open', 'late')"),
     )
     op.create_table(
+        "blob_references",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("digest", "project", "epoch", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "blob_references_of_version",
+        "blob_references",
+        ["project", "epoch", "version"],
+        unique=False,
+    )
+    op.create_table(
         "versions",
         sa.Column("project", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
@@ -431,12 +450,16 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("difference", sa.String(), nullable=False),
         sa.Column("outer_state", sa.String(), nullable=False),
         sa.Column("snapshot", sa.String(), nullable=False),
-        sa.Column("source", sa.LargeBinary(), nullable=False),
+        sa.Column("source", sa.LargeBinary(), nullable=True),
         sa.Column("train_loss", sa.Float(), nullable=True),
         sa.Column("made_at", sa.Float(), nullable=False),
         sa.Column("restores", sa.Integer(), nullable=True),
         sa.Column("restored_for", sa.String(), nullable=True),
         sa.Column("norms", sa.LargeBinary(), nullable=False),
+        sa.Column("kept", sa.String(), nullable=False),
+        sa.Column("results", sa.Integer(), nullable=False),
+        sa.Column("delta_bytes", sa.Integer(), nullable=False),
+        sa.Column("blob_bytes", sa.Integer(), nullable=False),
         sa.Column("inputs", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
@@ -445,11 +468,11 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("project", "epoch", "number"),
     )
     op.create_index(
-        "versions_by_outer_state",
+        "versions_kept",
         "versions",
-        ["outer_state"],
+        ["project", "epoch", "number", "kept", "delta_bytes", "blob_bytes"],
         unique=False,
-        sqlite_where=sa.text("outer_state <> ''"),
+        sqlite_where=sa.text("kept <> 'listed'"),
     )
     op.create_index(
         "versions_restored",

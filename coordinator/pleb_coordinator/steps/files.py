@@ -1,0 +1,72 @@
+"""What several steps do about files: keep those that new rows need, let go of the others.
+
+A blob may be removed once no row refers to it. So a step that is about to write a row first keeps
+its blobs, in the same transaction: from then on they have a reference, and nothing removes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pleb_coordinator.core.records import FileKind
+from pleb_coordinator.store.background import CLAIM_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pleb_coordinator.core.records import VersionRow
+    from pleb_coordinator.steps import Deps
+    from pleb_coordinator.store.transaction import Transaction
+
+__all__ = ["keep_blobs", "keep_less", "lost_blobs", "release_blobs", "remove_delta"]
+
+
+def lost_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> set[str]:
+    """Keep blobs that a new row is to refer to; return those that are gone, or going.
+
+    One that was there when it was written may have been removed since, if it was useless before.
+    """
+    wanted = set(digests)
+    dying = tx.tombstones.revive_blobs(wanted)
+    return dying | {digest for digest in wanted - dying if not deps.blobs.exists(digest)}
+
+
+def keep_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> None:
+    """Keep blobs that a new row is to refer to.
+
+    Raises:
+        LookupError: one is being deleted right now: the row must not be written.
+    """
+    if lost := lost_blobs(tx, deps, digests):
+        message = f"Blob {min(lost)[:12]}... is being deleted: try again in a minute."
+        raise LookupError(message)
+
+
+def release_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> None:
+    """Let blobs be removed that a row has needed, unless another one needs them.
+
+    Not at once: a background process that found them may still be reading them.
+    """
+    for digest in digests:
+        if not tx.references.needed(digest):
+            tx.tombstones.add(FileKind.BLOB, digest, deps.clock() + CLAIM_SECONDS)
+
+
+def keep_less(tx: Transaction, deps: Deps, row: VersionRow, **changes: Any) -> None:
+    """Change what is kept of a version, and let go of the blobs that it does not need any more."""
+    row = msgspec.structs.replace(row, **changes)
+    own = {row.difference, row.outer_state, row.snapshot} - {""}
+    size = sum(deps.blobs.size(digest) for digest in own if deps.blobs.exists(digest))
+    released = tx.versions.keep_less(msgspec.structs.replace(row, blob_bytes=size))
+    release_blobs(tx, deps, released)
+
+
+def remove_delta(tx: Transaction, deps: Deps, assignment: int) -> None:
+    """Remove the bytes of a result."""
+    stored = tx.assignments.delta(assignment)
+    if stored is not None:
+        tx.assignments.remove_delta(assignment)
+        if stored.data is None:
+            tx.tombstones.add(FileKind.DELTA, str(assignment), deps.clock() + CLAIM_SECONDS)
