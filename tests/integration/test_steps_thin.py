@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import random
 from itertools import pairwise
 
@@ -13,6 +15,7 @@ from pleb_coordinator.aggregation.recompute import How, recompute
 from pleb_coordinator.aggregation.versions import following_source, snapshot_interval
 from pleb_coordinator.backups.contents import files_of
 from pleb_coordinator.blobs.local import blob_place, delta_place
+from pleb_coordinator.cli import main
 from pleb_coordinator.core.keeping import milestone_distance
 from pleb_coordinator.core.records import (
     Evaluation,
@@ -28,7 +31,9 @@ from pleb_coordinator.core.records import (
     VersionRow,
 )
 from pleb_coordinator.core.unit_state import UnitState
-from pleb_coordinator.home.config import Retention
+from pleb_coordinator.home.config import CoordinatorConfig, Retention, config_text
+from pleb_coordinator.home.keys import make_secret_file
+from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import PROJECT_JOBS, RARE_SECONDS, Jobs
 from pleb_coordinator.steps import rollback, sweep, thin
 from pleb_coordinator.store.background import CLAIM_SECONDS
@@ -505,3 +510,26 @@ class Year:
             unit=unit.id,
         )
         return VersionInput(unit.id, assignment, "d", 20.0)
+
+
+def test_compact_removes_at_once_what_nobody_needs(tmp_path, capsys):
+    home = tmp_path
+    world = OldWorld(home, Retention())
+    make_secret_file(Home(home).secret_file)
+    world.advance(30)
+    text = config_text(CoordinatorConfig(retention=FEW))
+    (home / "coordinator.toml").write_text(text)
+    orphan, young = (world.deps.blobs.put(data) for data in (b"never published", b"just now"))
+    needed = world.rows()[-1].outer_state
+    for digest in (orphan, needed):
+        os.utime(home / blob_place(digest), (1.0, 1.0))
+    assert main(["compact", "--home", str(home), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["orphans"] == 1
+    assert found["bytes_after"] < found["bytes_before"]
+    assert not world.deps.blobs.exists(orphan)
+    assert world.deps.blobs.exists(young)
+    assert list(world.kept().values()).count(Kept.EXACT) == 12
+    world.deps.blobs.delete(young)
+    world.check()
+    world.advance(2)

@@ -14,6 +14,7 @@ its directory is synced.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import mmap
@@ -21,11 +22,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.records import FileKind
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_system.durable import rename_durably, sync_directory, write_durably
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pleb_coordinator.core.records import StoredDelta
@@ -96,6 +99,15 @@ class LocalBlobs:
     def delete(self, digest: str) -> None:
         """Remove a blob; one that is not there is fine."""
         self._blob(digest).unlink(missing_ok=True)
+
+    def stored(self, kind: FileKind) -> Iterator[tuple[str, float]]:
+        """Yield the names of all blobs, or of all deltas, and when each was written."""
+        folder = self._home / ("deltas" if kind is FileKind.DELTA else "blobs")
+        for path in folder.glob("??/*"):
+            if path.name.startswith("."):
+                continue  # being written, or left by a process that was killed
+            with contextlib.suppress(FileNotFoundError):
+                yield path.name, path.stat().st_mtime
 
     def delta(self, stored: StoredDelta) -> bytes:
         """Return the bytes of a delta, which are in its row or in the file of its assignment.

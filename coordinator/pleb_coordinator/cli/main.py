@@ -26,6 +26,7 @@ _MODULES: Final = {
     "work": "serve",
     "backup": "backups",
     "restore": "backups",
+    "compact": "compact",
     "doctor": "doctor",
     "status": "projects",
     "project": "projects",

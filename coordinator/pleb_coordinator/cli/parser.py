@@ -97,6 +97,9 @@ def _add_running(commands: Commands) -> None:
         parser.add_argument(
             "--keys", type=Path, metavar="DIR", help="where the keys are (the folder keys in it)"
         )
+    commands.add(
+        "compact", "remove at once what is not kept any more, and give back the room", "compact"
+    )
     commands.add("status", "show the state of the coordinator and its projects", "status --json")
     doctor = commands.add("doctor", "find what is wrong, and say how to fix it", "doctor")
     doctor.add_argument(

@@ -95,13 +95,16 @@ class QuickJob(Generic[Scope, Work]):
 
 AnyJob = Job[Any, Any, Any] | QuickJob[Any, Any]
 
+FILE_JOBS: Final[Sequence[AnyJob]] = (
+    QuickJob(sweep.find_due_files, sweep.condemn_files),
+    Job("delete", sweep.find_files, sweep.delete_files, sweep.forget_files),
+)
 STORE_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(expire.find_leases, expire.expire_leases),
     QuickJob(expire.find_unfetched, expire.draw_again),
     QuickJob(verify.find_look, verify.look),
     QuickJob(expire.find_uploads, expire.expire_uploads),
-    QuickJob(sweep.find_due_files, sweep.condemn_files),
-    Job("delete", sweep.find_files, sweep.delete_files, sweep.forget_files),
+    *FILE_JOBS,
 )
 COUNT_FLEET: Final = QuickJob(expire.find_fleet, expire.count_fleet)
 CLASS_JOBS: Final[Sequence[AnyJob]] = (
@@ -192,6 +195,21 @@ class Jobs:
                 turns = [*([job] for job in CLASS_JOBS), self.project_jobs]
                 times[name] = self._guarded(name, turns if name else [STORE_JOBS])
         return min(at for at in times.values() if at is not None)
+
+    def retain(self) -> None:
+        """Remove all that is not kept any more now, instead of a batch now and then.
+
+        Raises:
+            PlebError, LookupError, OSError: as the job that has failed.
+        """
+        with self.store.read() as tx:
+            names = tx.projects.names()
+        for _, of_store, of_project in RETENTION:
+            for name in ("", *names):
+                while self._do_due(name, of_project if name else of_store) is None:
+                    pass
+        while self._do_due("", [[job] for job in FILE_JOBS]) is None:
+            pass
 
     def _projects(self) -> list[str]:
         """Return all projects' names; now and then hosts are counted and old rows removed."""

@@ -21,6 +21,7 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
         thin        old versions, of which less is kept
         retain      rows that are not needed any more
     command line
+        orphans     files that nothing else will remove
         invite      a token for hosts, a publisher or an administrator
 """
 

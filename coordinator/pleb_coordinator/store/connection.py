@@ -172,6 +172,11 @@ class Connection:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
+    def compact(self) -> None:
+        """Write the whole file anew, without its free pages. Raises as `execute`."""
+        self.execute("VACUUM")
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def commit_count(self) -> int:
         """Return a number that changes when another connection has committed."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])

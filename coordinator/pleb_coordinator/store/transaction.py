@@ -112,6 +112,14 @@ class Store:
         finally:
             self._writer.rollback()  # does nothing after a commit
 
+    def compact(self) -> None:
+        """Give back the room of rows that were removed. Everybody else who writes waits.
+
+        Raises:
+            Refusal: as `write`; `storage_full`: there is no room for a second copy.
+        """
+        self._writer.compact()
+
     def changed(self) -> bool:
         """Whether any process has committed since this was asked last."""
         before, self._commits = self._commits, self._reader.commit_count()
