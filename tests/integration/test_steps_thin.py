@@ -115,7 +115,7 @@ class OldWorld(World):
                     rows,
                     lambda number: tx.projects.metadata_at(project.id, number),
                     self.deps.blobs.get,
-                    lambda name: self.deps.blobs.delta(tx.assignments.delta(name)),
+                    lambda name: self.deps.blobs.delta(bytes_of(tx, name)),
                     restored={row.restores for row in rows},
                 )
             )
@@ -141,7 +141,7 @@ class OldWorld(World):
                 read_version(row.readable_source, metadata, self.deps.blobs.get)  # its digest
                 if row.kept is Kept.EXACT:
                     for entry in row.inputs:
-                        stored = tx.assignments.delta(entry.assignment)
+                        stored = bytes_of(tx, entry.assignment)
                         assert digest_of(self.deps.blobs.delta(stored)) == entry.digest
         needed = set(places)
         assert {blob_place(name) for name in blobs} >= {p for p in needed if p.startswith("blobs")}
@@ -150,6 +150,12 @@ class OldWorld(World):
             assert blob_place(name) in needed or (FileKind.BLOB, name) in doomed, name
         for epoch in range(project.epoch + 1):
             self.verified(epoch)
+
+
+def bytes_of(tx, assignment):
+    stored = tx.assignments.delta(assignment)
+    assert stored is not None
+    return stored
 
 
 def test_the_newest_are_exact_the_older_are_milestones_or_only_listed(tmp_path):
@@ -179,9 +185,9 @@ def test_bytes_bound_what_is_kept_too(tmp_path):
     world = OldWorld(tmp_path, Retention(versions=0, milestones=1))
     world.advance(30)
     row = world.rows()[20]
-    assert row.delta_bytes == sum(
-        len(world.deps.blobs.delta(_delta(world, entry.assignment))) for entry in row.inputs
-    )
+    with world.store.read() as tx:
+        sizes = [bytes_of(tx, entry.assignment).size for entry in row.inputs]
+    assert row.delta_bytes == sum(sizes)
     rules = Retention(versions=0, milestones=1, result_bytes=14 * row.delta_bytes, version_bytes=0)
     world.deps = dataclasses.replace(world.deps, retention=rules)
     world.settle()
@@ -199,11 +205,6 @@ def test_bytes_bound_what_is_kept_too(tmp_path):
         assert tx.versions.load(1).blob_bytes <= rules.version_bytes
     assert list(world.kept().values()).count(Kept.LISTED) > 3
     world.check()
-
-
-def _delta(world, assignment):
-    with world.store.read() as tx:
-        return tx.assignments.delta(assignment)
 
 
 def test_what_agents_and_verification_need_stays_however_small_the_bounds(tmp_path):
@@ -496,6 +497,7 @@ class Year:
         if tx.units.find(*place, UnitKind.TRAIN, position) is None:
             tx.units.add(*place, new, now)
         unit = tx.units.find(*place, UnitKind.TRAIN, position)
+        assignment = 0
         for _ in range(1 + (position % 4 == 0)):
             assignment = tx.assignments.add(NewAssignment(unit.id, Purpose.PRIMARY, now))
             tx.assignments.put_delta(StoredDelta(assignment, self.delta_bytes, None))
