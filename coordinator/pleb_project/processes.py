@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +19,7 @@ from pleb_system.exit_codes import ExitCode
 from pleb_system.processes import stop_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "project_command",
     "run_json",
     "start_process",
+    "terminated_as_interrupt",
 ]
 
 _START_SECONDS: Final = 60.0
@@ -284,3 +287,17 @@ def _run_text(name: str, command: Sequence[str], seconds: float) -> str:
 
 def _last_line(text: str) -> str:
     return text.strip().rpartition("\n")[2]
+
+
+@contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM clean up as Ctrl-C does, so that no process of a fleet stays behind."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

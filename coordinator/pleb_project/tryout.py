@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_project.processes import Fleet
+from pleb_project.processes import Fleet, terminated_as_interrupt
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import PlebError
@@ -43,7 +43,8 @@ def try_project(
         PlebError: the project cannot be published, a process failed, or nothing moves.
     """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pleb-try-", ignore_cleanup_errors=True) as name:
+    folder_of_fleet = tempfile.TemporaryDirectory(prefix="pleb-try-", ignore_cleanup_errors=True)
+    with terminated_as_interrupt(), folder_of_fleet as name:
         fleet = Fleet(Path(name))
         try:
             url = fleet.start_coordinator()

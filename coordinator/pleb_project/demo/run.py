@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +15,7 @@ from rich.console import Console
 
 from pleb_project.demo.outcome import Outcome, contributions, outcome_of, refused_results
 from pleb_project.demo.screen import Screen
-from pleb_project.processes import ChildProcess, Fleet
+from pleb_project.processes import ChildProcess, Fleet, terminated_as_interrupt
 from pleb_project.server.client import Address, Coordinator
 from pleb_project.server.status import decode_status
 from pleb_shared.errors import InputError, PlebError
@@ -25,7 +23,7 @@ from pleb_shared.protocol.ids import parse_attach_link
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from pleb_shared.protocol.status import ProjectStatus
 
@@ -57,7 +55,7 @@ def run_demo(home: Path, *, keep_running: bool) -> int:
     fleet = Fleet(folder)
     demo = _Demo(fleet, Console())
     staying = False
-    with _terminated_as_interrupt():
+    with terminated_as_interrupt():
         try:
             outcome, url = demo.run()
             if keep_running:
@@ -195,20 +193,6 @@ class _Demo:
             "Next: pleb-project new my-project (your own model and data), or\n"
             "      pleb-project demo --keep (keep the page open).",
         )
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM clean up as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class KeptDemo(msgspec.Struct, frozen=True):
