@@ -47,14 +47,19 @@ def own_line(error: BaseException, folder: Path) -> str:
 
 
 def is_own(file: str, folder: Path) -> bool:
-    """Whether a file is the researcher's: in the folder, but of no package that is installed."""
+    """Whether a file is the researcher's: in the folder, but of no package that is installed.
+
+    Code that was made of a text, such as a dataclass's or an operator's, has a name like <string>.
+    """
+    if file.startswith("<"):
+        return False
     path = Path(file).resolve()
     return path.is_relative_to(folder.resolve()) and "site-packages" not in path.parts
 
 
-def shown_line(frame: traceback.FrameSummary) -> str:
-    """Return ` (file, line 9: code)`."""
-    return f" ({frame.filename}, line {frame.lineno}: {(frame.line or '').strip()})"
+def shown_line(frame: traceback.FrameSummary, more: str = "") -> str:
+    """Return ` (file, line 9: code)`; `more` goes before the closing bracket."""
+    return f" ({frame.filename}, line {frame.lineno}: {(frame.line or '').strip()}{more})"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

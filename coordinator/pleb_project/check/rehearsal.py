@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from pleb_project.check.meanings import BRANCHES, HIGHER_DERIVATIVES, ROW_CHOICE, sentence
 from pleb_project.check.mistakes import explained, is_own, own_line, shown_line
+from pleb_project.export.source import is_theirs
 from pleb_shared.errors import GraphError, InputError, PlebError
 
 if TYPE_CHECKING:
@@ -108,9 +109,11 @@ class _Watch(TorchFunctionMode):
     def _suspect(self, words: str) -> None:
         if words in self.suspects:
             return
-        own = [f for f in traceback.extract_stack() if is_own(f.filename, self._folder)]
+        stack = [f for f in traceback.extract_stack() if is_theirs(f.filename)]
+        own = [frame for frame in stack if is_own(frame.filename, self._folder)]
         if own:
-            self.suspects[words] = shown_line(own[-1])
+            innermost = "" if stack[-1] in own else f", in {shown_line(stack[-1])[2:-1]}"
+            self.suspects[words] = shown_line(own[-1], innermost)
 
 
 def rehearse(code: ResearcherCode, batches: Sequence[Batch], folder: Path) -> dict[str, str]:

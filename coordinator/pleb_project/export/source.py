@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-__all__ = ["RefusedNodeError", "called_at", "source_line"]
+__all__ = ["RefusedNodeError", "called_at", "is_theirs", "source_line"]
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
-_NOT_THEIRS: Final = ("/torch/", "/pleb_project/export/", "/pleb_shared/")
+_NOT_THEIRS: Final = ("/torch/", "/pleb_project/export/", "/pleb_project/check/", "/pleb_shared/")
 
 
 class RefusedNodeError(GraphError):
@@ -57,7 +57,7 @@ class _CallLines(TorchFunctionMode):
         if name not in self.lines:
             stack = traceback.extract_stack()
             frames = [(f.filename, str(f.lineno), f.line or "") for f in stack]
-            own = [frame for frame in frames if _is_theirs(frame[0])]
+            own = [frame for frame in frames if is_theirs(frame[0])]
             if own:
                 self.lines[name] = _shown(own[-1])
         return func(*args, **(kwargs or {}))
@@ -81,11 +81,12 @@ def source_line(node: fx.Node) -> str | None:
     None if torch.export recorded none, because the call is in loss() or evaluate() itself.
     """
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if _is_theirs(frame[0])]
+    own = [frame for frame in frames if is_theirs(frame[0])]
     return _shown(own[-1]) if own else None
 
 
-def _is_theirs(path: str) -> bool:
+def is_theirs(path: str) -> bool:
+    """Whether a file is of the researcher or of a library of theirs, neither torch's nor ours."""
     return not any(part in path.replace("\\", "/") for part in _NOT_THEIRS)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pleb_project.check.draft import export_code
+from pleb_project.check.mistakes import is_own
 from pleb_project.check.researcher_code import load_code
 from pleb_project.definition.sections import ModelSection
 from pleb_shared.errors import PlebError
@@ -374,6 +375,12 @@ def test_a_mistake_gives_one_sentence_with_the_line(name, tmp_path, capfd, caplo
 
 def test_there_are_sixty():
     assert len(MISTAKES) >= 60
+
+
+def test_code_that_was_made_of_a_text_is_no_file_of_theirs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_own("model.py", tmp_path)
+    assert not is_own("<string>", tmp_path)
 
 
 def test_lazy_layers_get_their_sizes(tmp_path):
