@@ -111,6 +111,7 @@ SEVERAL: Final[Zoo] = {
     "ViLT": Entry(
         make("Vilt", "ForQuestionAnswering", max_image_length=-1),
         lambda: _captions() | {"labels": torch.eye(4)[whole(4)]}, own_loss,
+        "choosing entries by their values",  # patches by its mask of pixels
     ),
     "PatchTST": Entry(
         make("PatchTST", "ForPrediction", context_length=32, prediction_length=8, patch_length=8,

@@ -157,8 +157,9 @@ def _ordinal(found: Tensor, batch: Batch) -> Tensor:
 
 
 def _process(model: Any, batch: Batch) -> Tensor:
-    far = torch.cdist(batch["x"], batch["x"]) / model.log_length.exp()
-    kernel = torch.exp(-0.5 * far.square()) + 0.1 * torch.eye(batch["x"].shape[0])
+    x = model.features(batch["x"])
+    noise = model.log_noise.exp() * torch.eye(len(x))
+    kernel = torch.exp(-0.5 * torch.cdist(x, x).square()) + noise
     root = torch.linalg.cholesky(kernel)
     y = torch.linalg.solve_triangular(root, batch["y"][:, None], upper=False)
     return 0.5 * y.square().sum() + root.diagonal().log().sum()
@@ -197,8 +198,9 @@ REGRESSION: Final[Zoo] = {
     "ordinal": _on(_ordinal, 2),
     "pairwise ranking": _on(_ranked),
     "log-cosh": _on(lambda f, b: torch.log(torch.cosh(f.squeeze(1) - b["y"])).mean()),
-    "Gaussian process": Entry(
-        lambda: parts(log_length=nn.Parameter(torch.zeros(()))), _numbers, _process
+    "Gaussian process (deep kernel)": Entry(
+        lambda: parts(features=relu_mlp(6, 2), log_noise=nn.Parameter(torch.tensor([-1.0]))),
+        _numbers, _process, batch=12,
     ),
     "KAN (radial basis)": Entry(
         lambda: parts(first=nn.Linear(48, 8), last=nn.Linear(64, 1)), _numbers,

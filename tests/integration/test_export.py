@@ -271,6 +271,48 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def far_apart(model, batch):
+    """`cdist` takes another kernel for more than 25 rows."""
+    y = model(batch["x"])
+    return {"loss": torch.cdist(y, y).square().sum() / y.shape[0] ** 2}
+
+
+def contrast(model, batch):
+    y = F.normalize(model(batch["x"]), dim=1)
+    return {"loss": F.cross_entropy(y @ y.T, torch.arange(len(y)))}
+
+
+def of_sizes(model, batch):
+    y, n = model(batch["x"]), batch["x"].shape[0]
+    return {"loss": (1 / n) * y.sum() + y.sum() / (n / 2 + 1) + y.sum() / n**3}
+
+
+@pytest.mark.parametrize("evaluate", [far_apart, contrast, of_sizes])
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_examples_that_are_compared_with_each_other_are_evaluated_in_any_number(evaluate, count):
+    model = nn.Linear(6, 2)
+    x = torch.randn(60, 6)
+    exported = export(model, {"x": x[:count]}, evaluate=evaluate)
+    graph = exported.compiled(exported.evaluation_graph)
+    tensors = dict(model.named_parameters())
+    for size in (1, 2, count, 60):
+        part = {"x": x[:size]}
+        with torch.no_grad():
+            found = graph.run(tensors, {}, part, NodeDraws(0, 0))["loss"]
+            wanted = evaluate(model, part)["loss"]
+        assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-6), size
+
+
+def looks_at_the_size(model, batch):
+    y = model(batch["x"])
+    return {"loss": y.mean() if y.shape[0] > 2 else y.square().mean()}
+
+
+def test_a_python_branch_on_the_batch_size_is_refused_with_the_size():
+    with pytest.raises(GraphError, match=r"exported with 4 examples.*not right for 1"):
+        export(nn.Linear(6, 2), evaluate=looks_at_the_size)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

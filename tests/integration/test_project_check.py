@@ -189,6 +189,18 @@ def test_an_operator_that_is_not_allowed_is_named(tmp_path, blobs):
         make_draft(written(tmp_path, model=model), blobs)
 
 
+def test_a_last_batch_without_finite_metrics_is_refused_with_a_batch_that_fits(tmp_path, blobs):
+    """One example has no variance; the holdout has 180 of the digits."""
+    spread = MODEL.format(activation="SiLU").replace(
+        '"loss": loss(model, batch)',
+        '"loss": loss(model, batch), "spread": model(batch["x"]).var(0).mean()',
+    )
+    extra = "[evaluation]\nbatch = {}\n"
+    with pytest.raises(InputError, match=r"last batch has 1, .* nan as 'spread'.* batch = 180 "):
+        make_draft(written(tmp_path, model=spread, extra=extra.format(179)), blobs)
+    make_draft(written(tmp_path, model=spread, extra=extra.format(180)), blobs)
+
+
 def test_a_missing_model_file(tmp_path, blobs):
     definition = written(tmp_path)
     (tmp_path / "model.py").unlink()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import numpy as np
 import torch
 
 from pleb_project.check.rehearsal import rehearse, researchers_errors
 from pleb_project.check.researcher_code import load_code
 from pleb_project.export import Exported, export_model
 from pleb_project.readers.read import read_dataset
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, TrainingError
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import (
@@ -26,6 +27,7 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
+from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import dry_run, training_cost
 from pleb_shared.training.metrics import FROM_LOSS, METRICS
 
@@ -102,6 +104,10 @@ def make_draft(
     )
     memory = largest_shard * training.shards_per_unit + cost.memory_bytes
     memory = max(memory, _evaluation_memory(exported, dataset, definition, training))
+    if dataset.shards.holdout:
+        held = load_tensors(blobs.get(dataset.shards.holdout[0].digest))
+        evaluated = definition.evaluation.batch_examples or training.batch_examples
+        _check_last_batch(exported, dataset, held, evaluated)
     blobs.put(exported.initial)
     if exported.base is not None:
         blobs.put(exported.base)
@@ -190,6 +196,42 @@ def _evaluation_memory(
     batch = definition.evaluation.batch_examples or training.batch_examples
     cost = dry_run(parse_graph(exported.evaluation_graph), trains=False, batch_examples=batch)
     return cost.memory_bytes + max((shard.size for shard in dataset.shards.holdout), default=0)
+
+
+def _check_last_batch(exported: Exported, dataset: Dataset, shard: Tensors, batch: int) -> None:
+    """Refuse batches of `batch` examples if the last, which is shorter, has no finite metrics.
+
+    One example has no variance, for instance, and no other to be compared with. The last batch is
+    as long as it will be, of the holdout's `shard`.
+    """
+    spec = dataset.spec
+    each = 1 if spec.kind == "rows" else spec.window
+    count = sum(-(-one.examples // each) for one in dataset.shards.holdout)
+    last, data = count % batch, UnitData(spec, [shard])
+    if not last:
+        return
+    arrays = data.take(np.arange(last) * each % data.examples)
+    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    version = load_tensors(exported.initial)
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in version.items()}
+    graph = exported.compiled(exported.evaluation_graph)
+    try:
+        with torch.no_grad():
+            found = graph.run(tensors, tensors, inputs, NodeDraws(0, 0))
+    except TrainingError as error:
+        wrong = f"evaluate() fails: {error}"
+    else:
+        means = {o.name: found[o.key] for o in graph.graph.outputs if o.kind == "mean"}
+        infinite = [name for name, value in means.items() if not value.isfinite().all()]
+        if not infinite:
+            return
+        wrong = f"evaluate() gives {float(means[infinite[0]])} as {infinite[0]!r}."
+    fitting = [b for b in range(2, 2 * batch + 1) if count % b == 0 or 2 * (count % b) >= b]
+    better = min(fitting, key=lambda b: abs(b - batch), default=count)
+    raise InputError(
+        f"Of the {count} examples of the holdout the last batch has {last}, for which {wrong} "
+        f"Write batch = {better} in [evaluation]."
+    )
 
 
 def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:

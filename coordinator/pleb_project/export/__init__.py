@@ -24,7 +24,7 @@ from pleb_project.export.model_tensors import (
     copy_of,
     initial_tensors,
 )
-from pleb_project.export.parity import check_parity
+from pleb_project.export.parity import check_evaluation, check_parity
 from pleb_project.export.rewrite import rewrite
 from pleb_project.export.source import RefusedNodeError
 from pleb_project.export.trace import trace_evaluation, trace_training
@@ -120,7 +120,7 @@ def export_model(
     Raises:
         GraphError: something cannot be exported; the sentence names the operator, the line in
             the model's code, and what to write instead. Also where loss, gradients or buffers
-            of the graph differ from those in eager mode.
+            of a graph differ from those in eager mode.
         InputError: a tensor has a dtype that the protocol does not carry, or `matrices` names
             no parameter of at least two dimensions.
     """
@@ -146,6 +146,7 @@ def export_model(
     dry_run(training, trains=True)  # refuses what a volunteer's refuses
     check_parity(training, model, loss, example_batch, exact=exact)
     dry_run(evaluation, trains=False)
+    check_evaluation(evaluation, model, evaluate, example_batch)
     tensors = initial_tensors(model, [*specs.parameters, *specs.buffers])
     initial = save_tensors(tensors)
     base = save_tensors(initial_tensors(model, specs.base)) if specs.base else None

@@ -1,8 +1,8 @@
-"""Checks that a graph does exactly what its model does in eager mode."""
+"""Checks that graphs do exactly what their model does in eager mode."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
@@ -19,7 +19,7 @@ from pleb_project.export.ctc import ctc_loss
 from pleb_project.export.decompose import drawn_by
 from pleb_project.export.model_tensors import copy_of
 from pleb_project.export.trace import causal_if_said
-from pleb_shared.errors import GraphError
+from pleb_shared.errors import GraphError, TrainingError
 from pleb_shared.protocol.graph import Node
 from pleb_shared.training.draws import Draws, NodeDraws
 from pleb_shared.training.graph import TORCH_DTYPES, CompiledGraph
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.graph import Graph
 
-__all__ = ["check_parity", "drawing_nodes", "eager_draws"]
+__all__ = ["check_evaluation", "check_parity", "drawing_nodes", "eager_draws"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -106,12 +106,7 @@ def check_parity(
     try:
         with torch.no_grad(), eager_draws(draws, drawing_nodes(graph)):
             plain = loss(copy_of(model).train(), {n: tensor.clone() for n, tensor in batch.items()})
-        # Libraries may take a way of the same outcome, but other rounding, when they are traced.
-        exporting = patch.object(torch.compiler, "is_exporting", lambda: True)
-        unchecked = patch.object(Distribution, "_validate_args", False)  # as `trace` has it
-        unseen = patch.object(transformer, "_detect_is_causal_mask", causal_if_said)
-        recursion = patch.object(torch, "ctc_loss", ctc_loss)
-        with exporting, unchecked, unseen, recursion, eager_draws(draws, drawing_nodes(graph)):
+        with _as_traced(), eager_draws(draws, drawing_nodes(graph)):
             expected = loss(eager, {name: tensor.clone() for name, tensor in batch.items()})
         exact = exact and not _has_own_backward(expected)
         expected.backward()  # type: ignore[no-untyped-call]
@@ -141,6 +136,69 @@ def check_parity(
     frozen = dict(eager.named_parameters())
     for name in (spec.name for spec in graph.buffers if spec.name in frozen):
         _compare(f"the parameter {name!r}", frozen[name], tensors[name], most)
+
+
+def check_evaluation(
+    graph: Graph,
+    model: nn.Module,
+    evaluate: Callable[[nn.Module, Batch], dict[str, Any]],
+    batch: Batch,
+) -> None:
+    """Check that the loss of `evaluate` is that of its graph, for batches of several sizes.
+
+    Those are one example, one less than the `batch` [examples, ...] has, as many, and twice as
+    many. A size for which the model itself fails is passed over. Losses may differ by `_CLOSE` of
+    their size: kernels are chosen by sizes.
+
+    Raises:
+        GraphError: they differ, or the graph fails; the sentence names the size.
+    """
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {name: tensor.detach().clone() for name, tensor in own.items()}
+    for spec in graph.parameters:
+        tensors[spec.name] = tensors[spec.name].to(TORCH_DTYPES[spec.dtype])
+    compiled = CompiledGraph(graph).with_base(tensors)
+    count = len(next(iter(batch.values())))
+    for size in sorted({1, max(1, count - 1), count, 2 * count}):
+        part = {name: torch.cat([tensor, tensor])[:size] for name, tensor in batch.items()}
+        draws = NodeDraws(seed=1, step=0)
+        try:
+            with torch.no_grad(), _as_traced(), eager_draws(draws, drawing_nodes(graph)):
+                expected = evaluate(copy_of(model).eval(), {n: t.clone() for n, t in part.items()})
+        except Exception:  # noqa: BLE001, S112 - the researcher's code may raise anything
+            continue
+        try:
+            with torch.no_grad():
+                changed = {name: tensor.clone() for name, tensor in tensors.items()}
+                found = compiled.run(tensors, changed, part, draws)["loss"]
+        except TrainingError as error:
+            raise GraphError(f"{_OF_SIZE.format(size=size, count=count)} ({error})") from error
+        if not _equal(expected["loss"], found, _CLOSE):
+            raise GraphError(_OF_SIZE.format(size=size, count=count))
+
+
+_OF_SIZE: Final = (
+    "evaluate() was exported with {count} examples, and its graph is not right for {size}: an "
+    "`if`, a range() or a number that is made of the batch size keeps what it was for {count}. "
+    "Take sizes from x.shape[0] in the operations themselves, and return a mean over the batch."
+)
+
+
+@contextmanager
+def _as_traced() -> Iterator[None]:
+    """Let an eager model do what `trace` has it do.
+
+    Libraries may take a way of the same outcome, but other rounding, when they are traced.
+    """
+    with ExitStack() as stack:
+        for one in (
+            patch.object(torch.compiler, "is_exporting", lambda: True),
+            patch.object(Distribution, "_validate_args", False),
+            patch.object(transformer, "_detect_is_causal_mask", causal_if_said),
+            patch.object(torch, "ctc_loss", ctc_loss),
+        ):
+            stack.enter_context(one)
+        yield
 
 
 def _has_own_backward(value: torch.Tensor) -> bool:

@@ -73,6 +73,15 @@ _WHOLE_NUMBERS: Final = {
     operator.floordiv: "int.floordiv",
     operator.mod: "int.mod",
 }
+_DECIMALS: Final = {
+    operator.truediv: "aten.div.Tensor",
+    operator.mul: "aten.mul.Tensor",
+    operator.add: "aten.add.Tensor",
+    operator.sub: "aten.sub.Tensor",
+}
+"""Arithmetic on sizes that gives decimals."""
+_LARGEST_POWER: Final = 4
+"""Of a size; no more are written out."""
 
 
 def rewrite(
@@ -250,6 +259,9 @@ class _Rewriter:
 
     def _write(self, node: fx.Node, *, no_grad: bool) -> None:
         """Write one call of an operator and number its outputs."""
+        of_sizes = isinstance(node.meta.get("val"), (torch.SymInt, torch.SymFloat))
+        if of_sizes and self._write_of_sizes(node):
+            return
         name, args, kwargs = _operation(node)
         if not is_allowed(name) or is_expanded(node):
             expansion = expand(node)
@@ -271,6 +283,42 @@ class _Rewriter:
         slots = list(range(self._next, self._next + len(values)))
         self._slot_of[node] = slots if isinstance(value, (list, tuple)) else slots[0]
         self._next += len(values)
+
+    def _write_of_sizes(self, node: fx.Node) -> bool:
+        """Write a power of a size, or decimals that are computed from sizes; False: it is neither.
+
+        Powers become products. Decimals become tensors [] of float32, of which a graph has no
+        others outside of tensors.
+        """
+        if isinstance(node.meta["val"], torch.SymInt):
+            exponent = node.args[1] if node.target is operator.pow else 0
+            if type(exponent) is not int or not 1 < exponent <= _LARGEST_POWER:
+                return False
+            size = Ref(slot=self._slot(cast("fx.Node", node.args[0])))
+            power = size
+            for _ in range(exponent - 1):
+                power = self._add("int.mul", [power, size], Value(dtype="int"))
+            self._slot_of[node] = power.slot
+            return True
+        name = _DECIMALS.get(cast("Any", node.target))
+        if name is None:
+            return False
+        number, float32 = Value(dtype="float32", shape=[]), Dtype(name="float32")
+        terms: list[Argument] = []
+        for term in node.args:
+            argument = self._scalar(node, term)
+            if isinstance(term, fx.Node) and isinstance(term.meta["val"], (int, torch.SymInt)):
+                argument = self._add("aten.scalar_tensor.default", [argument], number, float32)
+            terms.append(argument)
+        self._slot_of[node] = self._add(name, terms, number).slot
+        return True
+
+    def _add(self, op: str, args: list[Argument], output: Value, dtype: Argument = None) -> Ref:
+        """Write a node of one output, with `dtype` if there is one, and return its place."""
+        kwargs: dict[str, Argument] = {} if dtype is None else {"dtype": dtype}
+        self.nodes.append(Node(op=op, args=args, kwargs=kwargs, outputs=[output]))
+        self._next += 1
+        return Ref(slot=self._next - 1)
 
     def _argument(self, node: fx.Node, argument: Any) -> Argument:
         if isinstance(argument, (list, tuple)):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
@@ -11,6 +14,7 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram, export
+from torch.fx.experimental import _config as symbolic_shapes
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.modules import transformer
 from torch.utils._pytree import tree_unflatten
@@ -21,7 +25,8 @@ from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import OutputKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sized
+    from types import ModuleType
 
 __all__ = ["Named", "causal_if_said", "trace_evaluation", "trace_training"]
 
@@ -107,16 +112,20 @@ def trace_evaluation(
 ) -> tuple[ExportedProgram, list[Named]]:
     """Return the training IR of `evaluate` in evaluation mode, and what its outputs are.
 
-    It is traced for inputs [batch, ...] with any first dimension.
+    It is traced for inputs [batch, ...] with any first dimension. Whether it is right for each is
+    for `parity.check_evaluation` to find out.
 
     Raises:
         GraphError: torch.export cannot trace it, or it works for one batch size only.
     """
     module = _Function(model, evaluate, list(batch), _check_metrics)
     values = tuple(t if len(t) > 1 else torch.cat([t, t]) for t in batch.values())
-    size = Dim("batch", min=1)
-    with _mode(model, training=False), _one_sentence("evaluate"):
-        program = export(module, values, dynamic_shapes={"batch": tuple({0: size} for _ in values)})
+    with (
+        _mode(model, training=False),
+        _one_sentence("evaluate"),
+        _symbolic_lengths(model, evaluate),
+    ):
+        program = _for_any_batch(module, values)
     shape = program.call_spec.out_spec
     if shape is None:
         raise GraphError("evaluate() returns nothing.")
@@ -129,6 +138,65 @@ def trace_evaluation(
             kind: OutputKind = _PREDICTIONS.get(name, "mean")
             outputs[place] = (name, kind)
     return program, [outputs[place] for place in sorted(outputs)]
+
+
+def _for_any_batch(module: nn.Module, values: tuple[torch.Tensor, ...]) -> ExportedProgram:
+    """Return the program of `module` for `values` [batch, ...] with any first dimension.
+
+    torch chooses some kernels by their sizes (`cdist` another one beyond 25 rows), and takes a
+    size of 1 for one that is broadcast. Where that contradicts any size, it is traced once more
+    for the way that this batch takes, without regard to 1.
+    """
+    size = Dim("batch", min=1)
+    try:
+        return export(module, values, dynamic_shapes={"batch": tuple({0: size} for _ in values)})
+    except GraphError:
+        raise
+    except Exception as error:  # noqa: BLE001 - torch has no type for it
+        free = tuple({0: Dim.DYNAMIC(min=1)} for _ in values)
+        try:
+            with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+                return export(module, values, dynamic_shapes={"batch": free})
+        except Exception:  # noqa: BLE001 - the first one says more
+            raise error from None
+
+
+@contextmanager
+def _symbolic_lengths(model: nn.Module, function: Callable[..., object]) -> Iterator[None]:
+    """Let `len` of a tensor be its size in the code of `function` and of the model's layers.
+
+    Python's own makes a plain number of it, which would hold for one batch size only.
+    """
+
+    def length(value: Sized) -> Any:
+        if isinstance(value, torch.Tensor) and value.dim() > 0:
+            return value.shape[0]
+        return builtins.len(value)
+
+    with ExitStack() as stack:
+        for module in _code_of(model, function):
+            if "len" not in vars(module):
+                stack.enter_context(patch.dict(vars(module), {"len": length}))
+        yield
+
+
+def _code_of(model: nn.Module, function: Callable[..., object]) -> list[ModuleType]:
+    """Return the Python modules of the model's layers, of `function` and of what it imports.
+
+    Those are the files beside its own, and the modules of what its own has by name.
+    """
+    own = sys.modules.get(getattr(function, "__module__", None) or "")
+    folder = Path(str(getattr(own, "__file__", None) or "")).parent
+    names = {type(one).__module__ for one in model.modules()}
+    for one in list(vars(own).values()) if own is not None else []:
+        names.add(str(getattr(one, "__module__", None) or getattr(one, "__name__", "")))
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if module is own
+        or (name in names and name.partition(".")[0] != "torch")
+        or ((path := getattr(module, "__file__", None)) and Path(path).parent == folder)
+    ]
 
 
 @contextmanager
@@ -177,6 +245,13 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+_FIXED_SIZE: Final = (
+    "evaluate() must work for any batch size, but Python makes a plain number of it, as float(), "
+    "math.sqrt(), max(), range() and a fixed shape do: take sizes from x.shape[0], and make a "
+    "tensor of what is computed from them, as torch.tensor(x.shape[0]).sqrt()."
+)
+
+
 @contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
     """Report in one sentence why torch.export failed, whatever it raised."""
@@ -188,11 +263,13 @@ def _one_sentence(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if name == "evaluate" and "Constraints violated" in str(error):
+            raise GraphError(_FIXED_SIZE) from None
         reason = lines[0] if lines else type(error).__name__
         advice = "Shapes and control flow must not depend on the tensors' values"
         if name == "evaluate":
             advice += (
-                ", and evaluate() must work for any batch size: x.shape[0] follows it, len(x) does "
-                "not"
+                ", and evaluate() must work for any batch size: take it from x.shape[0], and do "
+                "not loop over the examples"
             )
         raise GraphError(f"{name}() cannot be exported: {reason} ({advice}.)") from error
