@@ -35,8 +35,11 @@ RECORD: Final = 400
 """Accepted results that hosts start with: they are checked at the least rate."""
 BOINC: Final = "boinc"
 BOINC_HOURS: Final = 20 * 24.0
-POLICIES: Final[dict[str, dict[str, Any]]] = {"fixed": {}}
-"""What differs in `Round`."""
+POLICIES: Final[dict[str, dict[str, Any]]] = {
+    "fixed": {"shortest_unit": 1.0},
+    "fitted": {"shortest_unit": 0.25},
+}
+"""What differs in `Round`: units that are all alike, and such as are shortened to end with it."""
 
 
 def fleets(quick: bool) -> dict[str, tuple[Settings, float]]:

@@ -23,6 +23,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
@@ -57,6 +59,7 @@ class Case:
     hours: float = HOURS
     trains: bool = False
     record: int = 0
+    shortest_unit: float = 1.0
 
     def settings(self, seed: int) -> Settings:
         fleet = FleetPlan(
@@ -70,7 +73,9 @@ class Case:
             calm_hours=0.5 if self.record else 0.0,
             newcomers=3000 if self.attack == FLOOD else 0,
         )
-        return Settings(fleet=fleet, hours=self.hours, seed=seed, trains=self.trains)
+        settings = Settings(fleet=fleet, hours=self.hours, seed=seed, trains=self.trains)
+        rounds = msgspec.structs.replace(settings.round, shortest_unit=self.shortest_unit)
+        return replace(settings, round=rounds)
 
     @property
     def name(self) -> str:
@@ -90,6 +95,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, help="virtual time (6; more for sleepers)")
     parser.add_argument("--train", action="store_true", help="deltas of real training")
     parser.add_argument("--record", type=int, default=0, help="accepted results at the start (0)")
+    parser.add_argument("--shortest-unit", type=float, default=1.0, help="`Round.shortest_unit`")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
 
@@ -139,6 +145,7 @@ def _usual(name: str, options: argparse.Namespace) -> list[Case]:
             hours=hours,
             trains=options.train,
             record=options.record,
+            shortest_unit=options.shortest_unit,
         )
         for number in trusted
         for instant in speeds
@@ -197,6 +204,7 @@ def row_of(case: Case, runs: Sequence[Figures]) -> dict[str, Any]:
         "instant": case.instant,
         "hours": case.hours,
         "record": case.record,
+        "shortest_unit": case.shortest_unit,
         "seeds": len(runs),
         "accepted": total("lies_accepted") / max(1.0, total("lies")),
         "left_in_model": total("wrong_in_model") / max(1.0, total("in_model")),

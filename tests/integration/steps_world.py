@@ -160,6 +160,8 @@ class World:
         holdout: bool = False,
         codec: Literal["fp32", "int8", "int4", "2bit"] = "int4",
         grace_seconds: float = 30.0,
+        local_steps: int = 5,
+        shortest_unit: float = 1.0,
     ) -> None:
         self.home = home
         record_moves(fresh_store(home / "store.sqlite"))
@@ -184,11 +186,16 @@ class World:
                 optimizer=SgdMomentum(),
                 learning_rate=0.1,
                 batch_examples=4,
-                local_steps=5,
+                local_steps=local_steps,
                 versions=versions,
                 warm_start_versions=warm_start,
             ),
-            round=Round(units=units, quorum=quorum, grace_seconds=grace_seconds),
+            round=Round(
+                units=units,
+                quorum=quorum,
+                grace_seconds=grace_seconds,
+                shortest_unit=shortest_unit,
+            ),
             verification=Verification(
                 tolerance=1e-3,
                 tolerance_ceiling=0.05,

@@ -97,6 +97,8 @@ HOT = [
     "HAS_HAD",
     "COUNT_EXAM_HOSTS",
     "LONE_RESULTS",
+    "STEPS_OF_ROUND",
+    "FIRST_TRIES_IN_HAND",
     "NEXT_LOOK",
     "LOOK_NOW",
     "OPEN_EXAMS",

@@ -41,6 +41,7 @@ __all__ = [
     "Traits",
     "features_of",
     "outlying",
+    "scaled",
     "shown",
     "signals",
     "sketch_key",
@@ -175,6 +176,12 @@ def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:
         profile=tuple(math.sqrt(square) for square in squares),
         sketch=unit.astype("<f2").tobytes(),
     )
+
+
+def scaled(features: Features, factor: float) -> Features:
+    """Return the features of a delta that is `factor` times longer."""
+    profile = tuple(factor * group for group in features.profile)
+    return Features(factor * features.norm, profile, features.sketch)
 
 
 def signals(

@@ -166,6 +166,8 @@ class Attack:
     """Seconds after a ban until the person is back under a new name."""
     subtle: bool = False
     """Its lies look much like honest deltas: suspicion cannot be expected to see them."""
+    knows: bool = False
+    """Members know for certain which units are first tries: more than any manifest can show."""
 
 
 # What is sent
@@ -384,6 +386,13 @@ ATTACKS: Final[dict[str, Attack]] = {
         "after 20 honest units, lie on what manifests show to be first tries",
         *(_first_tries, _random),
         together=True,
+    ),
+    "knows_checks": Attack(
+        "after 20 honest units, a backdoor in first tries, which an oracle tells from checks",
+        *(_first_tries, _backdoor),
+        together=True,
+        subtle=True,
+        knows=True,
     ),
     "shop_checks": Attack(
         "lie on first tries and confirm friends; give the rest back", _shop, _random, together=True

@@ -43,6 +43,8 @@ ROUNDING: Final = 3e-4
 _FIRST_NORM: Final = 0.1
 _HALVED_AFTER: Final = 100.0
 """Versions after which s is half of what it was at first."""
+_GROWTH: Final = 0.65
+"""Power of the local steps with which the norm grows."""
 _COUNT: Final = sum(elements(spec) for spec in PARAMETERS)
 
 
@@ -54,6 +56,8 @@ class Deltas:
     exact: DeltaFormat
     """Of calibrations, which travel unquantised."""
     seed: int
+    local_steps: int = 0
+    """Of a whole unit; 0: all units are whole."""
     _version: int = field(default=-1, init=False)
     _kept: dict[tuple[int, int], Floats] = field(default_factory=dict, init=False)
     _directions: dict[tuple[str, int], Floats] = field(default_factory=dict, init=False)
@@ -80,6 +84,8 @@ class Deltas:
             + NOISE * unit_vector(own)
         )
         scale = _FIRST_NORM / (1 + unit.version / _HALVED_AFTER)
+        if self.local_steps and unit.kind == UnitKind.TRAIN:
+            scale *= (unit.local_steps / self.local_steps) ** _GROWTH
         values = values * np.float32(scale * math.exp(NORM_SPREAD * own.normal()))
         if determinism_class:
             rounding = np.random.default_rng((unit.seed, determinism_class))

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner, Signature
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.core.reputation import standing_of
 from pleb_coordinator.home.keys import OnlineKeys
 from pleb_coordinator.jobs.loop import Jobs
@@ -258,7 +259,7 @@ class Fleet:
         project = publish_small(self.store, self.deps, small)
         encoding = training_format(project.metadata)
         exact = DeltaFormat(encoding.model, "fp32", encoding.block)
-        self.deltas: Deltas = Deltas(encoding, exact, settings.seed)
+        self.deltas: Deltas = Deltas(encoding, exact, settings.seed, settings.local_steps)
         if settings.trains:
             self._versions: dict[int, Floats] = {}
             self.deltas = TrainedDeltas(encoding, exact, settings.seed, version=self._version)
@@ -588,6 +589,10 @@ class Fleet:
         if attack is None:
             return Choice.HONEST
         first_try = self.gang.note(manifest, member.number)
+        if attack.knows:
+            with self.store.read() as tx:
+                row = tx.assignments.get(self.deps.numbers.row(manifest.assignment))
+            first_try = row.purpose == Purpose.PRIMARY
         if self.seconds < 3600 * self.settings.fleet.calm_hours:
             return Choice.HONEST
         choice = attack.time(Moment(member, manifest, first_try, self.clock.now))

@@ -74,7 +74,12 @@ def find(
     if project.state != ProjectState.ACTIVE:
         return None
     row = tx.rounds.get(project.id, project.epoch, project.version)
-    if row is None or not ready(row, project.metadata.round.grace_seconds, deps.clock()):
+    if row is None or not row.has_quorum:
+        return None
+    rules, in_hand = project.metadata.round, None
+    if rules.shortest_unit < 1:  # nobody begins a unit that would end later
+        in_hand = sum(tx.rounds.open_units(project.id, project.epoch, project.version)[1:])
+    if not ready(row, rules.grace_seconds, deps.clock(), in_hand):
         return None
     if _key(row) in claimed:
         return None

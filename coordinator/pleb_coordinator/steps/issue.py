@@ -41,6 +41,7 @@ from pleb_coordinator.steps.anchor import (
     class_of_unit,
     isolated_class,
 )
+from pleb_coordinator.steps.fit import fitted, nothing_fits, unit_to_double
 from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
@@ -198,6 +199,8 @@ def _for_trusted(
             break
         if purpose in offered:
             pairs = _choose(context, purpose, left)
+            if purpose is Purpose.PRIMARY:
+                pairs = fitted(context, pairs)
             found += _lease(context, pairs, place + len(found))
         elif purpose is Purpose.APPEAL:
             disputes = context.tx.units.waiting_disputes(context.project.id, left)
@@ -235,11 +238,14 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     pairs = context.tx.assignments.drawn_for(host.id)[:room]
     left = room - len(pairs)
     if left:
-        first_tries = _within_share(context, _choose(context, Purpose.PRIMARY, left), left)
+        candidates = _choose(context, Purpose.PRIMARY, left)
+        first_tries = fitted(context, _within_share(context, candidates, left))
         _count_share(context, len(first_tries))
         pairs += first_tries
     order = sorted(pairs, key=lambda _: context.deps.random_bytes(8))
     found = _lease(context, order, place)
+    if not found and (late := unit_to_double(context)) is not None:
+        found = _also(context, [late], Purpose.PRIMARY, place)
     if found:
         seconds = host.fastest_step_seconds or host.seconds_per_step or 0.0
         steps = sum(unit.local_steps for _, unit in found)
@@ -424,6 +430,9 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
         return NoWork(reason=reason, retry_after_seconds=30)
     if not context.host.trusted and not context.host.proven:
         return NoWork(reason=because(ReasonCode.EXAMS_FULL), retry_after_seconds=10)
+    if not found and nothing_fits(context):
+        reason = because(ReasonCode.ROUND_ENDS, version=project.version + 1)
+        return NoWork(reason=reason, retry_after_seconds=10)
     if not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id):
         return NoWork(reason=because(ReasonCode.ACCOUNT_SHARE_USED), retry_after_seconds=10)
     reason = because(ReasonCode.ALL_ASSIGNED, version=project.version)

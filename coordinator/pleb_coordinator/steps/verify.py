@@ -33,6 +33,7 @@ from pleb_coordinator.core.suspicion import (
     Timing,
     Traits,
     features_of,
+    scaled,
     signals,
     sketch_key,
 )
@@ -68,6 +69,8 @@ _ACTIVE_SECONDS: Final = 600.0
 _TOO_FAST: Final = {SignalKind.HASTE, SignalKind.TIME_CLAIMED}
 _DRAWN: Final = {Purpose.CHECK, Purpose.DECIDER, Purpose.APPEAL, Purpose.SPOT_CHECK}
 """Purposes of copies that their hosts did not choose."""
+_NORM_GROWTH: Final = 0.75
+"""A delta's norm grows with the power of its steps: between .5 (a random walk) and 1 (a line)."""
 _ROUNDING_SECONDS: Final = 1.0
 """Added to the time that a result took: of very short units it says nothing."""
 
@@ -315,14 +318,16 @@ def _suspicions(found: UnitResults, features: Mapping[str, Features]) -> tuple[S
         claimed_seconds=result.compute_seconds,
         usual_step_seconds=found.hosts[result.id].fastest_step_seconds,
     )
-    traits = _traits(unit, result, features[result.digest])
+    traits = _traits(found.project, unit, result, features[result.digest])
     leaning = as_a_lie([traits], found.recent, found.lies)
     return (*signals(traits, found.recent, timing), *leaning.values())
 
 
-def _traits(unit: UnitRow, result: Assignment, features: Features) -> Traits:
+def _traits(project: Project, unit: UnitRow, result: Assignment, features: Features) -> Traits:
+    """Return the traits of a result, its norm as if its unit had not been shortened."""
+    whole = max(1, project.metadata.training.local_steps) / max(1, unit.local_steps)
     return Traits(
-        **asdict(features),
+        **asdict(scaled(features, whole**_NORM_GROWTH)),
         unit=unit.id,
         version=unit.version,
         digest=result.digest,
@@ -377,7 +382,7 @@ def _learn(context: CaseContext, found: Reported, findings: Findings, decision: 
     canonical = results[decision.canonical or 0]
     features = findings.features.get(canonical.digest)
     if features is not None and not found.case.decided:
-        traits = _traits(unit, canonical, features)
+        traits = _traits(context.project, unit, canonical, features)
         tx.comparisons.add_traits(unit.project, unit.epoch, canonical.id, traits)
     if not decision.by_trusted and len(agreeing) < 2:
         return

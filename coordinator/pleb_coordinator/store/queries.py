@@ -272,6 +272,22 @@ SELECT {_UNIT} FROM units
 WHERE {_OF_VERSION} AND kind = :kind AND position = :position
 """
 GET_UNIT: Final = f"SELECT {_UNIT} FROM units WHERE id = :unit"
+SET_STEPS: Final = "UPDATE units SET local_steps = :local_steps WHERE id = :unit"
+STEPS_OF_ROUND: Final = """
+SELECT COALESCE(SUM(local_steps), 0) FROM units
+WHERE project = :project AND epoch = :epoch AND version = :version
+  AND kind = 'train' AND state = 'applied'
+"""
+# A host says how long it computed; nobody gains by seeming faster than the coordinator saw it be.
+FIRST_TRIES_IN_HAND: Final = """
+SELECT a.unit, a.host, u.local_steps, a.issued_at,
+  CASE WHEN h.fastest_step_seconds > h.seconds_per_step THEN h.fastest_step_seconds
+       ELSE h.seconds_per_step END
+FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
+  AND u.state = 'open' AND a.state IN ('leased', 'uploading') AND a.purpose = 'primary'
+  AND h.seconds_per_step > 0
+"""
 UNITS_OF_ROUND: Final = f"""
 SELECT {_UNIT} FROM units
 WHERE {_OF_VERSION} AND kind = 'train' ORDER BY position

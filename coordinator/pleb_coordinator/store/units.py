@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.fitting import InHand
 from pleb_coordinator.core.records import Counting, NewUnit, Purpose, SpotCheck, UnitRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState, next_unit_state
 from pleb_coordinator.store import queries as sql
@@ -120,6 +121,19 @@ class Units(TableGroup):
     def set_dispute(self, unit: int, *, disputed: bool, deciders: int) -> None:
         """Store whether results differ, and how many hosts were drawn to decide."""
         self._db.execute(sql.SET_DISPUTE, unit=unit, disputed=disputed, deciders=deciders)
+
+    def set_steps(self, unit: int, local_steps: int) -> None:
+        """Change the steps of a unit that no host has had."""
+        self._db.execute(sql.SET_STEPS, unit=unit, local_steps=local_steps)
+
+    def steps_of_round(self, project: int, epoch: int, version: int) -> int:
+        """Return the local steps that made the version after `version`."""
+        return int(self._value(sql.STEPS_OF_ROUND, **version_key(project, epoch, version)))
+
+    def first_tries_in_hand(self, project: int, epoch: int, version: int) -> list[InHand]:
+        """Return the open first tries of a round that hosts of known speed compute."""
+        where = version_key(project, epoch, version)
+        return [InHand(*row) for row in self._db.execute(sql.FIRST_TRIES_IN_HAND, **where)]
 
     def set_look_at(self, unit: int, at: float | None) -> None:
         """Store when `verify` is due although nothing happens; None: never."""

@@ -382,6 +382,15 @@ class Round(Struct, frozen=True):
         ),
     ] = 12
     grace_seconds: Annotated[Seconds, about("how long to wait for the rest after that")] = 30
+    shortest_unit: Annotated[
+        float,
+        about(
+            "units are shortened to end with their round, down to this part of `local_steps`; "
+            "1: all units are alike",
+            ge=0.25,
+            le=1,
+        ),
+    ] = 1.0
 
 
 class Verification(Struct, frozen=True):

@@ -92,6 +92,10 @@ class ReasonCode(StrEnum):
         "account_share_used",
         "No work right now: your account has its share of this round.",
     )
+    ROUND_ENDS = (
+        "round_ends",
+        "No work right now: version {version} is made before this PC could finish a unit.",
+    )
     ALL_ASSIGNED = (
         "all_assigned",
         "No work right now: all units of version {version} are assigned.",

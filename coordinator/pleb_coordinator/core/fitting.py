@@ -1,0 +1,95 @@
+"""How long a round will go on, and how many local steps fit into that.
+
+A round is made of its first `quorum` verified units. Whoever is still computing then has computed
+in vain, and whoever waits for the others loses as much. So the last units of a round are shortened
+to end together with it: guided self-scheduling (Polychronopoulos and Kuck 1987) of units that can
+be cut at any local step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from pleb_coordinator.core.records import Record
+
+__all__ = ["InHand", "RoundAhead", "fitting_steps", "is_late", "seconds_left"]
+
+_LATE: Final = 2.0
+"""A unit that takes this many times its expected time is not waited for: its PC may be off."""
+_LATE_SECONDS: Final = 60.0
+_PARTS: Final = 16
+"""Units are shortened to multiples of this part of a whole one."""
+
+_ROUNDING: Final = 1e-6
+"""Of a step: a whole unit fits into its own time."""
+
+
+class InHand(Record, frozen=True):
+    """A unit that a host is computing."""
+
+    unit: int
+    host: int
+    local_steps: int
+    issued_at: float
+    seconds_per_step: float
+
+    def seconds_left(self, now: float) -> float:
+        """Return how long it should still take."""
+        return max(0.0, self.issued_at + self.seconds_per_step * self.local_steps - now)
+
+
+class RoundAhead(Record, frozen=True):
+    """An open round, as far as its end depends on it."""
+
+    needed: int
+    """Verified units that it lacks."""
+    local_steps: int
+    """Of a whole unit."""
+    in_hand: tuple[InHand, ...]
+    """First tries that hosts compute."""
+    before: float = 0.0
+    """Steps per second that came into the last version: while a round is young, few have asked."""
+
+
+def is_late(found: InHand, now: float) -> bool:
+    """Whether a unit's host seems to be away."""
+    expected = found.seconds_per_step * found.local_steps
+    return now - found.issued_at > _LATE * expected + _LATE_SECONDS
+
+
+def seconds_left(ahead: RoundAhead, own_seconds_per_step: float, now: float) -> float:
+    """Return how long it takes until the round has its quorum, if all who compute end together.
+
+    Units that are late are not counted on. The host that asks is counted among those who compute.
+    """
+    alive = [found for found in ahead.in_hand if not is_late(found, now)]
+    rests = sorted(found.seconds_left(now) for found in alive)
+    steps = sum(found.seconds_left(now) / found.seconds_per_step for found in alive)
+    speed = 1 / own_seconds_per_step + sum(1 / found.seconds_per_step for found in alive)
+    more = max(0, ahead.needed - len(alive))
+    balanced = (more * ahead.local_steps + steps) / max(speed, ahead.before)
+    awaited = rests[: max(0, ahead.needed)]
+    return max(balanced if ahead.needed > 0 else 0.0, awaited[-1] if awaited else 0.0)
+
+
+def fitting_steps(
+    seconds: float, seconds_per_step: float, most: int, shortest: float
+) -> int | None:
+    """Return how many local steps a host does in that time, at most `most`.
+
+    Args:
+        seconds: that are left.
+        seconds_per_step: of the host.
+        most: steps of a whole unit.
+        shortest: the least part of a whole unit.
+
+    Returns:
+        None: not even the shortest unit fits.
+    """
+    part = max(1, most // _PARTS)
+    least = max(1, math.ceil(most * shortest))
+    steps = int(seconds / seconds_per_step + _ROUNDING) // part * part
+    if steps < least:
+        return least if seconds / seconds_per_step + _ROUNDING >= least else None
+    return min(most, steps)

@@ -1,0 +1,92 @@
+"""The last units of a round are shortened to end with it, and no round waits for a straggler."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from pleb_coordinator.core.reputation import standing_of
+from pleb_shared.protocol.reasons import ReasonCode
+from tests.integration.steps_world import World
+
+pytestmark = pytest.mark.usefixtures("legal_moves")
+
+STEPS = 64
+
+
+def fleet(tmp_path, speeds, *, units, quorum, shortest_unit=0.25):
+    """Return a world and proven hosts that take so many seconds for a whole unit."""
+    world = World(
+        tmp_path,
+        units=units,
+        quorum=quorum,
+        local_steps=STEPS,
+        shortest_unit=shortest_unit,
+        grace_seconds=300,
+    )
+    hosts = [world.volunteer(f"host-{n}") for n in range(len(speeds))]
+    with world.store.write() as tx:
+        for host, seconds in zip(hosts, speeds, strict=True):
+            row = tx.hosts.find(tx.projects.find("tiny").id, host.key.fingerprint)
+            proven = msgspec.structs.replace(standing_of(row), proven=True, record=99)
+            tx.hosts.set_standing(row.id, proven)
+            tx.hosts.set_speed(row.id, seconds / STEPS)
+    world.run()
+    return world, hosts
+
+
+def test_the_unit_of_a_slow_host_is_shortened_to_end_with_the_round(tmp_path):
+    world, (fast, slow) = fleet(tmp_path, (64, 256), units=4, quorum=2)
+    assert [m.unit.local_steps for m in world.ask(fast)[0]] == [STEPS]
+    (manifest,) = world.ask(slow)[0]
+    assert manifest.unit.local_steps == 24, "what it does while the other two are finished"
+    with world.store.read() as tx:
+        assert tx.units.get(tx.assignments.get(manifest.assignment).unit).local_steps == 24
+    assert world.answer(slow, manifest).outcome == "stored"
+
+
+def test_a_host_that_cannot_finish_in_time_is_told_so(tmp_path):
+    world, (fast, slow) = fleet(tmp_path, (64, 640), units=4, quorum=2)
+    world.ask(fast)
+    manifests, no_work = world.ask(slow)
+    assert manifests == []
+    assert no_work.reason.code == ReasonCode.ROUND_ENDS
+    assert no_work.reason.values == {"version": 1}
+
+
+def test_units_are_alike_where_the_project_does_not_shorten_them(tmp_path):
+    world, (fast, slow) = fleet(tmp_path, (64, 640), units=4, quorum=2, shortest_unit=1.0)
+    found = [*world.ask(fast)[0], *world.ask(slow)[0]]
+    assert [m.unit.local_steps for m in found] == [STEPS, STEPS]
+
+
+def test_the_last_unit_is_doubled_onto_a_fast_host_and_the_slow_one_has_its_credit(tmp_path):
+    world, (slow, fast) = fleet(tmp_path, (256, 64), units=2, quorum=2)
+    (late,), (first,) = world.ask(slow)[0], world.ask(fast)[0]
+    world.pass_time(64)
+    world.answer(fast, first)
+    world.run()
+    (second,) = world.ask(fast)[0]
+    assert second.unit == late.unit
+    assert world.ask(fast)[0] == [], "it is doubled once"
+    world.pass_time(64)
+    world.answer(fast, second)
+    world.run()
+    assert world.project.version == 1
+    assert world.answer(slow, late).outcome in {"stored", "unneeded"}
+    world.run()
+    *_, verdicts = world.exchange(slow, 0, [], [])
+    assert [(v.verdict, v.credit > 0) for v in verdicts if v.assignment == late.assignment] == [
+        ("valid", True)
+    ]
+
+
+@pytest.mark.parametrize(("shortest_unit", "version"), [(0.25, 1), (1.0, 0)])
+def test_a_round_with_its_quorum_waits_only_for_units_in_hand(tmp_path, shortest_unit, version):
+    world, hosts = fleet(tmp_path, (64, 64), units=4, quorum=2, shortest_unit=shortest_unit)
+    given = [(host, world.ask(host)[0][0]) for host in hosts]
+    world.pass_time(64)
+    for host, manifest in given:
+        world.answer(host, manifest)
+    world.run()
+    assert world.project.version == version

@@ -1,0 +1,72 @@
+"""When a round will end, and how many steps fit into that."""
+
+import pytest
+
+from pleb_coordinator.core.fitting import (
+    InHand,
+    RoundAhead,
+    fitting_steps,
+    is_late,
+    seconds_left,
+)
+
+NOW = 1000.0
+
+
+def computing(steps=100, seconds_per_step=1.0, since=50.0, host=1):
+    return InHand(host, host, steps, NOW - since, seconds_per_step)
+
+
+def ahead(*in_hand, needed, before=0.0):
+    return RoundAhead(needed, 100, tuple(in_hand), before)
+
+
+def test_all_who_compute_are_to_end_together():
+    # one more unit is needed beyond the two in hand, of which 50 steps each are left
+    left = seconds_left(ahead(computing(), computing(host=2), needed=3), 1.0, NOW)
+    assert left == pytest.approx((100 + 50 + 50) / 3)
+
+
+def test_a_host_alone_has_time_for_all_that_is_needed():
+    assert seconds_left(ahead(needed=3), 2.0, NOW) == 600.0
+
+
+def test_a_round_whose_last_units_are_in_hand_ends_with_the_last_one_that_it_needs():
+    slow = computing(seconds_per_step=4.0, since=0.0)
+    fast = computing(seconds_per_step=0.5, since=20.0, host=2)
+    assert seconds_left(ahead(slow, fast, needed=2), 1.0, NOW) == 400.0
+    assert seconds_left(ahead(slow, fast, needed=1), 10.0, NOW) < 100.0
+    assert seconds_left(ahead(slow, fast, needed=0), 1.0, NOW) == 0.0
+
+
+def test_a_young_round_is_as_fast_as_the_last_one():
+    assert seconds_left(ahead(needed=8, before=10.0), 1.0, NOW) == 80.0
+    assert seconds_left(ahead(needed=8), 1.0, NOW) == 800.0
+
+
+def test_late_units_are_not_counted_on():
+    away = computing(since=300.0)
+    assert is_late(away, NOW)
+    assert not is_late(computing(since=250.0), NOW)
+    assert seconds_left(ahead(away, needed=1), 1.0, NOW) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shortest", "steps"),
+    [
+        (1000.0, 0.25, 160),
+        (320.0, 0.25, 160),
+        (300.0, 0.25, 150),
+        (219.0, 0.25, 100),
+        (81.0, 0.25, 40),
+        (79.0, 0.25, None),
+        (159.0, 0.5, None),
+        (0.0, 0.25, None),
+    ],
+)
+def test_steps_fit_into_the_time_or_none_do(seconds, shortest, steps):
+    assert fitting_steps(seconds, 2.0, 160, shortest) == steps
+
+
+def test_the_shortest_unit_is_given_where_no_multiple_of_a_part_fits():
+    assert fitting_steps(17.5, 1.0, 64, 0.26) == 17
