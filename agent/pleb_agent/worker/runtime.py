@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pleb_agent.worker.compiler import leave_out_compiler
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.training.numerics import compute_strictly
 
@@ -34,6 +35,7 @@ def warm_up(numerics: Numerics) -> None:
     torch.set_num_threads(1)
     if numerics == "strict":
         compute_strictly(os.environ)
+    leave_out_compiler()
     with FakeTensorMode():
         torch.zeros(2, 2) @ torch.zeros(2, 2)
     weight = torch.zeros(2, 2, requires_grad=True)
