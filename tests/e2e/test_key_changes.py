@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pleb_project.cli import main as project_main
 from tests.e2e.test_project_life import refusals, verified
-from tests.e2e.world import PROJECTS, run_cli, wait_until
+from tests.e2e.world import PROJECTS, run_here, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,7 @@ def test_every_key_is_replaced_while_the_project_runs(
     hosts = len(world.admin("host", "list", "tiny"))
 
     def researcher(*arguments: object):
-        home = ("--home", world.root / "researcher", "--json")
-        return json.loads(run_cli("pleb_project", *arguments, *home).stdout.splitlines()[-1])
+        return run_here(project_main, *arguments, "--home", world.root / "researcher")
 
     def goes_on(what: str) -> None:
         before = verified(world, "volunteer")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from pleb_project.cli import main as project_main
 from pleb_project.server.records import Home
 from pleb_shared.tensors.layout import load_tensors
-from tests.e2e.world import PROJECTS, checked, run_cli, wait_until
+from tests.e2e.world import PROJECTS, checked, run_here, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,7 @@ class Researcher:
         shutil.copytree(checked(PROJECTS / "tiny")[1].folder, build)
 
     def run(self, *arguments: object, check: bool = True) -> Any:
-        words = (*arguments, "--home", self.home, "--json")
-        done = run_cli("pleb_project", *words, check=check, seconds=400)
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return run_here(project_main, *arguments, "--home", self.home, check=check)
 
     def publish(self, *arguments: object, check: bool = True) -> Any:
         where = ("--to", self.world.url, "--no-passphrase")

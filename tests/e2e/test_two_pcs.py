@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from pleb_agent.cli import main as agent_main
-from tests.e2e.world import PROJECTS, run_cli, run_here, wait_until
+from tests.e2e.world import PROJECTS, run_here, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -17,8 +15,7 @@ def test_a_second_pc_joins_the_account_and_works_for_it(world):
     world.attach("desk", world.publish(PROJECTS / "tiny"))
     world.start_agent("desk")
     wait_until("the first PC to run", (world.root / "desk" / "agentd.json").exists)
-    said = run_cli("pleb_agent", "link", "tiny", "--home", world.root / "desk", "--json").stdout
-    text = json.loads(said)["text"]
+    text = run_here(agent_main, "link", "tiny", "--home", world.root / "desk")["text"]
     world.attach("laptop", text)
     world.start_agent("laptop")
 

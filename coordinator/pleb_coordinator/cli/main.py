@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.cli.parser import make_parser
@@ -40,9 +41,13 @@ _MODULES: Final = {
 """Where each command, or group of commands, is."""
 
 
+_parser: Final = cache(make_parser)
+"""Making it takes far longer than a command does, and a process may run several."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (docs/exit-codes.md)."""
-    options = make_parser().parse_args(argv)
+    options = _parser().parse_args(argv)
 
     def run(output: Output) -> int:
         from pleb_coordinator.home.layout import Home, default_home
