@@ -8,9 +8,9 @@ from tests.integration.state_moves import illegal_moves
 from tests.unit.worker.stories import WarmWorkers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workers(tmp_path_factory):
-    """Started workers that the tests of a module share."""
+    """Started workers that tests share."""
     warm = WarmWorkers(tmp_path_factory.mktemp("workers"))
     yield warm
     warm.close()

@@ -37,20 +37,17 @@ def test_a_disturbed_unit_has_the_bits_of_an_undisturbed_one(tmp_path: Path, thr
     )
     draw = random.Random(threads)
 
-    def job(worker: WorkerProcess) -> Job:
+    def job(worker: WorkerProcess, name: str) -> Job:
         kind = UnitKind.CALIBRATE  # in float32, so that no rounding hides a difference
+        folder = worker.work_dir
         return make_job(
-            worker.work_dir, kind=kind, version=2, steps=STEPS, width=WIDTH, seed=threads
+            folder, name=name, kind=kind, version=2, steps=STEPS, width=WIDTH, seed=threads
         )
 
     async def story() -> tuple[str, str]:
-        calm = WorkerProcess(tmp_path / "calm", settings)
-        await calm.start()
-        expected = await digest_from(calm, job(calm))
-        await calm.close()
-        worker = WorkerProcess(tmp_path / "disturbed", settings)
-        await worker.start()
-        unit = job(worker)
+        worker = WorkerProcess(tmp_path, settings)
+        expected = await digest_from(worker, job(worker, "calm"))
+        unit = job(worker, "disturbed")
         for stop_at in sorted(draw.sample(range(5, STEPS - 5), 3)):
             running = Running(worker, unit)
             await running.until_step(stop_at - draw.randrange(1, 4))

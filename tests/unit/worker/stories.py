@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 
 SETTINGS = WorkerSettings(threads=1, memory_bytes=2**29, low_priority=False)
 """Not at low priority, or a busy machine would let the tests wait."""
+_KEPT: Final = 3
 _NUMBERS: Final = itertools.count()
 _DIGESTS: Final[dict[tuple[bytes, str], str]] = {}
 
 
 class WarmWorkers:
-    """Started workers, one for each settings, that the tests of a module use one after another.
+    """Started workers, one for each settings, that tests use one after another.
 
     They live in one event loop. A test that ends its worker's process leaves it to the next test
-    to start another.
+    to start another. The last few are kept: an idle one holds a quarter of a gigabyte.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._runner = asyncio.Runner()
         self._workers: dict[WorkerSettings, WorkerProcess] = {}
+        """The last one used is the last."""
+        self._count = itertools.count()
 
     def run(
         self,
@@ -49,10 +52,12 @@ class WarmWorkers:
     async def _run(
         self, story: Callable[[WorkerProcess], Awaitable[None]], settings: WorkerSettings
     ) -> None:
-        if settings not in self._workers:
-            directory = self._root / f"work-{len(self._workers)}"
-            self._workers[settings] = WorkerProcess(directory, settings)
-        worker = self._workers[settings]
+        worker = self._workers.pop(settings, None)
+        if worker is None:
+            worker = WorkerProcess(self._root / f"work-{next(self._count)}", settings)
+        self._workers[settings] = worker
+        while len(self._workers) > _KEPT:
+            await self._workers.pop(next(iter(self._workers))).close()
         if worker.pid is None:
             await worker.start()
         try:
