@@ -1,4 +1,4 @@
-"""A world of real processes for each test; it ends with the test."""
+"""Worlds of real processes: one for each test, which ends with it, and one that tests share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     try:
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One coordinator, and agents that are attached to each project of tests that only train."""
+    world = World(tmp_path_factory.mktemp("shared"))
+    try:
+        world.serve()
         yield world
     finally:
         world.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,40 +20,26 @@ from pleb_shared.tensors.layout import load_tensors
 from tests.e2e.recompute import recompute
 from tests.e2e.world import PROJECTS, Running, World, checked, wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 LIAR = Path(__file__).parents[2] / "examples" / "liar" / "liar.py"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One coordinator and the same honest agents for all three models."""
-    world = World(tmp_path_factory.mktemp("generative"))
-    try:
-        world.serve()
-        yield world
-    finally:
-        world.close()
-
-
 @pytest.mark.parametrize("name", ["vae", "diffusion", "unet"])
-def test_a_liar_beside_honest_agents_is_caught(name: str, world: World, tmp_path: Path) -> None:
+def test_a_liar_beside_honest_agents_is_caught(
+    name: str, shared_world: World, tmp_path: Path
+) -> None:
+    world = shared_world
     link = world.publish(PROJECTS / name)
     liar = start_liar(world, name, link)
     wait_until("the liar to ask for units", lambda: is_measured(world, name))
-    for agent in ("trusted", "honest"):
-        world.attach(agent, link, trusted=agent == "trusted")
-        if agent not in world.agents:
-            world.start_agent(agent)
-    wait_until("the last version, measured", lambda: ended(world, name), seconds=400)
+    world.join(link)
+    world.wait_for_end(name, seconds=400)
     liar.kill()
 
     hosts = {host["display_name"]: host for host in world.admin("host", "list", name)}
     assert hosts["liar"]["refused"] > 0
     assert (hosts["liar"]["units_valid"], hosts["liar"]["credit"]) == (0, 0.0)
-    assert (hosts["trusted"]["refused"], hosts["honest"]["refused"]) == (0, 0)
+    assert (hosts["trusted"]["refused"], hosts["volunteer"]["refused"]) == (0, 0)
     versions, wrong = recompute(world.home, name)
     assert (versions, wrong) == (7, [])
 
@@ -72,11 +58,6 @@ def start_liar(world: World, project: str, link: str) -> Running:
 def is_measured(world: World, project: str) -> bool:
     """Whether the only host so far has calibrated; otherwise it may come too late to lie."""
     return any(host["determinism_class"] for host in world.admin("host", "list", project))
-
-
-def ended(world: World, project: str) -> bool:
-    world.check_alive()
-    return "reached its last version" in world.admin("project", "show", project)["waiting"]
 
 
 def page(world: World, project: str, version: int) -> dict[str, float]:

@@ -272,6 +272,22 @@ class World:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tails()}") from None
 
+    def join(self, link: str) -> None:
+        """Attach a trusted agent and a volunteer, the same ones for each project."""
+        for name in ("trusted", "volunteer"):
+            self.attach(name, link, trusted=name == "trusted")
+            if name not in self.agents:
+                self.start_agent(name)
+
+    def wait_for_end(self, project: str, *, seconds: float = 240) -> None:
+        """Wait until the last version is made and measured."""
+
+        def reached() -> bool:
+            self.check_alive()
+            return "reached its last version" in self.admin("project", "show", project)["waiting"]
+
+        wait_until(f"the last version of {project}, measured", reached, seconds=seconds)
+
     def check_alive(self) -> None:
         for process in self._all():
             if process.process is not None and process.process.poll() not in (None, 0):
