@@ -10,6 +10,7 @@ from pleb_coordinator.cli.access import now, numbers_of, opened
 from pleb_coordinator.core.invites import check_team
 from pleb_coordinator.core.reputation import audit_rate, standing_of
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.reasons import ReasonCode, because, reason_sentence
 from pleb_system.command_line import table
 
@@ -97,6 +98,27 @@ def team(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Forget a host; should its agent still run, it enrols again as a new one."""
+    with opened(home) as store, store.write() as tx:
+        project = tx.projects.find(options.project)
+        host = _find(tx, project, options.host)
+        oldest = project.version - LIMITS.version_lag
+        if host.suspended_by is not None or not tx.retention.is_settled(
+            host.id, project.epoch, oldest
+        ):
+            raise InputError(
+                f"{host.display_name or host.fingerprint[:12]} has results that may still be "
+                f"compared with others: ban it now, and delete it {LIMITS.version_lag + 1} "
+                "versions later."
+            )
+        tx.retention.remove_hosts(project.id, [host.id])
+        tx.events.add(project.id, now(), "host_deleted", host=host.id, fingerprint=host.fingerprint)
+    name = host.display_name or f"Host {host.fingerprint[:12]}"
+    output.result({"host": host.fingerprint, "deleted": True}, [f"{name} is deleted."])
+    return 0
+
+
 def _set_ban(
     home: Home, options: argparse.Namespace, output: Output, until: float, reason: Reason | None
 ) -> int:
@@ -166,4 +188,5 @@ COMMANDS: Final = {
     "ban": ban,
     "unban": unban,
     "team": team,
+    "delete": delete,
 }

@@ -13,6 +13,7 @@ from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_system.command_line import table
+from pleb_system.durations import shown_day
 
 if TYPE_CHECKING:
     import argparse
@@ -64,10 +65,18 @@ def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
         found = tx.invites.all()
     values = [_value(invite) for invite in found]
     rows = [
-        (v["invite"], _role_shown(v), v["state"], f"{v['used']}/{v['uses']}", v["team"], v["note"])
+        (
+            v["invite"],
+            _role_shown(v),
+            v["state"],
+            f"{v['used']}/{v['uses']}",
+            shown_day(v["expires_at"]),
+            v["team"],
+            v["note"],
+        )
         for v in values
     ]
-    head = ("INVITE", "ROLE", "STATE", "USED", "TEAM", "NOTE")
+    head = ("INVITE", "ROLE", "STATE", "USED", "UNTIL", "TEAM", "NOTE")
     output.result(values, table(head, rows, "No invite yet: `pleb-coordinator invite new`."))
     return 0
 

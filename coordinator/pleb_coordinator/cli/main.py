@@ -29,6 +29,7 @@ _MODULES: Final = {
     "restore": "backups",
     "compact": "compact",
     "doctor": "doctor",
+    "log": "logs",
     "status": "projects",
     "project": "projects",
     "model": "models",
@@ -39,6 +40,8 @@ _MODULES: Final = {
     "simulate": "simulate",
 }
 """Where each command, or group of commands, is."""
+_LASTING: Final = frozenset({"serve", "work", "backup"})
+"""Commands that go on until they are stopped: who started them is written down at the start."""
 
 
 _parser: Final = cache(make_parser)
@@ -55,8 +58,17 @@ def main(argv: list[str] | None = None) -> int:
         home = Home((options.home or default_home()).expanduser().absolute())
         # Only the command's own module is imported, so that all of them start fast.
         with loading():
+            from pleb_coordinator.cli.access import now
+            from pleb_coordinator.cli.audit import CHANGING, note
+
             module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
         command: Command = module.COMMANDS[options.action or options.command]
-        return command(home, options, output)
+        changing = (options.command, options.action) in CHANGING
+        if changing and options.command in _LASTING and home.exists:
+            note(home, options, now())
+        code = command(home, options, output)
+        if changing and options.command not in _LASTING and code == 0:
+            note(home, options, now())
+        return code
 
     return run_command("pleb-coordinator", options, run)

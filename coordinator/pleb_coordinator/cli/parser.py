@@ -101,6 +101,14 @@ def _add_running(commands: Commands) -> None:
         "compact", "remove at once what is not kept any more, and give back the room", "compact"
     )
     commands.add("status", "show the state of the coordinator and its projects", "status --json")
+    log = commands.add(
+        "log", "show what happened in a project, or what operators did", "log words --limit 20"
+    )
+    log.add_argument(
+        "project", metavar="PROJECT", nargs="?", help="whose events (with --audit: all)"
+    )
+    log.add_argument("--audit", action="store_true", help="who did what with these commands")
+    log.add_argument("--limit", type=count, default=50, metavar="N", help="the newest N (50)")
     doctor = commands.add("doctor", "find what is wrong, and say how to fix it", "doctor")
     doctor.add_argument(
         "--blobs", type=number, default=200, metavar="N", help="rehash up to N blobs (200)"
@@ -161,6 +169,11 @@ def _add_projects(commands: Commands) -> None:
         ("archive", "end a project: no unit is issued and nothing is done in the background"),
     ):
         projects.add(name, summary, f"{name} words").add_argument("project", metavar="PROJECT")
+    delete = projects.add(
+        "delete", "remove an archived project with all that belongs to it", "delete words"
+    )
+    delete.add_argument("project", metavar="PROJECT")
+    delete.add_argument("--yes", action="store_true", help="do not ask for the name again")
     invites = commands.group("invite", "Invites: create, list, revoke.")
     new = invites.add("new", "create an invite, which works once", "new --team lab --uses 12")
     new.add_argument("--role", choices=("host", "trusted", "publisher", "admin"), default="host")
@@ -192,7 +205,11 @@ def _add_units_and_hosts(commands: Commands) -> None:
         "show", "show a unit's results, how far apart they are, and the decision", "show 17"
     )
     shown.add_argument("unit", type=number, metavar="UNIT")
-    hosts = commands.group("host", "Hosts: list, show, ban, unban, team.")
+    cancel = units.add(
+        "cancel", "take back a unit that is not decided; the round goes on without it", "cancel 17"
+    )
+    cancel.add_argument("unit", type=number, metavar="UNIT")
+    hosts = commands.group("host", "Hosts: list, show, ban, unban, team, delete.")
     hosts.add("list", "list a project's hosts", "list words").add_argument(
         "project", metavar="PROJECT"
     )
@@ -201,6 +218,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         ("ban", "refuse a host's requests"),
         ("unban", "end a host's ban"),
         ("team", "let a host's account join a team, whose hosts are one voice"),
+        ("delete", "forget a host that has gone; its account keeps its credit"),
     ):
         parser = hosts.add(name, summary, f"{name} words 1f2e3d")
         parser.add_argument("project", metavar="PROJECT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -9,8 +10,12 @@ import msgspec
 from pleb_coordinator.api.status import read_status
 from pleb_coordinator.cli.access import link_base, now, numbers_of, opened, running_server
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.machine import read_machine
+from pleb_coordinator.steps import deps_of
 from pleb_coordinator.steps.activity import move_project
+from pleb_coordinator.steps.delete import remove_rest, remove_some
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.status import NOT_COMPARABLE, overall
@@ -102,6 +107,36 @@ def archive(home: Home, options: argparse.Namespace, output: Output) -> int:
     return _move(home, options.project, ProjectEvent.ARCHIVED, output)
 
 
+def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Remove an archived project: rows, models, data, results."""
+    name, deps = options.project, deps_of(home, now, read_config(home.config_file))
+    with opened(home) as store:
+        with store.read() as tx:
+            project = tx.projects.find(name)
+        if project.state is not ProjectState.ARCHIVED:
+            raise InputError(
+                f"{name} is {project.state}: archive it first (`project archive {name}`), so that "
+                "its volunteers are told, then delete it."
+            )
+        if not options.yes and not _confirmed(name, output):
+            raise InputError(f"Nothing was deleted: type {name}, or give --yes.")
+        while remove_some(store, deps, project.id):
+            pass
+        files = remove_rest(store, deps, project.id)
+    value = {"project": name, "deleted": True, "files": files}
+    line = f"{name} is deleted; its {files} files go within minutes, while `serve` runs."
+    output.result(value, [line])
+    return 0
+
+
+def _confirmed(name: str, output: Output) -> bool:
+    """Ask a person for the name of what cannot be brought back; a program has to give --yes."""
+    if not sys.stdin.isatty():
+        return False
+    output.progress(f"This cannot be undone. Type {name} to delete it:")
+    return sys.stdin.readline().strip() == name
+
+
 _WHY: Final = {
     ProjectEvent.PAUSED: because(ReasonCode.PROJECT_PAUSED),
     ProjectEvent.ARCHIVED: because(ReasonCode.PROJECT_ARCHIVED),
@@ -171,4 +206,5 @@ COMMANDS: Final = {
     "pause": pause,
     "resume": resume,
     "archive": archive,
+    "delete": delete,
 }

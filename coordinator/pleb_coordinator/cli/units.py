@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.access import numbers_of, opened
+from pleb_coordinator.cli.access import now, numbers_of, opened
 from pleb_coordinator.core.counting import Need
 from pleb_coordinator.core.records import Counting, SpotCheck
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.outcome import cancel_unit
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.reasons import Reason, reason_sentence
+from pleb_shared.protocol.reasons import Reason, ReasonCode, because, reason_sentence
 from pleb_shared.protocol.status import NOT_COMPARABLE
+from pleb_shared.protocol.unit import UnitKind
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
@@ -95,6 +98,42 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def cancel(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Take back a unit that is not decided; nobody is blamed, and its round needs one less."""
+    with opened(home) as store, store.write() as tx:
+        try:
+            unit = tx.units.get(options.unit)
+        except LookupError as error:
+            message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
+            raise InputError(message) from error
+        if unit.kind is UnitKind.CALIBRATE or unit.state not in {UnitState.OPEN, UnitState.LATE}:
+            what = "a calibration" if unit.kind is UnitKind.CALIBRATE else unit.state
+            raise InputError(
+                f"Unit {unit.id} is {what}: only one that is not decided can be taken back."
+            )
+        if unit.kind is UnitKind.TRAIN and unit.state is UnitState.OPEN:
+            _ease(tx, unit)
+        cancel_unit(tx, unit, now(), because(ReasonCode.CANCELLED_BY_OPERATOR))
+        tx.events.add(unit.project, now(), "unit_cancelled", unit=unit.id)
+    output.result({"unit": unit.id, "state": "cancelled"}, [f"Unit {unit.id} is cancelled."])
+    return 0
+
+
+def _ease(tx: Transaction, unit: UnitRow) -> None:
+    """Let the unit's round be over without it."""
+    row = tx.rounds.get(unit.project, unit.epoch, unit.version)
+    left = 0 if row is None else row.open + row.valid - 1
+    if left < 1:
+        raise InputError(
+            f"Unit {unit.id} is the only one of its round: without it there would be no next "
+            "version. Pause the project instead."
+        )
+    if row is not None and row.quorum > left:
+        tx.rounds.lower_quorum(row, left)
+        if row.valid >= left and row.quorum_at is None:
+            tx.rounds.set_quorum_at(row, now())
+
+
 def _assignment(tx: Transaction, found: Assignment, numbers: AssignmentNumbers) -> dict[str, Any]:
     value = msgspec.structs.asdict(found)
     value["assignment"] = value.pop("id")
@@ -170,4 +209,5 @@ def _decision(detail: dict[str, Any]) -> Iterator[str]:
 COMMANDS: Final = {
     "list": list_units,
     "show": show,
+    "cancel": cancel,
 }

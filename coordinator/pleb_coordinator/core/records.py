@@ -21,6 +21,7 @@ from pleb_shared.protocol.unit import UnitKind, VersionSource
 __all__ = [
     "Alarm",
     "Assignment",
+    "AuditEntry",
     "CalibrationClass",
     "Conviction",
     "Counting",
@@ -613,6 +614,20 @@ class Evaluation(Record, frozen=True):
     metrics: dict[str, float]
     examples: int
     made_at: float
+
+
+class AuditEntry(Record, frozen=True):
+    """What an operator did."""
+
+    seq: int
+    at: float
+    who: str
+    """The account of the machine, with the one that used sudo."""
+    command: str
+    project: str
+    """Empty: it belongs to none."""
+    arguments: dict[str, Any]
+    """What was asked for, without secrets."""
 
 
 class Event(Record, frozen=True):

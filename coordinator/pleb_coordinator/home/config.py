@@ -83,6 +83,8 @@ class Retention:
     """Hosts since they were last seen; their account keeps its credit."""
     new_host_days: Count = 14
     """Hosts that have done nothing, and calibrations that no class needs."""
+    audit_days: Count = 730
+    """What operators did."""
     versions: Count = 1000
     """Versions of a project that can be recomputed, or at least read, beside the milestones."""
     result_bytes: Bytes = 1_000_000_000
@@ -202,6 +204,8 @@ history_days = {config.retention.history_days}
 # sooner, and so do calibrations that are not needed.
 host_days = {config.retention.host_days}
 new_host_days = {config.retention.new_host_days}
+# What operators did (`pleb-coordinator log --audit`).
+audit_days = {config.retention.audit_days}
 # Of each project, the newest so many versions, as long as all results that went in (`model verify`
 # recomputes from them) and all files (models, differences, states of the optimizer) are not larger
 # than this. The oldest lose their results first, then their files. What verification and agents

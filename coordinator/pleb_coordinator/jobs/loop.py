@@ -135,7 +135,10 @@ RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequ
     ),
     (
         RARE_SECONDS,
-        [[QuickJob(retain.find_uploads, retain.remove_uploads)]],
+        [
+            [QuickJob(retain.find_uploads, retain.remove_uploads)],
+            [QuickJob(retain.find_audit, retain.remove_audit)],
+        ],
         [
             [QuickJob(retain.find_hosts, retain.remove_hosts)],
             [QuickJob(retain.find_runtimes, retain.remove_runtimes)],

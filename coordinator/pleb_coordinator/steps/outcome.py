@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.records import Assignment, Host, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.reputation import after_delivered, after_undelivered, standing_of
-from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.steps.conviction import convict
+from pleb_coordinator.store.assignments import Judgement
 from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.assignments import Commitment
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.errors import EncodingError, Refusal
+    from pleb_shared.protocol.reasons import Reason
 
 __all__ = [
     "await_upload",
+    "cancel_unit",
     "expire_lease",
     "fail_assignment",
     "log_assignment",
@@ -51,6 +55,7 @@ _WRONG: Final = {
     RefusalCode.WRONG_DTYPE,
 }
 """Faults of a result that its host made on purpose or with broken hardware."""
+_UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.UPLOADING}
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
@@ -95,6 +100,18 @@ def refuse_result(
     if assignment.state != AssignmentState.EXPIRED:
         _give_to_another(tx, now, assignment, _host_of(tx, assignment))
     log_assignment(tx, now, "refused", assignment, code=error.code, reason=str(error))
+
+
+def cancel_unit(tx: Transaction, unit: UnitRow, now: float, why: Reason) -> None:
+    """End a unit and all its assignments; nothing counts for or against a host any more."""
+    tx.units.move(unit, UnitEvent.CANCELLED, now, None)
+    tx.units.looked_at(unit.id, unit.revision)
+    judgement = Judgement(Verdict.LATE, 0.0, None, why)
+    for assignment in tx.assignments.of_unit(unit.id):
+        if assignment.state == AssignmentState.REPORTED:
+            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
+        elif assignment.state in _UNREPORTED:
+            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
 
 
 def fail_assignment(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Transaction
 
 __all__ = [
+    "find_audit",
     "find_calibrations",
     "find_classes",
     "find_events",
@@ -38,6 +39,7 @@ __all__ = [
     "find_runtimes",
     "find_spent_rounds",
     "find_uploads",
+    "remove_audit",
     "remove_calibrations",
     "remove_classes",
     "remove_events",
@@ -63,6 +65,16 @@ def find_events(tx: Transaction, deps: Deps, _: None) -> list[int] | None:
 def remove_events(tx: Transaction, _: Deps, events: Sequence[int]) -> None:
     """Remove events."""
     tx.retention.remove_events(events)
+
+
+def find_audit(tx: Transaction, deps: Deps, _: None) -> bool | None:
+    """Return True if the oldest command is older than those that are kept, else None."""
+    return tx.audit.any_before(_before(deps, deps.retention.audit_days)) or None
+
+
+def remove_audit(tx: Transaction, deps: Deps, _: bool) -> None:
+    """Remove the oldest commands."""
+    tx.audit.forget(_before(deps, deps.retention.audit_days), _ROWS)
 
 
 def find_uploads(tx: Transaction, deps: Deps, _: None) -> list[str] | None:

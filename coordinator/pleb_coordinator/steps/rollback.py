@@ -13,29 +13,26 @@ phases itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
-from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
     Kept,
     Project,
     RestoreCause,
     StoredDelta,
-    UnitRow,
     VersionRow,
 )
-from pleb_coordinator.core.unit_state import UnitEvent, UnitState
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
-from pleb_coordinator.store.assignments import Judgement
+from pleb_coordinator.steps.outcome import cancel_unit
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import Blob, VersionSource
 from pleb_shared.tensors.distance import parameter_norms
@@ -51,8 +48,6 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = ["Restoration", "commit", "compute", "find", "plan_restoration"]
-
-_UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.UPLOADING}
 
 
 @dataclass(frozen=True)
@@ -189,7 +184,7 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
     if round_ is not None:
         tx.rounds.close(round_, now)
     for unit in tx.units.of_round(*place, {UnitState.OPEN, UnitState.VALID}):
-        _cancel(tx, unit, now)
+        cancel_unit(tx, unit, now, because(ReasonCode.ROLLED_BACK))
     tx.events.add(
         project.id,
         now,
@@ -202,18 +197,6 @@ def commit(tx: Transaction, deps: Deps, work: Restoration, row: VersionRow) -> b
     )
     settle(tx, project.id, now)
     return True
-
-
-def _cancel(tx: Transaction, unit: UnitRow, now: float) -> None:
-    """End a unit and all its assignments; nothing counts for or against a host any more."""
-    tx.units.move(unit, UnitEvent.CANCELLED, now, None)
-    tx.units.looked_at(unit.id, unit.revision)
-    judgement = Judgement(Verdict.LATE, 0.0, None, because(ReasonCode.ROLLED_BACK))
-    for assignment in tx.assignments.of_unit(unit.id):
-        if assignment.state == AssignmentState.REPORTED:
-            tx.assignments.judge(assignment, AssignmentEvent.SET_ASIDE, judgement)
-        elif assignment.state in _UNREPORTED:
-            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
 
 
 def _outer_state(deps: Deps, work: Restoration) -> OuterState:

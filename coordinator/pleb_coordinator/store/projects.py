@@ -340,6 +340,10 @@ class Rounds(TableGroup):
         """Let as many verified units be enough as the row has; False: it has changed."""
         return self._changed(sql.SET_QUORUM, at=at, valid=row.valid, **_place(row))
 
+    def lower_quorum(self, row: Round, quorum: int) -> None:
+        """Let fewer verified units be enough; those that are there may be enough already."""
+        self._db.execute(sql.LOWER_QUORUM, quorum=quorum, **_place(row))
+
     def set_quorum_at(self, row: Round, at: float | None) -> None:
         """Store since when the round has its quorum."""
         self._db.execute(sql.SET_QUORUM_AT, at=at, **_place(row))

@@ -18,6 +18,7 @@ from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
     Alarm,
     Assignment,
+    AuditEntry,
     CalibrationClass,
     Conviction,
     Evaluation,
@@ -252,6 +253,7 @@ SET_QUORUM: Final = f"""
 UPDATE rounds SET quorum = valid, quorum_at = :at
 WHERE {_OF_VERSION} AND valid = :valid AND closed_at IS NULL
 """
+LOWER_QUORUM: Final = f"UPDATE rounds SET quorum = :quorum WHERE {_OF_VERSION}"
 CLOSE_ROUND: Final = f"UPDATE rounds SET closed_at = :now WHERE {_OF_VERSION} AND closed_at IS NULL"
 UNSWEPT_BEFORE: Final = f"""
 SELECT {_ROUND} FROM rounds
@@ -881,6 +883,76 @@ LAST_EVENTS: Final = f"""
 SELECT {_EVENT} FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
 """
 EVENTS_OF_UNIT: Final = f"SELECT {_EVENT} FROM events WHERE unit = :unit ORDER BY seq"
+
+ADD_AUDIT: Final = """
+INSERT INTO audit (at, who, command, project, arguments)
+VALUES (:at, :who, :command, :project, :arguments)
+"""
+LAST_AUDIT: Final = f"""
+SELECT {_columns(AuditEntry)} FROM audit
+WHERE :project = '' OR project = :project ORDER BY seq DESC LIMIT :limit
+"""
+FORGET_AUDIT: Final = """
+DELETE FROM audit WHERE seq IN (
+    SELECT seq FROM (SELECT seq, at FROM audit ORDER BY seq LIMIT :limit) a WHERE at < :before
+)
+"""
+ANY_OLD_AUDIT: Final = """
+SELECT 1 FROM (SELECT at FROM audit ORDER BY seq LIMIT 1) a WHERE at < :before
+"""
+
+# Removing a whole project, a batch of a table's rows at a time; the tables at the end at once
+
+_OF_PROJECT: Final = ("traits", "lies", "pairs", "events", "uploads", "evaluations", "versions")
+REMOVE_SOME_OF_PROJECT: Final = tuple(
+    f"""
+DELETE FROM {table} WHERE rowid IN (
+    SELECT rowid FROM {table} WHERE project = :project LIMIT :limit
+)
+"""
+    for table in (*_OF_PROJECT, "assignments", "units", "rounds")
+)
+DELTAS_OF_PROJECT: Final = """
+SELECT d.assignment FROM deltas d JOIN assignments a ON a.id = d.assignment
+WHERE a.project = :project LIMIT :limit
+"""
+OPEN_UPLOADS_OF_PROJECT: Final = """
+SELECT token FROM uploads WHERE project = :project AND complete = 0
+"""
+REFERENCES_OF_PROJECT: Final = """
+SELECT DISTINCT digest FROM blob_references WHERE project = :project
+"""
+REMOVE_PROJECT: Final = (
+    *(
+        f"DELETE FROM {table} WHERE host IN (SELECT id FROM hosts WHERE project = :project)"
+        for table in ("replies", "host_networks", "calibrations")
+    ),
+    *(
+        f"DELETE FROM {table} WHERE project = :project"
+        for table in (
+            "blob_references",
+            "convictions",
+            "alarms",
+            "departed",
+            "shares",
+            "classes",
+            "class_distances",
+            "hosts",
+            "metadata",
+        )
+    ),
+    "DELETE FROM projects WHERE id = :project",
+)
+
+# Whether results of a host may still be compared with others
+
+UNSETTLED_OF_HOST: Final = """
+SELECT 1 FROM assignments
+WHERE host = :host AND (
+    state IN ('leased', 'uploading', 'reported')
+    OR (epoch = :epoch AND version >= :version AND state NOT IN ('expired', 'cancelled', 'failed'))
+) LIMIT 1
+"""
 
 # Retention: rows that are not needed any more, a batch at a time
 

@@ -125,6 +125,11 @@ class Retention(TableGroup):
         for digest in classes:  # once each: it reads all members
             self._db.execute(sql.COUNT_CLASS, project=project, digest=digest)
 
+    def is_settled(self, host: int, epoch: int, version: int) -> bool:
+        """Whether no result of the host from that version on may be compared with others again."""
+        place = {"host": host, "epoch": epoch, "version": version}
+        return not self._exists(sql.UNSETTLED_OF_HOST, **place)
+
     def old_runtimes(self, project: int, before: float, limit: int) -> list[tuple[int, str]]:
         """Return (host, runtime) of calibrations from before that time with another runtime."""
         rows = self._db.execute(sql.OLD_RUNTIMES, project=project, before=before, limit=limit)

@@ -34,6 +34,7 @@ from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
     Alarm,
     Assignment,
+    AuditEntry,
     CalibrationClass,
     Conviction,
     Evaluation,
@@ -120,6 +121,7 @@ Table(
         restored_at=0,
     ),
     UniqueConstraint("name"),
+    sqlite_autoincrement=True,  # caches and hosts know numbers: no later row may have the same
 )
 
 Table(
@@ -221,6 +223,7 @@ Table(
         "version",
         sqlite_where=text("spot_check IN ('possible', 'wanted')"),
     ),
+    sqlite_autoincrement=True,
 )
 
 _UNSENT: Final = text("state = 'unsent'")
@@ -264,6 +267,7 @@ Table(
     Index("assignments_leases", "lease_until", sqlite_where=_LIVE),
     Index("assignments_unsent_verdicts", "host", sqlite_where=_VERDICT_UNSENT),
     Index("assignments_unripe", "host", "ripe_at", sqlite_where=text("ripe_at IS NOT NULL")),
+    sqlite_autoincrement=True,
 )
 
 Table(
@@ -303,6 +307,7 @@ Table(
     Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
     Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
     Index("hosts_proven", "project", sqlite_where=text("proven = 1")),
+    sqlite_autoincrement=True,
 )
 
 Table("convictions", metadata, *_columns(Conviction, keys="unit host", references=_PROJECT))
@@ -457,6 +462,8 @@ Table(
 )
 
 Table("evaluations", metadata, *_columns(Evaluation, keys="project epoch version"))
+
+Table("audit", metadata, *_columns(AuditEntry, keys="seq"), sqlite_autoincrement=True)
 
 Table(
     "events",

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.store.assignments import Assignments
+from pleb_coordinator.store.audit import Audit
 from pleb_coordinator.store.background import Claims, Tombstones
 from pleb_coordinator.store.comparisons import Comparisons
 from pleb_coordinator.store.connection import Connection
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
 from pleb_coordinator.store.references import References
+from pleb_coordinator.store.removal import Removal
 from pleb_coordinator.store.retention import Retention
 from pleb_coordinator.store.units import Shares, Units
 from pleb_coordinator.store.uploads import Uploads
@@ -52,8 +54,10 @@ class Transaction:
         self.tombstones = Tombstones(db)
         self.invites = Invites(db)
         self.events = Events(db)
+        self.audit = Audit(db)
         self.views = Views(db)
         self.retention = Retention(db)
+        self.removal = Removal(db)
         self.references = References(db)
 
     @contextmanager

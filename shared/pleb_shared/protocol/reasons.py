@@ -133,6 +133,10 @@ class ReasonCode(StrEnum):
         "rolled_back",
         "The version that it starts from was taken back: it counts neither for nor against you.",
     )
+    CANCELLED_BY_OPERATOR = (
+        "cancelled_by_operator",
+        "The operator took the unit back: it counts neither for nor against you.",
+    )
     EVALUATED = "evaluated", "Version {version} was evaluated on the holdout."
     # why a unit is not decided yet
     NO_RESULT = "no_result", "There is no result yet."

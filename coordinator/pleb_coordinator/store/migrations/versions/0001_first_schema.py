@@ -109,6 +109,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("restored_at", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "shares",
@@ -254,6 +255,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "fingerprint"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "hosts_from_network", "hosts", ["project", "enrolled_from", "enrolled_at"], unique=False
@@ -386,6 +388,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("project", "epoch", "version", "kind", "position"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "units_disputed", "units", ["project"], unique=False, sqlite_where=sa.text("disputed = 1")
@@ -420,6 +423,17 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ["project", "epoch", "version"],
         unique=False,
         sqlite_where=sa.text("state IN ('open', 'late')"),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("who", sa.String(), nullable=False),
+        sa.Column("command", sa.String(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("arguments", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "blob_references",
@@ -518,6 +532,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
             ["units.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "assignments_drawn",

@@ -1,0 +1,235 @@
+"""What an operator does by hand: cancel, delete, and who did it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import msgspec
+import pytest
+
+from pleb_coordinator.cli import main
+from pleb_coordinator.cli.audit import CHANGING
+from pleb_coordinator.cli.parser import make_parser
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.home.config import CoordinatorConfig, config_text
+from pleb_coordinator.home.keys import make_secret_file
+from pleb_coordinator.home.layout import Home
+from pleb_coordinator.jobs.loop import RARE_SECONDS, Jobs
+from pleb_coordinator.store.background import CLAIM_SECONDS
+from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.messages import Role
+from tests.integration.steps_world import World
+
+
+@pytest.fixture
+def world(tmp_path):
+    found = World(tmp_path, units=4, quorum=4, versions=100)
+    make_secret_file(Home(tmp_path).secret_file)
+    (tmp_path / "coordinator.toml").write_text(config_text(CoordinatorConfig()))
+    return found
+
+
+@pytest.fixture
+def run(world, capsys):
+    def command(*words, home=world.home):
+        code = main([*words, "--home", str(home), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return command
+
+
+def rows(world, table, where="1"):
+    with closing(sqlite3.connect(world.home / "store.sqlite")) as db:
+        return db.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0]
+
+
+def units(world):
+    project = world.project
+    with world.store.read() as tx:
+        return tx.units.of_round(project.id, project.epoch, project.version, set(UnitState))
+
+
+def test_a_round_goes_on_without_a_unit_that_was_cancelled(world, run):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    [manifest], _ = world.ask(trusted)
+    [first] = [unit for unit in units(world) if unit.seed == manifest.unit.seed]
+    others = [unit for unit in units(world) if unit != first]
+    code, found = run("unit", "cancel", str(first.id))
+    assert (code, found) == (0, {"unit": first.id, "state": "cancelled"})
+    world.answer(trusted, manifest)
+    trusted.held.clear()
+    world.run()
+    [after] = [unit for unit in units(world) if unit.id == first.id]
+    assert after.state is UnitState.CANCELLED, "a result that comes later changes nothing"
+    while world.project.version < 1:
+        world.work(trusted)
+    with world.store.read() as tx:
+        made = tx.versions.get(1, 0, 1)
+    assert [entry.unit for entry in made.inputs] == [unit.id for unit in others]
+    code, found = run("unit", "cancel", str(first.id))
+    assert code
+    assert "is cancelled: only one that is not decided" in found["message"]
+    code, found = run("unit", "cancel", "999999")
+    assert code
+    assert "There is no unit 999999" in found["message"]
+
+
+def test_a_round_that_has_enough_without_the_unit_is_over_after_the_grace_window(world, run):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    world.work(trusted, rounds=3)
+    [last] = [unit for unit in units(world) if unit.state is UnitState.OPEN]
+    code, _ = run("unit", "cancel", str(last.id))
+    assert code == 0
+    world.run()
+    assert world.project.version == 1
+    assert rows(world, "rounds", "version = 0 AND quorum = 3 AND quorum_at IS NOT NULL")
+
+
+def test_the_only_unit_of_a_round_stays(world, run):
+    world.volunteer("trusted", role=Role.TRUSTED)
+    *cancelled, last = units(world)
+    for unit in cancelled:
+        assert run("unit", "cancel", str(unit.id))[0] == 0
+    code, found = run("unit", "cancel", str(last.id))
+    assert code
+    assert "only one of its round" in found["message"]
+
+
+def test_a_host_is_deleted_once_its_results_are_settled(world, run):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    other = world.volunteer("other")
+    while world.project.version < 1:
+        world.work(other, trusted)
+    name = other.key.fingerprint[:16]
+    code, found = run("host", "delete", "tiny", name)
+    assert code
+    assert "may still be compared" in found["message"]
+    with world.store.write() as tx:
+        tx._db.execute(
+            "UPDATE hosts SET credit = 7, units_valid = 3 WHERE id = :id", id=world.row(other).id
+        )
+    other.held.clear()
+    world.clock.now += 4000
+    while world.project.version < LIMITS.version_lag + 3:
+        world.work(trusted)
+    code, found = run("host", "delete", "tiny", name)
+    assert (code, found["deleted"]) == (0, True)
+    with pytest.raises(Refusal) as refused:
+        world.ask(other)
+    assert refused.value.code is RefusalCode.UNKNOWN_HOST
+    with world.store.read() as tx:
+        kept = {c.account: c for c in tx.views.contributors(1, 9)}
+    assert [(c.credit, c.units_valid) for c in kept.values() if not c.hosts] == [(7, 3)]
+    world.work(trusted)
+
+
+def test_a_project_is_deleted_with_all_that_only_it_needs(world, run):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    while world.project.version < 3:
+        world.work(trusted)
+    world.publish(msgspec.structs.replace(world.metadata, project="other"))
+    code, found = run("project", "delete", "tiny", "--yes")
+    assert code
+    assert "archive it first" in found["message"]
+    assert run("project", "archive", "tiny")[0] == 0
+    code, found = run("project", "delete", "tiny")
+    assert code
+    assert "give --yes" in found["message"], "a program cannot be asked"
+    assert rows(world, "units")
+    code, found = run("project", "delete", "tiny", "--yes")
+    assert (code, found["deleted"]) == (0, True)
+
+    with closing(sqlite3.connect(world.home / "store.sqlite")) as db:
+        tables = [
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        for table in tables:
+            columns = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+            if "project" in columns and table != "audit":
+                left = db.execute(f"SELECT count(*) FROM {table} WHERE project = 1").fetchone()
+                assert left == (0,), table
+        for table in ("hosts", "deltas", "replies", "host_networks", "calibrations"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    jobs = Jobs(world.store, world.deps)
+    for _ in range(3):
+        jobs.run_due()
+        world.clock.now += max(CLAIM_SECONDS, RARE_SECONDS) + 1
+    with world.store.read() as tx:
+        assert tx.projects.names() == ["other"]
+        needed = tx.references.blobs()
+    here = {path.name for path in (world.home / "blobs").glob("*/*")}
+    assert here == needed, "the other project's blobs are the same, but for the versions"
+    with pytest.raises(Refusal):
+        world.ask(trusted)
+    world.publish()
+    world.run()
+    assert world.project.version == 0, "the name is free again"
+    assert world.project.id != 1
+    again = world.volunteer("trusted again", role=Role.TRUSTED)
+    while world.project.version < 1:
+        world.work(again)
+
+
+def test_who_did_what_is_written_down(world, run):
+    world.volunteer("other")
+    name = world.volunteer("bad").key.fingerprint[:12]
+    assert run("host", "ban", "tiny", name, "--reason", "because", "--days", "2")[0] == 0
+    _, made = run("invite", "new", "--team", "lab", "--uses", "3")
+    assert run("invite", "revoke", made["token"])[0] == 0
+    assert run("host", "ban", "tiny", "nobody")[0], "what was refused has changed nothing"
+    assert run("status")[0] == 0
+    code, found = run("log", "--audit")
+    assert code == 0
+    assert [entry["command"] for entry in found] == ["host ban", "invite new", "invite revoke"]
+    assert all(entry["who"] for entry in found)
+    ban, new, revoked = found
+    assert ban["project"] == "tiny"
+    assert ban["arguments"] == {"host": name, "reason": "because", "days": 2.0}
+    assert new["arguments"]["team"] == "lab"
+    assert made["token"] not in json.dumps(found)
+    _, invites = run("invite", "list")
+    assert revoked["arguments"]["invite"] in {invite["invite"] for invite in invites}
+    _, of_project = run("log", "tiny", "--audit")
+    assert [entry["command"] for entry in of_project] == ["host ban"]
+    code, events = run("log", "tiny", "--limit", "3")
+    assert code == 0
+    assert len(events) == 3
+    assert events[-1]["kind"] == "banned"
+
+
+def test_old_entries_of_the_audit_log_go(world, run):
+    assert run("invite", "new")[0] == 0
+    with world.store.write() as tx:
+        tx._db.execute("UPDATE audit SET at = 1.0")
+        tx.audit.add(world.clock.now, "me", "host ban", "tiny", {})
+    Jobs(world.store, world.deps).run_due()
+    with world.store.read() as tx:
+        assert [entry.command for entry in tx.audit.last("", 9)] == ["host ban"]
+
+
+def test_every_command_either_changes_nothing_or_is_written_down():
+    reads = {
+        *(("host", name) for name in ("list", "show")),
+        *(("invite", "list"), ("key", "list"), ("project", "list"), ("project", "show")),
+        *(("unit", "list"), ("unit", "show"), ("status", None), ("doctor", None)),
+        *(("log", None), ("simulate", None)),
+        *(("model", name) for name in ("list", "show", "export", "verify")),
+    }
+    assert set(all_commands()) == CHANGING | reads
+    assert not CHANGING & reads
+
+
+def all_commands():
+    """Yield (command, action) of the whole command line."""
+    for name, parser in choices_of(make_parser()):
+        actions = [action for action, _ in choices_of(parser)]
+        yield from ((name, action) for action in actions or [None])
+
+
+def choices_of(parser):
+    for group in parser._subparsers._group_actions if parser._subparsers else []:
+        yield from group.choices.items()
