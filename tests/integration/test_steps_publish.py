@@ -58,6 +58,8 @@ def invited(world, role=Role.PUBLISHER):
 def test_a_new_project_needs_an_invite_that_works_once(world):
     other = changed(world, project="other")
     assert refusal(hand_in, world, other) == RefusalCode.INVALID_INVITE
+    with pytest.raises(Refusal, match="invite new --role publisher"):
+        hand_in(world, other)
     host_invite = invited(world, Role.TRUSTED)
     assert refusal(hand_in, world, other, invite=host_invite) == RefusalCode.INVALID_INVITE
     token = invited(world)

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["admit", "admit_handed_in", "answer_question", "hand_in", "publish"]
 
 _PUBLISHERS: Final = frozenset({Role.PUBLISHER, Role.ADMIN})
+_NEEDS_INVITE: Final = (
+    "A new project needs a publisher's invite (--invite TOKEN): ask the operator, who makes one "
+    "with `pleb-coordinator invite new --role publisher`."
+)
 _SLOT_SECONDS: Final = 24 * 3600.0
 _SLOTS: Final = 1000
 """Missing blobs that one reply names; the request is sent again for the rest."""
@@ -64,8 +68,7 @@ def answer_question(tx: Transaction, deps: Deps, question: PublishQuestion) -> P
     """
     now, known = deps.clock(), _known(tx, question.project)
     if known is None:
-        token_hash = digest_of((question.invite or "").encode())
-        check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
+        _check_publisher(tx, question.invite or "", now)
     elif known.root_key != question.root_key:
         raise _other_root(known)
     return PublishAnswer(
@@ -161,9 +164,20 @@ def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Pr
         _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
-    token_hash = digest_of(publication.invite.encode())
+    return None, _check_publisher(tx, publication.invite, now)
+
+
+def _check_publisher(tx: Transaction, invite: str, now: float) -> str:
+    """Return the hash of the invite, which lets its owner publish a project that is new here.
+
+    Raises:
+        Refusal: `invalid_invite`, with the reason.
+    """
+    if not invite:
+        raise Refusal(RefusalCode.INVALID_INVITE, _NEEDS_INVITE)
+    token_hash = digest_of(invite.encode())
     check_invite(tx.invites.find(token_hash), _PUBLISHERS, now)
-    return None, token_hash
+    return token_hash
 
 
 def _check_delegation(metadata: ProjectMetadata, online_key: str, now: float) -> None:
