@@ -98,6 +98,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shortest-unit", type=float, default=1.0, help="`Round.shortest_unit`")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
+    parser.add_argument(
+        "--runs", type=Path, metavar="FILE", help="add each run to FILE; skip those that it has"
+    )
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def _usual(name: str, options: argparse.Namespace) -> list[Case]:
     hours = options.hours or (QUICK_HOURS if options.quick else LONGER.get(name, HOURS))
     trusted = [options.trusted] if options.trusted is not None else [1] if options.quick else [1, 0]
     speeds = [options.speed == "instant"] if options.speed else [False, True]
-    if name not in ATTACKS:
+    if name not in ATTACKS or ATTACKS[name].computes:
         speeds = [False]
     elif options.quick and not options.speed:
         speeds = [True]
@@ -161,16 +164,40 @@ def played(
         key=lambda run: -run[0].hours * run[0].hosts,
     )
     found: dict[Case, list[Figures]] = defaultdict(list)
+    known = {(run.case, run.seed): run.figures for run in runs_in(options.runs)}
+    for run in runs:
+        if run in known:
+            found[run[0]].append(known[run])
+    new = [run for run in runs if run not in known]
     context = get_context("spawn")
     with ProcessPoolExecutor(max_workers=options.processes, mp_context=context) as pool:
-        waiting = {pool.submit(play, case, seed): case for case, seed in runs}
+        waiting = {pool.submit(play, *run): run for run in new}
         for number, future in enumerate(as_completed(waiting), 1):
-            case = waiting[future]
-            found[case].append(future.result())
+            (case, seed), figures = waiting[future], future.result()
+            found[case].append(figures)
+            if options.runs is not None:
+                with options.runs.open("ab") as file:
+                    file.write(msgspec.json.encode(Run(case, seed, figures)) + b"\n")
             if len(found[case]) == len(seeds):
                 row = row_of(case, found[case])
-                print(f"[{number}/{len(runs)}] {line_of(row, {})}", flush=True)
+                print(f"[{number}/{len(new)}] {line_of(row, {})}", flush=True)
     return [row_of(case, found[case]) for case in cases]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one case with one seed, as kept in the file of `--runs`."""
+
+    case: Case
+    seed: int
+    figures: Figures
+
+
+def runs_in(file: Path | None) -> list[Run]:
+    """Return the runs that an earlier, perhaps interrupted benchmark has kept."""
+    if file is None or not file.exists():
+        return []
+    return [msgspec.json.decode(line, type=Run) for line in file.read_bytes().splitlines()]
 
 
 def play(case: Case, seed: int) -> Figures:

@@ -114,14 +114,14 @@ def test_newcomers_join_later_and_pcs_are_off_now_and_then():
     assert found.in_model > 0
 
 
-def test_benchmark_says_what_each_attack_left_in_the_model(capsys):
+def test_benchmark_says_what_each_attack_left_in_the_model(capsys, tmp_path, monkeypatch):
     parser = ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     trust.add_options(parser)
     options = parser.parse_args(
         [
             *("--quick", "--attack", "same_lie", "--attack", "none", "--hosts", "10"),
-            *("--hours", "0.2", "--processes", "1"),
+            *("--hours", "0.2", "--processes", "1", "--runs", str(tmp_path / "runs")),
         ]
     )
     result = json.loads(json.dumps(trust.main(options)))
@@ -134,6 +134,8 @@ def test_benchmark_says_what_each_attack_left_in_the_model(capsys):
     } <= row.keys()
     assert result["refused_honest"] >= 0
     assert "same_lie" in capsys.readouterr().out
+    monkeypatch.setattr(trust, "play", None)
+    assert json.loads(json.dumps(trust.main(options))) == result, "read from the runs kept"
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ class Attack:
     """Seconds after a ban until the person is back under a new name."""
     subtle: bool = False
     """Its lies look much like honest deltas: suspicion cannot be expected to see them."""
+    computes: bool = False
+    """Who sends it has computed the unit, so it cannot come at once."""
     knows: bool = False
     """Members know for certain which units are first tries: more than any manifest can show."""
 
@@ -377,7 +379,9 @@ ATTACKS: Final[dict[str, Attack]] = {
     "stale": Attack("trained from the version before", _always, _stale, subtle=True),
     "copied": Attack("a friend's delta of another unit", _always, _copied, subtle=True),
     "noise_1pct": Attack("one percent of noise", _always, _noise_of(0.01), subtle=True),
-    "noise_under": Attack("noise just under the tolerance", _always, _noise_under, subtle=True),
+    "noise_under": Attack(
+        "noise just under the tolerance", _always, _noise_under, subtle=True, computes=True
+    ),
     "nan": Attack("numbers that are not finite", _always, _nan),
     "oversized": Attack("a byte too many", _always, _oversized),
     "same_lie": Attack("all the same lie for a unit", _always, _random, together=True),
