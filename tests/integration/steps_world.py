@@ -139,6 +139,7 @@ class Volunteer:
     drift: float = 0.0
     lies: bool = False
     threads: int = 1
+    free_seconds: float | None = None
     sequence: int = 0
     held: list[Manifest] = field(default_factory=list)
 
@@ -355,6 +356,7 @@ class World:
             max_units=units,
             in_hand=[m.assignment for m in host.held],
             reports=reports,
+            free_seconds=host.free_seconds,
         )
 
     def exchange(

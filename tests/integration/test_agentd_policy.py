@@ -129,3 +129,16 @@ def test_what_stops_work_before_it_begins_keeps_it_from_beginning(tmp_path):
             assert delivered(coordinator) == [1]
 
     asyncio.run(story())
+
+
+def test_the_coordinator_is_told_when_the_hours_end(tmp_path):
+    async def story(hours):
+        async with attached(tmp_path / (hours[:3] or "all")) as (coordinator, agent):
+            agent.readings = FREE
+            agent.preferences = Preferences(hours=hours)
+            coordinator.plan(1)
+            await agent.work(1)
+            return [request.free_seconds for request in coordinator.requests if request.max_units]
+
+    assert set(asyncio.run(story("tue 14:00-14:44"))) == {1800.0}
+    assert set(asyncio.run(story(""))) == {None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_coordinator.core.reputation import standing_of
 from pleb_shared.protocol.reasons import ReasonCode
 from tests.integration.steps_world import World
@@ -90,3 +91,43 @@ def test_a_round_with_its_quorum_waits_only_for_units_in_hand(tmp_path, shortest
         world.answer(host, manifest)
     world.run()
     assert world.project.version == version
+
+
+def test_a_host_that_must_be_done_gets_whole_units_only_if_they_fit(tmp_path):
+    world, (host, other) = fleet(tmp_path, (64, 64), units=4, quorum=4, shortest_unit=1.0)
+    host.free_seconds = 75.0
+    manifests, no_work = world.ask(host)
+    assert manifests == []
+    assert no_work.reason.code == ReasonCode.WINDOW_ENDS
+    assert no_work.reason.values == {"seconds": 75}
+    host.free_seconds = 85.0
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [STEPS]
+    assert [m.unit.local_steps for m in world.ask(other)[0]] == [STEPS]
+
+
+def test_a_unit_is_shortened_to_the_time_that_its_host_has(tmp_path):
+    world, (host,) = fleet(tmp_path, (64,), units=4, quorum=4)
+    host.free_seconds = 140.0
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [STEPS]
+    # 140 s less the 64 s of what it has in hand, of which four fifths are planned with
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [60]
+    assert world.ask(host)[1].reason.code == ReasonCode.WINDOW_ENDS
+
+
+def test_a_check_that_does_not_fit_waits_for_its_host_or_is_drawn_again(tmp_path):
+    world, (host, author) = fleet(tmp_path, (64, 64), units=4, quorum=4)
+    (manifest,) = world.ask(author)[0]
+    with world.store.write() as tx:
+        row = tx.hosts.find(tx.projects.find("tiny").id, host.key.fingerprint)
+        new = NewAssignment(
+            unit=tx.assignments.get(manifest.assignment).unit,
+            purpose=Purpose.CHECK,
+            created_at=world.clock.now,
+            for_host=row.id,
+            fetch_by=world.clock.now + 500,
+        )
+        drawn = tx.assignments.add(new)
+    host.free_seconds = 30.0
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [24], "a first try that fits"
+    host.free_seconds = None
+    assert [m.assignment for m in world.ask(host)[0]] == [drawn]

@@ -26,6 +26,7 @@ __all__ = [
     "PolicyReason",
     "WorkerLimits",
     "decide",
+    "seconds_allowed",
 ]
 
 SETTLE_SECONDS: Final = 30.0
@@ -116,6 +117,12 @@ def _boost_end(moment: Moment) -> list[float]:
     """Return the seconds until a boost ends, if there is one: all rules may object then."""
     until = moment.readings.override.until
     return [until - moment.now] if moment.boosted and until is not None else []
+
+
+def seconds_allowed(readings: Readings, preferences: Preferences) -> float | None:
+    """Return the seconds until the allowed hours end; None: they do not, or do not matter now."""
+    ends = _hours_end(Moment(readings, preferences))
+    return ends[0] if ends else None
 
 
 def _hours_end(moment: Moment) -> list[float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent import AGENT
 from pleb_agent.core.agent_state import AssignmentEvent
 from pleb_agent.core.history import ended_event, verdict_events
+from pleb_agent.core.readiness import seconds_allowed
 from pleb_agent.core.trust import OlderMetadataError, StaleMetadataError, TrustedProject
 from pleb_agent.journal.rows import AssignmentRow, Change, RequestRow
 from pleb_agent.loop.attach import enrol_request
@@ -183,6 +184,7 @@ class Exchange:
             in_hand=[row.assignment for row in ask.in_hand[: LIMITS.units_per_request]],
             reports=[row.report for row in rows if row.report is not None],
             refuses=self._refuses,
+            free_seconds=self._free_seconds() if ask.max_units else None,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(
@@ -196,6 +198,12 @@ class Exchange:
         )
         self._journal.write_request(request, rows)
         return request
+
+    def _free_seconds(self) -> float | None:
+        """Return when this PC must be done; None: it need not, or that is far away."""
+        services = self._services
+        seconds = seconds_allowed(services.read(), services.preferences())
+        return None if seconds is None or seconds > LIMITS.free_seconds else max(0.0, seconds)
 
     async def send(self, request: RequestRow) -> Answer:
         """Send a request that was just written; verify its answer and write it.

@@ -128,6 +128,8 @@ class Made:
     seconds: float
     """That the host was busy with it."""
     steps: int = 0
+    in_window: bool = True
+    """Whether it was finished in the hours in which it was begun."""
 
 
 @dataclass
@@ -440,6 +442,7 @@ class Fleet:
             max_units=1,
             in_hand=host.in_hand,
             reports=reports,
+            free_seconds=self._free_seconds(host),
         )
         host.in_hand = []
         digest = f"{host.number:032x}{host.sequence:032x}"
@@ -454,6 +457,10 @@ class Fleet:
             self._ban(host)
         else:
             self._answered(host, answered, reported=bool(reports))
+
+    def _free_seconds(self, host: SimulatedHost) -> float | None:
+        end = host.presence.window_end(self.clock.now) if host.plan.tells_hours else float("inf")
+        return None if end == float("inf") else end - self.clock.now
 
     def _is_banned(self, tx: Transaction, host: SimulatedHost) -> bool:
         project = tx.projects.find("simulated")
@@ -569,7 +576,10 @@ class Fleet:
         took = _INSTANT_SECONDS * self.generator.uniform(0.5, 1.5)
         took = took if host.plan.instant and lie else seconds
         unit = manifest.unit
-        made = Made(manifest.assignment, unit.seed, digest_of(data), lie, took, unit.local_steps)
+        now, presence = self.clock.now, host.presence
+        inside = presence.finished(now, took) <= presence.window_end(now)
+        what = (manifest.assignment, unit.seed, digest_of(data), lie)
+        made = Made(*what, took, unit.local_steps, inside)
         host.made.append(made)
         if host.member is not None:
             host.member.made += 1

@@ -37,6 +37,8 @@ class HostPlan:
     fault_rate: float = 0.0
     """Share of its results that bad memory spoils."""
     joins_at: float = 0.0
+    tells_hours: bool = False
+    """Whether it says when the hours end in which it may work."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class FleetPlan:
     off_hours: float = 8.0
     habits: tuple[tuple[float, Habits], ...] = ()
     """Shares of honest volunteers with habits; what is missing from 1 is always on."""
+    tells_hours: bool = False
+    """Whether volunteers say when their `Habits.window` ends."""
     fault_rate: float = 0.0
     record: int = 0
     """Accepted results that all volunteers have at the start; 0: all are new."""
@@ -98,6 +102,7 @@ def make_hosts(plan: FleetPlan, generator: np.random.Generator) -> list[HostPlan
                 instant=plan.instant and lies,
                 habits=None if lies else _habits(plan, generator),
                 fault_rate=0.0 if lies else plan.fault_rate,
+                tells_hours=plan.tells_hours,
                 joins_at=joins_at + (plan.newcomers_at if late else 0.0),
             )
         )

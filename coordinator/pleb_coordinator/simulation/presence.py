@@ -22,6 +22,7 @@ _DAY: Final = 86_400.0
 _SATURDAY: Final = 5
 _THURSDAY: Final = 3
 """1 January 1970, where Monday is 0."""
+_LONGEST_WINDOW_SECONDS: Final = 4 * _DAY
 _WORN_IN_HOURS: Final = 240.0
 """Before the first time that is asked for: else all PCs would be on at the start."""
 
@@ -119,6 +120,16 @@ class Presence:
     def off_at(self, at: float) -> float:
         """Return when the PC that is on at `at` goes off."""
         return float("inf") if self.habits is None else self._ends[self._place(at)]
+
+    def window_end(self, at: float) -> float:
+        """Return when the window ends that is open at `at`; infinity: there are no windows."""
+        if self.habits is None or self.habits.window is None:
+            return float("inf")
+        end = at
+        for first, last in self._windows(at, at + _LONGEST_WINDOW_SECONDS):
+            if first <= end:
+                end = max(end, last)
+        return end
 
     def finished(self, at: float, seconds: float) -> float:
         """Return when work of `seconds` is done that begins at `at` and pauses while it is off."""

@@ -36,6 +36,8 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Finished results that were refused because they came too late."""
     late_units: int
     """Finished first tries that earned credit, but were too late for their version."""
+    in_window: float
+    """Of PCs with such hours: accepted results that were finished in those in which they began."""
     results: int
     rounds: int
     median_round_minutes: float
@@ -97,6 +99,7 @@ def throughput_of(fleet: Fleet, from_hours: float) -> Throughput:
         waited=_waited(fleet.hosts, fleet.clock.now),
         lost_units=sum(len(host.refused) for host in fleet.hosts),
         late_units=late,
+        in_window=_in_window(fleet.hosts, {n for n, row in rows.items() if row.credit > 0}),
         results=len(rows),
         rounds=len(rounds),
         median_round_minutes=statistics.median(rounds),
@@ -109,6 +112,17 @@ def round_ratio(rounds: Sequence[float]) -> float:
     """Return the mean of the slowest tenth of rounds over the median one."""
     tenth = max(1, round(len(rounds) * _TENTH))
     return statistics.fmean(sorted(rounds)[-tenth:]) / statistics.median(rounds)
+
+
+def _in_window(hosts: Iterable[SimulatedHost], accepted: set[int]) -> float:
+    found = [
+        made.in_window
+        for host in hosts
+        if host.plan.habits is not None and host.plan.habits.window is not None
+        for made in host.made
+        if made.assignment in accepted
+    ]
+    return sum(found) / max(1, len(found))
 
 
 def _waited(hosts: Iterable[SimulatedHost], now: float) -> float:

@@ -97,3 +97,5 @@ class RequestContext:
     project: Project
     host: Host
     now: float
+    free_seconds: float | None = None
+    """By when the host must be done, as it says; None: it need not."""

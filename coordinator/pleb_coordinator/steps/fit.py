@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.core.assignment import expected_seconds
 from pleb_coordinator.core.fitting import RoundAhead, fitting_steps, is_late, seconds_left
 from pleb_coordinator.core.records import Purpose
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pleb_coordinator.core.records import Assignment, UnitRow
     from pleb_coordinator.steps import RequestContext
 
-__all__ = ["fitted", "nothing_fits", "unit_to_double"]
+__all__ = ["fitted", "in_window", "nothing_fits", "unit_to_double", "window_is_over"]
 
 _YOUNG_ROUND_SECONDS: Final = 60.0
 """So long after its start many hosts have yet to ask: the last round says how fast they are."""
+_WINDOW_MARGIN: Final = 1.25
+"""A unit should take this much less than the time that its host has: PCs are not always alike."""
 _FASTER: Final = 2.0
 """A unit is doubled onto a host that does it in half of the time that is left of it, or sooner."""
 
@@ -36,6 +41,9 @@ def fitted(
     if ahead is None or not speed:
         return pairs
     left = _left_for_host(context, ahead, speed)
+    window = _window(context)
+    if window is not None:
+        left = min(left, window / _WINDOW_MARGIN)
     for assignment, unit in pairs:
         steps = _fitting(context, left, speed)
         if steps is None:
@@ -50,6 +58,55 @@ def fitted(
         left -= shown.local_steps * speed
         found.append((assignment, shown))
     return found
+
+
+def in_window(
+    context: RequestContext,
+    pairs: list[tuple[Assignment, UnitRow]],
+    given: Sequence[tuple[Assignment, UnitRow]] = (),
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return those of the pairs that the host should finish before it must be done.
+
+    `given` are those that it gets with the same answer, and does first.
+    """
+    left = _window(context)
+    if left is None:
+        return pairs
+    left -= sum(_seconds(context, unit) for _, unit in given)
+    found = []
+    for assignment, unit in pairs:
+        seconds = _seconds(context, unit)
+        if _WINDOW_MARGIN * seconds <= left:
+            left -= seconds
+            found.append((assignment, unit))
+    return found
+
+
+def window_is_over(context: RequestContext) -> bool:
+    """Whether the host has too little time left for the shortest unit."""
+    left, speed = _window(context), context.host.seconds_per_step
+    if left is None or not speed:
+        return False
+    metadata = context.project.metadata
+    least = metadata.training.local_steps * metadata.round.shortest_unit
+    return left < _WINDOW_MARGIN * least * speed
+
+
+def _window(context: RequestContext) -> float | None:
+    """Return the seconds that the host has for more than it has in hand; None: any number."""
+    if context.free_seconds is None:
+        return None
+    rest = 0.0
+    for assignment, unit in context.tx.assignments.in_hand(context.host.id):
+        since = context.now - (assignment.issued_at or context.now)
+        rest += max(0.0, _seconds(context, unit) - since)
+    return context.free_seconds - rest
+
+
+def _seconds(context: RequestContext, unit: UnitRow) -> float:
+    """Return how long the host should need for the unit; 0: its speed is not known yet."""
+    project = context.project
+    return expected_seconds(unit, context.host, project.metadata, project.facts) or 0.0
 
 
 def nothing_fits(context: RequestContext) -> bool:
@@ -76,8 +133,12 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
         slow = found.seconds_left(now) > _FASTER * found.local_steps * speed
         if not (slow or is_late(found, now)) or copies[found.unit] > 1:
             continue
+        unit = tx.units.get(found.unit)
+        window = _window(context)
+        if window is not None and window < _WINDOW_MARGIN * _seconds(context, unit):
+            continue
         if not tx.assignments.has_had(found.unit, context.host):
-            return tx.units.get(found.unit)
+            return unit
     return None
 
 

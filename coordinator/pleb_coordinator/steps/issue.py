@@ -41,7 +41,13 @@ from pleb_coordinator.steps.anchor import (
     class_of_unit,
     isolated_class,
 )
-from pleb_coordinator.steps.fit import fitted, nothing_fits, unit_to_double
+from pleb_coordinator.steps.fit import (
+    fitted,
+    in_window,
+    nothing_fits,
+    unit_to_double,
+    window_is_over,
+)
 from pleb_coordinator.store.assignments import Seeker
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
@@ -201,6 +207,7 @@ def _for_trusted(
             pairs = _choose(context, purpose, left)
             if purpose is Purpose.PRIMARY:
                 pairs = fitted(context, pairs)
+            pairs = in_window(context, pairs, found)
             found += _lease(context, pairs, place + len(found))
         elif purpose is Purpose.APPEAL:
             disputes = context.tx.units.waiting_disputes(context.project.id, left)
@@ -235,11 +242,12 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     they come, nor in which order.
     """
     host = context.host
-    pairs = context.tx.assignments.drawn_for(host.id)[:room]
+    pairs = in_window(context, context.tx.assignments.drawn_for(host.id)[:room])
     left = room - len(pairs)
     if left:
         candidates = _choose(context, Purpose.PRIMARY, left)
         first_tries = fitted(context, _within_share(context, candidates, left))
+        first_tries = in_window(context, first_tries, pairs)
         _count_share(context, len(first_tries))
         pairs += first_tries
     order = sorted(pairs, key=lambda _: context.deps.random_bytes(8))
@@ -277,6 +285,8 @@ def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow
         and class_of_unit(tx, unit) == isolated
         and not tx.assignments.has_had(unit.id, host)
     ]
+    if window_is_over(context):
+        return []
     if joinable:
         unit = joinable[int.from_bytes(context.deps.random_bytes(4), "big") % len(joinable)]
     else:
@@ -430,6 +440,10 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
         return NoWork(reason=reason, retry_after_seconds=30)
     if not context.host.trusted and not context.host.proven:
         return NoWork(reason=because(ReasonCode.EXAMS_FULL), retry_after_seconds=10)
+    if not found and window_is_over(context):
+        seconds = math.floor(context.free_seconds or 0.0)
+        reason = because(ReasonCode.WINDOW_ENDS, seconds=seconds)
+        return NoWork(reason=reason, retry_after_seconds=60)
     if not found and nothing_fits(context):
         reason = because(ReasonCode.ROUND_ENDS, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=10)

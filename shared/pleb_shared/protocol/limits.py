@@ -78,6 +78,8 @@ class Limits:
     request_lifetime_seconds: int = 900
     """Expiry of a host's request after it was issued, at most; longer than clocks may differ, so
     that a request of a host whose clock is behind has not expired before it arrives."""
+    free_seconds: int = 31 * 24 * 3600
+    """The longest time for which a host says that it is free."""
     delegation_seconds: int = 30 * 24 * 3600
     """Life of the root's delegation to the coordinator's online key, at most."""
     long_poll_seconds: int = 30

@@ -176,6 +176,8 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     reports: Annotated[list[Report], msgspec.Meta(max_length=LIMITS.reports_per_request)] = []
     refuses: Sentence = ""
     """Why the host has refused the last answer; it gets no unit until one was accepted again."""
+    free_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.free_seconds)] | None = None
+    """When the host must be done: it gets what it can finish by then. None: it need not."""
 
 
 class ReceiptOutcome(StrEnum):

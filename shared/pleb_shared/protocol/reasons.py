@@ -92,6 +92,10 @@ class ReasonCode(StrEnum):
         "account_share_used",
         "No work right now: your account has its share of this round.",
     )
+    WINDOW_ENDS = (
+        "window_ends",
+        "No work right now: this PC could not finish a unit in the {seconds} s that it has left.",
+    )
     ROUND_ENDS = (
         "round_ends",
         "No work right now: version {version} is made before this PC could finish a unit.",

@@ -12,7 +12,13 @@ import pytest
 
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Action, PolicyReason, WorkerLimits, decide
+from pleb_agent.core.readiness import (
+    Action,
+    PolicyReason,
+    WorkerLimits,
+    decide,
+    seconds_allowed,
+)
 from pleb_agent.core.readings import Power, PowerSource, Presence, PresenceKind, Readings
 from tests.unit.agent.policy_moments import (
     FREE,
@@ -480,3 +486,17 @@ def test_a_clock_that_is_set_back_does_not_hold_work_for_long():
     for seconds, reason in ((-86_400, PolicyReason.MEMORY_SHORT), (-86_400 + 601, READY)):
         decision, memory = decide(later(alone, seconds), PREFERENCES, memory)
         assert decision.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("hours", "boost", "seconds"),
+    [
+        ("", False, None),
+        ("tue 14:00-14:44", False, 1800.0),
+        ("tue 20:00-21:00", False, None),
+        ("tue 14:00-14:44", True, None),
+    ],
+)
+def test_hours_say_when_the_pc_must_be_done(hours, boost, seconds):
+    preferences = msgspec.structs.replace(PREFERENCES, hours=hours)
+    assert seconds_allowed(boosted(FREE, 60) if boost else FREE, preferences) == seconds
