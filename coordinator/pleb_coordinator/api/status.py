@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.ending import best_version, reached_at
+from pleb_coordinator.core.holdout import points_of
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import ProjectState, Purpose
 from pleb_coordinator.core.waiting import Scene, Waiting, waiting_for
 from pleb_coordinator.home.machine import Machine
-from pleb_coordinator.steps.activity import points
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
@@ -46,17 +46,22 @@ if TYPE_CHECKING:
         Project,
         Round,
         UnitRow,
+        VersionRestore,
     )
     from pleb_coordinator.store.transaction import Store, Transaction
+    from pleb_coordinator.store.views import FleetView
 
 __all__ = ["StatusCache", "read_status"]
 
-MOST_POINTS: Final = 2000
+MOST_POINTS: Final = 1000
 _HOSTS: Final = 200
 _UNITS: Final = 25
 _EVENTS: Final = 400
 """How many of the newest events are searched for decided units."""
 _CONTRIBUTORS: Final = 50
+_OLDEST_VIEW_SECONDS: Final = 120.0
+"""Age up to which a stored view of a large fleet is shown; the background process makes one
+every half minute."""
 _RESTORES: Final = 10
 _TRUSTED_QUEUE: Final = 8
 """With more waiting for each trusted host, they are too few or have no time."""
@@ -143,11 +148,17 @@ def read_status(
     """Return the project's status; `machine` is the one that the coordinator runs on."""
     metadata = project.metadata
     evaluated = tx.projects.evaluations(project.id, project.epoch)
+    restores = tx.versions.restores(project.id, project.epoch)
     series = _series(tx, project, evaluated)
     hosts = tx.hosts.of_project(project.id, limit=_HOSTS)
     target = metadata.target
-    measured = points(tx, project)
-    counts = tx.views.totals(project.id, metadata.verification.ban_after)
+    measured = points_of(evaluated, restores, target)
+    fleet = tx.views.fleet(
+        project.id,
+        ban_after=metadata.verification.ban_after,
+        contributors=_CONTRIBUTORS,
+        oldest=now - _OLDEST_VIEW_SECONDS,
+    )
     current_round = tx.rounds.get(project.id, project.epoch, project.version)
     link = links.attach_link(project)
     model = metadata.model
@@ -173,13 +184,13 @@ def read_status(
         metrics_version=evaluated[-1].version if evaluated else None,
         has_holdout=project.facts.holdout_shards > 0,
         train_loss=series[-1].train_loss if series else None,
-        series=_thinned(series),
-        restores=_restores(tx, project),
+        series=series,
+        restores=_restores(restores),
         round=msgspec.convert(current_round, RoundStatus | None, from_attributes=True),
         hosts=[_host(host, project, now) for host in hosts],
         units=_units(tx, project, {host.id: host for host in hosts}, numbers),
-        contributors=_contributors(tx, project),
-        counts=msgspec.convert(counts, Counts, from_attributes=True),
+        contributors=_contributors(fleet),
+        counts=msgspec.convert(fleet.totals, Counts, from_attributes=True),
         parameters=sum(elements(spec) for spec in model.parameters),
         base_bytes=model.base.blob.size if model.base else 0,
         created_at=project.created_at,
@@ -240,7 +251,7 @@ def _waiting(
     return waiting_for(project, scene, now)
 
 
-def _restores(tx: Transaction, project: Project) -> list[RestoreStatus]:
+def _restores(restores: Sequence[VersionRestore]) -> list[RestoreStatus]:
     return [
         RestoreStatus(
             version=found.number,
@@ -248,17 +259,21 @@ def _restores(tx: Transaction, project: Project) -> list[RestoreStatus]:
             cause=found.restored_for,
             at=found.made_at,
         )
-        for found in reversed(tx.versions.restores(project.id, project.epoch)[-_RESTORES:])
+        for found in reversed(restores[-_RESTORES:])
     ]
 
 
 def _series(tx: Transaction, project: Project, found: list[Evaluation]) -> list[VersionPoint]:
-    """Return a point for each version, with what was `found` of it on the holdout."""
-    target = project.metadata.target
+    """Return about `MOST_POINTS` versions, evenly spread and always the last one.
+
+    `found` is what is known of them on the holdout.
+    """
+    target, step = project.metadata.target, project.version // MOST_POINTS + 1
     metrics = {
         evaluation.version: overall(evaluation.metrics)
         | {n: v for n, v in evaluation.metrics.items() if target and n == target.metric}
         for evaluation in found
+        if evaluation.version % step == 0 or evaluation.version == project.version
     }
     return [
         VersionPoint(
@@ -267,16 +282,8 @@ def _series(tx: Transaction, project: Project, found: list[Evaluation]) -> list[
             train_loss=row.train_loss,
             metrics=metrics.get(row.number, {}),
         )
-        for row in tx.versions.losses(project.id, project.epoch)
+        for row in tx.versions.losses(project.id, project.epoch, step=step)
     ]
-
-
-def _thinned(points: list[VersionPoint]) -> list[VersionPoint]:
-    """Return about `MOST_POINTS` of the points: every n-th, evenly, and always the last."""
-    step = -(-len(points) // MOST_POINTS)
-    if step <= 1:
-        return points
-    return [point for point in points if point.version % step == 0 or point is points[-1]]
 
 
 def _host(host: Host, project: Project, now: float) -> HostStatus:
@@ -395,7 +402,7 @@ def _result(
     )
 
 
-def _contributors(tx: Transaction, project: Project) -> list[ContributorStatus]:
+def _contributors(fleet: FleetView) -> list[ContributorStatus]:
     return [
         ContributorStatus(
             name=found.display_name,
@@ -403,6 +410,6 @@ def _contributors(tx: Transaction, project: Project) -> list[ContributorStatus]:
             verified=found.units_valid,
             credit=found.credit,
         )
-        for found in tx.views.contributors(project.id, _CONTRIBUTORS)
+        for found in fleet.contributors
         if found.units_valid
     ]

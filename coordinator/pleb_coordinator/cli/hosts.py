@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_CASES: Final = {"proven", "doubted", "suspended", "pardoned", "convicted", "banned"}
-"""Events that say what a host's results meant for it; see `unit show` for each."""
 _EVENTS: Final = 20_000
-"""How far back these are looked for."""
-_MOST: Final = 100_000
+"""How far back what a host's results meant for it is looked for; see `unit show` for each."""
+_SEVERAL: Final = 20
 _DAY_SECONDS: Final = 86_400.0
 
 
@@ -37,12 +35,16 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List the hosts of a project, most recently seen first."""
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
-        hosts = tx.hosts.of_project(project.id, limit=_MOST)
+        hosts = tx.hosts.of_project(project.id, limit=options.limit)
+        total = tx.hosts.count(project.id)
         values = [_value(host, project) for host in hosts]
     names = ("display_name", "role", "state", "units_valid", "refused", "agent")
     rows = [(v["host"][:12], *(v[name] for name in names)) for v in values]
     head = ("HOST", "NAME", "ROLE", "STATE", "VALID", "REFUSED", "AGENT")
-    output.result(values, table(head, rows, "No host is attached yet."))
+    lines = list(table(head, rows, "No host is attached yet."))
+    if total > len(hosts):
+        lines.append(f"{len(hosts)} of {total} hosts, those seen last: --limit N shows more.")
+    output.result(values, lines)
     return 0
 
 
@@ -58,8 +60,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         rate = audit_rate(host.record, tx.hosts.alarm(project.id), rules) if host.proven else 1.0
         cases = [
             {"at": event.at, "case": event.kind, "unit": event.unit}
-            for event in tx.events.last(project.id, _EVENTS)
-            if event.host == host.id and event.kind in _CASES
+            for event in tx.events.cases_of(project.id, host.id, _EVENTS)
         ]
     value = _value(host, project) | {
         "in_hand": held,
@@ -145,12 +146,10 @@ def _find(tx: Transaction, project: Project, given: str) -> Host:
     Raises:
         InputError: no host, or several.
     """
-    hosts = tx.hosts.of_project(project.id, limit=_MOST)
-    found = [host for host in hosts if host.fingerprint.startswith(given)] or [
-        host for host in hosts if host.display_name == given
-    ]
+    found = tx.hosts.named(project.id, given, limit=_SEVERAL)
     if len(found) != 1 or not given:
-        what = "no host" if not found else f"{len(found)} hosts"
+        many = "several" if len(found) == _SEVERAL else len(found)
+        what = "no host" if not found else f"{many} hosts"
         raise InputError(
             f"{given!r} matches {what} of {project.name}: give more digits of its fingerprint "
             f"(`pleb-coordinator host list {project.name}`)."

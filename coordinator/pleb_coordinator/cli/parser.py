@@ -210,9 +210,9 @@ def _add_units_and_hosts(commands: Commands) -> None:
     )
     cancel.add_argument("unit", type=number, metavar="UNIT")
     hosts = commands.group("host", "Hosts: list, show, ban, unban, team, delete.")
-    hosts.add("list", "list a project's hosts", "list words").add_argument(
-        "project", metavar="PROJECT"
-    )
+    listed = hosts.add("list", "list a project's hosts, those seen last first", "list words")
+    listed.add_argument("project", metavar="PROJECT")
+    listed.add_argument("--limit", type=count, default=200, metavar="N", help="at most N (200)")
     for name, summary in (
         ("show", "show one host"),
         ("ban", "refuse a host's requests"),

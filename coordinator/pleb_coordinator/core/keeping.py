@@ -17,7 +17,7 @@ from pleb_coordinator.core.records import Kept
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import VersionLoad
 
-__all__ = ["Bounds", "is_milestone", "milestone_distance", "to_reduce"]
+__all__ = ["Bounds", "curve_step", "is_milestone", "milestone_distance", "to_reduce"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ def milestone_distance(newest: int, interval: int, most: int) -> int:
 def is_milestone(number: int, newest: int, interval: int, most: int) -> bool:
     """Whether a version outlives its neighbours, as `milestone_distance`."""
     return number % milestone_distance(newest, interval, most) == 0
+
+
+def curve_step(newest: int, most: int = 1000) -> int:
+    """Return how far apart evaluations of listed versions are, so that `most` are left of them."""
+    return milestone_distance(newest, 1, most)
 
 
 def _over(found: int, most: int) -> bool:

@@ -106,7 +106,10 @@ STORE_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(expire.find_uploads, expire.expire_uploads),
     *FILE_JOBS,
 )
-COUNT_FLEET: Final = QuickJob(expire.find_fleet, expire.count_fleet)
+COUNT_FLEET: Final[Sequence[Sequence[AnyJob]]] = (
+    [QuickJob(expire.find_fleet, expire.count_fleet)],
+    [QuickJob(expire.find_view, expire.store_view)],
+)
 CLASS_JOBS: Final[Sequence[AnyJob]] = (
     QuickJob(calibrate.find_reports, calibrate.record_reports),
     Job("measure", calibrate.find, calibrate.compute, calibrate.commit, most=1),
@@ -222,7 +225,7 @@ class Jobs:
         if not 0 <= now - self._counted < COUNT_SECONDS:
             self._counted = now
             for name in names:
-                self._do_due(name, [[COUNT_FLEET]])
+                self._do_due(name, COUNT_FLEET)
         for seconds, of_store, of_project in RETENTION:
             if not 0 <= now - self._retained.get(seconds, float("-inf")) < seconds:
                 self._retained[seconds] = now

@@ -6,6 +6,7 @@ Nothing here takes long to compute, so each has two phases: find, and commit in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import astuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project, UnitRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
+    from pleb_coordinator.store.views import FleetView
 
 __all__ = [
     "FleetCount",
@@ -38,14 +40,19 @@ __all__ = [
     "find_unfetched",
     "find_unserved",
     "find_uploads",
+    "find_view",
     "give_to_volunteers",
     "retire_units",
+    "store_view",
 ]
 
 _BATCH: Final = 200
 """Rows of one transaction: work requests wait for its end."""
 _ACTIVE_SECONDS: Final = 600.0
 """A host that asked for work within this time takes part."""
+_LARGE_FLEET: Final = 1000
+"""Hosts: reading all of them takes milliseconds."""
+_CONTRIBUTORS: Final = 200
 _VOLUNTEERS: Final = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)
 """What volunteers do when there is no trusted host."""
 
@@ -56,6 +63,15 @@ class FleetCount:
 
     project: int
     fleet: Fleet
+
+
+@dataclass(frozen=True)
+class LargeFleet:
+    """How a large fleet looked."""
+
+    project: int
+    at: float
+    view: FleetView
 
 
 def find_leases(tx: Transaction, deps: Deps, _: None) -> float | None:
@@ -161,6 +177,22 @@ def find_fleet(tx: Transaction, deps: Deps, project: Project) -> FleetCount | No
 def count_fleet(tx: Transaction, _: Deps, found: FleetCount) -> None:
     """Store what is known of the hosts: it sizes shares of a round, exams and their pace."""
     tx.projects.set_fleet(found.project, found.fleet)
+
+
+def find_view(tx: Transaction, deps: Deps, project: Project) -> LargeFleet | None:
+    """Return how the fleet looks if it is so large that nobody should have to wait for that."""
+    if not tx.hosts.more_than(project.id, _LARGE_FLEET):
+        return None
+    rules = project.metadata.verification
+    view = tx.views.fleet(
+        project.id, ban_after=rules.ban_after, contributors=_CONTRIBUTORS, oldest=inf
+    )
+    return LargeFleet(project.id, deps.clock(), view)
+
+
+def store_view(tx: Transaction, _: Deps, found: LargeFleet) -> None:
+    """Keep how the fleet looks, for pages and `status`."""
+    tx.views.store_fleet(found.project, found.at, found.view)
 
 
 def _oldest(project: Project) -> int:

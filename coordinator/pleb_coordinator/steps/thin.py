@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pleb_coordinator.aggregation.versions import snapshot_interval
-from pleb_coordinator.core.keeping import Bounds, is_milestone, to_reduce
+from pleb_coordinator.core.keeping import Bounds, curve_step, is_milestone, to_reduce
 from pleb_coordinator.core.records import Kept
 from pleb_coordinator.steps.activity import best_of
 from pleb_coordinator.steps.files import keep_blobs, keep_less, remove_delta
@@ -116,6 +116,10 @@ def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) 
         norms=(),
         source=source,
     )
+    if work.kept is Kept.LISTED:
+        place = (row.project, row.epoch)
+        newest = tx.versions.last_number(*place) or row.number
+        tx.projects.thin_evaluations(*place, before=row.number, step=curve_step(newest))
     return True
 
 

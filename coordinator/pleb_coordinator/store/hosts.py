@@ -117,6 +117,26 @@ class Hosts(TableGroup):
         """Return hosts, most recently seen first."""
         return _HOST.all(self._db.execute(sql.HOSTS, project=project, limit=limit))
 
+    def count(self, project: int) -> int:
+        """Return how many hosts the project has."""
+        return int(self._value(sql.COUNT_HOSTS, project=project))
+
+    def more_than(self, project: int, number: int) -> bool:
+        """Whether the project has more hosts than that."""
+        return self._exists(sql.MANY_HOSTS, project=project, number=number)
+
+    def named(self, project: int, given: str, *, limit: int) -> list[Host]:
+        """Return hosts whose fingerprint begins with `given`, else those with that name."""
+        first, after = given, given + "\U0010ffff"
+        found = _HOST.all(
+            self._db.execute(
+                sql.HOSTS_BY_FINGERPRINT, project=project, first=first, after=after, limit=limit
+            )
+        )
+        return found or _HOST.all(
+            self._db.execute(sql.HOSTS_BY_NAME, project=project, name=given, limit=limit)
+        )
+
     def enrol(self, new: NewHost, now: float) -> Host:
         """Add the host, or update its role (never downwards), names and network; return it."""
         values = msgspec.structs.asdict(new)

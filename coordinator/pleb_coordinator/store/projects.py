@@ -191,6 +191,12 @@ class Projects(TableGroup):
         """Return the metrics of all versions, oldest version first."""
         return _EVALUATION.all(self._db.execute(sql.EVALUATIONS, project=project, epoch=epoch))
 
+    def thin_evaluations(self, project: int, epoch: int, *, before: int, step: int) -> None:
+        """Remove those of listed versions before that one, but for every `step`-th version's."""
+        self._db.execute(
+            sql.THIN_EVALUATIONS, project=project, epoch=epoch, before=before, step=step
+        )
+
     def _project(self, row: tuple[Any, ...] | None, name: str) -> Project:
         if row is None:
             message = f"There is no project {name!r} here: check the attach link."
@@ -306,9 +312,9 @@ class Versions(TableGroup):
             raise _no_version(project, epoch, number)
         return _NORMS.decode(norms)
 
-    def losses(self, project: int, epoch: int) -> list[VersionLoss]:
-        """Return every version's training loss, oldest first."""
-        return _LOSS.all(self._db.execute(sql.LOSSES, project=project, epoch=epoch))
+    def losses(self, project: int, epoch: int, *, step: int = 1) -> list[VersionLoss]:
+        """Return the training loss of every `step`-th version and of the last, oldest first."""
+        return _LOSS.all(self._db.execute(sql.LOSSES, project=project, epoch=epoch, step=step))
 
     def restores(self, project: int, epoch: int) -> list[VersionRestore]:
         """Return the versions that are earlier ones again, oldest first."""

@@ -155,6 +155,12 @@ EVALUATIONS: Final = f"""
 SELECT {_columns(Evaluation)} FROM evaluations
 WHERE project = :project AND epoch = :epoch ORDER BY version
 """
+THIN_EVALUATIONS: Final = """
+DELETE FROM evaluations
+WHERE project = :project AND epoch = :epoch AND version < :before AND version % :step <> 0
+  AND version IN (SELECT number FROM versions
+                  WHERE project = :project AND epoch = :epoch AND kept = 'listed')
+"""
 OPEN_UNITS: Final = """
 SELECT COUNT(*), COALESCE(SUM(in_hand), 0), COALESCE(SUM(reported), 0) FROM (
     SELECT
@@ -197,7 +203,10 @@ SELECT source FROM versions WHERE project = :project AND epoch = :epoch AND numb
 """
 LOSSES: Final = f"""
 SELECT {_columns(VersionLoss)} FROM versions
-WHERE project = :project AND epoch = :epoch ORDER BY number
+WHERE project = :project AND epoch = :epoch
+  AND (number % :step = 0
+       OR number = (SELECT max(number) FROM versions WHERE project = :project AND epoch = :epoch))
+ORDER BY number
 """
 ADD_VERSION: Final = (
     _insert("versions", VersionRow) + " ON CONFLICT (project, epoch, number) DO NOTHING"
@@ -591,6 +600,15 @@ WHERE a.unit = :unit ORDER BY a.id LIMIT 1
 HOSTS: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project ORDER BY last_seen DESC LIMIT :limit
 """
+MANY_HOSTS: Final = "SELECT 1 FROM hosts WHERE project = :project LIMIT 1 OFFSET :number"
+COUNT_HOSTS: Final = "SELECT count(*) FROM hosts WHERE project = :project"
+HOSTS_BY_FINGERPRINT: Final = f"""
+SELECT {_HOST} FROM hosts
+WHERE project = :project AND fingerprint >= :first AND fingerprint < :after LIMIT :limit
+"""
+HOSTS_BY_NAME: Final = f"""
+SELECT {_HOST} FROM hosts WHERE project = :project AND display_name = :name LIMIT :limit
+"""
 ENROL: Final = f"""
 INSERT INTO hosts (project, fingerprint, key, account, role, network, display_name, agent,
                    enrolled_at, last_seen, team, proven, invite, enrolled_from)
@@ -693,6 +711,13 @@ SELECT coalesce(sum(hosts), 0), count(DISTINCT CASE hosts WHEN 1 THEN account EN
        coalesce(sum(credit), 0.0)
 FROM {_EVER} e
 """
+PUT_FLEET_VIEW: Final = """
+INSERT INTO fleet_views (project, at, totals, contributors)
+VALUES (:project, :at, :totals, :contributors)
+ON CONFLICT (project) DO UPDATE SET
+    at = excluded.at, totals = excluded.totals, contributors = excluded.contributors
+"""
+GET_FLEET_VIEW: Final = "SELECT at, totals, contributors FROM fleet_views WHERE project = :project"
 CONTRIBUTORS: Final = f"""
 SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit)
 FROM {_EVER} e GROUP BY account
@@ -882,6 +907,14 @@ SELECT {_EVENT} FROM events WHERE project = :project AND seq > :seq ORDER BY seq
 LAST_EVENTS: Final = f"""
 SELECT {_EVENT} FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
 """
+CASES_OF_HOST: Final = f"""
+SELECT {_EVENT} FROM (
+    SELECT {_EVENT} FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
+) e
+WHERE host = :host
+  AND kind IN ('proven', 'doubted', 'suspended', 'pardoned', 'convicted', 'banned')
+ORDER BY seq
+"""
 EVENTS_OF_UNIT: Final = f"SELECT {_EVENT} FROM events WHERE unit = :unit ORDER BY seq"
 
 ADD_AUDIT: Final = """
@@ -934,6 +967,7 @@ REMOVE_PROJECT: Final = (
             "convictions",
             "alarms",
             "departed",
+            "fleet_views",
             "shares",
             "classes",
             "class_distances",

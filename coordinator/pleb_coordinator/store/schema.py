@@ -305,6 +305,7 @@ Table(
     UniqueConstraint("project", "fingerprint"),
     Index("hosts_of_account", "project", "account"),
     Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
+    Index("hosts_seen", "project", "last_seen"),
     Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
     Index("hosts_proven", "project", sqlite_where=text("proven = 1")),
     sqlite_autoincrement=True,
@@ -326,6 +327,15 @@ Table(
     Column("bans", Integer, nullable=False),
     Column("credit", Float, nullable=False),
     sqlite_with_rowid=False,
+)
+
+Table(
+    "fleet_views",
+    metadata,
+    Column("project", ForeignKey("projects.id"), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("totals", LargeBinary, nullable=False),
+    Column("contributors", LargeBinary, nullable=False),
 )
 
 Table(

@@ -10,7 +10,7 @@ from pleb_coordinator.core.records import Event, Record
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import Rows, TableGroup
 
-__all__ = ["Contributor", "Events", "Totals", "Views"]
+__all__ = ["Contributor", "Events", "FleetView", "Totals", "Views"]
 
 _EVENT: Final = Rows(Event)
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -39,6 +39,17 @@ class Contributor(Record, frozen=True):
     hosts: int
     units_valid: int
     credit: float
+
+
+class FleetView(Record, frozen=True):
+    """A fleet as people see it."""
+
+    totals: Totals
+    contributors: tuple[Contributor, ...]
+
+
+_TOTALS: Final = msgspec.json.Decoder(Totals)
+_CONTRIBUTORS: Final = msgspec.json.Decoder(tuple[Contributor, ...])
 
 
 class Events(TableGroup):
@@ -74,6 +85,12 @@ class Events(TableGroup):
         found = _EVENT.all(self._db.execute(sql.LAST_EVENTS, project=project, limit=limit))
         return found[::-1]
 
+    def cases_of(self, project: int, host: int, limit: int) -> list[Event]:
+        """Return what the project's newest events say of a host's standing, oldest first."""
+        return _EVENT.all(
+            self._db.execute(sql.CASES_OF_HOST, project=project, host=host, limit=limit)
+        )
+
     def of_unit(self, unit: int) -> list[Event]:
         """Return the events of a unit, oldest first."""
         return _EVENT.all(self._db.execute(sql.EVENTS_OF_UNIT, unit=unit))
@@ -93,6 +110,31 @@ class Views(TableGroup):
             refused=refused + bans * ban_after,
             in_flight=self._value(sql.IN_FLIGHT, project=project),
             credit=credit,
+        )
+
+    def fleet(self, project: int, *, ban_after: int, contributors: int, oldest: float) -> FleetView:
+        """Return totals and contributors: as they were stored after `oldest`, else as they are.
+
+        What hosts have in hand is never an old number.
+        """
+        row = self._db.execute(sql.GET_FLEET_VIEW, project=project).fetchone()
+        if row is None or row[0] < oldest:
+            totals = self.totals(project, ban_after)
+            return FleetView(totals, tuple(self.contributors(project, contributors)))
+        totals = _TOTALS.decode(row[1])
+        totals = msgspec.structs.replace(
+            totals, in_flight=self._value(sql.IN_FLIGHT, project=project)
+        )
+        return FleetView(totals, _CONTRIBUTORS.decode(row[2])[:contributors])
+
+    def store_fleet(self, project: int, at: float, view: FleetView) -> None:
+        """Keep a view of a large fleet, which takes long to read."""
+        self._db.execute(
+            sql.PUT_FLEET_VIEW,
+            project=project,
+            at=at,
+            totals=_ENCODE(view.totals),
+            contributors=_ENCODE(view.contributors),
         )
 
     def unsent_since(self, project: int, since: float) -> list[int | None]:

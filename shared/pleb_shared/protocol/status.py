@@ -212,7 +212,7 @@ class ProjectStatus(Status, frozen=True):
     train_loss: float | None = None
     """That of the newest version."""
     series: list[VersionPoint] = []
-    """Oldest first; long histories are thinned out to about 2,000 points."""
+    """Oldest first; long histories are thinned out to about 1,000 points."""
     restores: list[RestoreStatus] = []
     """Newest first, at most 10."""
     round: RoundStatus | None = None

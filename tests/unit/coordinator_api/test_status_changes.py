@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_coordinator.api.status import _thinned
 from pleb_coordinator.api.status_routes import change_between
 from pleb_coordinator.core.ending import reached_at
 from pleb_coordinator.core.holdout import points_of
@@ -85,14 +84,6 @@ def test_a_new_epoch_starts_from_nothing():
 
 def test_the_answer_reads_back():
     assert msgspec.json.decode(msgspec.json.encode(status()), type=ProjectStatus) == status()
-
-
-def test_long_histories_are_thinned_and_keep_their_end():
-    points = [point(version) for version in range(9_999)]
-    thin = _thinned(points)
-    assert 1900 < len(thin) <= 2001
-    assert (thin[0], thin[-1]) == (points[0], points[-1])
-    assert _thinned(points[:2000]) == points[:2000]
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
     op.create_index(
         "hosts_proven", "hosts", ["project"], unique=False, sqlite_where=sa.text("proven = 1")
     )
+    op.create_index("hosts_seen", "hosts", ["project", "last_seen"], unique=False)
     op.create_index(
         "hosts_trusted",
         "hosts",
@@ -434,6 +435,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("arguments", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "fleet_views",
+        sa.Column("project", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("totals", sa.LargeBinary(), nullable=False),
+        sa.Column("contributors", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project"),
     )
     op.create_table(
         "blob_references",
