@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["api_routes", "route"]
 
 
-def api_routes(api: Api) -> list[Route]:
+def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
     """Return every route that is not a page, the busiest first: routes are tried in order."""
+    monitoring = [route(api, "GET", "/metrics", metrics)] if public_metrics else []
     return [
         route(api, "POST", "/projects/{project}/work", work),
         route(api, "GET", "/blobs/{digest}", blob),
@@ -47,7 +48,7 @@ def api_routes(api: Api) -> list[Route]:
         route(api, "GET", "/coordinator", coordinator),
         route(api, "GET", "/health", health),
         route(api, "GET", "/ready", ready),
-        route(api, "GET", "/metrics", metrics),
+        *monitoring,
     ]
 
 

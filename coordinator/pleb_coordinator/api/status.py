@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.store.transaction import Store, Transaction
     from pleb_coordinator.store.views import FleetView
 
-__all__ = ["StatusCache", "read_status"]
+__all__ = ["StatusCache", "read_status", "trusted_queue"]
 
 MOST_POINTS: Final = 1000
 _HOSTS: Final = 200
@@ -226,7 +226,7 @@ def _waiting(
     _, in_hand, reported = tx.rounds.open_units(*place) if is_open else (0, 0, 0)
     evaluation = tx.units.find(*place, UnitKind.EVALUATE, 0)
     refusals = [host.refuses for host in active if host.refuses]
-    queue, behind = _trusted_queue(tx, project, now)
+    queue, behind = trusted_queue(tx, project, now)
     scene = Scene(
         round=row,
         hosts=len(hosts),
@@ -314,13 +314,13 @@ def _trust_warning(tx: Transaction, project: Project, now: float) -> str:
             "fleet has to agree on each unit. Start a trusted host: pleb-coordinator invite new "
             "--role trusted."
         )
-    queue, behind = _trusted_queue(tx, project, now)
+    queue, behind = trusted_queue(tx, project, now)
     if behind:
         return f"{queue} checks and disputes wait for a trusted host: let one run, or one more."
     return ""
 
 
-def _trusted_queue(tx: Transaction, project: Project, now: float) -> tuple[int, bool]:
+def trusted_queue(tx: Transaction, project: Project, now: float) -> tuple[int, bool]:
     """Return how much waits for trusted hosts, and whether it is more than they manage."""
     trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
     purposes = (Purpose.DECIDER, Purpose.APPEAL, Purpose.CHECK)

@@ -74,6 +74,13 @@ def _add_running(commands: Commands) -> None:
             metavar="S",
             help="move the clock by S seconds, for trials",
         )
+    work.add_argument(
+        "--metrics-port",
+        type=_port,
+        default=0,
+        metavar="N",
+        help="where Prometheus finds its numbers (nowhere)",
+    )
     commands.add("migrate", "update the store of an older release", "migrate")
     backup = commands.add(
         "backup",

@@ -20,7 +20,7 @@ from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.projects import statuses
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
-from pleb_coordinator.home.config import check_url
+from pleb_coordinator.home.config import check_url, read_config
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
@@ -77,7 +77,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
-    child = _jobs(home, options, f"work-{os.getpid()}")
+    child = _jobs(home, options, f"work-{os.getpid()}", options.metrics_port)
     supervisor = Supervisor([child], stop, output.progress)
     supervisor.start()
     output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Running; stop it with Ctrl+C."])
@@ -105,7 +105,9 @@ def _children(
         *(["--pin", links.certificate] if links.certificate else []),
         *(["--debug"] if options.debug else []),
     ]
-    children = [Child("HTTP", command, pass_fds=(descriptor,)), _jobs(home, options, "serve")]
+    metrics_port = read_config(home.config_file).metrics.port
+    background = _jobs(home, options, "serve", metrics_port and metrics_port + 1)
+    children = [Child("HTTP", command, pass_fds=(descriptor,)), background]
     if options.with_agent:
         words = ("start", "--headless", "--preset", "full", "--priority", "low")
         command = agent_command(home, *words, "--threads", str(options.agent_threads))
@@ -113,12 +115,13 @@ def _children(
     return children
 
 
-def _jobs(home: Home, options: argparse.Namespace, name: str) -> Child:
+def _jobs(home: Home, options: argparse.Namespace, name: str, metrics_port: int) -> Child:
     """Return a background process; restarted under its name, it releases what it had claimed."""
     command = [
         sys.executable,
         *("-m", "pleb_coordinator.jobs_app", "--home", str(home.path), "--name", name),
         *("--clock-offset", str(options.clock_offset), "--workers", str(options.workers)),
+        *("--metrics-port", str(metrics_port)),
         *(["--debug"] if options.debug else []),
     ]
     return Child("background", command)

@@ -24,6 +24,7 @@ __all__ = [
     "CONFIG_VERSION",
     "Alerts",
     "CoordinatorConfig",
+    "Metrics",
     "Networks",
     "Retention",
     "check_networks",
@@ -108,6 +109,16 @@ class Alerts:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """Where each process answers Prometheus."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_000)] = 0
+    """Of the HTTP process; the background process has the next one. 0: none, and `/metrics` is a
+    page of the project's own server."""
+
+
+@dataclass(frozen=True)
 class CoordinatorConfig:
     """The operator's settings. Command-line arguments override the file."""
 
@@ -135,6 +146,7 @@ class CoordinatorConfig:
     networks: Networks = Networks()
     retention: Retention = Retention()
     alerts: Alerts = Alerts()
+    metrics: Metrics = Metrics()
 
 
 _SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
@@ -142,6 +154,7 @@ _TABLES: Final = {
     "networks": frozenset(field.name for field in fields(Networks)),
     "retention": frozenset(field.name for field in fields(Retention)),
     "alerts": frozenset(field.name for field in fields(Alerts)),
+    "metrics": frozenset(field.name for field in fields(Metrics)),
 }
 
 
@@ -223,6 +236,12 @@ command = {_quoted(config.alerts.command)}
 webhook = {_quoted(config.alerts.webhook)}
 # How long it must have lasted.
 after_seconds = {config.alerts.after_seconds}
+
+[metrics]
+# Where Prometheus finds /metrics, /health and /ready of each process: of the one that serves HTTP
+# at this port, of the background process at the next one. 0: /metrics is public, beside the pages.
+host = {_quoted(config.metrics.host)}
+port = {config.metrics.port}
 """
 
 

@@ -15,7 +15,9 @@ if the process is restarted under its name, otherwise when its claim has expired
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from pleb_coordinator.core.records import Project, ProjectState
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store, Transaction
 
-__all__ = ["PROJECT_JOBS", "Job", "Jobs", "QuickJob", "run_jobs"]
+__all__ = ["PROJECT_JOBS", "Job", "JobCounters", "Jobs", "QuickJob", "run_jobs"]
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +93,25 @@ class QuickJob(Generic[Scope, Work]):
 
     find: Callable[[Transaction, Deps, Scope], Work | None]
     commit: Callable[[Transaction, Deps, Work], object]
+
+    @property
+    def name(self) -> str:
+        """Its step and what it does there, for people."""
+        return f"{self.commit.__module__.rpartition('.')[2]}.{self.commit.__name__}"
+
+
+@dataclass
+class JobCounters:
+    """What the loops of a process have done since it started."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    """Pieces of work, by job."""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """The time that they took, by job."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """By project; the empty name is the store."""
+    passed_at: float = 0.0
+    """When a loop last looked for work, on the machine's monotonic clock."""
 
 
 AnyJob = Job[Any, Any, Any] | QuickJob[Any, Any]
@@ -153,11 +174,19 @@ RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequ
 """How often a batch of rows is removed, by which jobs of the store and of each project."""
 
 
-def run_jobs(store: Store, deps: Deps, stop: threading.Event, *, holder: str = "jobs") -> None:
+def run_jobs(
+    store: Store,
+    deps: Deps,
+    stop: threading.Event,
+    *,
+    holder: str = "jobs",
+    counters: JobCounters | None = None,
+) -> None:
     """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it."""
-    jobs = Jobs(store, deps, holder)
+    jobs = Jobs(store, deps, holder, counters=counters or JobCounters())
     while not stop.is_set():
         until = jobs.run_due()
+        jobs.counters.passed_at = monotonic()
         while not stop.wait(WAKE_SECONDS):
             if store.commits_of_others() != jobs.seen or deps.clock() >= until:
                 break
@@ -174,6 +203,7 @@ class Jobs:
     deps: Deps
     holder: str = "jobs"
     project_jobs: Sequence[AnyJob] = PROJECT_JOBS
+    counters: JobCounters = field(default_factory=JobCounters)
     seen: int = field(default=-1, init=False)
     """`Store.commits_of_others` when the last pass began."""
     _paused: dict[str, float] = field(default_factory=dict, init=False)
@@ -243,6 +273,7 @@ class Jobs:
         except (PlebError, OSError, LookupError):
             what = f"project {name}" if name else "the store"
             _log.exception("A job of %s failed; trying again later", what)
+            self.counters.failures[name] += 1
             self._paused[name] = now + _FAULT_SECONDS
             return self._paused[name]
 
@@ -269,11 +300,14 @@ class Jobs:
                 if found is None:
                     return self._next_due(tx, scope) if nothing else None
             number, job, work = found
+            began = monotonic()
             if isinstance(job, QuickJob):
                 with self.store.write() as tx:
                     job.commit(tx, self.deps, work)
+                self.counters.done[job.name] += 1
             else:
                 self._do_queue(job, name, work)
+            self.counters.seconds[job.name] += monotonic() - began
             turns, nothing = turns[number + 1 :], False
         return None
 
@@ -291,6 +325,7 @@ class Jobs:
         done = 0
         while taken is not None:
             done += 1
+            self.counters.done[job.name] += 1
             try:
                 made = job.compute(self.deps, taken)
                 with self.store.write() as tx:

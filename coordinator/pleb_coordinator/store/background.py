@@ -87,6 +87,10 @@ class Tombstones(TableGroup):
         dying = {t.name: t for t in self._all(FileKind.BLOB)}  # few, however many digests
         return {name for name in dying.keys() & digests if not self.revive(FileKind.BLOB, name)}
 
+    def count(self) -> int:
+        """Return how many there are."""
+        return int(self._value(sql.COUNT_TOMBSTONES))
+
     def _all(self, kind: FileKind) -> list[Tombstone]:
         return _TOMBSTONE.all(self._db.execute(sql.TOMBSTONES, kind=kind))
 

@@ -870,6 +870,7 @@ ON CONFLICT (kind, name) DO NOTHING
 """
 REVIVE: Final = "DELETE FROM tombstones WHERE kind = :kind AND name = :name AND condemned = 0"
 GET_TOMBSTONE: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind AND name = :name"
+COUNT_TOMBSTONES: Final = "SELECT count(*) FROM tombstones"
 TOMBSTONES: Final = f"SELECT {_TOMBSTONE} FROM tombstones WHERE kind = :kind"
 DUE_TOMBSTONES: Final = f"""
 SELECT {_TOMBSTONE} FROM tombstones

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import socket
 import sys
 from pathlib import Path
 
 from pleb_coordinator.api.links import LinkBase
+from pleb_coordinator.api.metrics_server import MetricsServer
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.web_app.app import build_app, shifted_clock
@@ -32,7 +34,14 @@ def main() -> int:
     files = (home.tls / "certificate.pem", home.tls / "key.pem") if options.pin else None
     logging.getLogger(__name__).info("The HTTP process listens", extra={"url": options.url})
     try:
-        run_server(web, listening, files)
+        with contextlib.ExitStack() as stack:
+            if config.metrics.port:
+                place = (config.metrics.host, config.metrics.port)
+                stack.enter_context(MetricsServer(place, web.metrics_lines, web.fault))
+            run_server(web, listening, files)
+    except PlebError as error:
+        print(f"pleb-coordinator http: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
     finally:
         web.close()
     return 0

@@ -15,7 +15,9 @@ from pleb_coordinator.api.addresses import AddressLimit
 from pleb_coordinator.api.clock_watch import ClockWatch
 from pleb_coordinator.api.context import Api
 from pleb_coordinator.api.counters import RequestCounters
+from pleb_coordinator.api.metrics_server import process_lines
 from pleb_coordinator.api.middleware import ErrorMiddleware
+from pleb_coordinator.api.project_metrics import ProjectMetrics
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
@@ -27,7 +29,7 @@ from pleb_coordinator.store.transaction import Store
 from pleb_coordinator.web_app.pages import page_routes, static_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.home.config import CoordinatorConfig
@@ -46,6 +48,23 @@ class WebApp:
     connections: int
     """At most, in all and of one address."""
     connections_per_address: int
+    projects: ProjectMetrics
+    home: Home
+
+    def metrics_lines(self) -> Iterator[str]:
+        """Yield the lines of `/metrics` on the operator's port; any one thread may call it."""
+        gauges = {
+            "waiters": float(self.api.changes.places_taken),
+            "listeners": float(self.api.listeners.taken),
+        }
+        yield self.api.counters.text(gauges).rstrip()
+        yield from process_lines("http")
+        yield from self.projects.lines()
+
+    def fault(self) -> str:
+        """Return why requests cannot be served; empty: they can."""
+        full = read_machine(self.home, self.api.deps.clock()).disk_is_full
+        return "The disk of the home is full." if full else ""
 
     def close(self) -> None:
         """Close the stores."""
@@ -61,7 +80,7 @@ def build_app(
     Raises:
         InputError: the home lacks its store or keys, or they are of another version.
     """
-    store, for_pages = Store(home.store_file), Store(home.store_file)
+    store, for_pages, for_metrics = (Store(home.store_file) for _ in range(3))
     with store.write() as tx:  # `networks.own` may have changed since the last start
         tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
     deps = deps_of(home, clock, config)
@@ -82,7 +101,7 @@ def build_app(
     )
     errors = Middleware(ErrorMiddleware, counters=api.counters, seconds_to_wait=api.seconds_to_wait)
     routes = [
-        *api_routes(api),
+        *api_routes(api, public_metrics=not config.metrics.port),
         *page_routes(api),
         static_files(),
     ]
@@ -91,7 +110,15 @@ def build_app(
         middleware.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(config.proxies)))
     app = Starlette(routes=routes, middleware=middleware)
     app.state.home = home.path
-    return WebApp(app, api, (store, for_pages), config.connections, config.connections_per_address)
+    return WebApp(
+        app,
+        api,
+        (store, for_pages, for_metrics),
+        config.connections,
+        config.connections_per_address,
+        ProjectMetrics(for_metrics, home, links, deps.numbers, clock),
+        home,
+    )
 
 
 def shifted_clock(offset_seconds: float) -> Callable[[], float]:
