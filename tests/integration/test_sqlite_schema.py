@@ -97,6 +97,7 @@ HOT = [
     "HAS_HAD",
     "COUNT_EXAM_HOSTS",
     "LONE_RESULTS",
+    "LENGTHS_OF_ROUNDS",
     "STEPS_OF_ROUND",
     "FIRST_TRIES_IN_HAND",
     "NEXT_LOOK",

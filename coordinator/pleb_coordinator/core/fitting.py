@@ -9,15 +9,30 @@ be cut at any local step.
 from __future__ import annotations
 
 import math
-from typing import Final
+import statistics
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
 
-__all__ = ["InHand", "RoundAhead", "fitting_steps", "is_late", "seconds_left"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "InHand",
+    "RoundAhead",
+    "due_seconds",
+    "fitting_steps",
+    "is_late",
+    "seconds_left",
+    "whole_unit",
+]
 
 _LATE: Final = 2.0
 """A unit that takes this many times its expected time is not waited for: its PC may be off."""
 _LATE_SECONDS: Final = 60.0
+_LONG: Final = 1.4
+"""Times the median of the last rounds: a longer round is made of shorter units."""
+_FEWEST_ROUNDS: Final = 5
 _PARTS: Final = 16
 """Units are shortened to multiples of this part of a whole one."""
 
@@ -50,6 +65,8 @@ class RoundAhead(Record, frozen=True):
     """First tries that hosts compute."""
     before: float = 0.0
     """Steps per second that came into the last version: while a round is young, few have asked."""
+    due_seconds: float = math.inf
+    """When it should have its quorum, from now, so that it takes hardly longer than usual."""
 
 
 def is_late(found: InHand, now: float) -> bool:
@@ -73,8 +90,29 @@ def seconds_left(ahead: RoundAhead, own_seconds_per_step: float, now: float) -> 
     return max(balanced if ahead.needed > 0 else 0.0, awaited[-1] if awaited else 0.0)
 
 
+def due_seconds(lengths: Sequence[float], opened_at: float, now: float) -> float:
+    """Return in how many seconds an open round becomes unusually long; infinity: nobody knows.
+
+    `lengths` are those of the last rounds, in seconds.
+    """
+    if len(lengths) < _FEWEST_ROUNDS:
+        return math.inf
+    usual: float = statistics.median(lengths)
+    return opened_at + _LONG * usual - now
+
+
+def whole_unit(ahead: RoundAhead, seconds: float, shortest: float) -> int:
+    """Return the most steps of a unit now, where `seconds` are left with whole units.
+
+    With fewer hosts than usual (by night, at weekends) a round of whole units would take long; it
+    is made of shorter ones instead, which are as many samples per second.
+    """
+    share = 1.0 if seconds <= 0 else ahead.due_seconds / seconds
+    return max(1, math.ceil(ahead.local_steps * min(1.0, max(shortest, share))))
+
+
 def fitting_steps(
-    seconds: float, seconds_per_step: float, most: int, shortest: float
+    seconds: float, seconds_per_step: float, most: int, shortest: float, cap: int | None = None
 ) -> int | None:
     """Return how many local steps a host does in that time, at most `most`.
 
@@ -83,6 +121,7 @@ def fitting_steps(
         seconds_per_step: of the host.
         most: steps of a whole unit.
         shortest: the least part of a whole unit.
+        cap: what no unit exceeds for now; None: `most`.
 
     Returns:
         None: not even the shortest unit fits.
@@ -92,4 +131,4 @@ def fitting_steps(
     steps = int(seconds / seconds_per_step + _ROUNDING) // part * part
     if steps < least:
         return least if seconds / seconds_per_step + _ROUNDING >= least else None
-    return min(most, steps)
+    return max(least, min(most if cap is None else cap, steps))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = [
+    "YOUNG_VERSIONS",
     "evaluation_unit",
     "is_warm_start",
     "round_quorum",
@@ -21,7 +22,8 @@ __all__ = [
     "young_quorum",
 ]
 
-_YOUNG_VERSIONS: Final = 5
+YOUNG_VERSIONS: Final = 5
+"""Rounds of a fleet without proven hosts that may be small."""
 
 
 def is_warm_start(metadata: ProjectMetadata, version: int) -> bool:
@@ -72,7 +74,7 @@ def young_quorum(project: Project) -> int | None:
     same as ever.
     """
     version = project.version
-    if project.proven_hosts or version >= _YOUNG_VERSIONS:
+    if project.proven_hosts or version >= YOUNG_VERSIONS:
         return None
     if is_warm_start(project.metadata, version):
         return None

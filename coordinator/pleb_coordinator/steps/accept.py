@@ -27,6 +27,7 @@ from pleb_coordinator.steps.outcome import (
 from pleb_coordinator.store.assignments import Commitment, Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import (
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
 __all__ = ["accept_reports"]
 
 _REPORTABLE: Final = {AssignmentState.LEASED, AssignmentState.EXPIRED, AssignmentState.UPLOADING}
+_COMPARABLE: Final = {
+    UnitState.OPEN,
+    UnitState.VALID,
+    UnitState.APPLIED,
+    UnitState.LATE,
+    UnitState.CREDITED,
+}
 _UNUSABLE: Final = {
     RefusalCode.WRONG_RESULT,
     RefusalCode.WRONG_BASE_VERSION,
@@ -110,7 +118,7 @@ def _accept(context: RequestContext, report: Report, data: bytes | None) -> Rece
     if unit.epoch != context.project.epoch:
         message = f"Epoch {unit.epoch} has ended: drop its results and ask for new work."
         raise Refusal(RefusalCode.EPOCH_ENDED, message)
-    _check_state(context, assignment, unit)
+    _check_state(context, assignment, unit, report)
     if (report.epoch, report.version) != (unit.epoch, unit.version):
         message = f"The unit starts from version {unit.version} of epoch {unit.epoch}."
         raise Refusal(RefusalCode.WRONG_BASE_VERSION, message)
@@ -127,11 +135,13 @@ def _accept(context: RequestContext, report: Report, data: bytes | None) -> Rece
             return _trained(context, assignment, unit, report, result, data)
 
 
-def _check_state(context: RequestContext, assignment: Assignment, unit: UnitRow) -> None:
+def _check_state(
+    context: RequestContext, assignment: Assignment, unit: UnitRow, report: Report
+) -> None:
     """Raise unless a report of the assignment can still be used.
 
-    A result that comes after its lease ran out is accepted while its unit is undecided and its
-    version the newest, so that a jump of the coordinator's clock costs nothing.
+    A result that comes after its lease ran out is accepted as long as it can be compared with
+    others: no finished unit is lost because a PC was off, or the coordinator's clock has jumped.
     """
     if assignment.state not in _REPORTABLE:
         message = "This assignment has been reported already, or was given back."
@@ -141,11 +151,27 @@ def _check_state(context: RequestContext, assignment: Assignment, unit: UnitRow)
         raise Refusal(RefusalCode.ALREADY_REPORTED, message)
     if assignment.state != AssignmentState.EXPIRED:
         return
-    project = context.project
-    current = (unit.epoch, unit.version) == (project.epoch, project.version)
-    if unit.state != UnitState.OPEN or not (current or unit.kind != UnitKind.TRAIN):
+    if not _can_be_compared(context, unit, report):
         message = "The lease ran out and another host has done the unit: drop its result."
         raise Refusal(RefusalCode.LEASE_EXPIRED, message)
+
+
+def _can_be_compared(context: RequestContext, unit: UnitRow, report: Report) -> bool:
+    """Whether a late result can earn credit: deltas of old versions are gone but those that count.
+
+    Of an old version's unit only a result that is equal to the one that counts is accepted: its
+    bytes are not needed.
+    """
+    if unit.kind != UnitKind.TRAIN:
+        return unit.state is UnitState.OPEN
+    if unit.state not in _COMPARABLE:
+        return False
+    if unit.version >= context.project.version - LIMITS.version_lag:
+        return True
+    if unit.canonical is None or not isinstance(report.result, DeltaResult):
+        return False
+    canonical = context.tx.assignments.with_delta(unit.id, report.result.digest)
+    return canonical is not None and canonical == unit.canonical
 
 
 def _evaluated(

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.assignment import expected_seconds
-from pleb_coordinator.core.fitting import RoundAhead, fitting_steps, is_late, seconds_left
+from pleb_coordinator.core.fitting import (
+    RoundAhead,
+    due_seconds,
+    fitting_steps,
+    is_late,
+    seconds_left,
+    whole_unit,
+)
+from pleb_coordinator.core.planning import YOUNG_VERSIONS
 from pleb_coordinator.core.records import Purpose
 
 if TYPE_CHECKING:
@@ -25,6 +33,8 @@ __all__ = ["fitted", "in_window", "nothing_fits", "unit_to_double", "window_is_o
 
 _YOUNG_ROUND_SECONDS: Final = 60.0
 """So long after its start many hosts have yet to ask: the last round says how fast they are."""
+_USUAL_ROUNDS: Final = 24
+"""The last rounds, whose lengths are usual."""
 _WINDOW_MARGIN: Final = 1.25
 """A unit should take this much less than the time that its host has: PCs are not always alike."""
 _FASTER: Final = 2.0
@@ -45,7 +55,7 @@ def fitted(
     if window is not None:
         left = min(left, window / _WINDOW_MARGIN)
     for assignment, unit in pairs:
-        steps = _fitting(context, left, speed)
+        steps = _fitting(context, ahead, left, speed)
         if steps is None:
             break
         shown = unit
@@ -114,7 +124,7 @@ def nothing_fits(context: RequestContext) -> bool:
     ahead, speed = _ahead(context), context.host.seconds_per_step
     if ahead is None or not speed:
         return False
-    return _fitting(context, _left_for_host(context, ahead, speed), speed) is None
+    return _fitting(context, ahead, _left_for_host(context, ahead, speed), speed) is None
 
 
 def unit_to_double(context: RequestContext) -> UnitRow | None:
@@ -155,11 +165,14 @@ def _ahead(context: RequestContext) -> RoundAhead | None:
     if young and last is not None and last.closed_at is not None:
         steps = tx.units.steps_of_round(project.id, project.epoch, last.version)
         before = steps / max(1.0, last.closed_at - last.opened_at)
+    since = max(YOUNG_VERSIONS, project.version - _USUAL_ROUNDS)
+    lengths = tx.rounds.lengths(*place, since)
     return RoundAhead(
         needed=row.quorum - row.valid,
         local_steps=project.metadata.training.local_steps,
         in_hand=tuple(tx.units.first_tries_in_hand(*place)),
         before=before,
+        due_seconds=due_seconds(lengths, row.opened_at, context.now),
     )
 
 
@@ -173,6 +186,8 @@ def _left_for_host(context: RequestContext, ahead: RoundAhead, speed: float) -> 
     return left - sum(found.seconds_left(context.now) for found in own)
 
 
-def _fitting(context: RequestContext, left: float, speed: float) -> int | None:
+def _fitting(context: RequestContext, ahead: RoundAhead, left: float, speed: float) -> int | None:
     metadata = context.project.metadata
-    return fitting_steps(left, speed, metadata.training.local_steps, metadata.round.shortest_unit)
+    shortest = metadata.round.shortest_unit
+    cap = whole_unit(ahead, seconds_left(ahead, speed, context.now), shortest)
+    return fitting_steps(left, speed, metadata.training.local_steps, shortest, cap)

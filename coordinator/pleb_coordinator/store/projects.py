@@ -364,6 +364,11 @@ class Rounds(TableGroup):
             self._db.execute(sql.UNSWEPT_BEFORE, **version_key(project, epoch, version))
         )
 
+    def lengths(self, project: int, epoch: int, version: int, since: int) -> list[float]:
+        """Return how many seconds each round of versions from `since` to before `version` took."""
+        where = {**version_key(project, epoch, version), "since": since}
+        return [length for (length,) in self._db.execute(sql.LENGTHS_OF_ROUNDS, **where)]
+
     def open_units(self, project: int, epoch: int, version: int) -> tuple[int, int, int]:
         """Return how many units of the round are open, in hosts' hands, and reported."""
         where = version_key(project, epoch, version)

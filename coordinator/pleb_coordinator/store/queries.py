@@ -283,6 +283,11 @@ SELECT {_UNIT} FROM units
 WHERE {_OF_VERSION} AND kind = :kind AND position = :position
 """
 GET_UNIT: Final = f"SELECT {_UNIT} FROM units WHERE id = :unit"
+LENGTHS_OF_ROUNDS: Final = """
+SELECT closed_at - opened_at FROM rounds
+WHERE project = :project AND epoch = :epoch AND version >= :since AND version < :version
+  AND closed_at IS NOT NULL
+"""
 SET_STEPS: Final = "UPDATE units SET local_steps = :local_steps WHERE id = :unit"
 STEPS_OF_ROUND: Final = """
 SELECT COALESCE(SUM(local_steps), 0) FROM units

@@ -1,13 +1,18 @@
 """When a round will end, and how many steps fit into that."""
 
+import math
+
+import msgspec
 import pytest
 
 from pleb_coordinator.core.fitting import (
     InHand,
     RoundAhead,
+    due_seconds,
     fitting_steps,
     is_late,
     seconds_left,
+    whole_unit,
 )
 
 NOW = 1000.0
@@ -70,3 +75,23 @@ def test_steps_fit_into_the_time_or_none_do(seconds, shortest, steps):
 
 def test_the_shortest_unit_is_given_where_no_multiple_of_a_part_fits():
     assert fitting_steps(17.5, 1.0, 64, 0.26) == 17
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(0.0, 100), (400.0, 100), (500.0, 80), (1000.0, 40), (9000.0, 25)]
+)
+def test_a_round_that_would_be_long_is_made_of_shorter_units(seconds, steps):
+    due = msgspec.structs.replace(ahead(needed=3), due_seconds=400.0)
+    assert whole_unit(due, seconds, 0.25) == steps
+    assert whole_unit(ahead(needed=3), seconds, 0.25) == 100, "while nobody knows what is usual"
+
+
+def test_a_round_is_due_before_it_is_unusually_long():
+    assert due_seconds([100.0] * 4, NOW, NOW) == math.inf
+    assert due_seconds([100.0, 200.0, 300.0, 100.0, 900.0], NOW - 50, NOW) == pytest.approx(230.0)
+
+
+def test_no_unit_is_longer_than_the_cap_or_shorter_than_the_shortest():
+    assert fitting_steps(1000.0, 1.0, 64, 0.25, cap=40) == 40
+    assert fitting_steps(20.0, 1.0, 64, 0.25, cap=40) == 20
+    assert fitting_steps(1000.0, 1.0, 64, 0.25, cap=10) == 16
