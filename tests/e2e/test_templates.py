@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-VERSIONS = 2
+SHORT = ("--set", "training.versions=2", "--set", "training.local_steps=5")
 TRIED = "lora"
 """`try` does with one agent what the rest does with two: once is enough, with the most parts."""
 
@@ -48,19 +48,18 @@ def test_a_template_becomes_a_trained_model(
     template: str, shared_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world, researcher = shared_world, Researcher(tmp_path / "researcher", capsys)
-    name, short = f"my-{template}", ("--set", f"training.versions={VERSIONS}")
-    folder = tmp_path / name
+    name, folder = f"my-{template}", tmp_path / f"my-{template}"
     began = time.monotonic()
     researcher.run("new", folder, "--template", template)
     if template == "lora":  # the one thing that its researcher must bring
         write_gpt2(folder / "base")
-    researcher.run("check", folder, *short)
+    researcher.run("check", folder, *SHORT)
     if template == TRIED:
-        tried, _ = researcher.run("try", folder, "--versions", 1, *short)
+        tried, _ = researcher.run("try", folder, "--versions", 1, *SHORT)
         assert tried["versions"] >= 1
 
     to = ("--to", world.url, "--invite", world.invite("publisher"), "--no-passphrase")
-    published, said = researcher.run("publish", folder, *to, *short)
+    published, said = researcher.run("publish", folder, *to, *SHORT)
     assert "as the last check measured" in said, "nothing is measured twice"
     link = published["attach_link"]
     world.join(link)
