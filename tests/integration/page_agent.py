@@ -67,6 +67,8 @@ def unit(done: int = 12, total: int = 40, losses: int = 12) -> CurrentUnit:
         steps_total=total,
         loss=pairs[-1][1] if pairs else None,
         compute_seconds=95.0,
+        device="cpu",
+        capability="AVX2",
         losses=tuple(pairs),
     )
 

@@ -506,6 +506,7 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
     server.do(lambda: server.agent.change(unit=page_agent.unit(13, 40, 13)))
     part = stream.wait_for('value="13"')
     assert part["id"] == "now-unit"
+    assert "<dd>CPU <small>AVX2</small></dd>" in part["html"]
     assert [later["id"] for later in stream.parts[begun:]] == ["now-unit"]
     assert all(faults(each["html"]) == [] for each in stream.parts)
 

@@ -269,6 +269,7 @@ def test_private_keys_are_for_the_user_alone(tmp_path):
             said = await command(tmp_path, "doctor", code=8)
             assert f"FAULT keys: Other users can read {keys[0].name}" in said
             assert f"ok    words: {url} answers" in said
+            assert "ok    device: CPU with " in said
 
     asyncio.run(story())
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import torch
 
+from pleb_agent.doctor.checks import check_device
 from pleb_agent.worker.errors import (
     BrokenInput,
     GraphRefused,
@@ -106,6 +107,9 @@ def test_the_runtime_is_measured_in_the_child(tmp_path: Path) -> None:
         await worker.close()
         assert (runtime.torch, runtime.threads) == (torch.__version__, 2)
         assert runtime.capability == torch.backends.cpu.get_cpu_capability()
+        (found,) = await check_device()
+        assert found.is_well
+        assert found.sentence == f"CPU with {runtime.capability}, PyTorch {runtime.torch}."
 
     asyncio.run(story())
 
@@ -223,5 +227,8 @@ def test_a_worker_that_cannot_start_says_why(
         worker = WorkerProcess(tmp_path / "work", SETTINGS)
         with pytest.raises(WorkerUnusable, match="torch is not for this PC"):
             await worker.start()
+        (found,) = await check_device()
+        assert not found.is_well
+        assert "torch is not for this PC" in found.sentence
 
     asyncio.run(story())

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 INSIDE = """
 import sys
 from pathlib import Path
-from pleb_agent.worker.runtime import pin, warm_up
+from pleb_agent.worker.device import choose_device
 from pleb_agent.worker.job import Bounds
 from pleb_agent.worker.sandbox.confine import confine
-warm_up("native")
+device = choose_device()
+device.warm_up("native")
 bounds = Bounds(memory_bytes=2**29, file_bytes=2**20, threads=2)
 layers = confine(Path(sys.argv[1]), bounds)
 assert all(layer.holds for layer in layers if layer.layer != "threads"), layers
-pin(2)
+device.pin(2)
 import ctypes, os, threading, torch
 def fails(action):
     try:

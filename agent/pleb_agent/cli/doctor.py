@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pleb_agent.doctor.checks import (
+    check_device,
     check_home,
     check_project,
     check_session,
@@ -29,6 +30,7 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
     home.prepare()
     findings = [
         *check_home(home),
+        *asyncio.run(check_device()),
         *check_worker(),
         *asyncio.run(check_session(home)),
         *asyncio.run(_projects(home)),

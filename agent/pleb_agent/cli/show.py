@@ -21,9 +21,13 @@ def status_lines(view: dict[str, Any]) -> list[str]:
         steps = f"step {unit['steps_done']} of {total}" if total else "not started"
         lines.append(
             f"  {unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
-            f"{unit['version']}: {steps}{loss}"
+            f"{unit['version']}: {steps}{loss}{_device(unit)}"
         )
     return lines + project_lines(view["projects"])
+
+
+def _device(unit: dict[str, Any]) -> str:
+    return f", on {unit['device'].upper()} ({unit['capability']})" if unit["device"] else ""
 
 
 def project_lines(projects: list[dict[str, Any]]) -> list[str]:

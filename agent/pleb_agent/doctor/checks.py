@@ -7,6 +7,8 @@ import os
 import sys
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.client.coordinator import CoordinatorClient
@@ -17,8 +19,12 @@ from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.program.clock import system_clock
+from pleb_agent.program.command import is_frozen
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
+from pleb_agent.worker.errors import WorkerError
+from pleb_agent.worker.job import WorkerSettings
+from pleb_agent.worker.process import WorkerProcess
 from pleb_agent.worker.trial import TrialFailed, try_sandbox
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.limits import LIMITS
@@ -28,7 +34,14 @@ if TYPE_CHECKING:
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.worker.sandbox.attempts import Outcome
 
-__all__ = ["Finding", "check_home", "check_project", "check_session", "check_worker"]
+__all__ = [
+    "Finding",
+    "check_device",
+    "check_home",
+    "check_project",
+    "check_session",
+    "check_worker",
+]
 
 _INPUT_SECONDS: Final = 15.0
 _NO_SANDBOX: Final = {
@@ -100,6 +113,25 @@ def check_worker() -> list[Finding]:
         return [Finding("sandbox", is_well=False, sentence=f"The trial failed: {error}")]
     layers = [Finding(layer.layer, layer.holds, layer.sentence) for layer in report.layers]
     return layers + [_attempt_finding(outcome) for outcome in report.outcomes]
+
+
+async def check_device() -> list[Finding]:
+    """Start a worker, and return what it computes on, or why it does not start.
+
+    A packaged agent fetches its runtime and tries that by itself.
+    """
+    if is_frozen():
+        return []
+    with TemporaryDirectory() as folder:
+        worker = WorkerProcess(Path(folder, "work"), WorkerSettings(threads=1, memory_bytes=2**28))
+        try:
+            runtime = await worker.start()
+        except WorkerError as error:
+            return [Finding("device", is_well=False, sentence=str(error))]
+        finally:
+            await worker.close()
+    sentence = f"{runtime.device.upper()} with {runtime.capability}, PyTorch {runtime.torch}."
+    return [Finding("device", is_well=True, sentence=sentence)]
 
 
 def _attempt_finding(outcome: Outcome) -> Finding:

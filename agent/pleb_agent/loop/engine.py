@@ -171,7 +171,9 @@ class WarmEngine:
     async def _run(
         self, project: Project, row: AssignmentRow, job: Job, goes_on: Callable[[float], bool]
     ) -> UnitEnd:
-        prefetch = _Prefetch(project, self.runtime, goes_on)
+        runtime = self.runtime
+        prefetch = _Prefetch(project, runtime, goes_on)
+        device, capability = (runtime.device, runtime.capability) if runtime else ("", "")
 
         def on_progress(progress: Progress) -> None:
             if progress.steps_done:
@@ -185,6 +187,8 @@ class WarmEngine:
                 steps_total=progress.steps_total,
                 loss=progress.loss,
                 compute_seconds=progress.compute_seconds,
+                device=device,
+                capability=capability,
             )
             prefetch.consider(progress)
 

@@ -37,6 +37,10 @@ class CurrentUnit:
     steps_total: int = 0
     loss: float | None = None
     compute_seconds: float = 0.0
+    device: str = ""
+    """On which it is computed: `cpu`."""
+    capability: str = ""
+    """The instructions that the device offers, such as AVX512."""
     losses: tuple[tuple[int, float], ...] = ()
     """Steps and their losses so far; `LiveStatus` collects them."""
 

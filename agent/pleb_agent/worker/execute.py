@@ -32,7 +32,6 @@ from pleb_agent.worker.job import (
     JobResult,
     Progress,
 )
-from pleb_agent.worker.runtime import peak_resident_bytes
 from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import UnitKind
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 
     from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.deadline import Deadline
+    from pleb_agent.worker.device import Device
     from pleb_agent.worker.job import Job, WorkerSettings
-    from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import Numerics, ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
     from pleb_shared.training.dry_run import Cost
@@ -64,7 +63,7 @@ class Executor:
         self,
         settings: WorkerSettings,
         numerics: Numerics,
-        runtime: Runtime,
+        device: Device,
         control: CommandReader,
         report: Callable[[Progress], None],
         deadline: Deadline,
@@ -73,7 +72,8 @@ class Executor:
         self._settings = settings
         self._numerics = numerics
         self._deadline = deadline
-        self._runtime = runtime.fingerprint()
+        self._device = device
+        self._runtime = device.runtime(settings.threads).under(numerics).fingerprint()
         self._control = control
         self._report = report
         self._clock = clock
@@ -168,7 +168,7 @@ class Executor:
             outcome=EvaluationOutcome(metrics=metrics, examples=examples),
             compute_seconds=seconds,
             seconds_per_step=seconds,
-            peak_bytes=peak_resident_bytes(),
+            peak_bytes=self._device.peak_bytes(),
         )
 
     def _delivered(self, job: Job, run: UnitRun, times: StepTimes) -> JobResult:
@@ -185,7 +185,7 @@ class Executor:
             ),
             compute_seconds=times.total_seconds,
             seconds_per_step=times.typical_seconds,
-            peak_bytes=peak_resident_bytes(),
+            peak_bytes=self._device.peak_bytes(),
         )
 
 

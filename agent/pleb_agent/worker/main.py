@@ -35,11 +35,12 @@ def main() -> None:
 
     with loading():
         from pleb_agent.worker.deadline import Deadline, end_late
+        from pleb_agent.worker.device import choose_device
         from pleb_agent.worker.execute import Executor
         from pleb_agent.worker.job import EXPECTED, failure_of
-        from pleb_agent.worker.runtime import SpareMemory, measure_runtime, pin, warm_up
 
-        warm_up(hello.numerics)
+        device = choose_device()
+        device.warm_up(hello.numerics)
     gc.freeze()  # it all stays: a full collection would look through it between two steps
 
     def send(reply: Reply) -> None:
@@ -47,20 +48,19 @@ def main() -> None:
         answers.flush()
 
     settings, numerics = hello.settings, hello.numerics
-    runtime = measure_runtime(settings.threads).under(numerics)
+    runtime = device.runtime(settings.threads).under(numerics)
     page = FlagPage(flag_file(Path(hello.work_dir)))
     page.release_file()
-    spare = SpareMemory()
     page.state = State.IDLE
     send(Ready(runtime=runtime))
 
     first = _first_job(commands)
     page.state = State.COMPUTING
     layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
-    pin(settings.threads)
+    device.pin(settings.threads)
     control = CommandReader(commands, page, Throttle(settings.threads))
     deadline = Deadline(lambda seconds: end_late(send, seconds))
-    executor = Executor(settings, numerics, runtime, control, send, deadline)
+    executor = Executor(settings, numerics, device, control, send, deadline)
     control.start(first)
     send(Closed(layers=layers))
     while True:
@@ -70,7 +70,7 @@ def main() -> None:
         except EXPECTED as error:
             traceback.print_exc()
             send(failure_of(error))
-        spare.give_back()
+        device.give_back()
 
 
 def _agents_pipes() -> tuple[IO[bytes], IO[bytes]]:

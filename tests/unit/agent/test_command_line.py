@@ -29,7 +29,7 @@ def test_a_time_has_its_date_when_it_is_not_today():
 def test_a_unit_that_has_not_begun_counts_no_steps():
     unit = {
         "kind": "calibrate", "assignment": 4, "project": "words", "version": 0,
-        "steps_done": 0, "steps_total": 0, "loss": None,
+        "steps_done": 0, "steps_total": 0, "loss": None, "device": "cpu", "capability": "AVX2",
     }  # fmt: skip
     project = {
         "project": "words", "url": "https://example.org", "latest_version": 3, "problem": "",
@@ -37,7 +37,7 @@ def test_a_unit_that_has_not_begun_counts_no_steps():
     }  # fmt: skip
     view = {"activity": "working", "sentence": "Working.", "unit": unit, "projects": [project]}
     _, second, third = status_lines(view)
-    assert second == "  calibrate unit 4 of words, version 0: not started"
+    assert second == "  calibrate unit 4 of words, version 0: not started, on CPU (AVX2)"
     assert "1 unit done" in third
 
 

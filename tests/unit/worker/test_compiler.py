@@ -21,9 +21,10 @@ def loaded_after(code: str) -> set[str]:
 
 
 WARM = """
-from pleb_agent.worker.runtime import pin, warm_up
-warm_up("native")
-pin(1)
+from pleb_agent.worker.device import choose_device
+device = choose_device()
+device.warm_up("native")
+device.pin(1)
 """
 """What a worker does before its first job."""
 
