@@ -123,7 +123,8 @@ async def check_device() -> list[Finding]:
     if is_frozen():
         return []
     with TemporaryDirectory() as folder:
-        worker = WorkerProcess(Path(folder, "work"), WorkerSettings(threads=1, memory_bytes=2**28))
+        settings = WorkerSettings(threads=1, memory_bytes=2**28, low_priority=False)
+        worker = WorkerProcess(Path(folder, "work"), settings)
         try:
             runtime = await worker.start()
         except WorkerError as error:
