@@ -51,8 +51,8 @@ def home(tmp_path):
         if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
             folder.chmod(0o755)
     tmp_path.chmod(0o777)
-    code, _ = run(tmp_path / "home", "init")
-    assert code == 0
+    code, said = run(tmp_path / "home", "init")
+    assert code == 0, said
     yield tmp_path / "home"
     for found in (tmp_path / "home").rglob("*"):
         if found.is_dir():
