@@ -79,6 +79,7 @@ def _sign(*shape: int) -> torch.Tensor:
     return torch.where(_random(*shape) > 0, 1.0, -1.0)
 
 
+D: Any = torch.distributions  # its functions have no types
 FLAT: Final = (4, 6)
 SEQUENCE: Final = (4, 5, 6)
 IMAGE: Final = (2, 4, 8, 8)
@@ -217,9 +218,7 @@ LAYERS: Final[dict[str, Case]] = {
     "BatchNorm1d": _layer(lambda: nn.BatchNorm1d(6), FLAT),
     "BatchNorm2d": _layer(lambda: nn.BatchNorm2d(4), IMAGE),
     "BatchNorm3d": _layer(lambda: nn.BatchNorm3d(4), VOLUME),
-    "BatchNorm2d(cumulative)": Case(
-        lambda: nn.BatchNorm2d(4, momentum=None), {"x": _random(*IMAGE)}, "control flow"
-    ),
+    "BatchNorm2d(cumulative)": _layer(lambda: nn.BatchNorm2d(4, momentum=None), IMAGE),
     "BatchNorm2d(no statistics)": _layer(
         lambda: nn.BatchNorm2d(4, track_running_stats=False), IMAGE
     ),
@@ -496,8 +495,6 @@ FUNCTIONS: Final[dict[str, Case]] = {
     "std_mean": _function(lambda x: torch.std_mean(x, 1)),
     "renorm": _function(lambda x: x.renorm(2, 0, 1.0)),
     "any, all": _function(lambda x: x * (x > 0).any(1, keepdim=True) * (x > -9).all()),
-    "cov": _function(torch.cov, refusal="cannot be exported"),
-    "corrcoef": _function(torch.corrcoef, refusal="cannot be exported"),
     "bucketize": _function(lambda x: x * torch.bucketize(x.detach(), torch.linspace(-1, 1, 5))),
     "searchsorted": _function(
         lambda x: x * torch.searchsorted(torch.linspace(-1, 1, 5), x.detach())
@@ -518,6 +515,11 @@ FUNCTIONS: Final[dict[str, Case]] = {
     ),
     "trace": _function(lambda x: torch.trace(x @ x.T)),
     "cross": _function(lambda x: torch.linalg.cross(x, 2 + x.flip(0)), 2, 4, 3),
+    "VonMises.sample": _function(
+        lambda x: x * D.VonMises(x.detach(), 1 + x.detach().square()).sample()
+    ),
+    "cov": _function(lambda x: torch.cov(x.T)),
+    "corrcoef": _function(lambda x: torch.corrcoef(x.T)),
     "cdist": _function(torch.cdist, *SEQUENCE, others=[_random(4, 3, 6)]),
     "cdist(p=1)": _function(
         lambda x, y: torch.cdist(x, y, p=1), *SEQUENCE, others=[_random(4, 3, 6)]
@@ -587,7 +589,6 @@ def _ctc(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.ctc_loss(x.log_softmax(-1).transpose(0, 1), targets, steps, labels)
 
 
-D: Any = torch.distributions  # its functions have no types
 LOSSES: Final[dict[str, Case]] = {
     "L1Loss": _loss(nn.L1Loss(), _random(*FLAT)),
     "MSELoss": _loss(nn.MSELoss(), _random(*FLAT)),

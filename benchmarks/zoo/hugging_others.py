@@ -197,4 +197,35 @@ ADAPTERS: Final[Zoo] = {
         _adapted("Llama", "ForCausalLM", "PrefixTuning", num_virtual_tokens=4), causal_batch,
         own_loss,
     ),
+    "prefix tuning (projected)": Entry(
+        _adapted("Llama", "ForCausalLM", "PrefixTuning", num_virtual_tokens=4,
+                 prefix_projection=True, encoder_hidden_size=16),
+        causal_batch, own_loss,
+    ),
+    **{
+        name: Entry(
+            _adapted("Llama", "ForCausalLM", config, **options), causal_batch, own_loss
+        )
+        for name, config, options in (
+            ("p-tuning", "PromptEncoder", {"num_virtual_tokens": 4, "encoder_hidden_size": 16}),
+            ("VeRA", "Vera", {"r": 4, "target_modules": ["q_proj", "v_proj"]}),
+            ("BOFT", "BOFT", {"boft_block_size": 4, "target_modules": ["q_proj"]}),
+            ("HRA", "HRA", {"r": 4, "target_modules": ["q_proj"]}),
+            ("LN tuning", "LNTuning", {"target_modules": ["input_layernorm"]}),
+            ("FourierFT", "FourierFT", {"n_frequency": 20, "target_modules": ["q_proj"]}),
+            ("VB-LoRA", "VBLoRA", {
+                "r": 4, "vector_length": 8, "num_vectors": 16, "topk": 2,
+                "target_modules": ["q_proj"]}),
+            ("RandLoRA", "RandLora", {"r": 4, "target_modules": ["q_proj"]}),
+            ("RoAd", "Road", {"variant": "road_1", "group_size": 8, "target_modules": ["q_proj"]}),
+            ("MiSS", "Miss", {"r": 4, "target_modules": ["q_proj"]}),
+            ("HiRA", "Hira", {"r": 4, "target_modules": ["q_proj"]}),
+            ("DeLoRA", "Delora", {"r": 4, "target_modules": ["q_proj"]}),
+            ("trainable tokens", "TrainableTokens", {
+                "token_indices": [0, 1, 2], "target_modules": ["embed_tokens"]}),
+            ("C3A", "C3A", {"block_size": 8, "target_modules": ["q_proj"]}),
+            ("WaveFT", "WaveFT", {"n_frequency": 20, "target_modules": ["q_proj"]}),
+            ("GraLoRA", "Gralora", {"r": 4, "gralora_k": 2, "target_modules": ["q_proj"]}),
+        )
+    },
 }  # fmt: skip

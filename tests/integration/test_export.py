@@ -271,6 +271,26 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def changes_its_input(model, batch):
+    x = batch["x"]
+    x += 1
+    x[:, 0] = 0
+    x[x > 1] = 0
+    return model(x).square().mean()
+
+
+def test_a_loss_may_change_its_inputs_which_stay_as_they_are():
+    batch = {"x": torch.randn(4, 6)}
+    before = batch["x"].clone()
+    loss = {"loss": changes_its_input, "evaluate": lambda m, b: {"loss": changes_its_input(m, b)}}
+    exported = export(nn.Linear(6, 2), batch, **loss)
+    graph = exported.compiled(exported.training_graph)
+    tensors = {n: torch.from_numpy(a.copy()) for n, a in load_tensors(exported.initial).items()}
+    first, second = (graph.run(tensors, {}, batch, NodeDraws(0, 0))["loss"] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(batch["x"], before)
+
+
 def far_apart(model, batch):
     """`cdist` takes another kernel for more than 25 rows."""
     y = model(batch["x"])

@@ -8,8 +8,9 @@ from typing import Final
 __all__ = ["BRANCHES", "HIGHER_DERIVATIVES", "ROW_CHOICE", "sentence"]
 
 BRANCHES: Final = (
-    "`if`, `while`, `range()`, `int()`, `float()` and `.item()` must not depend on a tensor's "
-    "values, which differ from batch to batch: use torch.where(condition, a, b) instead of an `if`"
+    "`if`, `assert`, `while`, `range()`, `int()`, `float()` and `.item()` must not depend on a "
+    "tensor's values, which differ from batch to batch: use torch.where(condition, a, b) instead "
+    "of an `if`, and leave an `assert` out"
 )
 ROW_CHOICE: Final = (
     "choosing entries by their values gives a tensor of another length for every batch: keep all "
@@ -212,7 +213,32 @@ _MEANINGS: Final = tuple(
             r"Index tensor must have the same number of dimensions as input tensor",
             "gather() wants an index with as many dimensions as the input: write .unsqueeze(1)",
         ),
+        (
+            r"Expected hidden(\[\d\])? size",
+            (
+                "the first state has another batch size than the input: make it of x.shape[0], or "
+                "leave it out where it is zeros"
+            ),
+        ),
+        (
+            r"selected index k out of range",
+            "topk() asks for more entries than the dimension has: make k smaller",
+        ),
         # Python and tensors
+        (
+            r"must be Tensor, not _NamedBatch",
+            'the batch is a dict, whose parts are taken by name: write batch["x"]',
+        ),
+        (
+            (
+                r"(must be Tensor, not (?!str|NoneType|list|tuple|int|float)\w+|"
+                r"object is not subscriptable)"
+            ),
+            (
+                "there is no tensor where one is expected: the functions are loss(model, batch) "
+                'and evaluate(model, batch), and the model is called, as model(batch["x"])'
+            ),
+        ),
         (
             r"must be Tensor, not str",
             'the batch is a dict, whose parts are taken by name: write batch["x"]',

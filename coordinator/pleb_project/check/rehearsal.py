@@ -13,6 +13,7 @@ import io
 import logging
 import math
 import random  # noqa: TID251 - only to see whether the researcher's code uses it
+import re
 import traceback
 import warnings
 from contextlib import contextmanager, redirect_stderr
@@ -48,7 +49,10 @@ _LOSSES_WITH_TARGETS: Final = "Using a target size"
 
 
 class _NamedBatch(dict[str, torch.Tensor]):
-    """Inputs [batch, ...] by name, which says what there is when a name is wrong."""
+    """Copies of inputs [batch, ...] by name, which says what there is when a name is wrong."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__({name: tensor.clone() for name, tensor in batch.items()})
 
     def __missing__(self, key: object) -> torch.Tensor:
         raise _WrongInputError(key, self)
@@ -100,7 +104,7 @@ class _Watch(TorchFunctionMode):
                 else "loss() only returns the loss: volunteers take its gradient and step the "
                 "optimizer that [training] names; leave out .backward() and .step()"
             )
-        if name in _VALUES:
+        if name in _VALUES or (name == "__getitem__" and _has_bound(args[1])):
             self._suspect(BRANCHES)
         elif name in _CHOICES or (name == "__getitem__" and _has_mask(args[1])):
             self._suspect(ROW_CHOICE)
@@ -137,11 +141,16 @@ def rehearse(code: ResearcherCode, batches: Sequence[Batch], folder: Path) -> di
     for batch in batches:
         model = copy.deepcopy(code.model).train()
         with researchers_errors("loss()", folder), _no_other_randomness(folder):
+            given = _NamedBatch(batch)
             with watch:
-                value = code.loss(model, _NamedBatch(batch))
+                value = code.loss(model, given)
             _check_loss(value, model)
             value.backward()  # type: ignore[no-untyped-call]
-            _check_gradients(value, model)
+            _check_gradients(value, model, given)
+            before = _python_numbers(model)
+            with torch.no_grad():
+                code.loss(model, _NamedBatch(batch))
+            _check_counters(before, _python_numbers(model))
         model = model.eval()
         with researchers_errors("evaluate()", folder), _no_other_randomness(folder), watch:
             _check_metrics(code.evaluate(model, _NamedBatch(batch)))
@@ -183,7 +192,9 @@ def researchers_errors(
         cause = error.__cause__
         if isinstance(cause, Exception):
             raise _of_export(cause, error, what, folder, suspects or {}) from error
-        if suspects and "depends on values" in str(error):  # of the exporter, without a line
+        if suspects and re.search(
+            r"depends? on values", str(error)
+        ):  # of the exporter, without a line
             raise _of_export(error, error, what, folder, suspects) from error
         raise
     except Exception as error:  # the researcher's code may raise anything
@@ -270,8 +281,9 @@ def _check_loss(value: object, model: nn.Module) -> None:
         )
 
 
-def _check_gradients(value: torch.Tensor, model: nn.Module) -> None:
+def _check_gradients(value: torch.Tensor, model: nn.Module, batch: Batch) -> None:
     """Refuse gradients that reach no parameter, or parameters that the model does not know."""
+    inputs = {id(tensor) for tensor in batch.values()}
     own = {id(p) for p in model.parameters()}
     seen, queue = set(), [value.grad_fn]
     while queue:
@@ -280,6 +292,11 @@ def _check_gradients(value: torch.Tensor, model: nn.Module) -> None:
             continue
         seen.add(node)
         leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) in inputs:
+            raise GraphError(
+                "An input of the batch requires a gradient: leave out .requires_grad_(), since "
+                "only the parameters of the model are trained."
+            )
         if leaf is not None and id(leaf) not in own:
             raise GraphError(
                 f"A trained tensor of the shape {list(leaf.shape)} is not a parameter of the "
@@ -291,6 +308,27 @@ def _check_gradients(value: torch.Tensor, model: nn.Module) -> None:
         if parameter.grad is not None and parameter.grad.is_sparse:
             raise GraphError(
                 f"The gradient of {name!r} is sparse: leave out sparse=True in nn.Embedding."
+            )
+
+
+def _python_numbers(model: nn.Module) -> dict[str, float]:
+    """Return the plain numbers that the modules of a model keep, by their names."""
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def _check_counters(before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    """Refuse numbers that change from call to call: a graph would keep one of their values."""
+    for name, value in after.items():
+        if value != before.get(name, value):
+            raise GraphError(
+                f"self.{name} of the model changes from call to call, but a graph would keep one "
+                "value of a Python number: write self.register_buffer(name, torch.zeros(())) in "
+                "__init__, and change that in place, as self.step.add_(1)."
             )
 
 
@@ -306,6 +344,13 @@ def _check_metrics(value: object) -> None:
                 f"evaluate() returned a {type(metric).__name__} as {name!r}: return a tensor, "
                 "without .item(), float() and scikit-learn."
             )
+
+
+def _has_bound(index: object) -> bool:
+    """Whether a slice of an index ends at a tensor's value."""
+    parts = index if isinstance(index, tuple) else (index,)
+    ends = [end for part in parts if isinstance(part, slice) for end in (part.start, part.stop)]
+    return any(isinstance(end, torch.Tensor) for end in ends)
 
 
 def _has_mask(index: object) -> bool:

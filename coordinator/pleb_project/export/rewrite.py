@@ -30,6 +30,7 @@ from pleb_shared.protocol.graph import (
     Ref,
     Scalar,
     Value,
+    value_count,
 )
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import InputSpec
@@ -40,6 +41,7 @@ from pleb_shared.training.operators import (
     is_allowed,
     why_not,
     written_buffers,
+    written_values,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +104,32 @@ def rewrite(
         RefusedNodeError: an operator is not allowed or an argument cannot be written down.
         GraphError: a constant is not a tensor of a known dtype.
     """
-    rewriter = _Rewriter(program, specs, model)
+    graph, exact = _rewritten(program, specs, model, batch, outputs, frozenset())
+    operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
+    first = value_count(graph) - len(graph.inputs) - len(graph.constants)
+    changed = {slot - first for _, slot in written_values(graph, operators)}
+    copied = frozenset(place for place in changed if 0 <= place < len(graph.inputs))
+    if copied:
+        graph, exact = _rewritten(program, specs, model, batch, outputs, copied)
+        operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
+    written = written_buffers(graph, operators)
+    mutated = [spec.name for spec in specs.buffers if spec.name in written]
+    return msgspec.structs.replace(graph, mutated=mutated), exact
+
+
+def _rewritten(
+    program: ExportedProgram,
+    specs: TensorSpecs,
+    model: nn.Module,
+    batch: dict[str, torch.Tensor],
+    outputs: list[Named],
+    copied: frozenset[int],
+) -> tuple[Graph, bool]:
+    """Return what `rewrite` does, without the names of the buffers that are changed.
+
+    Copies of the inputs with the numbers `copied` are changed in place, not the batch itself.
+    """
+    rewriter = _Rewriter(program, specs, model, copied)
     results = rewriter.add_nodes(program.graph_module, no_grad=False)
     inputs = [
         InputSpec(name=name, dtype=cast("Any", _dtype_name(name, tensor)), shape=shape)
@@ -121,10 +148,7 @@ def rewrite(
             for (name, kind), slot in zip(outputs, results, strict=True)
         ],
     )
-    operators = [find_operator(node, number) for number, node in enumerate(graph.nodes)]
-    written = written_buffers(graph, operators)
-    mutated = [spec.name for spec in specs.buffers if spec.name in written]
-    return msgspec.structs.replace(graph, mutated=mutated), rewriter.exact
+    return graph, rewriter.exact
 
 
 class _Rewriter:
@@ -135,6 +159,7 @@ class _Rewriter:
         program: ExportedProgram,
         specs: TensorSpecs,
         model: nn.Module,
+        copied: frozenset[int],
     ) -> None:
         self._program = program
         self._names = canonical_names(model)
@@ -146,8 +171,15 @@ class _Rewriter:
         self.nodes: list[Node] = []
         self.input_shapes: list[list[int]] = []
         self.exact = True
-        self._next = self._number_placeholders()
+        self._next, inputs = self._number_placeholders()
         self._cast_masters()
+        for place in sorted(copied):
+            copy = self._add(
+                "aten.clone.default",
+                [Ref(slot=self._slot(inputs[place]))],
+                _value(inputs[place], inputs[place].meta["val"]),
+            )
+            self._slot_of[inputs[place]] = copy.slot
 
     def add_nodes(self, module: fx.GraphModule, *, no_grad: bool) -> Any:
         """Write the nodes of `module`; return its outputs with numbers in place of values."""
@@ -170,8 +202,12 @@ class _Rewriter:
                 self._write(node, no_grad=no_grad)
         raise GraphError("The exported graph has no output.")
 
-    def _number_placeholders(self) -> int:
-        """Give numbers to parameters, buffers, inputs and constants; return the next one."""
+    def _number_placeholders(self) -> tuple[int, list[fx.Node]]:
+        """Give numbers to parameters, buffers, inputs and constants.
+
+        Returns:
+            The next number, and the placeholders of the inputs.
+        """
         nodes = [node for node in self._program.graph.nodes if node.op == "placeholder"]
         specs = self._program.graph_signature.input_specs
         inputs, constants = [], []
@@ -207,7 +243,7 @@ class _Rewriter:
                 self.constants.append(constant)
                 known[key], number = number, number + 1
             self._slot_of[node] = known[key]
-        return number
+        return number, inputs
 
     def _cast_masters(self) -> None:
         """Cast the float32 parameters whose uses expect half precision, each once."""

@@ -67,12 +67,14 @@ def called_at(name: str, run: Callable[[], object]) -> str | None:
     """Return file, line and code of the first call of torch's function `name` in `run()`.
 
     torch.export remembers the lines of a module's forward() only; this finds those in loss()
-    and evaluate() by running them once more.
+    and evaluate() by running them once more. A function whose name is the beginning of `name` is
+    taken as well: `embedding` calls `embedding_renorm_`.
     """
     calls = _CallLines()
     with calls:
         run()
-    return calls.lines.get(name)
+    begins = [known for known in calls.lines if known and name.startswith(known)]
+    return calls.lines.get(max(begins, key=len, default=""))
 
 
 def source_line(node: fx.Node) -> str | None:

@@ -12,15 +12,12 @@ from unittest.mock import patch
 
 import torch
 from torch import nn
-from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram, export
 from torch.fx.experimental import _config as symbolic_shapes
-from torch.nn import functional as F  # noqa: N812
-from torch.nn.modules import transformer
 from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
 
-from pleb_project.export.ctc import ctc_loss
+from pleb_project.export.replacements import replaced
 from pleb_shared.errors import GraphError
 from pleb_shared.protocol.graph import OutputKind
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sized
     from types import ModuleType
 
-__all__ = ["Named", "causal_if_said", "trace_evaluation", "trace_training"]
+__all__ = ["Named", "trace_evaluation", "trace_training"]
 
 Batch = dict[str, torch.Tensor]
 """Inputs [batch, ...] by name."""
@@ -209,36 +206,14 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
         (module, module.training, {k: v for k, v in vars(module).items() if _is_tensor(v)})
         for module in model.modules()
     ]
-    checked = Distribution._validate_args  # noqa: SLF001
-    Distribution.set_default_validate_args(False)  # would branch on values
     model.train(training)
     try:
-        with (
-            patch.object(F, "gaussian_nll_loss", _gaussian_nll_loss),
-            patch.object(torch, "ctc_loss", ctc_loss),
-            patch.object(transformer, "_detect_is_causal_mask", causal_if_said),
-        ):
+        with replaced():
             yield
     finally:
-        Distribution.set_default_validate_args(checked)
         for module, was, computed in before:
             module.training = was
             vars(module).update(computed)
-
-
-def causal_if_said(_mask: object, is_causal: bool | None = None, _size: object = None) -> bool:
-    """Return whether a transformer layer is told that its mask is causal; torch looks at it."""
-    return is_causal is True
-
-
-_GAUSSIAN: Final = F.gaussian_nll_loss
-
-
-def _gaussian_nll_loss(*args: Any, **kwargs: Any) -> torch.Tensor:
-    """Return what torch's function does, without looking whether a variance is below 0."""
-    with patch.object(torch, "any", lambda _: False):
-        loss: torch.Tensor = _GAUSSIAN(*args, **kwargs)
-        return loss
 
 
 def _is_tensor(value: object) -> bool:

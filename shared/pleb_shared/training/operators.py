@@ -28,7 +28,15 @@ from pleb_shared.training.preconditions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DRAWING", "Operator", "find_operator", "is_allowed", "why_not", "written_buffers"]
+__all__ = [
+    "DRAWING",
+    "Operator",
+    "find_operator",
+    "is_allowed",
+    "why_not",
+    "written_buffers",
+    "written_values",
+]
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,9 @@ _ADVICE: Final = (
      "Memory must be written before it is read: use torch.zeros or reshape."),
     (("_fft", "fft", "stft", "istft", "complex", "view_as_complex", "polar"),
      "Complex numbers are not carried: compute with real and imaginary parts."),
-    (("embedding_renorm",), "max_norm changes a parameter in place: use F.normalize in forward()."),
+    (("embedding_renorm",),
+     ("max_norm changes a parameter in place, which only the optimizer may do: leave it out, and "
+      "look up F.embedding(ids, w / (w.norm(dim=1, keepdim=True) / max_norm).clamp(min=1)).")),
     (("_foreach", "_fused", "native_"), "Use the plain form of this operation."),
 )  # fmt: skip
 
@@ -243,23 +253,32 @@ def _changes_statistics(node: Node, number: int) -> bool:
 def written_buffers(graph: Graph, operators: list[Operator]) -> set[str]:
     """Return the names of the buffers that a run of `graph` changes in place.
 
-    A value's roots are the values whose memory it may share: itself, or the roots of the
-    arguments that its operator's schema calls aliases.
-
     Raises:
         GraphError: a node would change a parameter, the base, an input or a constant, which would
             outlive the step and make the next one depend on it.
     """
+    written: set[int] = set()
+    for number, slot in written_values(graph, operators):
+        written |= _checked(graph, number, graph.nodes[number], frozenset({slot}))
+    return {graph.buffers[slot - len(graph.parameters)].name for slot in written}
+
+
+def written_values(graph: Graph, operators: list[Operator]) -> list[tuple[int, int]]:
+    """Return (node, value) for each value that a node changes in place, by their numbers.
+
+    A value's roots are the values whose memory it may share: itself, or the roots of the
+    arguments that its operator's schema calls aliases.
+    """
     first = value_count(graph)
     roots: list[frozenset[int]] = [frozenset({slot}) for slot in range(first)]
-    written: set[int] = set()
+    written: list[tuple[int, int]] = []
     for number, (node, called) in enumerate(zip(graph.nodes, operators, strict=True)):
         for position in called.writes:
-            written |= _checked(graph, number, node, _roots(node, position, roots))
+            written += [(number, slot) for slot in sorted(_roots(node, position, roots))]
         shared = frozenset().union(*(_roots(node, p, roots) for p in called.aliases))
         for _ in node.outputs:
             roots.append(shared or frozenset({len(roots)}))
-    return {graph.buffers[slot - len(graph.parameters)].name for slot in written}
+    return written
 
 
 def _roots(node: Node, position: int, roots: list[frozenset[int]]) -> frozenset[int]:

@@ -14,6 +14,7 @@ from pleb_project.check.mistakes import is_own
 from pleb_project.check.researcher_code import load_code
 from pleb_project.definition.sections import ModelSection
 from pleb_shared.errors import PlebError
+from pleb_shared.protocol.graph import parse_graph
 
 HEAD = """\
 import math, random
@@ -329,6 +330,60 @@ MISTAKES = {
         ),
         "sparse=True",
     ),
+    "an embedding with a largest norm": (
+        layer("nn.Embedding(9, 4, max_norm=1.0)", "x.long().abs() % 9"),
+        r"leave it out, and look up F\.embedding",
+    ),
+    "a counter": (
+        module("s.step = 0", "s.step += 1\n        return s.a(x) * (1 + s.step / 100)"),
+        "self.step of the model changes.*register_buffer",
+    ),
+    "an assert on values": (
+        loss(
+            'assert torch.isfinite(batch["x"]).all()  # HERE',
+            'return model(batch["x"]).square().mean()',
+        ),
+        "leave an `assert` out",
+    ),
+    "a state for one batch size": (
+        module(
+            "s.g = nn.GRU(8, 8, batch_first=True)",
+            "y, _ = s.g(x[:, None], torch.zeros(1, 16, 8))  # HERE\n        return s.a(y[:, 0])",
+        ),
+        r"make it of x.shape\[0\]",
+    ),
+    "the whole batch for the model": (
+        loss('return nn.CrossEntropyLoss()(model(batch), batch["y"])'),
+        r'batch\["x"\]',
+    ),
+    "predictions and targets": (
+        "def loss(pred, target):\n    return F.cross_entropy(pred, target)  # HERE\n",
+        r"loss\(model, batch\)",
+    ),
+    "arguments in another order": (
+        "def loss(batch, model):\n    return model(batch['x']).mean()  # HERE\n",
+        r"loss\(model, batch\)",
+    ),
+    "more best ones than there are": (
+        evaluate(
+            's = model(batch["x"])',
+            'return {"loss": s.mean(), "five": s.topk(5, 1)[0].mean()}  # HERE',
+        ),
+        "make k smaller",
+    ),
+    "an input with a gradient": (
+        loss('x = batch["x"].requires_grad_()', "return model(x).square().mean()"),
+        r"input of the batch requires.*requires_grad_",
+    ),
+    "a slice by a value": (
+        loss('n = batch["n"].max()', 'return model(batch["x"])[:n].mean()  # HERE'),
+        "must not depend on a tensor's values",
+    ),
+    "a global counter": (
+        "STEP = 0\n"
+        + loss("global STEP", "STEP += 1", 'return model(batch["x"]).square().mean() / STEP'),
+        "no number or list that changes",
+    ),
     "a GPU": (module("", 'return s.a(x.to("cuda"))  # HERE'), "device"),
     "a model on a GPU": ("def model():\n    return M().cuda()  # HERE\n", "device|CUDA"),
     "a lazy layer that loss() does not use": (
@@ -375,6 +430,17 @@ def test_a_mistake_gives_one_sentence_with_the_line(name, tmp_path, capfd, caplo
 
 def test_there_are_sixty():
     assert len(MISTAKES) >= 60
+
+
+def test_what_only_logs_is_left_out(tmp_path, capfd):
+    """Texts of a loss, printed or kept, are no part of the graph."""
+    logs = loss('v = model(batch["x"]).mean()', 'print(f"{v:.3f}", v.item())', "return v")
+    (tmp_path / "model.py").write_text(HEAD + logs)
+    exported = export_code(load_code(ModelSection(), tmp_path), [batch()], tmp_path)
+    operators = [node.op for node in parse_graph(exported.training_graph).nodes]
+    assert operators == ["aten.linear.default", "aten.tanh.default", "aten.linear.default",
+                         "aten.mean.default"]  # fmt: skip
+    assert capfd.readouterr().err == ""
 
 
 def test_code_that_was_made_of_a_text_is_no_file_of_theirs(tmp_path, monkeypatch):
