@@ -153,6 +153,14 @@ def _adapter(peft_name: str, head: str = "LMHeadModel", **options: Any) -> Entry
     return Entry(_adapted("GPT2", head, peft_name, **options), causal_batch, own_loss)
 
 
+_REFUSED: Final = {
+    "C3A": "Complex numbers",
+    "FourierFT": "Complex numbers",
+    "VBLoRA": "must not depend on a tensor's values",  # looks for infinite ones in each step
+    "WaveFT": "choosing entries by their values",
+}
+"""Words of the reason by adapter."""
+
 ADAPTERS: Final[Zoo] = {
     "LoRA": _adapter("Lora", r=4, lora_dropout=0.1, fan_in_fan_out=True),
     "LoRA (rank-stabilised)": _adapter("Lora", r=4, use_rslora=True, fan_in_fan_out=True),
@@ -204,13 +212,13 @@ ADAPTERS: Final[Zoo] = {
     ),
     **{
         name: Entry(
-            _adapted("Llama", "ForCausalLM", config, **options), causal_batch, own_loss
+            _adapted("Llama", "ForCausalLM", config, **options), causal_batch, own_loss,
+            _REFUSED.get(config, ""),
         )
         for name, config, options in (
             ("p-tuning", "PromptEncoder", {"num_virtual_tokens": 4, "encoder_hidden_size": 16}),
             ("VeRA", "Vera", {"r": 4, "target_modules": ["q_proj", "v_proj"]}),
             ("BOFT", "BOFT", {"boft_block_size": 4, "target_modules": ["q_proj"]}),
-            ("HRA", "HRA", {"r": 4, "target_modules": ["q_proj"]}),
             ("LN tuning", "LNTuning", {"target_modules": ["input_layernorm"]}),
             ("FourierFT", "FourierFT", {"n_frequency": 20, "target_modules": ["q_proj"]}),
             ("VB-LoRA", "VBLoRA", {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils import prune
 from typing_extensions import override
 
 from pleb_project.export import export_model
@@ -289,6 +290,40 @@ def test_a_loss_may_change_its_inputs_which_stay_as_they_are():
     first, second = (graph.run(tensors, {}, batch, NodeDraws(0, 0))["loss"] for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(batch["x"], before)
+
+
+class Hooked(nn.Module):
+    """A pruned layer, whose weight is computed by a hook; another hook's closure keeps features.
+
+    A layer is left out at a rate of 0, by a draw.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.body = prune.l1_unstructured(nn.Linear(6, 4), "weight", 0.5)
+        self.head = nn.Linear(4, 2)
+        self.features: dict[str, torch.Tensor] = {}
+        self.head.register_forward_pre_hook(lambda _, x: self.features.update(h=x[0]))
+        self.rate = 0.0
+
+    @override
+    def forward(self, x):
+        if not self.training or torch.rand(1) > self.rate:
+            x = torch.tanh(self.body(x))
+        return self.head(x) + self.features["h"].mean()
+
+
+def test_hooks_computed_weights_and_a_rate_of_nothing_export_and_the_model_stays_as_it_was():
+    torch.manual_seed(0)
+    model = Hooked()
+    model.head.weight.grad = torch.ones(2, 4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exported = export(model)
+    assert {spec.name for spec in exported.model.base_tensors} == {"body.weight_mask"}
+    torch.testing.assert_close(model.state_dict(), before)
+    assert torch.equal(model.head.weight.grad, torch.ones(2, 4))
+    assert model.body.weight_orig.grad is None
+    assert model.training
 
 
 def far_apart(model, batch):

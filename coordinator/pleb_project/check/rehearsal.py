@@ -7,7 +7,6 @@ about the researcher's tensors instead of a traced graph's.
 from __future__ import annotations
 
 import contextlib
-import copy
 import difflib
 import io
 import logging
@@ -28,6 +27,7 @@ from typing_extensions import override
 
 from pleb_project.check.meanings import BRANCHES, HIGHER_DERIVATIVES, ROW_CHOICE, sentence
 from pleb_project.check.mistakes import explained, is_own, own_line, shown_line
+from pleb_project.export.model_tensors import unchanged
 from pleb_project.export.source import is_theirs
 from pleb_shared.errors import GraphError, InputError, PlebError
 
@@ -139,25 +139,31 @@ def rehearse(code: ResearcherCode, batches: Sequence[Batch], folder: Path) -> di
             with torch.no_grad(), watch:
                 code.loss(code.model, _NamedBatch(batches[0]))
     for batch in batches:
-        model = copy.deepcopy(code.model).train()
-        with researchers_errors("loss()", folder), _no_other_randomness(folder):
-            given = _NamedBatch(batch)
-            with watch:
-                value = code.loss(model, given)
-            _check_loss(value, model)
-            value.backward()  # type: ignore[no-untyped-call]
-            _check_gradients(value, model, given)
-            before = _python_numbers(model)
-            with torch.no_grad():
-                code.loss(model, _NamedBatch(batch))
-            _check_counters(before, _python_numbers(model))
-        model = model.eval()
-        with researchers_errors("evaluate()", folder), _no_other_randomness(folder), watch:
-            _check_metrics(code.evaluate(model, _NamedBatch(batch)))
-        fewer = {name: value[: max(1, len(value) - 1)] for name, value in batch.items()}
-        with researchers_errors("evaluate() with any batch size", folder), watch:
-            code.evaluate(model, _NamedBatch(fewer))
+        with unchanged(code.model):
+            _rehearse(code, batch, folder, watch)
     return watch.suspects
+
+
+def _rehearse(code: ResearcherCode, batch: Batch, folder: Path, watch: _Watch) -> None:
+    """Run and check the code for one batch [batch, ...]; `watch` notes what it does."""
+    model = code.model.train()
+    with researchers_errors("loss()", folder), _no_other_randomness(folder):
+        given = _NamedBatch(batch)
+        with watch:
+            value = code.loss(model, given)
+        _check_loss(value, model)
+        value.backward()  # type: ignore[no-untyped-call]
+        _check_gradients(value, model, given)
+        before = _python_numbers(model)
+        with torch.no_grad():
+            code.loss(model, _NamedBatch(batch))
+        _check_counters(before, _python_numbers(model))
+    model = model.eval()
+    with researchers_errors("evaluate()", folder), _no_other_randomness(folder), watch:
+        _check_metrics(code.evaluate(model, _NamedBatch(batch)))
+    fewer = {name: value[: max(1, len(value) - 1)] for name, value in batch.items()}
+    with researchers_errors("evaluate() with any batch size", folder), watch:
+        code.evaluate(model, _NamedBatch(fewer))
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from torch import nn
 from pleb_project.export.model_tensors import (
     TensorSpecs,
     canonical_names,
-    copy_of,
     initial_tensors,
+    unchanged,
 )
 from pleb_project.export.parity import check_evaluation, check_parity
 from pleb_project.export.rewrite import rewrite
@@ -179,11 +179,12 @@ def _blob(data: bytes) -> Blob:
 
 @contextmanager
 def _located(run: Callable[[nn.Module], object], model: nn.Module) -> Iterator[None]:
-    """Add to a refusal the line of loss() or evaluate(), which `run` calls on a copy."""
+    """Add to a refusal the line of loss() or evaluate(), which `run` calls once more."""
     try:
         yield
     except RefusedNodeError as error:
-        raise error.located(lambda: run(copy_of(model))) from None
+        with unchanged(model):
+            raise error.located(lambda: run(model)) from None
 
 
 def _checked(graph: Graph) -> Graph:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import TensorSpec
 from pleb_shared.tensors.layout import BFLOAT16_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from pleb_shared.tensors.layout import Tensors
 
@@ -23,8 +24,8 @@ __all__ = [
     "DTYPE_NAMES",
     "TensorSpecs",
     "canonical_names",
-    "copy_of",
     "initial_tensors",
+    "unchanged",
 ]
 
 DTYPE_NAMES: Final = {
@@ -117,15 +118,30 @@ def initial_tensors(model: nn.Module, specs: Iterable[TensorSpec]) -> Tensors:
     return tensors
 
 
-def copy_of(model: nn.Module) -> nn.Module:
-    """Return a copy of `model`, also of one that keeps a computed tensor as an attribute."""
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, torch.Tensor) and not value.is_leaf
-    }
-    return copy.deepcopy(model, dict(computed))
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield `model` without gradients; put its tensors, gradients and attributes back afterwards.
+
+    A copy of it would not do: hooks and closures of its code keep what they were made for. Lists
+    and dicts that the code fills stay filled.
+    """
+    modules = list(model.modules())
+    places = [d for m in modules for d in (vars(m), m._parameters, m._buffers)]  # noqa: SLF001
+    before = [(place, dict(place)) for place in places]
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if not is_lazy(t)]
+    kept = [(t, t.detach().clone(), t.grad, t.requires_grad) for t in tensors]
+    for tensor in tensors:
+        tensor.grad = None
+    try:
+        yield model
+    finally:
+        for place, entries in before:
+            place.clear()
+            place.update(entries)
+        with torch.no_grad():
+            for tensor, value, gradient, trained in kept:
+                tensor.requires_grad_(trained).copy_(value)
+                tensor.grad = gradient
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:

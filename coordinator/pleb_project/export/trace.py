@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 from torch.fx.experimental import _config as symbolic_shapes
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_unflatten
 from typing_extensions import override
 
@@ -208,12 +209,37 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     ]
     model.train(training)
     try:
-        with replaced():
+        with replaced(), _SureDraws():
             yield
     finally:
         for module, was, computed in before:
             module.training = was
             vars(module).update(computed)
+
+
+class _SureDraws(TorchFunctionMode):
+    """Lets code branch on whether one uniform number is above 0, which it is.
+
+    So a rate of 0 is asked for, as in `if torch.rand(1) > module_dropout`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: list[torch.Tensor] = []
+        self._sure: list[torch.Tensor] = []
+
+    @override
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "__bool__" and any(args[0] is one for one in self._sure):
+            return True
+        found = func(*args, **(kwargs or {}))
+        if name == "rand" and isinstance(found, torch.Tensor) and found.numel() == 1:
+            self._drawn.append(found)
+        above = name in {"gt", "__gt__"} and any(args[0] is one for one in self._drawn)
+        if above and isinstance(args[1], (int, float)) and args[1] <= 0:
+            self._sure.append(found)
+        return found
 
 
 def _is_tensor(value: object) -> bool:
