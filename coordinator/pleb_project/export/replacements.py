@@ -84,18 +84,18 @@ def _cov(
     if weights is None:
         centred = rows - rows.mean(1, keepdim=True)
         found = centred @ centred.T / (count - correction)
-        return found.squeeze() if x.dim() < 2 else found
+        return found if len(rows) > 1 else found.squeeze()
     total = weights.sum()
     centred = rows - (rows * weights).sum(1, keepdim=True) / total
     spread = (weights * aweights).sum() / total if aweights is not None else 1
     found = (centred * weights) @ centred.T / (total - correction * spread)
-    return found.squeeze() if x.dim() < 2 else found
+    return found if len(rows) > 1 else found.squeeze()
 
 
 def _corrcoef(x: torch.Tensor) -> torch.Tensor:
     """Return the correlations [rows, rows] of `x` [rows, observations], or of one row []."""
     found = _cov(x)
-    if x.dim() < 2:
+    if found.dim() < 2:
         return found / found
     deviation = found.diagonal().sqrt()
     return (found / deviation[:, None] / deviation).clamp(-1, 1)
