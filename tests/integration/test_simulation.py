@@ -13,6 +13,7 @@ from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_coordinator.simulation.presence import Habits, Weibull, Window
 from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_shared.protocol.project import Round
 
@@ -170,3 +171,18 @@ def test_throughput_of_unequal_pcs_is_compared_with_all_they_could_compute():
     assert found.in_model < found.useful_work <= 1
     assert found.slowest_tenth_round_ratio >= 1
     assert (found.lost_units, found.hosts) == (0, 4)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_pcs_that_say_when_their_hours_end_begin_nothing_that_they_cannot_finish(tells):
+    hours = Habits(Weibull(1.0, 1e6), Weibull(1.0, 1e-3), Window(0.0, 9.0, (0.0, 24.0)))
+    plan = FleetPlan(
+        hosts=8, trusted=0, unit_seconds=300, speed_spread=0.9, record=400,
+        habits=((1.0, hours),), tells_hours=tells,
+    )  # fmt: skip
+    rounds = Round(units=16, quorum=12, shortest_unit=0.25 if tells else 1.0)
+    with opened_fleet(Settings(plan, hours=1.1, round=rounds)) as fleet:
+        fleet.run()
+        inside = [made.in_window for host in fleet.hosts for made in host.made]
+    assert len(inside) > 40
+    assert all(inside) == tells

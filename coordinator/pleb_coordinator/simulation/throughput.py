@@ -37,7 +37,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     late_units: int
     """Finished first tries that earned credit, but were too late for their version."""
     in_window: float
-    """Of PCs with such hours: accepted results that were finished in those in which they began."""
+    """Of PCs with such hours: units that end in the hours in which they were begun."""
     results: int
     rounds: int
     median_round_minutes: float
@@ -99,7 +99,7 @@ def throughput_of(fleet: Fleet, from_hours: float) -> Throughput:
         waited=_waited(fleet.hosts, fleet.clock.now),
         lost_units=sum(len(host.refused) for host in fleet.hosts),
         late_units=late,
-        in_window=_in_window(fleet.hosts, {n for n, row in rows.items() if row.credit > 0}),
+        in_window=_in_window(fleet.hosts),
         results=len(rows),
         rounds=len(rounds),
         median_round_minutes=statistics.median(rounds),
@@ -114,13 +114,12 @@ def round_ratio(rounds: Sequence[float]) -> float:
     return statistics.fmean(sorted(rounds)[-tenth:]) / statistics.median(rounds)
 
 
-def _in_window(hosts: Iterable[SimulatedHost], accepted: set[int]) -> float:
+def _in_window(hosts: Iterable[SimulatedHost]) -> float:
     found = [
         made.in_window
         for host in hosts
         if host.plan.habits is not None and host.plan.habits.window is not None
         for made in host.made
-        if made.assignment in accepted
     ]
     return sum(found) / max(1, len(found))
 
