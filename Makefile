@@ -11,8 +11,8 @@ SOAK_CASES ?= 500
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMEXPR_NUM_THREADS=1
 # Hundreds of processes import our packages: without bytecode files each would compile them again.
 PYTEST = $(ONE_THREAD) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-# Half of the tests wait for processes and clocks, so three at once keep two cores busy.
-AT_ONCE ?= 3
+# Half of the tests wait for processes and clocks, so two at once take little more than half the time.
+AT_ONCE ?= 2
 IN_PARALLEL = --numprocesses $(AT_ONCE) --dist worksteal
 SET_UP = python=$$(PYTHON='$(PYTHON)' sh installers/environment/find_python.sh $(VENV)) && \
 	"$$python" installers/environment/setup_env.py $(VENV) --torch $(TORCH)
