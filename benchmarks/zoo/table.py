@@ -15,6 +15,7 @@ from benchmarks.zoo import (
     plain_images,
     plain_mixers,
     plain_others,
+    plain_papers,
     plain_sequences,
     plain_tables,
     plain_temporal,
@@ -47,6 +48,7 @@ PLAIN: Final[dict[str, Zoo]] = {
     "regression": plain_tables.REGRESSION,
     "experts": plain_others.EXPERTS,
     "others": plain_others.OTHERS,
+    "papers": plain_papers.PAPERS,
     "no single loss": plain_contrastive.REFUSED,
 }
 """Entries of plain torch, by family."""
