@@ -44,6 +44,7 @@ from pleb_agent.web.guard import SECRET_BYTES, BrowserLogins
 from pleb_agent.web.server import LocalServer, web_app
 from pleb_agent.worker.process import WorkerProcess
 from pleb_system.durable import write_durably
+from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -320,8 +321,8 @@ class _Agentd:
 
 def _page_secret(path: Path) -> bytes:
     """Return the secret in a file; a missing or damaged one is replaced."""
-    with suppress(FileNotFoundError):
-        kept = path.read_bytes()
+    with suppress(OSError):
+        kept = read_regular(path, SECRET_BYTES)
         if len(kept) == SECRET_BYTES:
             return kept
     made = secrets.token_bytes(SECRET_BYTES)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_shared.errors import PlebError
 from pleb_system.exit_codes import ExitCode
 from pleb_system.processes import is_alive
+from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
     from pleb_agent.app.home import Home
 
 __all__ = ["AgentdAnswerError", "NotRunningError", "Remote"]
+
+_MOST_BYTES: Final = 10_000
 
 
 class NotRunningError(PlebError):
@@ -41,7 +44,7 @@ class Remote:
 
     def __init__(self, home: Home) -> None:
         try:
-            place = json.loads(home.control.read_text("utf-8"))
+            place = json.loads(read_regular(home.control, _MOST_BYTES))
             self._base = f"http://127.0.0.1:{int(place['port'])}/api/"
             self._token = str(place["token"])
             self.pid = int(place["pid"])

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.views import AssignmentView, MessageView, ProjectView, StatusView
 from pleb_agent.core.agent_state import AssignmentState
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.permission import permission_notice
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.shares import USUAL_SHARE
@@ -44,13 +46,22 @@ class JournalReader:
 
     def status(self, preferences: Preferences) -> StatusView:
         """Return the status while no agentd runs."""
+        override = Overrides(self._journal).in_force
+        paused = override.kind is OverrideKind.PAUSE
         sentence = say("The agent is not running: `pleb-agent start`.")
+        if paused:
+            sentence = say(
+                "The agent is not running, and is paused: `pleb-agent start`, and "
+                "`pleb-agent resume` to let it work."
+            )
         return StatusView(
             running=False,
             activity="stopped",
             sentence=str(sentence),
             message=message_of(sentence),
             reason="not_running",
+            override=override,
+            paused=paused,
             projects=[self.project(row, preferences, "") for row in self.attached()],
             open=self.open(),
             history=self.ended(),

@@ -16,6 +16,7 @@ from pleb_shared.errors import InputError, Refusal
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
 from pleb_system.durable import write_durably
+from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +68,11 @@ def read_preferences(path: Path) -> Preferences:
         InputError: the file cannot be read as preferences.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, LIMITS.settings_bytes)
     except FileNotFoundError:
         return default_preferences(read_machine().cores)
+    except OSError as error:
+        raise _unreadable(error.strerror or str(error)) from error
     return decode(data)
 
 
@@ -115,10 +118,14 @@ def decode(data: bytes) -> Preferences:
             version = raw["version"]
         return msgspec.convert(raw, Preferences)
     except (Refusal, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(
-            f"The preferences cannot be read ({error}): correct preferences.json, or delete it to "
-            "use the defaults."
-        ) from error
+        raise _unreadable(str(error).rstrip(".")) from error
+
+
+def _unreadable(reason: str) -> InputError:
+    return InputError(
+        f"The preferences cannot be read ({reason}): correct preferences.json, or delete it to use "
+        "the defaults."
+    )
 
 
 def encode(preferences: Preferences) -> bytes:

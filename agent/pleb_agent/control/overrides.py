@@ -51,6 +51,12 @@ class Overrides:
             return NO_OVERRIDE
         return self._override
 
+    @property
+    def in_force(self) -> Override:
+        """The override that applies now."""
+        found = self.current
+        return found if found.is_active(found.kind, self._clock()) else NO_OVERRIDE
+
     def pause(self, until: float | None) -> None:
         """Pause until a time, or until resumed."""
         self._set(Override(OverrideKind.PAUSE, until))

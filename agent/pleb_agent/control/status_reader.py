@@ -16,7 +16,7 @@ from pleb_agent.control import views
 from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
-from pleb_agent.core.override import NO_OVERRIDE, OverrideKind
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.journal.activity_log import local_day
@@ -82,9 +82,7 @@ class StatusReader:
     def status(self) -> views.StatusView:
         """Return what the agent does."""
         state, live = self.loop.state(), self.loop.status
-        override = self.overrides.current
-        if not override.is_active(override.kind, system_clock()):
-            override = NO_OVERRIDE
+        override = self.overrides.in_force
         problems = self.loop.problems()
         return views.StatusView(
             running=True,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_shared.errors import PlebError
+from pleb_system.regular_files import require_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,10 @@ class Database:
     """One SQLite file in WAL mode with synchronous=FULL."""
 
     def __init__(self, path: Path) -> None:
+        try:
+            require_regular(path)
+        except OSError as error:
+            raise _unusable(error.strerror or str(error)) from error
         with _journal_errors():
             self.db = sqlite3.connect(path, isolation_level=None, timeout=10)
             self.db.row_factory = sqlite3.Row
@@ -65,10 +70,14 @@ def _journal_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise JournalError(
-            f"The journal cannot be used ({error}): free some disk room, or move journal.sqlite "
-            "away and attach again if it is damaged."
-        ) from error
+        raise _unusable(str(error)) from error
+
+
+def _unusable(reason: str) -> JournalError:
+    return JournalError(
+        f"The journal cannot be used ({reason}): free some disk room, or move journal.sqlite away "
+        "and attach again if it is damaged."
+    )
 
 
 MIGRATIONS: Final = (

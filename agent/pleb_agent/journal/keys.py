@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.signing import SigningKey
 from pleb_system.durable import write_durably
+from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
 
 __all__ = ["KeyStore"]
+
+_MOST_BYTES: Final = 1000
 
 
 class KeyStore:
@@ -49,11 +52,14 @@ class KeyStore:
             InputError: it is not there or not a key.
         """
         try:
-            seed = bytes.fromhex((self.folder / name).read_text("ascii").strip())
+            seed = bytes.fromhex(
+                read_regular(self.folder / name, _MOST_BYTES).decode("ascii").strip()
+            )
             return SigningKey.from_bytes(seed)
         except (OSError, ValueError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else "it is no key"
             raise InputError(
-                f"The key file {name} cannot be read ({error}); restore it, or detach and attach "
+                f"The key file {name} cannot be read ({reason}); restore it, or detach and attach "
                 "the project again."
             ) from error
 

@@ -61,8 +61,8 @@ def status_lines(status: ProjectStatus) -> list[str]:
         )
     counts = status.counts
     lines.append(
-        f"  {counts.hosts} hosts, {counts.in_flight} units in flight, "
-        f"{counts.verified} results verified, {counts.refused} refused"
+        f"  hosts: {counts.hosts}; units in flight: {counts.in_flight}; "
+        f"results: {counts.verified} verified, {counts.refused} refused"
     )
     if not status.comparable:
         lines.append(f"! {NOT_COMPARABLE}")
