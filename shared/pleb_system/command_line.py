@@ -22,7 +22,17 @@ from pleb_system.start_up import end_fast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Commands", "Output", "count", "days", "duration", "number", "run_command", "table"]
+__all__ = [
+    "Commands",
+    "Output",
+    "count",
+    "days",
+    "duration",
+    "number",
+    "parse",
+    "run_command",
+    "table",
+]
 
 _HELP_WIDTH = 96
 _SHOWN = 40
@@ -31,6 +41,7 @@ _MOST_DIGITS = 19
 _MOST_DAYS = 36_500
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 """In argparse's message."""
+_EMPTY_OPTION = re.compile(r"-[-\w]+=--")
 _QUOTED = re.compile(r"[\w-]+")
 
 
@@ -46,6 +57,22 @@ class Parser(argparse.ArgumentParser):
                 hint = f"there is no {found[1]!r}; did you mean {near[0]!r}?"
                 message = message[: found.start()] + hint
         super().error(message)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of a command line; one that is wrong ends the program with a sentence.
+
+    `argv`: None is what the program was started with.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    for place, word in enumerate(words, start=1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:  # bytes that are no text: neither stored nor shown
+            parser.error(f"argument {place} is not UTF-8")
+        if _EMPTY_OPTION.fullmatch(word):  # argparse would take it for an empty list
+            parser.error(f"argument {place}: {word!r} has no value")
+    return parser.parse_args(words)
 
 
 class ShowVersion(argparse.Action):

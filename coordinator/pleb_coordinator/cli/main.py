@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.cli.parser import make_parser
-from pleb_system.command_line import Output, run_command
+from pleb_system.command_line import Output, parse, run_command
 from pleb_system.start_up import loading
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _parser: Final = cache(make_parser)
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (docs/exit-codes.md)."""
-    options = _parser().parse_args(argv)
+    options = parse(_parser(), argv)
 
     def run(output: Output) -> int:
         from pleb_coordinator.home.layout import Home, default_home

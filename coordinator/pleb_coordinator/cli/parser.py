@@ -10,6 +10,9 @@ from pleb_system.command_line import Commands, count, days, duration, number
 
 __all__ = ["make_parser"]
 
+_MOST_HOURS = 10_000
+"""Of virtual time: more than a year."""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
@@ -133,7 +136,7 @@ def _add_simulation(commands: Commands) -> None:
     )
     parser.add_argument("--hosts", type=count, default=60, metavar="N", help="volunteers (60)")
     parser.add_argument("--trusted", type=number, default=1, metavar="N", help="trusted hosts (1)")
-    parser.add_argument("--hours", type=_finite, default=6.0, metavar="H", help="virtual time (6)")
+    parser.add_argument("--hours", type=_hours, default=6.0, metavar="H", help="virtual time (6)")
     parser.add_argument(
         "--unit-minutes",
         type=_finite,
@@ -163,7 +166,7 @@ def _add_simulation(commands: Commands) -> None:
         help="hostile part of the hosts (0.1)",
     )
     parser.add_argument("--instant", action="store_true", help="lies take no time")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random")
+    parser.add_argument("--seed", type=number, default=1, metavar="N", help="of all that is random")
 
 
 def _add_projects(commands: Commands) -> None:
@@ -279,6 +282,13 @@ def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError
+    return value
+
+
+def _hours(text: str) -> float:
+    value = _finite(text)
+    if value > _MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is more than {_MOST_HOURS} hours")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from pleb_system.command_line import Commands, count, run_command
+from pleb_system.command_line import Commands, count, parse, run_command
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ __all__ = ["main", "make_parser"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (docs/exit-codes.md)."""
-    options = make_parser().parse_args(argv)
+    options = parse(make_parser(), argv)
 
     def run(output: Output) -> int:
         from pleb_project.cli.commands import COMMANDS, warn
