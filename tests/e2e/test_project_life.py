@@ -38,8 +38,13 @@ class Researcher:
         where = ("--to", self.world.url, "--no-passphrase")
         return self.run("publish", self.folder, *where, *arguments, check=check)
 
-    def waiting(self) -> str:
-        return str(self.run("status", "tiny")["waiting"])
+    def reads(self, sentence: str) -> None:
+        """Wait until `status` says the sentence: what it says may be half a second old."""
+
+        def said() -> bool:
+            return sentence in self.run("status", "tiny")["waiting"]
+
+        wait_until(f"status says {sentence!r}", said, seconds=10)
 
     def change(self, file: str, before: str, after: str) -> None:
         text = (self.folder / file).read_text("utf-8")
@@ -70,12 +75,12 @@ def published_and_finished(world: World, researcher: Researcher) -> None:
     assert "invite" in refused["message"]
     researcher.publish("--invite", world.invite("publisher"))
     link = shown(world)["attach_link"]
-    assert researcher.waiting() == "No PC has joined yet: share the attach link."
+    researcher.reads("No PC has joined yet: share the attach link.")
     for name in ("trusted", "volunteer"):
         world.attach(name, link, trusted=name == "trusted")
         world.start_agent(name)
     finished(world, 3)
-    assert researcher.waiting() == "The project has reached its last version, 3."
+    researcher.reads("The project has reached its last version, 3.")
 
 
 def continued(world: World, researcher: Researcher) -> None:
@@ -83,7 +88,7 @@ def continued(world: World, researcher: Researcher) -> None:
     researcher.change("project.toml", "versions = 3", "versions = 5")
     researcher.publish()
     researcher.run("pause", "tiny", "--because", "Lunch.")
-    assert researcher.waiting() == "The researcher has paused the project: Lunch."
+    researcher.reads("The researcher has paused the project: Lunch.")
     researcher.run("resume", "tiny")
     finished(world, 5)
     assert world.admin("model", "verify", "tiny")["verified"]
@@ -135,7 +140,7 @@ def started_from_an_export_and_stopped_at_its_target(world: World, researcher: R
     researcher.publish("--new-epoch")
     wait_until("the target", lambda: shown(world)["state"] == "finished", seconds=180)
     assert shown(world)["version"] < 50
-    assert "reached its target with version" in researcher.waiting()
+    researcher.reads("reached its target with version")
     start = researcher.export("start", "--version", "2/0")
     assert all(np.array_equal(start[name], first[name]) for name in first)
 

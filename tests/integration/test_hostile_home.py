@@ -29,7 +29,8 @@ def test_what_is_no_file_gets_a_sentence(tmp_path, place, what):
         path.symlink_to(path.name)
     words = ["start", "--headless", "--json", "--home", tmp_path / "home"]
     done = run_cli("pleb_agent", *words, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "check its permissions" in json.loads(done.stdout)["message"]
+    code, sentence = (2, "be read") if place == "preferences.json" else (1, "check its permissions")
+    assert (done.returncode, done.stderr) == (code, "")
+    assert sentence in json.loads(done.stdout)["message"]
     if what == "folder":
         assert (path / "precious").is_dir()

@@ -20,6 +20,7 @@ from pleb_project.readers.blobs import BlobFolder
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
+from pleb_system.leash import leashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,7 @@ class UnitProcesses:
         if child is None:
             with errors.open("wb") as output:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "pleb_project.check.unit_process"],
+                    leashed([sys.executable, "-m", "pleb_project.check.unit_process"]),
                     env=configuration.environment(os.environ),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
