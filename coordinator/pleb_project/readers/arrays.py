@@ -85,7 +85,7 @@ def _read_npy(paths: list[Path], position: Position) -> Iterator[Chunk]:
                 if path.stem in arrays:
                     raise InputError(f"{path} would be the second input {path.stem!r}: rename it.")
                 arrays[path.stem] = _Array(stack.enter_context(path.open("rb")), path.stem)
-            yield from _chunks(arrays, paths[0].parent, position)
+            yield from _chunks(arrays, paths[0], position)
     except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path} cannot be read as .npy: {error}.") from error
 

@@ -77,7 +77,7 @@ class Gathered:
                 if since > CHECKPOINT_BYTES and chunk.position:
                     since = 0
                     size = self.total * self.dtype.itemsize
-                    say(f"Read {size / 1e9:.1f} GB of examples, up to {chunk.place}")
+                    say(f"Read {size / 1e9:.1f} GB of examples, the last of {chunk.place}")
                     self._checkpoint(number, chunk.position)
         if not self.total:
             place = parts[-1].name if parts else "the data"
