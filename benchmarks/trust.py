@@ -39,7 +39,7 @@ FLOOD: Final = "newcomers"
 FIRST_VERSION: Final = Path(__file__).with_name("trust_first_version.json")
 """Rows of the first version of the policy, measured by this benchmark before it was replaced."""
 HOURS: Final = 6.0
-LONGER: Final = {"sleepers_50": 9.0, "sleepers_200": 30.0, "turn_at_once": 30.0}
+LONGER: Final = {"sleepers_50": 9.0, "sleepers_200": 30.0, "turn_at_once": 30.0, FLOOD: 12.0}
 QUICK_HOURS: Final = 3.0
 QUICK: Final = (PEACE, "random", "same_lie", "first_tries", "sleepers_20", "made_class")
 HARDEST: Final = ("same_lie", "first_tries", "sleepers_20", "sleepers_50", "made_class", "alie")
