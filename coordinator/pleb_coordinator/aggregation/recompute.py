@@ -1,6 +1,6 @@
 """Recompute versions from the log alone: `pleb-coordinator model verify`.
 
-From version 0 on, as long as all results are kept. Where they are not, a chain begins anew at the
+From version 0 on, as long as all results are kept. Where they are not, recomputing restarts at the
 next version whose tensors and outer state are: those are compared with the digest in the log.
 """
 

@@ -38,7 +38,7 @@ class MetricsServer:
         fault: returns why the process cannot do its work, or an empty text.
 
     Raises:
-        InputError: nobody can listen there.
+        InputError: the address cannot be listened on.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class ProjectMetrics:
             ),
             ("pleb_store_bytes", "The store's file.", self._store_bytes()),
             ("pleb_backup_age_seconds", "Since the last backup began.", self._backup_age(now)),
-            ("pleb_files_to_delete", "Files that nobody needs and that are not gone yet.", doomed),
+            ("pleb_files_to_delete", "Unneeded files that are not deleted yet.", doomed),
         ):
             if value is not None:
                 yield from family(name, "gauge", help_text, [({}, value)])

@@ -155,7 +155,7 @@ def rollback(home: Home, options: argparse.Namespace, output: Output) -> int:
         "it was taken back. Agents follow with their next unit."
     )
     if not work.keeps_momentum:
-        sentence += " Its outer state is not kept any more: momentum begins anew."
+        sentence += " Its outer state is not kept any more: momentum restarts from zero."
     output.result(value | {"digest": row.digest}, [sentence])
     return 0
 

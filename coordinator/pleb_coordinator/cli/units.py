@@ -73,11 +73,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show a unit, its assignments and every decision about them."""
     numbers = numbers_of(home)
     with opened(home) as store, store.read() as tx:
-        try:
-            unit = tx.units.get(options.unit)
-        except LookupError as error:
-            message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
-            raise InputError(message) from error
+        unit = _unit(tx, options.unit)
         assignments = [_assignment(tx, found, numbers) for found in tx.assignments.of_unit(unit.id)]
         events = [
             {
@@ -99,17 +95,13 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def cancel(home: Home, options: argparse.Namespace, output: Output) -> int:
-    """Take back a unit that is not decided; nobody is blamed, and its round needs one less."""
+    """Cancel a unit that is not decided; no host is blamed, and its round needs one less."""
     with opened(home) as store, store.write() as tx:
-        try:
-            unit = tx.units.get(options.unit)
-        except LookupError as error:
-            message = f"There is no unit {options.unit}: see `pleb-coordinator unit list PROJECT`."
-            raise InputError(message) from error
+        unit = _unit(tx, options.unit)
         if unit.kind is UnitKind.CALIBRATE or unit.state not in {UnitState.OPEN, UnitState.LATE}:
             what = "a calibration" if unit.kind is UnitKind.CALIBRATE else unit.state
             raise InputError(
-                f"Unit {unit.id} is {what}: only one that is not decided can be taken back."
+                f"Unit {unit.id} is {what}: only one that is not decided can be cancelled."
             )
         if unit.kind is UnitKind.TRAIN and unit.state is UnitState.OPEN:
             _ease(tx, unit)
@@ -117,6 +109,14 @@ def cancel(home: Home, options: argparse.Namespace, output: Output) -> int:
         tx.events.add(unit.project, now(), "unit_cancelled", unit=unit.id)
     output.result({"unit": unit.id, "state": "cancelled"}, [f"Unit {unit.id} is cancelled."])
     return 0
+
+
+def _unit(tx: Transaction, number: int) -> UnitRow:
+    try:
+        return tx.units.get(number)
+    except LookupError as error:
+        message = f"There is no unit {number}: see `pleb-coordinator unit list PROJECT`."
+        raise InputError(message) from error
 
 
 def _ease(tx: Transaction, unit: UnitRow) -> None:

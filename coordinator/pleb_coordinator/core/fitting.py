@@ -1,7 +1,7 @@
 """How long a round will go on, and how many local steps fit into that.
 
-A round is made of its first `quorum` verified units. Whoever is still computing then has computed
-in vain, and whoever waits for the others loses as much. So the last units of a round are shortened
+A round is made of its first `quorum` verified units. Work still running then is wasted, and a
+host that waits for the others wastes as much. So the last units of a round are shortened
 to end together with it: guided self-scheduling (Polychronopoulos and Kuck 1987) of units that can
 be cut at any local step.
 """

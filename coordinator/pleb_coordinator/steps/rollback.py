@@ -73,7 +73,7 @@ class Restoration:
 
     @property
     def keeps_momentum(self) -> bool:
-        """Whether the outer state is the one that `good` had, not one that begins anew."""
+        """Whether the outer state is the one that `good` had, not one that restarts from zero."""
         return bool(self.start.outer_state) or not self.start.number
 
     @property
@@ -120,7 +120,7 @@ def plan_restoration(
         raise InputError(message)
     steps: list[Step] = []
     while start.number and not start.outer_state:
-        if start.kept is not Kept.EXACT:  # the results are gone: momentum begins anew
+        if start.kept is not Kept.EXACT:  # the results are gone: momentum restarts
             return Restoration(project, cause, good, good, ())
         metadata = tx.projects.metadata_at(project.id, start.metadata_number)
         deltas = [
