@@ -111,14 +111,15 @@ def test_a_problem_enters_the_history_once_and_not_with_each_retry(tmp_path):
 
 def test_units_given_back_or_late_enter_the_history_with_their_reason(tmp_path):
     async def story():
-        engine = FakeEngine(step_seconds=0.3)
+        engine = FakeEngine(step_seconds=0.05)
+        engine.steps, engine.claimed_seconds = 10_000, 0.3
         async with attached(tmp_path, engine) as (coordinator, agent):
             coordinator.plan(1)
             engine.failures.append(NotFinite("the loss is NaN"))
-            coordinator.lease_seconds = 1.0
+            coordinator.lease_seconds = 3.0
             loop = agent.loop()
             task = asyncio.create_task(loop.run())
-            await until(lambda: agent.journal.counters(1).get("units_late"), 8)
+            await until(lambda: agent.journal.counters(1).get("units_late"), 20)
             told = sentences(agent)
             assert "Unit 1 of words was given back: the loss is NaN" in told
             assert any("was late: The lease ended" in one for one in told)
