@@ -169,7 +169,7 @@ async def _hold(layers: int, threads: int, effort: Effort) -> tuple[dict[int, li
         async with busy_worker(Path(name), layers, threads, pause=LONG_PAUSE_SECONDS) as busy:
             windows: dict[int, list[Window]] = {}
             for percent in effort.percents:
-                busy.worker.limit(WorkerLimits(cpu_percent=percent))
+                busy.worker.limit(WorkerLimits(share_percent=percent))
                 await busy.until_reported(2)
                 windows[percent] = [
                     await _window(busy.pid, threads, effort.seconds) for _ in range(effort.windows)

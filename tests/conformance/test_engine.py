@@ -80,7 +80,7 @@ def test_a_unit_is_paused_resumed_stopped_and_continued(tmp_path, side):
         assert is_running(engine)
         assert runtime.threads == 1
         assert await engine.start() == runtime
-        engine.limit(WorkerLimits(cpu_percent=100))
+        engine.limit(WorkerLimits(share_percent=100))
         job = make_job(tmp_path, steps=STEPS)
 
         run = Run(engine, job)

@@ -78,7 +78,7 @@ def test_input_while_work_is_allowed_makes_it_slower_and_does_not_stop_it(tmp_pa
             see(agent, loop, IN_USE)
             await asyncio.wait_for(task, 5)
             assert delivered(coordinator) == [1]
-            assert [limits.cpu_percent for limits in agent.engine.limits][-2:] == [100, 30]
+            assert [limits.share_percent for limits in agent.engine.limits][-2:] == [100, 30]
 
     asyncio.run(story())
 

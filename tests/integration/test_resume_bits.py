@@ -51,7 +51,7 @@ def test_a_disturbed_unit_has_the_bits_of_an_undisturbed_one(tmp_path: Path, thr
         for stop_at in sorted(draw.sample(range(5, STEPS - 5), 3)):
             running = Running(worker, unit)
             await running.until_step(stop_at - draw.randrange(1, 4))
-            worker.limit(WorkerLimits(cpu_percent=draw.choice([30, 60, 100])))
+            worker.limit(WorkerLimits(share_percent=draw.choice([30, 60, 100])))
             await worker.pause()
             await asyncio.sleep(draw.uniform(0, 0.2))
             await worker.resume()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pleb_agent.doctor.checks import check_device
+from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.errors import (
     BrokenInput,
     GraphRefused,
@@ -90,8 +91,8 @@ def test_calibration_and_evaluation_units(workers: WarmWorkers) -> None:
         job = new_job(worker, kind=UnitKind.EVALUATE, version=3, steps=0)
         metadata = read_metadata(job)
         version, _ = VersionCache().get(job, metadata)
-        base = BaseCache().get(job, metadata)
-        graph = GraphCache(2**30).get(job, metadata).compiled.with_base(base)
+        base = BaseCache(Cpu().place).get(job, metadata)
+        graph = GraphCache(2**30, Cpu()).get(job, metadata).compiled.with_base(base)
         metrics, examples = evaluate(graph, metadata, job.unit, version, read_shards(job))
         outcome = (await result_of(worker, job)).outcome
         assert outcome == EvaluationOutcome(metrics=metrics, examples=examples)

@@ -95,7 +95,7 @@ class Story:
             await self.worker.resume()
 
     async def limit(self):
-        self.worker.limit(WorkerLimits(cpu_percent=self.draw.choice([20, 50, 100])))
+        self.worker.limit(WorkerLimits(share_percent=self.draw.choice([20, 50, 100])))
 
     async def stop(self):
         await self.worker.request_checkpoint_and_stop()

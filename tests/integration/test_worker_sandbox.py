@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INSIDE = """
 import sys
 from pathlib import Path
-from pleb_agent.worker.device import choose_device
+from pleb_agent.worker.devices.choice import choose_device
 from pleb_agent.worker.job import Bounds
 from pleb_agent.worker.sandbox.confine import confine
 device = choose_device()

@@ -23,7 +23,7 @@ from tests.unit.worker.stories import (
 )
 
 EAGER = msgspec.structs.replace(SETTINGS, progress_seconds=0.0, memory_bytes=2**30)
-LEAST = WorkerLimits(cpu_percent=1)
+LEAST = WorkerLimits(share_percent=1)
 """One millisecond of work is followed by a tenth of a second of rest."""
 
 
@@ -40,7 +40,7 @@ async def until_resting(worker: WorkerProcess) -> None:
 def test_a_share_changes_no_bit(workers: WarmWorkers) -> None:
     async def story(worker: WorkerProcess) -> None:
         job = new_job(worker, steps=60)
-        worker.limit(WorkerLimits(cpu_percent=30))
+        worker.limit(WorkerLimits(share_percent=30))
         assert await digest_from(worker, job) == undisturbed_digest(job)
 
     workers.run(story, EAGER)
@@ -51,7 +51,7 @@ def test_the_processor_time_stays_within_the_share(workers: WarmWorkers) -> None
 
     async def story(worker: WorkerProcess) -> None:
         running = Running(worker, new_job(worker, steps=20_000))
-        worker.limit(WorkerLimits(cpu_percent=20))
+        worker.limit(WorkerLimits(share_percent=20))
         await running.until_step(5)
         assert worker.pid is not None
         process = psutil.Process(worker.pid)

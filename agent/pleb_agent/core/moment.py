@@ -24,11 +24,10 @@ _IDLE_SHARE: Final = 2
 class WorkerLimits:
     """How much a running worker may take now."""
 
-    cpu_percent: int = 100
-    """Of the time of its cores."""
+    share_percent: int = 100
+    """Of the time of its device: of its cores, or of its card."""
     memory_bytes: int | None = None
     """None: what it was started with."""
-    gpu_percent: int = 100
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,6 @@ class Moment:
         """How much a running worker may take; during a boost as much as on an idle PC."""
         in_use, limits = self.beside_user, self.preferences
         return WorkerLimits(
-            cpu_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,
+            share_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,
             memory_bytes=self.memory_ceiling_bytes,
-            gpu_percent=limits.gpu_percent_in_use if in_use else limits.gpu_percent_idle,
         )

@@ -107,7 +107,7 @@ def _permission(moment: Moment) -> Sentence:
         return say("Running because you asked for it.")
     if not moment.in_use:
         return say("Free to work.")
-    percent = moment.limits.cpu_percent
+    percent = moment.limits.share_percent
     if moment.readings.presence.kind is PresenceKind.UNREADABLE:
         return say("Working at {percent} %, in case the PC is in use.", percent=percent)
     return say("Working at {percent} % while you use the PC.", percent=percent)

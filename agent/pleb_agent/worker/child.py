@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from pleb_agent.core.devices import CPU
+from pleb_agent.core.devices import variables as device_variables
 from pleb_agent.program.command import module_command
 from pleb_agent.worker.channel import encode_frame, receive_frame
 from pleb_agent.worker.job import Wake, most_threads
@@ -65,6 +67,7 @@ class Child:
         settings: WorkerSettings,
         numerics: Numerics = "native",
         packages: Path | None = None,
+        device: str = CPU,
     ) -> Child:
         """Start a process in `work_dir`; its first message must be `Hello`.
 
@@ -79,7 +82,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 cwd=work_dir,
-                env=child_environment(os.environ, work_dir, settings, numerics),
+                env=child_environment(os.environ, work_dir, settings, numerics, device),
                 **_group_options(),
             )
         return cls(process, log)
@@ -178,8 +181,9 @@ def child_environment(
     work_dir: Path,
     settings: WorkerSettings,
     numerics: Numerics = "native",
+    device: str = CPU,
 ) -> dict[str, str]:
-    """Return the worker's whole environment: what it must inherit, its threads and its numerics.
+    """Return the worker's whole environment: what it must inherit, its threads, numerics, device.
 
     Secrets in the agent's environment stay there. Thread counts must be here because the
     libraries read them when they are loaded; OpenBLAS, which only numpy uses, gets one, or it
@@ -199,7 +203,7 @@ def child_environment(
         "MKL_DYNAMIC": "false",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    return inherited | own | dict(variables(numerics))
+    return inherited | own | dict(variables(numerics)) | device_variables(device)
 
 
 def _group_options() -> dict[str, Any]:

@@ -30,8 +30,15 @@ _BROKEN_PIPE_EXIT: Final = 3
 class CommandReader:
     """Reads commands in a thread of its own, so that the agent's end is noticed at once."""
 
-    def __init__(self, stream: IO[bytes], page: FlagPage, throttle: Throttle) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        page: FlagPage,
+        throttle: Throttle,
+        on_resumed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._stream = stream
+        self._on_resumed = on_resumed
         self._page = page
         self._throttle = throttle
         self._jobs: queue.Queue[Job] = queue.Queue()
@@ -86,6 +93,7 @@ class CommandReader:
 
     def _resumed(self, _number: int, _frame: FrameType | None) -> None:
         self.suspensions += 1
+        self._on_resumed()
 
     def _read(self) -> None:
         """Read until the agent is gone: then no result is needed, so the process ends."""
@@ -110,34 +118,36 @@ _MOST_CREDIT_SECONDS: Final = 0.1
 
 
 class Throttle:
-    """Compares the processor time of this process with its share of the time gone by.
+    """Compares the computing time of this process with its share of the time gone by.
+
+    `lanes`: how many seconds of that fit into one, such as threads; `busy_clock` counts them.
 
     Time in which the process was paused, suspended or crowded out counts as time not used.
     """
 
     def __init__(
         self,
-        threads: int,
+        lanes: int,
         clock: Callable[[], float] = time.monotonic,
-        cpu_clock: Callable[[], float] = time.process_time,
+        busy_clock: Callable[[], float] = time.process_time,
     ) -> None:
-        self._threads = threads
+        self._lanes = lanes
         self._clock = clock
-        self._cpu_clock = cpu_clock
+        self._busy_clock = busy_clock
         self._percent = 100
         self._since = clock()
-        self._used_before = cpu_clock()
+        self._used_before = busy_clock()
 
     def rest_seconds(self, percent: int) -> float:
-        """Return how long to rest now to keep to `percent` (1 to 100) of the threads' time; 0: not.
+        """Return how long to rest now to keep to `percent` (1 to 100) of the lanes' time; 0: not.
 
         A new percentage applies from now on: no old debt, no old credit.
         """
-        now, used = self._clock(), self._cpu_clock()
+        now, used = self._clock(), self._busy_clock()
         if percent != self._percent or percent >= 100:
             self._percent, self._since, self._used_before = percent, now, used
             return 0.0
-        wanted = (used - self._used_before) / (self._threads * percent / 100)
+        wanted = (used - self._used_before) / (self._lanes * percent / 100)
         debt = wanted - (now - self._since)
         if debt < -_MOST_CREDIT_SECONDS:
             self._since, self._used_before = now - _MOST_CREDIT_SECONDS, used

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.worker.control import CommandReader
     from pleb_agent.worker.deadline import Deadline
-    from pleb_agent.worker.device import Device
+    from pleb_agent.worker.devices.device import Device
     from pleb_agent.worker.job import Job, WorkerSettings
     from pleb_shared.protocol.project import Numerics, ProjectMetadata
     from pleb_shared.tensors.layout import Tensors
@@ -77,8 +77,8 @@ class Executor:
         self._control = control
         self._report = report
         self._clock = clock
-        self._graphs = GraphCache(settings.memory_bytes)
-        self._bases = BaseCache()
+        self._graphs = GraphCache(settings.memory_bytes, device)
+        self._bases = BaseCache(device.place)
         self._versions = VersionCache()
 
     def execute(self, job: Job) -> JobResult:
@@ -121,8 +121,8 @@ class Executor:
                 raise
             saved, run = None, UnitRun(*arguments)  # a state of another release: start over
         seconds_before = saved.header.compute_seconds if saved else 0.0
-        times = StepTimes(self._settings.threads, seconds_before)
-        steps = Steps(job, run, files, self._settings, self._runtime, times)
+        times = StepTimes(self._device.lanes, seconds_before)
+        steps = Steps(job, run, files, self._settings, self._runtime, times, self._device)
         limit_seconds = run_seconds(known.cost)
         steps.finish(
             self._control,
@@ -192,15 +192,15 @@ class Executor:
 class StepTimes:
     """How long the steps took, without the time in which the process was suspended."""
 
-    def __init__(self, threads: int, seconds_before: float = 0.0) -> None:
-        self._threads = threads
+    def __init__(self, lanes: int, seconds_before: float = 0.0) -> None:
+        self._lanes = lanes
         self._durations: list[float] = []
         self.total_seconds = seconds_before
         """All steps of the unit, those of earlier processes too."""
 
-    def add(self, wall_seconds: float, cpu_seconds: float, *, suspended: bool) -> None:
-        """Count one step; a suspended one by the processor time that it had on each thread."""
-        seconds = cpu_seconds / self._threads if suspended else wall_seconds
+    def add(self, wall_seconds: float, busy_seconds: float, *, suspended: bool) -> None:
+        """Count one step; a suspended one by the device's time that it had on each lane."""
+        seconds = busy_seconds / self._lanes if suspended else wall_seconds
         self._durations.append(seconds)
         self.total_seconds += seconds
 
@@ -221,6 +221,7 @@ class Steps:
         settings: WorkerSettings,
         runtime: str,
         times: StepTimes,
+        device: Device,
     ) -> None:
         self._job = job
         self._run = run
@@ -228,6 +229,7 @@ class Steps:
         self._settings = settings
         self._runtime = runtime
         self._times = times
+        self._device = device
 
     def finish(
         self,
@@ -246,7 +248,7 @@ class Steps:
             JobStopped: the flag page says so; a checkpoint is written.
             TrainingError: the loss is not a finite number.
         """
-        run, settings, times = self._run, self._settings, self._times
+        run, settings, times, device = self._run, self._settings, self._times, self._device
         due = CheckpointDue(settings, clock())
         report_at = clock()
         while run.steps_done < run.steps_total:
@@ -257,15 +259,16 @@ class Steps:
                     self._save()
                 raise
             begin()
-            suspensions, start, start_cpu = control.suspensions, clock(), time.process_time()
+            suspensions, start, busy_before = control.suspensions, clock(), device.busy_seconds()
             try:
                 loss = run.step()
+                device.synchronize()
             finally:
                 end()
             now = clock()
             times.add(
                 now - start,
-                time.process_time() - start_cpu,
+                device.busy_seconds() - busy_before,
                 suspended=control.suspensions != suspensions,
             )
             if now >= report_at or run.steps_done == run.steps_total:

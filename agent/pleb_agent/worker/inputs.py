@@ -27,6 +27,7 @@ from pleb_shared.training.graph import CompiledGraph, base_tensors
 if TYPE_CHECKING:
     import torch
 
+    from pleb_agent.worker.devices.device import Device
     from pleb_agent.worker.job import Job
     from pleb_shared.protocol.project import BaseSpec
     from pleb_shared.protocol.unit import VersionSource
@@ -122,8 +123,9 @@ class GraphCache:
     changes.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, device: Device) -> None:
         self._memory_bytes = memory_bytes
+        self._device = device
         self._known: dict[tuple[str, int, str], KnownGraph] = {}
 
     def get(self, job: Job, metadata: ProjectMetadata) -> KnownGraph:
@@ -137,7 +139,7 @@ class GraphCache:
         trains = job.unit.kind is not UnitKind.EVALUATE
         blob = metadata.training_graph if trains else metadata.evaluation_graph
         key = (metadata.root_key, metadata.epoch, blob.digest)
-        known = self._known.pop(key, None) or _load_graph(job, metadata, blob.digest)
+        known = self._known.pop(key, None) or _load_graph(job, metadata, blob.digest, self._device)
         self._known[key] = known
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
@@ -148,7 +150,8 @@ class GraphCache:
         """Check that a run and `more_bytes` fit.
 
         Raises:
-            OutOfMemory: they need more than the volunteer or the project allows.
+            OutOfMemory: they need more than the volunteer or the project allows, or than is free
+                on a device with memory of its own.
         """
         needed_bytes = cost.memory_bytes + more_bytes
         limit = min(self._memory_bytes, metadata.limits.memory_bytes)
@@ -159,15 +162,21 @@ class GraphCache:
                 "raise the memory preference or take smaller units."
             )
             raise OutOfMemory(message)
+        free_bytes = self._device.free_bytes()
+        if free_bytes is not None and needed_bytes > free_bytes:
+            raise OutOfMemory(
+                f"The unit needs up to {needed_bytes >> 20} MiB, but only {free_bytes >> 20} MiB "
+                f"are free on {self._device.name}: close what uses it, or take smaller units."
+            )
 
 
-def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> KnownGraph:
+def _load_graph(job: Job, metadata: ProjectMetadata, digest: str, device: Device) -> KnownGraph:
     data = _read(job, job.graph)
     if digest_of(data) != digest:
         message = f"The graph is not the one with digest {digest[:12]}...: fetch it again."
         raise BrokenInput(message)
     graph = parse_graph(data)
-    compiled = CompiledGraph(graph)
+    compiled = CompiledGraph(graph, device.place, device.part_done)
     if job.unit.kind is UnitKind.EVALUATE:
         return KnownGraph(compiled, dry_run(graph, trains=False))
     training = metadata.training
@@ -180,12 +189,13 @@ def _load_graph(job: Job, metadata: ProjectMetadata, digest: str) -> KnownGraph:
 class BaseCache:
     """The base of the latest job's model: read once, however many versions are computed on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: torch.device) -> None:
+        self._place = place
         self._digest = ""
         self._tensors: dict[str, torch.Tensor] = {}
 
     def get(self, job: Job, metadata: ProjectMetadata) -> dict[str, torch.Tensor]:
-        """Return the tensors of the base, none without one. They may not be changed.
+        """Return the tensors of the base in their place, none without one. Not to be changed.
 
         Raises:
             BrokenInput: the file is missing, or not the one that the metadata names.
@@ -212,7 +222,8 @@ class BaseCache:
                     file.seek(start)
                     return file.read(stop - start)
 
-                return base_tensors(read_tensors(read, base.tensors))
+                tensors = base_tensors(read_tensors(read, base.tensors))
+                return {name: tensor.to(self._place) for name, tensor in tensors.items()}
         except OSError as error:
             raise _unreadable(job.base, error) from error
 

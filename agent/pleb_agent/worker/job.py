@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.worker.errors import (
     BrokenInput,
     DiskRefused,
@@ -189,7 +190,7 @@ class EvaluationOutcome(Message, tag="evaluation", tag_field="kind", frozen=True
 
 
 class JobResult(Message, tag="result", frozen=True):
-    """A finished job. `peak_bytes` is the process's highest resident memory so far."""
+    """A finished job. `peak_bytes`: of the device's memory, the most that was held so far."""
 
     outcome: DeltaOutcome | EvaluationOutcome
     compute_seconds: float
@@ -259,6 +260,8 @@ class Hello(Message, tag="hello", frozen=True):
     settings: WorkerSettings
     parent: int
     numerics: Numerics = "native"
+    device: str = CPU
+    """The name of the one that this process computes on."""
 
 
 class Run(Message, tag="run", frozen=True):

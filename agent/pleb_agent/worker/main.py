@@ -12,16 +12,35 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from pleb_agent.worker.channel import FlagPage, State, encode_frame, flag_file, read_frame
 from pleb_agent.worker.control import CommandReader, Throttle
-from pleb_agent.worker.job import Bounds, Closed, Command, Hello, Job, LayerState, Ready, Reply, Run
+from pleb_agent.worker.job import (
+    EXPECTED,
+    Bounds,
+    Closed,
+    Command,
+    Hello,
+    Job,
+    LayerState,
+    Ready,
+    Reply,
+    Run,
+    failure_of,
+)
 from pleb_agent.worker.priority import give_way, system_ways
 from pleb_agent.worker.sandbox.confine import confine
 from pleb_agent.worker.sandbox.limits import die_with_parent
 from pleb_system.start_up import loading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pleb_agent.worker.devices.device import Device
+    from pleb_agent.worker.execute import Executor
 
 
 def main() -> None:
@@ -35,12 +54,12 @@ def main() -> None:
 
     with loading():
         from pleb_agent.worker.deadline import Deadline, end_late
-        from pleb_agent.worker.device import choose_device
+        from pleb_agent.worker.devices.choice import choose_device
         from pleb_agent.worker.execute import Executor
-        from pleb_agent.worker.job import EXPECTED, failure_of
 
-        device = choose_device()
-        device.warm_up(hello.numerics)
+        device = choose_device(hello.device)
+        with _last_words():
+            device.warm_up(hello.numerics)
     gc.freeze()  # it all stays: a full collection would look through it between two steps
 
     def send(reply: Reply) -> None:
@@ -48,21 +67,29 @@ def main() -> None:
         answers.flush()
 
     settings, numerics = hello.settings, hello.numerics
-    runtime = device.runtime(settings.threads).under(numerics)
     page = FlagPage(flag_file(Path(hello.work_dir)))
     page.release_file()
     page.state = State.IDLE
-    send(Ready(runtime=runtime))
+    send(Ready(runtime=device.runtime(settings.threads).under(numerics)))
 
     first = _first_job(commands)
     page.state = State.COMPUTING
     layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
-    device.pin(settings.threads)
-    control = CommandReader(commands, page, Throttle(settings.threads))
-    deadline = Deadline(lambda seconds: end_late(send, seconds))
+    with _last_words():
+        device.pin(settings.threads)  # a card's driver starts here, inside the sandbox
+    throttle = Throttle(device.lanes, busy_clock=device.busy_seconds)
+    control = CommandReader(commands, page, throttle, device.resumed)
+    deadline = Deadline(lambda seconds: end_late(send, seconds), device.busy_seconds)
     executor = Executor(settings, numerics, device, control, send, deadline)
     control.start(first)
     send(Closed(layers=layers))
+    _serve(control, executor, device, send)
+
+
+def _serve(
+    control: CommandReader, executor: Executor, device: Device, send: Callable[[Reply], None]
+) -> NoReturn:
+    """Compute one job after the other; the command reader ends the process with the agent."""
     while True:
         job = control.next_job()
         try:
@@ -71,6 +98,20 @@ def main() -> None:
             traceback.print_exc()
             send(failure_of(error))
         device.give_back()
+
+
+@contextmanager
+def _last_words() -> Iterator[None]:
+    """End the process with a sentence if its device cannot be used: the agent reads the last line.
+
+    Called after torch is loaded.
+    """
+    from pleb_agent.worker.devices.device import DeviceUnusable
+
+    try:
+        yield
+    except DeviceUnusable as error:
+        sys.exit(str(error))
 
 
 def _agents_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag_file
@@ -67,13 +68,15 @@ class WorkerProcess:
     It belongs to the project of its first job: for another one it is ended and started again, so
     that no project sees what another one left in memory, nor its files. So it is for a job with
     other numerics, which are fixed when torch is loaded.
+    Its `device` is the name of the one that all its children compute on.
     `run` is used by one task at a time; `pause`, `resume`, `limit` and
     `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
     event loop.
     """
 
-    def __init__(self, work_dir: Path, settings: WorkerSettings) -> None:
+    def __init__(self, work_dir: Path, settings: WorkerSettings, device: str = CPU) -> None:
         self.work_dir = work_dir.resolve()
+        self.device = device
         self.settings = settings
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child, once it has a job."""
@@ -119,14 +122,13 @@ class WorkerProcess:
     def limit(self, limits: WorkerLimits) -> None:
         """Apply these limits from the next step on, also in a process that starts later.
 
-        The share of the processor applies at once. The memory is what the next process gets; one
-        that runs keeps what it was started with. A share of a graphics processor changes nothing,
-        since the worker computes on the processor alone.
+        The device's share applies at once. The memory is what the next process gets; one that
+        runs keeps what it was started with.
         """
-        changed = limits.cpu_percent != self.limits.cpu_percent
+        changed = limits.share_percent != self.limits.share_percent
         self.limits = limits
         if self._page is not None:
-            self._page.share_percent = limits.cpu_percent
+            self._page.share_percent = limits.share_percent
         if changed and self._child is not None:
             self._child.wake()
 
@@ -173,7 +175,7 @@ class WorkerProcess:
             self._page = FlagPage.create(flag_file(self.work_dir))
         # To get warm is to compute too: a pause must see that, and suspend.
         self._page.state, self._page.request = State.COMPUTING, self._request
-        self._page.share_percent = self.limits.cpu_percent
+        self._page.share_percent = self.limits.share_percent
         self._closed = self._gave_memory_back = False
         self._belongs_to, self.layers, self._excess = None, [], ""
         self._numerics = numerics
@@ -184,7 +186,7 @@ class WorkerProcess:
         self._started_with = settings
         async with self._starting:
             child = self._child = await Child.spawn(
-                self.work_dir, settings, numerics, self.packages
+                self.work_dir, settings, numerics, self.packages, self.device
             )
             # What was requested meanwhile could not reach the child.
             if self._closed or self._gave_memory_back:
@@ -199,6 +201,7 @@ class WorkerProcess:
                 settings=settings,
                 parent=os.getpid(),
                 numerics=numerics,
+                device=self.device,
             )
             await child.send(hello)
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)

@@ -26,7 +26,7 @@ from pleb_shared.tensors.layout import BFLOAT16_BITS, NUMPY_DTYPES
 from pleb_shared.training.operators import Operator, find_operator, written_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -108,15 +108,24 @@ class _Step:
 class CompiledGraph:
     """A checked graph that can be run many times; `with_base` first, if its model has a base.
 
+    Its tensors are on `device`. `part_done` is called after each node and, in the backward pass,
+    after each gradient of a value, from any thread: so that a device never has much in its queue.
+
     Raises:
         GraphError: an operator or its arguments are not allowed, a node would change a
             parameter, the base, an input or a constant in place, or `mutated` does not list
             exactly the buffers that the graph changes.
     """
 
-    def __init__(self, graph: Graph, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        device: torch.device | str = "cpu",
+        part_done: Callable[[], None] | None = None,
+    ) -> None:
         self.graph = graph
         self.device = torch.device(device)
+        self.part_done = part_done
         operators = [find_operator(node, i) for i, node in enumerate(graph.nodes)]
         written = written_buffers(graph, operators)
         if written != set(graph.mutated):
@@ -191,9 +200,19 @@ class CompiledGraph:
                 raise refusal(f"Node {step.number} ({step.operator.name})", error) from error
             if observer is not None:
                 observer.after(step.number, step.node, values[step.first : step.last])
+            if self.part_done is not None:
+                _part_done(values[step.first : step.last], self.part_done)
             for slot in step.dead:
                 values[slot] = None
         return {output.key: values[output.slot] for output in graph.outputs}
+
+
+def _part_done(outputs: Sequence[Any], part_done: Callable[[], None]) -> None:
+    """Call `part_done` now, and when the backward pass comes to one of these outputs."""
+    for value in outputs:
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+            value.register_hook(lambda _: part_done())  # type: ignore[no-untyped-call]
+    part_done()
 
 
 def _execute(step: _Step, values: list[Any], draws: Draws, observer: Observer | None) -> None:

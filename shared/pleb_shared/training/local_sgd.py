@@ -139,7 +139,7 @@ class UnitRun:
             loss.backward()  # type: ignore[no-untyped-call]
         except TORCH_ERRORS as error:
             raise refusal("The backward pass", error) from error
-        self._optimizer.step(self._trained, self._rates[number])
+        self._optimizer.step(self._trained, self._rates[number], self._graph.part_done)
         self._losses = [*self._losses[:1], value]
         return value
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 from pleb_shared.protocol.project import AdamW, Muon, Optimizer, SgdMomentum, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "AdamRule",
@@ -188,8 +188,16 @@ class InnerOptimizer:
     steps: int = 0
 
     @torch.no_grad()
-    def step(self, parameters: Mapping[str, torch.Tensor], rate: float) -> None:
-        """Change `parameters`, of any shape, by their gradients with the learning rate `rate`."""
+    def step(
+        self,
+        parameters: Mapping[str, torch.Tensor],
+        rate: float,
+        part_done: Callable[[], None] | None = None,
+    ) -> None:
+        """Change `parameters`, of any shape, by their gradients with the learning rate `rate`.
+
+        `part_done` is called after each of them.
+        """
         self.steps += 1
         if self.clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters.values(), self.clip_norm)
@@ -206,6 +214,8 @@ class InnerOptimizer:
             if rule.decay:
                 parameter.mul_(1 - eta * rule.decay)
             parameter.add_(update, alpha=-eta)
+            if part_done is not None:
+                part_done()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the state's tensors by `parameter/part`, not copied."""

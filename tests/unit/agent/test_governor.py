@@ -205,13 +205,13 @@ def test_a_sentence_that_changes_is_shown_but_is_no_event():
 def test_limits_follow_the_user_while_work_goes_on():
     async def story():
         world = World(preferences=Preferences(while_in_use=True, cpu_percent_in_use=30))
-        in_use = WorkerLimits(cpu_percent=30, memory_bytes=2 * GIB, gpu_percent=20)
+        in_use = WorkerLimits(share_percent=30, memory_bytes=2 * GIB)
         async with governed(world):
             assert await world.see(IN_USE) == [in_use, "change"]
             assert await world.see(IN_USE) == []
             assert await world.see(FREE) == [FREE_LIMITS, "change"]
             world.preferences = Preferences(cpu_percent_idle=70)
-            assert (await world.see(FREE))[0] == replace(FREE_LIMITS, cpu_percent=70)
+            assert (await world.see(FREE))[0] == replace(FREE_LIMITS, share_percent=70)
 
     asyncio.run(story())
 
@@ -234,7 +234,7 @@ def test_a_new_engine_has_its_limits_before_it_runs():
         async with governed(world, engine=False):
             world.calls.clear()
             world.governor.control(cast("Engine", world.engine))
-            assert world.calls == [replace(FREE_LIMITS, cpu_percent=10)]
+            assert world.calls == [replace(FREE_LIMITS, share_percent=10)]
 
     asyncio.run(story())
 

@@ -48,7 +48,7 @@ def objecting(rank):
 def test_a_free_desktop_works():
     decision = look()
     assert (decision.action, decision.reason) == (Action.RUN, PolicyReason.READY)
-    assert decision.limits == WorkerLimits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
+    assert decision.limits == WorkerLimits(share_percent=100, memory_bytes=4 * GIB)
 
 
 def test_the_clock_of_these_tests_is_right():
@@ -212,13 +212,13 @@ def test_work_while_in_use_is_slower(presence):
         gpu_percent_in_use=30,
     )
     assert decision.action is Action.RUN
-    assert decision.limits == WorkerLimits(cpu_percent=40, memory_bytes=2 * GIB, gpu_percent=30)
+    assert decision.limits == WorkerLimits(share_percent=40, memory_bytes=2 * GIB)
     assert "at 40 %" in str(decision.sentence)
 
 
 def test_a_boost_takes_the_limits_of_an_idle_pc():
     decision = look(boosted(replace(FREE, presence=someone(10.0))), while_in_use=True)
-    assert decision.limits == WorkerLimits(cpu_percent=100, memory_bytes=4 * GIB, gpu_percent=100)
+    assert decision.limits == WorkerLimits(share_percent=100, memory_bytes=4 * GIB)
 
 
 def test_memory_ceilings_may_be_chosen():

@@ -101,7 +101,7 @@ def test_every_decision_is_whole(readings, preferences, history):
     assert str(decision.sentence)
     assert memory.running is (decision.action is Action.RUN)
     assert (decision.action is Action.RUN) is (decision.reason is PolicyReason.READY)
-    assert 1 <= decision.limits.cpu_percent <= 100
+    assert 1 <= decision.limits.share_percent <= 100
 
 
 @given(moments, wants, st.lists(moments, max_size=3))

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.manners_desktop import cpu_seconds, require_programs
 from benchmarks.manners_job import make_job
+from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.inputs import GraphCache, VersionCache, read_metadata, read_shards
 from pleb_shared.training.local_sgd import UnitRun
 
@@ -50,7 +51,7 @@ def test_the_processor_time_is_that_of_the_kernel() -> None:
 def test_its_units_can_be_computed(tmp_path: Path) -> None:
     job = make_job(tmp_path / "job", layers=3, steps=2)
     metadata = read_metadata(job)
-    graph = GraphCache(2**31).get(job, metadata).compiled
+    graph = GraphCache(2**31, Cpu()).get(job, metadata).compiled
     version, difference = VersionCache().get(job, metadata)
     run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
     losses = [run.step(), run.step()]

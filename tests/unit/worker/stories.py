@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_agent.core.readiness import WorkerLimits
+from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.inputs import BaseCache, GraphCache, VersionCache, read_metadata, read_shards
 from pleb_agent.worker.job import DeltaOutcome, Job, JobResult, Progress, WorkerSettings
 from pleb_agent.worker.process import WorkerProcess
@@ -103,8 +104,8 @@ def undisturbed_digest(job: Job) -> str:
     key = msgspec.json.encode(inputs), digest_of((job.input_dir / job.metadata).read_bytes())
     if key not in _DIGESTS:
         metadata = read_metadata(job)
-        base = BaseCache().get(job, metadata)
-        graph = GraphCache(2**31).get(job, metadata).compiled.with_base(base)
+        base = BaseCache(Cpu().place).get(job, metadata)
+        graph = GraphCache(2**31, Cpu()).get(job, metadata).compiled.with_base(base)
         version, difference = VersionCache().get(job, metadata)
         run = UnitRun(graph, metadata, job.unit, version, difference, read_shards(job))
         while run.steps_done < run.steps_total:

@@ -21,7 +21,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 WARM = """
-from pleb_agent.worker.device import choose_device
+from pleb_agent.worker.devices.choice import choose_device
 device = choose_device()
 device.warm_up("native")
 device.pin(1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.errors import BrokenInput, OutOfMemory
 from pleb_agent.worker.inputs import (
     BaseCache,
@@ -151,7 +152,7 @@ def test_damage_is_found_by_the_version_digest(tmp_path: Path) -> None:
 
 
 def test_the_base_is_read_once_for_all_versions(tmp_path: Path) -> None:
-    cache = BaseCache()
+    cache = BaseCache(Cpu().place)
     first = make_job(tmp_path, name="a", version=0)
     tensors = cache.get(first, read_metadata(first))
     assert {name: tensor.dtype for name, tensor in tensors.items()} == {"scale": torch.bfloat16}
@@ -171,7 +172,7 @@ def test_another_base_than_the_signed_one_is_not_used(
     else:
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(BrokenInput, match="fetch it again"):
-        BaseCache().get(job, read_metadata(job))
+        BaseCache(Cpu().place).get(job, read_metadata(job))
 
 
 def test_a_signed_base_must_hold_the_signed_tensors(tmp_path: Path) -> None:
@@ -184,12 +185,12 @@ def test_a_signed_base_must_hold_the_signed_tensors(tmp_path: Path) -> None:
         base = msgspec.structs.replace(metadata.model.base, blob=blob)
         model = msgspec.structs.replace(metadata.model, base=base)
         with pytest.raises(EncodingError):
-            BaseCache().get(job, msgspec.structs.replace(metadata, model=model))
+            BaseCache(Cpu().place).get(job, msgspec.structs.replace(metadata, model=model))
 
 
 def test_a_graph_does_not_run_on_another_base(tmp_path: Path) -> None:
     job = make_job(tmp_path)
-    compiled = GraphCache(2**30).get(job, read_metadata(job)).compiled
+    compiled = GraphCache(2**30, Cpu()).get(job, read_metadata(job)).compiled
     for wrong in ({}, {"scale": torch.ones(FEATURES)}, {"scale": torch.ones(3).bfloat16()}):
         with pytest.raises(GraphError, match="'scale'"):
             compiled.with_base(wrong)
@@ -199,7 +200,7 @@ def test_another_graph_than_the_signed_one_is_not_even_parsed(tmp_path: Path) ->
     job = make_job(tmp_path)
     (job.input_dir / job.graph).write_bytes(b"{}")
     with pytest.raises(BrokenInput, match="fetch it again"):
-        GraphCache(2**30).get(job, read_metadata(job))
+        GraphCache(2**30, Cpu()).get(job, read_metadata(job))
 
 
 def test_a_signed_graph_with_a_strange_operator_is_refused(tmp_path: Path) -> None:
@@ -210,17 +211,17 @@ def test_a_signed_graph_with_a_strange_operator_is_refused(tmp_path: Path) -> No
     blob = Blob(digest=digest_of(data), size=len(data))
     metadata = msgspec.structs.replace(read_metadata(job), training_graph=blob)
     with pytest.raises(GraphError, match="from_file"):
-        GraphCache(2**30).get(job, metadata)
+        GraphCache(2**30, Cpu()).get(job, metadata)
 
 
 @pytest.mark.parametrize("kind", [UnitKind.TRAIN, UnitKind.EVALUATE])
 def test_a_unit_beyond_the_volunteers_memory_is_refused(tmp_path: Path, kind: UnitKind) -> None:
     job = make_job(tmp_path, kind=kind)
     with pytest.raises(OutOfMemory, match="this PC gives"):
-        GraphCache(1000).get(job, read_metadata(job))
+        GraphCache(1000, Cpu()).get(job, read_metadata(job))
 
 
 def test_a_unit_beyond_the_projects_own_word_is_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path, width=60_000, memory_bytes=2**20)
     with pytest.raises(OutOfMemory, match="the project declares"):
-        GraphCache(2**30).get(job, read_metadata(job))
+        GraphCache(2**30, Cpu()).get(job, read_metadata(job))

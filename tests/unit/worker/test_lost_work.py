@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.execute import Steps, StepTimes
 from pleb_agent.worker.job import WorkerSettings
 from tests.unit.worker.checkpoints import UNIT
@@ -72,7 +73,7 @@ class Job:
 
 
 def run_until(unit: MadeUpUnit) -> None:
-    steps = Steps(Job(), unit, unit, SETTINGS, "here", StepTimes(1))  # type: ignore[arg-type]
+    steps = Steps(Job(), unit, unit, SETTINGS, "here", StepTimes(1), Cpu())  # type: ignore[arg-type]
     with pytest.raises(Killed):
         steps.finish(unit, lambda _: None, unit.clock)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The device that a worker computes on: the one module that knows which one it is."""
+"""The processor, on which every PC computes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import ctypes
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING, Final, Protocol
+import time
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pleb_agent.core.devices import CPU, DeviceKind
 from pleb_agent.worker.compiler import leave_out_compiler
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.training.numerics import compute_strictly
@@ -19,37 +21,7 @@ from pleb_shared.training.numerics import compute_strictly
 if TYPE_CHECKING:
     from pleb_shared.protocol.project import Numerics
 
-__all__ = ["Cpu", "Device", "choose_device"]
-
-
-class Device(Protocol):
-    """What a worker asks of its device, in this order."""
-
-    def warm_up(self, numerics: Numerics) -> None:
-        """Load what training loads late, on one thread: the sandbox closes after this.
-
-        Must come before anything else computes, since the numerics are fixed then.
-
-        Raises:
-            TrainingError: the process cannot compute strictly; it was started for native numerics.
-        """
-
-    def runtime(self, threads: int) -> Runtime:
-        """Return what decides about this process's rounding, with so many threads."""
-
-    def pin(self, threads: int) -> None:
-        """Make results depend on nothing but the unit, the device, torch's build and `threads`."""
-
-    def peak_bytes(self) -> int:
-        """Return the most memory that this process has held so far."""
-
-    def give_back(self) -> None:
-        """Return memory to the system that is only kept in case it is needed again."""
-
-
-def choose_device() -> Device:
-    """Return the device that this process computes on; called once, before torch is used."""
-    return Cpu()
+__all__ = ["Cpu"]
 
 
 _WORTH_BYTES: Final = 64 * 2**20
@@ -58,7 +30,14 @@ _WORTH_BYTES: Final = 64 * 2**20
 class Cpu:
     """The processor, with the instructions that torch chooses on it."""
 
+    name = CPU
+    kind = DeviceKind.CPU
+    part_done = None
+    """What a step has computed when a call returns is done."""
+
     def __init__(self) -> None:
+        self.place = torch.device("cpu")
+        self.lanes = 1
         self._process = psutil.Process()
         self._warm_bytes = 0
 
@@ -82,7 +61,7 @@ class Cpu:
         """
         return Runtime(
             torch=torch.__version__[:64],
-            device="cpu",
+            device=DeviceKind.CPU.value,
             threads=threads,
             capability=torch.backends.cpu.get_cpu_capability(),
             system=f"{platform.system()}-{platform.machine()}".lower()[:64],
@@ -90,8 +69,19 @@ class Cpu:
 
     def pin(self, threads: int) -> None:
         """Set them. Denormals stay as they are by default (kept): else it were another class."""
+        self.lanes = threads
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(mode=True)
+
+    def synchronize(self) -> None:
+        """Nothing is queued."""
+
+    def busy_seconds(self) -> float:
+        """Return the processor time of all threads."""
+        return time.process_time()
+
+    def resumed(self) -> None:
+        """A suspended process has no processor time."""
 
     def peak_bytes(self) -> int:
         """Return the highest resident memory."""
@@ -101,6 +91,9 @@ class Cpu:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+    def free_bytes(self) -> None:
+        """The processor computes in the system's memory, which the agent watches."""
 
     def give_back(self) -> None:
         """Give back freed blocks if this process has grown by more than 64 MiB since it was warm.

@@ -1,0 +1,87 @@
+"""What computes in a PC, and what each device is called: `cpu`, `cuda-0`, `rocm-1`.
+
+The name is the volunteer's: in preferences, on the page, in folders. The number counts devices of
+one kind in the order of their places on the bus. A runtime has only the kind, since two equal cards
+compute alike.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["CPU", "DeviceKind", "is_device_name", "kind_of", "number_of", "variables"]
+
+CPU: Final = "cpu"
+_NAME: Final = re.compile(r"(cuda|rocm|xpu|mps)-(0|[1-9][0-9]?)")
+
+
+class DeviceKind(StrEnum):
+    """By whose library a device computes."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    """NVIDIA."""
+    ROCM = "rocm"
+    """AMD, which torch drives as it drives CUDA."""
+    XPU = "xpu"
+    """Intel."""
+    MPS = "mps"
+    """Apple's processors."""
+
+
+def is_device_name(name: str) -> bool:
+    """Whether this can be the name of a device."""
+    return name == CPU or _NAME.fullmatch(name) is not None
+
+
+def kind_of(name: str) -> DeviceKind:
+    """Return the kind of the device with this name.
+
+    Raises:
+        ValueError: it is no device's name.
+    """
+    if not is_device_name(name):
+        message = f"{name!r} is no device: devices are called cpu, cuda-0, rocm-0, xpu-0 or mps-0."
+        raise ValueError(message)
+    return DeviceKind(name.partition("-")[0])
+
+
+def number_of(name: str) -> int:
+    """Return a device's number among those of its kind; the processor's is 0.
+
+    Raises:
+        ValueError: it is no device's name.
+    """
+    return 0 if kind_of(name) is DeviceKind.CPU else int(name.partition("-")[2])
+
+
+def variables(name: str) -> dict[str, str]:
+    """Return the environment variables that a worker on this device needs before it loads torch.
+
+    It sees one device, its own, so that no library touches another one. cuBLAS adds numbers up in
+    one order only with workspaces of a fixed size (NVIDIA's documentation of cuBLAS, "Results
+    reproducibility"). MPS has no choice of devices; an operator that it lacks is an error, not the
+    processor's work.
+
+    Raises:
+        ValueError: it is no device's name.
+    """
+    number = str(number_of(name))
+    match kind_of(name):
+        case DeviceKind.CPU:
+            return {}
+        case DeviceKind.CUDA:
+            return {
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                "CUDA_VISIBLE_DEVICES": number,
+                "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+                "NVIDIA_TF32_OVERRIDE": "0",
+            }
+        case DeviceKind.ROCM:
+            return {"ROCR_VISIBLE_DEVICES": number, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        case DeviceKind.XPU:
+            return {"ONEAPI_DEVICE_SELECTOR": f"level_zero:{number}"}
+        case DeviceKind.MPS:
+            return {"PYTORCH_ENABLE_MPS_FALLBACK": "0"}

@@ -1,0 +1,1 @@
+"""The devices that a worker computes on: the one package that knows which one it is."""
