@@ -50,6 +50,7 @@ class FakeEngine:
         self.free.set()
         self._stop = False
         self.has_job = False
+        self.memory_bytes = 2**30
 
     @property
     def pid(self) -> int | None:

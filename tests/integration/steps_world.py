@@ -60,6 +60,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, sign_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.format import buffer_dtype, delta_format
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
 from tests.conformance.engines import fresh_store
@@ -140,6 +141,7 @@ class Volunteer:
     lies: bool = False
     threads: int = 1
     free_seconds: float | None = None
+    memory_bytes: int | None = None
     sequence: int = 0
     held: list[Manifest] = field(default_factory=list)
 
@@ -357,6 +359,7 @@ class World:
             in_hand=[m.assignment for m in host.held],
             reports=reports,
             free_seconds=host.free_seconds,
+            memory_bytes=host.memory_bytes,
         )
 
     def exchange(
@@ -403,6 +406,7 @@ class World:
         delta = honest_delta(manifest.unit.seed, host.drift)
         if host.lies and manifest.unit.kind != UnitKind.CALIBRATE:
             delta = {name: -array for name, array in delta.items()}
+        delta = chunk_view(self.metadata, manifest.unit.chunk).taken(delta, manifest.unit.version)
         return delta_format(self.metadata, manifest.unit).encode(delta)
 
     def answer(

@@ -360,8 +360,8 @@ def _identity_fault(unit: Unit, source: VersionSource, metadata: ProjectMetadata
         return f"it belongs to epoch {unit.epoch}, the project is at {metadata.epoch}"
     if unit.version != source.number:
         return f"it asks for version {unit.version} and gives version {source.number}"
-    if unit.chunk != "full":
-        return f"this agent does not know the chunk {unit.chunk!r}; update it"
+    if metadata.graph_of(unit.chunk) is None:
+        return f"the project has no chunk {unit.chunk!r}"
     return ""
 
 

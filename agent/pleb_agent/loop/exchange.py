@@ -185,6 +185,7 @@ class Exchange:
             reports=[row.report for row in rows if row.report is not None],
             refuses=self._refuses,
             free_seconds=self._free_seconds() if ask.max_units else None,
+            memory_bytes=self._services.engine.memory_bytes,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(

@@ -280,10 +280,13 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
             f"Assignment {manifest.assignment} asks for {unit.shards.count} shards of a list of "
             f"{len(listed)}."
         )
+    graph = metadata.evaluation_graph if evaluates else metadata.graph_of(unit.chunk)
+    if graph is None:
+        raise TrustError(f"The project {metadata.project} has no chunk {unit.chunk!r}.")
     # The range wraps around the end of the list.
     chosen = [listed[(unit.shards.first + i) % len(listed)] for i in range(unit.shards.count)]
     return UnitFiles(
-        graph=metadata.evaluation_graph if evaluates else metadata.training_graph,
+        graph=graph,
         base=metadata.model.base.blob if metadata.model.base else None,
         snapshot=manifest.version.snapshot,
         differences=tuple(manifest.version.differences),

@@ -47,6 +47,10 @@ class Engine(Protocol):
     def pid(self) -> int | None:
         """The process id; None while there is none."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """What a unit may take of the process that runs, or else of the next one."""
+
     def limit(self, limits: WorkerLimits) -> None:
         """Apply these limits from the next step on, also in a process that starts later."""
 

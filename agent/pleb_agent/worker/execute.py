@@ -33,6 +33,7 @@ from pleb_agent.worker.job import (
     Progress,
 )
 from pleb_shared.errors import EncodingError
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.training.evaluation import evaluate
@@ -104,7 +105,8 @@ class Executor:
         known = self._graphs.get(job, metadata)
         self._deadline.rest()
         self._control.between_steps()
-        graph = known.compiled.with_base(self._bases.get(job, metadata))
+        is_part = job.unit.chunk != FULL  # the unit adds the parameters that stay as they are
+        graph = known.compiled.with_base(self._bases.get(job, metadata), partly=is_part)
         self._control.between_steps()
         version, difference = self._versions.get(job, metadata)
         self._control.between_steps()

@@ -18,6 +18,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, read_tensors
 from pleb_shared.tensors.version import rebuild_version
@@ -137,7 +138,10 @@ class GraphCache:
             OutOfMemory: it would need more than the volunteer or the project allows.
         """
         trains = job.unit.kind is not UnitKind.EVALUATE
-        blob = metadata.training_graph if trains else metadata.evaluation_graph
+        blob = metadata.graph_of(job.unit.chunk) if trains else metadata.evaluation_graph
+        if blob is None:
+            message = f"The project has no chunk {job.unit.chunk!r}: fetch its metadata again."
+            raise BrokenInput(message)
         key = (metadata.root_key, metadata.epoch, blob.digest)
         known = self._known.pop(key, None) or _load_graph(job, metadata, blob.digest, self._device)
         self._known[key] = known
@@ -180,9 +184,8 @@ def _load_graph(job: Job, metadata: ProjectMetadata, digest: str, device: Device
     if job.unit.kind is UnitKind.EVALUATE:
         return KnownGraph(compiled, dry_run(graph, trains=False))
     training = metadata.training
-    cost = training_cost(
-        graph, metadata.model, metadata.data, training.batch_examples, training.optimizer
-    )
+    view = chunk_view(metadata, job.unit.chunk)
+    cost = training_cost(graph, view, metadata.data, training.batch_examples, training.optimizer)
     return KnownGraph(compiled, cost)
 
 

@@ -119,6 +119,11 @@ class WorkerProcess:
         child = self._child
         return child.pid if child is not None and child.is_alive else None
 
+    @property
+    def memory_bytes(self) -> int:
+        """What a unit may take of the process that runs, or else of the next one."""
+        return self._allowed_bytes() if self.pid is None else self._started_with.memory_bytes
+
     def limit(self, limits: WorkerLimits) -> None:
         """Apply these limits from the next step on, also in a process that starts later.
 
@@ -165,6 +170,10 @@ class WorkerProcess:
                 raise NumericsUnavailable(reason)
             await self._start(job.numerics)
 
+    def _allowed_bytes(self) -> int:
+        given, limit = self.settings.memory_bytes, self.limits.memory_bytes
+        return given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
+
     async def _start(self, numerics: Numerics) -> Runtime:
         await self._end_child()
         if is_frozen() and self.packages is None:
@@ -179,10 +188,8 @@ class WorkerProcess:
         self._closed = self._gave_memory_back = False
         self._belongs_to, self.layers, self._excess = None, [], ""
         self._numerics = numerics
-        given, limit = self.settings.memory_bytes, self.limits.memory_bytes
-        allowed = given if limit is None else max(_LEAST_MEMORY_BYTES, min(given, limit))
         threads = STRICT_THREADS if numerics == "strict" else self.settings.threads
-        settings = replace(self.settings, memory_bytes=allowed, threads=threads)
+        settings = replace(self.settings, memory_bytes=self._allowed_bytes(), threads=threads)
         self._started_with = settings
         async with self._starting:
             child = self._child = await Child.spawn(

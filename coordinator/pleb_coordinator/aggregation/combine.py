@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import statistics
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,19 @@ from pleb_shared.tensors.format import buffer_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pleb_shared.protocol.project import OuterStep
+    from pleb_shared.protocol.project import OuterStep, TensorSpec
     from pleb_shared.tensors.format import DeltaFormat
     from pleb_shared.tensors.layout import Tensors
 
-__all__ = ["Encoded", "clip_factors", "combined_delta", "trimmed_count"]
+__all__ = [
+    "Cell",
+    "Encoded",
+    "clip_factors",
+    "combined_buffers",
+    "combined_cells",
+    "combined_delta",
+    "trimmed_count",
+]
 
 Encoded = bytes | memoryview
 """A delta as its host sent it; a view may be of a file that is read as it is needed."""
@@ -93,8 +101,41 @@ def combined_delta(
         EncodingError: `wrong_size`.
     """
     model = encoding.model
-    result: Tensors = {spec.name: np.zeros(elements(spec), np.float32) for spec in model.parameters}
-    stretches = _Stretches(deltas, encoding)
+    parts = [[part for _, part in encoding.parameter_parts(data)] for data in deltas]
+
+    def cell(place: int, spec: TensorSpec) -> Cell:
+        numbers = elements(spec)
+
+        def read(k: int, start: int, stop: int) -> Floats:
+            return encoding.decode_stretch(parts[k][place], numbers, start, stop)
+
+        return Cell(spec.name, numbers, read)
+
+    cells = [cell(place, spec) for place, spec in enumerate(model.parameters)]
+    result = combined_cells(cells, weights, encoding.stretch_step, rule)
+    result = {spec.name: result[spec.name].reshape(spec.shape) for spec in model.parameters}
+    return result | combined_buffers(deltas, weights, encoding, rule.norm_band)
+
+
+class Cell(NamedTuple):
+    """Numbers that all of K deltas hold."""
+
+    name: str
+    numbers: int
+    read: Callable[[int, int, int], Floats]
+    """Decodes numbers `start` to `stop` [stop - start] of delta k, given k, start and stop."""
+
+
+def combined_cells(
+    cells: Sequence[Cell], weights: Sequence[float], step: int, rule: OuterStep
+) -> Tensors:
+    """Return g of every cell [numbers], by its name, from K = len(weights) deltas.
+
+    All cells together are one delta to the rule: norms and distances are over all of them.
+    `step`: cells are read from multiples of it on.
+    """
+    result: Tensors = {cell.name: np.zeros(cell.numbers, np.float32) for cell in cells}
+    stretches = _Stretches(cells, len(weights), step)
     match rule.combination:
         case "mean":
             _mean(stretches, weights, rule, result)
@@ -104,36 +145,27 @@ def combined_delta(
             _trimmed_mean(stretches, rule, result)
         case "centred_clipping":
             _centred_clipping(stretches, weights, rule, result)
-    result = {spec.name: result[spec.name].reshape(spec.shape) for spec in model.parameters}
-    return result | _buffers(deltas, weights, encoding, rule.norm_band)
+    return result
 
 
 class _Stretches:
-    """The parameters of K deltas, a stretch at a time."""
+    """The cells of K deltas, a stretch at a time."""
 
-    def __init__(self, deltas: Sequence[Encoded], encoding: DeltaFormat) -> None:
-        self.count = len(deltas)
-        self._encoding = encoding
-        self._parts = [[part for _, part in encoding.parameter_parts(data)] for data in deltas]
+    def __init__(self, cells: Sequence[Cell], count: int, step: int) -> None:
+        self.count = count
+        self._cells = cells
         numbers = max(
             _CACHED_NUMBERS // self.count, min(_FEWEST_NUMBERS, _MOST_NUMBERS // self.count)
         )
-        step = encoding.stretch_step
         self.longest = step * max(1, min(numbers, _LONGEST_STRETCH) // step)
-        """Numbers in all stretches but the last of a parameter."""
+        """Numbers in all stretches but the last of a cell."""
 
     def __iter__(self) -> Iterator[tuple[str, slice, Callable[[int], Floats]]]:
-        """Yield a parameter's name, where the stretch lies in it, and what decodes delta k's."""
-        for place, spec in enumerate(self._encoding.model.parameters):
-            numbers = elements(spec)
-            for start in range(0, numbers, self.longest):
-                part = slice(start, min(start + self.longest, numbers))
-                yield spec.name, part, partial(self._read, place, numbers, part)
-
-    def _read(self, place: int, numbers: int, part: slice, k: int) -> Floats:
-        """Return numbers [n] of delta k, from the parameter at `place`, which has `numbers`."""
-        encoded = self._parts[k][place]
-        return self._encoding.decode_stretch(encoded, numbers, part.start, part.stop)
+        """Yield a cell's name, where the stretch lies in it, and what decodes delta k's."""
+        for cell in self._cells:
+            for start in range(0, cell.numbers, self.longest):
+                part = slice(start, min(start + self.longest, cell.numbers))
+                yield cell.name, part, partial(_read, cell, part)
 
     def sorted_rows(self, first: int, last: int) -> Iterator[tuple[str, slice, list[Floats]]]:
         """Yield each stretch with rows `first` to `last` of its sorted numbers; see `sort_rows`."""
@@ -144,6 +176,11 @@ class _Stretches:
             for k in range(self.count):
                 rows[k][:] = read(k)
             yield name, part, sort_rows(rows[:-1], rows[-1], first, last)[first : last + 1]
+
+
+def _read(cell: Cell, part: slice, k: int) -> Floats:
+    """Return the cell's numbers [n] in `part` of delta k."""
+    return cell.read(k, part.start, part.stop)
 
 
 def _mean(
@@ -241,7 +278,7 @@ def _square(row: Floats) -> float:
     return float(np.square(row, dtype=np.float64).sum())
 
 
-def _buffers(
+def combined_buffers(
     deltas: Sequence[Encoded], weights: Sequence[float], encoding: DeltaFormat, band: float
 ) -> Tensors:
     """Return the mean of every buffer's deltas [*shape], clipped by their own norms."""

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pleb_coordinator.aggregation.chunked import combined_chunks
 from pleb_coordinator.aggregation.combine import Encoded, combined_delta
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
 from pleb_shared.tensors.version import apply_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pleb_coordinator.aggregation.chunked import Chunks
     from pleb_shared.protocol.project import ModelSpec, OuterStep, ProjectMetadata
 
 __all__ = ["Made", "OuterState", "next_version"]
@@ -89,6 +91,7 @@ def next_version(
     metadata: ProjectMetadata,
     *,
     warm_start: bool,
+    chunks: Chunks | None = None,
 ) -> Made:
     """Return the version that follows `version`.
 
@@ -98,14 +101,20 @@ def next_version(
         deltas: encoded deltas with their weights (samples), in the order in which they are added.
         metadata: the model, the codecs, the outer optimizer's settings.
         warm_start: whether theta* moves by g itself.
+        chunks: which parts of the model the deltas cover; None: each covers all of it.
 
     Raises:
         EncodingError: a delta does not fit the model, or the result is not finite.
     """
     model = metadata.model
     encoded, weights = [data for data, _ in deltas], [weight for _, weight in deltas]
-    combined = combined_delta(encoded, weights, training_format(metadata), metadata.outer)
-    state = _stepped(state, combined, metadata.outer, warm_start=warm_start)
+    untouched: Mapping[str, NDArray[np.bool_]] = {}
+    if chunks is None or chunks.is_whole:
+        combined = combined_delta(encoded, weights, training_format(metadata), metadata.outer)
+    else:
+        combined, untouched = combined_chunks(encoded, weights, chunks, metadata)
+    stepped = _stepped(state, combined, metadata.outer, warm_start=warm_start)
+    state = _but_for(untouched, state, stepped)
     change: Tensors = {
         spec.name: state.masters[spec.name] - version[spec.name] for spec in model.parameters
     }
@@ -114,6 +123,21 @@ def next_version(
     difference = published.encode(change)
     following = apply_difference(version, published.decode(difference), model)
     return Made(following, version_digest(following, model), difference, state)
+
+
+def _but_for(
+    untouched: Mapping[str, NDArray[np.bool_]], before: OuterState, after: OuterState
+) -> OuterState:
+    """Return the state `after`, but `before` where nobody trained.
+
+    `untouched` has [*shape] of the parameters of which some numbers were trained by nobody: neither
+    they nor their momentum change.
+    """
+    masters, momentum = dict(after.masters), dict(after.momentum)
+    for name, places in untouched.items():
+        masters[name] = np.where(places, before.masters[name], masters[name])
+        momentum[name] = np.where(places, before.momentum[name], momentum[name])
+    return OuterState(masters, momentum)
 
 
 def _stepped(

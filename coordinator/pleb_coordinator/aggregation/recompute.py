@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pleb_coordinator.aggregation.chunked import chunks_of
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import Kept
@@ -100,7 +101,10 @@ def recompute(
         else:
             deltas = [(_checked(entry, delta), entry.weight) for entry in row.inputs]
             warm_start = is_warm_start(metadata, row.number - 1)
-            made = next_version(version, state, deltas, metadata, warm_start=warm_start)
+            chunks = chunks_of(row.inputs, row.number - 1)
+            made = next_version(
+                version, state, deltas, metadata, warm_start=warm_start, chunks=chunks
+            )
             version, state, found = made.version, made.state, made.digest
         if row.number in restored and state is not None:
             kept[row.number] = version, state

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.cli.access import now, numbers_of, opened
+from pleb_coordinator.core.chunks import why_chunk
 from pleb_coordinator.core.invites import check_team
 from pleb_coordinator.core.reputation import audit_rate, standing_of
 from pleb_shared.errors import InputError
@@ -66,6 +67,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         "in_hand": held,
         "networks": networks,
         "check_rate": 0.0 if host.trusted else rate,
+        "chunk": why_chunk(project.metadata, host.memory_bytes),
         "cases": cases,
     }
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}

@@ -155,6 +155,9 @@ def _lines(
     shards = f"{unit.shard_first}+{unit.shard_count}"
     yield f"Unit {unit.id}: {place}: {unit.state}"
     yield f"  shards {shards}, seed {unit.seed}, {unit.local_steps} steps"
+    if unit.memory_bytes:
+        needed = f"for hosts with {unit.memory_bytes >> 20} MiB or more for a unit"
+        yield f"  chunk {unit.chunk}, {needed}"
     yield from _trust(unit)
     for a in assignments:
         who = a.get("host_name") or (a["host"] or "no host yet")[:12]

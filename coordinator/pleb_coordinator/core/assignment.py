@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.chunks import whole_steps
 from pleb_coordinator.core.records import Assignment, Facts, Host, Purpose, UnitRow
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import UnitKind
@@ -81,7 +82,7 @@ def expected_seconds(
     if unit.kind == UnitKind.EVALUATE:
         steps = math.ceil(facts.holdout_examples / metadata.training.batch_examples)
         return host.seconds_per_step * steps
-    return host.seconds_per_step * unit.local_steps
+    return host.seconds_per_step * whole_steps(unit, facts)
 
 
 def lease_seconds(expected: float | None, longest: float, place: int) -> float:

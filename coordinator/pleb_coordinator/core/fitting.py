@@ -13,6 +13,7 @@ import statistics
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
+from pleb_shared.protocol.chunk import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ class InHand(Record, frozen=True):
     local_steps: int
     issued_at: float
     seconds_per_step: float
+    chunk: str = FULL
 
     def seconds_left(self, now: float) -> float:
         """Return how long it should still take."""

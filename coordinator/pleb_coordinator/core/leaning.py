@@ -32,6 +32,7 @@ from pleb_coordinator.core.suspicion import (
     outlying,
     sketch_of,
 )
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.reasons import ReasonCode, because
 
 if TYPE_CHECKING:
@@ -88,9 +89,12 @@ class Lie(Record, frozen=True):
     """Logarithm of its norm over the right result's."""
     sketch: bytes
     """float16 [4096]: the lie's sketch less the right result's, divided by its length."""
+    chunk: str = FULL
 
 
-def lie_of(unit: int, version: int, wrong: Features, right: Features) -> Lie | None:
+def lie_of(
+    unit: int, version: int, wrong: Features, right: Features, chunk: str = FULL
+) -> Lie | None:
     """Return what is wrong about a result; None: it has no direction (zeros, not finite)."""
     if not (0 < wrong.norm < math.inf and 0 < right.norm < math.inf):
         return None
@@ -99,21 +103,35 @@ def lie_of(unit: int, version: int, wrong: Features, right: Features) -> Lie | N
     if not 0 < size < math.inf:
         return None
     sketch = (apart / size).astype("<f2").tobytes()
-    return Lie(unit, version, math.log(wrong.norm / right.norm), sketch)
+    return Lie(unit, version, math.log(wrong.norm / right.norm), sketch, chunk)
 
 
 def as_a_lie(
     judged: Sequence[Traits], others: Sequence[Traits], lies: Sequence[Lie]
 ) -> dict[int, Signal]:
-    """Return by unit what leans like a proven lie, or is as short or as long as one.
+    """Return by unit what leans like a proven lie of its chunk, or is as short or as long as one.
 
     Args:
         judged: the results in question.
         others: results that count, of the same epoch, in any order.
         lies: what was proven wrong.
     """
+    found: dict[int, Signal] = {}
+    for chunk in {lie.chunk for lie in lies}:
+        own = [lie for lie in lies if lie.chunk == chunk]
+        found |= _as_a_lie(_of_chunk(judged, chunk), _of_chunk(others, chunk), own)
+    return found
+
+
+def _of_chunk(results: Sequence[Traits], chunk: str) -> list[Traits]:
+    return [result for result in results if result.chunk == chunk]
+
+
+def _as_a_lie(
+    judged: Sequence[Traits], others: Sequence[Traits], lies: Sequence[Lie]
+) -> dict[int, Signal]:
     known = {found.unit: found for found in [*others, *judged]}
-    if len(known) < _FEWEST or not lies:
+    if len(known) < _FEWEST:
         return {}
     results, rows = list(known.values()), {unit: row for row, unit in enumerate(known)}
     directions = np.array([sketch_of(lie.sketch) for lie in lies])
@@ -133,10 +151,17 @@ def as_a_lie(
 
 
 def as_one_another(judged: Sequence[Traits], others: Sequence[Traits]) -> dict[int, Signal]:
-    """Return by unit what leans, as only few others do, in one direction.
+    """Return by unit what leans, as only few others of its chunk do, in one direction.
 
     `judged` are results of the newest version, `others` those of versions before.
     """
+    found: dict[int, Signal] = {}
+    for chunk in {result.chunk for result in judged}:
+        found |= _as_one_another(_of_chunk(judged, chunk), _of_chunk(others, chunk))
+    return found
+
+
+def _as_one_another(judged: Sequence[Traits], others: Sequence[Traits]) -> dict[int, Signal]:
     found: dict[int, Signal] = {}
     known = {found.unit: found for found in [*others, *judged]}
     results = sorted(known.values(), key=lambda result: -result.version)

@@ -113,4 +113,5 @@ def unit_statement(row: UnitRow) -> Unit:
         seed=row.seed,
         local_steps=row.local_steps,
         versions=row.versions,
+        chunk=row.chunk,
     )

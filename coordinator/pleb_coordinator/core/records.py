@@ -13,6 +13,7 @@ import msgspec
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.reasons import Reason
@@ -121,9 +122,12 @@ class Facts(Record, frozen=True):
     """What the coordinator computed from metadata when it was published."""
 
     flops_per_step: int
+    """Of the whole model."""
     train_shards: int
     holdout_shards: int
     holdout_examples: int
+    chunk_flops: dict[str, int] = {}
+    """The same of each chunk, by its name."""
 
 
 class Fleet(Record, frozen=True):
@@ -203,6 +207,8 @@ class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
     digest: str
     weight: float
     """Our own count of the samples it was trained on."""
+    chunk: str = FULL
+    """Which part of the model it covers."""
 
 
 class VersionRow(Record, frozen=True):
@@ -328,6 +334,8 @@ class NewUnit(Record, frozen=True):
     local_steps: int
     versions: int | None = None
     """How many versions were planned in all, which learning rates depend on."""
+    chunk: str = FULL
+    """Of a training unit: until its first host gets it, which decides."""
 
 
 class NewAssignment(Record, frozen=True):
@@ -356,6 +364,7 @@ class UnitRow(Record, frozen=True):
     shard_count: int
     local_steps: int
     versions: int | None
+    chunk: str
     state: UnitState
     revision: int
     """Grows with every result, so that a decision on fewer results is detected."""
@@ -377,6 +386,8 @@ class UnitRow(Record, frozen=True):
     look_at: float | None
     """When `verify` is due although no result came; None: never."""
     spot_check: SpotCheck
+    memory_bytes: int
+    """What a host must have for its chunk; 0: any does, or no host has had the unit yet."""
 
 
 class Assignment(Record, frozen=True):
@@ -502,6 +513,8 @@ class Host(Record, frozen=True):
     """The name of the network that it first enrolled from."""
     refuses: str
     """Why it refused the last answer, as it says; empty: it did not."""
+    memory_bytes: int | None
+    """What a unit may take on it, as it says; None: it does not say."""
 
     @property
     def trusted(self) -> bool:

@@ -113,7 +113,7 @@ def after_valid(standing: Standing, rules: Verification, credit: float) -> Stand
 
 
 def fastest_step(
-    before: float | None, elapsed_seconds: float, steps: int, *, proven: bool
+    before: float | None, elapsed_seconds: float, steps: float, *, proven: bool
 ) -> float:
     """Return the least time of a step that a host's confirmed results have shown.
 
@@ -124,10 +124,10 @@ def fastest_step(
     Args:
         before: what it was.
         elapsed_seconds: from the unit's issue to its report.
-        steps: of the unit.
+        steps: of the unit, in steps of the whole model.
         proven: whether the host is proven.
     """
-    measured = elapsed_seconds / max(1, steps)
+    measured = elapsed_seconds / steps if steps else elapsed_seconds
     if before is None:
         return measured
     least = before / _PACE_STEP if proven else 0.0

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pleb_coordinator.core.records import Record
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.reasons import Reason, ReasonCode, because
 
 if TYPE_CHECKING:
@@ -130,12 +131,15 @@ class Traits(Features, frozen=True):
     digest: str
     loss_first: float | None = None
     loss_last: float | None = None
+    chunk: str = FULL
+    """Only results of one chunk are alike."""
 
 
 class Timing(Record, frozen=True):
     """How long a result took."""
 
-    steps: int
+    steps: float
+    """Of the whole model, or as many as its chunk's are worth."""
     elapsed_seconds: float
     """From the unit's issue to the report, on the coordinator's clock."""
     claimed_seconds: float | None
@@ -191,12 +195,12 @@ def signals(
 
     Args:
         result: the result in question.
-        recent: confirmed results of the same epoch, in any order; those of the same unit are
-            ignored.
+        recent: confirmed results of the same epoch, in any order; those of the same unit, and of
+            other chunks, are ignored.
         timing: how long it took, if that is known.
     """
     others = sorted(
-        (found for found in recent if found.unit != result.unit),
+        (found for found in recent if found.unit != result.unit and found.chunk == result.chunk),
         key=lambda found: abs(found.version - result.version),
     )[:_NEAREST]
     mine, theirs = sketch_of(result.sketch), np.array([sketch_of(other.sketch) for other in others])

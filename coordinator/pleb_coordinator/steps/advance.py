@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.aggregation.chunked import chunks_of
 from pleb_coordinator.aggregation.outer_step import Made, OuterState, next_version
 from pleb_coordinator.aggregation.versions import (
     following_source,
@@ -87,7 +88,7 @@ def find(
     chosen = [tx.assignments.get(unit.canonical) for unit in units if unit.canonical is not None]
     samples = float(project.metadata.training.batch_examples)
     inputs = tuple(
-        VersionInput(unit.id, found.id, found.digest, samples * unit.local_steps)
+        VersionInput(unit.id, found.id, found.digest, samples * unit.local_steps, unit.chunk)
         for unit, found in zip(units, chosen, strict=True)
     )
     losses = [found.loss_last for found in chosen if found.loss_last is not None]
@@ -120,7 +121,8 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
         for stored, entry in zip(work.deltas, work.inputs, strict=True)
     ]
     state = _state(deps, work, version)
-    made = next_version(version, state, deltas, metadata, warm_start=warm_start)
+    chunks = chunks_of(work.inputs, previous.number)
+    made = next_version(version, state, deltas, metadata, warm_start=warm_start, chunks=chunks)
     return _row(deps, work, made)
 
 

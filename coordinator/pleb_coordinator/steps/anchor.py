@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.chunks import fits, whole_steps
 from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_coordinator.core.voices import Party, independent
 
@@ -73,7 +74,8 @@ def ask_anchor(
     Returns:
         False: there is none at the moment.
     """
-    trusted = tx.hosts.trusted(project.id, deps.clock() - TRUSTED_SEEN_SECONDS)
+    since = deps.clock() - TRUSTED_SEEN_SECONDS
+    trusted = tx.hosts.trusted(project.id, since, unit.memory_bytes)
     waiting = tx.assignments.count_for_trusted(project.id, Purpose.CHECK)
     if waiting < trusted and _draw(deps) < _TRUSTED_SHARE:
         ask_trusted(tx, deps.clock(), unit, Purpose.CHECK)
@@ -122,7 +124,7 @@ def ask_proven(
     if not hosts and asking is not None:
         hosts, parties = [asking], [tx.hosts.party(asking, now)]
     determinism_class = isolated_class(tx, project.id, hosts[0].determinism_class) if hosts else ""
-    steps = max(1, unit.local_steps)
+    steps = whole_steps(unit, project.facts) or 1.0
     median = project.median_step_seconds * steps
     senior = _SENIOR_RECORD * project.metadata.verification.new_host_units
     chosen = None
@@ -133,6 +135,7 @@ def ask_proven(
         if (
             host.trusted
             or host.banned_until > now
+            or not fits(unit, host)
             or waiting >= _DRAWN_MOST
             or now - host.last_asked > _SEEN_UNITS * seconds + _PATIENCE_SECONDS
             or (exam and number < _SENIOR_TRIES and host.record < senior)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
+from pleb_coordinator.core.chunks import whole_steps
 from pleb_coordinator.core.tolerance import pair
 from pleb_shared.protocol.project import calibration_unit
 from pleb_shared.protocol.unit import UnitKind
@@ -104,7 +105,7 @@ def compute(deps: Deps, measurement: Measurement) -> dict[tuple[str, str], float
     """
     project = measurement.project
     mine = _as_delta(deps, project, measurement.delta)
-    encoding = training_format(project.metadata)
+    encoding = training_format(project.metadata, project.metadata.calibration.chunk)
     return {
         pair(measurement.digest, digest): max(
             distances(mine, _as_delta(deps, project, stored), encoding).values(), default=0.0
@@ -158,7 +159,7 @@ def _record(
     host = tx.hosts.get(assignment.host)
     before = tx.calibrations.find_class(project.id, assignment.digest)
     tx.calibrations.add_class(project.id, assignment.digest, assignment.id, now)
-    seconds = (assignment.compute_seconds or 0.0) / max(1, unit.local_steps)
+    seconds = (assignment.compute_seconds or 0.0) / (whole_steps(unit, project.facts) or 1.0)
     tx.calibrations.record(host, host.runtime, assignment.digest, seconds, now)
     after = tx.calibrations.find_class(project.id, assignment.digest)
     if before is not None and after is not None and after.leads and not before.leads:
@@ -191,6 +192,6 @@ def _as_delta(deps: Deps, project: Project, stored: StoredDelta) -> Tensors:
     """Return a calibration as it would decode if it had been sent as a training delta."""
     metadata = project.metadata
     data = deps.blobs.delta(stored)
-    trained = training_format(metadata)
+    trained = training_format(metadata, metadata.calibration.chunk)
     exact = delta_format(metadata, calibration_unit(metadata)).decode(data)
     return trained.decode(trained.encode(exact))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.core.assignment import expected_seconds
+from pleb_coordinator.core.chunks import cost_of_chunk, fits
 from pleb_coordinator.core.fitting import (
     RoundAhead,
     due_seconds,
@@ -55,7 +56,8 @@ def fitted(
     if window is not None:
         left = min(left, window / _WINDOW_MARGIN)
     for assignment, unit in pairs:
-        steps = _fitting(context, ahead, left, speed)
+        own_speed = speed * cost_of_chunk(context.project.facts, unit.chunk)
+        steps = _fitting(context, ahead, left, own_speed)
         if steps is None:
             break
         shown = unit
@@ -65,7 +67,7 @@ def fitted(
         elif steps < unit.local_steps:
             context.tx.units.set_steps(unit.id, steps)
             shown = msgspec.structs.replace(unit, local_steps=steps)
-        left -= shown.local_steps * speed
+        left -= shown.local_steps * own_speed
         found.append((assignment, shown))
     return found
 
@@ -140,10 +142,13 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
         return None
     copies = Counter(found.unit for found in ahead.in_hand)
     for found in sorted(ahead.in_hand, key=lambda other: -other.seconds_left(now)):
-        slow = found.seconds_left(now) > _FASTER * found.local_steps * speed
+        own_speed = speed * cost_of_chunk(context.project.facts, found.chunk)
+        slow = found.seconds_left(now) > _FASTER * found.local_steps * own_speed
         if not (slow or is_late(found, now)) or copies[found.unit] > 1:
             continue
         unit = tx.units.get(found.unit)
+        if not fits(unit, context.host):
+            continue
         window = _window(context)
         if window is not None and window < _WINDOW_MARGIN * _seconds(context, unit):
             continue
@@ -170,7 +175,13 @@ def _ahead(context: RequestContext) -> RoundAhead | None:
     return RoundAhead(
         needed=row.quorum - row.valid,
         local_steps=project.metadata.training.local_steps,
-        in_hand=tuple(tx.units.first_tries_in_hand(*place)),
+        in_hand=tuple(
+            msgspec.structs.replace(
+                found,
+                seconds_per_step=found.seconds_per_step * cost_of_chunk(project.facts, found.chunk),
+            )
+            for found in tx.units.first_tries_in_hand(*place)
+        ),
         before=before,
         due_seconds=due_seconds(lengths, row.opened_at, context.now),
     )

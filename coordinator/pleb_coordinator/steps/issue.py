@@ -21,6 +21,7 @@ from pleb_coordinator.core.assignment import (
     share_limit,
 )
 from pleb_coordinator.core.assignment_state import AssignmentEvent
+from pleb_coordinator.core.chunks import best_chunk, fits, least_memory, whole_steps
 from pleb_coordinator.core.planning import is_warm_start, unit_statement
 from pleb_coordinator.core.records import (
     Assignment,
@@ -97,6 +98,9 @@ def issue_work(
         return [], NoWork(reason=reason, retry_after_seconds=_REFUSED_SECONDS)
     if request.runtime.fingerprint() != context.host.runtime:
         context = replace(context, host=_with_runtime(context, request))
+    if request.memory_bytes != context.host.memory_bytes:
+        memory = msgspec.structs.replace(context.host, memory_bytes=request.memory_bytes)
+        context = replace(context, host=memory)  # `serve` stores it
     tx, project, host = context.tx, context.project, context.host
     if host.banned_until > context.now:  # it began to wait before it was banned
         return [], NoWork(reason=because(ReasonCode.HOST_BANNED), retry_after_seconds=300)
@@ -135,6 +139,12 @@ def _fresh(
     context: RequestContext, held: Mapping[int, Purpose], wanted: int
 ) -> tuple[list[tuple[Assignment, UnitRow]], NoWork | None]:
     """Return up to `wanted` assignments that were unsent until now."""
+    memory = context.host.memory_bytes
+    least = least_memory(context.project.metadata)
+    if memory is not None and memory < least:
+        mib = memory >> 20, -(-least >> 20)
+        reason = because(ReasonCode.MEMORY_TOO_SMALL, memory=mib[0], needed=mib[1])
+        return [], NoWork(reason=reason, retry_after_seconds=300)
     if not context.host.determinism_class:
         return _calibration(context, held)
     if (alone := _alone(context)) is not None:
@@ -181,7 +191,8 @@ def _calibration_row(context: RequestContext) -> UnitRow:
     if row is not None:
         return row
     unit = calibration_unit(project.metadata)
-    new = NewUnit(unit.kind, 0, unit.seed, unit.shards.first, unit.shards.count, unit.local_steps)
+    shards = (unit.shards.first, unit.shards.count)
+    new = NewUnit(unit.kind, 0, unit.seed, *shards, unit.local_steps, chunk=unit.chunk)
     return context.tx.units.get(context.tx.units.add(*place, new, context.now))
 
 
@@ -256,7 +267,7 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
         found = _also(context, [late], Purpose.PRIMARY, place)
     if found:
         seconds = host.fastest_step_seconds or host.seconds_per_step or 0.0
-        steps = sum(unit.local_steps for _, unit in found)
+        steps = sum(whole_steps(unit, context.project.facts) for _, unit in found)
         pace = context.project.metadata.verification.pace * seconds * steps
         context.tx.hosts.set_pace(host.id, context.now + pace)
     return found
@@ -281,7 +292,8 @@ def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow
     joinable = [
         unit
         for unit in exams
-        if (unit.counting is Counting.FLEET or tx.assignments.exam_hosts(unit.id) < most)
+        if fits(unit, host)
+        and (unit.counting is Counting.FLEET or tx.assignments.exam_hosts(unit.id) < most)
         and class_of_unit(tx, unit) == isolated
         and not tx.assignments.has_had(unit.id, host)
     ]
@@ -294,7 +306,7 @@ def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow
         if opened is None:
             return []
         unit = opened
-    seconds = project.median_step_seconds * unit.local_steps
+    seconds = project.median_step_seconds * whole_steps(unit, project.facts)
     tx.hosts.set_pace(host.id, now + exam_pace_seconds(seconds, host.setbacks))
     return _also(context, [unit], Purpose.EXAM, place)
 
@@ -315,6 +327,7 @@ def _open_exam(context: RequestContext, open_now: int, trusted: int) -> UnitRow 
         if anchors and not ask_anchor(tx, deps, project, unit, exam=True, asking=context.host):
             return None
         tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+        _keep_chunk(context, unit)
         counting = Counting.EXAM if anchors else Counting.FLEET
         tx.units.open_exam(unit.id, counting, context.now)
         return unit
@@ -341,11 +354,40 @@ def _choose(
     if purpose is Purpose.PRIMARY and project.state is ProjectState.FINISHED:
         return []  # its open round waits in case the project is continued
     seeker = Seeker(
-        host.id, host.account, host.network, host.determinism_class, host.trusted, context.now
+        host.id,
+        host.account,
+        host.network,
+        host.determinism_class,
+        host.trusted,
+        context.now,
+        host.memory_bytes,
     )
     extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
     candidates = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
-    return pick(candidates, count, host.last_shard)
+    chosen = pick(candidates, count, host.last_shard)
+    return [(assignment, _of_a_chunk(context, unit)) for assignment, unit in chosen]
+
+
+def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
+    """Return a unit as the host would train it: of the best chunk for its memory.
+
+    One that other hosts have had stays of its chunk, unless it has waited for long and the host is
+    too small for it.
+    """
+    host = context.host
+    is_new = not unit.memory_bytes
+    if unit.kind is not UnitKind.TRAIN or not (is_new or not fits(unit, host)):
+        return unit
+    best = best_chunk(context.project.metadata, host.memory_bytes)
+    if best is None or (best.name, best.memory_bytes) == (unit.chunk, unit.memory_bytes):
+        return unit
+    return msgspec.structs.replace(unit, chunk=best.name, memory_bytes=best.memory_bytes)
+
+
+def _keep_chunk(context: RequestContext, unit: UnitRow) -> None:
+    """Store the chunk of a unit that is given away: from now on it is of that chunk."""
+    if unit.memory_bytes:
+        context.tx.units.set_chunk(unit.id, unit.chunk, unit.memory_bytes)
 
 
 def _lease(
@@ -357,6 +399,8 @@ def _lease(
     for number, (assignment, unit) in enumerate(pairs, start=place + 1):
         expected = expected_seconds(unit, host, project.metadata, project.facts)
         length = lease_seconds(expected, project.metadata.limits.lease_seconds, number)
+        if assignment.purpose is Purpose.PRIMARY:
+            _keep_chunk(context, unit)
         given.append((_give(context, assignment, unit, context.now + length), unit))
     if given and given[-1][1].shard_first != host.last_shard:
         context.tx.hosts.set_last_shard(host.id, given[-1][1].shard_first)

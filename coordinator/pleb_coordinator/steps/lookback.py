@@ -82,7 +82,7 @@ def remember_lie(
     tx: Transaction, project: Project, unit: UnitRow, wrong: Features, right: Features
 ) -> None:
     """Keep what is wrong about a proven host's result, to know its like by."""
-    lie = lie_of(unit.id, unit.version, wrong, right)
+    lie = lie_of(unit.id, unit.version, wrong, right, unit.chunk)
     if lie is not None:
         tx.comparisons.add_lie(project.id, unit.epoch, lie)
         watch_versions(tx, project)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.chunks import whole_steps
 from pleb_coordinator.core.records import Assignment, Host, NewAssignment, Purpose, UnitRow
 from pleb_coordinator.core.reputation import after_delivered, after_undelivered, standing_of
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
@@ -200,14 +201,16 @@ def _count_share(
 def _note_speed(
     tx: Transaction, assignment: Assignment, unit: UnitRow, compute_seconds: float
 ) -> None:
-    """Follow the host's speed: s <- (1 - w) s + w t / H, for t seconds and H local steps.
+    """Follow the host's speed: s <- (1 - w) s + w t / H, for t seconds and H steps.
+
+    H is the local steps of a unit of the whole model, fewer where a chunk's cost less.
 
     It sizes the host's leases, and nothing else depends on it.
     """
     if unit.kind != UnitKind.TRAIN or not unit.local_steps or not compute_seconds:
         return
     host = _host_of(tx, assignment)
-    measured = compute_seconds / unit.local_steps
+    measured = compute_seconds / whole_steps(unit, tx.projects.get(unit.project).facts)
     before = measured if host.seconds_per_step is None else host.seconds_per_step
     speed = (1 - _SPEED_WEIGHT) * before + _SPEED_WEIGHT * measured
     tx.hosts.set_speed(host.id, speed)

@@ -30,6 +30,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.roots import root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload
 from pleb_shared.protocol.unit import Blob
+from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import (
     BASE_HEADER_BYTES,
     check_specs,
@@ -140,6 +141,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     _check_base(deps, metadata.model)
     facts = Facts(
         flops_per_step=_check_graphs(deps, metadata),
+        chunk_flops=_check_chunks(deps, metadata),
         train_shards=len(shards.train),
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
@@ -152,6 +154,7 @@ def _named(metadata: ProjectMetadata) -> list[Blob]:
         metadata.model.initial,
         *([metadata.model.base.blob] if metadata.model.base else []),
         metadata.training_graph,
+        *(chunk.training_graph for chunk in metadata.chunks),
         metadata.evaluation_graph,
         metadata.data.shards,
     ]
@@ -181,6 +184,24 @@ def _check_graphs(deps: Deps, metadata: ProjectMetadata) -> int:
     except InputError as error:
         message = f"A graph cannot be used: {error}"
         raise Refusal(RefusalCode.MALFORMED, message) from error
+
+
+def _check_chunks(deps: Deps, metadata: ProjectMetadata) -> dict[str, int]:
+    """Return by chunk the FLOPs of one training step; its graph must have the chunk's tensors."""
+    found = {}
+    for chunk in metadata.chunks:
+        view = chunk_view(metadata, chunk.name)
+        try:
+            graph = parse_graph(deps.blobs.get(chunk.training_graph.digest))
+            found[chunk.name] = flops_per_step(graph)
+        except InputError as error:
+            message = f"The graph of chunk {chunk.name!r} cannot be used: {error}"
+            raise Refusal(RefusalCode.MALFORMED, message) from error
+        tensors = (graph.parameters, graph.buffers, graph.base)
+        if tensors != (view.model.parameters, view.buffers, view.base_tensors):
+            message = f"The graph of chunk {chunk.name!r} has other tensors than the chunk."
+            raise Refusal(RefusalCode.MALFORMED, message)
+    return found
 
 
 def _check_shard(deps: Deps, shard: Shard, data: DataSpec) -> None:

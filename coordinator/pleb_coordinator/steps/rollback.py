@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from pleb_coordinator.aggregation.chunked import chunks_of
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
@@ -214,7 +215,10 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
             for stored, entry in zip(step.deltas, step.row.inputs, strict=True)
         ]
         warm_start = is_warm_start(step.metadata, step.row.number - 1)
-        made = next_version(version, state, deltas, step.metadata, warm_start=warm_start)
+        chunks = chunks_of(step.row.inputs, step.row.number - 1)
+        made = next_version(
+            version, state, deltas, step.metadata, warm_start=warm_start, chunks=chunks
+        )
         version, state = made.version, made.state
     return state
 

@@ -144,6 +144,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         at=context.now,
         asked=request.max_units > 0,
         refuses=request.refuses,
+        memory_bytes=request.memory_bytes,
     )
     tx.hosts.saw(host.id, seen)
     if (

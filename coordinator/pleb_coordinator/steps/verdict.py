@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
+from pleb_coordinator.core.chunks import flops_of_chunk, whole_steps
 from pleb_coordinator.core.counting import Need
 from pleb_coordinator.core.records import Counting, Purpose, SpotCheck
 from pleb_coordinator.core.reputation import (
@@ -136,7 +137,7 @@ def _canonical(context: CaseContext, decision: Decision) -> int:
 def _accept(context: CaseContext, assignment: Assignment, decision: Decision) -> None:
     """Give a result its credit: the FLOPs of its steps, counted from the graph."""
     tx, project, unit = context.tx, context.project, context.unit
-    credit = float(project.facts.flops_per_step * unit.local_steps)
+    credit = float(flops_of_chunk(project.facts, unit.chunk) * unit.local_steps)
     late = unit.state in {UnitState.LATE, UnitState.CREDITED}
     verdict = Verdict.LATE if late else Verdict.VALID
     reason = because(ReasonCode.TOO_LATE) if late else decision.reason
@@ -150,7 +151,10 @@ def _accept(context: CaseContext, assignment: Assignment, decision: Decision) ->
         if confirmed and assignment.issued_at is not None and assignment.reported_at is not None:
             elapsed = assignment.reported_at - assignment.issued_at
             fastest = fastest_step(
-                host.fastest_step_seconds, elapsed, unit.local_steps, proven=host.proven
+                host.fastest_step_seconds,
+                elapsed,
+                whole_steps(unit, project.facts),
+                proven=host.proven,
             )
             tx.hosts.set_fastest(host.id, fastest)
         if standing.proven and not host.proven and not host.trusted:

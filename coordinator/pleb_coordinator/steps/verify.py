@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import asdict, replace
 
 from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.chunks import whole_steps
 from pleb_coordinator.core.counting import (
     Case,
     Decision,
@@ -43,6 +44,7 @@ from pleb_coordinator.core.voices import independent
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
 from pleb_coordinator.steps.lookback import lies_of, remember_lie
 from pleb_coordinator.steps.verdict import CaseContext, apply_decision
+from pleb_shared.tensors.chunk_view import chunk_view, norms_of_chunk
 from pleb_shared.tensors.distance import distances
 from pleb_shared.tensors.format import delta_format
 
@@ -143,13 +145,14 @@ def compute(deps: Deps, found: UnitResults) -> Findings:
     decoded = {
         digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in found.deltas.items()
     }
+    norms = norms_of_chunk(found.norms, chunk_view(found.project.metadata, found.unit.chunk))
     key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
     features = {
         digest: features_of(tensors, encoding.model, key) for digest, tensors in decoded.items()
     }
     apart = {
         pair(first, second): max(
-            distances(decoded[first], decoded[second], encoding, found.norms).values(),
+            distances(decoded[first], decoded[second], encoding, norms).values(),
             default=0.0,
         )
         for first, second in needed_pairs(found.case)
@@ -237,7 +240,7 @@ def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> Repor
         )
         for found in results
     )
-    median = project.median_step_seconds * unit.local_steps
+    median = project.median_step_seconds * whole_steps(unit, project.facts)
     case = Case(
         counting=unit.counting,
         words=words,
@@ -313,7 +316,7 @@ def _suspicions(found: UnitResults, features: Mapping[str, Features]) -> tuple[S
     if result.issued_at is None or result.reported_at is None:
         return ()
     timing = Timing(
-        steps=unit.local_steps,
+        steps=whole_steps(unit, found.project.facts),
         elapsed_seconds=result.reported_at - result.issued_at + _ROUNDING_SECONDS,
         claimed_seconds=result.compute_seconds,
         usual_step_seconds=found.hosts[result.id].fastest_step_seconds,
@@ -331,6 +334,7 @@ def _traits(project: Project, unit: UnitRow, result: Assignment, features: Featu
         unit=unit.id,
         version=unit.version,
         digest=result.digest,
+        chunk=unit.chunk,
         loss_first=result.loss_first,
         loss_last=result.loss_last,
     )

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 
+FREE_TO_ALL_SECONDS: Final = 60.0
+"""A first try that has waited so long also goes to hosts for whose memory its chunk must change."""
+_ANY_MEMORY: Final = 2**62
 FORGIVEN_SECONDS: Final = 600.0
 """After this time a host may try a unit again that it gave back."""
 _ALWAYS: Final = 1e18
@@ -55,6 +58,8 @@ class Seeker(Record, frozen=True):
     determinism_class: str
     trusted: bool
     now: float
+    memory_bytes: int | None = None
+    """What a unit may take on it; None: not known."""
 
 
 class Commitment(Record, frozen=True):
@@ -130,6 +135,8 @@ class Assignments(TableGroup):
             "purpose": purpose,
             "determinism_class": seeker.determinism_class,
             "forgiven_before": seeker.now - FORGIVEN_SECONDS,
+            "memory_bytes": _ANY_MEMORY if seeker.memory_bytes is None else seeker.memory_bytes,
+            "waiting_since": seeker.now - FREE_TO_ALL_SECONDS,
             "host": seeker.host,
         }
         if not seeker.trusted:

@@ -67,6 +67,7 @@ class Seen(Record, frozen=True):
     asked: bool
     """Whether it asked for units (`max_units` > 0)."""
     refuses: str = ""
+    memory_bytes: int | None = None
 
 
 class Hosts(TableGroup):
@@ -233,9 +234,10 @@ class Hosts(TableGroup):
         median = self._value(sql.MEDIAN_STEP_SECONDS, place=place, **where)
         return Fleet(accounts, proven, new, float(median or 0.0))
 
-    def trusted(self, project: int, since: float) -> int:
-        """Return how many trusted hosts were seen since then."""
-        return int(self._value(sql.COUNT_TRUSTED, project=project, since=since))
+    def trusted(self, project: int, since: float, memory_bytes: int = 0) -> int:
+        """Return how many trusted hosts with that much memory were seen since then."""
+        where = {"project": project, "since": since, "memory_bytes": memory_bytes}
+        return int(self._value(sql.COUNT_TRUSTED, **where))
 
     def add_conviction(self, conviction: Conviction) -> None:
         """Remember a conviction on volunteers' word, in case a trusted host refutes it."""

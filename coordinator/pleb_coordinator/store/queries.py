@@ -288,6 +288,9 @@ SELECT closed_at - opened_at FROM rounds
 WHERE project = :project AND epoch = :epoch AND version >= :since AND version < :version
   AND closed_at IS NOT NULL
 """
+SET_CHUNK: Final = """
+UPDATE units SET chunk = :chunk, memory_bytes = :memory_bytes WHERE id = :unit
+"""
 SET_STEPS: Final = "UPDATE units SET local_steps = :local_steps WHERE id = :unit"
 STEPS_OF_ROUND: Final = """
 SELECT COALESCE(SUM(local_steps), 0) FROM units
@@ -298,7 +301,7 @@ WHERE project = :project AND epoch = :epoch AND version = :version
 FIRST_TRIES_IN_HAND: Final = """
 SELECT a.unit, a.host, u.local_steps, a.issued_at,
   CASE WHEN h.fastest_step_seconds > h.seconds_per_step THEN h.fastest_step_seconds
-       ELSE h.seconds_per_step END
+       ELSE h.seconds_per_step END, u.chunk
 FROM units u JOIN assignments a ON a.unit = u.id JOIN hosts h ON h.id = a.host
 WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version AND u.kind = 'train'
   AND u.state = 'open' AND a.state IN ('leased', 'uploading') AND a.purpose = 'primary'
@@ -389,6 +392,8 @@ SELECT {_ASSIGNMENT_AND_UNIT} FROM assignments a JOIN units u ON u.id = a.unit
 WHERE a.state = 'unsent' AND a.project = :project AND a.purpose = :purpose
   AND a.trusted_only = :trusted_only AND a.for_host IS NULL
   AND a.for_class IN ('', :determinism_class)
+  AND (u.memory_bytes <= :memory_bytes
+       OR (a.purpose = 'primary' AND u.memory_bytes > 0 AND a.created_at <= :waiting_since))
   AND NOT EXISTS (
     SELECT 1 FROM assignments o
     WHERE o.unit = a.unit AND o.state NOT IN ('expired', 'cancelled', 'unsent')
@@ -636,7 +641,7 @@ RETURNING {_HOST}
 SAW: Final = """
 UPDATE hosts
 SET sequence = :sequence, request_digest = :request_digest, network = :network,
-    agent = :agent, refuses = :refuses, last_seen = :at,
+    agent = :agent, refuses = :refuses, memory_bytes = :memory_bytes, last_seen = :at,
     last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
 WHERE id = :host
 """
@@ -701,6 +706,7 @@ ORDER BY seconds_per_step LIMIT 1 OFFSET :place
 """
 COUNT_TRUSTED: Final = """
 SELECT count(*) FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since
+  AND (memory_bytes IS NULL OR memory_bytes >= :memory_bytes)
 """
 # What hosts have done that are here, or were.
 _EVER: Final = """(

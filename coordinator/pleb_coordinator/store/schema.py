@@ -202,6 +202,7 @@ Table(
         disputed=0,
         deciders=0,
         spot_check="",
+        memory_bytes=0,
     ),
     UniqueConstraint("project", "epoch", "version", "kind", "position"),
     Index("units_due", "project", "id", sqlite_where=text("due = 1")),

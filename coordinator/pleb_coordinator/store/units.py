@@ -122,6 +122,10 @@ class Units(TableGroup):
         """Store whether results differ, and how many hosts were drawn to decide."""
         self._db.execute(sql.SET_DISPUTE, unit=unit, disputed=disputed, deciders=deciders)
 
+    def set_chunk(self, unit: int, chunk: str, memory_bytes: int) -> None:
+        """Store which part of the model the unit trains, and what a host must have for it."""
+        self._db.execute(sql.SET_CHUNK, unit=unit, chunk=chunk, memory_bytes=memory_bytes)
+
     def set_steps(self, unit: int, local_steps: int) -> None:
         """Change the steps of a unit that no host has had."""
         self._db.execute(sql.SET_STEPS, unit=unit, local_steps=local_steps)

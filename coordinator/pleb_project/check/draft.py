@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 import torch
 
+from pleb_project.check.chunks import PlannedChunk, plan_chunks
 from pleb_project.check.rehearsal import rehearse, researchers_errors
 from pleb_project.check.researcher_code import load_code
 from pleb_project.export import Exported, export_model
 from pleb_project.readers.read import read_dataset
 from pleb_shared.errors import InputError, TrainingError
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import (
@@ -25,6 +27,7 @@ from pleb_shared.protocol.project import (
     ResourceLimits,
     Training,
 )
+from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.tensors.layout import Tensors, load_tensors
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
@@ -63,6 +66,8 @@ class Draft:
     metadata: ProjectMetadata
     predicted_memory_bytes: int
     """Bound on what a unit takes beyond an idle worker."""
+    chunks: list[PlannedChunk] = field(default_factory=list)
+    """In the order of the metadata."""
 
     def shard(self, blobs: BlobFolder, number: int) -> Tensors:
         """Return training shard `number` (modulo their count)."""
@@ -95,19 +100,26 @@ def make_draft(
         optimizer = msgspec.structs.replace(training.optimizer, matrices=exported.matrices)
         training = msgspec.structs.replace(training, optimizer=optimizer)
     largest_shard = max(shard.size for shard in dataset.shards.train)
+    graph = parse_graph(exported.training_graph)
     cost = training_cost(
-        parse_graph(exported.training_graph),
-        exported.model,
+        graph,
+        view_of(exported.model, None),
         dataset.spec,
         training.batch_examples,
         training.optimizer,
     )
-    memory = largest_shard * training.shards_per_unit + cost.memory_bytes
-    memory = max(memory, _evaluation_memory(exported, dataset, definition, training))
+    shard_bytes = largest_shard * training.shards_per_unit
+    full_bytes = shard_bytes + cost.memory_bytes
+    chunks = plan_chunks(
+        definition.limits.chunks, graph, exported.model, dataset.spec, training, shard_bytes
+    )
+    memory = max(full_bytes, _evaluation_memory(exported, dataset, definition, training))
     if dataset.shards.holdout:
         held = load_tensors(blobs.get(dataset.shards.holdout[0].digest))
         evaluated = definition.evaluation.batch_examples or training.batch_examples
         _check_last_batch(exported, dataset, held, evaluated)
+    for planned in chunks:
+        blobs.put(planned.graph)
     blobs.put(exported.initial)
     if exported.base is not None:
         blobs.put(exported.base)
@@ -134,16 +146,20 @@ def make_draft(
         round=definition.round,
         verification=definition.verification,
         calibration=Calibration(
-            steps=min(_CALIBRATION_STEPS, training.local_steps), seed=definition.data.seed
+            steps=min(_CALIBRATION_STEPS, training.local_steps),
+            seed=definition.data.seed,
+            chunk=chunks[-1].chunk.name if chunks else FULL,
         ),
         limits=ResourceLimits(
             memory_bytes=_memory_limit(definition, memory),
             lease_seconds=definition.limits.lease_seconds,
+            full_bytes=full_bytes,
         ),
+        chunks=[planned.chunk for planned in chunks],
         evaluation=definition.evaluation,
         target=definition.target,
     )
-    return Draft(definition, dataset, exported, metadata, memory)
+    return Draft(definition, dataset, exported, metadata, memory, chunks)
 
 
 def export_code(

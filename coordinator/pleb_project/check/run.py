@@ -14,7 +14,10 @@ from pleb_project.check.measured import Measured, kept_or_measured
 from pleb_project.check.measuring import measure_project
 from pleb_project.check.remedies import advice
 from pleb_project.check.tolerance import Tolerance, choose_tolerance
+from pleb_shared.protocol.flops import flops_per_step
+from pleb_shared.protocol.graph import parse_graph
 from pleb_shared.protocol.project import ProjectMetadata, elements
+from pleb_shared.tensors.chunk_view import held_numbers, view_of
 from pleb_shared.tensors.format import difference_format, training_format
 
 if TYPE_CHECKING:
@@ -225,6 +228,7 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         *(("columns", note) for note in data.notes),
         ("memory per unit", f"{_mb(outcome.draft.predicted_memory_bytes)} at most (predicted)"),
         ("upload per unit", _mb(outcome.upload_bytes)),
+        *((f"chunk {chunk.name}", _chunk_words(chunk)) for chunk in chunk_figures(outcome)),
         ("download per unit", _mb(outcome.download_bytes)),
         ("time per unit", f"{outcome.seconds_per_unit:.2g} s on this PC, one thread"),
         ("loss", f"{learning.loss_first:.4g} -> {learning.loss_last:.4g} in a few units"),
@@ -242,6 +246,46 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
     return rows
 
 
+@dataclass(frozen=True)
+class ChunkFigures:
+    """What a unit of a chunk takes, beside a unit of the whole model."""
+
+    name: str
+    memory_bytes: int
+    memory_share: float
+    parameters: int
+    upload_bytes: int
+    flops_per_step: int
+    flops_share: float
+
+
+def chunk_figures(outcome: CheckOutcome) -> list[ChunkFigures]:
+    """Return the figures of the project's chunks, in its order."""
+    metadata, exported = outcome.metadata, outcome.draft.exported
+    found = []
+    for planned in outcome.draft.chunks:
+        chunk, flops = planned.chunk, flops_per_step(parse_graph(planned.graph))
+        found.append(
+            ChunkFigures(
+                name=chunk.name,
+                memory_bytes=chunk.memory_bytes,
+                memory_share=chunk.memory_bytes / metadata.limits.full_bytes,
+                parameters=held_numbers(view_of(metadata.model, chunk)),
+                upload_bytes=training_format(metadata, chunk.name).size,
+                flops_per_step=flops,
+                flops_share=flops / exported.flops_per_step,
+            )
+        )
+    return found
+
+
+def _chunk_words(chunk: ChunkFigures) -> str:
+    return (
+        f"{_mb(chunk.memory_bytes)} ({chunk.memory_share:.0%}), {chunk.parameters:,} parameters, "
+        f"upload {_mb(chunk.upload_bytes)}, {chunk.flops_share:.0%} of the FLOPs"
+    )
+
+
 def check_json(outcome: CheckOutcome) -> dict[str, Any]:
     """Return all figures for programs."""
     data, learning = outcome.draft.dataset, outcome.learning
@@ -255,6 +299,7 @@ def check_json(outcome: CheckOutcome) -> dict[str, Any]:
         "shards": len(data.shards.train),
         "memory_bytes": outcome.draft.predicted_memory_bytes,
         "upload_bytes": outcome.upload_bytes,
+        "chunks": [dataclasses.asdict(chunk) for chunk in chunk_figures(outcome)],
         "download_bytes": outcome.download_bytes,
         "seconds_per_unit": outcome.seconds_per_unit,
         "flops_per_step": outcome.draft.exported.flops_per_step,

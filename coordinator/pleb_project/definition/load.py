@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 from msgspec import inspect
 
+from pleb_project.definition.chunk_words import parse_chunk
 from pleb_project.definition.keys import NO_DEFAULT, Key, keys_of, type_words
 from pleb_project.definition.places import DefinitionError, Place, find_places
 from pleb_project.definition.sections import (
@@ -249,6 +250,13 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
     if rounds.quorum > rounds.units:
         sentence = f"quorum {rounds.quorum} must not exceed units {rounds.units}."
         yield ("round", "quorum"), sentence
+    for text in definition.limits.chunks:
+        try:
+            parse_chunk(text)
+        except InputError as error:
+            yield ("limits", "chunks"), str(error)
+    if len(set(definition.limits.chunks)) < len(definition.limits.chunks):
+        yield ("limits", "chunks"), "chunks names one twice: remove one of them."
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from pleb_shared.protocol.ids import ProjectName
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import (
     AdamW,
     Codec,
@@ -192,6 +193,14 @@ class LimitsSection(msgspec.Struct, frozen=True):
         about("main memory in MiB", ge=64, le=2**24, default_text="twice what `check` predicts"),
     ] = 0
     """0: not given."""
+    chunks: Annotated[
+        tuple[str, ...],
+        about(
+            "parts of the model for PCs in whose memory all of it does not fit, such as "
+            "`['layers:1/2', 'layers:1/4']`, see below",
+            max_length=LIMITS.chunks,
+        ),
+    ] = ()
     lease_seconds: LeaseSeconds = 3600
     target_seconds: Annotated[
         float, about("how long a unit should take on this PC; `check` advises by it", gt=0)

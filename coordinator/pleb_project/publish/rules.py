@@ -207,6 +207,7 @@ def blobs_of(metadata: ProjectMetadata, shards: list[Blob]) -> list[Blob]:
         metadata.model.initial,
         *([metadata.model.base.blob] if metadata.model.base else []),
         metadata.training_graph,
+        *(chunk.training_graph for chunk in metadata.chunks),
         metadata.evaluation_graph,
         metadata.data.shards,
         *shards,

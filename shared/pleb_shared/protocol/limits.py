@@ -56,6 +56,9 @@ class Limits:
     tensor_dimensions: int = 8
     tensor_elements: int = 2**31 - 1
     shards: int = 1_000_000
+    chunks: int = 8
+    """Of one project, beside the whole model."""
+    chunk_windows: int = 10_000
     graph_nodes: int = 200_000
     step_flops: int = 2**42
     """One run of a graph: a minute or two on an old PC of four cores. A step is the smallest piece

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
+from pleb_shared.protocol.chunk import FULL, Chunk
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
@@ -498,6 +499,8 @@ class Calibration(Struct, frozen=True):
     steps: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     shard: Count = 0
+    chunk: Name = FULL
+    """The one that takes the least memory, so that every host can compute it."""
 
 
 LeaseSeconds = Annotated[
@@ -510,6 +513,8 @@ class ResourceLimits(Struct, frozen=True):
 
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
     lease_seconds: LeaseSeconds = 3600
+    full_bytes: Count = 0
+    """What a unit of the whole model is predicted to take; 0: not known."""
 
 
 class Target(Struct, frozen=True):
@@ -592,6 +597,8 @@ class ProjectMetadata(Struct, frozen=True):
     limits: ResourceLimits
     evaluation: EvaluationSpec = EvaluationSpec()
     target: Target | None = None
+    chunks: Annotated[list[Chunk], msgspec.Meta(max_length=LIMITS.chunks)] = []
+    """What hosts train for which the whole model is too large, the best one first."""
     roots: Annotated[
         list[Annotated[str, msgspec.Meta(max_length=LIMITS.root_change_characters)]],
         msgspec.Meta(max_length=LIMITS.root_changes),
@@ -605,8 +612,19 @@ class ProjectMetadata(Struct, frozen=True):
     """Why not, for people."""
 
     def __post_init__(self) -> None:
-        """Refuse a key that proves nothing."""
+        """Refuse a key that proves nothing, and chunks that no unit could name."""
         check_public_key(self.root_key)
+        names = [FULL, *(chunk.name for chunk in self.chunks)]
+        if len(set(names)) != len(names):
+            raise ValueError("two chunks have one name")
+        if self.calibration.chunk not in names:
+            raise ValueError(f"there is no chunk {self.calibration.chunk!r} to calibrate with")
+
+    def graph_of(self, chunk: str) -> Blob | None:
+        """Return the training graph of the chunk of that name, None if there is none."""
+        if chunk == FULL:
+            return self.training_graph
+        return next((one.training_graph for one in self.chunks if one.name == chunk), None)
 
 
 EPOCH_FIELDS: Final = (
@@ -618,6 +636,7 @@ EPOCH_FIELDS: Final = (
     "training",
     "codec",
     "calibration",
+    "chunks",
 )
 """What results depend on. Results of one epoch are compared with one another, measured by one
 evaluation and recomputed from its version 0, so these fields stay as long as the epoch does."""
@@ -644,6 +663,7 @@ def calibration_unit(metadata: ProjectMetadata) -> Unit:
         kind=UnitKind.CALIBRATE,
         epoch=metadata.epoch,
         version=0,
+        chunk=metadata.calibration.chunk,
         shards=ShardRange(first=metadata.calibration.shard, count=1),
         seed=metadata.calibration.seed,
         local_steps=metadata.calibration.steps,

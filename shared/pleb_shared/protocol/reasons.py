@@ -57,6 +57,13 @@ class ReasonCode(StrEnum):
             "cannot be confirmed until the operator adds a trusted PC of the same kind."
         ),
     )
+    MEMORY_TOO_SMALL = (
+        "memory_too_small",
+        (
+            "No work for this PC: it gives {memory} MiB of memory, and the smallest part of the "
+            "model needs {needed} MiB: raise the memory preference."
+        ),
+    )
     NEW_HOST_LIMIT = (
         "new_host_limit",
         "A new host gets one unit at a time until its first results are confirmed.",

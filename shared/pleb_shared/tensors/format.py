@@ -3,8 +3,9 @@
 `delta_format(metadata, unit)` is the only place that knows this; encoders, decoders, checks and
 the combination all ask it. Published differences have `difference_format(metadata)`.
 
-A delta has no header, since its layout follows from the signed metadata. For each parameter in
-the model's order, flattened in C order to n numbers:
+A delta has no header, since its layout follows from the signed metadata. For each parameter that
+the unit's chunk trains, in the model's order and the chunk's shape, flattened in C order to n
+numbers:
 
 - `fp32`: n float32.
 - `int8`, `int4`, `2bit`: ceil(n / block) float16 scales, one per block of `block` numbers (the
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from pleb_shared.errors import EncodingError, RefusalCode
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.codec import (
     BUFFER_DIFFERENCES,
     SCHEMES,
@@ -40,6 +42,7 @@ from pleb_shared.protocol.codec import (
 )
 from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, elements
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
 from pleb_shared.tensors.quantize import dequantize, quantize
 
@@ -62,6 +65,10 @@ class HasKind(Protocol):
     @property
     def kind(self) -> UnitKind:
         """Whether it trains, evaluates or calibrates."""
+
+    @property
+    def chunk(self) -> str:
+        """The part of the model that it works on."""
 
 
 @dataclass(frozen=True)
@@ -218,18 +225,25 @@ def delta_format(metadata: ProjectMetadata, unit: HasKind) -> DeltaFormat:
 
     Raises:
         EncodingError: `wrong_result`: an evaluation results in metrics.
+        Refusal: as `chunk_view`.
     """
     if unit.kind == UnitKind.EVALUATE:
         message = "An evaluation unit results in metrics, not in a delta."
         raise EncodingError(RefusalCode.WRONG_RESULT, message)
     if unit.kind == UnitKind.CALIBRATE:
-        return DeltaFormat(metadata.model, "fp32", metadata.codec.block)
-    return training_format(metadata)
+        model = chunk_view(metadata, unit.chunk).model
+        return DeltaFormat(model, "fp32", metadata.codec.block)
+    return training_format(metadata, unit.chunk)
 
 
-def training_format(metadata: ProjectMetadata) -> DeltaFormat:
-    """Return the format of a training unit's delta that covers the whole model."""
-    return DeltaFormat(metadata.model, metadata.codec.up, metadata.codec.block)
+def training_format(metadata: ProjectMetadata, chunk: str = FULL) -> DeltaFormat:
+    """Return the format of a training unit's delta: of the whole model, or of a chunk.
+
+    Raises:
+        Refusal: as `chunk_view`.
+    """
+    model = chunk_view(metadata, chunk).model
+    return DeltaFormat(model, metadata.codec.up, metadata.codec.block)
 
 
 def difference_format(metadata: ProjectMetadata) -> DeltaFormat:

@@ -31,6 +31,7 @@ from pleb_shared.protocol.project import (
     TensorSpec,
     tensor_bytes,
 )
+from pleb_shared.tensors.chunk_view import held_numbers
 from pleb_shared.training.graph import TORCH_DTYPES, TORCH_ERRORS, CompiledGraph, refusal
 from pleb_shared.training.preconditions import check_call
 
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pleb_shared.protocol.graph import Graph, Node, Value
+    from pleb_shared.tensors.chunk_view import ChunkView
     from pleb_shared.training.draws import Form
     from pleb_shared.training.operators import Operator
 
 __all__ = ["Cost", "NoDraws", "check_graph", "dry_run", "trained_parameters", "training_cost"]
 
-_COPIES_OF_THE_MODEL: Final = 4
-"""Version, last difference, working copy, and one transient (delta or state)."""
+_COPIES_OF_THE_MODEL: Final = 2
+"""Version and last difference."""
+_COPIES_OF_WHAT_IS_TRAINED: Final = 2
+"""Working copy, and one transient (delta or state)."""
 _ELEMENT: Final = 16
 """Operations that one element counts for which is read or written outside of products: it takes
 about as long as 16 multiply-adds of a product do."""
@@ -140,23 +144,26 @@ class NoDraws:
 
 
 def training_cost(
-    graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int, optimizer: Optimizer
+    graph: Graph, view: ChunkView, data: DataSpec, batch_examples: int, optimizer: Optimizer
 ) -> Cost:
     """Return what one local step with `graph` costs; the memory is that of a whole unit.
 
-    It has the copies of the model, the optimizer's state, and the most that is held at once
-    during a step.
+    It has the copies of the model and of what the chunk trains of it, the optimizer's state, and
+    the most that is held at once during a step.
 
     Raises:
         GraphError: as `check_graph` and `dry_run`.
     """
-    check_graph(graph, model, data, batch_examples)
-    weights = sum(math.prod(spec.shape) for spec in model.parameters)
-    state = {AdamW: 2, Muon: 3}.get(type(optimizer), 1)
+    check_graph(graph, view, data, batch_examples)
+    whole = sum(math.prod(spec.shape) for spec in view.whole.parameters)
+    trained = held_numbers(view)
+    copies = _COPIES_OF_WHAT_IS_TRAINED + {AdamW: 2, Muon: 3}.get(type(optimizer), 1)
+    if view.chunk is not None and view.chunk.windows:
+        copies += 1  # what is cut out of the version
     step = dry_run(graph, trains=True)
-    optimizing = _optimizer_operations(model, optimizer)
+    optimizing = _optimizer_operations(view.model, optimizer)
     return Cost(
-        memory_bytes=(_COPIES_OF_THE_MODEL + state) * 4 * weights + step.memory_bytes,
+        memory_bytes=4 * (_COPIES_OF_THE_MODEL * whole + copies * trained) + step.memory_bytes,
         operations=step.operations + optimizing,
         seconds=step.seconds + optimizing / _PER_SECOND,
     )
@@ -180,14 +187,14 @@ def _optimizer_operations(model: ModelSpec, optimizer: Optimizer) -> int:
     return total
 
 
-def check_graph(graph: Graph, model: ModelSpec, data: DataSpec, batch_examples: int | None) -> None:
-    """Check that a graph fits the model and data; `batch_examples` None allows any batch size.
+def check_graph(graph: Graph, view: ChunkView, data: DataSpec, batch_examples: int | None) -> None:
+    """Check that a graph fits the chunk and data; `batch_examples` None allows any batch size.
 
     Raises:
-        GraphError: its tensors differ from the model's, or its inputs are not batches of the data.
+        GraphError: its tensors differ from the chunk's, or its inputs are not batches of the data.
     """
     tensors = (graph.parameters, graph.buffers, graph.base)
-    if tensors != (model.parameters, model.buffers, model.base_tensors):
+    if tensors != (view.model.parameters, view.buffers, view.base_tensors):
         raise GraphError("The graph's tensors do not match the project's model.")
     found = [(spec.name, spec.dtype, spec.shape[1:]) for spec in graph.inputs]
     expected = [(spec.name, spec.dtype, spec.shape) for spec in data.inputs]

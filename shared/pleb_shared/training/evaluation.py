@@ -10,6 +10,7 @@ import torch
 
 from pleb_shared.errors import TrainingError
 from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.tensors.layout import Tensors, check_version
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
@@ -60,7 +61,7 @@ def evaluate(
         TrainingError: a metric is not a finite number, or cannot be computed from the predictions.
         EncodingError: the version or a shard is invalid.
     """
-    check_graph(graph.graph, metadata.model, metadata.data, batch_examples=None)
+    check_graph(graph.graph, view_of(metadata.model, None), metadata.data, batch_examples=None)
     check_version(version, metadata.model)
     data = UnitData(metadata.data, shards)
     tensors = {

@@ -133,22 +133,29 @@ class CompiledGraph:
                 f"The graph changes the buffers {sorted(written)} but declares {graph.mutated}."
             )
         self._constants = [_constant(constant, self.device) for constant in graph.constants]
+        self._given: dict[str, torch.Tensor] = {}
         self._base: list[torch.Tensor] = []
         self._steps = _compile(graph, operators, self.device)
         self._size = value_count(graph) + sum(len(node.outputs) for node in graph.nodes)
 
-    def with_base(self, tensors: Mapping[str, torch.Tensor]) -> CompiledGraph:
+    def with_base(
+        self, tensors: Mapping[str, torch.Tensor], *, partly: bool = False
+    ) -> CompiledGraph:
         """Return this graph on `tensors`, by name, in the dtypes and shapes of the graph's base.
 
         `base_tensors` makes them of arrays; more of them than the base has are no fault.
+        With `partly` some may be missing: a later call gives them.
 
         They are neither copied nor changed, so runs and threads may share them.
 
         Raises:
             GraphError: one is missing, or of another dtype or shape.
         """
+        given = {**self._given, **tensors}
         for spec in self.graph.base:
-            found = tensors.get(spec.name)
+            found = given.get(spec.name)
+            if found is None and partly:
+                continue
             if (
                 found is None
                 or list(found.shape) != spec.shape
@@ -157,9 +164,13 @@ class CompiledGraph:
                 message = f"The base has no {spec.dtype} {spec.shape} with the name {spec.name!r}."
                 raise GraphError(message)
         bound = copy.copy(self)
-        bound._base = [  # noqa: SLF001 - it is our own copy
-            tensors[spec.name].to(self.device) for spec in self.graph.base
-        ]
+        own = {
+            spec.name: given[spec.name].to(self.device)
+            for spec in self.graph.base
+            if spec.name in given
+        }
+        bound._given = own  # noqa: SLF001 - it is our own copy
+        bound._base = list(own.values())  # noqa: SLF001 - in the order of the graph's base
         return bound
 
     def run(

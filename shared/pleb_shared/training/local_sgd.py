@@ -15,13 +15,14 @@ import torch
 from pleb_shared.errors import EncodingError, RefusalCode, TrainingError
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.project import ProjectMetadata, calibration_unit
+from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.tensors.layout import Tensors, check_version, load_tensors, save_tensors
 from pleb_shared.tensors.version import subtract_versions
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import check_graph
-from pleb_shared.training.graph import TORCH_ERRORS, refusal
+from pleb_shared.training.graph import TORCH_ERRORS, base_tensors, refusal
 from pleb_shared.training.optimizers import make_optimizer, unit_learning_rates
 
 if TYPE_CHECKING:
@@ -41,15 +42,14 @@ _UNIT: Final = "unit"
 
 
 class UnitRun:
-    """The run of one unit of kind `train` or `calibrate`.
+    """The run of one unit of kind `train` or `calibrate`, of the whole model or of a chunk.
 
     `version` is the unit's starting point and `previous_difference` the decoded last published
     difference (None at version 0); both hold tensors by name, in the shapes of
-    `metadata.model`; `graph` has the model's base. `shards` are the unit's, in order:
-    [examples, *shape] for each input, or one flat array of windows. `state` is an earlier `state()`
-    of the same unit: the run then resumes with the same bits. Within a determinism class the result
-    is a pure function of the
-    other arguments.
+    `metadata.model`; `graph` is the chunk's and has the model's base. `shards` are the unit's, in
+    order: [examples, *shape] for each input, or one flat array of windows. `state` is an earlier
+    `state()` of the same unit: the run then resumes with the same bits. Within a determinism class
+    the result is a pure function of the other arguments.
 
     Raises:
         GraphError: the graph does not belong to this project.
@@ -67,19 +67,22 @@ class UnitRun:
         state: bytes | None = None,
     ) -> None:
         training = metadata.training
-        check_graph(graph.graph, metadata.model, metadata.data, training.batch_examples)
+        view = chunk_view(metadata, unit.chunk)
+        check_graph(graph.graph, view, metadata.data, training.batch_examples)
         check_version(version, metadata.model)
-        self._graph, self._metadata, self._unit, self._version = graph, metadata, unit, version
+        if view.frozen:
+            graph = graph.with_base(base_tensors((s.name, version[s.name]) for s in view.frozen))
+        self._graph, self._metadata, self._unit, self._view = graph, metadata, unit, view
+        self._version = view.taken(version, unit.version)
         self._data = UnitData(metadata.data, shards)
         self._rates = unit_learning_rates(
             training, unit.version * training.local_steps, unit.local_steps, unit.versions
         )
-        self._tensors = {name: self._place(array) for name, array in version.items()}
+        self._tensors = {name: self._place(array) for name, array in self._version.items()}
         self._trained = {
-            spec.name: self._tensors[spec.name].requires_grad_()
-            for spec in metadata.model.parameters
+            spec.name: self._tensors[spec.name].requires_grad_() for spec in view.model.parameters
         }
-        difference = previous_difference or {}
+        difference = view.taken(previous_difference or {}, unit.version)
         self._optimizer = make_optimizer(
             training,
             self._trained,
@@ -154,7 +157,7 @@ class UnitRun:
         return save_tensors(tensors)
 
     def exact_delta(self) -> Tensors:
-        """Return the delta before it is encoded: version - local, each tensor in its shape.
+        """Return the delta before it is encoded: version - local, each tensor in its chunk's shape.
 
         Raises:
             TrainingError: steps are missing.
@@ -162,7 +165,7 @@ class UnitRun:
         if self.steps_done != self.steps_total:
             raise TrainingError(f"Only {self.steps_done} of {self.steps_total} steps are done.")
         local = {name: _array(tensor) for name, tensor in self._tensors.items()}
-        return subtract_versions(self._version, local, self._metadata.model)
+        return subtract_versions(self._version, local, self._view.model)
 
     def delta(self) -> bytes:
         """Return the delta in the unit's format.

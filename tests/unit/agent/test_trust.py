@@ -114,7 +114,7 @@ REPLIES = [
     ("epoch 3", {"unit": {"epoch": 3}}),
     ("epoch 0", {"version": {"epoch": 3}}),
     ("asks for version 1", {"unit": {"version": 1}}),
-    ("chunk 'half'", {"unit": {"chunk": "half"}}),
+    ("has no chunk 'half'", {"unit": {"chunk": "half"}}),
     ("not the calibration unit", {"unit": {"kind": UnitKind.CALIBRATE}}),
     ("not the one that the researcher signed", {"version": {"digest": digest_of(b"x")}}),
     ("do not lead", {"version": {"snapshot_number": 3}}),

@@ -243,7 +243,7 @@ METADATA: Any = SimpleNamespace(model=model((40,)), codec=Codec(up="2bit", down=
 
 def test_the_unit_decides_the_format_of_its_delta():
     def found(kind):
-        return delta_format(METADATA, SimpleNamespace(kind=kind))
+        return delta_format(METADATA, SimpleNamespace(kind=kind, chunk="full"))
 
     assert found(UnitKind.TRAIN) == training_format(METADATA)
     assert found(UnitKind.TRAIN).size == 3 * 2 + 10, "three scales, four codes a byte"
@@ -253,5 +253,5 @@ def test_the_unit_decides_the_format_of_its_delta():
 
 def test_an_evaluation_has_no_delta():
     with pytest.raises(EncodingError) as caught:
-        delta_format(METADATA, SimpleNamespace(kind=UnitKind.EVALUATE))
+        delta_format(METADATA, SimpleNamespace(kind=UnitKind.EVALUATE, chunk="full"))
     assert caught.value.code is RefusalCode.WRONG_RESULT

@@ -12,6 +12,7 @@ import pytest
 from pleb_shared.errors import EncodingError, GraphError, TrainingError
 from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_unit
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.training.data import UnitData
 from pleb_shared.training.dry_run import training_cost
@@ -204,7 +205,9 @@ def test_the_memory_bound_counts_optimizer_and_batch():
     project = gpt_project()
     metadata, graph = project.metadata, project.graph.graph
     bounds = [
-        training_cost(graph, metadata.model, metadata.data, BATCH, optimizer).memory_bytes
+        training_cost(
+            graph, view_of(metadata.model, None), metadata.data, BATCH, optimizer
+        ).memory_bytes
         for optimizer in (SgdMomentum(), metadata.training.optimizer)
     ]
     weights = 4 * sum(math.prod(p.shape) for p in metadata.model.parameters)

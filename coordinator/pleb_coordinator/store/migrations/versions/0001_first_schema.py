@@ -249,6 +249,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("invite", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("enrolled_from", sa.String(), server_default=sa.text("''"), nullable=False),
         sa.Column("refuses", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("memory_bytes", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
@@ -280,6 +281,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("train_shards", sa.Integer(), nullable=False),
         sa.Column("holdout_shards", sa.Integer(), nullable=False),
         sa.Column("holdout_examples", sa.Integer(), nullable=False),
+        sa.Column("chunk_flops", sa.LargeBinary(), nullable=False),
         sa.Column("published_at", sa.Float(), nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -297,6 +299,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("length", sa.Float(), nullable=False),
         sa.Column("sketch", sa.LargeBinary(), nullable=False),
+        sa.Column("chunk", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
@@ -370,6 +373,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("shard_count", sa.Integer(), nullable=False),
         sa.Column("local_steps", sa.Integer(), nullable=False),
         sa.Column("versions", sa.Integer(), nullable=True),
+        sa.Column("chunk", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("revision", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("due", sa.Boolean(), server_default=sa.text("0"), nullable=False),
@@ -383,6 +387,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("deciders", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("look_at", sa.Float(), nullable=True),
         sa.Column("spot_check", sa.String(), server_default=sa.text("''"), nullable=False),
+        sa.Column("memory_bytes", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
@@ -682,6 +687,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("loss_first", sa.Float(), nullable=True),
         sa.Column("loss_last", sa.Float(), nullable=True),
+        sa.Column("chunk", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["assignment"],
             ["assignments.id"],

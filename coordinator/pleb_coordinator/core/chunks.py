@@ -1,0 +1,113 @@
+"""Which chunk a host trains: the best one that fits into its memory.
+
+The whole model is best, then the project's chunks in the researcher's order. A unit belongs to no
+chunk until a host gets it; from then on its checks and further tries are of the same chunk, and go
+to hosts into whose memory it fits, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.core.records import Record
+from pleb_shared.protocol.chunk import FULL
+from pleb_shared.protocol.unit import UnitKind
+
+if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Facts, Host, UnitRow
+    from pleb_shared.protocol.project import ProjectMetadata
+
+__all__ = [
+    "ChunkChoice",
+    "best_chunk",
+    "cost_of_chunk",
+    "fits",
+    "flops_of_chunk",
+    "least_memory",
+    "whole_steps",
+    "why_chunk",
+]
+
+_MARGIN: Final = 1 + 1 / 16
+"""The forecast is of the researcher's torch; that of another release may be a little higher."""
+
+
+class ChunkChoice(Record, frozen=True):
+    """A chunk for a host."""
+
+    name: str
+    memory_bytes: int
+    """What a host must have for it; 0: not known, so that every host is tried."""
+
+
+def best_chunk(metadata: ProjectMetadata, memory_bytes: int | None) -> ChunkChoice | None:
+    """Return the best chunk for a host with that much memory; None: not even the smallest fits.
+
+    A host that does not say how much it has gets the whole model, as do all hosts of a project
+    without chunks: its worker checks what it can do before it begins.
+    """
+    needed = _needed(metadata.limits.full_bytes)
+    if not metadata.chunks or memory_bytes is None or needed <= memory_bytes:
+        known = needed if metadata.chunks else 0
+        return ChunkChoice(FULL, known)
+    for chunk in metadata.chunks:
+        if _needed(chunk.memory_bytes) <= memory_bytes:
+            return ChunkChoice(chunk.name, _needed(chunk.memory_bytes))
+    return None
+
+
+def why_chunk(metadata: ProjectMetadata, memory_bytes: int | None) -> str:
+    """Return which chunk a host with that much memory gets, and why, as a sentence."""
+    if not metadata.chunks:
+        return "the whole model: the project has no chunks"
+    if memory_bytes is None:
+        return "the whole model: the host does not say how much memory it has"
+    has = f"a unit may take {memory_bytes >> 20} MiB there"
+    needed = f"the whole model needs {_mib(_needed(metadata.limits.full_bytes))}"
+    best = best_chunk(metadata, memory_bytes)
+    if best is None:
+        return f"none: {has}, and the smallest chunk needs {_mib(least_memory(metadata))}"
+    if best.name == FULL:
+        return f"the whole model: {has}, and {needed}"
+    return f"{best.name}, which needs {_mib(best.memory_bytes)}: {has}, and {needed}"
+
+
+def least_memory(metadata: ProjectMetadata) -> int:
+    """Return the memory, in bytes, that a host of the project must have; 0: not known."""
+    if not metadata.chunks:
+        return 0
+    least = min(chunk.memory_bytes for chunk in metadata.chunks)
+    return min(_needed(least), _needed(metadata.limits.full_bytes))
+
+
+def fits(unit: UnitRow, host: Host) -> bool:
+    """Whether the host has the memory that the unit's chunk needs."""
+    return host.memory_bytes is None or unit.memory_bytes <= host.memory_bytes
+
+
+def cost_of_chunk(facts: Facts, chunk: str) -> float:
+    """Return the FLOPs of a step of the chunk over those of the whole model's."""
+    return flops_of_chunk(facts, chunk) / max(1, facts.flops_per_step)
+
+
+def flops_of_chunk(facts: Facts, chunk: str) -> int:
+    """Return the FLOPs of one step of the chunk, as counted from its graph."""
+    return facts.flops_per_step if chunk == FULL else facts.chunk_flops[chunk]
+
+
+def whole_steps(unit: UnitRow, facts: Facts) -> float:
+    """Return how many steps of the whole model take as long as the unit's own.
+
+    So hosts' speeds, which are all in seconds for a step of the whole model, say how long it takes.
+    """
+    if unit.kind is UnitKind.EVALUATE:
+        return unit.local_steps
+    return unit.local_steps * cost_of_chunk(facts, unit.chunk)
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size >> 20)} MiB"
+
+
+def _needed(memory_bytes: int) -> int:
+    return int(memory_bytes * _MARGIN)
