@@ -44,7 +44,7 @@ from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, eleme
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
-from pleb_shared.tensors.quantize import dequantize, quantize
+from pleb_shared.tensors.quantize import dequantize, dequantize_parts, quantize_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,16 @@ class DeltaFormat:
         Raises:
             EncodingError: `wrong_shape` (also a missing name) or `not_finite`.
         """
-        parts = [self._encode_parameter(_flat(delta, spec)) for spec in self.model.parameters]
+        parameters = (
+            _flat(delta, spec).astype(NUMPY_DTYPES["float32"], copy=False)
+            for spec in self.model.parameters
+        )
+        parts: list[bytes]
+        if self.codec == "fp32":
+            parts = [_finite(numbers).tobytes() for numbers in parameters]
+        else:
+            encoded = quantize_parts(parameters, SCHEMES[self.codec], self.block)
+            parts = [part.tobytes() for pair in encoded for part in pair]
         parts += [
             _finite(_flat(delta, spec).astype(buffer_dtype(spec), copy=False)).tobytes()
             for spec in self.model.buffers
@@ -108,13 +117,20 @@ class DeltaFormat:
         return dict(self.iterate(data))
 
     def iterate(self, data: bytes | memoryview) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield (name, array) in the model's order; only one decoded tensor is alive at a time.
+        """Yield (name, array) in the model's order; of large tensors only one is alive at a time.
 
         Raises:
             EncodingError: `wrong_size`.
         """
-        for spec, part in self.parameter_parts(data):
-            yield spec.name, self._decode_parameter(part, elements(spec)).reshape(spec.shape)
+        found = self.parameter_parts(data)
+        if self.codec == "fp32":
+            for spec, part in found:
+                yield spec.name, _floats(part).reshape(spec.shape)
+        else:
+            split = (self._split(part, elements(spec)) for spec, part in found)
+            decoded = dequantize_parts(split, SCHEMES[self.codec], self.block)
+            for spec, numbers in zip(self.model.parameters, decoded, strict=True):
+                yield spec.name, numbers.reshape(spec.shape)
         for spec, part in self.buffer_parts(data):
             yield spec.name, part.view(buffer_dtype(spec)).reshape(spec.shape).copy()
 
@@ -186,21 +202,12 @@ class DeltaFormat:
             yield spec, raw[start:end].copy()  # a copy is aligned, whatever came before it
             start = end
 
-    def _encode_parameter(self, values: NDArray[Any]) -> bytes:
-        """Return the bytes of one parameter, flattened to [n]."""
-        numbers = values.astype(NUMPY_DTYPES["float32"], copy=False)
-        if self.codec == "fp32":
-            return _finite(numbers).tobytes()
-        scales, packed = quantize(numbers, SCHEMES[self.codec], self.block)
-        return scales.tobytes() + packed.tobytes()
-
-    def _decode_parameter(self, part: NDArray[np.uint8], numbers: int) -> NDArray[np.float32]:
-        """Return the numbers [numbers] that `part` [bytes] encodes."""
-        if self.codec == "fp32":
-            return part.copy().view(NUMPY_DTYPES["float32"]).astype(np.float32, copy=False)
+    def _split(
+        self, part: NDArray[np.uint8], numbers: int
+    ) -> tuple[NDArray[np.float16], NDArray[np.uint8], int]:
+        """Return the scales and the codes in `part` [bytes] of a parameter, and how many it has."""
         split = 2 * scale_count(numbers, self.block)
-        scales = part[:split].copy().view(np.dtype("<f2"))
-        return dequantize(scales, part[split:], numbers, SCHEMES[self.codec], self.block)
+        return part[:split].copy().view(np.dtype("<f2")), part[split:], numbers
 
     def _check_parameter(self, spec: TensorSpec, part: NDArray[np.uint8]) -> None:
         """Raise unless `part` [bytes] is a valid encoding of the parameter."""
@@ -264,6 +271,11 @@ def _flat(delta: Tensors, spec: TensorSpec) -> NDArray[Any]:
         message = f"Tensor {spec.name!r} of the delta is {found}; its shape is {spec.shape}."
         raise EncodingError(RefusalCode.WRONG_SHAPE, message)
     return np.ascontiguousarray(array).reshape(-1)
+
+
+def _floats(part: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a copy of the float32 numbers in `part` [bytes], in this machine's byte order."""
+    return part.copy().view(NUMPY_DTYPES["float32"]).astype(np.float32, copy=False)
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:

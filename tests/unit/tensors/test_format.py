@@ -146,6 +146,25 @@ def test_buffers_travel_exactly():
 
 
 @pytest.mark.parametrize("codec", CODECS)
+@settings(max_examples=12, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 7, 16, 255, 3000, 140_000]), min_size=2, max_size=6),
+    block=st.sampled_from([16, 17, 30, 256]),
+)
+def test_parameters_that_are_encoded_together_have_the_bytes_of_each_alone(codec, sizes, block):
+    random = np.random.default_rng(sum(sizes))
+    delta = {f"p{i}": random.standard_normal(n).astype(np.float32) for i, n in enumerate(sizes)}
+    together = DeltaFormat(model(*((n,) for n in sizes)), codec, block)
+    alone = [DeltaFormat(model((n,)), codec, block) for n in sizes]
+    parts = [one.encode({"p0": delta[f"p{i}"]}) for i, one in enumerate(alone)]
+    data = together.encode(delta)
+    assert data == b"".join(parts)
+    found = together.decode(data)
+    for i, (one, part) in enumerate(zip(alone, parts, strict=True)):
+        assert np.array_equal(found[f"p{i}"], one.decode(part)["p0"])
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_bytes_are_the_same_on_every_platform(codec):
     words = np.random.Philox(key=1).random_raw(10_000).astype(np.float64)
     values = (words / 2**63 - 1).astype(np.float32)
