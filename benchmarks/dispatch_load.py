@@ -29,6 +29,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, ReceiptOutcome, WorkReply
 from pleb_shared.protocol.report import DeltaResult, Report
 from pleb_shared.protocol.signing import peek_payload, verify_bytes
+from pleb_shared.tensors.packing import pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,17 +175,18 @@ class Load:
             reply = await line.exchange(host.path, body)
             for manifest in _REPLY.decode(peek_payload(reply, PayloadType.WORK_REPLY)).manifests:
                 delta = result_of(manifest)
-                report = report_of(manifest, delta)
+                packed = pack(delta)
+                report = report_of(manifest, delta, len(packed))
                 body = host.request(int(time.time()), 0, [report])  # noqa: TID251
-                reply = await line.exchange(host.path, body + b"\n" + delta)
+                reply = await line.exchange(host.path, body + b"\n" + packed)
                 said = _REPLY.decode(peek_payload(reply, PayloadType.WORK_REPLY))
                 if said.receipts[0].outcome not in {ReceiptOutcome.STORED, ReceiptOutcome.UNNEEDED}:
                     raise ValueError(said.receipts[0].message)
                 self.trained += 1
 
 
-def report_of(manifest: Manifest, delta: bytes) -> Report:
-    """Return the report of a delta that is attached."""
+def report_of(manifest: Manifest, delta: bytes, size: int) -> Report:
+    """Return the report of a delta that is attached; packed it has `size` bytes."""
     return Report(
         assignment=manifest.assignment,
         nonce=manifest.nonce,
@@ -192,7 +194,7 @@ def report_of(manifest: Manifest, delta: bytes) -> Report:
         version=manifest.unit.version,
         result=DeltaResult(
             digest=digest_of(delta),
-            size=len(delta),
+            size=size,
             attached=True,
             loss_first=1.0,
             loss_last=0.9,

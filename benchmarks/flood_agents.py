@@ -23,6 +23,7 @@ from benchmarks.dispatch_fleet import Group, LoadHost, hosts_of, result_of
 from benchmarks.dispatch_load import Connection, loop_factory, report_of
 from pleb_shared.protocol.messages import PayloadType, ReceiptOutcome, WorkReply
 from pleb_shared.protocol.signing import open_envelope
+from pleb_shared.tensors.packing import pack
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
@@ -72,15 +73,16 @@ class Agent:
         loop = asyncio.get_running_loop()
         while loop.time() < end:
             unit, self.unit = self.unit, None
-            reports, delta = [], b""
+            reports, packed = [], b""
             if unit is not None:
                 await asyncio.sleep(self.plan.pause_seconds)
                 delta = result_of(unit)
-                reports = [report_of(unit, delta)]
+                packed = pack(delta)
+                reports = [report_of(unit, delta, len(packed))]
             now = int(time.time())  # noqa: TID251 - a real client's clock
             envelope = self.host.request(now, 1, reports, WAIT_SECONDS)
             begun = loop.time()
-            reply = await self._exchange(envelope + b"\n" + delta)
+            reply = await self._exchange(envelope + b"\n" + packed)
             if reply.manifests:
                 self.unit = reply.manifests[0]
             if reply.manifests or reports:

@@ -57,7 +57,8 @@ def train_in_rounds(draft: Draft, blobs: BlobFolder, seed: int = 0) -> Tensors:
         warm = is_warm_start(metadata, number)
         made = next_version(version, state, deltas, metadata, warm_start=warm)
         version, state = made.version, made.state
-        difference = difference_format(metadata).decode(made.difference)
+        published = difference_format(metadata)
+        difference = published.decode(published.unpack(made.difference))
     return version
 
 

@@ -178,7 +178,8 @@ def run(case: Case) -> dict[str, float]:
         encoded = [(training_format(metadata).encode(delta), 1.0) for delta in trained]
         made = next_version(version, state, encoded, metadata, warm_start=False)
         version, state = made.version, made.state
-        difference = difference_format(metadata).decode(made.difference)
+        published = difference_format(metadata)
+        difference = published.decode(published.unpack(made.difference))
     right, fooled = evaluated(case, version, images)
     return {
         "accuracy": right,

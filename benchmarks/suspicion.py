@@ -100,7 +100,8 @@ def _measure(draft: Any, blobs: BlobFolder, versions: int) -> dict[str, Any]:
         before = round_of[1][1]
         weighed = [(run.delta(), 1.0) for run, _ in round_of]
         made = next_version(version, state, weighed, metadata, warm_start=False)
-        difference = difference_format(metadata).decode(made.difference)
+        published = difference_format(metadata)
+        difference = published.decode(published.unpack(made.difference))
         version, state = made.version, made.state
     results = alarms.pop("results")
     return {

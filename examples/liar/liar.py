@@ -41,6 +41,7 @@ from pleb_shared.protocol.report import DeltaResult, FailureResult, Report, Resu
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import buffer_dtype, delta_format, difference_format
+from pleb_shared.tensors.packing import pack
 
 if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
@@ -149,7 +150,7 @@ class Liar:
             reports=[report for report, _ in reports],
         )
         envelope = sign_payload(strict_json.encode(request), PayloadType.WORK, self.host)
-        attached = b"".join(data for report, data in reports if _attached(report))
+        attached = b"".join(pack(data) for report, data in reports if _attached(report))
         body = envelope + (b"\n" + attached if attached else b"")
         answer = self._send("POST", f"/projects/{self.link.project}/work", body)
         try:
@@ -163,7 +164,7 @@ class Liar:
                 f"report on {receipt.assignment}: {receipt.outcome} {receipt.message}", flush=True
             )
             if receipt.outcome is ReceiptOutcome.UPLOAD and receipt.upload:
-                self._upload(receipt.upload, by_assignment[receipt.assignment])
+                self._upload(receipt.upload, pack(by_assignment[receipt.assignment]))
         return reply
 
     def _runtime(self) -> Runtime:
@@ -238,10 +239,11 @@ class Liar:
         """Return a result that speaks of `data`; evaluation is for trusted hosts only."""
         if not data:
             return FailureResult(reason="no holdout here")
+        size = len(pack(data))
         return DeltaResult(
             digest=digest_of(data),
-            size=len(data),
-            attached=len(data) <= LIMITS.attached_delta_bytes,
+            size=size,
+            attached=size <= LIMITS.attached_delta_bytes,
             loss_first=1.0 + float(self.noise.random()),
             loss_last=float(self.noise.random()),
         )
@@ -263,7 +265,8 @@ class Liar:
         model = self.metadata.model
         if manifest.version.differences and manifest.unit.kind is UnitKind.TRAIN:
             data = self._blob(manifest.version.differences[-1].digest)
-            last = difference_format(self.metadata).decode(data)
+            encoding = difference_format(self.metadata)
+            last = encoding.decode(encoding.unpack(data))
             return {s.name: float(np.sqrt(np.mean(last[s.name] ** 2))) for s in model.parameters}
         guess = _path(self.metadata.training, manifest.unit.local_steps)
         return {spec.name: guess for spec in model.parameters}

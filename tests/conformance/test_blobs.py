@@ -71,7 +71,8 @@ def test_an_upload_grows_only_at_its_end_and_only_to_its_size(blobs):
     assert refusal(blobs.append_upload, "token", 10, bytes(11), 20) == RefusalCode.WRONG_SIZE
     assert blobs.upload_offset("token") == 10
     assert blobs.append_upload("token", 10, DATA[10:20], 20) == 20
-    assert blobs.upload_bytes("token", 20, digest_of(DATA[:20])) == DATA[:20]
+    assert blobs.upload_bytes("token", 20) == DATA[:20]
+    assert refusal(blobs.upload_bytes, "token", 21) == RefusalCode.WRONG_SIZE
 
 
 def test_an_upload_counts_only_whole_and_with_its_digest(blobs):
@@ -93,9 +94,9 @@ def test_an_upload_becomes_a_blob_once_and_again(blobs):
 
 
 def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
-    blobs.append_upload("token", 0, DATA, len(DATA))
-    blobs.upload_to_delta("token", 1234)
-    blobs.upload_to_delta("token", 1234)
+    blobs.put_delta(1234, b"an earlier one")
+    blobs.put_delta(1234, DATA)
+    blobs.put_delta(1234, DATA)
     stored = StoredDelta(1234, len(DATA), None)
     assert blobs.delta(stored) == DATA
     assert blobs.delta_view(stored, digest_of(DATA)) == DATA
@@ -109,10 +110,7 @@ def test_a_delta_is_kept_by_its_assignment_and_is_no_blob(blobs):
 @pytest.mark.parametrize("damage", [bytes(len(DATA)), DATA[:-1], b""])
 def test_a_delta_that_was_changed_on_the_disk_is_not_given_out(blobs, damage):
     """What was verified is what enters the model."""
-    blobs.append_upload("token", 0, damage or b"x", max(1, len(damage)))
-    blobs.upload_to_delta("token", 1234)
-    if not damage:
-        blobs._delta(1234).write_bytes(b"")
+    blobs.put_delta(1234, damage)
     stored = StoredDelta(1234, len(DATA), None)
     assert refusal(blobs.delta_view, stored, digest_of(DATA)) == RefusalCode.UNKNOWN_BLOB
     in_row = StoredDelta(5, 5, b"small")
@@ -124,11 +122,11 @@ def test_a_small_delta_needs_no_file(blobs):
     assert blobs.delta_view(StoredDelta(5, 5, b"small"), digest_of(b"small")) == b"small"
 
 
-def test_an_uploaded_delta_is_readable_by_its_owner_only(blobs, tmp_path):
+def test_deltas_are_readable_by_their_owner_only_while_they_come_and_later(blobs, tmp_path):
     blobs.append_upload("token", 0, DATA, len(DATA))
-    blobs.upload_to_delta("token", 2)
-    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert file.stat().st_mode & 0o777 == 0o600
+    blobs.put_delta(2, DATA)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
 
 
 def test_tokens_cannot_leave_their_folder(blobs, tmp_path):

@@ -26,6 +26,7 @@ from pleb_shared.protocol.messages import (
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report, Result
 from pleb_shared.protocol.signing import SigningKey, open_envelope, peek_payload, sign_payload
+from pleb_shared.tensors.packing import pack
 from tests.integration.fake_coordinator import FakeCoordinator, app
 from tests.integration.http_world import URL, http_world
 
@@ -111,15 +112,16 @@ class Coordinator:
     ) -> Receipt:
         """Report a unit's delta, asking for nothing; return the receipt."""
         delta = self.delta_of(manifest)
+        packed = pack(delta)
         result = DeltaResult(
             digest=digest_of(delta),
-            size=len(delta),
+            size=len(packed),
             attached=attached,
             loss_first=2.0,
             loss_last=1.0,
         )
         stated = msgspec.structs.replace(report_of(manifest, result), **changes)
-        reply = await self.work(host, stated, attached=delta if attached else b"", max_units=0)
+        reply = await self.work(host, stated, attached=packed if attached else b"", max_units=0)
         (receipt,) = reply.receipts
         assert receipt.assignment == manifest.assignment
         return receipt
@@ -252,7 +254,7 @@ def test_a_larger_delta_is_uploaded_in_parts(tmp_path, side):
         (manifest,) = (await coordinator.work(host)).manifests
         receipt = await coordinator.report(host, manifest, attached=False)
         assert receipt.outcome == "upload"
-        path, delta = f"/uploads/{receipt.upload}", coordinator.delta_of(manifest)
+        path, delta = f"/uploads/{receipt.upload}", pack(coordinator.delta_of(manifest))
         client = coordinator.client
 
         async def patch(data, offset):
@@ -277,7 +279,7 @@ def test_a_larger_delta_is_uploaded_in_parts(tmp_path, side):
 def test_other_bytes_than_reported_are_refused(tmp_path, side):
     async def tell(coordinator, host):
         (manifest,) = (await coordinator.work(host)).manifests
-        delta = coordinator.delta_of(manifest)
+        delta = pack(coordinator.delta_of(manifest))
         token = (await coordinator.report(host, manifest, attached=False)).upload
         wrong = bytes([delta[0] ^ 1]) + delta[1:]
         client, path, headers = coordinator.client, f"/uploads/{token}", {"upload-offset": "0"}

@@ -16,6 +16,7 @@ import math
 import sqlite3
 import statistics
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -260,10 +261,11 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
             g = combined(deltas, [e["weight"] for e in entries], metadata)
             warm = number <= metadata["training"]["warm_start_versions"]
             masters, momentum = stepped(masters, momentum, g, metadata["outer"], warm)
-            change = decoded(log.blob(difference), metadata, metadata["codec"]["down"])
+            published = zlib.decompress(log.blob(difference))
+            change = decoded(published, metadata, metadata["codec"]["down"])
             exact = {name: masters[name] - version[name] for name in names}
             exact |= {name: -g[name] for name in g if name not in names}
-            if encoded(exact, metadata) != log.blob(difference):
+            if encoded(exact, metadata) != published:
                 wrong.append(f"the difference of version {number} is not what the log gives")
             version = {name: added(array, change[name]) for name, array in version.items()}
         made[number] = (version, masters, momentum)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import time
+import zlib
 from typing import Any
 
 import httpx
@@ -182,7 +183,7 @@ class Stranger:
         """The tensors of a version, and the last difference that led to it."""
         tensors, difference = load(self.blob(source["snapshot"])), None
         for blob in source["differences"]:
-            difference = self.decode(self.blob(blob))
+            difference = self.decode(zlib.decompress(self.blob(blob)))
             tensors = {
                 name: array + difference[name].astype(array.dtype)
                 for name, array in tensors.items()
@@ -318,9 +319,10 @@ class Stranger:
     def report(
         self, manifest: dict[str, Any], delta: bytes, losses: list[float], **changes: Any
     ) -> dict[str, Any]:
-        result = {"kind": "delta", "digest": sha256(delta), "size": len(delta)}
+        size = len(zlib.compress(delta))
+        result = {"kind": "delta", "digest": sha256(delta), "size": size}
         result |= {"loss_first": losses[0], "loss_last": losses[-1]}
-        result |= {"attached": len(delta) <= 64 * 1024}
+        result |= {"attached": size <= 64 * 1024}
         unit = manifest["unit"]
         return {
             "assignment": manifest["assignment"],
@@ -331,9 +333,9 @@ class Stranger:
             "compute_seconds": 1.0,
         } | changes
 
-    def upload(self, token: str, delta: bytes) -> None:
+    def upload(self, token: str, packed: bytes) -> None:
         at = int(self.http.head(f"/uploads/{token}").headers["Upload-Offset"])
         headers = {"Upload-Offset": str(at)}
-        answer = self.http.patch(f"/uploads/{token}", content=delta[at:], headers=headers)
+        answer = self.http.patch(f"/uploads/{token}", content=packed[at:], headers=headers)
         self.checked(answer)
         assert answer.headers["Upload-Complete"] == "?1"

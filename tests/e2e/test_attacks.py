@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ class Liar:
                 delta, losses = self.lie(host, manifest, self.lied)
                 self.lied += 1
             report = host.report(manifest, delta, losses)
-            host.post(self.request(host, reports=[report], max_units=0), delta)
+            host.post(self.request(host, reports=[report], max_units=0), zlib.compress(delta))
 
     def request(self, host: Stranger, **changes: Any) -> dict[str, Any]:
         payload = host.request(**changes)

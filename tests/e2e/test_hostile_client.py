@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +42,8 @@ def host(link: str, strangers: Callable[[str], Stranger]) -> Stranger:
     manifest = only_unit(stranger.post(stranger.request(wait_seconds=10)))
     delta, losses = stranger.train(manifest)
     report = stranger.report(manifest, delta, losses)
-    reply = stranger.post(stranger.request(reports=[report], max_units=0), delta)
+    packed = zlib.compress(delta)
+    reply = stranger.post(stranger.request(reports=[report], max_units=0), packed)
     assert reply["receipts"][0]["outcome"] in {"stored", "unneeded"}
     return stranger
 
@@ -104,7 +107,7 @@ def test_numbers_that_are_not_finite(host: Stranger, poison: float) -> None:
     scales = np.frombuffer(delta[:2], "<f2").copy()
     scales[0] = poison
     bad = scales.tobytes() + delta[2:]
-    answer = receipt(host, host.report(manifest, bad, losses), bad)
+    answer = receipt(host, host.report(manifest, bad, losses), zlib.compress(bad))
     assert (answer["outcome"], answer["code"]) == ("refused", "not_finite")
 
 
@@ -119,15 +122,16 @@ def test_wrong_sizes_digests_versions_and_kinds(host: Stranger) -> None:
         return code
 
     def resized(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
-        short = delta[:-1]
-        return report | {"result": report["result"] | {"size": len(short)}}, short
+        short = zlib.compress(delta[:-1])
+        stated = {"size": len(short), "digest": hashlib.sha256(delta[:-1]).hexdigest()}
+        return report | {"result": report["result"] | stated}, short
 
     def other_bytes(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
         # No other host has this digest: bytes of one that is known are not looked at.
-        return report | {"result": report["result"] | {"digest": "5" * 64}}, delta
+        return report | {"result": report["result"] | {"digest": "5" * 64}}, zlib.compress(delta)
 
     def other_version(report: dict[str, Any], delta: bytes) -> tuple[dict[str, Any], bytes]:
-        return report | {"version": report["version"] + 1}, delta
+        return report | {"version": report["version"] + 1}, zlib.compress(delta)
 
     def other_kind(report: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
         result = {"kind": "evaluation", "metrics": {"loss": 0.0}, "examples": 10}
@@ -139,12 +143,34 @@ def test_wrong_sizes_digests_versions_and_kinds(host: Stranger) -> None:
     assert refused(other_kind) == "wrong_result"
 
 
+@pytest.mark.parametrize("kind", ["bomb", "truncated", "trailing", "raw", "empty"])
+def test_what_does_not_unpack_to_the_delta(host: Stranger, kind: str) -> None:
+    """Nothing larger than a delta is unpacked, and nothing is taken that is no whole stream."""
+    manifest = a_unit(host)
+    delta, losses = host.train(manifest)
+    packed = zlib.compress(delta)
+    sent = {
+        "bomb": zlib.compress(bytes(1000 * len(delta)), 9),
+        "truncated": packed[:-1],
+        "trailing": packed + b"x",
+        "raw": delta,
+        "empty": zlib.compress(b""),
+    }[kind]
+    assert len(sent) <= len(delta) + len(delta) // 1000 + 64
+    report = host.report(manifest, delta, losses)
+    # No other host has this digest: bytes of one that is known are not looked at.
+    report["result"] |= {"digest": "5" * 64, "size": len(sent), "attached": True}
+    answer = receipt(host, report, sent)
+    assert answer["outcome"] == "refused", answer
+    assert answer["code"] == ("wrong_size" if kind == "empty" else "wrong_digest")
+
+
 def test_reports_twice_stolen_or_made_up(
     host: Stranger, link: str, strangers: Callable[[str], Stranger]
 ) -> None:
     manifest = a_unit(host)
     delta, losses = host.train(manifest)
-    report = host.report(manifest, delta, losses)
+    report, delta = host.report(manifest, delta, losses), zlib.compress(delta)
     thief = strangers(link)
     thief.enrol()
     assert receipt(thief, report, delta)["code"] == "unknown_assignment"
@@ -159,7 +185,7 @@ def test_a_large_delta_is_uploaded_in_parts(host: Stranger) -> None:
     delta, losses = host.train(manifest)
     delta = delta[:-1] + bytes([delta[-1] ^ 1])  # nobody else's bytes
     report = host.report(manifest, delta, losses)
-    report["result"]["attached"] = False
+    report["result"]["attached"], delta = False, zlib.compress(delta)
     answer = receipt(host, report)
     assert answer["outcome"] == "upload"
     token = answer["upload"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_life_of_a_unit(world: World, strangers: Callable[[str], Stranger]) -> N
     # ISSUE: the report of one unit asks for the next; it comes under a lease.
     reply = volunteer.post(
         volunteer.request(reports=[volunteer.report(calibration, delta, losses)], wait_seconds=10),
-        delta,
+        zlib.compress(delta),
     )
     assert reply["receipts"][0]["outcome"] == "stored"
     manifest = only_unit(reply)
@@ -53,9 +54,9 @@ def test_life_of_a_unit(world: World, strangers: Callable[[str], Stranger]) -> N
     # TRUST and TRAIN: the version's digest is checked, then the local steps run.
     delta, losses = volunteer.train(manifest)
 
-    # REPORT and ACCEPT: the report commits to the delta's digest and size.
+    # REPORT and ACCEPT: the report commits to the delta's digest; the delta is packed on its way.
     report = volunteer.report(manifest, delta, losses)
-    reply = volunteer.post(volunteer.request(reports=[report], max_units=0), delta)
+    reply = volunteer.post(volunteer.request(reports=[report], max_units=0), zlib.compress(delta))
     assert reply["receipts"][0]["outcome"] == "stored"
 
     # VERIFY: the host is new, so nobody believes it yet ...

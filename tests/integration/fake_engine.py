@@ -20,6 +20,7 @@ from pleb_agent.worker.errors import (
 from pleb_agent.worker.job import DeltaOutcome, EvaluationOutcome, Job, JobResult, Progress
 from pleb_shared.protocol.messages import Runtime
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.packing import pack
 
 if TYPE_CHECKING:
     from pleb_agent.core.readiness import WorkerLimits
@@ -132,12 +133,13 @@ class FakeEngine:
             )
         else:
             seed = hashlib.sha256(repr(job.unit).encode()).digest()
-            delta = (seed * (self.delta_bytes // len(seed) + 1))[: self.delta_bytes]
-            (job.output_dir / "delta.bin").write_bytes(delta)
+            delta = hashlib.shake_256(seed).digest(self.delta_bytes)  # nothing makes it smaller
+            packed = pack(delta)
+            (job.output_dir / "delta.bin").write_bytes(packed)
             outcome = DeltaOutcome(
                 file="delta.bin",
                 digest=hashlib.sha256(delta).hexdigest(),
-                size=len(delta),
+                size=len(packed),
                 loss_first=1.0,
                 loss_last=0.2,
             )

@@ -26,6 +26,7 @@ from pleb_shared.protocol.messages import (
 )
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import open_envelope, sign_payload
+from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import Volunteer, World, report
 
 if TYPE_CHECKING:
@@ -102,17 +103,18 @@ class HttpWorld:
         return open_envelope(answer.content, PayloadType.ENROL_REPLY, EnrolReply, online)
 
     def result(self, host: Volunteer, manifest: Manifest, **changes: Any) -> tuple[Report, bytes]:
-        """Return the report of a unit, and its delta."""
+        """Return the report of a unit, and its packed delta."""
         delta = self.world.train(host, manifest)
+        packed = pack(delta)
         result = DeltaResult(
             digest=digest_of(delta),
-            size=len(delta),
+            size=len(packed),
             attached=True,
             loss_first=2.0,
             loss_last=1.0,
         )
         host.held = [held for held in host.held if held.assignment != manifest.assignment]
-        return report(manifest, msgspec.structs.replace(result, **changes)), delta
+        return report(manifest, msgspec.structs.replace(result, **changes)), packed
 
 
 @asynccontextmanager

@@ -63,6 +63,7 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.format import buffer_dtype, delta_format
 from pleb_shared.tensors.layout import Tensors, model_tensors, save_tensors, version_digest
+from pleb_shared.tensors.packing import pack
 from tests.conformance.engines import fresh_store
 from tests.integration.state_moves import record_moves
 
@@ -422,9 +423,10 @@ class World:
         if result is None and manifest.unit.kind == UnitKind.EVALUATE:
             result = EvaluationResult(metrics={"loss": 1.0}, examples=8)
         if result is None:
-            attached = [self.train(host, manifest) if data is None else data]
+            delta = self.train(host, manifest) if data is None else data
+            attached = [pack(delta)]
             result = DeltaResult(
-                digest=digest_of(attached[0]),
+                digest=digest_of(delta),
                 size=len(attached[0]),
                 attached=True,
                 loss_first=2.0,

@@ -36,6 +36,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, ReceiptOutcome, Role
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import SigningKey, sign_payload
+from pleb_shared.tensors.packing import pack
 from pleb_system.lock import HomeInUseError, hold_lock
 from tests.integration.steps_world import World, report
 
@@ -102,7 +103,9 @@ class Operator:
         world = self.world
         [manifest, *_], _ = world.ask(self.trusted)
         data = world.train(self.trusted, manifest)
-        result = DeltaResult(digest=digest_of(data), size=len(data), loss_first=2.0, loss_last=1.0)
+        packed = pack(data)
+        size = len(packed)
+        result = DeltaResult(digest=digest_of(data), size=size, loss_first=2.0, loss_last=1.0)
         self.trusted.held = [m for m in self.trusted.held if m is not manifest]
         receipts, *_ = world.exchange(self.trusted, 0, [report(manifest, result)], [])
         token = receipts[0].upload
@@ -110,7 +113,7 @@ class Operator:
         with world.store.read() as tx:
             upload = find_upload(tx, world.deps, token)
             encoding = upload_format(tx, upload)
-        append_part(world.deps, upload, 0, data)
+        append_part(world.deps, upload, 0, packed)
         check_upload(world.deps, upload, encoding)
         with world.store.write() as tx:
             finish_upload(tx, world.deps, upload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 
 import msgspec
 import pytest
@@ -70,9 +71,14 @@ def test_deltas_are_never_served(tmp_path):
             host = http.world.volunteer("anna")
             token, delta, manifest = await slot_of(http, host)
             assert (await upload(http, token, delta)).headers["upload-complete"] == "?1"
-            stored = StoredDelta(manifest.assignment, len(delta), None)
-            assert http.world.deps.blobs.delta(stored) == delta
-            for path in (digest_of(delta), f"../deltas/01/{manifest.assignment}"):
+            unpacked = zlib.decompress(delta)
+            stored = StoredDelta(manifest.assignment, len(unpacked), None)
+            assert http.world.deps.blobs.delta(stored) == unpacked
+            for path in (
+                digest_of(unpacked),
+                digest_of(delta),
+                f"../deltas/01/{manifest.assignment}",
+            ):
                 assert (await http.client.get(f"/blobs/{path}")).status_code == 404
 
     asyncio.run(story())

@@ -12,7 +12,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
-from pleb_shared.tensors.format import DeltaFormat, training_format
+from pleb_shared.tensors.format import DeltaFormat, difference_format, training_format
 from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_trust import drawn, proven
 
@@ -135,7 +135,8 @@ def test_buffers_out_of_all_proportion_do_not_reach_a_version(tmp_path, codec):
     assert world.project.version == 1
     with world.store.read() as tx:
         version = tx.versions.get(1, 0, 1)
-    difference = world.deps.blobs.get(version.difference)
+    encoding = difference_format(world.metadata)
+    difference = encoding.unpack(world.deps.blobs.get(version.difference))
     mean = np.frombuffer(difference[-88:-8], "<f4")
     assert np.abs(mean).max() < 1
 

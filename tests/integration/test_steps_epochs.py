@@ -21,6 +21,7 @@ from pleb_shared.protocol.project import Calibration, Codec, Target
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.layout import save_tensors, version_digest
+from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World, report
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
@@ -67,7 +68,8 @@ def state_of(world, manifest):
 def committed(world, host, manifest):
     """Report a delta that is too large to attach; return its bytes and its slot."""
     data = world.train(host, manifest)
-    result = DeltaResult(digest=digest_of(data), size=len(data), loss_first=2.0, loss_last=1.0)
+    size = len(pack(data))
+    result = DeltaResult(digest=digest_of(data), size=size, loss_first=2.0, loss_last=1.0)
     receipts, *_ = world.exchange(host, 0, [report(manifest, result)], [])
     with world.store.read() as tx:
         return data, find_upload(tx, world.deps, receipts[0].upload)
@@ -143,7 +145,7 @@ def test_late_reports_of_the_old_epoch_get_a_typed_refusal(world):
     # On its way or in work: cancelled, and refused when it comes.
     with world.store.read() as tx, pytest.raises(Refusal):
         find_upload(tx, world.deps, upload.token)
-    append_part(world.deps, upload, 0, data)  # its last part was being stored at that moment
+    append_part(world.deps, upload, 0, pack(data))  # its last part was being stored at that moment
     with world.store.read() as tx, pytest.raises(Refusal) as caught:
         upload_format(tx, upload)
     assert caught.value.code == RefusalCode.EPOCH_ENDED

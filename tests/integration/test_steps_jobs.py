@@ -22,6 +22,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.tensors.layout import save_tensors
+from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
@@ -421,7 +422,8 @@ def open_slot(world):
 
 
 def report_again(world, host, manifest, data):
-    result = DeltaResult(digest=digest_of(data), size=len(data), loss_first=1.0, loss_last=1.0)
+    size = len(pack(data))
+    result = DeltaResult(digest=digest_of(data), size=size, loss_first=1.0, loss_last=1.0)
     receipt = world.answer(host, manifest, result)
     with world.store.read() as tx:
         return receipt, upload.find_upload(tx, world.deps, receipt.upload)
@@ -429,7 +431,7 @@ def report_again(world, host, manifest, data):
 
 def send(world, slot, data):
     """Upload everything, and let it be checked; the transaction is what follows."""
-    upload.append_part(world.deps, slot, 0, data)
+    upload.append_part(world.deps, slot, 0, pack(data))
     with world.store.read() as tx:
         encoding = upload.upload_format(tx, slot)
     upload.check_upload(world.deps, slot, encoding)
@@ -501,11 +503,11 @@ def test_a_delta_that_is_not_awaited_any_more_leaves_no_bytes(tmp_path):
 
 def test_a_refused_upload_leaves_no_bytes(tmp_path):
     world = World(tmp_path)
-    slot, _, _, data = open_slot(world)
+    slot, *_ = open_slot(world)
     with world.store.write() as tx:
-        upload.append_part(world.deps, slot, 0, bytes(len(data)))
+        upload.append_part(world.deps, slot, 0, bytes(slot.size))
         refusal = Refusal(RefusalCode.WRONG_DIGEST, "Other bytes.")
         upload.refuse_upload(tx, world.deps, slot, refusal)
-    assert world.deps.blobs.upload_offset(slot.token) == len(data), "not in the transaction"
+    assert world.deps.blobs.upload_offset(slot.token) == slot.size, "not in the transaction"
     world.run()
     assert world.deps.blobs.upload_offset(slot.token) == 0

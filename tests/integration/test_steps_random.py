@@ -23,6 +23,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import ReceiptOutcome, Role
 from pleb_shared.protocol.report import DeltaResult, FailureResult
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World, report
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
@@ -56,7 +57,8 @@ def act(world, host, generator):
 def upload(world, host, manifest, outcome):
     """Report a delta and send its bytes apart."""
     data = world.train(host, manifest)
-    size = len(data)
+    packed = pack(data)
+    size = len(packed)
     result = DeltaResult(digest=digest_of(data), size=size, loss_first=2.0, loss_last=1.0)
     receipt = world.answer(host, manifest, result)
     if receipt.outcome != ReceiptOutcome.UPLOAD or outcome == "given up":
@@ -64,7 +66,7 @@ def upload(world, host, manifest, outcome):
     with world.store.read() as tx:
         slot = find_upload(tx, world.deps, receipt.upload)
         encoding = upload_format(tx, slot)
-    append_part(world.deps, slot, 0, data if outcome == "whole" else bytes(size))
+    append_part(world.deps, slot, 0, packed if outcome == "whole" else bytes(size))
     try:
         check_upload(world.deps, slot, encoding)
     except Refusal as refusal:

@@ -18,6 +18,7 @@ from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult
+from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World, report
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
@@ -29,7 +30,7 @@ def world(tmp_path):
 
 
 def delta_result(data, **changes):
-    values = {"digest": digest_of(data), "size": len(data), "attached": False}
+    values = {"digest": digest_of(data), "size": len(pack(data)), "attached": False}
     return DeltaResult(**{**values, "loss_first": 2.0, "loss_last": 1.0, **changes})
 
 
@@ -63,7 +64,7 @@ def test_nan_is_refused_and_the_unit_goes_to_somebody_else(world):
     data = bytearray(world.train(host, manifest))
     data[:2] = np.float16(np.nan).tobytes()
     result = delta_result(bytes(data), attached=True)
-    assert refused(world, host, manifest, result, [bytes(data)]) == RefusalCode.NOT_FINITE
+    assert refused(world, host, manifest, result, [pack(bytes(data))]) == RefusalCode.NOT_FINITE
     assert world.row(host).record == 0
     assert manifest.unit.seed in seeds_taken(world, other)
 
@@ -71,7 +72,7 @@ def test_nan_is_refused_and_the_unit_goes_to_somebody_else(world):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"size": 7}, RefusalCode.WRONG_SIZE),
+        ({"size": 10**6}, RefusalCode.WRONG_SIZE),
         ({"digest": "0" * 64, "attached": True}, RefusalCode.WRONG_DIGEST),
     ],
 )
@@ -79,7 +80,7 @@ def test_a_commitment_that_does_not_fit_is_refused(world, changes, code):
     host = world.volunteer("host")
     manifest = leased(world, host)
     data = world.train(host, manifest)
-    attached = [data] if changes.get("attached") else []
+    attached = [pack(data)] if changes.get("attached") else []
     assert refused(world, host, manifest, delta_result(data, **changes), attached) == code
 
 
@@ -125,10 +126,10 @@ def test_one_wrong_report_leaves_the_others_alone(world):
     good, bad = world.ask(trusted, 2)[0]
     data = world.train(trusted, good)
     reports = [
-        report(bad, delta_result(data, size=1)),
+        report(bad, delta_result(data, size=10**6)),
         report(good, delta_result(data, attached=True)),
     ]
-    receipts, *_ = world.exchange(trusted, 0, reports, [data])
+    receipts, *_ = world.exchange(trusted, 0, reports, [pack(data)])
     assert [r.outcome for r in receipts] == ["refused", "stored"]
 
 
@@ -217,16 +218,17 @@ def test_a_delta_comes_in_parts_and_goes_on_where_it_broke_off(world):
     manifest = leased(world, host)
     data = world.train(host, manifest)
     upload = committed(world, host, data, manifest)
-    assert append_part(world.deps, upload, 0, data[:100]) == 100
+    packed = pack(data)
+    assert append_part(world.deps, upload, 0, packed[:100]) == 100
     assert upload_status(world.deps, upload).offset == 100
     with pytest.raises(Refusal) as caught:
-        append_part(world.deps, upload, 50, data[50:])
+        append_part(world.deps, upload, 50, packed[50:])
     assert caught.value.code == RefusalCode.WRONG_OFFSET
     again = committed(world, host, data, manifest)
     assert again.token == upload.token, "the commitment stands; the slot is told again"
-    append_part(world.deps, upload, 100, data[100:])
+    append_part(world.deps, upload, 100, packed[100:])
     with pytest.raises(Refusal) as caught:
-        append_part(world.deps, upload, len(data), b"x")
+        append_part(world.deps, upload, len(packed), b"x")
     assert caught.value.code == RefusalCode.WRONG_SIZE
     finish(world, upload)
     with world.store.write() as tx:
@@ -243,7 +245,7 @@ def test_other_bytes_than_promised_close_the_assignment(world):
     manifest = leased(world, host)
     data = world.train(host, manifest)
     upload = committed(world, host, data, manifest)
-    append_part(world.deps, upload, 0, bytes(len(data)))
+    append_part(world.deps, upload, 0, bytes(upload.size))
     with pytest.raises(Refusal) as caught:
         check_whole(world, upload)
     with world.store.write() as tx:

@@ -143,7 +143,9 @@ def trained(exported: Exported) -> tuple[ProjectMetadata, dict[str, int], dict[s
     made = next_version(version, state, [(delta, 1.0)], metadata, warm_start=False)
     base = exported.base or b""
     blobs = {digest_of(base): base}
-    moved = {"up": len(delta), "down": len(made.difference), "state": len(run.state())}
+    moved = {"up": len(delta), "down": len(difference_format(metadata).unpack(made.difference))}
+    assert len(made.difference) < 1.001 * moved["down"] + 64
+    moved["state"] = len(run.state())
     moved["snapshot"] = len(save_tensors(made.version))
     whole = whole_model(made.version, metadata.model, blobs.__getitem__)
     return metadata, moved, torch_state(whole)

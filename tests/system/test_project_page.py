@@ -6,6 +6,7 @@ The hosts train by the client of `tests.e2e.stranger`, so that the page lives as
 from __future__ import annotations
 
 import threading
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Trainer(threading.Thread):
                 continue
             delta, losses = host.train(manifest)
             report = host.report(manifest, delta, losses)
-            attached = delta if report["result"]["attached"] else b""
+            attached = zlib.compress(delta) if report["result"]["attached"] else b""
             host.post(host.request(reports=[report], max_units=0), attached)
 
     def _evaluate(self, manifest: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.codec import delta_bytes
+from pleb_shared.protocol.codec import delta_bytes, packed_most
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
 from pleb_shared.protocol.limits import LIMITS, PROTOCOLS
 from pleb_shared.protocol.messages import EnrolReply, PayloadType, WorkReply
@@ -405,7 +405,7 @@ def _source_fault(source: VersionSource, metadata: ProjectMetadata) -> str:
     ceiling = 4096 + header + tensor_bytes(tensors)
     if source.snapshot.size > ceiling:
         return f"a snapshot of {source.snapshot.size} bytes is larger than the model"
-    size = delta_bytes(model, metadata.codec.down, metadata.codec.block)
-    if any(blob.size != size for blob in source.differences):
-        return f"a difference does not have the {size} bytes of this model's"
+    most = packed_most(delta_bytes(model, metadata.codec.down, metadata.codec.block))
+    if any(blob.size > most for blob in source.differences):
+        return f"a difference has more than the {most} bytes of this model's"
     return ""

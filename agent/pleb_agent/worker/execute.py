@@ -36,6 +36,7 @@ from pleb_shared.errors import EncodingError
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.packing import pack
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
 from pleb_system.durable import write_in_place
@@ -176,12 +177,13 @@ class Executor:
     def _delivered(self, job: Job, run: UnitRun, times: StepTimes) -> JobResult:
         """Write the delta of a unit whose steps are done, and return the result."""
         delta = run.delta()
-        write_in_place(job.output_dir / DELTA_FILE, delta)
+        packed = pack(delta)
+        write_in_place(job.output_dir / DELTA_FILE, packed)
         return JobResult(
             outcome=DeltaOutcome(
                 file=DELTA_FILE,
                 digest=digest_of(delta),
-                size=len(delta),
+                size=len(packed),
                 loss_first=run.loss_first,
                 loss_last=run.loss_last,
             ),

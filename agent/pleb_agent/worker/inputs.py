@@ -280,7 +280,7 @@ class VersionCache:
         self._known = None  # so that three versions are never held at once
         last = None if base is None else base.last_difference
         encoding = difference_format(metadata)
-        differences = [encoding.decode(_read(job, name)) for name in names]
+        differences = [encoding.decode(encoding.unpack(_read(job, name))) for name in names]
         tensors = rebuild_version(tensors, differences, metadata.model, source.digest)
         last = differences[-1] if differences else last
         return _KnownVersion(metadata.root_key, source, tensors, last)

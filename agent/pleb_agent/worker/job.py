@@ -173,7 +173,10 @@ class Progress(Message, tag="progress", frozen=True):
 
 
 class DeltaOutcome(Message, tag="delta", tag_field="kind", frozen=True):
-    """The encoded delta is in `file` of the job's `output_dir`."""
+    """The delta is in `file` of the job's `output_dir`, packed: `size` is the file's.
+
+    `digest` is of the encoded delta itself.
+    """
 
     file: FileName
     digest: str

@@ -22,6 +22,7 @@ from pleb_coordinator.aggregation.chunked import combined_chunks
 from pleb_coordinator.aggregation.combine import Encoded, combined_delta
 from pleb_shared.tensors.format import difference_format, training_format
 from pleb_shared.tensors.layout import Tensors, load_tensors, save_tensors, version_digest
+from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import apply_difference
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Made:
     version: Tensors
     digest: str
     difference: bytes
-    """In codec `down`: decoded and added to the previous version it is `version`."""
+    """In codec `down`, packed: decoded and added to the previous version it is `version`."""
     state: OuterState
 
 
@@ -122,7 +123,7 @@ def next_version(
     published = difference_format(metadata)
     difference = published.encode(change)
     following = apply_difference(version, published.decode(difference), model)
-    return Made(following, version_digest(following, model), difference, state)
+    return Made(following, version_digest(following, model), pack(difference), state)
 
 
 def _but_for(

@@ -145,6 +145,14 @@ class LocalBlobs:
             raise _missing_delta(stored, "damaged")
         return view
 
+    def put_delta(self, assignment: int, data: bytes) -> None:
+        """Store the delta of `assignment`; doing it twice is harmless.
+
+        Raises:
+            Refusal: `storage_full`.
+        """
+        _write(self._delta(assignment), data)
+
     def delete_delta(self, assignment: int) -> None:
         """Remove a delta; one that is not there is fine."""
         self._delta(assignment).unlink(missing_ok=True)
@@ -171,27 +179,27 @@ class LocalBlobs:
         try:
             path = self._upload(token)
             if not here:
-                path.touch(0o600)  # it may become a delta, which only the coordinator may read
+                path.touch(0o600)  # it may hold a delta, which only the coordinator may read
             with path.open("ab") as file:
                 file.write(data)
         except OSError as error:
             raise _translated(error) from error
         return here + len(data)
 
-    def upload_bytes(self, token: str, size: int, digest: str) -> bytes:
-        """Return a finished upload, made durable.
+    def upload_bytes(self, token: str, size: int) -> bytes:
+        """Return the bytes of a finished upload; they are not hashed.
 
         Raises:
-            Refusal: `wrong_size` (not whole), `wrong_digest`.
+            Refusal: `wrong_size` (not whole).
         """
-        self._check_upload(token, size, digest)
+        self._check_whole(token, size)
         return self._upload(token).read_bytes()
 
     def upload_to_blob(self, token: str, size: int, digest: str) -> None:
         """Make a finished upload the blob `digest`. Doing it twice is harmless.
 
         Raises:
-            Refusal: as `upload_bytes`.
+            Refusal: `wrong_size` (not whole), `wrong_digest`.
         """
         if self.exists(digest):
             self.drop_upload(token)
@@ -199,20 +207,18 @@ class LocalBlobs:
         self._check_upload(token, size, digest)
         _rename(self._upload(token), self._blob(digest))
 
-    def upload_to_delta(self, token: str, assignment: int) -> None:
-        """Make a finished upload the delta of `assignment`. Doing it twice is harmless."""
-        if self._upload(token).exists():
-            _rename(self._upload(token), self._delta(assignment))
-
     def drop_upload(self, token: str) -> None:
         """Delete an upload; one that is not there is fine."""
         self._upload(token).unlink(missing_ok=True)
 
-    def _check_upload(self, token: str, size: int, digest: str) -> None:
+    def _check_whole(self, token: str, size: int) -> None:
         here = self.upload_offset(token)
         if here != size:
             message = f"The upload has {here} of {size} bytes: send the rest."
             raise Refusal(RefusalCode.WRONG_SIZE, message)
+
+    def _check_upload(self, token: str, size: int, digest: str) -> None:
+        self._check_whole(token, size)
         hasher = hashlib.sha256()
         with self._upload(token).open("rb") as file:
             while part := file.read(_READ_BYTES):

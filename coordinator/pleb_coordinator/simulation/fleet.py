@@ -57,6 +57,7 @@ from pleb_shared.protocol.report import (
 from pleb_shared.protocol.signing import SigningKey
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat, training_format
+from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
@@ -551,9 +552,7 @@ class Fleet:
             return
         if manifest.unit.kind == UnitKind.CALIBRATE:
             data = self._calibration(host, manifest.unit)
-            self._deliver(
-                host, manifest, self._delta_result(manifest.unit, data), data, seconds, seconds
-            )
+            self._deliver_delta(host, manifest, data, seconds, seconds)
             return
         choice = Choice.HONEST if host.member is None else self._chosen(host.member, host, manifest)
         match choice:
@@ -584,15 +583,18 @@ class Fleet:
         if host.member is not None:
             host.member.made += 1
             host.member.last_sent = data
-        result = self._delta_result(manifest.unit, data)
-        self._deliver(host, manifest, result, data, took, seconds)
+        self._deliver_delta(host, manifest, data, took, seconds)
 
-    def _delta_result(self, unit: Unit, data: bytes) -> DeltaResult:
-        first, last = self.deltas.losses(unit)
-        size = len(data)
-        return DeltaResult(
+    def _deliver_delta(
+        self, host: SimulatedHost, manifest: Manifest, data: bytes, took: float, seconds: float
+    ) -> None:
+        first, last = self.deltas.losses(manifest.unit)
+        packed = pack(data)
+        size = len(packed)
+        result = DeltaResult(
             digest=digest_of(data), size=size, attached=True, loss_first=first, loss_last=last
         )
+        self._deliver(host, manifest, result, packed, took, seconds)
 
     def _chosen(self, member: Member, host: SimulatedHost, manifest: Manifest) -> Choice:
         attack = host.plan.attack

@@ -23,10 +23,10 @@ from pleb_coordinator.steps.outcome import (
     log_assignment,
     refuse_result,
     store_result,
+    unpacked_delta,
 )
 from pleb_coordinator.store.assignments import Commitment, Judgement
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Receipt, ReceiptOutcome, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -221,9 +221,9 @@ def _trained(
 ) -> Receipt:
     """Store a delta, or open an upload slot for it; equal bytes are needed only once per unit."""
     tx, now = context.tx, context.now
-    size = delta_format(context.project.metadata, unit).size
-    if result.size != size:
-        message = f"The delta has {result.size} bytes; this project's has {size}."
+    most = delta_format(context.project.metadata, unit).packed_most
+    if result.size > most:
+        message = f"The delta has {result.size} bytes; this project's has {most} at most."
         raise Refusal(RefusalCode.WRONG_SIZE, message)
     if assignment.state == AssignmentState.UPLOADING:
         return _slot_again(context, assignment, result)
@@ -231,8 +231,8 @@ def _trained(
     if tx.assignments.with_delta(unit.id, result.digest) is not None:
         outcome = ReceiptOutcome.UNNEEDED
     elif data is not None:
-        _check_bytes(context, unit, result, data)
-        tx.assignments.put_delta(StoredDelta(assignment.id, len(data), data))
+        delta = _unpacked(context, unit, result, data)
+        tx.assignments.put_delta(StoredDelta(assignment.id, len(delta), delta))
         outcome = ReceiptOutcome.STORED
     else:
         await_upload(tx, now, assignment, commitment)
@@ -252,11 +252,12 @@ def _commitment(context: RequestContext, report: Report) -> Commitment:
             return Commitment("", 0, None, None, seconds, now)
 
 
-def _check_bytes(context: RequestContext, unit: UnitRow, result: DeltaResult, data: bytes) -> None:
-    if len(data) != result.size or digest_of(data) != result.digest:
-        message = "The attached bytes do not have the size and digest that were reported."
-        raise Refusal(RefusalCode.WRONG_DIGEST, message)
-    delta_format(context.project.metadata, unit).check(data)
+def _unpacked(context: RequestContext, unit: UnitRow, result: DeltaResult, data: bytes) -> bytes:
+    """Return the checked delta in the attached bytes `data`, which are packed."""
+    if len(data) != result.size:
+        message = f"{len(data)} bytes are attached; {result.size} were reported."
+        raise Refusal(RefusalCode.WRONG_SIZE, message)
+    return unpacked_delta(delta_format(context.project.metadata, unit), data, result.digest)
 
 
 def _slot(context: RequestContext, assignment: Assignment, result: DeltaResult) -> Receipt:

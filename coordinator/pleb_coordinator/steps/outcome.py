@@ -27,7 +27,8 @@ from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.steps.conviction import convict
 from pleb_coordinator.store.assignments import Judgement
-from pleb_shared.errors import RefusalCode
+from pleb_shared.errors import EncodingError, Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
@@ -35,8 +36,8 @@ from pleb_shared.protocol.unit import UnitKind
 if TYPE_CHECKING:
     from pleb_coordinator.store.assignments import Commitment
     from pleb_coordinator.store.transaction import Transaction
-    from pleb_shared.errors import EncodingError, Refusal
     from pleb_shared.protocol.reasons import Reason
+    from pleb_shared.tensors.format import DeltaFormat
 
 __all__ = [
     "await_upload",
@@ -46,6 +47,7 @@ __all__ = [
     "log_assignment",
     "refuse_result",
     "store_result",
+    "unpacked_delta",
 ]
 
 _WRONG: Final = {
@@ -59,6 +61,27 @@ _WRONG: Final = {
 _UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.UPLOADING}
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
+
+
+def unpacked_delta(encoding: DeltaFormat, packed: bytes, digest: str) -> bytes:
+    """Return the delta that came as `packed`, once it is what the host has committed to.
+
+    Raises:
+        Refusal: `wrong_digest`: it is not, or it cannot be unpacked, as if damaged on the way.
+        EncodingError: the host has committed to what is no delta of this model.
+    """
+    try:
+        delta = encoding.unpack(packed)
+    except EncodingError as error:
+        if error.code is RefusalCode.WRONG_SIZE:  # a whole stream, with its checksum
+            raise
+        message = f"The received bytes are not the delta that was reported. {error}"
+        raise Refusal(RefusalCode.WRONG_DIGEST, message) from error
+    if digest_of(delta) != digest:
+        message = "The received bytes do not have the digest that was reported."
+        raise Refusal(RefusalCode.WRONG_DIGEST, message)
+    encoding.check(delta)
+    return delta
 
 
 def store_result(

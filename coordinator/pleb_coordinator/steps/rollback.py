@@ -39,6 +39,7 @@ from pleb_shared.protocol.unit import Blob, VersionSource
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import buffer_dtype, difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
+from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata
         encoding = difference_format(metadata)
         zeros: Tensors = {s.name: np.zeros(s.shape, np.float32) for s in metadata.model.parameters}
         zeros |= {s.name: np.zeros(s.shape, buffer_dtype(s)) for s in metadata.model.buffers}
-        data = encoding.encode(zeros)
+        data = pack(encoding.encode(zeros))
         deps.blobs.put(data)
         differences = [Blob(digest=digest_of(data), size=len(data))]
     return msgspec.structs.replace(

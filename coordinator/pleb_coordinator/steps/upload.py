@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import FileKind, StoredDelta
-from pleb_coordinator.steps.outcome import refuse_result, store_result
+from pleb_coordinator.steps.outcome import refuse_result, store_result, unpacked_delta
 from pleb_coordinator.store.assignments import Commitment
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.tensors.format import DeltaFormat, delta_format
@@ -91,7 +91,10 @@ def upload_format(tx: Transaction, upload: Upload) -> DeltaFormat | None:
 
 
 def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> None:
-    """Check a whole upload's bytes and move them to their place; reads all of them.
+    """Check a whole upload's bytes and store what they hold; reads all of them.
+
+    A delta comes packed and is stored as it is, so that a round's deltas can be combined without
+    having all of them in memory.
 
     `encoding` is what `upload_format` returned. Nothing counts before `finish_upload`.
 
@@ -102,8 +105,9 @@ def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> No
     if upload.assignment is None or encoding is None:
         deps.blobs.upload_to_blob(upload.token, upload.size, upload.digest)
         return
-    encoding.check(deps.blobs.upload_bytes(upload.token, upload.size, upload.digest))
-    deps.blobs.upload_to_delta(upload.token, upload.assignment)
+    packed = deps.blobs.upload_bytes(upload.token, upload.size)
+    deps.blobs.put_delta(upload.assignment, unpacked_delta(encoding, packed, upload.digest))
+    deps.blobs.drop_upload(upload.token)
 
 
 def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
@@ -124,7 +128,9 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
     if not tx.tombstones.revive(FileKind.DELTA, str(assignment.id)):
         message = "An earlier file of this assignment is being deleted: send the upload again."
         raise Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=1)
-    tx.assignments.put_delta(StoredDelta(assignment.id, upload.size, None))
+    unit = tx.units.get(assignment.unit)
+    size = delta_format(tx.projects.get(assignment.project).metadata, unit).size
+    tx.assignments.put_delta(StoredDelta(assignment.id, size, None))
     commitment = Commitment(
         assignment.digest,
         assignment.size,

@@ -21,6 +21,7 @@ __all__ = [
     "buffer_bytes",
     "delta_bytes",
     "packed_bytes",
+    "packed_most",
     "parameter_bytes",
     "scale_count",
 ]
@@ -96,3 +97,12 @@ def delta_bytes(model: ModelSpec, codec: CodecName, block: int) -> int:
     """Return the exact size of every delta or difference of `model` in this codec."""
     parameters = sum(parameter_bytes(spec, codec, block) for spec in model.parameters)
     return parameters + sum(buffer_bytes(spec) for spec in model.buffers)
+
+
+def packed_most(size: int) -> int:
+    """Return how many bytes a delta or difference of `size` bytes may have on the way.
+
+    They are packed losslessly (`tensors.packing`); what cannot be packed grows by .03 % and 11
+    bytes at most, which this rounds up.
+    """
+    return size + size // 1000 + 64

@@ -15,9 +15,10 @@ __all__ = ["DeltaResult", "EvaluationResult", "FailureResult", "Report", "Result
 
 
 class DeltaResult(Struct, tag="delta", tag_field="kind", kw_only=True, frozen=True):
-    """A trained or calibrated unit: the encoded delta's digest and exact size.
+    """A trained or calibrated unit: the encoded delta's digest, and its size on the way.
 
-    `attached`: its bytes follow the envelope in the body of this request.
+    The digest is of the delta itself, so equal results have equal digests; `size` is that of the
+    packed delta, which is sent. `attached`: it follows the envelope in the body of this request.
     """
 
     digest: Digest

@@ -19,7 +19,8 @@ Then for each buffer in order, flattened: float32 or float64 differences as they
 int64 and int32 as int64, of uint8 as int16, of booleans as int8. All numbers are little-endian.
 
 A delta is version - local, for parameters and buffers alike; a published difference is
-next - previous.
+next - previous. Both are packed on the way (`packing`); sizes and digests here are of what is
+encoded.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from pleb_shared.protocol.codec import (
     SCHEMES,
     buffer_bytes,
     delta_bytes,
+    packed_most,
     parameter_bytes,
     scale_count,
 )
@@ -44,6 +46,7 @@ from pleb_shared.protocol.project import CodecName, ModelSpec, TensorSpec, eleme
 from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import NUMPY_DTYPES, Tensors
+from pleb_shared.tensors.packing import unpack
 from pleb_shared.tensors.quantize import dequantize, dequantize_parts, quantize_parts
 
 if TYPE_CHECKING:
@@ -83,6 +86,22 @@ class DeltaFormat:
     def size(self) -> int:
         """The exact size in bytes of every delta in this format."""
         return delta_bytes(self.model, self.codec, self.block)
+
+    @property
+    def packed_most(self) -> int:
+        """How many bytes a delta may have on the way, where it is packed losslessly."""
+        return packed_most(self.size)
+
+    def unpack(self, data: bytes | memoryview) -> bytes:
+        """Return the encoded delta that came packed as `data`.
+
+        Raises:
+            EncodingError: `wrong_size` or `malformed`, before more is unpacked than a delta has.
+        """
+        if len(data) > self.packed_most:
+            message = f"The packed delta has {len(data)} bytes; {self.packed_most} are allowed."
+            raise EncodingError(RefusalCode.WRONG_SIZE, message)
+        return unpack(data, self.size)
 
     def encode(self, delta: Tensors) -> bytes:
         """Return the bytes of `delta`, whose arrays have the shapes of the model's tensors.

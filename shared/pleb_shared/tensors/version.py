@@ -74,7 +74,9 @@ def read_version(
     """
     encoding = difference_format(metadata)
     snapshot = load_tensors(blob(source.snapshot.digest))
-    differences = (encoding.decode(blob(part.digest)) for part in source.differences)
+    differences = (
+        encoding.decode(encoding.unpack(blob(part.digest))) for part in source.differences
+    )
     return rebuild_version(snapshot, differences, metadata.model, source.digest)
 
 

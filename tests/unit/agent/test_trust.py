@@ -16,6 +16,7 @@ from pleb_agent.core.trust import (
 )
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.codec import packed_most
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import (
@@ -175,8 +176,8 @@ def test_versions_within_the_lag_are_accepted(coordinator, trusted, version, lat
         ("newer than the latest", _later(6, latest=5)),
         ("more than 8 behind", _later(5, latest=14)),
         ("at least one difference", _later(5, latest=5, snapshot_number=5, differences=[])),
-        ("a difference does not have", _later(5, latest=5, size=10**6)),
-        ("a difference does not have", _later(5, latest=5, size=DIFFERENCE_BYTES - 1)),
+        ("a difference has more than", _later(5, latest=5, size=10**6)),
+        ("a difference has more than", _later(5, latest=5, size=packed_most(DIFFERENCE_BYTES) + 1)),
         ("larger than the model", _later(5, latest=5, snapshot_size=10**6)),
     ],
 )

@@ -129,7 +129,7 @@ def test_the_outer_step_is_the_formula_and_the_residue_is_kept():
         g = combined([delta(1), delta(2)])["w"]
         momentum = 0.7 * momentum + g
         master = master - 0.7 * (g + 0.7 * momentum)
-        published = form().decode(made.difference)
+        published = form().decode(form().unpack(made.difference))
         np.testing.assert_array_equal(made.version["w"], theta["w"] + published["w"])
         theta, state = made.version, made.state
         np.testing.assert_allclose(state.masters["w"], master, atol=1e-5)

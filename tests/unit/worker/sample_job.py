@@ -32,6 +32,7 @@ from pleb_shared.protocol.project import (
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors, version_digest
+from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import apply_difference
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _history(metadata: ProjectMetadata, version: Tensors) -> tuple[list[bytes], 
         data = encoding.encode(change)
         difference = encoding.decode(data)
         version = apply_difference(version, difference, model)
-        differences.append(data)
+        differences.append(pack(data))
         digests.append(version_digest(version, model))
     return differences, digests
 
