@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.transaction import Store
+from tests.postgres import shared_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,5 +35,13 @@ def _sqlite(folder: Path) -> Callable[[], Store]:
     return lambda: Store(path)
 
 
-ENGINES: Final[Mapping[str, Callable[[Path], Callable[[], Store]]]] = {"sqlite": _sqlite}
+def _postgres(_: Path) -> Callable[[], Store]:
+    url = shared_postgres().emptied_database()
+    return lambda: Store(url)
+
+
+ENGINES: Final[Mapping[str, Callable[[Path], Callable[[], Store]]]] = {
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+}
 """By name: what makes an empty store in a folder and returns what opens it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -140,6 +141,14 @@ def report(tx, assignment, digest="d", data=b"x"):
     return tx.assignments.get(assignment.id)
 
 
+def soon(condition, seconds=10.0):
+    """Another process's commit may be announced a moment after it."""
+    end = time.monotonic() + seconds
+    while not (held := condition()) and time.monotonic() < end:
+        time.sleep(0.001)
+    return held
+
+
 class TestTransactions:
     def test_what_raises_leaves_no_trace(self, store):
         with pytest.raises(ZeroDivisionError), store.write() as tx:
@@ -176,11 +185,25 @@ class TestTransactions:
         assert not one.changed()
         with other.write() as tx:
             new_project(tx)
-        assert one.changed()
+        assert soon(one.changed)
         assert not one.changed()
         with one.write() as tx:
             tx.projects.set_tolerance(1, 1.0)
-        assert one.changed(), "its own commits too"
+        assert soon(one.changed), "its own commits too"
+        assert not one.changed()
+
+    def test_only_commits_of_others_that_changed_something_are_counted(self, stores):
+        one, other = stores(), stores()
+        before = one.commits_of_others()
+        with one.write() as tx:
+            new_project(tx)
+        with other.write() as tx:
+            assert not tx.projects.set_state(1, ProjectState.PAUSED, ProjectState.ACTIVE)
+        assert one.commits_of_others() == before
+        with other.write() as tx:
+            tx.projects.set_tolerance(1, 1.0)
+        with one.write() as tx:
+            assert one.commits_of_others() != before, "a writer knows at once"
 
     def test_two_writers_queue_up(self, stores):
         one, other = stores(), stores()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.state_moves import illegal_moves
+from tests.integration.steps_world import World
+from tests.postgres import shared_postgres
 from tests.unit.worker.stories import WarmWorkers
 
 
@@ -22,3 +24,12 @@ def legal_moves(tmp_path):
     yield
     for path in tmp_path.rglob("store.sqlite"):
         assert illegal_moves(path) == set()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def each_engine(request, monkeypatch):
+    """Run the test with `steps_world.World` on both engines of the store."""
+    if request.param == "postgres":
+        server = shared_postgres()
+        monkeypatch.setattr(World, "new_place", staticmethod(lambda _: server.emptied_database()))
+    return request.param

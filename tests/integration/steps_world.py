@@ -68,7 +68,7 @@ from tests.conformance.engines import fresh_store
 from tests.integration.state_moves import record_moves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pleb_coordinator.core.records import Host, Project
@@ -147,8 +147,18 @@ class Volunteer:
     held: list[Manifest] = field(default_factory=list)
 
 
+def recorded_store(home: Path) -> Path | str:
+    """Return an empty store in a file, which records every change of a state."""
+    path = fresh_store(home / "store.sqlite")
+    record_moves(path)
+    return path
+
+
 class World:
     """One project on one coordinator, with as many volunteers as the test wants."""
+
+    new_place: Callable[[Path], Path | str] = staticmethod(recorded_store)
+    """Makes the empty store of a home; the fixture `each_engine` changes it."""
 
     def __init__(
         self,
@@ -168,7 +178,7 @@ class World:
         shortest_unit: float = 1.0,
     ) -> None:
         self.home = home
-        record_moves(fresh_store(home / "store.sqlite"))
+        self.place = self.new_place(home)
         self.clock = Clock()
         self.online = SigningKey.generate()
         self.root = SigningKey.generate()
@@ -182,7 +192,7 @@ class World:
             online_keys=OnlineKeys(Home(home)),
             blobs=LocalBlobs(home),
         )
-        self.store = Store(home / "store.sqlite")
+        self.store = Store(self.place)
         self.initial = initial_version()
         self.metadata = self.describe(
             training=Training(

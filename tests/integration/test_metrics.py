@@ -175,7 +175,7 @@ def test_a_loop_counts_what_it_does(world):
     counters, stop = JobCounters(), threading.Event()
     loop = threading.Thread(
         target=run_jobs,
-        args=(Store(world.home / "store.sqlite"), world.deps, stop),
+        args=(Store(world.place), world.deps, stop),
         kwargs={"counters": counters},
     )
     with world.store.write() as tx:

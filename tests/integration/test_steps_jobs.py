@@ -25,7 +25,7 @@ from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World
 
-pytestmark = pytest.mark.usefixtures("legal_moves")
+pytestmark = pytest.mark.usefixtures("each_engine", "legal_moves")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def versions(world):
 
 def test_of_two_that_compute_the_same_version_exactly_one_wins(world):
     verified(world)
-    other = Store(world.home / "store.sqlite")
+    other = Store(world.place)
     works = [found(world, store, advance) for store in (world.store, other)]
     rows = [advance.compute(world.deps, work) for work in works]
     assert rows[0] == rows[1], "the same deltas make the same version"
@@ -95,7 +95,7 @@ def test_two_loops_at_once_make_every_version_once(tmp_path):
     failures = []
 
     def loop():
-        store = Store(world.home / "store.sqlite")
+        store = Store(world.place)
         try:
             deps = replace(world.deps, blobs=LocalBlobs(world.home))
             run_jobs(store, deps, stop, holder=str(threading.get_ident()))
@@ -169,7 +169,7 @@ def test_killed_inside_a_transaction_it_is_as_if_it_had_not_begun(world):
 
 
 def test_a_case_that_another_loop_has_settled_is_dropped(world):
-    other = Store(world.home / "store.sqlite")
+    other = Store(world.place)
     case = found(world, world.store, verify)
     findings = verify.compute(world.deps, case)
     with other.write() as tx:
@@ -192,7 +192,7 @@ def test_an_expired_lease_is_taken_back_once(tmp_path):
 
 def test_a_commit_of_another_process_wakes_the_loop_in_a_moment(world):
     stop = threading.Event()
-    store = Store(world.home / "store.sqlite")
+    store = Store(world.place)
     trusted = world.volunteer("later", role=Role.TRUSTED)
     world.run()
     thread = threading.Thread(target=run_jobs, args=(store, world.deps, stop))
@@ -247,7 +247,7 @@ def test_two_loops_never_compute_the_same(tmp_path):
     jobs = [counting(job, counts) for job in PROJECT_JOBS]
 
     def loop(name):
-        store = Store(world.home / "store.sqlite")
+        store = Store(world.place)
         loops = Jobs(store, world.deps, name, jobs)
         while not stop.is_set():
             loops.run_due()

@@ -42,6 +42,7 @@ def recomputed(world):
     return list(found)
 
 
+@pytest.mark.usefixtures("each_engine")
 def test_two_volunteers_make_versions_and_the_log_recomputes_each(tmp_path):
     world = World(tmp_path, versions=10, codec="fp32")
     a, b = world.volunteer("a"), world.volunteer("b")

@@ -11,7 +11,7 @@ import msgspec
 
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.core.numbers import AssignmentNumbers
-from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.config import read_config, store_place
 from pleb_coordinator.home.keys import read_secret
 from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
@@ -42,8 +42,7 @@ def opened(home: Home) -> Iterator[Store]:
     Raises:
         InputError: there is no home, or its store is of another version.
     """
-    read_config(home.config_file)
-    store = Store(home.store_file)
+    store = Store(store_place(home))
     try:
         yield store
     finally:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_coordinator.home.config import store_place
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.ids import digest_of
 
@@ -44,7 +45,8 @@ CHANGING: Final = frozenset(
     }
 )
 """Commands that change something, with their action."""
-_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "project"})
+_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "project", "store"})
+"""Options that are not written down: what is said elsewhere, and an address with a password."""
 _TOKEN_DIGITS: Final = 12
 """Of the hash by which `invite list` names an invite."""
 
@@ -57,7 +59,7 @@ def note(home: Home, options: argparse.Namespace, at: float) -> None:
         Refusal: the disk is full.
     """
     words = [options.command, *([options.action] if options.action else [])]
-    store = Store(home.store_file)
+    store = Store(store_place(home))
     try:
         with store.write() as tx:
             project = getattr(options, "project", None) or ""

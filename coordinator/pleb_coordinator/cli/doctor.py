@@ -9,6 +9,7 @@ import socket
 import sqlite3
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.core.permission import permission_warning
 from pleb_coordinator.core.voices import voices
-from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.config import read_config, store_place
 from pleb_coordinator.home.keys import OnlineKeys, is_private, read_secret
 from pleb_coordinator.home.layout import LastBackup
 from pleb_coordinator.store.transaction import Store
@@ -27,7 +28,6 @@ from pleb_system.exit_codes import ExitCode
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pleb_coordinator.core.records import Project
     from pleb_coordinator.home.layout import Home
@@ -117,7 +117,8 @@ def _keys(home: Home) -> Iterator[Check]:
 
 def _store(home: Home) -> Iterator[Check]:
     try:
-        store = Store(home.store_file)
+        place = store_place(home)
+        store = Store(place)
     except PlebError as error:
         yield Check("store", good=False, found=str(error))
         return
@@ -126,7 +127,8 @@ def _store(home: Home) -> Iterator[Check]:
         of_voices = [check for project in projects if (check := _voices(tx, project))]
     store.close()
     yield from of_voices
-    yield _integrity(home.store_file)
+    if isinstance(place, Path):
+        yield _integrity(place)
     yield Check("store", good=True, found=f"{len(projects)} projects")
     try:
         held = {key.public for key in OnlineKeys(home).all()}

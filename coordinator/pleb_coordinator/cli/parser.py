@@ -48,6 +48,11 @@ def _add_running(commands: Commands) -> None:
     )
     for parser in (init, serve):
         parser.add_argument("--url", metavar="URL", help="the address in attach links")
+        parser.add_argument(
+            "--store",
+            metavar="URL",
+            help="where a new home's rows are: postgresql://... (a file in the home)",
+        )
     serve.add_argument(
         "--with-agent", action="store_true", help="also run a trusted agent on this machine"
     )

@@ -20,10 +20,11 @@ from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.projects import statuses
 from pleb_coordinator.cli.setup import make_home
 from pleb_coordinator.cli.tls import certificate_pin
-from pleb_coordinator.home.config import check_url, read_config
+from pleb_coordinator.home.config import check_url, read_config, store_place
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.ids import digest_of
 from pleb_system.durable import write_durably
 from pleb_system.supervisor import Child, Supervisor, stop_event
 
@@ -45,7 +46,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run the coordinator until SIGTERM or SIGINT; an empty home is set up first."""
     given = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
     given = {name: value for name, value in given.items() if value is not None}
-    config = dataclasses.replace(make_home(home), **given)
+    config = dataclasses.replace(make_home(home, store=options.store), **given)
     check_url("--url", config.url)
     stop = stop_event()
     with contextlib.ExitStack() as stack:
@@ -53,7 +54,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         killed = home.listening_file.exists()
         listening = stack.enter_context(open_socket(config.host, config.port, patient=killed))
         links = _links(home, config, listening.getsockname()[1])
-        store = Store(home.store_file)
+        store = Store(store_place(home, config))
         children = _children(home, options, links, listening.fileno())
         deps = deps_of(home, lambda: now() + options.clock_offset, config)
         supervisor = Supervisor(children, stop, output.progress)
@@ -77,7 +78,9 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
 def work(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run one more background process for a home that `serve` runs on."""
     stop = stop_event()
-    child = _jobs(home, options, f"work-{os.getpid()}", options.metrics_port)
+    Store(store_place(home)).close()  # says what is wrong before a process is started
+    name = f"work-{os.getpid()}@{socket.gethostname()}"
+    child = _jobs(home, options, name, options.metrics_port)
     supervisor = Supervisor([child], stop, output.progress)
     supervisor.start()
     output.result({"pid": os.getpid(), "jobs_pid": child.pid}, ["Running; stop it with Ctrl+C."])
@@ -106,13 +109,19 @@ def _children(
         *(["--debug"] if options.debug else []),
     ]
     metrics_port = read_config(home.config_file).metrics.port
-    background = _jobs(home, options, "serve", metrics_port and metrics_port + 1)
+    background = _jobs(home, options, _own_name(home), metrics_port and metrics_port + 1)
     children = [Child("HTTP", command, pass_fds=(descriptor,)), background]
     if options.with_agent:
         words = ("start", "--headless", "--preset", "full", "--priority", "low")
         command = agent_command(home, *words, "--threads", str(options.agent_threads))
         children.append(Child("agent", command, quiet=True))
     return children
+
+
+def _own_name(home: Home) -> str:
+    """Return a name that no other `serve` has, and that this one has again after it was killed."""
+    place = digest_of(str(home.path.resolve()).encode())[:8]
+    return f"serve-{place}@{socket.gethostname()}"
 
 
 def _jobs(home: Home, options: argparse.Namespace, name: str, metrics_port: int) -> Child:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.home.config import (
     CoordinatorConfig,
     check_networks,
+    check_store,
     check_url,
     config_text,
     read_config,
+    store_place,
 )
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
 from pleb_coordinator.store.transaction import Store
@@ -28,16 +31,21 @@ __all__ = ["COMMANDS", "make_home"]
 
 
 def make_home(
-    home: Home, url: str | None = None, own_networks: Sequence[str] = ()
+    home: Home,
+    url: str | None = None,
+    own_networks: Sequence[str] = (),
+    store: str | None = None,
 ) -> CoordinatorConfig:
     """Create what the home lacks; return its configuration. Harmless to repeat.
 
     The configuration is written last: a home that has one is complete. `url` and `own_networks`
-    replace what it says.
+    replace what it says; `store` is where the rows of a new home are.
 
     Raises:
-        InputError: the folder cannot be written, or its configuration is wrong.
+        InputError: the folder cannot be written, its configuration is wrong, the database cannot
+            be used, or the home has its rows elsewhere.
     """
+    check_store("--store", store or "")
     try:
         for folder in home.folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -48,22 +56,26 @@ def make_home(
         message = f"{home.path} cannot be written ({error.strerror}): give another --home."
         raise InputError(message) from error
     if not home.config_file.exists():
-        _migrate(home)
-        write_durably(home.config_file, config_text(CoordinatorConfig()).encode())
+        new = CoordinatorConfig(store=store or "")
+        _migrate(store_place(home, new))
+        _write(home, new)
     before = read_config(home.config_file)
+    if store and store != before.store:
+        message = f"{home.path} has its rows elsewhere: give another --home for a new coordinator."
+        raise InputError(message)
     networks = dataclasses.replace(before.networks, own=tuple(own_networks) or before.networks.own)
     config = dataclasses.replace(before, url=url or before.url, networks=networks)
     if config != before:
         check_networks("--own-network", networks.own)
         check_url("--url", config.url)
-        write_durably(home.config_file, config_text(config).encode())
+        _write(home, config)
     return config
 
 
 def init(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Create the home and show what is in it."""
     before = home.exists
-    config = make_home(home, options.url, options.own_network)
+    config = make_home(home, options.url, options.own_network, options.store)
     key = read_online_key(home.online_key_file)
     value = {"home": str(home.path), "created": not before, "online_key": key.public}
     done = "exists already" if before else "is ready"
@@ -80,19 +92,25 @@ def init(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def migrate(home: Home, _: argparse.Namespace, output: Output) -> int:
     """Bring the store's schema up to date."""
-    if not home.store_file.exists():
-        message = f"There is no store at {home.store_file}: run `pleb-coordinator init`."
+    place = store_place(home)
+    if isinstance(place, Path) and not place.exists():
+        message = f"There is no store at {place}: run `pleb-coordinator init`."
         raise InputError(message)
-    _migrate(home)
-    Store(home.store_file).close()  # says so if it is of a development version
+    _migrate(place)
+    Store(place).close()  # says so if it is of a development version
     output.result({"migrated": True}, ["The store is up to date."])
     return 0
 
 
-def _migrate(home: Home) -> None:
+def _migrate(place: Path | str) -> None:
     from pleb_coordinator.store.migrate import migrate as migrate_store
 
-    migrate_store(home.store_file)
+    migrate_store(place)
+
+
+def _write(home: Home, config: CoordinatorConfig) -> None:
+    """Write the configuration; only its owner may read one that may have a password in it."""
+    write_durably(home.config_file, config_text(config).encode(), private=bool(config.store))
 
 
 COMMANDS: Final = {

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from pleb_coordinator.home.layout import Home
+
 __all__ = [
     "CONFIG_VERSION",
     "Alerts",
@@ -28,9 +30,11 @@ __all__ = [
     "Networks",
     "Retention",
     "check_networks",
+    "check_store",
     "check_url",
     "config_text",
     "read_config",
+    "store_place",
 ]
 
 CONFIG_VERSION: Final = 1
@@ -128,6 +132,8 @@ class CoordinatorConfig:
     port: int = LIMITS.default_port
     url: str = ""
     """The address in attach links; empty: the one that the server listens on."""
+    store: str = ""
+    """The address of a PostgreSQL database; empty: a SQLite file in the home."""
     tls: Literal["off", "self-signed"] = "off"
     requests_per_second: float = 50.0
     """Average limit for one network address; loopback is exempt."""
@@ -174,6 +180,11 @@ url = {_quoted(config.url)}
 # Reverse proxies in front, such as ["127.0.0.1"]: the last address in their X-Forwarded-For that is
 # none of them counts as the client's. Nobody else's header is looked at. Without a proxy: [].
 proxies = [{", ".join(map(_quoted, config.proxies))}]
+
+# Where the rows are. Empty: in a SQLite file in this folder. Otherwise a PostgreSQL database, such
+# as "postgresql://pleb@db.example.org/pleb"; its password is best kept in ~/.pgpass. Many processes
+# on many machines may share one. `pleb-coordinator migrate --to` moves a store.
+store = {_quoted(config.store)}
 
 # "self-signed" makes a certificate and puts its pin into attach links: for a LAN without a proxy.
 tls = {_quoted(config.tls)}
@@ -281,7 +292,30 @@ def read_config(path: Path) -> CoordinatorConfig:
     check_networks(f"{path}: proxies", config.proxies)
     check_url(f"{path}: url", config.url)
     check_url(f"{path}: alerts.webhook", config.alerts.webhook)
+    check_store(f"{path}: store", config.store)
     return config
+
+
+def check_store(where: str, store: str) -> None:
+    """Check that the text names a database, or is empty.
+
+    Raises:
+        InputError: it does not; `where` says where it was written.
+    """
+    if store and not store.startswith(("postgresql://", "postgres://")):
+        raise InputError(
+            f"{where}: {store[:80]!r} is not a database: write it as "
+            "postgresql://user@db.example.org/pleb, or leave it empty for a file in the home."
+        )
+
+
+def store_place(home: Home, config: CoordinatorConfig | None = None) -> Path | str:
+    """Return where the home's store is: a file, or the address of a database.
+
+    Raises:
+        InputError: as `read_config`, unless `config` is given.
+    """
+    return (config or read_config(home.config_file)).store or home.store_file
 
 
 def check_url(where: str, url: str) -> None:

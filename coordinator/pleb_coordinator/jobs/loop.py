@@ -33,7 +33,7 @@ from pleb_coordinator.steps import (
     thin,
     verify,
 )
-from pleb_shared.errors import PlebError
+from pleb_shared.errors import PlebError, Refusal
 
 if TYPE_CHECKING:
     import threading
@@ -56,6 +56,8 @@ IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
 COUNT_SECONDS: Final = 30.0
 """How often hosts are counted, which reads the row of every one of them."""
+_AWAY_SECONDS: Final = 1.0
+"""Pause while the store is away or full."""
 _FAULT_SECONDS: Final = 30.0
 """Pause of a project whose job failed; other projects go on."""
 
@@ -185,7 +187,12 @@ def run_jobs(
     """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it."""
     jobs = Jobs(store, deps, holder, counters=counters or JobCounters())
     while not stop.is_set():
-        until = jobs.run_due()
+        try:
+            until = jobs.run_due()
+        except Refusal:  # what fails for one project alone is caught there
+            _log.exception("The store cannot be used; trying again")
+            jobs.counters.failures[""] += 1
+            until = deps.clock() + _AWAY_SECONDS
         jobs.counters.passed_at = monotonic()
         while not stop.wait(WAKE_SECONDS):
             if store.commits_of_others() != jobs.seen or deps.clock() >= until:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pleb_coordinator.api.job_metrics import job_lines, standing_still
 from pleb_coordinator.api.metrics_server import MetricsServer
-from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.config import read_config, store_place
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.jobs.loop import JobCounters, run_jobs
 from pleb_coordinator.steps import Deps, deps_of
@@ -45,10 +45,13 @@ def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> Non
     home.start_log("jobs", most_bytes=config.log_bytes, debug=options.debug)
     deps = deps_of(home, lambda: time.time() + options.clock_offset, config)  # noqa: TID251
     names = [f"{options.name}/{number}" for number in range(options.workers)]
-    threads = [threading.Thread(target=keep_log_short, args=(home.store_file, stop))]
+    place = store_place(home, config)
+    threads = []
+    if isinstance(place, Path):
+        threads.append(threading.Thread(target=keep_log_short, args=(place, stop)))
     counters = JobCounters()
     threads += [
-        threading.Thread(target=_loop, args=(home, deps, stop, name, counters))
+        threading.Thread(target=_loop, args=(place, deps, stop, name, counters))
         for name in names[1:]
     ]
 
@@ -58,10 +61,10 @@ def _work(home: Home, options: argparse.Namespace, stop: threading.Event) -> Non
 
     with contextlib.ExitStack() as stack:
         if options.metrics_port:
-            place = (config.metrics.host, options.metrics_port)
+            address = (config.metrics.host, options.metrics_port)
             fault = partial(_fault, counters)
-            stack.enter_context(MetricsServer(place, lines, fault))
-        _run(home, deps, stop, names[0], counters, threads)
+            stack.enter_context(MetricsServer(address, lines, fault))
+        _run(place, deps, stop, names[0], counters, threads)
 
 
 def _fault(counters: JobCounters) -> str:
@@ -69,7 +72,7 @@ def _fault(counters: JobCounters) -> str:
 
 
 def _run(
-    home: Home,
+    place: Path | str,
     deps: Deps,
     stop: threading.Event,
     name: str,
@@ -80,16 +83,18 @@ def _run(
         thread.start()
     logging.getLogger(__name__).info("The background process has started")
     try:
-        _loop(home, deps, stop, name, counters)
+        _loop(place, deps, stop, name, counters)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
 
-def _loop(home: Home, deps: Deps, stop: threading.Event, name: str, counters: JobCounters) -> None:
+def _loop(
+    place: Path | str, deps: Deps, stop: threading.Event, name: str, counters: JobCounters
+) -> None:
     """Run one loop on a store of its own; if it fails, the whole process ends."""
-    store = Store(home.store_file)
+    store = Store(place)
     try:
         run_jobs(store, deps, stop, holder=name, counters=counters)
     finally:

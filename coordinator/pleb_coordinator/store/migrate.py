@@ -8,38 +8,53 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from pleb_coordinator.store.connection import SCHEMA_REVISION, newer_schema
+from pleb_coordinator.store.engine import SCHEMA_REVISION, check_revision
+from pleb_coordinator.store.transaction import postgres_engine
 from pleb_shared.errors import InputError
 
 __all__ = ["migrate"]
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_OF_FILE: Final = (
+    "check the owner and the permissions of its folder and of all in it, and the free disk space"
+)
+_OF_DATABASE: Final = "let this user own the database"
 
 
-def migrate(path: Path) -> None:
-    """Create the store at `path`, or migrate an older one; harmless to repeat.
+def migrate(place: Path | str) -> None:
+    """Create the store at `place`, or migrate an older one; harmless to repeat.
+
+    Args:
+        place: a file, or the address of a database that exists.
 
     Raises:
-        InputError: a newer release made it, or it cannot be written.
+        InputError: a newer release made it, or it cannot be reached or written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    engine, shown, remedy = _engine(place)
     try:
         with engine.begin() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             if found is not None and found > SCHEMA_REVISION:
-                raise newer_schema(path, found)
+                check_revision(shown, found)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except DBAPIError as error:
-        message = (
-            f"{path} cannot be written ({error.orig}): check the owner and the permissions of its "
-            "folder and of all in it, and the free disk space."
-        )
-        raise InputError(message) from error
+        raise InputError(f"{shown} cannot be written ({error.orig}): {remedy}.") from error
+
+
+def _engine(place: Path | str) -> tuple[Engine, str, str]:
+    """Return SQLAlchemy's engine, the place as it may be shown, and what to do if it fails."""
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return create_engine(f"sqlite:///{place}", poolclass=NullPool), str(place), _OF_FILE
+    postgres = postgres_engine()
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: postgres.connect(place), poolclass=NullPool
+    )
+    return engine, postgres.without_password(place), _OF_DATABASE

@@ -34,7 +34,7 @@ from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import VersionSource
 
 if TYPE_CHECKING:
-    from pleb_coordinator.store.connection import Connection
+    from pleb_coordinator.store.engine import Connection
 
 __all__ = ["MetadataCache", "Projects", "Rounds", "Versions"]
 

@@ -162,16 +162,16 @@ WHERE project = :project AND epoch = :epoch AND version < :before AND version % 
                   WHERE project = :project AND epoch = :epoch AND kept = 'listed')
 """
 OPEN_UNITS: Final = """
-SELECT COUNT(*), COALESCE(SUM(in_hand), 0), COALESCE(SUM(reported), 0) FROM (
-    SELECT
-        EXISTS (SELECT 1 FROM assignments a
-                WHERE a.unit = u.id AND a.state IN ('leased', 'uploading')) AS in_hand,
-        EXISTS (SELECT 1 FROM assignments a
-                WHERE a.unit = u.id AND a.state = 'reported') AS reported
-    FROM units u
-    WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
-        AND u.kind = 'train' AND u.state = 'open'
-)
+SELECT count(*),
+       count(CASE WHEN EXISTS (
+           SELECT 1 FROM assignments a WHERE a.unit = u.id AND a.state IN ('leased', 'uploading')
+       ) THEN 1 END),
+       count(CASE WHEN EXISTS (
+           SELECT 1 FROM assignments a WHERE a.unit = u.id AND a.state = 'reported'
+       ) THEN 1 END)
+FROM units u
+WHERE u.project = :project AND u.epoch = :epoch AND u.version = :version
+  AND u.kind = 'train' AND u.state = 'open'
 """
 
 # Which files must be there for the rows to mean anything
@@ -642,7 +642,7 @@ SAW: Final = """
 UPDATE hosts
 SET sequence = :sequence, request_digest = :request_digest, network = :network,
     agent = :agent, refuses = :refuses, memory_bytes = :memory_bytes, last_seen = :at,
-    last_asked = CASE WHEN :asked THEN :at ELSE last_asked END
+    last_asked = CASE WHEN :asked = 1 THEN :at ELSE last_asked END
 WHERE id = :host
 """
 SET_TEAM: Final = tuple(

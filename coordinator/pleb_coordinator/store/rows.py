@@ -15,10 +15,9 @@ import msgspec
 from pleb_coordinator.core.records import Record
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from pleb_coordinator.store.connection import Connection
+    from pleb_coordinator.store.engine import Connection, Cursor
 
 __all__ = ["Rows", "TableGroup", "version_key", "without_none"]
 
@@ -51,7 +50,7 @@ class Rows(Generic[R]):
                 values[index] = decode(stored)
         return self._record(*values)
 
-    def first(self, cursor: sqlite3.Cursor) -> R | None:
+    def first(self, cursor: Cursor) -> R | None:
         """Return the next record, or None."""
         row = cursor.fetchone()
         return None if row is None else self.record(row)

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import (
-    Boolean,
     CheckConstraint,
     Column,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
     text,
@@ -53,6 +50,7 @@ from pleb_coordinator.core.records import (
 from pleb_coordinator.core.suspicion import Traits
 from pleb_coordinator.core.tolerance import ConfirmedPair
 from pleb_coordinator.store.rows import without_none
+from pleb_coordinator.store.schema_types import FLAG, INTEGER, TEXT, where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -63,7 +61,7 @@ __all__ = ["metadata"]
 
 metadata: Final = MetaData()
 
-_KINDS: Final[Mapping[Any, Any]] = {bool: Boolean, int: Integer, float: Float, str: String}
+_KINDS: Final[Mapping[Any, Any]] = {bool: FLAG, int: INTEGER, float: Float, str: TEXT}
 
 
 def _columns(
@@ -96,7 +94,7 @@ def _columns(
         default = defaults.get(field.name)
         yield Column(
             field.name,
-            String if text_like else _KINDS.get(kind, LargeBinary),
+            TEXT if text_like else _KINDS.get(kind, LargeBinary),
             *([] if target is None else [ForeignKey(target)]),
             primary_key=field.name in keys.split(),
             nullable=kind is not field.type,
@@ -128,7 +126,7 @@ Table(
     "metadata",
     metadata,
     Column("project", ForeignKey("projects.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),
+    Column("number", INTEGER, primary_key=True),
     *_columns(Facts),
     Column("published_at", Float, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
@@ -146,24 +144,24 @@ Table(
         "kept",
         "delta_bytes",
         "blob_bytes",
-        sqlite_where=text("kept <> 'listed'"),
+        **where("kept <> 'listed'"),
     ),
     Index(
         "versions_restored",
         "project",
         "epoch",
         "number",
-        sqlite_where=text("restores IS NOT NULL"),
+        **where("restores IS NOT NULL"),
     ),
 )
 
 Table(
     "blob_references",
     metadata,
-    Column("digest", String, primary_key=True),
+    Column("digest", TEXT, primary_key=True),
     Column("project", ForeignKey("projects.id"), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
-    Column("version", Integer, primary_key=True),
+    Column("epoch", INTEGER, primary_key=True),
+    Column("version", INTEGER, primary_key=True),
     Index("blob_references_of_version", "project", "epoch", "version"),
     sqlite_with_rowid=False,
 )
@@ -177,14 +175,14 @@ Table(
         "project",
         "epoch",
         "version",
-        sqlite_where=text("closed_at IS NOT NULL AND swept_at IS NULL"),
+        **where("closed_at IS NOT NULL AND swept_at IS NULL"),
     ),
     Index(
         "rounds_unretired",
         "project",
         "epoch",
         "version",
-        sqlite_where=text("swept_at IS NOT NULL AND retired_at IS NULL"),
+        **where("swept_at IS NOT NULL AND retired_at IS NULL"),
     ),
     CheckConstraint("open >= 0 AND valid >= 0", name="counters"),
 )
@@ -205,33 +203,33 @@ Table(
         memory_bytes=0,
     ),
     UniqueConstraint("project", "epoch", "version", "kind", "position"),
-    Index("units_due", "project", "id", sqlite_where=text("due = 1")),
+    Index("units_due", "project", "id", **where("due = 1")),
     Index(
         "units_undecided",
         "project",
         "epoch",
         "version",
-        sqlite_where=text("state IN ('open', 'late')"),
+        **where("state IN ('open', 'late')"),
     ),
-    Index("units_to_look_at", "look_at", sqlite_where=text("look_at IS NOT NULL")),
-    Index("units_disputed", "project", sqlite_where=text("disputed = 1")),
-    Index("units_exams", "project", "epoch", "version", sqlite_where=text("exam_at IS NOT NULL")),
+    Index("units_to_look_at", "look_at", **where("look_at IS NOT NULL")),
+    Index("units_disputed", "project", **where("disputed = 1")),
+    Index("units_exams", "project", "epoch", "version", **where("exam_at IS NOT NULL")),
     Index(
         "units_to_spot_check",
         "project",
         "spot_check",
         "epoch",
         "version",
-        sqlite_where=text("spot_check IN ('possible', 'wanted')"),
+        **where("spot_check IN ('possible', 'wanted')"),
     ),
     sqlite_autoincrement=True,
 )
 
-_UNSENT: Final = text("state = 'unsent'")
-_REPORTED: Final = text("state = 'reported'")
-_UNJUDGED: Final = text("state IN ('uploading', 'reported')")
-_VERDICT_UNSENT: Final = text("verdict IS NOT NULL AND verdict_sent = 0")
-_LIVE: Final = text("state IN ('leased', 'uploading')")
+_UNSENT: Final = where("state = 'unsent'")
+_REPORTED: Final = where("state = 'reported'")
+_UNJUDGED: Final = where("state IN ('uploading', 'reported')")
+_VERDICT_UNSENT: Final = where("verdict IS NOT NULL AND verdict_sent = 0")
+_LIVE: Final = where("state IN ('leased', 'uploading')")
 Table(
     "assignments",
     metadata,
@@ -250,24 +248,24 @@ Table(
         verdict_sent=0,
     ),
     Index("assignments_of_unit", "unit"),
-    Index("assignments_unsent", "project", "purpose", "trusted_only", "id", sqlite_where=_UNSENT),
-    Index("assignments_unsent_versions", "project", "epoch", "version", sqlite_where=_UNSENT),
+    Index("assignments_unsent", "project", "purpose", "trusted_only", "id", **_UNSENT),
+    Index("assignments_unsent_versions", "project", "epoch", "version", **_UNSENT),
     Index(
         "assignments_drawn",
         "for_host",
-        sqlite_where=text("for_host IS NOT NULL AND state = 'unsent'"),
+        **where("for_host IS NOT NULL AND state = 'unsent'"),
     ),
     Index(
         "assignments_to_fetch",
         "fetch_by",
-        sqlite_where=text("fetch_by IS NOT NULL AND state = 'unsent'"),
+        **where("fetch_by IS NOT NULL AND state = 'unsent'"),
     ),
-    Index("assignments_reported", "unit", sqlite_where=_REPORTED),
-    Index("assignments_unjudged", "unit", "host", sqlite_where=_UNJUDGED),
-    Index("assignments_in_hand", "host", sqlite_where=_LIVE),
-    Index("assignments_leases", "lease_until", sqlite_where=_LIVE),
-    Index("assignments_unsent_verdicts", "host", sqlite_where=_VERDICT_UNSENT),
-    Index("assignments_unripe", "host", "ripe_at", sqlite_where=text("ripe_at IS NOT NULL")),
+    Index("assignments_reported", "unit", **_REPORTED),
+    Index("assignments_unjudged", "unit", "host", **_UNJUDGED),
+    Index("assignments_in_hand", "host", **_LIVE),
+    Index("assignments_leases", "lease_until", **_LIVE),
+    Index("assignments_unsent_verdicts", "host", **_VERDICT_UNSENT),
+    Index("assignments_unripe", "host", "ripe_at", **where("ripe_at IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -307,8 +305,8 @@ Table(
     Index("hosts_of_account", "project", "account"),
     Index("hosts_from_network", "project", "enrolled_from", "enrolled_at"),
     Index("hosts_seen", "project", "last_seen"),
-    Index("hosts_trusted", "project", "last_seen", sqlite_where=text("role <> 'host'")),
-    Index("hosts_proven", "project", sqlite_where=text("proven = 1")),
+    Index("hosts_trusted", "project", "last_seen", **where("role <> 'host'")),
+    Index("hosts_proven", "project", **where("proven = 1")),
     sqlite_autoincrement=True,
 )
 
@@ -320,12 +318,12 @@ Table(
     "departed",
     metadata,
     Column("project", ForeignKey("projects.id"), primary_key=True),
-    Column("account", String, primary_key=True),
-    Column("display_name", String, nullable=False),
-    Column("team", String, nullable=False),
-    Column("units_valid", Integer, nullable=False),
-    Column("refused", Integer, nullable=False),
-    Column("bans", Integer, nullable=False),
+    Column("account", TEXT, primary_key=True),
+    Column("display_name", TEXT, nullable=False),
+    Column("team", TEXT, nullable=False),
+    Column("units_valid", INTEGER, nullable=False),
+    Column("refused", INTEGER, nullable=False),
+    Column("bans", INTEGER, nullable=False),
     Column("credit", Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -343,7 +341,7 @@ Table(
     "host_networks",
     metadata,
     Column("host", ForeignKey("hosts.id"), primary_key=True),
-    Column("network", String, primary_key=True),
+    Column("network", TEXT, primary_key=True),
     Column("seen_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -358,11 +356,11 @@ Table(
 Table(
     "shares",
     metadata,
-    Column("project", Integer, primary_key=True),
-    Column("epoch", Integer, primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("holder", String, primary_key=True),
-    Column("taken", Integer, nullable=False),
+    Column("project", INTEGER, primary_key=True),
+    Column("epoch", INTEGER, primary_key=True),
+    Column("version", INTEGER, primary_key=True),
+    Column("holder", TEXT, primary_key=True),
+    Column("taken", INTEGER, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -370,11 +368,11 @@ Table(
     "calibrations",
     metadata,
     Column("host", ForeignKey("hosts.id"), primary_key=True),
-    Column("runtime", String, primary_key=True),
-    Column("project", Integer, nullable=False),
-    Column("account", String, nullable=False),
-    Column("trusted", Boolean, nullable=False),
-    Column("digest", String, nullable=False),
+    Column("runtime", TEXT, primary_key=True),
+    Column("project", INTEGER, nullable=False),
+    Column("account", TEXT, nullable=False),
+    Column("trusted", FLAG, nullable=False),
+    Column("digest", TEXT, nullable=False),
     Column("seconds_per_step", Float, nullable=False),
     Column("made_at", Float, nullable=False),
     Index("calibrations_by_digest", "project", "digest"),
@@ -396,18 +394,18 @@ Table(
 Table(
     "class_distances",
     metadata,
-    Column("project", Integer, primary_key=True),
-    Column("first", String, primary_key=True),
-    Column("second", String, primary_key=True),
+    Column("project", INTEGER, primary_key=True),
+    Column("first", TEXT, primary_key=True),
+    Column("second", TEXT, primary_key=True),
     Column("distance", Float, nullable=False),
 )
 
 Table(
     "traits",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", INTEGER, primary_key=True),
     Column("project", ForeignKey("projects.id"), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", INTEGER, nullable=False),
     Column("assignment", ForeignKey("assignments.id"), nullable=False, unique=True),
     *_columns(Traits),
     Index("traits_of_project", "project", "seq"),
@@ -416,9 +414,9 @@ Table(
 Table(
     "lies",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", INTEGER, primary_key=True),
     Column("project", ForeignKey("projects.id"), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", INTEGER, nullable=False),
     *_columns(Lie),
     Index("lies_of_project", "project", "seq"),
 )
@@ -426,9 +424,9 @@ Table(
 Table(
     "pairs",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", INTEGER, primary_key=True),
     Column("project", ForeignKey("projects.id"), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", INTEGER, nullable=False),
     *_columns(ConfirmedPair),
     Index("pairs_of_project", "project", "seq"),
 )
@@ -445,15 +443,15 @@ Table(
     *_columns(Upload, keys="token", complete=0),
     Index("uploads_by_assignment", "assignment"),
     Index("uploads_by_digest", "digest"),
-    Index("uploads_open", "expires_at", sqlite_where=text("complete = 0")),
+    Index("uploads_open", "expires_at", **where("complete = 0")),
 )
 
 Table(
     "claims",
     metadata,
-    Column("job", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("holder", String, nullable=False),
+    Column("job", TEXT, primary_key=True),
+    Column("key", TEXT, primary_key=True),
+    Column("holder", TEXT, nullable=False),
     Column("expires_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -462,8 +460,8 @@ Table(
     "tombstones",
     metadata,
     *_columns(Tombstone, keys="kind name", condemned=0),
-    Index("tombstones_due", "due_at", sqlite_where=text("condemned = 0")),
-    Index("tombstones_condemned", "name", sqlite_where=text("condemned = 1")),
+    Index("tombstones_due", "due_at", **where("condemned = 0")),
+    Index("tombstones_condemned", "name", **where("condemned = 1")),
 )
 
 Table(
@@ -481,6 +479,6 @@ Table(
     metadata,
     *_columns(Event, keys="seq"),
     Index("events_of_project", "project", "seq"),
-    Index("events_of_unit", "unit", sqlite_where=text("unit IS NOT NULL")),
+    Index("events_of_unit", "unit", **where("unit IS NOT NULL")),
     sqlite_autoincrement=True,
 )

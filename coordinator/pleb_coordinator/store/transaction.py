@@ -12,27 +12,31 @@ None only where nothing is an answer; where a row must be there they raise a typ
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
 from pleb_coordinator.store.background import Claims, Tombstones
 from pleb_coordinator.store.comparisons import Comparisons
-from pleb_coordinator.store.connection import Connection
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
 from pleb_coordinator.store.references import References
 from pleb_coordinator.store.removal import Removal
 from pleb_coordinator.store.retention import Retention
+from pleb_coordinator.store.sqlite import SqliteConnection
 from pleb_coordinator.store.units import Shares, Units
 from pleb_coordinator.store.uploads import Uploads
 from pleb_coordinator.store.views import Events, Views
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["Store", "Transaction"]
+    from pleb_coordinator.store.engine import Connection
+
+__all__ = ["Store", "Transaction", "postgres_engine"]
 
 
 class Transaction:
@@ -77,15 +81,15 @@ class Store:
     """Opens transactions on two connections, so that reading never waits for a writer.
 
     One object serves one thread at a time. It waits `busy_seconds` for another process that
-    writes.
+    writes. `place` is a SQLite file, or the address of a PostgreSQL database.
 
     Raises:
-        InputError: there is no store at `path`, or it is of another version.
+        InputError: there is no store at `place`, or it is of another version.
     """
 
-    def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
-        self._writer = Connection(path, busy_seconds)
-        self._reader = Connection(path, busy_seconds)
+    def __init__(self, place: Path | str, *, busy_seconds: float = 30.0) -> None:
+        self._writer = _connection(place, busy_seconds)
+        self._reader = _connection(place, busy_seconds)
         decoded: MetadataCache = {}
         self._write = Transaction(self._writer, decoded)
         self._read = Transaction(self._reader, decoded)
@@ -137,3 +141,23 @@ class Store:
         """Close the connections."""
         self._writer.close()
         self._reader.close()
+
+
+def _connection(place: Path | str, busy_seconds: float) -> Connection:
+    if isinstance(place, Path):
+        return SqliteConnection(place, busy_seconds)
+    connection: Connection = postgres_engine().PostgresConnection(place, busy_seconds)
+    return connection
+
+
+def postgres_engine() -> Any:
+    """Return the module `store.postgres`, whose driver is an extra.
+
+    Raises:
+        InputError: the driver is not installed.
+    """
+    try:
+        return import_module("pleb_coordinator.store.postgres")
+    except ImportError as error:
+        message = f"PostgreSQL needs a driver ({error}): pip install 'pleb-cluster[postgres]'."
+        raise InputError(message) from error

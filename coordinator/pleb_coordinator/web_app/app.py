@@ -22,6 +22,7 @@ from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
 from pleb_coordinator.core.voices import is_renamed
+from pleb_coordinator.home.config import store_place
 from pleb_coordinator.home.machine import note_clock, read_machine
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
@@ -80,7 +81,7 @@ def build_app(
     Raises:
         InputError: the home lacks its store or keys, or they are of another version.
     """
-    store, for_pages, for_metrics = (Store(home.store_file) for _ in range(3))
+    store, for_pages, for_metrics = (Store(store_place(home, config)) for _ in range(3))
     with store.write() as tx:  # `networks.own` may have changed since the last start
         tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
     deps = deps_of(home, clock, config)

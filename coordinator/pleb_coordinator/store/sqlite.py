@@ -1,7 +1,7 @@
-"""One connection to the store's database: a SQLite file in WAL mode, durable at every commit.
+"""The store in a SQLite file in WAL mode, durable at every commit.
 
-All that depends on the engine is here; the SQL itself is in `store.queries`, for all engines. A
-writer begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
+All that depends on SQLite is here; the SQL itself is in `store.queries`, for all engines. A writer
+begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way.
 `synchronous=FULL` makes a commit survive a power cut; one that need not gets NORMAL.
 """
 
@@ -12,19 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import (
-    Assignment,
     FileKind,
-    Host,
-    Invite,
     Kept,
     ProjectState,
     Purpose,
-    Round,
-    UnitRow,
-    VersionRow,
 )
 from pleb_coordinator.core.unit_state import UnitState
-from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_coordinator.store.engine import PROBES, check_revision, storage_full, store_is_busy
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.unit import UnitKind
 
@@ -32,23 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["SCHEMA_REVISION", "Connection", "newer_schema"]
+__all__ = ["SqliteConnection"]
 
-SCHEMA_REVISION: Final = "0001"
-"""The migration that this code needs."""
-_PROBES: Final = tuple(
-    f"SELECT {', '.join(record.__struct_fields__)} FROM {table} LIMIT 0"  # noqa: S608 - our own names
-    for table, record in (
-        ("hosts", Host),
-        ("units", UnitRow),
-        ("assignments", Assignment),
-        ("versions", VersionRow),
-        ("rounds", Round),
-        ("invites", Invite),
-    )
-)
-"""Statements that need the columns of this program. Until the first release, migration 0001 is
-written anew with the schema: a store of a development version has its number, but other columns."""
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -75,8 +55,8 @@ for _kind in (
     sqlite3.register_adapter(_kind, str.__str__)
 
 
-class Connection:
-    """One connection. Statements run only between `begin` and its end.
+class SqliteConnection:
+    """One connection, as `store.engine.Connection`.
 
     Raises:
         InputError: the file is not there, or its schema is not the one that this code needs.
@@ -114,17 +94,9 @@ class Connection:
 
     def _check_schema(self, path: Path) -> None:
         row = self._db.execute("SELECT version_num FROM alembic_version").fetchone()
-        if row is None or row[0] != SCHEMA_REVISION:
-            found = "none" if row is None else row[0]
-            if row is not None and row[0] > SCHEMA_REVISION:
-                raise newer_schema(path, found)
-            message = (
-                f"{path} has schema {found}, this program needs {SCHEMA_REVISION}: "
-                "run `pleb-coordinator migrate`."
-            )
-            raise InputError(message)
+        check_revision(str(path), None if row is None else row[0])
         try:
-            for probe in _PROBES:
+            for probe in PROBES:
                 self._db.execute(probe)
         except sqlite3.OperationalError as error:
             message = (
@@ -186,21 +158,11 @@ class Connection:
         self._db.close()
 
 
-def newer_schema(path: Path, found: str) -> InputError:
-    """Return the error of a store that this program is too old for."""
-    return InputError(
-        f"{path} has schema {found}, made by a newer release (this one knows {SCHEMA_REVISION}): "
-        "update this program, or restore a backup from before the update."
-    )
-
-
 def _translated(error: sqlite3.OperationalError) -> Exception:
     """Return the refusal that SQLite's message means; other errors as they are."""
     text = str(error)
     if "full" in text:
-        message = "The coordinator's disk is full: try again later."
-        return Refusal(RefusalCode.STORAGE_FULL, message, retry_after_seconds=300)
+        return storage_full()
     if "locked" in text or "busy" in text:
-        message = "The coordinator's store is busy: try again."
-        return Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+        return store_is_busy()
     return error

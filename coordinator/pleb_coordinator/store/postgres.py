@@ -1,0 +1,425 @@
+"""The store in a PostgreSQL database, which processes on several machines can share.
+
+All that depends on PostgreSQL is here; the SQL itself is in `store.queries`, for all engines.
+
+**One writer at a time**, as in SQLite: a writer begins by taking an advisory lock, which ends with
+its transaction. So what the steps read is what they write upon, and no rule has to be proved again
+for writers that run beside each other. Signatures, digests and deltas are checked outside of it.
+
+**Commits are numbered** by a sequence while the lock is held, and each that changed something is
+announced by NOTIFY with its number, so that waiters learn of it without asking the server.
+
+Statements are prepared once for each connection and go to libpq as they are: on a loopback
+connection psycopg's own cursors take longer than PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.numeric import NumericBinaryLoader
+
+from pleb_coordinator.store.engine import PROBES, check_revision, storage_full, store_is_busy
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["PostgresConnection", "connect", "without_password"]
+
+_LOCK: Final = 0x706C6562  # "pleb"; advisory locks are of one database
+_CHANNEL: Final = "pleb_commits"
+_CONNECT_SECONDS: Final = 10
+_ABANDONED_SECONDS: Final = 60
+"""How long a writer may do nothing in a transaction before the server ends it: a process that is
+stopped, or whose machine has gone, must not keep the lock."""
+_OPTIONS: Final = {
+    "application_name": "pleb-coordinator",
+    "client_encoding": "utf8",
+    "connect_timeout": str(_CONNECT_SECONDS),
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""What a connection has unless its address says otherwise: a server whose machine has gone is
+noticed within half a minute."""
+_SESSION: Final = """
+SET lock_timeout = {busy_milliseconds};
+SET idle_in_transaction_session_timeout = {abandoned_milliseconds};
+SET statement_timeout = 0;
+SET synchronous_commit = on;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SET jit = off;
+LISTEN {channel};
+SELECT last_value FROM commit_numbers
+"""
+"""Every query that runs often has an index (a test asks SQLite's planner), so plans need not wait
+for statistics: a table that has just been filled has none."""
+_BEGIN_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN: Final = b"SELECT pg_advisory_xact_lock(%d); SELECT last_value FROM commit_numbers" % _LOCK
+_NOT_DURABLE: Final = b"SET LOCAL synchronous_commit = off; "
+_ANNOUNCE: Final = f"SELECT pg_notify('{_CHANNEL}', nextval('commit_numbers')::text); ".encode()
+_NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
+
+_FULL: Final = {"53100"}
+_BUSY: Final = {"55P03", "40001", "40P01", "53000", "53200", "53300", "57014"}
+_NUL: Final = "22021"
+
+
+class _Number(NumericBinaryLoader):
+    """A sum of whole numbers is `numeric`."""
+
+    def load(self, data: Any) -> Any:
+        value = super().load(data)
+        whole = int(value)
+        return whole if whole == value else float(value)
+
+
+class _Adapting:
+    """What `Transformer` needs to know."""
+
+    connection = None
+
+    def __init__(self) -> None:
+        self.adapters = AdaptersMap(psycopg.adapters)
+        self.adapters.register_loader("numeric", _Number)
+
+
+_ADAPTING: Final = _Adapting()
+
+
+class _Cursor:
+    """Rows of a result, as `store.engine.Cursor`."""
+
+    __slots__ = ("_rows", "rowcount")
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]], rowcount: int) -> None:
+        self._rows = rows
+        self.rowcount = rowcount
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+
+class PostgresConnection:
+    """One connection, as `store.engine.Connection`. It is made anew when it was cut.
+
+    Raises:
+        InputError: the database cannot be reached, or its schema is not the one that this code
+            needs.
+    """
+
+    def __init__(self, url: str, busy_seconds: float) -> None:
+        self._url = url
+        self._shown = without_password(url)
+        self._conninfo = _conninfo(url)
+        self._session = _SESSION.format(
+            busy_milliseconds=round(busy_seconds * 1000),
+            abandoned_milliseconds=_ABANDONED_SECONDS * 1000,
+            channel=_CHANNEL,
+        ).encode()
+        self._wrote = False
+        self._seen = 0
+        """The number of the last commit that is known, and was another's."""
+        self._cuts = 0
+        """How often the connection was lost: other processes may have committed meanwhile."""
+        self._cut = True
+        self._own = -1
+        """The number of this connection's own last commit."""
+        self._connect()
+        try:
+            self._check_schema()
+        except BaseException:
+            self.close()
+            raise
+
+    def execute(self, sql: str, /, **parameters: object) -> _Cursor:
+        """Run a statement, as `Connection.execute`."""
+        prepared = self._prepared.get(sql) or self._prepare(sql)
+        name, names, writes = prepared
+        values, formats = _bound(parameters, names)
+        result = self._run(self._pg.exec_prepared(name, values, formats, pq.Format.BINARY))
+        changed = result.command_tuples or 0
+        if writes and changed:
+            self._wrote = True
+        transformer = self._transformer
+        transformer.set_pgresult(result, format=pq.Format.BINARY)
+        return _Cursor(iter(transformer.load_rows(0, result.ntuples, tuple)), changed)
+
+    def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
+        """Run a statement for each set of parameters, as `Connection.execute_each`.
+
+        They are sent together: a round of a thousand units must not wait for a thousand answers.
+        """
+        name, names, _ = self._prepared.get(sql) or self._prepare(sql)
+        rows = [_bound(row, names) for row in parameters]
+        for start in range(0, len(rows), _BATCH):
+            self._run_batch(name, rows[start : start + _BATCH])
+        self._wrote = self._wrote or bool(rows)
+
+    def begin(self, *, write: bool, durable: bool = True) -> None:
+        """Begin a transaction, as `Connection.begin`."""
+        self._wrote = False
+        if not write:
+            self._begin(_BEGIN_READ)
+            return
+        text = b"BEGIN; " + (b"" if durable else _NOT_DURABLE) + _BEGIN
+        result = self._begin(text)
+        number = int(result.get_value(0, 0) or 0)
+        if number != self._own:
+            self._seen = max(self._seen, number)
+        self._own = number + 1  # what this transaction gets, if it changes anything
+
+    def commit(self) -> None:
+        """End the transaction, as `Connection.commit`."""
+        if not self._wrote:
+            self._own -= 1
+        result = self._run(self._pg.exec_((_ANNOUNCE if self._wrote else b"") + b"COMMIT"))
+        if result.command_status != b"COMMIT":
+            message = "A statement of the transaction had failed, so nothing of it was kept."
+            raise psycopg.InternalError(message)
+
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+        if self._pg.transaction_status in {
+            pq.TransactionStatus.INTRANS,
+            pq.TransactionStatus.INERROR,
+        }:
+            self._pg.exec_(b"ROLLBACK")  # if it was lost meanwhile, it is undone all the same
+
+    def compact(self) -> None:
+        """Let the room of removed rows be used again, and look at what the tables hold."""
+        self._run(self._pg.exec_(b"VACUUM (ANALYZE)"))
+
+    def commit_count(self) -> int:
+        """Return a number that changes when another connection has committed.
+
+        Nothing is asked of the server: what it has announced lies in the socket's buffer.
+        """
+        if not self._cut:
+            try:
+                self._pg.consume_input()
+                while (notice := self._pg.notifies()) is not None:
+                    if notice.be_pid != self._pg.backend_pid:
+                        self._seen = max(self._seen, int(notice.extra))
+            except psycopg.OperationalError:
+                self._lost()
+        return self._seen + self._cuts
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pg.finish()
+
+    def _connect(self) -> None:
+        """Connect. Raises `InputError`."""
+        self._pg = pq.PGconn.connect(self._conninfo)
+        self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
+        self._transformer = Transformer(_ADAPTING)
+        if self._pg.status != pq.ConnStatus.OK:
+            error = self._pg.get_error_message().strip()
+            self._pg.finish()
+            raise InputError(_what_to_do(self._shown, error))
+        self._pg.notice_handler = None
+        result = self._pg.exec_(self._session)
+        if result.status != pq.ExecStatus.TUPLES_OK:  # `_check_schema` says what is missing
+            return
+        self._cut = False
+        if self._own < 0:
+            self._seen = self._own = int(result.get_value(0, 0) or 0)
+
+    def _check_schema(self) -> None:
+        found = self._pg.exec_(b"SELECT version_num FROM alembic_version")
+        if found.status != pq.ExecStatus.TUPLES_OK:
+            message = f"There is no store in {self._shown}: run `pleb-coordinator init`."
+            raise InputError(message)
+        revision = found.get_value(0, 0) if found.ntuples else None
+        check_revision(self._shown, None if revision is None else revision.decode())
+        for probe in PROBES:
+            if (result := self._pg.exec_(probe.encode())).status != pq.ExecStatus.TUPLES_OK:
+                reason = result.get_error_message().splitlines()[0]
+                message = (
+                    f"{self._shown} was made by a development version before the first release, "
+                    f"and cannot be brought up to date ({reason}). Give an empty database."
+                )
+                raise InputError(message)
+
+    def _begin(self, text: bytes) -> Any:
+        """Run the first statement of a transaction; if the connection was cut, make a new one."""
+        if not self._cut:
+            result = self._pg.exec_(text)
+            if self._pg.status == pq.ConnStatus.OK:
+                return self._begun(result)
+            self._lost()
+        try:
+            self._connect()
+        except InputError as error:
+            raise _away() from error
+        return self._begun(self._pg.exec_(text))
+
+    def _begun(self, result: Any) -> Any:
+        try:
+            return self._run(result)
+        except BaseException:
+            self.rollback()
+            raise
+
+    def _lost(self) -> None:
+        if not self._cut:
+            self._cut = True
+            self._cuts += 1
+
+    def _prepare(self, sql: str) -> tuple[bytes, tuple[str, ...], bool]:
+        """Prepare a statement: parameters by number, of the types that their places ask for."""
+        names: list[str] = []
+
+        def number(found: re.Match[str]) -> str:
+            if found[1] not in names:
+                names.append(found[1])
+            return f"${names.index(found[1]) + 1}"
+
+        text = _NAMED.sub(number, sql.replace("rowid", "ctid"))
+        name = f"s{len(self._prepared)}".encode()
+        writes = not text.lstrip().startswith("SELECT") and not text.startswith(_SAVEPOINTS)
+        self._run(self._pg.prepare(name, text.encode()))
+        self._prepared[sql] = (name, tuple(names), writes)
+        return self._prepared[sql]
+
+    def _run_batch(self, name: bytes, rows: list[tuple[list[Any], list[int]]]) -> None:
+        """Run a prepared statement for each row, with one answer to wait for."""
+        pg, failed = self._pg, None
+        pg.enter_pipeline_mode()
+        try:
+            for values, formats in rows:
+                pg.send_query_prepared(name, values, formats, pq.Format.BINARY)
+            pg.pipeline_sync()
+            while (result := pg.get_result()) is None or result.status != _SYNC:
+                if result is not None and result.status not in _GOOD and failed is None:
+                    failed = result
+            pg.exit_pipeline_mode()
+        except psycopg.OperationalError as error:  # nothing else can go wrong on the way
+            self._lost()
+            raise _away() from error
+        if failed is not None:
+            self._run(failed)
+
+    def _run(self, result: Any) -> Any:
+        """Return a result that is good. Raises as `Connection.execute`."""
+        if result.status in _GOOD:
+            return result
+        if self._pg.status != pq.ConnStatus.OK:
+            self._lost()
+            raise _away()
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        if state in _FULL:
+            raise storage_full()
+        if state in _BUSY:
+            raise store_is_busy()
+        if state == _NUL:
+            raise Refusal(RefusalCode.MALFORMED, "A text has a character that cannot be stored.")
+        raise psycopg.errors.error_from_result(result)
+
+
+_BATCH: Final = 256
+"""Statements on their way at once: they and their answers must fit into the sockets' buffers."""
+_GOOD: Final = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}
+_SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
+_SAVEPOINTS: Final = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """Return the driver's own connection, for migrations. Raises `InputError`."""
+    try:
+        return psycopg.connect(_conninfo(url).decode())
+    except psycopg.OperationalError as error:
+        raise InputError(_what_to_do(without_password(url), str(error))) from error
+
+
+def without_password(url: str) -> str:
+    """Return the address as it may be shown and logged."""
+    parts = urlsplit(url)
+    user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
+    if not colon:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user}:...@{parts.netloc.rpartition('@')[2]}"))
+
+
+def _conninfo(url: str) -> bytes:
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        return make_conninfo("", **(_OPTIONS | given)).encode()
+    except psycopg.ProgrammingError as error:
+        message = (
+            f"{without_password(url)} is not the address of a database ({error}): write it as "
+            "postgresql://user@host:5432/database."
+        )
+        raise InputError(message) from error
+
+
+def _bound(parameters: Mapping[str, Any], names: tuple[str, ...]) -> tuple[list[Any], list[int]]:
+    """Return values and formats.
+
+    Numbers go as text, and the server knows which type their place has. Text goes as bytes: a NUL
+    in it would end it.
+    """
+    values: list[Any] = []
+    formats: list[int] = []
+    for name in names:
+        value = parameters[name]
+        if isinstance(value, str):
+            values.append(value.encode())
+            formats.append(1)
+        elif isinstance(value, int):
+            values.append(b"%d" % value)
+            formats.append(0)
+        elif value is None:
+            values.append(None)
+            formats.append(0)
+        elif isinstance(value, float):
+            values.append(repr(value).encode())
+            formats.append(0)
+        else:
+            values.append(bytes(value))
+            formats.append(1)
+    return values, formats
+
+
+def _away() -> Refusal:
+    message = "The coordinator's database is away: try again."
+    return Refusal(RefusalCode.INTERNAL, message, retry_after_seconds=5)
+
+
+def _what_to_do(place: str, error: str) -> str:
+    """Return the sentence for a connection that could not be made."""
+    reason = error.splitlines()[-1] if error else "no reason given"
+    for words, remedy in _REMEDIES.items():
+        if words in error:
+            return f"The database {place} refuses us ({reason}): {remedy}."
+    return (
+        f"The database {place} cannot be reached ({reason}): check that it runs, and its address "
+        "in coordinator.toml (`store`)."
+    )
+
+
+_REMEDIES: Final = {
+    "password authentication failed": "check user and password, in the address, in PGPASSWORD or "
+    "in ~/.pgpass",
+    "no password supplied": "put its password into the address, PGPASSWORD or ~/.pgpass",
+    "does not exist": "create it, with `createuser` and `createdb`, or correct the address",
+    "permission denied": "let this user own the database",
+    "pg_hba.conf": "let this machine in, in the server's pg_hba.conf",
+    "too many": "raise max_connections there: each process needs two to six",
+}

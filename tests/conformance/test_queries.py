@@ -1,0 +1,36 @@
+"""Every statement of the store is one that PostgreSQL understands, too."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import psycopg
+
+from pleb_coordinator.store import queries
+from pleb_coordinator.store.postgres import PostgresConnection
+from tests.postgres import shared_postgres
+
+
+def statements():
+    for name, value in vars(queries).items():
+        if name.isupper() and not name.startswith("_") and isinstance(value, (str, tuple)):
+            for text in (value,) if isinstance(value, str) else value:
+                yield name, text
+
+
+def test_postgres_takes_every_statement():
+    wrong = {}
+    url = shared_postgres().emptied_database()
+    with contextlib.closing(PostgresConnection(url, 5.0)) as connection:
+        for name, text in statements():
+            connection.begin(write=False)
+            try:
+                connection.execute(text, **dict.fromkeys(re.findall(r":(\w+)", text)))
+            except psycopg.errors.ReadOnlySqlTransaction:
+                pass  # understood, and not done
+            except psycopg.Error as error:
+                wrong[name] = str(error)
+            finally:
+                connection.rollback()
+    assert not wrong

@@ -1,0 +1,251 @@
+"""A database that is away, busy, wrong or restarted: sentences, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, text
+
+from pleb_coordinator.cli.main import main
+from pleb_coordinator.home.config import read_config
+from pleb_coordinator.home.layout import Home
+from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.schema import metadata
+from pleb_coordinator.store.transaction import Store
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from tests.postgres import free_port, shared_postgres
+
+
+@pytest.fixture
+def server():
+    return shared_postgres()
+
+
+@pytest.fixture
+def url(server):
+    return server.emptied_database()
+
+
+def events(store):
+    with store.read() as tx:
+        return [event.kind for event in tx.events.after(1, 0, 100)]
+
+
+def add(store, kind):
+    with store.write() as tx:
+        tx.events.add(1, 0.0, kind)
+
+
+def refusal(call, *arguments):
+    with pytest.raises(Refusal) as caught:
+        call(*arguments)
+    assert caught.value.retry_after_seconds
+    return caught.value.code
+
+
+def await_error(url):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            Store(url).close()
+        except InputError as error:
+            return str(error)
+    return ""
+
+
+def cut_off(store, server, how):
+    with store.write() as tx:
+        tx.events.add(1, 0.0, "cut off")
+        server.stop(how)
+        tx.events.add(1, 0.0, "cut off")
+
+
+SHAPE = """
+SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+ORDER BY 1, 2
+"""
+INDICES = """
+SELECT indexname, indexdef FROM pg_indexes
+WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1
+"""
+
+
+def test_the_schema_is_the_sum_of_its_migrations(server, url):
+    server.run("CREATE DATABASE declared")
+    found = []
+    for place in (server.url("declared"), url):
+        engine = create_engine(place.replace("postgresql:", "postgresql+psycopg:"))
+        if "declared" in place:
+            metadata.create_all(engine)
+        with engine.connect() as db:
+            found.append([db.execute(text(q)).fetchall() for q in (SHAPE, INDICES)])
+        engine.dispose()
+    (columns, indices), migrated = found
+    assert [columns, indices] == migrated
+    assert {"integer", "boolean"}.isdisjoint(column[2] for column in columns)
+    assert {column[5] for column in columns if column[2] == "text"} == {"C"}
+
+
+def test_addresses_that_lead_nowhere_say_what_to_do(server):
+    with pytest.raises(InputError, match="check that it runs"):
+        Store(f"postgresql://pleb@127.0.0.1:{free_port()}/pleb")
+    with pytest.raises(InputError, match="createdb"):
+        Store(server.url("there_is_none"))
+    with pytest.raises(InputError, match="pleb-coordinator init"):
+        Store(server.url("template1"))
+    with pytest.raises(InputError, match="not the address of a database"):
+        Store(server.url() + "?there_is_no=such")
+    with pytest.raises(InputError, match="check that it runs"):
+        migrate(f"postgresql://pleb@127.0.0.1:{free_port()}/pleb")
+
+
+def test_a_wrong_password_is_not_shown(server, url):
+    rules = server.folder / "data" / "pg_hba.conf"
+    before = rules.read_text()
+    server.run("CREATE ROLE guest LOGIN PASSWORD 'right'")
+    rules.write_text("host all guest 127.0.0.1/32 scram-sha-256\n" + before)
+    server.run("SELECT pg_reload_conf()")
+    try:
+        wrong = url.replace("pleb@", "guest:wrong@")
+        said = await_error(wrong)  # the server reads its rules a moment later
+        assert "check user and password" in said
+        assert "wrong" not in said
+        with pytest.raises(InputError, match="pgpass"):
+            Store(url.replace("pleb@", "guest@"))
+    finally:
+        rules.write_text(before)
+        server.run("SELECT pg_reload_conf()")
+        server.run("DROP ROLE guest")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("UPDATE alembic_version SET version_num = '0000'", "pleb-coordinator migrate"),
+        ("UPDATE alembic_version SET version_num = '9999'", "update this program"),
+        ("ALTER TABLE hosts DROP COLUMN team", "development version"),
+    ],
+)
+def test_another_schema_says_who_must_be_updated(server, change, sentence):
+    place = server.new_database()
+    with psycopg.connect(place) as connection:
+        connection.execute(change)
+    with pytest.raises(InputError, match=sentence):
+        Store(place)
+    if "9999" in change:
+        with pytest.raises(InputError, match=sentence):
+            migrate(place)
+
+
+def test_a_store_that_another_process_keeps_asks_to_try_again(url):
+    with closing(Store(url, busy_seconds=0.05)) as store, closing(Store(url)) as other:
+        with other.write():
+            assert refusal(add, store, "one") == RefusalCode.INTERNAL
+            assert events(store) == [], "reading goes on"
+        add(store, "one")
+        assert events(store) == ["one"]
+
+
+def test_a_killed_writer_leaves_nothing_and_keeps_nobody_waiting(url):
+    program = (
+        "import sys, time\n"
+        "from pleb_coordinator.store.transaction import Store\n"
+        "with Store(sys.argv[1]).write() as tx:\n"
+        "    tx.events.add(1, 0.0, 'lost')\n"
+        "    print('holds', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with (
+        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE) as killed,
+        closing(Store(url)) as store,
+    ):
+        assert killed.stdout is not None
+        assert killed.stdout.readline()
+        killed.kill()
+        add(store, "kept")
+        assert events(store) == ["kept"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+def test_a_restarted_database_is_used_again(server, url, how):
+    with closing(Store(url)) as store:
+        add(store, "before")
+        seen = store.commits_of_others()
+        assert refusal(cut_off, store, server, how) == RefusalCode.INTERNAL
+        assert refusal(events, store) == RefusalCode.INTERNAL
+        assert store.commits_of_others() != seen, "others may have committed meanwhile"
+        server.start()
+        assert events(store) == ["before"]
+        add(store, "after")
+        assert events(store) == ["before", "after"]
+
+
+def test_text_that_a_database_cannot_hold_is_refused(url):
+    with closing(Store(url)) as store:
+        with pytest.raises(Refusal) as caught:
+            add(store, "with\0zero")
+        assert caught.value.code == RefusalCode.MALFORMED
+        add(store, "\U0001f600 'quoted' %s $1 :name")
+        assert events(store) == ["\U0001f600 'quoted' %s $1 :name"]
+
+
+def test_what_is_not_durable_is_seen_by_all_at_once(url):
+    with closing(Store(url)) as store, closing(Store(url)) as other:
+        with store.write(durable=False) as tx:
+            tx.events.add(1, 0.0, "soon")
+        assert events(other) == ["soon"]
+
+
+def test_a_failed_statement_undoes_only_its_savepoint(url):
+    with closing(Store(url)) as store:
+        with store.write() as tx:
+            tx.events.add(1, 0.0, "one")
+            with pytest.raises(psycopg.errors.ForeignKeyViolation), tx.savepoint():
+                tx.hosts.note_network(999, "n", 0.0)
+            tx.events.add(1, 0.0, "two")
+        assert events(store) == ["one", "two"]
+
+
+class TestCommands:
+    def run(self, capsys, tmp_path, *words):
+        code = main([*words, "--home", str(tmp_path / "home"), "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out or err)
+
+    def test_a_home_whose_rows_are_in_a_database(self, capsys, tmp_path, server):
+        server.run("CREATE DATABASE commands")
+        place = server.url("commands")
+        assert self.run(capsys, tmp_path, "init", "--store", place)[1]["created"]
+        home = Home(tmp_path / "home")
+        assert read_config(home.config_file).store == place
+        assert home.config_file.stat().st_mode & 0o077 == 0, "it may have a password"
+        assert not home.store_file.exists()
+        assert self.run(capsys, tmp_path, "init", "--store", place)[0] == 0
+        code, said = self.run(capsys, tmp_path, "doctor")
+        assert (code, said["good"]) == (0, True), said
+        for command in (["migrate"], ["status"], ["compact"], ["invite", "list"]):
+            assert self.run(capsys, tmp_path, *command)[0] == 0
+        code, said = self.run(capsys, tmp_path, "log", "--audit")
+        assert code == 0
+        assert "postgresql" not in json.dumps(said)
+        code, said = self.run(capsys, tmp_path, "init", "--store", server.url("another"))
+        assert (code, "elsewhere" in said["message"]) == (2, True)
+        code, said = self.run(capsys, tmp_path, "backup", str(tmp_path / "backups"))
+        assert (code, "own tools" in said["message"]) == (2, True)
+
+    def test_a_database_that_is_away(self, capsys, tmp_path, server):
+        place = f"postgresql://pleb:secret@127.0.0.1:{free_port()}/pleb"
+        code, said = self.run(capsys, tmp_path, "init", "--store", place)
+        assert (code, "check that it runs" in said["message"]) == (2, True)
+        assert "secret" not in json.dumps(said)
+        assert not Home(tmp_path / "home").exists
+        code, said = self.run(capsys, tmp_path, "init", "--store", "mysql://db/pleb")
+        assert (code, "is not a database" in said["message"]) == (2, True)
