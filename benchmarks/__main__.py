@@ -11,6 +11,7 @@ from typing import Any, Final
 
 MODULES: Final[dict[str, str]] = {
     "aggregate": "benchmarks.aggregate",
+    "chunks": "benchmarks.chunks",
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pleb_coordinator.aggregation.chunked import Chunks
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
 from pleb_coordinator.core.planning import is_warm_start, round_units
 from pleb_coordinator.core.records import Facts
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
@@ -26,20 +28,28 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata, Shard
 
 
-def train_in_rounds(draft: Draft, blobs: BlobFolder, seed: int = 0) -> Tensors:
+def train_in_rounds(
+    draft: Draft, blobs: BlobFolder, seed: int = 0, chunks: Sequence[str] = ()
+) -> Tensors:
     """Return the last version of a project whose every planned unit is computed and counts.
 
-    `seed` changes the order of data and the draws of every unit.
+    `seed` changes the order of data and the draws of every unit. `chunks`: what the first units of
+    every round train, the others are left out; empty: all units train the whole model.
     """
     metadata = draft.metadata
-    graph = draft.exported.compiled(draft.exported.training_graph)
+    graphs = {FULL: draft.exported.compiled(draft.exported.training_graph)}
+    for planned_chunk in draft.chunks:
+        graph = draft.exported.compiled(planned_chunk.graph, partly=True)
+        graphs[planned_chunk.chunk.name] = graph
     shards = _loaded(draft.dataset.shards.train, blobs)
     facts = Facts(0, len(shards), 0, 0)
     version, difference = load_tensors(draft.exported.initial), None
     state = OuterState.initial(version, metadata.model)
     for number in range(metadata.training.versions):
         deltas = []
-        for planned in round_units(metadata, facts, number):
+        units = round_units(metadata, facts, number)
+        covered = [*chunks] or [FULL] * len(units)
+        for planned, chunk in zip(units, covered, strict=False):
             unit = Unit(
                 kind=UnitKind.TRAIN,
                 epoch=0,
@@ -47,15 +57,17 @@ def train_in_rounds(draft: Draft, blobs: BlobFolder, seed: int = 0) -> Tensors:
                 shards=ShardRange(first=planned.shard_first, count=planned.shard_count),
                 seed=planned.seed ^ seed,
                 local_steps=planned.local_steps,
+                chunk=chunk,
             )
             indices = range(planned.shard_first, planned.shard_first + planned.shard_count)
             mine = [shards[i % len(shards)] for i in indices]
-            run = UnitRun(graph, metadata, unit, version, difference, mine)
+            run = UnitRun(graphs[chunk], metadata, unit, version, difference, mine)
             while run.steps_done < run.steps_total:
                 run.step()
             deltas.append((run.delta(), 1.0))
         warm = is_warm_start(metadata, number)
-        made = next_version(version, state, deltas, metadata, warm_start=warm)
+        parts = Chunks(tuple(covered), number)
+        made = next_version(version, state, deltas, metadata, warm_start=warm, chunks=parts)
         version, state = made.version, made.state
         published = difference_format(metadata)
         difference = published.decode(published.unpack(made.difference))

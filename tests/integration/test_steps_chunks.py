@@ -93,7 +93,7 @@ def tensors(world, number):
 
 
 def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
-    world = ChunkWorld(tmp_path, units=5)
+    world = ChunkWorld(tmp_path, units=8)
     hosts = fleet(world, strong=STRONG, middle=MIDDLE, weak=WEAK, silent=None, edge=FULL_BYTES)
     chunks = [world.ask(host)[0][0].unit.chunk for host in hosts]
     assert chunks == ["full", "narrow", "last", "full", "narrow"], "a forecast needs some margin"
@@ -117,7 +117,7 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
 
 
 def test_every_number_is_averaged_over_those_who_trained_it(tmp_path):
-    world = ChunkWorld(tmp_path, units=4, quorum=4, codec="fp32", versions=3)
+    world = ChunkWorld(tmp_path, units=6, quorum=4, codec="fp32", versions=3)
     hosts = fleet(world, strong=STRONG, middle=MIDDLE, weak=WEAK, weak2=WEAK)
     deltas = {}
     for host in hosts:
@@ -126,6 +126,7 @@ def test_every_number_is_averaged_over_those_who_trained_it(tmp_path):
         deltas[host.name] = delta_format(world.metadata, manifest.unit).decode(data)
         world.answer(host, manifest)
     world.run()
+    world.pass_time(31)
     assert world.project.version == 1
     narrow = chunk_view(world.metadata, "narrow")
     w, rows = deltas["strong"]["w"].copy(), slice(0, 12)
@@ -148,6 +149,7 @@ def test_what_nobody_trained_stays_and_keeps_its_momentum(tmp_path):
     world = ChunkWorld(tmp_path, units=2, quorum=2, codec="fp32", versions=9)
     [strong, strong2] = fleet(world, strong=STRONG, strong2=STRONG)
     world.work(strong, strong2)
+    world.pass_time(700)  # nothing is kept for them any more
     weak = fleet(world, weak=WEAK, weak2=WEAK)
     world.work(*weak)
     middle = fleet(world, middle=MIDDLE, middle2=MIDDLE)
@@ -186,6 +188,26 @@ def test_checks_go_only_to_hosts_into_whose_memory_they_fit(tmp_path):
     [other] = fleet(world, other=STRONG)
     world.pass_time(120)
     assert [one.unit.chunk for one in world.ask(other)[0]], "the unit of a weak host or the check"
+
+
+def test_half_of_a_round_is_kept_for_hosts_that_can_train_the_whole_model(tmp_path):
+    world = ChunkWorld(tmp_path, units=8, quorum=8)
+    weak = fleet(world, **{f"weak{i}": WEAK for i in range(8)})
+    [strong] = fleet(world, strong=STRONG)
+    world.ask(strong)
+    given = [len(world.ask(host)[0]) for host in weak]
+    assert given == [1, 1, 1, 1, 0, 0, 0, 0]
+    _, no_work = world.ask(weak[4])
+    assert no_work is not None
+    assert no_work.reason.code == ReasonCode.CHUNKS_GIVEN
+    world.pass_time(61 + 3 * world.project.median_step_seconds * 5)
+    assert [len(world.ask(host)[0]) for host in weak[4:7]] == [1, 1, 1], "nobody strong came"
+
+
+def test_a_fleet_of_weak_hosts_makes_versions_alone(tmp_path):
+    world = ChunkWorld(tmp_path, units=4, quorum=4)
+    world.work(*fleet(world, **{f"weak{i}": WEAK for i in range(4)}))
+    assert world.project.version == 1
 
 
 def test_credit_and_speed_count_what_a_chunk_costs(tmp_path):

@@ -7,6 +7,7 @@ to hosts into whose memory it fits, too.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Record
@@ -24,10 +25,17 @@ __all__ = [
     "fits",
     "flops_of_chunk",
     "least_memory",
+    "room_for_chunks",
+    "whole_memory",
     "whole_steps",
     "why_chunk",
 ]
 
+_WHOLE_SHARE: Final = 0.5
+"""Of a round's units, for hosts that can train the whole model."""
+_PATIENCE_UNITS: Final = 3.0
+_PATIENCE_SECONDS: Final = 60.0
+"""How long a unit is kept for them."""
 _MARGIN: Final = 1 + 1 / 16
 """The forecast is of the researcher's torch; that of another release may be a little higher."""
 
@@ -72,12 +80,37 @@ def why_chunk(metadata: ProjectMetadata, memory_bytes: int | None) -> str:
     return f"{best.name}, which needs {_mib(best.memory_bytes)}: {has}, and {needed}"
 
 
+def whole_memory(metadata: ProjectMetadata) -> int:
+    """Return the memory, in bytes, that a host must have for the whole model."""
+    return _needed(metadata.limits.full_bytes)
+
+
 def least_memory(metadata: ProjectMetadata) -> int:
     """Return the memory, in bytes, that a host of the project must have; 0: not known."""
     if not metadata.chunks:
         return 0
     least = min(chunk.memory_bytes for chunk in metadata.chunks)
     return min(_needed(least), _needed(metadata.limits.full_bytes))
+
+
+def room_for_chunks(
+    metadata: ProjectMetadata, given: int, strong_hosts: int, waited_seconds: float, usual: float
+) -> bool:
+    """Return whether one more unit of a round may be of a chunk.
+
+    Small units are soon done, and could be the whole round: then nobody would train the rest of the
+    model. So half of a round is for hosts that can train all of it, while there are any.
+
+    Args:
+        metadata: the project's.
+        given: units of the round that are of a chunk already.
+        strong_hosts: hosts that asked lately and have the memory for the whole model.
+        waited_seconds: how long the unit has waited for one of them.
+        usual: how long a unit takes the median host, in seconds.
+    """
+    if not strong_hosts or waited_seconds > _PATIENCE_UNITS * usual + _PATIENCE_SECONDS:
+        return True
+    return given < metadata.round.units - math.ceil(metadata.round.units * _WHOLE_SHARE)
 
 
 def fits(unit: UnitRow, host: Host) -> bool:

@@ -21,7 +21,14 @@ from pleb_coordinator.core.assignment import (
     share_limit,
 )
 from pleb_coordinator.core.assignment_state import AssignmentEvent
-from pleb_coordinator.core.chunks import best_chunk, fits, least_memory, whole_steps
+from pleb_coordinator.core.chunks import (
+    best_chunk,
+    fits,
+    least_memory,
+    room_for_chunks,
+    whole_memory,
+    whole_steps,
+)
 from pleb_coordinator.core.planning import is_warm_start, unit_statement
 from pleb_coordinator.core.records import (
     Assignment,
@@ -50,6 +57,7 @@ from pleb_coordinator.steps.fit import (
     window_is_over,
 )
 from pleb_coordinator.store.assignments import Seeker
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import NoWork, WorkRequest
@@ -73,6 +81,8 @@ _CHOICE = 3
 
 _CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED})
 """Nothing at all is issued; while a project is finished, results are still checked."""
+_STRONG_SECONDS: Final = 600.0
+"""Half of a round is kept for hosts with the memory for it while one asked within this time."""
 _REFUSED_SECONDS: Final = 1.0
 _ASK_AGAIN_SECONDS: Final = (15.0, 300.0)
 _ASKING_A_SECOND: Final = 50.0
@@ -365,7 +375,29 @@ def _choose(
     extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
     candidates = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
     chosen = pick(candidates, count, host.last_shard)
-    return [(assignment, _of_a_chunk(context, unit)) for assignment, unit in chosen]
+    found = [(assignment, _of_a_chunk(context, unit)) for assignment, unit in chosen]
+    return _with_room(context, found) if purpose is Purpose.PRIMARY else found
+
+
+def _with_room(
+    context: RequestContext, pairs: list[tuple[Assignment, UnitRow]]
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return those first tries that may be of the chunk that the host would train."""
+    tx, project, metadata = context.tx, context.project, context.project.metadata
+    if all(unit.chunk == FULL for _, unit in pairs):
+        return pairs
+    given = tx.units.count_chunks(project.id, project.epoch, project.version)
+    since = context.now - _STRONG_SECONDS
+    strong = tx.hosts.strong(project.id, since, whole_memory(metadata))
+    found = []
+    for assignment, unit in pairs:
+        usual = project.median_step_seconds * unit.local_steps
+        waited = context.now - assignment.created_at
+        is_new = unit.chunk != FULL and len(tx.assignments.of_unit(unit.id)) == 1
+        if not is_new or room_for_chunks(metadata, given, strong, waited, usual):
+            given += is_new
+            found.append((assignment, unit))
+    return found
 
 
 def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
@@ -491,7 +523,12 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     if not found and nothing_fits(context):
         reason = because(ReasonCode.ROUND_ENDS, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=10)
-    if not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id):
+    best = best_chunk(metadata, context.host.memory_bytes)
+    unsent = not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id)
+    if unsent and best is not None and best.name != FULL:
+        reason = because(ReasonCode.CHUNKS_GIVEN, version=project.version)
+        return NoWork(reason=reason, retry_after_seconds=10)
+    if unsent:
         return NoWork(reason=because(ReasonCode.ACCOUNT_SHARE_USED), retry_after_seconds=10)
     reason = because(ReasonCode.ALL_ASSIGNED, version=project.version)
     return NoWork(reason=reason, retry_after_seconds=10)

@@ -239,6 +239,11 @@ class Hosts(TableGroup):
         where = {"project": project, "since": since, "memory_bytes": memory_bytes}
         return int(self._value(sql.COUNT_TRUSTED, **where))
 
+    def strong(self, project: int, since: float, memory_bytes: int) -> int:
+        """Return how many hosts with that much memory, or of which it is not known, asked since."""
+        where = {"project": project, "since": since, "memory_bytes": memory_bytes}
+        return int(self._value(sql.COUNT_STRONG, **where))
+
     def add_conviction(self, conviction: Conviction) -> None:
         """Remember a conviction on volunteers' word, in case a trusted host refutes it."""
         self._db.execute(sql.ADD_CONVICTION, **_CONVICTION.parameters(conviction))

@@ -291,6 +291,16 @@ WHERE project = :project AND epoch = :epoch AND version >= :since AND version < 
 SET_CHUNK: Final = """
 UPDATE units SET chunk = :chunk, memory_bytes = :memory_bytes WHERE id = :unit
 """
+COUNT_CHUNK_UNITS: Final = """
+SELECT count(*) FROM units
+WHERE project = :project AND epoch = :epoch AND version = :version
+  AND kind = 'train' AND memory_bytes > 0 AND chunk <> 'full' AND state <> 'cancelled'
+"""
+COUNT_STRONG: Final = """
+SELECT count(*) FROM hosts
+WHERE project = :project AND last_asked > :since AND banned_until <= :since
+  AND (memory_bytes IS NULL OR memory_bytes >= :memory_bytes)
+"""
 SET_STEPS: Final = "UPDATE units SET local_steps = :local_steps WHERE id = :unit"
 STEPS_OF_ROUND: Final = """
 SELECT COALESCE(SUM(local_steps), 0) FROM units

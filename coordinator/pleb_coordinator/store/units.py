@@ -126,6 +126,10 @@ class Units(TableGroup):
         """Store which part of the model the unit trains, and what a host must have for it."""
         self._db.execute(sql.SET_CHUNK, unit=unit, chunk=chunk, memory_bytes=memory_bytes)
 
+    def count_chunks(self, project: int, epoch: int, version: int) -> int:
+        """Return how many units of the round are of a chunk, not of the whole model."""
+        return int(self._value(sql.COUNT_CHUNK_UNITS, **version_key(project, epoch, version)))
+
     def set_steps(self, unit: int, local_steps: int) -> None:
         """Change the steps of a unit that no host has had."""
         self._db.execute(sql.SET_STEPS, unit=unit, local_steps=local_steps)

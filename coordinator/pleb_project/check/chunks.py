@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_project.definition.chunk_words import parse_chunk
+from pleb_project.definition.chunk_words import Width, parse_chunk
 from pleb_project.export.chunks import freeze, layers_in_order
+from pleb_project.export.narrow import narrow
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.chunk import Chunk
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from fractions import Fraction
 
+    from pleb_shared.protocol.chunk import Window
     from pleb_shared.protocol.graph import Graph
     from pleb_shared.protocol.project import DataSpec, ModelSpec, Training
     from pleb_shared.tensors.chunk_view import ChunkView
@@ -83,6 +85,8 @@ class _Planner:
 
     def planned(self, text: str) -> PlannedChunk:
         words = parse_chunk(text)
+        if isinstance(words, Width):
+            return self._narrower(text, words.share)
         if words.share is not None:
             return self._last_layers(text, words.share)
         return self._of(text, self._matching(text, words.patterns))
@@ -132,13 +136,29 @@ class _Planner:
             )
         return last(fits)
 
+    def _narrower(self, text: str, share: Fraction) -> PlannedChunk:
+        graph, windows = narrow(self._graph, share)
+        if not windows:
+            raise InputError(
+                f"Nothing can be left out of this model for {text!r}: no column, head or channel "
+                "lies between two trained layers that are not joined by anything else. "
+                "Try 'layers:1/2' in [limits]."
+            )
+        return self._planned(text, graph, self._names, windows)
+
     def _of(self, text: str, trained: Collection[str]) -> PlannedChunk:
-        graph = parse_graph(data := strict_json.encode(freeze(self._graph, trained)))
+        return self._planned(text, freeze(self._graph, trained), trained, [])
+
+    def _planned(
+        self, text: str, made: Graph, trained: Collection[str], windows: list[Window]
+    ) -> PlannedChunk:
+        graph = parse_graph(data := strict_json.encode(made))
         draft = Chunk(
             name=text,
             training_graph=Blob(digest=digest_of(data), size=len(data)),
             parameters=[name for name in self._names if name in trained],
             memory_bytes=2**20,
+            windows=windows,
         )
         memory = self._shard_bytes + self._cost(graph, view_of(self._model, draft))
         return PlannedChunk(msgspec.structs.replace(draft, memory_bytes=max(2**20, memory)), data)

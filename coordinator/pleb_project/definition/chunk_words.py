@@ -2,6 +2,7 @@
 
 layers:1/2            as many of the last layers as fit into half of the whole model's memory
 layers:head*,norm*    the parameters of these names, `*` for any characters
+width:1/2             half of the columns, heads and channels inside each layer
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Final
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
 
-__all__ = ["Layers", "parse_chunk"]
+__all__ = ["Layers", "Width", "parse_chunk"]
 
-_EXAMPLES: Final = "'layers:1/2' or 'layers:head*,norm*'"
+_EXAMPLES: Final = "'layers:1/2', 'layers:head*,norm*' or 'width:1/2'"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,14 @@ class Layers:
     patterns: tuple[str, ...] = ()
 
 
-def parse_chunk(text: str) -> Layers:
+@dataclass(frozen=True)
+class Width:
+    """A narrower model: this share of what can be left out of each layer."""
+
+    share: Fraction
+
+
+def parse_chunk(text: str) -> Layers | Width:
     """Return what a chunk of the project file asks for.
 
     Raises:
@@ -35,9 +43,9 @@ def parse_chunk(text: str) -> Layers:
     kind, colon, value = text.partition(":")
     if len(text) > LIMITS.name_characters:
         raise InputError(f"a chunk has at most {LIMITS.name_characters} characters: use patterns.")
-    if not colon or kind != "layers" or not value.strip():
+    if not colon or kind not in {"layers", "width"} or not value.strip():
         raise InputError(f"a chunk is one like {_EXAMPLES}, not {text!r}.")
-    if not value.strip()[0].isdigit():
+    if kind == "layers" and not value.strip()[0].isdigit():
         return Layers(None, tuple(part.strip() for part in value.split(",")))
     try:
         share = Fraction(value.strip())
@@ -45,4 +53,4 @@ def parse_chunk(text: str) -> Layers:
         raise InputError(f"{text!r} needs a share such as 1/2 or 0.5.") from None
     if not 0 < share < 1:
         raise InputError(f"the share of {text!r} must lie between 0 and 1.")
-    return Layers(share)
+    return Layers(share) if kind == "layers" else Width(share)

@@ -96,11 +96,15 @@ class Exported:
     """Whether it returns predictions and targets, too."""
     flops_per_step: int
 
-    def compiled(self, graph: bytes) -> CompiledGraph:
-        """Return one of the two graphs, ready to run on the base."""
+    def compiled(self, graph: bytes, *, partly: bool = False) -> CompiledGraph:
+        """Return a graph, ready to run on the base; `partly`: a chunk's, whose unit adds the rest.
+
+        Others are one of the two graphs.
+        """
         data = self.base or b""
         arrays = read_tensors(lambda start, stop: data[start:stop], self.model.base_tensors)
-        return CompiledGraph(parse_graph(graph)).with_base(base_tensors(arrays if data else []))
+        base = base_tensors(arrays if data else [])
+        return CompiledGraph(parse_graph(graph)).with_base(base, partly=partly)
 
 
 def export_model(

@@ -99,6 +99,13 @@ class ReasonCode(StrEnum):
         "account_share_used",
         "No work right now: your account has its share of this round.",
     )
+    CHUNKS_GIVEN = (
+        "chunks_given",
+        (
+            "No work right now: the rest of version {version} is for PCs with the memory for the "
+            "whole model, or your account has its share."
+        ),
+    )
     WINDOW_ENDS = (
         "window_ends",
         "No work right now: this PC could not finish a unit in the {seconds} s that it has left.",
