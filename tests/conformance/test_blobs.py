@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
-from pleb_coordinator.core.records import StoredDelta
+from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
+from tests.s3_server import shared_s3
 
 DATA = b"0123456789" * 1000
 
 
-@pytest.fixture(params=["local"])
+def in_a_bucket(_):
+    return shared_s3().new_blobs()
+
+
+@pytest.fixture(params=["local", "s3"])
 def blobs(request, tmp_path):
-    return {"local": LocalBlobs}[request.param](tmp_path)
+    return {"local": LocalBlobs, "s3": in_a_bucket}[request.param](tmp_path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return LocalBlobs(tmp_path)
 
 
 def refusal(call, *arguments):
@@ -56,12 +67,12 @@ def file_of(tmp_path, digest):
     return tmp_path / "blobs" / digest[:2] / digest
 
 
-def test_damaged_bytes_are_never_returned(blobs, tmp_path):
-    digest = blobs.put(DATA)
+def test_damaged_bytes_are_never_returned(files, tmp_path):
+    digest = files.put(DATA)
     path = file_of(tmp_path, digest)
     path.chmod(0o600)
     path.write_bytes(DATA[:-1] + b"x")
-    assert refusal(blobs.get, digest) == RefusalCode.UNKNOWN_BLOB
+    assert refusal(files.get, digest) == RefusalCode.UNKNOWN_BLOB
 
 
 def test_an_upload_grows_only_at_its_end_and_only_to_its_size(blobs):
@@ -122,9 +133,9 @@ def test_a_small_delta_needs_no_file(blobs):
     assert blobs.delta_view(StoredDelta(5, 5, b"small"), digest_of(b"small")) == b"small"
 
 
-def test_deltas_are_readable_by_their_owner_only_while_they_come_and_later(blobs, tmp_path):
-    blobs.append_upload("token", 0, DATA, len(DATA))
-    blobs.put_delta(2, DATA)
+def test_deltas_are_readable_by_their_owner_only_while_they_come_and_later(files, tmp_path):
+    files.append_upload("token", 0, DATA, len(DATA))
+    files.put_delta(2, DATA)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
 
@@ -137,7 +148,7 @@ def test_tokens_cannot_leave_their_folder(blobs, tmp_path):
     assert blobs.upload_offset("../../escaped") == 0
 
 
-def test_many_writers_of_one_blob_leave_it_whole(blobs, tmp_path):
+def test_many_writers_of_one_blob_leave_it_whole(blobs):
     failures = []
 
     def put():
@@ -153,5 +164,34 @@ def test_many_writers_of_one_blob_leave_it_whole(blobs, tmp_path):
         thread.join()
     assert not failures
     assert blobs.get(digest_of(DATA)) == DATA
-    folder = file_of(tmp_path, digest_of(DATA)).parent
-    assert [path.name for path in folder.iterdir()] == [digest_of(DATA)]
+    assert [name for name, _ in blobs.stored(FileKind.BLOB)] == [digest_of(DATA)]
+
+
+def test_a_writer_leaves_nothing_beside_a_file(files, tmp_path):
+    path = file_of(tmp_path, files.put(DATA))
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_what_is_there_is_found_with_its_size_and_its_time(blobs):
+    digests = [blobs.put(b"x" * length) for length in range(1, 6)]
+    blobs.put_delta(7, DATA)
+    sizes = blobs.sizes([*digests, "0" * 64])
+    assert sizes == {digest: length for length, digest in enumerate(digests, 1)}
+    stored = dict(blobs.stored(FileKind.BLOB))
+    assert stored.keys() == set(digests)
+    assert all(abs(written - time.time()) < 3600 for written in stored.values())
+    assert [name for name, _ in blobs.stored(FileKind.DELTA)] == ["7"]
+    assert blobs.free_bytes() > 0
+    blobs.check()
+
+
+def test_an_upload_of_many_parts_becomes_a_blob(blobs):
+    parts = [bytes([n]) * (1000 + n) for n in range(20)]
+    whole = b"".join(parts)
+    end = 0
+    for part in parts:
+        end = blobs.append_upload("token", end, part, len(whole))
+    assert blobs.upload_offset("token") == len(whole)
+    assert blobs.upload_bytes("token", len(whole)) == whole
+    blobs.upload_to_blob("token", len(whole), digest_of(whole))
+    assert blobs.get(digest_of(whole)) == whole

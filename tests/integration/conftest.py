@@ -7,6 +7,7 @@ import pytest
 from tests.integration.state_moves import illegal_moves
 from tests.integration.steps_world import World
 from tests.postgres import shared_postgres
+from tests.s3_server import shared_s3
 from tests.unit.worker.stories import WarmWorkers
 
 
@@ -28,8 +29,9 @@ def legal_moves(tmp_path):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def each_engine(request, monkeypatch):
-    """Run the test with `steps_world.World` on both engines of the store."""
+    """Run the test with `steps_world.World` on files, and on PostgreSQL with a bucket."""
     if request.param == "postgres":
         server = shared_postgres()
         monkeypatch.setattr(World, "new_place", staticmethod(lambda _: server.emptied_database()))
+        monkeypatch.setattr(World, "new_blobs", staticmethod(lambda _: shared_s3().new_blobs()))
     return request.param

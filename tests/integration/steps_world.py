@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Host, Project
     from pleb_shared.protocol.manifest import Manifest
 
@@ -159,6 +160,7 @@ class World:
 
     new_place: Callable[[Path], Path | str] = staticmethod(recorded_store)
     """Makes the empty store of a home; the fixture `each_engine` changes it."""
+    new_blobs: Callable[[Path], Blobs] = staticmethod(LocalBlobs)
 
     def __init__(
         self,
@@ -190,7 +192,7 @@ class World:
             random_bytes=np.random.default_rng(1).bytes,
             secret=b"s" * 32,
             online_keys=OnlineKeys(Home(home)),
-            blobs=LocalBlobs(home),
+            blobs=self.new_blobs(home),
         )
         self.store = Store(self.place)
         self.initial = initial_version()

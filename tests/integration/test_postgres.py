@@ -21,6 +21,7 @@ from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from tests.postgres import free_port, shared_postgres
+from tests.s3_server import KEYS, shared_s3
 
 
 @pytest.fixture
@@ -220,15 +221,20 @@ class TestCommands:
         out, err = capsys.readouterr()
         return code, json.loads(out or err)
 
-    def test_a_home_whose_rows_are_in_a_database(self, capsys, tmp_path, server):
+    def test_a_home_whose_rows_and_files_are_elsewhere(self, capsys, tmp_path, server, monkeypatch):
         server.run("CREATE DATABASE commands")
-        place = server.url("commands")
-        assert self.run(capsys, tmp_path, "init", "--store", place)[1]["created"]
+        place, s3 = server.url("commands"), shared_s3()
+        bucket = f"s3://{s3.new_bucket()}/pleb"
+        places = ("--store", place, "--blobs", bucket, "--s3-endpoint", s3.endpoint)
+        for name, value in KEYS.items():
+            monkeypatch.setenv(f"AWS_{name.upper()}", value)
+        assert self.run(capsys, tmp_path, "init", *places)[1]["created"]
         home = Home(tmp_path / "home")
-        assert read_config(home.config_file).store == place
+        config = read_config(home.config_file)
+        assert (config.store, config.blobs, config.s3.endpoint) == (place, bucket, s3.endpoint)
         assert home.config_file.stat().st_mode & 0o077 == 0, "it may have a password"
         assert not home.store_file.exists()
-        assert self.run(capsys, tmp_path, "init", "--store", place)[0] == 0
+        assert self.run(capsys, tmp_path, "init", *places)[0] == 0
         code, said = self.run(capsys, tmp_path, "doctor")
         assert (code, said["good"]) == (0, True), said
         for command in (["migrate"], ["status"], ["compact"], ["invite", "list"]):
@@ -239,7 +245,7 @@ class TestCommands:
         code, said = self.run(capsys, tmp_path, "init", "--store", server.url("another"))
         assert (code, "elsewhere" in said["message"]) == (2, True)
         code, said = self.run(capsys, tmp_path, "backup", str(tmp_path / "backups"))
-        assert (code, "own tools" in said["message"]) == (2, True)
+        assert (code, "their own tools" in said["message"]) == (2, True)
 
     def test_a_database_that_is_away(self, capsys, tmp_path, server):
         place = f"postgresql://pleb:secret@127.0.0.1:{free_port()}/pleb"
@@ -249,3 +255,10 @@ class TestCommands:
         assert not Home(tmp_path / "home").exists
         code, said = self.run(capsys, tmp_path, "init", "--store", "mysql://db/pleb")
         assert (code, "is not a database" in said["message"]) == (2, True)
+        code, said = self.run(capsys, tmp_path, "init", "--blobs", "s3:bucket")
+        assert (code, "is no bucket" in said["message"]) == (2, True)
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        words = ("--blobs", "s3://bucket/x", "--s3-endpoint", nowhere)
+        code, said = self.run(capsys, tmp_path, "init", *words)
+        assert (code, "that it runs" in said["message"]) == (2, True)
+        assert not Home(tmp_path / "home").exists

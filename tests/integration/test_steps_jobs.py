@@ -9,7 +9,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.assignment_state import AssignmentEvent
 from pleb_coordinator.core.records import FileKind, StoredDelta, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
@@ -97,8 +96,7 @@ def test_two_loops_at_once_make_every_version_once(tmp_path):
     def loop():
         store = Store(world.place)
         try:
-            deps = replace(world.deps, blobs=LocalBlobs(world.home))
-            run_jobs(store, deps, stop, holder=str(threading.get_ident()))
+            run_jobs(store, world.deps, stop, holder=str(threading.get_ident()))
         except Exception as error:  # noqa: BLE001 - any would be a failure
             failures.append(error)
         finally:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
-    from pleb_coordinator.blobs.local import LocalBlobs
+    from pleb_coordinator.blobs.store import Blobs
 
 __all__ = ["blob", "parse_range"]
 
@@ -28,7 +28,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 _CHUNK_BYTES: Final = 512 * 1024
 _SMALL_BYTES: Final = 128 * 1024
-"""Read in the event loop: a thread would cost more than the read."""
+"""Read from a file in the event loop: a thread would cost more than the read."""
 
 
 async def blob(api: Api, request: Request) -> Response:
@@ -37,7 +37,8 @@ async def blob(api: Api, request: Request) -> Response:
     if not _DIGEST.fullmatch(digest):
         message = "A blob is named by the SHA-256 of its bytes: 64 hexadecimal digits."
         raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
-    size = api.deps.blobs.size(digest)
+    blobs = api.deps.blobs
+    size = blobs.size(digest) if blobs.in_files else await asyncio.to_thread(blobs.size, digest)
     headers = {
         "ETag": f'"{digest}"',
         "Cache-Control": "public, max-age=31536000, immutable",
@@ -54,8 +55,7 @@ async def blob(api: Api, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     api.counters.bytes_sent += end - start
-    blobs = api.deps.blobs
-    if end - start <= _SMALL_BYTES:
+    if blobs.in_files and end - start <= _SMALL_BYTES:
         return Response(blobs.read(digest, start, end), status, headers, media_type)
     return StreamingResponse(_chunks(blobs, digest, start, end), status, headers, media_type)
 
@@ -80,7 +80,7 @@ def parse_range(header: str | None, size: int) -> tuple[int, int]:
     return start, end
 
 
-async def _chunks(blobs: LocalBlobs, digest: str, start: int, end: int) -> AsyncIterator[bytes]:
+async def _chunks(blobs: Blobs, digest: str, start: int, end: int) -> AsyncIterator[bytes]:
     """Yield the bytes in pieces, so that memory stays flat however large the blob is."""
     for first in range(start, end, _CHUNK_BYTES):
         last = min(end, first + _CHUNK_BYTES)

@@ -32,7 +32,11 @@ __all__ = ["head_upload", "patch_upload"]
 
 async def head_upload(api: Api, request: Request) -> Response:
     """Answer how many bytes have arrived."""
-    status = upload_status(api.deps, _find(api, request))
+    upload = _find(api, request)
+    if api.deps.blobs.in_files:
+        status = upload_status(api.deps, upload)
+    else:
+        status = await asyncio.to_thread(upload_status, api.deps, upload)
     headers = _headers(status) | {"Cache-Control": "no-store"}
     return Response(status_code=200, headers=headers)
 

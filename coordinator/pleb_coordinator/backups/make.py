@@ -14,7 +14,6 @@ import contextlib
 import shutil
 import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,7 +31,7 @@ from pleb_coordinator.backups.contents import (
     key_files,
 )
 from pleb_coordinator.backups.copying import bring_files
-from pleb_coordinator.home.config import store_place
+from pleb_coordinator.home.config import read_config
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import rename_durably, sync_directory, write_durably
@@ -40,6 +39,7 @@ from pleb_system.lock import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pleb_coordinator.home.layout import Home
 
@@ -57,10 +57,11 @@ def make_backup(home: Home, to: Path, keys: Path, now: float) -> Path:
         HomeInUseError: another process makes one there.
         OSError: a folder cannot be written.
     """
-    if not isinstance(store_place(home), Path):
+    config = read_config(home.config_file)
+    if config.store or config.blobs:
         message = (
-            "This home's rows are in PostgreSQL: back them up with its own tools, and then the "
-            "home's folder (docs/operating.md says how)."
+            "This home's rows are in PostgreSQL, or its files in a bucket: back these up with "
+            "their own tools, and then the home's folder (docs/operating.md says how)."
         )
         raise InputError(message)
     if to.resolve().is_relative_to(home.path.resolve()):

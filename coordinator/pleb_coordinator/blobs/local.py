@@ -1,9 +1,5 @@
 """Blobs, deltas and uploads as files of one data directory.
 
-Three kinds of bytes, never mixed: blobs (content-addressed, anyone may read them), deltas (one for
-each assignment, never served), unfinished uploads (one for each token). The public methods of
-`LocalBlobs` are all that another engine needs; `tests/conformance/` proves each engine.
-
     blobs/ab/abcd...      content-addressed; the name is the SHA-256 of the bytes
     deltas/12/1234567     one for each assignment (the folder is the number's last two digits)
     uploads/HASH          named by its token's hash; grows from its first byte to its last
@@ -22,13 +18,21 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.blobs.store import (
+    append_refusal,
+    check_whole,
+    checked_delta,
+    damaged_blob,
+    missing_blob,
+    missing_delta,
+)
 from pleb_coordinator.core.records import FileKind
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_system.durable import rename_durably, sync_directory, write_durably
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from pleb_coordinator.core.records import StoredDelta
@@ -49,7 +53,9 @@ def delta_place(assignment: int) -> str:
 
 
 class LocalBlobs:
-    """Bytes below a directory that exists: what a method has stored survives a power cut."""
+    """Bytes below a directory that exists, as `blobs.store.Blobs`."""
+
+    in_files = True
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -57,6 +63,9 @@ class LocalBlobs:
         self._uploads = home / "uploads"
         for folder in (self._blobs, home / "deltas", self._uploads):
             folder.mkdir(exist_ok=True)
+
+    def check(self) -> None:
+        """There is nothing to check: the folder exists."""
 
     def put(self, data: bytes) -> str:
         """Store a blob and return its digest; storing it twice is harmless."""
@@ -74,6 +83,14 @@ class LocalBlobs:
         """Whether the blob is there."""
         return self._blob(digest).exists()
 
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Return the sizes of those of the blobs that are there."""
+        found = {}
+        for digest in digests:
+            with contextlib.suppress(FileNotFoundError):
+                found[digest] = self._blob(digest).stat().st_size
+        return found
+
     def size(self, digest: str) -> int:
         """Return its size in bytes. Raises `Refusal` unknown_blob."""
         return self._existing(digest).stat().st_size
@@ -82,8 +99,7 @@ class LocalBlobs:
         """Return the blob's bytes, hashed again. Raises `Refusal` unknown_blob."""
         data = self._existing(digest).read_bytes()
         if digest_of(data) != digest:
-            message = f"Blob {digest[:12]}... is damaged on the coordinator's disk: restore it."
-            raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+            raise damaged_blob(digest)
         return data
 
     def read(self, digest: str, start: int, end: int) -> bytes:
@@ -120,7 +136,7 @@ class LocalBlobs:
         try:
             return self._delta(stored.assignment).read_bytes()
         except FileNotFoundError as error:
-            raise _missing_delta(stored, "missing") from error
+            raise missing_delta(stored, "missing") from error
 
     def delta_view(self, stored: StoredDelta, digest: str | None) -> memoryview:
         """Return the bytes of a delta that are read from the disk as they are looked at.
@@ -138,12 +154,10 @@ class LocalBlobs:
                 with self._delta(stored.assignment).open("rb") as file:
                     view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             except FileNotFoundError as error:
-                raise _missing_delta(stored, "missing") from error
+                raise missing_delta(stored, "missing") from error
             except ValueError as error:  # an empty file cannot be mapped
-                raise _missing_delta(stored, "damaged") from error
-        if digest is not None and digest_of(view) != digest:
-            raise _missing_delta(stored, "damaged")
-        return view
+                raise missing_delta(stored, "damaged") from error
+        return checked_delta(view, stored, digest)
 
     def put_delta(self, assignment: int, data: bytes) -> None:
         """Store the delta of `assignment`; doing it twice is harmless.
@@ -170,12 +184,9 @@ class LocalBlobs:
                 bytes), `storage_full`.
         """
         here = self.upload_offset(token)
-        if offset != here:
-            message = f"The upload continues at byte {here}, not {offset}."
-            raise Refusal(RefusalCode.WRONG_OFFSET, message)
-        if here + len(data) > size:
-            message = f"The upload has {here + len(data)} bytes; {size} were reported."
-            raise Refusal(RefusalCode.WRONG_SIZE, message)
+        refusal = append_refusal(here, offset, len(data), size)
+        if refusal is not None:
+            raise refusal
         try:
             path = self._upload(token)
             if not here:
@@ -212,10 +223,7 @@ class LocalBlobs:
         self._upload(token).unlink(missing_ok=True)
 
     def _check_whole(self, token: str, size: int) -> None:
-        here = self.upload_offset(token)
-        if here != size:
-            message = f"The upload has {here} of {size} bytes: send the rest."
-            raise Refusal(RefusalCode.WRONG_SIZE, message)
+        check_whole(self.upload_offset(token), size)
 
     def _check_upload(self, token: str, size: int, digest: str) -> None:
         self._check_whole(token, size)
@@ -231,8 +239,7 @@ class LocalBlobs:
     def _existing(self, digest: str) -> Path:
         path = self._blob(digest)
         if not path.exists():
-            message = f"There is no blob {digest[:12]}... here: get the metadata again."
-            raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+            raise missing_blob(digest)
         return path
 
     def _blob(self, digest: str) -> Path:
@@ -243,14 +250,6 @@ class LocalBlobs:
 
     def _upload(self, token: str) -> Path:
         return self._uploads / digest_of(token.encode())
-
-
-def _missing_delta(stored: StoredDelta, how: str) -> Refusal:
-    message = (
-        f"The delta of assignment {stored.assignment} is {how} on the coordinator's disk: "
-        "restore it from a backup."
-    )
-    return Refusal(RefusalCode.UNKNOWN_BLOB, message)
 
 
 def _write(path: Path, data: bytes) -> None:

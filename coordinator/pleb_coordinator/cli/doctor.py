@@ -16,10 +16,12 @@ import msgspec
 
 from pleb_coordinator.cli.access import link_base, now, running_server
 from pleb_coordinator.core.permission import permission_warning
+from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.core.voices import voices
 from pleb_coordinator.home.config import read_config, store_place
 from pleb_coordinator.home.keys import OnlineKeys, is_private, read_secret
 from pleb_coordinator.home.layout import LastBackup
+from pleb_coordinator.steps import open_blobs
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import PlebError
 from pleb_system.durations import shown_duration
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pleb_coordinator.core.records import Project
+    from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
     from pleb_system.command_line import Output
@@ -79,7 +82,7 @@ def checks(home: Home, *, blobs: int) -> Iterator[Check]:
     yield from _store(home)
     yield _clock()
     yield _port(home, config.host, config.port)
-    yield _blobs(home.blobs, blobs)
+    yield _bucket(home, config, blobs) if config.blobs else _blobs(home.blobs, blobs)
     yield _backup(home)
 
 
@@ -195,6 +198,19 @@ def _port(home: Home, host: str, port: int) -> Check:
             found = f"{host}:{port}: {error.strerror}; choose another in coordinator.toml"
             return Check("port", good=False, found=found)
     return Check("port", good=True, found=f"{host}:{port} is free")
+
+
+def _bucket(home: Home, config: CoordinatorConfig, most: int) -> Check:
+    """Reread and rehash up to `most` blobs of a bucket."""
+    try:
+        found = open_blobs(home, config)
+        found.check()
+        names = [name for name, _ in islice(found.stored(FileKind.BLOB), most)]
+        for name in names:
+            found.get(name)
+    except PlebError as error:
+        return Check("blobs", good=False, found=str(error))
+    return Check("blobs", good=True, found=f"{len(names)} of {config.blobs} were rehashed")
 
 
 def _blobs(folder: Path, most: int) -> Check:

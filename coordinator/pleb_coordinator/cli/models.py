@@ -6,12 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_coordinator.aggregation.recompute import How, recompute
-from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.cli.access import now, opened
 from pleb_coordinator.core.holdout import last_good
 from pleb_coordinator.core.records import RestoreCause, StoredDelta
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.steps import deps_of
+from pleb_coordinator.steps import deps_of, open_blobs
 from pleb_coordinator.steps.activity import best_of, points
 from pleb_coordinator.steps.rollback import commit, compute, plan_restoration
 from pleb_shared.errors import EncodingError, InputError
@@ -80,7 +79,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Write a version as safetensors: a normal state_dict."""
-    blobs = LocalBlobs(home.path)
+    blobs = open_blobs(home, read_config(home.config_file))
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
         row = _wanted(tx, project, options)
@@ -107,7 +106,7 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Recompute every version from version 0 and the log; report which differ."""
-    blobs = LocalBlobs(home.path)
+    blobs = open_blobs(home, read_config(home.config_file))
     with opened(home) as store, store.read() as tx:
         project = tx.projects.find(options.project)
 

@@ -53,6 +53,14 @@ def _add_running(commands: Commands) -> None:
             metavar="URL",
             help="where a new home's rows are: postgresql://... (a file in the home)",
         )
+        parser.add_argument(
+            "--blobs",
+            metavar="URL",
+            help="where a new home's models, data and results are: s3://bucket/... (in the home)",
+        )
+        parser.add_argument(
+            "--s3-endpoint", metavar="URL", help="the S3 server, if it is not Amazon's"
+        )
     serve.add_argument(
         "--with-agent", action="store_true", help="also run a trusted agent on this machine"
     )

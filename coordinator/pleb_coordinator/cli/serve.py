@@ -18,7 +18,7 @@ from pleb_coordinator.cli.access import Listening, now, reachable_host
 from pleb_coordinator.cli.alerts import Alerter
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.projects import statuses
-from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.cli.setup import Places, make_home
 from pleb_coordinator.cli.tls import certificate_pin
 from pleb_coordinator.home.config import check_url, read_config, store_place
 from pleb_coordinator.steps import deps_of
@@ -46,7 +46,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Run the coordinator until SIGTERM or SIGINT; an empty home is set up first."""
     given = {name: getattr(options, name) for name in ("host", "port", "url", "tls")}
     given = {name: value for name, value in given.items() if value is not None}
-    config = dataclasses.replace(make_home(home, store=options.store), **given)
+    config = dataclasses.replace(make_home(home, places=Places.given(options)), **given)
     check_url("--url", config.url)
     stop = stop_event()
     with contextlib.ExitStack() as stack:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.home.config import (
     CoordinatorConfig,
+    check_blobs,
     check_networks,
     check_store,
     check_url,
@@ -16,6 +17,7 @@ from pleb_coordinator.home.config import (
     store_place,
 )
 from pleb_coordinator.home.keys import make_secret_file, read_online_key
+from pleb_coordinator.steps import open_blobs
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
@@ -27,25 +29,28 @@ if TYPE_CHECKING:
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
 
-__all__ = ["COMMANDS", "make_home"]
+__all__ = ["COMMANDS", "Places", "make_home"]
 
 
 def make_home(
     home: Home,
     url: str | None = None,
     own_networks: Sequence[str] = (),
-    store: str | None = None,
+    places: Places | None = None,
 ) -> CoordinatorConfig:
     """Create what the home lacks; return its configuration. Harmless to repeat.
 
     The configuration is written last: a home that has one is complete. `url` and `own_networks`
-    replace what it says; `store` is where the rows of a new home are.
+    replace what it says; `places` is where the rows and files of a new home are.
 
     Raises:
-        InputError: the folder cannot be written, its configuration is wrong, the database cannot
-            be used, or the home has its rows elsewhere.
+        InputError: the folder cannot be written, its configuration is wrong, a place cannot be
+            used, or the home has its rows or files elsewhere.
     """
-    check_store("--store", store or "")
+    places = places or Places()
+    check_store("--store", places.store)
+    check_blobs("--blobs", places.blobs)
+    check_url("--s3-endpoint", places.endpoint)
     try:
         for folder in home.folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,12 +61,17 @@ def make_home(
         message = f"{home.path} cannot be written ({error.strerror}): give another --home."
         raise InputError(message) from error
     if not home.config_file.exists():
-        new = CoordinatorConfig(store=store or "")
+        new = places.of(CoordinatorConfig())
+        blobs = open_blobs(home, new)
+        blobs.check()
         _migrate(store_place(home, new))
         _write(home, new)
     before = read_config(home.config_file)
-    if store and store != before.store:
-        message = f"{home.path} has its rows elsewhere: give another --home for a new coordinator."
+    if places.of(before) != before:
+        message = (
+            f"{home.path} has its rows or files elsewhere: give another --home for a new "
+            "coordinator."
+        )
         raise InputError(message)
     networks = dataclasses.replace(before.networks, own=tuple(own_networks) or before.networks.own)
     config = dataclasses.replace(before, url=url or before.url, networks=networks)
@@ -72,10 +82,31 @@ def make_home(
     return config
 
 
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a home's rows and files are; empty: in the home, or as it says."""
+
+    store: str = ""
+    blobs: str = ""
+    endpoint: str = ""
+
+    @classmethod
+    def given(cls, options: argparse.Namespace) -> Places:
+        """Return what the command line says."""
+        return cls(options.store or "", options.blobs or "", options.s3_endpoint or "")
+
+    def of(self, config: CoordinatorConfig) -> CoordinatorConfig:
+        """Return the configuration with these places."""
+        s3 = dataclasses.replace(config.s3, endpoint=self.endpoint or config.s3.endpoint)
+        return dataclasses.replace(
+            config, store=self.store or config.store, blobs=self.blobs or config.blobs, s3=s3
+        )
+
+
 def init(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Create the home and show what is in it."""
     before = home.exists
-    config = make_home(home, options.url, options.own_network, options.store)
+    config = make_home(home, options.url, options.own_network, Places.given(options))
     key = read_online_key(home.online_key_file)
     value = {"home": str(home.path), "created": not before, "online_key": key.public}
     done = "exists already" if before else "is ready"
@@ -110,7 +141,8 @@ def _migrate(place: Path | str) -> None:
 
 def _write(home: Home, config: CoordinatorConfig) -> None:
     """Write the configuration; only its owner may read one that may have a password in it."""
-    write_durably(home.config_file, config_text(config).encode(), private=bool(config.store))
+    secret = bool(config.store or config.s3.secret_access_key)
+    write_durably(home.config_file, config_text(config).encode(), private=secret)
 
 
 COMMANDS: Final = {

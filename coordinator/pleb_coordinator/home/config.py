@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONFIG_VERSION",
+    "S3",
     "Alerts",
     "CoordinatorConfig",
     "Metrics",
     "Networks",
     "Retention",
+    "check_blobs",
     "check_networks",
     "check_store",
     "check_url",
@@ -123,6 +125,17 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class S3:
+    """How the bucket of `blobs` is reached; what is empty comes from the environment (AWS_...)."""
+
+    endpoint: str = ""
+    """The address of a server that is not Amazon's."""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+
+
+@dataclass(frozen=True)
 class CoordinatorConfig:
     """The operator's settings. Command-line arguments override the file."""
 
@@ -134,6 +147,8 @@ class CoordinatorConfig:
     """The address in attach links; empty: the one that the server listens on."""
     store: str = ""
     """The address of a PostgreSQL database; empty: a SQLite file in the home."""
+    blobs: str = ""
+    """A bucket of S3 and the beginning of names there, s3://BUCKET/PREFIX; empty: the home."""
     tls: Literal["off", "self-signed"] = "off"
     requests_per_second: float = 50.0
     """Average limit for one network address; loopback is exempt."""
@@ -153,6 +168,7 @@ class CoordinatorConfig:
     retention: Retention = Retention()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
+    s3: S3 = S3()
 
 
 _SETTINGS: Final = frozenset(field.name for field in fields(CoordinatorConfig))
@@ -161,6 +177,7 @@ _TABLES: Final = {
     "retention": frozenset(field.name for field in fields(Retention)),
     "alerts": frozenset(field.name for field in fields(Alerts)),
     "metrics": frozenset(field.name for field in fields(Metrics)),
+    "s3": frozenset(field.name for field in fields(S3)),
 }
 
 
@@ -185,6 +202,10 @@ proxies = [{", ".join(map(_quoted, config.proxies))}]
 # as "postgresql://pleb@db.example.org/pleb"; its password is best kept in ~/.pgpass. Many processes
 # on many machines may share one. `pleb-coordinator migrate --to` moves a store.
 store = {_quoted(config.store)}
+
+# Where models, data and results are. Empty: as files in this folder. Otherwise in a bucket of S3,
+# or of what speaks its protocol, such as "s3://bucket/pleb"; see [s3] at the end.
+blobs = {_quoted(config.blobs)}
 
 # "self-signed" makes a certificate and puts its pin into attach links: for a LAN without a proxy.
 tls = {_quoted(config.tls)}
@@ -253,6 +274,15 @@ after_seconds = {config.alerts.after_seconds}
 # at this port, of the background process at the next one. 0: /metrics is public, beside the pages.
 host = {_quoted(config.metrics.host)}
 port = {config.metrics.port}
+
+[s3]
+# For `blobs`. The address of the server, unless it is Amazon's, its region, and an access key. What
+# is empty is taken from the environment (AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or
+# from the machine's role.
+endpoint = {_quoted(config.s3.endpoint)}
+region = {_quoted(config.s3.region)}
+access_key_id = {_quoted(config.s3.access_key_id)}
+secret_access_key = {_quoted(config.s3.secret_access_key)}
 """
 
 
@@ -293,6 +323,8 @@ def read_config(path: Path) -> CoordinatorConfig:
     check_url(f"{path}: url", config.url)
     check_url(f"{path}: alerts.webhook", config.alerts.webhook)
     check_store(f"{path}: store", config.store)
+    check_blobs(f"{path}: blobs", config.blobs)
+    check_url(f"{path}: s3.endpoint", config.s3.endpoint)
     return config
 
 
@@ -306,6 +338,19 @@ def check_store(where: str, store: str) -> None:
         raise InputError(
             f"{where}: {store[:80]!r} is not a database: write it as "
             "postgresql://user@db.example.org/pleb, or leave it empty for a file in the home."
+        )
+
+
+def check_blobs(where: str, blobs: str) -> None:
+    """Check that the text names a bucket, or is empty.
+
+    Raises:
+        InputError: it does not; `where` says where it was written.
+    """
+    if blobs and not (blobs.startswith("s3://") and blobs[5:].split("/", maxsplit=1)[0]):
+        raise InputError(
+            f"{where}: {blobs[:80]!r} is no bucket: write it as s3://bucket/pleb, or leave it "
+            "empty for files in the home."
         )
 
 

@@ -28,24 +28,27 @@ above them `serve`, which puts accept, issue and tell in order. Who calls them:
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import Networks, Retention
 from pleb_coordinator.home.keys import OnlineKeys, read_secret
+from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pleb_coordinator.blobs.store import Blobs
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.home.config import CoordinatorConfig
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["Deps", "RequestContext", "deps_of"]
+__all__ = ["Deps", "RequestContext", "deps_of", "open_blobs"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Deps:
     online_keys: OnlineKeys
     """The keys that root keys delegate to. Replies about a project are signed by the one that its
     metadata in force names."""
-    blobs: LocalBlobs
+    blobs: Blobs
     networks: Networks = field(default_factory=Networks)
     retention: Retention = field(default_factory=Retention)
 
@@ -82,10 +85,27 @@ def deps_of(home: Home, clock: Callable[[], float], config: CoordinatorConfig) -
         random_bytes=secrets.token_bytes,
         secret=read_secret(home.secret_file),
         online_keys=OnlineKeys(home),
-        blobs=LocalBlobs(home.path),
+        blobs=open_blobs(home, config),
         networks=config.networks,
         retention=config.retention,
     )
+
+
+def open_blobs(home: Home, config: CoordinatorConfig) -> Blobs:
+    """Return the home's blob store.
+
+    Raises:
+        InputError: it is in a bucket, and what reaches one is not installed.
+    """
+    if not config.blobs:
+        return LocalBlobs(home.path)
+    try:
+        module = import_module("pleb_coordinator.blobs.s3")
+    except ImportError as error:
+        message = f"S3 needs a package ({error}): pip install 'pleb-cluster[s3]'."
+        raise InputError(message) from error
+    blobs: Blobs = module.S3Blobs(config.blobs, **asdict(config.s3))
+    return blobs
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def lost_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> set[str]:
     """
     wanted = set(digests)
     dying = tx.tombstones.revive_blobs(wanted)
-    return dying | {digest for digest in wanted - dying if not deps.blobs.exists(digest)}
+    wanted -= dying
+    return dying | (wanted - deps.blobs.sizes(wanted).keys())
 
 
 def keep_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> None:
@@ -58,7 +59,7 @@ def keep_less(tx: Transaction, deps: Deps, row: VersionRow, **changes: Any) -> N
     """Change what is kept of a version, and let go of the blobs that it does not need any more."""
     row = msgspec.structs.replace(row, **changes)
     own = {row.difference, row.outer_state, row.snapshot} - {""}
-    size = sum(deps.blobs.size(digest) for digest in own if deps.blobs.exists(digest))
+    size = sum(deps.blobs.sizes(own).values())
     released = tx.versions.keep_less(msgspec.structs.replace(row, blob_bytes=size))
     release_blobs(tx, deps, released)
 

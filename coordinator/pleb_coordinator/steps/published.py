@@ -167,10 +167,12 @@ def _missing(deps: Deps, blobs: list[Blob]) -> tuple[Blob, ...]:
         Refusal: `wrong_size`: one that is here has another size; agents would refuse it.
     """
     missing = {}
+    sizes = deps.blobs.sizes({blob.digest for blob in blobs})
     for blob in dict.fromkeys(blobs):
-        if not deps.blobs.exists(blob.digest):
+        size = sizes.get(blob.digest)
+        if size is None:
             missing[blob.digest] = blob
-        elif (size := deps.blobs.size(blob.digest)) != blob.size:
+        elif size != blob.size:
             message = f"Blob {blob.digest[:12]}... has {size} bytes, not {blob.size}."
             raise Refusal(RefusalCode.WRONG_SIZE, message)
     return tuple(missing.values())

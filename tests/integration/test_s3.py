@@ -1,0 +1,148 @@
+"""A bucket that is away, slow or wrong: asked again, then refused; nothing is lost."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from pleb_coordinator.blobs.s3 import S3Blobs
+from pleb_coordinator.core.records import FileKind, StoredDelta
+from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.protocol.ids import digest_of
+from tests.postgres import free_port
+from tests.s3_server import KEYS, Fault, FaultyProxy, shared_s3
+
+DATA = bytes(range(256)) * 500
+
+
+@pytest.fixture
+def proxy():
+    with FaultyProxy(shared_s3().endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def blobs(proxy):
+    return bucket(proxy.endpoint)
+
+
+def bucket(endpoint, *, patience=20.0, name=None):
+    return S3Blobs(
+        f"s3://{name or shared_s3().new_bucket()}/pleb",
+        endpoint=endpoint,
+        region="us-east-1",
+        patience=timedelta(seconds=patience),
+        **KEYS,
+    )
+
+
+def refusal(call, *arguments):
+    with pytest.raises(Refusal) as caught:
+        call(*arguments)
+    return caught.value
+
+
+FAULTS = {
+    "an error of the server": {"status": 500},
+    "too many requests": {"status": 503},
+    "an error after it was done": {"status": 500, "after": True},
+    "slow": {"delay_seconds": 0.3},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_fails_for_a_moment_is_done_all_the_same(blobs, proxy, fault):
+    def trouble():
+        assert not any(left.times for left in proxy.faults)
+        proxy.faults = [Fault(1, **fault)]
+
+    trouble()
+    digest = blobs.put(DATA)
+    trouble()
+    assert blobs.get(digest) == DATA
+    trouble()
+    assert blobs.read(digest, 100, 300) == DATA[100:300]
+    trouble()
+    blobs.put_delta(3, DATA)
+    trouble()
+    assert blobs.delta_view(StoredDelta(3, len(DATA), None), digest) == DATA
+    trouble()
+    assert blobs.append_upload("token", 0, DATA[:1000], 1500) == 1000
+    trouble()
+    assert blobs.append_upload("token", 1000, DATA[1000:1500], 1500) == 1500
+    trouble()
+    assert blobs.upload_bytes("token", 1500) == DATA[:1500]
+    trouble()
+    blobs.delete(digest)
+    assert not blobs.exists(digest)
+
+
+def test_a_wrong_body_is_read_again_and_damage_is_never_given_out(blobs, proxy):
+    digest = blobs.put(DATA)
+    blobs.put_delta(3, DATA)
+    stored = StoredDelta(3, len(DATA), None)
+    for read in (
+        lambda: blobs.get(digest),
+        lambda: blobs.delta(stored),
+        lambda: blobs.delta_view(stored, digest),
+    ):
+        proxy.faults = [Fault(1, ("GET",), spoil=True)]
+        assert read() == DATA
+        assert not proxy.faults[0].times
+        proxy.faults = [Fault(10, ("GET",), spoil=True)]
+        assert refusal(read).code == RefusalCode.UNKNOWN_BLOB
+
+
+def test_an_upload_whose_part_cannot_be_read_is_not_refused_for_good(blobs, proxy):
+    """The host that sent it is honest, and may ask again."""
+    digest = digest_of(DATA)
+    blobs.append_upload("token", 0, DATA, len(DATA))
+    proxy.faults = [Fault(10, ("GET",), spoil=True, only_bodies=True)]
+    found = refusal(blobs.upload_to_blob, "token", len(DATA), digest)
+    assert (found.code, bool(found.retry_after_seconds)) == (RefusalCode.INTERNAL, True)
+    proxy.faults = []
+    blobs.upload_to_blob("token", len(DATA), digest)
+    assert blobs.get(digest) == DATA
+
+
+def test_a_store_that_stays_away_is_a_refusal_in_time(proxy):
+    blobs = bucket(proxy.endpoint, patience=1.0)
+    digest = blobs.put(DATA)
+    proxy.faults = [Fault(1000, status=503)]
+    for call, arguments in (
+        (blobs.put, (b"other",)),
+        (blobs.get, (digest,)),
+        (blobs.size, (digest,)),
+        (blobs.sizes, ([digest],)),
+        (blobs.delete, (digest,)),
+        (blobs.append_upload, ("token", 0, b"x", 1)),
+    ):
+        began = time.monotonic()
+        found = refusal(call, *arguments)
+        assert (found.code, bool(found.retry_after_seconds)) == (RefusalCode.INTERNAL, True)
+        assert time.monotonic() - began < 30
+    proxy.faults = []
+    assert blobs.get(digest) == DATA
+
+
+def test_a_place_that_cannot_be_used_says_what_to_do():
+    with pytest.raises(InputError, match="names no bucket"):
+        S3Blobs("http://bucket/x")
+    with pytest.raises(InputError, match="that it runs"):
+        bucket(f"http://127.0.0.1:{free_port()}", patience=1.0, name="any").check()
+    with pytest.raises(InputError, match="the bucket's name"):
+        bucket(shared_s3().endpoint, name="there-is-none").check()
+
+
+def test_two_prefixes_of_a_bucket_do_not_meet():
+    server = shared_s3()
+    name = server.new_bucket()
+    one, other = (
+        S3Blobs(f"s3://{name}/{p}", endpoint=server.endpoint, region="us-east-1", **KEYS)
+        for p in ("one", "other")
+    )
+    digest = one.put(DATA)
+    assert not other.exists(digest)
+    assert list(other.stored(FileKind.BLOB)) == []

@@ -1,0 +1,186 @@
+"""An S3 server that the tests start themselves (moto's), and a proxy that spoils its answers."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pleb_coordinator.blobs.s3 import S3Blobs
+from tests.postgres import free_port
+
+KEYS: Final[Mapping[str, Any]] = {"access_key_id": "pleb", "secret_access_key": "secret"}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_buckets = count()
+_PROGRAM: Final = """
+import sys
+from moto.server import ThreadedMotoServer
+ThreadedMotoServer("127.0.0.1", int(sys.argv[1])).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass
+class S3Server:
+    """A running server."""
+
+    endpoint: str
+
+    def new_bucket(self) -> str:
+        """Return the name of an empty bucket."""
+        name = f"bucket-{os.getpid()}-{next(_buckets)}"
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
+        urllib.request.urlopen(request).close()
+        return name
+
+    def new_blobs(self) -> S3Blobs:
+        """Return a blob store in a bucket of its own."""
+        url = f"s3://{self.new_bucket()}/some/where"
+        return S3Blobs(url, endpoint=self.endpoint, region="us-east-1", **KEYS)
+
+
+@functools.cache
+def shared_s3() -> S3Server:
+    """Return the server of this process of tests; it stops with the process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def stop() -> None:
+        process.kill()
+        process.wait()
+
+    atexit.register(stop)
+    assert process.stdout is not None
+    assert process.stdout.readline(), "moto is missing: make setup"
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    return S3Server(f"http://127.0.0.1:{port}")
+
+
+@dataclass
+class Fault:
+    """What the proxy does to the next requests of these methods."""
+
+    times: int
+    methods: tuple[str, ...] = ("GET", "PUT", "HEAD", "DELETE", "POST")
+    status: int = 0
+    """Answered instead of the server's; 0: its own."""
+    delay_seconds: float = 0.0
+    spoil: bool = False
+    """Change the body's first byte."""
+    only_bodies: bool = False
+    """Leave listings as they are."""
+    after: bool = False
+    """Do what was asked, and fail only then."""
+
+
+@dataclass
+class FaultyProxy:
+    """Passes requests to a server, and does what `faults` says to some."""
+
+    target: str
+    faults: list[Fault] = field(default_factory=list)
+    requests: int = 0
+    spoiled: int = 0
+
+    def __enter__(self) -> Self:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def handle_any(self) -> None:
+                proxy._answer(self)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any  # noqa: N815
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def _fault(self, method: str, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.only_bodies and "list-type" in path:
+                continue
+            if fault.times and method in fault.methods:
+                fault.times -= 1
+                self.spoiled += 1
+                return fault
+        return None
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests += 1
+        body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
+        fault = self._fault(handler.command, handler.path)
+        if fault is not None:
+            time.sleep(fault.delay_seconds)
+        headers: dict[str, str] = {}
+        status, content = fault.status if fault else 0, b""
+        if not status or (fault and fault.after):
+            found, headers, content = self._pass_on(handler, body)
+            status = status or found
+        if fault is not None and fault.status:
+            headers, content = {}, b"<Error><Code>SlowDown</Code></Error>"
+        if fault is not None and fault.spoil and content:
+            content = bytes([content[0] ^ 1]) + content[1:]
+        handler.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                handler.send_header(name, value)
+        length = headers.get("Content-Length") if handler.command == "HEAD" else None
+        handler.send_header("Content-Length", length or str(len(content)))
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(content)
+
+    def _pass_on(
+        self, handler: BaseHTTPRequestHandler, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        kept = {n: v for n, v in handler.headers.items() if n.lower() not in {"host", "connection"}}
+        kept.setdefault("Content-Type", "application/octet-stream")  # else urllib's: a form
+        request = urllib.request.Request(
+            self.target + handler.path, body or None, kept, method=handler.command
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
