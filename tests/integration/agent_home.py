@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
@@ -16,6 +17,7 @@ from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.services import Services
+from pleb_agent.loop.side_by_side import SideBySide
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
 
@@ -52,7 +54,10 @@ class Agent:
         return Attaching(self.journal, KeyStore(self.home / "keys"), CLOCK, self.make_client)
 
     def loop(self, units=None, listener=None) -> AgentLoop:
-        services = Services(
+        return AgentLoop(self.services(), listener, units=units)
+
+    def services(self) -> Services:
+        return Services(
             journal=self.journal,
             cache=self.cache,
             keys=KeyStore(self.home / "keys"),
@@ -66,7 +71,15 @@ class Agent:
             most_wait_seconds=self.most_wait_seconds,
             rest_seconds=self.rest_seconds,
         )
-        return AgentLoop(services, listener, units=units)
+
+    def side_by_side(self, engines, units=None, listener=None) -> SideBySide:
+        """Return loops on this agent's engine, as the processor's, and `engines` by device."""
+        main = self.services()
+        others = [
+            replace(main, engine=engine, device=name, work_dir=self.home / f"work-{name}")
+            for name, engine in engines.items()
+        ]
+        return SideBySide([main, *others], listener, units=units)
 
     async def work(self, units, seconds=15):
         loop = self.loop(units)

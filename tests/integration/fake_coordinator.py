@@ -94,6 +94,7 @@ class Faults:
     answer_late_seconds: float = 0.0
     refuse: deque[RefusalBody] = field(default_factory=deque)
     """Answer work requests with these."""
+    refuse_enrolments: deque[RefusalBody] = field(default_factory=deque)
     change_reply: Callable[[WorkReply], WorkReply] | None = None
     """A hostile coordinator: rewrite the reply before it is signed."""
     sign_with: SigningKey | None = None
@@ -494,6 +495,8 @@ def app(coordinator: FakeCoordinator) -> Starlette:
         return Response(coordinator.metadata_envelope)
 
     async def enrol(request: Request) -> Response:
+        if faults.refuse_enrolments:
+            return _refusal(faults.refuse_enrolments.popleft())
         return Response(coordinator.enrol(await request.body()))
 
     async def work(request: Request) -> Response:

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from pleb_agent.control.views import RuntimeView
+from pleb_agent.control.views import DeviceView, MessageView, RuntimeView
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.updates.releases import Release
 from pleb_agent.web.pages import FILES
@@ -44,6 +44,7 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/now/pause", {"for": "1800"}),
     ("/now/boost", {}),
     ("/now/resume", {}),
+    ("/now/device", {"device": "cpu"}),
     ("/now/stop", {}),
     ("/now/runtime", {"kind": "cpu"}),
     ("/now/update", {}),
@@ -500,7 +501,8 @@ def test_the_stream_sends_what_changed_and_nothing_else(server, browser):
     stream.wait_for("now-cards")
     begun = len(stream.parts)
     assert {part["id"] for part in stream.parts} == {
-        "pill", "said", "now-state", "now-controls", "now-unit", "now-offers", "now-cards",
+        "pill", "said", "now-state", "now-controls", "now-unit", "now-devices", "now-offers",
+        "now-cards",
     }  # fmt: skip
     server.do(server.agent.change)
     server.do(lambda: server.agent.change(unit=page_agent.unit(13, 40, 13)))
@@ -533,3 +535,39 @@ def test_the_stream_continues_when_a_part_fails(server, browser, monkeypatch):
 def test_each_view_has_its_parts(server, browser, view, part):
     stream = Stream(browser, f"/events?view={view}")
     stream.wait_for(f'id="{part}"')
+
+
+def test_each_device_says_what_it_does_and_can_be_paused_alone(server, browser):
+    said = MessageView(text="Free to work.", template="Free to work.")
+    cpu = DeviceView(
+        name="cpu",
+        title="CPU",
+        activity="working",
+        message=said,
+        reason="ready",
+        share_percent=100,
+        celsius=None,
+        paused=False,
+        unit=None,
+        units_finished=1,
+    )
+    card = msgspec.structs.replace(
+        cpu, name="cuda-0", title="RTX <b>4060</b>", celsius=71.0, unit=page_agent.unit()
+    )
+    server.agent.change(devices=[cpu])
+    assert "Pause only this" not in browser.get("/").text
+    server.agent.change(devices=[cpu, card])
+    page = browser.get("/").text
+    assert page.count("Pause only this") == 2
+    assert "RTX &lt;b&gt;4060" in page
+    assert "71 °C" in page
+    off = msgspec.structs.replace(card, reason="device_off")
+    server.agent.change(devices=[cpu, off])
+    assert browser.get("/").text.count("Pause only this") == 1
+    calls = len(server.agent.calls)
+    assert browser.post("/now/device", data={"device": "cpu"}).status_code == 200
+    assert len(server.agent.calls) > calls
+    assert [name for name, _ in server.agent.controller.overrides.device_pauses] == ["cpu"]
+    browser.post("/now/device", data={"device": "cpu", "resume": "yes"})
+    assert not server.agent.controller.overrides.device_pauses
+    assert "no device" in browser.post("/now/device", data={"device": "cuda-9"}).text

@@ -233,3 +233,15 @@ def test_a_worker_that_cannot_start_says_why(
         assert "torch is not for this PC" in found.sentence
 
     asyncio.run(story())
+
+
+def test_a_torch_that_does_not_drive_the_device_is_a_runtime_that_is_missing(tmp_path):
+    async def story():
+        worker = WorkerProcess(tmp_path / "work-cuda-0", SETTINGS, "cuda-0")
+        try:
+            with pytest.raises(RuntimeMissing, match="finds no cuda-0: install its build for CUDA"):
+                await worker.start()
+        finally:
+            await worker.close()
+
+    asyncio.run(story())

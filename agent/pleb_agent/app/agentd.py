@@ -26,17 +26,19 @@ from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.packages import Packages
 from pleb_agent.control.status_reader import StatusReader
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
 from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
-from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.services import Listener, Services
+from pleb_agent.loop.side_by_side import SideBySide
 from pleb_agent.program.clock import system_clock, system_draw
 from pleb_agent.program.command import module_command
+from pleb_agent.sensors.devices import Workers, find_cards
 from pleb_agent.sensors.keep_awake import KeepAwake, stays_awake
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.tray.words import session_language
@@ -145,14 +147,19 @@ class _Agentd:
             on_runtime=self._runtime_arrived,
             on_release=self._notifications.release,
         )
-        self._engine = WorkerProcess(home.work, worker_settings(self._live.current))
-        self._engine.packages = self.packages.runtime_path()
+        self._cards = find_cards()
+        settings = worker_settings(self._live.current)
+        self._engines = {CPU: WorkerProcess(home.work, settings)}
+        for card in self._cards:
+            self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card.name)
+        for engine in self._engines.values():
+            engine.packages = self.packages.runtime_path()
         self._readings = ReadingsSource(
             home.path,
             self._journal,
             self._overrides,
             self._preferences,
-            lambda: self._engine.pid,
+            Workers(self._cards, self._pid_of),
             headless=options.headless,
             on_change=lambda: self._loop.look_again(),  # noqa: PLW0108 - made below
             before_sleep=lambda: self._units.until_checkpoint(),  # noqa: PLW0108 - likewise
@@ -160,7 +167,8 @@ class _Agentd:
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
         listener = _LoopListener(self._notifier, self._notifications)
-        self._loop = AgentLoop(self._services(), listener, units=options.units)
+        services = [self._services(device) for device in self._engines]
+        self._loop = SideBySide(services, listener, units=options.units)
         self._units = UnitWatch(self._loop, self._notifier, self._live)
         self._token = secrets.token_urlsafe(_DRAWN_BYTES)
         logins = BrowserLogins(_page_secret(home.page_secret), system_clock, secrets.token_bytes)
@@ -206,6 +214,9 @@ class _Agentd:
             looping.cancel()
             await asyncio.gather(looping, return_exceptions=True)
 
+    def _pid_of(self, device: str) -> int | None:
+        return self._engines[device].pid if device in self._engines else None
+
     def _preferences(self) -> Preferences:
         return self._live.current
 
@@ -222,16 +233,17 @@ class _Agentd:
     def _client(self, link: AttachLink) -> CoordinatorClient:
         return CoordinatorClient.for_link(link, self._network)
 
-    def _services(self) -> Services:
+    def _services(self, device: str) -> Services:
         return Services(
             journal=self._journal,
             cache=self._cache,
             keys=KeyStore(self._home.keys),
-            engine=self._engine,
+            engine=self._engines[device],
             preferences=self._preferences,
             read=self._readings.read,
             make_client=self._client,
-            work_dir=self._home.work,
+            work_dir=self._home.work if device == CPU else self._home.work_on(device),
+            device=device,
             clock=system_clock,
             draw=system_draw,
         )
@@ -251,6 +263,7 @@ class _Agentd:
             notifier=self._notifier,
             log_file=self._home.log,
             desktop=not self._options.headless,
+            cards=self._cards,
         )
         return Controller(
             reader=reader,
@@ -292,12 +305,14 @@ class _Agentd:
         self._cache.quota_bytes = after.cache_bytes
         settings = worker_settings(after)
         if settings != worker_settings(before):
-            self._engine.settings = settings
+            for engine in self._engines.values():
+                engine.settings = settings
             self._loop.renew_engine()
         self._readings.look_now()
 
     def _runtime_arrived(self) -> None:
-        self._engine.packages = self.packages.runtime_path()
+        for engine in self._engines.values():
+            engine.packages = self.packages.runtime_path()
         self._loop.renew_engine()
         self._loop.changed()
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.sentence import Sentence
     from pleb_agent.desktop.display import Address
     from pleb_agent.desktop.notify import Notifier
-    from pleb_agent.loop.agent_loop import AgentLoop
+    from pleb_agent.loop.side_by_side import SideBySide
     from pleb_agent.sensors.keep_awake import KeepAwake
     from pleb_agent.sensors.presence import PresenceSensor
     from pleb_agent.updates.releases import Release
@@ -49,7 +49,7 @@ _TITLE: Final = "Pleb-Cluster"
 class UnitWatch:
     """Follows the loop through the notifier; does not poll."""
 
-    loop: AgentLoop
+    loop: SideBySide
     notifier: ChangeNotifier
     live: LivePreferences
 

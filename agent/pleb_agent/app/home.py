@@ -55,6 +55,10 @@ class Home:
         self.log = self.logs / "agentd.jsonl"
         """The log of agentd, JSON lines."""
 
+    def work_on(self, device: str) -> Path:
+        """Return the folder of current units of one more device, which its worker alone sees."""
+        return self.path / f"work-{device}"
+
     def prepare(self) -> None:
         """Create the folder, readable by this user only.
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.program.clock import local_time, system_clock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
     from pleb_agent.journal.journal import Journal
+    from pleb_agent.sensors.devices import Workers
 
 __all__ = ["ReadingsSource"]
 
@@ -32,7 +34,7 @@ class ReadingsSource:
 
     Args:
         home: whose disk space counts.
-        worker_pid: the worker's process, whose load is our own.
+        workers: the cards, and the worker's process on each device, whose load is our own.
         headless: input is not watched.
         on_change: called when a reading that matters may have changed.
         before_sleep: awaited before the machine sleeps, as long as the system allows.
@@ -44,7 +46,7 @@ class ReadingsSource:
         journal: Journal,
         overrides: Overrides,
         preferences: Callable[[], Preferences],
-        worker_pid: Callable[[], int | None],
+        workers: Workers,
         *,
         headless: bool,
         on_change: Callable[[], None],
@@ -55,7 +57,12 @@ class ReadingsSource:
         self._overrides = overrides
         self.presence = None if headless else PresenceSensor(on_change, clock=system_clock)
         self._scheduler = SensorScheduler(
-            system_sensors(worker_pid, preferences),
+            system_sensors(
+                lambda: workers.pid_of(CPU),
+                preferences,
+                cards=workers.cards,
+                card_pid=workers.pid_of,
+            ),
             preferences,
             presence=self.presence,
             is_needed=lambda: not overrides.current.is_active(OverrideKind.PAUSE, system_clock()),
@@ -72,6 +79,7 @@ class ReadingsSource:
             now=now,
             local_time=local_time(now),
             override=self._overrides.current,
+            device_pauses=self._overrides.device_pauses,
             free_disk_bytes=free_disk_bytes(self._home),
             downloaded_today_bytes=int(today.get("bytes_received", 0)),
             uploaded_today_bytes=int(today.get("bytes_sent", 0)),

@@ -10,12 +10,14 @@ A blob with a `ShardCipher` is encrypted on disk; its name is its digest and the
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, disk_errors
 
@@ -113,6 +115,7 @@ class BlobCache:
         self._parts = folder / "parts"
         self._checked: dict[str, tuple[int, int]] = {}
         self._held: Counter[str] = Counter()
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         with disk_errors():
             self._parts.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = [path for _, _, path in sorted(self._files())]
@@ -121,6 +124,10 @@ class BlobCache:
     def path(self, name: str) -> Path:
         """Return the path that a blob of this name has."""
         return self.folder / name[:2] / name
+
+    def fetching(self, blob: Blob, cipher: ShardCipher | None = None) -> asyncio.Lock:
+        """Return the lock under which this blob is fetched: devices may want it at once."""
+        return self._fetching.setdefault(_name(blob.digest, cipher), asyncio.Lock())
 
     def has(self, blob: Blob, cipher: ShardCipher | None = None) -> bool:
         """Whether the blob is there with the right bytes; a damaged one is deleted."""

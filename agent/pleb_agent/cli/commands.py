@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import clock_time, log_line, project_lines, status_lines
+from pleb_agent.cli.show import clock_time, device_lines, log_line, project_lines, status_lines
 from pleb_shared.errors import InputError
 from pleb_system.processes import is_alive
 
@@ -63,11 +63,13 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
 
         with _journal(home) as journal:
             row = find_attached(journal, options.project)
-            if journal.open_assignments(row.id):
+            hosts = journal.hosts(row.id)
+            if any(journal.open_assignments(host.id) for host in hosts):
                 journal.mark_detaching(row.id)
             else:
-                journal.remove_project(row.id)
-                KeyStore(home.keys).forget(row.host_key_file, row.account_key_file)
+                for host in hosts:
+                    journal.remove_project(host.id)
+                    KeyStore(home.keys).forget(host.host_key_file, host.account_key_file)
         left = {"project": row.name}
     output.result(left, f"Left {left['project']}.")
     return 0
@@ -108,29 +110,48 @@ def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     until = None if options.seconds is None else system_clock() + options.seconds
     try:
-        answer = Remote(home).post("pause", seconds=options.seconds)
+        answer = Remote(home).post("pause", seconds=options.seconds, devices=options.devices)
     except NotRunningError:
         from pleb_agent.control.overrides import Overrides
+        from pleb_agent.sensors.devices import devices_named, find_cards
 
+        devices = devices_named(options.devices, find_cards() if options.devices else [])
         with _journal(home) as journal:
-            Overrides(journal).pause(until)
+            Overrides(journal).pause(until, devices)
         answer = {"paused": True, "until": until}
+    what = f"Paused: {', '.join(options.devices)}" if options.devices else "The agent is paused"
     ends = "" if until is None else f" until {clock_time(until, system_clock())}"
-    output.result(answer, f"The agent is paused{ends}; `pleb-agent resume` ends the pause.")
+    output.result(answer, f"{what}{ends}; `pleb-agent resume` ends the pause.")
     return 0
 
 
-def resume(home: Home, _: argparse.Namespace, output: Output) -> int:
-    """End a pause or a boost."""
+def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """End a pause or a boost; or the pauses of some devices."""
     try:
-        answer = Remote(home).post("resume")
+        answer = Remote(home).post("resume", devices=options.devices)
     except NotRunningError:
         from pleb_agent.control.overrides import Overrides
+        from pleb_agent.sensors.devices import devices_named, find_cards
 
+        devices = devices_named(options.devices, find_cards() if options.devices else [])
         with _journal(home) as journal:
-            Overrides(journal).resume()
+            Overrides(journal).resume(devices)
         answer = {"paused": False}
     output.result(answer, "Resumed.")
+    return 0
+
+
+def devices(home: Home, _: argparse.Namespace, output: Output) -> int:
+    """List the devices of this PC; of a running agent, with what each does and why."""
+    from pleb_agent.sensors.devices import PROCESSOR, find_cards
+
+    try:
+        found = Remote(home).get("status")["devices"]
+    except NotRunningError:
+        found = []
+    if not found:
+        found = [{"name": one.name, "title": one.title} for one in (PROCESSOR, *find_cards())]
+    output.result({"devices": found}, device_lines(found))
     return 0
 
 
@@ -172,6 +193,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "pause": pause,
     "resume": resume,
     "boost": boost,
+    "devices": devices,
     "stop": stop,
     "logs": logs,
 }

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pleb_agent.doctor.checks import (
+    check_cards,
     check_device,
     check_home,
     check_project,
@@ -31,6 +32,7 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
     findings = [
         *check_home(home),
         *asyncio.run(check_device()),
+        *asyncio.run(check_cards(home)),
         *check_worker(),
         *asyncio.run(check_session(home)),
         *asyncio.run(_projects(home)),

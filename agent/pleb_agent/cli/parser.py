@@ -109,7 +109,24 @@ def _add_control(commands: Commands) -> None:
     pause.add_argument(
         "--for", dest="seconds", type=duration, metavar="TIME", help="90s, 20m, 1h, 2d"
     )
-    commands.add("resume", "resume a paused agent; end a boost", "resume")
+    resume = commands.add("resume", "resume a paused agent; end a boost", "resume")
+    for command in (pause, resume):
+        command.add_argument(
+            "--device",
+            dest="devices",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="only this device: cpu, cuda-0 (again for another one)",
+        )
+        command.add_argument(
+            "--cards",
+            dest="devices",
+            action="append_const",
+            const="cards",
+            help="only the graphics cards",
+        )
+    commands.add("devices", "list what could compute in this PC, and what it does", "devices")
     boost = commands.add("boost", "run now, even while the PC is in use", "boost --for 1h")
     boost.add_argument(
         "--for",

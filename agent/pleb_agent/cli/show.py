@@ -8,22 +8,43 @@ from typing import Any
 
 from pleb_shared.protocol.shown import shown_line
 
-__all__ = ["clock_time", "log_line", "project_lines", "status_lines"]
+__all__ = ["clock_time", "device_lines", "log_line", "project_lines", "status_lines"]
 
 
 def status_lines(view: dict[str, Any]) -> list[str]:
     """Return the state, the current unit and the projects."""
     lines = [f"{view['activity']}: {view['sentence']}"]
-    unit = view["unit"]
-    if unit:
-        loss = "" if unit["loss"] is None else f", loss {unit['loss']:.4g}"
-        total = unit["steps_total"]
-        steps = f"step {unit['steps_done']} of {total}" if total else "not started"
-        lines.append(
-            f"  {unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
-            f"{unit['version']}: {steps}{loss}{_device(unit)}"
-        )
+    devices = view.get("devices") or []
+    if devices:
+        lines += device_lines(devices)
+    elif view["unit"]:
+        lines.append(f"  {_unit(view['unit'])}")
     return lines + project_lines(view["projects"])
+
+
+def device_lines(devices: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each device, and one for its unit if it has one."""
+    lines = []
+    for device in devices:
+        about = f"  {device['name']} ({device['title']})"
+        if "activity" not in device:
+            lines.append(about)
+            continue
+        degrees = "" if device["celsius"] is None else f", {device['celsius']:.0f} °C"
+        lines.append(f"{about}: {device['activity']}: {device['message']['text']}{degrees}")
+        if device["unit"]:
+            lines.append(f"    {_unit(device['unit'])}")
+    return lines
+
+
+def _unit(unit: dict[str, Any]) -> str:
+    loss = "" if unit["loss"] is None else f", loss {unit['loss']:.4g}"
+    total = unit["steps_total"]
+    steps = f"step {unit['steps_done']} of {total}" if total else "not started"
+    return (
+        f"{unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
+        f"{unit['version']}: {steps}{loss}{_device(unit)}"
+    )
 
 
 def _device(unit: dict[str, Any]) -> str:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pleb_agent.control.views import PreferencesView, ProjectView, StatusView
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.journal import Journal
-    from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.loop.attach import Attaching
+    from pleb_agent.loop.side_by_side import SideBySide
 
 __all__ = ["Autostart", "Controller"]
 
@@ -79,7 +79,7 @@ class Controller:
 
     reader: StatusReader
     journal: Journal
-    loop: AgentLoop
+    loop: SideBySide
     overrides: Overrides
     live: LivePreferences
     attaching: Attaching
@@ -114,13 +114,14 @@ class Controller:
         )
 
     def pause(self, request: requests.PauseRequest) -> StatusView:
-        """Pause until a time, or until resumed."""
+        """Pause until a time, or until resumed; the whole PC, or some of its devices."""
         now = system_clock()
+        devices = self.reader.devices_named(request.devices)
         if request.until_tomorrow:
             until: float | None = tomorrow_morning(now)
         else:
             until = None if request.seconds is None else now + request.seconds
-        self.overrides.pause(until)
+        self.overrides.pause(until, devices)
         return self._changed()
 
     def boost(self, request: requests.BoostRequest) -> StatusView:
@@ -128,9 +129,9 @@ class Controller:
         self.overrides.boost(system_clock() + request.seconds)
         return self._changed()
 
-    def resume(self) -> StatusView:
-        """End a pause or a boost."""
-        self.overrides.resume()
+    def resume(self, request: requests.ResumeRequest) -> StatusView:
+        """End a pause or a boost; or the pauses of some devices."""
+        self.overrides.resume(self.reader.devices_named(request.devices))
         return self._changed()
 
     def stop(self, request: requests.StopRequest) -> StatusView:

@@ -119,7 +119,7 @@ class JournalReader:
         return self._assignments(self._journal.history(_RECENT))
 
     def _assignments(self, rows: list[AssignmentRow]) -> list[AssignmentView]:
-        names = {row.id: row.name for row in self._journal.projects()}
+        names = {row.id: row.name for row in self._journal.hosts()}
         return [
             AssignmentView(
                 assignment=row.assignment,

@@ -11,7 +11,7 @@ from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.program.clock import system_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_agent.journal.journal import Journal
 
@@ -19,6 +19,7 @@ __all__ = ["Overrides"]
 
 _NAME: Final = "wish"
 """The journal's setting; homes of earlier versions have it."""
+_DEVICES: Final = "device_pauses"
 _LONGEST_BOOST_SECONDS: Final = 31 * 86_400.0
 
 
@@ -39,6 +40,8 @@ class Overrides:
         self._steady = steady
         text = journal.setting(_NAME)
         self._keep(msgspec.json.decode(text, type=Override) if text else NO_OVERRIDE)
+        paused = journal.setting(_DEVICES)
+        self._devices = msgspec.json.decode(paused, type=dict[str, Override]) if paused else {}
 
     @property
     def current(self) -> Override:
@@ -57,17 +60,38 @@ class Overrides:
         found = self.current
         return found if found.is_active(found.kind, self._clock()) else NO_OVERRIDE
 
-    def pause(self, until: float | None) -> None:
-        """Pause until a time, or until resumed."""
-        self._set(Override(OverrideKind.PAUSE, until))
+    @property
+    def device_pauses(self) -> tuple[tuple[str, Override], ...]:
+        """The pauses of single devices that have not ended."""
+        now = self._clock()
+        active = [one for one in self._devices.items() if one[1].is_active(OverrideKind.PAUSE, now)]
+        return tuple(sorted(active))
+
+    def pause(self, until: float | None, devices: Sequence[str] = ()) -> None:
+        """Pause all, or these devices alone, until a time, or until resumed."""
+        override = Override(OverrideKind.PAUSE, until)
+        if devices:
+            self._set_devices(dict(self.device_pauses) | dict.fromkeys(devices, override))
+        else:
+            self._set(override)
 
     def boost(self, until: float) -> None:
         """Run now, until a time."""
         self._set(Override(OverrideKind.BOOST, until))
 
-    def resume(self) -> None:
-        """End a pause or a boost."""
+    def resume(self, devices: Sequence[str] = ()) -> None:
+        """End a boost; or a pause, those of single devices too; or those of `devices` alone."""
+        if devices:
+            kept = {name: one for name, one in self.device_pauses if name not in devices}
+            self._set_devices(kept)
+            return
+        if self._devices and self.in_force.kind is not OverrideKind.BOOST:
+            self._set_devices({})
         self._set(NO_OVERRIDE)
+
+    def _set_devices(self, pauses: dict[str, Override]) -> None:
+        self._journal.set_setting(_DEVICES, msgspec.json.encode(pauses).decode())
+        self._devices = pauses
 
     def _set(self, override: Override) -> None:
         self._journal.set_setting(_NAME, msgspec.json.encode(override).decode())

@@ -34,11 +34,22 @@ class ProjectRequest(RequestBody, frozen=True):
     project: str
 
 
+Devices = Annotated[list[Annotated[str, msgspec.Meta(max_length=16)]], msgspec.Meta(max_length=64)]
+"""Names of devices; `cards` stands for all but the processor. None: the whole PC."""
+
+
 class PauseRequest(RequestBody, frozen=True):
-    """Pause for some seconds, until tomorrow morning, or until resumed."""
+    """Pause for some seconds, until tomorrow morning, or until resumed; all, or some devices."""
 
     seconds: Seconds | None = None
     until_tomorrow: bool = False
+    devices: Devices = []
+
+
+class ResumeRequest(RequestBody, frozen=True):
+    """End a pause or a boost; or the pauses of some devices."""
+
+    devices: Devices = []
 
 
 class BoostRequest(RequestBody, frozen=True):

@@ -21,6 +21,7 @@ from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.program.clock import system_clock
+from pleb_agent.sensors.devices import PROCESSOR, devices_named
 from pleb_agent.sensors.machine import read_machine
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.codec import delta_bytes
@@ -28,7 +29,7 @@ from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import elements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from pleb_agent.control.journal_reader import JournalReader
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from pleb_agent.core.readings import Presence, Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
-    from pleb_agent.loop.agent_loop import AgentLoop
     from pleb_agent.loop.attach import Attaching
+    from pleb_agent.loop.side_by_side import SideBySide
+    from pleb_agent.sensors.devices import FoundDevice
     from pleb_agent.sensors.machine import Machine
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata
@@ -67,7 +69,7 @@ class StatusReader:
 
     journal: Journal
     rows: JournalReader
-    loop: AgentLoop
+    loop: SideBySide
     overrides: Overrides
     live: LivePreferences
     attaching: Attaching
@@ -76,6 +78,8 @@ class StatusReader:
     notifier: ChangeNotifier
     log_file: Path
     desktop: bool
+    cards: Sequence[FoundDevice] = ()
+    """Those of this PC, whether they may compute or not."""
     machine: Callable[[], Machine] = read_machine
     _curves: dict[int, tuple[float, views.CurveView]] = field(default_factory=dict)
 
@@ -94,6 +98,7 @@ class StatusReader:
             override=override,
             paused=override.kind is OverrideKind.PAUSE,
             unit=live.unit,
+            devices=self._devices(),
             units_finished=live.units_finished,
             pid=os.getpid(),
             desktop=self.desktop,
@@ -107,6 +112,38 @@ class StatusReader:
             update=self.packages.release,
             runtime=self.packages.runtime_view(),
         )
+
+    def _devices(self) -> list[views.DeviceView]:
+        """Return what each device does, the processor first; none where it is the only one."""
+        titles = {one.name: one.title for one in (PROCESSOR, *self.cards)}
+        pauses = dict(self.overrides.device_pauses)
+        temperatures = {gpu.device: gpu.celsius for gpu in self.readings().gpus}
+        found = []
+        for loop in self.loop.loops if self.cards else ():
+            state = loop.state()
+            found.append(
+                views.DeviceView(
+                    name=loop.device,
+                    title=titles.get(loop.device, loop.device),
+                    activity=state.activity.value,
+                    message=message_of(state.sentence),
+                    reason=loop.governor.decision.reason.value,
+                    share_percent=loop.governor.decision.limits.share_percent,
+                    celsius=temperatures.get(loop.device),
+                    paused=loop.device in pauses,
+                    unit=loop.status.unit,
+                    units_finished=loop.status.units_finished,
+                )
+            )
+        return found
+
+    def devices_named(self, names: Sequence[str]) -> list[str]:
+        """Return the devices of this PC that are meant.
+
+        Raises:
+            InputError: as `sensors.devices.devices_named`.
+        """
+        return devices_named(names, self.cards)
 
     def changes(self) -> AsyncIterator[views.StatusView]:
         """Yield the status now and after each change, at most four times a second."""
@@ -125,7 +162,7 @@ class StatusReader:
             cores=machine.cores,
             memory_bytes=machine.memory_bytes,
             free_disk_bytes=readings.free_disk_bytes,
-            gpus=[gpu.name for gpu in readings.gpus],
+            gpus=[card.title for card in self.cards],
             on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
             battery_percent=readings.power.percent,
             presence=presence_sentence(presence),

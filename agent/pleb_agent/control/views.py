@@ -75,6 +75,26 @@ class ProjectView(View, frozen=True):
     """Something to know that needs nothing of the user: that this ends soon, or has ended."""
 
 
+class DeviceView(View, frozen=True):
+    """One of this PC's devices: the processor, or a card."""
+
+    name: str
+    """As preferences and commands call it: `cpu`, `cuda-0`."""
+    title: str
+    """What its maker calls it."""
+    activity: str
+    message: MessageView
+    reason: str
+    """Which rule decided."""
+    share_percent: int
+    """Of its time, that it may use now."""
+    celsius: float | None
+    paused: bool
+    """By the user, alone."""
+    unit: CurrentUnit | None
+    units_finished: int
+
+
 class StatusView(View, frozen=True, kw_only=True):
     """What the agent does now, why, and what comes next."""
 
@@ -90,7 +110,9 @@ class StatusView(View, frozen=True, kw_only=True):
     """The user's pause or boost, while it lasts."""
     paused: bool = False
     unit: CurrentUnit | None = None
-    """The unit that is being computed."""
+    """The unit that is being computed; of several devices, the first one's."""
+    devices: list[DeviceView] = []
+    """Each device; none on a PC whose processor is the only one."""
     units_finished: int = 0
     pid: int | None = None
     desktop: bool = False

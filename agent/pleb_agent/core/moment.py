@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.schedule import Hours, parse_hours
 
 if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
-    from pleb_agent.core.readings import Readings
+    from pleb_agent.core.readings import Gpu, Readings
 
-__all__ = ["Moment", "PolicyMemory", "WorkerLimits"]
+__all__ = ["COOLING_CELSIUS", "LEAST_COOL_PERCENT", "Moment", "PolicyMemory", "WorkerLimits"]
+
+COOLING_CELSIUS: Final = 8
+"""So far below its limit a card begins to rest in between."""
+LEAST_COOL_PERCENT: Final = 10
 
 _IN_USE_SHARE: Final = 4
 _IDLE_SHARE: Final = 2
@@ -35,8 +40,9 @@ class PolicyMemory:
     """What the policy remembers from one look to the next. Times are seconds since 1970."""
 
     override: Override | None = None
+    device_pauses: tuple[tuple[str, Override], ...] = ()
     preferences: Preferences | None = None
-    """Both as of the last look; None before the first."""
+    """All three as of the last look; None before the first."""
     running: bool = False
     has_run: bool = False
     """Work has begun once: before that there is nothing that could be resumed too soon."""
@@ -50,6 +56,8 @@ class PolicyMemory:
     """When such objections stopped work recently."""
     short_bytes: int = 0
     """The worker's memory when the machine ran short of it."""
+    card_bytes: int = 0
+    """The worker's memory of its card when that ran short."""
     outgrown_bytes: int = 0
     """The worker's memory when it was over its ceiling; holds until `outgrown_until`."""
     outgrown_until: float = 0.0
@@ -62,11 +70,23 @@ class Moment:
     readings: Readings
     preferences: Preferences
     memory: PolicyMemory = PolicyMemory()
+    device: str = CPU
+    """For which of the PC's devices this is decided."""
 
     @property
     def now(self) -> float:
         """Seconds since 1970."""
         return self.readings.now
+
+    @property
+    def is_card(self) -> bool:
+        """Whether the device is a card, and not the processor."""
+        return self.device != CPU
+
+    @property
+    def card(self) -> Gpu | None:
+        """What is read of the device; None: it is the processor, or nothing is read of it."""
+        return next((gpu for gpu in self.readings.gpus if gpu.device == self.device), None)
 
     @property
     def boosted(self) -> bool:
@@ -96,6 +116,19 @@ class Moment:
         return self.preferences.idle_minutes * 60 - since
 
     @property
+    def _cool_percent(self) -> int:
+        """The share of its time that keeps a card below its limit: less, the nearer it is.
+
+        It needs no rights over clocks or fans. Steps of 10 % for each degree or so, since each
+        change wakes the worker.
+        """
+        card, limit = self.card, self.preferences.gpu_hottest_celsius
+        if card is None or card.celsius is None or limit is None:
+            return 100
+        left = (limit - card.celsius) / COOLING_CELSIUS
+        return max(LEAST_COOL_PERCENT, min(100, 10 * round(10 * left)))
+
+    @property
     def beside_user(self) -> bool:
         """Whether the PC is in use and work may continue, with smaller limits."""
         return self.preferences.while_in_use and self.in_use and not self.boosted
@@ -123,7 +156,12 @@ class Moment:
     def limits(self) -> WorkerLimits:
         """How much a running worker may take; during a boost as much as on an idle PC."""
         in_use, limits = self.beside_user, self.preferences
+        if self.is_card:
+            share = limits.gpu_percent_in_use if in_use else limits.gpu_percent_idle
+        else:
+            share = limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle
+        share = min(share, limits.device_shares.get(self.device, 100), self._cool_percent)
         return WorkerLimits(
-            share_percent=limits.cpu_percent_in_use if in_use else limits.cpu_percent_idle,
+            share_percent=share,
             memory_bytes=self.memory_ceiling_bytes,
         )

@@ -51,7 +51,10 @@ _FLAGS: Final = dict.fromkeys(("on", "yes", "true", "1"), True) | dict.fromkeys(
 _TYPED_UNITS: Final = {"min": ("min", "m"), "%": ("%",), "°C": ("°c", "c"), "W": ("w",)}
 """How people type the units of numbers."""
 _NONE: Final = ("none", "null")
-_SHARES: Final = "shares"
+_USUAL: Final = {"shares": USUAL_SHARE, "device_shares": 100}
+"""Preferences that are numbers by name: of projects, of devices; and what holds for the others."""
+_PARTS: Final = {"shares": "words", "device_shares": "cuda-0"}
+"""A name, for the examples."""
 _NOTIFICATIONS: Final = "notifications"
 
 
@@ -181,8 +184,9 @@ def find(name: str) -> Preference:
         PreferenceError: there is none of that name; the nearest one is suggested.
     """
     found = PREFERENCES.get(name)
-    if found is None and name.startswith(f"{_SHARES}."):
-        found = PREFERENCES[_SHARES]
+    field, dot, _ = name.partition(".")
+    if found is None and dot and field in _USUAL:
+        found = PREFERENCES[field]
     if found is None:
         near = difflib.get_close_matches(name, PREFERENCES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else "`pleb-agent prefs list` shows all."
@@ -191,13 +195,13 @@ def find(name: str) -> Preference:
 
 
 def all_values(preferences: Preferences) -> dict[str, Any]:
-    """Return every value by its name in the table's order; each project's share by its own."""
+    """Return every value by its name in the table's order; each named share by its own."""
     values = msgspec.to_builtins(preferences)
     rows: dict[str, Any] = {}
     for name in PREFERENCES:
         field, _, part = name.partition(".")
-        if field == _SHARES:
-            rows |= {f"{field}.{project}": share for project, share in values[field].items()}
+        if field in _USUAL:
+            rows |= {f"{field}.{part}": share for part, share in values[field].items()}
         else:
             rows[name] = values[field][part] if part else values[field]
     return rows
@@ -213,7 +217,7 @@ def show_value(preferences: Preferences, name: str) -> str:
     field, _, part = name.partition(".")
     value = msgspec.to_builtins(preferences)[field]
     if part:
-        value = value.get(part, USUAL_SHARE)
+        value = value.get(part, _USUAL.get(field))
     return _written(preference.kind, preference.unit, value)
 
 
@@ -262,7 +266,7 @@ def _with_change(preferences: Preferences, name: str, value: Any) -> Preferences
 
 def _merged(field: str, old: dict[str, Any], new: Any) -> dict[str, Any]:
     """Shares are given all together; notifications that are not given stay."""
-    if field == _SHARES and isinstance(new, str) and new.strip().lower() in _NONE:
+    if field in _USUAL and isinstance(new, str) and new.strip().lower() in _NONE:
         return {}
     if not isinstance(new, dict):
         raise TypeError(f"its parts are changed one by one, as {field}.NAME")
@@ -349,7 +353,7 @@ def _refused(preference: Preference, name: str, value: Any, error: Exception) ->
     shorter = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
     named = name if "." in name else preference.name
     if preference.kind is Kind.WEIGHTS and "." not in name:
-        named = f"{name}.words"
+        named = f"{name}.{_PARTS[name]}"
     takes = _TAKES.get(preference.kind)
     if takes is None:
         bounds = (preference.least, preference.most)

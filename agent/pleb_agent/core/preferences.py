@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from pleb_agent.core.devices import kind_of
 from pleb_agent.core.languages import LANGUAGES, known_language
 from pleb_agent.core.schedule import parse_hours
 from pleb_system.proxies import NO_PROXY, proxy_url
@@ -120,7 +121,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """The user's limits, in the order in which people see them.
 
     Raises:
-        ValueError: hours that are not understood (msgspec turns it into its own error).
+        ValueError: hours or a device that are not understood (msgspec turns it into its own error).
     """
 
     version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
@@ -172,8 +173,8 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     gpu_others_percent: Annotated[
         Percent | None,
         _when(
-            "Pause when other programs use the GPU",
-            'The same for the GPU, if "Use the GPU" is on.',
+            "Pause a card when other programs use it",
+            "A card pauses while other programs use more of it than this.",
             unit="%",
             none="never pause",
             gpu=True,
@@ -189,6 +190,25 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Names,
         _when("Pause for programs", "Pause while one of these programs runs.", example="+steam"),
     ] = []
+    gpu_pause_programs: Annotated[
+        Names,
+        _when(
+            "Pause the cards for programs",
+            "The cards pause while one of these programs runs; the CPU works on.",
+            example="+blender",
+            gpu=True,
+        ),
+    ] = []
+    gpu_hottest_celsius: Annotated[
+        Celsius | None,
+        _when(
+            "Highest temperature of a card",
+            "Near it a card rests more and more, and at it, it pauses.",
+            unit="°C",
+            none="leave it to the card",
+            gpu=True,
+        ),
+    ] = 80
     hottest_celsius: Annotated[
         Celsius | None,
         _when(
@@ -220,16 +240,25 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     use_gpu: Annotated[
         bool,
         _how_much(
-            "Use the GPU",
-            "This version computes on the CPU only; for now the GPU is only monitored.",
+            "Use graphics cards",
+            "Let cards compute too, each next to the CPU; PyTorch for them is a download.",
             gpu=True,
         ),
     ] = False
+    devices_off: Annotated[
+        Names,
+        _how_much(
+            "Devices that stay free",
+            "These never compute: the CPU, or single cards.",
+            example="+cuda-0",
+            gpu=True,
+        ),
+    ] = []
     gpu_percent_in_use: Annotated[
         Percent,
         _how_much(
             "GPU share while in use",
-            "For a later version, while you use the PC; this one does not use the GPU.",
+            "Share of a card's time while you use the PC, where that is allowed.",
             unit="%",
             gpu=True,
         ),
@@ -238,11 +267,21 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Percent,
         _how_much(
             "GPU share when idle",
-            "For a later version, while the PC is idle; this one does not use the GPU.",
+            "Share of a card's time while the PC is idle. Less is cooler and quieter.",
             unit="%",
             gpu=True,
         ),
     ] = 100
+    device_shares: Annotated[
+        dict[Name, Percent],
+        _how_much(
+            "Shares of single devices",
+            "The most that one device gives, whatever the shares above say.",
+            example="50",
+            unit="%",
+            gpu=True,
+        ),
+    ] = {}
     memory_bytes_in_use: Annotated[
         Bytes | None,
         _how_much(
@@ -368,6 +407,8 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         parse_hours(self.hours)
         parse_hours(self.network_hours)
+        for device in (*self.devices_off, *self.device_shares):
+            kind_of(device)
         check_language(self.language)
         check_proxy(self.proxy)
 

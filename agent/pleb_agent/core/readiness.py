@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.moment import Moment, PolicyMemory, WorkerLimits
 from pleb_agent.core.readings import PresenceKind
-from pleb_agent.core.rules import RULES, USUAL_LOOK_SECONDS, Action, Objection, PolicyReason, Rule
+from pleb_agent.core.rules import (
+    OF_ONE,
+    RULES,
+    USUAL_LOOK_SECONDS,
+    Action,
+    Objection,
+    PolicyReason,
+    Rule,
+)
 from pleb_agent.core.schedule import seconds_to
 from pleb_agent.core.sentence import Sentence, say
 
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.readings import Readings
 
 __all__ = [
+    "OF_ONE",
     "RULES",
     "SETTLE_SECONDS",
     "Action",
@@ -42,6 +52,10 @@ _TIMELESS: Final = frozenset(
         PolicyReason.DISK_FULL,
         PolicyReason.MEMORY_SHORT,
         PolicyReason.TOO_HOT,
+        PolicyReason.DEVICE_OFF,
+        PolicyReason.DEVICE_PAUSED,
+        PolicyReason.CARD_MEMORY_SHORT,
+        PolicyReason.CARD_TOO_HOT,
     }
 )
 """They rank before the hours, so the end of an allowed hour changes nothing."""
@@ -67,9 +81,14 @@ def decide(
     preferences: Preferences,
     memory: PolicyMemory = PolicyMemory(),  # noqa: B008 - frozen
     rules: Sequence[Rule] = RULES,
+    device: str = CPU,
 ) -> tuple[Decision, PolicyMemory]:
-    """Return the first objection, or permission to run, and what to remember for the next call."""
-    moment = Moment(readings, preferences, _unless_user_acted(memory, readings, preferences))
+    """Return the first objection, or permission to run, and what to remember for the next call.
+
+    `device`: for which of the PC's devices; each has a memory of its own.
+    """
+    memory = _unless_user_acted(memory, readings, preferences)
+    moment = Moment(readings, preferences, memory, device)
     objections = [objection for rule in rules if (objection := rule(moment)) is not None]
     memory = _remember(moment, objections)
     if not objections and memory.settle_until > readings.now:
@@ -138,11 +157,11 @@ def _unless_user_acted(
     memory: PolicyMemory, readings: Readings, preferences: Preferences
 ) -> PolicyMemory:
     """Forget what delays work if the user resumed, boosted or changed preferences."""
-    acted = memory.override != readings.override or memory.preferences != preferences
-    if not acted:
+    overrides = (readings.override, readings.device_pauses)
+    if (memory.override, memory.device_pauses, memory.preferences) == (*overrides, preferences):
         return memory
     return PolicyMemory(
-        readings.override,
+        *overrides,
         preferences,
         running=memory.running,
         has_run=memory.has_run,
@@ -169,6 +188,16 @@ def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     )
 
 
+def _remember_card(
+    moment: Moment, memory: PolicyMemory, objections: list[Objection]
+) -> PolicyMemory:
+    """Remember how much of its card's memory the worker held when that was short."""
+    held = (moment.card.worker_bytes or 0) if moment.card is not None else 0
+    if any(objection.reason is PolicyReason.CARD_MEMORY_SHORT for objection in objections):
+        return replace(memory, card_bytes=max(held, memory.card_bytes))
+    return replace(memory, card_bytes=0) if memory.card_bytes else memory
+
+
 def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     """Remember how large the worker was when memory was short."""
     memory, size = moment.memory, moment.readings.worker_memory_bytes
@@ -176,6 +205,7 @@ def _remember_size(moment: Moment, objections: list[Objection]) -> PolicyMemory:
         memory = replace(memory, short_bytes=max(size, memory.short_bytes))
     elif memory.short_bytes:
         memory = replace(memory, short_bytes=0)
+    memory = _remember_card(moment, memory, objections)
     most = moment.now + _OUTGROWN_SECONDS
     ceiling = moment.memory_ceiling_bytes
     if ceiling is None or size <= ceiling:

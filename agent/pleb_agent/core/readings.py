@@ -88,6 +88,11 @@ class Gpu:
     """Load but for our own worker's."""
     memory_used_bytes: int | None
     memory_total_bytes: int | None
+    device: str = ""
+    """Its name as a device (`core.devices`)."""
+    celsius: float | None = None
+    worker_bytes: int | None = None
+    """Memory of it that our own worker holds."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Readings:
     """Seconds since 1970."""
     local_time: LocalTime = LocalTime(0, 0)
     override: Override = NO_OVERRIDE
+    device_pauses: tuple[tuple[str, Override], ...] = ()
+    """The user's pauses of single devices, by their names."""
     presence: Presence = NO_SESSION
     power: Power = UNKNOWN_POWER
     suspending: bool = False

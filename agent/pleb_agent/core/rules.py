@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOOSTABLE",
+    "OF_ONE",
     "RULES",
     "USUAL_LOOK_SECONDS",
     "Action",
@@ -52,10 +53,14 @@ class PolicyReason(StrEnum):
     STARTING = "starting"
     SHUTTING_DOWN = "shutting_down"
     SUSPENDING = "suspending"
+    DEVICE_OFF = "device_off"
     PAUSED_BY_USER = "paused_by_user"
+    DEVICE_PAUSED = "device_paused"
     DISK_FULL = "disk_full"
     MEMORY_SHORT = "memory_short"
+    CARD_MEMORY_SHORT = "card_memory_short"
     TOO_HOT = "too_hot"
+    CARD_TOO_HOT = "card_too_hot"
     ON_BATTERY = "on_battery"
     OUTSIDE_HOURS = "outside_hours"
     PROGRAM_RUNS = "program_runs"
@@ -63,9 +68,23 @@ class PolicyReason(StrEnum):
     IN_USE = "in_use"
     INPUT_UNREADABLE = "input_unreadable"
     CPU_BUSY = "cpu_busy"
+    CARD_PROGRAM_RUNS = "card_program_runs"
     GPU_BUSY = "gpu_busy"
     SETTLING = "settling"
     """The last objection has just gone: wait a little before resuming."""
+
+
+OF_ONE: Final = frozenset(
+    {
+        PolicyReason.GPU_BUSY,
+        PolicyReason.DEVICE_OFF,
+        PolicyReason.DEVICE_PAUSED,
+        PolicyReason.CARD_MEMORY_SHORT,
+        PolicyReason.CARD_TOO_HOT,
+        PolicyReason.CARD_PROGRAM_RUNS,
+    }
+)
+"""Reasons that concern one device and not the whole PC."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,7 @@ class Objection:
 Rule = Callable[[Moment], Objection | None]
 
 LEAST_AVAILABLE_BYTES: Final = 256 * 2**20
+LEAST_CARD_BYTES: Final = 512 * 2**20
 LEAST_AVAILABLE_SHARE: Final = 0.05
 """Of all memory: the larger of the two stays free for others."""
 HEAT_MARGIN_CELSIUS: Final = 8
@@ -170,8 +190,8 @@ def worker_too_large(moment: Moment) -> Objection | None:
     left = moment.memory.outgrown_until - moment.now
     if left > 0:
         size = max(size, moment.memory.outgrown_bytes)
-    if ceiling is None or size <= ceiling:
-        return None
+    if moment.is_card or ceiling is None or size <= ceiling:
+        return None  # what is read is the size of the processor's worker
     sentence = say(
         "The unit needs {size} of memory, but only {ceiling} are allowed while the PC is in use; "
         "it resumes when the PC is idle."
@@ -259,7 +279,9 @@ def outside_hours(moment: Moment) -> Objection | None:
 
 def program_runs(moment: Moment) -> Objection | None:
     """A program is running for which the user wants to have the PC."""
-    programs = sorted(moment.readings.programs)
+    chosen = moment.preferences
+    for_cards = set(chosen.gpu_pause_programs).difference(chosen.pause_programs)
+    programs = sorted(moment.readings.programs - for_cards)
     if not programs:
         return None
     first, others = programs[0], len(programs) - 1
@@ -318,7 +340,7 @@ def input_unreadable(moment: Moment) -> Objection | None:
 def cpu_busy(moment: Moment) -> Objection | None:
     """Other programs compute. Without a session, the scheduler's priorities are enough."""
     load, limit = moment.readings.cpu_others_percent, moment.preferences.cpu_others_percent
-    if load is None or limit is None or not moment.someone:
+    if moment.is_card or load is None or limit is None or not moment.someone:
         return None
     resume = _eased(limit)
     if load <= (resume if PolicyReason.CPU_BUSY in moment.memory.objected else limit):
@@ -332,22 +354,102 @@ def cpu_busy(moment: Moment) -> Objection | None:
 
 
 def gpu_busy(moment: Moment) -> Objection | None:
-    """Other programs use a GPU, which has no priorities."""
-    limit = moment.preferences.gpu_others_percent
-    if limit is None or not moment.preferences.use_gpu:
+    """Other programs use the card, which has no priorities."""
+    card, limit = moment.card, moment.preferences.gpu_others_percent
+    if card is None or limit is None or card.others_percent is None:
         return None
-    loads = [(gpu.others_percent, gpu.name) for gpu in moment.readings.gpus]
-    load, name = max(((n, name) for n, name in loads if n is not None), default=(0.0, ""))
-    resume = _eased(limit)
+    load, resume = card.others_percent, _eased(limit)
     if load <= (resume if PolicyReason.GPU_BUSY in moment.memory.objected else limit):
         return None
     sentence = say(
         "Other programs use {percent} % of {gpu}; work resumes below {resume} %.",
         percent=round(load),
-        gpu=name,
+        gpu=card.name,
         resume=resume,
     )
     return Objection(PolicyReason.GPU_BUSY, sentence, comes_and_goes=True)
+
+
+def device_off(moment: Moment) -> Objection | None:
+    """The user has switched this device off."""
+    device, preferences = moment.device, moment.preferences
+    if device not in preferences.devices_off and (preferences.use_gpu or not moment.is_card):
+        return None
+    sentence = say("{device} is switched off in the preferences.", device=device)
+    return Objection(PolicyReason.DEVICE_OFF, sentence, action=Action.STOP)
+
+
+def device_paused(moment: Moment) -> Objection | None:
+    """The user has paused this device and not the others."""
+    override = dict(moment.readings.device_pauses).get(moment.device)
+    if override is None or not override.is_active(OverrideKind.PAUSE, moment.now):
+        return None
+    if override.until is None:
+        sentence = say("{device} is paused by you, until you resume.", device=moment.device)
+        return Objection(PolicyReason.DEVICE_PAUSED, sentence)
+    left = override.until - moment.now
+    sentence = say(
+        "{device} is paused by you for {minutes} more min.",
+        device=moment.device,
+        minutes=max(1, round(left / 60)),
+    )
+    return Objection(PolicyReason.DEVICE_PAUSED, sentence, left)
+
+
+def card_memory_short(moment: Moment) -> Objection | None:
+    """Other programs need the card's memory: it is given back, as the worker leaves.
+
+    After that there must be room for the worker too, or it would have to leave again at once.
+    """
+    card = moment.card
+    if card is None or card.memory_used_bytes is None or card.memory_total_bytes is None:
+        return None
+    free = card.memory_total_bytes - card.memory_used_bytes
+    needed = max(LEAST_CARD_BYTES, int(card.memory_total_bytes * LEAST_AVAILABLE_SHARE))
+    if PolicyReason.CARD_MEMORY_SHORT in moment.memory.objected:
+        needed += max(0, moment.memory.card_bytes - (card.worker_bytes or 0))
+    if free >= needed:
+        return None
+    sentence = say(
+        "Other programs need the memory of {gpu}; work resumes when {needed} of it are free "
+        "({available} now).",
+        gpu=card.name,
+        needed=format_bytes(needed),
+        available=format_bytes(free),
+    )
+    return Objection(
+        PolicyReason.CARD_MEMORY_SHORT, sentence, action=Action.STOP, comes_and_goes=True
+    )
+
+
+def card_too_hot(moment: Moment) -> Objection | None:
+    """The card is over its limit though it has rested more and more below it."""
+    card, limit = moment.card, moment.preferences.gpu_hottest_celsius
+    if card is None or card.celsius is None or limit is None:
+        return None
+    resume = limit - HEAT_MARGIN_CELSIUS
+    if card.celsius < (resume if PolicyReason.CARD_TOO_HOT in moment.memory.objected else limit):
+        return None
+    sentence = say(
+        "{gpu} is at {degrees} °C; work resumes below {resume} °C.",
+        gpu=card.name,
+        degrees=round(card.celsius),
+        resume=resume,
+    )
+    return Objection(PolicyReason.CARD_TOO_HOT, sentence, comes_and_goes=True)
+
+
+def card_program_runs(moment: Moment) -> Objection | None:
+    """A program is running for which the user wants to have the cards."""
+    programs = moment.readings.programs.intersection(moment.preferences.gpu_pause_programs)
+    if not moment.is_card or not programs:
+        return None
+    sentence = say(
+        "{program} is running; {device} resumes when it ends.",
+        program=min(programs),
+        device=moment.device,
+    )
+    return Objection(PolicyReason.CARD_PROGRAM_RUNS, sentence, comes_and_goes=True)
 
 
 def _eased(limit: int) -> int:
@@ -367,6 +469,7 @@ BOOSTABLE: Final[tuple[Rule, ...]] = (
     in_use,
     input_unreadable,
     cpu_busy,
+    card_program_runs,
     gpu_busy,
 )
 """What the user overrides by "run now"."""
@@ -374,11 +477,15 @@ BOOSTABLE: Final[tuple[Rule, ...]] = (
 RULES: Final[tuple[Rule, ...]] = (
     shutting_down,
     suspending,
+    device_off,
     paused_by_user,
+    device_paused,
     disk_full,
     memory_short,
+    card_memory_short,
     worker_too_large,
     too_hot,
+    card_too_hot,
     on_ups,
     *map(_unless_boosted, BOOSTABLE),
 )

@@ -20,6 +20,7 @@ from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.program.clock import system_clock
 from pleb_agent.program.command import is_frozen
+from pleb_agent.sensors.devices import find_cards
 from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
 from pleb_agent.worker.errors import WorkerError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Finding",
+    "check_cards",
     "check_device",
     "check_home",
     "check_project",
@@ -133,6 +135,39 @@ async def check_device() -> list[Finding]:
             await worker.close()
     sentence = f"{runtime.device.upper()} with {runtime.capability}, PyTorch {runtime.torch}."
     return [Finding("device", is_well=True, sentence=sentence)]
+
+
+async def check_cards(home: Home) -> list[Finding]:
+    """Return what each card of this PC can do, by a worker that is started on it.
+
+    Only those are tried that the user lets compute. A packaged agent tries them by itself.
+    """
+    found: list[Finding] = []
+    if is_frozen():
+        return found
+    try:
+        preferences = read_preferences(home.preferences)
+    except PlebError:
+        return []  # said elsewhere
+    for card in find_cards():
+        if not preferences.use_gpu or card.name in preferences.devices_off:
+            sentence = f"{card.title}: switched off (`use_gpu`, `devices_off`)."
+            found.append(Finding(card.name, is_well=True, sentence=sentence))
+            continue
+        with TemporaryDirectory() as folder:
+            settings = WorkerSettings(threads=1, memory_bytes=2**28, low_priority=False)
+            worker = WorkerProcess(Path(folder, "work"), settings, card.name)
+            try:
+                runtime = await worker.start()
+            except WorkerError as error:
+                sentence = f"{card.title}: {error}"
+                found.append(Finding(card.name, is_well=False, sentence=sentence))
+            else:
+                sentence = f"{card.title} with {runtime.capability}, PyTorch {runtime.torch}."
+                found.append(Finding(card.name, is_well=True, sentence=sentence))
+            finally:
+                await worker.close()
+    return found
 
 
 def _attempt_finding(outcome: Outcome) -> Finding:

@@ -114,11 +114,19 @@ class ActivityLog(Database):
             self._pending[project, local_day(now), name] += amount
 
     def counters(self, project: int) -> dict[str, float]:
-        """Return a project's counters by name."""
-        rows = self.rows("SELECT name, value FROM counters WHERE project = ?", (project,))
-        values = {row["name"]: row["value"] for row in rows}
+        """Return a project's counters by name, all of this PC's devices together."""
+        same = self.rows(
+            """SELECT id FROM projects WHERE (base_url, name) =
+                (SELECT base_url, name FROM projects WHERE id = ?)""",
+            (project,),
+        )
+        hosts = {row["id"] for row in same}
+        values: dict[str, float] = {}
+        for host in hosts:
+            for row in self.rows("SELECT name, value FROM counters WHERE project = ?", (host,)):
+                values[row["name"]] = values.get(row["name"], 0.0) + row["value"]
         for (owner, _, name), amount in self._pending.items():
-            if owner == project:
+            if owner in hosts:
                 values[name] = values.get(name, 0.0) + amount
         return values
 

@@ -31,13 +31,15 @@ class Database:
         with _journal_errors():
             self.db = sqlite3.connect(path, isolation_level=None, timeout=10)
             self.db.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=OFF"):
                 self.db.execute(f"PRAGMA {pragma}")
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise JournalError("The journal was written by a newer agent; update this one.")
             for number, script in enumerate(MIGRATIONS[version:], version + 1):
                 self.db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+            # Not before: a migration that makes a table anew would delete what refers to it.
+            self.db.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
         """Close the file."""
@@ -192,6 +194,36 @@ MIGRATIONS: Final = (
     # 5: when the coordinator was restored from a backup
     """
     ALTER TABLE projects ADD COLUMN restored_at INTEGER NOT NULL DEFAULT 0;
+    """,
+    # 6: each device that computes for a project is a host of it
+    """
+    CREATE TABLE new_projects (
+        id INTEGER PRIMARY KEY,
+        link TEXT NOT NULL,
+        base_url TEXT NOT NULL,
+        name TEXT NOT NULL,
+        host_key_file TEXT NOT NULL,
+        account_key_file TEXT NOT NULL,
+        host TEXT NOT NULL,
+        role TEXT NOT NULL,
+        metadata BLOB NOT NULL,
+        metadata_number INTEGER NOT NULL,
+        metadata_digest TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        latest_version INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        detaching INTEGER NOT NULL DEFAULT 0,
+        attached_at REAL NOT NULL,
+        root TEXT NOT NULL DEFAULT '',
+        restored_at INTEGER NOT NULL DEFAULT 0,
+        device TEXT NOT NULL DEFAULT 'cpu',
+        UNIQUE (base_url, name, device)
+    ) STRICT;
+    INSERT INTO new_projects SELECT id, link, base_url, name, host_key_file, account_key_file, host,
+        role, metadata, metadata_number, metadata_digest, epoch, latest_version, sequence,
+        detaching, attached_at, root, restored_at, 'cpu' FROM projects;
+    DROP TABLE projects;
+    ALTER TABLE new_projects RENAME TO projects;
     """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

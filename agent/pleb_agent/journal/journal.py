@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.core.agent_state import FINAL_STATES, AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.sentence import say_reason
 from pleb_agent.journal.activity_log import ActivityLog, local_day
 from pleb_agent.journal.database import JournalError
@@ -42,6 +43,8 @@ __all__ = ["Journal", "JournalError"]
 
 _KEPT_SECONDS: Final = 90 * 24 * 3600.0
 """How long an assignment that has ended stays, for late verdicts and the page."""
+_SAME_PROJECT: Final = """SELECT * FROM projects WHERE (base_url, name) =
+    (SELECT base_url, name FROM projects WHERE id = ?) ORDER BY id"""
 _SPENT: Final = FINAL_STATES | {AssignmentState.REPORTED, AssignmentState.UPLOADING}
 """Where a nonce must not come again."""
 
@@ -66,11 +69,11 @@ class Journal(ActivityLog):
             number = self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
-                    root, restored_at, sequence, attached_at)
+                    root, restored_at, sequence, attached_at, device)
                 VALUES (:link, :base_url, :name, :host_key_file, :account_key_file, :host, :role,
                     :metadata, :metadata_number, :metadata_digest, :epoch, :latest_version,
-                    :root, :restored_at, :sequence, :now)
-                ON CONFLICT (base_url, name) DO UPDATE SET link = excluded.link,
+                    :root, :restored_at, :sequence, :now, :device)
+                ON CONFLICT (base_url, name, device) DO UPDATE SET link = excluded.link,
                     host_key_file = excluded.host_key_file,
                     account_key_file = excluded.account_key_file, host = excluded.host,
                     role = excluded.role, metadata = excluded.metadata,
@@ -84,9 +87,20 @@ class Journal(ActivityLog):
             ).fetchone()["id"]
         return self.project(number)
 
-    def projects(self) -> list[ProjectRow]:
-        """Return the attached projects in the order of attaching."""
-        return [read_project(row) for row in self.rows("SELECT * FROM projects ORDER BY id")]
+    def projects(self, device: str = CPU) -> list[ProjectRow]:
+        """Return the projects that a device is a host of, in the order of attaching.
+
+        The processor is a host of all that are attached, whether it computes or not.
+        """
+        rows = self.rows("SELECT * FROM projects WHERE device = ? ORDER BY id", (device,))
+        return [read_project(row) for row in rows]
+
+    def hosts(self, project: int | None = None) -> list[ProjectRow]:
+        """Return the hosts of all projects, or of one: the devices of this PC."""
+        if project is None:
+            return [read_project(row) for row in self.rows("SELECT * FROM projects ORDER BY id")]
+        rows = self.rows(_SAME_PROJECT, (project,))
+        return [read_project(row) for row in rows]
 
     def project(self, number: int) -> ProjectRow:
         """Return one project.
@@ -100,9 +114,13 @@ class Journal(ActivityLog):
         return read_project(rows[0])
 
     def mark_detaching(self, project: int) -> None:
-        """Remember that the user wants to leave the project."""
+        """Remember that the user wants to leave the project, with all devices."""
         with self.transaction():
-            self.db.execute("UPDATE projects SET detaching = 1 WHERE id = ?", (project,))
+            self.db.execute(
+                """UPDATE projects SET detaching = 1 WHERE (base_url, name) =
+                    (SELECT base_url, name FROM projects WHERE id = ?)""",
+                (project,),
+            )
 
     def remove_project(self, project: int) -> None:
         """Forget a project and all its assignments."""
@@ -213,12 +231,18 @@ class Journal(ActivityLog):
 
     # -- assignments ------------------------------------------------------------------------
 
-    def open_assignments(self, project: int | None = None) -> list[AssignmentRow]:
-        """Return the assignments that have not ended, oldest first."""
+    def open_assignments(
+        self, project: int | None = None, *, device: str | None = None
+    ) -> list[AssignmentRow]:
+        """Return the assignments that have not ended, oldest first; all, or of a host or device."""
         sql = "SELECT * FROM assignments WHERE ended_at IS NULL"
-        if project is None:
-            return [read_assignment(row) for row in self.rows(sql + " ORDER BY id")]
-        rows = self.rows(sql + " AND project = ? ORDER BY id", (project,))
+        values: list[int | str] = []
+        if project is not None:
+            sql, values = sql + " AND project = ?", [project]
+        elif device is not None:
+            sql += " AND project IN (SELECT id FROM projects WHERE device = ?)"
+            values = [device]
+        rows = self.rows(sql + " ORDER BY id", tuple(values))
         return [read_assignment(row) for row in rows]
 
     def history(self, count: int) -> list[AssignmentRow]:
@@ -227,8 +251,10 @@ class Journal(ActivityLog):
         return [read_assignment(row) for row in self.rows(sql, (count,))]
 
     def our_versions(self, project: int) -> list[int]:
-        """Return the versions that accepted units of this host went into, in order."""
-        sql = "SELECT version FROM our_versions WHERE project = ? ORDER BY version"
+        """Return the versions that accepted units of this PC went into, in order."""
+        sql = """SELECT DISTINCT version FROM our_versions WHERE project IN
+            (SELECT id FROM projects WHERE (base_url, name) =
+                (SELECT base_url, name FROM projects WHERE id = ?)) ORDER BY version"""
         return [row["version"] for row in self.rows(sql, (project,))]
 
     def is_spent(self, project: int, nonce: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.trust import Memory
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.manifest import Manifest
@@ -46,11 +47,13 @@ class NewProject:
     metadata: bytes
     memory: Memory
     sequence: int
+    device: str = CPU
+    """Which of this PC's devices the host is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProjectRow(NewProject):
-    """An attached project."""
+    """An attached project, as one of this PC's devices is a host of it."""
 
     id: int
     name: str

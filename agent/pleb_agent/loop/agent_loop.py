@@ -1,4 +1,4 @@
-"""The agent's main loop: each attached project in turn, one unit at a time, until stopped."""
+"""A device's loop: each attached project in turn, one unit at a time, until stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.core.agent_state import Activity, AgentState
-from pleb_agent.core.readiness import Action
+from pleb_agent.core.readiness import Action, PolicyReason
 from pleb_agent.core.sentence import say
 from pleb_agent.loop.engine import UnitStopped, WarmEngine
 from pleb_agent.loop.files import clean_work_dir
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.history import EventKind
     from pleb_agent.core.network_rules import NetworkDecision
     from pleb_agent.core.sentence import Sentence
+    from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.files import FetchedUnit
     from pleb_agent.loop.project import Project
     from pleb_agent.loop.services import Services
@@ -42,18 +43,30 @@ _MOST_NETWORK_WAIT_SECONDS: Final = 10.0
 
 
 class AgentLoop:
-    """Owns the projects and the order of work. `units`: stop after this many; None: never."""
+    """Owns the projects and the order of work on one device.
+
+    `units`: stop after this many; None: never. `budget`: instead, that of several loops.
+    """
 
     def __init__(
-        self, services: Services, listener: Listener | None = None, *, units: int | None = None
+        self,
+        services: Services,
+        listener: Listener | None = None,
+        *,
+        units: int | None = None,
+        budget: UnitBudget | None = None,
     ) -> None:
         listener = listener or Listener()
         history = History(services.journal, services.clock, listener)
         self.status = LiveStatus(listener)
-        self.governor = Governor(services.preferences, services.read, history, listener)
+        self.device = services.device
+        self.governor = Governor(
+            services.preferences, services.read, history, listener, services.device
+        )
         self._services = services
         self._history = history
-        self._budget = UnitBudget(units, self.status)
+        self._budget = budget or UnitBudget(units)
+        self._budget.count(self.status)
         self._wake = asyncio.Event()
         """Something outside has changed: look at everything."""
         self._network_ended = asyncio.Event()
@@ -78,7 +91,7 @@ class AgentLoop:
     def stop(self, *, finish: bool = False) -> None:
         """End the loop: now, keeping a checkpoint, or after what is in hand was reported."""
         self._budget.finishing = True
-        if not finish or not self._services.journal.open_assignments():
+        if not finish or not self._open_assignments():
             self._stopped.set()
         self._wake.set()
 
@@ -102,11 +115,12 @@ class AgentLoop:
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, as soon as the current request ends.
 
-        A unit of it that is being computed is stopped first.
+        A unit of it that is being computed is stopped first. `project`: one of this PC's hosts.
         """
         unit = self.status.unit
-        live = self._projects.live.get(project)
-        if unit is not None and live is not None and unit.project == live.name:
+        hosts = {row.id for row in self._services.journal.hosts(project)}
+        live = [one.name for number, one in self._projects.live.items() if number in hosts]
+        if unit is not None and unit.project in live:
             await self._services.engine.request_checkpoint_and_stop()
         self.changed()
 
@@ -155,9 +169,12 @@ class AgentLoop:
 
     async def _work(self) -> None:
         while not self._stopped.is_set() and not self._budget.is_reached:
-            if self._budget.finishing and not self._services.journal.open_assignments():
+            if self._budget.finishing and not self._open_assignments():
                 return
             await self._step()
+
+    def _open_assignments(self) -> list[AssignmentRow]:
+        return self._services.journal.open_assignments(device=self.device)
 
     async def _step(self) -> None:
         """Do one thing: wait until work is allowed, for something to do, or take a turn."""
@@ -171,10 +188,12 @@ class AgentLoop:
                     await self._guard(project, task)
         if not self.governor.may_run:
             self.status.set(Activity.PAUSED, self.governor.decision.sentence)
+            if self.governor.decision.reason is PolicyReason.DEVICE_OFF:
+                await self._projects.follow(None)  # it may stay off: leave what is to be left
             await _first(self.governor.until_allowed(), self._wake.wait())
             return
         allowed = self._network.look().allowed
-        await self._projects.follow(self._engine.runtime if allowed else None)
+        await self._projects.follow(self._engine.runtime if allowed else None, joins=allowed)
         if not self._projects.live:
             if self._projects.unopened:
                 problems = " ".join(self._projects.unopened.values())

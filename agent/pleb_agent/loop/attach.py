@@ -117,6 +117,49 @@ class Attaching:
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
         return row
 
+    async def add_device(self, row: ProjectRow, device: str) -> ProjectRow:
+        """Enrol one more device of this PC with an attached project, as a host of its own.
+
+        Each computes at its own speed and in its own class, and answers for what it reports; it is
+        in the same account. `row`: the processor's.
+
+        Raises:
+            InputError: a key cannot be read.
+            TrustError, NetworkError, Refusal: as `attach`.
+        """
+        link = row.attach_link
+        account_key = self.keys.load(row.account_key_file)
+        host_file = f"{device}.{row.host_key_file}"
+        host_key = self.keys.load_or_make(host_file)
+        trust = TrustedProject(row.name, link.root, host_key.fingerprint, row.memory)
+        client = self.make_client(link)
+        envelope = row.metadata
+        try:
+            trust.update_metadata(envelope, self.clock())
+            request = enrol_request(
+                row.name, host_key, account_key, self.clock(), invite=None, name=""
+            )
+            answer = await client.enrol(row.name, request)
+            try:
+                reply = trust.enrol_reply(answer, self.clock())
+            except TrustError:
+                envelope = await self._newer_metadata(client, trust)
+                reply = trust.enrol_reply(answer, self.clock())
+        finally:
+            await client.close()
+        new = NewProject(
+            link=row.link,
+            host_key_file=host_file,
+            account_key_file=row.account_key_file,
+            host=host_key.fingerprint,
+            role=reply.role.value,
+            metadata=envelope,
+            memory=trust.memory,
+            sequence=reply.sequence,
+            device=device,
+        )
+        return self.journal.add_project(new, self.clock())
+
     def _accept(self, trust: TrustedProject, envelope: bytes, *, attached: bool) -> None:
         """Accept the first metadata; of a project that is attached, a wrong link is said so."""
         try:

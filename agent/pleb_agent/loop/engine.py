@@ -173,7 +173,7 @@ class WarmEngine:
     ) -> UnitEnd:
         runtime = self.runtime
         prefetch = _Prefetch(project, runtime, goes_on)
-        device, capability = (runtime.device, runtime.capability) if runtime else ("", "")
+        capability = runtime.capability if runtime else ""
 
         def on_progress(progress: Progress) -> None:
             if progress.steps_done:
@@ -187,7 +187,7 @@ class WarmEngine:
                 steps_total=progress.steps_total,
                 loss=progress.loss,
                 compute_seconds=progress.compute_seconds,
-                device=device,
+                device=self._services.device,
                 capability=capability,
             )
             prefetch.consider(progress)

@@ -210,8 +210,11 @@ class ProjectFiles:
 
         Wrong bytes are deleted and asked for again, three times at most.
         """
-        if self.cache.has(blob, cipher):
-            return
+        async with self.cache.fetching(blob, cipher):
+            if not self.cache.has(blob, cipher):
+                await self._download(blob, cipher)
+
+    async def _download(self, blob: Blob, cipher: ShardCipher | None) -> None:
         for _ in range(_TRIES):
             part = self.cache.part(blob, cipher)
             try:
@@ -353,6 +356,7 @@ def clean_work_dir(work_dir: Path, open_rows: Iterable[AssignmentRow]) -> None:
         unit.clean_shards()
     projects = {unit.project for unit in kept}
     directories = {directory for unit in kept for directory in unit.both}
+    work_dir.mkdir(parents=True, exist_ok=True)
     for folder in work_dir.iterdir():
         if folder in projects:
             for kind in folder.iterdir():

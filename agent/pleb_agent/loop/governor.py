@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.agent_state import Activity, AssignmentState
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.network_rules import NetworkDecision, network
 from pleb_agent.core.readiness import (
+    OF_ONE,
     Action,
     Decision,
     PolicyMemory,
@@ -48,7 +50,9 @@ class Governor:
         read: Callable[[], Readings],
         history: History,
         listener: Listener,
+        device: str = CPU,
     ) -> None:
+        self._device = device
         self.decision = Decision(
             Action.RUN, say("The agent is starting."), 0, PolicyReason.STARTING
         )
@@ -105,7 +109,9 @@ class Governor:
         Reporting writes to the disk; pausing for the user's input does not wait for that.
         """
         readings = self._read()
-        decision, self._memory = decide(readings, self._preferences(), self._memory)
+        decision, self._memory = decide(
+            readings, self._preferences(), self._memory, device=self._device
+        )
         self.next_look_at = readings.now + decision.look_again_seconds
         before, self.decision = self.decision, decision
         if decision.action is not Action.RUN:
@@ -143,7 +149,9 @@ class Governor:
                 decision.action.value,
                 extra={"rule": decision.reason.value, "reason": str(decision.sentence)},
             )
-            if decision.reason is not PolicyReason.STARTING:  # what follows it comes in a moment
+            # What follows a start comes in a moment; what holds for all devices is told once.
+            told = self._device == CPU or not {before.reason, decision.reason}.isdisjoint(OF_ONE)
+            if told and decision.reason is not PolicyReason.STARTING:
                 self._history.note(EventKind(decision.action.value), decision.sentence)
         if _visible(before) != _visible(decision):
             self._listener.changed()
@@ -201,7 +209,7 @@ class NetworkGate:
         """
         decision, now = self.decision, self._services.clock()
         horizon = now + max(decision.look_again_seconds, _SOON_SECONDS)
-        for row in self._services.journal.open_assignments():
+        for row in self._services.journal.open_assignments(device=self._services.device):
             reported = row.state is AssignmentState.REPORTED or row.is_failure
             if reported or row.id in self._warned or not now < row.lease_ends_at < horizon:
                 continue

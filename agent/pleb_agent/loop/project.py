@@ -303,10 +303,15 @@ class Project:
         ]
 
     def _wants_more(self, *, computing: int) -> bool:
-        """Whether one more unit is wanted, besides those of any project that are uploading."""
+        """Whether one more unit is wanted, besides those that are uploading, or other devices'."""
+        if self._loop.budget.most is None:
+            return self._loop.budget.wants_more(0)
         rows = self._journal.open_assignments()
-        uploading = sum(row.state is AssignmentState.UPLOADING for row in rows)
-        return self._loop.budget.wants_more(uploading + computing)
+        ours = {row.id for row in self._journal.projects(self._services.device)}
+        under_way = sum(
+            row.state is AssignmentState.UPLOADING or row.project not in ours for row in rows
+        )
+        return self._loop.budget.wants_more(under_way + computing)
 
     def _upload_ended(self, change: Change) -> None:
         self._clean(change.row)

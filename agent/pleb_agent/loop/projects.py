@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.shares import (
@@ -20,6 +21,7 @@ from pleb_agent.core.shares import (
     forget,
     settle,
 )
+from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.files import remove_project_dir
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
@@ -41,6 +43,7 @@ _CHANGE_SHARE: Final = 0.05
 """Of the time, at most, goes to starting workers because the turn changes."""
 _MOST_PATIENCE_SECONDS: Final = 300.0
 _CHEAP_START_SECONDS: Final = 0.5
+_ENROL_AGAIN_SECONDS: Final = 300.0
 _GIVE_BACK_SECONDS: Final = 15.0
 """How long leaving a project waits for its coordinator."""
 
@@ -48,10 +51,13 @@ _GIVE_BACK_SECONDS: Final = 15.0
 class FairTurns:
     """Turns in proportion to the preference `shares`; the ledger is in memory and the journal."""
 
-    def __init__(self, journal: Journal, preferences: CurrentPreferences) -> None:
+    def __init__(
+        self, journal: Journal, preferences: CurrentPreferences, device: str = CPU
+    ) -> None:
         self._journal = journal
         self._preferences = preferences
-        text = journal.setting(_SETTING)
+        self._setting = _SETTING if device == CPU else f"{_SETTING}/{device}"
+        text = journal.setting(self._setting)
         self._ledger = msgspec.json.decode(text, type=Ledger) if text else Ledger()
         self._warm: int | None = None
         """The project that the worker was started for."""
@@ -114,7 +120,7 @@ class FairTurns:
 
     def _keep(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._journal.keep_setting(_SETTING, msgspec.json.encode(ledger).decode())
+        self._journal.keep_setting(self._setting, msgspec.json.encode(ledger).decode())
 
 
 class Projects:
@@ -124,10 +130,14 @@ class Projects:
         self._loop = loop
         self._services = loop.services
         self._journal = loop.services.journal
-        self.fair = FairTurns(self._journal, loop.services.preferences)
+        self._device = loop.services.device
+        self.fair = FairTurns(self._journal, loop.services.preferences, self._device)
         self.live: dict[int, Project] = {}
         self.unopened: dict[int, str] = {}
         """Projects that cannot be opened, for instance without their key, and why."""
+        self._enrol_at: dict[int, float] = {}
+        """When a refused enrolment may be tried again, by the project, on the event loop's clock.
+        """
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
@@ -173,12 +183,15 @@ class Projects:
         for project in self.live.values():
             project.keep_results()
 
-    async def follow(self, runtime: Runtime | None) -> None:
+    async def follow(self, runtime: Runtime | None, *, joins: bool = False) -> None:
         """Open projects that were attached, leave those that are to be left.
 
-        `runtime`: needed to give units back; None if the coordinator may not be asked.
+        `runtime`: needed to give units back; None if the coordinator may not be asked. `joins`: a
+        card may enrol with projects of which it is no host yet.
         """
-        rows = {row.id: row for row in self._journal.projects()}
+        if joins and self._device != CPU:
+            await self._enrol()
+        rows = {row.id: row for row in self._journal.projects(self._device)}
         self.unopened.clear()
         for number, row in rows.items():
             if row.detaching:
@@ -207,6 +220,29 @@ class Projects:
         else:
             self.live[row.id] = Project(row, key, client, self._loop)
 
+    async def _enrol(self) -> None:
+        """Enrol this device as a host of its own with what the PC has been attached to."""
+        services, loop = self._services, asyncio.get_running_loop()
+        known = {(row.base_url, row.name) for row in self._journal.projects(self._device)}
+        attaching = Attaching(self._journal, services.keys, services.clock, services.make_client)
+        for row in self._journal.projects():
+            if row.detaching or (row.base_url, row.name) in known:
+                continue
+            if loop.time() < self._enrol_at.get(row.id, 0.0):
+                continue
+            try:
+                await attaching.add_device(row, self._device)
+            except PlebError as error:
+                asked = getattr(error, "retry_after_seconds", None) or 0.0
+                self._enrol_at[row.id] = loop.time() + max(_ENROL_AGAIN_SECONDS, asked)
+                sentence = say(
+                    "{device} cannot join {project}: {reason}",
+                    device=self._device,
+                    project=row.name,
+                    reason=say(str(error)),
+                )
+                self._loop.history.note(EventKind.PROBLEM, sentence, row.name)
+
     async def _leave(self, row: ProjectRow, runtime: Runtime | None) -> None:
         """Give units back as far as the coordinator can be reached, then forget the project."""
         if row.id not in self.live:
@@ -221,12 +257,14 @@ class Projects:
                         await project.leave(runtime)
             await project.close()
             self._services.cache.discard_all_of(project.files.cipher)
+        is_last = len(self._journal.hosts(row.id)) == 1
         self._journal.remove_project(row.id)
-        self._services.keys.forget(row.host_key_file, row.account_key_file)
-        if not self._journal.projects():
+        self._services.keys.forget(row.host_key_file, *[row.account_key_file] * is_last)
+        if not self._journal.hosts():
             self._services.cache.clear()
-        sentence = say("Left {project}.", project=row.name)
-        self._loop.history.note(EventKind.DETACH, sentence, row.name)
+        if self._device == CPU:
+            sentence = say("Left {project}.", project=row.name)
+            self._loop.history.note(EventKind.DETACH, sentence, row.name)
         self.fair.forget(row.id)
         # The worker may be this project's, and what comes next may get its number.
         await self._services.engine.request_checkpoint_and_stop()

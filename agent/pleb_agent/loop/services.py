@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pleb_agent.core.devices import CPU
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -104,3 +106,6 @@ class Services:
     """How long the coordinator may hold a request for work before it answers."""
     rest_seconds: float = 300.0
     """How long a warm engine without work keeps its memory."""
+    device: str = CPU
+    """The name of the one that the engine computes on. Each has services, and a loop, of its own;
+    the journal, the cache and the keys are shared."""

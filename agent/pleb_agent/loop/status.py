@@ -38,9 +38,9 @@ class CurrentUnit:
     loss: float | None = None
     compute_seconds: float = 0.0
     device: str = ""
-    """On which it is computed: `cpu`."""
+    """On which it is computed: `cpu`, `cuda-0`."""
     capability: str = ""
-    """The instructions that the device offers, such as AVX512."""
+    """What the device can do, such as AVX512."""
     losses: tuple[tuple[int, float], ...] = ()
     """Steps and their losses so far; `LiveStatus` collects them."""
 
@@ -106,24 +106,36 @@ class History:
 
 
 class UnitBudget:
-    """How many units this process still wants. `most`: from `--units`; None: no limit."""
+    """How many units this process still wants. `most`: from `--units`; None: no limit.
 
-    def __init__(self, most: int | None, status: LiveStatus) -> None:
+    The loops of several devices share one.
+    """
+
+    def __init__(self, most: int | None) -> None:
         self.most = most
         self.finishing = False
         """Take no new units; end when nothing is open."""
-        self._status = status
+        self._statuses: list[LiveStatus] = []
+
+    def count(self, status: LiveStatus) -> None:
+        """Count the units of one more loop."""
+        self._statuses.append(status)
+
+    @property
+    def finished(self) -> int:
+        """How many units are finished, of all devices."""
+        return sum(status.units_finished for status in self._statuses)
 
     def wants_more(self, under_way: int) -> bool:
         """Whether to ask for another unit while `under_way` are computed, but not yet stored."""
         if self.finishing:
             return False
-        return self.most is None or self._status.units_finished + under_way < self.most
+        return self.most is None or self.finished + under_way < self.most
 
     @property
     def is_reached(self) -> bool:
         """Whether that many units are finished."""
-        return self.most is not None and self._status.units_finished >= self.most
+        return self.most is not None and self.finished >= self.most
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,12 @@ class ChangeThreshold:
         """The graphics processors, one by one."""
         if [gpu.name for gpu in old] != [gpu.name for gpu in new]:
             return True
-        limit = self._preferences().gpu_others_percent
-        return any(_gpu_moved(*pair, limit) for pair in zip(old, new, strict=True))
+        preferences = self._preferences()
+        return any(
+            _gpu_moved(*pair, preferences.gpu_others_percent)
+            or _moved(pair[0].celsius, pair[1].celsius, 1.0, preferences.gpu_hottest_celsius)
+            for pair in zip(old, new, strict=True)
+        )
 
 
 def differs(old: object, new: object) -> bool:

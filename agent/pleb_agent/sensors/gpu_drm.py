@@ -12,15 +12,16 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.readings import Gpu
 from pleb_agent.sensors.kernel_files import read_number, read_word, sub_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from pleb_agent.sensors.sensor import WorkerPid
+    from pleb_agent.sensors.sensor import CardPid
 
 __all__ = ["DrmGpus", "pci_name"]
 
@@ -60,17 +61,22 @@ def pci_name(vendor: int, device: int, lists: tuple[Path, ...] = _PCI_LISTS) -> 
 
 
 class DrmGpus:
-    """Reads below `root`, by default /sys/class/drm. `clock`: monotonic seconds."""
+    """Reads below `root`, by default /sys/class/drm. `clock`: monotonic seconds.
+
+    `names`: of the devices (`core.devices`) by their render nodes, such as renderD128.
+    """
 
     def __init__(
         self,
-        worker_pid: WorkerPid,
+        card_pid: CardPid,
         root: Path = ROOT,
         *,
+        names: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
         name_of: Callable[[int, int], str | None] = pci_name,
     ) -> None:
-        self._worker_pid = worker_pid
+        self._card_pid = card_pid
+        self._device_names = names
         self._root = root
         self._clock = clock
         self._name_of = name_of
@@ -84,18 +90,26 @@ class DrmGpus:
     def _read_card(self, card: Path, vendor: int) -> Gpu:
         if card not in self._names:
             self._names[card] = card_name(card, vendor, self._name_of)
-        name = self._names[card]
+        name, device = self._names[card], self._device(card)
         if read_word(card / "device/power/runtime_status") == "suspended":
-            return Gpu(name, 0.0, None, None)  # and let it sleep
+            return Gpu(name, 0.0, None, None, device)  # and let it sleep
         load = (
             read_number(card / "device/gpu_busy_percent") if vendor == _AMD else self._awake(card)
         )
+        is_ours = bool(device) and self._card_pid(device) is not None
         return Gpu(
             name,
-            None if load is None or self._worker_pid() is not None else float(load),
+            None if load is None or is_ours else float(load),
             read_number(card / "device/mem_info_vram_used"),
             read_number(card / "device/mem_info_vram_total"),
+            device,
+            _celsius(card),
         )
+
+    def _device(self, card: Path) -> str:
+        """Return the card's name as a device; empty: it computes nothing."""
+        nodes = sub_folders(card / "device/drm") or []
+        return next((self._device_names[n.name] for n in nodes if n.name in self._device_names), "")
 
     def _awake(self, card: Path) -> float | None:
         """Return the share of the time since the last call that it was awake, in percent."""
@@ -110,6 +124,15 @@ class DrmGpus:
             return None
         share = 1 - (slept - before[1]) / 1000 / (now - before[0])
         return 100 * min(1.0, max(0.0, share))
+
+
+def _celsius(card: Path) -> float | None:
+    """Return what the driver's own sensor says."""
+    for sensor in sub_folders(card / "device/hwmon") or []:
+        milli = read_number(sensor / "temp1_input")
+        if milli is not None:
+            return milli / 1000
+    return None
 
 
 def cards(root: Path = ROOT) -> list[tuple[Path, int]]:

@@ -15,7 +15,7 @@ from pleb_agent.core.readings import Gpu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pleb_agent.sensors.sensor import WorkerPid
+    from pleb_agent.sensors.sensor import CardPid
 
 __all__ = ["NvidiaGpus", "Nvml", "NvmlDevice", "load_nvml"]
 
@@ -47,6 +47,8 @@ class NvmlDevice:
     celsius: int | None
     slowdown_celsius: int | None
     """Where the driver begins to slow it down."""
+    worker_bytes: int | None = None
+    """Memory of it that the worker holds."""
 
 
 class Nvml:
@@ -57,10 +59,11 @@ class Nvml:
         self._module: Any | None = None
         self._seen_at: dict[int, int] = {}
 
-    def devices(self, worker: int | None) -> list[NvmlDevice]:
+    def devices(self, worker_of: CardPid | None) -> list[NvmlDevice]:
         """Return what is known of each device; none without the driver, or when it fails.
 
-        `worker`: the process whose share is reported apart.
+        The library counts devices by their places on the bus. `worker_of`: the process on each one
+        whose share is reported apart; None: there is none.
         """
         if self._module is None:
             self._module = self._start()
@@ -68,7 +71,10 @@ class Nvml:
         if nvml is None:
             return []
         try:
-            return [self._device(nvml, i, worker) for i in range(nvml.nvmlDeviceGetCount())]
+            return [
+                self._device(nvml, i, None if worker_of is None else worker_of(f"cuda-{i}"))
+                for i in range(nvml.nvmlDeviceGetCount())
+            ]
         except nvml.NVMLError:
             self._module = None  # the driver was updated or the device is lost: start again
             return []
@@ -100,6 +106,7 @@ class Nvml:
                 handle,
                 nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
             ),
+            worker_bytes=0 if worker is None else _held(nvml, handle, worker),
         )
 
     def _share(self, nvml: Any, index: int, handle: Any, worker: int) -> float | None:
@@ -112,6 +119,13 @@ class Nvml:
             self._seen_at[index] = max(int(sample.timeStamp) for sample in samples)
         own = [int(sample.smUtil) for sample in samples if sample.pid == worker]
         return sum(own) / len(own) if own else 0.0
+
+
+def _held(nvml: Any, handle: Any, worker: int) -> int | None:
+    processes = _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    if processes is None:
+        return None
+    return sum(int(one.usedGpuMemory or 0) for one in processes if one.pid == worker)
 
 
 def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any | None:
@@ -127,21 +141,30 @@ def _ask(nvml: Any, question: Callable[..., Any], *arguments: Any) -> Any | None
 class NvidiaGpus:
     """The load of others is all load less the worker's; None where one of them is not known."""
 
-    def __init__(self, nvml: Nvml, worker_pid: WorkerPid) -> None:
+    def __init__(self, nvml: Nvml, card_pid: CardPid) -> None:
         self._nvml = nvml
-        self._worker_pid = worker_pid
+        self._card_pid = card_pid
         self._devices: list[NvmlDevice] = []
 
     def read(self) -> tuple[Gpu, ...]:
         """Return every device."""
-        self._devices = self._nvml.devices(self._worker_pid())
+        self._devices = self._nvml.devices(self._card_pid)
         found = []
-        for device in self._devices:
+        for number, device in enumerate(self._devices):
             others = None
             if device.percent is not None and device.worker_percent is not None:
                 others = max(0.0, device.percent - device.worker_percent)
             used, total = device.memory or (None, None)
-            found.append(Gpu(device.name, others, used, total))
+            gpu = Gpu(
+                device.name,
+                others,
+                used,
+                total,
+                device=f"cuda-{number}",
+                celsius=device.celsius,
+                worker_bytes=device.worker_bytes,
+            )
+            found.append(gpu)
         return tuple(found)
 
     def heat(self) -> list[tuple[int | None, int | None]]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Sensor", "Unavailable", "WorkerPid"]
+__all__ = ["CardPid", "Sensor", "Unavailable", "WorkerPid"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 WorkerPid = Callable[[], int | None]
 """The worker's process id now; None while there is none."""
+
+
+CardPid = Callable[[str], int | None]
+"""The process id of the worker on the card with this name; None while there is none."""
 
 
 class Sensor(Protocol[T_co]):

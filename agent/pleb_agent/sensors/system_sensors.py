@@ -21,11 +21,12 @@ from pleb_agent.sensors.temperature import DriverTemperature, LinuxTemperature
 from pleb_agent.sensors.windows_power import WindowsEvents, WindowsPower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Gpu
-    from pleb_agent.sensors.sensor import Sensor, WorkerPid
+    from pleb_agent.sensors.devices import FoundDevice
+    from pleb_agent.sensors.sensor import CardPid, Sensor, WorkerPid
     from pleb_agent.sensors.temperature import Pairs
 
 __all__ = ["AllGpus", "other_sensors", "system_sensors"]
@@ -60,20 +61,26 @@ def other_sensors(
             frozenset(),
             (15, 30, 60),
             differs,
-            wanted=lambda: bool(preferences().pause_programs),
+            wanted=lambda: bool(preferences().pause_programs or preferences().gpu_pause_programs),
         ),
         "metered": ScheduledSensor(metered, None, (30, 30, 60), differs),
     }
 
 
 def system_sensors(
-    worker_pid: WorkerPid, preferences: Callable[[], Preferences], platform: str = sys.platform
+    worker_pid: WorkerPid,
+    preferences: Callable[[], Preferences],
+    platform: str = sys.platform,
+    *,
+    cards: Sequence[FoundDevice] = (),
+    card_pid: CardPid = lambda _: None,
 ) -> Sensors:
     """Return this system's sensors. `preferences` are asked again at each read."""
-    nvidia = NvidiaGpus(Nvml(), worker_pid)
+    nvidia = NvidiaGpus(Nvml(), card_pid)
+    names = {node.rpartition("/")[2]: card.name for card in cards for node in card.nodes}
 
     def chosen_programs() -> list[str]:
-        return preferences().pause_programs
+        return [*preferences().pause_programs, *preferences().gpu_pause_programs]
 
     def gpu_heat() -> Pairs:
         return nvidia.heat() if preferences().use_gpu else []
@@ -95,7 +102,7 @@ def system_sensors(
             load=LinuxLoad(worker_pid),
             memory=LinuxMemory(worker_pid),
             temperature=LinuxTemperature(heat=gpu_heat),
-            gpus=AllGpus(nvidia, DrmGpus(worker_pid)),
+            gpus=AllGpus(nvidia, DrmGpus(card_pid, names=names)),
             session=LogindEvents(),
             others=other_sensors(
                 preferences,

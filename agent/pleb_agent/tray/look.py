@@ -61,6 +61,8 @@ class Command(StrEnum):
     SNOOZE_3_H = "snooze-3-h"
     SNOOZE_TOMORROW = "snooze-tomorrow"
     RESUME = "resume"
+    PAUSE_CARDS = "pause-cards"
+    RESUME_CARDS = "resume-cards"
     BOOST = "boost"
     END_BOOST = "end-boost"
     OPEN = "open"
@@ -77,6 +79,8 @@ REQUESTS: Final[dict[Command, tuple[str, dict[str, Any]]]] = {
     Command.SNOOZE_3_H: ("pause", {"seconds": 10_800}),
     Command.SNOOZE_TOMORROW: ("pause", {"until_tomorrow": True}),
     Command.RESUME: ("resume", {}),
+    Command.PAUSE_CARDS: ("pause", {"devices": ["cards"]}),
+    Command.RESUME_CARDS: ("resume", {"devices": ["cards"]}),
     Command.BOOST: ("boost", {"seconds": 3600}),
     Command.END_BOOST: ("resume", {}),
     Command.FINISH: ("stop", {"finish": True}),
@@ -141,7 +145,15 @@ def look_of(status: Status | None, say: Translate) -> Look:
         state=_STATES.get(str(status.get("activity")), State.IDLE),
         tooltip=sentence,
         progress=progress,
-        menu=_menu(say, sentence, progress, notice, running=True, override=str(override)),
+        menu=_menu(
+            say,
+            sentence,
+            progress,
+            notice,
+            running=True,
+            override=str(override),
+            cards=_cards(status),
+        ),
         primary=Command.OPEN,
         secondary=Command.RESUME if override == "pause" else Command.PAUSE,
         ended=status.get("running") is False or status.get("activity") == "stopped",
@@ -194,6 +206,19 @@ def _progress(status: Status, say: Translate) -> str:
     )
 
 
+def _cards(status: Status) -> str:
+    """Return whether the cards that may compute are `paused` or `free`; empty: there are none."""
+    devices = status.get("devices")
+    cards = [
+        one
+        for one in (devices if isinstance(devices, list) else [])
+        if isinstance(one, dict) and one.get("name") != "cpu" and one.get("reason") != "device_off"
+    ]
+    if not cards:
+        return ""
+    return "paused" if all(one.get("paused") for one in cards) else "free"
+
+
 def _notice(status: Status, say: Translate) -> str:
     """Return the first project's notice, such as that its permission ends soon, or nothing."""
     projects = status.get("projects")
@@ -205,9 +230,19 @@ def _notice(status: Status, say: Translate) -> str:
 
 
 def _menu(
-    say: Translate, sentence: str, progress: str, notice: str, *, running: bool, override: str
+    say: Translate,
+    sentence: str,
+    progress: str,
+    notice: str,
+    *,
+    running: bool,
+    override: str,
+    cards: str = "",
 ) -> tuple[Entry, ...]:
-    """Return the one tree of entries, with what does not apply now hidden."""
+    """Return the one tree of entries, with what does not apply now hidden.
+
+    `cards`: whether the graphics cards are `paused` or `free`; empty: there are none.
+    """
     paused, boosted = override == "pause", override == "boost"
     may_pause = running and not paused
     return (
@@ -226,6 +261,18 @@ def _menu(
                 Entry(53, say("3 h"), Command.SNOOZE_3_H),
                 Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
             ),
+        ),
+        Entry(
+            17,
+            say("Pause the graphics cards"),
+            Command.PAUSE_CARDS,
+            visible=may_pause and cards == "free",
+        ),
+        Entry(
+            18,
+            say("Resume on the graphics cards"),
+            Command.RESUME_CARDS,
+            visible=may_pause and cards == "paused",
         ),
         Entry(6, say("Resume"), Command.RESUME, visible=running and paused),
         Entry(7, say("Run now for 1 h"), Command.BOOST, visible=running and not boosted),

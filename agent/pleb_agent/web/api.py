@@ -57,7 +57,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "link": (requests.ProjectRequest, controller.account_link),
         "pause": (requests.PauseRequest, controller.pause),
         "boost": (requests.BoostRequest, controller.boost),
-        "resume": (requests.RequestBody, lambda _: controller.resume()),
+        "resume": (requests.ResumeRequest, controller.resume),
         "stop": (requests.StopRequest, controller.stop),
         "preferences": (requests.PreferencesRequest, controller.set_preferences),
         "preset": (requests.PresetRequest, controller.apply_preset),

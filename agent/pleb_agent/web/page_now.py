@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_agent.control.requests import BoostRequest, PauseRequest, RuntimeRequest, StopRequest
+from pleb_agent.control.requests import (
+    BoostRequest,
+    PauseRequest,
+    ResumeRequest,
+    RuntimeRequest,
+    StopRequest,
+)
 from pleb_agent.translation.words import marked
 from pleb_agent.web.page_rendering import sparkline
 from pleb_shared.errors import InputError
@@ -89,7 +95,18 @@ async def boost(visit: Visit) -> Response:
 
 async def resume(visit: Visit) -> Response:
     """End a pause or a boost."""
-    return _controls(visit, visit.controller.resume())
+    return _controls(visit, visit.controller.resume(ResumeRequest()))
+
+
+async def pause_device(visit: Visit) -> Response:
+    """Pause one device, or end its pause: `device` is its name, `resume` is set or not."""
+    form = await visit.form()
+    names = [form.get("device", "")[:16]]
+    if form.get("resume"):
+        status = visit.controller.resume(ResumeRequest(devices=names))
+    else:
+        status = visit.controller.pause(PauseRequest(devices=names))
+    return visit.page("now_devices.html", status=status)
 
 
 async def stop(visit: Visit) -> Response:

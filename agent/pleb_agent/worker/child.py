@@ -160,6 +160,11 @@ class Child:
             await asyncio.wait_for(self._process.wait(), _END_SECONDS)
         await self.end()
 
+    @property
+    def exit_code(self) -> int | None:
+        """None until it has ended; the number of the signal, negative, that ended it."""
+        return self._process.returncode
+
     def how_it_died(self) -> str:
         """Return a sentence with its exit code and its last words."""
         code = self._process.returncode

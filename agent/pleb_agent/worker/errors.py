@@ -63,7 +63,7 @@ class WorkerUnusable(WorkerError):
 
 
 class RuntimeMissing(WorkerUnusable):
-    """The worker's torch is still downloading: nothing is broken."""
+    """The worker's torch is still downloading, or is none for its device: nothing is broken."""
 
 
 class WorkerDied(WorkerError):

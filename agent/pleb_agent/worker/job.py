@@ -38,6 +38,7 @@ __all__ = [
     "DELTA_FILE",
     "EXPECTED",
     "INPUTS",
+    "NO_DEVICE_EXIT",
     "OUTPUTS",
     "OUTPUT_FILES",
     "Bounds",
@@ -68,6 +69,8 @@ OUTPUT_FILES: Final = (*CHECKPOINT_FILES, DELTA_FILE)
 INPUTS: Final = "in"
 OUTPUTS: Final = "out"
 
+NO_DEVICE_EXIT: Final = 4
+"""Exit code of a worker whose device is not there, or that its torch does not drive."""
 _THREAD_BYTES: Final = 16 * 2**20
 """Stack and allocator's share of one more thread."""
 _MORE_THREADS: Final = 16

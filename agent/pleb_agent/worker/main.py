@@ -20,6 +20,7 @@ from pleb_agent.worker.channel import FlagPage, State, encode_frame, flag_file, 
 from pleb_agent.worker.control import CommandReader, Throttle
 from pleb_agent.worker.job import (
     EXPECTED,
+    NO_DEVICE_EXIT,
     Bounds,
     Closed,
     Command,
@@ -111,7 +112,8 @@ def _last_words() -> Iterator[None]:
     try:
         yield
     except DeviceUnusable as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(NO_DEVICE_EXIT)
 
 
 def _agents_pipes() -> tuple[IO[bytes], IO[bytes]]:

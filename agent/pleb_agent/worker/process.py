@@ -28,6 +28,7 @@ from pleb_agent.worker.errors import (
 )
 from pleb_agent.worker.job import (
     ERRORS,
+    NO_DEVICE_EXIT,
     Bounds,
     Closed,
     Failed,
@@ -148,7 +149,7 @@ class WorkerProcess:
         A pause delays that too.
 
         Raises:
-            RuntimeMissing: there is no torch to start it with yet.
+            RuntimeMissing: there is no torch to start it with yet, or none for its device.
             WorkerUnusable: it ended before it was ready; the message has its last words.
             JobStopped: it had to leave memory before it was ready.
         """
@@ -213,15 +214,23 @@ class WorkerProcess:
             await child.send(hello)
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)
         except (EOFError, FrameError, ConnectionError, TimeoutError) as error:
-            await self._end_child()
-            if self._gave_memory_back:
-                raise JobStopped("The worker left memory before it was ready.") from error
-            message = f"The worker does not start: {last_words(log_file(self.work_dir))}"
-            raise WorkerUnusable(message) from error
+            raise await self._why_not_started(child, error) from error
         except asyncio.CancelledError:
             child.kill()
             raise
         return ready.runtime
+
+    async def _why_not_started(self, child: Child, error: Exception) -> WorkerError:
+        """End the child, and return what its end means."""
+        if isinstance(error, EOFError):
+            await child.see_end()
+        await self._end_child()
+        if self._gave_memory_back:
+            return JobStopped("The worker left memory before it was ready.")
+        words = last_words(log_file(self.work_dir))
+        if child.exit_code == NO_DEVICE_EXIT:
+            return RuntimeMissing(words)
+        return WorkerUnusable(f"The worker does not start: {words}")
 
     async def run(self, job: Job) -> AsyncIterator[Progress | JobResult]:
         """Compute `job`; yields progress after steps and, last, the result.

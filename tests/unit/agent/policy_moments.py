@@ -22,6 +22,7 @@ GIB = 2**30
 NOW = 1_700_000_040.0
 """A full minute; `clock` makes it Tuesday, 14:14."""
 PREFERENCES = Preferences(use_gpu=True, hours="")
+CARD = "rocm-0"
 
 
 def clock(now: float) -> LocalTime:
@@ -35,7 +36,7 @@ def someone(idle_seconds=3600.0, **changes) -> Presence:
 
 
 def gpu(load) -> Gpu:
-    return Gpu("Radeon", load, GIB, 8 * GIB)
+    return Gpu("Radeon", load, GIB, 8 * GIB, CARD, 50.0, GIB // 2)
 
 
 FREE = Readings(
@@ -77,6 +78,5 @@ RANKS = [
     (PolicyReason.FULLSCREEN, {"presence": someone(fullscreen=True)}, {}),
     (PolicyReason.IN_USE, {"presence": someone(60.0)}, {}),
     (PolicyReason.CPU_BUSY, {"cpu_others_percent": 61.0}, {}),
-    (PolicyReason.GPU_BUSY, {"gpus": (gpu(2.0), gpu(26.0))}, {}),
 ]
 """Reasons in order of rank: what must be read, and preferred, for them to be the one."""

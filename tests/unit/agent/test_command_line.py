@@ -53,3 +53,20 @@ def test_a_pause_says_when_it_ends(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("The agent is paused; ")
     assert main(["pause", "--home", str(tmp_path), "--for", "1h"]) == 0
     assert capsys.readouterr().out.startswith("The agent is paused until ")
+
+
+def test_one_device_is_paused_and_resumed(tmp_path, capsys):
+    home = ["--home", str(tmp_path)]
+    assert main(["pause", *home, "--device", "cpu", "--for", "1h"]) == 0
+    assert capsys.readouterr().out.startswith("Paused: cpu until ")
+    assert main(["status", *home]) == 0
+    assert "paused" not in capsys.readouterr().out  # the agent as a whole is not
+    assert main(["resume", *home, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "Resumed.\n"
+    assert main(["pause", *home, "--device", "cuda-77"]) != 0
+    assert "no device 'cuda-77'; it has cpu" in capsys.readouterr().err
+
+
+def test_devices_are_listed_without_an_agent(tmp_path, capsys):
+    assert main(["devices", "--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("  cpu (CPU)")

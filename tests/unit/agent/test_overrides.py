@@ -67,3 +67,28 @@ def test_a_boost_and_a_pause_outlive_the_process(journal, clocks):
     again.pause(None)
     clocks.pass_by(100 * HOUR)
     assert open_overrides(journal, clocks).current.is_active(OverrideKind.PAUSE, clocks.wall)
+
+
+def test_a_pause_of_devices_outlives_the_process_and_ends_by_itself(journal, clocks):
+    overrides = open_overrides(journal, clocks)
+    overrides.pause(clocks.wall + HOUR, ["cuda-1", "cuda-0"])
+    overrides.pause(None, ["rocm-0"])
+    again = open_overrides(journal, clocks)
+    assert [name for name, _ in again.device_pauses] == ["cuda-0", "cuda-1", "rocm-0"]
+    assert again.in_force.kind is OverrideKind.NONE
+    again.resume(["cuda-1"])
+    assert [name for name, _ in again.device_pauses] == ["cuda-0", "rocm-0"]
+    clocks.pass_by(HOUR)
+    assert [name for name, _ in open_overrides(journal, clocks).device_pauses] == ["rocm-0"]
+
+
+def test_to_resume_all_resumes_devices_too_and_to_end_a_boost_does_not(journal, clocks):
+    overrides = open_overrides(journal, clocks)
+    overrides.pause(None, ["cuda-0"])
+    overrides.boost(clocks.wall + HOUR)
+    overrides.resume()
+    assert not boosted(overrides, clocks)
+    assert overrides.device_pauses
+    overrides.pause(None)
+    overrides.resume()
+    assert not overrides.device_pauses

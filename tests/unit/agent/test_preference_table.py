@@ -195,7 +195,8 @@ def test_each_says_what_it_is_and_its_example_works(one):
     assert one.title
     assert one.description.endswith(".")
     assert len(one.description) < 100
-    name = f"{one.name}.words" if one.kind is Kind.WEIGHTS else one.name
+    part = {"shares": ".words", "device_shares": ".cuda-0"}.get(one.name, "")
+    name = one.name + part
     assert isinstance(changed(Preferences(), {name: one.example}), Preferences)
 
 

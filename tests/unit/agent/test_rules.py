@@ -66,7 +66,8 @@ def _events(state):
 def test_a_budget_counts_what_is_under_way(most, finished, under_way, finishing, wants):
     status = LiveStatus(Listener())
     status.units_finished = finished
-    budget = UnitBudget(most, status)
+    budget = UnitBudget(most)
+    budget.count(status)
     budget.finishing = finishing
     assert budget.wants_more(under_way) is wants
     assert budget.is_reached is (most is not None and finished >= most)

@@ -68,6 +68,10 @@ class FakeNvml:
     def nvmlDeviceGetTemperatureThreshold(self, handle, threshold):
         return self._say("threshold", 95)
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        held = [(WORKER, MIB), (99, 2 * MIB), (WORKER + 1, None)]
+        return self._say("held", [SimpleNamespace(pid=p, usedGpuMemory=b) for p, b in held])
+
     def nvmlDeviceGetProcessUtilization(self, handle, since):
         self.asked_since.append(since)
         return self._say("processes", self.samples)
@@ -78,14 +82,20 @@ def sample(pid, percent, at):
 
 
 def nvidia(fake, worker=WORKER):
-    return NvidiaGpus(Nvml(lambda: fake), lambda: worker)
+    return NvidiaGpus(Nvml(lambda: fake), {"cuda-0": worker}.get)
+
+
+def geforce(*reported, **more):
+    """What is read of the fake's device."""
+    others, used, total = reported
+    return Gpu("NVIDIA GeForce RTX 3060", others, used, total, "cuda-0", **more)
 
 
 def test_the_workers_part_is_not_the_others():
     fake = FakeNvml()
     fake.samples = [sample(WORKER, 70, 5), sample(99, 20, 6), sample(WORKER, 50, 7)]
     gpus = nvidia(fake)
-    assert gpus.read() == (Gpu("NVIDIA GeForce RTX 3060", 20.0, 3 * MIB, 12 * MIB),)
+    assert gpus.read() == (geforce(20.0, 3 * MIB, 12 * MIB, celsius=71, worker_bytes=MIB),)
     assert gpus.heat() == [(71_000, 95_000)]
     gpus.read()
     assert fake.asked_since == [0, 7]
@@ -115,9 +125,10 @@ def test_more_of_ours_than_of_all_is_nothing_of_others():
 @pytest.mark.parametrize("code", [3, 4])
 def test_what_the_device_does_not_report_is_unknown(code):
     fake = FakeNvml()
-    fake.errors = dict.fromkeys(("rates", "memory", "temperature", "threshold", "processes"), code)
+    calls = ("rates", "memory", "temperature", "threshold", "processes", "held")
+    fake.errors = dict.fromkeys(calls, code)
     gpus = nvidia(fake)
-    assert gpus.read() == (Gpu("NVIDIA GeForce RTX 3060", None, None, None),)
+    assert gpus.read() == (geforce(None, None, None),)
     assert gpus.heat() == [(None, None)]
 
 
@@ -140,7 +151,7 @@ def test_a_lost_device_is_none_until_it_is_back(call):
 
 
 def test_without_the_driver_nothing_is_loaded(tmp_path):
-    assert NvidiaGpus(Nvml(lambda: None), lambda: WORKER).read() == ()
+    assert NvidiaGpus(Nvml(lambda: None), lambda _: WORKER).read() == ()
     assert load_nvml("linux", {"linux": tmp_path / "missing"}) is None
     assert load_nvml("darwin") is None
     (tmp_path / "version").write_text("NVRM")
@@ -164,7 +175,11 @@ def card(number, vendor, **files):
 
 def drm(root, files, worker=None, clock=lambda: 0.0, name=None):
     return DrmGpus(
-        lambda: worker, plant(root, files), clock=clock, name_of=lambda vendor, device: name
+        {"rocm-0": worker}.get,
+        plant(root, files),
+        clock=clock,
+        name_of=lambda vendor, device: name,
+        names={"renderD128": "rocm-0"},
     )
 
 
@@ -190,7 +205,12 @@ def test_amd_by_its_own_name_or_number(tmp_path):
 
 
 def test_while_a_worker_runs_the_load_of_others_on_amd_is_unknown(tmp_path):
-    assert drm(tmp_path, RADEON, worker=WORKER).read()[0].others_percent is None
+    assert drm(tmp_path, RADEON, worker=WORKER).read()[0].others_percent == 37.0  # not on this one
+    (tmp_path / "card1/device/drm/renderD128").mkdir(parents=True)
+    plant(tmp_path, {"card1/device/hwmon/hwmon3/temp1_input": 64_500})
+    ours = drm(tmp_path, RADEON, worker=WORKER).read()[0]
+    assert (ours.others_percent, ours.device, ours.celsius) == (None, "rocm-0", 64.5)
+    assert drm(tmp_path, RADEON).read()[0].others_percent == 37.0
 
 
 def test_a_sleeping_card_is_not_woken(tmp_path):

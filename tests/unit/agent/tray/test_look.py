@@ -60,6 +60,24 @@ def test_a_projects_notice_is_a_line_of_the_menu() -> None:
         assert not entries(look_of(status(projects=nothing), SAY).menu)[16].visible
 
 
+@pytest.mark.parametrize(
+    ("devices", "pauses", "resumes"),
+    [
+        (None, False, False),
+        ([{"name": "cpu", "reason": "ready"}], False, False),
+        ([{"name": "cuda-0", "reason": "device_off", "paused": False}], False, False),
+        ([{"name": "cuda-0", "reason": "ready", "paused": False}], True, False),
+        ([{"name": "cuda-0", "reason": "device_paused", "paused": True}], False, True),
+    ],
+)
+def test_the_cards_alone_can_be_paused(devices: Any, pauses: bool, resumes: bool) -> None:
+    shown = {
+        entry.command: entry.visible
+        for entry in entries(look_of(status(devices=devices), SAY).menu).values()
+    }
+    assert (shown[Command.PAUSE_CARDS], shown[Command.RESUME_CARDS]) == (pauses, resumes)
+
+
 ALWAYS = {Command.OPEN, Command.PREFERENCES, Command.QUIT}
 SNOOZES = {
     Command.SNOOZE_30_MIN,

@@ -5,25 +5,27 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pleb_agent.control.requests import BoostRequest, PauseRequest, RequestBody, StopRequest
+from pleb_agent.control.requests import (
+    BoostRequest,
+    PauseRequest,
+    RequestBody,
+    ResumeRequest,
+    StopRequest,
+)
 from pleb_agent.tray.look import REQUESTS, Command
 
-KINDS: dict[str, type[RequestBody] | None] = {
+KINDS: dict[str, type[RequestBody]] = {
     "pause": PauseRequest,
     "boost": BoostRequest,
     "stop": StopRequest,
-    "resume": None,
+    "resume": ResumeRequest,
 }
 
 
 @pytest.mark.parametrize("command", REQUESTS)
 def test_agentd_understands_the_body(command: Command) -> None:
     name, body = REQUESTS[command]
-    kind = KINDS[name]
-    if kind is None:
-        assert body == {}
-    else:
-        assert isinstance(msgspec.convert(body, kind), kind)
+    assert isinstance(msgspec.convert(body, KINDS[name]), KINDS[name])
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,9 @@ def test_agentd_understands_the_body(command: Command) -> None:
         (Command.SNOOZE_3_H, PauseRequest(seconds=3 * 60 * 60)),
         (Command.SNOOZE_TOMORROW, PauseRequest(until_tomorrow=True)),
         (Command.BOOST, BoostRequest(seconds=60 * 60)),
+        (Command.RESUME, ResumeRequest()),
+        (Command.PAUSE_CARDS, PauseRequest(devices=["cards"])),
+        (Command.RESUME_CARDS, ResumeRequest(devices=["cards"])),
         (Command.FINISH, StopRequest(finish=True)),
         (Command.QUIT, StopRequest(finish=False)),
     ],

@@ -1,0 +1,299 @@
+"""Several devices of one PC: each is a host with an engine, a unit and a turn of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from pleb_agent.core.agent_state import Activity, AssignmentState
+from pleb_agent.core.override import Override, OverrideKind
+from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.readings import Gpu
+from pleb_agent.worker.errors import WorkerDied
+from pleb_shared.errors import RefusalCode
+from pleb_shared.protocol.messages import RefusalBody
+from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
+from tests.integration.fake_coordinator import FakeCoordinator, serving
+from tests.integration.fake_engine import RUNTIME, FakeEngine
+
+CARDS = ["cuda-0", "cuda-1"]
+WITH_CARDS = Preferences(use_gpu=True)
+
+
+def card_engine(step_seconds: float = 0.01) -> FakeEngine:
+    engine = FakeEngine(step_seconds=step_seconds)
+    engine.runtime = msgspec.structs.replace(RUNTIME, device="cuda", capability="sm_90x132")
+    return engine
+
+
+def by_device(coordinator, agent) -> dict[str, list[int]]:
+    """Return which assignments each device of the PC has delivered."""
+    devices = {row.host: row.device for row in agent.journal.hosts()}
+    found: dict[str, list[int]] = {device: [] for device in devices.values()}
+    for number in delivered(coordinator):
+        found[devices[coordinator.given[number].manifest.host]].append(number)
+    return found
+
+
+async def ended(task: asyncio.Task[None], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        await task
+
+
+def test_one_project_uses_all_devices_each_as_a_host_of_its_own(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engines = {name: card_engine() for name in CARDS}
+            coordinator.plan(30)
+            loop = agent.side_by_side(engines, units=30)
+            most_units = 0
+            task = asyncio.create_task(loop.run())
+            while not task.done():
+                most_units = max(most_units, len(loop.status.units))
+                await asyncio.sleep(0.005)
+            await ended(task)
+            assert loop.status.units_finished >= 30
+            assert most_units == 3
+            done = by_device(coordinator, agent)
+            assert set(done) == {"cpu", *CARDS}
+            assert all(len(numbers) >= 5 for numbers in done.values())
+            runtimes = {request.host: request.runtime.device for request in coordinator.requests}
+            assert runtimes == {
+                row.host: "cpu" if row.device == "cpu" else "cuda" for row in agent.journal.hosts()
+            }
+            accounts = {coordinator.accounts[row.host] for row in agent.journal.hosts()}
+            assert len(accounts) == 1
+            # to the faces it is one project, with the sums of all devices
+            assert [row.device for row in agent.journal.projects()] == ["cpu"]
+            assert agent.journal.counters(1)["units_done"] == loop.status.units_finished
+            # a file that all need is fetched once
+            public = [coordinator.metadata.training_graph.digest]
+            assert [coordinator.blob_requests.count(digest) for digest in public] == [1]
+
+    asyncio.run(story())
+
+
+def test_a_card_that_is_off_is_never_started_nor_enrolled(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            engines = {name: card_engine() for name in CARDS}
+            agent.preferences = msgspec.structs.replace(WITH_CARDS, devices_off=["cuda-1"])
+            coordinator.plan(6)
+            await ended(asyncio.create_task(agent.side_by_side(engines, units=6).run()))
+            assert not engines["cuda-1"].jobs
+            assert not engines["cuda-1"].is_warm
+            assert {row.device for row in agent.journal.hosts()} <= {"cpu", "cuda-0"}
+
+    asyncio.run(story())
+
+
+def test_the_processor_may_stay_free_while_a_card_works(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            agent.preferences = msgspec.structs.replace(WITH_CARDS, devices_off=["cpu"])
+            engines = {"cuda-0": card_engine()}
+            coordinator.plan(4)
+            loop = agent.side_by_side(engines, units=4)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.status.unit is not None)
+            assert loop.status.unit.device == "cuda-0"
+            assert loop.state().activity is Activity.WORKING
+            await ended(task)
+            assert not agent.engine.jobs
+            assert len(by_device(coordinator, agent)["cuda-0"]) == 4
+
+    asyncio.run(story())
+
+
+def test_a_pause_of_one_device_leaves_the_others_at_work(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engines = {name: card_engine() for name in CARDS}
+            coordinator.plan(200)
+            loop = agent.side_by_side(engines)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: len(loop.status.units) == 3, 10)
+            pause = (("cuda-0", Override(OverrideKind.PAUSE)),)
+            agent.readings = replace(agent.readings, device_pauses=pause)
+            loop.look_again()
+            await until(lambda: not engines["cuda-0"].free.is_set())
+            steps = {name: engine.steps_computed for name, engine in engines.items()}
+            cpu_steps = agent.engine.steps_computed
+            await until(lambda: engines["cuda-1"].steps_computed > steps["cuda-1"] + 20)
+            await until(lambda: agent.engine.steps_computed > cpu_steps + 20)
+            assert engines["cuda-0"].steps_computed <= steps["cuda-0"] + 1
+            agent.readings = replace(agent.readings, device_pauses=())
+            loop.look_again()
+            await until(lambda: engines["cuda-0"].steps_computed > steps["cuda-0"] + 5)
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+def test_a_card_whose_memory_others_want_leaves_it_and_the_unit_goes_on_later(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engine = card_engine(0.05)
+            engine.steps = 40
+            coordinator.plan(50)
+            loop = agent.side_by_side({"cuda-0": engine})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed > 3)
+            gib = 2**30
+            full = Gpu("Card", 0.0, 8 * gib - 1000, 8 * gib, "cuda-0", 50.0, gib)
+            agent.readings = replace(agent.readings, now=1.0, gpus=(full,))
+            loop.look_again()
+            await until(lambda: not engine.is_warm)  # the process has left, with a checkpoint
+            job = engine.jobs[-1]
+            assert engine.steps_before(job) > 3
+            assert agent.engine.is_warm
+            there = replace(full, memory_used_bytes=gib)
+            agent.readings = replace(agent.readings, now=100.0, gpus=(there,))
+            loop.look_again()
+            await asyncio.sleep(0.1)
+            agent.readings = replace(agent.readings, now=200.0)
+            loop.look_again()
+            await until(lambda: len(engine.jobs) > 1)
+            assert engine.jobs[-1].name == job.name
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+def test_an_engine_that_dies_costs_its_own_device_a_try_and_no_other(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engine = card_engine()
+            engine.failures.extend([WorkerDied("lost"), WorkerDied("lost")])
+            coordinator.plan(400)
+            loop = agent.side_by_side({"cuda-0": engine})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: engine.steps_computed > 10, 20)
+            assert agent.engine.steps_computed > 10
+            loop.stop()
+            await ended(task)
+            failures = [
+                r for r in coordinator.results() if type(r.result).__name__ == "FailureResult"
+            ]
+            assert len(failures) == 1
+
+    asyncio.run(story())
+
+
+def test_a_restart_goes_on_with_each_device_where_it_was(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.03)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engines = {name: card_engine(0.03) for name in CARDS}
+            coordinator.plan(9)
+            loop = agent.side_by_side(engines)
+            task = asyncio.create_task(loop.run())
+            all_engines = [agent.engine, *engines.values()]
+            await until(lambda: all(engine.steps_computed > 1 for engine in all_engines), 20)
+            loop.stop()
+            await ended(task)
+            received = [
+                row.project
+                for row in agent.journal.open_assignments()
+                if row.state is AssignmentState.RECEIVED
+            ]
+            hosts = {row.host for row in agent.journal.hosts()}
+            loop = agent.side_by_side(engines, units=9)
+            await ended(asyncio.create_task(loop.run()))
+            assert {row.host for row in agent.journal.hosts()} == hosts
+            assert len(set(received)) >= 2
+            finished = delivered(coordinator)
+            assert len(finished) == len(set(finished)) >= 9
+
+    asyncio.run(story())
+
+
+def test_leaving_a_project_leaves_it_with_every_device(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.02)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engines = {"cuda-0": card_engine(0.02)}
+            coordinator.plan(100)
+            loop = agent.side_by_side(engines)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: len(loop.status.units) == 2, 10)
+            # one that is off has its row, and leaves too
+            agent.preferences = msgspec.structs.replace(WITH_CARDS, use_gpu=False)
+            loop.look_again()
+            await until(lambda: len(loop.status.units) == 1, 10)
+            agent.journal.mark_detaching(1)
+            await loop.leave(1)
+            await until(lambda: not agent.journal.hosts(), 10)
+            assert not any((tmp_path / "keys").iterdir())
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+def test_a_device_that_may_not_join_says_why_and_the_others_work(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            refusal = RefusalBody(code=RefusalCode.RATE_LIMITED, message="Too many.")
+            coordinator.faults.refuse_enrolments.append(refusal)
+            coordinator.plan(5)
+            loop = agent.side_by_side({"cuda-0": card_engine()})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: agent.journal.events(None, 9), 10)
+            await until(
+                lambda: any(
+                    "cuda-0 cannot join words" in str(e.sentence)
+                    for e in agent.journal.events(None, 9)
+                ),
+                10,
+            )
+            await until(lambda: len(delivered(coordinator)) == 5, 10)
+            assert len(agent.journal.hosts()) == 1
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("cards", [0, 2])
+def test_a_finishing_agent_ends_when_every_device_has_reported(tmp_path, cards):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.02)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(100)
+            engines = {name: card_engine(0.02) for name in CARDS[:cards]}
+            loop = agent.side_by_side(engines)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: len(loop.status.units) == 1 + cards, 10)
+            loop.stop(finish=True)
+            await ended(task)
+            assert not agent.journal.open_assignments()
+
+    asyncio.run(story())
+
+
+def test_a_journal_of_one_device_becomes_one_of_several(tmp_path):
+    async def story():
+        coordinator = FakeCoordinator(CLOCK)
+        agent = Agent(tmp_path)
+        async with serving(coordinator) as url:
+            await agent.attach(coordinator.link(url))
+            row = await agent.attaching().add_device(agent.journal.projects()[0], "cuda-0")
+            again = await agent.attaching().add_device(agent.journal.projects()[0], "cuda-0")
+            assert (row.id, row.host) == (again.id, again.host)
+            assert row.account_key_file == agent.journal.projects()[0].account_key_file
+            assert row.host != agent.journal.projects()[0].host
+            assert [one.device for one in agent.journal.hosts(1)] == ["cpu", "cuda-0"]
+        agent.journal.close()
+
+    asyncio.run(story())
