@@ -32,6 +32,9 @@ Each has `main(quick) -> dict`, but `trust`: it has options of its own and print
 """
 
 
+STORE_HELP: Final = "sqlite, postgresql (a server of its own), or postgresql://... (an empty one)"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark that the command line names."""
     from benchmarks import trust
@@ -49,12 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if name == "trust":
             trust.add_options(command)
+        if name == "dispatch":
+            command.add_argument("--store", default="sqlite", help=STORE_HELP)
     options = parser.parse_args(arguments)
     if options.name == "trust":
         print(json.dumps(trust.main(options)))
         return 0
     module = importlib.import_module(MODULES[options.name])
-    result: dict[str, Any] = module.main(options.quick)
+    given = {"store": options.store} if options.name == "dispatch" else {}
+    result: dict[str, Any] = module.main(options.quick, **given)
     for key, value in flat(result).items():
         print(f"{key:40} {value:.4g}" if isinstance(value, float) else f"{key:40} {value}")
     print(json.dumps(result))

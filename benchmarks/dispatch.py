@@ -12,13 +12,14 @@ else. A request cannot cost less CPU time than that.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -29,12 +30,16 @@ import psutil
 from benchmarks.dispatch_fleet import LoadHost, secret
 from benchmarks.dispatch_load import Measured, Plan
 from benchmarks.dispatch_store import Amounts, fill_brisk, fill_store
+from pleb_coordinator.backups.move import move_home
 from pleb_coordinator.cli.setup import make_home
+from pleb_coordinator.home.config import config_text, read_config, store_place
 from pleb_coordinator.home.layout import Home
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.signing import SigningKey, sign_payload, verify_bytes
+from pleb_system.durable import write_durably
+from tests.postgres import DURABLE, running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,11 +73,14 @@ class Served:
         return {"all": found.rss / 1e6, "private": found.uss / 1e6}
 
 
-def main(quick: bool) -> dict[str, Any]:
+def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
     amounts = QUICK if quick else FULL
-    with tempfile.TemporaryDirectory(prefix="pleb-dispatch-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-dispatch-"))
         home = Home(Path(folder) / "home")
         plan = _prepare(home, amounts, quick)
+        if store != "sqlite":
+            _move(home, stack, store)
         limit = _limit(plan.groups[0].in_hand[0])
         with served(home) as running:
             plan_file = Path(folder) / "plan.json"
@@ -81,6 +89,25 @@ def main(quick: bool) -> dict[str, Any]:
             )
             with _load_process(plan_file) as load:
                 return _figures(running, home, load) | limit | _amounts(home, amounts)
+
+
+def _move(home: Home, stack: ExitStack, store: str) -> None:
+    """Move the filled store into PostgreSQL, with statistics as a running database has them."""
+    if store == "postgresql":
+        server = stack.enter_context(running_postgres(DURABLE))
+        server.run("CREATE DATABASE dispatch")
+        store = server.url("dispatch")
+    before = read_config(home.config_file)
+    after = dataclasses.replace(before, store=store)
+    move_home(
+        home,
+        before,
+        after,
+        lambda config: write_durably(home.config_file, config_text(config).encode()),
+    )
+    opened = Store(store)
+    opened.compact()
+    opened.close()
 
 
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
@@ -161,17 +188,22 @@ def _figures(running: Served, home: Home, load: subprocess.Popen[str]) -> dict[s
 
 def _amounts(home: Home, amounts: Amounts) -> dict[str, Any]:
     return {
-        "store": "sqlite",
-        "store_mb": home.store_file.stat().st_size / 1e6,
+        "store": "sqlite" if isinstance(store_place(home), Path) else "postgresql",
+        **_store_size(home),
         "rows": amounts.finished_rows,
         "leases": amounts.leases,
         "hosts": amounts.hosts,
     }
 
 
+def _store_size(home: Home) -> dict[str, float]:
+    file = home.store_file
+    return {"store_mb": file.stat().st_size / 1e6} if file.exists() else {}
+
+
 def _counts(home: Home) -> dict[str, int]:
     """Return how many events of each kind the log has."""
-    store = Store(home.store_file)
+    store = Store(store_place(home))
     try:
         with store.read() as tx:
             projects = [tx.projects.find(name).id for name in tx.projects.names()]

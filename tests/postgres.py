@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _NOBODY = 65534
 _QUICK = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
+DURABLE: Final = ("fsync=on", "synchronous_commit=on", "autovacuum=on", "shared_buffers=1GB")
+"""As an operator has it; for benchmarks."""
 _numbers = count()
 
 
@@ -142,7 +144,7 @@ def free_port() -> int:
 def running_postgres(settings: tuple[str, ...] = _QUICK) -> Iterator[PostgresServer]:
     """Run a server for the duration of the context."""
     memory = Path("/dev/shm")
-    place = memory if memory.is_dir() else None
+    place = memory if memory.is_dir() and settings is _QUICK else None
     with tempfile.TemporaryDirectory(prefix="pleb-postgres-", dir=place) as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -45,7 +45,7 @@ CHANGING: Final = frozenset(
     }
 )
 """Commands that change something, with their action."""
-_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "project", "store"})
+_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "project", "store", "to"})
 """Options that are not written down: what is said elsewhere, and an address with a password."""
 _TOKEN_DIGITS: Final = 12
 """Of the hash by which `invite list` names an invite."""

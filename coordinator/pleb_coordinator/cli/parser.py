@@ -97,7 +97,20 @@ def _add_running(commands: Commands) -> None:
         metavar="N",
         help="where Prometheus finds its numbers (nowhere)",
     )
-    commands.add("migrate", "update the store of an older release", "migrate")
+    migrate = commands.add(
+        "migrate",
+        "update the store of an older release, or move a home's rows and files elsewhere",
+        "migrate --to postgresql://pleb@db/pleb s3://bucket/pleb",
+    )
+    migrate.add_argument(
+        "--to",
+        nargs="+",
+        metavar="PLACE",
+        help="rows: postgresql://... or sqlite (in the home); all else: s3://... or files (there)",
+    )
+    migrate.add_argument(
+        "--s3-endpoint", metavar="URL", help="the S3 server, if it is not Amazon's"
+    )
     backup = commands.add(
         "backup",
         "back up a coordinator, which may be running",

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.backups.move import move_home
 from pleb_coordinator.home.config import (
     CoordinatorConfig,
     check_blobs,
@@ -121,8 +122,10 @@ def init(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def migrate(home: Home, _: argparse.Namespace, output: Output) -> int:
-    """Bring the store's schema up to date."""
+def migrate(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Bring the store's schema up to date; or move rows and files to another place."""
+    if options.to:
+        return _move(home, options, output)
     place = store_place(home)
     if isinstance(place, Path) and not place.exists():
         message = f"There is no store at {place}: run `pleb-coordinator init`."
@@ -130,6 +133,34 @@ def migrate(home: Home, _: argparse.Namespace, output: Output) -> int:
     _migrate(place)
     Store(place).close()  # says so if it is of a development version
     output.result({"migrated": True}, ["The store is up to date."])
+    return 0
+
+
+def _move(home: Home, options: argparse.Namespace, output: Output) -> int:
+    before = read_config(home.config_file)
+    after = before
+    for place in options.to:
+        if place == "sqlite":
+            after = dataclasses.replace(after, store="")
+        elif place == "files":
+            after = dataclasses.replace(after, blobs="")
+        elif place.startswith("s3://"):
+            check_blobs("--to", place)
+            after = Places(blobs=place, endpoint=options.s3_endpoint or "").of(after)
+        else:
+            check_store("--to", place)
+            after = Places(store=place).of(after)
+    check_url("--s3-endpoint", after.s3.endpoint)
+    if after == before:
+        message = f"{home.path} is there already."
+        raise InputError(message)
+    moved = move_home(home, before, after, lambda config: _write(home, config))
+    lines = [
+        f"Moved {moved.rows} rows, {moved.blobs} blobs and {moved.deltas} results.",
+        "Start it: pleb-coordinator serve",
+        "What is left at the old place is not used any more, and may be removed.",
+    ]
+    output.result(dataclasses.asdict(moved), lines)
     return 0
 
 

@@ -96,6 +96,12 @@ class Connection(Protocol):
     def commit_count(self) -> int:
         """Return a number that changes when another connection has committed."""
 
+    def last_number(self, table: str, column: str) -> int:
+        """Return the highest number that a table has ever given to a row; 0: none."""
+
+    def set_last_number(self, table: str, column: str, number: int) -> None:
+        """Let a table give higher numbers than that from now on."""
+
     def close(self) -> None:
         """Close the connection."""
 

@@ -31,7 +31,7 @@ from pleb_shared.errors import InputError, Refusal, RefusalCode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["PostgresConnection", "connect", "without_password"]
+__all__ = ["PostgresConnection", "connect", "is_used_by_others", "without_password"]
 
 _LOCK: Final = 0x706C6562  # "pleb"; advisory locks are of one database
 _CHANNEL: Final = "pleb_commits"
@@ -220,6 +220,20 @@ class PostgresConnection:
                 self._lost()
         return self._seen + self._cuts
 
+    def last_number(self, table: str, column: str) -> int:
+        """Return a table's last number, as `Connection.last_number`."""
+        (name,) = self.execute(f"SELECT pg_get_serial_sequence('{table}', '{column}')").fetchone()
+        found = self.execute(
+            f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {name}"  # noqa: S608
+        ).fetchone()
+        return int(found[0])
+
+    def set_last_number(self, table: str, column: str, number: int) -> None:
+        """Set a table's last number, as `Connection.set_last_number`."""
+        highest = max(number, self.last_number(table, column))
+        if highest:
+            self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {highest})")
+
     def close(self) -> None:
         """Close the connection."""
         self._pg.finish()
@@ -338,6 +352,16 @@ _BATCH: Final = 256
 _GOOD: Final = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _SAVEPOINTS: Final = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
+
+
+def is_used_by_others(url: str) -> bool:
+    """Whether another process of a coordinator uses the database. Raises `InputError`."""
+    with connect(url) as connection:
+        found = connection.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'pleb-coordinator' AND pid <> pg_backend_pid()"
+        )
+        return found.fetchone() is not None
 
 
 def connect(url: str) -> psycopg.Connection[Any]:

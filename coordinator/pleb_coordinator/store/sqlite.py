@@ -7,6 +7,7 @@ begins with BEGIN IMMEDIATE, so that two writers queue up instead of failing hal
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["SqliteConnection"]
+__all__ = ["SqliteConnection", "is_used_by_others"]
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -153,9 +154,33 @@ class SqliteConnection:
         """Return a number that changes when another connection has committed."""
         return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
+    def last_number(self, table: str, column: str) -> int:
+        """Return a table's last number, as `Connection.last_number`."""
+        given = self.execute("SELECT seq FROM sqlite_sequence WHERE name = :table", table=table)
+        highest = self.execute(f"SELECT coalesce(max({column}), 0) FROM {table}")  # noqa: S608
+        return max((row[0] for row in (*given, *highest)), default=0)
+
+    def set_last_number(self, table: str, column: str, number: int) -> None:
+        """Set a table's last number, as `Connection.set_last_number`."""
+        place = {"table": table, "number": max(number, self.last_number(table, column))}
+        self.execute("DELETE FROM sqlite_sequence WHERE name = :table", table=table)
+        self.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)", **place)
+
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def is_used_by_others(path: Path) -> bool:
+    """Whether another connection to the store's file is open, in any process."""
+    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            db.execute("BEGIN EXCLUSIVE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+    return False
 
 
 def _translated(error: sqlite3.OperationalError) -> Exception:

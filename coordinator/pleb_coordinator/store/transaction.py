@@ -26,6 +26,7 @@ from pleb_coordinator.store.references import References
 from pleb_coordinator.store.removal import Removal
 from pleb_coordinator.store.retention import Retention
 from pleb_coordinator.store.sqlite import SqliteConnection
+from pleb_coordinator.store.sqlite import is_used_by_others as is_file_used
 from pleb_coordinator.store.units import Shares, Units
 from pleb_coordinator.store.uploads import Uploads
 from pleb_coordinator.store.views import Events, Views
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.store.engine import Connection
 
-__all__ = ["Store", "Transaction", "postgres_engine"]
+__all__ = ["Store", "Transaction", "connect", "is_used_by_others", "postgres_engine"]
 
 
 class Transaction:
@@ -88,8 +89,8 @@ class Store:
     """
 
     def __init__(self, place: Path | str, *, busy_seconds: float = 30.0) -> None:
-        self._writer = _connection(place, busy_seconds)
-        self._reader = _connection(place, busy_seconds)
+        self._writer = connect(place, busy_seconds)
+        self._reader = connect(place, busy_seconds)
         decoded: MetadataCache = {}
         self._write = Transaction(self._writer, decoded)
         self._read = Transaction(self._reader, decoded)
@@ -143,7 +144,15 @@ class Store:
         self._reader.close()
 
 
-def _connection(place: Path | str, busy_seconds: float) -> Connection:
+def is_used_by_others(place: Path | str) -> bool:
+    """Whether another process uses the store now. Raises `InputError`."""
+    if isinstance(place, Path):
+        return is_file_used(place)
+    return bool(postgres_engine().is_used_by_others(place))
+
+
+def connect(place: Path | str, busy_seconds: float) -> Connection:
+    """Return a connection to a store. Raises `InputError`."""
     if isinstance(place, Path):
         return SqliteConnection(place, busy_seconds)
     connection: Connection = postgres_engine().PostgresConnection(place, busy_seconds)
