@@ -18,6 +18,7 @@ MODULES: Final[dict[str, str]] = {
     "fleet": "benchmarks.fleet",
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",
+    "learning": "benchmarks.learning",
     "lora": "benchmarks.lora",
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",

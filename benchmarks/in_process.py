@@ -11,17 +11,18 @@ import msgspec
 
 from pleb_coordinator.aggregation.chunked import Chunks
 from pleb_coordinator.aggregation.outer_step import OuterState, next_version
-from pleb_coordinator.core.planning import is_warm_start, round_units
+from pleb_coordinator.core.planning import round_units, warm_start_units
 from pleb_coordinator.core.records import Facts
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import Tensors, load_tensors
+from pleb_shared.tensors.packing import pack
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pleb_project.check.draft import Draft
     from pleb_project.readers.blobs import BlobFolder
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
 
 
 def train_in_rounds(
-    draft: Draft, blobs: BlobFolder, seed: int = 0, chunks: Sequence[str] = ()
+    draft: Draft,
+    blobs: BlobFolder,
+    seed: int = 0,
+    chunks: Sequence[str] = (),
+    moved: Callable[[int], None] = lambda _: None,
 ) -> Tensors:
     """Return the last version of a project whose every planned unit is computed and counts.
 
     `seed` changes the order of data and the draws of every unit. `chunks`: what the first units of
-    every round train, the others are left out; empty: all units train the whole model.
+    every round train, the others are left out; empty: all units train the whole model. `moved` gets
+    the bytes of every delta and difference, packed as they travel.
     """
     metadata = draft.metadata
     graphs = {FULL: draft.exported.compiled(draft.exported.training_graph)}
@@ -47,8 +53,9 @@ def train_in_rounds(
     state = OuterState.initial(version, metadata.model)
     for number in range(metadata.training.versions):
         deltas = []
-        units = round_units(metadata, facts, number)
-        covered = [*chunks] or [FULL] * len(units)
+        warm = number < metadata.training.warm_start_versions
+        units = (warm_start_units if warm else round_units)(metadata, facts, number)
+        covered = [FULL] if warm else [*chunks] or [FULL] * len(units)
         for planned, chunk in zip(units, covered, strict=False):
             unit = Unit(
                 kind=UnitKind.TRAIN,
@@ -58,6 +65,7 @@ def train_in_rounds(
                 seed=planned.seed ^ seed,
                 local_steps=planned.local_steps,
                 chunk=chunk,
+                batches_per_step=planned.batches_per_step,
             )
             indices = range(planned.shard_first, planned.shard_first + planned.shard_count)
             mine = [shards[i % len(shards)] for i in indices]
@@ -65,11 +73,12 @@ def train_in_rounds(
             while run.steps_done < run.steps_total:
                 run.step()
             deltas.append((run.delta(), 1.0))
-        warm = is_warm_start(metadata, number)
+            moved(len(pack(deltas[-1][0])))
         parts = Chunks(tuple(covered), number)
         made = next_version(version, state, deltas, metadata, warm_start=warm, chunks=parts)
         version, state = made.version, made.state
         published = difference_format(metadata)
+        moved(len(made.difference))
         difference = published.decode(published.unpack(made.difference))
     return version
 
@@ -93,7 +102,8 @@ def samples_of(metadata: ProjectMetadata) -> int:
     """Return how many examples all planned units train on, each as often as it is used."""
     training = metadata.training
     warm = training.warm_start_versions
-    units = warm + (training.versions - warm) * metadata.round.units
+    units = warm * training.warm_start_batches
+    units += (training.versions - warm) * metadata.round.units
     return units * training.local_steps * training.batch_examples
 
 

@@ -259,7 +259,7 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
                 for e in entries
             ]
             g = combined(deltas, [e["weight"] for e in entries], metadata)
-            warm = number <= metadata["training"]["warm_start_versions"]
+            warm = any(entry.get("batches_per_step", 1) > 1 for entry in entries)
             masters, momentum = stepped(masters, momentum, g, metadata["outer"], warm)
             published = zlib.decompress(log.blob(difference))
             change = decoded(published, metadata, metadata["codec"]["down"])

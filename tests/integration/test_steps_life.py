@@ -7,6 +7,7 @@ import pytest
 from pleb_coordinator.aggregation.recompute import recompute
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps import plan
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.tensors.version import read_version
@@ -154,7 +155,7 @@ def test_a_trusted_host_alone_convicts(tmp_path):
     assert all(one.matches for one in recomputed(world))
 
 
-def test_warm_start_versions_are_for_trusted_hosts_alone(tmp_path):
+def test_a_warm_start_is_one_large_batch_unit_for_trusted_hosts_alone(tmp_path):
     world = World(tmp_path, units=3, quorum=3, warm_start=2)
     volunteer = world.volunteer("v")
     trusted = world.volunteer("t", role=Role.TRUSTED)
@@ -162,10 +163,59 @@ def test_warm_start_versions_are_for_trusted_hosts_alone(tmp_path):
     assert manifests == []
     assert no_work is not None
     assert no_work.reason.code == "warm_start"
+    with world.store.read() as tx:
+        [row] = tx.units.of_round(1, 0, 0, {UnitState.OPEN})
+    assert (row.batches_per_step, row.local_steps) == (16, 16 * 5)
     world.work(trusted, rounds=2)
     assert world.project.version == 2
     assert world.work(volunteer) == 1
+    with world.store.read() as tx:
+        rows = tx.versions.history(1, 0, after=0, limit=9)
+    assert [[entry.batches_per_step for entry in row.inputs] for row in rows] == [[16], [16]]
     assert all(one.matches for one in recomputed(world))
+
+
+def test_where_no_trusted_host_comes_the_others_begin(tmp_path):
+    world = World(tmp_path, units=3, quorum=3, warm_start=2)
+    volunteer = world.volunteer("v")
+    world.clock.now += 59
+    world.run()
+    assert world.work(volunteer) == 0
+    world.clock.now += 2
+    world.run()
+    while world.project.version < 2:
+        assert world.work(volunteer)
+        world.run()
+    assert [found["units"] for found in world.events("planned")][:3] == [1, 3, 3]
+    assert all(one.matches for one in recomputed(world))
+
+
+def test_a_trusted_host_that_is_too_slow_for_a_warm_start_is_not_waited_for(tmp_path):
+    world = World(tmp_path, units=3, quorum=3, warm_start=2)
+    trusted = world.volunteer("t", role=Role.TRUSTED)
+    with world.store.write() as tx:
+        tx.hosts.set_speed(world.row(trusted).id, 100.0)
+    world.run()
+    assert world.work(trusted) == 1
+    world.run()
+    with world.store.read() as tx:
+        states = [unit.state for unit in tx.units.of_round(1, 0, 0, {*UnitState})]
+    assert states[0] == "cancelled"
+    assert sorted(states[1:]) == ["open", "open", "valid"]
+
+
+def test_a_warm_start_that_is_under_way_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "_AROUND_SECONDS", 10.0)
+    world = World(tmp_path, units=3, quorum=3, warm_start=2)
+    trusted, volunteer = world.volunteer("t", role=Role.TRUSTED), world.volunteer("v")
+    [manifest], _ = world.ask(trusted)
+    world.clock.now += 65  # it was not seen for long, but its lease has not ended
+    world.run()
+    assert world.work(volunteer) == 0
+    receipt = world.answer(trusted, manifest)
+    assert receipt.outcome == "stored", receipt
+    world.run()
+    assert world.project.version == 1
 
 
 def test_every_version_is_evaluated_by_trusted_hosts_only(tmp_path):

@@ -369,10 +369,15 @@ def _work_fault(unit: Unit, metadata: ProjectMetadata) -> str:
     """Too much or other work than the researcher signed for, or none."""
     training = metadata.training
     if unit.kind is UnitKind.TRAIN:
-        if not 1 <= unit.local_steps <= training.local_steps:
-            return f"{unit.local_steps} steps, where 1 to {training.local_steps} are allowed"
-        if unit.shards.count > training.shards_per_unit:
-            return f"{unit.shards.count} shards, where {training.shards_per_unit} are allowed"
+        batches = unit.batches_per_step
+        warm_start = unit.version < training.warm_start_versions
+        if batches > 1 and not (warm_start and batches == training.warm_start_batches):
+            return f"{batches} batches in a step, where one is allowed"
+        steps, shards = training.local_steps * batches, training.shards_per_unit * batches
+        if not 1 <= unit.local_steps <= steps:
+            return f"{unit.local_steps} steps, where 1 to {steps} are allowed"
+        if unit.shards.count > shards:
+            return f"{unit.shards.count} shards, where {shards} are allowed"
     if unit.kind is UnitKind.EVALUATE and unit.local_steps > training.local_steps:
         return "it evaluates with training steps"
     if unit.kind is UnitKind.CALIBRATE:

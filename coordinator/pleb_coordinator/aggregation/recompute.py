@@ -100,7 +100,7 @@ def recompute(
             how = How.READ
         else:
             deltas = [(_checked(entry, delta), entry.weight) for entry in row.inputs]
-            warm_start = is_warm_start(metadata, row.number - 1)
+            warm_start = is_warm_start(row.inputs)
             chunks = chunks_of(row.inputs, row.number - 1)
             made = next_version(
                 version, state, deltas, metadata, warm_start=warm_start, chunks=chunks

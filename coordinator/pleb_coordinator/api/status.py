@@ -11,7 +11,6 @@ import msgspec
 from pleb_coordinator.core.ending import best_version, reached_at
 from pleb_coordinator.core.holdout import points_of
 from pleb_coordinator.core.permission import permission_warning
-from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import ProjectState, Purpose
 from pleb_coordinator.core.waiting import Scene, Waiting, waiting_for
 from pleb_coordinator.home.machine import Machine
@@ -240,7 +239,7 @@ def _waiting(
             not project.facts.holdout_shards
             or (evaluation is not None and evaluation.canonical is not None)
         ),
-        warm_start=is_warm_start(project.metadata, project.version),
+        warm_start=tx.units.warm_start(*place) is not None,
         refusing=len(refusals),
         refuses=refusals[0] if refusals else "",
         trusted_queue=queue,

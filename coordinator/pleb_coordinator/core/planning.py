@@ -5,62 +5,122 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from pleb_coordinator.core.records import Facts, NewUnit, Project, UnitRow
+from pleb_coordinator.core.records import Facts, NewUnit, Project, Record, UnitRow
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pleb_coordinator.core.records import VersionInput
     from pleb_shared.protocol.project import ProjectMetadata
 
 __all__ = [
+    "LONGEST_WARM_START_SECONDS",
+    "WARM_START_WAITS_SECONDS",
     "YOUNG_VERSIONS",
+    "Around",
     "evaluation_unit",
     "is_warm_start",
     "round_quorum",
     "round_units",
     "unit_seed",
     "unit_statement",
+    "warm_start_pays",
+    "warm_start_units",
     "young_quorum",
 ]
 
 YOUNG_VERSIONS: Final = 5
 """Rounds of a fleet without proven hosts that may be small."""
+LONGEST_WARM_START_SECONDS: Final = 600.0
+"""What a version's warm start may take: others wait for it."""
+WARM_START_WAITS_SECONDS: Final = 60.0
+"""For a trusted host to come, while others have nothing to do."""
 
 
-def is_warm_start(metadata: ProjectMetadata, version: int) -> bool:
-    """Whether the step that follows `version` is one trusted host's alone."""
-    return version < metadata.training.warm_start_versions
+class Around(Record, frozen=True):
+    """Who asked for work lately."""
+
+    trusted: int
+    fastest_trusted: float | None
+    """Seconds per step of the fastest trusted host; None: not known."""
+    others: int
+    """Accounts of hosts that are not trusted."""
 
 
-def round_units(metadata: ProjectMetadata, facts: Facts, version: int) -> list[NewUnit]:
+def is_warm_start(inputs: Iterable[VersionInput]) -> bool:
+    """Whether a version that is made from `inputs` is a warm start: one large-batch unit's."""
+    return any(entry.batches_per_step > 1 for entry in inputs)
+
+
+def warm_start_pays(
+    metadata: ProjectMetadata, version: int, around: Around, open_seconds: float
+) -> bool:
+    """Whether the round after `version`, open for so long, should be one trusted host's alone.
+
+    Early on, eight averaged short chains learn less than one with a large batch does from the same
+    samples (docs/decisions/0055). But others have nothing to do meanwhile: so it must not take
+    long, and where others are around but no trusted host comes, they begin.
+    """
+    training = metadata.training
+    if version >= training.warm_start_versions:
+        return False
+    if around.trusted:
+        batches = training.local_steps * training.warm_start_batches
+        return batches * (around.fastest_trusted or 0.0) <= LONGEST_WARM_START_SECONDS
+    return not around.others or open_seconds < WARM_START_WAITS_SECONDS
+
+
+def warm_start_units(metadata: ProjectMetadata, facts: Facts, version: int) -> list[NewUnit]:
+    """Return the one unit of a warm start: as many batches of as many shards as a round has."""
+    training = metadata.training
+    if version >= training.versions:
+        return []
+    batches = training.warm_start_batches
+    first = version * metadata.round.units * training.shards_per_unit
+    return [
+        NewUnit(
+            kind=UnitKind.TRAIN,
+            position=0,
+            seed=unit_seed(metadata.project, metadata.epoch, version, 0),
+            shard_first=first % facts.train_shards,
+            shard_count=min(training.shards_per_unit * batches, facts.train_shards),
+            local_steps=training.local_steps * batches,
+            versions=training.versions,
+            batches_per_step=batches,
+        )
+    ]
+
+
+def round_units(
+    metadata: ProjectMetadata, facts: Facts, version: int, *, first_position: int = 0
+) -> list[NewUnit]:
     """Return the training units that start from `version`; empty when it is the last one.
 
     Units of all rounds, counted through, take the shards in turn, so after any number of
-    rounds no shard was used more than once more often than another.
+    rounds no shard was used more than once more often than another. Their places in the round are
+    counted from `first_position` on.
     """
     training = metadata.training
     if version >= training.versions:
         return []
-    count = 1 if is_warm_start(metadata, version) else metadata.round.units
-    warm = min(version, training.warm_start_versions)
-    first = warm + (version - warm) * metadata.round.units  # the units of all rounds before
+    first = version * metadata.round.units  # the units of all rounds before
     return [
         NewUnit(
             kind=UnitKind.TRAIN,
-            position=position,
-            seed=unit_seed(metadata.project, metadata.epoch, version, position),
+            position=first_position + position,
+            seed=unit_seed(metadata.project, metadata.epoch, version, first_position + position),
             shard_first=(first + position) * training.shards_per_unit % facts.train_shards,
             shard_count=training.shards_per_unit,
             local_steps=training.local_steps,
             versions=training.versions,
         )
-        for position in range(count)
+        for position in range(metadata.round.units)
     ]
 
 
-def round_quorum(metadata: ProjectMetadata, version: int) -> int:
-    """Return how many of the round's units must be verified before the next version is made."""
-    if is_warm_start(metadata, version):
-        return 1
+def round_quorum(metadata: ProjectMetadata) -> int:
+    """Return how many of a round's units must be verified before the next version is made."""
     return min(metadata.round.quorum, metadata.round.units)
 
 
@@ -75,8 +135,6 @@ def young_quorum(project: Project) -> int | None:
     """
     version = project.version
     if project.proven_hosts or version >= YOUNG_VERSIONS:
-        return None
-    if is_warm_start(project.metadata, version):
         return None
     return int(max(1, project.active_accounts) * 2**version)
 
@@ -113,5 +171,6 @@ def unit_statement(row: UnitRow) -> Unit:
         seed=row.seed,
         local_steps=row.local_steps,
         versions=row.versions,
+        batches_per_step=row.batches_per_step,
         chunk=row.chunk,
     )

@@ -209,6 +209,8 @@ class VersionInput(Record, frozen=True, forbid_unknown_fields=True):
     """Our own count of the samples it was trained on."""
     chunk: str = FULL
     """Which part of the model it covers."""
+    batches_per_step: int = 1
+    """More than 1: it is a warm start's, which the version takes as it is."""
 
 
 class VersionRow(Record, frozen=True):
@@ -334,6 +336,7 @@ class NewUnit(Record, frozen=True):
     local_steps: int
     versions: int | None = None
     """How many versions were planned in all, which learning rates depend on."""
+    batches_per_step: int = 1
     chunk: str = FULL
     """Of a training unit: until its first host gets it, which decides."""
 
@@ -364,6 +367,8 @@ class UnitRow(Record, frozen=True):
     shard_count: int
     local_steps: int
     versions: int | None
+    batches_per_step: int
+    """How many batches make a step of the optimizer: more than 1 in a warm start."""
     chunk: str
     state: UnitState
     revision: int

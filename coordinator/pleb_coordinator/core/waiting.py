@@ -168,6 +168,12 @@ def _round(project: Project, scene: Scene, row: Round, now: float) -> Waiting:
             f"up to {grace:g} s for {row.open} more."
         )
         return Waiting("grace", Level.WORKING, sentence)
+    if scene.warm_start:
+        busy = "trains it alone" if scene.in_hand else "is to train it alone"
+        sentence = (
+            f"Version {following} is a warm start: a trusted host {busy}, with a large batch."
+        )
+        return Waiting("warm_start", Level.WORKING, sentence)
     lacking = f"Version {following} needs {_many(row.quorum - row.valid, 'more verified result')}"
     if scene.reported and not scene.anchors:
         sentence = f"{lacking}: no PC is trusted or proven yet, so most of them must agree first."

@@ -144,6 +144,7 @@ PROJECT_JOBS: Final[Sequence[AnyJob]] = (
     Job("advance", advance.find, advance.compute, advance.commit),
     QuickJob(plan.find, plan.commit),
     QuickJob(plan.find_young, plan.ease_round),
+    QuickJob(plan.find_vain_warm_start, plan.end_warm_start),
     QuickJob(expire.find_unserved, expire.give_to_volunteers),
     QuickJob(expire.find_old_units, expire.retire_units),
     QuickJob(sweep.find_round, sweep.sweep_round),

@@ -88,7 +88,14 @@ def find(
     chosen = [tx.assignments.get(unit.canonical) for unit in units if unit.canonical is not None]
     samples = float(project.metadata.training.batch_examples)
     inputs = tuple(
-        VersionInput(unit.id, found.id, found.digest, samples * unit.local_steps, unit.chunk)
+        VersionInput(
+            unit=unit.id,
+            assignment=found.id,
+            digest=found.digest,
+            weight=samples * unit.local_steps,
+            chunk=unit.chunk,
+            batches_per_step=unit.batches_per_step,
+        )
         for unit, found in zip(units, chosen, strict=True)
     )
     losses = [found.loss_last for found in chosen if found.loss_last is not None]
@@ -115,7 +122,7 @@ def compute(deps: Deps, work: RoundWork) -> VersionRow | dict[int, Signal]:
         return doubts
     metadata, previous = work.project.metadata, work.previous
     version = read_version(previous.readable_source, metadata, deps.blobs.get)
-    warm_start = is_warm_start(metadata, previous.number)
+    warm_start = is_warm_start(work.inputs)
     deltas = [
         (deps.blobs.delta_view(stored, entry.digest), entry.weight)
         for stored, entry in zip(work.deltas, work.inputs, strict=True)

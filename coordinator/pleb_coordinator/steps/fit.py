@@ -56,6 +56,9 @@ def fitted(
     if window is not None:
         left = min(left, window / _WINDOW_MARGIN)
     for assignment, unit in pairs:
+        if unit.batches_per_step > 1:  # a warm start is as long as it is
+            found.append((assignment, unit))
+            continue
         own_speed = speed * cost_of_chunk(context.project.facts, unit.chunk)
         steps = _fitting(context, ahead, left, own_speed)
         if steps is None:
@@ -147,6 +150,8 @@ def unit_to_double(context: RequestContext) -> UnitRow | None:
         if not (slow or is_late(found, now)) or copies[found.unit] > 1:
             continue
         unit = tx.units.get(found.unit)
+        if unit.batches_per_step > 1 and not context.host.trusted:
+            continue
         if not fits(unit, context.host):
             continue
         window = _window(context)

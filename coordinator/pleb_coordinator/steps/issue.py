@@ -29,7 +29,7 @@ from pleb_coordinator.core.chunks import (
     whole_memory,
     whole_steps,
 )
-from pleb_coordinator.core.planning import is_warm_start, unit_statement
+from pleb_coordinator.core.planning import unit_statement
 from pleb_coordinator.core.records import (
     Assignment,
     Counting,
@@ -503,15 +503,23 @@ def _manifest(context: RequestContext, assignment: Assignment, unit: UnitRow) ->
     )
 
 
+def _is_warm_start(context: RequestContext) -> bool:
+    """Whether only trusted hosts train the newest version; one look-up while that may be."""
+    tx, project = context.tx, context.project
+    if project.version >= project.metadata.training.warm_start_versions:
+        return False
+    return tx.units.warm_start(project.id, project.epoch, project.version) is not None
+
+
 def _no_work(context: RequestContext, found: int) -> NoWork:
     """Return why there is no more, and when to ask again."""
-    project, metadata = context.project, context.project.metadata
+    project = context.project
     if project.stopped_for is not None:
         hosts = project.new_hosts + project.proven_hosts
         least, most = _ASK_AGAIN_SECONDS
         seconds = min(most, max(least, hosts / _ASKING_A_SECOND))
         return NoWork(reason=project.stopped_for, retry_after_seconds=seconds)
-    if is_warm_start(metadata, project.version) and not context.host.trusted:
+    if not context.host.trusted and _is_warm_start(context):
         reason = because(ReasonCode.WARM_START, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=30)
     if not context.host.trusted and not context.host.proven:
@@ -523,7 +531,7 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     if not found and nothing_fits(context):
         reason = because(ReasonCode.ROUND_ENDS, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=10)
-    best = best_chunk(metadata, context.host.memory_bytes)
+    best = best_chunk(project.metadata, context.host.memory_bytes)
     unsent = not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id)
     if unsent and best is not None and best.name != FULL:
         reason = because(ReasonCode.CHUNKS_GIVEN, version=project.version)

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.planning import (
+    Around,
     evaluation_unit,
-    is_warm_start,
     round_quorum,
     round_units,
+    warm_start_pays,
+    warm_start_units,
     young_quorum,
 )
-from pleb_coordinator.core.records import Project, ProjectState, Purpose, Round
+from pleb_coordinator.core.records import (
+    NewAssignment,
+    Project,
+    ProjectState,
+    Purpose,
+    Round,
+    UnitRow,
+)
+from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.outcome import cancel_unit
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["commit", "ease_round", "find", "find_young"]
+__all__ = [
+    "commit",
+    "ease_round",
+    "end_warm_start",
+    "find",
+    "find_vain_warm_start",
+    "find_young",
+]
 
 YOUNG_SECONDS: Final = 30.0
 """A young fleet's round is left as it was planned for so long."""
+_UNDER_WAY: Final = {AssignmentState.LEASED, AssignmentState.UPLOADING, AssignmentState.REPORTED}
+_AROUND_SECONDS: Final = 600.0
+"""Hosts that have asked for work within this time are around."""
 
 
 def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
@@ -43,8 +67,8 @@ def find(tx: Transaction, _: Deps, project: Project) -> Project | None:
 def commit(tx: Transaction, deps: Deps, found: Project) -> bool:
     """Plan what the newest version still lacks; return whether anything was added.
 
-    A warm-start version gets one unit, for trusted hosts only. Every version gets an evaluation
-    on the holdout, also for trusted hosts.
+    A warm start is one unit, for trusted hosts only. Every version gets an evaluation on the
+    holdout, also for trusted hosts.
     """
     project, now = tx.projects.get(found.id), deps.clock()
     trained = project.state == ProjectState.ACTIVE and _plan_training(tx, deps, project, now)
@@ -79,14 +103,67 @@ def ease_round(tx: Transaction, deps: Deps, row: Round) -> bool:
     return True
 
 
+def find_vain_warm_start(tx: Transaction, deps: Deps, project: Project) -> UnitRow | None:
+    """Return the unit of a warm start that nobody computes and for which others wait in vain."""
+    may = project.version < project.metadata.training.warm_start_versions
+    if not may or project.state != ProjectState.ACTIVE:
+        return None
+    unit = tx.units.warm_start(project.id, project.epoch, project.version)
+    if unit is None or unit.state is not UnitState.OPEN:
+        return None
+    if any(found.state in _UNDER_WAY for found in tx.assignments.of_unit(unit.id)):
+        return None
+    now = deps.clock()
+    open_seconds = now - unit.planned_at
+    around = _around(tx, project, now)
+    pays = warm_start_pays(project.metadata, project.version, around, open_seconds)
+    return None if pays else unit
+
+
+def end_warm_start(tx: Transaction, deps: Deps, unit: UnitRow) -> bool:
+    """Let all hosts train the version, by the units of an ordinary round."""
+    now = deps.clock()
+    project, row = tx.projects.get(unit.project), tx.rounds.get(*_place(unit))
+    if row is None or row.closed_at is not None or find_vain_warm_start(tx, deps, project) != unit:
+        return False
+    cancel_unit(tx, unit, now, because(ReasonCode.NOT_CONFIRMED))
+    units = round_units(project.metadata, project.facts, unit.version, first_position=1)
+    units.sort(key=lambda _: deps.random_bytes(8))
+    for planned in units:
+        added = tx.units.add(*_place(unit), planned, now)
+        tx.assignments.add(NewAssignment(added, Purpose.PRIMARY, now))
+    quorum = round_quorum(project.metadata)
+    tx.rounds.replan(row, len(units), quorum)
+    detail = {"version": unit.version, "units": len(units), "quorum": quorum}
+    tx.events.add(project.id, now, "planned", **detail)
+    return True
+
+
+def _place(unit: UnitRow) -> tuple[int, int, int]:
+    return unit.project, unit.epoch, unit.version
+
+
+def _around(tx: Transaction, project: Project, now: float) -> Around:
+    since = now - _AROUND_SECONDS
+    return Around(
+        trusted=tx.hosts.trusted(project.id, since),
+        fastest_trusted=tx.hosts.fastest_trusted(project.id, since),
+        others=tx.hosts.fleet(project.id, since).active_accounts,
+    )
+
+
 def _plan_training(tx: Transaction, deps: Deps, project: Project, now: float) -> bool:
-    version = project.version
+    version, metadata = project.version, project.metadata
     if tx.rounds.get(project.id, project.epoch, version) is not None:
         return False
-    units = round_units(project.metadata, project.facts, version)
+    may = version < metadata.training.warm_start_versions
+    waited = math.inf if version else 0.0  # before the first version nobody has had time to come
+    warm_start = may and warm_start_pays(metadata, version, _around(tx, project, now), waited)
+    plan = warm_start_units if warm_start else round_units
+    units = plan(metadata, project.facts, version)
     if not units:
         return False
-    quorum = round_quorum(project.metadata, version)
+    quorum = 1 if warm_start else round_quorum(metadata)
     row = Round(
         project=project.id,
         epoch=project.epoch,
@@ -101,7 +178,6 @@ def _plan_training(tx: Transaction, deps: Deps, project: Project, now: float) ->
     )
     if not tx.rounds.add(row):
         return False
-    warm_start = is_warm_start(project.metadata, version)
     place = (project.id, project.epoch, version)
     # Handed out in the order of their rows: were that the order of their places, which a manifest
     # states, a place out of turn would tell a check from a first try.

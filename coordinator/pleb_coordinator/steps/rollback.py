@@ -215,7 +215,7 @@ def _outer_state(deps: Deps, work: Restoration) -> OuterState:
             (deps.blobs.delta_view(stored, entry.digest), entry.weight)
             for stored, entry in zip(step.deltas, step.row.inputs, strict=True)
         ]
-        warm_start = is_warm_start(step.metadata, step.row.number - 1)
+        warm_start = is_warm_start(step.row.inputs)
         chunks = chunks_of(step.row.inputs, step.row.number - 1)
         made = next_version(
             version, state, deltas, step.metadata, warm_start=warm_start, chunks=chunks

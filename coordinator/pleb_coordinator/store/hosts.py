@@ -244,6 +244,14 @@ class Hosts(TableGroup):
         where = {"project": project, "since": since, "memory_bytes": memory_bytes}
         return int(self._value(sql.COUNT_STRONG, **where))
 
+    def fastest_trusted(self, project: int, since: float) -> float | None:
+        """Return the seconds per step of the fastest trusted host that was seen since then.
+
+        None: no speed is known.
+        """
+        seconds: float | None = self._value(sql.FASTEST_TRUSTED, project=project, since=since)
+        return seconds
+
     def add_conviction(self, conviction: Conviction) -> None:
         """Remember a conviction on volunteers' word, in case a trusted host refutes it."""
         self._db.execute(sql.ADD_CONVICTION, **_CONVICTION.parameters(conviction))

@@ -346,6 +346,10 @@ class Rounds(TableGroup):
         """Let as many verified units be enough as the row has; False: it has changed."""
         return self._changed(sql.SET_QUORUM, at=at, valid=row.valid, **_place(row))
 
+    def replan(self, row: Round, units: int, quorum: int) -> None:
+        """Let the round have other units, all open, instead of those that it had."""
+        self._db.execute(sql.REPLAN_ROUND, units=units, quorum=quorum, **_place(row))
+
     def lower_quorum(self, row: Round, quorum: int) -> None:
         """Let fewer verified units be enough; those that are there may be enough already."""
         self._db.execute(sql.LOWER_QUORUM, quorum=quorum, **_place(row))

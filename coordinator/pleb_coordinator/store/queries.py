@@ -262,6 +262,9 @@ SET_QUORUM: Final = f"""
 UPDATE rounds SET quorum = valid, quorum_at = :at
 WHERE {_OF_VERSION} AND valid = :valid AND closed_at IS NULL
 """
+REPLAN_ROUND: Final = f"""
+UPDATE rounds SET units = :units, quorum = :quorum, open = open + :units WHERE {_OF_VERSION}
+"""
 LOWER_QUORUM: Final = f"UPDATE rounds SET quorum = :quorum WHERE {_OF_VERSION}"
 CLOSE_ROUND: Final = f"UPDATE rounds SET closed_at = :now WHERE {_OF_VERSION} AND closed_at IS NULL"
 UNSWEPT_BEFORE: Final = f"""
@@ -717,6 +720,10 @@ ORDER BY seconds_per_step LIMIT 1 OFFSET :place
 COUNT_TRUSTED: Final = """
 SELECT count(*) FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since
   AND (memory_bytes IS NULL OR memory_bytes >= :memory_bytes)
+"""
+FASTEST_TRUSTED: Final = """
+SELECT min(seconds_per_step) FROM hosts
+WHERE project = :project AND role <> 'host' AND last_seen > :since
 """
 # What hosts have done that are here, or were.
 _EVER: Final = """(

@@ -60,6 +60,13 @@ class Units(TableGroup):
         place = version_key(project, epoch, version)
         return _UNIT.first(self._db.execute(sql.FIND_UNIT, kind=kind, position=position, **place))
 
+    def warm_start(self, project: int, epoch: int, version: int) -> UnitRow | None:
+        """Return the unit of a round that is a warm start, None if it is another round."""
+        unit = self.find(project, epoch, version, UnitKind.TRAIN, 0)
+        if unit is None or unit.batches_per_step == 1 or unit.state is UnitState.CANCELLED:
+            return None
+        return unit
+
     def add(self, project: int, epoch: int, version: int, unit: NewUnit, now: float) -> int:
         """Add one open unit without assignments; return its id."""
         values = version_key(project, epoch, version) | _NEW.parameters(unit)

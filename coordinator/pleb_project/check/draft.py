@@ -48,6 +48,7 @@ __all__ = ["Draft", "export_code", "make_draft"]
 _NO_KEY: Final = "1" * 64
 _MEMORY_AT_LEAST: Final = 256 * 2**20
 _CALIBRATION_STEPS: Final = 3
+_LEAST_WARM_START_BATCHES: Final = 2
 _FAMILIES: Final = {"per_class": "recall", "confusion": "confusion"}
 """Metrics with a value for each class -> how their values' names begin."""
 
@@ -124,6 +125,8 @@ def make_draft(
     if exported.base is not None:
         blobs.put(exported.base)
     project = definition.project
+    limit = _memory_limit(definition, memory)
+    training = _warm_start(training, limit - cost.memory_bytes, largest_shard)
     metadata = ProjectMetadata(
         protocol=1,
         project=project.name,
@@ -151,7 +154,7 @@ def make_draft(
             chunk=chunks[-1].chunk.name if chunks else FULL,
         ),
         limits=ResourceLimits(
-            memory_bytes=_memory_limit(definition, memory),
+            memory_bytes=limit,
             lease_seconds=definition.limits.lease_seconds,
             full_bytes=full_bytes,
         ),
@@ -248,6 +251,18 @@ def _check_last_batch(exported: Exported, dataset: Dataset, shard: Tensors, batc
         f"Of the {count} examples of the holdout the last batch has {last}, for which {wrong} "
         f"Write batch = {better} in [evaluation]."
     )
+
+
+def _warm_start(training: Training, shards_bytes: int, largest_shard: int) -> Training:
+    """Return the settings with a warm start whose unit has its shards in `shards_bytes`.
+
+    It reads as many as all units of a round; where so many do not fit, it has smaller steps.
+    """
+    fitting = shards_bytes // (largest_shard * training.shards_per_unit)
+    batches = min(training.warm_start_batches, fitting)
+    if batches < _LEAST_WARM_START_BATCHES:
+        return msgspec.structs.replace(training, warm_start_versions=0)
+    return msgspec.structs.replace(training, warm_start_batches=batches)
 
 
 def _memory_limit(definition: ProjectDefinition, predicted: int) -> int:

@@ -21,6 +21,7 @@ from pleb_project.definition.sections import (
 )
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_toml
+from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,6 +222,9 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
     training, rounds, rules = given["training"], given["round"], given["verification"]
     name = next(n for n, s in OPTIMIZERS.items() if isinstance(training["optimizer"], s))
     training.setdefault("learning_rate", _LEARNING_RATES[name])
+    tenth = round(training["versions"] / 10) if name == "muon" else 0
+    training.setdefault("warm_start_versions", tenth)
+    training.setdefault("warm_start_batches", min(max(2, rounds["units"]), LIMITS.batches_per_step))
     rounds.setdefault("quorum", max(1, (3 * rounds["units"] + 3) // 4))
     rules.setdefault("tolerance", _PROVISIONAL_TOLERANCE)
     rules.setdefault("tolerance_ceiling", max(rules["tolerance"], _PROVISIONAL_TOLERANCE))

@@ -91,6 +91,7 @@ class Limits:
     """A unit may lie at most this many versions behind the newest one."""
     versions: int = 10_000_000
     local_steps: int = 100_000
+    batches_per_step: int = 1024
     batch_examples: int = 65_536
 
 

@@ -243,7 +243,9 @@ class Muon(Struct, tag="muon", tag_field="name", frozen=True):
     weight_decay: WeightDecay = 0.1
     beta1: Beta1 = 0.9
     beta2: Beta2 = 0.99
-    adam_weight_decay: Annotated[NotNegative, about("weight decay of AdamW's part")] = 0.0
+    adam_weight_decay: Annotated[
+        NotNegative, about("weight decay of embeddings and head; vectors have none")
+    ] = 0.0
     adam_learning_rate_ratio: Annotated[Positive, about("AdamW's learning rate over Muon's")] = 1.0
     start_momentum: Annotated[
         NotNegative, about("share of the last version difference that starts the momentum; 0: off")
@@ -327,8 +329,21 @@ class Training(Struct, frozen=True):
     shards_per_unit: Annotated[int, about("shards that a unit reads", ge=1, le=LIMITS.shards)] = 1
     warm_start_versions: Annotated[
         Count,
-        about("first versions, each made from one unit of a trusted host with a plain outer step"),
+        about(
+            "first versions that one trusted host each trains alone, with a large batch, where one "
+            "is around and takes no more than 10 minutes for it",
+            default_text="`muon`: a tenth of `versions`, others: 0",
+        ),
     ] = 0
+    warm_start_batches: Annotated[
+        int,
+        about(
+            "batches whose mean gradient makes a step of the warm start",
+            ge=2,
+            le=LIMITS.batches_per_step,
+            default_text="`units` of [round], at least 2",
+        ),
+    ] = 16
 
 
 class OuterStep(Struct, frozen=True):

@@ -57,6 +57,9 @@ class Unit(Struct, kw_only=True, frozen=True):
     versions: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.versions)] | None = None
     """Training: how many versions the project had planned when the unit was, which its learning
     rates depend on. None: `training.versions`."""
+    batches_per_step: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.batches_per_step)] = 1
+    """Training: the optimizer steps once for so many of the `local_steps` batches, by the mean of
+    their gradients. More than 1 in a warm start: a large batch, though the graph's is fixed."""
 
 
 class VersionSource(Struct, frozen=True):

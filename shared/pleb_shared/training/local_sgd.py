@@ -37,6 +37,7 @@ __all__ = ["CalibrationOutcome", "UnitRun", "calibrate"]
 
 _MODEL: Final = "model/"
 _OPTIMIZER: Final = "optimizer/"
+_GRADIENT: Final = "gradient/"
 _PROGRESS: Final = "progress"
 _UNIT: Final = "unit"
 
@@ -75,8 +76,9 @@ class UnitRun:
         self._graph, self._metadata, self._unit, self._view = graph, metadata, unit, view
         self._version = view.taken(version, unit.version)
         self._data = UnitData(metadata.data, shards)
+        updates = -(-unit.local_steps // unit.batches_per_step)
         self._rates = unit_learning_rates(
-            training, unit.version * training.local_steps, unit.local_steps, unit.versions
+            training, unit.version * training.local_steps, updates, unit.versions
         )
         self._tensors = {name: self._place(array) for name, array in self._version.items()}
         self._trained = {
@@ -89,6 +91,7 @@ class UnitRun:
             {name: self._place(difference[name]) for name in self._trained if name in difference},
             self._rates,
         )
+        self._steps_done = 0
         self._losses: list[float] = []
         """Loss of the first and of the last step so far."""
         if state is not None:
@@ -96,8 +99,8 @@ class UnitRun:
 
     @property
     def steps_done(self) -> int:
-        """How many local steps are done."""
-        return self._optimizer.steps
+        """How many local steps are done: batches, of which several may make one update."""
+        return self._steps_done
 
     @property
     def steps_total(self) -> int:
@@ -116,6 +119,9 @@ class UnitRun:
 
     def step(self) -> float:
         """Do one local step and return its loss (before the step).
+
+        Of `batches_per_step` local steps, only the last one changes the parameters, by the mean of
+        all their gradients, which are added up in order.
 
         Raises:
             TrainingError: the unit is finished, an operator refuses its arguments, or the loss is
@@ -136,20 +142,39 @@ class UnitRun:
                 f"The loss became {value} in local step {number + 1} of {self.steps_total}: "
                 "the project's learning rate may be too high."
             )
-        for parameter in self._trained.values():
-            parameter.grad = None
+        together = self._unit.batches_per_step
+        if number % together == 0:
+            for parameter in self._trained.values():
+                parameter.grad = None
         try:
             loss.backward()  # type: ignore[no-untyped-call]
         except TORCH_ERRORS as error:
             raise refusal("The backward pass", error) from error
-        self._optimizer.step(self._trained, self._rates[number], self._graph.part_done)
+        self._steps_done += 1
+        if self._steps_done % together == 0 or self._steps_done == self.steps_total:
+            self._update(number % together + 1, self._rates[number // together])
         self._losses = [*self._losses[:1], value]
         return value
+
+    @torch.no_grad()
+    def _update(self, batches: int, rate: float) -> None:
+        """Step the optimizer by the mean of the gradients of `batches` batches."""
+        if batches > 1:
+            for parameter in self._trained.values():
+                if parameter.grad is not None:
+                    parameter.grad.div_(batches)
+        self._optimizer.step(self._trained, rate, self._graph.part_done)
 
     def state(self) -> bytes:
         """Return what a later run needs to resume with the same bits, as safetensors."""
         tensors = {_MODEL + name: _array(tensor) for name, tensor in self._tensors.items()}
         tensors |= {_OPTIMIZER + n: _array(tensor) for n, tensor in self._optimizer.state().items()}
+        if self.steps_done % self._unit.batches_per_step:  # an update is only partly computed
+            tensors |= {
+                _GRADIENT + name: _array(parameter.grad)
+                for name, parameter in self._trained.items()
+                if parameter.grad is not None
+            }
         tensors[_PROGRESS] = np.array(
             [self.steps_done, self.loss_first, self.loss_last], np.float64
         )
@@ -193,18 +218,25 @@ class UnitRun:
         """Restore what `state()` saved: tensors in the shapes of the model and the optimizer."""
         optimizer = self._optimizer.state()
         wanted = {_MODEL + n for n in self._tensors} | {_OPTIMIZER + n for n in optimizer}
-        if state.keys() != wanted | {_PROGRESS, _UNIT} or not np.array_equal(
+        wanted |= {_PROGRESS, _UNIT}
+        gradients = {_GRADIENT + name for name in self._trained}
+        if not wanted <= state.keys() <= wanted | gradients or not np.array_equal(
             state[_UNIT], self._identity()
         ):
             message = "The saved state belongs to another unit: start this unit from the beginning."
             raise EncodingError(RefusalCode.WRONG_DIGEST, message)
         steps, first, last = state[_PROGRESS].tolist()
+        self._steps_done = int(steps)
         with torch.no_grad():
             for name, tensor in self._tensors.items():
                 tensor.copy_(self._place(state[_MODEL + name]))
             self._optimizer.load(
-                {name: self._place(state[_OPTIMIZER + name]) for name in optimizer}, int(steps)
+                {name: self._place(state[_OPTIMIZER + name]) for name in optimizer},
+                self._steps_done // self._unit.batches_per_step,
             )
+        for name, parameter in self._trained.items():
+            if _GRADIENT + name in state:
+                parameter.grad = self._place(state[_GRADIENT + name])
         self._losses = [first, last] if steps else []
 
 

@@ -275,7 +275,7 @@ def _rule(settings: Optimizer, name: str, tensor: torch.Tensor) -> Rule:
         case Muon():
             return AdamRule(
                 state=zeros("first", "second"),
-                decay=settings.adam_weight_decay,
+                decay=settings.adam_weight_decay if tensor.ndim > 1 else 0.0,
                 rate_ratio=settings.adam_learning_rate_ratio,
                 beta1=settings.beta1,
                 beta2=settings.beta2,

@@ -111,6 +111,7 @@ REPLIES = [
     ("metadata 9", {"manifest": {"metadata_number": 9}}),
     ("6 steps, where 1 to 5", {"unit": {"local_steps": 6}}),
     ("0 steps", {"unit": {"local_steps": 0}}),
+    ("2 batches in a step", {"unit": {"batches_per_step": 2}}),
     ("2 shards, where 1", {"unit": {"shards": ShardRange(first=0, count=2)}}),
     ("epoch 3", {"unit": {"epoch": 3}}),
     ("epoch 0", {"version": {"epoch": 3}}),

@@ -49,7 +49,21 @@ def candidate(number):
     place = (number, 1, 0, 0, UnitKind.TRAIN, number)
     trust: Any = (Counting.UNKNOWN, None, None, False, 0, None, SpotCheck.NONE, 0)
     return UnitRow(
-        *place, 0, number % 3, 1, 5, None, "full", UnitState.OPEN, 0, False, None, 0.0, None, *trust
+        *place,
+        0,
+        number % 3,
+        1,
+        5,
+        None,
+        1,
+        "full",
+        UnitState.OPEN,
+        0,
+        False,
+        None,
+        0.0,
+        None,
+        *trust,
     )
 
 

@@ -8,7 +8,14 @@ import msgspec
 import pytest
 
 from pleb_coordinator.core.calibration import isolated_classes, raised_tolerance
-from pleb_coordinator.core.planning import round_quorum, round_units, unit_seed
+from pleb_coordinator.core.planning import (
+    Around,
+    round_quorum,
+    round_units,
+    unit_seed,
+    warm_start_pays,
+    warm_start_units,
+)
 from pleb_coordinator.core.records import CalibrationClass, Facts, Round
 from pleb_coordinator.core.rounds import due_at, ready
 from pleb_coordinator.core.sequence import Order, check_sequence
@@ -56,10 +63,14 @@ def test_the_end_of_the_grace_is_known_once_it_has_begun():
 
 
 def example():
-    """Seven shards, two for each unit; two warm-start rounds, then eight units each."""
+    """Seven shards, two for each unit; maybe two warm starts, and eight units in other rounds."""
     metadata = example_metadata("ab" * 32)
     training = msgspec.structs.replace(
-        metadata.training, versions=9, warm_start_versions=2, shards_per_unit=2
+        metadata.training,
+        versions=9,
+        warm_start_versions=2,
+        warm_start_batches=8,
+        shards_per_unit=2,
     )
     return msgspec.structs.replace(metadata, training=training, round=RoundRules(units=8, quorum=8))
 
@@ -69,6 +80,10 @@ def planned():
     return [round_units(example(), facts, version) for version in range(10)]
 
 
+def around(trusted=0, fastest=None, others=0):
+    return Around(trusted, fastest, others)
+
+
 def test_shards_are_used_evenly_over_all_rounds():
     used = collections.Counter(
         (unit.shard_first + k) % 7 for units in planned() for unit in units for k in range(2)
@@ -76,9 +91,43 @@ def test_shards_are_used_evenly_over_all_rounds():
     assert max(used.values()) - min(used.values()) <= 1
 
 
-def test_warm_start_rounds_have_one_unit_and_the_last_version_none():
-    assert [len(units) for units in planned()] == [1, 1, 8, 8, 8, 8, 8, 8, 8, 0]
-    assert [round_quorum(example(), v) for v in (0, 2)] == [1, 8]
+def test_all_rounds_have_their_units_and_the_last_version_none():
+    assert [len(units) for units in planned()] == [8] * 9 + [0]
+    assert round_quorum(example()) == 8
+
+
+def test_a_warm_start_is_one_unit_with_the_batches_and_shards_of_a_round():
+    facts, steps = Facts(1, 70, 0, 0), example().training.local_steps
+    [unit] = warm_start_units(example(), facts, 1)
+    assert (unit.local_steps, unit.batches_per_step) == (8 * steps, 8)
+    assert (unit.shard_first, unit.shard_count) == (16, 16)
+    [small] = warm_start_units(example(), Facts(1, 7, 0, 0), 1)
+    assert (small.shard_first, small.shard_count) == (2, 7)
+    assert warm_start_units(example(), facts, 9) == []
+
+
+def test_other_units_can_follow_in_the_place_of_a_warm_start():
+    facts = Facts(1, 7, 0, 0)
+    units = round_units(example(), facts, 1, first_position=1)
+    assert [unit.position for unit in units] == list(range(1, 9))
+    assert [u.shard_first for u in units] == [u.shard_first for u in planned()[1]]
+    assert len({unit.seed for unit in [*units, *warm_start_units(example(), facts, 1)]}) == 9
+
+
+@pytest.mark.parametrize(
+    ("version", "who", "seconds", "pays"),
+    [
+        (0, around(), 1e6, True),  # nobody waits for it
+        (0, around(others=3), 59, True),
+        (0, around(others=3), 61, False),
+        (0, around(trusted=1, others=3), 1e6, True),
+        (1, around(trusted=1, fastest=0.1), 0, True),
+        (1, around(trusted=1, fastest=100.0), 0, False),  # others would wait too long
+        (2, around(trusted=1), 0, False),
+    ],
+)
+def test_a_warm_start_is_for_a_trusted_host_that_is_there_and_fast(version, who, seconds, pays):
+    assert warm_start_pays(example(), version, who, seconds) is pays
 
 
 def test_seeds_differ_everywhere_and_fit_63_bits():

@@ -8,6 +8,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from pleb_shared.errors import EncodingError, GraphError, TrainingError
 from pleb_shared.protocol.project import InputSpec, SgdMomentum, calibration_unit
@@ -15,9 +16,11 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.tensors.format import DeltaFormat
 from pleb_shared.training.data import UnitData
+from pleb_shared.training.draws import NodeDraws
 from pleb_shared.training.dry_run import training_cost
 from pleb_shared.training.evaluation import evaluate
 from pleb_shared.training.local_sgd import UnitRun, calibrate
+from pleb_shared.training.optimizers import unit_learning_rates
 from tests.small_projects import BATCH, cnn_project, data_spec, gpt_project, train_unit
 
 ROWS = data_spec("rows", [InputSpec(name="x", dtype="int64", shape=[2])])
@@ -137,9 +140,9 @@ def test_batch_norm_counts_its_batches_in_the_delta():
     assert np.abs(delta["layers.1.running_mean"]).max() > 0
 
 
-def _run(project, unit, metadata=None):
+def _run(project, unit, metadata=None, state=None):
     metadata = metadata or project.metadata
-    return UnitRun(project.graph, metadata, unit, project.version, None, project.shards)
+    return UnitRun(project.graph, metadata, unit, project.version, None, project.shards, state)
 
 
 def _finish(run):
@@ -158,6 +161,50 @@ def test_losses_are_told_and_steps_are_counted():
     assert (run.steps_done, run.steps_total) == (2, 2)
     with pytest.raises(TrainingError, match="only 2 steps"):
         run.step()
+
+
+def _with_batches(unit, batches):
+    return msgspec.structs.replace(unit, batches_per_step=batches)
+
+
+def test_a_step_of_several_batches_goes_by_the_mean_of_their_gradients():
+    project = gpt_project()
+    metadata = project.trained_by(
+        SgdMomentum(momentum=0.0), learning_rate=0.1, clip_norm=0, unit_warmup_steps=0
+    )
+    unit = _with_batches(train_unit(steps=3), 3)
+    run = _run(project, unit, metadata)
+    _finish(run)
+    data = UnitData(metadata.data, project.shards)
+    tensors = {n: torch.from_numpy(a.copy()).requires_grad_() for n, a in project.version.items()}
+    for number in range(3):
+        arrays = data.training_batch(unit.seed, number, BATCH)
+        inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        draws = NodeDraws(unit.seed, number)
+        loss = project.graph.run(tensors, tensors, inputs, draws)["loss"]
+        (loss / 3).backward()
+    [rate] = unit_learning_rates(metadata.training, 0, 1)
+    for name, change in run.exact_delta().items():
+        gradient = tensors[name].grad
+        assert gradient is not None
+        np.testing.assert_allclose(change, rate * gradient.numpy(), atol=1e-7)
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3, 4, 5])
+def test_a_unit_of_large_steps_goes_on_from_any_batch_with_the_same_bits(stopped):
+    project = gpt_project()
+    unit = _with_batches(train_unit(steps=6), 3)
+    whole, begun = _run(project, unit), _run(project, unit)
+    _finish(whole)
+    for _ in range(stopped):
+        begun.step()
+    state = begun.state()
+    again = _run(project, unit, state=state)
+    assert again.steps_done == stopped
+    _finish(again)
+    assert again.delta() == whole.delta()
+    with pytest.raises(EncodingError, match="another unit"):
+        _run(project, _with_batches(unit, 2), state=state)
 
 
 def test_a_unit_that_diverges_ends_with_a_sentence():

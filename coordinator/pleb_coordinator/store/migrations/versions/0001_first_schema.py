@@ -376,6 +376,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("shard_count", INTEGER, nullable=False),
         sa.Column("local_steps", INTEGER, nullable=False),
         sa.Column("versions", INTEGER, nullable=True),
+        sa.Column("batches_per_step", INTEGER, nullable=False),
         sa.Column("chunk", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
         sa.Column("revision", INTEGER, server_default=sa.text("0"), nullable=False),
