@@ -31,7 +31,7 @@ __all__ = ["CHECKPOINT_BYTES", "Cut", "Progress", "Read", "Work", "fingerprint",
 
 CHECKPOINT_BYTES: Final = 256 * 2**20
 """At most this much is read or written again after an interruption."""
-_READERS: Final = 1
+_READERS: Final = 2
 """Raise it when the same files would become other shards."""
 _HASHED_BYTES: Final = 64 * 2**20
 """Files of this size in all are known by their content."""

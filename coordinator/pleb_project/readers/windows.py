@@ -1,4 +1,10 @@
-"""Text and tokens: one long list of numbers, of which a window is an example."""
+"""Text and tokens: one long list of numbers, of which a window is an example.
+
+The list is cut into blocks, which are shuffled before they are cut into shards, so that each shard
+is a sample of the whole: the chapters of a text are not alike, and units that train on one chapter
+each pull the model apart. A window in which two blocks meet is as good as one in which a document
+ends; blocks are so long that these are few. The holdout keeps its order.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +37,14 @@ if TYPE_CHECKING:
     from pleb_project.definition.sections import DataSection
     from pleb_project.readers.progress import Work
 
-__all__ = ["Windows", "find_windows", "write_windows"]
+__all__ = ["Windows", "block_numbers", "find_windows", "write_windows"]
 
+_BLOCKS: Final = 64
+_LEAST_BLOCKS: Final = 8
+_WINDOWS_OF_BLOCKS: Final = 64
+_WINDOWS_OF_SHORT_BLOCKS: Final = 16
+_SHUFFLE: Final = 1
+"""Which of the seed's random streams orders the blocks."""
 _ENDINGS: Final = {"text": (".txt",), "tokens": (".bin", ".npy")}
 
 
@@ -72,7 +84,7 @@ def find_windows(data: DataSection, folder: Path) -> Windows:
 def write_windows(
     windows: Windows, data: DataSection, work: Work, say: Callable[[str], None]
 ) -> Dataset:
-    """Write contiguous pieces of the numbers as shards; each holds at least one window.
+    """Write the numbers as shards, those for training shuffled in blocks, with a window at least.
 
     Raises:
         InputError: there are too few, or a token is not in the vocabulary.
@@ -93,8 +105,10 @@ def write_windows(
         )
     state = work.progress.cuts.setdefault("windows", Cut())
     size, asked = train.stored.itemsize, data.shard_examples
+    cuts = _bounds(0, total, shard_count(total, size, asked), data.window)
+    shuffled = _Shuffled(train, total, block_numbers(total // (len(cuts) - 1), data), data.seed)
     for numbers, bounds, shards in (
-        (train, _bounds(0, total, shard_count(total, size, asked), data.window), state.train),
+        (shuffled, cuts, state.train),
         (
             rest,
             _bounds(start, end, holdout_count(end - start, size, asked), data.window),
@@ -167,6 +181,46 @@ class _Numbers:
                 "dtype."
             )
         return array
+
+
+def block_numbers(shard: int, data: DataSection) -> int:
+    """Return how many numbers are kept together when shards of `shard` numbers are made.
+
+    64 blocks make a shard; fewer, if they would be shorter than 64 windows, but not fewer than 8
+    unless they would be shorter than 16 windows.
+    """
+    least = max(_WINDOWS_OF_SHORT_BLOCKS * data.window, shard // _LEAST_BLOCKS)
+    return max(shard // _BLOCKS, min(_WINDOWS_OF_BLOCKS * data.window, least))
+
+
+class _Shuffled:
+    """The first `total` of some numbers in blocks of `block`, in an order that `seed` decides.
+
+    What is left of the last block stays at the end.
+    """
+
+    def __init__(self, numbers: _Numbers, total: int, block: int, seed: int) -> None:
+        self._numbers, self._total, self._block = numbers, total, block
+        words = np.random.Philox(key=[seed, _SHUFFLE]).random_raw(total // block)
+        self._order = np.argsort(words, kind="stable")
+
+    def read(self, start: int, end: int) -> NDArray[Any]:
+        """Return the numbers from `start` to `end` in the new order [end - start].
+
+        Raises:
+            InputError: as `_Numbers.read`.
+        """
+        parts = []
+        while start < end:
+            place, inside = divmod(start, self._block)
+            if place < len(self._order):
+                stop = min(end, start - inside + self._block)
+                first = int(self._order[place]) * self._block + inside
+            else:
+                stop, first = end, start
+            parts.append(self._numbers.read(first, first + stop - start))
+            start = stop
+        return np.concatenate(parts)
 
 
 def _stored(vocabulary: int) -> np.dtype[Any]:

@@ -177,11 +177,13 @@ def test_a_long_text_is_written_piece_by_piece_and_goes_on_after_a_kill(
     found = read_dataset(data, tmp_path, blobs, written.append)
     assert found == read_dataset(data, tmp_path, BlobFolder(tmp_path / "again"))
     assert before > 20
-    joined = b"".join(
-        load_tensors(blobs.get(shard.digest))["x"].tobytes()
-        for shard in (*found.shards.train, *found.shards.holdout)
+    train, holdout = (
+        b"".join(load_tensors(blobs.get(shard.digest))["x"].tobytes() for shard in shards)
+        for shards in (found.shards.train, found.shards.holdout)
     )
-    assert joined == text
+    assert train + holdout != text, "training data are shuffled in blocks"
+    assert sorted(train) == sorted(text[: len(train)])
+    assert holdout == text[len(train) :]
 
 
 def test_two_commands_do_not_read_the_same_projects_data_at_once(tmp_path):

@@ -15,6 +15,7 @@ from pleb_project.readers.blobs import BlobFolder
 from pleb_project.readers.groups import holdout_quotas
 from pleb_project.readers.read import read_dataset
 from pleb_project.readers.shards import shard_count
+from pleb_project.readers.windows import block_numbers
 from pleb_shared.errors import InputError
 from pleb_shared.tensors.layout import load_tensors
 
@@ -60,15 +61,44 @@ def test_there_is_no_other_scikit_learn_set(tmp_path, blobs):
         read(tmp_path, blobs, "sklearn:mnist")
 
 
-def test_text_keeps_its_order_and_its_end_for_the_holdout(tmp_path, blobs):
-    text = bytes(range(256)) * 40
+def test_text_is_shuffled_in_blocks_and_its_end_is_the_holdout(tmp_path, blobs):
+    text = b"".join(number.to_bytes(2, "big") for number in range(10_000))
     (tmp_path / "a.txt").write_bytes(text[:6000])
     (tmp_path / "b.txt").write_bytes(text[6000:])
-    data = read(tmp_path, blobs, "text", files=("a.txt", "b.txt"), window=16)
+    files = ("a.txt", "b.txt")
+    data = read(tmp_path, blobs, "text", files=files, window=16)
     train, holdout = arrays(blobs, data.shards.train), arrays(blobs, data.shards.holdout)
-    assert (train["x"].tobytes(), holdout["x"].tobytes()) == (text[:9216], text[9216:])
+    found = train["x"].tobytes()
+    assert holdout["x"].tobytes() == text[18_000:]
+    block = block_numbers(18_000 // 16, DataSection(source="text", window=16))
+    pieces = [text[:18_000][start : start + block] for start in range(0, 18_000, block)]
+    shuffled = [found[start : start + block] for start in range(0, 18_000, block)]
+    assert sorted(shuffled) == sorted(pieces)
+    assert shuffled != pieces
+    assert shuffled[-1] == pieces[-1], "what is left of a block stays at the end"
+    again = read(tmp_path, blobs, "text", files=files, window=16, seed=1)
+    other = arrays(blobs, again.shards.train)
+    assert sorted(other["x"].tobytes()) == sorted(found)
+    assert other["x"].tobytes() != found
     assert data.spec.window == 16
-    assert data.train_examples == 9216 - 16 * len(data.shards.train)
+    assert data.train_examples == 18_000 - 16 * len(data.shards.train)
+
+
+def test_shards_of_a_text_are_alike_though_its_chapters_are_not(tmp_path, blobs):
+    """Each quarter of the text has letters of its own; a shard should have those of all."""
+    chapters = [bytes([65 + 8 * n + i % 8 for i in range(50_000)]) for n in range(4)]
+    (tmp_path / "a.txt").write_bytes(b"".join(chapters))
+    data = read(tmp_path, blobs, "text", files=("a.txt",), window=16)
+    letters = [len(set(arrays(blobs, [s])["x"].tobytes())) for s in data.shards.train]
+    assert sorted(letters)[len(letters) // 2] == 32
+
+
+@pytest.mark.parametrize(
+    ("shard", "window", "block"),
+    [(4 * 2**20, 64, 65_536), (100_000, 64, 4096), (20_000, 64, 2500), (3000, 64, 1024)],
+)
+def test_blocks_are_long_beside_a_window_and_many_in_a_shard(shard, window, block):
+    assert block_numbers(shard, DataSection(source="text", window=window)) == block
 
 
 def test_text_without_files_is_pythons_own(tmp_path, blobs):
