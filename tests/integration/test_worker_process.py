@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import torch
 
+from pleb_agent.core.devices import FoundDevice
 from pleb_agent.doctor.checks import check_device
 from pleb_agent.worker.devices.cpu import Cpu
 from pleb_agent.worker.errors import (
@@ -237,7 +238,7 @@ def test_a_worker_that_cannot_start_says_why(
 
 def test_a_torch_that_does_not_drive_the_device_is_a_runtime_that_is_missing(tmp_path):
     async def story():
-        worker = WorkerProcess(tmp_path / "work-cuda-0", SETTINGS, "cuda-0")
+        worker = WorkerProcess(tmp_path / "work-cuda-0", SETTINGS, FoundDevice("cuda-0", "Card"))
         try:
             with pytest.raises(RuntimeMissing, match="finds no cuda-0: install its build for CUDA"):
                 await worker.start()

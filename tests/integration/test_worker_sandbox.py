@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.doctor.checks import Finding, check_worker
+from pleb_agent.core.devices import PROCESSOR, FoundDevice
+from pleb_agent.doctor.checks import OPEN_TO_DRIVERS, Finding, check_worker
 from pleb_agent.worker.sandbox.confine import LAYERS
+from pleb_agent.worker.trial import try_sandbox
 from tests.integration import sandbox_matrix
 from tests.ordinary_user import as_ordinary_user
 from tests.unit.worker.stories import WarmWorkers, digest_from, new_job, undisturbed_digest
@@ -75,6 +77,71 @@ x = torch.randn(600, 600, requires_grad=True)
 with Path(sys.argv[1], "out", "result").open("r+") as file:
     file.write(str(len(os.listdir("/proc/self/task"))))
 """
+
+
+CARD = FoundDevice("cuda-0", "A card that is not there", ("/dev/full",))
+"""Its driver would be reached by a device file that every Linux has."""
+INSIDE_A_CARDS = """
+import errno, fcntl, mmap, os, sys
+from pathlib import Path
+from pleb_agent.worker.job import Bounds
+from pleb_agent.worker.sandbox.confine import confine
+from pleb_agent.worker.sandbox.driver import driver_of
+bounds = Bounds(memory_bytes=2**29, file_bytes=2**20, threads=1, device="cuda-0")
+driver = driver_of("cuda-0", ["/dev/full"])
+layers = confine(Path(sys.argv[1]), bounds, driver=driver)
+assert all(layer.holds for layer in layers if layer.layer != "threads"), layers
+def refusal(action):
+    try:
+        action()
+    except OSError as error:
+        return error.errno
+    return 0
+node = os.open("/dev/full", os.O_RDWR)  # which is refused without the card
+assert refusal(lambda: os.write(node, b"x")) == errno.ENOSPC
+command = lambda number: refusal(lambda: fcntl.ioctl(node, number, bytes(32)))
+assert command(0xC020462A) == errno.ENOTTY, "it reaches the driver, which does not know it"
+assert command(0x8901) == errno.EPERM, "FIOSETOWN does not"
+denied = {errno.EACCES, errno.ENOENT, errno.EPERM}
+for other in ("/dev/zero", "/dev/ptmx", "/dev/tty", "/dev/fuse", "/dev/shm/x"):
+    assert refusal(lambda: os.open(other, os.O_RDWR)) in denied, other
+assert refusal(lambda: open("/etc/passwd")) in denied
+shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+assert refusal(lambda: mmap.mmap(-1, 4096, flags=shared)) == errno.EPERM
+print("held")
+"""
+
+
+def test_a_cards_worker_has_its_card_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", INSIDE_A_CARDS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("held\n", 0), done.stderr
+
+
+def test_what_a_cards_worker_can_do_beyond_the_processors_is_on_the_page() -> None:
+    """All else that the doctor tries stays denied; as root, threads are not limited."""
+
+    def possible(device: FoundDevice) -> set[str]:
+        report = try_sandbox(device=device)
+        assert all(outcome.before for outcome in report.outcomes)
+        return {outcome.attempt for outcome in report.outcomes if outcome.after}
+
+    more = possible(CARD) - possible(PROCESSOR)
+    assert more == OPEN_TO_DRIVERS == {"take memory by page tables", "take memory by pipes"}
+    page = sandbox_matrix.PAGE.read_text()
+    assert all(f"- **{attempt}**" in page for attempt in more)
+
+
+def test_a_driver_that_does_not_start_inside_says_why() -> None:
+    report = try_sandbox(device=CARD, starts=True)
+    assert "finds no cuda-0" in report.driver
+    assert {layer.layer for layer in report.layers} == set(LAYERS)
 
 
 WITHOUT_FILTER = """

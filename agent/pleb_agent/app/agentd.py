@@ -151,7 +151,7 @@ class _Agentd:
         settings = worker_settings(self._live.current)
         self._engines = {CPU: WorkerProcess(home.work, settings)}
         for card in self._cards:
-            self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card.name)
+            self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card)
         for engine in self._engines.values():
             engine.packages = self.packages.runtime_path()
         self._readings = ReadingsSource(

@@ -143,7 +143,8 @@ def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def devices(home: Home, _: argparse.Namespace, output: Output) -> int:
     """List the devices of this PC; of a running agent, with what each does and why."""
-    from pleb_agent.sensors.devices import PROCESSOR, find_cards
+    from pleb_agent.core.devices import PROCESSOR
+    from pleb_agent.sensors.devices import find_cards
 
     try:
         found = Remote(home).get("status")["devices"]

@@ -15,13 +15,14 @@ import msgspec
 from pleb_agent.control import views
 from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
+from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.program.clock import system_clock
-from pleb_agent.sensors.devices import PROCESSOR, devices_named
+from pleb_agent.sensors.devices import devices_named
 from pleb_agent.sensors.machine import read_machine
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.codec import delta_bytes
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
+    from pleb_agent.core.devices import FoundDevice
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Presence, Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.attach import Attaching
     from pleb_agent.loop.side_by_side import SideBySide
-    from pleb_agent.sensors.devices import FoundDevice
     from pleb_agent.sensors.machine import Machine
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.project import ProjectMetadata

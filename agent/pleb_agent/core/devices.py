@@ -8,10 +8,20 @@ compute alike.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["CPU", "DeviceKind", "is_device_name", "kind_of", "number_of", "variables"]
+__all__ = [
+    "CPU",
+    "PROCESSOR",
+    "DeviceKind",
+    "FoundDevice",
+    "is_device_name",
+    "kind_of",
+    "number_of",
+    "variables",
+]
 
 CPU: Final = "cpu"
 _NAME: Final = re.compile(r"(cuda|rocm|xpu|mps)-(0|[1-9][0-9]?)")
@@ -29,6 +39,21 @@ class DeviceKind(StrEnum):
     """Intel."""
     MPS = "mps"
     """Apple's processors."""
+
+
+@dataclass(frozen=True)
+class FoundDevice:
+    """A device of this PC."""
+
+    name: str
+    """`cpu`, `cuda-0`."""
+    title: str
+    """What its maker calls it."""
+    nodes: tuple[str, ...] = ()
+    """The device files by which its driver is reached (Linux)."""
+
+
+PROCESSOR: Final = FoundDevice(CPU, "CPU")
 
 
 def is_device_name(name: str) -> bool:

@@ -32,10 +32,12 @@ from pleb_shared.protocol.limits import LIMITS
 
 if TYPE_CHECKING:
     from pleb_agent.app.home import Home
+    from pleb_agent.core.devices import FoundDevice
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.worker.sandbox.attempts import Outcome
 
 __all__ = [
+    "OPEN_TO_DRIVERS",
     "Finding",
     "check_cards",
     "check_device",
@@ -50,6 +52,8 @@ _NO_SANDBOX: Final = {
     "darwin": "macOS: sandbox-exec profiles are not used yet and untried",
     "win32": "Windows: job object and low integrity are not used yet and untried",
 }
+OPEN_TO_DRIVERS: Final = frozenset({"take memory by page tables", "take memory by pipes"})
+"""What a card's worker can do beyond that of the processor: see docs/sandbox.md."""
 _CLOCK_SECONDS: Final = LIMITS.clock_tolerance_seconds / 2
 
 
@@ -156,7 +160,7 @@ async def check_cards(home: Home) -> list[Finding]:
             continue
         with TemporaryDirectory() as folder:
             settings = WorkerSettings(threads=1, memory_bytes=2**28, low_priority=False)
-            worker = WorkerProcess(Path(folder, "work"), settings, card.name)
+            worker = WorkerProcess(Path(folder, "work"), settings, card)
             try:
                 runtime = await worker.start()
             except WorkerError as error:
@@ -165,9 +169,36 @@ async def check_cards(home: Home) -> list[Finding]:
             else:
                 sentence = f"{card.title} with {runtime.capability}, PyTorch {runtime.torch}."
                 found.append(Finding(card.name, is_well=True, sentence=sentence))
+                found += _check_sandbox_of(card)
             finally:
                 await worker.close()
     return found
+
+
+def _check_sandbox_of(card: FoundDevice) -> list[Finding]:
+    """Close a sandbox as the card's worker has it, try to break out, and start its driver inside.
+
+    What the processor's findings say already is not said again.
+    """
+    name = f"{card.name} sandbox"
+    if sys.platform in _NO_SANDBOX:
+        return [Finding(name, is_well=False, sentence=_NO_SANDBOX[sys.platform])]
+    try:
+        report = try_sandbox(device=card, starts=True)
+    except TrialFailed as error:
+        return [Finding(name, is_well=False, sentence=f"The trial failed: {error}")]
+    if report.driver:
+        sentence = f"its driver does not start inside: {report.driver}"
+        return [Finding(name, is_well=False, sentence=sentence)]
+    open_to = {one.attempt for one in report.outcomes if one.after}
+    more = ", ".join(sorted(open_to & OPEN_TO_DRIVERS))
+    return [
+        Finding(name, is_well=True, sentence=f"its driver starts inside; open to it: {more}."),
+        *map(
+            _attempt_finding,
+            (one for one in report.outcomes if one.attempt in open_to - OPEN_TO_DRIVERS),
+        ),
+    ]
 
 
 def _attempt_finding(outcome: Outcome) -> Finding:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.core.devices import CPU
+from pleb_agent.core.devices import PROCESSOR, FoundDevice
 from pleb_agent.sensors.gpu_drm import card_name, pci_name
 from pleb_agent.sensors.gpu_nvidia import Nvml
 from pleb_agent.sensors.kernel_files import read_word, sub_folders
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.sensors.sensor import CardPid
 
-__all__ = ["CARDS", "PROCESSOR", "FoundDevice", "Workers", "devices_named", "find_cards"]
+__all__ = ["CARDS", "Workers", "devices_named", "find_cards"]
 
 CARDS: Final = "cards"
 """What stands for all devices but the processor."""
@@ -33,26 +33,11 @@ _INTEL: Final = "0x8086"
 
 
 @dataclass(frozen=True)
-class FoundDevice:
-    """A device and its name among this PC's."""
-
-    name: str
-    """`cpu`, `cuda-0`."""
-    title: str
-    """What its maker calls it."""
-    nodes: tuple[str, ...] = ()
-    """The device files by which its driver is reached (Linux)."""
-
-
-@dataclass(frozen=True)
 class Workers:
     """The cards of this PC, and the process of the worker on each device, while there is one."""
 
     cards: Sequence[FoundDevice]
     pid_of: CardPid
-
-
-PROCESSOR: Final = FoundDevice(CPU, "CPU")
 
 
 def find_cards(

@@ -23,9 +23,9 @@ from pleb_agent.sensors.windows_power import WindowsEvents, WindowsPower
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pleb_agent.core.devices import FoundDevice
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Gpu
-    from pleb_agent.sensors.devices import FoundDevice
     from pleb_agent.sensors.sensor import CardPid, Sensor, WorkerPid
     from pleb_agent.sensors.temperature import Pairs
 

@@ -16,7 +16,7 @@ from pleb_agent.core.devices import CPU
 from pleb_agent.core.devices import variables as device_variables
 from pleb_agent.program.command import module_command
 from pleb_agent.worker.channel import encode_frame, receive_frame
-from pleb_agent.worker.job import Wake, most_threads
+from pleb_agent.worker.job import Bounds, Wake
 from pleb_agent.worker.sandbox.limits import die_with_starter
 from pleb_shared.protocol.numerics import variables
 
@@ -249,7 +249,9 @@ def last_words(path: Path) -> str:
     return lines[-1][:_WORDS_CHARACTERS] if lines else "it wrote nothing."
 
 
-def give_way_as_a_group(pid: int, settings: WorkerSettings, address: str = "") -> str:
+def give_way_as_a_group(
+    pid: int, settings: WorkerSettings, address: str = "", device: str = CPU
+) -> str:
     """Move the process into a scope of its own; return what happened, for the log.
 
     Where systemd gives each program of a session a control group with a share of the processors,
@@ -273,14 +275,15 @@ def give_way_as_a_group(pid: int, settings: WorkerSettings, address: str = "") -
         bus_name="org.freedesktop.systemd1",
         interface="org.freedesktop.systemd1.Manager",
     )
+    bounds = Bounds.of(settings, 0, device)
     scope, refusal = f"pleb-worker-{pid}.scope", ""
     properties: list[tuple[str, tuple[str, Any]]] = [
         ("Description", ("s", "Pleb-Cluster's worker, which gives way to everything")),
         ("Slice", ("s", "background.slice")),
         ("PIDs", ("au", [pid])),
         ("IOWeight", ("t", _LEAST_WEIGHT)),
-        ("TasksMax", ("t", most_threads(settings.threads))),
-        ("MemoryMax", ("t", settings.memory_bytes + _RUNTIME_BYTES)),
+        ("TasksMax", ("t", bounds.most_threads)),
+        ("MemoryMax", ("t", bounds.memory_bytes + _RUNTIME_BYTES)),
         ("CollectMode", ("s", "inactive-or-failed")),
     ]
     try:

@@ -74,6 +74,13 @@ NO_DEVICE_EXIT: Final = 4
 _THREAD_BYTES: Final = 16 * 2**20
 """Stack and allocator's share of one more thread."""
 _MORE_THREADS: Final = 16
+_OPEN_FILES: Final = 64
+"""A worker has about ten, and imports a few modules late."""
+_DRIVER_THREADS: Final = 48
+_DRIVER_FILES: Final = 512
+_DRIVER_BYTES: Final = 4 * 2**30
+"""Of the system's memory, for a card's driver and the kernels that its libraries load: generous,
+since no card has shown yet what they need."""
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """A name directly inside the job's directory: no separator, so it cannot lead elsewhere."""
@@ -112,20 +119,34 @@ class Bounds(Message, frozen=True):
     """In each of the files that it may fill."""
     threads: int
     """That compute."""
+    device: str = CPU
 
     @classmethod
-    def of(cls, settings: WorkerSettings, file_bytes: int) -> Bounds:
-        """Return those of a process with these settings."""
+    def of(cls, settings: WorkerSettings, file_bytes: int, device: str = CPU) -> Bounds:
+        """Return those of a process with these settings, on this device."""
         memory_bytes = settings.memory_bytes + settings.threads * _THREAD_BYTES
-        return cls(memory_bytes=memory_bytes, file_bytes=file_bytes, threads=settings.threads)
+        if device != CPU:
+            memory_bytes += _DRIVER_BYTES
+        threads = settings.threads
+        return cls(memory_bytes=memory_bytes, file_bytes=file_bytes, threads=threads, device=device)
+
+    @property
+    def most_threads(self) -> int:
+        """How many threads the process has at most, a driver's among them."""
+        return most_threads(self.threads, self.device)
+
+    @property
+    def most_files(self) -> int:
+        """How many files the process has open at most: a driver opens its nodes many times."""
+        return _OPEN_FILES if self.device == CPU else _DRIVER_FILES
 
 
-def most_threads(threads: int) -> int:
+def most_threads(threads: int, device: str = CPU) -> int:
     """Return how many threads a worker has at most, of which `threads` compute.
 
     The others are the main thread, the reader of commands, and what libraries start.
     """
-    return 2 * threads + _MORE_THREADS
+    return 2 * threads + _MORE_THREADS + (0 if device == CPU else _DRIVER_THREADS)
 
 
 class Job(Message, frozen=True):
@@ -268,6 +289,8 @@ class Hello(Message, tag="hello", frozen=True):
     numerics: Numerics = "native"
     device: str = CPU
     """The name of the one that this process computes on."""
+    nodes: list[str] = []
+    """The device files by which its driver is reached."""
 
 
 class Run(Message, tag="run", frozen=True):

@@ -34,6 +34,7 @@ from pleb_agent.worker.job import (
 )
 from pleb_agent.worker.priority import give_way, system_ways
 from pleb_agent.worker.sandbox.confine import confine
+from pleb_agent.worker.sandbox.driver import driver_of
 from pleb_agent.worker.sandbox.limits import die_with_parent
 from pleb_system.start_up import loading
 
@@ -75,7 +76,8 @@ def main() -> None:
 
     first = _first_job(commands)
     page.state = State.COMPUTING
-    layers += confine(Path(first.folder), Bounds.of(settings, first.file_bytes))
+    bounds = Bounds.of(settings, first.file_bytes, hello.device)
+    layers += confine(Path(first.folder), bounds, driver=driver_of(hello.device, hello.nodes))
     with _last_words():
         device.pin(settings.threads)  # a card's driver starts here, inside the sandbox
     throttle = Throttle(device.lanes, busy_clock=device.busy_seconds)

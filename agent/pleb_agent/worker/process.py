@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from pleb_agent.core.devices import CPU
+from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag_file
@@ -46,6 +46,7 @@ from pleb_shared.protocol.numerics import STRICT_THREADS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from pleb_agent.core.devices import FoundDevice
     from pleb_agent.worker.job import Job, LayerState, WorkerSettings
     from pleb_shared.protocol.messages import Runtime
     from pleb_shared.protocol.project import Numerics
@@ -69,15 +70,18 @@ class WorkerProcess:
     It belongs to the project of its first job: for another one it is ended and started again, so
     that no project sees what another one left in memory, nor its files. So it is for a job with
     other numerics, which are fixed when torch is loaded.
-    Its `device` is the name of the one that all its children compute on.
+    Its `device` is the one that all its children compute on.
     `run` is used by one task at a time; `pause`, `resume`, `limit` and
     `request_checkpoint_and_stop` may be called by others meanwhile. They all belong to the same
     event loop.
     """
 
-    def __init__(self, work_dir: Path, settings: WorkerSettings, device: str = CPU) -> None:
+    def __init__(
+        self, work_dir: Path, settings: WorkerSettings, device: FoundDevice = PROCESSOR
+    ) -> None:
         self.work_dir = work_dir.resolve()
-        self.device = device
+        self.device = device.name
+        self._nodes = list(device.nodes)
         self.settings = settings
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child, once it has a job."""
@@ -202,7 +206,7 @@ class WorkerProcess:
             elif self.is_paused:
                 await child.suspend()
         if settings.low_priority:
-            self._grouping = asyncio.create_task(_give_way(child.pid, settings))
+            self._grouping = asyncio.create_task(_give_way(child.pid, settings, self.device))
         try:
             hello = Hello(
                 work_dir=str(self.work_dir),
@@ -210,6 +214,7 @@ class WorkerProcess:
                 parent=os.getpid(),
                 numerics=numerics,
                 device=self.device,
+                nodes=self._nodes,
             )
             await child.send(hello)
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)
@@ -324,7 +329,7 @@ class WorkerProcess:
         try:
             self._child_is_busy = True
             if self._belongs_to is None:
-                bounds = Bounds.of(self._started_with, job.file_bytes)
+                bounds = Bounds.of(self._started_with, job.file_bytes, self.device)
                 self._belongs_to = Path(job.folder), bounds
             await child.send(Run(job=job))
             while isinstance(reply := await child.receive(Reply), Progress | Closed):
@@ -482,7 +487,7 @@ class StepTime:
         self._steps, self._seconds = progress.steps_done, progress.compute_seconds
 
 
-async def _give_way(pid: int, settings: WorkerSettings) -> None:
+async def _give_way(pid: int, settings: WorkerSettings, device: str) -> None:
     """Ask for a control group of low weight; the start does not wait for it."""
-    outcome = await asyncio.to_thread(give_way_as_a_group, pid, settings)
+    outcome = await asyncio.to_thread(give_way_as_a_group, pid, settings, device=device)
     _LOG.info("control group", extra={"worker": pid, "outcome": outcome})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.program.command import module_command
 from pleb_agent.worker.child import child_environment
 from pleb_agent.worker.job import WorkerSettings
@@ -18,6 +19,8 @@ from pleb_agent.worker.sandbox.confine import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pleb_agent.core.devices import FoundDevice
 
 __all__ = ["TrialFailed", "try_sandbox"]
 
@@ -29,8 +32,16 @@ class TrialFailed(Exception):
     """The process did not report; the message has its last words."""
 
 
-def try_sandbox(layers: Sequence[str] = LAYERS, landlock_version: int = _NEWEST) -> Report:
+def try_sandbox(
+    layers: Sequence[str] = LAYERS,
+    landlock_version: int = _NEWEST,
+    *,
+    device: FoundDevice = PROCESSOR,
+    starts: bool = False,
+) -> Report:
     """Return what a process can do before and after these layers are closed around it.
+
+    `device`: on which its worker computes; `starts`: the device's driver is started inside.
 
     Raises:
         TrialFailed: it does not start, or ends without a report.
@@ -45,6 +56,9 @@ def try_sandbox(layers: Sequence[str] = LAYERS, landlock_version: int = _NEWEST)
             outside=str(Path(outside).resolve()),
             layers=tuple(layers),
             landlock_version=landlock_version,
+            device=device.name,
+            nodes=list(device.nodes),
+            starts=starts,
         )
         settings = WorkerSettings(threads=1, memory_bytes=2**20)
         try:
@@ -54,7 +68,7 @@ def try_sandbox(layers: Sequence[str] = LAYERS, landlock_version: int = _NEWEST)
                 capture_output=True,
                 check=True,
                 cwd=folder,
-                env=child_environment(os.environ, Path(folder), settings),
+                env=child_environment(os.environ, Path(folder), settings, device=device.name),
                 timeout=_SECONDS,
             )
             return msgspec.json.decode(child.stdout, type=Report)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, most_threads
+from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def excess(usage: Usage, idle: Usage, bounds: Bounds) -> str:
 
     `idle`: what the worker took before its first unit.
     """
-    if usage.threads > most_threads(bounds.threads):
+    if usage.threads > bounds.most_threads:
         return f"The worker had {usage.threads} threads, and was ended."
     if usage.resident_bytes > idle.resident_bytes + bounds.memory_bytes + _MEMORY_MARGIN_BYTES:
         return f"The worker took {usage.resident_bytes >> 20} MiB of memory, and was ended."

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from pleb_agent.worker.sandbox.driver import Driver, driver_of
 from pleb_agent.worker.sandbox.seccomp import Instruction, filter_program
 
 PID = 4321
@@ -47,17 +48,25 @@ ALLOWED = {
 MACHINES = pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
 
 
-def verdict(machine: str, number: int, *arguments: int, arch: int | None = None) -> int:
+def verdict(
+    machine: str,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    driver: Driver | None = None,
+) -> int:
     """Run the filter on one call, as the kernel would."""
     six = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
     data = struct.pack("<IIQ6Q", number, arch or ARCH[machine], 0, *six)
-    program = filter_program(machine, PID)
+    program = filter_program(machine, PID, driver)
     accumulator, at = 0, 0
     while True:
         code, if_true, if_false, value = program[at]
         at += 1
         if code == 0x20:
             (accumulator,) = struct.unpack_from("<I", data, value)
+        elif code == 0x54:
+            accumulator &= value
         elif code == 0x06:
             return value
         else:
@@ -192,3 +201,73 @@ def test_jumps_stay_inside_the_program(machine: str, column: int) -> None:
     ends = [i + 1 + max(step.if_true, step.if_false) for i, step in enumerate(program[:-1])]
     assert max(ends) < len(program) < 4096
     assert program[-1].value == EPERM
+
+
+IOCTL, MMAP = (16, 29), (9, 222)
+SHARED, PRIVATE, ANONYMOUS, GROWS = 0x1, 0x2, 0x20, 0x100
+FOR_DRIVERS = {
+    "eventfd2": (290, 19), "epoll_create1": (291, 20), "pipe2": (293, 59), "epoll_ctl": (233, 21),
+}  # fmt: skip
+COMMANDS = {
+    "cuda-0": {0xC020462A: True, 0x30000001: True, 27: True, 0xC0106400: False, 0x4B01: False},
+    "rocm-0": {0xC0184B02: True, 0xC0106400: True, 0xC020462A: False, 27: False},
+    "xpu-0": {0xC0106400: True, 0x4B01: False, 0xC020462A: False},
+}
+"""Commands of drivers, and whether that of this card takes them."""
+NEVER = (0x8901, 0x8902, 0x5452, 0x5412, 0x540E, 0x8927, 0x4C00)
+"""FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, TIOCSCTTY, of networks, of loop devices."""
+
+
+@MACHINES
+@pytest.mark.parametrize("device", COMMANDS)
+def test_a_card_is_commanded_by_its_drivers_commands_alone(
+    machine: str, column: int, device: str
+) -> None:
+    driver = driver_of(device, [])
+    for command, allowed in COMMANDS[device].items():
+        found = verdict(machine, IOCTL[column], 3, command, driver=driver)
+        assert (found == ALLOW) is allowed, hex(command)
+    for command in NEVER:
+        assert verdict(machine, IOCTL[column], 3, command, driver=driver) == EPERM, hex(command)
+        assert verdict(machine, IOCTL[column], 3, command) == EPERM
+    for command in COMMANDS[device]:
+        assert verdict(machine, IOCTL[column], 3, command) == EPERM, "not without a card"
+    assert verdict(machine, IOCTL[column], 3, 0x5401, driver=driver) == ALLOW  # TCGETS
+
+
+@MACHINES
+def test_a_cards_memory_is_mapped_shared_and_nothing_else(machine: str, column: int) -> None:
+    driver = driver_of("cuda-0", [])
+    flags = {
+        SHARED: True,
+        PRIVATE: True,
+        PRIVATE | ANONYMOUS: True,
+        SHARED | ANONYMOUS: False,
+        SHARED | GROWS: False,
+        PRIVATE | GROWS: False,
+        SHARED | 0x40000: False,
+    }
+    for value, allowed in flags.items():
+        found = verdict(machine, MMAP[column], 0, 4096, 3, value, 3, 0, driver=driver)
+        assert (found == ALLOW) is allowed, hex(value)
+    assert verdict(machine, MMAP[column], 0, 4096, 3, SHARED, 3, 0) == EPERM
+
+
+@MACHINES
+def test_what_only_a_driver_calls_is_denied_without_one(machine: str, column: int) -> None:
+    driver = driver_of("rocm-0", [])
+    for name, numbers in FOR_DRIVERS.items():
+        assert verdict(machine, numbers[column], driver=driver) == ALLOW, name
+        assert verdict(machine, numbers[column]) == EPERM, name
+    for name, numbers in DENIED.items():
+        if name not in FOR_DRIVERS:
+            assert verdict(machine, numbers[column], driver=driver) in {EPERM, ENOSYS}, name
+
+
+def test_the_processor_has_no_driver_and_a_card_the_files_that_were_found_for_it() -> None:
+    assert driver_of("cpu", []) is None
+    nodes = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"]
+    driver = driver_of("cuda-0", nodes)
+    assert driver is not None
+    assert [str(node) for node in driver.nodes] == nodes
+    assert "/proc/driver/nvidia" in {str(path) for path in driver.readable}

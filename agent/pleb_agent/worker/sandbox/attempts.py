@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.core.devices import CPU
 from pleb_agent.worker.job import Bounds, LayerState
 from pleb_agent.worker.sandbox.confine import LAYERS, confine
+from pleb_agent.worker.sandbox.driver import driver_of
 from pleb_agent.worker.sandbox.libc import ARCHITECTURE, prctl, syscall
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ _BOUNDS: Final = Bounds(memory_bytes=256 * 2**20, file_bytes=2**20, threads=1)
 _UNMAPPED_BYTES: Final = 2**36
 """More than address space is given to anybody; nothing of it is touched."""
 _MANY_THREADS: Final = 2400
-_MANY_FILES: Final = 200
+_MANY_FILES: Final = 700
 
 _MAP_GROWSDOWN: Final = 0x100
 _MAP_NORESERVE: Final = 0x4000
@@ -65,6 +67,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """A directory that is not the worker's, with `OUTSIDE_FILE` in it."""
     layers: tuple[str, ...] = LAYERS
     landlock_version: int = 99
+    device: str = CPU
+    nodes: list[str] = []
+    """The device files of its driver."""
+    starts: bool = False
+    """Start the driver inside, as a worker does."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -81,6 +88,8 @@ class Report(msgspec.Struct, frozen=True):
 
     outcomes: list[Outcome]
     layers: list[LayerState]
+    driver: str = ""
+    """Why the device's driver does not start inside; empty: it does, or was not tried."""
 
 
 def attempts(folder: Path, outside: Path) -> dict[str, Callable[[], object]]:
@@ -172,12 +181,38 @@ def main() -> None:
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
     folder = Path(trial.folder)
     every = attempts(folder, Path(trial.outside))
+    start = _driver_to_start(trial.device) if trial.starts else lambda: ""
     before = {name: _try(attempt) for name, attempt in every.items()}
-    layers = confine(folder, _BOUNDS, trial.layers, trial.landlock_version)
+    bounds = msgspec.structs.replace(_BOUNDS, device=trial.device)
+    driver = driver_of(trial.device, trial.nodes)
+    layers = confine(folder, bounds, trial.layers, trial.landlock_version, driver=driver)
     after = {name: _try(attempt) for name, attempt in every.items()}
     (folder / OUTPUT).open("r+b").write(b"still writable")
     outcomes = [Outcome(n, before[n] == "", after[n] == "", after[n]) for n in every]
-    sys.stdout.write(msgspec.json.encode(Report(outcomes, layers)).decode())
+    report = Report(outcomes, layers, start())
+    sys.stdout.write(msgspec.json.encode(report).decode())
+
+
+def _driver_to_start(name: str) -> Callable[[], str]:
+    """Warm the device up; return what starts its driver later, and says why if it does not."""
+    from pleb_agent.worker.devices.choice import choose_device
+    from pleb_agent.worker.devices.device import DeviceUnusable
+
+    device = choose_device(name)
+    try:
+        device.warm_up("native")
+    except DeviceUnusable as error:
+        reason = str(error)
+        return lambda: reason
+
+    def start() -> str:
+        try:
+            device.pin(1)
+        except DeviceUnusable as error:
+            return str(error)
+        return ""
+
+    return start
 
 
 def _try(attempt: Callable[[], object]) -> str:

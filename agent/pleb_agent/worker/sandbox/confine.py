@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.worker.job import OUTPUTS, LayerState, most_threads
+from pleb_agent.worker.job import OUTPUTS, LayerState
 from pleb_agent.worker.sandbox.landlock import FileRules, restrict_files
 from pleb_agent.worker.sandbox.limits import (
     limit_files,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from pleb_agent.worker.job import Bounds
+    from pleb_agent.worker.sandbox.driver import Driver
 
 __all__ = ["LAYERS", "confine", "file_rules"]
 
@@ -36,6 +37,8 @@ def confine(
     bounds: Bounds,
     layers: Collection[str] = LAYERS,
     landlock_version: int = _NEWEST,
+    *,
+    driver: Driver | None = None,
 ) -> list[LayerState]:
     """Restrict this process for good to `folder`, its project's, and to `bounds`.
 
@@ -52,11 +55,13 @@ def confine(
     - `calls`: all system calls but those that computing needs: network, programs, processes,
       debugging, other processes' signals and priority, files that are made, memory that is shared.
 
+    `driver`: what stays open for that of a card, which is started afterwards, in here.
+
     `layers` and `landlock_version` leave some out, by which a test does what an older kernel can.
     """
     megabytes = bounds.memory_bytes >> 20
-    threads = most_threads(bounds.threads)
-    rules = file_rules(folder)
+    threads = bounds.most_threads
+    rules = file_rules(folder, driver)
     closing: dict[str, tuple[Callable[[], object], str, str]] = {
         "names": (
             lambda: enter_namespaces(rules),
@@ -72,12 +77,12 @@ def confine(
             "other programs of yours could read a worker's memory",
         ),
         "memory": (
-            lambda: limit_memory(bounds.memory_bytes, bounds.threads),
+            lambda: limit_memory(bounds.memory_bytes, bounds.threads, mapped=driver is None),
             f"no more than {megabytes} MiB beyond the runtime can be allocated",
             "the agent ends a worker that takes too much memory, up to two seconds later",
         ),
         "sizes": (
-            lambda: limit_files(bounds.file_bytes),
+            lambda: limit_files(bounds.file_bytes, bounds.most_files),
             f"no file gets longer than {bounds.file_bytes >> 20} MiB",
             "the agent ends a worker that writes too much, up to two seconds later",
         ),
@@ -97,7 +102,7 @@ def confine(
             ),
         ),
         "calls": (
-            lambda: restrict_calls(os.getpid()),
+            lambda: restrict_calls(os.getpid(), driver),
             "all system calls but those that computing needs are denied",
             "a worker could use what other layers leave open, such as other processes' priority",
         ),
@@ -109,8 +114,11 @@ def confine(
     return states
 
 
-def file_rules(folder: Path) -> FileRules:
+def file_rules(folder: Path, driver: Driver | None = None) -> FileRules:
     """Return what a worker reads: this Python, its packages, the C libraries, the CPU's facts.
+
+    A card's worker reads what its driver needs, and has its device files; but no /dev/zero, which
+    it could map as shared memory that nothing counts.
 
     Links are kept as they are: in a new root they must be there to be followed. A path that this
     user cannot read, such as one on a PYTHONPATH of root's, is left out.
@@ -126,9 +134,15 @@ def file_rules(folder: Path) -> FileRules:
     ]  # fmt: skip
     too_much = {Path("/"), Path("/usr"), Path.home().resolve()}
     readable = [path for path in packages if path.resolve() not in too_much]
+    if driver is not None:
+        system = [path for path in system if path != Path("/dev/zero")] + list(driver.readable)
     readable = [path for path in [*readable, *system] if os.access(path, os.R_OK)]
     folder = folder.absolute()
-    return FileRules((*readable, folder), (folder / OUTPUTS, Path("/dev/null")))
+    return FileRules(
+        (*readable, folder),
+        (folder / OUTPUTS, Path("/dev/null")),
+        () if driver is None else driver.nodes,
+    )
 
 
 def _restrict_files(rules: FileRules, version: int) -> None:

@@ -31,6 +31,7 @@ _WRITE_FILE: Final = 1 << 1
 _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
 _TRUNCATE: Final = 1 << 14
+_IOCTL_DEV: Final = 1 << 15
 _FILE_RIGHTS: Final = _WRITE_FILE | _READ_FILE | _TRUNCATE
 """Those that make sense for a path that is no directory."""
 
@@ -63,6 +64,8 @@ class FileRules:
 
     readable: tuple[Path, ...]
     writable: tuple[Path, ...]
+    devices: tuple[Path, ...] = ()
+    """Device files, which are commanded too."""
 
 
 def abi_version() -> int:
@@ -93,6 +96,7 @@ def restrict_files(rules: FileRules, newest: int = 99) -> int:
     try:
         _allow(ruleset, rules.readable, (_READ_FILE | _READ_DIR) & rights)
         _allow(ruleset, rules.writable, (_FILE_RIGHTS | _READ_DIR) & rights)
+        _allow(ruleset, rules.devices, (_WRITE_FILE | _READ_FILE | _IOCTL_DEV) & rights)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
@@ -106,7 +110,7 @@ def _allow(ruleset: int, paths: Iterable[Path], rights: int) -> None:
             continue
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            allowed = rights if path.is_dir() else rights & _FILE_RIGHTS
+            allowed = rights if path.is_dir() else rights & (_FILE_RIGHTS | _IOCTL_DEV)
             rule = _PathBeneathAttr(allowed, descriptor)
             syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.pointer(rule), 0)
         finally:

@@ -23,8 +23,6 @@ __all__ = [
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
-_OPEN_FILES: Final = 64
-"""A worker has about ten, and imports a few modules late."""
 _RESERVED_BYTES: Final = 256 * 2**20
 _RESERVED_BYTES_PER_THREAD: Final = 160 * 2**20
 """Address space that is only reserved: glibc's arena (128 MiB at first), a stack."""
@@ -70,13 +68,14 @@ def no_core_dumps() -> None:
         prctl(_PR_SET_DUMPABLE, 0)
 
 
-def limit_memory(more_bytes: int, threads: int) -> int:
+def limit_memory(more_bytes: int, threads: int, *, mapped: bool = True) -> int:
     """Let this process take `more_bytes` of writable memory beyond what it has; returns the sum.
 
     RLIMIT_DATA counts private writable pages (heap, anonymous maps, stacks) and not the
     gigabytes of address space that torch only reserves. What it does not count, shared and
     growing maps and the page tables of maps that are only read, RLIMIT_AS bounds: everything that
-    is mapped, with a margin for what threads reserve, of which `threads` compute.
+    is mapped, with a margin for what threads reserve, of which `threads` compute. Not so
+    `mapped`: a card's driver reserves terabytes of addresses, so only RLIMIT_DATA is set there.
 
     Raises:
         OSError: the system has no such limit.
@@ -90,12 +89,13 @@ def limit_memory(more_bytes: int, threads: int) -> int:
     if len(shown) < 2:
         raise OSError("/proc/self/status does not show the memory of this process")
     reserved = _RESERVED_BYTES + (threads + 2) * _RESERVED_BYTES_PER_THREAD
-    _lower(resource.RLIMIT_AS, int(shown["VmSize"]) * 1024 + more_bytes + reserved)
+    if mapped:
+        _lower(resource.RLIMIT_AS, int(shown["VmSize"]) * 1024 + more_bytes + reserved)
     _lower(resource.RLIMIT_MEMLOCK, 0)
     return _lower(resource.RLIMIT_DATA, int(shown["VmData"]) * 1024 + more_bytes)
 
 
-def limit_files(file_bytes: int) -> None:
+def limit_files(file_bytes: int, most_files: int) -> None:
     """Bound how long a file of this process gets, and how many it has open; no message queues.
 
     Raises:
@@ -106,7 +106,7 @@ def limit_files(file_bytes: int) -> None:
     import resource
 
     _lower(resource.RLIMIT_FSIZE, file_bytes)
-    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _lower(resource.RLIMIT_NOFILE, most_files)
     if sys.platform == "linux":
         _lower(resource.RLIMIT_MSGQUEUE, 0)
 

@@ -141,7 +141,8 @@ def _enter(rules: FileRules) -> None:
 def _open_sources(rules: FileRules, links: dict[Path, str]) -> list[_Source]:
     """Return what stays visible, each once and parents first; fill in the links that lead there."""
     found: dict[Path, bool] = {}
-    for is_writable, paths in ((False, rules.readable), (True, rules.writable)):
+    writable = (*rules.writable, *rules.devices)
+    for is_writable, paths in ((False, rules.readable), (True, writable)):
         for path in paths:
             real = _follow(path, links)
             if real.exists():

@@ -13,9 +13,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pleb_agent.worker.sandbox.libc import ARCHITECTURE, prctl, syscall
+
+if TYPE_CHECKING:
+    from pleb_agent.worker.sandbox.driver import Driver
 
 __all__ = ["Instruction", "filter_program", "restrict_calls"]
 
@@ -24,6 +27,7 @@ _EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _AT_LEAST: Final = 0x35  # BPF_JMP | BPF_JGE | BPF_K
 _ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
+_AND: Final = 0x54  # BPF_ALU | BPF_AND | BPF_K
 
 _ALLOW: Final = 0x7FFF0000
 _KILL_PROCESS: Final = 0x80000000
@@ -40,6 +44,8 @@ _SET_MODE_FILTER: Final = 1
 _ALL_THREADS: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
 
 _CLONE_THREAD: Final = 0x00010000
+_MAP_SHARED: Final = 0x1
+_MAP_ANONYMOUS: Final = 0x20
 _UNCOUNTED_MAPS: Final = 0x1 | 0x8 | 0x100 | 0x40000
 """MAP_SHARED (also part of MAP_SHARED_VALIDATE), MAP_DROPPABLE, MAP_GROWSDOWN, MAP_HUGETLB: memory
 that no limit counts, or not as this process's own."""
@@ -71,8 +77,8 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def filter_program(architecture: str, pid: int) -> list[Instruction]:
-    """Return the filter for process `pid`.
+def filter_program(architecture: str, pid: int, driver: Driver | None = None) -> list[Instruction]:
+    """Return the filter for process `pid`, with what the driver of a card calls.
 
     Raises:
         OSError: the architecture's system calls are not known here.
@@ -92,17 +98,20 @@ def filter_program(architecture: str, pid: int) -> list[Instruction]:
     for numbers in _ALLOWED.values():
         if (number := numbers[column]) is not None:
             program += _when(number, [_return(_ALLOW)])
+    for numbers in (_FOR_DRIVERS if driver is not None else {}).values():
+        if (number := numbers[column]) is not None:
+            program += _when(number, [_return(_ALLOW)])
     # Not a thread, but a process: denied. The flags of clone3 lie in memory, where no filter
     # looks, so it answers that it is not there, and glibc takes clone.
     thread = [_load(_argument(0)), Instruction(_ANY_BIT, 0, 1, _CLONE_THREAD)]
     checked: dict[str, list[Instruction]] = {
         "clone": [*thread, _return(_ALLOW), _return(_EPERM)],
         "clone3": [_return(_ENOSYS)],
-        "mmap": _no_bit_of(3, _UNCOUNTED_MAPS),
+        "mmap": _no_bit_of(3, _UNCOUNTED_MAPS) if driver is None else _maps_of_a_driver(),
         "open": _no_bit_of(1, _CREATING),
         "openat": _no_bit_of(2, _CREATING),
         "fcntl": _argument_in(1, _FILE_COMMANDS),
-        "ioctl": _argument_in(1, _DEVICE_COMMANDS),
+        "ioctl": _argument_in(1, _DEVICE_COMMANDS) if driver is None else _commands_of(driver),
         "prctl": _argument_in(0, _PROCESS_OPTIONS),
         "kill": _argument_in(0, (pid,)),
         "tgkill": _argument_in(0, (pid,)),
@@ -115,13 +124,13 @@ def filter_program(architecture: str, pid: int) -> list[Instruction]:
     return [*program, _return(_EPERM)]
 
 
-def restrict_calls(pid: int) -> int:
+def restrict_calls(pid: int, driver: Driver | None = None) -> int:
     """Install the filter in all threads of this process, `pid`; returns how many calls it lists.
 
     Raises:
         OSError: the kernel or the architecture does not allow it; nothing was restricted.
     """
-    program = filter_program(ARCHITECTURE, pid)
+    program = filter_program(ARCHITECTURE, pid, driver)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -147,6 +156,35 @@ def _no_bit_of(index: int, bits: int) -> list[Instruction]:
         _return(_ALLOW),
         _return(_EPERM),
     ]
+
+
+def _maps_of_a_driver() -> list[Instruction]:
+    """Allow private maps as ever, and shared ones of a file: of the card's memory, or outputs.
+
+    Shared memory that belongs to no file stays denied, and so do maps that grow or are dropped.
+    """
+    return [
+        _load(_argument(3)),
+        Instruction(_ANY_BIT, 4, 0, _UNCOUNTED_MAPS & ~_MAP_SHARED),
+        Instruction(_ANY_BIT, 0, 2, _MAP_SHARED),
+        Instruction(_ANY_BIT, 2, 0, _MAP_ANONYMOUS),
+        _return(_ALLOW),
+        _return(_ALLOW),
+        _return(_EPERM),
+    ]
+
+
+def _commands_of(driver: Driver) -> list[Instruction]:
+    """Allow the ioctl commands of every worker, and those of the driver's types and list.
+
+    A type is the second byte of a command; no type of a driver is that of files (T, 0x89).
+    """
+    types: list[Instruction] = []
+    for kind in driver.command_types:
+        types += [Instruction(_EQUAL, 0, 1, kind << 8), _return(_ALLOW)]
+    listed = _argument_in(1, (*_DEVICE_COMMANDS, *driver.commands))
+    masked = [_load(_argument(1)), Instruction(_AND, 0, 0, 0xFF00), *types]
+    return [*masked, *listed]
 
 
 def _argument_in(
@@ -217,6 +255,14 @@ _ALLOWED: Final[dict[str, _Numbers]] = {
     "uname": (63, 160), "sysinfo": (99, 179), "getrandom": (318, 278), "getrlimit": (97, 163),
     "getrusage": (98, 165), "arch_prctl": (158, None),
 }  # fmt: skip
+_FOR_DRIVERS: Final[dict[str, _Numbers]] = {
+    # How a card says that it is done, and on which memory it works best.
+    "eventfd2": (290, 19), "epoll_create1": (291, 20), "epoll_ctl": (233, 21),
+    "epoll_wait": (232, None), "epoll_pwait": (281, 22), "pipe2": (293, 59),
+    "get_mempolicy": (239, 236), "mincore": (27, 232), "sched_get_priority_max": (146, 125),
+    "sched_get_priority_min": (147, 126),
+}  # fmt: skip
+"""What libraries of drivers call beside; see sandbox.md."""
 _CHECKED: Final[dict[str, _Numbers]] = {
     "clone": (56, 220), "clone3": (435, 435), "mmap": (9, 222), "open": (2, None),
     "openat": (257, 56), "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167),

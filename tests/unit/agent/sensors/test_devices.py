@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pleb_agent.core.devices import is_device_name
-from pleb_agent.sensors.devices import FoundDevice, devices_named, find_cards
+from pleb_agent.core.devices import FoundDevice, is_device_name
+from pleb_agent.sensors.devices import devices_named, find_cards
 from pleb_shared.errors import InputError
 from tests.unit.agent.sensors.trees import plant
 
