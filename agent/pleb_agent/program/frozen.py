@@ -27,7 +27,7 @@ MODULES: Final = (
     "pleb_agent.tray.main",
     "pleb_agent.updates.handover",
     "pleb_agent.worker.main",
-    "pleb_agent.worker.sandbox.attempts",
+    "pleb_agent.worker.break_out",
 )
 """What may be run by name, and nothing else: a frozen build is not a general Python."""
 _CLI: Final = "pleb_agent.cli"

@@ -1,4 +1,4 @@
-"""Tries to break out of a sandbox: starts `attempts` in a process that closes one around itself."""
+"""Tries to break out of a sandbox: starts `break_out`, which closes one around itself."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def try_sandbox(
         settings = WorkerSettings(threads=1, memory_bytes=2**20)
         try:
             child = subprocess.run(
-                module_command("pleb_agent.worker.sandbox.attempts", "-P", "-B"),
+                module_command("pleb_agent.worker.break_out", "-P", "-B"),
                 input=msgspec.json.encode(trial),
                 capture_output=True,
                 check=True,

@@ -1,9 +1,7 @@
 """What a sandboxed process must not be able to do, as attempts that are really made.
 
-`python -m pleb_agent.worker.sandbox.attempts` reads a `Trial` from its input, makes each attempt,
-closes the sandbox as the worker does, makes each again, and prints both outcomes as JSON. Only an
-attempt that worked before and fails after proves a layer. `worker.trial` starts it. No attempt
-changes anything that matters: other processes are given the priority that they have.
+`worker.break_out` makes them, before and after the sandbox is closed. No attempt changes anything
+that matters: other processes are given the priority that they have.
 """
 
 from __future__ import annotations
@@ -23,20 +21,19 @@ import msgspec
 
 from pleb_agent.core.devices import CPU
 from pleb_agent.worker.job import Bounds, LayerState
-from pleb_agent.worker.sandbox.confine import LAYERS, confine
-from pleb_agent.worker.sandbox.driver import driver_of
+from pleb_agent.worker.sandbox.confine import LAYERS
 from pleb_agent.worker.sandbox.libc import ARCHITECTURE, prctl, syscall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OUTPUT", "OUTSIDE_FILE", "Outcome", "Report", "Trial", "attempts"]
+__all__ = ["BOUNDS", "OUTPUT", "OUTSIDE_FILE", "Outcome", "Report", "Trial", "attempts", "try_to"]
 
 OUTSIDE_FILE: Final = "outside"
 """A readable file that the starter of this program puts into the outside directory."""
 OUTPUT: Final = "out/unit/checkpoint-0"
 """A file that the starter puts into the folder, for the worker to fill."""
-_BOUNDS: Final = Bounds(memory_bytes=256 * 2**20, file_bytes=2**20, threads=1)
+BOUNDS: Final = Bounds(memory_bytes=256 * 2**20, file_bytes=2**20, threads=1)
 _UNMAPPED_BYTES: Final = 2**36
 """More than address space is given to anybody; nothing of it is touched."""
 _MANY_THREADS: Final = 2400
@@ -125,7 +122,7 @@ def attempts(folder: Path, outside: Path) -> dict[str, Callable[[], object]]:
         "start a great many threads": _start_threads,
         "signal other processes": lambda: os.kill(parent, 0),
         "take more memory": lambda: _map(
-            2 * _BOUNDS.memory_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            2 * BOUNDS.memory_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         ),
     }
     return kept | (_attempts_on_linux(parent, output) if sys.platform == "linux" else {})
@@ -176,46 +173,7 @@ def _attempts_on_linux(parent: int, output: Path) -> dict[str, Callable[[], obje
     }
 
 
-def main() -> None:
-    """Print the report of the trial on standard input."""
-    trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
-    folder = Path(trial.folder)
-    every = attempts(folder, Path(trial.outside))
-    start = _driver_to_start(trial.device) if trial.starts else lambda: ""
-    before = {name: _try(attempt) for name, attempt in every.items()}
-    bounds = msgspec.structs.replace(_BOUNDS, device=trial.device)
-    driver = driver_of(trial.device, trial.nodes)
-    layers = confine(folder, bounds, trial.layers, trial.landlock_version, driver=driver)
-    after = {name: _try(attempt) for name, attempt in every.items()}
-    (folder / OUTPUT).open("r+b").write(b"still writable")
-    outcomes = [Outcome(n, before[n] == "", after[n] == "", after[n]) for n in every]
-    report = Report(outcomes, layers, start())
-    sys.stdout.write(msgspec.json.encode(report).decode())
-
-
-def _driver_to_start(name: str) -> Callable[[], str]:
-    """Warm the device up; return what starts its driver later, and says why if it does not."""
-    from pleb_agent.worker.devices.choice import choose_device
-    from pleb_agent.worker.devices.device import DeviceUnusable
-
-    device = choose_device(name)
-    try:
-        device.warm_up("native")
-    except DeviceUnusable as error:
-        reason = str(error)
-        return lambda: reason
-
-    def start() -> str:
-        try:
-            device.pin(1)
-        except DeviceUnusable as error:
-            return str(error)
-        return ""
-
-    return start
-
-
-def _try(attempt: Callable[[], object]) -> str:
+def try_to(attempt: Callable[[], object]) -> str:
     """Return why the attempt was denied, or nothing if it worked."""
     try:
         attempt()
@@ -250,7 +208,7 @@ def _make(directory: Path, make: Callable[[Path], object]) -> None:
 
 def _lengthen(path: Path) -> None:
     with path.open("r+b") as file:
-        file.truncate(2 * _BOUNDS.file_bytes)
+        file.truncate(2 * BOUNDS.file_bytes)
         file.truncate(0)
 
 
@@ -278,7 +236,7 @@ def _in_child(act: Callable[[], object]) -> None:
         raise OSError("Windows has no fork")
     child = os.fork()
     if child == 0:
-        os._exit(1 if _try(act) else 0)
+        os._exit(1 if try_to(act) else 0)
     _, status = os.waitpid(child, 0)
     if status:
         raise OSError("the child was denied it")
@@ -352,7 +310,3 @@ def _notify(directory: int) -> None:
 
     fcntl.fcntl(directory, _F_NOTIFY, _DN_CREATE)
     fcntl.fcntl(directory, _F_NOTIFY, 0)
-
-
-if __name__ == "__main__":
-    main()
