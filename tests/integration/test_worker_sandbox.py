@@ -146,7 +146,7 @@ def test_a_driver_that_does_not_start_inside_says_why() -> None:
 
 WITHOUT_FILTER = """
 from pleb_agent.worker.sandbox import seccomp
-def restrict_calls(pid):
+def restrict_calls(pid, driver=None):
     raise OSError("no seccomp here")
 seccomp.restrict_calls = restrict_calls
 """
