@@ -257,6 +257,24 @@ def test_uploads_resume_at_the_coordinators_offset(tmp_path):
     asyncio.run(story())
 
 
+def test_an_upload_whose_bytes_are_all_there_is_completed(tmp_path):
+    """The coordinator was stopped after the last part, before it had looked at the whole."""
+
+    async def story():
+        path = tmp_path / "delta"
+        path.write_bytes(DATA)
+        raw = RawServer(
+            answer(upload_offset=len(DATA), upload_complete="?0"),
+            answer(status="204 No Content", upload_offset=len(DATA), upload_complete="?1"),
+        )
+        async with serving(raw) as client:
+            with path.open("rb") as file:
+                await client.upload("t" * 20, file, len(DATA))
+        assert raw.bodies[1] == b""
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("replies", "error"),
     [

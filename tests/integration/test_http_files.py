@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 from pleb_coordinator.core.records import StoredDelta
 from pleb_coordinator.steps.invite import new_invite
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, PublishReply, Role
 from pleb_shared.protocol.signing import open_envelope
@@ -80,6 +82,27 @@ def test_deltas_are_never_served(tmp_path):
                 f"../deltas/01/{manifest.assignment}",
             ):
                 assert (await http.client.get(f"/blobs/{path}")).status_code == 404
+
+    asyncio.run(story())
+
+
+def test_a_store_that_is_away_for_a_moment_refuses_no_result(tmp_path, monkeypatch):
+    async def story():
+        async with http_world(tmp_path) as http:
+            token, delta, manifest = await slot_of(http, http.world.volunteer("host"))
+            blobs = http.world.deps.blobs
+            away = Refusal(RefusalCode.INTERNAL, "away", retry_after_seconds=1)
+            with monkeypatch.context() as patch:
+                patch.setattr(type(blobs), "put_delta", Mock(side_effect=away))
+                assert (await upload(http, token, delta)).status_code == 500
+            head = await http.client.head(f"/uploads/{token}")
+            assert head.headers["upload-offset"] == str(len(delta))
+            assert head.headers["upload-complete"] == "?0"
+            last = await upload(http, token, b"", len(delta))
+            assert last.headers["upload-complete"] == "?1"
+            with http.world.store.read() as tx:
+                row = tx.assignments.get(manifest.assignment)
+            assert row.state == "reported"
 
     asyncio.run(story())
 

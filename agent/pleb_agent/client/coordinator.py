@@ -224,12 +224,13 @@ class CoordinatorClient:
         """
         offset, complete = await self.upload_offset(token)
         while not complete:
-            if not 0 <= offset < size:
+            if not 0 <= offset <= size:
                 raise BadAnswerError(
                     f"The coordinator counts {offset} of {size} uploaded bytes; the agent tries "
                     "again later."
                 )
             file.seek(offset)
+            # None is left if the coordinator stopped before it had looked at the whole.
             part = file.read(min(part_bytes, size - offset))
             before = offset
             try:

@@ -69,6 +69,8 @@ async def _finish(api: Api, upload: Upload) -> None:
     try:
         await asyncio.to_thread(check_upload, api.deps, upload, encoding)
     except (Refusal, EncodingError) as error:
+        if isinstance(error, Refusal) and error.retry_after_seconds is not None:
+            raise  # the store's fault, not the host's: its last part may be sent again
         refusal = error
         await api.commits.run(lambda tx: refuse_upload(tx, api.deps, upload, refusal))
         raise

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from sqlalchemy import Boolean, Float, Integer, LargeBinary, String
 
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import connect
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Table
@@ -100,13 +101,32 @@ def _pages(connection: Connection, table: Table) -> Iterator[list[Sequence[Any]]
     head = f"SELECT {', '.join(names)} FROM {table.name}"  # noqa: S608 - our own names
     tail = f" ORDER BY {', '.join(keys)} LIMIT {_PAGE}"
     after = f" WHERE ({', '.join(keys)}) > ({', '.join(f':{key}' for key in keys)})"
+    kinds = [_KINDS[type(column.type)] for column in table.columns]
     page = connection.execute(head + tail).fetchall()
     while page:
-        yield page
+        yield [_typed(kinds, row) for row in page]
         if len(page) < _PAGE:
             return
         last = {key: page[-1][place] for key, place in zip(keys, places, strict=True)}
         page = connection.execute(head + after + tail, **last).fetchall()
+
+
+def _typed(kinds: list[Callable[[Any], Any]], row: Sequence[Any]) -> list[Any]:
+    """Return a row's values in the types of its columns: SQLite keeps what it was given."""
+    return [None if value is None else kind(value) for kind, value in zip(kinds, row, strict=True)]
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+_KINDS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    Integer: int,
+    Boolean: int,
+    Float: float,
+    String: str,
+    LargeBinary: _bytes,
+}
 
 
 def _insert(table: Table) -> str:
@@ -121,4 +141,4 @@ def _parameters(table: Table, row: Sequence[Any]) -> dict[str, Any]:
 
 def _digest(hasher: Any, rows: list[Sequence[Any]]) -> None:
     for row in rows:
-        hasher.update(msgspec.msgpack.encode([*row]))
+        hasher.update(msgspec.msgpack.encode(row))

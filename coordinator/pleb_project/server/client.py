@@ -118,13 +118,14 @@ class Coordinator:
 
     def upload(self, token: str, data: bytes) -> None:
         """Send `data` in parts, from the upload's offset on."""
-        offset = _offset_of(self._request("HEAD", f"/uploads/{token}"))
-        while offset < len(data):
+        answer = self._request("HEAD", f"/uploads/{token}")
+        offset = _offset_of(answer)
+        while not _is_complete(answer):  # none is left if it has not looked at the whole yet
             part = data[offset : offset + LIMITS.sent_part_bytes]
             headers = {"Upload-Offset": str(offset)}
             answer = self._request("PATCH", f"/uploads/{token}", content=part, headers=headers)
             before, offset = offset, _offset_of(answer)
-            if offset <= before:
+            if offset <= before and not _is_complete(answer):
                 raise BadAnswerError(
                     "The coordinator accepts no more bytes of an upload: try later."
                 )
@@ -150,6 +151,11 @@ class Coordinator:
         if not answer.is_success:
             raise refusal_of(answer, answer.content)
         return answer
+
+
+def _is_complete(answer: httpx.Response) -> bool:
+    """Whether the coordinator has an upload, and has looked at the whole."""
+    return bool(answer.headers.get("Upload-Complete") == "?1")
 
 
 def _offset_of(answer: httpx.Response) -> int:
