@@ -26,7 +26,8 @@ def test_postgres_takes_every_statement():
         for name, text in statements():
             connection.begin(write=False)
             try:
-                connection.execute(text, **dict.fromkeys(re.findall(r":(\w+)", text)))
+                names = re.findall(r":(\w+)", text)
+                connection.execute(text, **{n: 0 if f"LIMIT :{n}" in text else None for n in names})
             except psycopg.errors.ReadOnlySqlTransaction:
                 pass  # understood, and not done
             except psycopg.Error as error:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import count
 
 import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
 from pleb_coordinator.cli.main import main
+from pleb_coordinator.core.records import Purpose
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import Home
+from pleb_coordinator.store.assignments import Seeker
 from pleb_coordinator.store.migrate import migrate
+from pleb_coordinator.store.postgres import REWORDED
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
@@ -262,3 +267,38 @@ class TestCommands:
         code, said = self.run(capsys, tmp_path, "init", *words)
         assert (code, "that it runs" in said["message"]) == (2, True)
         assert not Home(tmp_path / "home").exists
+
+
+def test_a_search_for_work_begins_at_what_is_unsent(server):
+    """Also while its statistics are of a time when nearly everything was unsent."""
+    place = server.new_database()
+    with psycopg.connect(place, autocommit=True) as db:
+        db.execute(
+            "INSERT INTO projects (id, name, root_key, state, epoch, version, metadata_number,"
+            " created_at) VALUES (1, 'p', 'k', 'active', 0, 0, 0, 0)"
+        )
+        db.execute(
+            "INSERT INTO units (project, epoch, version, kind, position, seed, shard_first,"
+            " shard_count, local_steps, chunk, state, planned_at)"
+            " SELECT 1, 0, 0, 'train', n, n, 0, 1, 1, '', 'open', 0 FROM generate_series(1, 5000) n"
+        )
+        db.execute(
+            "INSERT INTO assignments (project, unit, epoch, version, purpose, state, created_at)"
+            " SELECT 1, id, 0, 0, 'primary', 'unsent', 0 FROM units"
+        )
+        db.execute("ANALYZE")
+        db.execute("UPDATE assignments SET state = 'valid' WHERE id < 4900")
+    with closing(Store(place)) as store, store.read() as tx:
+        for trusted in (False, True):
+            seeker = Seeker(1, "account", "", "", trusted, 0.0)
+            found = tx.assignments.candidates(1, Purpose.PRIMARY, seeker, 4)
+            assert [assignment.id for assignment, _ in found] == [4900, 4901, 4902, 4903]
+    with psycopg.connect(place) as db:
+        db.execute("SET enable_seqscan = off")
+        for query in REWORDED.values():
+            numbers = count(1)
+            text = re.sub(":[a-z_]+", lambda _: f"${next(numbers)}", query)  # noqa: B023
+            text = re.sub(r"LIMIT \$\d+", "LIMIT 4", text)
+            plan = str(db.cursor().execute("EXPLAIN (GENERIC_PLAN) " + text).fetchall())
+            assert "assignments_unsent" in plan
+            assert "assignments_pkey" not in plan
