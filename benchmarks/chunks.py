@@ -6,7 +6,8 @@ who gets which chunk, combination, outer step), without servers. Three fleets ar
 many versions each: the six strong hosts alone (`without`), all ten (`with`), and ten strong ones
 (`all`). `gain_in_errors` is without - with, in standard errors of that difference over the seeds.
 
-Memory: what a unit really takes beyond a warm process, over what was predicted, for larger models.
+Memory: what a unit really takes beyond a warm process, for larger models and batches, over what was
+predicted, and over what a host must have to get it (a little more).
 
 The text is the file that TINYSHAKESPEARE names, else the source of Python's own modules; the images
 are in the folder that FASHION_MNIST names, else scikit-learn's digits.
@@ -30,7 +31,7 @@ import msgspec
 
 from benchmarks.in_process import on_holdout, train_in_rounds
 from benchmarks.lora import text_to_learn
-from pleb_coordinator.core.chunks import best_chunk, whole_memory
+from pleb_coordinator.core.chunks import best_chunk, needed_memory, whole_memory
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
@@ -151,7 +152,7 @@ def _learning(case: Case, folder: Path, seeds: int) -> dict[str, Any]:
 
 
 def _costs(case: Case, folder: Path) -> dict[str, Any]:
-    draft, blobs = _draft(case, folder, case.large, 0)
+    draft, blobs = _draft(case, folder, case.large, 0, "training.batch=64")
     metadata = draft.metadata
     found = {}
     for name in (FULL, *(chunk.name for chunk in metadata.chunks)):
@@ -166,12 +167,15 @@ def _costs(case: Case, folder: Path) -> dict[str, Any]:
             "predicted_share": predicted / metadata.limits.full_bytes,
             "peak_mb": peak / 1e6,
             "peak_over_predicted": peak / predicted,
+            "peak_over_needed": peak / needed_memory(predicted),
             "upload_bytes": training_format(metadata, name).size,
         }
     return found
 
 
-def _draft(case: Case, folder: Path, made: str, seed: int) -> tuple[Draft, BlobFolder]:
+def _draft(
+    case: Case, folder: Path, made: str, seed: int, *settings: str
+) -> tuple[Draft, BlobFolder]:
     place = folder / f"{case.kind}-{abs(hash(made))}"
     if not place.exists():
         place.mkdir()
@@ -182,7 +186,7 @@ def _draft(case: Case, folder: Path, made: str, seed: int) -> tuple[Draft, BlobF
         (place / "project.toml").write_text(text, "utf-8")
         (place / "blobs").mkdir()
     blobs = BlobFolder(place / "blobs")
-    return make_draft(load_definition(place, (f"model.seed={seed}",)), blobs), blobs
+    return make_draft(load_definition(place, (f"model.seed={seed}", *settings)), blobs), blobs
 
 
 def _data(case: Case, place: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from pleb_project.check.draft import make_draft
 from pleb_project.check.learning import dry_run, train_centrally
-from pleb_project.check.run import check_project
+from pleb_project.check.run import check_json, check_project, check_rows, chunk_figures
 from pleb_project.cli import main
 from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
@@ -17,7 +17,8 @@ from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.project import AdamW, Muon
 from pleb_system.exit_codes import ExitCode
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 PROJECT = """
 [project]
@@ -74,6 +75,24 @@ def test_the_digits_example_passes(blobs):
     verification = outcome.metadata.verification
     assert verification.comparable
     assert 0 < verification.tolerance <= verification.tolerance_ceiling < outcome.tolerance.noise
+
+
+def test_chunks_are_measured_beside_the_whole_model(blobs):
+    settings = ('limits.chunks=["layers:4.*", "width:1/2"]', "training.local_steps=5")
+    definition = load_definition(ROOT / "tests" / "e2e" / "projects" / "tiny", settings)
+    outcome = check_project(definition, blobs, lambda _: None, cpu_seconds=5)
+    layers, narrower = sorted(chunk_figures(outcome), key=lambda chunk: chunk.name)
+    assert (layers.name, layers.parameters) == ("layers:4.*", 330)
+    assert (narrower.name, narrower.parameters) == ("width:1/2", 64 * 16 + 16 + 160 + 10)
+    for chunk in (layers, narrower):
+        assert chunk.memory_share < 1
+        assert chunk.flops_share < 1
+        assert chunk.seconds_per_unit > 0
+    assert [chunk.name for chunk in outcome.metadata.chunks] == ["width:1/2", "layers:4.*"]
+    assert outcome.metadata.calibration.chunk == "layers:4.*"
+    shown = dict(check_rows(outcome))
+    assert "330 parameters" in shown["chunk layers:4.*"]
+    assert [chunk["name"] for chunk in check_json(outcome)["chunks"]] == ["width:1/2", "layers:4.*"]
 
 
 def test_the_command_prints_one_json_object(tmp_path, capsys):

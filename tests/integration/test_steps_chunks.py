@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from pleb_coordinator.aggregation.chunked import Chunks, combined_chunks
 from pleb_coordinator.aggregation.outer_step import OuterState
 from pleb_coordinator.core.chunks import best_chunk, why_chunk
 from pleb_coordinator.core.unit_state import UnitState
@@ -18,9 +19,9 @@ from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view, view_of
-from pleb_shared.tensors.format import delta_format
+from pleb_shared.tensors.format import delta_format, training_format
 from pleb_shared.tensors.version import read_version
-from tests.integration.steps_world import World
+from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_life import recomputed, version
 
 pytestmark = pytest.mark.usefixtures("legal_moves")
@@ -100,10 +101,10 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     assert best_chunk(world.metadata, LAST_BYTES) is None
     said = [why_chunk(world.metadata, size) for size in (STRONG, MIDDLE, LAST_BYTES, None)]
     assert said[:2] == [
-        "the whole model: a unit may take 80 MiB there, and the whole model needs 68 MiB",
+        "the whole model: a unit may take 80 MiB there, and the whole model needs 77 MiB",
         (
-            "narrow, which needs 43 MiB: a unit may take 50 MiB there, and the whole model needs "
-            "68 MiB"
+            "narrow, which needs 48 MiB: a unit may take 50 MiB there, and the whole model needs "
+            "77 MiB"
         ),
     ]
     assert said[2].startswith("none: a unit may take 16 MiB there")
@@ -113,7 +114,7 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     _, no_work = world.ask(tiny)
     assert no_work is not None
     assert no_work.reason.code == ReasonCode.MEMORY_TOO_SMALL
-    assert no_work.reason.values == {"memory": 16, "needed": 17}
+    assert no_work.reason.values == {"memory": 16, "needed": 20}
 
 
 def test_every_number_is_averaged_over_those_who_trained_it(tmp_path):
@@ -208,6 +209,49 @@ def test_a_fleet_of_weak_hosts_makes_versions_alone(tmp_path):
     world = ChunkWorld(tmp_path, units=4, quorum=4)
     world.work(*fleet(world, **{f"weak{i}": WEAK for i in range(4)}))
     assert world.project.version == 1
+
+
+def test_a_strong_newcomer_is_examined_on_what_its_anchor_has_the_memory_for(tmp_path):
+    world = ChunkWorld(tmp_path, units=8, quorum=8, new_host_units=1)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED, memory_bytes=MIDDLE)
+    strong = world.volunteer("strong", memory_bytes=STRONG)
+    [manifest] = world.ask(strong)[0]
+    assert manifest.unit.chunk == "narrow"
+    world.answer(strong, manifest)
+    [check] = world.ask(trusted)[0]
+    assert check.unit == manifest.unit
+    world.answer(trusted, check)
+    world.run()
+    assert world.row(strong).proven
+    assert world.ask(strong)[0][0].unit.chunk == "full"
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "centred_clipping"])
+def test_robust_rules_go_by_those_who_hold_a_number(tmp_path, rule):
+    world = ChunkWorld(tmp_path, units=4, quorum=4, codec="fp32")
+    metadata = msgspec.structs.replace(
+        world.metadata, outer=msgspec.structs.replace(world.metadata.outer, combination=rule)
+    )
+    chunks = ("full", "full", "full", "narrow", "last")
+    honest = [world_delta(metadata, chunk, seed) for seed, chunk in enumerate(chunks)]
+    lie = {name: 1000 * array for name, array in honest[0].items()}
+    encoded = [
+        training_format(metadata, chunk).encode(delta)
+        for chunk, delta in zip(chunks, [lie, *honest[1:]], strict=True)
+    ]
+    found, untouched = combined_chunks(encoded, [1.0] * 5, Chunks(chunks, 0), metadata)
+    assert not untouched
+    assert np.abs(found["b"]).max() < 0.2
+    assert np.abs(found["w"]).max() < 0.2
+    if rule == "median":
+        held = np.stack([lie["b"], *(delta["b"] for delta in honest[1:])])
+        np.testing.assert_allclose(found["b"], np.median(held, axis=0), rtol=1e-5)
+        rows = np.stack([lie["w"][12:], honest[1]["w"][12:], honest[2]["w"][12:]])
+        np.testing.assert_allclose(found["w"][12:], np.median(rows, axis=0), rtol=1e-5)
+
+
+def world_delta(metadata, chunk, seed):
+    return chunk_view(metadata, chunk).taken(honest_delta(seed, 0.0), 0)
 
 
 def test_credit_and_speed_count_what_a_chunk_costs(tmp_path):

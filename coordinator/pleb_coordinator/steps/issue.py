@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +27,7 @@ from pleb_coordinator.core.chunks import (
     fits,
     least_memory,
     room_for_chunks,
+    smaller_chunks,
     whole_memory,
     whole_steps,
 )
@@ -333,9 +335,15 @@ def _open_exam(context: RequestContext, open_now: int, trusted: int) -> UnitRow 
         >= most_exams(project.metadata, project.proven_hosts)
     ):
         return None
-    for assignment, unit in _choose(context, Purpose.PRIMARY, 1):
-        if anchors and not ask_anchor(tx, deps, project, unit, exam=True, asking=context.host):
-            return None
+    for assignment, chosen in _choose(context, Purpose.PRIMARY, 1):
+        unit = chosen
+        if anchors:
+            possible = [chosen, *_of_smaller_chunks(context, chosen)]
+            ask = partial(ask_anchor, tx, deps, project, exam=True, asking=context.host)
+            anchored = next((one for one in possible if ask(one)), None)
+            if anchored is None:
+                return None
+            unit = anchored
         tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
         _keep_chunk(context, unit)
         counting = Counting.EXAM if anchors else Counting.FLEET
@@ -414,6 +422,16 @@ def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
     if best is None or (best.name, best.memory_bytes) == (unit.chunk, unit.memory_bytes):
         return unit
     return msgspec.structs.replace(unit, chunk=best.name, memory_bytes=best.memory_bytes)
+
+
+def _of_smaller_chunks(context: RequestContext, unit: UnitRow) -> list[UnitRow]:
+    """Return a new unit as one of each smaller chunk: an anchor may have the memory for that."""
+    sizes = smaller_chunks(context.project.metadata, unit.memory_bytes)
+    return [
+        msgspec.structs.replace(unit, chunk=choice.name, memory_bytes=choice.memory_bytes)
+        for choice in sizes
+        if unit.memory_bytes
+    ]
 
 
 def _keep_chunk(context: RequestContext, unit: UnitRow) -> None:

@@ -291,7 +291,7 @@ def _fleet(tx: Transaction, project: Project, unit: UnitRow, now: float) -> Flee
     if unit.counting is Counting.FLEET:  # counted now and then, and here it has to be right
         active = tx.hosts.fleet(project.id, now - _ACTIVE_SECONDS).active_accounts
     return Fleet(
-        trusted=tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS),
+        trusted=tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS, unit.memory_bytes),
         proven=project.proven_hosts,
         active=active,
         disputes_waiting=tx.assignments.count_for_trusted(project.id, Purpose.DECIDER),

@@ -161,7 +161,7 @@ class _Planner:
             windows=windows,
         )
         memory = self._shard_bytes + self._cost(graph, view_of(self._model, draft))
-        return PlannedChunk(msgspec.structs.replace(draft, memory_bytes=max(2**20, memory)), data)
+        return PlannedChunk(msgspec.structs.replace(draft, memory_bytes=memory), data)
 
 
 def _mib(size: int) -> str:

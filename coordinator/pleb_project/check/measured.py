@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["SUFFIX", "Measured", "Tried", "kept_or_measured"]
+__all__ = ["SUFFIX", "Measured", "MeasuredChunk", "Tried", "kept_or_measured"]
 
 SUFFIX: Final = ".check.json"
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 """Changes when the same project would be measured differently."""
 
 
@@ -38,6 +38,15 @@ class Tried(msgspec.Struct, frozen=True):
     """The largest distance of two honest runs after it."""
     seconds_ratio: float
     """How many times as long as before a step takes."""
+
+
+class MeasuredChunk(msgspec.Struct, frozen=True):
+    """A chunk's unit, as run on two kinds of PCs."""
+
+    apart: float
+    """The largest distance of the two results."""
+    seconds_per_step: float
+    """On this PC with one thread."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -60,6 +69,13 @@ class Measured(msgspec.Struct, frozen=True):
     """The bound for it."""
     estimates: tuple[str, ...]
     """What was estimated instead of measured, as sentences."""
+    chunks: dict[str, MeasuredChunk] = {}
+    """In the numerics given."""
+
+    @property
+    def honest(self) -> float:
+        """The largest distance of honest results at the start, of the whole model and chunks."""
+        return max([*self.apart.values(), *(chunk.apart for chunk in self.chunks.values())])
 
 
 def kept_or_measured(
@@ -91,6 +107,7 @@ def kept_or_measured(
         msgspec.structs.replace(metadata.training, versions=1),  # to go on repeats nothing
         metadata.codec,
         metadata.verification.numerics,
+        metadata.chunks,
         may_choose,
     ]
     file = folder / f"{digest_of(msgspec.json.encode(depends_on))[:32]}{SUFFIX}"

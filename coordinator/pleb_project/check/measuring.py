@@ -12,11 +12,12 @@ import msgspec
 
 from pleb_project.check.effort import effort_for
 from pleb_project.check.learning import dry_run, probe_step
-from pleb_project.check.measured import Measured, Tried
+from pleb_project.check.measured import Measured, MeasuredChunk, Tried
 from pleb_project.check.remedies import remedies, suffices
 from pleb_project.check.tolerance import choose_tolerance, encoded_distances, noise_distance
 from pleb_project.check.unit_process import Configuration, UnitProcesses, UnitRequest
 from pleb_shared.protocol.numerics import STRICT_THREADS, variables
+from pleb_shared.tensors.chunk_view import chunk_view, norms_of_chunk
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import training_format
 from pleb_shared.tensors.layout import load_tensors, save_tensors
@@ -86,6 +87,10 @@ def measure_project(
         deltas, step_seconds = runs.deltas(start, given)
         apart = runs.apart(deltas, start)
         noise = noise_distance(deltas[0], runs.encoding)
+        chunks = {}
+        for chunk in draft.metadata.chunks:
+            say(f"Running {steps} steps of the chunk {chunk.name}")
+            chunks[chunk.name] = runs.chunk(chunk.name, start, given)
         say(f"Training {effort.units * steps} steps")
         learning, trained = dry_run(draft, blobs, steps, effort.units)
         later, after = apart, _Start(trained, learning.units)
@@ -93,7 +98,8 @@ def measure_project(
             say(f"Running the next {steps} steps in the same ways")
             deltas, _ = runs.deltas(after, given)
             later = runs.apart(deltas, after)
-        found = choose_tolerance(max(apart.values()), noise, max(later.values()))
+        honest = max([*apart.values(), *(chunk.apart for chunk in chunks.values())])
+        found = choose_tolerance(honest, noise, max(later.values()))
         numerics, tried = given, list[Tried]()
         if found.tight:
             worst = after if found.later > found.honest else start
@@ -119,6 +125,7 @@ def measure_project(
         learning=learning,
         cpu_seconds=cpu_seconds,
         estimates=effort.estimates,
+        chunks=chunks,
     )
 
 
@@ -150,6 +157,18 @@ class _Runs:
             for name, distance in encoded_distances(a, b, self.encoding, weights).items():
                 apart[name] = max(distance, apart.get(name, 0.0))
         return apart
+
+    def chunk(self, name: str, start: _Start, numerics: Numerics) -> MeasuredChunk:
+        """Return what a unit of the chunk shows on the two ways that differ most."""
+        ways = _STRICT if numerics == "strict" else (_NATIVE[0], _NATIVE[2])
+        request = msgspec.structs.replace(self._request(start), chunk=name)
+        (first, second), seconds = self._run(request, ways)
+        metadata = self._draft.metadata
+        norms = parameter_norms(start.tensors, metadata.model)
+        weights = norms_of_chunk(norms, chunk_view(metadata, name))
+        encoding = training_format(metadata, name)
+        apart = encoded_distances(first, second, encoding, weights).values()
+        return MeasuredChunk(apart=max(apart), seconds_per_step=seconds)
 
     def tried(self, remedy: Remedy, start: _Start, step_seconds: float) -> Tried:
         """Return what the remedy makes of the distance, on the two ways that differ most."""

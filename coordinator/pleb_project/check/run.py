@@ -53,6 +53,8 @@ class CheckOutcome:
     estimates: tuple[str, ...]
     """What was estimated instead of measured, as sentences."""
     warnings: tuple[str, ...]
+    chunks: dict[str, float]
+    """Seconds for a step of each, likewise on this PC with one thread."""
 
     @property
     def seconds_per_unit(self) -> float:
@@ -106,7 +108,7 @@ def check_project(
     if kept:
         say("The model, its data and settings are as the last check measured them")
     learning = measured.learning
-    native = choose_tolerance(max(measured.apart.values()), measured.noise, measured.later)
+    native = choose_tolerance(measured.honest, measured.noise, measured.later)
     tolerance = native
     if measured.numerics != draft.metadata.verification.numerics:  # the check has chosen them
         honest = measured.tried[-1].apart
@@ -126,6 +128,7 @@ def check_project(
         base_bytes=len(draft.exported.base or b""),
         estimates=measured.estimates,
         warnings=(),
+        chunks={name: chunk.seconds_per_step for name, chunk in measured.chunks.items()},
     )
     found = (*_about_results(measured, native, tolerance), *_warnings(outcome))
     return dataclasses.replace(outcome, warnings=found)
@@ -257,6 +260,8 @@ class ChunkFigures:
     upload_bytes: int
     flops_per_step: int
     flops_share: float
+    seconds_per_unit: float
+    """On this PC with one thread."""
 
 
 def chunk_figures(outcome: CheckOutcome) -> list[ChunkFigures]:
@@ -274,6 +279,7 @@ def chunk_figures(outcome: CheckOutcome) -> list[ChunkFigures]:
                 upload_bytes=training_format(metadata, chunk.name).size,
                 flops_per_step=flops,
                 flops_share=flops / exported.flops_per_step,
+                seconds_per_unit=outcome.chunks[chunk.name] * metadata.training.local_steps,
             )
         )
     return found
@@ -282,7 +288,8 @@ def chunk_figures(outcome: CheckOutcome) -> list[ChunkFigures]:
 def _chunk_words(chunk: ChunkFigures) -> str:
     return (
         f"{_mb(chunk.memory_bytes)} ({chunk.memory_share:.0%}), {chunk.parameters:,} parameters, "
-        f"upload {_mb(chunk.upload_bytes)}, {chunk.flops_share:.0%} of the FLOPs"
+        f"upload {_mb(chunk.upload_bytes)}, {chunk.flops_share:.0%} of the FLOPs, "
+        f"{chunk.seconds_per_unit:.2g} s"
     )
 
 

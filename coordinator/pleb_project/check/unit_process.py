@@ -18,6 +18,7 @@ import msgspec
 
 from pleb_project.readers.blobs import BlobFolder
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.project import ProjectMetadata
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 from pleb_system.leash import leashed
@@ -43,6 +44,7 @@ class UnitRequest(msgspec.Struct, frozen=True):
     threads: int
     delta: str
     """The file for the delta, not encoded, as safetensors."""
+    chunk: str = FULL
 
 
 _MOST_THREADS: Final = 2
@@ -140,7 +142,9 @@ def _run(request: UnitRequest) -> float:
     if metadata.verification.numerics == "strict":
         compute_strictly(os.environ)
     base = base_tensors(load_base(metadata.model, blobs.get).items())
-    graph = CompiledGraph(parse_graph(blobs.get(metadata.training_graph.digest))).with_base(base)
+    blob = metadata.graph_of(request.chunk) or metadata.training_graph
+    graph = CompiledGraph(parse_graph(blobs.get(blob.digest)))
+    graph = graph.with_base(base, partly=request.chunk != FULL)
     version = load_tensors(Path(request.version).read_bytes())
     shards = [load_tensors(blobs.get(digest)) for digest in request.digests]
     unit = Unit(
@@ -149,6 +153,7 @@ def _run(request: UnitRequest) -> float:
         version=request.number,
         shards=ShardRange(first=0, count=len(shards)),
         seed=1,
+        chunk=request.chunk,
         local_steps=request.steps,
     )
     run = UnitRun(graph, metadata, unit, version, None, shards)

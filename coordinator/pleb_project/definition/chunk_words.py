@@ -16,6 +16,7 @@ from pleb_shared.protocol.limits import LIMITS
 
 __all__ = ["Layers", "Width", "parse_chunk"]
 
+_OF_A_SHARE: Final = set("0123456789./ ")
 _EXAMPLES: Final = "'layers:1/2', 'layers:head*,norm*' or 'width:1/2'"
 
 
@@ -45,7 +46,7 @@ def parse_chunk(text: str) -> Layers | Width:
         raise InputError(f"a chunk has at most {LIMITS.name_characters} characters: use patterns.")
     if not colon or kind not in {"layers", "width"} or not value.strip():
         raise InputError(f"a chunk is one like {_EXAMPLES}, not {text!r}.")
-    if kind == "layers" and not value.strip()[0].isdigit():
+    if kind == "layers" and not set(value) <= _OF_A_SHARE:  # names may begin with a digit
         return Layers(None, tuple(part.strip() for part in value.split(",")))
     try:
         share = Fraction(value.strip())

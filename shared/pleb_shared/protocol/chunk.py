@@ -63,7 +63,7 @@ class Chunk(Struct, kw_only=True, frozen=True):
     training_graph: Blob
     parameters: Annotated[list[TensorName], msgspec.Meta(min_length=1, max_length=LIMITS.tensors)]
     """Those that it trains, whole or in part, in the model's order."""
-    memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
+    memory_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**44)]
     """What a unit of it is predicted to take beyond an idle worker."""
     windows: Annotated[list[Window], msgspec.Meta(max_length=LIMITS.chunk_windows)] = []
     """Empty: it trains its parameters whole, and buffers as the whole model does. Otherwise what

@@ -29,6 +29,7 @@ def planned(*wanted, shard_bytes=0):
     [
         ("layers:1/2", Layers(Fraction(1, 2))),
         ("layers:0.25", Layers(Fraction(1, 4))),
+        ("layers:4.weight", Layers(None, ("4.weight",))),
         ("layers: head*, norm.*", Layers(None, ("head*", "norm.*"))),
     ],
 )
@@ -42,7 +43,7 @@ def test_the_words_of_a_chunk(text, meaning):
         ("half", "is one like"),
         ("depth:1/2", "is one like"),
         ("layers:", "is one like"),
-        ("layers:1/x", "needs a share"),
+        ("width:half", "needs a share"),
         ("layers:1/0", "needs a share"),
         ("layers:1", "between 0 and 1"),
         ("layers:" + "a" * 80, "64 characters"),
