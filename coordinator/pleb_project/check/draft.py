@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pleb_project.check.chunks import PlannedChunk, plan_chunks
+from pleb_project.check.likeness import UNKNOWN_LIKENESS, measure_likeness
 from pleb_project.check.rehearsal import rehearse, researchers_errors
 from pleb_project.check.researcher_code import load_code
 from pleb_project.export import Exported, export_model
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from pleb_project.check.likeness import Likeness
     from pleb_project.check.researcher_code import ResearcherCode
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.readers.blobs import BlobFolder
@@ -69,6 +71,8 @@ class Draft:
     """Bound on what a unit takes beyond an idle worker."""
     chunks: list[PlannedChunk] = field(default_factory=list)
     """In the order of the metadata."""
+    likeness: Likeness = UNKNOWN_LIKENESS
+    """How far apart the shards are."""
 
     def shard(self, blobs: BlobFolder, number: int) -> Tensors:
         """Return training shard `number` (modulo their count)."""
@@ -88,7 +92,9 @@ def make_draft(
     """
     dataset = read_dataset(definition.data, definition.folder, blobs, say)
     code = load_code(definition.model, definition.folder)
-    training = definition.training
+    training, likeness = definition.training, measure_likeness(dataset, blobs)
+    if "shards_per_unit" in definition.measured:
+        training = msgspec.structs.replace(training, shards_per_unit=likeness.enough)
     shard = load_tensors(blobs.get(dataset.shards.train[0].digest))
     arrays = UnitData(dataset.spec, [shard]).training_batch(0, 0, training.batch_examples)
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -162,7 +168,7 @@ def make_draft(
         evaluation=definition.evaluation,
         target=definition.target,
     )
-    return Draft(definition, dataset, exported, metadata, memory, chunks)
+    return Draft(definition, dataset, exported, metadata, memory, chunks, likeness)
 
 
 def export_code(

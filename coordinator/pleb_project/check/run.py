@@ -10,6 +10,7 @@ import msgspec
 
 from pleb_project.check.draft import Draft, make_draft
 from pleb_project.check.effort import CPU_SECONDS
+from pleb_project.check.likeness import ALIKE
 from pleb_project.check.measured import Measured, kept_or_measured
 from pleb_project.check.measuring import measure_project
 from pleb_project.check.remedies import advice
@@ -184,6 +185,18 @@ def _warnings(outcome: CheckOutcome) -> tuple[str, ...]:
             f"{shards} shards are fewer than the {units} units of a round: some units train on "
             "the same shard."
         )
+    likeness, read = outcome.draft.likeness, outcome.metadata.training.shards_per_unit
+    if likeness.of(read) > ALIKE:
+        better = likeness.enough
+        advice = (
+            f"shards_per_unit = {better} in [training] would make it {likeness.of(better):.0%}."
+            if likeness.of(better) < likeness.of(read)
+            else "fewer local_steps, or shards that are mixed, would help."
+        )
+        found.append(
+            f"Units read data that are not alike: the values of {likeness.name!r} in one are "
+            f"{likeness.of(read):.0%} apart from those of all: {advice}"
+        )
     found += [
         f"The metric {name!r} is not a mean over examples: for a whole batch it is another than "
         "for its parts together, so the holdout's value would be wrong. Return (sum, count), which "
@@ -228,6 +241,7 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
         *([("base", f"{_mb(outcome.base_bytes)}, fetched once")] if outcome.base_bytes else []),
         ("data", f"{data.train_examples:,} examples in {len(data.shards.train)} shards"),
         ("holdout", f"{data.holdout_examples:,} examples"),
+        *([("shards", _likeness_words(outcome))] if outcome.draft.likeness.name else []),
         *(("columns", note) for note in data.notes),
         ("memory per unit", f"{_mb(outcome.draft.predicted_memory_bytes)} at most (predicted)"),
         ("upload per unit", _mb(outcome.upload_bytes)),
@@ -247,6 +261,14 @@ def check_rows(outcome: CheckOutcome) -> list[tuple[str, str]]:
     ]
     rows += [("estimated", sentence) for sentence in outcome.estimates]
     return rows
+
+
+def _likeness_words(outcome: CheckOutcome) -> str:
+    likeness, read = outcome.draft.likeness, outcome.metadata.training.shards_per_unit
+    if likeness.of(1) <= ALIKE:
+        return f"alike (values of {likeness.name!r} {likeness.of(1):.0%} apart)"
+    units = f"those of units {likeness.of(read):.0%}, with {read} shards each"
+    return f"values of {likeness.name!r} {likeness.of(1):.0%} apart; {units}"
 
 
 @dataclass(frozen=True)
@@ -304,6 +326,8 @@ def check_json(outcome: CheckOutcome) -> dict[str, Any]:
         "train_examples": data.train_examples,
         "holdout_examples": data.holdout_examples,
         "shards": len(data.shards.train),
+        "shards_apart": outcome.draft.likeness.of(1),
+        "shards_per_unit": outcome.metadata.training.shards_per_unit,
         "memory_bytes": outcome.draft.predicted_memory_bytes,
         "upload_bytes": outcome.upload_bytes,
         "chunks": [dataclasses.asdict(chunk) for chunk in chunk_figures(outcome)],

@@ -95,6 +95,7 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
         if name in document or name != "target"
     }
     measured = {"tolerance", "tolerance_ceiling", "numerics"} - given["verification"].keys()
+    measured |= {"shards_per_unit"} - given["training"].keys()
     _work_out(given)
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
     values.setdefault("target", None)
@@ -222,6 +223,7 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
     training, rounds, rules = given["training"], given["round"], given["verification"]
     name = next(n for n, s in OPTIMIZERS.items() if isinstance(training["optimizer"], s))
     training.setdefault("learning_rate", _LEARNING_RATES[name])
+    training.setdefault("shards_per_unit", 1)
     tenth = round(training["versions"] / 10) if name == "muon" else 0
     training.setdefault("warm_start_versions", tenth)
     training.setdefault("warm_start_batches", min(max(2, rounds["units"]), LIMITS.batches_per_step))

@@ -326,7 +326,15 @@ class Training(Struct, frozen=True):
     clip_norm: Annotated[
         NotNegative, about("ceiling of the global gradient norm, not for muon; 0: off")
     ] = 1.0
-    shards_per_unit: Annotated[int, about("shards that a unit reads", ge=1, le=LIMITS.shards)] = 1
+    shards_per_unit: Annotated[
+        int,
+        about(
+            "shards that a unit reads, mixed in every batch",
+            ge=1,
+            le=LIMITS.shards,
+            default_text="1; more where `check` finds that shards are not alike",
+        ),
+    ] = 1
     warm_start_versions: Annotated[
         Count,
         about(

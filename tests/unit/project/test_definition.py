@@ -102,7 +102,7 @@ def test_a_minimal_file_gets_every_default():
     assert (definition.training.batch_examples, definition.training.learning_rate) == (32, 0.02)
     assert (definition.round.units, definition.round.quorum) == (16, 12)
     assert definition.target is None
-    assert definition.measured == {"tolerance", "tolerance_ceiling", "numerics"}
+    assert definition.measured == {"tolerance", "tolerance_ceiling", "numerics", "shards_per_unit"}
     assert definition.folder == Path("p")
 
 
@@ -118,7 +118,7 @@ def test_options_of_the_optimizer_are_keys_of_training():
 def test_what_the_file_gives_is_not_measured():
     text = f'{MINIMAL}[verification]\ntolerance = 0.5\nnumerics = "native"\n'
     definition = parse_definition(text, FILE)
-    assert definition.measured == {"tolerance_ceiling"}
+    assert definition.measured == {"tolerance_ceiling", "shards_per_unit"}
     assert definition.verification.tolerance_ceiling >= 0.5
 
 
