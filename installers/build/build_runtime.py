@@ -33,14 +33,19 @@ __all__ = ["build_runtime", "collect_installed", "needed_distributions"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WANTED: Final = ("torch", "numpy", "safetensors")
-NOT_RUN: Final = frozenset({"setuptools"})
-"""torch requires it to compile extensions, which no worker does."""
+NOT_RUN: Final = frozenset({"setuptools", "triton"})
+"""torch requires them to compile extensions and graphs, which no worker does."""
 NO_PACKAGES: Final = re.compile(
     r"(^|/)(__pycache__|tests?)(/|$)"
     r"|^torch/(include|share|test)/|^torch/bin/(?!torch_shm_manager)|^functorch/"
     r"|\.(a|lib|h|hpp|cuh|pyi|cmake)$|^\.\.|^bin/|^(setuptools|_distutils_hack|pkg_resources)/"
+    r"|^triton(-[^/]*)?/"
+    r"|^nvidia/.*/(libnvperf_\w+|libnvrtc(-builtins)?\.alt|libnvblas|libcheckpoint"
+    r"|libpcsamplingutil|nvshmem_(bootstrap|transport)_\w+)\.so[^/]*$"
 )
-"""Tests, headers and compilers: a third of torch's size, which training never reads."""
+"""Tests, headers and compilers: a third of torch's size, which training never reads. Of a build for
+NVIDIA's cards also Triton, a second copy of its compiler, and what profiles or joins several cards.
+"""
 
 
 def build_runtime(site: Path, kind: str, out: Path, *, suffix: str, level: int) -> Path:

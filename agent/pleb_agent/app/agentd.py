@@ -139,21 +139,22 @@ class _Agentd:
         self._live = LivePreferences(home.preferences, self._for_this_run)
         self._live.on_change = self._preferences_changed
         self._notifications = UserNotifier(self._preferences, lambda: session_language(os.environ))
+        self._cards = find_cards()
         self.packages = Packages(
             home.runtimes,
             home.updates,
             self._preferences,
+            cards=[card.name for card in self._cards],
             on_change=self._notifier.notify,
             on_runtime=self._runtime_arrived,
             on_release=self._notifications.release,
         )
-        self._cards = find_cards()
         settings = worker_settings(self._live.current)
         self._engines = {CPU: WorkerProcess(home.work, settings)}
         for card in self._cards:
             self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card)
-        for engine in self._engines.values():
-            engine.packages = self.packages.runtime_path()
+        for device, engine in self._engines.items():
+            engine.packages = self.packages.runtime_path(device)
         self._readings = ReadingsSource(
             home.path,
             self._journal,
@@ -311,8 +312,8 @@ class _Agentd:
         self._readings.look_now()
 
     def _runtime_arrived(self) -> None:
-        for engine in self._engines.values():
-            engine.packages = self.packages.runtime_path()
+        for device, engine in self._engines.items():
+            engine.packages = self.packages.runtime_path(device)
         self._loop.renew_engine()
         self._loop.changed()
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.control.views import OfferView, RuntimeView
+from pleb_agent.core.devices import CPU, serves
 from pleb_agent.program.installed import Fate, InstallKind, OwnFiles, read_installation
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pleb_agent.core.preferences import Preferences
@@ -23,13 +25,18 @@ if TYPE_CHECKING:
     from pleb_agent.updates.releases import Release, Releases
     from pleb_agent.updates.runtimes import Runtimes
 
-__all__ = ["Packages"]
+__all__ = ["Packages", "version_of"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
 _FIRST_CHECK_SECONDS: Final = 60.0
 _HOUR_SECONDS: Final = 3600.0
 _CHECK_HOURS: Final = 24
 _OWN_FILES_SECONDS: Final = 60.0
+
+
+def version_of(kind: str) -> list[int]:
+    """Return the numbers in a runtime's kind, by which the newer of two is known."""
+    return [int(number) for number in re.findall(r"\d+", kind)]
 
 
 class Packages:
@@ -39,6 +46,7 @@ class Packages:
         runtimes: the folder of runtimes.
         updates: the folder of releases.
         preferences: called at each use.
+        cards: names of this PC's devices but the processor, whose runtimes are offered.
         on_change: called when what the faces show has changed.
         on_runtime: called when a runtime was installed.
         on_release: called when a newer release was found.
@@ -50,11 +58,13 @@ class Packages:
         updates: Path,
         preferences: Callable[[], Preferences],
         *,
+        cards: Sequence[str] = (),
         on_change: Callable[[], None],
         on_runtime: Callable[[], None],
         on_release: Callable[[Release], None],
     ) -> None:
         self.installation = read_installation()
+        self._cards = cards
         self._on_change = on_change
         self._on_runtime = on_runtime
         self._on_release = on_release
@@ -79,9 +89,15 @@ class Packages:
         self._runtimes = Runtimes(runtimes, self.installation, source)
         self._releases = Releases(self.installation, source)
 
-    def runtime_path(self) -> Path | None:
-        """Return the folder of the worker's packages; None: they are part of this Python."""
-        return None if self._runtimes is None else self._runtimes.path()
+    def runtime_path(self, device: str = CPU) -> Path | None:
+        """Return the folder of packages of a device's worker, of the newest kind that serves it.
+
+        None: they are part of this Python, or not here yet.
+        """
+        if self._runtimes is None:
+            return None
+        kinds = [kind for kind in self._runtimes.kinds() if serves(kind, device)]
+        return self._runtimes.path(max(kinds, key=version_of)) if kinds else None
 
     def runtime_view(self) -> RuntimeView | None:
         """Return the state of the runtime; None for an agent that was installed with torch."""
@@ -98,6 +114,7 @@ class Packages:
                 OfferView(kind=one.kind, bytes_total=one.bytes_total)
                 for one in self._offers
                 if one.kind not in self._runtimes.kinds()
+                and any(serves(one.kind, card) for card in self._cards)
             ],
         )
 

@@ -20,6 +20,7 @@ __all__ = [
     "is_device_name",
     "kind_of",
     "number_of",
+    "serves",
     "variables",
 ]
 
@@ -80,6 +81,27 @@ def number_of(name: str) -> int:
         ValueError: it is no device's name.
     """
     return 0 if kind_of(name) is DeviceKind.CPU else int(name.partition("-")[2])
+
+
+_RUNTIMES: Final = {
+    DeviceKind.CPU: re.compile(r"cpu"),
+    DeviceKind.CUDA: re.compile(r"cu\d+"),
+    DeviceKind.ROCM: re.compile(r"rocm[\d.]+"),
+    DeviceKind.XPU: re.compile(r"xpu"),
+    DeviceKind.MPS: re.compile(r"cpu"),
+}
+"""The kinds of PyTorch's builds, as its own index calls them. That for macOS has MPS in it."""
+
+
+def serves(runtime: str, name: str) -> bool:
+    """Whether a build of PyTorch of this kind (`cpu`, `cu130`, `rocm7.1`, `xpu`) is for a device.
+
+    A build for cards computes on the processor too, but rounds as another build: it is not for it.
+
+    Raises:
+        ValueError: it is no device's name.
+    """
+    return _RUNTIMES[kind_of(name)].fullmatch(runtime) is not None
 
 
 def variables(name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from pleb_agent.core.devices import PROCESSOR
+from pleb_agent.core.devices import CPU, PROCESSOR
 from pleb_agent.core.readiness import WorkerLimits
 from pleb_agent.program.command import is_frozen
 from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag_file
@@ -182,7 +182,7 @@ class WorkerProcess:
     async def _start(self, numerics: Numerics) -> Runtime:
         await self._end_child()
         if is_frozen() and self.packages is None:
-            raise RuntimeMissing("PyTorch is not installed yet; work starts once it is downloaded.")
+            raise self._no_runtime()
         await self._not_paused.wait()
         self.work_dir.mkdir(parents=True, exist_ok=True)
         if self._page is None:
@@ -224,6 +224,15 @@ class WorkerProcess:
             child.kill()
             raise
         return ready.runtime
+
+    def _no_runtime(self) -> RuntimeMissing:
+        if self.device == CPU:
+            return RuntimeMissing(
+                "PyTorch is not installed yet; work starts once it is downloaded."
+            )
+        return RuntimeMissing(
+            "PyTorch for this card is not installed; the agent's page offers it, with its size."
+        )
 
     async def _why_not_started(self, child: Child, error: Exception) -> WorkerError:
         """End the child, and return what its end means."""

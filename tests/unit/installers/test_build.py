@@ -131,3 +131,27 @@ def publisher(tmp_path):
     from datetime import UTC, datetime
 
     return Publisher(tmp_path / "repository", tmp_path / "keys", datetime.now(UTC))
+
+
+def test_a_build_for_cards_leaves_out_what_no_worker_loads() -> None:
+    left_out = (
+        "triton/backends/nvidia/bin/ptxas",
+        "triton-3.8.0.dist-info/METADATA",
+        "nvidia/cu13/lib/libnvrtc.alt.so.13",
+        "nvidia/cu13/lib/libnvrtc-builtins.alt.so.13.0",
+        "nvidia/cu13/lib/libnvperf_host.so",
+        "nvidia/nvshmem/lib/nvshmem_transport_ucx.so.3",
+        "nvidia/cu13/include/cublas.h",
+    )
+    kept = (
+        "nvidia/cu13/lib/libcublasLt.so.13",
+        "nvidia/cu13/lib/libnvrtc.so.13",
+        "nvidia/cu13/lib/libnvrtc-builtins.so.13.0",
+        "nvidia/cu13/lib/libcupti.so.13",
+        "nvidia/nvshmem/lib/libnvshmem_host.so.3",
+        "nvidia/cudnn/lib/libcudnn_engines_precompiled.so.9",
+        "torch/lib/libtorch_cuda.so",
+        "tritonlike/__init__.py",
+    )
+    assert all(build_runtime.NO_PACKAGES.search(name) for name in left_out)
+    assert not any(build_runtime.NO_PACKAGES.search(name) for name in kept)
