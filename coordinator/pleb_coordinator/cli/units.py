@@ -154,7 +154,9 @@ def _lines(
     place = f"{unit.kind} of version {unit.version}, epoch {unit.epoch}"
     shards = f"{unit.shard_first}+{unit.shard_count}"
     yield f"Unit {unit.id}: {place}: {unit.state}"
-    yield f"  shards {shards}, seed {unit.seed}, {unit.local_steps} steps"
+    batches = unit.batches_per_step
+    work = f"{unit.local_steps} steps" + (f", {batches} to an update" if batches > 1 else "")
+    yield f"  shards {shards}, seed {unit.seed}, {work}"
     if unit.memory_bytes:
         needed = f"for hosts with {unit.memory_bytes >> 20} MiB or more for a unit"
         yield f"  chunk {unit.chunk}, {needed}"

@@ -144,8 +144,8 @@ def _fleet(project: Project, scene: Scene, now: float) -> Waiting:
         ),
         (
             scene.warm_start and not scene.trusted,
-            ("no_trusted_host", Level.STUCK),
-            f"Version {following} is a warm start, for a trusted host: start one.",
+            ("no_trusted_host", Level.SLOW),
+            f"Version {following} is a warm start, for a trusted host: start one, or all begin soon.",
         ),
     )
     for holds, (code, level), sentence in lines:

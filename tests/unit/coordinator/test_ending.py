@@ -134,6 +134,7 @@ FINISHED = {
         ({}, {"active": 0}, "None of the 2 PCs has asked for work lately."),
         ({}, {"calibrated": 0}, "2 PCs being calibrated"),
         ({}, {"warm_start": True, "trusted": 0}, "Version 4 is a warm start, for a trusted host"),
+        ({}, {"warm_start": True, "in_hand": 1}, "a trusted host trains it alone"),
         ({}, {"round": None}, "The units of version 4 are being planned."),
         ({}, {}, "Version 4 needs 3 more verified results: PCs take its units"),
         ({}, {"in_hand": 1, "reported": 2}, "1 unit being computed and 2 results to be confirmed"),
@@ -165,7 +166,6 @@ ENDED = project().metadata.delegation.expires_at + 1.0
         ({"active": 0}, 100.0, "no_active_hosts", "None of the 2 PCs"),
         ({"refusing": 2, "refuses": "X."}, 100.0, "all_refuse", "All 2 PCs refuse this"),
         ({"active": 1, "refusing": 1}, 100.0, "all_refuse", "The only PC refuses"),
-        ({"warm_start": True, "trusted": 0}, 100.0, "no_trusted_host", "start one"),
     ],
 )
 def test_why_nobody_can_work_is_said_before_all_else(seen, now, code, sentence):
