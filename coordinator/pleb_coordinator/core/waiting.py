@@ -145,7 +145,7 @@ def _fleet(project: Project, scene: Scene, now: float) -> Waiting:
         (
             scene.warm_start and not scene.trusted,
             ("no_trusted_host", Level.SLOW),
-            f"Version {following} is a warm start, for a trusted host: start one, or all begin soon.",
+            f"Version {following} is a warm start, for a trusted host: start one, or all begin.",
         ),
     )
     for holds, (code, level), sentence in lines:
