@@ -25,6 +25,7 @@ from pleb_coordinator.store.postgres import REWORDED
 from pleb_coordinator.store.schema import metadata
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import InputError, Refusal, RefusalCode
+from tests.conformance.test_store import new_project, new_units
 from tests.postgres import free_port, shared_postgres
 from tests.s3_server import KEYS, shared_s3
 
@@ -272,20 +273,9 @@ class TestCommands:
 def test_a_search_for_work_begins_at_what_is_unsent(server):
     """Also while its statistics are of a time when nearly everything was unsent."""
     place = server.new_database()
+    with closing(Store(place)) as store, store.write() as tx:
+        new_units(tx, new_project(tx), 5000)
     with psycopg.connect(place, autocommit=True) as db:
-        db.execute(
-            "INSERT INTO projects (id, name, root_key, state, epoch, version, metadata_number,"
-            " created_at) VALUES (1, 'p', 'k', 'active', 0, 0, 0, 0)"
-        )
-        db.execute(
-            "INSERT INTO units (project, epoch, version, kind, position, seed, shard_first,"
-            " shard_count, local_steps, chunk, state, planned_at)"
-            " SELECT 1, 0, 0, 'train', n, n, 0, 1, 1, '', 'open', 0 FROM generate_series(1, 5000) n"
-        )
-        db.execute(
-            "INSERT INTO assignments (project, unit, epoch, version, purpose, state, created_at)"
-            " SELECT 1, id, 0, 0, 'primary', 'unsent', 0 FROM units"
-        )
         db.execute("ANALYZE")
         db.execute("UPDATE assignments SET state = 'valid' WHERE id < 4900")
     with closing(Store(place)) as store, store.read() as tx:

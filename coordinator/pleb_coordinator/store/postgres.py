@@ -54,7 +54,7 @@ _OPTIONS: Final = {
 noticed within half a minute."""
 _SESSION: Final = """
 SET lock_timeout = {busy_milliseconds};
-SET idle_in_transaction_session_timeout = {abandoned_milliseconds};
+SET idle_in_transaction_session_timeout = 0;
 SET statement_timeout = 0;
 SET synchronous_commit = on;
 SET plan_cache_mode = force_generic_plan;
@@ -67,6 +67,9 @@ SELECT last_value FROM commit_numbers
 """Every query that runs often has an index (a test asks SQLite's planner), so plans need not wait
 for statistics: a table that has just been filled has none."""
 _BEGIN_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_WRITE: Final = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d; " % (
+    _ABANDONED_SECONDS * 1000
+)
 _BEGIN: Final = b"SELECT pg_advisory_xact_lock(%d); SELECT last_value FROM commit_numbers" % _LOCK
 _NOT_DURABLE: Final = b"SET LOCAL synchronous_commit = off; "
 _ANNOUNCE: Final = f"SELECT pg_notify('{_CHANNEL}', nextval('commit_numbers')::text); ".encode()
@@ -143,7 +146,6 @@ class PostgresConnection:
         self._conninfo = _conninfo(url)
         self._session = _SESSION.format(
             busy_milliseconds=round(busy_seconds * 1000),
-            abandoned_milliseconds=_ABANDONED_SECONDS * 1000,
             channel=_CHANNEL,
         ).encode()
         self._wrote = False
@@ -193,7 +195,7 @@ class PostgresConnection:
         if not write:
             self._begin(_BEGIN_READ)
             return
-        text = b"BEGIN; " + (b"" if durable else _NOT_DURABLE) + _BEGIN
+        text = _BEGIN_WRITE + (b"" if durable else _NOT_DURABLE) + _BEGIN
         result = self._begin(text)
         number = int(result.get_value(0, 0) or 0)
         if number != self._own:
