@@ -18,6 +18,7 @@ from pleb_shared.protocol.messages import RefusalBody
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import RUNTIME, FakeEngine
+from tests.integration.test_agentd_numerics import demand_strict
 
 CARDS = ["cuda-0", "cuda-1"]
 WITH_CARDS = Preferences(use_gpu=True)
@@ -36,6 +37,10 @@ def by_device(coordinator, agent) -> dict[str, list[int]]:
     for number in delivered(coordinator):
         found[devices[coordinator.given[number].manifest.host]].append(number)
     return found
+
+
+ENERGY = """SELECT sum(value) AS value FROM counters
+    WHERE project = ? AND name = 'energy_kwh'"""
 
 
 async def ended(task: asyncio.Task[None], seconds: float = 20.0) -> None:
@@ -70,9 +75,31 @@ def test_one_project_uses_all_devices_each_as_a_host_of_its_own(tmp_path):
             # to the faces it is one project, with the sums of all devices
             assert [row.device for row in agent.journal.projects()] == ["cpu"]
             assert agent.journal.counters(1)["units_done"] == loop.status.units_finished
+            energy = {
+                row.device: agent.journal.rows(ENERGY, (row.id,)) for row in agent.journal.hosts()
+            }
+            assert energy["cuda-0"][0]["value"] > energy["cpu"][0]["value"] > 0
             # a file that all need is fetched once
             public = [coordinator.metadata.training_graph.digest]
             assert [coordinator.blob_requests.count(digest) for digest in public] == [1]
+
+    asyncio.run(story())
+
+
+def test_a_project_in_strict_numerics_is_left_to_the_processor(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (coordinator, agent):
+            coordinator.plan(1)
+            await agent.work(units=1)
+            demand_strict(coordinator)
+            coordinator.plan(4)
+            await agent.work(units=1, seconds=40)  # learns of it
+            agent.preferences = WITH_CARDS
+            engines = {"cuda-0": card_engine()}
+            await ended(asyncio.create_task(agent.side_by_side(engines, units=3).run()))
+            assert [row.device for row in agent.journal.hosts()] == ["cpu"]
+            assert not engines["cuda-0"].jobs
+            assert delivered(coordinator) == [1, 2, 3, 4, 5]
 
     asyncio.run(story())
 
@@ -290,6 +317,8 @@ def test_a_journal_of_one_device_becomes_one_of_several(tmp_path):
             await agent.attach(coordinator.link(url))
             row = await agent.attaching().add_device(agent.journal.projects()[0], "cuda-0")
             again = await agent.attaching().add_device(agent.journal.projects()[0], "cuda-0")
+            assert row is not None
+            assert again is not None
             assert (row.id, row.host) == (again.id, again.host)
             assert row.account_key_file == agent.journal.projects()[0].account_key_file
             assert row.host != agent.journal.projects()[0].host

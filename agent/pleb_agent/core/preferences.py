@@ -55,6 +55,7 @@ Minutes = Annotated[float, msgspec.Meta(ge=0, le=24 * 60)]
 Celsius = Annotated[int, msgspec.Meta(ge=30, le=120)]
 Cores = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 Watts = Annotated[float, msgspec.Meta(ge=0.1, le=500)]
+CardWatts = Annotated[float, msgspec.Meta(ge=1, le=2000)]
 Weight = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Bytes = Annotated[int, msgspec.Meta(ge=2**20, le=2**44)]
 BytesOrZero = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
@@ -317,6 +318,15 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     watts_per_thread: Annotated[
         Watts, _how_much("Power per core", "Power of a busy core, for energy estimates.", unit="W")
     ] = 8.0
+    watts_per_card: Annotated[
+        CardWatts,
+        _how_much(
+            "Power per card",
+            "Power of a busy graphics card, for energy estimates.",
+            unit="W",
+            gpu=True,
+        ),
+    ] = 150.0
 
     network_hours: Annotated[
         HoursText,

@@ -117,11 +117,12 @@ class Attaching:
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
         return row
 
-    async def add_device(self, row: ProjectRow, device: str) -> ProjectRow:
-        """Enrol one more device of this PC with an attached project, as a host of its own.
+    async def add_device(self, row: ProjectRow, device: str) -> ProjectRow | None:
+        """Enrol a card of this PC with an attached project, as a host of its own.
 
         Each computes at its own speed and in its own class, and answers for what it reports; it is
-        in the same account. `row`: the processor's.
+        in the same account. `row`: the processor's. None: the project computes in strict numerics,
+        which only processors have.
 
         Raises:
             InputError: a key cannot be read.
@@ -136,6 +137,8 @@ class Attaching:
         envelope = row.metadata
         try:
             trust.update_metadata(envelope, self.clock())
+            if trust.metadata.verification.numerics != "native":
+                return None
             request = enrol_request(
                 row.name, host_key, account_key, self.clock(), invite=None, name=""
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.core.agent_state import Activity, AssignmentEvent
+from pleb_agent.core.devices import CPU
 from pleb_agent.core.energy import kwh
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
@@ -267,7 +268,10 @@ class WarmEngine:
         seconds = max(0.0, total_seconds - self._counted.get(row.id, total_seconds))
         self._counted[row.id] = total_seconds
         preferences = self._services.preferences()
-        energy = kwh(seconds, preferences.threads, preferences.watts_per_thread)
+        if self._services.device == CPU:
+            energy = kwh(seconds, preferences.threads, preferences.watts_per_thread)
+        else:
+            energy = kwh(seconds, 1, preferences.watts_per_card)
         now = self._services.clock()
         journal = self._services.journal
         journal.count(project.id, now, compute_seconds=seconds, energy_kwh=energy)

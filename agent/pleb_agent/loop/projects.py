@@ -231,7 +231,9 @@ class Projects:
             if loop.time() < self._enrol_at.get(row.id, 0.0):
                 continue
             try:
-                await attaching.add_device(row, self._device)
+                joined = await attaching.add_device(row, self._device)
+                if joined is None:
+                    self._enrol_at[row.id] = loop.time() + _ENROL_AGAIN_SECONDS
             except PlebError as error:
                 asked = getattr(error, "retry_after_seconds", None) or 0.0
                 self._enrol_at[row.id] = loop.time() + max(_ENROL_AGAIN_SECONDS, asked)

@@ -150,6 +150,8 @@ class Runtime(Struct, frozen=True):
 
     def lacks(self, numerics: Numerics) -> str:
         """Return why this native runtime cannot compute so, or the empty string."""
+        if numerics != "native" and self.device != "cpu":
+            return "The project runs in strict numerics, which only processors have."
         return lacking(numerics, self.system, self.capability)
 
 

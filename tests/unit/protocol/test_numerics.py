@@ -44,3 +44,11 @@ def test_strict_runtimes_differ_by_torch_and_system_only():
 def test_only_strict_processes_need_variables():
     assert not variables("native")
     assert variables("strict")["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_card_has_no_strict_numerics():
+    card = Runtime(
+        torch="2.13.0", device="cuda", threads=1, capability="sm_90x132", system="linux-x86_64"
+    )
+    assert card.lacks("native") == ""
+    assert "only processors" in card.lacks("strict")
