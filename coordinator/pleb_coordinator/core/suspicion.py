@@ -288,15 +288,25 @@ def _copy(
         return Signal(SignalKind.COPY, 1.0, 1.0, reason)
     if len(others) < _FEWEST:
         return None
-    between = theirs @ theirs.T
-    np.fill_diagonal(between, -1.0)
-    limit = 1 - _COPY_ANGLE * (1 - min(1.0, float(between.max())))
     cosines = theirs @ mine
     closest = int(cosines.argmax())
-    if cosines[closest] <= limit:
+    cosine = float(cosines[closest])
+    to_closest = theirs @ theirs[closest]
+    to_closest[closest] = -1.0
+    if cosine <= _copy_limit(float(to_closest.max())):  # the limit of all pairs is no lower
+        return None
+    between = theirs @ theirs.T
+    np.fill_diagonal(between, -1.0)
+    limit = _copy_limit(float(between.max()))
+    if cosine <= limit:
         return None
     reason = because(ReasonCode.SUSPECT_COPY, unit=others[closest].unit)
-    return Signal(SignalKind.COPY, float(cosines[closest]), limit, reason)
+    return Signal(SignalKind.COPY, cosine, limit, reason)
+
+
+def _copy_limit(closest: float) -> float:
+    """Return the cosine beyond which a result is a copy, if honest ones have one of `closest`."""
+    return 1 - _COPY_ANGLE * (1 - min(1.0, closest))
 
 
 def _losses(result: Traits, others: Sequence[Traits]) -> list[Signal | None]:

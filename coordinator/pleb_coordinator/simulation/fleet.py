@@ -496,10 +496,12 @@ class Fleet:
         self._request_at(host, self.clock.now + pause)
 
     def _give_records(self, record: int) -> None:
-        """Let all hosts that are calibrated be as if they had worked for long."""
+        """Let the hosts of the start, once they are calibrated, be as if they had worked for long."""
+        started = _START + self.settings.fleet.join_seconds + _RECORDS_SECONDS
         with self.store.write(durable=False) as tx:
             for host, row in self.rows() if record else ():
-                if not host.plan.trusted and row.determinism_class and not host.has_record:
+                is_old = not host.plan.trusted and host.joined_at <= started
+                if is_old and row.determinism_class and not host.has_record:
                     host.has_record = True
                     standing = replace(standing_of(row), record=record, proven=True)
                     tx.hosts.set_standing(row.id, standing)
