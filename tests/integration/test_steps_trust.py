@@ -302,6 +302,36 @@ def test_a_class_that_nobody_can_compare_gets_no_work_until_it_is_vouched_for(tm
     assert manifest.unit.seed in checks
 
 
+def test_a_decided_exam_proves_who_comes_later_until_its_version_is_made(tmp_path):
+    world = World(tmp_path, units=2, quorum=2, new_host_units=3, grace_seconds=0)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    first, late, liar = (world.volunteer(name, lies=name == "liar") for name in ("a", "b", "liar"))
+    [exam], _ = world.ask(first)
+    world.answer(first, exam)
+    [check], _ = world.ask(trusted)
+    assert check.unit == exam.unit
+    world.answer(trusted, check)
+    world.run()
+    assert world.row(first).record == 1, "a trusted host's word decides"
+    [other], _ = world.ask(trusted)
+    assert other.unit != exam.unit
+
+    [again], _ = world.ask(late)
+    [lie], _ = world.ask(liar)
+    assert again.unit == lie.unit == exam.unit
+    world.answer(late, again)
+    world.answer(liar, lie)
+    world.run()
+    assert (world.row(late).record, world.row(liar).refused) == (1, 1)
+
+    world.answer(trusted, other)
+    world.run()
+    assert world.project.version == 1
+    newest = world.volunteer("c")
+    [next_exam], _ = world.ask(newest)
+    assert next_exam.unit.version == 1
+
+
 def test_a_host_holds_one_lease_until_it_is_proven(tmp_path):
     world = World(tmp_path, units=8, quorum=8, new_host_units=2)
     new, old = world.volunteer("new"), proven(world, "old")

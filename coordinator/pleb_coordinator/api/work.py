@@ -159,7 +159,7 @@ def _any_unsent(api: Api, asked: Asked) -> bool:
     with api.store.read() as tx:
         project = tx.projects.find(asked.request.project)
         place = (project.id, project.epoch, project.version)
-        return bool(tx.assignments.unsent_purposes(project.id) or tx.units.open_exams(*place))
+        return bool(tx.assignments.unsent_purposes(project.id) or tx.units.exams(*place))
 
 
 async def _disconnected(request: Request) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "TRUSTED_ORDER",
     "exam_hosts",
     "exam_pace_seconds",
+    "exams_to_come",
     "expected_seconds",
     "lease_seconds",
     "leases_at_once",
@@ -51,6 +52,8 @@ TRUSTED_ORDER: Final = (
 
 _ANCHORS_FOR_EXAMS: Final = 0.25
 """Exams that are open, for each proven host: an anchor's time belongs to other work, too."""
+_SHARING: Final = 16
+"""New hosts for which one more unit of a round becomes an exam."""
 _ENOUGH_ANCHORS: Final = 5
 """With fewer, a round could not be filled without exams."""
 
@@ -115,6 +118,15 @@ def most_exams(metadata: ProjectMetadata, proven: int) -> int:
     units = metadata.round.units
     share = metadata.verification.exam_share
     return units if proven < _ENOUGH_ANCHORS else max(1, int(share * units))
+
+
+def exams_to_come(metadata: ProjectMetadata, new_hosts: int, proven: int, opened: int) -> int:
+    """Return how many more units of the round new hosts should share; 0: they are few.
+
+    They would else all share the first one, and each can have a unit only once. `opened` are the
+    round's exams by now.
+    """
+    return max(0, min(most_exams(metadata, proven), new_hosts // _SHARING) - opened)
 
 
 def exam_hosts(rules: Verification, new_hosts: int, anchors: int) -> int:

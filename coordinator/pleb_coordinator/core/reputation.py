@@ -71,7 +71,8 @@ _SEEN_BEFORE_CAUGHT: Final = 2
 _LIES_REMEMBERED: Final = 2000
 """Units back to which convictions of proven hosts are added up."""
 _LIES_TOLERATED: Final = 0.001
-"""Share of lies that may have entered before `audit_record` rises."""
+"""Share of lies that may have entered before `audit_record` doubles, and four times as many before
+it doubles again: twice the checks of a few liars' time would cost more than those lies."""
 
 
 class Standing(Record, frozen=True):
@@ -260,7 +261,8 @@ def after_caught(alarm: Alarm, rate: float, rules: Verification, surge: int) -> 
         floor = min(max(rules.audit_rate, rules.audit_rate_most), 2 * floor)
         until = min(max(alarm.counted, until) + surge, alarm.counted + _SURGES_MOST * surge)
     entered = sum(weight for _, weight in lies)
-    if len(lies) >= 2 and entered > _LIES_TOLERATED * _LIES_REMEMBERED:
+    tolerated = _LIES_TOLERATED * _LIES_REMEMBERED * (scale / max(1.0, rules.audit_record)) ** 2
+    if len(lies) >= 2 and entered > tolerated:
         scale = min(max(rules.audit_record, rules.audit_record_most), 2 * scale)
     return replace(
         alarm,

@@ -496,7 +496,7 @@ class Fleet:
         self._request_at(host, self.clock.now + pause)
 
     def _give_records(self, record: int) -> None:
-        """Let the hosts of the start, once they are calibrated, be as if they had worked for long."""
+        """Let those who joined at the start be as if they had worked for long, once calibrated."""
         started = _START + self.settings.fleet.join_seconds + _RECORDS_SECONDS
         with self.store.write(durable=False) as tx:
             for host, row in self.rows() if record else ():

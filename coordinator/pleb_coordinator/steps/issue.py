@@ -13,6 +13,7 @@ from pleb_coordinator.core.assignment import (
     TRUSTED_ORDER,
     exam_hosts,
     exam_pace_seconds,
+    exams_to_come,
     expected_seconds,
     lease_seconds,
     leases_at_once,
@@ -44,6 +45,7 @@ from pleb_coordinator.core.records import (
     UnitRow,
 )
 from pleb_coordinator.core.reputation import spot_checks_left
+from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.steps.anchor import (
     TRUSTED_SEEN_SECONDS,
@@ -268,7 +270,7 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     pairs = in_window(context, context.tx.assignments.drawn_for(host.id)[:room])
     left = room - len(pairs)
     if left:
-        candidates = _choose(context, Purpose.PRIMARY, left)
+        candidates = _first_tries(context, left)
         first_tries = fitted(context, _within_share(context, candidates, left))
         first_tries = in_window(context, first_tries, pairs)
         _count_share(context, len(first_tries))
@@ -285,6 +287,19 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     return found
 
 
+def _first_tries(context: RequestContext, count: int) -> list[tuple[Assignment, UnitRow]]:
+    """Return first tries, but for a minute not those that many new hosts are to share.
+
+    Proven hosts would else take them all as soon as a version is made.
+    """
+    kept = _exams_to_come(context) if context.project.new_hosts else 0
+    found = _choose(context, Purpose.PRIMARY, count + kept)
+    since = context.now - _FREE_TO_ALL_SECONDS
+    spare = len(found) - kept
+    free = [pair for n, pair in enumerate(found) if n < spare or pair[0].created_at <= since]
+    return free[:count]
+
+
 def _paced(context: RequestContext) -> NoWork:
     seconds = context.host.paced_until - context.now
     reason = because(ReasonCode.PACED, seconds=math.ceil(seconds))
@@ -292,16 +307,49 @@ def _paced(context: RequestContext) -> NoWork:
 
 
 def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow]]:
-    """Return a unit that a new host shares with others and one anchor: see `core.counting`."""
+    """Return a unit that a new host shares with others and one anchor: see `core.counting`.
+
+    An exam that is decided can be joined until its version is made: nobody can know its result
+    before, and one anchor's work so proves all who come.
+    """
     tx, project, host, now = context.tx, context.project, context.host, context.now
     metadata = project.metadata
     trusted = tx.hosts.trusted(project.id, now - TRUSTED_SEEN_SECONDS)
     most = exam_hosts(metadata.verification, project.new_hosts, trusted + project.proven_hosts)
     if project.state is ProjectState.FINISHED:
         return []
-    exams = tx.units.open_exams(project.id, project.epoch, project.version)
-    isolated = isolated_class(tx, project.id, host.determinism_class)
-    joinable = [
+    exams = tx.units.exams(project.id, project.epoch, project.version)
+    undecided = [unit for unit in exams if unit.state is UnitState.OPEN]
+    decided = [
+        unit for unit in exams if unit not in undecided and unit.counting is not Counting.FLEET
+    ]
+    if window_is_over(context):
+        return []
+    unit = None
+    if _exams_to_come(context):
+        unit = _open_exam(context, len(undecided), trusted)
+    if unit is None:
+        unit = _joinable(context, undecided, most)
+    if unit is None:
+        unit = _open_exam(context, len(undecided), trusted) or _joinable(context, decided, most)
+    if unit is None:
+        return []
+    seconds = project.median_step_seconds * whole_steps(unit, project.facts)
+    tx.hosts.set_pace(host.id, now + exam_pace_seconds(seconds, host.setbacks))
+    return _also(context, [unit], Purpose.EXAM, place)
+
+
+def _exams_to_come(context: RequestContext) -> int:
+    project = context.project
+    opened = context.tx.units.count_exams(project.id, project.epoch, project.version)
+    return exams_to_come(project.metadata, project.new_hosts, project.proven_hosts, opened)
+
+
+def _joinable(context: RequestContext, exams: Sequence[UnitRow], most: int) -> UnitRow | None:
+    """Return an exam that the host may share, drawn by lot; None: there is none."""
+    tx, host = context.tx, context.host
+    isolated = isolated_class(tx, context.project.id, host.determinism_class)
+    found = [
         unit
         for unit in exams
         if fits(unit, host)
@@ -309,18 +357,9 @@ def _exam(context: RequestContext, place: int) -> list[tuple[Assignment, UnitRow
         and class_of_unit(tx, unit) == isolated
         and not tx.assignments.has_had(unit.id, host)
     ]
-    if window_is_over(context):
-        return []
-    if joinable:
-        unit = joinable[int.from_bytes(context.deps.random_bytes(4), "big") % len(joinable)]
-    else:
-        opened = _open_exam(context, len(exams), trusted)
-        if opened is None:
-            return []
-        unit = opened
-    seconds = project.median_step_seconds * whole_steps(unit, project.facts)
-    tx.hosts.set_pace(host.id, now + exam_pace_seconds(seconds, host.setbacks))
-    return _also(context, [unit], Purpose.EXAM, place)
+    if not found:
+        return None
+    return found[int.from_bytes(context.deps.random_bytes(4), "big") % len(found)]
 
 
 def _open_exam(context: RequestContext, open_now: int, trusted: int) -> UnitRow | None:
@@ -360,7 +399,8 @@ def _also(
     for unit in units:
         new = NewAssignment(unit=unit.id, purpose=purpose, created_at=context.now)
         pairs.append((context.tx.assignments.get(context.tx.assignments.add(new)), unit))
-        context.tx.units.set_look_at(unit.id, None)
+        if purpose is not Purpose.EXAM:  # nothing else is waited for
+            context.tx.units.set_look_at(unit.id, None)
     return _lease(context, pairs, place)
 
 

@@ -59,6 +59,9 @@ _WRONG: Final = {
 }
 """Faults of a result that its host made on purpose or with broken hardware."""
 _UNREPORTED: Final = {AssignmentState.UNSENT, AssignmentState.LEASED, AssignmentState.UPLOADING}
+_FEW: Final = 16
+_LOOK_SECONDS: Final = 0.05
+"""For each host of a large exam: so long its results wait to be looked at together."""
 _SPEED_WEIGHT: Final = 0.2
 """Of the newest measurement: one unit computed during a game hardly changes the next lease."""
 
@@ -94,13 +97,27 @@ def store_result(
     unit = tx.units.get(assignment.unit)
     tx.assignments.commit(assignment, AssignmentEvent.REPORTED, commitment)
     _use_share_again(tx, assignment, unit)
-    tx.units.make_due(unit.id)
+    _make_due(tx, now, assignment, unit)
     host = _host_of(tx, assignment)
     late = assignment.state == AssignmentState.EXPIRED
     tx.hosts.set_standing(host.id, after_delivered(standing_of(host), late=late))
     _note_speed(tx, assignment, unit, commitment.compute_seconds)
     detail = {"bytes": commitment.size, "loss": commitment.loss_last}
     log_assignment(tx, now, kind, assignment, **detail)
+
+
+def _make_due(tx: Transaction, now: float, assignment: Assignment, unit: UnitRow) -> None:
+    """Let `verify` look at the unit: soon, if many new hosts share it.
+
+    A look reads all results. One for each of a thousand would cost a million rows.
+    """
+    sharing = 0
+    if assignment.purpose is Purpose.EXAM and not unit.disputed:
+        sharing = tx.assignments.exam_hosts(unit.id)
+    if sharing > _FEW:
+        tx.units.look_by(unit.id, now + _LOOK_SECONDS * sharing)
+    else:
+        tx.units.make_due(unit.id)
 
 
 def await_upload(

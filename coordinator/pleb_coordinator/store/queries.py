@@ -338,6 +338,9 @@ SET_DISPUTE: Final = """
 UPDATE units SET disputed = :disputed, deciders = :deciders WHERE id = :unit
 """
 SET_LOOK_AT: Final = "UPDATE units SET look_at = :at WHERE id = :unit"
+LOOK_BY: Final = """
+UPDATE units SET look_at = :at WHERE id = :unit AND (look_at IS NULL OR look_at > :at)
+"""
 NEXT_LOOK: Final = "SELECT min(look_at) FROM units WHERE look_at IS NOT NULL"
 LOOK_NOW: Final = """
 UPDATE units SET look_at = NULL, due = 1, revision = revision + 1
@@ -350,9 +353,9 @@ WHERE project = :project AND spot_check = :spot_check AND spot_check IN ('possib
   AND epoch = :epoch AND version >= :version
 ORDER BY version DESC LIMIT :limit
 """
-OPEN_EXAMS: Final = f"""
+EXAMS: Final = f"""
 SELECT {_UNIT} FROM units
-WHERE {_OF_VERSION} AND exam_at IS NOT NULL AND state = 'open'
+WHERE {_OF_VERSION} AND exam_at IS NOT NULL AND state IN ('open', 'valid')
 """
 COUNT_EXAMS: Final = f"SELECT count(*) FROM units WHERE {_OF_VERSION} AND exam_at IS NOT NULL"
 WAITING_DISPUTES: Final = f"""

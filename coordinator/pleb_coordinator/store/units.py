@@ -154,6 +154,10 @@ class Units(TableGroup):
         """Store when `verify` is due although nothing happens; None: never."""
         self._db.execute(sql.SET_LOOK_AT, unit=unit, at=at)
 
+    def look_by(self, unit: int, at: float) -> None:
+        """Let `verify` be due at that time at the latest."""
+        self._db.execute(sql.LOOK_BY, unit=unit, at=at)
+
     def next_look(self) -> float | None:
         """Return the earliest time of `set_look_at`; None: there is none."""
         at: float | None = self._value(sql.NEXT_LOOK)
@@ -179,9 +183,9 @@ class Units(TableGroup):
         )
         return _UNIT.all(rows)
 
-    def open_exams(self, project: int, epoch: int, version: int) -> list[UnitRow]:
-        """Return the round's exams that are not decided."""
-        return _UNIT.all(self._db.execute(sql.OPEN_EXAMS, **version_key(project, epoch, version)))
+    def exams(self, project: int, epoch: int, version: int) -> list[UnitRow]:
+        """Return the round's exams, decided or not."""
+        return _UNIT.all(self._db.execute(sql.EXAMS, **version_key(project, epoch, version)))
 
     def count_exams(self, project: int, epoch: int, version: int) -> int:
         """Return how many of the round's units became exams."""

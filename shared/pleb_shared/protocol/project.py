@@ -473,7 +473,7 @@ class Verification(Struct, frozen=True):
     ] = 0.3
     exam_hosts: Annotated[
         int, about("new hosts that share a unit with one that is proven", ge=1, le=10_000)
-    ] = 64
+    ] = 1000
     exam_share: Annotated[
         Fraction, about("share of a round's units that new hosts may share, once hosts are proven")
     ] = 0.25

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pleb_coordinator.core.assignment import (
     exam_hosts,
     exam_pace_seconds,
+    exams_to_come,
     lease_seconds,
     most_exams,
     most_open_exams,
@@ -88,7 +90,15 @@ def test_exams_leave_most_of_a_round_and_of_the_anchors_to_other_work():
     assert [most_open_exams(*fleet) for fleet in ((0, 1), (0, 8), (1, 0), (2, 9))] == [1, 2, 2, 7]
 
 
+def test_the_more_new_hosts_there_are_the_more_units_of_a_round_are_exams():
+    metadata = example_metadata("2" * 64)
+    metadata = replace(metadata, round=replace(metadata.round, units=64, quorum=48))
+    fleets = ((15, 0), (32, 0), (32, 2), (3000, 0), (3000, 10), (3000, 16))
+    kept = [exams_to_come(metadata, new, 40, opened) for new, opened in fleets]
+    assert kept == [0, 2, 0, 16, 6, 0]
+
+
 def test_where_new_hosts_are_many_for_each_anchor_more_share_an_exam():
     rules = example_metadata("2" * 64).verification
-    assert exam_hosts(rules, 30, 1) == 64
-    assert exam_hosts(rules, 3000, 10) == 300
+    assert exam_hosts(rules, 30, 1) == 1000
+    assert exam_hosts(rules, 30_000, 10) == 3000

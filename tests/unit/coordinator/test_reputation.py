@@ -188,6 +188,14 @@ def test_two_liars_that_let_much_in_raise_the_checks_of_short_records():
     )
 
 
+def test_checks_double_again_only_when_four_times_as_many_lies_have_entered():
+    alarm, scales = QUIET, []
+    for _ in range(6):  # 1.5 lies enter for each that is caught at that rate
+        alarm = after_caught(alarm, 0.4, RULES, SURGE)
+        scales.append(alarm.audit_record)
+    assert scales == [10, 20, 20, 20, 20, 40]
+
+
 def test_spot_checks_are_a_part_of_all_units():
     alarm = replace(QUIET, counted=1000, spot_checks=51)
     assert spot_checks_left(alarm, RULES, wanted=False)
