@@ -8,7 +8,7 @@ import pytest
 
 from pleb_coordinator.aggregation.chunked import Chunks, combined_chunks
 from pleb_coordinator.aggregation.outer_step import OuterState
-from pleb_coordinator.core.chunks import best_chunk, why_chunk
+from pleb_coordinator.core.chunks import Link, best_chunk, link_of, why_chunk
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol import strict_json
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("legal_moves")
 MB = 2**20
 FULL_BYTES, NARROW_BYTES, LAST_BYTES = 64 * MB, 40 * MB, 16 * MB
 STRONG, MIDDLE, WEAK = 80 * MB, 50 * MB, 20 * MB
+SIZES = (STRONG, MIDDLE, LAST_BYTES, None)
 
 
 class ChunkWorld(World):
@@ -99,7 +100,10 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     chunks = [world.ask(host)[0][0].unit.chunk for host in hosts]
     assert chunks == ["full", "narrow", "last", "full", "narrow"], "a forecast needs some margin"
     assert best_chunk(world.metadata, LAST_BYTES) is None
-    said = [why_chunk(world.metadata, size) for size in (STRONG, MIDDLE, LAST_BYTES, None)]
+    [tiny] = fleet(world, tiny=2 * WEAK)
+    facts = world.project.facts
+    rows = [msgspec.structs.replace(world.row(tiny), memory_bytes=size) for size in SIZES]
+    said = [why_chunk(world.metadata, facts, row) for row in rows]
     assert said[:2] == [
         "the whole model: a unit may take 80 MiB there, and the whole model needs 77 MiB",
         (
@@ -109,7 +113,6 @@ def test_a_host_gets_the_best_chunk_that_fits_its_memory(tmp_path):
     ]
     assert said[2].startswith("none: a unit may take 16 MiB there")
     assert "does not say" in said[3]
-    [tiny] = fleet(world, tiny=2 * WEAK)
     tiny.memory_bytes = LAST_BYTES
     _, no_work = world.ask(tiny)
     assert no_work is not None
@@ -189,6 +192,36 @@ def test_checks_go_only_to_hosts_into_whose_memory_they_fit(tmp_path):
     [other] = fleet(world, other=STRONG)
     world.pass_time(120)
     assert [one.unit.chunk for one in world.ask(other)[0]], "the unit of a weak host or the check"
+
+
+def test_a_host_with_a_slow_link_trains_what_is_soon_sent(tmp_path):
+    world = ChunkWorld(tmp_path)
+    metadata, steps = world.metadata, world.metadata.training.local_steps
+    sizes = {name: training_format(metadata, name).size for name in ("full", "narrow", "last")}
+    costs = {"full": 1.0, "narrow": 0.6, "last": 0.5}
+
+    def chosen(bytes_per_second, step_seconds=1.0):
+        link = Link(bytes_per_second, step_seconds, costs)
+        best = best_chunk(metadata, STRONG, link)
+        assert best is not None
+        return best.name
+
+    enough = {name: 10 * sizes[name] / (steps * costs[name]) for name in sizes}
+    assert chosen(1.01 * enough["full"]) == "full"
+    assert chosen(0.99 * enough["full"]) == "narrow"
+    assert chosen(1.01 * enough["last"]) == "last"
+    assert chosen(0.99 * enough["last"]) == "full", "nothing is soon sent: the memory decides"
+    strong = msgspec.structs.replace(
+        world.row(world.volunteer("a", memory_bytes=STRONG)),
+        seconds_per_step=1.0,
+        upload_bytes_per_second=1.01 * enough["last"],
+        memory_bytes=STRONG,
+    )
+    facts = msgspec.structs.replace(
+        world.project.facts, flops_per_step=10, chunk_flops={"narrow": 6, "last": 5}
+    )
+    assert link_of(strong, facts) == Link(1.01 * enough["last"], 1.0, costs)
+    assert why_chunk(metadata, facts, strong).startswith("last: more would take long to send")
 
 
 def test_half_of_a_round_is_kept_for_hosts_that_can_train_the_whole_model(tmp_path):

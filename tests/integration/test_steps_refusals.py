@@ -230,7 +230,9 @@ def test_a_delta_comes_in_parts_and_goes_on_where_it_broke_off(world):
     with pytest.raises(Refusal) as caught:
         append_part(world.deps, upload, len(packed), b"x")
     assert caught.value.code == RefusalCode.WRONG_SIZE
+    world.clock.now += 4
     finish(world, upload)
+    assert world.row(host).upload_bytes_per_second == pytest.approx(len(packed) / 4)
     with world.store.write() as tx:
         finish_upload(tx, world.deps, upload)  # a lost answer makes the host ask twice
     world.run()

@@ -67,7 +67,7 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
         "in_hand": held,
         "networks": networks,
         "check_rate": 0.0 if host.trusted else rate,
-        "chunk": why_chunk(project.metadata, host.memory_bytes),
+        "chunk": why_chunk(project.metadata, project.facts, host),
         "cases": cases,
     }
     shown = value | {"ban_reason": host.ban_reason and reason_sentence(host.ban_reason)}

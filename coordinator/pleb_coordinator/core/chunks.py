@@ -1,4 +1,4 @@
-"""Which chunk a host trains: the best one that fits into its memory.
+"""Which chunk a host trains: the best one that fits into its memory and suits its link.
 
 The whole model is best, then the project's chunks in the researcher's order. A unit belongs to no
 chunk until a host gets it; from then on its checks and further tries are of the same chunk, and go
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_coordinator.core.records import Record
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.unit import UnitKind
+from pleb_shared.tensors.format import training_format
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Facts, Host, UnitRow
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChunkChoice",
+    "Link",
     "best_chunk",
     "cost_of_chunk",
     "fits",
     "flops_of_chunk",
     "least_memory",
+    "link_of",
     "needed_memory",
     "room_for_chunks",
     "smaller_chunks",
@@ -33,6 +36,8 @@ __all__ = [
     "why_chunk",
 ]
 
+_LINK_SHARE: Final = 10.0
+"""A unit should take this many times as long as to send its result."""
 _WHOLE_SHARE: Final = 0.5
 """Of a round's units, for hosts that can train the whole model."""
 _PATIENCE_UNITS: Final = 3.0
@@ -51,20 +56,50 @@ class ChunkChoice(Record, frozen=True):
     """What a host must have for it; 0: not known, so that every host is tried."""
 
 
-def best_chunk(metadata: ProjectMetadata, memory_bytes: int | None) -> ChunkChoice | None:
+def best_chunk(
+    metadata: ProjectMetadata, memory_bytes: int | None, link: Link | None = None
+) -> ChunkChoice | None:
     """Return the best chunk for a host with that much memory; None: not even the smallest fits.
 
-    A host that does not say how much it has gets the whole model, as do all hosts of a project
-    without chunks: its worker checks what it can do before it begins.
+    The first one that fits and whose delta does not take long to send, else the first one that
+    fits. A host that does not say how much memory it has gets the whole model, as do all hosts of a
+    project without chunks: its worker checks what it can do before it begins.
     """
-    needed = needed_memory(metadata.limits.full_bytes)
-    if not metadata.chunks or memory_bytes is None or needed <= memory_bytes:
-        known = needed if metadata.chunks else 0
+    if not metadata.chunks or memory_bytes is None:
+        known = whole_memory(metadata) if metadata.chunks else 0
         return ChunkChoice(FULL, known)
-    for chunk in metadata.chunks:
-        if needed_memory(chunk.memory_bytes) <= memory_bytes:
-            return ChunkChoice(chunk.name, needed_memory(chunk.memory_bytes))
-    return None
+    whole = ChunkChoice(FULL, whole_memory(metadata))
+    fitting = [
+        choice
+        for choice in (whole, *smaller_chunks(metadata, whole.memory_bytes))
+        if choice.memory_bytes <= memory_bytes
+    ]
+    quick = (one for one in fitting if link is None or not link.is_slow(metadata, one.name))
+    return next(quick, None) or next(iter(fitting), None)
+
+
+class Link(Record, frozen=True):
+    """How fast a host sends, and computes."""
+
+    bytes_per_second: float
+    step_seconds: float
+    """Of the whole model."""
+    costs: dict[str, float]
+    """By a chunk's name, its FLOPs over those of the whole model."""
+
+    def is_slow(self, metadata: ProjectMetadata, chunk: str) -> bool:
+        """Whether to send a unit's delta takes more than a tenth of the time to compute it."""
+        size = training_format(metadata, chunk).size
+        computing = self.step_seconds * metadata.training.local_steps * self.costs[chunk]
+        return _LINK_SHARE * size / self.bytes_per_second > computing
+
+
+def link_of(host: Host, facts: Facts) -> Link | None:
+    """Return what is known of the host's link; None: nothing."""
+    if not host.upload_bytes_per_second or not host.seconds_per_step:
+        return None
+    costs = {name: cost_of_chunk(facts, name) for name in (FULL, *facts.chunk_flops)}
+    return Link(host.upload_bytes_per_second, host.seconds_per_step, costs)
 
 
 def smaller_chunks(metadata: ProjectMetadata, memory_bytes: int) -> list[ChunkChoice]:
@@ -75,19 +110,22 @@ def smaller_chunks(metadata: ProjectMetadata, memory_bytes: int) -> list[ChunkCh
     return [choice for choice in choices if choice.memory_bytes < memory_bytes]
 
 
-def why_chunk(metadata: ProjectMetadata, memory_bytes: int | None) -> str:
-    """Return which chunk a host with that much memory gets, and why, as a sentence."""
+def why_chunk(metadata: ProjectMetadata, facts: Facts, host: Host) -> str:
+    """Return which chunk a host gets, and why, as a sentence."""
     if not metadata.chunks:
         return "the whole model: the project has no chunks"
-    if memory_bytes is None:
+    if host.memory_bytes is None:
         return "the whole model: the host does not say how much memory it has"
-    has = f"a unit may take {memory_bytes >> 20} MiB there"
-    needed = f"the whole model needs {_mib(needed_memory(metadata.limits.full_bytes))}"
-    best = best_chunk(metadata, memory_bytes)
+    has = f"a unit may take {host.memory_bytes >> 20} MiB there"
+    needed = f"the whole model needs {_mib(whole_memory(metadata))}"
+    best = best_chunk(metadata, host.memory_bytes, link_of(host, facts))
     if best is None:
         return f"none: {has}, and the smallest chunk needs {_mib(least_memory(metadata))}"
     if best.name == FULL:
         return f"the whole model: {has}, and {needed}"
+    if best != best_chunk(metadata, host.memory_bytes):
+        rate = (host.upload_bytes_per_second or 0.0) / 1e3
+        return f"{best.name}: more would take long to send, at {rate:.3g} kB/s"
     return f"{best.name}, which needs {_mib(best.memory_bytes)}: {has}, and {needed}"
 
 

@@ -520,6 +520,8 @@ class Host(Record, frozen=True):
     """Why it refused the last answer, as it says; empty: it did not."""
     memory_bytes: int | None
     """What a unit may take on it, as it says; None: it does not say."""
+    upload_bytes_per_second: float | None
+    """How fast its deltas came, by the coordinator's clock; None: none was large enough to tell."""
 
     @property
     def trusted(self) -> bool:

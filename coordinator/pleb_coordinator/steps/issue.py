@@ -27,6 +27,7 @@ from pleb_coordinator.core.chunks import (
     best_chunk,
     fits,
     least_memory,
+    link_of,
     room_for_chunks,
     smaller_chunks,
     whole_memory,
@@ -458,7 +459,8 @@ def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
     is_new = not unit.memory_bytes
     if unit.kind is not UnitKind.TRAIN or not (is_new or not fits(unit, host)):
         return unit
-    best = best_chunk(context.project.metadata, host.memory_bytes)
+    link = link_of(host, context.project.facts)
+    best = best_chunk(context.project.metadata, host.memory_bytes, link)
     if best is None or (best.name, best.memory_bytes) == (unit.chunk, unit.memory_bytes):
         return unit
     return msgspec.structs.replace(unit, chunk=best.name, memory_bytes=best.memory_bytes)
@@ -589,7 +591,9 @@ def _no_work(context: RequestContext, found: int) -> NoWork:
     if not found and nothing_fits(context):
         reason = because(ReasonCode.ROUND_ENDS, version=project.version + 1)
         return NoWork(reason=reason, retry_after_seconds=10)
-    best = best_chunk(project.metadata, context.host.memory_bytes)
+    best = best_chunk(
+        project.metadata, context.host.memory_bytes, link_of(context.host, project.facts)
+    )
     unsent = not found and Purpose.PRIMARY in context.tx.assignments.unsent_purposes(project.id)
     if unsent and best is not None and best.name != FULL:
         reason = because(ReasonCode.CHUNKS_GIVEN, version=project.version)

@@ -13,12 +13,15 @@ from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.tensors.format import DeltaFormat, delta_format
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.records import Upload
+    from pleb_coordinator.core.records import Assignment, Upload
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
 _AWAITED: Final = {AssignmentState.UPLOADING, AssignmentState.EXPIRED}
 """States of an assignment whose upload still counts, or is still to be refused."""
+
+_LINK_WEIGHT: Final = 0.3
+"""Of the latest upload in the speed of a host's link."""
 
 __all__ = [
     "UploadStatus",
@@ -139,7 +142,18 @@ def finish_upload(tx: Transaction, deps: Deps, upload: Upload) -> None:
         assignment.compute_seconds or 0.0,
         now,
     )
+    _note_link(tx, assignment, upload, now)
     store_result(tx, now, assignment, commitment, "uploaded")
+
+
+def _note_link(tx: Transaction, assignment: Assignment, upload: Upload, now: float) -> None:
+    """Follow how fast the host's deltas come, pauses included."""
+    host = None if assignment.host is None else tx.hosts.of_id(assignment.host)
+    if host is None or now <= upload.created_at:
+        return
+    measured = upload.size / (now - upload.created_at)
+    before = host.upload_bytes_per_second or measured
+    tx.hosts.set_upload_speed(host.id, (1 - _LINK_WEIGHT) * before + _LINK_WEIGHT * measured)
 
 
 def refuse_upload(

@@ -239,6 +239,10 @@ class Hosts(TableGroup):
         where = {"project": project, "since": since, "memory_bytes": memory_bytes}
         return int(self._value(sql.COUNT_TRUSTED, **where))
 
+    def set_upload_speed(self, host: int, bytes_per_second: float) -> None:
+        """Store how fast the host's deltas come."""
+        self._db.execute(sql.SET_UPLOAD_SPEED, host=host, speed=bytes_per_second)
+
     def strong(self, project: int, since: float, memory_bytes: int) -> int:
         """Return how many hosts with that much memory, or of which it is not known, asked since."""
         where = {"project": project, "since": since, "memory_bytes": memory_bytes}

@@ -697,6 +697,7 @@ SET_RUNTIME: Final = """
 UPDATE hosts SET runtime = :runtime, determinism_class = :determinism_class WHERE id = :host
 """
 SET_SPEED: Final = "UPDATE hosts SET seconds_per_step = :seconds_per_step WHERE id = :host"
+SET_UPLOAD_SPEED: Final = "UPDATE hosts SET upload_bytes_per_second = :speed WHERE id = :host"
 SET_LAST_SHARD: Final = "UPDATE hosts SET last_shard = :shard WHERE id = :host"
 SET_STANDING: Final = """
 UPDATE hosts

@@ -255,6 +255,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("enrolled_from", TEXT, server_default=sa.text("''"), nullable=False),
         sa.Column("refuses", TEXT, server_default=sa.text("''"), nullable=False),
         sa.Column("memory_bytes", INTEGER, nullable=True),
+        sa.Column("upload_bytes_per_second", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
             ["project"],
             ["projects.id"],
