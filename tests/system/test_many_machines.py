@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.report import Report
     from tests.integration.steps_world import Volunteer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.system
 
 MACHINES = 3
 KILLS = 2 * MACHINES
