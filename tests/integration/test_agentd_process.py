@@ -119,7 +119,8 @@ def test_units_are_trained_by_the_real_worker(tmp_path):
         metadata = coordinator.metadata
         for report in coordinator.results()[1:]:
             delta = coordinator.given[report.assignment].delta
-            assert training_format(metadata).decode(delta)
+            encoding = training_format(metadata)
+            assert encoding.decode(encoding.unpack(delta))
             assert delta_of(report).loss_last < delta_of(report).loss_first
         runtime = coordinator.requests[0].runtime
         assert (runtime.threads, runtime.device) == (1, "cpu")

@@ -33,6 +33,7 @@ from pleb_agent.worker.process import WorkerProcess
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.tensors.format import delta_format
 from pleb_shared.training.evaluation import evaluate
 from tests.unit.worker.stories import (
     SETTINGS,
@@ -65,7 +66,8 @@ def test_a_worker_gives_the_bits_of_undisturbed_training(workers: WarmWorkers) -
             assert isinstance(outcome, DeltaOutcome)
             assert outcome.digest == undisturbed_digest(job)
             data = (job.output_dir / outcome.file).read_bytes()
-            assert (digest_of(data), len(data)) == (outcome.digest, outcome.size)
+            encoded = delta_format(read_metadata(job), job.unit).unpack(data)
+            assert (digest_of(encoded), len(data)) == (outcome.digest, outcome.size)
             assert outcome.loss_last < outcome.loss_first
 
     workers.run(story)

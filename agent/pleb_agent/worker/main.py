@@ -115,7 +115,8 @@ def _last_words() -> Iterator[None]:
         yield
     except DeviceUnusable as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(NO_DEVICE_EXIT)
+        sys.stderr.flush()
+        os._exit(NO_DEVICE_EXIT)  # at once: torch takes seconds to clear up on a busy PC
 
 
 def _agents_pipes() -> tuple[IO[bytes], IO[bytes]]:
