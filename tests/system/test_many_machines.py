@@ -1,4 +1,6 @@
-"""Three `serve` and three `work` on one database and one bucket, of which one is killed at a time.
+"""Three `serve` and three `work` on one database and one bucket; everything fails in turn.
+
+One process after the other is killed, the database crashes, the bucket fails, is slow and lies.
 
 Each has a home of its own, as on a machine of its own. Hosts send each request to any of the three,
 and the same request to another one when no answer comes.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -29,7 +32,7 @@ from tests.e2e.world import Running, wait_until
 from tests.integration.http_world import HttpWorld
 from tests.integration.steps_world import START, World
 from tests.postgres import free_port, shared_postgres
-from tests.s3_server import KEYS, shared_s3
+from tests.s3_server import KEYS, Fault, FaultyProxy, shared_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +47,12 @@ pytestmark = pytest.mark.system
 MACHINES = 3
 KILLS = 2 * MACHINES
 OFFSET = START - time.time()
+FAULTS = (
+    partial(Fault, 5, status=503),
+    partial(Fault, 5, status=500, after=True),
+    partial(Fault, 5, ("GET",), spoil=True, only_bodies=True),
+    partial(Fault, 5, delay_seconds=0.5),
+)
 
 
 class SharedClock:
@@ -193,10 +202,18 @@ class Host(threading.Thread):
 
 
 @pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Machines, World]]:
+def proxy() -> Iterator[FaultyProxy]:
+    with FaultyProxy(shared_s3().endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: FaultyProxy
+) -> Iterator[tuple[Machines, World]]:
     url, server = shared_postgres().new_database(), shared_s3()
     bucket = f"s3://{server.new_bucket()}/pleb"
-    s3 = S3(endpoint=server.endpoint, region="us-east-1", **KEYS)
+    s3 = S3(endpoint=proxy.endpoint, region="us-east-1", **KEYS)
     blobs = _blobs(bucket, s3)
     monkeypatch.setattr(World, "new_place", staticmethod(lambda _: url))
     monkeypatch.setattr(World, "new_blobs", staticmethod(lambda _: blobs))
@@ -219,7 +236,9 @@ def _blobs(bucket: str, s3: S3) -> Any:
     return S3Blobs(bucket, **dataclasses.asdict(s3))
 
 
-def test_one_machine_after_the_other_is_killed(machines: tuple[Machines, World]) -> None:
+def test_one_machine_after_the_other_is_killed(
+    machines: tuple[Machines, World], proxy: FaultyProxy
+) -> None:
     fleet, world = machines
     done = threading.Event()
     roles = {"trusted": Role.TRUSTED, "anna": Role.HOST, "boris": Role.HOST}
@@ -241,6 +260,11 @@ def test_one_machine_after_the_other_is_killed(machines: tuple[Machines, World])
             killed[name] += 1
             time.sleep(generator.uniform(0.2, 1.0))
             fleet.running[name].start()
+            proxy.faults = [FAULTS[number % len(FAULTS)]()]
+            if number % MACHINES == 1:  # the database crashes, too
+                shared_postgres().stop(signal.SIGQUIT)
+                time.sleep(1.0)
+                shared_postgres().start()
         last = world.project.version
         wait_until("two more versions", lambda: world.project.version > last + 1, seconds=60)
     finally:
