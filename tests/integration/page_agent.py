@@ -38,6 +38,7 @@ from pleb_agent.control.views import (
     StatusView,
 )
 from pleb_agent.core.agent_state import Activity, AgentState
+from pleb_agent.core.devices import FoundDevice
 from pleb_agent.core.override import NO_OVERRIDE
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import Action, Decision, decide
@@ -251,6 +252,7 @@ class PageAgent:
             readings=self.loop.readings,
             log_file=Path("unused"),
             desktop=True,
+            cards=(FoundDevice("cuda-0", "NVIDIA GeForce RTX 4060"),),
             machine=lambda: Machine(CORES, 32 * 2**30),
             shown={"unit": unit(), "projects": [project()], "first_run": False} | shown,
         )
@@ -384,6 +386,8 @@ class PlayedLoop:
         self._working = say("Working for words.")
         self._looks_again_at = time.time() + 300
         self.status = SimpleNamespace(unit=None, units_finished=3)
+        self.loops: list[Any] = []
+        """Those of single devices, which the tests show by hand."""
 
     @property
     def governor(self) -> Any:

@@ -164,6 +164,7 @@ class StatusReader:
             memory_bytes=machine.memory_bytes,
             free_disk_bytes=readings.free_disk_bytes,
             gpus=[card.title for card in self.cards],
+            devices={one.name: one.title for one in (PROCESSOR, *self.cards)},
             on_battery=None if source is PowerSource.UNKNOWN else source is not PowerSource.MAINS,
             battery_percent=readings.power.percent,
             presence=presence_sentence(presence),

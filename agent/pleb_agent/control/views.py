@@ -154,6 +154,8 @@ class MachineView(View, frozen=True):
     memory_bytes: int
     free_disk_bytes: int
     gpus: list[str]
+    devices: dict[str, str]
+    """Titles of all devices, the processor's too, by their names."""
     on_battery: bool | None
     battery_percent: float | None
     presence: str

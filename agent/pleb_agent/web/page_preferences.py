@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.control.requests import AutostartRequest, PreferencesRequest, PresetRequest
@@ -38,6 +38,8 @@ __all__ = ["Control", "change_preference", "control_of", "preset_values", "value
 _GROUPS: Final = tuple(group for group in Group if group is not Group.PROJECTS)
 """Shares of projects are set on the projects' page."""
 _LONGEST: Final = 4000
+_BY_DEVICE: Final = "device_shares"
+"""A preference with a value for each device."""
 
 
 async def show_preferences(visit: Visit) -> Response:
@@ -48,7 +50,8 @@ async def show_preferences(visit: Visit) -> Response:
 async def set_preference(visit: Visit) -> Response:
     """Set one preference; return its control as it is now, and the presets."""
     form = await visit.form()
-    preference = find(form.get("name", ""))
+    name = form.get("name", "")
+    preference = _named(find(name), name)
     text = form.get("value", "")
     if preference.kind is Kind.HOURS:
         if not form.get("always") and not any(day in form for day in DAYS):
@@ -121,12 +124,32 @@ def _all_values(visit: Visit) -> dict[str, Any]:
     shown = [one for one in PREFERENCES.values() if view.machine.gpus or not one.needs_gpu]
     return preset_values(view) | {
         "groups": [
-            (group, [control_of(one, view, words) for one in shown if one.group is group])
+            (
+                group,
+                [
+                    control_of(each, view, words)
+                    for one in shown
+                    if one.group is group
+                    for each in _each_of(one, view)
+                ],
+            )
             for group in _GROUPS
         ],
         "autostart": visit.controller.autostart.view(),
         "day_names": DAY_NAMES,
     }
+
+
+def _each_of(preference: Preference, view: PreferencesView) -> list[Preference]:
+    """Return the preference; one of devices for each of this PC's."""
+    if preference.name != _BY_DEVICE:
+        return [preference]
+    return [_named(preference, f"{_BY_DEVICE}.{name}") for name in view.machine.devices]
+
+
+def _named(preference: Preference, name: str) -> Preference:
+    """Return the preference by the name of a part of it, such as one device's."""
+    return replace(preference, name=name) if name.startswith(f"{_BY_DEVICE}.") else preference
 
 
 @dataclass(frozen=True)
@@ -149,6 +172,9 @@ def control_of(preference: Preference, view: PreferencesView, words: Words) -> C
     """Return a preference's control; numbers are in the preference's unit (`GB`, `%`)."""
     name, kind = preference.name, preference.kind
     value, size = all_values(view.values).get(name), _unit_size(preference)
+    device = name.removeprefix(f"{_BY_DEVICE}.")
+    if device != name and value is None:
+        value = preference.most  # all that the other shares give
     # A slider of cores ends at the machine's cores.
     most = view.machine.cores if name == "threads" else preference.most
     fact = _FACTS.get(name)
@@ -159,7 +185,7 @@ def control_of(preference: Preference, view: PreferencesView, words: Words) -> C
         value=_entry(value, size),
         least="" if preference.least is None else _plain(preference.least / size),
         most="" if most is None else _plain(most / size),
-        fact=fact(view.machine, words) if fact else "",
+        fact=fact(view.machine, words) if fact else line(view.machine.devices.get(device, "")),
         days=days_of(str(value)) if kind is Kind.HOURS else (),
         languages=tuple(LANGUAGES.items()) if kind is Kind.LANGUAGE else (),
     )

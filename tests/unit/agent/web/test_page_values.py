@@ -15,7 +15,7 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.translation.words import words_for
 from pleb_agent.web.page_history import EVENTS, folded
 from pleb_agent.web.page_now import KINDS, STATES
-from pleb_agent.web.page_preferences import control_of, value_of
+from pleb_agent.web.page_preferences import _each_of, control_of, value_of
 from pleb_agent.web.page_rendering import (
     ACTIVITIES,
     ICONS,
@@ -165,3 +165,17 @@ def test_equal_events_of_units_are_one_line_of_the_history():
     ]
     kept = [(one.id, more) for one, more in folded(events)]
     assert kept == [(9, 2), (6, 0), (5, 0), (4, 0), (3, 0), (2, 0)]
+
+
+def test_each_device_has_a_share_of_its_own() -> None:
+    seen = view(device_shares={"cuda-0": 40})
+    share = find("device_shares")
+    names = [one.name for one in _each_of(share, seen)]
+    assert names == ["device_shares.cpu", "device_shares.cuda-0"]
+    cpu, card = (control_of(one, seen, EN) for one in _each_of(share, seen))
+    assert (cpu.value, cpu.fact, cpu.kind) == ("100", "CPU", "slider")
+    assert (card.value, card.fact) == ("40", "NVIDIA GeForce RTX 4060")
+    assert card.id == "pref-device-shares-cuda-0"
+    assert changed(seen.values, {card.preference.name: value_of(card.preference, "55")}) == changed(
+        seen.values, {"device_shares.cuda-0": 55}
+    )
