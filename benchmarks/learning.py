@@ -47,7 +47,7 @@ MODEL: Final = Path(__file__).with_name("learning_model.py")
 def main(quick: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="pleb-learning-") as name:
-        return measure(Path(name), versions=3 if quick else 40, seeds=(0,) if quick else (0, 1, 2))
+        return measure(Path(name), versions=2 if quick else 40, seeds=(0,) if quick else (0, 1, 2))
 
 
 def measure(folder: Path, versions: int, seeds: tuple[int, ...]) -> dict[str, Any]:
