@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pleb_agent.core.devices import CPU
 from pleb_agent.core.readiness import Action, PolicyReason
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.status import UnitBudget
@@ -125,11 +124,10 @@ class SideBySide:
         for loop in self.loops:
             loop.changed()
 
-    def renew_engine(self, *, cards: bool = True) -> None:
-        """Restart the engines before their next units; `cards`: not only the processor's."""
+    def renew_engine(self) -> None:
+        """Restart the engines before their next units: what they were started with has changed."""
         for loop in self.loops:
-            if cards or loop.device == CPU:
-                loop.renew_engine()
+            loop.renew_engine()
 
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, with all devices."""
