@@ -102,7 +102,7 @@ HOT = [
     "FIRST_TRIES_IN_HAND",
     "NEXT_LOOK",
     "LOOK_NOW",
-    "OPEN_EXAMS",
+    "EXAMS",
     "COUNT_EXAMS",
     "WAITING_DISPUTES",
     "TO_SPOT_CHECK",
