@@ -427,7 +427,7 @@ def check_language(tag: str) -> None:
     """Raise `ValueError` unless there is a translation, or nothing is chosen."""
     if tag and known_language(tag) is None:
         names = ", ".join(f"{one} ({name})" for one, name in LANGUAGES.items())
-        raise ValueError(f"there is no translation for that; there are {names}")
+        raise ValueError(f"it is none of {names}")
 
 
 def check_proxy(text: str) -> None:

@@ -130,7 +130,7 @@ def test_many_changes_are_one():
         ("proxy", 5, "an example is proxy=http://proxy.example:3128"),
         ("proxy", "foo", "proxy cannot be that: it is not an address like http://HOST:PORT"),
         ("proxy", "socks5://127.0.0.1:1080", "SOCKS is not supported"),
-        ("language", "klingon", "there are en (English), de (Deutsch)"),
+        ("language", "klingon", "it is none of en (English), de (Deutsch)"),
         ("language", 5, "an example is language=de"),
         ("shares", "200", "an example is shares.words=200"),
         ("shares.words", 0, "an example is shares.words=200"),
