@@ -69,6 +69,8 @@ local_steps = {steps}
 versions = {versions}
 learning_rate = {rate}
 warmup_steps = {steps}
+[evaluation]
+batch = 64
 [round]
 units = {hosts}
 [limits]
