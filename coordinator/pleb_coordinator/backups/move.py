@@ -9,6 +9,7 @@ out of the way, until the operator removes it. Unfinished uploads are not moved;
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Moved", "move_home"]
 
 _AT_ONCE: Final = 8
+_LOOKS: Final = 5
+_LOOK_SECONDS: Final = 0.2
+"""Between looks whether a store is used: a database forgets a closed connection a little later."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def move_home(
     """
     with home.hold():
         old_place, new_place = store_place(home, before), store_place(home, after)
+        _check_unused(old_place)
         blobs = deltas = rows = 0
         if (before.blobs, before.s3.endpoint) != (after.blobs, after.s3.endpoint):
             target = open_blobs(home, after)
@@ -63,6 +68,7 @@ def move_home(
             blobs, deltas = _copy_files(old_place, open_blobs(home, before), target)
         if old_place != new_place:
             rows = _copy_store(old_place, new_place)
+        _check_unused(old_place)  # nor was one started meanwhile
         write(after)
         if old_place == home.store_file and new_place != old_place:
             _set_aside(home.store_file)
@@ -102,9 +108,6 @@ def _copy_store(source: Path | str, target: Path | str) -> int:
     from pleb_coordinator.store.copying import copy_rows
     from pleb_coordinator.store.migrate import migrate
 
-    if is_used_by_others(source):
-        message = "Other processes use this store: stop every `serve` and `work`, on all machines."
-        raise InputError(message)
     migrate(target)
     copied = copy_rows(source, target)
     store = Store(target)
@@ -114,6 +117,16 @@ def _copy_store(source: Path | str, target: Path | str) -> int:
     finally:
         store.close()
     return sum(table.rows for table in copied)
+
+
+def _check_unused(place: Path | str) -> None:
+    """Check that no process uses the store: what it wrote meanwhile would be left behind."""
+    for _ in range(_LOOKS):
+        if not is_used_by_others(place):
+            return
+        time.sleep(_LOOK_SECONDS)
+    message = "Other processes use this store: stop every `serve` and `work`, on all machines."
+    raise InputError(message)
 
 
 def _set_aside(file: Path) -> None:
