@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from pleb_coordinator.steps import accept
 from pleb_coordinator.steps.upload import (
     append_part,
     check_upload,
@@ -16,6 +19,7 @@ from pleb_coordinator.steps.upload import (
 )
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.report import DeltaResult, EvaluationResult, FailureResult
 from pleb_shared.tensors.packing import pack
@@ -111,6 +115,21 @@ def test_a_report_is_taken_once_and_only_from_its_host(world):
     assert refused(world, thief, manifest, result) == RefusalCode.UNKNOWN_ASSIGNMENT
     assert world.answer(host, manifest).outcome == "stored"
     assert refused(world, host, manifest, result) == RefusalCode.ALREADY_REPORTED
+
+
+def test_a_delta_that_was_packed_well_is_uploaded_if_it_is_too_large_for_a_row(world, monkeypatch):
+    """A few thousand bytes can hold millions: they would be unpacked and kept in a transaction."""
+    host = world.volunteer("a")
+    [manifest], _ = world.ask(host)
+    data = world.train(host, manifest)
+    limits = dataclasses.replace(LIMITS, attached_unpacked_bytes=len(data) - 1)
+    monkeypatch.setattr(accept, "LIMITS", limits)
+    result = delta_result(data, attached=True)
+    [receipt], *_ = world.exchange(host, 0, [report(manifest, result)], [pack(data)])
+    assert receipt.outcome == "upload"
+    with world.store.read() as tx:
+        assert tx.assignments.delta(receipt.assignment) is None
+        assert tx.uploads.get(receipt.upload).size == len(pack(data))
 
 
 def test_the_attached_deltas_must_be_as_many_as_announced(world):

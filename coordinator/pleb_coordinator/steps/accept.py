@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.steps import RequestContext
     from pleb_coordinator.store.transaction import Transaction
+    from pleb_shared.tensors.format import DeltaFormat
 
 __all__ = ["accept_reports"]
 
@@ -146,7 +147,7 @@ def _check_state(
     if assignment.state not in _REPORTABLE:
         message = "This assignment has been reported already, or was given back."
         if assignment.state == AssignmentState.CANCELLED:
-            message = "This assignment was cancelled: its version is too old."
+            message = "This assignment was cancelled: its result is not needed any more."
             raise Refusal(RefusalCode.LEASE_EXPIRED, message)
         raise Refusal(RefusalCode.ALREADY_REPORTED, message)
     if assignment.state != AssignmentState.EXPIRED:
@@ -221,7 +222,8 @@ def _trained(
 ) -> Receipt:
     """Store a delta, or open an upload slot for it; equal bytes are needed only once per unit."""
     tx, now = context.tx, context.now
-    most = delta_format(context.project.metadata, unit).packed_most
+    encoding = delta_format(context.project.metadata, unit)
+    most = encoding.packed_most
     if result.size > most:
         message = f"The delta has {result.size} bytes; this project's has {most} at most."
         raise Refusal(RefusalCode.WRONG_SIZE, message)
@@ -230,8 +232,8 @@ def _trained(
     commitment = _commitment(context, report)
     if tx.assignments.with_delta(unit.id, result.digest) is not None:
         outcome = ReceiptOutcome.UNNEEDED
-    elif data is not None:
-        delta = _unpacked(context, unit, result, data)
+    elif data is not None and encoding.size <= LIMITS.attached_unpacked_bytes:
+        delta = _unpacked(encoding, result, data)
         tx.assignments.put_delta(StoredDelta(assignment.id, len(delta), delta))
         outcome = ReceiptOutcome.STORED
     else:
@@ -252,12 +254,12 @@ def _commitment(context: RequestContext, report: Report) -> Commitment:
             return Commitment("", 0, None, None, seconds, now)
 
 
-def _unpacked(context: RequestContext, unit: UnitRow, result: DeltaResult, data: bytes) -> bytes:
+def _unpacked(encoding: DeltaFormat, result: DeltaResult, data: bytes) -> bytes:
     """Return the checked delta in the attached bytes `data`, which are packed."""
     if len(data) != result.size:
         message = f"{len(data)} bytes are attached; {result.size} were reported."
         raise Refusal(RefusalCode.WRONG_SIZE, message)
-    return unpacked_delta(delta_format(context.project.metadata, unit), data, result.digest)
+    return unpacked_delta(encoding, data, result.digest)
 
 
 def _slot(context: RequestContext, assignment: Assignment, result: DeltaResult) -> Receipt:

@@ -41,7 +41,9 @@ class Limits:
     model_bytes: int = 16 * 1024**3
 
     attached_delta_bytes: int = 64 * 1024
-    """A delta up to this size travels in the body of the work request itself."""
+    """A delta that is packed into at most so much travels in the body of the work request."""
+    attached_unpacked_bytes: int = 128 * 1024
+    """A larger one is uploaded however well it was packed: what is attached is kept in a row."""
     request_bytes: int = 2 * 1024 * 1024
     """The whole body of a work request: envelope and attached deltas."""
     upload_part_bytes: int = 8 * 1024 * 1024
