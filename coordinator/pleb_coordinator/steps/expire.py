@@ -23,7 +23,7 @@ from pleb_shared.protocol.messages import Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
 
 if TYPE_CHECKING:
-    from pleb_coordinator.core.records import Project, UnitRow
+    from pleb_coordinator.core.records import Assignment, Project, UnitRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_coordinator.store.views import FleetView
@@ -144,22 +144,32 @@ def draw_again(tx: Transaction, deps: Deps, _: float) -> int:
 
 
 def find_unserved(tx: Transaction, deps: Deps, project: Project) -> Project | None:
-    """Return the project if work waits for trusted hosts and none was seen lately."""
-    waits = any(tx.assignments.count_for_trusted(project.id, purpose) for purpose in _VOLUNTEERS)
-    if not waits or tx.hosts.trusted(project.id, deps.clock() - TRUSTED_SEEN_SECONDS):
-        return None
-    return project
+    """Return the project if work waits for trusted hosts and none was seen lately that can do it.
+
+    That is one with the memory for the unit's chunk.
+    """
+    return project if _unserved(tx, deps, project, 1) else None
 
 
-def give_to_volunteers(tx: Transaction, _: Deps, project: Project) -> int:
-    """Cancel what only trusted hosts may take; `verify` asks volunteers instead."""
-    cancelled = 0
-    for purpose in _VOLUNTEERS:
-        for assignment in tx.assignments.only_for_trusted(project.id, purpose, _BATCH):
-            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
-            tx.units.make_due(assignment.unit)
-            cancelled += 1
-    return cancelled
+def give_to_volunteers(tx: Transaction, deps: Deps, project: Project) -> int:
+    """Cancel what only trusted hosts may take and none can; `verify` asks volunteers instead."""
+    found = _unserved(tx, deps, project, _BATCH)
+    for assignment in found:
+        tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+        tx.units.make_due(assignment.unit)
+    return len(found)
+
+
+def _unserved(tx: Transaction, deps: Deps, project: Project, limit: int) -> list[Assignment]:
+    """Return what waits for trusted hosts in vain: at most `limit` of each purpose."""
+    if not any(tx.assignments.count_for_trusted(project.id, one) for one in _VOLUNTEERS):
+        return []
+    most = tx.hosts.trusted_memory(project.id, deps.clock() - TRUSTED_SEEN_SECONDS)
+    return [
+        assignment
+        for purpose in _VOLUNTEERS
+        for assignment in tx.assignments.only_for_trusted(project.id, purpose, most, limit)
+    ]
 
 
 def find_fleet(tx: Transaction, deps: Deps, project: Project) -> FleetCount | None:

@@ -22,6 +22,7 @@ from pleb_coordinator.core.records import (
 )
 from pleb_coordinator.core.voices import identifies
 from pleb_coordinator.store import queries as sql
+from pleb_coordinator.store.hosts import ANY_MEMORY
 from pleb_coordinator.store.rows import Rows, TableGroup, version_key
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.messages import Verdict  # noqa: TC001 - `Rows` reads the field types
@@ -35,7 +36,6 @@ __all__ = ["Assignments", "Commitment", "Judgement", "Seeker"]
 
 FREE_TO_ALL_SECONDS: Final = 60.0
 """A first try that has waited so long also goes to hosts for whose memory its chunk must change."""
-_ANY_MEMORY: Final = 2**62
 FORGIVEN_SECONDS: Final = 600.0
 """After this time a host may try a unit again that it gave back."""
 _ALWAYS: Final = 1e18
@@ -135,7 +135,7 @@ class Assignments(TableGroup):
             "purpose": purpose,
             "determinism_class": seeker.determinism_class,
             "forgiven_before": seeker.now - FORGIVEN_SECONDS,
-            "memory_bytes": _ANY_MEMORY if seeker.memory_bytes is None else seeker.memory_bytes,
+            "memory_bytes": ANY_MEMORY if seeker.memory_bytes is None else seeker.memory_bytes,
             "waiting_since": seeker.now - FREE_TO_ALL_SECONDS,
             "host": seeker.host,
         }
@@ -183,9 +183,15 @@ class Assignments(TableGroup):
         """Return how many unsent assignments of that purpose wait for a trusted host."""
         return int(self._value(sql.FOR_TRUSTED, project=project, purpose=purpose))
 
-    def only_for_trusted(self, project: int, purpose: Purpose, limit: int) -> list[Assignment]:
-        """Return unsent assignments of that purpose that wait for a trusted host."""
-        rows = self._db.execute(sql.ONLY_FOR_TRUSTED, project=project, purpose=purpose, limit=limit)
+    def only_for_trusted(
+        self, project: int, purpose: Purpose, beyond: int, limit: int
+    ) -> list[Assignment]:
+        """Return unsent assignments of that purpose that wait for a trusted host.
+
+        Only those of units that need more memory than `beyond`, in bytes; -1: of all.
+        """
+        where = {"project": project, "purpose": purpose, "memory_bytes": beyond}
+        rows = self._db.execute(sql.ONLY_FOR_TRUSTED, limit=limit, **where)
         return _ASSIGNMENT.all(rows)
 
     def has_had(self, unit: int, host: Host) -> bool:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from pleb_shared.protocol.messages import Role
 
-__all__ = ["Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
+__all__ = ["ANY_MEMORY", "Calibrations", "Hosts", "Invites", "NewHost", "Seen"]
 
+ANY_MEMORY: Final = 2**62
+"""Of a host that does not say how much it has, in bytes."""
 _ALARM: Final = Rows(Alarm)
 _CLASS: Final = Rows(CalibrationClass)
 _CONVICTION: Final = Rows(Conviction)
@@ -248,13 +250,25 @@ class Hosts(TableGroup):
         where = {"project": project, "since": since, "memory_bytes": memory_bytes}
         return int(self._value(sql.COUNT_STRONG, **where))
 
-    def fastest_trusted(self, project: int, since: float) -> float | None:
-        """Return the seconds per step of the fastest trusted host that was seen since then.
+    def trusted_memory(self, project: int, since: float) -> int:
+        """Return the most memory that a trusted host has which was seen since then, in bytes.
 
-        None: no speed is known.
+        -1: there is none; a host that does not say how much it has may have any.
         """
-        seconds: float | None = self._value(sql.FASTEST_TRUSTED, project=project, since=since)
-        return seconds
+        where = {"project": project, "since": since, "any_memory": ANY_MEMORY}
+        found = self._value(sql.TRUSTED_MEMORY, **where)
+        return -1 if found is None else int(found)
+
+    def trusted_asking(
+        self, project: int, since: float, memory_bytes: int
+    ) -> tuple[int, float | None]:
+        """Return how many trusted hosts with that much memory have asked for work since then.
+
+        And the seconds per step of the fastest; None: no speed is known.
+        """
+        where = {"project": project, "since": since, "memory_bytes": memory_bytes}
+        count, seconds = self._db.execute(sql.TRUSTED_ASKING, **where).fetchone()
+        return int(count), seconds
 
     def add_conviction(self, conviction: Conviction) -> None:
         """Remember a conviction on volunteers' word, in case a trusted host refutes it."""

@@ -454,6 +454,7 @@ WHERE project = :project AND purpose = :purpose AND trusted_only = 1 AND state =
 ONLY_FOR_TRUSTED: Final = f"""
 SELECT {_ASSIGNMENT} FROM assignments
 WHERE project = :project AND purpose = :purpose AND trusted_only = 1 AND state = 'unsent'
+  AND (SELECT u.memory_bytes FROM units u WHERE u.id = unit) > :memory_bytes
 LIMIT :limit
 """
 HAS_HAD: Final = """
@@ -725,9 +726,14 @@ COUNT_TRUSTED: Final = """
 SELECT count(*) FROM hosts WHERE project = :project AND role <> 'host' AND last_seen > :since
   AND (memory_bytes IS NULL OR memory_bytes >= :memory_bytes)
 """
-FASTEST_TRUSTED: Final = """
-SELECT min(seconds_per_step) FROM hosts
+TRUSTED_MEMORY: Final = """
+SELECT max(COALESCE(memory_bytes, :any_memory)) FROM hosts
 WHERE project = :project AND role <> 'host' AND last_seen > :since
+"""
+TRUSTED_ASKING: Final = """
+SELECT count(*), min(seconds_per_step) FROM hosts
+WHERE project = :project AND role <> 'host' AND last_asked > :since
+  AND (memory_bytes IS NULL OR memory_bytes >= :memory_bytes)
 """
 # What hosts have done that are here, or were.
 _EVER: Final = """(
