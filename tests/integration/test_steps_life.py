@@ -10,6 +10,7 @@ from pleb_coordinator.core.unit_state import UnitState
 from pleb_coordinator.steps import plan
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.protocol.report import FailureResult
 from pleb_shared.tensors.version import read_version
 from tests.integration.steps_world import World
 
@@ -202,6 +203,20 @@ def test_a_trusted_host_that_is_too_slow_for_a_warm_start_is_not_waited_for(tmp_
         states = [unit.state for unit in tx.units.of_round(1, 0, 0, {*UnitState})]
     assert states[0] == "cancelled"
     assert sorted(states[1:]) == ["open", "open", "valid"]
+
+
+@pytest.mark.parametrize(("units", "seconds"), [(0, 600), (1, 660)])
+def test_a_trusted_host_that_does_not_take_the_warm_start_holds_nobody_up(tmp_path, units, seconds):
+    world = World(tmp_path, units=3, quorum=3, warm_start=2)
+    trusted, volunteer = world.volunteer("t", role=Role.TRUSTED), world.volunteer("v")
+    while seconds > 0:
+        world.clock.now += 60
+        for manifest in world.ask(trusted, units)[0]:  # it is paused, or cannot do the unit
+            world.answer(trusted, manifest, FailureResult(reason="no memory"))
+        world.run()
+        if (seconds := seconds - 60) > 0:
+            assert world.ask(volunteer)[0] == []
+    assert world.work(volunteer) == 1
 
 
 def test_a_warm_start_that_is_under_way_is_waited_for(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ class Around(Record, frozen=True):
     """Who asked for work lately."""
 
     trusted: int
+    """Trusted hosts that have the memory for the whole model."""
     fastest_trusted: float | None
     """Seconds per step of the fastest trusted host; None: not known."""
     others: int

@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.assignment_state import AssignmentState
+from pleb_coordinator.core.chunks import whole_memory
 from pleb_coordinator.core.planning import (
+    LONGEST_WARM_START_SECONDS,
     Around,
     evaluation_unit,
     round_quorum,
@@ -116,6 +118,8 @@ def find_vain_warm_start(tx: Transaction, deps: Deps, project: Project) -> UnitR
     now = deps.clock()
     open_seconds = now - unit.planned_at
     around = _around(tx, project, now)
+    if around.others and open_seconds > LONGEST_WARM_START_SECONDS:
+        return unit  # a trusted host asks and does not take it, or gives it back
     pays = warm_start_pays(project.metadata, project.version, around, open_seconds)
     return None if pays else unit
 
@@ -144,10 +148,12 @@ def _place(unit: UnitRow) -> tuple[int, int, int]:
 
 
 def _around(tx: Transaction, project: Project, now: float) -> Around:
-    since = now - _AROUND_SECONDS
+    since, metadata = now - _AROUND_SECONDS, project.metadata
+    needed = whole_memory(metadata) if metadata.chunks else 0
+    trusted, fastest = tx.hosts.trusted_asking(project.id, since, needed)
     return Around(
-        trusted=tx.hosts.trusted(project.id, since),
-        fastest_trusted=tx.hosts.fastest_trusted(project.id, since),
+        trusted=trusted,
+        fastest_trusted=fastest,
         others=tx.hosts.fleet(project.id, since).active_accounts,
     )
 
