@@ -9,8 +9,9 @@ import pytest
 from pleb_coordinator.aggregation.chunked import Chunks, combined_chunks
 from pleb_coordinator.aggregation.outer_step import OuterState
 from pleb_coordinator.core.chunks import Link, best_chunk, link_of, why_chunk
+from pleb_coordinator.core.records import NewAssignment, Purpose
 from pleb_coordinator.core.unit_state import UnitState
-from pleb_shared.errors import Refusal
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.chunk import Axis, Chunk, Window
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value, parse_graph
@@ -310,6 +311,73 @@ def test_an_abandoned_unit_becomes_one_of_a_smaller_chunk(tmp_path):
     world.answer(weak, manifest)
     world.run()
     assert world.project.version == 1
+
+
+def test_who_comes_too_late_for_a_unit_of_another_chunk_by_now_is_not_blamed(tmp_path):
+    world = ChunkWorld(tmp_path, units=1, quorum=1)
+    strong, weak = fleet(world, strong=STRONG, weak=WEAK)
+    [old] = world.ask(strong)[0]
+    world.pass_time(700)
+    world.pass_time(61)
+    [manifest] = world.ask(weak)[0]
+    receipt = world.answer(strong, old)
+    assert receipt.code == RefusalCode.LEASE_EXPIRED
+    assert world.row(strong).banned_until == 0
+    assert world.row(strong).setbacks == 0
+    world.answer(weak, manifest)
+    world.run()
+    assert world.project.version == 1
+
+
+def test_a_unit_that_somebody_computes_stays_of_its_chunk(tmp_path):
+    world = ChunkWorld(tmp_path, units=1, quorum=1)
+    strong, weak = fleet(world, strong=STRONG, weak=WEAK)
+    [first] = world.ask(strong)[0]
+    unit = units(world)[0].id
+    with world.store.write() as tx:  # as when a second try was given back
+        tx.assignments.add(NewAssignment(unit, Purpose.PRIMARY, world.clock.now - 61))
+    assert world.ask(weak)[0] == []
+    assert world.answer(strong, first).outcome == "stored"
+    assert world.row(strong).banned_until == 0
+
+
+def test_a_check_for_which_every_trusted_host_is_too_small_goes_to_volunteers(tmp_path):
+    world = ChunkWorld(tmp_path, units=8, audit_rate=1.0, quorum=8)
+    large = world.volunteer("large", role=Role.TRUSTED, memory_bytes=STRONG)
+    small = world.volunteer("small", role=Role.TRUSTED, memory_bytes=WEAK)
+    [strong] = fleet(world, strong=STRONG)
+    [manifest] = world.ask(strong)[0]
+    world.answer(strong, manifest)
+    world.run()
+
+    whole = next(unit.id for unit in units(world) if unit.memory_bytes > MIDDLE)
+
+    def for_trusted():
+        with world.store.read() as tx:
+            found = tx.assignments.of_unit(whole)
+        return [one for one in found if one.trusted_only and one.state == "unsent"]
+
+    assert len(for_trusted()) == 1
+    world.pass_time(1800)
+    world.ask(small, 0)
+    world.ask(large, 0)
+    world.run()
+    assert len(for_trusted()) == 1, "a host that can do it was there half an hour ago"
+    world.clock.now += 3601
+    world.ask(small, 0)
+    world.run()
+    assert for_trusted() == []
+
+
+def test_a_warm_start_is_for_trusted_hosts_with_the_memory_for_the_whole_model(tmp_path):
+    world = ChunkWorld(tmp_path, units=3, quorum=3, warm_start=2)
+    small = world.volunteer("small", role=Role.TRUSTED, memory_bytes=MIDDLE)
+    [weak] = fleet(world, weak=WEAK)
+    given, no_work = world.ask(small)
+    assert given == [], "it would train a part of the model, and all others would wait for that"
+    assert no_work is not None
+    world.pass_time(61)
+    assert [one.unit.batches_per_step for one in world.ask(weak)[0]] == [1]
 
 
 def test_everybody_calibrates_with_the_smallest_chunk(tmp_path):

@@ -4,6 +4,7 @@
       │                 ├──committed──> uploading ──reported──────┘ ├───disagreed──> invalid
       └─cancelled       ├──failed──> failed                         └───set_aside──> late
                         └──expired──> expired ──reported, committed──> (taken after all)
+                                         └─cancelled: the unit became one of another chunk
 
 An unusable result is `disagreed` at once; a `valid` one when a later result refutes it, or it is
 `withdrawn` because its host was convicted elsewhere. A trusted host's word `pardons`.
@@ -81,6 +82,7 @@ ASSIGNMENT_MOVES: Final[Mapping[tuple[AssignmentState, AssignmentEvent], Assignm
     (_S.EXPIRED, _E.COMMITTED): _S.UPLOADING,
     (_S.EXPIRED, _E.REPORTED): _S.REPORTED,
     (_S.EXPIRED, _E.DISAGREED): _S.INVALID,
+    (_S.EXPIRED, _E.CANCELLED): _S.CANCELLED,
     (_S.VALID, _E.DISAGREED): _S.INVALID,
     (_S.VALID, _E.WITHDRAWN): _S.LATE,
     (_S.INVALID, _E.PARDONED): _S.VALID,

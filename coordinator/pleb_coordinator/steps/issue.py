@@ -22,7 +22,7 @@ from pleb_coordinator.core.assignment import (
     pick,
     share_limit,
 )
-from pleb_coordinator.core.assignment_state import AssignmentEvent
+from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.chunks import (
     best_chunk,
     fits,
@@ -86,6 +86,7 @@ _CHOICE = 3
 
 _CLOSED: Final = frozenset({ProjectState.PAUSED, ProjectState.ARCHIVED})
 """Nothing at all is issued; while a project is finished, results are still checked."""
+_COMPUTED: Final = frozenset({AssignmentState.LEASED, AssignmentState.UPLOADING})
 _STRONG_SECONDS: Final = 600.0
 """Half of a round is kept for hosts with the memory for it while one asked within this time."""
 _REFUSED_SECONDS: Final = 1.0
@@ -424,8 +425,14 @@ def _choose(
     extra = _CHOICE if host.last_shard >= 0 and purpose == Purpose.PRIMARY else 0
     candidates = context.tx.assignments.candidates(project.id, purpose, seeker, count + extra)
     chosen = pick(candidates, count, host.last_shard)
-    found = [(assignment, _of_a_chunk(context, unit)) for assignment, unit in chosen]
-    return _with_room(context, found) if purpose is Purpose.PRIMARY else found
+    if purpose is not Purpose.PRIMARY:
+        return chosen
+    found = []
+    for assignment, unit in chosen:
+        own = _of_a_chunk(context, unit)
+        if own is not None:
+            found.append((assignment, own))
+    return _with_room(context, found)
 
 
 def _with_room(
@@ -442,6 +449,8 @@ def _with_room(
     for assignment, unit in pairs:
         usual = project.median_step_seconds * unit.local_steps
         waited = context.now - assignment.created_at
+        if unit.chunk != FULL and unit.batches_per_step > 1:  # a warm start trains all of it
+            continue
         is_new = unit.chunk != FULL and len(tx.assignments.of_unit(unit.id)) == 1
         if not is_new or room_for_chunks(metadata, given, strong, waited, usual):
             given += is_new
@@ -449,16 +458,18 @@ def _with_room(
     return found
 
 
-def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
+def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow | None:
     """Return a unit as the host would train it: of the best chunk for its memory.
 
     One that other hosts have had stays of its chunk, unless it has waited for long and the host is
-    too small for it.
+    too small for it. None: the host cannot have it.
     """
     host = context.host
     is_new = not unit.memory_bytes
     if unit.kind is not UnitKind.TRAIN or not (is_new or not fits(unit, host)):
         return unit
+    if not _may_change_chunk(context, unit):
+        return None
     link = link_of(host, context.project.facts)
     best = best_chunk(context.project.metadata, host.memory_bytes, link)
     if best is None or (best.name, best.memory_bytes) == (unit.chunk, unit.memory_bytes):
@@ -468,6 +479,8 @@ def _of_a_chunk(context: RequestContext, unit: UnitRow) -> UnitRow:
 
 def _of_smaller_chunks(context: RequestContext, unit: UnitRow) -> list[UnitRow]:
     """Return a new unit as one of each smaller chunk: an anchor may have the memory for that."""
+    if not _may_change_chunk(context, unit):
+        return []
     sizes = smaller_chunks(context.project.metadata, unit.memory_bytes)
     return [
         msgspec.structs.replace(unit, chunk=choice.name, memory_bytes=choice.memory_bytes)
@@ -477,9 +490,30 @@ def _of_smaller_chunks(context: RequestContext, unit: UnitRow) -> list[UnitRow]:
 
 
 def _keep_chunk(context: RequestContext, unit: UnitRow) -> None:
-    """Store the chunk of a unit that is given away: from now on it is of that chunk."""
-    if unit.memory_bytes:
-        context.tx.units.set_chunk(unit.id, unit.chunk, unit.memory_bytes)
+    """Store the chunk of a unit that is given away: from now on it is of that chunk.
+
+    Hosts whose lease of another one has ended cannot report it any more: their result would look
+    like a wrong one.
+    """
+    if not unit.memory_bytes:
+        return
+    tx = context.tx
+    before = tx.units.get(unit.id)
+    if (before.chunk, before.memory_bytes) == (unit.chunk, unit.memory_bytes):
+        return
+    for assignment in tx.assignments.of_unit(unit.id):
+        if assignment.state is AssignmentState.EXPIRED:
+            tx.assignments.move(assignment, AssignmentEvent.CANCELLED)
+    tx.units.set_chunk(unit.id, unit.chunk, unit.memory_bytes)
+
+
+def _may_change_chunk(context: RequestContext, unit: UnitRow) -> bool:
+    """Whether nobody computes the unit, and no result of it is here."""
+    assignments = context.tx.assignments
+    return not any(
+        found.state in _COMPUTED or assignments.delta(found.id) is not None
+        for found in assignments.of_unit(unit.id)
+    )
 
 
 def _lease(
