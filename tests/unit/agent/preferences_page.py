@@ -25,6 +25,7 @@ WORDS = {
     Kind.LANGUAGE: ", ".join(LANGUAGES),
     Kind.PROXY: "an address, none",
 }
+PARTS = {"shares": "shares.PROJECT", "device_shares": "device_shares.DEVICE"}
 SHARE_OF_CORES = {0.25: "a quarter of the cores", 0.5: "half", 1.0: "all"}
 
 
@@ -52,7 +53,7 @@ def preferences() -> Iterator[str]:
 
 
 def row(one: Preference) -> str:
-    name = "shares.PROJECT" if one.kind is Kind.WEIGHTS else one.name
+    name = PARTS.get(one.name, one.name)
     default = show_value(Preferences(), name) or "empty"
     default = "half of them" if name == "threads" else default
     takes = WORDS.get(one.kind) or f"{show(one.name, one.least)} to {show(one.name, one.most)}"
