@@ -21,6 +21,7 @@ __all__ = [
     "kind_of",
     "number_of",
     "serves",
+    "spare_card_bytes",
     "variables",
 ]
 
@@ -81,6 +82,15 @@ def number_of(name: str) -> int:
         ValueError: it is no device's name.
     """
     return 0 if kind_of(name) is DeviceKind.CPU else int(name.partition("-")[2])
+
+
+_SPARE_BYTES: Final = 512 * 2**20
+_SPARE_SHARE: Final = 0.05
+
+
+def spare_card_bytes(total_bytes: int) -> int:
+    """Return how much of a card's memory stays free for others: no unit may plan with it."""
+    return max(_SPARE_BYTES, int(total_bytes * _SPARE_SHARE))
 
 
 _RUNTIMES: Final = {

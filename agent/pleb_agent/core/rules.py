@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.devices import spare_card_bytes
 from pleb_agent.core.moment import Moment
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PowerSource, PresenceKind
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOOSTABLE",
+    "HELD_BACK",
     "OF_ONE",
     "RULES",
     "USUAL_LOOK_SECONDS",
@@ -85,6 +87,8 @@ OF_ONE: Final = frozenset(
     }
 )
 """Reasons that concern one device and not the whole PC."""
+HELD_BACK: Final = frozenset({PolicyReason.DEVICE_OFF, PolicyReason.DEVICE_PAUSED})
+"""Of them, those that the user chose: they may last."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,6 @@ class Objection:
 Rule = Callable[[Moment], Objection | None]
 
 LEAST_AVAILABLE_BYTES: Final = 256 * 2**20
-LEAST_CARD_BYTES: Final = 512 * 2**20
 LEAST_AVAILABLE_SHARE: Final = 0.05
 """Of all memory: the larger of the two stays free for others."""
 HEAT_MARGIN_CELSIUS: Final = 8
@@ -405,9 +408,11 @@ def card_memory_short(moment: Moment) -> Objection | None:
     if card is None or card.memory_used_bytes is None or card.memory_total_bytes is None:
         return None
     free = card.memory_total_bytes - card.memory_used_bytes
-    needed = max(LEAST_CARD_BYTES, int(card.memory_total_bytes * LEAST_AVAILABLE_SHARE))
+    total = card.memory_total_bytes
+    needed = spare_card_bytes(total)
     if PolicyReason.CARD_MEMORY_SHORT in moment.memory.objected:
         needed += max(0, moment.memory.card_bytes - (card.worker_bytes or 0))
+        needed = min(needed, total - spare_card_bytes(total))  # what an idle card has free
     if free >= needed:
         return None
     sentence = say(

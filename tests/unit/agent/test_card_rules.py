@@ -142,6 +142,15 @@ def test_memory_of_a_card_is_given_back_until_there_is_room_again() -> None:
         assert decision.reason is reason, seconds
 
 
+def test_a_card_that_the_worker_filled_alone_is_used_again_when_it_is_empty() -> None:
+    memory = PolicyMemory()
+    full = card(memory_used_bytes=8 * GIB - GIB // 4, worker_bytes=8 * GIB - GIB // 4)
+    decision, memory = decide(full, PREFERENCES, memory, device=CARD)
+    assert decision.reason is PolicyReason.CARD_MEMORY_SHORT
+    empty = later(card(memory_used_bytes=GIB // 8, worker_bytes=0), 5)
+    assert decide(empty, PREFERENCES, memory, device=CARD)[0].action is Action.RUN
+
+
 def test_heat_and_load_of_a_card_have_two_thresholds() -> None:
     for name, values in (("others_percent", (26.0, 13.0, 12.0)), ("celsius", (80.0, 72.5, 71.5))):
         memory, reasons = PolicyMemory(has_run=True, running=True), []

@@ -6,7 +6,7 @@ import platform
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.core.devices import kind_of
+from pleb_agent.core.devices import kind_of, spare_card_bytes
 from pleb_agent.worker.devices.apart import ask_apart
 from pleb_agent.worker.devices.backends import Card, backend_of
 from pleb_agent.worker.devices.cpu import Cpu
@@ -28,8 +28,8 @@ __all__ = ["Accelerator"]
 _THREADS: Final = 1
 """Of the processor: it only queues work, and a card is a class whatever the threads are."""
 _SHORT: Final = 64
-_SPARE_BYTES: Final = 256 * 2**20
-"""Of a card's free memory: for the display, and for what kernels need beside their tensors."""
+_BESIDE_BYTES: Final = 256 * 2**20
+"""What kernels need beside their tensors."""
 
 
 class Accelerator:
@@ -127,9 +127,12 @@ class Accelerator:
         return self._backend.peak_bytes()
 
     def free_bytes(self) -> int | None:
-        """Return what is free, but for a reserve for others."""
-        free = self._backend.free_bytes()
-        return None if free is None else max(0, free - _SPARE_BYTES)
+        """Return what is free, but for what stays free for others: the agent would stop a unit."""
+        memory = self._backend.memory()
+        if memory is None:
+            return None
+        free, total = memory
+        return max(0, free - spare_card_bytes(total) - _BESIDE_BYTES)
 
     def give_back(self) -> None:
         """Return the card's memory, and the processor's, that is only kept."""

@@ -40,8 +40,11 @@ class Backend(Protocol):
     def synchronize(self) -> None:
         """Return when the card has computed all that was queued."""
 
-    def free_bytes(self) -> int | None:
-        """Return how much of the card's memory is free, for this process too; None: see Device."""
+    def memory(self) -> tuple[int, int] | None:
+        """Return the bytes of the card's memory: free, for this process too; and all.
+
+        None: it has none of its own.
+        """
 
     def peak_bytes(self) -> int:
         """Return the most memory that tensors have taken so far."""
@@ -96,11 +99,12 @@ class CudaBackend:
         """Wait for all streams."""
         self._torch.cuda.synchronize()
 
-    def free_bytes(self) -> int:
-        """Return what no process holds, and what this one holds without need."""
+    def memory(self) -> tuple[int, int]:
+        """Return as free what no process holds, and what this one holds without need."""
         cuda = self._torch.cuda
-        free, _ = cuda.mem_get_info()
-        return int(free) + int(cuda.memory_reserved()) - int(cuda.memory_allocated())
+        free, total = cuda.mem_get_info()
+        kept = int(cuda.memory_reserved()) - int(cuda.memory_allocated())
+        return int(free) + kept, int(total)
 
     def peak_bytes(self) -> int:
         """Return torch's own count."""
@@ -139,11 +143,12 @@ class XpuBackend:
         """Wait for all streams."""
         self._torch.xpu.synchronize()
 
-    def free_bytes(self) -> int:
-        """Return what no process holds, and what this one holds without need."""
+    def memory(self) -> tuple[int, int]:
+        """Return as free what no process holds, and what this one holds without need."""
         xpu = self._torch.xpu
-        free, _ = xpu.mem_get_info()
-        return int(free) + int(xpu.memory_reserved()) - int(xpu.memory_allocated())
+        free, total = xpu.mem_get_info()
+        kept = int(xpu.memory_reserved()) - int(xpu.memory_allocated())
+        return int(free) + kept, int(total)
 
     def peak_bytes(self) -> int:
         """Return torch's own count."""
@@ -182,7 +187,7 @@ class MpsBackend:
         self._torch.mps.synchronize()
         self._peak_bytes = max(self._peak_bytes, int(self._torch.mps.driver_allocated_memory()))
 
-    def free_bytes(self) -> None:
+    def memory(self) -> None:
         """The memory is the system's, which the agent watches."""
 
     def peak_bytes(self) -> int:
