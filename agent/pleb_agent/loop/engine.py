@@ -18,6 +18,7 @@ from pleb_agent.journal.rows import AssignmentRow, Change
 from pleb_agent.loop.files import UnitDirectories
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.worker.errors import (
+    DeviceRefused,
     JobStopped,
     Remedy,
     RuntimeMissing,
@@ -33,6 +34,7 @@ from pleb_system.backoff import BACKOFF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pleb_agent.core.sentence import Sentence
     from pleb_agent.loop.files import FetchedUnit
     from pleb_agent.loop.governor import Governor
     from pleb_agent.loop.project import Project, UnitEnd
@@ -48,6 +50,8 @@ _MOST_TRIES: Final = 2
 """The engine's death over a unit is forgiven once; the second time the unit is given back."""
 _STOPPED_SECONDS: Final = 1.0
 _MISSING_SECONDS: Final = 600.0
+_REFUSED_SECONDS: Final = 3600.0
+"""How long no unit is asked for after the device refused one: the next would go back too."""
 _PREFETCH_FROM_SHARE: Final = 0.8
 """Late, so that the next unit starts from a fresh version."""
 _PREFETCH_LEAST_SECONDS: Final = 2.0
@@ -77,6 +81,8 @@ class WarmEngine:
         self._counted: dict[int, float] = {}
         """Computing seconds of units, by row, as their progress said last."""
         self._failures = 0
+        self._refused: tuple[float, Sentence] | None = None
+        """Until when the device is left alone, on the event loop's clock, and why."""
         self._used_at = 0.0
 
     # -- between units ----------------------------------------------------------------------
@@ -87,6 +93,13 @@ class WarmEngine:
         if self.runtime is not None:
             return 0.0
         status = self._loop.status
+        if self._refused is not None:
+            until, why = self._refused
+            left = until - asyncio.get_running_loop().time()
+            if left > 0:
+                status.set(Activity.PROBLEM, why, self._services.clock() + left)
+                return left
+            self._refused = None
         status.set(Activity.IDLE, say("The worker is getting ready."))
         began_at = asyncio.get_running_loop().time()
         try:
@@ -114,6 +127,18 @@ class WarmEngine:
     def forget(self) -> None:
         """It died, or must be started again: do so before the next unit."""
         self.runtime = None
+
+    def renew(self) -> None:
+        """What it is started with has changed: do so before the next unit, whatever it refused."""
+        self._refused = None
+        self.forget()
+
+    def _refuse(self, error: DeviceRefused) -> None:
+        why = say(str(error))
+        self._refused = asyncio.get_running_loop().time() + _REFUSED_SECONDS, why
+        self.forget()
+        self._loop.history.note(EventKind.PROBLEM, why)
+        _LOG.error("worker", extra={"problem": str(error)})
 
     async def rest(self) -> float:
         """Free the memory of an engine without work; return when to look again, in seconds.
@@ -200,6 +225,9 @@ class WarmEngine:
             while True:
                 try:
                     result = await self._run_within_lease(row, job, on_progress)
+                except DeviceRefused as error:
+                    self._refuse(error)
+                    return row.giving_back(str(error))
                 except WorkerUnusable:
                     raise
                 except WorkerError as error:

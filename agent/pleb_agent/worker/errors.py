@@ -2,7 +2,8 @@
 
 WorkerError
 ├── WorkerUnusable   the process does not start: torch is missing or broken
-│   └── RuntimeMissing   a frozen build has not fetched its torch yet
+│   ├── RuntimeMissing   a frozen build has not fetched its torch yet
+│   └── DeviceRefused    the driver of its card does not start in the sandbox
 ├── WorkerDied       the process ended in the middle; its checkpoint is kept
 ├── BoundsExceeded   the process took more than any unit may, and was ended
 ├── JobStopped       the job was stopped by request; its checkpoint is kept
@@ -25,6 +26,7 @@ from pleb_shared.errors import PlebError
 __all__ = [
     "BoundsExceeded",
     "BrokenInput",
+    "DeviceRefused",
     "DiskRefused",
     "GraphRefused",
     "JobStopped",
@@ -64,6 +66,10 @@ class WorkerUnusable(WorkerError):
 
 class RuntimeMissing(WorkerUnusable):
     """The worker's torch is still downloading, or is none for its device: nothing is broken."""
+
+
+class DeviceRefused(WorkerUnusable):
+    """The worker is warm, but its card's driver does not start where units are computed."""
 
 
 class WorkerDied(WorkerError):

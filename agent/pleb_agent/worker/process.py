@@ -19,6 +19,7 @@ from pleb_agent.worker.channel import FlagPage, FrameError, Request, State, flag
 from pleb_agent.worker.child import Child, give_way_as_a_group, last_words, log_file
 from pleb_agent.worker.errors import (
     BoundsExceeded,
+    DeviceRefused,
     JobStopped,
     NumericsUnavailable,
     RuntimeMissing,
@@ -353,6 +354,8 @@ class WorkerProcess:
             self._child_is_busy = False
             if self._excess:
                 raise BoundsExceeded(self._excess) from error
+            if child.exit_code == NO_DEVICE_EXIT:  # its driver does not start in the sandbox
+                raise DeviceRefused(last_words(log_file(self.work_dir))) from error
             raise WorkerDied(child.how_it_died()) from error
         if isinstance(reply, JobResult):
             yield reply
@@ -364,7 +367,10 @@ class WorkerProcess:
         """End the child if it is to end, or ends itself."""
         if failed.kind is FailureKind.STOPPED:
             self._give_memory_back()
-        elif failed.kind is FailureKind.STEP_TOO_LONG:
+        elif failed.kind is FailureKind.STEP_TOO_LONG or (
+            # After an error of a card's kernel every later call in that process fails.
+            failed.kind is FailureKind.UNIT_FAILED and self.device != CPU
+        ):
             await self._end_child()
 
     def _may_take(self, job: Job) -> bool:
