@@ -11,8 +11,10 @@ import pytest
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.readiness import HELD_BACK, PolicyReason
 from pleb_agent.core.readings import Gpu
-from pleb_agent.worker.errors import WorkerDied
+from pleb_agent.loop.attach import leave_host
+from pleb_agent.worker.errors import DeviceRefused, WorkerDied
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.messages import RefusalBody
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
@@ -43,6 +45,15 @@ ENERGY = """SELECT sum(value) AS value FROM counters
     WHERE project = ? AND name = 'energy_kwh'"""
 
 
+async def with_a_unit_in_hand(agent, device: str) -> None:
+    """Run a device until it computes a unit, and stop."""
+    loop = agent.side_by_side({device: card_engine(0.05)})
+    task = asyncio.create_task(loop.run())
+    await until(lambda: any(unit.device == device for unit in loop.status.units), 10)
+    loop.stop()
+    await ended(task)
+
+
 async def ended(task: asyncio.Task[None], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         await task
@@ -61,7 +72,7 @@ def test_one_project_uses_all_devices_each_as_a_host_of_its_own(tmp_path):
                 most_units = max(most_units, len(loop.status.units))
                 await asyncio.sleep(0.005)
             await ended(task)
-            assert loop.status.units_finished >= 30
+            assert loop.status.units_finished == 30
             assert most_units == 3
             done = by_device(coordinator, agent)
             assert set(done) == {"cpu", *CARDS}
@@ -99,6 +110,7 @@ def test_a_project_in_strict_numerics_is_left_to_the_processor(tmp_path):
             await ended(asyncio.create_task(agent.side_by_side(engines, units=3).run()))
             assert [row.device for row in agent.journal.hosts()] == ["cpu"]
             assert not engines["cuda-0"].jobs
+            assert not list((tmp_path / "keys").glob("cuda-0*"))
             assert delivered(coordinator) == [1, 2, 3, 4, 5]
 
     asyncio.run(story())
@@ -216,6 +228,30 @@ def test_an_engine_that_dies_costs_its_own_device_a_try_and_no_other(tmp_path):
     asyncio.run(story())
 
 
+def test_a_card_that_refuses_a_unit_gives_it_back_and_takes_no_other(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engine = card_engine()
+            engine.failures.extend([DeviceRefused("The driver of cuda-0 does not start: 3")] * 9)
+            coordinator.plan(30)
+            loop = agent.side_by_side({"cuda-0": engine})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.loops[1].state().activity is Activity.PROBLEM, 10)
+            await until(lambda: len(delivered(coordinator)) > 5, 10)
+            assert len(engine.jobs) == 1
+            assert not agent.journal.open_assignments(device="cuda-0")
+            told = [str(event.sentence) for event in agent.journal.events(None, 99)]
+            assert told.count("The driver of cuda-0 does not start: 3") == 1
+            engine.failures.clear()
+            loop.renew_engine()  # another build of PyTorch is there
+            await until(lambda: by_device(coordinator, agent)["cuda-0"], 10)
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
 def test_a_restart_goes_on_with_each_device_where_it_was(tmp_path):
     async def story():
         async with attached(tmp_path, FakeEngine(step_seconds=0.03)) as (coordinator, agent):
@@ -286,6 +322,140 @@ def test_a_device_that_may_not_join_says_why_and_the_others_work(tmp_path):
             )
             await until(lambda: len(delivered(coordinator)) == 5, 10)
             assert len(agent.journal.hosts()) == 1
+            agent.journal.mark_detaching(1)
+            await loop.leave(1)
+            await until(lambda: not any((tmp_path / "keys").iterdir()))
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("units", [1, 4])
+def test_all_devices_together_finish_as_many_units_as_wanted_and_no_more(tmp_path, units):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(20)
+            engines = {name: card_engine() for name in CARDS}
+            await ended(asyncio.create_task(agent.side_by_side(engines, units=units).run()))
+            assert len(coordinator.given) == units
+            assert len(delivered(coordinator)) == units
+
+    asyncio.run(story())
+
+
+def test_a_unit_of_a_card_that_is_gone_is_not_waited_for_beyond_its_lease(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(20)
+            await with_a_unit_in_hand(agent, "cuda-0")
+            gone = agent.journal.hosts()[1].id
+            agent.journal.db.execute(
+                "UPDATE assignments SET lease_ends_at = ? WHERE project = ?", (CLOCK() - 1, gone)
+            )
+            loop = agent.side_by_side({}, units=3)
+            await ended(asyncio.create_task(loop.run()))
+            assert loop.status.units_finished == 3
+
+    asyncio.run(story())
+
+
+def test_a_project_is_left_for_a_card_that_is_gone_too(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(20)
+            await with_a_unit_in_hand(agent, "cuda-0")
+            agent.journal.mark_detaching(1)  # while no agent runs
+            loop = agent.side_by_side({})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: not agent.journal.hosts(), 10)
+            await until(lambda: not any((tmp_path / "keys").iterdir()))
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+def test_a_card_that_joins_while_the_project_is_left_does_not_stay_in_it(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (_, agent):
+            row = agent.journal.projects()[0]
+            attaching, enrols = agent.attaching(), asyncio.Event()
+
+            def make_client(link):
+                client = agent.make_client(link)
+                enrol = client.enrol
+
+                async def slowly(name, request):
+                    answer = await enrol(name, request)
+                    enrols.set()
+                    await asyncio.sleep(0.05)
+                    return answer
+
+                client.enrol = slowly
+                return client
+
+            joining = asyncio.create_task(
+                replace(attaching, make_client=make_client).add_device(row, "cuda-0")
+            )
+            await enrols.wait()
+            leave_host(agent.journal, attaching.keys, row)
+            assert await joining is None
+            assert not agent.journal.hosts()
+            assert not any((tmp_path / "keys").iterdir())
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("held", ["off", "paused"])
+def test_a_finishing_agent_does_not_wait_for_a_card_that_is_held_back(tmp_path, held):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.02)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(100)
+            loop = agent.side_by_side({"cuda-0": card_engine(0.02)})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: len(loop.status.units) == 2, 10)
+            if held == "off":
+                agent.preferences = msgspec.structs.replace(WITH_CARDS, devices_off=["cuda-0"])
+            else:
+                pause = (("cuda-0", Override(OverrideKind.PAUSE)),)
+                agent.readings = replace(agent.readings, device_pauses=pause)
+            loop.look_again()
+            await until(lambda: loop.loops[1].governor.decision.reason in HELD_BACK)
+            loop.stop(finish=True)
+            await ended(task)
+            left = agent.journal.open_assignments()
+            assert [row.state for row in left] == [AssignmentState.RECEIVED]
+            assert left[0].project == agent.journal.hosts()[1].id
+
+    asyncio.run(story())
+
+
+def test_a_card_that_is_off_from_the_start_is_no_news(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            coordinator.plan(1)
+            loop = agent.side_by_side({"cuda-0": card_engine()}, units=1)
+            await ended(asyncio.create_task(loop.run()))
+            assert loop.loops[1].governor.decision.reason is PolicyReason.DEVICE_OFF
+            assert "cuda-0" not in str([e.sentence for e in agent.journal.events(None, 99)])
+
+    asyncio.run(story())
+
+
+def test_the_pc_is_what_its_cards_are_where_the_processor_is_off(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (_, agent):
+            agent.preferences = msgspec.structs.replace(WITH_CARDS, devices_off=["cpu"])
+            agent.readings = replace(agent.readings, programs=frozenset({"game"}))
+            loop = agent.side_by_side({"cuda-0": card_engine()})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.governor.decision.reason is PolicyReason.PROGRAM_RUNS)
+            assert loop.state().activity is Activity.PAUSED
             loop.stop()
             await ended(task)
 

@@ -60,6 +60,7 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
     except NotRunningError:
         from pleb_agent.control.journal_reader import find_attached
         from pleb_agent.journal.keys import KeyStore
+        from pleb_agent.loop.attach import leave_host
 
         with _journal(home) as journal:
             row = find_attached(journal, options.project)
@@ -68,8 +69,7 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
                 journal.mark_detaching(row.id)
             else:
                 for host in hosts:
-                    journal.remove_project(host.id)
-                    KeyStore(home.keys).forget(host.host_key_file, host.account_key_file)
+                    leave_host(journal, KeyStore(home.keys), host)
         left = {"project": row.name}
     output.result(left, f"Left {left['project']}.")
     return 0

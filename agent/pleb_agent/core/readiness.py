@@ -9,6 +9,7 @@ from pleb_agent.core.devices import CPU
 from pleb_agent.core.moment import Moment, PolicyMemory, WorkerLimits
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.rules import (
+    HELD_BACK,
     OF_ONE,
     RULES,
     USUAL_LOOK_SECONDS,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.readings import Readings
 
 __all__ = [
+    "HELD_BACK",
     "OF_ONE",
     "RULES",
     "SETTLE_SECONDS",

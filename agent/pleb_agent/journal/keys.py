@@ -33,6 +33,14 @@ class KeyStore:
         place = hashlib.sha256(f"{link.base_url}#{link.root}".encode()).hexdigest()[:12]
         return f"{link.project}-{place}.host.key", f"{link.project}-{place}.account.key"
 
+    def of_card(self, name: str, device: str) -> str:
+        """Return the file name of a card's host key. `name`: of the processor's."""
+        return f"{device}.{name}"
+
+    def of_cards(self, name: str, device: str) -> list[str]:
+        """Return the names of the cards' host keys that are here. `name`: of `device`'s."""
+        return [path.name for path in self.folder.glob(f"*.{name.removeprefix(f'{device}.')}")]
+
     def load_or_make(self, name: str) -> SigningKey:
         """Return the key in the file; without a file, generate and save one."""
         if not (self.folder / name).exists():

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.core.agent_state import Activity, AgentState
-from pleb_agent.core.readiness import Action, PolicyReason
+from pleb_agent.core.readiness import HELD_BACK, Action
 from pleb_agent.core.sentence import say
 from pleb_agent.loop.engine import UnitStopped, WarmEngine
 from pleb_agent.loop.files import clean_work_dir
@@ -89,9 +89,13 @@ class AgentLoop:
         self._history.note(kind, sentence, project)
 
     def stop(self, *, finish: bool = False) -> None:
-        """End the loop: now, keeping a checkpoint, or after what is in hand was reported."""
+        """End the loop: now, keeping a checkpoint, or after what is in hand was reported.
+
+        A unit of a device that the user holds back is not waited for.
+        """
         self._budget.finishing = True
-        if not finish or not self._open_assignments():
+        is_held_back = self.governor.decision.reason in HELD_BACK
+        if not finish or is_held_back or not self._open_assignments():
             self._stopped.set()
         self._wake.set()
 
@@ -109,7 +113,7 @@ class AgentLoop:
 
     def renew_engine(self) -> None:
         """Restart the engine before the next unit: what it was started with has changed."""
-        self._engine.forget()
+        self._engine.renew()
         self._wake.set()
 
     async def leave(self, project: int) -> None:
@@ -187,10 +191,7 @@ class AgentLoop:
                 if not task.cancelled():
                     await self._guard(project, task)
         if not self.governor.may_run:
-            self.status.set(Activity.PAUSED, self.governor.decision.sentence)
-            if self.governor.decision.reason is PolicyReason.DEVICE_OFF:
-                await self._projects.follow(None)  # it may stay off: leave what is to be left
-            await _first(self.governor.until_allowed(), self._wake.wait())
+            await self._wait_until_allowed()
             return
         allowed = self._network.look().allowed
         await self._projects.follow(self._engine.runtime if allowed else None, joins=allowed)
@@ -205,6 +206,17 @@ class AgentLoop:
             await self._step_with_network()
         else:
             await self._step_without_network()
+
+    async def _wait_until_allowed(self) -> None:
+        """Wait until work is allowed, or something outside has changed."""
+        decision = self.governor.decision
+        self.status.set(Activity.PAUSED, decision.sentence)
+        if decision.reason in HELD_BACK:
+            await self._projects.follow(None)  # it may stay so: leave what is to be left
+            if self._budget.finishing:
+                self._stopped.set()
+                return
+        await _first(self.governor.until_allowed(), self._wake.wait())
 
     async def _step_with_network(self) -> None:
         """Take the turn of the project that is next: fetch a unit, compute it, report it."""
@@ -263,7 +275,8 @@ class AgentLoop:
 
     def _goes_on(self, project: Project, more_seconds: float) -> bool:
         """Whether the project has the next turn too, after `more_seconds` of its unit."""
-        return self._network.look().allowed and self._projects.is_next(project, more_seconds)
+        is_ready = self._engine.runtime is not None and self._network.look().allowed
+        return is_ready and self._projects.is_next(project, more_seconds)
 
     async def _warm(self) -> Runtime | None:
         """Return the warm engine's runtime; None after a wait if there is none."""

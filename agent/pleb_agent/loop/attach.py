@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["Attaching", "SignedProject", "enrol_request"]
+__all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -122,23 +122,24 @@ class Attaching:
 
         Each computes at its own speed and in its own class, and answers for what it reports; it is
         in the same account. `row`: the processor's. None: the project computes in strict numerics,
-        which only processors have.
+        which only processors have, or was left meanwhile.
 
         Raises:
             InputError: a key cannot be read.
             TrustError, NetworkError, Refusal: as `attach`.
         """
         link = row.attach_link
-        account_key = self.keys.load(row.account_key_file)
-        host_file = f"{device}.{row.host_key_file}"
-        host_key = self.keys.load_or_make(host_file)
-        trust = TrustedProject(row.name, link.root, host_key.fingerprint, row.memory)
-        client = self.make_client(link)
         envelope = row.metadata
+        trust = TrustedProject(row.name, link.root, "", row.memory)
+        trust.update_metadata(envelope, self.clock())
+        if trust.metadata.verification.numerics != "native":
+            return None
+        account_key = self.keys.load(row.account_key_file)
+        host_file = self.keys.of_card(row.host_key_file, device)
+        host_key = self.keys.load_or_make(host_file)
+        trust.host = host_key.fingerprint
+        client = self.make_client(link)
         try:
-            trust.update_metadata(envelope, self.clock())
-            if trust.metadata.verification.numerics != "native":
-                return None
             request = enrol_request(
                 row.name, host_key, account_key, self.clock(), invite=None, name=""
             )
@@ -150,6 +151,9 @@ class Attaching:
                 reply = trust.enrol_reply(answer, self.clock())
         finally:
             await client.close()
+        if not any(one.host == row.host and not one.detaching for one in self.journal.projects()):
+            self.keys.forget(host_file)
+            return None
         new = NewProject(
             link=row.link,
             host_key_file=host_file,
@@ -236,6 +240,15 @@ class Attaching:
             if (row.base_url, row.name) == (link.base_url, link.project):
                 return row
         return None
+
+
+def leave_host(journal: Journal, keys: KeyStore, row: ProjectRow) -> None:
+    """Forget a host and its key; with the last one of a project, all keys of the project."""
+    names = [row.host_key_file]
+    if len(journal.hosts(row.id)) == 1:  # also of devices that never got an answer
+        names += [row.account_key_file, *keys.of_cards(row.host_key_file, row.device)]
+    journal.remove_project(row.id)
+    keys.forget(*names)
 
 
 def enrol_request(

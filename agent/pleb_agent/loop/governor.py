@@ -151,7 +151,11 @@ class Governor:
             )
             # What follows a start comes in a moment; what holds for all devices is told once.
             told = self._device == CPU or not {before.reason, decision.reason}.isdisjoint(OF_ONE)
-            if told and decision.reason is not PolicyReason.STARTING:
+            # That a device is off is news when the user has switched it, not at every start.
+            is_old = before.reason is PolicyReason.STARTING and (
+                decision.reason is PolicyReason.DEVICE_OFF
+            )
+            if told and not is_old and decision.reason is not PolicyReason.STARTING:
                 self._history.note(EventKind(decision.action.value), decision.sentence)
         if _visible(before) != _visible(decision):
             self._listener.changed()

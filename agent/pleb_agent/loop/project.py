@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pleb_agent.cache.errors import CacheFullError
@@ -168,7 +169,7 @@ class Project:
 
         `goes_on`: whether this project is next again.
         """
-        if not self._wants_more(computing=1) or not goes_on():
+        if not self._wants_more() or not goes_on():
             return []
         before = {row.id for row in self.received()}
         await self._ask(Ask(runtime, max_units=1, in_hand=self._rows()))
@@ -234,8 +235,7 @@ class Project:
         rows = self._rows()
         reports = [row for row in rows if row.state is AssignmentState.COMPUTED]
         received = any(row.state is AssignmentState.RECEIVED for row in rows)
-        good = sum(not row.is_failure for row in reports)
-        wanted = asks and not received and self._wants_more(computing=good)
+        wanted = asks and not received and self._wants_more()
         if not reports and not wanted:
             if not received:
                 self._wait_for_uploads()
@@ -263,10 +263,13 @@ class Project:
         try:
             async with self._lock:
                 await self._settle_pending()
+                if ask.max_units and not self._wants_more():
+                    ask = replace(ask, max_units=0, wait_seconds=0.0)  # another device was faster
                 request = self._exchange.write(ask, self.files.held(LIMITS.held_blobs))
                 for row in ask.reports:  # the journal has them now
                     self._results.pop(row.id, None)
-                answer = await self._exchange.send(request)
+                with self._loop.budget.asking(request.max_units):
+                    answer = await self._exchange.send(request)
         except (PlebError, asyncio.CancelledError):
             self.keep_results()
             raise
@@ -302,16 +305,21 @@ class Project:
             for row in rows
         ]
 
-    def _wants_more(self, *, computing: int) -> bool:
-        """Whether one more unit is wanted, besides those that are uploading, or other devices'."""
+    def _wants_more(self) -> bool:
+        """Whether one more unit is wanted, besides those that are under way.
+
+        Of other projects and devices a unit counts until its lease ends: one may be off, or gone.
+        """
         if self._loop.budget.most is None:
             return self._loop.budget.wants_more(0)
-        rows = self._journal.open_assignments()
-        ours = {row.id for row in self._journal.projects(self._services.device)}
-        under_way = sum(
-            row.state is AssignmentState.UPLOADING or row.project not in ours for row in rows
+        now = self._clock()
+        under_way = sum(not row.is_failure for row in self._rows())
+        under_way += sum(
+            row.state is AssignmentState.UPLOADING or now < row.lease_ends_at
+            for row in self._journal.open_assignments()
+            if row.project != self.id and not row.is_failure
         )
-        return self._loop.budget.wants_more(under_way + computing)
+        return self._loop.budget.wants_more(under_way)
 
     def _upload_ended(self, change: Change) -> None:
         self._clean(change.row)

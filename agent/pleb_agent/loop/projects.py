@@ -21,7 +21,7 @@ from pleb_agent.core.shares import (
     forget,
     settle,
 )
-from pleb_agent.loop.attach import Attaching
+from pleb_agent.loop.attach import Attaching, leave_host
 from pleb_agent.loop.files import remove_project_dir
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
@@ -138,6 +138,8 @@ class Projects:
         self._enrol_at: dict[int, float] = {}
         """When a refused enrolment may be tried again, by the project, on the event loop's clock.
         """
+        self._enrol_problems: dict[int, str] = {}
+        """Why the last one failed: told once, and not at every try."""
 
     def problems(self) -> dict[int, str]:
         """Return what is wrong with each project, empty for those that work."""
@@ -232,11 +234,15 @@ class Projects:
                 continue
             try:
                 joined = await attaching.add_device(row, self._device)
+                self._enrol_problems.pop(row.id, None)
                 if joined is None:
                     self._enrol_at[row.id] = loop.time() + _ENROL_AGAIN_SECONDS
             except PlebError as error:
                 asked = getattr(error, "retry_after_seconds", None) or 0.0
                 self._enrol_at[row.id] = loop.time() + max(_ENROL_AGAIN_SECONDS, asked)
+                if self._enrol_problems.get(row.id) == str(error):
+                    continue
+                self._enrol_problems[row.id] = str(error)
                 sentence = say(
                     "{device} cannot join {project}: {reason}",
                     device=self._device,
@@ -259,9 +265,7 @@ class Projects:
                         await project.leave(runtime)
             await project.close()
             self._services.cache.discard_all_of(project.files.cipher)
-        is_last = len(self._journal.hosts(row.id)) == 1
-        self._journal.remove_project(row.id)
-        self._services.keys.forget(row.host_key_file, *[row.account_key_file] * is_last)
+        leave_host(self._journal, self._services.keys, row)
         if not self._journal.hosts():
             self._services.cache.clear()
         if self._device == CPU:

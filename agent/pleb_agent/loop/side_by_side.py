@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pleb_agent.core.readiness import Action, PolicyReason
+from pleb_agent.core.readiness import HELD_BACK, Action
 from pleb_agent.loop.agent_loop import AgentLoop
+from pleb_agent.loop.attach import leave_host
 from pleb_agent.loop.status import UnitBudget
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class SideBySide:
         self.status = AllStatus([loop.status for loop in self.loops])
         self._budget = budget
         self._journal = services[0].journal
+        self._keys = services[0].keys
 
     # -- what faces see ---------------------------------------------------------------------
 
@@ -94,14 +96,18 @@ class SideBySide:
     def _shown(self) -> AgentLoop:
         """Return the loop that stands for the PC: the processor's, unless it does not compute.
 
-        A card that works is more to say than a processor that is switched off or paused alone.
+        A card that works is more to say than a processor that does not. If the processor is
+        switched off or paused alone, the PC is what its cards are.
         """
         first = self.loops[0]
-        if first.governor.decision.reason in {PolicyReason.DEVICE_OFF, PolicyReason.DEVICE_PAUSED}:
-            for loop in self.loops[1:]:
-                if loop.governor.decision.action is Action.RUN:
-                    return loop
-        return first
+        runs = [one for one in self.loops if one.governor.decision.action is Action.RUN]
+        if first in runs:
+            return first
+        working = [one for one in runs if one.status.unit is not None]
+        if working or first.governor.decision.reason not in HELD_BACK:
+            return (working or [first])[0]
+        free = [one for one in self.loops if one.governor.decision.reason not in HELD_BACK]
+        return (runs or free or [first])[0]
 
     # -- called from outside ----------------------------------------------------------------
 
@@ -131,11 +137,20 @@ class SideBySide:
 
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, with all devices."""
+        self._leave_with_absent()
         for loop in self.loops:
             await loop.leave(project)
 
+    def _leave_with_absent(self) -> None:
+        """Forget the hosts of projects to be left whose device is not in this PC any more."""
+        present = {loop.device for loop in self.loops}
+        for row in self._journal.hosts():
+            if row.detaching and row.device not in present:
+                leave_host(self._journal, self._keys, row)
+
     async def run(self) -> None:
         """Work until stopped, or until as many units as wanted are finished."""
+        self._leave_with_absent()
         tasks: set[asyncio.Task[Any]] = {asyncio.create_task(one.run()) for one in self.loops}
         running = set(tasks)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from pleb_agent.journal.journal import JournalError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pleb_agent.journal.journal import Journal
     from pleb_agent.loop.services import Clock, Listener, Services
@@ -116,6 +117,7 @@ class UnitBudget:
         self.finishing = False
         """Take no new units; end when nothing is open."""
         self._statuses: list[LiveStatus] = []
+        self._asked = 0
 
     def count(self, status: LiveStatus) -> None:
         """Count the units of one more loop."""
@@ -127,10 +129,19 @@ class UnitBudget:
         return sum(status.units_finished for status in self._statuses)
 
     def wants_more(self, under_way: int) -> bool:
-        """Whether to ask for another unit while `under_way` are computed, but not yet stored."""
+        """Whether to ask for another unit, besides `under_way` and those that are asked for."""
         if self.finishing:
             return False
-        return self.most is None or self.finished + under_way < self.most
+        return self.most is None or self.finished + under_way + self._asked < self.most
+
+    @contextmanager
+    def asking(self, units: int) -> Iterator[None]:
+        """Count the units that a request asks for while its answer is waited for."""
+        self._asked += units
+        try:
+            yield
+        finally:
+            self._asked -= units
 
     @property
     def is_reached(self) -> bool:
