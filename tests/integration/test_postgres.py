@@ -195,6 +195,21 @@ def test_a_restarted_database_is_used_again(server, url, how):
         assert events(store) == ["before", "after"]
 
 
+def test_every_statement_after_a_cut_is_refused(server, url):
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name = 'pleb-coordinator'"
+    )
+    with closing(Store(url)) as store:
+        with pytest.raises(Refusal), store.write() as tx:
+            tx.events.add(1, 0.0, "lost")
+            server.run(cut)
+            found = [refusal(tx.events.add, 1, 0.0, "lost") for _ in range(3)]
+            assert found == [RefusalCode.INTERNAL] * 3
+        add(store, "after")
+        assert events(store) == ["after"]
+
+
 def test_text_that_a_database_cannot_hold_is_refused(url):
     with closing(Store(url)) as store:
         with pytest.raises(Refusal) as caught:

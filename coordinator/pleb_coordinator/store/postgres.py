@@ -31,7 +31,7 @@ from pleb_coordinator.store.engine import PROBES, check_revision, storage_full, 
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["REWORDED", "PostgresConnection", "connect", "is_used_by_others", "without_password"]
 
@@ -170,7 +170,7 @@ class PostgresConnection:
             sql = sql.replace(f"LIMIT :{limit}", f"LIMIT {parameters[limit]:d}")
         name, names, writes = self._prepared.get(sql) or self._prepare(sql)
         values, formats = _bound(parameters, names)
-        result = self._run(self._pg.exec_prepared(name, values, formats, pq.Format.BINARY))
+        result = self._ask(self._pg.exec_prepared, name, values, formats, pq.Format.BINARY)
         changed = result.command_tuples or 0
         if writes and changed:
             self._wrote = True
@@ -206,7 +206,7 @@ class PostgresConnection:
         """End the transaction, as `Connection.commit`."""
         if not self._wrote:
             self._own -= 1
-        result = self._run(self._pg.exec_((_ANNOUNCE if self._wrote else b"") + b"COMMIT"))
+        result = self._ask(self._pg.exec_, (_ANNOUNCE if self._wrote else b"") + b"COMMIT")
         if result.command_status != b"COMMIT":
             message = "A statement of the transaction had failed, so nothing of it was kept."
             raise psycopg.InternalError(message)
@@ -221,7 +221,7 @@ class PostgresConnection:
 
     def compact(self) -> None:
         """Let the room of removed rows be used again, and look at what the tables hold."""
-        self._run(self._pg.exec_(b"VACUUM (ANALYZE)"))
+        self._ask(self._pg.exec_, b"VACUUM (ANALYZE)")
 
     def commit_count(self) -> int:
         """Return a number that changes when another connection has committed.
@@ -326,7 +326,7 @@ class PostgresConnection:
         text = _NAMED.sub(number, sql.replace("rowid", "ctid"))
         name = f"s{len(self._prepared)}".encode()
         writes = not text.lstrip().startswith("SELECT") and not text.startswith(_SAVEPOINTS)
-        self._run(self._pg.prepare(name, text.encode()))
+        self._ask(self._pg.prepare, name, text.encode())
         self._prepared[sql] = (name, tuple(names), writes)
         return self._prepared[sql]
 
@@ -347,6 +347,15 @@ class PostgresConnection:
             raise _away() from error
         if failed is not None:
             self._run(failed)
+
+    def _ask(self, call: Callable[..., Any], *words: Any) -> Any:
+        """Return the good result of a call of libpq, also where that has no connection any more."""
+        try:
+            result = call(*words)
+        except psycopg.OperationalError as error:
+            self._lost()
+            raise _away() from error
+        return self._run(result)
 
     def _run(self, result: Any) -> Any:
         """Return a result that is good. Raises as `Connection.execute`."""
