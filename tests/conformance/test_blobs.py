@@ -83,13 +83,13 @@ def test_an_upload_grows_only_at_its_end_and_only_to_its_size(blobs):
     assert blobs.upload_offset("token") == 10
     assert blobs.append_upload("token", 10, DATA[10:20], 20) == 20
     assert blobs.upload_bytes("token", 20) == DATA[:20]
-    assert refusal(blobs.upload_bytes, "token", 21) == RefusalCode.WRONG_SIZE
+    assert refusal(blobs.upload_bytes, "token", 21) == RefusalCode.WRONG_OFFSET
 
 
 def test_an_upload_counts_only_whole_and_with_its_digest(blobs):
     blobs.append_upload("token", 0, DATA[:10], 20)
     digest = digest_of(DATA[:20])
-    assert refusal(blobs.upload_to_blob, "token", 20, digest) == RefusalCode.WRONG_SIZE
+    assert refusal(blobs.upload_to_blob, "token", 20, digest) == RefusalCode.WRONG_OFFSET
     blobs.append_upload("token", 10, bytes(10), 20)
     assert refusal(blobs.upload_to_blob, "token", 20, digest) == RefusalCode.WRONG_DIGEST
     assert not blobs.exists(digest)

@@ -278,6 +278,23 @@ def test_other_bytes_than_promised_close_the_assignment(world):
     assert manifest.unit.seed in seeds_taken(world, other)
 
 
+def test_an_upload_that_another_process_is_done_with_is_not_the_hosts_fault(world):
+    host = world.volunteer("host")
+    manifest = leased(world, host)
+    data = world.train(host, manifest)
+    upload = committed(world, host, data, manifest)
+    append_part(world.deps, upload, 0, pack(data))
+    check_whole(world, upload)  # the other one, which has not committed yet
+    with pytest.raises(Refusal) as caught:
+        check_whole(world, upload)
+    assert caught.value.code == RefusalCode.WRONG_OFFSET
+    assert caught.value.retry_after_seconds, "so `patch_upload` does not blame the host"
+    with world.store.write() as tx:
+        finish_upload(tx, world.deps, upload)
+    with world.store.read() as tx:
+        assert upload_status(world.deps, find_upload(tx, world.deps, upload.token)).complete
+
+
 def test_an_upload_that_never_ends_is_thrown_away(world):
     host = world.volunteer("host")
     manifest = leased(world, host)

@@ -201,7 +201,7 @@ class LocalBlobs:
         """Return the bytes of a finished upload; they are not hashed.
 
         Raises:
-            Refusal: `wrong_size` (not whole).
+            Refusal: `wrong_offset` (not whole).
         """
         self._check_whole(token, size)
         return self._upload(token).read_bytes()
@@ -210,7 +210,7 @@ class LocalBlobs:
         """Make a finished upload the blob `digest`. Doing it twice is harmless.
 
         Raises:
-            Refusal: `wrong_size` (not whole), `wrong_digest`.
+            Refusal: `wrong_offset` (not whole), `wrong_digest`.
         """
         if self.exists(digest):
             self.drop_upload(token)

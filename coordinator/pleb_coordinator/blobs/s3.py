@@ -325,7 +325,7 @@ class S3Blobs:
         return parts
 
     def _whole(self, token: str, size: int) -> Iterator[bytes]:
-        """Yield the parts of an upload that has `size` bytes. Raises `Refusal` wrong_size."""
+        """Yield the parts of an upload that has `size` bytes. Raises `Refusal` wrong_offset."""
         parts = self._parts(token)
         check_whole(sum(length for _, length in parts), size)
         for path, _ in parts:

@@ -109,14 +109,14 @@ class Blobs(Protocol):
         """Return the bytes of a finished upload; they are not hashed.
 
         Raises:
-            Refusal: `wrong_size` (not whole).
+            Refusal: `wrong_offset` (not whole).
         """
 
     def upload_to_blob(self, token: str, size: int, digest: str) -> None:
         """Make a finished upload the blob `digest`. Doing it twice is harmless.
 
         Raises:
-            Refusal: `wrong_size` (not whole), `wrong_digest`.
+            Refusal: `wrong_offset` (not whole), `wrong_digest`.
         """
 
     def drop_upload(self, token: str) -> None:
@@ -135,10 +135,15 @@ def append_refusal(here: int, offset: int, length: int, size: int) -> Refusal | 
 
 
 def check_whole(here: int, size: int) -> None:
-    """Check that an upload has all its bytes. Raises `Refusal` wrong_size."""
+    """Check that an upload has all its bytes.
+
+    Raises:
+        Refusal: `wrong_offset`, to be asked again: they were all here, so another process is done
+            with them, or they were lost. The host cannot help it.
+    """
     if here != size:
         message = f"The upload has {here} of {size} bytes: send the rest."
-        raise Refusal(RefusalCode.WRONG_SIZE, message)
+        raise Refusal(RefusalCode.WRONG_OFFSET, message, retry_after_seconds=1)
 
 
 def checked_delta(view: memoryview, stored: StoredDelta, digest: str | None) -> memoryview:

@@ -102,7 +102,7 @@ def check_upload(deps: Deps, upload: Upload, encoding: DeltaFormat | None) -> No
     `encoding` is what `upload_format` returned. Nothing counts before `finish_upload`.
 
     Raises:
-        Refusal: `wrong_size`, `wrong_digest`.
+        Refusal: `wrong_offset` (not all bytes are here any more), `wrong_digest`.
         EncodingError: the bytes are no delta of this model.
     """
     if upload.assignment is None or encoding is None:
