@@ -269,7 +269,9 @@ def _for_proven(context: RequestContext, room: int, place: int) -> list[tuple[As
     they come, nor in which order.
     """
     host = context.host
-    pairs = in_window(context, context.tx.assignments.drawn_for(host.id)[:room])
+    drawn = context.tx.assignments.drawn_for(host.id)
+    drawn = [pair for pair in drawn if fits(pair[1], host)]  # it may have less memory by now
+    pairs = in_window(context, drawn[:room])
     left = room - len(pairs)
     if left:
         candidates = _first_tries(context, left)
