@@ -27,7 +27,7 @@ import psutil
 from pleb_agent.sensors.kernel_files import KeptFile, read_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_agent.sensors.sensor import WorkerPid
 
@@ -234,12 +234,14 @@ class PsutilLoad:
         self,
         worker_pid: WorkerPid,
         *,
+        pids_on_cards: Callable[[], Sequence[int]] = tuple,
         seconds_of_all: Callable[[], tuple[float, float]] = cpu_seconds,
         seconds_of: Callable[[int], float | None] = process_seconds,
         window_seconds: float = 4.0,
         cores: int | None = None,
     ) -> None:
         self._worker_pid = worker_pid
+        self._pids_on_cards = pids_on_cards
         self._seconds_of_all = seconds_of_all
         self._seconds_of = seconds_of
         self._window = _Window(window_seconds * (cores or os.cpu_count() or 1) * 1000)
@@ -250,7 +252,9 @@ class PsutilLoad:
         """Return the others' load; None in the first call."""
         busy, idle = self._seconds_of_all()
         counters = Counters(round(busy * 1000), round((busy + idle) * 1000))
-        pids = {os.getpid()} | ({worker} if (worker := self._worker_pid()) is not None else set())
+        pids = {os.getpid(), *self._pids_on_cards()}
+        if (worker := self._worker_pid()) is not None:
+            pids.add(worker)
         now = {pid: seconds for pid in pids if (seconds := self._seconds_of(pid)) is not None}
         own_before, self._own = self._own, now
         before, self._before = self._before, counters

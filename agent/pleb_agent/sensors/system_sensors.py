@@ -75,7 +75,18 @@ def system_sensors(
     cards: Sequence[FoundDevice] = (),
     card_pid: CardPid = lambda _: None,
 ) -> Sensors:
-    """Return this system's sensors. `preferences` are asked again at each read."""
+    """Return this system's sensors. `preferences` are asked again at each read.
+
+    `worker_pid`: of the processor's worker; `card_pid`: of the one on a card.
+    """
+
+    def pids_on_cards() -> list[int]:
+        found = [card_pid(card.name) for card in cards]
+        return [pid for pid in found if pid is not None]
+
+    def any_pid() -> int | None:
+        return next((pid for pid in (worker_pid(), *pids_on_cards()) if pid is not None), None)
+
     nvidia = NvidiaGpus(Nvml(), card_pid)
     names = {node.rpartition("/")[2]: card.name for card in cards for node in card.nodes}
 
@@ -96,7 +107,7 @@ def system_sensors(
 
         bus = SystemBus()
         return Sensors(
-            worker_pid=worker_pid,
+            worker_pid=any_pid,
             plug=ChargerWatch(),
             power=PowerWithUps(LinuxPower(), bus),
             load=LinuxLoad(worker_pid),
@@ -123,8 +134,8 @@ def system_sensors(
             "session": NoSessionEvents(),
         }
     return Sensors(
-        worker_pid=worker_pid,
-        load=PsutilLoad(worker_pid),
+        worker_pid=any_pid,
+        load=PsutilLoad(worker_pid, pids_on_cards=pids_on_cards),
         memory=PsutilMemory(worker_pid),
         temperature=DriverTemperature(gpu_heat),
         gpus=nvidia,

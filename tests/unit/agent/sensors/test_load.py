@@ -10,6 +10,7 @@ from pleb_agent.sensors.load import Counters, LinuxLoad, PsutilLoad, parse_cpu_l
 from tests.unit.agent.sensors.trees import plant
 
 WORKER = 4242
+CARDS_WORKER = 8888
 SECOND = 100  # ticks
 
 
@@ -201,11 +202,16 @@ def test_a_program_may_have_any_name():
 def test_elsewhere_the_worker_and_agentd_are_subtracted():
     times, seconds = [(20.0, 100.0)], {os.getpid(): 1.0, WORKER: 5.0}
     sensor = PsutilLoad(
-        lambda: WORKER, seconds_of_all=lambda: times[0], seconds_of=seconds.get, cores=2
+        lambda: WORKER,
+        pids_on_cards=lambda: [CARDS_WORKER],
+        seconds_of_all=lambda: times[0],
+        seconds_of=seconds.get,
+        cores=2,
     )
+    seconds[CARDS_WORKER] = 0.0
     assert sensor.read() is None
     times[0] = (21.2, 100.8)
-    seconds |= {os.getpid(): 1.1, WORKER: 5.9}
+    seconds |= {os.getpid(): 1.1, WORKER: 5.4, CARDS_WORKER: 0.5}
     assert sensor.read() == pytest.approx(10.0)
     del seconds[WORKER]
     times[0] = (23.2, 100.8)

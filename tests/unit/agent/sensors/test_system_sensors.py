@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pleb_agent.core.devices import FoundDevice
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.sensors.keep_awake import Caffeinate, CannotStayAwake, stays_awake
 from pleb_agent.sensors.load import LinuxLoad, PsutilLoad
@@ -52,6 +53,15 @@ def test_each_system_has_its_sensors_and_they_can_be_read_anywhere(platform, loa
     for other in sensors.others.values():
         other.sensor.read()
     sensors.load.read()
+
+
+def test_a_worker_on_a_card_alone_is_watched_as_closely_as_any():
+    pids = {"cuda-0": 4711}
+    cards = [FoundDevice("cuda-0", "Card")]
+    sensors = system_sensors(lambda: None, Preferences, cards=cards, card_pid=pids.get)
+    assert sensors.worker_pid() == 4711
+    pids.clear()
+    assert sensors.worker_pid() is None
 
 
 def test_elsewhere_the_calls_of_windows_refuse():
