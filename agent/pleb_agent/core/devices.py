@@ -53,6 +53,8 @@ class FoundDevice:
     """What its maker calls it."""
     nodes: tuple[str, ...] = ()
     """The device files by which its driver is reached (Linux)."""
+    uuid: str = ""
+    """What its maker's libraries call this one card; empty: not known."""
 
 
 PROCESSOR: Final = FoundDevice(CPU, "CPU")
@@ -114,13 +116,14 @@ def serves(runtime: str, name: str) -> bool:
     return _RUNTIMES[kind_of(name)].fullmatch(runtime) is not None
 
 
-def variables(name: str) -> dict[str, str]:
+def variables(name: str, uuid: str = "") -> dict[str, str]:
     """Return the environment variables that a worker on this device needs before it loads torch.
 
-    It sees one device, its own, so that no library touches another one. cuBLAS adds numbers up in
-    one order only with workspaces of a fixed size (NVIDIA's documentation of cuBLAS, "Results
-    reproducibility"). MPS has no choice of devices; an operator that it lacks is an error, not the
-    processor's work.
+    It sees one device, its own, so that no library touches another one. By its `uuid` if that is
+    known: the libraries count what they can open, and inside the sandbox that is one card. cuBLAS
+    adds numbers up in one order only with workspaces of a fixed size (NVIDIA's documentation of
+    cuBLAS, "Results reproducibility"). MPS has no choice of devices; an operator that it lacks is
+    an error, not the processor's work.
 
     Raises:
         ValueError: it is no device's name.
@@ -132,12 +135,12 @@ def variables(name: str) -> dict[str, str]:
         case DeviceKind.CUDA:
             return {
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-                "CUDA_VISIBLE_DEVICES": number,
+                "CUDA_VISIBLE_DEVICES": uuid or number,
                 "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
                 "NVIDIA_TF32_OVERRIDE": "0",
             }
         case DeviceKind.ROCM:
-            return {"ROCR_VISIBLE_DEVICES": number, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+            return {"ROCR_VISIBLE_DEVICES": uuid or number, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         case DeviceKind.XPU:
             return {"ONEAPI_DEVICE_SELECTOR": f"level_zero:{number}"}
         case DeviceKind.MPS:

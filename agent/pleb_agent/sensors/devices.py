@@ -7,6 +7,7 @@ its worker says, when it is warm.
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ CARDS: Final = "cards"
 """What stands for all devices but the processor."""
 
 _NVIDIA_NODES: Final = ("/dev/nvidiactl", "/dev/nvidia-uvm")
+_NVIDIA_UUID: Final = re.compile(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEL: Final = "0x8086"
 
 
@@ -88,7 +90,9 @@ def _nvidia(root: Path) -> Iterator[FoundDevice]:
         facts = _facts(folder / "information", ":")
         minor = facts.get("Device Minor", str(number))
         nodes = (f"/dev/nvidia{minor}", *_NVIDIA_NODES)
-        yield FoundDevice(f"cuda-{number}", facts.get("Model", "NVIDIA graphics"), nodes)
+        said = facts.get("GPU UUID", "")
+        uuid = said if _NVIDIA_UUID.fullmatch(said) else ""  # a sleeping driver says question marks
+        yield FoundDevice(f"cuda-{number}", facts.get("Model", "NVIDIA graphics"), nodes, uuid)
 
 
 def _amd(root: Path) -> Iterator[FoundDevice]:
@@ -102,7 +106,9 @@ def _amd(root: Path) -> Iterator[FoundDevice]:
             continue
         node = f"renderD{facts.get('drm_render_minor', '')}"
         title = _title(root, node)
-        yield FoundDevice(f"rocm-{number}", title, ("/dev/kfd", f"/dev/dri/{node}"))
+        unique = facts.get("unique_id", "0")  # older cards have none
+        uuid = f"GPU-{int(unique):016x}" if unique.isdigit() and unique != "0" else ""
+        yield FoundDevice(f"rocm-{number}", title, ("/dev/kfd", f"/dev/dri/{node}"), uuid)
         number += 1
 
 

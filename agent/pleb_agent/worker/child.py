@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from pleb_agent.core.devices import CPU
+from pleb_agent.core.devices import CPU, PROCESSOR, FoundDevice
 from pleb_agent.core.devices import variables as device_variables
 from pleb_agent.program.command import module_command
 from pleb_agent.worker.channel import encode_frame, receive_frame
@@ -67,7 +67,7 @@ class Child:
         settings: WorkerSettings,
         numerics: Numerics = "native",
         packages: Path | None = None,
-        device: str = CPU,
+        device: FoundDevice = PROCESSOR,
     ) -> Child:
         """Start a process in `work_dir`; its first message must be `Hello`.
 
@@ -186,7 +186,7 @@ def child_environment(
     work_dir: Path,
     settings: WorkerSettings,
     numerics: Numerics = "native",
-    device: str = CPU,
+    device: FoundDevice = PROCESSOR,
 ) -> dict[str, str]:
     """Return the worker's whole environment: what it must inherit, its threads, numerics, device.
 
@@ -208,7 +208,8 @@ def child_environment(
         "MKL_DYNAMIC": "false",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    return inherited | own | dict(variables(numerics)) | device_variables(device)
+    of_device = device_variables(device.name, device.uuid)
+    return inherited | own | dict(variables(numerics)) | of_device
 
 
 def _group_options() -> dict[str, Any]:

@@ -82,7 +82,7 @@ class WorkerProcess:
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.device = device.name
-        self._nodes = list(device.nodes)
+        self._found = device
         self.settings = settings
         self.layers: list[LayerState] = []
         """Which layers of the sandbox hold in the running child, once it has a job."""
@@ -199,7 +199,7 @@ class WorkerProcess:
         self._started_with = settings
         async with self._starting:
             child = self._child = await Child.spawn(
-                self.work_dir, settings, numerics, self.packages, self.device
+                self.work_dir, settings, numerics, self.packages, self._found
             )
             # What was requested meanwhile could not reach the child.
             if self._closed or self._gave_memory_back:
@@ -215,7 +215,7 @@ class WorkerProcess:
                 parent=os.getpid(),
                 numerics=numerics,
                 device=self.device,
-                nodes=self._nodes,
+                nodes=list(self._found.nodes),
             )
             await child.send(hello)
             ready: Ready = await asyncio.wait_for(child.receive(Ready), _START_SECONDS)

@@ -68,7 +68,7 @@ def try_sandbox(
                 capture_output=True,
                 check=True,
                 cwd=folder,
-                env=child_environment(os.environ, Path(folder), settings, device=device.name),
+                env=child_environment(os.environ, Path(folder), settings, device=device),
                 timeout=_SECONDS,
             )
             return msgspec.json.decode(child.stdout, type=Report)

@@ -210,6 +210,8 @@ def test_float32_alone_in_one_order() -> None:
     assert environment["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert environment["NVIDIA_TF32_OVERRIDE"] == "0"
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
+    assert variables("cuda-3", "GPU-1f")["CUDA_VISIBLE_DEVICES"] == "GPU-1f"
+    assert variables("rocm-1", "GPU-1f")["ROCR_VISIBLE_DEVICES"] == "GPU-1f"
 
 
 @pytest.mark.parametrize("kind", list(CAPABILITIES))

@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 NVIDIA = "proc/driver/nvidia/gpus"
 KFD = "sys/class/kfd/kfd/topology/nodes"
 DRM = "sys/class/drm"
+UUID = "GPU-dae76d0e-3414-958a-8f3e-fc6682b36f31"
 
 
 def test_cards_of_three_makers(tmp_path: Path) -> None:
     plant(
         tmp_path,
         {
-            f"{NVIDIA}/0000:41:00.0/information": "Model: \t\t NVIDIA H200\nDevice Minor: \t 0\n",
-            f"{NVIDIA}/0000:01:00.0/information": "Model: \t NVIDIA RTX 4060\nDevice Minor: 1\n",
+            f"{NVIDIA}/0000:41:00.0/information": (
+                f"Model: \t\t NVIDIA H200\nGPU UUID: \t {UUID}\nDevice Minor: \t 0\n"
+            ),
+            f"{NVIDIA}/0000:01:00.0/information": (
+                "Model: \t NVIDIA RTX 4060\nGPU UUID: GPU-????????-????\nDevice Minor: 1\n"
+            ),
             f"{KFD}/0/properties": "cpu_cores_count 16\nsimd_count 0\ndrm_render_minor 0\n",
-            f"{KFD}/1/properties": "cpu_cores_count 0\nsimd_count 120\ndrm_render_minor 129\n",
+            f"{KFD}/1/properties": "simd_count 120\nunique_id 255\ndrm_render_minor 129\n",
             f"{DRM}/renderD129/device/vendor": "0x1002\n",
             f"{DRM}/renderD129/device/device": "0x73bf\n",
             f"{DRM}/renderD129/device/product_name": "Radeon RX 6800\n",
@@ -42,8 +47,15 @@ def test_cards_of_three_makers(tmp_path: Path) -> None:
         FoundDevice(
             "cuda-0", "NVIDIA RTX 4060", ("/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm")
         ),
-        FoundDevice("cuda-1", "NVIDIA H200", ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm")),
-        FoundDevice("rocm-0", "AMD Radeon RX 6800", ("/dev/kfd", "/dev/dri/renderD129")),
+        FoundDevice(
+            "cuda-1", "NVIDIA H200", ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"), UUID
+        ),
+        FoundDevice(
+            "rocm-0",
+            "AMD Radeon RX 6800",
+            ("/dev/kfd", "/dev/dri/renderD129"),
+            "GPU-00000000000000ff",
+        ),
         FoundDevice("xpu-0", "Intel Arc A770", ("/dev/dri/renderD130",)),
     ]
     assert all(is_device_name(one.name) for one in found)
