@@ -14,6 +14,7 @@ from pleb_project.cli import main
 from pleb_project.definition.load import load_definition
 from pleb_project.readers.blobs import BlobFolder
 from pleb_shared.errors import InputError, PlebError
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import AdamW, Muon
 from pleb_system.exit_codes import ExitCode
 
@@ -166,6 +167,12 @@ def test_options_reach_the_metadata(tmp_path, blobs):
     assert metadata.training.optimizer == AdamW(beta1=0.8)
     assert (metadata.codec.up, metadata.round.quorum) == ("int8", 6)
     assert metadata.limits.memory_bytes == 512 * 2**20
+
+
+def test_a_warm_start_has_no_more_steps_than_a_unit_may_have(tmp_path, blobs):
+    extra = "warm_start_versions = 1\n[round]\nunits = 64\n"
+    training = make_draft(written(tmp_path, steps=3000, extra=extra), blobs).metadata.training
+    assert training.warm_start_batches == LIMITS.local_steps // 3000
 
 
 def test_matrices_may_be_named_by_pattern(tmp_path, blobs):

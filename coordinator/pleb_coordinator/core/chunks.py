@@ -1,6 +1,6 @@
 """Which chunk a host trains: the best one that fits into its memory and suits its link.
 
-The whole model is best, then the project's chunks in the researcher's order. A unit belongs to no
+The whole model is best, then the project's chunks, the largest first. A unit belongs to no
 chunk until a host gets it; from then on its checks and further tries are of the same chunk, and go
 to hosts into whose memory it fits, too.
 """

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import Facts, NewUnit, Project, Record, UnitRow
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import ShardRange, Unit, UnitKind
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def warm_start_units(metadata: ProjectMetadata, facts: Facts, version: int) -> l
             seed=unit_seed(metadata.project, metadata.epoch, version, 0),
             shard_first=first % facts.train_shards,
             shard_count=min(training.shards_per_unit * batches, facts.train_shards),
-            local_steps=training.local_steps * batches,
+            local_steps=min(training.local_steps * batches, LIMITS.local_steps),
             versions=training.versions,
             batches_per_step=batches,
         )

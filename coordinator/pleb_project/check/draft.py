@@ -262,10 +262,12 @@ def _check_last_batch(exported: Exported, dataset: Dataset, shard: Tensors, batc
 def _warm_start(training: Training, shards_bytes: int, largest_shard: int) -> Training:
     """Return the settings with a warm start whose unit has its shards in `shards_bytes`.
 
-    It reads as many as all units of a round; where so many do not fit, it has smaller steps.
+    It reads as many as all units of a round; where so many do not fit, or make more steps than a
+    unit may have, its batches are smaller.
     """
     fitting = shards_bytes // (largest_shard * training.shards_per_unit)
-    batches = min(training.warm_start_batches, fitting)
+    allowed = LIMITS.local_steps // training.local_steps
+    batches = min(training.warm_start_batches, fitting, allowed)
     if batches < _LEAST_WARM_START_BATCHES:
         return msgspec.structs.replace(training, warm_start_versions=0)
     return msgspec.structs.replace(training, warm_start_batches=batches)

@@ -20,6 +20,7 @@ from pleb_coordinator.core.records import CalibrationClass, Facts, Round
 from pleb_coordinator.core.rounds import due_at, ready
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_shared.errors import Refusal, RefusalCode
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import Round as RoundRules
 from pleb_shared.protocol.project import Verification
 from tests.conformance.example_metadata import example_metadata
@@ -104,6 +105,10 @@ def test_a_warm_start_is_one_unit_with_the_batches_and_shards_of_a_round():
     [small] = warm_start_units(example(), Facts(1, 7, 0, 0), 1)
     assert (small.shard_first, small.shard_count) == (2, 7)
     assert warm_start_units(example(), facts, 9) == []
+    many = msgspec.structs.replace(example().training, local_steps=LIMITS.local_steps // 2)
+    long = msgspec.structs.replace(example(), training=many)
+    [unit] = warm_start_units(long, facts, 1)
+    assert unit.local_steps == LIMITS.local_steps, "hosts refuse an answer with a longer unit"
 
 
 def test_other_units_can_follow_in_the_place_of_a_warm_start():
