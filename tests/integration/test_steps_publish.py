@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import admit, answer_question, publish
@@ -107,6 +108,23 @@ def test_the_same_root_renews_without_invite_and_only_upwards(world):
     assert refusal(hand_in, world, world.metadata) == RefusalCode.STALE_METADATA
     sneaky = changed(world, number=2, title="Other title")
     assert refusal(hand_in, world, sneaky) == RefusalCode.STALE_METADATA
+
+
+def test_a_renewal_asks_for_no_blob_while_everybody_waits(world, monkeypatch):
+    """In a bucket each is a request, of which a project's shards may be thousands."""
+    renewed = changed(world, number=2, title="New title")
+    opened = open_publication(world.envelope(renewed, invite=None, key=world.root))
+    findings = examine(world.deps, opened)
+    asked = []
+
+    def sizes(_, digests):
+        asked.extend(digests)
+        return {}
+
+    monkeypatch.setattr(LocalBlobs, "sizes", sizes)
+    with world.store.write() as tx:
+        assert publish(tx, world.deps, opened, findings, BASE).missing == []
+    assert asked == []
 
 
 def test_another_root_cannot_take_a_project_over(world):

@@ -96,7 +96,7 @@ def publish(
     metadata, now = publication.metadata, deps.clock()
     known, token_hash = _admitted(tx, deps, publication)
     slots: list[BlobSlot] = []
-    findings = _still_there(tx, deps, findings)
+    findings = _still_there(tx, deps, publication, known, findings)
     if findings.facts is None:
         owner = 0 if known is None else known.id
         slots = [_slot(tx, deps, owner, blob, now) for blob in findings.missing[:_SLOTS]]
@@ -144,14 +144,14 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
     """
     if not admit_handed_in(tx, deps, publication):
         return
-    findings = _still_there(tx, deps, findings)
+    known = tx.projects.find(publication.metadata.project)
+    findings = _still_there(tx, deps, publication, known, findings)
     if findings.facts is None:
         message = (
             f"Metadata {publication.metadata.number} names {len(findings.missing)} files that this "
             "coordinator does not have (any more): its researcher must publish again."
         )
         raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
-    known = tx.projects.find(publication.metadata.project)
     _renew(tx, publication, known, findings, deps.clock())
 
 
@@ -264,9 +264,23 @@ def _slot(tx: Transaction, deps: Deps, owner: int, blob: Blob, now: float) -> Bl
     return BlobSlot(digest=blob.digest, upload=upload.token)
 
 
-def _still_there(tx: Transaction, deps: Deps, findings: Findings) -> Findings:
-    """Keep the blobs that the metadata name; one that was removed meanwhile is missing again."""
-    lost = lost_blobs(tx, deps, [blob.digest for blob in findings.named])
+def _still_there(
+    tx: Transaction,
+    deps: Deps,
+    publication: Publication,
+    known: Project | None,
+    findings: Findings,
+) -> Findings:
+    """Keep the blobs that the metadata name; one that was removed meanwhile is missing again.
+
+    Those that the metadata in force name cannot have been. There may be thousands, and everybody
+    waits while a bucket is asked.
+    """
+    held: set[str] = set()
+    if known is not None:
+        held = tx.references.of(known.id, publication.metadata.epoch, METADATA)
+    digests = {blob.digest for blob in findings.named}
+    lost = lost_blobs(tx, deps, digests - held)
     if not lost:
         return findings
     return Findings(tuple(blob for blob in findings.named if blob.digest in lost), None)
