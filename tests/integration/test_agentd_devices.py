@@ -303,12 +303,33 @@ def test_leaving_a_project_leaves_it_with_every_device(tmp_path):
     asyncio.run(story())
 
 
+def test_a_card_without_its_pytorch_becomes_no_host(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.01)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            engine = card_engine()
+            engine.lacks_runtime = True
+            coordinator.plan(100)
+            loop = agent.side_by_side({"cuda-0": engine})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: len(delivered(coordinator)) > 2, 10)
+            assert [row.device for row in agent.journal.hosts()] == ["cpu"]
+            assert "not here yet" in str(loop.loops[1].state().sentence)
+            engine.lacks_runtime = False
+            loop.renew_engine()
+            await until(lambda: by_device(coordinator, agent).get("cuda-0"), 10)
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
 def test_a_device_that_may_not_join_says_why_and_the_others_work(tmp_path):
     async def story():
         async with attached(tmp_path) as (coordinator, agent):
             agent.preferences = WITH_CARDS
             refusal = RefusalBody(code=RefusalCode.RATE_LIMITED, message="Too many.")
-            coordinator.faults.refuse_enrolments.append(refusal)
+            coordinator.faults.refuse_enrolments.extend([refusal, refusal])
             coordinator.plan(5)
             loop = agent.side_by_side({"cuda-0": card_engine()})
             task = asyncio.create_task(loop.run())
@@ -322,6 +343,12 @@ def test_a_device_that_may_not_join_says_why_and_the_others_work(tmp_path):
             )
             await until(lambda: len(delivered(coordinator)) == 5, 10)
             assert len(agent.journal.hosts()) == 1
+            loop.loops[1]._projects._enrol_at.clear()  # five minutes later
+            loop.changed()
+            await until(lambda: not coordinator.faults.refuse_enrolments)
+            await asyncio.sleep(0.1)
+            told = str([str(event.sentence) for event in agent.journal.events(None, 99)])
+            assert told.count("cuda-0 cannot join words") == 1
             agent.journal.mark_detaching(1)
             await loop.leave(1)
             await until(lambda: not any((tmp_path / "keys").iterdir()))
@@ -442,7 +469,7 @@ def test_a_card_that_is_off_from_the_start_is_no_news(tmp_path):
             loop = agent.side_by_side({"cuda-0": card_engine()}, units=1)
             await ended(asyncio.create_task(loop.run()))
             assert loop.loops[1].governor.decision.reason is PolicyReason.DEVICE_OFF
-            assert "cuda-0" not in str([e.sentence for e in agent.journal.events(None, 99)])
+            assert "cuda-0" not in str([str(e.sentence) for e in agent.journal.events(None, 99)])
 
     asyncio.run(story())
 

@@ -194,7 +194,11 @@ class AgentLoop:
             await self._wait_until_allowed()
             return
         allowed = self._network.look().allowed
-        await self._projects.follow(self._engine.runtime if allowed else None, joins=allowed)
+        joins = allowed and self._projects.may_join()
+        if joins and await self._warm() is None:  # only a device that computes becomes a host
+            await self._projects.follow(None)
+            return
+        await self._projects.follow(self._engine.runtime if allowed else None, joins=joins)
         if not self._projects.live:
             if self._projects.unopened:
                 problems = " ".join(self._projects.unopened.values())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.status import ProjectStatus
 
-__all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host"]
+__all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host", "suits_cards"]
 
 _SHORTEST_INVITE: Final = 16
 _LONGEST_INVITE: Final = 128
@@ -121,25 +121,21 @@ class Attaching:
         """Enrol a card of this PC with an attached project, as a host of its own.
 
         Each computes at its own speed and in its own class, and answers for what it reports; it is
-        in the same account. `row`: the processor's. None: the project computes in strict numerics,
-        which only processors have, or was left meanwhile.
+        in the same account. `row`: the processor's. None: the project was left meanwhile.
 
         Raises:
             InputError: a key cannot be read.
             TrustError, NetworkError, Refusal: as `attach`.
         """
         link = row.attach_link
-        envelope = row.metadata
-        trust = TrustedProject(row.name, link.root, "", row.memory)
-        trust.update_metadata(envelope, self.clock())
-        if trust.metadata.verification.numerics != "native":
-            return None
         account_key = self.keys.load(row.account_key_file)
         host_file = self.keys.of_card(row.host_key_file, device)
         host_key = self.keys.load_or_make(host_file)
-        trust.host = host_key.fingerprint
+        trust = TrustedProject(row.name, link.root, host_key.fingerprint, row.memory)
         client = self.make_client(link)
+        envelope = row.metadata
         try:
+            trust.update_metadata(envelope, self.clock())
             request = enrol_request(
                 row.name, host_key, account_key, self.clock(), invite=None, name=""
             )
@@ -240,6 +236,19 @@ class Attaching:
             if (row.base_url, row.name) == (link.base_url, link.project):
                 return row
         return None
+
+
+def suits_cards(row: ProjectRow, now: float) -> bool:
+    """Whether cards may join the project: only processors have strict numerics.
+
+    Of a project whose permission has ended nothing is known until it is renewed.
+    """
+    trust = TrustedProject(row.name, row.attach_link.root, row.host, row.memory)
+    try:
+        trust.update_metadata(row.metadata, now)
+    except TrustError:
+        return False
+    return trust.metadata.verification.numerics == "native"
 
 
 def leave_host(journal: Journal, keys: KeyStore, row: ProjectRow) -> None:

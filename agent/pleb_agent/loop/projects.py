@@ -21,7 +21,7 @@ from pleb_agent.core.shares import (
     forget,
     settle,
 )
-from pleb_agent.loop.attach import Attaching, leave_host
+from pleb_agent.loop.attach import Attaching, leave_host, suits_cards
 from pleb_agent.loop.files import remove_project_dir
 from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
@@ -191,7 +191,7 @@ class Projects:
         `runtime`: needed to give units back; None if the coordinator may not be asked. `joins`: a
         card may enrol with projects of which it is no host yet.
         """
-        if joins and self._device != CPU:
+        if joins:
             await self._enrol()
         rows = {row.id: row for row in self._journal.projects(self._device)}
         self.unopened.clear()
@@ -222,21 +222,30 @@ class Projects:
         else:
             self.live[row.id] = Project(row, key, client, self._loop)
 
+    def may_join(self) -> bool:
+        """Whether this device is a card that could enrol with a project now."""
+        return self._device != CPU and bool(self._to_join())
+
+    def _to_join(self) -> list[ProjectRow]:
+        known = {(row.base_url, row.name) for row in self._journal.projects(self._device)}
+        now, clock = asyncio.get_running_loop().time(), self._services.clock()
+        return [
+            row
+            for row in self._journal.projects()
+            if not row.detaching
+            and (row.base_url, row.name) not in known
+            and now >= self._enrol_at.get(row.id, 0.0)
+            and suits_cards(row, clock)
+        ]
+
     async def _enrol(self) -> None:
         """Enrol this device as a host of its own with what the PC has been attached to."""
         services, loop = self._services, asyncio.get_running_loop()
-        known = {(row.base_url, row.name) for row in self._journal.projects(self._device)}
         attaching = Attaching(self._journal, services.keys, services.clock, services.make_client)
-        for row in self._journal.projects():
-            if row.detaching or (row.base_url, row.name) in known:
-                continue
-            if loop.time() < self._enrol_at.get(row.id, 0.0):
-                continue
+        for row in self._to_join():
             try:
-                joined = await attaching.add_device(row, self._device)
+                await attaching.add_device(row, self._device)
                 self._enrol_problems.pop(row.id, None)
-                if joined is None:
-                    self._enrol_at[row.id] = loop.time() + _ENROL_AGAIN_SECONDS
             except PlebError as error:
                 asked = getattr(error, "retry_after_seconds", None) or 0.0
                 self._enrol_at[row.id] = loop.time() + max(_ENROL_AGAIN_SECONDS, asked)
