@@ -253,6 +253,10 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
             version, masters, momentum = made[restores]
         else:
             entries = json.loads(inputs)
+            if any(entry.get("chunk", "full") != "full" for entry in entries):
+                raise SystemExit(
+                    f"Version {number} has deltas of chunks, which this cannot combine."
+                )
             used += [entry["assignment"] for entry in entries]
             deltas = [
                 decoded(log.delta(e["assignment"], e["digest"]), metadata, metadata["codec"]["up"])
