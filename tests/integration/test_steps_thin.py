@@ -382,23 +382,26 @@ class Sizes:
     """Blobs of which only the size is kept: a file of a 10 M-parameter project has 5 to 80 MB."""
 
     def __init__(self):
-        self.sizes, self.deltas = {}, {}
+        self.files, self.deltas = {}, {}
 
     def exists(self, digest):
-        return digest in self.sizes
+        return digest in self.files
 
     def size(self, digest):
-        return self.sizes[digest]
+        return self.files[digest]
+
+    def sizes(self, digests):
+        return {digest: self.files[digest] for digest in digests if digest in self.files}
 
     def delete(self, digest):
-        self.sizes.pop(digest, None)
+        self.files.pop(digest, None)
 
     def delete_delta(self, assignment):
         self.deltas.pop(assignment, None)
 
     @property
     def total(self):
-        return sum(self.sizes.values()) + sum(self.deltas.values())
+        return sum(self.files.values()) + sum(self.deltas.values())
 
 
 def test_a_project_of_ten_million_parameters_stays_below_three_gigabytes(tmp_path):
@@ -428,7 +431,7 @@ class Year:
     def __init__(self, world, delta_bytes, model_bytes, interval):
         self.world, self.blobs, self.interval = world, Sizes(), interval
         self.delta_bytes, self.model_bytes = delta_bytes, model_bytes
-        self.blobs.sizes = dict.fromkeys(
+        self.blobs.files = dict.fromkeys(
             (p.name for p in (world.home / "blobs").glob("*/*")), 1
         ) | {world.model.initial.digest: model_bytes}
         world.deps = dataclasses.replace(world.deps, blobs=self.blobs)
@@ -441,7 +444,7 @@ class Year:
 
     def _put(self, name, size):
         digest = digest_of(name.encode())
-        self.blobs.sizes[digest] = size
+        self.blobs.files[digest] = size
         return digest
 
     def train(self, versions):
@@ -470,7 +473,7 @@ class Year:
             inputs = [self._unit(tx, place, position, now) for position in range(RESULTS)]
             source = following_source(previous, self.model_bytes, "ab" * 32, difference)
             digest = source.differences[-1].digest
-            self.blobs.sizes[digest] = self.delta_bytes
+            self.blobs.files[digest] = self.delta_bytes
             row = VersionRow(
                 *place[:2],
                 number,
