@@ -365,6 +365,8 @@ def test_all_devices_together_finish_as_many_units_as_wanted_and_no_more(tmp_pat
             agent.preferences = WITH_CARDS
             coordinator.plan(20)
             engines = {name: card_engine() for name in CARDS}
+            for name in CARDS:  # all are hosts already, and ask at once
+                await agent.attaching().add_device(agent.journal.projects()[0], name)
             await ended(asyncio.create_task(agent.side_by_side(engines, units=units).run()))
             assert len(coordinator.given) == units
             assert len(delivered(coordinator)) == units
