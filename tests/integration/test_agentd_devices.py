@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from pleb_agent.app.home import Home
 from pleb_agent.core.agent_state import Activity, AssignmentState
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.preferences import Preferences
@@ -474,6 +475,35 @@ def test_a_card_that_is_off_from_the_start_is_no_news(tmp_path):
             assert "cuda-0" not in str([str(e.sentence) for e in agent.journal.events(None, 99)])
 
     asyncio.run(story())
+
+
+def test_a_unit_of_a_device_that_is_paused_is_not_computed_while_another_has_none(tmp_path):
+    async def story():
+        async with attached(tmp_path, FakeEngine(step_seconds=0.02)) as (coordinator, agent):
+            agent.preferences = WITH_CARDS
+            coordinator.plan(20)
+            engine = card_engine()
+            engine.lacks_runtime = True
+            loop = agent.side_by_side({"cuda-0": engine})
+            task = asyncio.create_task(loop.run())
+            await until(lambda: loop.is_computing)
+            pause = (("cpu", Override(OverrideKind.PAUSE)),)
+            agent.readings = replace(agent.readings, device_pauses=pause)
+            loop.look_again()
+            await until(lambda: not loop.is_computing)
+            assert loop.status.unit is not None
+            assert loop.governor.may_run
+            loop.stop()
+            await ended(task)
+
+    asyncio.run(story())
+
+
+def test_folders_of_devices_that_are_gone_are_known(tmp_path):
+    home = Home(tmp_path)
+    for name in ("work", "work-cuda-0", "work-cuda-1", "work-mine", "cache"):
+        (tmp_path / name).mkdir()
+    assert home.work_of_others(["cpu", "cuda-0"]) == [tmp_path / "work-cuda-1"]
 
 
 def test_the_pc_is_what_its_cards_are_where_the_processor_is_off(tmp_path):

@@ -34,6 +34,7 @@ from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
 from pleb_agent.loop.attach import Attaching
+from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.services import Listener, Services
 from pleb_agent.loop.side_by_side import SideBySide
 from pleb_agent.program.clock import system_clock, system_draw
@@ -155,6 +156,8 @@ class _Agentd:
             self._engines[card.name] = WorkerProcess(home.work_on(card.name), settings, card)
         for device, engine in self._engines.items():
             engine.packages = self.packages.runtime_path(device)
+        for folder in home.work_of_others(self._engines):  # shards may lie there in the clear
+            clean_work_dir(folder, self._journal.open_assignments())
         self._readings = ReadingsSource(
             home.path,
             self._journal,

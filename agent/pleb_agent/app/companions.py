@@ -56,26 +56,23 @@ class UnitWatch:
     async def keep_awake(self, awake: KeepAwake) -> None:
         """Keep the machine awake while a unit is computed, if the user wants that."""
         try:
-            async for computing in self.notifier.values(self._is_computing):
+            async for computing in self.notifier.values(lambda: self.loop.is_computing):
                 await awake.follow(wanted=computing and self.live.current.keep_awake)
         finally:
             await awake.follow(wanted=False)
 
     async def watch_closely(self, presence: PresenceSensor) -> None:
         """Poll for input often while a unit is computed, where input has to be polled."""
-        async for computing in self.notifier.values(self._is_computing):
+        async for computing in self.notifier.values(lambda: self.loop.is_computing):
             presence.watch_closely(computing)
 
     async def until_checkpoint(self) -> None:
-        """Return when the current unit has its checkpoint, which the policy has asked for."""
+        """Return when every unit has its checkpoint, which the policy has asked for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CHECKPOINT_SECONDS):
                 async for unit in self.notifier.values(lambda: self.loop.status.unit or False):
                     if not unit:
                         return
-
-    def _is_computing(self) -> bool:
-        return self.loop.status.unit is not None and self.loop.governor.may_run
 
 
 async def watch_session(

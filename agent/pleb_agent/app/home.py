@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.devices import is_device_name
 from pleb_shared.errors import InputError
 from pleb_system.lock import hold_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from contextlib import AbstractContextManager
 
 __all__ = ["Home", "default_home"]
@@ -58,6 +60,12 @@ class Home:
     def work_on(self, device: str) -> Path:
         """Return the folder of current units of one more device, which its worker alone sees."""
         return self.path / f"work-{device}"
+
+    def work_of_others(self, devices: Collection[str]) -> list[Path]:
+        """Return the work folders of devices that were in this PC once and are not among these."""
+        present = {self.work_on(name) for name in devices}
+        found = [path for path in self.path.glob("work-*") if path not in present]
+        return [path for path in found if is_device_name(path.name.partition("-")[2])]
 
     def prepare(self) -> None:
         """Create the folder, readable by this user only.

@@ -73,6 +73,11 @@ class SideBySide:
         """The one whose decision is shown for the PC."""
         return self._shown().governor
 
+    @property
+    def is_computing(self) -> bool:
+        """Whether any device has a unit and may work on it now."""
+        return any(one.status.unit is not None and one.governor.may_run for one in self.loops)
+
     def state(self) -> AgentState:
         """Return what the agent does and why."""
         return self._shown().state()
