@@ -214,6 +214,18 @@ def test_every_statement_after_a_cut_is_refused(server, url):
         assert events(store) == ["after"]
 
 
+def test_a_server_that_cannot_write_any_more_is_left(server, url):
+    """As after a failover, when an address leads to the old primary for a while."""
+    database = url.rpartition("/")[2].partition("?")[0]
+    server.run(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    with closing(Store(url)) as store:
+        assert refusal(add, store, "lost") == RefusalCode.INTERNAL
+        assert events(store) == []
+        server.run(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        add(store, "kept")
+        assert events(store) == ["kept"]
+
+
 def test_text_that_a_database_cannot_hold_is_refused(url):
     with closing(Store(url)) as store:
         with pytest.raises(Refusal) as caught:

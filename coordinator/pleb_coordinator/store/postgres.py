@@ -89,6 +89,8 @@ finished ones, for each request."""
 _FULL: Final = {"53100"}
 _BUSY: Final = {"55P03", "40001", "40P01", "53000", "53200", "53300", "57014"}
 _NUL: Final = "22021"
+_READ_ONLY: Final = "25006"
+"""This server is a replica now, or again: another one has taken over."""
 
 
 class _Number(NumericBinaryLoader):
@@ -369,6 +371,10 @@ class PostgresConnection:
             raise storage_full()
         if state in _BUSY:
             raise store_is_busy()
+        if state == _READ_ONLY:
+            self._pg.finish()  # the next connection may lead to the one that can write
+            self._lost()
+            raise _away()
         if state == _NUL:
             raise Refusal(RefusalCode.MALFORMED, "A text has a character that cannot be stored.")
         raise psycopg.errors.error_from_result(result)
