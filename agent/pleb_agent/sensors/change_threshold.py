@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.devices import spare_card_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,9 +76,11 @@ def differs(old: object, new: object) -> bool:
 
 
 def _gpu_moved(old: Gpu, new: Gpu, limit: float | None) -> bool:
-    step = (new.memory_total_bytes or 2**30) * _MEMORY_SHARE
+    total = new.memory_total_bytes
+    full = None if total is None else total - spare_card_bytes(total)
+    step = (total or 2**30) * _MEMORY_SHARE
     return _moved(old.others_percent, new.others_percent, _LOAD_POINTS, limit) or _moved(
-        old.memory_used_bytes, new.memory_used_bytes, step, None
+        old.memory_used_bytes, new.memory_used_bytes, step, full
     )
 
 

@@ -79,6 +79,7 @@ def test_gpus():
     assert THRESHOLD.gpus(old, (gpu(20.0, GIB),))
     assert THRESHOLD.gpus((gpu(24.0, GIB),), (gpu(26.0, GIB),))
     assert THRESHOLD.gpus(old, (gpu(10.0, 2 * GIB),))
+    assert THRESHOLD.gpus((gpu(10.0, 18.9 * GIB),), (gpu(10.0, 19.1 * GIB),))
     assert THRESHOLD.gpus(old, ())
     assert THRESHOLD.gpus(old, (gpu(10.0, GIB, "GTX"),))
     assert not THRESHOLD.gpus((), ())
