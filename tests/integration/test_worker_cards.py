@@ -16,6 +16,7 @@ import pytest
 
 from pleb_agent.core.devices import FoundDevice
 from pleb_agent.core.readiness import WorkerLimits
+from pleb_agent.worker.errors import DeviceRefused
 from pleb_agent.worker.job import DeltaOutcome, JobResult
 from pleb_agent.worker.process import WorkerProcess
 from pleb_agent.worker.sandbox.confine import LAYERS
@@ -84,6 +85,24 @@ def test_a_card_computes_in_its_sandbox_pauses_and_gives_its_memory_back(place: 
             assert isinstance(result.outcome, DeltaOutcome)
             assert result.outcome.digest == undisturbed_digest(job)
             assert result.peak_bytes == 1234, "what the card's memory says, not the process's"
+        finally:
+            await worker.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
+def test_a_driver_that_does_not_start_in_the_sandbox_is_said_to_refuse(place: Path) -> None:
+    hook = place.parent / "hook" / "sitecustomize.py"
+    hook.write_text(f'{WITH_A_CARD}    choice.torch.refusal = "no ioctl for you"\n')
+
+    async def story() -> None:
+        worker = WorkerProcess(place, SETTINGS, CARD)
+        try:
+            await worker.start()
+            with pytest.raises(DeviceRefused, match="cuda-0 does not start: no ioctl for you"):
+                await finished(worker.run(make_job(place, steps=5)))
+            assert worker.pid is None
         finally:
             await worker.close()
 
