@@ -308,14 +308,17 @@ class Project:
     def _wants_more(self) -> bool:
         """Whether one more unit is wanted, besides those that are under way.
 
-        Of other projects and devices a unit counts until its lease ends: one may be off, or gone.
+        Of other devices a unit counts until its lease ends: one may be off, or gone. Of this
+        device's other projects one that is in hand does not: its files may never come.
         """
         if self._loop.budget.most is None:
             return self._loop.budget.wants_more(0)
         now = self._clock()
         under_way = sum(not row.is_failure for row in self._rows())
+        ours = {row.id for row in self._journal.projects(self._services.device)}
         under_way += sum(
-            row.state is AssignmentState.UPLOADING or now < row.lease_ends_at
+            row.state is AssignmentState.UPLOADING
+            or (row.project not in ours and now < row.lease_ends_at)
             for row in self._journal.open_assignments()
             if row.project != self.id and not row.is_failure
         )
