@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from pleb_agent.control import live_preferences
-from pleb_agent.core.preference_table import PREFERENCES, changed
+from pleb_agent.core.preference_table import PREFERENCES, changed, example_of
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.schedule import parse_hours
 from pleb_agent.core.sizes import parse_bytes
@@ -527,8 +527,7 @@ def _statuses() -> list[bytes]:
 
 def _preference_texts() -> Iterator[bytes]:
     for preference in PREFERENCES.values():
-        name = "shares.words" if preference.name == "shares" else preference.name
-        yield f"{name}={preference.example}".encode()
+        yield example_of(preference).encode()
 
 
 def _preference_files() -> list[bytes]:

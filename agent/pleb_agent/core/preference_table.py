@@ -40,6 +40,7 @@ __all__ = [
     "PreferenceError",
     "all_values",
     "changed",
+    "example_of",
     "find",
     "show",
     "show_value",
@@ -347,13 +348,17 @@ def _names(text: str, old: list[str]) -> list[str]:
     return kept
 
 
+def example_of(preference: Preference) -> str:
+    """Return `name=value` as a person may write it, with the name of a part if it has parts."""
+    part = f".{_PARTS[preference.name]}" if preference.kind is Kind.WEIGHTS else ""
+    return f"{preference.name}{part}={preference.example}"
+
+
 def _refused(preference: Preference, name: str, value: Any, error: Exception) -> PreferenceError:
     if preference.kind in _TEXTS.values() and isinstance(value, str):
         return PreferenceError(f"{name} cannot be that: {error}.", name)
     shorter = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
-    named = name if "." in name else preference.name
-    if preference.kind is Kind.WEIGHTS and "." not in name:
-        named = f"{name}.{_PARTS[name]}"
+    example = f"{name}={preference.example}" if "." in name else example_of(preference)
     takes = _TAKES.get(preference.kind)
     if takes is None:
         bounds = (preference.least, preference.most)
@@ -363,8 +368,7 @@ def _refused(preference: Preference, name: str, value: Any, error: Exception) ->
     if preference.none:
         takes += f", or none ({preference.none})"
     return PreferenceError(
-        f"{name} cannot be {shorter}: it takes {takes}; "
-        f"an example is {named}={preference.example}.",
+        f"{name} cannot be {shorter}: it takes {takes}; an example is {example}.",
         name,
     )
 
