@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pleb_agent.worker.child import give_way_as_a_group
-from pleb_agent.worker.job import WorkerSettings, most_threads
+from pleb_agent.worker.job import Bounds, WorkerSettings, most_threads
 from tests.system.desktop import session_bus
 from tests.system.services import service
 
@@ -29,7 +29,7 @@ def test_a_scope_in_the_background_with_the_least_weight_that_is_known(knows_idl
         assert (name, mode, others) == (f"pleb-worker-{os.getpid()}.scope", "fail", [])
         assert values["PIDs"] == ("au", [os.getpid()])
         assert values["TasksMax"] == ("t", most_threads(2))
-        assert 2**30 < values["MemoryMax"][1] <= 2**30 + 2**30
+        assert 2**30 < values["MemoryMax"][1] <= Bounds.of(SETTINGS, 0).memory_bytes + 2**30
         assert values["Slice"] == ("s", "background.slice")
         asked.append(values["CPUWeight"][1])
         return JOB if knows_idle or asked[-1] else None

@@ -45,7 +45,7 @@ _IDLE_WEIGHT: Final = 0
 """How `CPUWeight=idle` is written on the bus (systemd 252 and later)."""
 _LEAST_WEIGHT: Final = 1
 _RUNTIME_BYTES: Final = 2**30
-"""Python and torch (0.3 GB), what threads need, and pages of files."""
+"""Python and torch (0.3 GB), and pages of files."""
 _INHERITED: Final = (
     "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "TZ", "VIRTUAL_ENV", "WINDIR",
 )  # fmt: skip
