@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.loop.services import ClientFactory, Clock
     from pleb_shared.protocol.ids import AttachLink
+    from pleb_shared.protocol.messages import EnrolReply
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.status import ProjectStatus
 
@@ -91,12 +92,7 @@ class Attaching:
             request = enrol_request(
                 link.project, host_key, account_key, self.clock(), invite=invite, name=name
             )
-            answer = await client.enrol(link.project, request)
-            try:
-                reply = trust.enrol_reply(answer, self.clock())
-            except TrustError:
-                envelope = await self._newer_metadata(client, trust)
-                reply = trust.enrol_reply(answer, self.clock())
+            reply, envelope = await self._enrol(client, trust, request, envelope)
         finally:
             await client.close()
         if link.account is not None:
@@ -139,12 +135,7 @@ class Attaching:
             request = enrol_request(
                 row.name, host_key, account_key, self.clock(), invite=None, name=""
             )
-            answer = await client.enrol(row.name, request)
-            try:
-                reply = trust.enrol_reply(answer, self.clock())
-            except TrustError:
-                envelope = await self._newer_metadata(client, trust)
-                reply = trust.enrol_reply(answer, self.clock())
+            reply, envelope = await self._enrol(client, trust, request, envelope)
         finally:
             await client.close()
         if not any(one.host == row.host and not one.detaching for one in self.journal.projects()):
@@ -175,11 +166,21 @@ class Attaching:
                 f"right, then run `pleb-agent detach {trust.project}` first."
             ) from error
 
-    async def _newer_metadata(self, client: CoordinatorClient, trust: TrustedProject) -> bytes:
-        """Accept the metadata again: the online key may have changed since it was fetched."""
-        envelope = await client.metadata(trust.project)
-        trust.update_metadata(envelope, self.clock())
-        return envelope
+    async def _enrol(
+        self,
+        client: CoordinatorClient,
+        trust: TrustedProject,
+        request: bytes,
+        envelope: bytes,
+    ) -> tuple[EnrolReply, bytes]:
+        """Return the reply, and the metadata that it is signed by: the online key may be newer."""
+        answer = await client.enrol(trust.project, request)
+        try:
+            return trust.enrol_reply(answer, self.clock()), envelope
+        except TrustError:
+            envelope = await client.metadata(trust.project)
+            trust.update_metadata(envelope, self.clock())
+            return trust.enrol_reply(answer, self.clock()), envelope
 
     async def look_at(self, link_text: str) -> SignedProject:
         """Return what a link's project is, verified as for attaching; nothing is stored or sent.

@@ -353,17 +353,16 @@ def _joinable(context: RequestContext, exams: Sequence[UnitRow], most: int) -> U
     """Return an exam that the host may share, drawn by lot; None: there is none."""
     tx, host = context.tx, context.host
     isolated = isolated_class(tx, context.project.id, host.determinism_class)
-    found = [
-        unit
-        for unit in exams
-        if fits(unit, host)
-        and (unit.counting is Counting.FLEET or tx.assignments.exam_hosts(unit.id) < most)
-        and class_of_unit(tx, unit) == isolated
-        and not tx.assignments.has_had(unit.id, host)
-    ]
-    if not found:
-        return None
-    return found[int.from_bytes(context.deps.random_bytes(4), "big") % len(found)]
+    drawn = sorted(exams, key=lambda _: context.deps.random_bytes(8))
+    for unit in drawn:  # the first that it may share: each costs some queries
+        if (
+            fits(unit, host)
+            and (unit.counting is Counting.FLEET or tx.assignments.exam_hosts(unit.id) < most)
+            and class_of_unit(tx, unit) == isolated
+            and not tx.assignments.has_had(unit.id, host)
+        ):
+            return unit
+    return None
 
 
 def _open_exam(context: RequestContext, open_now: int, trusted: int) -> UnitRow | None:
