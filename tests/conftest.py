@@ -1,4 +1,4 @@
-"""What holds for all tests: files in memory, long ones first, and in CI none may be skipped."""
+"""What holds for all tests: files in memory, one thread, long ones first, none skipped in CI."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def _takes_files_of_tests(folder: Path) -> bool:
 if _takes_files_of_tests(_MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
+
+# A worker computes on one thread, and what this process computes must have the same bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How fast the machine is says nothing about the code: no example has a deadline.
 settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
