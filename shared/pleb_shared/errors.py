@@ -90,6 +90,9 @@ class RefusalCode(StrEnum):
     UNKNOWN_BLOB = "unknown_blob"
     BAD_RANGE = "bad_range"
     INVALID_INVITE = "invalid_invite"
+    UNKNOWN_ADMIN = "unknown_admin"
+    NOT_PERMITTED = "not_permitted"
+    WRONG_INPUT = "wrong_input"
     STALE_METADATA = "stale_metadata"
     RATE_LIMITED = "rate_limited"
     STORAGE_FULL = "storage_full"
@@ -117,6 +120,8 @@ _STATUS: dict[RefusalCode, int] = {
     RefusalCode.UNKNOWN_BLOB: 404,
     RefusalCode.BAD_RANGE: 416,
     RefusalCode.INVALID_INVITE: 403,
+    RefusalCode.UNKNOWN_ADMIN: 401,
+    RefusalCode.NOT_PERMITTED: 403,
     RefusalCode.STALE_METADATA: 409,
     RefusalCode.RATE_LIMITED: 429,
     RefusalCode.STORAGE_FULL: 507,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import httpx
 import msgspec
 
-from pleb_coordinator.cli.access import now
+from pleb_coordinator.admin.access import now
 from pleb_coordinator.core.waiting import Level
 from pleb_shared.errors import PlebError
 

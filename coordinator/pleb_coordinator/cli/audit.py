@@ -1,4 +1,7 @@
-"""Who did what: every command that changes something is written to the store once it is done."""
+"""Who did what: commands of this machine alone that change something, written to the store.
+
+`admin.table` writes down the others.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_coordinator.home.config import store_place
-from pleb_coordinator.store.transaction import Store
-from pleb_shared.protocol.ids import digest_of
+from pleb_coordinator.admin.access import opened
 
 if TYPE_CHECKING:
     import argparse
@@ -17,38 +18,11 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["CHANGING", "note"]
+__all__ = ["CHANGING", "note", "who"]
 
-CHANGING: Final = frozenset(
-    {
-        ("backup", None),
-        ("compact", None),
-        ("host", "ban"),
-        ("host", "delete"),
-        ("host", "team"),
-        ("host", "unban"),
-        ("init", None),
-        ("invite", "new"),
-        ("invite", "revoke"),
-        ("key", "delete"),
-        ("key", "rotate"),
-        ("migrate", None),
-        ("model", "rollback"),
-        ("project", "archive"),
-        ("project", "delete"),
-        ("project", "pause"),
-        ("project", "resume"),
-        ("restore", None),
-        ("serve", None),
-        ("unit", "cancel"),
-        ("work", None),
-    }
-)
-"""Commands that change something, with their action."""
-_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "project", "store", "to"})
+CHANGING: Final = frozenset({"backup", "init", "migrate", "restore", "serve", "work"})
+_FRAME: Final = frozenset({"home", "json", "debug", "command", "action", "store", "to"})
 """Options that are not written down: what is said elsewhere, and an address with a password."""
-_TOKEN_DIGITS: Final = 12
-"""Of the hash by which `invite list` names an invite."""
 
 
 def note(home: Home, options: argparse.Namespace, at: float) -> None:
@@ -58,30 +32,21 @@ def note(home: Home, options: argparse.Namespace, at: float) -> None:
         InputError: there is no store, or another release's.
         Refusal: the disk is full.
     """
-    words = [options.command, *([options.action] if options.action else [])]
-    store = Store(store_place(home))
-    try:
-        with store.write() as tx:
-            project = getattr(options, "project", None) or ""
-            tx.audit.add(at, _who(), " ".join(words), project, _arguments(vars(options)))
-    finally:
-        store.close()
+    with opened(home) as store, store.write() as tx:
+        tx.audit.add(at, who(), options.command, "", _arguments(vars(options)))
 
 
 def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was asked for; an invite's token, which is a secret, by its number."""
-    given = {
+    """Return what was asked for."""
+    return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
         if name not in _FRAME and value not in (None, False, "", [])
     }
-    token = given.get("invite")
-    if isinstance(token, str) and len(token) > _TOKEN_DIGITS:
-        given["invite"] = digest_of(token.encode())[:_TOKEN_DIGITS]
-    return given
 
 
-def _who() -> str:
+def who() -> str:
+    """Return the account of this machine that runs the command, with the one that used sudo."""
     try:
         import pwd
 

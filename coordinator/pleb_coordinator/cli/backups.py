@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.admin.access import now
 from pleb_coordinator.backups.contents import read_backup
 from pleb_coordinator.backups.make import make_backup, prune
 from pleb_coordinator.backups.restore import newest_or_itself
 from pleb_coordinator.backups.restore import restore as restore_home
-from pleb_coordinator.cli.access import now
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.layout import LastBackup
 from pleb_shared.errors import PlebError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.access import opened
+from pleb_coordinator.admin.logs import ReadAudit, ReadLog
+from pleb_coordinator.cli.desk import ask
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
 
@@ -29,9 +30,7 @@ def log(home: Home, options: argparse.Namespace, output: Output) -> int:
         return _audit(home, options, output)
     if options.project is None:
         raise InputError("Name the project whose events to show, or give --audit.")
-    with opened(home) as store, store.read() as tx:
-        project = tx.projects.find(options.project)
-        found = tx.events.last(project.id, options.limit)
+    found = ask(home, ReadLog(project=options.project, limit=options.limit), output)
     rows = [
         (_time(e.at), e.kind, _or_blank(e.unit), _or_blank(e.host), _short(e.detail)) for e in found
     ]
@@ -40,8 +39,7 @@ def log(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 
 def _audit(home: Home, options: argparse.Namespace, output: Output) -> int:
-    with opened(home) as store, store.read() as tx:
-        found = tx.audit.last(options.project or "", options.limit)
+    found = ask(home, ReadAudit(project=options.project or "", limit=options.limit), output)
     rows = [(_time(e.at), e.who, e.command, e.project, _short(e.arguments)) for e in found]
     head = ("TIME", "WHO", "COMMAND", "PROJECT", "ARGUMENTS")
     output.result(found, table(head, rows, "No command has changed anything yet."))

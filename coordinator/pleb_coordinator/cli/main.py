@@ -58,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
         home = Home((options.home or default_home()).expanduser().absolute())
         # Only the command's own module is imported, so that all of them start fast.
         with loading():
-            from pleb_coordinator.cli.access import now
+            from pleb_coordinator.admin.access import now
             from pleb_coordinator.cli.audit import CHANGING, note
 
             module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
         command: Command = module.COMMANDS[options.action or options.command]
-        changing = (options.command, options.action) in CHANGING
+        changing = options.command in CHANGING
         if changing and options.command in _LASTING and home.exists:
             note(home, options, now())
         code = command(home, options, output)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_coordinator.admin.access import Listening, now, reachable_host
+from pleb_coordinator.admin.command import Desk
+from pleb_coordinator.admin.projects import statuses
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.cli.access import Listening, now, reachable_host
 from pleb_coordinator.cli.alerts import Alerter
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
-from pleb_coordinator.cli.projects import statuses
 from pleb_coordinator.cli.setup import Places, make_home
 from pleb_coordinator.cli.tls import certificate_pin
 from pleb_coordinator.home.config import check_url, read_config, store_place
@@ -60,7 +61,9 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         supervisor = Supervisor(children, stop, output.progress)
         attacher = Attacher(home, store, deps, links, output.progress)
         if config.alerts.command or config.alerts.webhook:
-            alerter = Alerter(config.alerts, lambda: statuses(home), output.progress)
+            alerter = Alerter(
+                config.alerts, lambda: statuses(Desk(home, now, output.progress)), output.progress
+            )
             supervisor.each_round.append(alerter.look)
         if options.with_agent:
             supervisor.each_round.append(attacher.look)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pleb_coordinator.cli.access import opened
+from pleb_coordinator.admin.access import opened
 from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet

@@ -6,25 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pleb_coordinator.cli.access import now, numbers_of, opened
+from pleb_coordinator.admin.units import CancelUnit, ListUnits, ShowUnit
+from pleb_coordinator.cli.desk import ask
 from pleb_coordinator.core.counting import Need
 from pleb_coordinator.core.records import Counting, SpotCheck
-from pleb_coordinator.core.unit_state import UnitState
-from pleb_coordinator.steps.outcome import cancel_unit
-from pleb_shared.errors import InputError
-from pleb_shared.protocol.reasons import Reason, ReasonCode, because, reason_sentence
+from pleb_shared.protocol.reasons import Reason, reason_sentence
 from pleb_shared.protocol.status import NOT_COMPARABLE
-from pleb_shared.protocol.unit import UnitKind
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from pleb_coordinator.core.numbers import AssignmentNumbers
-    from pleb_coordinator.core.records import Assignment, UnitRow
+    from pleb_coordinator.admin.units import UnitDetails
+    from pleb_coordinator.core.records import UnitRow
     from pleb_coordinator.home.layout import Home
-    from pleb_coordinator.store.transaction import Transaction
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -60,9 +56,7 @@ _CASES: Final = {
 
 def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List a project's units, those of the newest versions first."""
-    with opened(home) as store, store.read() as tx:
-        project = tx.projects.find(options.project)
-        found = tx.units.newest(project.id, options.limit)
+    found = ask(home, ListUnits(project=options.project, limit=options.limit), output)
     rows = [(u.id, u.kind, f"{u.epoch}.{u.version}", u.position, u.state) for u in found]
     head = ("UNIT", "KIND", "VERSION", "POSITION", "STATE")
     output.result(found, table(head, rows, "No unit is planned yet."))
@@ -71,86 +65,22 @@ def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show a unit, its assignments and every decision about them."""
-    numbers = numbers_of(home)
-    with opened(home) as store, store.read() as tx:
-        unit = _unit(tx, options.unit)
-        assignments = [_assignment(tx, found, numbers) for found in tx.assignments.of_unit(unit.id)]
-        events = [
-            {
-                "seq": event.seq,
-                "at": event.at,
-                "kind": event.kind,
-                "host": event.host,
-                "detail": event.detail,
-            }
-            for event in tx.events.of_unit(unit.id)
-        ]
-        comparable = tx.projects.get(unit.project).metadata.verification.comparable
-    value = msgspec.structs.asdict(unit) | {"assignments": assignments, "events": events}
-    lines = list(_lines(unit, assignments, events))
-    if not comparable:
+    found = ask(home, ShowUnit(unit=options.unit), output)
+    lines = list(_lines(found))
+    if not found.comparable:
         lines.append(f"! {NOT_COMPARABLE}")
-    output.result(value | {"comparable": comparable}, lines)
+    output.result(found, lines)
     return 0
 
 
 def cancel(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Cancel a unit that is not decided; no host is blamed, and its round needs one less."""
-    with opened(home) as store, store.write() as tx:
-        unit = _unit(tx, options.unit)
-        if unit.kind is UnitKind.CALIBRATE or unit.state not in {UnitState.OPEN, UnitState.LATE}:
-            what = "a calibration" if unit.kind is UnitKind.CALIBRATE else unit.state
-            raise InputError(
-                f"Unit {unit.id} is {what}: only one that is not decided can be cancelled."
-            )
-        if unit.kind is UnitKind.TRAIN and unit.state is UnitState.OPEN:
-            _ease(tx, unit)
-        cancel_unit(tx, unit, now(), because(ReasonCode.CANCELLED_BY_OPERATOR))
-        tx.events.add(unit.project, now(), "unit_cancelled", unit=unit.id)
-    output.result({"unit": unit.id, "state": "cancelled"}, [f"Unit {unit.id} is cancelled."])
+    found = ask(home, CancelUnit(unit=options.unit), output)
+    output.result(found, [f"Unit {found.unit} is cancelled."])
     return 0
 
 
-def _unit(tx: Transaction, number: int) -> UnitRow:
-    try:
-        return tx.units.get(number)
-    except LookupError as error:
-        message = f"There is no unit {number}: see `pleb-coordinator unit list PROJECT`."
-        raise InputError(message) from error
-
-
-def _ease(tx: Transaction, unit: UnitRow) -> None:
-    """Let the unit's round be over without it."""
-    row = tx.rounds.get(unit.project, unit.epoch, unit.version)
-    left = 0 if row is None else row.open + row.valid - 1
-    if left < 1:
-        raise InputError(
-            f"Unit {unit.id} is the only one of its round: without it there would be no next "
-            "version. Pause the project instead."
-        )
-    if row is not None and row.quorum > left:
-        tx.rounds.lower_quorum(row, left)
-        if row.valid >= left and row.quorum_at is None:
-            tx.rounds.set_quorum_at(row, now())
-
-
-def _assignment(tx: Transaction, found: Assignment, numbers: AssignmentNumbers) -> dict[str, Any]:
-    value = msgspec.structs.asdict(found)
-    value["assignment"] = value.pop("id")
-    value["host_calls_it"] = numbers.shown(found.id)
-    for name in ("nonce", "project", "unit", "epoch", "version"):
-        del value[name]
-    if found.host is not None:
-        host = tx.hosts.of_id(found.host)
-        value["host"] = host.fingerprint if host else "(left)"
-        value["host_name"] = host.display_name if host else "a PC that has left"
-        value["host_role"] = host.role if host else ""
-    return value
-
-
-def _lines(
-    unit: UnitRow, assignments: list[dict[str, Any]], events: list[dict[str, Any]]
-) -> Iterator[str]:
+def _lines(unit: UnitDetails) -> Iterator[str]:
     place = f"{unit.kind} of version {unit.version}, epoch {unit.epoch}"
     shards = f"{unit.shard_first}+{unit.shard_count}"
     yield f"Unit {unit.id}: {place}: {unit.state}"
@@ -161,27 +91,26 @@ def _lines(
         needed = f"for hosts with {unit.memory_bytes >> 20} MiB or more for a unit"
         yield f"  chunk {unit.chunk}, {needed}"
     yield from _trust(unit)
-    for a in assignments:
-        who = a.get("host_name") or (a["host"] or "no host yet")[:12]
-        mark = "  *" if a["assignment"] == unit.canonical else "   "
-        yield f"{mark}assignment {a['assignment']} ({a['purpose']}) by {who}: {a['state']}"
-        if a["host"] is not None:
-            yield f"      its host knows it as {a['host_calls_it']}"
-        if a["digest"]:
-            first, last = a["loss_first"], a["loss_last"]  # calibrations may have none
-            known = first is not None and last is not None
-            loss = f"loss {first:.4g} -> {last:.4g}" if known else "no loss"
-            yield f"      reported {a['digest'][:12]}..., {loss}"
-        if a["reason"]:
-            yield f"      {reason_sentence(a['reason'])}"
-    for event in events:
-        if event["kind"] == "verified":
-            yield from _decision(event["detail"])
-        elif event["kind"] == "held":
-            why = reason_sentence(msgspec.convert(event["detail"]["reason"], Reason))
+    for a in unit.assignments:
+        who = a.host_name or (a.host or "no host yet")[:12]
+        mark = "  *" if a.assignment == unit.canonical else "   "
+        yield f"{mark}assignment {a.assignment} ({a.purpose}) by {who}: {a.state}"
+        if a.host is not None:
+            yield f"      its host knows it as {a.host_calls_it}"
+        if a.digest:  # calibrations may have no losses
+            known = a.loss_first is not None and a.loss_last is not None
+            loss = f"loss {a.loss_first:.4g} -> {a.loss_last:.4g}" if known else "no loss"
+            yield f"      reported {a.digest[:12]}..., {loss}"
+        if a.reason:
+            yield f"      {reason_sentence(a.reason)}"
+    for event in unit.events:
+        if event.kind == "verified":
+            yield from _decision(event.detail)
+        elif event.kind == "held":
+            why = reason_sentence(msgspec.convert(event.detail["reason"], Reason))
             yield f"  Held before its version was made: {why}"
-        elif event["kind"] in _CASES:
-            yield f"    host {event['host']}: {_CASES[event['kind']]}"
+        elif event.kind in _CASES:
+            yield f"    host {event.host}: {_CASES[event.kind]}"
 
 
 def _trust(unit: UnitRow) -> Iterator[str]:

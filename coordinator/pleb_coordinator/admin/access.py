@@ -1,4 +1,4 @@
-"""How commands reach a home: its store, its running server, and what steps need."""
+"""How commands reach a home: its store, its running server, and the address in links."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_coordinator.api.links import LinkBase
-from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import read_config, store_place
-from pleb_coordinator.home.keys import read_secret
 from pleb_coordinator.store.transaction import Store
 from pleb_system.processes import is_alive
 
@@ -25,7 +23,6 @@ __all__ = [
     "Listening",
     "link_base",
     "now",
-    "numbers_of",
     "opened",
     "reachable_host",
     "running_server",
@@ -50,17 +47,8 @@ def opened(home: Home) -> Iterator[Store]:
 
 
 def now() -> float:
-    """Return the machine's time: commands are their own composition root."""
+    """Return the machine's time: a command is its own composition root."""
     return time.time()  # noqa: TID251
-
-
-def numbers_of(home: Home) -> AssignmentNumbers:
-    """Return the numbers by which hosts know their assignments.
-
-    Raises:
-        InputError: the home lacks its secret.
-    """
-    return AssignmentNumbers(read_secret(home.secret_file))
 
 
 class Listening(msgspec.Struct, frozen=True):

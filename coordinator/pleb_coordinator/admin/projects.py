@@ -1,0 +1,223 @@
+"""The state of the projects; pausing, archiving and deleting them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import msgspec
+
+from pleb_coordinator.admin.access import running_server
+from pleb_coordinator.admin.command import Command, Desk, Text, Value
+from pleb_coordinator.api.status import read_status
+from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
+from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.home.machine import read_machine
+from pleb_coordinator.steps.activity import move_project
+from pleb_coordinator.steps.delete import remove_rest, remove_some
+from pleb_shared.errors import InputError
+from pleb_shared.protocol.reasons import ReasonCode, because
+from pleb_shared.protocol.status import Counts, ProjectStatus, RestoreStatus
+
+if TYPE_CHECKING:
+    from pleb_coordinator.core.records import Project
+    from pleb_coordinator.store.transaction import Transaction
+
+__all__ = [
+    "COMMANDS",
+    "ArchiveProject",
+    "CoordinatorState",
+    "DeleteProject",
+    "ListProjects",
+    "PauseProject",
+    "ProjectDeleted",
+    "ProjectMoved",
+    "ProjectShort",
+    "ResumeProject",
+    "ShowProject",
+    "ShowStatus",
+    "statuses",
+]
+
+
+class ProjectShort(Value, frozen=True):
+    """A project's status without its lists; the fields are those of `ProjectStatus`."""
+
+    project: str
+    title: str
+    state: str
+    epoch: int
+    version: int
+    versions_planned: int
+    attach_link: str
+    permission_ends_at: float
+    permission_warning: str
+    comparable: bool
+    trust_warning: str
+    waiting: str
+    waiting_for: str
+    waiting_level: str
+    best_version: int | None
+    train_loss: float | None
+    metrics: dict[str, float]
+    counts: Counts
+    restores: list[RestoreStatus]
+
+
+class CoordinatorState(Value, frozen=True):
+    """Whether the coordinator is running, and its projects."""
+
+    running: bool
+    url: str
+    projects: list[ProjectShort]
+
+
+class ProjectMoved(Value, frozen=True):
+    """The state that a project is in now."""
+
+    project: str
+    state: ProjectState
+
+
+class ProjectDeleted(Value, frozen=True):
+    """A project is gone; its files go within minutes, while `serve` runs."""
+
+    project: str
+    deleted: bool
+    files: int
+
+
+def statuses(desk: Desk) -> list[ProjectStatus]:
+    """Return every project's status.
+
+    Raises:
+        InputError: the home lacks its store or its secret, even if there is no project.
+    """
+    _ = desk.numbers
+    with desk.opened() as store, store.read() as tx:
+        found = [tx.projects.find(name) for name in tx.projects.names()]
+        return [_status(desk, tx, project) for project in found]
+
+
+class ShowStatus(Command[CoordinatorState], frozen=True):
+    """Whether the coordinator is running, and every project in short."""
+
+    words: ClassVar[str] = "status"
+
+    def carry_out(self, desk: Desk) -> CoordinatorState:
+        """Read it."""
+        running = running_server(desk.home) is not None
+        return CoordinatorState(running, desk.links.url, _shortened(statuses(desk)))
+
+
+class ListProjects(Command[list[ProjectShort]], frozen=True):
+    """Every project in short."""
+
+    words: ClassVar[str] = "project list"
+
+    def carry_out(self, desk: Desk) -> list[ProjectShort]:
+        """Read them."""
+        return _shortened(statuses(desk))
+
+
+class ShowProject(Command[ProjectStatus], frozen=True):
+    """One project, as its page shows it."""
+
+    words: ClassVar[str] = "project show"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectStatus:
+        """Read it. Raises `Refusal` unknown_project."""
+        with desk.opened() as store, store.read() as tx:
+            return _status(desk, tx, tx.projects.find(self.project))
+
+
+class PauseProject(Command[ProjectMoved], frozen=True):
+    """Issue no more units."""
+
+    words: ClassVar[str] = "project pause"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectMoved:
+        """Raises `InputError`: the project cannot be paused now."""
+        return _move(desk, self.project, ProjectEvent.PAUSED)
+
+
+class ResumeProject(Command[ProjectMoved], frozen=True):
+    """Issue units again."""
+
+    words: ClassVar[str] = "project resume"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectMoved:
+        """Raises `InputError`: the project cannot be resumed now."""
+        return _move(desk, self.project, ProjectEvent.RESUMED)
+
+
+class ArchiveProject(Command[ProjectMoved], frozen=True):
+    """Issue no more units, and do no more work in the background."""
+
+    words: ClassVar[str] = "project archive"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectMoved:
+        """Raises `InputError`: the project cannot be archived now."""
+        return _move(desk, self.project, ProjectEvent.ARCHIVED)
+
+
+class DeleteProject(Command[ProjectDeleted], frozen=True):
+    """Remove an archived project: rows, models, data, results."""
+
+    words: ClassVar[str] = "project delete"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectDeleted:
+        """Raises `InputError`: the project is not archived."""
+        with desk.opened() as store:
+            with store.read() as tx:
+                project = tx.projects.find(self.project)
+            if project.state is not ProjectState.ARCHIVED:
+                raise InputError(
+                    f"{project.name} is {project.state}: archive it first (`project archive "
+                    f"{project.name}`), so that its volunteers are told, then delete it."
+                )
+            while remove_some(store, desk.deps, project.id):
+                pass
+            files = remove_rest(store, desk.deps, project.id)
+        return ProjectDeleted(project.name, deleted=True, files=files)
+
+
+_WHY: Final = {
+    ProjectEvent.PAUSED: because(ReasonCode.PROJECT_PAUSED),
+    ProjectEvent.ARCHIVED: because(ReasonCode.PROJECT_ARCHIVED),
+    ProjectEvent.RESUMED: None,
+}
+
+
+def _move(desk: Desk, name: str, event: ProjectEvent) -> ProjectMoved:
+    with desk.opened() as store, store.write() as tx:
+        project = tx.projects.find(name)
+        again = project.state in {found for (_, e), found in PROJECT_MOVES.items() if e is event}
+        if not (move_project(tx, project, event, _WHY[event], desk.clock()) or again):
+            raise InputError(f"{name} is {project.state} and cannot be {event}.")
+        return ProjectMoved(project.name, tx.projects.get(project.id).state)
+
+
+def _status(desk: Desk, tx: Transaction, project: Project) -> ProjectStatus:
+    now = desk.clock()
+    machine = read_machine(desk.home, now)
+    return read_status(tx, project, desk.links, desk.numbers, now, machine)
+
+
+def _shortened(found: list[ProjectStatus]) -> list[ProjectShort]:
+    return [msgspec.convert(one, ProjectShort, from_attributes=True) for one in found]
+
+
+COMMANDS: Final = (
+    ShowStatus,
+    ListProjects,
+    ShowProject,
+    PauseProject,
+    ResumeProject,
+    ArchiveProject,
+    DeleteProject,
+)

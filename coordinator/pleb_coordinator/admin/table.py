@@ -1,0 +1,138 @@
+"""Who may ask for which command, and carrying one out: the same rule for the CLI and HTTPS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pleb_shared.errors import Refusal, RefusalCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleb_coordinator.admin.command import Command, Desk
+
+__all__ = ["TABLE", "Actor", "AdminRole", "Entry", "carry_out", "command_type", "permit"]
+
+T = TypeVar("T")
+
+
+class AdminRole(StrEnum):
+    """What an admin may do; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    """Look at everything but invites, admins, and what operators did."""
+    PUBLISHER = "publisher"
+    """Also what a researcher needs: pause, resume and archive projects, cancel units, roll back."""
+    OPERATOR = "operator"
+    """Everything."""
+
+
+_RANK: Final = {role: rank for rank, role in enumerate(AdminRole)}
+_VIEWER, _PUBLISHER, _OPERATOR = AdminRole
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command in the table."""
+
+    role: AdminRole
+    """The least that its admin must have."""
+    module: str
+    """Of `pleb_coordinator.admin`; only it is imported, so that commands start fast."""
+    changes: bool = False
+    """Whether it is written to the audit log."""
+    lasting: bool = False
+    """Whether it takes so long that the HTTP process lets another process do it."""
+
+
+TABLE: Final[Mapping[str, Entry]] = {
+    "status": Entry(_VIEWER, "projects"),
+    "project list": Entry(_VIEWER, "projects"),
+    "project show": Entry(_VIEWER, "projects"),
+    "project pause": Entry(_PUBLISHER, "projects", changes=True),
+    "project resume": Entry(_PUBLISHER, "projects", changes=True),
+    "project archive": Entry(_PUBLISHER, "projects", changes=True),
+    "project delete": Entry(_OPERATOR, "projects", changes=True, lasting=True),
+    "unit list": Entry(_VIEWER, "units"),
+    "unit show": Entry(_VIEWER, "units"),
+    "unit cancel": Entry(_PUBLISHER, "units", changes=True),
+    "host list": Entry(_VIEWER, "hosts"),
+    "host show": Entry(_VIEWER, "hosts"),
+    "host ban": Entry(_OPERATOR, "hosts", changes=True),
+    "host unban": Entry(_OPERATOR, "hosts", changes=True),
+    "host team": Entry(_OPERATOR, "hosts", changes=True),
+    "host delete": Entry(_OPERATOR, "hosts", changes=True),
+    "model list": Entry(_VIEWER, "models"),
+    "model show": Entry(_VIEWER, "models"),
+    "model verify": Entry(_PUBLISHER, "models", lasting=True),
+    "model rollback": Entry(_PUBLISHER, "models", changes=True, lasting=True),
+    "invite new": Entry(_OPERATOR, "invites", changes=True),
+    "invite list": Entry(_OPERATOR, "invites"),
+    "invite revoke": Entry(_OPERATOR, "invites", changes=True),
+    "key list": Entry(_VIEWER, "keys"),
+    "key rotate": Entry(_OPERATOR, "keys", changes=True),
+    "key delete": Entry(_OPERATOR, "keys", changes=True),
+    "log": Entry(_VIEWER, "logs"),
+    "log --audit": Entry(_OPERATOR, "logs"),
+    "doctor": Entry(_VIEWER, "doctor", lasting=True),
+    "compact": Entry(_OPERATOR, "compact", changes=True, lasting=True),
+}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks."""
+
+    name: str
+    """For the audit log."""
+    role: AdminRole
+
+
+def command_type(words: str) -> type[Command[Any]]:
+    """Return the command that these words are.
+
+    Raises:
+        Refusal: `malformed`: there is no such command.
+    """
+    entry = TABLE.get(words)
+    if entry is None:
+        message = f"There is no command {words[:40]!r}: is the coordinator's version another one?"
+        raise Refusal(RefusalCode.MALFORMED, message)
+    commands: tuple[type[Command[Any]], ...] = import_module(
+        f"pleb_coordinator.admin.{entry.module}"
+    ).COMMANDS
+    return next(command for command in commands if command.words == words)
+
+
+def permit(command: Command[Any], actor: Actor) -> None:
+    """Return if the actor may ask for the command.
+
+    Raises:
+        Refusal: `not_permitted`.
+    """
+    needed = TABLE[command.words].role
+    if _RANK[actor.role] < _RANK[needed]:
+        message = (
+            f"`{command.words}` is for the role {needed}, and {actor.name} has {actor.role}: ask "
+            "an operator."
+        )
+        raise Refusal(RefusalCode.NOT_PERMITTED, message)
+
+
+def carry_out(desk: Desk, command: Command[T], actor: Actor) -> T:
+    """Do what is asked for, if the actor may; write it down if it changed something.
+
+    Raises:
+        Refusal: `not_permitted`.
+        PlebError: it cannot be done.
+    """
+    permit(command, actor)
+    found = command.carry_out(desk)
+    if TABLE[command.words].changes:
+        project = getattr(command, "project", "")
+        with desk.opened() as store, store.write() as tx:
+            tx.audit.add(desk.clock(), actor.name, command.words, project, command.told())
+    return found
