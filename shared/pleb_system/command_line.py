@@ -98,9 +98,17 @@ def installed_version() -> str:
 class Commands:
     """The commands of a program or of a group; each gets an example and the common options."""
 
-    def __init__(self, parser: argparse.ArgumentParser, dest: str, home: str) -> None:
+    def __init__(
+        self,
+        parser: argparse.ArgumentParser,
+        dest: str,
+        home: str,
+        parsers: dict[str, argparse.ArgumentParser] | None = None,
+    ) -> None:
         self._program = parser.prog
         self._home = home
+        self.parsers: dict[str, argparse.ArgumentParser] = {} if parsers is None else parsers
+        """Those of all commands of the program, by the words after its name."""
         self._added = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper())
 
     @classmethod
@@ -120,7 +128,7 @@ class Commands:
     def group(self, name: str, description: str) -> Commands:
         """Add a group of commands, whose names are actions."""
         parser = self._added.add_parser(name, help=description, **_texts(description))
-        return Commands(parser, "action", self._home)
+        return Commands(parser, "action", self._home, self.parsers)
 
     def add(self, name: str, summary: str, example: str) -> argparse.ArgumentParser:
         """Add a command. `example` is what may follow the program's name or the group's."""
@@ -130,6 +138,7 @@ class Commands:
         parser.add_argument("--home", type=Path, metavar="DIR", help=self._home)
         parser.add_argument("--json", action="store_true", help="answer in JSON, for programs")
         parser.add_argument("--debug", action="store_true", help="log more; show tracebacks")
+        self.parsers[parser.prog.partition(" ")[2]] = parser
         return parser
 
 

@@ -54,6 +54,8 @@ USUAL = {
     "key": "0123abcd",
     "file": "out.safetensors",
     "folder": "backups",
+    "address": "https://127.0.0.1:9#" + "0" * 48,
+    "name": "anna",
 }
 QUICK = {"simulate": ["--hours", "0.01", "--hosts", "1"], "doctor": ["--blobs", "1"]}
 PARSERS = record_commands(make_parser)[1]

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pleb_coordinator.api.links import LinkBase
+    from pleb_coordinator.core.admins import AdminRole
+    from pleb_coordinator.core.records import Admin
     from pleb_coordinator.home.layout import Home
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store
 
-__all__ = ["Command", "Days", "Desk", "Limit", "Number", "Text", "Value"]
+__all__ = ["Actor", "Command", "Days", "Desk", "Limit", "Number", "Text", "Value"]
 
 T = TypeVar("T")
 
@@ -43,13 +45,32 @@ Days = Annotated[float, msgspec.Meta(gt=0, le=36_500)]
 
 
 @dataclass(frozen=True)
+class Actor:
+    """Who asks."""
+
+    admin: str
+    """The admin's name; empty: an account of the coordinator's machine."""
+    who: str
+    """For the audit log."""
+    role: AdminRole
+
+    @classmethod
+    def of(cls, admin: Admin) -> Actor:
+        """Return the actor that an admin is."""
+        return cls(admin.name, f"admin {admin.name}", admin.role)
+
+
+@dataclass(frozen=True)
 class Desk:
-    """A coordinator's home, as commands work on it."""
+    """A coordinator's home, as commands work on it, and who asks."""
 
     home: Home
     clock: Callable[[], float]
-    say: Callable[[str], None]
+    actor: Actor
+    say: Callable[[str], None] = lambda _: None
     """Tells a person what happens now, who waits for it."""
+    served_at: LinkBase | None = None
+    """The address in links, where the process knows it; None: the home says."""
 
     def opened(self) -> AbstractContextManager[Store]:
         """Open the home's store. Raises `InputError`: there is no home, or of another version."""
@@ -58,7 +79,7 @@ class Desk:
     @cached_property
     def links(self) -> LinkBase:
         """The address in links."""
-        return link_base(self.home)
+        return self.served_at or link_base(self.home)
 
     @cached_property
     def numbers(self) -> AssignmentNumbers:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from pleb_coordinator.core.admins import AdminRole
 from pleb_shared.errors import Refusal, RefusalCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pleb_coordinator.admin.command import Command, Desk
+    from pleb_coordinator.admin.command import Actor, Command, Desk
 
-__all__ = ["TABLE", "Actor", "AdminRole", "Entry", "carry_out", "command_type", "permit"]
+__all__ = ["TABLE", "Entry", "carry_out", "command_type", "permit"]
 
 T = TypeVar("T")
 
 
-class AdminRole(StrEnum):
-    """What an admin may do; each may do what those before it may."""
-
-    VIEWER = "viewer"
-    """Look at everything but invites, admins, and what operators did."""
-    PUBLISHER = "publisher"
-    """Also what a researcher needs: pause, resume and archive projects, cancel units, roll back."""
-    OPERATOR = "operator"
-    """Everything."""
-
-
-_RANK: Final = {role: rank for rank, role in enumerate(AdminRole)}
 _VIEWER, _PUBLISHER, _OPERATOR = AdminRole
 
 
@@ -46,6 +34,8 @@ class Entry:
     """Whether it is written to the audit log."""
     lasting: bool = False
     """Whether it takes so long that the HTTP process lets another process do it."""
+    here_alone: bool = False
+    """Whether it has to be typed on the coordinator's machine."""
 
 
 TABLE: Final[Mapping[str, Entry]] = {
@@ -79,16 +69,10 @@ TABLE: Final[Mapping[str, Entry]] = {
     "log --audit": Entry(_OPERATOR, "logs"),
     "doctor": Entry(_VIEWER, "doctor", lasting=True),
     "compact": Entry(_OPERATOR, "compact", changes=True, lasting=True),
+    "admin new": Entry(_OPERATOR, "admins", changes=True, here_alone=True),
+    "admin list": Entry(_OPERATOR, "admins"),
+    "admin revoke": Entry(_OPERATOR, "admins", changes=True),
 }
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who asks."""
-
-    name: str
-    """For the audit log."""
-    role: AdminRole
 
 
 def command_type(words: str) -> type[Command[Any]]:
@@ -107,32 +91,35 @@ def command_type(words: str) -> type[Command[Any]]:
     return next(command for command in commands if command.words == words)
 
 
-def permit(command: Command[Any], actor: Actor) -> None:
-    """Return if the actor may ask for the command.
+def permit(words: str, actor: Actor) -> None:
+    """Return if the actor may ask for the command with these words.
 
     Raises:
         Refusal: `not_permitted`.
     """
-    needed = TABLE[command.words].role
-    if _RANK[actor.role] < _RANK[needed]:
+    entry = TABLE[words]
+    if entry.here_alone and actor.admin:
+        message = f"`{words}` works only on the coordinator's machine: ask who runs it."
+        raise Refusal(RefusalCode.NOT_PERMITTED, message)
+    if not actor.role.allows(entry.role):
         message = (
-            f"`{command.words}` is for the role {needed}, and {actor.name} has {actor.role}: ask "
-            "an operator."
+            f"`{words}` is for the role {entry.role}, and {actor.admin} has {actor.role}: ask an "
+            "operator."
         )
         raise Refusal(RefusalCode.NOT_PERMITTED, message)
 
 
-def carry_out(desk: Desk, command: Command[T], actor: Actor) -> T:
-    """Do what is asked for, if the actor may; write it down if it changed something.
+def carry_out(desk: Desk, command: Command[T]) -> T:
+    """Do what is asked for, if who asks may; write it down if it changed something.
 
     Raises:
         Refusal: `not_permitted`.
         PlebError: it cannot be done.
     """
-    permit(command, actor)
+    permit(command.words, desk.actor)
     found = command.carry_out(desk)
     if TABLE[command.words].changes:
         project = getattr(command, "project", "")
         with desk.opened() as store, store.write() as tx:
-            tx.audit.add(desk.clock(), actor.name, command.words, project, command.told())
+            tx.audit.add(desk.clock(), desk.actor.who, command.words, project, command.told())
     return found

@@ -73,8 +73,8 @@ def restore(home: Home, options: argparse.Namespace, output: Output) -> int:
         follows = f"! {one.obstacle}" if one.obstacle else "Agents go on with it by themselves."
         lines.append(f"{one.project} is at version {one.version} again. {follows}")
     lines.append(
-        "Invites, bans and trusted PCs are those of the backup: look at `invite list` and "
-        "`host list`."
+        "Invites, admins, bans and trusted PCs are those of the backup: look at `invite list`, "
+        "`admin list` and `host list`."
     )
     value = {"home": str(home.path), "backup": str(folder), "made_at": made, "projects": found}
     output.result(value, lines)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.admin.compact import Compact
-from pleb_coordinator.cli.desk import ask
 
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def compact(home: Home, _: argparse.Namespace, output: Output) -> int:
+def compact(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """Do what `[retention]` says to its end, remove orphaned files, and shrink the store's file."""
-    found = ask(home, Compact(), output)
+    found = asker.ask(Compact())
     less = max(found.bytes_before - found.bytes_after, 0)
     line = (
         f"{found.home} has {found.bytes_after / 1e6:.1f} MB, {less / 1e6:.1f} MB less; "

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.admin.doctor import FindFaults
-from pleb_coordinator.cli.desk import ask
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
+def doctor(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Run all checks."""
-    found = ask(home, FindFaults(blobs=options.blobs), output)
+    found = asker.ask(FindFaults(blobs=options.blobs))
     lines = [
         f"{'ok   ' if check.good else 'FAULT'} {check.name}: {check.found}"
         for check in found.checks

@@ -14,7 +14,6 @@ from pleb_coordinator.admin.hosts import (
     ShowHost,
     UnbanHost,
 )
-from pleb_coordinator.cli.desk import ask
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_system.command_line import table
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pleb_coordinator.admin.hosts import HostShown
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -32,9 +31,9 @@ _OMITTED: Final = ("fingerprint", "key", "project", "request_digest")
 """What of a host's row tells people nothing, or is there twice."""
 
 
-def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
+def list_hosts(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """List the hosts of a project, most recently seen first."""
-    found = ask(home, ListHosts(project=options.project, limit=options.limit), output)
+    found = asker.ask(ListHosts(project=options.project, limit=options.limit))
     rows = [
         (h.host[:12], h.display_name, h.role, h.state, h.units_valid, h.refused, h.agent)
         for h in found.hosts
@@ -49,9 +48,9 @@ def list_hosts(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Show one host with the assignments that it holds, by the numbers that it knows."""
-    found = ask(home, ShowHost(project=options.project, host=options.host), output)
+    found = asker.ask(ShowHost(project=options.project, host=options.host))
     value = _value(found)
     cases = [msgspec.structs.asdict(case) for case in found.cases]
     reason = found.ban_reason and reason_sentence(found.ban_reason)
@@ -60,35 +59,35 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def ban(home: Home, options: argparse.Namespace, output: Output) -> int:
+def ban(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Refuse a host's requests for some days."""
     command = BanHost(
         project=options.project, host=options.host, days=options.days, reason=options.reason
     )
-    found = ask(home, command, output)
+    found = asker.ask(command)
     output.result(found, [f"{found.name} is banned."])
     return 0
 
 
-def unban(home: Home, options: argparse.Namespace, output: Output) -> int:
+def unban(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """End a ban; the host's record starts again from zero."""
-    found = ask(home, UnbanHost(project=options.project, host=options.host), output)
+    found = asker.ask(UnbanHost(project=options.project, host=options.host))
     output.result(found, [f"{found.name} is unbanned."])
     return 0
 
 
-def team(home: Home, options: argparse.Namespace, output: Output) -> int:
+def team(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Let the account of a host join a team, with all its hosts, or leave its team."""
     command = SetTeam(project=options.project, host=options.host, team=options.team)
-    found = ask(home, command, output)
+    found = asker.ask(command)
     said = f"is in team {found.team}" if found.team else "is in no team"
     output.result(found, [f"The account of {found.name} {said}."])
     return 0
 
 
-def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
+def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Forget a host; should its agent still run, it enrols again as a new one."""
-    found = ask(home, DeleteHost(project=options.project, host=options.host), output)
+    found = asker.ask(DeleteHost(project=options.project, host=options.host))
     output.result(found, [f"{found.name} is deleted."])
     return 0
 

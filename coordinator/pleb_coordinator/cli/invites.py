@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.admin.invites import ListInvites, MakeInvite, RevokeInvite
-from pleb_coordinator.cli.desk import ask
 from pleb_shared.protocol.messages import Role
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -13,13 +12,13 @@ from pleb_system.durations import shown_day
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def new(home: Home, options: argparse.Namespace, output: Output) -> int:
+def new(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Create an invite; its token is shown only now."""
     command = MakeInvite(
         role=Role(options.role),
@@ -29,7 +28,7 @@ def new(home: Home, options: argparse.Namespace, output: Output) -> int:
         uses=options.uses,
         days=options.days,
     )
-    found = ask(home, command, output)
+    found = asker.ask(command)
     output.result(found, [found.token])
     if not output.as_json:
         what = f"one {found.role}" if found.uses == 1 else f"{found.uses} times {found.role}"
@@ -39,9 +38,9 @@ def new(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
+def list_invites(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """List all invites, without their tokens, which are not stored."""
-    found = ask(home, ListInvites(), output)
+    found = asker.ask(ListInvites())
     rows = [
         (
             one.invite,
@@ -59,9 +58,9 @@ def list_invites(home: Home, _: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def revoke(home: Home, options: argparse.Namespace, output: Output) -> int:
+def revoke(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Revoke an unused invite, by its token or its number."""
-    output.result(ask(home, RevokeInvite(invite=options.invite), output), ["Revoked."])
+    output.result(asker.ask(RevokeInvite(invite=options.invite)), ["Revoked."])
     return 0
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.admin.keys import DeleteKey, ListKeys, RotateKey
-from pleb_coordinator.cli.desk import ask
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def list_keys(home: Home, _: argparse.Namespace, output: Output) -> int:
+def list_keys(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """List the online keys, and which projects delegate to each."""
-    found = ask(home, ListKeys(), output)
+    found = asker.ask(ListKeys())
     rows = [
         (
             key.key[:16],
@@ -33,9 +32,9 @@ def list_keys(home: Home, _: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def rotate(home: Home, _: argparse.Namespace, output: Output) -> int:
+def rotate(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """Make a new online key; a running `serve` uses it at once."""
-    found = ask(home, RotateKey(), output)
+    found = asker.ask(RotateKey())
     lines = [
         f"The newest online key is {found.key[:16]} now.",
         "The one before it goes on signing for each project until its researcher has renewed:",
@@ -46,9 +45,9 @@ def rotate(home: Home, _: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
+def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Delete an earlier online key that no project delegates to any more."""
-    found = ask(home, DeleteKey(key=options.key), output)
+    found = asker.ask(DeleteKey(key=options.key))
     output.result(found, f"Deleted the online key {found.deleted[:16]}.")
     return 0
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.admin.logs import ReadAudit, ReadLog
-from pleb_coordinator.cli.desk import ask
 from pleb_shared.errors import InputError
 from pleb_system.command_line import table
 
 if TYPE_CHECKING:
     import argparse
 
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -24,13 +23,13 @@ _SHOWN: Final = 100
 """Characters of an event's details; `--json` has all."""
 
 
-def log(home: Home, options: argparse.Namespace, output: Output) -> int:
+def log(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Show the newest events, the newest last."""
     if options.audit:
-        return _audit(home, options, output)
+        return _audit(asker, options, output)
     if options.project is None:
         raise InputError("Name the project whose events to show, or give --audit.")
-    found = ask(home, ReadLog(project=options.project, limit=options.limit), output)
+    found = asker.ask(ReadLog(project=options.project, limit=options.limit))
     rows = [
         (_time(e.at), e.kind, _or_blank(e.unit), _or_blank(e.host), _short(e.detail)) for e in found
     ]
@@ -38,8 +37,8 @@ def log(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _audit(home: Home, options: argparse.Namespace, output: Output) -> int:
-    found = ask(home, ReadAudit(project=options.project or "", limit=options.limit), output)
+def _audit(asker: Asker, options: argparse.Namespace, output: Output) -> int:
+    found = asker.ask(ReadAudit(project=options.project or "", limit=options.limit))
     rows = [(_time(e.at), e.who, e.command, e.project, _short(e.arguments)) for e in found]
     head = ("TIME", "WHO", "COMMAND", "PROJECT", "ARGUMENTS")
     output.result(found, table(head, rows, "No command has changed anything yet."))

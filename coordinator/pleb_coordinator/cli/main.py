@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from pleb_coordinator.cli.desk import Asker
     from pleb_coordinator.home.layout import Home
 
+    AskingCommand = Callable[[Asker, argparse.Namespace, Output], int]
     Command = Callable[[Home, argparse.Namespace, Output], int]
 
 __all__ = ["main"]
@@ -38,6 +40,8 @@ _MODULES: Final = {
     "invite": "invites",
     "key": "keys",
     "simulate": "simulate",
+    "login": "login",
+    "admin": "admins",
 }
 """Where each command, or group of commands, is."""
 _LASTING: Final = frozenset({"serve", "work", "backup"})
@@ -59,10 +63,16 @@ def main(argv: list[str] | None = None) -> int:
         # Only the command's own module is imported, so that all of them start fast.
         with loading():
             from pleb_coordinator.admin.access import now
+            from pleb_coordinator.admin.table import TABLE
             from pleb_coordinator.cli.audit import CHANGING, note
+            from pleb_coordinator.cli.desk import Asker
 
             module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
-        command: Command = module.COMMANDS[options.action or options.command]
+        found = module.COMMANDS[options.action or options.command]
+        if " ".join(filter(None, (options.command, options.action))) in TABLE:
+            asking: AskingCommand = found
+            return asking(Asker(home, options, output), options, output)
+        command: Command = found
         changing = options.command in CHANGING
         if changing and options.command in _LASTING and home.exists:
             note(home, options, now())

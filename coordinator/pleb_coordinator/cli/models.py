@@ -14,7 +14,6 @@ from pleb_coordinator.admin.models import (
     VerifyModel,
     wanted_version,
 )
-from pleb_coordinator.cli.desk import ask
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.steps import open_blobs
 from pleb_shared.errors import InputError
@@ -28,15 +27,16 @@ if TYPE_CHECKING:
     import argparse
 
     from pleb_coordinator.admin.models import VersionsVerified
+    from pleb_coordinator.cli.desk import Asker
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def list_versions(home: Home, options: argparse.Namespace, output: Output) -> int:
+def list_versions(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """List a project's versions, oldest first."""
-    found = ask(home, ListVersions(project=options.project, epoch=options.epoch), output)
+    found = asker.ask(ListVersions(project=options.project, epoch=options.epoch))
     rows = [
         (
             v.epoch,
@@ -55,12 +55,12 @@ def list_versions(home: Home, options: argparse.Namespace, output: Output) -> in
     return 0
 
 
-def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Show one version, the deltas that made it and their weights."""
     command = ShowVersion(
         project=options.project, epoch=options.epoch, version=options.version, best=options.best
     )
-    found = ask(home, command, output)
+    found = asker.ask(command)
     values = msgspec.structs.asdict(found)
     lines = [f"{n:<12} {value}" for n, value in values.items() if n not in {"inputs", "source"}]
     lines += [
@@ -97,16 +97,16 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def verify(home: Home, options: argparse.Namespace, output: Output) -> int:
+def verify(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Recompute every version from version 0 and the log; report which differ."""
-    found = ask(home, VerifyModel(project=options.project, epoch=options.epoch), output)
+    found = asker.ask(VerifyModel(project=options.project, epoch=options.epoch))
     output.result(found, [_verdict(found)])
     return 0 if found.verified else ExitCode.FAULT_FOUND
 
 
-def rollback(home: Home, options: argparse.Namespace, output: Output) -> int:
+def rollback(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Make an earlier version the newest one, with its outer state, as a new version."""
-    found = ask(home, RollBack(project=options.project, to=options.to), output)
+    found = asker.ask(RollBack(project=options.project, to=options.to))
     sentence = (
         f"Version {found.version} of {found.project} is version {found.restores} again; what was "
         "made after it was taken back. Agents follow with their next unit."

@@ -6,6 +6,8 @@ import argparse
 import math
 from pathlib import Path
 
+from pleb_coordinator.admin.table import TABLE
+from pleb_coordinator.core.admins import AdminRole
 from pleb_system.command_line import Commands, count, days, duration, number
 
 __all__ = ["make_parser"]
@@ -27,6 +29,14 @@ def make_parser() -> argparse.ArgumentParser:
     _add_units_and_hosts(commands)
     _add_models(commands)
     _add_simulation(commands)
+    _add_admins(commands)
+    for words, made in commands.parsers.items():
+        if words in TABLE:
+            made.add_argument(
+                "--coordinator",
+                metavar="URL",
+                help="a coordinator that you logged in to (this machine's)",
+            )
     return parser
 
 
@@ -148,6 +158,31 @@ def _add_running(commands: Commands) -> None:
     doctor = commands.add("doctor", "find what is wrong, and say how to fix it", "doctor")
     doctor.add_argument(
         "--blobs", type=number, default=200, metavar="N", help="rehash up to N blobs (200)"
+    )
+
+
+def _add_admins(commands: Commands) -> None:
+    login = commands.add(
+        "login",
+        "become an admin of a coordinator elsewhere, with a code from there",
+        "login https://a.example#CODE",
+    )
+    login.add_argument("address", metavar="URL", help="as `admin new` printed it, with the code")
+    admins = commands.group("admin", "Admins, who use the coordinator from elsewhere.")
+    new = admins.add(
+        "new", "let somebody log in; on the coordinator's machine", "new anna --role operator"
+    )
+    new.add_argument("name", metavar="NAME", help="what the audit log calls this admin")
+    new.add_argument(
+        "--role",
+        choices=[role.value for role in AdminRole],
+        default=AdminRole.VIEWER.value,
+        help="what this admin may do (viewer)",
+    )
+    new.add_argument("--days", type=days, default=1.0, help="how long the code is valid (1)")
+    admins.add("list", "list all admins", "list")
+    admins.add("revoke", "take an admin's key and sessions back", "revoke anna").add_argument(
+        "name", metavar="NAME"
     )
 
 

@@ -16,7 +16,6 @@ from pleb_coordinator.admin.projects import (
     ShowProject,
     ShowStatus,
 )
-from pleb_coordinator.cli.desk import ask
 from pleb_coordinator.core.records import ProjectState
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.status import NOT_COMPARABLE, overall
@@ -29,16 +28,16 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.admin.command import Command
     from pleb_coordinator.admin.projects import ProjectMoved, ProjectShort
-    from pleb_coordinator.home.layout import Home
+    from pleb_coordinator.cli.desk import Asker
     from pleb_shared.protocol.status import ProjectStatus
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
 
 
-def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
+def list_projects(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """List all projects."""
-    found = ask(home, ListProjects(), output)
+    found = asker.ask(ListProjects())
     head = ("PROJECT", "STATE", "VERSION", "LOSS", "HOSTS", "VERIFIED", "REFUSED", "IN FLIGHT")
     rows = [
         (
@@ -59,16 +58,16 @@ def list_projects(home: Home, _: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Show one project, as its page does."""
-    found = ask(home, ShowProject(project=options.project), output)
+    found = asker.ask(ShowProject(project=options.project))
     output.result(found, _lines(found))
     return 0
 
 
-def status(home: Home, _: argparse.Namespace, output: Output) -> int:
+def status(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """Show whether the coordinator is running, and a line for each project."""
-    found = ask(home, ShowStatus(), output)
+    found = asker.ask(ShowStatus())
     first = f"Listening on {found.url}."
     if not found.running:
         first = "Not running: `pleb-coordinator serve`."
@@ -82,29 +81,29 @@ def status(home: Home, _: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
+def pause(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Issue no more units."""
-    return _move(home, PauseProject(project=options.project), output)
+    return _move(asker, PauseProject(project=options.project), output)
 
 
-def resume(home: Home, options: argparse.Namespace, output: Output) -> int:
+def resume(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Issue units again."""
-    return _move(home, ResumeProject(project=options.project), output)
+    return _move(asker, ResumeProject(project=options.project), output)
 
 
-def archive(home: Home, options: argparse.Namespace, output: Output) -> int:
+def archive(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Issue no more units, and do no more work in the background."""
-    return _move(home, ArchiveProject(project=options.project), output)
+    return _move(asker, ArchiveProject(project=options.project), output)
 
 
-def delete(home: Home, options: argparse.Namespace, output: Output) -> int:
+def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Remove an archived project: rows, models, data, results."""
     name = options.project
     command = DeleteProject(project=name)
-    state = ask(home, ShowProject(project=name), output).state
+    state = asker.ask(ShowProject(project=name)).state
     if state == ProjectState.ARCHIVED and not options.yes and not _confirmed(name, output):
         raise InputError(f"Nothing was deleted: type {name}, or give --yes.")
-    found = ask(home, command, output)  # says what to do first if it is not archived
+    found = asker.ask(command)  # says what to do first if it is not archived
     line = f"{name} is deleted; its {found.files} files go within minutes, while `serve` runs."
     output.result(found, [line])
     return 0
@@ -118,8 +117,8 @@ def _confirmed(name: str, output: Output) -> bool:
     return sys.stdin.readline().strip() == name
 
 
-def _move(home: Home, command: Command[ProjectMoved], output: Output) -> int:
-    found = ask(home, command, output)
+def _move(asker: Asker, command: Command[ProjectMoved], output: Output) -> int:
+    found = asker.ask(command)
     output.result(found, [f"{found.project} is {found.state}."])
     return 0
 

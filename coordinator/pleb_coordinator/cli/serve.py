@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.admin.access import Listening, now, reachable_host
-from pleb_coordinator.admin.command import Desk
 from pleb_coordinator.admin.projects import statuses
 from pleb_coordinator.api.links import LinkBase
 from pleb_coordinator.cli.alerts import Alerter
+from pleb_coordinator.cli.desk import local_desk
 from pleb_coordinator.cli.own_agent import Attacher, agent_command
 from pleb_coordinator.cli.setup import Places, make_home
 from pleb_coordinator.cli.tls import certificate_pin
@@ -62,7 +62,7 @@ def serve(home: Home, options: argparse.Namespace, output: Output) -> int:
         attacher = Attacher(home, store, deps, links, output.progress)
         if config.alerts.command or config.alerts.webhook:
             alerter = Alerter(
-                config.alerts, lambda: statuses(Desk(home, now, output.progress)), output.progress
+                config.alerts, lambda: statuses(local_desk(home, output)), output.progress
             )
             supervisor.each_round.append(alerter.look)
         if options.with_agent:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pleb_coordinator.admin.units import CancelUnit, ListUnits, ShowUnit
-from pleb_coordinator.cli.desk import ask
 from pleb_coordinator.core.counting import Need
 from pleb_coordinator.core.records import Counting, SpotCheck
 from pleb_shared.protocol.reasons import Reason, reason_sentence
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pleb_coordinator.admin.units import UnitDetails
+    from pleb_coordinator.cli.desk import Asker
     from pleb_coordinator.core.records import UnitRow
-    from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -54,18 +53,18 @@ _CASES: Final = {
 """What a unit meant for a host, by the event's kind."""
 
 
-def list_units(home: Home, options: argparse.Namespace, output: Output) -> int:
+def list_units(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """List a project's units, those of the newest versions first."""
-    found = ask(home, ListUnits(project=options.project, limit=options.limit), output)
+    found = asker.ask(ListUnits(project=options.project, limit=options.limit))
     rows = [(u.id, u.kind, f"{u.epoch}.{u.version}", u.position, u.state) for u in found]
     head = ("UNIT", "KIND", "VERSION", "POSITION", "STATE")
     output.result(found, table(head, rows, "No unit is planned yet."))
     return 0
 
 
-def show(home: Home, options: argparse.Namespace, output: Output) -> int:
+def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Show a unit, its assignments and every decision about them."""
-    found = ask(home, ShowUnit(unit=options.unit), output)
+    found = asker.ask(ShowUnit(unit=options.unit))
     lines = list(_lines(found))
     if not found.comparable:
         lines.append(f"! {NOT_COMPARABLE}")
@@ -73,9 +72,9 @@ def show(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def cancel(home: Home, options: argparse.Namespace, output: Output) -> int:
+def cancel(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Cancel a unit that is not decided; no host is blamed, and its round needs one less."""
-    found = ask(home, CancelUnit(unit=options.unit), output)
+    found = asker.ask(CancelUnit(unit=options.unit))
     output.result(found, [f"Unit {found.unit} is cancelled."])
     return 0
 

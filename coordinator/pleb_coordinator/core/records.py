@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from pleb_coordinator.core.admins import AdminRole
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.unit_state import UnitState
 from pleb_shared.errors import InputError
@@ -20,6 +21,8 @@ from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.unit import UnitKind, VersionSource
 
 __all__ = [
+    "Admin",
+    "AdminSession",
     "Alarm",
     "Assignment",
     "AuditEntry",
@@ -634,6 +637,36 @@ class Evaluation(Record, frozen=True):
     metrics: dict[str, float]
     examples: int
     made_at: float
+
+
+class Admin(Record, frozen=True):
+    """Somebody who may use the coordinator from elsewhere."""
+
+    name: str
+    role: AdminRole
+    code_hash: str
+    """SHA-256 of the code to log in with; the code itself is not kept."""
+    code_expires_at: float
+    key: str
+    """The public key that signs this admin's commands; empty: the code is not used yet."""
+    created_at: float
+    last_seen: float | None
+    sequence: int
+    """Of the last command; the next one's must be greater."""
+    revoked: bool
+
+
+class AdminSession(Record, frozen=True):
+    """A link to the operator's page that works once, or the browser that has used one."""
+
+    token_hash: str
+    """SHA-256 of the link's token, or of the cookie."""
+    admin: str
+    """Whose it is; empty: that of the account `who` of the coordinator's machine."""
+    who: str
+    expires_at: float
+    entered: bool
+    """Whether the link was used."""
 
 
 class AuditEntry(Record, frozen=True):

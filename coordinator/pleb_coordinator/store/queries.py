@@ -16,6 +16,8 @@ import msgspec
 
 from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
+    Admin,
+    AdminSession,
     Alarm,
     Assignment,
     AuditEntry,
@@ -935,6 +937,35 @@ REVOKE_INVITE: Final = """
 UPDATE invites SET revoked = 1 WHERE token_hash = :token_hash AND used < uses
 """
 INVITES: Final = f"SELECT {_INVITE} FROM invites ORDER BY created_at DESC"
+
+# Admins, and their browsers
+
+PUT_ADMIN: Final = f"""
+{_insert("admins", Admin)}
+ON CONFLICT (name) DO UPDATE SET role = excluded.role, code_hash = excluded.code_hash,
+    code_expires_at = excluded.code_expires_at, key = excluded.key,
+    created_at = excluded.created_at, last_seen = excluded.last_seen,
+    sequence = excluded.sequence, revoked = excluded.revoked
+"""
+FIND_ADMIN: Final = f"SELECT {_columns(Admin)} FROM admins WHERE name = :name"
+ADMINS: Final = f"SELECT {_columns(Admin)} FROM admins ORDER BY name"
+JOIN_ADMIN: Final = f"""
+UPDATE admins SET key = :key, last_seen = :now
+WHERE code_hash = :code_hash AND key = '' AND revoked = 0 AND code_expires_at > :now
+RETURNING {_columns(Admin)}
+"""
+SAW_ADMIN: Final = """
+UPDATE admins SET sequence = :sequence, last_seen = :now
+WHERE name = :name AND key = :key AND revoked = 0 AND sequence < :sequence
+"""
+REVOKE_ADMIN: Final = "UPDATE admins SET revoked = 1 WHERE name = :name AND revoked = 0"
+ADD_ADMIN_SESSION: Final = _insert("admin_sessions", AdminSession)
+FIND_ADMIN_SESSION: Final = f"""
+SELECT {_columns(AdminSession)} FROM admin_sessions WHERE token_hash = :token_hash
+"""
+END_ADMIN_SESSION: Final = "DELETE FROM admin_sessions WHERE token_hash = :token_hash"
+END_ADMIN_SESSIONS: Final = "DELETE FROM admin_sessions WHERE admin = :admin"
+FORGET_ADMIN_SESSIONS: Final = "DELETE FROM admin_sessions WHERE expires_at < :now"
 
 ADD_EVENT: Final = """
 INSERT INTO events (project, at, kind, unit, host, detail)

@@ -29,6 +29,8 @@ from sqlalchemy import (
 
 from pleb_coordinator.core.leaning import Lie
 from pleb_coordinator.core.records import (
+    Admin,
+    AdminSession,
     Alarm,
     Assignment,
     AuditEntry,
@@ -469,6 +471,10 @@ Table(
     metadata,
     *_columns(Invite, keys="token_hash", note="", revoked=0, team="", proven=0, uses=1, used=0),
 )
+
+Table("admins", metadata, *_columns(Admin, keys="name"))
+
+Table("admin_sessions", metadata, *_columns(AdminSession, keys="token_hash"))
 
 Table("evaluations", metadata, *_columns(Evaluation, keys="project epoch version"))
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pleb_coordinator.store.admins import Admins
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
 from pleb_coordinator.store.background import Claims, Tombstones
@@ -59,6 +60,7 @@ class Transaction:
         self.tombstones = Tombstones(db)
         self.invites = Invites(db)
         self.events = Events(db)
+        self.admins = Admins(db)
         self.audit = Audit(db)
         self.views = Views(db)
         self.retention = Retention(db)

@@ -27,6 +27,7 @@ from pleb_coordinator.home.machine import note_clock, read_machine
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
+from pleb_coordinator.web_app.admin_api import Admins, admin_routes
 from pleb_coordinator.web_app.pages import page_routes, static_files
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def build_app(
     routes = [
         *api_routes(api, public_metrics=not config.metrics.port),
         *page_routes(api),
+        *admin_routes(Admins(api, home)),
         static_files(),
     ]
     middleware = [errors]

@@ -65,6 +65,8 @@ class PayloadType(StrEnum):
     ENROL_REPLY = "application/vnd.pleb.enrol-reply+json"
     WORK = "application/vnd.pleb.work+json"
     WORK_REPLY = "application/vnd.pleb.work-reply+json"
+    ADMIN_LOGIN = "application/vnd.pleb.admin-login+json"
+    ADMIN = "application/vnd.pleb.admin+json"
 
 
 class Role(StrEnum):

@@ -94,6 +94,28 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.PrimaryKeyConstraint("token_hash"),
     )
     op.create_table(
+        "admins",
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("code_hash", TEXT, nullable=False),
+        sa.Column("code_expires_at", sa.Float(), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("last_seen", sa.Float(), nullable=True),
+        sa.Column("sequence", INTEGER, nullable=False),
+        sa.Column("revoked", FLAG, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "admin_sessions",
+        sa.Column("token_hash", TEXT, nullable=False),
+        sa.Column("admin", TEXT, nullable=False),
+        sa.Column("who", TEXT, nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("entered", FLAG, nullable=False),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )
+    op.create_table(
         "projects",
         sa.Column("id", INTEGER, nullable=False),
         sa.Column("name", TEXT, nullable=False),
