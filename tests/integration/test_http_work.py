@@ -155,7 +155,9 @@ def test_a_banned_host_is_told_why_and_for_how_long(tmp_path):
                 tx.hosts.set_standing(row.id, standing)
             answer = await http.post(host, http.request(host, []))
             assert (answer.status_code, answer.json()["code"]) == (403, "banned")
-            assert "it lied" in answer.json()["message"]
+            message = answer.json()["message"]
+            assert "it lied" in message
+            assert message.endswith("it lied. Ask the project's operator.")
             # soon enough for `host unban` to reach it, long before the ban ends
             assert answer.headers["retry-after"] == "300"
             http.world.clock.now += 3601

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pleb_coordinator.core.records import Fleet, ProjectState, RestoreCause
 from pleb_coordinator.core.reputation import audit_drawn, standing_of
 from pleb_coordinator.core.unit_state import UnitState
+from pleb_coordinator.steps.tell import why_banned
 from pleb_shared.protocol.messages import Role
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.unit import UnitKind
@@ -208,6 +209,20 @@ def test_a_trusted_host_takes_back_what_volunteers_did_to_an_honest_one(tmp_path
     assert verdicts[-1].verdict == "valid"
 
 
+def test_a_refused_host_is_told_the_distance_the_tolerance_and_the_units_number(tmp_path):
+    world = World(tmp_path, units=2, quorum=2, new_host_units=2)
+    liar = world.volunteer("liar", lies=True)
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    assert world.work(liar) == 1
+    world.pass_time(61)
+    world.work(trusted, rounds=2)
+    told = world.exchange(liar, 0, [], [])[3][-1]
+    with world.store.read() as tx:
+        assert told.unit == tx.assignments.get(told.assignment).unit
+    assert told.verdict == "invalid"
+    assert told.evidence.distance > told.evidence.tolerance > 0
+
+
 def test_three_proven_lies_keep_a_host_out_for_a_day_then_two(tmp_path):
     world = World(tmp_path, units=2, quorum=2, versions=1000, new_host_units=2)
     liar = world.volunteer("liar", lies=True)
@@ -220,7 +235,14 @@ def test_three_proven_lies_keep_a_host_out_for_a_day_then_two(tmp_path):
             world.work(trusted, rounds=2)
         assert world.row(liar).banned_until - world.clock.now <= expected
         assert world.row(liar).banned_until - world.clock.now > expected - 600
-        assert world.row(liar).ban_reason == because(ReasonCode.RESULTS_PROVEN_WRONG, count=3)
+        row = world.row(liar)
+        metadata = replace(world.project.metadata, contact="Ada <ada@example.org>")
+        project = replace(world.project, metadata=metadata)
+        with world.store.read() as tx:
+            told = why_banned(tx, project, row)
+        assert "3 of its results were proven wrong, the last one of unit " in told
+        assert told.endswith("Ask the project's operator: Ada <ada@example.org>")
+        assert "A trusted host's result differs. It is " in told
         world.clock.now = world.row(liar).banned_until + 1
         world.ask(trusted, 0)  # it is still around
 

@@ -26,12 +26,12 @@ from pleb_coordinator.api.requests import (
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.serve import Answered, Asked, serve
+from pleb_coordinator.steps.tell import why_banned
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType, WorkRequest
-from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.report import DeltaResult
 from pleb_shared.protocol.signing import read_envelope
 
@@ -73,9 +73,8 @@ async def work(api: Api, request: Request) -> Response:
         project = tx.projects.find(asked.request.project)
         host = tx.hosts.find(project.id, asked.request.host)
         if host.banned_until > now:
-            why = f" {reason_sentence(host.ban_reason)}" if host.ban_reason else ""
-            message = f"This host is banned.{why} Ask the project's operator."
             wait = min(host.banned_until - now, _BANNED_SECONDS)
+            message = why_banned(tx, project, host)
             raise Refusal(RefusalCode.BANNED, message, retry_after_seconds=wait)
         last = (host.sequence, host.request_digest)
         if check_sequence(*last, asked.request.sequence, asked.digest) is Order.REPEATED:

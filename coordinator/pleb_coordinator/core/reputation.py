@@ -145,9 +145,9 @@ def after_near_miss(standing: Standing, rules: Verification) -> Standing:
 
 
 def after_convicted(
-    standing: Standing, rules: Verification, taken_back: float, now: float
+    standing: Standing, rules: Verification, taken_back: float, unit: int, now: float
 ) -> Standing:
-    """Return the standing after a result that was proven wrong, perhaps with a ban."""
+    """Return the standing after a result of `unit` was proven wrong, perhaps with a ban."""
     standing = replace(
         standing,
         record=0,
@@ -164,7 +164,7 @@ def after_convicted(
         refused=0,
         bans=standing.bans + 1,
         banned_until=now + length,
-        ban_reason=because(ReasonCode.RESULTS_PROVEN_WRONG, count=rules.ban_after),
+        ban_reason=because(ReasonCode.RESULTS_PROVEN_WRONG, count=rules.ban_after, unit=unit),
     )
 
 

@@ -78,7 +78,7 @@ def convict(
         before = Conviction(unit.id, host.id, project.id, now, host.record, host.proven, others)
         tx.hosts.add_conviction(before)
         tx.units.set_spot_check(unit.id, SpotCheck.WANTED)
-    standing = after_convicted(standing, rules, taken_back, now)
+    standing = after_convicted(standing, rules, taken_back, unit.id, now)
     tx.hosts.set_standing(host.id, standing)
     detail = {"assignment": assignment.id, "taken_back": taken_back, "by_trusted": by_trusted}
     tx.events.add(project.id, now, "convicted", unit=unit.id, host=host.id, **detail)

@@ -26,6 +26,7 @@ __all__ = [
     "CoordinatorInfo",
     "EnrolReply",
     "EnrolRequest",
+    "Evidence",
     "NoWork",
     "PayloadType",
     "Protocols",
@@ -213,6 +214,13 @@ class Verdict(StrEnum):
     LATE = "late"
 
 
+class Evidence(Struct, frozen=True):
+    """How far a refused result is from the one that counts, and how far it might have been."""
+
+    distance: Annotated[float, msgspec.Meta(ge=0)]
+    tolerance: Annotated[float, msgspec.Meta(ge=0)]
+
+
 class UnitVerdict(Struct, frozen=True):
     """The verdict on a result that the host reported before. `credit` is in FLOPs."""
 
@@ -220,6 +228,10 @@ class UnitVerdict(Struct, frozen=True):
     verdict: Verdict
     credit: float
     reason: Reason | None = None
+    unit: Count = 0
+    """The unit's number on the project's page, which its manifest does not tell; 0: not told."""
+    evidence: Evidence | None = None
+    """Only of a result that was proven wrong by comparison with others."""
 
 
 class NoWork(Struct, frozen=True):

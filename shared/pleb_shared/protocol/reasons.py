@@ -202,7 +202,10 @@ class ReasonCode(StrEnum):
     SUSPECT_LIE = "suspect_lie", "It leans like the wrong result of unit {unit}."
     SUSPECT_ALIKE = "suspect_alike", "It leans to one side as few other results do, alike."
     # why a host is banned
-    RESULTS_PROVEN_WRONG = "results_proven_wrong", "{count} of its results were proven wrong."
+    RESULTS_PROVEN_WRONG = (
+        "results_proven_wrong",
+        "{count} of its results were proven wrong, the last one of unit {unit}.",
+    )
     BANNED_BY_OPERATOR = "banned_by_operator", "Banned by the operator: {text}"
 
 

@@ -88,7 +88,7 @@ def test_the_third_conviction_bans_and_each_ban_doubles():
     standing = grown(FRESH, 15)
     lengths = []
     for number in range(9):
-        standing = after_convicted(standing, RULES, 1.0, NOW)
+        standing = after_convicted(standing, RULES, 1.0, 7, NOW)
         assert (standing.record, standing.proven) == (0, False)
         if number % 3 == 2:
             lengths.append(standing.banned_until - NOW)
@@ -97,14 +97,14 @@ def test_the_third_conviction_bans_and_each_ban_doubles():
 
 
 def test_one_conviction_is_forgiven_for_two_hundred_accepted_results():
-    standing = after_convicted(FRESH, RULES, 0.0, NOW)
+    standing = after_convicted(FRESH, RULES, 0.0, 7, NOW)
     assert grown(standing, 199).refused == 1
     assert grown(standing, 200).refused == 0
 
 
 def test_a_pardon_restores_everything():
     before = replace(grown(FRESH, 50), refused=2)
-    banned = after_convicted(before, RULES, 30.0, NOW)
+    banned = after_convicted(before, RULES, 30.0, 7, NOW)
     assert banned.banned_until > NOW
     after = after_pardoned(banned, before.record, before.proven, 30.0)
     assert (after.record, after.proven, after.credit) == (50, True, before.credit)
@@ -121,7 +121,7 @@ def test_no_history_makes_nonsense(history):
         if what == "valid":
             standing = after_valid(standing, RULES, 1.0)
         elif what == "convicted":
-            standing = after_convicted(standing, RULES, 5.0, NOW)
+            standing = after_convicted(standing, RULES, 5.0, 7, NOW)
         elif what == "late":
             standing = after_delivered(standing, late=True)
         else:
