@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from typing_extensions import override
@@ -36,6 +36,7 @@ from pleb_agent.control.views import (
     ProjectFacts,
     ProjectView,
     StatusView,
+    UnitsView,
 )
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.devices import FoundDevice
@@ -47,6 +48,10 @@ from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.loop.status import CurrentUnit
 from pleb_agent.sensors.machine import Machine
 from pleb_shared.errors import InputError
+
+if TYPE_CHECKING:
+    from pleb_agent.core.unit_parts import Held
+    from pleb_agent.journal.history_list import HistoryFilter
 
 CORES = 16
 LINK = "https://train.example:7532/join/words#" + "ab" * 32
@@ -62,6 +67,7 @@ def unit(done: int = 12, total: int = 40, losses: int = 12) -> CurrentUnit:
     return CurrentUnit(
         project="words",
         assignment=7,
+        id=7,
         kind="train",
         version=81,
         steps_done=done,
@@ -223,6 +229,38 @@ def assignment(**changes: Any) -> AssignmentView:
     return msgspec.structs.replace(usual, **changes)
 
 
+def units_by_part() -> dict[str, list[AssignmentView]]:
+    now = time.time()
+    shown = {"title": "Shakespeare, letter by letter", "page": "https://train.example:7532/x"}
+    judged = shown | {"state": "done", "ended_at": now - 900, "credit": 1.3e13}
+    why = message("A trusted host's result differs.")
+    return {
+        "in_hand": [
+            assignment(id=7, state="received", lease_ends_at=now + 300, **shown),
+            assignment(id=8, held="paused", **shown),
+            assignment(id=6, state="uploading", **shown),
+        ],
+        "waiting": [assignment(id=5, state="done", ended_at=now - 60, **shown)],
+        "accepted": [
+            assignment(id=4, unit=1204, verdict="valid", reason=message("2 hosts agree."), **judged)
+        ],
+        "refused": [
+            assignment(
+                id=3,
+                unit=1203,
+                verdict="invalid",
+                reason=why,
+                distance=0.42,
+                tolerance=0.031,
+                **judged | {"credit": 0.0},
+            )
+        ],
+        "uncounted": [
+            assignment(id=2, state="late", ended_at=now - 9e4, note="The lease ended.", **shown)
+        ],
+    }
+
+
 class PageAgent:
     """One agent without a process. `calls`: what the ports were asked, by (name, arguments).
 
@@ -292,6 +330,7 @@ class PlayedReader(StatusReader):
     events: list[EventView] = field(default_factory=events)
     days: list[DayView] = field(default_factory=days)
     lines: list[dict[str, Any]] = field(default_factory=log_lines)
+    units_by_part: dict[str, list[AssignmentView]] = field(default_factory=units_by_part)
 
     @override
     def status(self) -> StatusView:
@@ -313,6 +352,25 @@ class PlayedReader(StatusReader):
     def history(self, *, before: int | None, count: int) -> HistoryView:
         older = [event for event in self.events if before is None or event.id < before]
         return HistoryView(events=older[:count])
+
+    @override
+    def folded_history(
+        self, wanted: HistoryFilter, *, before: int | None, count: int
+    ) -> HistoryView:
+        older = [
+            event
+            for event in self.events
+            if (before is None or event.id < before)
+            and (not wanted.kinds or event.kind in wanted.kinds)
+            and (not wanted.templates or event.message.template in wanted.templates)
+        ]
+        left = older[count - 1].id if len(older) > count else None
+        return HistoryView(events=older[:count], older=left)
+
+    @override
+    def units(self, part: str, before: int | None = None) -> UnitsView:
+        counts = {one: len(found) for one, found in self.units_by_part.items()}
+        return UnitsView(part=part, units=self.units_by_part[part], counts=counts)
 
     @override
     async def curve(self, project: str) -> CurveView:
@@ -370,6 +428,23 @@ class PlayedJournal:
             )
             for one in self._agent.reader.shown["projects"]
         ]
+
+    def set_no_new_work(self, name: str, *, on: bool) -> None:
+        self._agent.called("no_new_work", name, on)
+        shown = self._agent.reader.shown
+        shown["projects"] = [
+            msgspec.structs.replace(one, no_new_work=on) if one.project == name else one
+            for one in shown["projects"]
+        ]
+
+    def hold_unit(self, number: int, held: Held) -> bool:
+        parts = self._agent.reader.units_by_part
+        found = any(one.id == number for one in parts["in_hand"])
+        parts["in_hand"] = [
+            msgspec.structs.replace(one, held=held.value) if one.id == number else one
+            for one in parts["in_hand"]
+        ]
+        return found
 
     def mark_detaching(self, name: str) -> None:
         self._agent.called("detach", name)
@@ -429,6 +504,9 @@ class PlayedLoop:
         self._agent.called("stop", finish)
         self._working = say("Finishing the current unit, then stopping.")
         self._agent.change()
+
+    async def unit_held(self, number: int) -> None:
+        self._agent.called("unit_held", number)
 
     async def leave(self, _: Any) -> None:
         pass

@@ -26,7 +26,7 @@ from tests.integration.fake_engine import FakeEngine
 
 def verdict(number, which=Verdict.VALID, credit=1e12):
     reason = because(ReasonCode.HOSTS_AGREE, count=2)
-    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason)
+    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason, unit=number)
 
 
 class Recorder(Listener):
@@ -69,7 +69,7 @@ def test_the_first_accepted_unit_is_reported_once_and_before_all_others(tmp_path
             assert kinds(agent).count(EventKind.FIRST_ACCEPTED) == 1
             told = sentences(agent)
             assert "Unit 2 of words was accepted." in told
-            assert "Unit 3 of words did not count: 2 hosts agree." in told
+            assert "Unit 3 of words was refused: 2 hosts agree." in told
             assert agent.journal.our_versions(1) == [1]
             assert agent.journal.totals()["accepted"] == 2
 
@@ -121,7 +121,7 @@ def test_units_given_back_or_late_enter_the_history_with_their_reason(tmp_path):
             task = asyncio.create_task(loop.run())
             await until(lambda: agent.journal.counters(1).get("units_late"), 20)
             told = sentences(agent)
-            assert "Unit 1 of words was given back: the loss is NaN" in told
+            assert "A unit of words was given back: the loss is NaN" in told
             assert any("was late: The lease ended" in one for one in told)
             # What was computed in vain took energy all the same.
             assert agent.journal.counters(1)["compute_seconds"] > 0.2

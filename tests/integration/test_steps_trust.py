@@ -220,6 +220,7 @@ def test_a_refused_host_is_told_the_distance_the_tolerance_and_the_units_number(
     with world.store.read() as tx:
         assert told.unit == tx.assignments.get(told.assignment).unit
     assert told.verdict == "invalid"
+    assert told.evidence is not None
     assert told.evidence.distance > told.evidence.tolerance > 0
 
 

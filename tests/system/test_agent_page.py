@@ -25,6 +25,8 @@ pytestmark = pytest.mark.system
 LINK_QUERY = LINK.replace("#", "%23")
 PAGES = {
     "now": "/",
+    "units": "/units",
+    "refused": "/units?part=refused",
     "given": "/given?show=energy",
     "projects": "/projects",
     "preferences": "/preferences",

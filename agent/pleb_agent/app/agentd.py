@@ -30,6 +30,7 @@ from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
+from pleb_agent.core.unit_parts import Held
 from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
@@ -218,6 +219,10 @@ class _Agentd:
             looping.cancel()
             await asyncio.gather(looping, return_exceptions=True)
 
+    def _has_work(self) -> bool:
+        """Whether there is a unit in hand that is to be finished; paused ones are not."""
+        return any(row.held is not Held.PAUSED for row in self._journal.open_assignments())
+
     def _pid_of(self, device: str) -> int | None:
         return self._engines[device].pid if device in self._engines else None
 
@@ -286,6 +291,7 @@ class _Agentd:
         companions = [
             self._readings.run(),
             self._notifications.run(),
+            self._units.finish_then_pause(self._overrides, self._has_work),
             self.packages.check_regularly(),
             self.packages.watch_own_files(self._loop.stop),
         ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.history import Event, EventKind
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.sentence import say
 from pleb_agent.desktop.display import display_is_there
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.control.live_preferences import LivePreferences
     from pleb_agent.control.notifier import ChangeNotifier
+    from pleb_agent.control.overrides import Overrides
     from pleb_agent.core.preferences import Notifications, Preferences
     from pleb_agent.core.readings import Presence
     from pleb_agent.core.sentence import Sentence
@@ -60,6 +62,21 @@ class UnitWatch:
                 await awake.follow(wanted=computing and self.live.current.keep_awake)
         finally:
             await awake.follow(wanted=False)
+
+    async def finish_then_pause(self, overrides: Overrides, is_open: Callable[[], bool]) -> None:
+        """Pause as soon as all that is in hand is done, if the user wants that.
+
+        `is_open`: whether there is still a unit to finish or to deliver.
+        """
+
+        def is_done() -> bool:
+            return overrides.in_force.kind is OverrideKind.FINISH and not is_open()
+
+        async for done in self.notifier.values(is_done):
+            if done:
+                overrides.pause(None)
+                self.loop.changed()
+                self.notifier.notify()
 
     async def watch_closely(self, presence: PresenceSensor) -> None:
         """Poll for input often while a unit is computed, where input has to be polled."""

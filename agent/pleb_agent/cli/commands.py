@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.cli.show import clock_time, device_lines, log_line, project_lines, status_lines
+from pleb_agent.cli.show import (
+    clock_time,
+    device_lines,
+    log_line,
+    project_lines,
+    status_lines,
+    unit_lines,
+)
 from pleb_shared.errors import InputError
 from pleb_system.processes import is_alive
 
@@ -108,6 +115,8 @@ def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Pause the agent, even one that is started later."""
     from pleb_agent.program.clock import system_clock
 
+    if options.finish:
+        return _finish(home, options, output)
     until = None if options.seconds is None else system_clock() + options.seconds
     try:
         answer = Remote(home).post("pause", seconds=options.seconds, devices=options.devices)
@@ -122,6 +131,82 @@ def pause(home: Home, options: argparse.Namespace, output: Output) -> int:
     what = f"Paused: {', '.join(options.devices)}" if options.devices else "The agent is paused"
     ends = "" if until is None else f" until {clock_time(until, system_clock())}"
     output.result(answer, f"{what}{ends}; `pleb-agent resume` ends the pause.")
+    return 0
+
+
+def _finish(home: Home, options: argparse.Namespace, output: Output) -> int:
+    if options.seconds is not None or options.devices:
+        raise InputError("`pause --finish` pauses the whole PC until you resume: give it alone.")
+    answer = Remote(home).post("finish")
+    output.result(
+        answer,
+        "The agent takes no new work, finishes what is in hand and then pauses; "
+        "`pleb-agent resume` ends that.",
+    )
+    return 0
+
+
+def new_work(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Take no further units of a project, or take them again."""
+    allow = options.command == "allow-new-work"
+    try:
+        answer = Remote(home).post("new-work", project=options.project, allow=allow)
+    except NotRunningError:
+        from pleb_agent.control.journal_reader import find_attached
+
+        with _journal(home) as journal:
+            one = [find_attached(journal, options.project)] if options.project else None
+            for row in one or journal.projects():
+                journal.set_no_new_work(row.id, on=not allow)
+        answer = {"project": options.project, "no_new_work": not allow}
+    whom = options.project or "any project"
+    said = "The agent takes new work again" if allow else "The agent takes no new work"
+    output.result(answer, f"{said} from {whom}.")
+    return 0
+
+
+def units(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """List units of one part; or pause one that is in hand, resume it, hand it back."""
+    from pleb_agent.program.clock import system_clock
+
+    if options.act != "list":
+        return _act_on_unit(home, options, output)
+    try:
+        found = Remote(home).get(f"units?part={options.part}")
+    except NotRunningError:
+        import msgspec
+
+        from pleb_agent.control.journal_reader import JournalReader
+        from pleb_agent.core.unit_parts import UnitPart
+        from pleb_agent.journal.keys import KeyStore
+
+        with _journal(home) as journal:
+            view = JournalReader(journal, KeyStore(home.keys)).units(UnitPart(options.part))
+        found = msgspec.to_builtins(view)
+    output.result(found, unit_lines(found, system_clock()))
+    return 0
+
+
+def _act_on_unit(home: Home, options: argparse.Namespace, output: Output) -> int:
+    from pleb_agent.core.unit_parts import UnitAct
+
+    if options.id is None:
+        raise InputError(f"Say which unit: `pleb-agent units {options.act} ID`.")
+    act = UnitAct(options.act)
+    try:
+        Remote(home).post("unit", id=options.id, act=act.value)
+    except NotRunningError:
+        with _journal(home) as journal:
+            if not journal.hold_unit(options.id, act.held):
+                raise InputError(
+                    f"Unit {options.id} is not in hand: `pleb-agent units` lists those that are."
+                ) from None
+    said = {
+        UnitAct.PAUSE: "is paused; its deadline goes on",
+        UnitAct.RESUME: "is computed when its turn comes",
+        UnitAct.ABORT: "is handed back, and goes to another PC",
+    }[act]
+    output.result({"id": options.id, "act": act.value}, f"Unit {options.id} {said}.")
     return 0
 
 
@@ -195,6 +280,9 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "resume": resume,
     "boost": boost,
     "devices": devices,
+    "no-new-work": new_work,
+    "allow-new-work": new_work,
+    "units": units,
     "stop": stop,
     "logs": logs,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.unit_parts import UnitAct, UnitPart
 from pleb_system.command_line import Commands, count, duration
 
 if TYPE_CHECKING:
@@ -80,6 +81,19 @@ def _add_running(commands: Commands) -> None:
     )
     status = commands.add("status", "show what the agent is doing and why", "status --watch")
     status.add_argument("--watch", action="store_true", help="show it again when it changes")
+    units = commands.add(
+        "units", "list this PC's units; pause, resume or hand one back", "units --part refused"
+    )
+    acts = ["list", *UnitAct]
+    units.add_argument("act", nargs="?", default="list", choices=acts, help="what to do (list)")
+    units.add_argument("id", nargs="?", type=count, metavar="ID", help="which unit, as listed")
+    units.add_argument(
+        "--part",
+        choices=list(UnitPart),
+        default=UnitPart.IN_HAND.value,
+        metavar="PART",
+        help=f"which ones to list: {', '.join(UnitPart)} ({UnitPart.IN_HAND})",
+    )
     logs = commands.add("logs", "show the last lines of the agent's log", "logs --lines 50")
     logs.add_argument("--lines", type=count, default=20, metavar="N", help="how many (20)")
     doctor = commands.add("doctor", "find out what keeps the agent from working", "doctor")
@@ -97,6 +111,14 @@ def _add_projects(commands: Commands) -> None:
     attach.add_argument("--name", default="", help="the display name the project shows")
     commands.add("projects", "list the attached projects", "projects --json")
     for name, summary in (
+        ("no-new-work", "take no further units of a project, or of any"),
+        ("allow-new-work", "take units again after no-new-work"),
+    ):
+        parser = commands.add(name, summary, f"{name} words")
+        parser.add_argument(
+            "project", nargs="?", default="", metavar="PROJECT", help="its name or link (all)"
+        )
+    for name, summary in (
         ("detach", "leave a project"),
         ("link", "show the text that joins another PC to your account"),
     ):
@@ -108,6 +130,9 @@ def _add_control(commands: Commands) -> None:
     pause = commands.add("pause", "pause the agent", "pause --for 1h")
     pause.add_argument(
         "--for", dest="seconds", type=duration, metavar="TIME", help="90s, 20m, 1h, 2d"
+    )
+    pause.add_argument(
+        "--finish", action="store_true", help="take no new work, finish what is in hand, then pause"
     )
     resume = commands.add("resume", "resume a paused agent; end a boost", "resume")
     for command in (pause, resume):

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 from pleb_shared.protocol.shown import shown_line
 
-__all__ = ["clock_time", "device_lines", "log_line", "project_lines", "status_lines"]
+__all__ = [
+    "clock_time",
+    "device_lines",
+    "log_line",
+    "project_lines",
+    "status_lines",
+    "unit_lines",
+]
+
+_PARTS: Final = {
+    "in_hand": "in hand",
+    "waiting": "waiting for a verdict",
+    "accepted": "accepted",
+    "refused": "refused",
+    "uncounted": "did not count",
+}
 
 
 def status_lines(view: dict[str, Any]) -> list[str]:
@@ -42,7 +57,7 @@ def _unit(unit: dict[str, Any]) -> str:
     total = unit["steps_total"]
     steps = f"step {unit['steps_done']} of {total}" if total else "not started"
     return (
-        f"{unit['kind']} unit {unit['assignment']} of {unit['project']}, version "
+        f"{unit['kind']} unit of {unit['project']}, version "
         f"{unit['version']}: {steps}{loss}{_device(unit)}"
     )
 
@@ -65,8 +80,33 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
         )
         if project["problem"]:
             lines.append(f"    {project['problem']}")
+        if project.get("no_new_work"):
+            lines.append("    no new work, as you asked: `pleb-agent allow-new-work`")
         if project.get("notice"):
             lines.append(f"    {project['notice']['text']}")
+    return lines
+
+
+def unit_lines(view: dict[str, Any], now: float) -> list[str]:
+    """Return how many units each part has, and one line for each unit of the part shown."""
+    counts = ", ".join(f"{view['counts'][part]} {name}" for part, name in _PARTS.items())
+    lines = [f"{counts}."]
+    for unit in view["units"]:
+        number = f"unit {unit['unit']}" if unit["unit"] else f"{unit['kind']} unit"
+        line = f"  {unit['id']}: {number} of {unit['project']}, version {unit['version']}: "
+        if view["part"] == "in_hand":
+            state = unit["held"].replace("_", " ") or unit["state"]
+            line += f"{state}, due {clock_time(unit['lease_ends_at'], now)}"
+        else:
+            line += unit["verdict"] or unit["state"]
+        lines.append(line)
+        if unit["note"]:
+            lines.append(f"      {shown_line(unit['note'])}")
+        if unit["distance"] is not None:
+            lines.append(
+                f"      {unit['distance']:.3g} from the result that counts; "
+                f"{unit['tolerance']:.3g} is allowed"
+            )
     return lines
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from pleb_agent.control.journal_reader import find_attached
 from pleb_agent.control.views import AutostartView, LinkView
 from pleb_agent.core.history import EventKind
-from pleb_agent.core.preference_table import changed
+from pleb_agent.core.preference_table import changed, changes_between
 from pleb_agent.core.presets import with_preset
-from pleb_agent.core.sentence import say
 from pleb_agent.desktop.entries import session_entries
 from pleb_agent.program.clock import system_clock, tomorrow_morning
 from pleb_shared.errors import InputError
@@ -134,6 +133,40 @@ class Controller:
         self.overrides.resume(self.reader.devices_named(request.devices))
         return self._changed()
 
+    def finish(self, _: requests.FinishRequest) -> StatusView:
+        """Take no new work; pause when what is in hand is done."""
+        self.overrides.finish()
+        return self._changed()
+
+    def set_new_work(self, request: requests.NewWorkRequest) -> StatusView:
+        """Take no further units of one project, or of all, or take them again."""
+        rows = (
+            [find_attached(self.journal, request.project)]
+            if request.project
+            else self.journal.projects()
+        )
+        for row in rows:
+            self.journal.set_no_new_work(row.id, on=not request.allow)
+        return self._changed()
+
+    def try_now(self) -> StatusView:
+        """Ask the coordinators again now, whenever the next look was due."""
+        return self._changed()
+
+    async def act_on_unit(self, request: requests.UnitRequest) -> StatusView:
+        """Pause a unit that is in hand, resume it, or hand it back.
+
+        Raises:
+            InputError: it is not to be computed any more.
+        """
+        if not self.journal.hold_unit(request.id, request.act.held):
+            raise InputError(
+                f"Unit {request.id} is not in hand: `pleb-agent units` lists those that are."
+            )
+        await self.loop.unit_held(request.id)
+        self.notifier.notify()
+        return self.reader.status()
+
     def stop(self, request: requests.StopRequest) -> StatusView:
         """Stop the agent, at once or after the current unit."""
         self.loop.stop(finish=request.finish)
@@ -175,7 +208,9 @@ class Controller:
         return self.reader.status()
 
     def _prefer(self, change: Callable[[Preferences], Preferences]) -> PreferencesView:
-        self.live.change(change)
-        self.loop.note(EventKind.PREFERENCES, say("You changed what the agent may do."))
+        before = self.live.current
+        what = changes_between(before, self.live.change(change))
+        if what is not None:
+            self.loop.note(EventKind.PREFERENCES, what)
         self._changed()
         return self.reader.preferences()

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.control.overrides import Overrides
-from pleb_agent.control.views import AssignmentView, MessageView, ProjectView, StatusView
+from pleb_agent.control.views import (
+    AssignmentView,
+    MessageView,
+    ProjectView,
+    StatusView,
+    UnitsView,
+)
 from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.permission import permission_notice
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.shares import USUAL_SHARE
+from pleb_agent.journal.unit_list import count_parts, units_of_part
 from pleb_agent.program.clock import system_clock
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
@@ -24,14 +31,18 @@ from pleb_shared.protocol.unit import UnitKind
 
 if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.unit_parts import UnitPart
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
 
 __all__ = ["JournalReader", "find_attached", "is_unconfirmed", "message_of"]
 
+_SENTENCE: Final = msgspec.json.Decoder(Sentence)
 _RECENT: Final = 10
 """Ended units that the status lists."""
+_UNITS: Final = 50
+"""On one page of the list."""
 
 
 class JournalReader:
@@ -107,6 +118,8 @@ class JournalReader:
             attached_at=row.attached_at,
             waits_for_confirmation=waits,
             permission_ends_at=ends_at,
+            no_new_work=row.no_new_work,
+            contact=metadata.contact,
             notice=None if notice is None else message_of(notice),
         )
 
@@ -118,12 +131,32 @@ class JournalReader:
         """Return the units that ended last, newest first."""
         return self._assignments(self._journal.history(_RECENT))
 
+    def units(self, part: UnitPart, before: int | None = None) -> UnitsView:
+        """Return a page of the units of one part; `before`: the `older` of the page before."""
+        rows = units_of_part(self._journal, part, before, _UNITS + 1)
+        return UnitsView(
+            part=part.value,
+            units=self._assignments(rows[:_UNITS]),
+            counts={one.value: count for one, count in count_parts(self._journal).items()},
+            older=rows[_UNITS - 1].id if len(rows) > _UNITS else None,
+        )
+
     def _assignments(self, rows: list[AssignmentRow]) -> list[AssignmentView]:
-        names = {row.id: row.name for row in self._journal.hosts()}
+        hosts = {row.id: row for row in self._journal.hosts()}
+        titles = {row.id: self.metadata(row).title or row.name for row in hosts.values()}
         return [
             AssignmentView(
+                id=row.id,
+                unit=row.unit,
+                page=_page_of(hosts[row.project], row.unit),
+                title=titles[row.project],
+                device=hosts[row.project].device,
+                held=row.held.value,
+                reason=message_of(_SENTENCE.decode(row.reason)) if row.reason else None,
+                distance=row.distance,
+                tolerance=row.tolerance,
                 assignment=row.assignment,
-                project=names.get(row.project, ""),
+                project=hosts[row.project].name,
                 kind=row.manifest.unit.kind.value,
                 version=row.manifest.unit.version,
                 state=row.state.value,
@@ -158,6 +191,11 @@ def find_attached(journal: Journal, name: str) -> ProjectRow:
     if not found:
         raise InputError(f"No project {name!r} is attached; `pleb-agent projects` lists them.")
     raise InputError(f"{len(found)} projects are called {name!r}: give the whole attach link.")
+
+
+def _page_of(row: ProjectRow, unit: int) -> str:
+    """Return the address of the project's page, at the unit if its number is known."""
+    return f"{row.base_url}/projects/{row.name}" + (f"#unit-{unit}" if unit else "")
 
 
 def is_unconfirmed(row: AssignmentRow, project: int) -> bool:

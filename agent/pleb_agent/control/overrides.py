@@ -79,6 +79,10 @@ class Overrides:
         """Run now, until a time."""
         self._set(Override(OverrideKind.BOOST, until))
 
+    def finish(self) -> None:
+        """Take no new work; pause when what is in hand is done."""
+        self._set(Override(OverrideKind.FINISH))
+
     def resume(self, devices: Sequence[str] = ()) -> None:
         """End a boost; or a pause, those of single devices too; or those of `devices` alone."""
         if devices:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pleb_agent.core.unit_parts import UnitAct
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=31 * 86_400)]
 Text = Annotated[str, msgspec.Meta(max_length=4000)]
 
@@ -56,6 +58,24 @@ class BoostRequest(RequestBody, frozen=True):
     """Run now, even while the PC is in use."""
 
     seconds: Seconds = 3600.0
+
+
+class FinishRequest(RequestBody, frozen=True):
+    """Take no new work, finish what is in hand, then pause."""
+
+
+class NewWorkRequest(RequestBody, frozen=True):
+    """Take no further units of a project, or take them again; of all projects without a name."""
+
+    project: str = ""
+    allow: bool = False
+
+
+class UnitRequest(RequestBody, frozen=True):
+    """Pause a unit that is in hand, resume it, or hand it back. `id`: of the list of units."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    act: UnitAct
 
 
 class StopRequest(RequestBody, frozen=True):

@@ -17,14 +17,17 @@ from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
 from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
+from pleb_agent.core.history import OUTCOMES
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
+from pleb_agent.core.unit_parts import UnitPart
 from pleb_agent.journal.activity_log import local_day
+from pleb_agent.journal.history_list import folded_events
 from pleb_agent.program.clock import system_clock
 from pleb_agent.sensors.devices import devices_named
 from pleb_agent.sensors.machine import read_machine
-from pleb_shared.errors import PlebError
+from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import elements
@@ -39,8 +42,10 @@ if TYPE_CHECKING:
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
     from pleb_agent.core.devices import FoundDevice
+    from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Presence, Readings
+    from pleb_agent.journal.history_list import HistoryFilter
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.attach import Attaching
@@ -198,17 +203,16 @@ class StatusReader:
     def history(self, *, before: int | None, count: int) -> views.HistoryView:
         """Return events older than the one with id `before` (None: the newest), newest first."""
         events = self.journal.events(before, min(max(count, 1), _MOST_EVENTS))
+        return views.HistoryView(events=[_event(event) for event in events])
+
+    def folded_history(
+        self, wanted: HistoryFilter, *, before: int | None, count: int
+    ) -> views.HistoryView:
+        """Return a page of the history in which the units of a day are folded, newest first."""
+        rows = folded_events(self.journal, wanted, before, count + 1)
         return views.HistoryView(
-            events=[
-                views.EventView(
-                    id=event.id,
-                    at=event.at,
-                    kind=event.kind.value,
-                    project=event.project,
-                    message=message_of(event.sentence),
-                )
-                for event in events
-            ]
+            events=[_event(event, folded) for event, folded in rows[:count]],
+            older=rows[count - 1][0].id if len(rows) > count else None,
         )
 
     async def curve(self, project: str) -> views.CurveView:
@@ -266,6 +270,17 @@ class StatusReader:
         found = await self.attaching.look_at(link)
         return self._facts(found.link, found.metadata, 0, None)
 
+    def units(self, part: str, before: int | None = None) -> views.UnitsView:
+        """Return a page of the units of one part, newest first.
+
+        Raises:
+            InputError: there is no such part.
+        """
+        if part not in set(UnitPart):
+            parts = ", ".join(UnitPart)
+            raise InputError(f"There are no {part!r} units: choose one of {parts}.")
+        return self.rows.units(UnitPart(part), before)
+
     def log(self, lines: int) -> views.LogView:
         """Return the log's last lines that are JSON; the last may be cut off by a power cut."""
         parsed: list[dict[str, Any]] = []
@@ -296,6 +311,18 @@ class StatusReader:
             attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
             expectation=_expectation(metadata, self.live.current, unit_seconds),
         )
+
+
+def _event(event: Event, count: int = 1) -> views.EventView:
+    return views.EventView(
+        id=event.id,
+        at=event.at,
+        kind=event.kind.value,
+        project=event.project,
+        message=message_of(event.sentence),
+        outcome=OUTCOMES.get(event.sentence.template, ""),
+        count=count,
+    )
 
 
 def presence_sentence(presence: Presence) -> str:

@@ -46,6 +46,33 @@ class AssignmentView(View, frozen=True):
     verdict: str
     credit: float
     note: str
+    id: int = 0
+    """By which the user names it here: `pleb-agent units abort 17`."""
+    unit: int = 0
+    """Its number on the project's page, which comes with the verdict; 0: not known yet."""
+    page: str = ""
+    """Where the project shows it."""
+    title: str = ""
+    """Of its project."""
+    device: str = ""
+    reason: MessageView | None = None
+    """Why the verdict is what it is."""
+    held: str = ""
+    """`paused` or `handed_back` by the user."""
+    distance: float | None = None
+    """From the result that counts, of one that was refused for that; `tolerance` is allowed."""
+    tolerance: float | None = None
+
+
+class UnitsView(View, frozen=True):
+    """One page of the units of one part (`core.unit_parts`), newest first."""
+
+    part: str
+    units: list[AssignmentView]
+    counts: dict[str, int]
+    """Of every part."""
+    older: int | None = None
+    """What to ask for as `before` for the next page; None: this is the last."""
 
 
 class ProjectView(View, frozen=True):
@@ -71,6 +98,10 @@ class ProjectView(View, frozen=True):
     """A unit was reported, and none has been judged yet."""
     permission_ends_at: float = 0.0
     """Until when the project's root key lets its coordinator issue work."""
+    no_new_work: bool = False
+    """The user wants no further units of it for now."""
+    contact: str = ""
+    """Who runs it, as signed by its key."""
     notice: MessageView | None = None
     """Something to know that needs nothing of the user: that this ends soon, or has ended."""
 
@@ -217,15 +248,21 @@ class EventView(View, frozen=True):
     id: int
     at: float
     kind: str
-    """run, pause, stop, unit, attach, detach, problem, preferences, update, start, end."""
+    """run, pause, stop, unit, attach, detach, problem, offline, preferences, update, start, end."""
     project: str
     message: MessageView
+    outcome: str = ""
+    """Of a unit: accepted, refused, late, given_back or uncounted."""
+    count: int = 1
+    """How many like it of that day it stands for."""
 
 
 class HistoryView(View, frozen=True):
     """Newest first."""
 
     events: list[EventView]
+    older: int | None = None
+    """What to ask for as `before` for the next page, if there is one."""
 
 
 class DayView(View, frozen=True):

@@ -13,10 +13,17 @@ from pleb_shared.protocol.messages import UnitVerdict, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["KEPT_EVENTS", "Event", "EventKind", "ended_event", "verdict_events"]
+__all__ = [
+    "KEPT_EVENTS",
+    "OUTCOMES",
+    "Event",
+    "EventKind",
+    "ended_event",
+    "verdict_events",
+]
 
-KEPT_EVENTS: Final = 2000
-"""The newest of them are kept."""
+KEPT_EVENTS: Final = 10_000
+"""The newest of them are kept: three weeks of 500 units a day."""
 
 
 class EventKind(StrEnum):
@@ -32,6 +39,9 @@ class EventKind(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     PROBLEM = "problem"
+    """The agent cannot continue by itself."""
+    OFFLINE = "offline"
+    """A coordinator cannot be reached, or is overloaded; the agent tries again."""
     PREFERENCES = "preferences"
     UPDATE = "update"
     START = "start"
@@ -53,25 +63,38 @@ class Event:
 
 
 _ENDED: Final = {
-    AssignmentState.LATE: "Unit {unit} of {project} was late: {why}",
-    AssignmentState.REFUSED: "Unit {unit} of {project} was refused: {why}",
-    AssignmentState.GIVEN_BACK: "Unit {unit} of {project} was given back: {why}",
+    AssignmentState.LATE: "A unit of {project} was late: {why}",
+    AssignmentState.REFUSED: "A unit of {project} was refused: {why}",
+    AssignmentState.GIVEN_BACK: "A unit of {project} was given back: {why}",
 }
+"""Their numbers on the project's page are not known: these come with a verdict."""
 _JUDGED: Final = {
     Verdict.VALID: "Unit {unit} of {project} was accepted.",
-    Verdict.INVALID: "Unit {unit} of {project} did not count: {why}",
-    Verdict.LATE: "Unit {unit} of {project} came too late to count.",
+    Verdict.INVALID: "Unit {unit} of {project} was refused: {why}",
+    Verdict.LATE: "Unit {unit} of {project} did not count: {why}",
 }
+_OLDER: Final = {
+    "late": "Unit {unit} of {project} was late: {why}",
+    "given_back": "Unit {unit} of {project} was given back: {why}",
+    "uncounted": "Unit {unit} of {project} came too late to count.",
+}
+"""Templates of earlier releases, which are still in journals."""
+OUTCOMES: Final[dict[str, str]] = (
+    {template: outcome for outcome, template in _OLDER.items()}
+    | {template: state.value for state, template in _ENDED.items()}
+    | {_JUDGED[Verdict.VALID]: "accepted", _JUDGED[Verdict.INVALID]: "refused"}
+    | {_JUDGED[Verdict.LATE]: "uncounted"}
+)
+"""How a unit ended, by the template of its event: `accepted`, `refused`, `late`, `given_back` or
+`uncounted`."""
 
 
-def ended_event(
-    state: AssignmentState, project: str, assignment: int, why: str, now: float
-) -> list[Event]:
+def ended_event(state: AssignmentState, project: str, why: str, now: float) -> list[Event]:
     """Return the event of an assignment that ended in this state; none for one that went well."""
     if state not in _ENDED:
         return []
     reason = say(why) if why else say_reason(None)
-    sentence = say(_ENDED[state], unit=assignment, project=project, why=reason)
+    sentence = say(_ENDED[state], project=project, why=reason)
     return [Event(now, EventKind.UNIT, project, sentence)]
 
 
@@ -90,10 +113,20 @@ def verdict_events(
             events.append(Event(now, EventKind.FIRST_ACCEPTED, project, sentence))
             continue
         sentence = say(
-            _JUDGED[verdict.verdict],
-            unit=verdict.assignment,
-            project=project,
-            why=say_reason(verdict.reason),
+            _JUDGED[verdict.verdict], unit=verdict.unit, project=project, why=_why(verdict)
         )
         events.append(Event(now, EventKind.UNIT, project, sentence))
     return events
+
+
+def _why(verdict: UnitVerdict) -> Sentence:
+    """Return why a unit was judged so, with the evidence if there is some."""
+    reason = say_reason(verdict.reason)
+    if verdict.evidence is None:
+        return reason
+    return say(
+        "{reason} It is {distance} from the result that counts; {tolerance} is allowed.",
+        reason=reason,
+        distance=f"{verdict.evidence.distance:.3g}",
+        tolerance=f"{verdict.evidence.tolerance:.3g}",
+    )

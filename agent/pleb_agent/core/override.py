@@ -17,6 +17,8 @@ class OverrideKind(StrEnum):
     PAUSE = "pause"
     BOOST = "boost"
     """Run now, also while the PC is in use, on battery or outside the chosen hours."""
+    FINISH = "finish"
+    """Take no new work; when what is in hand is done, pause."""
 
 
 class Override(msgspec.Struct, frozen=True):

@@ -26,12 +26,15 @@ from pleb_agent.core.preferences import (
     check_proxy,
 )
 from pleb_agent.core.schedule import parse_hours
+from pleb_agent.core.sentence import say
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.core.sizes import UNITS, format_bytes, parse_bytes
 from pleb_shared.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from pleb_agent.core.sentence import Sentence
 
 __all__ = [
     "PREFERENCES",
@@ -40,6 +43,7 @@ __all__ = [
     "PreferenceError",
     "all_values",
     "changed",
+    "changes_between",
     "example_of",
     "find",
     "show",
@@ -57,6 +61,8 @@ _USUAL: Final = {"shares": USUAL_SHARE, "device_shares": 100}
 _PARTS: Final = {"shares": "words", "device_shares": "cuda-0"}
 """A name, for the examples."""
 _NOTIFICATIONS: Final = "notifications"
+_TOLD: Final = 4
+"""Changes that one sentence tells; a preset makes more."""
 
 
 class PreferenceError(InputError):
@@ -230,6 +236,42 @@ def show(name: str, value: Any) -> str:
     """
     preference = find(name)
     return _written(preference.kind, preference.unit, value)
+
+
+def changes_between(before: Preferences, after: Preferences) -> Sentence | None:
+    """Return what differs, as "you changed TITLE: OLD -> NEW"; None: nothing does."""
+    old, new = all_values(before), all_values(after)
+    parts = [
+        say(
+            "{title}: {old} → {new}",
+            title=_titled(name),
+            old=_shown(name, old),
+            new=_shown(name, new),
+        )
+        for name in new | old
+        if old.get(name) != new.get(name)
+    ]
+    if not parts:
+        return None
+    what = parts[0]
+    for part in parts[1:_TOLD]:
+        what = say("{first}; {second}", first=what, second=part)
+    if len(parts) > _TOLD:
+        return say("You changed {what}; and {count} more.", what=what, count=len(parts) - _TOLD)
+    return say("You changed {what}.", what=what)
+
+
+def _titled(name: str) -> Sentence:
+    """Return a preference's title; of a part of one with the part's name."""
+    title = say(find(name).title)
+    field, _, part = name.partition(".")
+    return say("{title} ({part})", title=title, part=part) if field in _USUAL else title
+
+
+def _shown(name: str, values: Mapping[str, Any]) -> str:
+    """Return a value as text; a share that is not set is the usual one."""
+    value = values.get(name, _USUAL.get(name.partition(".")[0]))
+    return show(name, value) or "-"
 
 
 def changed(preferences: Preferences, changes: Mapping[str, Any]) -> Preferences:

@@ -111,7 +111,7 @@ class Notifications(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         _notifications(
             "Something needs my attention", "Notify me when the agent cannot continue by itself."
         ),
-    ] = False
+    ] = True
     update: Annotated[
         bool,
         _notifications("A new release", "Notify me when a new version of the agent is available."),

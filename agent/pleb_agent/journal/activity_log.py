@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["BEFORE_DAYS", "ActivityLog", "local_day"]
+__all__ = ["BEFORE_DAYS", "ActivityLog", "local_day", "read_event"]
 
 _VALUES: Final = msgspec.json.Decoder(dict[str, Value])
 
@@ -104,7 +104,7 @@ class ActivityLog(Database):
             "SELECT * FROM events WHERE id < ? ORDER BY id DESC LIMIT ?",
             (2**62 if before is None else before, count),
         )
-        return [_read_event(row) for row in rows]
+        return [read_event(row) for row in rows]
 
     # -- counters ---------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class ActivityLog(Database):
         for event in events:
             values = msgspec.json.encode(event.sentence.values).decode()
             row = (event.at, event.kind, event.project, event.sentence.template, values)
-            noted += [_read_event(each) for each in self.db.execute(sql, row).fetchall()]
+            noted += [read_event(each) for each in self.db.execute(sql, row).fetchall()]
         if noted:
             self.db.execute("DELETE FROM events WHERE id <= ?", (noted[-1].id - KEPT_EVENTS,))
         return noted
@@ -216,7 +216,8 @@ class ActivityLog(Database):
         return {day: dict(names) for day, names in sums.items()}
 
 
-def _read_event(row: sqlite3.Row) -> Event:
+def read_event(row: sqlite3.Row) -> Event:
+    """Return an event from its SQL row."""
     return Event(
         at=row["at"],
         kind=EventKind(row["kind"]),

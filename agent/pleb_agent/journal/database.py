@@ -61,7 +61,7 @@ class Database:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
 
-    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+    def rows(self, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[sqlite3.Row]:
         """Return a query's rows."""
         with _journal_errors():
             return self.db.execute(sql, values).fetchall()
@@ -224,6 +224,24 @@ MIGRATIONS: Final = (
         detaching, attached_at, root, restored_at, 'cpu' FROM projects;
     DROP TABLE projects;
     ALTER TABLE new_projects RENAME TO projects;
+    """,
+    # 7: the number that the project's page has for a unit, what a refusal rests on, what the user
+    # did to a unit; projects that are to give no new work
+    """
+    ALTER TABLE assignments ADD COLUMN unit INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE assignments ADD COLUMN distance REAL;
+    ALTER TABLE assignments ADD COLUMN tolerance REAL;
+    ALTER TABLE assignments ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    ALTER TABLE assignments ADD COLUMN held TEXT NOT NULL DEFAULT '';
+    -- where the user finds it (`core.unit_parts`): a verdict has the last word
+    ALTER TABLE assignments ADD COLUMN part TEXT GENERATED ALWAYS AS (CASE
+        WHEN verdict = 'invalid' OR (verdict = '' AND state = 'refused') THEN 'refused'
+        WHEN verdict = 'valid' THEN 'accepted'
+        WHEN verdict = 'late' OR state IN ('late', 'given_back') THEN 'uncounted'
+        WHEN state = 'done' THEN 'waiting'
+        ELSE 'in_hand' END) VIRTUAL;
+    CREATE INDEX assignment_parts ON assignments (part, id);
+    ALTER TABLE projects ADD COLUMN no_new_work INTEGER NOT NULL DEFAULT 0;
     """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

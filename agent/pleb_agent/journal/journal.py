@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.core.history import Event
     from pleb_agent.core.trust import Memory
+    from pleb_agent.core.unit_parts import Held
     from pleb_shared.protocol.messages import UnitVerdict, WorkReply
 
 __all__ = ["Journal", "JournalError"]
@@ -120,6 +121,15 @@ class Journal(ActivityLog):
                 """UPDATE projects SET detaching = 1 WHERE (base_url, name) =
                     (SELECT base_url, name FROM projects WHERE id = ?)""",
                 (project,),
+            )
+
+    def set_no_new_work(self, project: int, *, on: bool) -> None:
+        """Take no further units of a project, with any device, or take them again."""
+        with self.transaction():
+            self.db.execute(
+                """UPDATE projects SET no_new_work = ? WHERE (base_url, name) =
+                    (SELECT base_url, name FROM projects WHERE id = ?)""",
+                (int(on), project),
             )
 
     def remove_project(self, project: int) -> None:
@@ -268,6 +278,19 @@ class Journal(ActivityLog):
             self._settle(change, now)
             return self._note(events)
 
+    def hold_unit(self, number: int, held: Held) -> bool:
+        """Hold a unit, or let it go; return whether it was still to be computed.
+
+        One that is handed back stays so: the coordinator may have given it to another host.
+        """
+        with self.transaction():
+            changed = self.db.execute(
+                """UPDATE assignments SET held = ?
+                WHERE id = ? AND state = 'received' AND held <> 'handed_back'""",
+                (held.value, number),
+            )
+            return changed.rowcount == 1
+
     def count_try(self, number: int) -> None:
         """Remember that the worker died over this assignment, even if we die too."""
         with self.transaction():
@@ -355,10 +378,21 @@ class Journal(ActivityLog):
             (project, verdict.assignment),
         ).fetchall()
         day, earlier_credit = local_day(now), 0.0
+        why = say_reason(verdict.reason)
         for row in found:
             self.db.execute(
-                "UPDATE assignments SET verdict = ?, credit = ?, note = ? WHERE id = ?",
-                (verdict.verdict, verdict.credit, str(say_reason(verdict.reason)), row["id"]),
+                """UPDATE assignments SET verdict = ?, credit = ?, note = ?, reason = ?,
+                    unit = ?, distance = ?, tolerance = ? WHERE id = ?""",
+                (
+                    verdict.verdict,
+                    verdict.credit,
+                    str(why),
+                    msgspec.json.encode(why).decode(),
+                    verdict.unit,
+                    verdict.evidence and verdict.evidence.distance,
+                    verdict.evidence and verdict.evidence.tolerance,
+                    row["id"],
+                ),
             )
             if row["verdict"]:
                 earlier_credit = row["credit"]

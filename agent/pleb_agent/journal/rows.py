@@ -11,6 +11,7 @@ import msgspec
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, next_state
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.trust import Memory
+from pleb_agent.core.unit_parts import Held
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.report import DeltaResult, FailureResult, Report
@@ -60,6 +61,8 @@ class ProjectRow(NewProject):
     base_url: str
     detaching: bool
     attached_at: float
+    no_new_work: bool = False
+    """The user wants no further units of it for now."""
 
     @property
     def attach_link(self) -> AttachLink:
@@ -90,6 +93,14 @@ class AssignmentRow:
     credit: float
     received_at: float
     ended_at: float | None
+    unit: int = 0
+    """Its number on the project's page, which comes with the verdict; 0: not known."""
+    distance: float | None = None
+    """From the result that counts, if this one was refused for that."""
+    tolerance: float | None = None
+    reason: str = ""
+    """Why the verdict is what it is: the JSON of a `Sentence`, so that it can be translated."""
+    held: Held = Held.NO
 
     @property
     def is_failure(self) -> bool:
@@ -175,13 +186,16 @@ def read_project(row: sqlite3.Row) -> ProjectRow:
         restored_at=values.pop("restored_at"),
     )
     values["detaching"] = bool(row["detaching"])
+    values["no_new_work"] = bool(row["no_new_work"])
     return ProjectRow(**values)
 
 
 def read_assignment(row: sqlite3.Row) -> AssignmentRow:
     """Return an assignment from its SQL row."""
     values = dict(row)
+    del values["part"]  # follows from others
     values["state"] = AssignmentState(row["state"])
+    values["held"] = Held(row["held"])
     values["manifest"] = msgspec.json.decode(row["manifest"], type=Manifest)
     values["report"] = msgspec.json.decode(row["report"], type=Report) if row["report"] else None
     return AssignmentRow(**values)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.readiness import HELD_BACK, Action
 from pleb_agent.core.sentence import say
+from pleb_agent.core.unit_parts import Held
 from pleb_agent.loop.engine import UnitStopped, WarmEngine
 from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.governor import Governor, NetworkGate
@@ -128,6 +129,13 @@ class AgentLoop:
             await self._services.engine.request_checkpoint_and_stop()
         self.changed()
 
+    async def unit_held(self, number: int) -> None:
+        """The user has paused, resumed or handed back a unit: stop computing it, look again."""
+        unit = self.status.unit
+        if unit is not None and unit.id == number:
+            await self._services.engine.request_checkpoint_and_stop()
+        self.changed()
+
     def state(self) -> AgentState:
         """Return what the agent does and why; a pause shows at once, whatever is still ending."""
         decision = self.governor.decision
@@ -178,7 +186,9 @@ class AgentLoop:
             await self._step()
 
     def _open_assignments(self) -> list[AssignmentRow]:
-        return self._services.journal.open_assignments(device=self.device)
+        """Return the units that are to be finished; one that the user has paused is not."""
+        found = self._services.journal.open_assignments(device=self.device)
+        return [row for row in found if row.held is not Held.PAUSED]
 
     async def _step(self) -> None:
         """Do one thing: wait until work is allowed, for something to do, or take a turn."""

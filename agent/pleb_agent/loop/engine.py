@@ -215,6 +215,7 @@ class WarmEngine:
                 compute_seconds=progress.compute_seconds,
                 device=self._services.device,
                 capability=capability,
+                id=row.id,
             )
             prefetch.consider(progress)
 

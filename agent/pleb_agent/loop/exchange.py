@@ -322,7 +322,7 @@ class Exchange:
     def _ended(self, change: Change, now: float) -> list[Event]:
         """Return the event of an assignment that ended other than well."""
         why = change.note or change.row.note
-        return ended_event(change.state, self.name, change.row.assignment, why, now)
+        return ended_event(change.state, self.name, why, now)
 
 
 def _with_deltas(rows: Sequence[AssignmentRow]) -> tuple[list[AssignmentRow], list[bytes]]:

@@ -16,10 +16,12 @@ from pleb_agent.cache.errors import CacheFullError
 from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentState
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.sentence import say, say_reason
+from pleb_agent.core.unit_parts import Held
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import AssignmentRow, Change
-from pleb_agent.loop.exchange import Answer, Ask, Exchange
+from pleb_agent.loop.exchange import MAY_SUCCEED_LATER, Answer, Ask, Exchange
 from pleb_agent.loop.files import FetchedUnit, ProjectFiles, UnitDirectories, UnitFiles
 from pleb_agent.loop.uploads import Uploads
 from pleb_agent.worker.errors import NumericsUnavailable
@@ -49,6 +51,7 @@ _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUE
 """Refusals of a coordinator that has forgotten us (a restored backup): enrol again."""
 _AGAIN: Final = Backoff(longest_seconds=60.0)
 """A coordinator that comes back, or whose permission was renewed, has its agents in a minute."""
+_RESTING_SECONDS: Final = 3600.0
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
 
@@ -105,6 +108,7 @@ class Project:
             PlebError: nothing is lost; the turn may be taken again later.
         """
         await self.settle()
+        self._end_held()
         if reason := runtime.lacks(self.numerics):
             raise NumericsUnavailable(reason)
         received = self.received()
@@ -130,6 +134,7 @@ class Project:
             self._exchange.load_metadata()
         except TrustError:  # newer metadata is needed
             return None
+        self._end_held()
         for row in self.received():
             end = self._end_before_start(row)
             if end is None:
@@ -179,13 +184,25 @@ class Project:
         """Give back the units that are not computed, as far as the coordinator can be reached."""
         await self.settle()
         await self._uploads.cancel()
-        rows = [row.giving_back("The volunteer left the project.") for row in self.received()]
+        rows = [row.giving_back("The volunteer left the project.") for row in self._to_compute()]
         if rows:
             await self._ask(Ask(runtime, reports=rows))
 
     def received(self) -> list[AssignmentRow]:
-        """Return the units that are still to be computed, oldest first."""
+        """Return the units that are to be computed now, oldest first: no paused ones."""
+        return [row for row in self._to_compute() if row.held is Held.NO]
+
+    def _to_compute(self) -> list[AssignmentRow]:
         return [row for row in self._rows() if row.state is AssignmentState.RECEIVED]
+
+    def _end_held(self) -> None:
+        """End what the user has handed back, and what was paused until its lease ended."""
+        for row in self._to_compute():
+            if row.held is Held.HANDED_BACK:
+                self.keep(row.giving_back("The volunteer handed the unit back."))
+            elif row.held is Held.PAUSED and self._clock() >= row.lease_ends_at:
+                late = "The lease ended while the unit was paused."
+                self.keep(Change(row, AssignmentEvent.LEASE_ENDED, note=late))
 
     def keep_results(self) -> None:
         """Write results that no request carries yet; if that fails they stay in memory."""
@@ -234,7 +251,9 @@ class Project:
     async def _report_and_ask(self, runtime: Runtime, *, alone: bool, asks: bool) -> None:
         rows = self._rows()
         reports = [row for row in rows if row.state is AssignmentState.COMPUTED]
-        received = any(row.state is AssignmentState.RECEIVED for row in rows)
+        received = any(
+            row.state is AssignmentState.RECEIVED and row.held is Held.NO for row in rows
+        )
         wanted = asks and not received and self._wants_more()
         if not reports and not wanted:
             if not received:
@@ -311,6 +330,8 @@ class Project:
         Of other devices a unit counts until its lease ends: one may be off, or gone. Of this
         device's other projects one that is in hand does not: its files may never come.
         """
+        if self._rests:
+            return False
         if self._loop.budget.most is None:
             return self._loop.budget.wants_more(0)
         now = self._clock()
@@ -323,6 +344,13 @@ class Project:
             if row.project != self.id and not row.is_failure
         )
         return self._loop.budget.wants_more(under_way)
+
+    @property
+    def _rests(self) -> bool:
+        """Whether the user wants no new units of this project now."""
+        override = self._services.read().override
+        is_finishing = override.is_active(OverrideKind.FINISH, self._clock())
+        return is_finishing or self._journal.project(self.id).no_new_work
 
     def _upload_ended(self, change: Change) -> None:
         self._clean(change.row)
@@ -360,7 +388,9 @@ class Project:
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
         sentence = say("{project}: {reason}", project=self.name, reason=say(str(error)))
         if self.problem != str(error):  # the first of its kind, not every retry
-            self._loop.history.note(EventKind.PROBLEM, sentence, self.name)
+            passes = offline or (isinstance(error, Refusal) and error.code in MAY_SUCCEED_LATER)
+            kind = EventKind.OFFLINE if passes else EventKind.PROBLEM
+            self._loop.history.note(kind, sentence, self.name)
         self._failures += 1
         self.problem = str(error)
         delay = _AGAIN.delay_seconds(self._failures, self._services.draw(), asked)
@@ -388,9 +418,15 @@ class Project:
 
     def _wait_for_uploads(self) -> None:
         """There is nothing to report and no unit wanted: what is left are uploads."""
-        self._look_in(_QUICK_ANSWER_SECONDS)
         if any(row.state is AssignmentState.UPLOADING for row in self._rows()):
+            self._look_in(_QUICK_ANSWER_SECONDS)
             self._loop.status.set(Activity.WORKING, say("The last results are being uploaded."))
+        elif self._rests:  # until the user changes it, which looks at once
+            self._look_in(_RESTING_SECONDS)
+            sentence = say("No new work from {project}, as you asked.", project=self.name)
+            self._loop.status.set(Activity.IDLE, sentence)
+        else:
+            self._look_in(_QUICK_ANSWER_SECONDS)
 
     def _slow_down_after_failed_units(self, answer: Answer) -> None:
         """Units that fail one after the other must not become a busy loop."""

@@ -140,6 +140,11 @@ class SideBySide:
         for loop in self.loops:
             loop.renew_engine()
 
+    async def unit_held(self, number: int) -> None:
+        """The user has paused, resumed or handed back a unit."""
+        for loop in self.loops:
+            await loop.unit_held(number)
+
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, with all devices."""
         self._leave_with_absent()

@@ -42,6 +42,8 @@ class CurrentUnit:
     """On which it is computed: `cpu`, `cuda-0`."""
     capability: str = ""
     """What the device can do, such as AVX512."""
+    id: int = 0
+    """Its row in the journal."""
     losses: tuple[tuple[int, float], ...] = ()
     """Steps and their losses so far; `LiveStatus` collects them."""
 

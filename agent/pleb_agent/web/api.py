@@ -49,6 +49,9 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "log": lambda query: reader.log(_number(query, "lines", 100)),
         "facts": lambda query: reader.facts(query.get("project", "")),
         "curve": lambda query: reader.curve(query.get("project", "")),
+        "units": lambda query: reader.units(
+            query.get("part", "in_hand"), _number(query, "before", 0) or None
+        ),
     }
     acts: dict[str, tuple[type[requests.RequestBody], Callable[[Any], Any]]] = {
         "preview": (requests.PreviewRequest, lambda body: reader.preview(body.link)),
@@ -59,6 +62,9 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "boost": (requests.BoostRequest, controller.boost),
         "resume": (requests.ResumeRequest, controller.resume),
         "stop": (requests.StopRequest, controller.stop),
+        "finish": (requests.FinishRequest, controller.finish),
+        "new-work": (requests.NewWorkRequest, controller.set_new_work),
+        "unit": (requests.UnitRequest, controller.act_on_unit),
         "preferences": (requests.PreferencesRequest, controller.set_preferences),
         "preset": (requests.PresetRequest, controller.apply_preset),
         "autostart": (requests.AutostartRequest, controller.set_autostart),

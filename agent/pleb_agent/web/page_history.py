@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_agent.core.history import OUTCOMES
+from pleb_agent.journal.history_list import HistoryFilter
 from pleb_agent.translation.words import marked
+from pleb_agent.web.page_rendering import line
 from pleb_shared.protocol.shown import shown_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from starlette.responses import Response
 
     from pleb_agent.control.views import EventView
     from pleb_agent.translation.formats import Formats
+    from pleb_agent.translation.words import Words
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["EVENTS", "folded"]
+__all__ = ["EVENTS", "folded_text"]
 
 _SPANS: Final = (30, 90, 365)
 _KINDS: Final[dict[str, tuple[str, str, Callable[[Formats, float], str]]]] = {
@@ -40,6 +44,7 @@ EVENTS: Final[dict[str, str]] = {
     "attach": marked("Joined"),
     "detach": marked("Left"),
     "problem": marked("Problem"),
+    "offline": marked("Offline"),
     "preferences": marked("Preferences"),
     "update": marked("Update"),
     "start": marked("Started"),
@@ -51,9 +56,55 @@ _LEVELS: Final[dict[str, str]] = {
     "warning": marked("Warnings"),
     "error": marked("Errors"),
 }
+_SHOWN: Final[dict[str, tuple[str, tuple[str, ...], frozenset[str]]]] = {
+    "": (marked("Everything"), (), frozenset()),
+    "units": (marked("Units"), ("unit", "first_accepted"), frozenset()),
+    "refused": (marked("Refused"), ("unit",), frozenset({"refused"})),
+    "work": (marked("Work and pauses"), ("run", "pause", "stop", "start", "end"), frozenset()),
+    "problems": (marked("Problems"), ("problem", "offline"), frozenset()),
+    "changes": (
+        marked("Changes"),
+        ("attach", "detach", "preferences", "update"),
+        frozenset(),
+    ),
+}
+"""What the history can be limited to: label, kinds of events, outcomes of units."""
+_HISTORY_DAYS: Final = (1, 7, 30)
+_FOLDED: Final[dict[str, Callable[[Words, int, str], str]]] = {
+    "accepted": lambda words, count, project: words.plural(
+        "{count} unit of {project} was accepted.",
+        "{count} units of {project} were accepted.",
+        count,
+        project=project,
+    ),
+    "refused": lambda words, count, project: words.plural(
+        "{count} unit of {project} was refused.",
+        "{count} units of {project} were refused.",
+        count,
+        project=project,
+    ),
+    "late": lambda words, count, project: words.plural(
+        "{count} unit of {project} was late.",
+        "{count} units of {project} were late.",
+        count,
+        project=project,
+    ),
+    "given_back": lambda words, count, project: words.plural(
+        "{count} unit of {project} was given back.",
+        "{count} units of {project} were given back.",
+        count,
+        project=project,
+    ),
+    "uncounted": lambda words, count, project: words.plural(
+        "{count} unit of {project} did not count.",
+        "{count} units of {project} did not count.",
+        count,
+        project=project,
+    ),
+}
+"""What several units of a day that ended alike are called."""
 _PAGE: Final = 100
 _MOST_LINES: Final = 500
-_UNIT: Final = "unit"
 _KNOWN: Final = ("time", "level", "event")
 _RANKS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
 
@@ -133,14 +184,32 @@ async def show_history(visit: Visit) -> Response:
     """Show one page of it; `before` is the id of the last page's last event."""
     before = visit.query("before")
     known = before.isdecimal() and len(before) <= 15
-    events = visit.reader.history(before=int(before) if known else None, count=_PAGE + 1).events
+    chosen = visit.query("show") if visit.query("show") in _SHOWN else ""
+    days = next((span for span in _HISTORY_DAYS if visit.query("days") == str(span)), 0)
+    names = [one.project for one in visit.reader.status().projects]
+    project = visit.query("project") if visit.query("project") in names else ""
+    _, kinds, outcomes = _SHOWN[chosen]
+    wanted = HistoryFilter(
+        kinds=kinds,
+        templates=[template for template, outcome in OUTCOMES.items() if outcome in outcomes],
+        project=project,
+        since=visit.context.clock() - 86_400 * days if days else 0.0,
+    )
+    page = visit.reader.folded_history(wanted, before=int(before) if known else None, count=_PAGE)
     return visit.page(
         "history.html",
         view="history",
-        events=folded(events[:_PAGE]),
-        older=events[_PAGE - 1].id if len(events) > _PAGE else None,
+        events=page.events,
+        older=page.older,
         newest=not known,
         kinds=EVENTS,
+        shown={name: entry[0] for name, entry in _SHOWN.items()},
+        chosen=chosen,
+        spans=_HISTORY_DAYS,
+        days=days,
+        projects=visit.reader.status().projects,
+        project=project,
+        folded=lambda event: folded_text(visit.words, event),
     )
 
 
@@ -160,17 +229,8 @@ async def show_log(visit: Visit) -> Response:
     return visit.page("log.html", view="log", rows=rows, level=level, levels=_LEVELS)
 
 
-def folded(events: Sequence[EventView]) -> list[tuple[EventView, int]]:
-    """Return events, each with how many like it of the project's other units came before."""
-    folded: list[tuple[EventView, int]] = []
-    for event in events:
-        newer, count = folded[-1] if folded else (None, 0)
-        if newer is not None and event.kind == _UNIT and _likeness(event) == _likeness(newer):
-            folded[-1] = (newer, count + 1)
-        else:
-            folded.append((event, 0))
-    return folded
-
-
-def _likeness(event: EventView) -> tuple[str, str, str]:
-    return event.kind, event.project, event.message.template
+def folded_text(words: Words, event: EventView) -> str:
+    """Return what an event says that stands for several units of a day; empty: for itself."""
+    if event.count < 2 or event.outcome not in _FOLDED:
+        return ""
+    return _FOLDED[event.outcome](words, event.count, line(event.project))

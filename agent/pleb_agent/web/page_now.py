@@ -8,6 +8,7 @@ import msgspec
 
 from pleb_agent.control.requests import (
     BoostRequest,
+    FinishRequest,
     PauseRequest,
     ResumeRequest,
     RuntimeRequest,
@@ -107,6 +108,17 @@ async def pause_device(visit: Visit) -> Response:
     else:
         status = visit.controller.pause(PauseRequest(devices=names))
     return visit.page("now_devices.html", status=status)
+
+
+async def finish(visit: Visit) -> Response:
+    """Take no new work; pause when what is in hand is done."""
+    return _controls(visit, visit.controller.finish(FinishRequest()))
+
+
+async def try_now(visit: Visit) -> Response:
+    """Ask the coordinators again now."""
+    status = visit.controller.try_now()
+    return visit.page("now_state.html", **now_values(visit.reader, status))
 
 
 async def stop(visit: Visit) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pleb_agent.control.requests import ProjectRequest
+from pleb_agent.control.requests import NewWorkRequest, ProjectRequest
 from pleb_agent.core.shares import USUAL_SHARE
 from pleb_agent.web.page_preferences import change_preference
 
@@ -47,6 +47,15 @@ async def set_share(visit: Visit) -> Response:
     # A number, never `none`, which would reset the share.
     share = form.get("share", "")[:_LONGEST_NAME]
     change_preference(visit, f"shares.{name}", share if share.isdecimal() else 0)
+    return _cards(visit)
+
+
+async def set_new_work(visit: Visit) -> Response:
+    """Take no further units of a project, or of all, or take them again."""
+    form = await visit.form()
+    name = form.get("project", "")[:_LONGEST_NAME]
+    request = NewWorkRequest(project=name, allow=form.get("allow") == "yes")
+    visit.controller.set_new_work(request)
     return _cards(visit)
 
 

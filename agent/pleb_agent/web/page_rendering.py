@@ -30,6 +30,9 @@ _CACHED_TEMPLATES: Final = 40
 ICONS: Final[dict[str, str]] = {
     "now": '<path d="M3 12h4l3-8 4 16 3-8h4"/>',
     "given": '<path d="M5 21V11M12 21V4M19 21v-7"/>',
+    "units": '<rect x="4" y="4" width="7" height="7" rx="1.5"/>'
+    '<rect x="13" y="4" width="7" height="7" rx="1.5"/>'
+    '<rect x="4" y="13" width="7" height="7" rx="1.5"/><path d="m13.5 16.8 2.2 2.2 4.3-4.4"/>',
     "projects": '<circle cx="12" cy="12" r="3"/><circle cx="5" cy="5" r="2"/>'
     '<circle cx="19" cy="6" r="2"/><circle cx="6" cy="19" r="2"/><circle cx="18" cy="18" r="2"/>'
     '<path d="m6.5 6.5 3.3 3.3m7.6-2.5-3 2.6M7.4 17.6l2.5-3.5m6.7 2.5-2.4-2.4"/>',

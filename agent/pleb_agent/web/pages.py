@@ -8,7 +8,7 @@ names its `view`; the stream begins with all parts of it, so that a page which l
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +20,7 @@ from pleb_agent.web import (
     page_now,
     page_preferences,
     page_projects,
+    page_units,
     page_welcome,
 )
 from pleb_agent.web.guard import COOKIE_SECONDS, CodeError, is_from_here
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import PageContext, Visit
 
 __all__ = ["FILES", "STATIC", "page_routes"]
@@ -60,12 +62,14 @@ _VIEWS: Final[dict[str, dict[str, str]]] = {
     },
     "first-unit": {"first-unit": "first_unit.html"},
     "projects": {"project-cards": "project_cards.html"},
+    "units": {"units-list": "units_list.html"},
 }
 """Each view's parts: element id and template."""
-_VALUES: Final = {
-    "now": page_now.now_values,
-    "first-unit": page_welcome.first_unit_values,
-    "projects": page_projects.project_values,
+_VALUES: Final[dict[str, Callable[[Visit, StatusView], dict[str, Any]]]] = {
+    "now": lambda visit, status: page_now.now_values(visit.reader, status),
+    "first-unit": lambda visit, status: page_welcome.first_unit_values(visit.reader, status),
+    "projects": lambda visit, status: page_projects.project_values(visit.reader, status),
+    "units": page_units.units_values,
 }
 """What the parts of a view need."""
 
@@ -76,6 +80,7 @@ def page_routes(context: PageContext) -> list[Route]:
         "/": page_now.show_now,
         "/given": page_history.show_given,
         "/given/curve": page_history.show_curve,
+        "/units": page_units.show_units,
         "/projects": page_projects.show_projects,
         "/preferences": page_preferences.show_preferences,
         "/history": page_history.show_history,
@@ -96,6 +101,10 @@ def page_routes(context: PageContext) -> list[Route]:
         "/now/stop": page_now.stop,
         "/now/runtime": page_now.fetch_runtime,
         "/now/update": page_now.install_update,
+        "/now/finish": page_now.finish,
+        "/now/try": page_now.try_now,
+        "/units/act": page_units.act_on_unit,
+        "/projects/new-work": page_projects.set_new_work,
         "/projects/share": page_projects.set_share,
         "/projects/link": page_projects.link,
         "/projects/detach": page_projects.detach,
@@ -139,7 +148,7 @@ async def _events(visit: Visit) -> AsyncIterator[bytes]:
     async for status in visit.reader.changes():
         parts = _EVERYWHERE | _VIEWS.get(view, {})
         try:
-            values = _VALUES[view](visit.reader, status) if view in _VALUES else {"status": status}
+            values = _VALUES[view](visit, status) if view in _VALUES else {"status": status}
         except PlebError:  # a project has just gone: only the common parts
             values, parts = {"status": status}, _EVERYWHERE
         for name, template in parts.items():

@@ -37,7 +37,7 @@ def test_a_unit_that_has_not_begun_counts_no_steps():
     }  # fmt: skip
     view = {"activity": "working", "sentence": "Working.", "unit": unit, "projects": [project]}
     _, second, third = status_lines(view)
-    assert second == "  calibrate unit 4 of words, version 0: not started, on CPU (AVX2)"
+    assert second == "  calibrate unit of words, version 0: not started, on CPU (AVX2)"
     assert "1 unit done" in third
 
 

@@ -104,12 +104,12 @@ def event(kind, text):
     return Event(0.0, kind, "words", say(text))
 
 
-def test_only_the_first_accepted_unit_is_notified_by_default():
-    quiet = Notifications()
-    assert [kind for kind in EventKind if is_wanted(kind, quiet)] == [EventKind.FIRST_ACCEPTED]
+def test_the_first_accepted_unit_and_what_needs_the_user_are_notified_by_default():
+    wanted = [kind for kind in EventKind if is_wanted(kind, Notifications())]
+    assert wanted == [EventKind.FIRST_ACCEPTED, EventKind.PROBLEM]
 
     async def story():
-        shown, preferences = Shown(), [Preferences()]
+        shown, preferences = Shown(), [Preferences(notifications=Notifications(problem=False))]
         notifier = UserNotifier(lambda: preferences[0], lambda: "en", shown)
         showing = asyncio.create_task(notifier.run())
         notifier.consider(event(EventKind.FIRST_ACCEPTED, "first"))

@@ -12,14 +12,17 @@ import pytest
 from pleb_agent.control.journal_reader import is_unconfirmed
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, WrongEventError
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
-from pleb_agent.core.sentence import say
+from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.trust import Memory
+from pleb_agent.core.unit_parts import Held, UnitPart
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.database import MIGRATIONS
+from pleb_agent.journal.history_list import HistoryFilter, folded_events
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.rows import Change, NewProject, RequestRow
+from pleb_agent.journal.unit_list import count_parts, units_of_part
 from pleb_shared.protocol.manifest import Manifest
-from pleb_shared.protocol.messages import UnitVerdict, Verdict, WorkReply
+from pleb_shared.protocol.messages import Evidence, UnitVerdict, Verdict, WorkReply
 from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.report import FailureResult, Report
 from pleb_shared.protocol.unit import Blob, ShardRange, Unit, UnitKind, VersionSource
@@ -113,9 +116,9 @@ def answered(journal, *, units=(), settled=(), verdicts=(), events=(), now=NOW):
     )
 
 
-def verdict(number, which=Verdict.VALID, credit=100.0):
+def verdict(number, which=Verdict.VALID, credit=100.0, **more):
     reason = because(ReasonCode.HOSTS_AGREE, count=2)
-    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason)
+    return UnitVerdict(assignment=number, verdict=which, credit=credit, reason=reason, **more)
 
 
 def test_events_come_newest_first_and_by_pages(journal):
@@ -379,3 +382,107 @@ def test_a_trained_unit_waits_for_a_second_pc_a_calibration_does_not(journal):
     assert is_unconfirmed(done, 1)
     assert not is_unconfirmed(done, 2)
     assert not is_unconfirmed(dataclasses.replace(done, manifest=calibration), 1)
+
+
+# -- lists for people ------------------------------------------------------------------------
+
+
+def unit_event(template, day=0, number=1, project="words"):
+    sentence = say(template, unit=number, project=project, why="x")
+    return Event(NOW + day * DAY, EventKind.UNIT, project, sentence)
+
+
+def test_500_units_of_a_day_are_one_row_of_the_history_for_each_outcome(journal):
+    good = "Unit {unit} of {project} was accepted."
+    bad = "Unit {unit} of {project} was refused: {why}"
+    journal.note_event(*[unit_event(good, number=number) for number in range(500)])
+    journal.note_event(unit_event(bad, number=7), event("Paused."), event("Paused."))
+    journal.note_event(unit_event(good, day=1), unit_event(good, day=1, project="digits"))
+
+    def rows(wanted=None, before=None, count=99):
+        found = folded_events(journal, wanted or HistoryFilter(), before, count)
+        return [(one.sentence.template, one.project, folded) for one, folded in found]
+
+    everything = rows()
+    assert everything == [
+        (good, "digits", 1),
+        (good, "words", 1),
+        ("Paused.", "words", 1),
+        ("Paused.", "words", 1),
+        (bad, "words", 1),
+        (good, "words", 500),
+    ]
+    assert rows(HistoryFilter(project="digits")) == everything[:1]
+    assert rows(HistoryFilter(kinds=("pause", "run"))) == everything[2:4]
+    assert rows(HistoryFilter(kinds=("unit",), templates=(bad,))) == everything[4:5]
+    assert rows(HistoryFilter(since=NOW + DAY / 2)) == everything[:2]
+    paged, before = [], None
+    while page := folded_events(journal, HistoryFilter(), before, 2):
+        paged += [(one.sentence.template, one.project, folded) for one, folded in page]
+        before = page[-1][0].id
+    assert paged == everything, "no row comes twice or is left out between pages"
+
+
+def test_each_unit_is_in_one_part_of_the_list_with_what_its_verdict_said(journal):
+    answered(journal, units=range(1, 8))
+    ids = {row.assignment: row.id for row in journal.open_assignments()}
+    ends = {
+        1: AssignmentEvent.RECEIPT_STORED,
+        2: AssignmentEvent.RECEIPT_STORED,
+        3: AssignmentEvent.RECEIPT_STORED,
+        4: AssignmentEvent.RECEIPT_REFUSED,
+        5: AssignmentEvent.RECEIPT_GIVEN_BACK,
+        6: AssignmentEvent.RECEIPT_STORED,
+    }
+    rows = {row.assignment: row for row in journal.open_assignments()}
+    answered(
+        journal,
+        settled=[(rows[number], event, 0) for number, event in ends.items()],
+        verdicts=[
+            verdict(1, unit=101),
+            verdict(
+                2,
+                Verdict.INVALID,
+                unit=102,
+                evidence=Evidence(distance=0.4, tolerance=0.02),
+            ),
+            verdict(6, Verdict.LATE, unit=106),
+        ],
+    )
+    parts = {
+        part: [row.assignment for row in units_of_part(journal, part, None, 9)] for part in UnitPart
+    }
+    assert parts == {
+        UnitPart.IN_HAND: [7],
+        UnitPart.WAITING: [3],
+        UnitPart.ACCEPTED: [1],
+        UnitPart.REFUSED: [4, 2],
+        UnitPart.UNCOUNTED: [6, 5],
+    }
+    assert count_parts(journal) == {part: len(units) for part, units in parts.items()}
+    refused = units_of_part(journal, UnitPart.REFUSED, ids[4], 9)[0]
+    assert (refused.unit, refused.distance, refused.tolerance) == (102, 0.4, 0.02)
+    assert msgspec.json.decode(refused.reason, type=Sentence) == say(
+        "{count} hosts agree.", count=2
+    )
+
+
+def test_only_a_unit_that_is_still_to_be_computed_can_be_held(journal):
+    answered(journal, units=[1, 2])
+    first, second = journal.open_assignments()
+    assert journal.hold_unit(first.id, Held.PAUSED)
+    assert journal.hold_unit(first.id, Held.NO)
+    assert journal.hold_unit(first.id, Held.HANDED_BACK)
+    assert not journal.hold_unit(first.id, Held.NO), "another host may have it already"
+    answered(journal, settled=[(second, AssignmentEvent.RECEIPT_STORED, 0)])
+    assert not journal.hold_unit(second.id, Held.PAUSED)
+    assert not journal.hold_unit(999, Held.PAUSED)
+
+
+def test_no_new_work_holds_for_all_devices_of_a_project(journal):
+    card = dataclasses.replace(new_project(), device="cuda-0", host="f" * 64)
+    journal.add_project(card, NOW)
+    journal.set_no_new_work(1, on=True)
+    assert [row.no_new_work for row in journal.hosts()] == [True, True]
+    journal.set_no_new_work(2, on=False)
+    assert [row.no_new_work for row in journal.hosts()] == [False, False]

@@ -13,6 +13,7 @@ from pleb_agent.core.preference_table import (
     PreferenceError,
     all_values,
     changed,
+    changes_between,
     find,
     show,
     show_value,
@@ -135,8 +136,8 @@ def test_many_changes_are_one():
         ("shares", "200", "an example is shares.words=200"),
         ("shares.words", 0, "an example is shares.words=200"),
         ("shares.words", "x" * 900, "…: it takes"),
-        ("notifications", "on", "an example is notifications.problem=off"),
-        ("notifications", {"all": True}, "an example is notifications.problem=off"),
+        ("notifications", "on", "an example is notifications.problem=on"),
+        ("notifications", {"all": True}, "an example is notifications.problem=on"),
     ],
 )
 def test_a_refusal_says_what_is_allowed(name, value, words):
@@ -275,3 +276,16 @@ def test_any_other_name_is_refused_with_a_sentence(changes):
     assume(unknown)
     with pytest.raises(PreferenceError, match=r"(?s)There is no preference .*[.?]$"):
         changed(MINE, unknown)
+
+
+def test_what_a_change_changed_is_told_with_the_old_and_the_new_values():
+    before = Preferences(threads=4)
+    after = changed(before, {"idle_minutes": 20, "shares.words": 200})
+    assert str(changes_between(before, after)) == (
+        f"You changed {find('idle_minutes').title}: {show_value(before, 'idle_minutes')} → 20 min; "
+        f"{find('shares').title} (words): 100 → 200."
+    )
+    assert changes_between(before, before) is None
+    many = changed(after, dict.fromkeys(("on_battery", "while_in_use", "keep_awake"), True))
+    many = changed(many, {"hours": "mon 8:00-9:00", "proxy": "none", "threads": 2})
+    assert str(changes_between(before, many)).endswith("; and 4 more.")

@@ -13,7 +13,7 @@ from pleb_agent.core.override import NO_OVERRIDE, Override, OverrideKind
 from pleb_agent.core.preference_table import PREFERENCES, Kind, changed, find
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.translation.words import words_for
-from pleb_agent.web.page_history import EVENTS, folded
+from pleb_agent.web.page_history import EVENTS, folded_text
 from pleb_agent.web.page_now import KINDS, STATES
 from pleb_agent.web.page_preferences import _each_of, control_of, value_of
 from pleb_agent.web.page_rendering import (
@@ -146,25 +146,23 @@ def test_only_listed_files_are_served_and_all_are_there():
     } == set(FILES)
 
 
-def test_equal_events_of_units_are_one_line_of_the_history():
-    def event(number, template, kind="unit", project="words"):
-        text = template.format(unit=number, project=project)
-        message = MessageView(text=text, template=template, values={"unit": number})
-        return EventView(id=number, at=1e9 + number, kind=kind, project=project, message=message)
+def test_several_units_of_a_day_are_one_sentence():
+    def event(count, outcome="accepted"):
+        message = MessageView(text="Unit 7 of words was accepted.", template="", values={})
+        return EventView(
+            id=1,
+            at=1e9,
+            kind="unit",
+            project="words",
+            message=message,
+            outcome=outcome,
+            count=count,
+        )
 
-    good, bad = "Unit {unit} was accepted.", "Unit {unit} was refused."
-    events = [
-        event(9, good),
-        event(8, good),
-        event(7, good),
-        event(6, bad),
-        event(5, good),
-        event(4, good, project="digits"),
-        event(3, "Paused.", kind="pause"),
-        event(2, "Paused.", kind="pause"),
-    ]
-    kept = [(one.id, more) for one, more in folded(events)]
-    assert kept == [(9, 2), (6, 0), (5, 0), (4, 0), (3, 0), (2, 0)]
+    assert folded_text(EN, event(500)) == "500 units of words were accepted."
+    assert folded_text(EN, event(2, "given_back")) == "2 units of words were given back."
+    assert folded_text(EN, event(1)) == "", "one speaks for itself"
+    assert folded_text(EN, event(9, "")) == "", "an event of an earlier release"
 
 
 def test_each_device_has_a_share_of_its_own() -> None:
