@@ -28,9 +28,9 @@ def run(settings):
         return figures_of(fleet)
 
 
-def attacked(name, **fleet):
+def attacked(name, units=SMALL.round, **fleet):
     plan = replace(SMALL.fleet, attack=ATTACKS[name], hostile_share=0.25, **fleet)
-    return run(replace(SMALL, fleet=plan))
+    return run(replace(SMALL, fleet=plan, round=units))
 
 
 def test_honest_fleet_makes_versions_and_no_host_is_refused():
@@ -53,7 +53,7 @@ def test_same_seed_is_the_same_run_and_another_seed_is_not():
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_every_attack_is_played_to_the_end(name):
-    found = attacked(name, instant=True)
+    found = attacked(name, Round(8, 6), hosts=8, instant=True)
     assert found.in_model > 0
     assert found.wrong_in_model <= found.lies
     assert found.lies_accepted <= found.lies

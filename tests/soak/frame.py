@@ -54,7 +54,7 @@ class Target:
     """Memory beyond what the process has after its imports."""
     seconds: int = 10
     """For one input."""
-    short_runs: int = 2_000
+    short_runs: int = 1_000
     """Inputs in a test run."""
     long_runs: int = 300_000
     """Inputs of a soak."""

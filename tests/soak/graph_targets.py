@@ -62,7 +62,7 @@ TARGETS: Final = (
         shares_seeds=True,
         json=True,
         words=tuple(ALLOWED),
-        short_runs=200,
+        short_runs=100,
         long_runs=50_000,
     ),
     Target(
@@ -72,8 +72,8 @@ TARGETS: Final = (
         shares_seeds=True,
         json=True,
         words=tuple(ALLOWED),
-        short_runs=200,
+        short_runs=100,
         long_runs=50_000,
     ),
-    Target(name="safetensors", run=load_tensors, seeds=_blobs, json=True, short_runs=4_000),
+    Target(name="safetensors", run=load_tensors, seeds=_blobs, json=True, short_runs=2_000),
 )
