@@ -35,6 +35,8 @@ __all__ = [
     "ResumeProject",
     "ShowProject",
     "ShowStatus",
+    "short",
+    "status_of",
     "statuses",
 ]
 
@@ -95,7 +97,7 @@ def statuses(desk: Desk) -> list[ProjectStatus]:
     _ = desk.numbers
     with desk.opened() as store, store.read() as tx:
         found = [tx.projects.find(name) for name in tx.projects.names()]
-        return [_status(desk, tx, project) for project in found]
+        return [status_of(desk, tx, project) for project in found]
 
 
 class ShowStatus(Command[CoordinatorState], frozen=True):
@@ -128,7 +130,7 @@ class ShowProject(Command[ProjectStatus], frozen=True):
     def carry_out(self, desk: Desk) -> ProjectStatus:
         """Read it. Raises `Refusal` unknown_project."""
         with desk.opened() as store, store.read() as tx:
-            return _status(desk, tx, tx.projects.find(self.project))
+            return status_of(desk, tx, tx.projects.find(self.project))
 
 
 class PauseProject(Command[ProjectMoved], frozen=True):
@@ -202,14 +204,20 @@ def _move(desk: Desk, name: str, event: ProjectEvent) -> ProjectMoved:
         return ProjectMoved(project.name, tx.projects.get(project.id).state)
 
 
-def _status(desk: Desk, tx: Transaction, project: Project) -> ProjectStatus:
+def status_of(desk: Desk, tx: Transaction, project: Project) -> ProjectStatus:
+    """Return a project's status, in a transaction that is open."""
     now = desk.clock()
     machine = read_machine(desk.home, now)
     return read_status(tx, project, desk.links, desk.numbers, now, machine)
 
 
+def short(found: ProjectStatus) -> ProjectShort:
+    """Return a status without its lists."""
+    return msgspec.convert(found, ProjectShort, from_attributes=True)
+
+
 def _shortened(found: list[ProjectStatus]) -> list[ProjectShort]:
-    return [msgspec.convert(one, ProjectShort, from_attributes=True) for one in found]
+    return [short(one) for one in found]
 
 
 COMMANDS: Final = (

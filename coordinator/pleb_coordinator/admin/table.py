@@ -40,6 +40,7 @@ class Entry:
 
 TABLE: Final[Mapping[str, Entry]] = {
     "status": Entry(_VIEWER, "projects"),
+    "overview": Entry(_VIEWER, "overview"),
     "project list": Entry(_VIEWER, "projects"),
     "project show": Entry(_VIEWER, "projects"),
     "project pause": Entry(_PUBLISHER, "projects", changes=True),
@@ -72,6 +73,7 @@ TABLE: Final[Mapping[str, Entry]] = {
     "admin new": Entry(_OPERATOR, "admins", changes=True, here_alone=True),
     "admin list": Entry(_OPERATOR, "admins"),
     "admin revoke": Entry(_OPERATOR, "admins", changes=True),
+    "open": Entry(_VIEWER, "admins"),
 }
 
 

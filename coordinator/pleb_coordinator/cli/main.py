@@ -39,6 +39,8 @@ _MODULES: Final = {
     "host": "hosts",
     "invite": "invites",
     "key": "keys",
+    "open": "admins",
+    "overview": "overview",
     "simulate": "simulate",
     "login": "login",
     "admin": "admins",

@@ -147,6 +147,11 @@ def _add_running(commands: Commands) -> None:
         "compact", "remove at once what is not kept any more, and give back the room", "compact"
     )
     commands.add("status", "show the state of the coordinator and its projects", "status --json")
+    commands.add(
+        "overview",
+        "show rates, rounds, hosts, refusals, storage and backups",
+        "overview --json",
+    )
     log = commands.add(
         "log", "show what happened in a project, or what operators did", "log words --limit 20"
     )
@@ -168,6 +173,7 @@ def _add_admins(commands: Commands) -> None:
         "login https://a.example#CODE",
     )
     login.add_argument("address", metavar="URL", help="as `admin new` printed it, with the code")
+    commands.add("open", "print a link to the operator's page, which works once", "open")
     admins = commands.group("admin", "Admins, who use the coordinator from elsewhere.")
     new = admins.add(
         "new", "let somebody log in; on the coordinator's machine", "new anna --role operator"

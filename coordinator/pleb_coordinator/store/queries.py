@@ -1004,6 +1004,42 @@ ANY_OLD_AUDIT: Final = """
 SELECT 1 FROM (SELECT at FROM audit ORDER BY seq LIMIT 1) a WHERE at < :before
 """
 
+# What an operator looks at
+
+EVENT_COUNTS: Final = """
+SELECT kind, count(*) FROM (
+    SELECT kind, at FROM events WHERE project = :project ORDER BY seq DESC LIMIT :limit
+) newest WHERE at >= :since GROUP BY kind ORDER BY kind
+"""
+VERSIONS_SINCE: Final = """
+SELECT count(*), COALESCE(sum(results), 0) FROM versions
+WHERE project = :project AND epoch = :epoch AND made_at >= :since AND number > 0
+"""
+HOSTS_BY_CLASS: Final = """
+SELECT determinism_class, count(*),
+    sum(CASE WHEN last_seen >= :active_since THEN 1 ELSE 0 END),
+    sum(CASE WHEN role <> 'host' THEN 1 ELSE 0 END),
+    sum(CASE WHEN proven = 1 THEN 1 ELSE 0 END),
+    sum(CASE WHEN suspended_by IS NOT NULL THEN 1 ELSE 0 END),
+    sum(CASE WHEN refused + bans > 0 THEN 1 ELSE 0 END),
+    sum(CASE WHEN banned_until > :now THEN 1 ELSE 0 END)
+FROM hosts WHERE project = :project GROUP BY determinism_class ORDER BY 2 DESC, 1 LIMIT 50
+"""
+HOSTS_BY_NETWORK: Final = """
+SELECT network, count(*), count(DISTINCT account),
+    sum(CASE WHEN proven = 1 THEN 1 ELSE 0 END),
+    sum(CASE WHEN refused + bans > 0 THEN 1 ELSE 0 END),
+    sum(CASE WHEN banned_until > :now THEN 1 ELSE 0 END)
+FROM hosts WHERE project = :project AND role = 'host' AND network <> ''
+GROUP BY network HAVING count(DISTINCT account) >= :least
+ORDER BY 5 DESC, 3 DESC, 1 LIMIT :limit
+"""
+REFUSING_HOSTS: Final = """
+SELECT refuses, count(*) FROM hosts
+WHERE project = :project AND last_seen >= :since AND refuses <> ''
+GROUP BY refuses ORDER BY 2 DESC, 1 LIMIT :limit
+"""
+
 # Removing a whole project, a batch of a table's rows at a time; the tables at the end at once
 
 _OF_PROJECT: Final = ("traits", "lies", "pairs", "events", "uploads", "evaluations", "versions")

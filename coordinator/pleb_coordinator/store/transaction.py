@@ -21,6 +21,7 @@ from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
 from pleb_coordinator.store.background import Claims, Tombstones
 from pleb_coordinator.store.comparisons import Comparisons
+from pleb_coordinator.store.fleets import Fleets
 from pleb_coordinator.store.hosts import Calibrations, Hosts, Invites
 from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Versions
 from pleb_coordinator.store.references import References
@@ -63,6 +64,7 @@ class Transaction:
         self.admins = Admins(db)
         self.audit = Audit(db)
         self.views = Views(db)
+        self.fleets = Fleets(db)
         self.retention = Retention(db)
         self.removal = Removal(db)
         self.references = References(db)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.home.layout import Home
 
-__all__ = ["Admins", "admin_routes", "check_way"]
+__all__ = ["Admins", "admin_routes", "check_way", "parse_command"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Admins:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while another process does a long command; one at a time."""
 
-    async def carry_out(self, command: Command[Any], actor: Actor) -> bytes:
-        """Return the command's value as JSON; other requests are served meanwhile.
+    async def ask(self, command: Command[T], actor: Actor) -> T:
+        """Return the command's value; other requests are served meanwhile.
 
         Raises:
             Refusal: `not_permitted`; it cannot be done; `rate_limited`: another long command is
@@ -62,12 +64,14 @@ class Admins:
             message = "Another command that takes long is running: try again when it is done."
             raise Refusal(RefusalCode.RATE_LIMITED, message, retry_after_seconds=30)
         async with self.busy:
-            return await send(self.home, command, actor)
+            said = await send(self.home, command, actor)
+        found: T = msgspec.json.decode(said, type=command.answer_type())
+        return found
 
-    def _carry_out(self, command: Command[Any], actor: Actor) -> bytes:
+    def _carry_out(self, command: Command[T], actor: Actor) -> T:
         desk = Desk(self.home, self.api.deps.clock, actor, served_at=self.api.links)
         try:
-            return msgspec.json.encode(carry_out(desk, command))
+            return carry_out(desk, command)
         except PlebError as error:
             raise refusal_of_error(error) from error
 
@@ -99,7 +103,7 @@ def admin_routes(admins: Admins) -> list[Route]:
             lambda tx: take_request(tx, asked, signed.verify, api.deps.clock())
         )
         command = parse_command(asked.command, asked.arguments, actor)
-        value = await admins.carry_out(command, actor)
+        value = msgspec.json.encode(await admins.ask(command, actor))
         headers = {"Cache-Control": "no-store"}
         return Response(value, headers=headers, media_type="application/json")
 
@@ -109,8 +113,10 @@ def admin_routes(admins: Admins) -> list[Route]:
     ]
 
 
-def parse_command(words: str, arguments: Mapping[str, Any], actor: Actor) -> Command[Any]:
-    """Return the command that the actor asks for.
+def parse_command(
+    words: str, arguments: Mapping[str, Any], actor: Actor, *, texts: bool = False
+) -> Command[Any]:
+    """Return the command that the actor asks for; with `texts` numbers may come as texts.
 
     Raises:
         Refusal: `malformed`: there is no such command, or its arguments are others;
@@ -119,7 +125,7 @@ def parse_command(words: str, arguments: Mapping[str, Any], actor: Actor) -> Com
     kind = command_type(words)
     permit(words, actor)
     try:
-        found: Command[Any] = msgspec.convert(arguments, kind)
+        found: Command[Any] = msgspec.convert(arguments, kind, strict=not texts)
     except msgspec.ValidationError as error:
         message = f"The arguments of `{words}` are wrong: {str(error)[:200]}."
         raise Refusal(RefusalCode.MALFORMED, message) from error

@@ -28,6 +28,7 @@ from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
 from pleb_coordinator.store.transaction import Store
 from pleb_coordinator.web_app.admin_api import Admins, admin_routes
+from pleb_coordinator.web_app.operator_pages import operator_routes
 from pleb_coordinator.web_app.pages import page_routes, static_files
 
 if TYPE_CHECKING:
@@ -102,10 +103,12 @@ def build_app(
         ).take,
     )
     errors = Middleware(ErrorMiddleware, counters=api.counters, seconds_to_wait=api.seconds_to_wait)
+    admins = Admins(api, home)
     routes = [
         *api_routes(api, public_metrics=not config.metrics.port),
         *page_routes(api),
-        *admin_routes(Admins(api, home)),
+        *admin_routes(admins),
+        *operator_routes(admins),
         static_files(),
     ]
     middleware = [errors]

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["STATIC", "page_routes", "static_files"]
+__all__ = ["HEADERS", "STATIC", "page_routes", "render", "static_files"]
 
 STATIC: Final = Path(__file__).parent / "static"
 _TEMPLATES: Final = Path(__file__).parent / "templates"
-_HEADERS: Final = {
+HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
         "font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'none'; "
@@ -115,9 +115,12 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
 
 
 def _page(api: Api, template: str, *, status_code: int = 200, **values: object) -> Response:
-    base = api.links.base_path
-    html = _ENVIRONMENT.get_template(template).render(base=base, **values)
-    return HTMLResponse(html, status_code, headers=_HEADERS)
+    return HTMLResponse(render(api, template, **values), status_code, headers=HEADERS)
+
+
+def render(api: Api, template: str, **values: object) -> str:
+    """Return a page's HTML."""
+    return _ENVIRONMENT.get_template(template).render(base=api.links.base_path, **values)
 
 
 def _environment() -> Environment:
@@ -136,6 +139,7 @@ def _environment() -> Environment:
         "number": words.number,
         "operations": words.operations,
         "percent": words.percent,
+        "size": words.size,
         "reason": lambda reason: "" if reason is None else reason_sentence(reason),
         "short_digest": words.short_digest,
     }

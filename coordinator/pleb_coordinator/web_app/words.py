@@ -22,6 +22,7 @@ __all__ = [
     "percent",
     "progress_of",
     "short_digest",
+    "size",
 ]
 
 _STEPS: Final = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"))
@@ -62,6 +63,12 @@ def count(value: int) -> str:
         if value >= size:
             return f"{value / size:.3g} {suffix}"
     return str(value)
+
+
+def size(found: float) -> str:
+    """Return a size in bytes: "74.7 GB"."""
+    unit, name = (1e9, "GB") if found >= 1e9 else (1e6, "MB")
+    return f"{found / unit:,.1f} {name}"
 
 
 def number(value: float | None) -> str:

@@ -1,0 +1,86 @@
+"""The buttons of the operator's page: commands, what they ask for, and what to think of before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pleb_coordinator.admin.table import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pleb_coordinator.admin.command import Actor
+
+__all__ = ["BUTTONS", "Button", "allowed"]
+
+
+@dataclass(frozen=True)
+class Button:
+    """A command with a button."""
+
+    label: str
+    consequence: str
+    """What a person reads before confirming."""
+    final: bool = False
+    """Whether it cannot be undone."""
+
+
+BUTTONS: Final[Mapping[str, Button]] = {
+    "project pause": Button("Pause", "No more units are issued; results are still accepted."),
+    "project resume": Button("Resume", "Units are issued again."),
+    "project archive": Button(
+        "Archive", "No unit is issued and nothing is done in the background until it is resumed."
+    ),
+    "project delete": Button(
+        "Delete",
+        "All rows, models, data and results of the project are removed.",
+        final=True,
+    ),
+    "model rollback": Button(
+        "Roll back",
+        "An earlier version becomes the newest one; what was made after it is taken back. Without "
+        "a number it is the last version that did well on the holdout.",
+    ),
+    "model verify": Button(
+        "Verify", "Every version is recomputed from the log; that may take minutes."
+    ),
+    "unit cancel": Button(
+        "Cancel", "The unit is taken back, and its round goes on with one less.", final=True
+    ),
+    "host ban": Button(
+        "Ban", "The host's requests are refused; what it has in hand goes to others."
+    ),
+    "host unban": Button("Unban", "The host is heard again; its record starts from zero."),
+    "host delete": Button(
+        "Delete",
+        "The host is forgotten; its account keeps its credit. Should its agent still run, it "
+        "enrols again as a new one.",
+        final=True,
+    ),
+    "host team": Button(
+        "Set team", "The host's account joins the team, whose hosts are one voice; empty: none."
+    ),
+    "invite new": Button("New invite", "Whoever has the invite can use it as often as it says."),
+    "invite revoke": Button("Revoke", "The invite cannot be used any more.", final=True),
+    "key rotate": Button(
+        "Rotate the online key",
+        "A new online key is made; every researcher has to renew (`pleb-project renew`).",
+        final=True,
+    ),
+    "admin revoke": Button(
+        "Revoke", "The admin's key and sessions are not valid any more.", final=True
+    ),
+    "doctor": Button("Run doctor", "Everything that can be wrong is checked; takes a moment."),
+    "compact": Button(
+        "Compact",
+        "What is not kept any more is removed at once, and the store is shrunk; hosts wait as long "
+        "as that takes.",
+    ),
+}
+"""By the words of the command; the page offers no other."""
+
+
+def allowed(actor: Actor) -> frozenset[str]:
+    """Return the words of the buttons that somebody may press."""
+    return frozenset(words for words in BUTTONS if actor.role.allows(TABLE[words].role))
