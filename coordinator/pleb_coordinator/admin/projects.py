@@ -8,15 +8,17 @@ import msgspec
 
 from pleb_coordinator.admin.access import running_server
 from pleb_coordinator.admin.command import Command, Desk, Text, Value
+from pleb_coordinator.api.family import family_status
 from pleb_coordinator.api.status import read_status
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.home.machine import read_machine
 from pleb_coordinator.steps.activity import move_project
 from pleb_coordinator.steps.delete import remove_rest, remove_some
+from pleb_coordinator.steps.family import family_members
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.status import Counts, ProjectStatus, RestoreStatus
+from pleb_shared.protocol.status import Counts, FamilyStatus, ProjectStatus, RestoreStatus
 
 if TYPE_CHECKING:
     from pleb_coordinator.core.records import Project
@@ -33,6 +35,7 @@ __all__ = [
     "ProjectMoved",
     "ProjectShort",
     "ResumeProject",
+    "ShowFamily",
     "ShowProject",
     "ShowStatus",
     "short",
@@ -133,6 +136,19 @@ class ShowProject(Command[ProjectStatus], frozen=True):
             return status_of(desk, tx, tx.projects.find(self.project))
 
 
+class ShowFamily(Command[FamilyStatus], frozen=True):
+    """The members of a family side by side, as its page shows them."""
+
+    words: ClassVar[str] = "family show"
+    family: Text
+
+    def carry_out(self, desk: Desk) -> FamilyStatus:
+        """Read it. Raises `Refusal` unknown_project."""
+        with desk.opened() as store, store.read() as tx:
+            members = family_members(tx, self.family)
+            return family_status(self.family, [status_of(desk, tx, one) for one in members])
+
+
 class PauseProject(Command[ProjectMoved], frozen=True):
     """Issue no more units."""
 
@@ -224,6 +240,7 @@ COMMANDS: Final = (
     ShowStatus,
     ListProjects,
     ShowProject,
+    ShowFamily,
     PauseProject,
     ResumeProject,
     ArchiveProject,

@@ -43,6 +43,7 @@ TABLE: Final[Mapping[str, Entry]] = {
     "overview": Entry(_VIEWER, "overview"),
     "project list": Entry(_VIEWER, "projects"),
     "project show": Entry(_VIEWER, "projects"),
+    "family show": Entry(_VIEWER, "projects"),
     "project pause": Entry(_PUBLISHER, "projects", changes=True),
     "project resume": Entry(_PUBLISHER, "projects", changes=True),
     "project archive": Entry(_PUBLISHER, "projects", changes=True),

@@ -11,7 +11,7 @@ from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
 from pleb_coordinator.api.history import metadata_at, version
 from pleb_coordinator.api.publishing import ask_to_publish, coordinator, hand_in, publish
-from pleb_coordinator.api.status_routes import events, status
+from pleb_coordinator.api.status_routes import events, family, status
 from pleb_coordinator.api.uploads import head_upload, patch_upload
 from pleb_coordinator.api.work import work
 
@@ -41,6 +41,7 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
         route(api, "POST", "/projects/{project}/enrol", enrol),
         route(api, "GET", "/projects/{project}/status", status),
         route(api, "GET", "/projects/{project}/events", events),
+        route(api, "GET", "/families/{family}/status", family),
         route(api, "POST", "/publish", publish),
         route(api, "POST", "/publish/question", ask_to_publish),
         route(api, "GET", "/projects/{project}/metadata/{number:int}", metadata_at),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_coordinator.api.family import family_status
 from pleb_coordinator.core.ending import best_version, reached_at
 from pleb_coordinator.core.holdout import points_of
 from pleb_coordinator.core.permission import permission_warning
@@ -15,11 +16,13 @@ from pleb_coordinator.core.records import ProjectState, Purpose
 from pleb_coordinator.core.waiting import Scene, Waiting, waiting_for
 from pleb_coordinator.home.machine import Machine
 from pleb_coordinator.steps.anchor import TRUSTED_SEEN_SECONDS
+from pleb_coordinator.steps.family import family_members
 from pleb_shared.protocol.project import elements
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.status import (
     ContributorStatus,
     Counts,
+    FamilyStatus,
     HostState,
     HostStatus,
     ProjectStatus,
@@ -113,6 +116,20 @@ class StatusCache:
 
         return [await self.of(name) for name in await asyncio.to_thread(names)]
 
+    async def family(self, name: str) -> FamilyStatus:
+        """Return the status of a family.
+
+        Raises:
+            Refusal: `unknown_project`.
+        """
+
+        def members() -> list[str]:
+            with self._lock, self._store.read() as tx:
+                return [project.name for project in family_members(tx, name)]
+
+        found = [await self.of(project) for project in await asyncio.to_thread(members)]
+        return family_status(name, found)
+
     def _fresh(self, name: str) -> ProjectStatus | None:
         known = self._known.get(name)
         if known is None or not 0 <= self._clock() - known.updated_at < _FRESH_SECONDS:
@@ -201,6 +218,7 @@ def read_status(
         attach_link=str(link),
         pleb_link=link.pleb,
         source=tx.versions.source(project.id, project.epoch, project.version),
+        family=metadata.family,
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.api.context import Api
 
-__all__ = ["change_between", "events", "status"]
+__all__ = ["change_between", "events", "family", "status"]
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -34,6 +34,13 @@ _BETWEEN_SECONDS: Final = 0.5
 async def status(api: Api, request: Request) -> Response:
     """Return the project's status; see `pleb_shared.protocol.status`."""
     found = await api.statuses.of(request.path_params["project"])
+    headers = {"Cache-Control": "no-store"}
+    return Response(_ENCODE(found), media_type="application/json", headers=headers)
+
+
+async def family(api: Api, request: Request) -> Response:
+    """Return a family's status, as `status` that of a project."""
+    found = await api.statuses.family(request.path_params["family"])
     headers = {"Cache-Control": "no-store"}
     return Response(_ENCODE(found), media_type="application/json", headers=headers)
 

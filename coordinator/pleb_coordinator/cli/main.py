@@ -34,6 +34,7 @@ _MODULES: Final = {
     "log": "logs",
     "status": "projects",
     "project": "projects",
+    "family": "families",
     "model": "models",
     "unit": "units",
     "host": "hosts",

@@ -251,6 +251,10 @@ def _add_projects(commands: Commands) -> None:
     )
     delete.add_argument("project", metavar="PROJECT")
     delete.add_argument("--yes", action="store_true", help="do not ask for the name again")
+    families = commands.group("family", "Families: projects that are published together.")
+    families.add("show", "show all members of an ensemble side by side", "show words").add_argument(
+        "family", metavar="FAMILY"
+    )
     invites = commands.group("invite", "Invites: create, list, revoke.")
     new = invites.add("new", "create an invite, which works once", "new --team lab --uses 12")
     new.add_argument("--role", choices=("host", "trusted", "publisher", "admin"), default="host")

@@ -13,11 +13,13 @@ from pleb_coordinator.admin.projects import (
     ListProjects,
     PauseProject,
     ResumeProject,
+    ShowFamily,
     ShowProject,
     ShowStatus,
 )
+from pleb_coordinator.cli.families import family_lines
 from pleb_coordinator.core.records import ProjectState
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.status import NOT_COMPARABLE, overall
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -59,8 +61,18 @@ def list_projects(asker: Asker, _: argparse.Namespace, output: Output) -> int:
 
 
 def show(asker: Asker, options: argparse.Namespace, output: Output) -> int:
-    """Show one project, as its page does."""
-    found = asker.ask(ShowProject(project=options.project))
+    """Show one project, or all members of a family, as its page does."""
+    try:
+        found = asker.ask(ShowProject(project=options.project))
+    except Refusal as unknown:
+        if unknown.code != RefusalCode.UNKNOWN_PROJECT:
+            raise
+        try:
+            family = asker.ask(ShowFamily(family=options.project))
+        except Refusal:
+            raise unknown from None
+        output.result(family, family_lines(family))
+        return 0
     output.result(found, _lines(found))
     return 0
 

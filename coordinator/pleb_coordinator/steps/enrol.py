@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.newcomers import DAY_SECONDS, check_newcomer
+from pleb_coordinator.steps.family import hosts_elsewhere
 from pleb_coordinator.store.hosts import NewHost
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
@@ -38,7 +39,7 @@ def enrol(
     known = _known(tx, project, fingerprint)
     invite = None
     if request.invite is not None and (known is None or not known.trusted):
-        invite = _redeem(tx, request.invite, known, now)
+        invite = _redeem(tx, project, request, known, now)
     if known is None and invite is None and network:
         _check_newcomer(tx, deps, project, network, now)
     new = NewHost(
@@ -76,11 +77,22 @@ def _known(tx: Transaction, project: Project, fingerprint: str) -> Host | None:
         return None
 
 
-def _redeem(tx: Transaction, token: str, known: Host | None, now: float) -> Invite | None:
-    """Return the invite, used once more; None: the host has used it already."""
-    token_hash = digest_of(token.encode())
+def _redeem(
+    tx: Transaction, project: Project, request: EnrolRequest, known: Host | None, now: float
+) -> Invite | None:
+    """Return the invite, used once more; None: the host has used it already.
+
+    With one use of it a host enrols with all members of a family.
+    """
+    token_hash = digest_of((request.invite or "").encode())
     if known is not None and known.invite == token_hash:
         return None
+    host, account = fingerprint_of(request.host_key), fingerprint_of(request.account_key)
+    used = tx.invites.find(token_hash)
+    if used is not None and not used.revoked and used.role in _HOST_ROLES:
+        elsewhere = hosts_elsewhere(tx, project, host, account)
+        if any(one.invite == token_hash for one in elsewhere):
+            return used
     invite = check_invite(tx.invites.find(token_hash), _HOST_ROLES, now)
     tx.invites.use(token_hash, now)
     return invite

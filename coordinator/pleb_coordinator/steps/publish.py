@@ -10,6 +10,7 @@ from pleb_coordinator.core.invites import check_invite
 from pleb_coordinator.core.records import Project, Upload, VersionRow
 from pleb_coordinator.core.unit_state import UnitEvent, UnitState
 from pleb_coordinator.steps.activity import follow_researcher, settle
+from pleb_coordinator.steps.family import check_family
 from pleb_coordinator.steps.files import lost_blobs
 from pleb_coordinator.steps.published import Findings
 from pleb_coordinator.store.assignments import Judgement
@@ -86,8 +87,9 @@ def publish(
 ) -> PublishReply:
     """Return upload slots for missing blobs, or put the metadata in force.
 
-    A new project needs a publisher's or administrator's invite; a known one only its root
-    key and a higher metadata number. `link_base` is the URL that the attach link starts with.
+    A new project needs a publisher's or administrator's invite, unless it completes a family; a
+    known one only its root key and a higher metadata number. `link_base` is the URL that the attach
+    link starts with.
 
     Raises:
         Refusal: `invalid_invite`, `bad_signature` (another root key), `stale_metadata`,
@@ -101,7 +103,8 @@ def publish(
         owner = 0 if known is None else known.id
         slots = [_slot(tx, deps, owner, blob, now) for blob in findings.missing[:_SLOTS]]
     elif known is None:
-        tx.invites.use(token_hash, now)
+        if token_hash:
+            tx.invites.use(token_hash, now)
         _create(tx, publication, findings, now)
     elif metadata.number > known.metadata_number:
         _renew(tx, publication, known, findings, now)
@@ -133,6 +136,7 @@ def admit_handed_in(tx: Transaction, deps: Deps, publication: Publication) -> bo
     _check_delegation(metadata, held.public, deps.clock())
     _check_keys(known, publication)
     _check_renewal(known, metadata)
+    check_family(tx, metadata, publication.root_path[0])
     return True
 
 
@@ -156,14 +160,20 @@ def hand_in(tx: Transaction, deps: Deps, publication: Publication, findings: Fin
 
 
 def _admitted(tx: Transaction, deps: Deps, publication: Publication) -> tuple[Project | None, str]:
-    """Return the project if it is known here, else the hash of the invite that lets it in."""
+    """Return the project if it is known here, else the hash of the invite that lets it in.
+
+    Members of a family whose first one is here need no invite: the hash is an empty text.
+    """
     metadata, now = publication.metadata, deps.clock()
     _check_delegation(metadata, deps.online_keys.newest().public, now)
     known = _known(tx, metadata.project)
+    siblings = check_family(tx, metadata, publication.root_path[0])
     if known is not None:
         _check_keys(known, publication)
         _check_renewal(known, metadata)
         return known, ""
+    if siblings:
+        return None, ""
     return None, _check_publisher(tx, publication.invite, now)
 
 

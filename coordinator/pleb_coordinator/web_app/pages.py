@@ -11,9 +11,11 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
+from pleb_coordinator.api.family import family_status
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.routes import route
 from pleb_coordinator.web_app import words
+from pleb_coordinator.web_app.curves import HEIGHT, WIDTH, curves_of
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.reasons import reason_sentence
 from pleb_shared.protocol.shown import shown
@@ -50,6 +52,8 @@ def page_routes(api: Api) -> list[Route]:
         route(api, "GET", "/", index_page),
         route(api, "GET", "/projects/{project}", project_page),
         route(api, "GET", "/projects/{project}/live", live_fragment),
+        route(api, "GET", "/families/{family}", family_page),
+        route(api, "GET", "/families/{family}/live", family_fragment),
         route(api, "GET", "/join/{project}", join_page),
         route(api, "GET", "/favicon.ico", favicon),
     ]
@@ -72,8 +76,15 @@ class _StaticFiles(StaticFiles):
 
 
 async def index_page(api: Api, _: Request) -> Response:
-    """Show all projects."""
-    return _page(api, "index.html", projects=await api.statuses.all(), now=api.deps.clock())
+    """Show all projects; the members of a family as one."""
+    found = await api.statuses.all()
+    names = dict.fromkeys(p.family.name for p in found if p.family)
+    families = [
+        family_status(name, [p for p in found if p.family and p.family.name == name])
+        for name in names
+    ]
+    alone = [p for p in found if not p.family]
+    return _page(api, "index.html", projects=alone, families=families, now=api.deps.clock())
 
 
 async def project_page(api: Api, request: Request) -> Response:
@@ -84,6 +95,16 @@ async def project_page(api: Api, request: Request) -> Response:
 async def live_fragment(api: Api, request: Request) -> Response:
     """Return the lists of the project's page, with which htmx replaces older ones."""
     return await _of_project(api, request, "live.html")
+
+
+async def family_page(api: Api, request: Request) -> Response:
+    """Show the members of a family side by side."""
+    return await _of_family(api, request, "family.html")
+
+
+async def family_fragment(api: Api, request: Request) -> Response:
+    """Return the curves and the table of the family's page."""
+    return await _of_family(api, request, "family_live.html")
 
 
 async def join_page(api: Api, request: Request) -> Response:
@@ -112,6 +133,20 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
         confusion=words.class_values(status, "confusion"),
         now=api.deps.clock(),
     )
+
+
+async def _of_family(api: Api, request: Request, template: str) -> Response:
+    name = request.path_params["family"]
+    try:
+        family = await api.statuses.family(name)
+    except Refusal as refusal:
+        if refusal.code != RefusalCode.UNKNOWN_PROJECT:
+            raise
+        return _page(api, "missing.html", status_code=404, name=name)
+    changed = sorted({key for member in family.members for key in member.settings})
+    curves = curves_of(family)
+    size = {"width": WIDTH, "height": HEIGHT}
+    return _page(api, template, f=family, curves=curves, changed=changed, **size)
 
 
 def _page(api: Api, template: str, *, status_code: int = 200, **values: object) -> Response:

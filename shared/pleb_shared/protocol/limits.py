@@ -61,6 +61,10 @@ class Limits:
     chunks: int = 8
     """Of one project, beside the whole model."""
     chunk_windows: int = 10_000
+    family_members: int = 64
+    """Projects that are published together."""
+    family_settings: int = 16
+    """What one of them has otherwise than the project file says."""
     graph_nodes: int = 200_000
     step_flops: int = 2**42
     """One run of a graph: a minute or two on an old PC of four cores. A step is the smallest piece

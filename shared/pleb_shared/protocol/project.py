@@ -28,6 +28,8 @@ __all__ = [
     "DataSpec",
     "Delegation",
     "EvaluationSpec",
+    "Family",
+    "FamilyKind",
     "HoldoutMetric",
     "InputSpec",
     "ModelSpec",
@@ -96,6 +98,7 @@ Numerics = Literal["native", "strict"]
 """How processors compute: each with its own best instructions, or all in one way."""
 ScheduleName = Literal["constant", "cosine", "linear", "step", "wsd"]
 CombinationRule = Literal["mean", "median", "trimmed_mean", "centred_clipping"]
+FamilyKind = Literal["ensemble", "sweep"]
 HoldoutMetric = Literal[
     "accuracy",
     "auc",
@@ -577,6 +580,33 @@ class EvaluationSpec(Struct, frozen=True):
     ] = []
 
 
+class Family(Struct, frozen=True):
+    """Projects that are published together, and that hosts join together.
+
+    Every member is a project of its own, with its own rounds and versions, and nothing passes
+    between them. All of them are signed by the root key that made the family, and say the same but
+    for their settings.
+    """
+
+    name: ProjectName
+    kind: FamilyKind
+    members: Annotated[
+        list[ProjectName], msgspec.Meta(min_length=2, max_length=LIMITS.family_members)
+    ]
+    """The names of all the projects, in order."""
+    settings: Annotated[dict[Name, Name], msgspec.Meta(max_length=LIMITS.family_settings)] = {}
+    """`sweep`: what the project file says otherwise for this member, for people."""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is there twice."""
+        if len({self.name, *self.members}) != len(self.members) + 1:
+            raise ValueError("two projects of a family have one name, or one has the family's")
+
+    def number_of(self, project: str) -> int:
+        """Return the place of a member, counted from 1."""
+        return self.members.index(project) + 1
+
+
 class Delegation(Struct, frozen=True):
     """The root lets the coordinator's online key choose version, seed, shards, chunk, steps."""
 
@@ -633,6 +663,8 @@ class ProjectMetadata(Struct, frozen=True):
     """Whether the researcher wants work to be issued; the coordinator follows a change of it."""
     activity_note: Text = ""
     """Why not, for people."""
+    family: Family | None = None
+    """What the project is a member of; None: it is published alone."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing, and chunks that no unit could name."""
@@ -642,6 +674,8 @@ class ProjectMetadata(Struct, frozen=True):
             raise ValueError("two chunks have one name")
         if self.calibration.chunk not in names:
             raise ValueError(f"there is no chunk {self.calibration.chunk!r} to calibrate with")
+        if self.family is not None and self.project not in self.family.members:
+            raise ValueError(f"{self.project!r} is no member of its family {self.family.name!r}")
 
     def graph_of(self, chunk: str) -> Blob | None:
         """Return the training graph of the chunk of that name, None if there is none."""

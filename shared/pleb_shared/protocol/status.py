@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.project import Target
+from pleb_shared.protocol.project import Family, Target
 from pleb_shared.protocol.reasons import Reason
 from pleb_shared.protocol.unit import VersionSource
 
@@ -23,6 +23,8 @@ __all__ = [
     "NOT_COMPARABLE",
     "ContributorStatus",
     "Counts",
+    "FamilyMember",
+    "FamilyStatus",
     "HostState",
     "HostStatus",
     "ProjectStatus",
@@ -242,6 +244,8 @@ class ProjectStatus(Status, frozen=True):
     """What to do, ten days before that and afterwards; empty until then."""
     source: VersionSource | None = None
     """How the newest version is put together; researchers download the model by it."""
+    family: Family | None = None
+    """What it is a member of."""
 
     @property
     def finished(self) -> bool:
@@ -250,6 +254,52 @@ class ProjectStatus(Status, frozen=True):
             return True
         ended = self.state == "finished" or self.version >= self.versions_planned
         return ended and (self.metrics_version == self.version or not self.has_holdout)
+
+
+class FamilyMember(Status, frozen=True):
+    """A project of a family, in short; `/projects/P/status` has all of it."""
+
+    project: Text
+    number: int = 0
+    """Its place in the family, counted from 1."""
+    state: Text = ""
+    version: int = 0
+    versions_planned: int = 0
+    settings: dict[str, str] = {}
+    """`sweep`: what the project file says otherwise for it."""
+    best_version: int | None = None
+    best_metrics: Metrics = {}
+    """Those of its best version."""
+    train_loss: float | None = None
+    metrics: Metrics = {}
+    metrics_version: int | None = None
+    waiting: Text = ""
+    counts: Counts = Counts()
+    series: list[VersionPoint] = []
+
+
+class FamilyStatus(Status, frozen=True):
+    """`GET /families/F/status`: projects that were published together, and that hosts join so."""
+
+    family: Text
+    kind: Text = ""
+    """`ensemble`: independent members of one project."""
+    title: Text = ""
+    description: Text = ""
+    data_licence: Text = ""
+    contact: Text = ""
+    metric: Text = ""
+    """What the best member is best by."""
+    best_member: Text = ""
+    """By its best version; empty: none was evaluated yet."""
+    members: list[FamilyMember] = []
+    """In the order of their numbers."""
+    planned_members: int = 0
+    """How many the researcher has signed."""
+    attach_link: Text = ""
+    """The first member's: agents join all members by any of their links."""
+    pleb_link: Text = ""
+    updated_at: float = 0.0
 
 
 class StatusChange(Status, frozen=True):
