@@ -424,7 +424,12 @@ class PlayedJournal:
     def projects(self) -> list[Any]:
         return [
             SimpleNamespace(
-                id=one.project, name=one.project, link=one.link, base_url="", detaching=False
+                id=one.project,
+                name=one.project,
+                link=one.link,
+                base_url="",
+                detaching=False,
+                family="",
             )
             for one in self._agent.reader.shown["projects"]
         ]
@@ -518,7 +523,7 @@ class PlayedAttaching:
     def __init__(self, agent: PageAgent) -> None:
         self._agent = agent
 
-    async def attach(self, link: str, *, invite: str | None, name: str) -> Any:
+    async def attach(self, link: str, *, invite: str | None, name: str, only: bool = False) -> Any:
         self._agent.called("attach", link, invite, name)
         found = await self._agent.reader.preview(link)
         new = project(found.project, title=found.title, counters={})

@@ -38,6 +38,7 @@ def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Join a project."""
     try:
         request = {"link": options.link, "invite": options.invite, "name": options.name}
+        request["only"] = options.only
         row = Remote(home).post("attach", **request)
     except NotRunningError:
         from pleb_agent.client.coordinator import CoordinatorClient
@@ -48,15 +49,19 @@ def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
         with _journal(home) as journal:
             keys = KeyStore(home.keys)
             attach = Attaching(journal, keys, system_clock, CoordinatorClient.for_link).attach
-            added = asyncio.run(attach(options.link, invite=options.invite, name=options.name))
+            added = asyncio.run(
+                attach(options.link, invite=options.invite, name=options.name, only=options.only)
+            )
         row = {
             "project": added.name,
             "url": added.base_url,
             "host": added.host,
             "role": added.role,
+            "family": added.family,
         }
     role = " as a trusted host" if row["role"] == "trusted" else ""
-    output.result(row, f"Attached to {row['project']}{role}.")
+    what = row["project"] if options.only or not row["family"] else f"all of {row['family']}"
+    output.result(row, f"Attached to {what}{role}.")
     return 0
 
 
@@ -65,20 +70,22 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
     try:
         left = Remote(home).post("detach", project=options.project)
     except NotRunningError:
-        from pleb_agent.control.journal_reader import find_attached
+        from pleb_agent.control.journal_reader import to_leave
         from pleb_agent.journal.keys import KeyStore
         from pleb_agent.loop.attach import leave_host
 
         with _journal(home) as journal:
-            row = find_attached(journal, options.project)
-            hosts = journal.hosts(row.id)
-            if any(journal.open_assignments(host.id) for host in hosts):
-                journal.mark_detaching(row.id)
-            else:
-                for host in hosts:
-                    leave_host(journal, KeyStore(home.keys), host)
-        left = {"project": row.name}
-    output.result(left, f"Left {left['project']}.")
+            rows = to_leave(journal, options.project)
+            for row in rows:
+                hosts = journal.hosts(row.id)
+                if any(journal.open_assignments(host.id) for host in hosts):
+                    journal.mark_detaching(row.id)
+                else:
+                    for host in hosts:
+                        leave_host(journal, KeyStore(home.keys), host)
+        left = {"project": rows[0].name, "family": rows[0].family}
+    whole = left["family"] == options.project
+    output.result(left, f"Left {f'all of {options.project}' if whole else left['project']}.")
     return 0
 
 

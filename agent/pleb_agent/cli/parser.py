@@ -109,6 +109,9 @@ def _add_projects(commands: Commands) -> None:
     attach.add_argument("link", metavar="LINK", help="the project's attach link, in quotes")
     attach.add_argument("--invite", metavar="TOKEN", help="an invite from the operator")
     attach.add_argument("--name", default="", help="the display name the project shows")
+    attach.add_argument(
+        "--only", action="store_true", help="of an ensemble: adopt this member, and join no other"
+    )
     commands.add("projects", "list the attached projects", "projects --json")
     for name, summary in (
         ("no-new-work", "take no further units of a project, or of any"),
@@ -119,7 +122,7 @@ def _add_projects(commands: Commands) -> None:
             "project", nargs="?", default="", metavar="PROJECT", help="its name or link (all)"
         )
     for name, summary in (
-        ("detach", "leave a project"),
+        ("detach", "leave a project, or all members of an ensemble by its name"),
         ("link", "show the text that joins another PC to your account"),
     ):
         parser = commands.add(name, summary, f"{name} words")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pleb_agent.control.journal_reader import find_attached
+from pleb_agent.control.journal_reader import find_attached, to_leave
 from pleb_agent.control.views import AutostartView, LinkView
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed, changes_between
@@ -87,17 +87,21 @@ class Controller:
     packages: Packages
 
     async def attach(self, request: requests.AttachRequest) -> ProjectView:
-        """Attach a project; return it."""
-        row = await self.attaching.attach(request.link, invite=request.invite, name=request.name)
+        """Attach a project with its family; return it."""
+        row = await self.attaching.attach(
+            request.link, invite=request.invite, name=request.name, only=request.only
+        )
         self._changed()
         return self.reader.project(row)
 
     async def detach(self, request: requests.ProjectRequest) -> ProjectView:
-        """Leave a project and give its units back; return what it was."""
-        row = find_attached(self.journal, request.project)
-        view = self.reader.project(row)
-        self.journal.mark_detaching(row.id)
-        await self.loop.leave(row.id)
+        """Leave a project, or all of a family, and give its units back; return what it was."""
+        rows = to_leave(self.journal, request.project)
+        view = self.reader.project(rows[0])
+        for row in rows:
+            self.journal.mark_detaching(row.id)
+        for row in rows:
+            await self.loop.leave(row.id)
         self.notifier.notify()
         return view
 

@@ -19,7 +19,7 @@ from pleb_agent.core.agent_state import AssignmentState
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.permission import permission_notice
 from pleb_agent.core.sentence import Sentence, say
-from pleb_agent.core.shares import USUAL_SHARE
+from pleb_agent.core.shares import share_of
 from pleb_agent.journal.unit_list import count_parts, units_of_part
 from pleb_agent.program.clock import system_clock
 from pleb_shared.errors import InputError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
 
-__all__ = ["JournalReader", "find_attached", "is_unconfirmed", "message_of"]
+__all__ = ["JournalReader", "find_attached", "is_unconfirmed", "message_of", "to_leave"]
 
 _SENTENCE: Final = msgspec.json.Decoder(Sentence)
 _RECENT: Final = 10
@@ -112,7 +112,12 @@ class JournalReader:
             role=row.role,
             account=self._account(row.account_key_file),
             latest_version=row.memory.latest_version,
-            share=preferences.shares.get(row.name, USUAL_SHARE),
+            share=share_of(
+                preferences.shares,
+                row.name,
+                row.family,
+                sum(other.family == row.family for other in self.attached()),
+            ),
             problem=problem,
             counters=counters,
             attached_at=row.attached_at,
@@ -121,6 +126,7 @@ class JournalReader:
             no_new_work=row.no_new_work,
             contact=metadata.contact,
             notice=None if notice is None else message_of(notice),
+            family=row.family,
         )
 
     def open(self) -> list[AssignmentView]:
@@ -196,6 +202,16 @@ def find_attached(journal: Journal, name: str) -> ProjectRow:
 def _page_of(row: ProjectRow, unit: int) -> str:
     """Return the address of the project's page, at the unit if its number is known."""
     return f"{row.base_url}/projects/{row.name}" + (f"#unit-{unit}" if unit else "")
+
+
+def to_leave(journal: Journal, name: str) -> list[ProjectRow]:
+    """Return the attached project of this name or link, or all members of the family of this name.
+
+    Raises:
+        InputError: as `find_attached`.
+    """
+    members = [row for row in journal.projects() if not row.detaching and row.family == name]
+    return members if name and members else [find_attached(journal, name)]
 
 
 def is_unconfirmed(row: AssignmentRow, project: int) -> bool:

@@ -22,6 +22,8 @@ class AttachRequest(RequestBody, frozen=True):
     link: Text
     invite: str | None = None
     name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    only: bool = False
+    """Whether no other member of the project's family is attached."""
 
 
 class PreviewRequest(RequestBody, frozen=True):

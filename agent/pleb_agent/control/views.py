@@ -104,6 +104,8 @@ class ProjectView(View, frozen=True):
     """Who runs it, as signed by its key."""
     notice: MessageView | None = None
     """Something to know that needs nothing of the user: that this ends soon, or has ended."""
+    family: str = ""
+    """The name of the family that it is a member of, such as an ensemble; empty: none."""
 
 
 class DeviceView(View, frozen=True):

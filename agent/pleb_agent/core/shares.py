@@ -16,12 +16,31 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["USUAL_SHARE", "Ledger", "begin", "charge", "choose", "enter", "forget", "settle"]
+__all__ = [
+    "USUAL_SHARE",
+    "Ledger",
+    "begin",
+    "charge",
+    "choose",
+    "enter",
+    "forget",
+    "settle",
+    "share_of",
+]
 
 USUAL_SHARE: Final = 100
 """The weight of a project without a preference; for it a virtual second is a real one."""
 _MOST_BEHIND_SECONDS: Final = 600.0
 _MOST_AHEAD_SECONDS: Final = 86_400.0
+
+
+def share_of(shares: Mapping[str, int], project: str, family: str = "", members: int = 1) -> int:
+    """Return the weight of a project by the user's `shares`, which name projects and families.
+
+    All `members` of a family together weigh as much as one project, unless the user says otherwise.
+    """
+    usual = shares.get(family, USUAL_SHARE) // max(1, members) if family else USUAL_SHARE
+    return shares.get(project, max(1, usual))
 
 
 class Ledger(msgspec.Struct, frozen=True):

@@ -243,5 +243,9 @@ MIGRATIONS: Final = (
     CREATE INDEX assignment_parts ON assignments (part, id);
     ALTER TABLE projects ADD COLUMN no_new_work INTEGER NOT NULL DEFAULT 0;
     """,
+    # 8: projects that were attached together
+    """
+    ALTER TABLE projects ADD COLUMN family TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts them."""

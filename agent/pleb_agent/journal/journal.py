@@ -70,10 +70,10 @@ class Journal(ActivityLog):
             number = self.db.execute(
                 """INSERT INTO projects (link, base_url, name, host_key_file, account_key_file,
                     host, role, metadata, metadata_number, metadata_digest, epoch, latest_version,
-                    root, restored_at, sequence, attached_at, device)
+                    root, restored_at, sequence, attached_at, device, family)
                 VALUES (:link, :base_url, :name, :host_key_file, :account_key_file, :host, :role,
                     :metadata, :metadata_number, :metadata_digest, :epoch, :latest_version,
-                    :root, :restored_at, :sequence, :now, :device)
+                    :root, :restored_at, :sequence, :now, :device, :family)
                 ON CONFLICT (base_url, name, device) DO UPDATE SET link = excluded.link,
                     host_key_file = excluded.host_key_file,
                     account_key_file = excluded.account_key_file, host = excluded.host,
@@ -82,6 +82,7 @@ class Journal(ActivityLog):
                     metadata_digest = excluded.metadata_digest, epoch = excluded.epoch,
                     latest_version = excluded.latest_version,
                     root = excluded.root, restored_at = excluded.restored_at,
+                    family = excluded.family,
                     sequence = max(sequence, excluded.sequence), detaching = 0
                 RETURNING id""",
                 values,

@@ -50,6 +50,8 @@ class NewProject:
     sequence: int
     device: str = CPU
     """Which of this PC's devices the host is."""
+    family: str = ""
+    """The name of the family that it is a member of; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pleb_agent.loop.services import ClientFactory, Clock
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.messages import EnrolReply
-    from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.project import Family, ProjectMetadata
     from pleb_shared.protocol.status import ProjectStatus
 
 __all__ = ["Attaching", "SignedProject", "enrol_request", "leave_host", "suits_cards"]
@@ -52,10 +52,16 @@ class Attaching:
     clock: Clock
     make_client: ClientFactory
 
-    async def attach(self, link_text: str, *, invite: str | None, name: str) -> ProjectRow:
-        """Attach a project; attaching it again is harmless.
+    async def attach(
+        self, link_text: str, *, invite: str | None, name: str, only: bool = False
+    ) -> ProjectRow:
+        """Attach a project with all members of its family; attaching it again is harmless.
 
-        A link with an account's key joins that account, with a host key of our own.
+        A link with an account's key joins that account, with a host key of our own. `only`: no
+        other member of the family is attached.
+
+        Returns:
+            The project that the link names.
 
         Raises:
             InputError: not an attach link, not an invite, or this PC is in another account already.
@@ -64,6 +70,29 @@ class Attaching:
             Refusal: it refused.
         """
         link = parse_attach_link(link_text)
+        row, family = await self._attach(link, invite=invite, name=name)
+        others = [] if family is None or only else family.members
+        for member in others:
+            if member != link.project:
+                keys = (row.host_key_file, row.account_key_file)
+                await self._attach(
+                    replace(link, project=member), invite=invite, name=name, keys=keys
+                )
+        return row
+
+    async def _attach(
+        self,
+        link: AttachLink,
+        *,
+        invite: str | None,
+        name: str,
+        keys: tuple[str, str] | None = None,
+    ) -> tuple[ProjectRow, Family | None]:
+        """Attach one project; return it and its family.
+
+        `keys`: the files of the host's and the account's key, which are those of the member of its
+        family that was attached first.
+        """
         if invite is not None and not _SHORTEST_INVITE <= len(invite) <= _LONGEST_INVITE:
             raise InputError(
                 "This is not an invite: copy all of it, as the operator sent it to you."
@@ -71,7 +100,9 @@ class Attaching:
         known = self._known(link)
         # A link with a later root of the same project leads to the keys that the host has.
         host_file, account_file = (
-            (known.host_key_file, known.account_key_file) if known else self.keys.names(link)
+            (known.host_key_file, known.account_key_file)
+            if known
+            else keys or self.keys.names(link)
         )
         if link.account is None:
             account_key = self.keys.load_or_make(account_file)
@@ -106,12 +137,13 @@ class Attaching:
             metadata=envelope,
             memory=trust.memory,
             sequence=reply.sequence,
+            family=_family_name(trust),
         )
         row = self.journal.add_project(new, self.clock())
         if known is None:
             sentence = say("Attached {project}.", project=row.name)
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
-        return row
+        return row, trust.metadata.family
 
     async def add_device(self, row: ProjectRow, device: str) -> ProjectRow | None:
         """Enrol a card of this PC with an attached project, as a host of its own.
@@ -138,8 +170,9 @@ class Attaching:
             reply, envelope = await self._enrol(client, trust, request, envelope)
         finally:
             await client.close()
-        if not any(one.host == row.host and not one.detaching for one in self.journal.projects()):
-            self.keys.forget(host_file)
+        if not any(_is_same(one, row) and not one.detaching for one in self.journal.projects()):
+            if host_file not in _key_files(self.journal):
+                self.keys.forget(host_file)
             return None
         new = NewProject(
             link=row.link,
@@ -151,6 +184,7 @@ class Attaching:
             memory=trust.memory,
             sequence=reply.sequence,
             device=device,
+            family=_family_name(trust),
         )
         return self.journal.add_project(new, self.clock())
 
@@ -253,12 +287,32 @@ def suits_cards(row: ProjectRow, now: float) -> bool:
 
 
 def leave_host(journal: Journal, keys: KeyStore, row: ProjectRow) -> None:
-    """Forget a host and its key; with the last one of a project, all keys of the project."""
-    names = [row.host_key_file]
-    if len(journal.hosts(row.id)) == 1:  # also of devices that never got an answer
-        names += [row.account_key_file, *keys.of_cards(row.host_key_file, row.device)]
+    """Forget a host and its key; with the last one of a project, all keys of the project.
+
+    Keys with which another member of the project's family is attached stay.
+    """
+    names = {row.host_key_file}
+    if len(journal.hosts(row.id)) == 1:
+        names.add(row.account_key_file)
     journal.remove_project(row.id)
+    names -= _key_files(journal)
+    if row.account_key_file in names:  # also of devices that never got an answer
+        names.update(keys.of_cards(row.host_key_file, row.device))
     keys.forget(*names)
+
+
+def _key_files(journal: Journal) -> set[str]:
+    """Return the names of the keys that attached projects use."""
+    return {name for row in journal.hosts() for name in (row.host_key_file, row.account_key_file)}
+
+
+def _is_same(one: ProjectRow, other: ProjectRow) -> bool:
+    return (one.base_url, one.name, one.host) == (other.base_url, other.name, other.host)
+
+
+def _family_name(trust: TrustedProject) -> str:
+    family = trust.metadata.family
+    return "" if family is None else family.name
 
 
 def enrol_request(

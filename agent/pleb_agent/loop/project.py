@@ -67,6 +67,7 @@ class Project:
     ) -> None:
         self.id = row.id
         self.name = row.name
+        self.family = row.family
         self.client = client
         self.next_look_at = 0.0
         self.problem = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,6 @@ from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.sentence import say
 from pleb_agent.core.shares import (
-    USUAL_SHARE,
     Ledger,
     begin,
     charge,
@@ -20,6 +20,7 @@ from pleb_agent.core.shares import (
     enter,
     forget,
     settle,
+    share_of,
 )
 from pleb_agent.loop.attach import Attaching, leave_host, suits_cards
 from pleb_agent.loop.files import remove_project_dir
@@ -27,7 +28,7 @@ from pleb_agent.loop.project import Project
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
@@ -43,6 +44,8 @@ _CHANGE_SHARE: Final = 0.05
 """Of the time, at most, goes to starting workers because the turn changes."""
 _MOST_PATIENCE_SECONDS: Final = 300.0
 _CHEAP_START_SECONDS: Final = 0.5
+_SOON_SECONDS: Final = 120.0
+"""A project that is looked at later than that has no work."""
 _ENROL_AGAIN_SECONDS: Final = 300.0
 _GIVE_BACK_SECONDS: Final = 15.0
 """How long leaving a project waits for its coordinator."""
@@ -63,6 +66,13 @@ class FairTurns:
         """The project that the worker was started for."""
         self._warm_since = 0.0
         self._patience_seconds = 0.0
+        self._members: dict[str, int] = {}
+        """By family, how many of its members have work, as far as is known."""
+
+    def look_at(self, live: Iterable[Project]) -> None:
+        """Count the members of each family among which its share is divided: not finished ones."""
+        soon = asyncio.get_running_loop().time() + _SOON_SECONDS
+        self._members = dict(Counter(one.family for one in live if one.next_look_at <= soon))
 
     def change_costs(self, seconds: float) -> None:
         """A worker took this long to start; it serves one project."""
@@ -116,7 +126,8 @@ class FairTurns:
         self._keep(forget(self._ledger, project))
 
     def _share(self, project: Project) -> int:
-        return self._preferences().shares.get(project.name, USUAL_SHARE)
+        members = self._members.get(project.family, 1)
+        return share_of(self._preferences().shares, project.name, project.family, members)
 
     def _keep(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -148,6 +159,7 @@ class Projects:
     def next_turn(self) -> Project | None:
         """Return whose turn it is now; None: no project is due."""
         due = self.due()
+        self.fair.look_at(self.live.values())
         # A unit in hand was promised its turn when it was asked for; its lease runs.
         waiting = [one for one in due if one.received()]
         return self.fair.choose(waiting or due) if due else None

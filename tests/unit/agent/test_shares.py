@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pleb_agent.core.shares import Ledger, begin, charge, choose, enter, forget, settle
+from pleb_agent.core.shares import (
+    Ledger,
+    begin,
+    charge,
+    choose,
+    enter,
+    forget,
+    settle,
+    share_of,
+)
 
 DAY = 86_400.0
 
@@ -117,3 +126,11 @@ def test_the_project_whose_worker_runs_has_several_turns_and_no_more_than_its_sh
 def test_a_long_unit_ends_the_row():
     ledger = charge(begin(enter(Ledger(), {1: 100, 2: 100}), 1, 100), 1, 300, 100)
     assert choose(ledger, {1: 100, 2: 100}, 1, patience_seconds=60) == 2
+
+
+def test_all_members_of_a_family_weigh_as_much_as_one_project():
+    assert share_of({}, "alone") == 100
+    assert share_of({}, "pair-1", "pair", members=2) == 50
+    assert share_of({"pair": 300}, "pair-1", "pair", members=2) == 150
+    assert share_of({"pair": 300, "pair-1": 7}, "pair-1", "pair", members=2) == 7
+    assert share_of({}, "many-1", "many", members=500) == 1

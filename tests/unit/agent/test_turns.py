@@ -27,11 +27,12 @@ class Settings:
 class Attached:
     id: int
     name: str
+    family: str = ""
     next_look_at: float = 0.0
 
 
-ONE: Any = Attached(1, "one", 2.0)
-OTHER: Any = Attached(2, "other", 1.0)
+ONE: Any = Attached(1, "one", next_look_at=2.0)
+OTHER: Any = Attached(2, "other", next_look_at=1.0)
 
 
 def play(monkeypatch, start_seconds, seconds_later):
