@@ -15,6 +15,7 @@ MODULES: Final[dict[str, str]] = {
     "codec": "benchmarks.codec",
     "cycle": "benchmarks.cycle",
     "dispatch": "benchmarks.dispatch",
+    "ensemble": "benchmarks.ensemble",
     "fleet": "benchmarks.fleet",
     "flood": "benchmarks.flood",
     "interpreter": "benchmarks.interpreter",

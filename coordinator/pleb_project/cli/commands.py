@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pleb_project.definition.load import load_definition
 from pleb_project.server.client import Address, Coordinator, parse_address
 from pleb_shared.errors import InputError
+from pleb_system.command_line import table
 from pleb_system.durations import shown_day
 from pleb_system.exit_codes import ExitCode
 from pleb_system.start_up import loading
@@ -53,9 +53,11 @@ def new(_: Home, options: argparse.Namespace, output: Output) -> int:
 
 def check(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check a project and print what was found."""
-    outcome, _ = _checked(
-        home, _definition(home, options), output, reuse=False, cpu_minutes=options.cpu_minutes
-    )
+    from pleb_project.readers.blobs import BlobFolder
+
+    definition = _definition(home, options)
+    blobs = BlobFolder(home.build_folder(definition.project.name))
+    outcome = _checked(definition, blobs, output, reuse=False, cpu_minutes=options.cpu_minutes)
     from pleb_project.check.run import check_json, check_rows
 
     rows = list(check_rows(outcome))
@@ -75,6 +77,8 @@ def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     definition = _definition(home, options)
     name, overrides = definition.project.name, tuple(options.set)
+    if definition.ensemble:
+        overrides += ("ensemble.members=1",)
     if definition.model.initial:  # the trial's home knows no published project
         initial = options.folder.absolute() / definition.model.initial
         overrides += (f"model.initial={initial}",)
@@ -90,15 +94,26 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Check, sign and send a project."""
     from pleb_project.cli.keys import publisher_of
 
+    with loading():
+        from pleb_project.family.members import as_member, members_of
+        from pleb_project.family.publishing import publish_all
+    from pleb_project.readers.blobs import BlobFolder
+
     address = parse_address(options.to)
     with Coordinator(address) as coordinator:
         # Fail now, not after minutes of checking.
         publisher = publisher_of(coordinator, home, options, output)
         definition = _definition(home, options)
-        answer = publisher.prepare(definition.project.name, options.invite)
-        admit = partial(publisher.check_epoch, new_epoch=options.new_epoch)
-        outcome, blobs = _checked(
-            home, definition, output, reuse=True, cpu_minutes=options.cpu_minutes, admit=admit
+        blobs = BlobFolder(home.build_folder(definition.project.name))
+        member = members_of(definition)[0]
+        answer = publisher.prepare(member.project.name, options.invite)
+
+        def admit(draft: ProjectMetadata) -> None:
+            draft = as_member(draft, definition, blobs)
+            publisher.check_epoch(draft, new_epoch=options.new_epoch)
+
+        outcome = _checked(
+            member, blobs, output, reuse=True, cpu_minutes=options.cpu_minutes, admit=admit
         )
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
@@ -112,13 +127,23 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
                 f"The project's data have {size / 1e6:,.0f} MB, and the coordinator has only "
                 f"{answer.free_bytes / 1e6:,.0f} MB of free space: ask its operator for more."
             )
-        record = publisher.publish(
-            outcome.metadata, blobs, invite=options.invite, new_epoch=options.new_epoch
+        record, *others = publish_all(
+            publisher,
+            definition,
+            as_member(outcome.metadata, definition, blobs),
+            blobs,
+            output.progress,
+            invite=options.invite,
+            new_epoch=options.new_epoch,
         )
+    value: dict[str, Any] = {"project": record.project, "attach_link": record.attach_link}
+    if others:
+        value["family"] = definition.project.name
+        value["members"] = [one.project for one in (record, *others)]
     output.result(
-        {"project": record.project, "attach_link": record.attach_link},
+        value,
         [
-            "Published. Volunteers attach with:",
+            f"Published{f' {len(others) + 1} members' if others else ''}. Volunteers attach with:",
             f"  {record.attach_link}",
             (
                 f"The coordinator may issue work until {shown_day(record.permission_ends_at)}; "
@@ -139,12 +164,12 @@ def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
             raise InputError("--due and --watch are for all projects: leave out PROJECT.")
         act = watch_due if options.watch else renew_all_due
         return act(home, options, output)
-    names = [record.project for record in home.records()]
-    if options.project is None and not names:
+    if options.project is not None:
+        links = home.find_all(options.project)
+    elif not (links := [record.link for record in home.records()]):
         raise InputError(f"No project was published from {home.path}: give --home.")
     records = []
-    for name in names if options.project is None else [options.project]:
-        link = home.find(name)
+    for link in links:
         with _coordinator(link) as coordinator:
             records.append(publisher_of(coordinator, home, options, output).renew(link.project))
     values = [
@@ -160,7 +185,7 @@ def renew(home: Home, options: argparse.Namespace, output: Output) -> int:
         f"{record.attach_link}"
         for record in records
     ]
-    output.result(values if options.project is None else values[0], lines)
+    output.result(values if options.project is None or len(values) > 1 else values[0], lines)
     return 0
 
 
@@ -189,11 +214,12 @@ def key(home: Home, options: argparse.Namespace, output: Output) -> int:
 
 def status(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Show the project's status once, or until it is finished."""
-    from pleb_project.server.status import watch_project
+    from pleb_project.server.status import watch_projects
 
-    link = home.find(options.project)
-    with _coordinator(link) as coordinator:
-        watch_project(coordinator, link.project, output.result, time.sleep, forever=options.watch)
+    links = home.find_all(options.project)
+    names = [link.project for link in links]
+    with _coordinator(links[0]) as coordinator:
+        watch_projects(coordinator, names, output.result, time.sleep, forever=options.watch)
     return 0
 
 
@@ -201,9 +227,19 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Download a version, or an average that ends with it."""
     from pleb_project.download import download_model, parse_wanted
 
-    link = home.find(options.project)
     wanted = parse_wanted("best" if options.best else options.version)
     wanted = dataclasses.replace(wanted, ema=options.ema)
+    link, *others = home.find_all(options.project)
+    if others:
+        from pleb_project.family.download import download_members
+
+        with _coordinator(link) as coordinator:
+            members = download_members(coordinator, [link, *others], options.file, wanted)
+        values = [{"project": name, **dataclasses.asdict(one)} for name, one in members.items()]
+        lines = [f"Wrote {len(members)} members, and what averages them, to {options.file}:"]
+        lines += [f"  {name}: version {one.version}" for name, one in members.items()]
+        output.result({"folder": str(options.file), "members": values}, lines)
+        return 0
     with _coordinator(link) as coordinator:
         saved = download_model(coordinator, link, options.file, wanted)
     what = (
@@ -213,6 +249,32 @@ def export(home: Home, options: argparse.Namespace, output: Output) -> int:
         {"file": str(options.file), **dataclasses.asdict(saved), "ema": options.ema},
         f"Wrote {what} {saved.version} ({saved.tensors} tensors) to {options.file}",
     )
+    return 0
+
+
+def evaluate(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Measure the members of an ensemble and the mean of their predictions on the holdout."""
+    from pleb_project.download import parse_wanted
+
+    with loading():
+        from pleb_project.family.evaluating import evaluate_published
+
+    wanted = parse_wanted("best" if options.best else options.version)
+    definition = load_definition(options.folder, tuple(options.set))
+    links = home.find_all(options.project or definition.project.name)
+    with _coordinator(links[0]) as coordinator:
+        found = evaluate_published(coordinator, links, definition, wanted, output.progress)
+    names = sorted(found.average)
+    rows: list[tuple[object, ...]] = [
+        (one.project, one.version, *(f"{one.metrics[name]:.5g}" for name in names))
+        for one in found.members
+    ]
+    rows.append(("average", "", *(f"{found.average[name]:.5g}" for name in names)))
+    lines = table(("MEMBER", "VERSION", *(name.upper() for name in names)), rows, "")
+    gain = 1 - found.average["loss"] / min(one.metrics["loss"] for one in found.members)
+    side = "below" if gain > 0 else "above"
+    lines.append(f"The average's loss is {abs(gain):.1%} {side} that of the best member.")
+    output.result(dataclasses.asdict(found), lines)
     return 0
 
 
@@ -244,13 +306,15 @@ def _set_activity(
     from pleb_project.cli.keys import publisher_of
     from pleb_project.server.status import decode_status
 
-    link = home.find(options.project)
-    with _coordinator(link) as coordinator:
-        publisher_of(coordinator, home, options, output).set_activity(link.project, activity, note)
-        state = decode_status(coordinator.status(link.project)).state
-    output.result(
-        {"project": link.project, "state": state}, [f"{link.project} is {state}.", _DONE[activity]]
-    )
+    values = []
+    for link in home.find_all(options.project):
+        with _coordinator(link) as coordinator:
+            publisher = publisher_of(coordinator, home, options, output)
+            publisher.set_activity(link.project, activity, note)
+            state = decode_status(coordinator.status(link.project)).state
+        values.append({"project": link.project, "state": state})
+    lines = [f"{value['project']} is {value['state']}." for value in values]
+    output.result(values[0] if len(values) == 1 else values, [*lines, _DONE[activity]])
     return 0
 
 
@@ -275,6 +339,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "key": key,
     "status": status,
     "export": export,
+    "evaluate": evaluate,
     "pause": pause,
     "resume": resume,
     "archive": archive,
@@ -289,22 +354,20 @@ def _definition(home: Home, options: argparse.Namespace) -> ProjectDefinition:
 
 
 def _checked(
-    home: Home,
     definition: ProjectDefinition,
+    blobs: BlobFolder,
     output: Output,
     *,
     reuse: bool,
     cpu_minutes: float,
     admit: Callable[[ProjectMetadata], None] = lambda _: None,
-) -> tuple[CheckOutcome, BlobFolder]:
+) -> CheckOutcome:
     with loading():
         from pleb_project.check.run import check_project
-    from pleb_project.readers.blobs import BlobFolder
 
-    blobs = BlobFolder(home.build_folder(definition.project.name))
     if not 0 < cpu_minutes < math.inf:
         raise InputError("--cpu-minutes must be a number over 0.")
-    outcome = check_project(
+    return check_project(
         definition,
         blobs,
         output.progress,
@@ -312,7 +375,6 @@ def _checked(
         cpu_seconds=60 * cpu_minutes,
         admit=admit,
     )
-    return outcome, blobs
 
 
 def _coordinator(link: AttachLink) -> Coordinator:

@@ -81,16 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
             help="how long its steps may take; more measures what is estimated otherwise (2)",
         )
     for with_folder in (check, attempt, publish):
-        with_folder.add_argument(
-            "folder", type=Path, nargs="?", default=Path(), help="default: this folder"
-        )
-        with_folder.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="SECTION.KEY=VALUE",
-            help="override project.toml, for example training.versions=3",
-        )
+        _add_folder(with_folder)
     _add_renewing(commands)
     status = commands.add("status", "show the training's progress", "status digits --watch")
     status.add_argument("--watch", action="store_true", help="until the project is finished")
@@ -99,14 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         "download the model as a safetensors state_dict",
         "export digits digits.safetensors --best",
     )
-    which = export.add_mutually_exclusive_group()
-    which.add_argument(
-        "--version",
-        default="newest",
-        metavar="VERSION",
-        help="a number, best or newest (newest); EPOCH/VERSION: of an earlier epoch",
-    )
-    which.add_argument("--best", action="store_true", help="the best one on the holdout")
+    _add_version(export.add_mutually_exclusive_group())
     export.add_argument(
         "--ema",
         type=_decay,
@@ -114,6 +98,16 @@ def make_parser() -> argparse.ArgumentParser:
         const=0.9,
         metavar="DECAY",
         help="the moving average of the versions up to that one (0.9 for each version)",
+    )
+    evaluate = commands.add(
+        "evaluate",
+        "measure an ensemble's members and the mean of their predictions",
+        "evaluate . --best",
+    )
+    _add_version(evaluate.add_mutually_exclusive_group())
+    _add_folder(evaluate)
+    evaluate.add_argument(
+        "--project", metavar="PROJECT|LINK", help="its name or attach link (the project file's)"
     )
     pause = commands.add(
         "pause", "have no work issued for a while", 'pause digits --because "The data change."'
@@ -126,7 +120,9 @@ def make_parser() -> argparse.ArgumentParser:
         _add_passphrase(of_published)
     for of_published in (status, export, pause, resume, archive):
         of_published.add_argument("project", metavar="PROJECT|LINK", help="its name or attach link")
-    export.add_argument("file", type=Path, help="the file to write; it must not exist")
+    export.add_argument(
+        "file", type=Path, help="the file to write (of an ensemble: a folder); it must not exist"
+    )
     demo = commands.add(
         "demo",
         "train a model with a coordinator, two agents and three liars",
@@ -136,6 +132,27 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--stop", action="store_true", help="stop a demo that was left running")
     _add_keys(commands)
     return parser
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(), help="default: this folder")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override project.toml, for example training.versions=3",
+    )
+
+
+def _add_version(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument(
+        "--version",
+        default="newest",
+        metavar="VERSION",
+        help="a number, best or newest (newest); EPOCH/VERSION: of an earlier epoch",
+    )
+    group.add_argument("--best", action="store_true", help="the best one on the holdout")
 
 
 def _decay(text: str) -> float:

@@ -15,6 +15,7 @@ from pleb_project.definition.keys import NO_DEFAULT, Key, keys_of, type_words
 from pleb_project.definition.places import DefinitionError, Place, find_places
 from pleb_project.definition.sections import (
     OPTIMIZERS,
+    OPTIONAL,
     SECTIONS,
     DataSection,
     ProjectDefinition,
@@ -49,6 +50,8 @@ _SOURCES: Final = {
 """Each with an example of its files, where it needs some."""
 _Complaint = tuple[tuple[str, str], str]
 """Section and key, and the sentence."""
+_LONGEST_NAME: Final = 40
+"""Characters of a `ProjectName`."""
 _SHOWN_CHARACTERS: Final = 80
 """Of a value that is refused."""
 _PROVISIONAL_TOLERANCE: Final = 0.01
@@ -92,13 +95,13 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
     given = {
         name: _section(source, name, keys_of(struct), document)
         for name, struct in SECTIONS.items()
-        if name in document or name != "target"
+        if name in document or name not in OPTIONAL
     }
     measured = {"tolerance", "tolerance_ceiling", "numerics"} - given["verification"].keys()
     measured |= {"shards_per_unit"} - given["training"].keys()
     _work_out(given)
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
-    values.setdefault("target", None)
+    values = dict.fromkeys(OPTIONAL) | values
     definition = ProjectDefinition(**values, measured=frozenset(measured), folder=file.parent)
     for path, sentence in _complaints(definition):
         source.fail(path, sentence)
@@ -263,6 +266,12 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
             yield ("limits", "chunks"), str(error)
     if len(set(definition.limits.chunks)) < len(definition.limits.chunks):
         yield ("limits", "chunks"), "chunks names one twice: remove one of them."
+    most = _LONGEST_NAME - len(str(LIMITS.family_members)) - 1
+    if definition.ensemble and len(definition.project.name) > most:
+        sentence = (
+            f"the name of an ensemble has at most {most} characters: its members get numbers."
+        )
+        yield ("project", "name"), sentence
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence

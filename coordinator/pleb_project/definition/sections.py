@@ -33,8 +33,10 @@ from pleb_shared.protocol.project import (
 
 __all__ = [
     "OPTIMIZERS",
+    "OPTIONAL",
     "SECTIONS",
     "DataSection",
+    "EnsembleSection",
     "LimitsSection",
     "ModelSection",
     "ProjectDefinition",
@@ -207,6 +209,29 @@ class LimitsSection(msgspec.Struct, frozen=True):
     ] = 300
 
 
+class EnsembleSection(msgspec.Struct, frozen=True):
+    """Independent members of one project, each with its own initial weights and order of data."""
+
+    members: Annotated[
+        int, about("how many; 1: there is no ensemble", ge=1, le=LIMITS.family_members)
+    ]
+    shards: Annotated[
+        float,
+        about(
+            "share of the training shards that each member reads, each from another place on",
+            gt=0,
+            le=1,
+        ),
+    ] = 1.0
+    average: Annotated[
+        Literal["outputs", "probabilities"],
+        about(
+            "what `evaluate` averages over the members: what the model returns, or the "
+            "probabilities that its scores stand for"
+        ),
+    ] = "outputs"
+
+
 class ProjectDefinition(msgspec.Struct, frozen=True):
     """A project file, read and checked.
 
@@ -225,10 +250,14 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     limits: LimitsSection
     evaluation: EvaluationSpec
     target: Target | None
+    ensemble: EnsembleSection | None
     measured: frozenset[str]
     folder: Path
     """Where the paths of the file start."""
 
+
+OPTIONAL: Final = frozenset({"target", "ensemble"})
+"""Sections without which there is none of what they describe."""
 
 OPTIMIZERS: Final[dict[str, type[Muon | AdamW | SgdMomentum]]] = {
     "muon": Muon,
@@ -249,5 +278,6 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "limits": LimitsSection,
     "evaluation": EvaluationSpec,
     "target": Target,
+    "ensemble": EnsembleSection,
 }
 """In the order of the documentation."""

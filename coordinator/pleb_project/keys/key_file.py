@@ -25,7 +25,7 @@ from pleb_system.durable import create_private, write_durably
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["StoredKey", "WrongPassphraseError", "create_key", "read_key", "replace_key"]
+__all__ = ["StoredKey", "WrongPassphraseError", "copy_key", "create_key", "read_key", "replace_key"]
 
 _PLAIN: Final = "pleb-cluster root key (Ed25519, keep secret): "
 _PLAIN_BY_CHOICE: Final = "pleb-cluster root key (Ed25519, no passphrase by choice, keep secret): "
@@ -129,15 +129,28 @@ def create_key(file: Path, key: SigningKey, passphrase: str | None) -> None:
     Raises:
         FileExistsError: there is one already; a key is never written over.
     """
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if file.exists() and not file.stat().st_size:
-        file.unlink()  # a crash of an earlier release could leave an empty one
-    create_private(file, _text(key, passphrase))
+    _create(file, _text(key, passphrase))
+
+
+def copy_key(source: Path, file: Path) -> None:
+    """Write another file of the same key under the same passphrase.
+
+    Raises:
+        FileExistsError: there is one already; a key is never written over.
+    """
+    _create(file, source.read_bytes())
 
 
 def replace_key(file: Path, key: SigningKey, passphrase: str | None) -> None:
     """Write the same key again under another passphrase; a crash leaves the old or the new file."""
     write_durably(file, _text(key, passphrase), private=True)
+
+
+def _create(file: Path, text: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if file.exists() and not file.stat().st_size:
+        file.unlink()  # a crash of an earlier release could leave an empty one
+    create_private(file, text)
 
 
 def _text(key: SigningKey, passphrase: str | None) -> bytes:

@@ -92,10 +92,12 @@ class Publisher:
         *,
         invite: str | None = None,
         new_epoch: bool = False,
+        first_member: str | None = None,
     ) -> ProjectRecord:
         """Sign the draft, upload it with all its blobs, and return how to attach to it.
 
-        The root key is made at the first publication.
+        The root key is made at the first publication; `first_member` names the project of the same
+        family whose root key it is instead.
 
         Raises:
             PlebError: refused, unreachable, another's project; the message says what to do.
@@ -106,7 +108,9 @@ class Publisher:
 
         def sign_and_send() -> ProjectRecord:
             before = self.signer.before(draft.project, new_epoch=new_epoch)
-            if before is None:
+            if before is None and first_member is not None:
+                self.signer.keys.share_first(draft.project, first_member)
+            elif before is None:
                 self.signer.keys.make_first(draft.project)
             elif self.signer.finish_rotation(draft.project, before):
                 before = self.signer.before(draft.project, new_epoch=new_epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pleb_project.keys.key_file import create_key, read_key
+from pleb_project.keys.key_file import copy_key, create_key, read_key
 from pleb_shared.errors import TrustError
 from pleb_shared.protocol.signing import SigningKey
 from pleb_system.durable import rename_durably
@@ -64,6 +64,12 @@ class RootKeys:
         self._unlocked[key.public] = key
         self.passphrases.keep(key.public, passphrase)
         self.say(f"Made the root key {file}: keep a copy in a safe place.")
+
+    def share_first(self, project: str, sibling: str) -> None:
+        """Let a project that has no root key begin with the one of a member of its family."""
+        file, theirs = self.home.root_key_file(project), self.home.root_key_file(sibling)
+        if not (file.exists() and file.stat().st_size):
+            copy_key(theirs, file)
 
     def next_root(self, project: str) -> SigningKey:
         """Return the key of a rotation that was begun, or begin one."""

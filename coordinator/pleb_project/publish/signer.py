@@ -206,6 +206,7 @@ class Signer:
             epoch=max(metadata.epoch, before.epoch if before else 0),
             metadata=envelope.decode(),
             permission_ends_at=metadata.delegation.expires_at,
+            family="" if metadata.family is None else metadata.family.name,
             online_keys=online_keys[-_KEPT_ONLINE_KEYS:],
         )
         self.home.remember(record)

@@ -34,6 +34,8 @@ class ProjectRecord(msgspec.Struct, frozen=True):
     """The envelope that the coordinator confirmed last."""
     permission_ends_at: int = 0
     """When the delegation in it ends, in seconds since 1970; 0: not known."""
+    family: str = ""
+    """The name of the family that it is a member of; empty: none."""
     online_keys: list[str] = []
     """Fingerprints of the online keys that were delegated to, the newest one last."""
 
@@ -90,6 +92,19 @@ class Home:
         """Return all published projects by name."""
         names = sorted(file.stem for file in (self.path / "projects").glob("*.json"))
         return [record for name in names if (record := self.record(name)) is not None]
+
+    def family(self, name: str) -> list[ProjectRecord]:
+        """Return the members of a family that were published from here, in the order of numbers."""
+        members = [record for record in self.records() if name and record.family == name]
+        return sorted(members, key=lambda record: (len(record.project), record.project))
+
+    def find_all(self, text: str) -> list[AttachLink]:
+        """Return the links of all members of the family of that name, else the one that `find` has.
+
+        Raises:
+            InputError: as `find`.
+        """
+        return [record.link for record in self.family(text)] or [self.find(text)]
 
     def find(self, text: str) -> AttachLink:
         """Return the link that `text` is, or that of the published project of that name.

@@ -11,11 +11,11 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.status import NOT_COMPARABLE, ProjectStatus, overall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pleb_project.server.client import Coordinator
 
-__all__ = ["STATUS_BYTES", "decode_status", "status_lines", "watch_project"]
+__all__ = ["STATUS_BYTES", "decode_status", "status_lines", "watch_projects"]
 
 _WATCH_SECONDS: Final = 2.0
 STATUS_BYTES: Final = 4 * 2**20
@@ -71,26 +71,29 @@ def status_lines(status: ProjectStatus) -> list[str]:
     return lines
 
 
-def watch_project(
+def watch_projects(
     coordinator: Coordinator,
-    project: str,
-    show: Callable[[dict[str, Any], Iterable[str]], None],
+    projects: Sequence[str],
+    show: Callable[[Any, Iterable[str]], None],
     sleep: Callable[[float], None],
     *,
     forever: bool,
 ) -> None:
-    """Show the status; if `forever`, again after every change until the project is finished.
+    """Show the status; if `forever`, again after every change until all projects are finished.
+
+    The value of one project is its status, that of several is a list of them.
 
     Raises:
         PlebError: the coordinator refuses or does not answer.
     """
     shown: list[str] = []
     while True:
-        status = decode_status(coordinator.status(project))
-        lines = status_lines(status)
+        found = [decode_status(coordinator.status(project)) for project in projects]
+        lines = [line for status in found for line in status_lines(status)]
         if lines != shown:
-            show(msgspec.to_builtins(status), lines)
+            values = msgspec.to_builtins(found)
+            show(values[0] if len(values) == 1 else values, lines)
             shown = lines
-        if status.finished or not forever:
+        if all(status.finished for status in found) or not forever:
             return
         sleep(_WATCH_SECONDS)

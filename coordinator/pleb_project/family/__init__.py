@@ -1,0 +1,1 @@
+"""Projects that are published together: the members of an ensemble."""

@@ -1,0 +1,49 @@
+"""All members of a family as a folder: their weights, and the module that averages them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pleb_project.download import download_model
+from pleb_shared.errors import InputError
+from pleb_system.durable import write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_project.download import SavedModel, Wanted
+    from pleb_project.server.client import Coordinator
+    from pleb_shared.protocol.ids import AttachLink
+
+__all__ = ["download_members"]
+
+_AVERAGED: Final = Path(__file__).with_name("averaged.py")
+
+
+def download_members(
+    coordinator: Coordinator, links: Sequence[AttachLink], folder: Path, wanted: Wanted
+) -> dict[str, SavedModel]:
+    """Write a version of each member into `folder`, which is made, and how to average them.
+
+    Returns:
+        What was written, by the member's name.
+
+    Raises:
+        InputError: the folder exists, or cannot be written.
+        PlebError: as `download_model`.
+    """
+    try:
+        folder.mkdir(parents=True)
+        saved = {
+            link.project: download_model(
+                coordinator, link, folder / f"{link.project}.safetensors", wanted
+            )
+            for link in links
+        }
+        write_durably(folder / _AVERAGED.name, _AVERAGED.read_bytes(), shared=True)
+    except FileExistsError as error:
+        raise InputError(f"{folder} already exists: choose another name.") from error
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}.") from error
+    return saved

@@ -1,0 +1,136 @@
+"""Members of a family: what each has of its own, what they share, and their average."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import softmax
+
+from pleb_project.definition.load import parse_definition
+from pleb_project.definition.places import DefinitionError
+from pleb_project.family.averaged import Averaged
+from pleb_project.family.members import as_member, members_of, same_beginnings, shards_of
+from pleb_project.readers.blobs import BlobFolder
+from pleb_project.server.records import Home, ProjectRecord
+from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.project import Family, Shard, ShardList
+from tests.conformance.example_metadata import example_metadata
+
+TEXT = '[project]\nname = "nine"\n\n[data]\nsource = "sklearn:digits"\n'
+KEY = "58" + 31 * "66"
+
+
+def ensemble(members, shards=1.0, text=TEXT):
+    section = f"[ensemble]\nmembers = {members}\nshards = {shards}\n"
+    return parse_definition(text + section, Path("p/project.toml"))
+
+
+def drafts(definition, tmp_path, shards=10):
+    """Return what each member publishes of a project with so many shards."""
+    blobs = BlobFolder(tmp_path)
+    train = [Shard(digest=f"{n:064x}", size=1, examples=1) for n in range(shards)]
+    held = [Shard(digest="f" * 64, size=1, examples=1)]
+    listed = blobs.put(strict_json.encode(ShardList(train=train, holdout=held)))
+    draft = example_metadata(KEY)
+    draft = msgspec.structs.replace(draft, data=msgspec.structs.replace(draft.data, shards=listed))
+    found = []
+    for member in members_of(definition):
+        named = msgspec.structs.replace(draft, project=member.project.name)
+        metadata = as_member(named, definition, blobs)
+        numbers = [int(shard.digest, 16) for shard in shards_of(metadata, blobs).train]
+        assert shards_of(metadata, blobs).holdout == held
+        found.append((metadata, numbers))
+    return found
+
+
+def test_members_differ_in_name_and_seed():
+    members = members_of(ensemble(3))
+    assert [one.project.name for one in members] == ["nine-1", "nine-2", "nine-3"]
+    assert [one.project.title for one in members][:1] == ["nine, member 1 of 3"]
+    assert [one.model.seed for one in members] == [0, 1, 2]
+    assert members[0].data == members[2].data
+    plain = parse_definition(TEXT, Path("p/project.toml"))
+    assert members_of(plain) == [plain]
+    assert [one.project.name for one in members_of(ensemble(1))] == ["nine"]
+
+
+def test_all_members_read_all_shards_unless_they_have_shares(tmp_path):
+    for metadata, numbers in drafts(ensemble(3), tmp_path):
+        assert sorted(numbers) == list(range(10))
+        assert metadata.family == Family(
+            name="nine", kind="ensemble", members=["nine-1", "nine-2", "nine-3"]
+        )
+    halves = [numbers for _, numbers in drafts(ensemble(2, 0.5), tmp_path)]
+    assert halves == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    overlapping = [numbers for _, numbers in drafts(ensemble(2, 0.7), tmp_path)]
+    assert overlapping == [[0, 1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 9, 0, 1]]
+    assert [len(numbers) for _, numbers in drafts(ensemble(8, 0.01), tmp_path)] == [1] * 8
+
+
+def test_an_ensemble_of_one_is_a_project(tmp_path):
+    [(metadata, numbers)] = drafts(ensemble(1, 0.5), tmp_path)
+    assert (metadata.family, len(numbers)) == (None, 10)
+
+
+def test_a_name_that_leaves_no_room_for_numbers_is_refused():
+    with pytest.raises(DefinitionError, match="at most 37 characters"):
+        ensemble(2, text=TEXT.replace("nine", "n" * 38))
+    assert ensemble(2, text=TEXT.replace("nine", "n" * 37)).ensemble
+
+
+def test_equal_beginnings_are_noticed():
+    one = example_metadata(KEY)
+    model = msgspec.structs.replace(one.model, initial_digest="1" * 64)
+    other = msgspec.structs.replace(one, model=model)
+    assert same_beginnings([one, other]) == ""
+    assert "without setting a seed" in same_beginnings([one, other, one])
+
+
+class Pair(nn.Module):
+    """Returns a tuple, a dictionary in it, and a list, as models may."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor):
+        return x * self.factor, {"twice": x * 2 * self.factor}, [x + self.factor]
+
+
+def test_the_average_has_the_form_of_what_members_return():
+    x = torch.arange(6.0).reshape(2, 3)
+    first, named, listed = Averaged([Pair(1.0), Pair(3.0)])(x)
+    assert torch.equal(first, 2 * x)
+    assert torch.equal(named["twice"], 4 * x)
+    assert torch.equal(listed[0], x + 2)
+
+
+def test_probabilities_are_averaged_as_such():
+    members = [nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(4, 3)]
+    x = torch.randn(5, 4)
+    wanted = torch.stack([softmax(member(x), -1) for member in members]).mean(0)
+    found = Averaged(members, "probabilities")(x)
+    assert torch.allclose(softmax(found, -1), wanted, atol=1e-6)
+    assert torch.allclose(found.exp(), wanted, atol=1e-6)
+
+
+def test_what_has_no_mean_is_refused():
+    with pytest.raises(TypeError, match=r"torch\.int64"):
+        Averaged([nn.Flatten(), nn.Flatten()])(torch.ones(2, 2, dtype=torch.int64))
+
+
+def test_a_home_finds_the_members_of_a_family_in_their_order(tmp_path):
+    home = Home(tmp_path)
+    link = f"https://example.org/join/NAME#{'a' * 64}"
+    for name in ("nine-10", "nine-9", "other"):
+        family = "nine" if name != "other" else ""
+        home.remember(
+            ProjectRecord(project=name, attach_link=link.replace("NAME", name), family=family)
+        )
+    assert [found.project for found in home.find_all("nine")] == ["nine-9", "nine-10"]
+    assert [found.project for found in home.find_all("other")] == ["other"]
+    assert [found.project for found in home.find_all("nine-9")] == ["nine-9"]
