@@ -1,0 +1,62 @@
+"""leasing: give assignments to a host, each under a lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pleb_coordinator.core.assignment import expected_seconds, lease_seconds
+from pleb_coordinator.core.records import Assignment, NewAssignment, Purpose, UnitRow
+from pleb_coordinator.steps.candidates import keep_chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pleb_coordinator.steps import RequestContext
+
+__all__ = ["give", "lease", "lease_more"]
+
+
+def lease(
+    context: RequestContext, pairs: Sequence[tuple[Assignment, UnitRow]], place: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return unsent assignments, leased to the host; `place` others are in its hands already."""
+    host, project = context.host, context.project
+    given = []
+    for number, (assignment, unit) in enumerate(pairs, start=place + 1):
+        expected = expected_seconds(unit, host, project.metadata, project.facts)
+        length = lease_seconds(expected, project.metadata.limits.lease_seconds, number)
+        if assignment.purpose is Purpose.PRIMARY:
+            keep_chunk(context, unit)
+        given.append((give(context, assignment, unit, context.now + length), unit))
+    if given and given[-1][1].shard_first != host.last_shard:
+        context.tx.hosts.set_last_shard(host.id, given[-1][1].shard_first)
+    return given
+
+
+def lease_more(
+    context: RequestContext, units: Sequence[UnitRow], purpose: Purpose, place: int
+) -> list[tuple[Assignment, UnitRow]]:
+    """Return one more assignment of each unit, leased to the host."""
+    pairs = []
+    for unit in units:
+        new = NewAssignment(unit=unit.id, purpose=purpose, created_at=context.now)
+        pairs.append((context.tx.assignments.get(context.tx.assignments.add(new)), unit))
+        if purpose is not Purpose.EXAM:  # nothing else is waited for
+            context.tx.units.set_look_at(unit.id, None)
+    return lease(context, pairs, place)
+
+
+def give(
+    context: RequestContext, assignment: Assignment, unit: UnitRow, until: float
+) -> Assignment:
+    """Lease an unsent assignment to the host."""
+    nonce = context.deps.random_bytes(16).hex()
+    host, now = context.host, context.now
+    context.tx.assignments.lease(assignment, host, nonce, now, until)
+    detail = {"assignment": assignment.id, "purpose": assignment.purpose}
+    context.tx.events.add(unit.project, now, "issued", unit=unit.id, host=host.id, **detail)
+    return msgspec.structs.replace(
+        assignment, host=host.id, nonce=nonce, issued_at=now, lease_until=until
+    )
