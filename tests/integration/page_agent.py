@@ -37,12 +37,14 @@ from pleb_agent.control.views import (
     ProjectView,
     StatusView,
     UnitsView,
+    UseView,
 )
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.devices import FoundDevice
+from pleb_agent.core.headline import headline
 from pleb_agent.core.override import NO_OVERRIDE
 from pleb_agent.core.preferences import Preferences
-from pleb_agent.core.readiness import Action, Decision, decide
+from pleb_agent.core.readiness import Action, Decision, PolicyReason, decide
 from pleb_agent.core.readings import Gpu, Power, PowerSource, Presence, PresenceKind, Readings
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.loop.status import CurrentUnit
@@ -334,7 +336,17 @@ class PlayedReader(StatusReader):
 
     @override
     def status(self) -> StatusView:
-        shown = msgspec.structs.replace(super().status(), **self.shown)
+        usual = super().status()
+        shown = msgspec.structs.replace(usual, **self.shown)
+        if shown.unit or "message" in self.shown or "activity" in self.shown:
+            title = shown.projects[0].title if shown.projects else ""
+            state = AgentState(Activity(shown.activity), say("Why."), shown.next_look_at)
+            kind = shown.unit.kind if shown.unit else ""
+            said = message(headline(state, PolicyReason(shown.reason), kind, title))
+            why = shown.message if "message" in self.shown else shown.why
+            shown = msgspec.structs.replace(shown, headline=said, why=why)
+        use = UseView(cores=3.8, memory_bytes=812 * 10**6, share_percent=60)
+        shown = msgspec.structs.replace(shown, use=use if shown.unit else None)
         return msgspec.structs.replace(shown, sentence=shown.message.text)
 
     @override

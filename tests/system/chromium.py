@@ -76,6 +76,14 @@ class Browser:
     def text(self, name: str) -> str:
         return self.find(name).text
 
+    def text_of(self, selector: str) -> str:
+        """Return the text of the first element that a CSS selector finds."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+
+    def text_content(self, name: str) -> str:
+        """Return the text of an element, seen or not."""
+        return str(self.find(name).get_attribute("textContent"))
+
     def wait_for_text(self, name: str, words: str) -> None:
         self.wait(lambda: words in self.find(name).text)
 

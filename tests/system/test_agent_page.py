@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
+NOON = time.time() + 7200
 LINK_QUERY = LINK.replace("#", "%23")
 PAGES = {
     "now": "/",
@@ -105,8 +108,8 @@ def test_from_the_link_to_the_first_accepted_unit(  # noqa: PLR0915 - one story
     browser.find("link").send_keys(LINK + Keys.ENTER)
 
     # Who is behind it, and what it takes.
+    browser.wait_for_text("facts", "Shakespeare")  # which replaces what waited for it
     facts = browser.find("facts")
-    browser.wait(lambda: "Shakespeare" in facts.text)
     assert browser.focused() == "Shakespeare, letter by letter"
     for words in ("Ada Lovelace", "Public domain", "ab" * 32, "training data",
                   "about 4\N{NARROW NO-BREAK SPACE}min", "61", "MB", "350", "Wh"):  # fmt: skip
@@ -179,7 +182,7 @@ def test_the_coordinators_refusals_appear_next_to_the_form(
 def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> None:
     agent = server.agent
     browser.driver.execute_script("window.unreloaded = true")
-    assert browser.text("now-sentence") == "Working for words."
+    assert "Free to work" in browser.text("now-sentence")
 
     browser.click("pause")
     browser.wait_for_text("now-controls", "Resume")
@@ -214,9 +217,52 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     browser.driver.switch_to.alert.dismiss()
     browser.click("stop")
     browser.driver.switch_to.alert.accept()
-    browser.wait_for_text("now-sentence", "Finishing the current unit")
+    browser.wait(lambda: "Finishing the current unit" in browser.text_content("said"))
     assert agent.calls.count(("stop", (True,))) == 1
     assert all(request.startswith(server.url) for request in browser.requests())
+
+
+def test_waiting_is_counted_down_and_cut_short(server: PageServer, browser: Browser) -> None:
+    agent = server.agent
+    why = page_agent.message("No work right now: all units of version 8 are assigned.")
+    server.do(lambda: agent.change(unit=None, activity="idle", message=why, next_look_at=NOON))
+    browser.wait_for_text("now-headline", "Waiting for Shakespeare, letter by letter")
+    assert browser.text("now-sentence") == why.text
+    browser.wait(lambda: re.fullmatch(r"\d+:\d\d:\d\d", browser.text_of(".countdown")))
+    first = browser.text_of(".countdown")
+    browser.wait(lambda: browser.text_of(".countdown") != first)
+    browser.click("try-now")
+    browser.wait(lambda: ("changed", ()) in agent.calls)
+
+
+def test_a_unit_is_paused_and_handed_back_on_its_page(server: PageServer, browser: Browser) -> None:
+    agent = server.agent
+    browser.driver.get(f"{server.url}/units")
+    browser.click("unit-pause-7")
+    browser.wait_for_text("units-list", "is paused by you")
+    browser.click("unit-resume-7")
+    browser.wait(lambda: browser.driver.find_elements(By.ID, "unit-pause-7"))
+    browser.click("unit-abort-7")
+    browser.driver.switch_to.alert.accept()
+    browser.wait_for_text("units-list", "is handed back with the next request")
+    assert agent.calls.count(("unit_held", (7,))) == 3
+    browser.click("part-refused")
+    browser.wait_for_text("units-list", "0.42 from the result that counts; 0.031 is allowed.")
+
+
+def test_no_new_work_and_finishing_are_said_and_undone(
+    server: PageServer, browser: Browser
+) -> None:
+    agent = server.agent
+    browser.click("finish")
+    browser.wait_for_text("now-state", "Takes no new work, and then pauses.")
+    browser.click("unfinish")
+    browser.wait(lambda: browser.driver.find_elements(By.ID, "finish"))
+    browser.driver.get(f"{server.url}/projects")
+    button = browser.driver.find_element(By.XPATH, "//button[text()='No new work']")
+    browser.click(str(button.get_attribute("id")))
+    browser.wait_for_text("project-cards", "No new work, as you asked.")
+    assert ("no_new_work", ("words", True)) in agent.calls
 
 
 def test_the_page_reconnects_to_a_restarted_agent(server: PageServer, browser: Browser) -> None:

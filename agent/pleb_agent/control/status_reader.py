@@ -15,18 +15,22 @@ import msgspec
 from pleb_agent.control import views
 from pleb_agent.control.journal_reader import find_attached, message_of
 from pleb_agent.control.live_preferences import worker_settings
+from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.devices import PROCESSOR
 from pleb_agent.core.energy import bytes_per_day, hours_per_day, kwh_per_day
+from pleb_agent.core.headline import headline
 from pleb_agent.core.history import OUTCOMES
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
+from pleb_agent.core.sentence import say
 from pleb_agent.core.unit_parts import UnitPart
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.history_list import folded_events
 from pleb_agent.program.clock import system_clock
 from pleb_agent.sensors.devices import devices_named
 from pleb_agent.sensors.machine import read_machine
+from pleb_agent.sensors.worker_meter import WorkerMeter
 from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.codec import delta_bytes
 from pleb_shared.protocol.ids import fingerprint_of
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.devices import FoundDevice
     from pleb_agent.core.history import Event
     from pleb_agent.core.preferences import Preferences
+    from pleb_agent.core.readiness import Decision
     from pleb_agent.core.readings import Presence, Readings
     from pleb_agent.journal.history_list import HistoryFilter
     from pleb_agent.journal.journal import Journal
@@ -87,6 +92,7 @@ class StatusReader:
     cards: Sequence[FoundDevice] = ()
     """Those of this PC, whether they may compute or not."""
     machine: Callable[[], Machine] = read_machine
+    meter: WorkerMeter = field(default_factory=WorkerMeter)
     _curves: dict[int, tuple[float, views.CurveView]] = field(default_factory=dict)
 
     def status(self) -> views.StatusView:
@@ -94,36 +100,60 @@ class StatusReader:
         state, live = self.loop.state(), self.loop.status
         override = self.overrides.in_force
         problems = self.loop.problems()
+        projects = [
+            self.rows.project(row, self.live.current, problems.get(row.id, ""))
+            for row in self.rows.attached()
+        ]
+        decision = self.loop.governor.decision
+        titles = {one.project: one.title for one in projects}
+        about = live.unit.project if live.unit else state.project
+        kind = live.unit.kind if live.unit else ""
+        few_words = headline(state, decision.reason, kind, titles.get(about, about))
+        if state.activity is Activity.IDLE and not projects:
+            few_words = say("No project yet")
+        is_working = state.activity is Activity.WORKING
+        readings = self.readings()
         return views.StatusView(
             running=True,
             activity=state.activity.value,
             sentence=str(state.sentence),
             message=message_of(state.sentence),
+            headline=message_of(few_words),
+            why=message_of(decision.sentence if is_working else state.why or state.sentence),
+            use=self._use(decision, readings),
             next_look_at=state.next_look_at,
-            reason=self.loop.governor.decision.reason.value,
+            reason=decision.reason.value,
             override=override,
             paused=override.kind is OverrideKind.PAUSE,
             unit=live.unit,
-            devices=self._devices(),
+            devices=self._devices(readings),
             units_finished=live.units_finished,
             pid=os.getpid(),
             desktop=self.desktop,
             first_run=not self.journal.setting("welcome_closed"),
-            projects=[
-                self.rows.project(row, self.live.current, problems.get(row.id, ""))
-                for row in self.rows.attached()
-            ],
+            projects=projects,
             open=self.rows.open(),
             history=self.rows.ended(),
             update=self.packages.release,
             runtime=self.packages.runtime_view(),
         )
 
-    def _devices(self) -> list[views.DeviceView]:
+    def _use(self, decision: Decision, readings: Readings) -> views.UseView | None:
+        """Return what the workers take; None: nothing is computed."""
+        if self.loop.status.unit is None:
+            return None
+        pids = [loop.worker_pid for loop in self.loop.loops if loop.worker_pid is not None]
+        return views.UseView(
+            cores=self.meter.cores(pids),
+            memory_bytes=readings.worker_memory_bytes,
+            share_percent=decision.limits.share_percent,
+        )
+
+    def _devices(self, readings: Readings) -> list[views.DeviceView]:
         """Return what each device does, the processor first; none where it is the only one."""
         titles = {one.name: one.title for one in (PROCESSOR, *self.cards)}
         pauses = dict(self.overrides.device_pauses)
-        temperatures = {gpu.device: gpu.celsius for gpu in self.readings().gpus}
+        temperatures = {gpu.device: gpu.celsius for gpu in readings.gpus}
         found = []
         for loop in self.loop.loops if self.cards else ():
             state = loop.state()

@@ -128,6 +128,16 @@ class DeviceView(View, frozen=True):
     units_finished: int
 
 
+class UseView(View, frozen=True):
+    """What the workers take now."""
+
+    cores: float | None
+    """Of the processor, on average since the last time that somebody looked; None: not known."""
+    memory_bytes: int
+    share_percent: int
+    """Of the time that they may compute."""
+
+
 class StatusView(View, frozen=True, kw_only=True):
     """What the agent does now, why, and what comes next."""
 
@@ -137,6 +147,12 @@ class StatusView(View, frozen=True, kw_only=True):
     sentence: str
     message: MessageView
     next_look_at: float | None = None
+    headline: MessageView | None = None
+    """What it does, in a few words."""
+    why: MessageView | None = None
+    """The reason for that, without the project's name."""
+    use: UseView | None = None
+    """What the worker takes now."""
     reason: str
     """Which rule decided (`ready` while the agent may work); or `not_running`."""
     override: Override = NO_OVERRIDE

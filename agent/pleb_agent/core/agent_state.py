@@ -117,3 +117,7 @@ class AgentState:
     activity: Activity
     sentence: Sentence
     next_look_at: float | None = None
+    project: str = ""
+    """The name of the project that it is about; empty: of none."""
+    why: Sentence | None = None
+    """The reason alone, where the sentence names the project too."""

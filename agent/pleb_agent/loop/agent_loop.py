@@ -117,6 +117,11 @@ class AgentLoop:
         self._engine.renew()
         self._wake.set()
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process; None: there is none."""
+        return self._services.engine.pid
+
     async def leave(self, project: int) -> None:
         """Leave a project that is marked as to be left, as soon as the current request ends.
 

@@ -397,7 +397,7 @@ class Project:
         delay = _AGAIN.delay_seconds(self._failures, self._services.draw(), asked)
         self._look_in(delay)
         activity = Activity.OFFLINE if offline else Activity.PROBLEM
-        self._loop.status.set(activity, sentence, self._clock() + delay)
+        self._loop.status.set(activity, say(str(error)), self._clock() + delay, self.name)
         _LOG.warning("problem", extra={"project": self.name, "problem": str(error), "delay": delay})
 
     async def _enrol_again(self) -> None:
@@ -414,8 +414,7 @@ class Project:
         if took_seconds < _QUICK_ANSWER_SECONDS:
             wait = max(wait, _QUICK_ANSWER_SECONDS)
         self._look_in(wait * (1 + 0.1 * self._services.draw()))
-        sentence = say("{project}: {reason}", project=self.name, reason=reason)
-        self._loop.status.set(Activity.IDLE, sentence, self._clock() + wait)
+        self._loop.status.set(Activity.IDLE, reason, self._clock() + wait, self.name)
 
     def _wait_for_uploads(self) -> None:
         """There is nothing to report and no unit wanted: what is left are uploads."""
@@ -424,8 +423,7 @@ class Project:
             self._loop.status.set(Activity.WORKING, say("The last results are being uploaded."))
         elif self._rests:  # until the user changes it, which looks at once
             self._look_in(_RESTING_SECONDS)
-            sentence = say("No new work from {project}, as you asked.", project=self.name)
-            self._loop.status.set(Activity.IDLE, sentence)
+            self._loop.status.set(Activity.IDLE, "No new work, as you asked.", project=self.name)
         else:
             self._look_in(_QUICK_ANSWER_SECONDS)
 

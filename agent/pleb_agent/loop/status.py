@@ -74,15 +74,28 @@ class LiveStatus:
         self._listener.changed()
 
     def set(
-        self, activity: Activity, sentence: str | Sentence, next_look_at: float | None = None
+        self,
+        activity: Activity,
+        sentence: str | Sentence,
+        next_look_at: float | None = None,
+        project: str = "",
     ) -> None:
         """Change the agent's state, unless a unit is being computed: that matters more.
 
         Network work continues in the background, and would hide it.
+
+        Args:
+            activity: what the agent does.
+            sentence: why; with a `project`, without its name, which comes before it.
+            next_look_at: seconds since 1970; None: on the next event.
+            project: the one that this is about; empty: none.
         """
-        if self._unit is None:
-            self._state = AgentState(activity, say(sentence), next_look_at)
-            self._listener.changed()
+        if self._unit is not None:
+            return
+        why = say(sentence)
+        whole = say("{project}: {reason}", project=project, reason=why) if project else why
+        self._state = AgentState(activity, whole, next_look_at, project, why)
+        self._listener.changed()
 
 
 class History:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pleb_agent.translation.words import Words
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["EVENTS", "folded_text"]
+__all__ = ["EVENTS", "folded_text", "metric_name"]
 
 _SPANS: Final = (30, 90, 365)
 _KINDS: Final[dict[str, tuple[str, str, Callable[[Formats, float], str]]]] = {
@@ -149,8 +149,7 @@ async def show_given(visit: Visit) -> Response:
 async def show_curve(visit: Visit) -> Response:
     """Show how one project improved, with the versions marked that contain this PC's work."""
     curve = await visit.reader.curve(visit.query("project"))
-    named = _METRICS.get(curve.metric, shown_line(curve.metric.replace("_", " ")))
-    metric = visit.words.text(named)
+    metric = metric_name(visit, curve.metric)
     points = list(zip(curve.versions, curve.made_at, curve.values, strict=True))
     since_joined = [point for point in points if point[1] >= curve.attached_at]
     measured = [value for _, _, value in since_joined if value is not None]
@@ -174,6 +173,12 @@ async def show_curve(visit: Visit) -> Response:
         first=measured[0] if measured else None,
         last=measured[-1] if measured else None,
     )
+
+
+def metric_name(visit: Visit, metric: str) -> str:
+    """Return what a metric is called in the reader's language."""
+    named = _METRICS.get(metric, shown_line(metric.replace("_", " ")))
+    return visit.words.text(named)
 
 
 def _json(value: dict[str, Any]) -> str:

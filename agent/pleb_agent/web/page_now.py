@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,17 +16,20 @@ from pleb_agent.control.requests import (
     StopRequest,
 )
 from pleb_agent.translation.words import marked
+from pleb_agent.web.page_history import metric_name
+from pleb_agent.web.page_projects import slug_of
 from pleb_agent.web.page_rendering import sparkline
-from pleb_shared.errors import InputError
+from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.control.views import StatusView
+    from pleb_agent.loop.status import CurrentUnit
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["KINDS", "STATES", "now_values"]
+__all__ = ["KINDS", "STATES", "Pace", "now_values", "pace_of"]
 
 KINDS: Final[dict[str, str]] = {
     "train": marked("Training a unit"),
@@ -64,10 +68,49 @@ def now_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
         ],
         "accepted": any(project.counters.get("verdicts_valid") for project in status.projects),
         "losses": sparkline(unit.losses) if unit else None,
+        "pace": pace_of(unit, status.use.share_percent if status.use else 100) if unit else None,
+        "slug": slug_of(unit.project) if unit else "",
         "kinds": KINDS,
         "states": STATES,
         "snoozes": SNOOZES,
     }
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a unit goes on, if nothing changes. `left_seconds`: of its computing."""
+
+    left_seconds: float
+    units_per_hour: float
+
+
+def pace_of(unit: CurrentUnit, share_percent: int) -> Pace | None:
+    """Return a unit's pace; None: its steps have not shown it yet.
+
+    `share_percent`: of the time that it may compute; the rest of the time passes too.
+    """
+    done, total = unit.steps_done, unit.steps_total
+    if not done or not total or not unit.compute_seconds or not share_percent:
+        return None
+    step_seconds = unit.compute_seconds / done * 100 / share_percent
+    return Pace((total - done) * step_seconds, 3600 / (total * step_seconds))
+
+
+async def show_quality(visit: Visit) -> Response:
+    """Show how good a project's model is; asks its coordinator at most once a minute."""
+    try:
+        curve = await visit.reader.curve(visit.query("project"))
+    except PlebError:
+        return visit.page("now_quality.html", name="", value=None, version=0)
+    measured = [
+        (version, value)
+        for version, value in zip(curve.versions, curve.values, strict=True)
+        if value is not None
+    ]
+    version, value = measured[-1] if measured else (0, None)
+    return visit.page(
+        "now_quality.html", name=metric_name(visit, curve.metric), value=value, version=version
+    )
 
 
 async def show_now(visit: Visit) -> Response:

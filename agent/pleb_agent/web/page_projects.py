@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.views import StatusView
     from pleb_agent.web.page_visit import Visit
 
-__all__ = ["project_values"]
+__all__ = ["project_values", "slug_of"]
 
 _LONGEST_NAME: Final = 200
 
@@ -27,7 +27,12 @@ def project_values(reader: StatusReader, status: StatusView) -> dict[str, Any]:
     return {
         "status": status,
         "cards": [
-            (_slug(project.project), project, reader.facts(project.project), project.share / total)
+            (
+                slug_of(project.project),
+                project,
+                reader.facts(project.project),
+                project.share / total,
+            )
             for project in status.projects
         ],
     }
@@ -63,7 +68,7 @@ async def link(visit: Visit) -> Response:
     """Show the text that adds another PC to the account."""
     name = (await visit.form()).get("project", "")[:_LONGEST_NAME]
     view = visit.controller.account_link(ProjectRequest(project=name))
-    return visit.page("project_link.html", link_view=view, slug=_slug(name))
+    return visit.page("project_link.html", link_view=view, slug=slug_of(name))
 
 
 async def detach(visit: Visit) -> Response:
@@ -78,6 +83,6 @@ def _cards(visit: Visit) -> Response:
     return visit.page("project_cards.html", **values)
 
 
-def _slug(name: str) -> str:
+def slug_of(name: str) -> str:
     """Return the project's name as a part of element ids, whatever characters it has."""
     return sha256(name.encode()).hexdigest()[:10]

@@ -80,6 +80,7 @@ def page_routes(context: PageContext) -> list[Route]:
         "/": page_now.show_now,
         "/given": page_history.show_given,
         "/given/curve": page_history.show_curve,
+        "/now/quality": page_now.show_quality,
         "/units": page_units.show_units,
         "/projects": page_projects.show_projects,
         "/preferences": page_preferences.show_preferences,

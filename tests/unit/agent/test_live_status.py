@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pleb_agent.core.agent_state import Activity
 from pleb_agent.loop.services import Listener
 from pleb_agent.loop.status import CurrentUnit, LiveStatus
 
@@ -41,3 +42,12 @@ def test_of_too_many_every_second_is_forgotten():
     assert losses[-1] == (1000, 1000.0)
     assert all(step == loss for step, loss in losses)
     assert [step for step, _ in losses] == sorted({step for step, _ in losses})
+
+
+def test_a_project_is_named_once_before_the_reason():
+    status = LiveStatus(Listener())
+    status.set(Activity.IDLE, "No work right now.", 9.0, "words")
+    assert str(status.state.sentence) == "words: No work right now."
+    assert (str(status.state.why), status.state.project) == ("No work right now.", "words")
+    status.set(Activity.IDLE, "The worker is getting ready.")
+    assert str(status.state.sentence) == str(status.state.why) == "The worker is getting ready."

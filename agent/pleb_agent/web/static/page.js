@@ -81,6 +81,21 @@
   addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
   if (!document.hidden) listen();
 
+  // -- countdowns -----------------------------------------------------------------------
+
+  // Counted here, by the second, and only while there is one to be seen: the agent does not tick.
+  function countDown() {
+    for (const place of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.round(Number(place.dataset.until) - Date.now() / 1000));
+      const hours = Math.floor(left / 3600), minutes = Math.floor(left / 60) % 60;
+      const parts = hours ? [hours, minutes, left % 60] : [minutes, left % 60];
+      place.textContent = parts.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
+    }
+  }
+  setInterval(() => { if (!document.hidden) countDown(); }, 1000);
+  document.addEventListener("htmx:after:swap", countDown);
+  countDown();
+
   // -- colours --------------------------------------------------------------------------
 
   const colours = ["auto", "light", "dark"];
