@@ -11,9 +11,12 @@ import pytest
 from msgspec.structs import asdict
 
 from pleb_coordinator.aggregation.versions import first_source
+from pleb_coordinator.core.admins import AdminRole
 from pleb_coordinator.core.assignment_state import AssignmentEvent, AssignmentState
 from pleb_coordinator.core.leaning import KEPT_LIES, Lie
 from pleb_coordinator.core.records import (
+    Admin,
+    AdminSession,
     Evaluation,
     Facts,
     FileKind,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 FACTS = Facts(100, 7, 2, 50)
 NOW = 1000.0
+VIEWER = AdminRole.VIEWER
 
 
 @pytest.fixture(params=ENGINES)
@@ -695,3 +699,67 @@ class TestFleet:
         assert [e.seq for e in tx.events.after(project.id, found[-1].seq, 9)] == [4, 5]
         assert [e.seq for e in tx.events.last(project.id, 2)] == [4, 5]
         assert [e.seq for e in tx.events.of_unit(1)] == [2, 4]
+
+    def test_a_code_makes_one_admin_and_its_commands_are_numbered(self, tx):
+        for name in ("anna", "bert"):
+            tx.admins.put(Admin(name, VIEWER, name, NOW + 9, "", NOW, None, 0, revoked=False))
+        assert tx.admins.join("anna", "k", NOW + 10) is None
+        joined = tx.admins.join("anna", "k", NOW)
+        assert (joined.name, joined.key, joined.last_seen) == ("anna", "k", NOW)
+        assert tx.admins.join("anna", "other", NOW) is None
+        assert tx.admins.saw(joined, 5, NOW + 1)
+        assert not tx.admins.saw(joined, 5, NOW + 2)
+        assert tx.admins.saw(joined, 6, NOW + 3)
+        assert tx.admins.revoke("bert")
+        assert not tx.admins.revoke("bert")
+        assert tx.admins.join("bert", "k", NOW) is None
+        session = AdminSession("t", "anna", "admin anna", NOW + 9, entered=False)
+        tx.admins.add_session(session, NOW)
+        assert tx.admins.session("t") == session
+        tx.admins.add_session(AdminSession("u", "", "root", NOW + 99, entered=True), NOW + 10)
+        assert tx.admins.session("t") is None, "it was over"
+        tx.admins.add_session(msgspec.structs.replace(session, expires_at=NOW + 99), NOW + 10)
+        assert tx.admins.revoke("anna")
+        assert tx.admins.session("t") is None
+        assert not tx.admins.saw(joined, 7, NOW + 11)
+        assert tx.admins.end_session("u")
+        assert not tx.admins.end_session("u")
+        assert [(a.name, a.revoked, a.sequence) for a in tx.admins.all()] == [
+            ("anna", True, 6),
+            ("bert", True, 0),
+        ]
+
+    def test_sums_over_a_fleet(self, tx, project):
+        hosts = [new_host(tx, project, name, network=name[0]) for name in ("a1", "a2", "b1")]
+        for host in hosts[:2]:
+            tx.hosts.set_team(project.id, host.account, "lab")
+        standing = msgspec.structs.replace(
+            standing_of(hosts[1]), credit=7.0, units_valid=3, refused=2, banned_until=NOW + 9
+        )
+        tx.hosts.set_standing(hosts[1].id, standing)
+        [none_yet] = tx.fleets.classes(project.id, NOW + 1, NOW)
+        assert (none_yet.digest, none_yet.hosts, none_yet.convicted, none_yet.banned) == (
+            "",
+            3,
+            1,
+            1,
+        )
+        [found] = tx.fleets.networks(project.id, least_accounts=2, now=NOW, limit=9)
+        assert (found.network, found.accounts, found.convicted, found.banned) == ("a", 2, 1, 1)
+        first, *_ = tx.fleets.accounts(project.id, ban_after=3, limit=9)
+        assert (first.display_name, first.team, first.refused) == (hosts[1].display_name, "lab", 2)
+        assert (first.verified, first.credit) == (3, 7.0)
+        [team] = tx.fleets.teams(project.id, ban_after=3, limit=9)
+        assert (team.team, team.accounts, team.hosts, team.credit) == ("lab", 2, 2, 7.0)
+        assert tx.fleets.refusing(project.id, 0.0, 9) == []
+        for at, kind in ((NOW, "issued"), (NOW + 5, "issued"), (NOW + 6, "banned")):
+            tx.events.add(project.id, at, kind)
+        assert tx.fleets.event_counts(project.id, NOW + 1, 9) == {"banned": 1, "issued": 1}
+        assert tx.fleets.event_counts(project.id, NOW, 1) == {"banned": 1}
+        assert tx.fleets.versions_since(project.id, 0, NOW) == (0, 0)
+
+    def test_a_project_is_extended_once(self, tx, project):
+        assert not tx.projects.get(project.id).extended
+        assert tx.projects.extend(project.id)
+        assert not tx.projects.extend(project.id)
+        assert tx.projects.get(project.id).extended

@@ -52,7 +52,7 @@ def test_every_key_is_replaced_while_the_project_runs(
     researcher("renew", "tiny")
     goes_on("under the new key")
     researcher("key", "revoke", "tiny", old[:16])
-    world.admin("key", "delete", old[:16])
+    world.admin("key", "delete", old[:16], "--yes")
     goes_on("without the old one")
 
     # A new root, twice; the first link still works, until its root is revoked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from contextlib import closing
@@ -58,7 +59,7 @@ def test_a_round_goes_on_without_a_unit_that_was_cancelled(world, run):
     [manifest], _ = world.ask(trusted)
     [first] = [unit for unit in units(world) if unit.seed == manifest.unit.seed]
     others = [unit for unit in units(world) if unit != first]
-    code, found = run("unit", "cancel", str(first.id))
+    code, found = run("unit", "cancel", str(first.id), "--yes")
     assert (code, found) == (0, {"unit": first.id, "state": "cancelled"})
     world.answer(trusted, manifest)
     trusted.held.clear()
@@ -70,10 +71,10 @@ def test_a_round_goes_on_without_a_unit_that_was_cancelled(world, run):
     with world.store.read() as tx:
         made = tx.versions.get(1, 0, 1)
     assert [entry.unit for entry in made.inputs] == [unit.id for unit in others]
-    code, found = run("unit", "cancel", str(first.id))
+    code, found = run("unit", "cancel", str(first.id), "--yes")
     assert code
     assert "is cancelled: only one that is not decided" in found["message"]
-    code, found = run("unit", "cancel", "999999")
+    code, found = run("unit", "cancel", "999999", "--yes")
     assert code
     assert "There is no unit 999999" in found["message"]
 
@@ -82,7 +83,7 @@ def test_a_round_that_has_enough_without_the_unit_is_over_after_the_grace_window
     trusted = world.volunteer("trusted", role=Role.TRUSTED)
     world.work(trusted, rounds=3)
     [last] = [unit for unit in units(world) if unit.state is UnitState.OPEN]
-    code, _ = run("unit", "cancel", str(last.id))
+    code, _ = run("unit", "cancel", str(last.id), "--yes")
     assert code == 0
     world.run()
     assert world.project.version == 1
@@ -93,8 +94,8 @@ def test_the_only_unit_of_a_round_stays(world, run):
     world.volunteer("trusted", role=Role.TRUSTED)
     *cancelled, last = units(world)
     for unit in cancelled:
-        assert run("unit", "cancel", str(unit.id))[0] == 0
-    code, found = run("unit", "cancel", str(last.id))
+        assert run("unit", "cancel", str(unit.id), "--yes")[0] == 0
+    code, found = run("unit", "cancel", str(last.id), "--yes")
     assert code
     assert "only one of its round" in found["message"]
 
@@ -105,7 +106,7 @@ def test_a_host_is_deleted_once_its_results_are_settled(world, run):
     while world.project.version < 1:
         world.work(other, trusted)
     name = other.key.fingerprint[:16]
-    code, found = run("host", "delete", "tiny", name)
+    code, found = run("host", "delete", "tiny", name, "--yes")
     assert code
     assert "may still be compared" in found["message"]
     with world.store.write() as tx:
@@ -116,7 +117,7 @@ def test_a_host_is_deleted_once_its_results_are_settled(world, run):
     world.clock.now += 4000
     while world.project.version < LIMITS.version_lag + 3:
         world.work(trusted)
-    code, found = run("host", "delete", "tiny", name)
+    code, found = run("host", "delete", "tiny", name, "--yes")
     assert (code, found["deleted"]) == (0, True)
     with pytest.raises(Refusal) as refused:
         world.ask(other)
@@ -125,6 +126,70 @@ def test_a_host_is_deleted_once_its_results_are_settled(world, run):
         kept = {c.account: c for c in tx.views.contributors(1, 9)}
     assert [(c.credit, c.units_valid) for c in kept.values() if not c.hosts] == [(7, 3)]
     world.work(trusted)
+
+
+def test_what_a_gone_host_has_in_hand_goes_to_others(world, run):
+    gone, other = (world.volunteer(name) for name in ("gone", "other"))
+    assert world.ask(gone)[0]
+    name = gone.key.fingerprint[:16]
+    code, found = run("host", "detach", "tiny", name)
+    assert (code, found["units"]) == (0, 1)
+    world.run()
+    row = world.row(gone)
+    with world.store.read() as tx:
+        assert tx.assignments.in_hand(row.id) == []
+    assert run("host", "detach", "tiny", name)[1]["units"] == 0
+    gone.held.clear()
+    assert world.ask(other)[0]
+    assert world.ask(gone)[0], "it may come back"
+
+
+def test_a_project_that_no_target_ends_cannot_be_extended(world, run):
+    code, found = run("project", "extend", "tiny")
+    assert code == 2
+    assert "no target ends it" in found["message"]
+
+
+def test_accounts_and_teams_have_their_credit(world, run):
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    while world.project.version < 1:
+        world.work(trusted)
+    name = trusted.key.fingerprint[:16]
+    assert run("host", "team", "tiny", name, "lab")[0] == 0
+    code, [account] = run("account", "list", "tiny")
+    assert code == 0
+    assert (account["team"], account["verified"], account["hosts"]) == ("lab", 4, 1)
+    assert account["credit"] > 0
+    code, [team] = run("team", "list", "tiny")
+    assert (code, team["team"], team["credit"]) == (0, "lab", account["credit"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["unit", "cancel", "1"],
+        ["host", "delete", "tiny", "x"],
+        ["key", "delete", "x"],
+        ["project", "delete", "tiny"],
+    ],
+)
+def test_what_cannot_be_undone_is_asked_for_again(world, run, words, monkeypatch):
+    code, found = run(*words)
+    assert code == 2
+    assert "or give --yes" in found["message"], "a program cannot be asked"
+    word = "tiny" if words[0] == "project" else "yes"
+    for typed, asked in ((word, False), ("y", True), ("", True)):
+        terminal = io.StringIO(f"{typed}\n")
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", terminal)
+        code, found = run(*words)
+        assert ("or give --yes" in found.get("message", "")) == asked, typed
+    assert {words for words, entry in TABLE.items() if entry.final} == {
+        "unit cancel",
+        "host delete",
+        "key delete",
+        "project delete",
+    }
 
 
 def test_a_project_is_deleted_with_all_that_only_it_needs(world, run):

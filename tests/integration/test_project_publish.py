@@ -160,17 +160,17 @@ def test_what_is_due_is_renewed_and_every_command_warns_before(place, capsys):
         return code, capsys.readouterr().out
 
     old = fingerprint_of(before.delegation.online_key)
-    assert admin("key", "delete", old[:12])[0] == 2, "it is the newest one"
+    assert admin("key", "delete", old[:12], "--yes")[0] == 2, "it is the newest one"
     code, shown = admin("key", "rotate")
     assert (code, json.loads(shown)["to_renew"]) == (0, ["small"])
-    assert admin("key", "delete", old[:12])[0] == 2, "the project still delegates to it"
+    assert admin("key", "delete", old[:12], "--yes")[0] == 2, "the project still delegates to it"
     assert place.run("renew", "--due") == 0
     assert json.loads(capsys.readouterr().out)[0]["renewed"] is True
     assert place.metadata().delegation.online_key != before.delegation.online_key
     assert place.run("key", "revoke", "small", old[:12]) == 0
     assert place.metadata().revoked == [old]
     capsys.readouterr()
-    assert admin("key", "delete", old[:12])[0] == 0
+    assert admin("key", "delete", old[:12], "--yes")[0] == 0
     code, shown = admin("key", "list")
     assert [key["projects"] for key in json.loads(shown)] == [["small"]]
 

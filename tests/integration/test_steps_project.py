@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pleb_coordinator.cli import main as coordinator_main
 from pleb_coordinator.core.project_state import ProjectEvent
 from pleb_coordinator.core.records import ProjectState
+from pleb_coordinator.home.config import CoordinatorConfig, config_text
+from pleb_coordinator.home.keys import make_secret_file
+from pleb_coordinator.home.layout import Home
 from pleb_coordinator.steps.activity import move_project
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.messages import Role
@@ -167,6 +171,25 @@ def test_a_renewal_leaves_what_the_operator_decided(tmp_path):
         assert move_project(tx, tx.projects.find("tiny"), ProjectEvent.PAUSED, why, 0.0)
     publish(world)
     assert (state(world), world.project.stopped_for) == (ProjectState.PAUSED, why)
+
+
+def test_an_extended_project_goes_on_to_its_last_version(tmp_path, capsys):
+    world = World(tmp_path, holdout=True, versions=4)
+    make_secret_file(Home(tmp_path).secret_file)
+    (tmp_path / "coordinator.toml").write_text(config_text(CoordinatorConfig()))
+    publish(world, target=aim(0.7, stop_at_target=True))
+    trusted = world.volunteer("trusted", role=Role.TRUSTED)
+    values = [1.0, 0.6, 0.8, 0.9]
+    evaluate(world, trusted, values)
+    assert (state(world), world.project.version) == (ProjectState.FINISHED, 1)
+    command = ["project", "extend", "tiny", "--home", str(tmp_path), "--json"]
+    for _ in range(2):
+        assert coordinator_main(command) == 0
+        assert '"state":"active"' in capsys.readouterr().out
+    evaluate(world, trusted, values)
+    assert (state(world), world.project.version) == (ProjectState.FINISHED, 4)
+    assert coordinator_main(command) == 2
+    assert "All 4 versions of tiny are made" in capsys.readouterr().out
 
 
 def test_a_project_that_ends_while_it_is_paused_is_finished_when_it_is_resumed(tmp_path):

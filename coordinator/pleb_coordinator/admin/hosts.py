@@ -23,9 +23,11 @@ __all__ = [
     "COMMANDS",
     "BanHost",
     "DeleteHost",
+    "DetachHost",
     "HostBan",
     "HostCase",
     "HostDeleted",
+    "HostDetached",
     "HostDetails",
     "HostList",
     "HostShown",
@@ -98,6 +100,15 @@ class HostTeam(Value, frozen=True):
     host: str
     name: str
     team: str
+
+
+class HostDetached(Value, frozen=True):
+    """A host has nothing in hand any more."""
+
+    host: str
+    name: str
+    units: int
+    """How many units go to others."""
 
 
 class HostDeleted(Value, frozen=True):
@@ -202,6 +213,27 @@ class SetTeam(Command[HostTeam], frozen=True):
         return HostTeam(host.fingerprint, _name(host), name)
 
 
+class DetachHost(Command[HostDetached], frozen=True):
+    """Give what a host has in hand to others at once: for a PC that went without a word.
+
+    Should its agent come back, it goes on where it was, with other units.
+    """
+
+    words: ClassVar[str] = "host detach"
+    project: Text
+    host: Text
+
+    def carry_out(self, desk: Desk) -> HostDetached:
+        """Raises `InputError`: no host is called so, or several."""
+        now = desk.clock()
+        with desk.opened() as store, store.write() as tx:
+            project = tx.projects.find(self.project)
+            host = find_host(tx, project, self.host)
+            units = tx.assignments.end_leases(host.id, now)
+            tx.events.add(project.id, now, "detached", host=host.id, units=units)
+        return HostDetached(host.fingerprint, _name(host), units)
+
+
 class DeleteHost(Command[HostDeleted], frozen=True):
     """Forget a host; should its agent still run, it enrols again as a new one."""
 
@@ -283,4 +315,4 @@ def _state(host: Host, now: float) -> str:
     return "proven" if host.proven else "new"
 
 
-COMMANDS: Final = (ListHosts, ShowHost, BanHost, UnbanHost, SetTeam, DeleteHost)
+COMMANDS: Final = (ListHosts, ShowHost, BanHost, UnbanHost, SetTeam, DetachHost, DeleteHost)

@@ -13,7 +13,7 @@ from pleb_coordinator.api.status import read_status
 from pleb_coordinator.core.project_state import PROJECT_MOVES, ProjectEvent
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.home.machine import read_machine
-from pleb_coordinator.steps.activity import move_project
+from pleb_coordinator.steps.activity import move_project, settle
 from pleb_coordinator.steps.delete import remove_rest, remove_some
 from pleb_coordinator.steps.family import family_members
 from pleb_shared.errors import InputError
@@ -29,6 +29,7 @@ __all__ = [
     "ArchiveProject",
     "CoordinatorState",
     "DeleteProject",
+    "ExtendProject",
     "ListProjects",
     "PauseProject",
     "ProjectDeleted",
@@ -182,6 +183,32 @@ class ArchiveProject(Command[ProjectMoved], frozen=True):
         return _move(desk, self.project, ProjectEvent.ARCHIVED)
 
 
+class ExtendProject(Command[ProjectMoved], frozen=True):
+    """Go on to the last version that is planned, past the target and the patience."""
+
+    words: ClassVar[str] = "project extend"
+    project: Text
+
+    def carry_out(self, desk: Desk) -> ProjectMoved:
+        """Raises `InputError`: its last version is made, or nothing else would end it."""
+        with desk.opened() as store, store.write() as tx:
+            project = tx.projects.find(self.project)
+            planned, target = project.metadata.training.versions, project.metadata.target
+            if project.version >= planned:
+                raise InputError(
+                    f"All {planned} versions of {project.name} are made: its researcher can "
+                    "publish it again with more (`versions` in [training])."
+                )
+            if target is None or not (target.stop_at_target or target.patience):
+                raise InputError(
+                    f"{project.name} goes on to version {planned} anyway: no target ends it."
+                )
+            if tx.projects.extend(project.id):
+                tx.events.add(project.id, desk.clock(), "extended", version=project.version)
+                settle(tx, project.id, desk.clock())
+            return ProjectMoved(project.name, tx.projects.get(project.id).state)
+
+
 class DeleteProject(Command[ProjectDeleted], frozen=True):
     """Remove an archived project: rows, models, data, results."""
 
@@ -244,5 +271,6 @@ COMMANDS: Final = (
     PauseProject,
     ResumeProject,
     ArchiveProject,
+    ExtendProject,
     DeleteProject,
 )

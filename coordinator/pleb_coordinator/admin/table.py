@@ -34,6 +34,8 @@ class Entry:
     """Whether it is written to the audit log."""
     lasting: bool = False
     """Whether it takes so long that the HTTP process lets another process do it."""
+    final: bool = False
+    """Whether it cannot be undone: a person is asked again, a program has to give `--yes`."""
     here_alone: bool = False
     """Whether it has to be typed on the coordinator's machine."""
 
@@ -47,16 +49,20 @@ TABLE: Final[Mapping[str, Entry]] = {
     "project pause": Entry(_PUBLISHER, "projects", changes=True),
     "project resume": Entry(_PUBLISHER, "projects", changes=True),
     "project archive": Entry(_PUBLISHER, "projects", changes=True),
-    "project delete": Entry(_OPERATOR, "projects", changes=True, lasting=True),
+    "project extend": Entry(_PUBLISHER, "projects", changes=True),
+    "project delete": Entry(_OPERATOR, "projects", changes=True, lasting=True, final=True),
     "unit list": Entry(_VIEWER, "units"),
     "unit show": Entry(_VIEWER, "units"),
-    "unit cancel": Entry(_PUBLISHER, "units", changes=True),
+    "unit cancel": Entry(_PUBLISHER, "units", changes=True, final=True),
     "host list": Entry(_VIEWER, "hosts"),
     "host show": Entry(_VIEWER, "hosts"),
     "host ban": Entry(_OPERATOR, "hosts", changes=True),
     "host unban": Entry(_OPERATOR, "hosts", changes=True),
     "host team": Entry(_OPERATOR, "hosts", changes=True),
-    "host delete": Entry(_OPERATOR, "hosts", changes=True),
+    "host detach": Entry(_OPERATOR, "hosts", changes=True),
+    "host delete": Entry(_OPERATOR, "hosts", changes=True, final=True),
+    "account list": Entry(_VIEWER, "people"),
+    "team list": Entry(_VIEWER, "people"),
     "model list": Entry(_VIEWER, "models"),
     "model show": Entry(_VIEWER, "models"),
     "model verify": Entry(_PUBLISHER, "models", lasting=True),
@@ -66,7 +72,7 @@ TABLE: Final[Mapping[str, Entry]] = {
     "invite revoke": Entry(_OPERATOR, "invites", changes=True),
     "key list": Entry(_VIEWER, "keys"),
     "key rotate": Entry(_OPERATOR, "keys", changes=True),
-    "key delete": Entry(_OPERATOR, "keys", changes=True),
+    "key delete": Entry(_OPERATOR, "keys", changes=True, final=True),
     "log": Entry(_VIEWER, "logs"),
     "log --audit": Entry(_OPERATOR, "logs"),
     "doctor": Entry(_VIEWER, "doctor", lasting=True),

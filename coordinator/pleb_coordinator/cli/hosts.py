@@ -9,6 +9,7 @@ import msgspec
 from pleb_coordinator.admin.hosts import (
     BanHost,
     DeleteHost,
+    DetachHost,
     ListHosts,
     SetTeam,
     ShowHost,
@@ -85,6 +86,16 @@ def team(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def detach(asker: Asker, options: argparse.Namespace, output: Output) -> int:
+    """Give what a host has in hand to others at once."""
+    found = asker.ask(DetachHost(project=options.project, host=options.host))
+    units = (
+        "no unit" if not found.units else f"{found.units} units" if found.units > 1 else "1 unit"
+    )
+    output.result(found, [f"{found.name} had {units} in hand, for others now."])
+    return 0
+
+
 def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Forget a host; should its agent still run, it enrols again as a new one."""
     found = asker.ask(DeleteHost(project=options.project, host=options.host))
@@ -105,5 +116,6 @@ COMMANDS: Final = {
     "ban": ban,
     "unban": unban,
     "team": team,
+    "detach": detach,
     "delete": delete,
 }

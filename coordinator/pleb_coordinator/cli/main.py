@@ -38,6 +38,8 @@ _MODULES: Final = {
     "model": "models",
     "unit": "units",
     "host": "hosts",
+    "account": "people",
+    "team": "people",
     "invite": "invites",
     "key": "keys",
     "open": "admins",
@@ -68,11 +70,15 @@ def main(argv: list[str] | None = None) -> int:
             from pleb_coordinator.admin.access import now
             from pleb_coordinator.admin.table import TABLE
             from pleb_coordinator.cli.audit import CHANGING, note
+            from pleb_coordinator.cli.confirm import confirm
             from pleb_coordinator.cli.desk import Asker
 
             module = importlib.import_module(f"pleb_coordinator.cli.{_MODULES[options.command]}")
         found = module.COMMANDS[options.action or options.command]
-        if " ".join(filter(None, (options.command, options.action))) in TABLE:
+        entry = TABLE.get(" ".join(filter(None, (options.command, options.action))))
+        if entry is not None:
+            if entry.final:
+                confirm(options, output)
             asking: AskingCommand = found
             return asking(Asker(home, options, output), options, output)
         command: Command = found

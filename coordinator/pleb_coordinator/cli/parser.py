@@ -31,6 +31,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_simulation(commands)
     _add_admins(commands)
     for words, made in commands.parsers.items():
+        if words in TABLE and TABLE[words].final:
+            made.add_argument("--yes", action="store_true", help="do not ask again")
         if words in TABLE:
             made.add_argument(
                 "--coordinator",
@@ -237,20 +239,22 @@ def _add_simulation(commands: Commands) -> None:
 
 
 def _add_projects(commands: Commands) -> None:
-    projects = commands.group("project", "Projects: list, show, pause, resume, archive.")
+    projects = commands.group(
+        "project", "Projects: list, show, pause, resume, archive, extend, delete."
+    )
     projects.add("list", "list all projects", "list")
     for name, summary in (
         ("show", "show one project"),
         ("pause", "issue no more units of a project; results are still accepted"),
         ("resume", "resume a paused or archived project"),
         ("archive", "end a project: no unit is issued and nothing is done in the background"),
+        ("extend", "go on to the last planned version, past the target and the patience"),
     ):
         projects.add(name, summary, f"{name} words").add_argument("project", metavar="PROJECT")
     delete = projects.add(
         "delete", "remove an archived project with all that belongs to it", "delete words"
     )
     delete.add_argument("project", metavar="PROJECT")
-    delete.add_argument("--yes", action="store_true", help="do not ask for the name again")
     families = commands.group("family", "Families: projects that are published together.")
     families.add("show", "show all members of an ensemble side by side", "show words").add_argument(
         "family", metavar="FAMILY"
@@ -290,7 +294,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         "cancel", "take back a unit that is not decided; the round goes on without it", "cancel 17"
     )
     cancel.add_argument("unit", type=number, metavar="UNIT")
-    hosts = commands.group("host", "Hosts: list, show, ban, unban, team, delete.")
+    hosts = commands.group("host", "Hosts: list, show, ban, unban, team, detach, delete.")
     listed = hosts.add("list", "list a project's hosts, those seen last first", "list words")
     listed.add_argument("project", metavar="PROJECT")
     listed.add_argument("--limit", type=count, default=200, metavar="N", help="at most N (200)")
@@ -299,6 +303,7 @@ def _add_units_and_hosts(commands: Commands) -> None:
         ("ban", "refuse a host's requests"),
         ("unban", "end a host's ban"),
         ("team", "let a host's account join a team, whose hosts are one voice"),
+        ("detach", "give what a host has in hand to others at once; it may come back"),
         ("delete", "forget a host that has gone; its account keeps its credit"),
     ):
         parser = hosts.add(name, summary, f"{name} words 1f2e3d")
@@ -309,6 +314,12 @@ def _add_units_and_hosts(commands: Commands) -> None:
             parser.add_argument("--reason", default="no reason given.", help="shown to the host")
         if name == "team":
             parser.add_argument("team", metavar="TEAM", help='its name; "" leaves the team')
+
+    for name, what in (("account", "accounts"), ("team", "teams")):
+        people = commands.group(name, f"Volunteers' {what}, with their credit.")
+        listed = people.add("list", f"list a project's {what}, most credit first", "list words")
+        listed.add_argument("project", metavar="PROJECT")
+        listed.add_argument("--limit", type=count, default=200, metavar="N", help="at most N (200)")
 
 
 def _add_models(commands: Commands) -> None:

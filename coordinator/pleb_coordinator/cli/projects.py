@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from pleb_coordinator.admin.projects import (
     ArchiveProject,
     DeleteProject,
+    ExtendProject,
     ListProjects,
     PauseProject,
     ResumeProject,
@@ -18,8 +18,7 @@ from pleb_coordinator.admin.projects import (
     ShowStatus,
 )
 from pleb_coordinator.cli.families import family_lines
-from pleb_coordinator.core.records import ProjectState
-from pleb_shared.errors import InputError, Refusal, RefusalCode
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.status import NOT_COMPARABLE, overall
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -108,25 +107,20 @@ def archive(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     return _move(asker, ArchiveProject(project=options.project), output)
 
 
+def extend(asker: Asker, options: argparse.Namespace, output: Output) -> int:
+    """Go on past the target and the patience."""
+    return _move(asker, ExtendProject(project=options.project), output)
+
+
 def delete(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Remove an archived project: rows, models, data, results."""
-    name = options.project
-    command = DeleteProject(project=name)
-    state = asker.ask(ShowProject(project=name)).state
-    if state == ProjectState.ARCHIVED and not options.yes and not _confirmed(name, output):
-        raise InputError(f"Nothing was deleted: type {name}, or give --yes.")
-    found = asker.ask(command)  # says what to do first if it is not archived
-    line = f"{name} is deleted; its {found.files} files go within minutes, while `serve` runs."
+    found = asker.ask(DeleteProject(project=options.project))
+    line = (
+        f"{found.project} is deleted; its {found.files} files go within minutes, while `serve` "
+        "runs."
+    )
     output.result(found, [line])
     return 0
-
-
-def _confirmed(name: str, output: Output) -> bool:
-    """Ask a person for the name of what cannot be brought back; a program has to give --yes."""
-    if not sys.stdin.isatty():
-        return False
-    output.progress(f"This cannot be undone. Type {name} to delete it:")
-    return sys.stdin.readline().strip() == name
 
 
 def _move(asker: Asker, command: Command[ProjectMoved], output: Output) -> int:
@@ -173,5 +167,6 @@ COMMANDS: Final = {
     "pause": pause,
     "resume": resume,
     "archive": archive,
+    "extend": extend,
     "delete": delete,
 }

@@ -34,12 +34,15 @@ def reached_at(points: Sequence[Point], target: Target | None) -> int | None:
     return next((point.version for point in points if point.value <= limit), None)
 
 
-def ending(metadata: ProjectMetadata, version: int, points: Sequence[Point]) -> Reason | None:
+def ending(
+    metadata: ProjectMetadata, version: int, points: Sequence[Point], *, extended: bool = False
+) -> Reason | None:
     """Return why training is over after `version`, the newest one; None: it goes on.
 
-    `points`: the evaluations that it descends from, oldest first.
+    `points`: the evaluations that it descends from, oldest first. An `extended` project goes on to
+    its last version, whatever its target says.
     """
-    target = metadata.target
+    target = None if extended else metadata.target
     if target is not None and target.stop_at_target:
         reached = reached_at(points, target)
         if reached is not None:

@@ -179,6 +179,8 @@ class Project(Record, frozen=True):
     created_at: float
     restored_at: int
     """When this coordinator was last restored from a backup, which hosts are told; 0: never."""
+    extended: bool
+    """Whether it goes on to its last version, past its target and its patience."""
     facts: Facts
     metadata: ProjectMetadata
 

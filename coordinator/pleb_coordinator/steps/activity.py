@@ -56,7 +56,8 @@ def settle(tx: Transaction, project_id: int, now: float) -> None:
     project = tx.projects.get(project_id)
     if project.state not in {ProjectState.ACTIVE, ProjectState.FINISHED}:
         return
-    why = ending(project.metadata, project.version, points(tx, project))
+    measured = points(tx, project)
+    why = ending(project.metadata, project.version, measured, extended=project.extended)
     if why is None and project.state is ProjectState.FINISHED:
         move_project(tx, project, ProjectEvent.CONTINUED, None, now)
     elif why is not None and project.state is ProjectState.ACTIVE:

@@ -6,7 +6,7 @@ from pleb_coordinator.core.records import Record
 from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.rows import TableGroup
 
-__all__ = ["ClassOfHosts", "Fleets", "NetworkOfHosts"]
+__all__ = ["Account", "ClassOfHosts", "Fleets", "NetworkOfHosts", "Team"]
 
 
 class ClassOfHosts(Record, frozen=True):
@@ -33,6 +33,31 @@ class NetworkOfHosts(Record, frozen=True):
     proven: int
     convicted: int
     banned: int
+
+
+class Account(Record, frozen=True):
+    """A volunteer, with what all hosts of the account have done, also those that are gone."""
+
+    account: str
+    """The fingerprint of its key."""
+    display_name: str
+    team: str
+    hosts: int
+    verified: int
+    refused: int
+    credit: float
+    """FLOPs of verified work."""
+
+
+class Team(Record, frozen=True):
+    """Accounts that are one voice, with what they have done."""
+
+    team: str
+    accounts: int
+    hosts: int
+    verified: int
+    refused: int
+    credit: float
 
 
 class Fleets(TableGroup):
@@ -65,6 +90,16 @@ class Fleets(TableGroup):
             sql.HOSTS_BY_NETWORK, project=project, least=least_accounts, now=now, limit=limit
         )
         return [NetworkOfHosts(*row) for row in rows]
+
+    def accounts(self, project: int, *, ban_after: int, limit: int) -> list[Account]:
+        """Return accounts, most credit first; each ban counts as `ban_after` refused results."""
+        rows = self._db.execute(sql.ACCOUNTS, project=project, ban_after=ban_after, limit=limit)
+        return [Account(*row) for row in rows]
+
+    def teams(self, project: int, *, ban_after: int, limit: int) -> list[Team]:
+        """Return teams, most credit first."""
+        rows = self._db.execute(sql.TEAMS, project=project, ban_after=ban_after, limit=limit)
+        return [Team(*row) for row in rows]
 
     def refusing(self, project: int, since: float, limit: int) -> list[tuple[str, int]]:
         """Return why hosts seen since then refused the last answer, and how many did."""

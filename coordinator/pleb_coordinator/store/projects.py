@@ -107,6 +107,10 @@ class Projects(TableGroup):
             why=None if why is None else msgspec.json.encode(why),
         )
 
+    def extend(self, project: int) -> bool:
+        """Let the project go on past its target and patience; False: it does already."""
+        return self._changed(sql.EXTEND_PROJECT, project=project)
+
     def put_metadata(
         self, project: int, metadata: ProjectMetadata, envelope: bytes, facts: Facts, now: float
     ) -> None:
@@ -205,6 +209,7 @@ class Projects(TableGroup):
         if project is None or row != before:
             values = dict(zip(Project.__struct_fields__, row[:_PROJECT_COLUMNS], strict=False))
             values["state"] = ProjectState(values["state"])
+            values["extended"] = bool(values["extended"])
             if values["stopped_for"] is not None:
                 values["stopped_for"] = msgspec.json.decode(values["stopped_for"], type=Reason)
             if values["restoring_for"] is not None:

@@ -89,6 +89,7 @@ VALUES (:name, :root_key, 'active', :epoch, 0, 0, :now) RETURNING id
 SET_PROJECT_STATE: Final = """
 UPDATE projects SET state = :after, stopped_for = :why WHERE id = :project AND state = :before
 """
+EXTEND_PROJECT: Final = "UPDATE projects SET extended = 1 WHERE id = :project AND extended = 0"
 ADVANCE_PROJECT: Final = """
 UPDATE projects SET version = :after
 WHERE id = :project AND epoch = :epoch AND version = :before
@@ -739,10 +740,10 @@ WHERE project = :project AND role <> 'host' AND last_asked > :since
 """
 # What hosts have done that are here, or were.
 _EVER: Final = """(
-    SELECT account, display_name, 1 AS hosts, units_valid, refused, bans, credit
+    SELECT account, display_name, team, 1 AS hosts, units_valid, refused, bans, credit
     FROM hosts WHERE project = :project
     UNION ALL
-    SELECT account, display_name, 0, units_valid, refused, bans, credit
+    SELECT account, display_name, team, 0, units_valid, refused, bans, credit
     FROM departed WHERE project = :project
 )"""
 FLEET: Final = f"""
@@ -762,6 +763,18 @@ CONTRIBUTORS: Final = f"""
 SELECT account, max(display_name), sum(hosts), sum(units_valid), sum(credit)
 FROM {_EVER} e GROUP BY account
 ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
+"""
+ACCOUNTS: Final = f"""
+SELECT account, max(display_name), max(team), sum(hosts), sum(units_valid),
+       sum(refused + bans * :ban_after), sum(credit)
+FROM {_EVER} e GROUP BY account
+ORDER BY sum(credit) DESC, sum(units_valid) DESC, account LIMIT :limit
+"""
+TEAMS: Final = f"""
+SELECT team, count(DISTINCT account), sum(hosts), sum(units_valid),
+       sum(refused + bans * :ban_after), sum(credit)
+FROM {_EVER} e WHERE team <> '' GROUP BY team
+ORDER BY sum(credit) DESC, sum(units_valid) DESC, team LIMIT :limit
 """
 
 # Convictions, alarm

@@ -119,6 +119,7 @@ Table(
         new_hosts=0,
         median_step_seconds=0,
         restored_at=0,
+        extended=0,
     ),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,  # caches and hosts know numbers: no later row may have the same

@@ -22,8 +22,6 @@ class Button:
     label: str
     consequence: str
     """What a person reads before confirming."""
-    final: bool = False
-    """Whether it cannot be undone."""
 
 
 BUTTONS: Final[Mapping[str, Button]] = {
@@ -32,10 +30,11 @@ BUTTONS: Final[Mapping[str, Button]] = {
     "project archive": Button(
         "Archive", "No unit is issued and nothing is done in the background until it is resumed."
     ),
+    "project extend": Button(
+        "Extend", "Training goes on to the last planned version, past its target and its patience."
+    ),
     "project delete": Button(
-        "Delete",
-        "All rows, models, data and results of the project are removed.",
-        final=True,
+        "Delete", "All rows, models, data and results of the project are removed."
     ),
     "model rollback": Button(
         "Roll back",
@@ -45,32 +44,29 @@ BUTTONS: Final[Mapping[str, Button]] = {
     "model verify": Button(
         "Verify", "Every version is recomputed from the log; that may take minutes."
     ),
-    "unit cancel": Button(
-        "Cancel", "The unit is taken back, and its round goes on with one less.", final=True
-    ),
+    "unit cancel": Button("Cancel", "The unit is taken back, and its round goes on with one less."),
     "host ban": Button(
         "Ban", "The host's requests are refused; what it has in hand goes to others."
     ),
     "host unban": Button("Unban", "The host is heard again; its record starts from zero."),
+    "host detach": Button(
+        "Detach", "What the host has in hand goes to others at once; it may come back."
+    ),
     "host delete": Button(
         "Delete",
         "The host is forgotten; its account keeps its credit. Should its agent still run, it "
         "enrols again as a new one.",
-        final=True,
     ),
     "host team": Button(
         "Set team", "The host's account joins the team, whose hosts are one voice; empty: none."
     ),
     "invite new": Button("New invite", "Whoever has the invite can use it as often as it says."),
-    "invite revoke": Button("Revoke", "The invite cannot be used any more.", final=True),
+    "invite revoke": Button("Revoke", "The invite cannot be used any more."),
     "key rotate": Button(
         "Rotate the online key",
         "A new online key is made; every researcher has to renew (`pleb-project renew`).",
-        final=True,
     ),
-    "admin revoke": Button(
-        "Revoke", "The admin's key and sessions are not valid any more.", final=True
-    ),
+    "admin revoke": Button("Revoke", "The admin's key and sessions are not valid any more."),
     "doctor": Button("Run doctor", "Everything that can be wrong is checked; takes a moment."),
     "compact": Button(
         "Compact",

@@ -21,6 +21,7 @@ from pleb_coordinator.admin.invites import ListInvites
 from pleb_coordinator.admin.logs import ReadAudit
 from pleb_coordinator.admin.overview import ReadOverview
 from pleb_coordinator.admin.projects import ShowProject
+from pleb_coordinator.admin.table import TABLE
 from pleb_coordinator.admin.units import ListUnits
 from pleb_coordinator.api.requests import read_body
 from pleb_coordinator.api.routes import route
@@ -200,6 +201,7 @@ class _Pages:
             "operator_ask.html",
             words=words,
             button=BUTTONS[words],
+            final=TABLE[words].final,
             fields=fields,
             back=back,
         )

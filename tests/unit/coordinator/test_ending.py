@@ -62,6 +62,15 @@ def test_a_target_from_below_ends_training_too():
     assert ending(found, 3, points(2.0, 0.9)) is not None
 
 
+def test_an_extended_project_ends_with_its_last_version_alone():
+    for target in ({"stop_at_target": True}, {"patience": 1}):
+        values = points(-0.95, -0.1, -0.1)
+        assert ending(metadata(**target), 3, values) is not None
+        assert ending(metadata(**target), 3, values, extended=True) is None
+        found = ending(metadata(**target), 40, values, extended=True)
+        assert (found and found.code) == ReasonCode.LAST_VERSION_REACHED
+
+
 def project(**changes: Any) -> Project:
     found = Project(
         id=1,
@@ -81,6 +90,7 @@ def project(**changes: Any) -> Project:
         restoring_for=None,
         created_at=0.0,
         restored_at=0,
+        extended=False,
         facts=FACTS,
         metadata=metadata(),
     )

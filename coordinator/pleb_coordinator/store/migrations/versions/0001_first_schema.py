@@ -134,6 +134,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         sa.Column("restoring_for", TEXT, nullable=True),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("restored_at", INTEGER, server_default=sa.text("0"), nullable=False),
+        sa.Column("extended", FLAG, server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
         sqlite_autoincrement=True,
