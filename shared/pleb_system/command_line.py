@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.shown import shown, shown_line
+from pleb_system.completion import SHELLS, completion_script
 from pleb_system.durations import parse_duration
 from pleb_system.exit_codes import ExitCode
 from pleb_system.start_up import end_fast
@@ -88,6 +89,26 @@ class ShowVersion(argparse.Action):
         parser.exit()
 
 
+class ShowCompletion(argparse.Action):
+    """Prints the script that completes the program's words in a shell, and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(
+            option_strings,
+            dest,
+            choices=SHELLS,
+            metavar="SHELL",
+            help="print what completes commands in bash, zsh or fish, and exit",
+        )
+
+    @override
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: object, values: Any, *__: object
+    ) -> NoReturn:
+        sys.stdout.write(completion_script(parser, values))
+        parser.exit()
+
+
 def installed_version() -> str:
     """Return the version of the package that is installed."""
     from importlib.metadata import version
@@ -122,6 +143,7 @@ class Commands:
         """Return a program's parser and its commands. `home` says what the home is."""
         parser = Parser(program, **_texts(description))
         parser.add_argument("--version", action=ShowVersion, find=version)
+        parser.add_argument("--completion", action=ShowCompletion)
         parser.set_defaults(action=None)  # the commands of a group set it
         return parser, cls(parser, "command", home)
 
