@@ -56,6 +56,7 @@ USUAL = {
     "folder": "backups",
     "address": "https://127.0.0.1:9#" + "0" * 48,
     "name": "anna",
+    "family": "letters",
 }
 QUICK = {"simulate": ["--hours", "0.01", "--hosts", "1"], "doctor": ["--blobs", "1"]}
 PARSERS = record_commands(make_parser)[1]
