@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import math
 import re
 import sys
@@ -35,6 +36,7 @@ __all__ = [
     "table",
 ]
 
+_NO_ROOM = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _HELP_WIDTH = 96
 _SHOWN = 40
 """Characters of an argument that is refused."""
@@ -216,13 +218,16 @@ def run_command(program: str, options: argparse.Namespace, command: Callable[[Ou
     except BrokenPipeError:  # `| head` has read enough
         return ExitCode.DONE
     except OSError as error:
-        if error.filename is None:
+        if error.errno in _NO_ROOM:
+            found = PlebError("There is no room left on the disk: free some space, and try again.")
+        elif error.filename is None:
             raise
-        found = PlebError(
-            f"{error.filename} cannot be used ({error.strerror}): check its permissions and the "
-            "free disk space, move whatever else is in its place, or give another folder with "
-            "--home."
-        )
+        else:
+            found = PlebError(
+                f"{error.filename} cannot be used ({error.strerror}): check its permissions and "
+                "the free disk space, move whatever else is in its place, or give another folder "
+                "with --home."
+            )
         found.__cause__ = error
     if options.debug:
         import traceback

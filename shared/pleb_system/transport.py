@@ -151,6 +151,24 @@ def pinned_context(certificate: str) -> ssl.SSLContext:
     return context
 
 
+_PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""OpenSSL's words for an answer that is no TLS."""
+_SAID: Final = (
+    ("CERTIFICATE_VERIFY_FAILED", "this PC does not trust its certificate: ask for a new link"),
+    ("Connection refused", "nothing answers at that port"),
+    ("All connection attempts failed", "nothing answers there"),
+    ("ECONNREFUSED", "nothing answers at that port"),
+    ("Name or service not known", "there is no such name, or no network"),
+    ("nodename nor servname", "there is no such name, or no network"),
+    ("getaddrinfo failed", "there is no such name, or no network"),
+    ("No address associated with hostname", "there is no such name, or no network"),
+    ("Temporary failure in name resolution", "names cannot be looked up: is there a network?"),
+    ("No route to host", "there is no way to it from this network"),
+    ("Network is unreachable", "there is no network"),
+)
+"""What the system's words for a failed connection mean."""
+
+
 def network_error(
     error: httpx.HTTPError | TimeoutError, url: str, hint: str, *, proxy: str = ""
 ) -> NetworkError:
@@ -159,7 +177,13 @@ def network_error(
         broken_off = any(sign in str(error) for sign in _BROKEN_OFF)
         if not broken_off:
             return BadAnswerError(f"{url} does not answer with valid HTTP ({error}); {hint}.")
+    if url.startswith("https:") and any(sign in str(error) for sign in _PLAIN):
+        return BadAnswerError(
+            f"{url} speaks http and not https: an address that begins with http:// leads there, "
+            f"or the port is another one's; {hint}."
+        )
     what = str(error) or "no answer in time"
+    what = next((said for sign, said in _SAID if sign in what), what)
     way = "" if proxy in {"", NO_PROXY} else " through your proxy"
     return UnreachableError(f"The coordinator at {url} cannot be reached{way} ({what}); {hint}.")
 

@@ -6,13 +6,20 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
 from pleb_agent.app.companions import UnitWatch
+from pleb_agent.cli import main
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
+from pleb_agent.core.agent_state import Activity
+from pleb_agent.core.history import EventKind
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.unit_parts import Held
 from pleb_agent.loop.services import Listener
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.report import FailureResult
+from pleb_system.network_errors import UnreachableError, WrongCertificateError
 from tests.integration.agent_home import attached, delivered, until
 from tests.integration.fake_engine import FakeEngine
 
@@ -138,3 +145,40 @@ def test_finish_then_pause_pauses_when_the_last_result_is_delivered(tmp_path):
             await asyncio.gather(watching, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def test_a_project_by_a_second_address_is_refused_instead_of_made_a_second_host(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (_, agent):
+            [row] = agent.journal.projects()
+            other = row.link.replace("127.0.0.1", "localhost")
+            with pytest.raises(InputError, match=r"attached already, by http://127\.0\.0\.1"):
+                await agent.attach(other)
+            assert len(agent.journal.projects()) == 1
+
+    asyncio.run(story())
+
+
+def test_another_certificate_needs_the_user_and_is_not_grey(tmp_path):
+    async def story():
+        async with attached(tmp_path) as (_, agent):
+            loop = agent.loop()
+            async with running(loop):
+                await until(lambda: loop._projects.live)
+                project = loop._projects.live[1]
+                project.fail(WrongCertificateError("Another certificate."))
+                assert loop.state().activity is Activity.PROBLEM
+                project.fail(UnreachableError("No network."))
+                assert loop.state().activity is Activity.OFFLINE
+            kinds = [event.kind for event in agent.journal.events(None, 9)]
+            assert EventKind.PROBLEM in kinds
+            assert EventKind.OFFLINE in kinds
+
+    asyncio.run(story())
+
+
+def test_a_first_attach_goes_through_the_proxy_of_the_preferences(tmp_path, capsys):
+    home = ["--home", str(tmp_path)]
+    assert main(["prefs", "set", *home, "proxy=http://127.0.0.1:1"]) == 0
+    assert main(["attach", *home, f"http://host.example/join/words#{'0' * 64}"]) == 5
+    assert "through your proxy (nothing answers" in capsys.readouterr().err

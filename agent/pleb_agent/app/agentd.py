@@ -28,6 +28,7 @@ from pleb_agent.control.packages import Packages
 from pleb_agent.control.status_reader import StatusReader
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
+from pleb_agent.core.preference_table import changed
 from pleb_agent.core.presets import with_preset
 from pleb_agent.core.sentence import say
 from pleb_agent.core.unit_parts import Held
@@ -190,6 +191,7 @@ class _Agentd:
         self._write_control_file()
         try:
             _LOG.info("start", extra={"pid": os.getpid(), "port": self._server.port})
+            self._note_lost_journal()
             self._loop.note(EventKind.START, say("The agent started."))
             on_ready(self._server.port)
             await self._run_loop(companions)
@@ -219,6 +221,15 @@ class _Agentd:
             looping.cancel()
             await asyncio.gather(looping, return_exceptions=True)
 
+    def _note_lost_journal(self) -> None:
+        """Say that projects were forgotten, where their keys are here and the journal is new."""
+        if not self._journal.events(None, 1) and KeyStore(self._home.keys).has_accounts():
+            sentence = say(
+                "The journal is new, but there are keys of projects: attach those that you had "
+                "attached by the same links, and their accounts go on."
+            )
+            self._loop.note(EventKind.PROBLEM, sentence)
+
     def _has_work(self) -> bool:
         """Whether there is a unit in hand that is to be finished; paused ones are not."""
         return any(row.held is not Held.PAUSED for row in self._journal.open_assignments())
@@ -234,7 +245,7 @@ class _Agentd:
         if options.preset is not None:
             preferences = with_preset(preferences, options.preset, read_machine().cores)
         if options.threads is not None:
-            preferences = msgspec.structs.replace(preferences, threads=options.threads)
+            preferences = changed(preferences, {"threads": options.threads})
         if options.priority == "low":
             preferences = msgspec.structs.replace(preferences, nice=False)
         return preferences

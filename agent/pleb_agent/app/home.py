@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.core.devices import is_device_name
 from pleb_shared.errors import InputError
 from pleb_system.lock import hold_lock
+from pleb_system.regular_files import require_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -73,14 +74,19 @@ class Home:
         Raises:
             InputError: it cannot be made.
         """
-        try:
-            for folder in (self.path, self.logs, self.work, self.keys):
+        for folder in (self.path, self.logs, self.work, self.keys, self.cache):
+            try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise InputError(
-                f"The folder {self.path} cannot be created ({error.strerror}); "
-                "give another one with --home."
-            ) from error
+            except FileExistsError as error:
+                raise InputError(
+                    f"{folder} is no folder: move what is in its place, or give another folder "
+                    "with --home."
+                ) from error
+            except OSError as error:
+                raise InputError(
+                    f"The folder {folder} cannot be created ({error.strerror}); "
+                    "give another one with --home."
+                ) from error
 
     def hold(self) -> AbstractContextManager[None]:
         """Return the block that has this home for itself.
@@ -95,6 +101,7 @@ class Home:
         """Send this process's log to `log`, and to the terminal if there is one."""
         from pleb_system.logs import start_log
 
+        require_regular(self.log)  # a pipe there would hold us up for ever
         start_log(
             self.log,
             loggers=_LOGGERS,

@@ -79,7 +79,14 @@ class Remote:
                 )
         except httpx.TransportError as error:
             raise NotRunningError from error
-        value: dict[str, Any] = answer.json()
+        try:
+            value: dict[str, Any] = answer.json()
+        except ValueError as error:
+            raise AgentdAnswerError(
+                f"The agent answered with an error (status {answer.status_code}): `pleb-agent logs`"
+                " says more.",
+                ExitCode.ERROR,
+            ) from error
         if answer.is_success:
             return value
         raise AgentdAnswerError(str(value.get("message")), int(value.get("exit_code", 1)))

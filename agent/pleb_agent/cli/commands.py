@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pleb_agent.app.home import Home
     from pleb_agent.journal.journal import Journal
+    from pleb_shared.protocol.ids import AttachLink
     from pleb_system.command_line import Output
 
 __all__ = ["COMMANDS"]
@@ -42,13 +43,21 @@ def attach(home: Home, options: argparse.Namespace, output: Output) -> int:
         row = Remote(home).post("attach", **request)
     except NotRunningError:
         from pleb_agent.client.coordinator import CoordinatorClient
+        from pleb_agent.client.network import Network
+        from pleb_agent.control.live_preferences import read_preferences
         from pleb_agent.journal.keys import KeyStore
         from pleb_agent.loop.attach import Attaching
         from pleb_agent.program.clock import system_clock
 
+        preferences = read_preferences(home.preferences)
         with _journal(home) as journal:
             keys = KeyStore(home.keys)
-            attach = Attaching(journal, keys, system_clock, CoordinatorClient.for_link).attach
+            network = Network.following(lambda: preferences)
+
+            def client(link: AttachLink) -> CoordinatorClient:
+                return CoordinatorClient.for_link(link, network)
+
+            attach = Attaching(journal, keys, system_clock, client).attach
             added = asyncio.run(
                 attach(options.link, invite=options.invite, name=options.name, only=options.only)
             )

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pleb_agent.doctor.checks import (
+    Finding,
     check_cards,
     check_device,
     check_home,
@@ -13,14 +14,13 @@ from pleb_agent.doctor.checks import (
     check_session,
     check_worker,
 )
-from pleb_agent.journal.journal import Journal
+from pleb_agent.journal.journal import Journal, JournalError
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     import argparse
 
     from pleb_agent.app.home import Home
-    from pleb_agent.doctor.checks import Finding
     from pleb_system.command_line import Output
 
 __all__ = ["doctor"]
@@ -56,7 +56,10 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
 async def _projects(home: Home) -> list[Finding]:
     if not home.journal.exists():
         return []
-    journal = Journal(home.journal)
+    try:
+        journal = Journal(home.journal)
+    except JournalError as error:
+        return [Finding("journal", is_well=False, sentence=str(error))]
     try:
         return [await check_project(row) for row in journal.projects()]
     finally:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pleb_agent.app.agentd import Options, run_agentd
+from pleb_shared.errors import PlebError
 from pleb_system.lock import HomeInUseError
 
 if TYPE_CHECKING:
@@ -56,9 +58,8 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
         print("The agent is running already.")
         options.link, options.print = None, False
         return open_page_of(home, options, output)
-    except OSError:
-        if logging.getLogger("pleb").handlers:  # there may be no terminal to read
-            logging.getLogger("pleb.agent").exception("failed")
+    except (PlebError, OSError) as error:
+        _report_failure(error, headless=options.headless)
         raise
     if after.version is not None:
         _hand_over(home, after.version)
@@ -67,6 +68,18 @@ def start(home: Home, options: argparse.Namespace, output: Output) -> int:
 
         start_again(sys.argv[1:])
     return 0
+
+
+def _report_failure(error: PlebError | OSError, *, headless: bool) -> None:
+    """Tell why the agent ended: there may be no terminal to read, as in a session's start."""
+    if isinstance(error, OSError) and logging.getLogger("pleb").handlers:
+        logging.getLogger("pleb.agent").error("failed", exc_info=error)
+    if headless or sys.stderr.isatty():
+        return
+    from pleb_agent.desktop.notify import notifier
+
+    with suppress(OSError):
+        notifier().show("Pleb-Cluster", f"The agent does not run. {error}")
 
 
 def _hand_over(home: Home, successor: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["BlobSink", "CoordinatorClient", "Timeouts"]
+__all__ = ["TRIES_AGAIN", "BlobSink", "CoordinatorClient", "Timeouts"]
 
 _SLOWEST_BYTES_PER_SECOND = 2048
 _PIECE_BYTES = 16 * 1024
@@ -61,6 +61,10 @@ class Traffic:
         taken = self.received, self.sent
         self.received = self.sent = 0
         return taken
+
+
+TRIES_AGAIN = "the agent tries again later, nothing is lost"
+"""What follows when a coordinator cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -295,8 +299,7 @@ class CoordinatorClient:
                     finally:
                         self.traffic.received += response.num_bytes_downloaded
         except (httpx.RequestError, TimeoutError) as error:
-            hint = "the agent tries again later, nothing is lost"
-            raise network_error(error, self.base_url, hint, proxy=self._proxy) from error
+            raise network_error(error, self.base_url, TRIES_AGAIN, proxy=self._proxy) from error
         finally:
             self._under_way -= 1
 

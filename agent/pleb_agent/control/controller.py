@@ -177,7 +177,16 @@ class Controller:
         return self.reader.status()
 
     def set_preferences(self, request: requests.PreferencesRequest) -> PreferencesView:
-        """Change preferences: all of the changes, or none if one is wrong."""
+        """Change preferences: all of the changes, or none if one is wrong.
+
+        Raises:
+            PreferenceError: there is no such preference, or its value is refused.
+            InputError: the share of a project that is not attached.
+        """
+        for name, value in request.changes.items():
+            field, _, project = name.partition(".")
+            if field == "shares" and project and value not in {None, "none"}:
+                find_attached(self.journal, project)
         return self._prefer(lambda old: changed(old, request.changes))
 
     def apply_preset(self, request: requests.PresetRequest) -> PreferencesView:

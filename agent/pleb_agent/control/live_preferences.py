@@ -117,7 +117,11 @@ def decode(data: bytes) -> Preferences:
             raw = MIGRATIONS[version](raw)
             version = raw["version"]
         return msgspec.convert(raw, Preferences)
-    except (Refusal, ValueError, KeyError, TypeError, OverflowError) as error:
+    except Refusal as error:
+        raise _unreadable("it is empty" if not data.strip() else "it is no valid JSON") from error
+    except KeyError as error:
+        raise _unreadable("it does not say its version") from error
+    except (ValueError, TypeError, OverflowError) as error:
         raise _unreadable(str(error).rstrip(".")) from error
 
 

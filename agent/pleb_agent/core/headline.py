@@ -34,7 +34,7 @@ _PAUSED: Final[dict[PolicyReason, Sentence]] = {
     PolicyReason.INPUT_UNREADABLE: say("The PC counts as in use"),
     PolicyReason.CPU_BUSY: say("Other programs are busy"),
     PolicyReason.GPU_BUSY: say("Other programs are busy"),
-    PolicyReason.SETTLING: say("The PC is free again"),
+    PolicyReason.SETTLING: say("Resuming soon"),
 }
 
 

@@ -96,7 +96,7 @@ def decide(
     if not objections and memory.settle_until > readings.now:
         left_seconds = memory.settle_until - readings.now
         sentence = say(
-            "The PC is free again; work resumes in {seconds} s if it stays free.",
+            "All clear; work resumes in {seconds} s if it stays so.",
             seconds=max(1, round(left_seconds)),
         )
         objections.append(Objection(PolicyReason.SETTLING, sentence, left_seconds))

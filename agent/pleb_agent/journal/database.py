@@ -75,11 +75,25 @@ def _journal_errors() -> Iterator[None]:
         raise _unusable(str(error)) from error
 
 
+_REMEDIES: Final = (
+    ("full", "free some disk space"),
+    ("readonly", "let this user write its folder and its file"),
+    ("unable to open", "let this user write its folder and its file"),
+    ("Permission denied", "let this user read and write its file"),
+    ("disk I/O", "look whether the disk is well; the journal itself may be"),
+    ("locked", "end the other program that has it open"),
+    ("is in its place", "move that away"),
+)
+"""What a person can do, by words of the reason."""
+_ANEW: Final = (
+    "move journal.sqlite away, keep the folder keys, and attach your projects by the same links: "
+    "their accounts go on"
+)
+
+
 def _unusable(reason: str) -> JournalError:
-    return JournalError(
-        f"The journal cannot be used ({reason}): free some disk room, or move journal.sqlite away "
-        "and attach again if it is damaged."
-    )
+    remedy = next((said for sign, said in _REMEDIES if sign in reason), _ANEW)
+    return JournalError(f"The journal cannot be used ({reason}): {remedy}.")
 
 
 MIGRATIONS: Final = (

@@ -71,6 +71,10 @@ class KeyStore:
                 "the project again."
             ) from error
 
+    def has_accounts(self) -> bool:
+        """Whether there is a key of any account."""
+        return any(self.folder.glob("*.account.key"))
+
     def forget(self, *names: str) -> None:
         """Delete keys."""
         for name in names:

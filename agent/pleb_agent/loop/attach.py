@@ -98,6 +98,7 @@ class Attaching:
                 "This is not an invite: copy all of it, as the operator sent it to you."
             )
         known = self._known(link)
+        self._refuse_second_address(link)
         # A link with a later root of the same project leads to the keys that the host has.
         host_file, account_file = (
             (known.host_key_file, known.account_key_file)
@@ -144,6 +145,21 @@ class Attaching:
             sentence = say("Attached {project}.", project=row.name)
             self.journal.note_event(Event(self.clock(), EventKind.ATTACH, row.name, sentence))
         return row, trust.metadata.family
+
+    def _refuse_second_address(self, link: AttachLink) -> None:
+        """Refuse a project that is attached by another address: it would be a second host.
+
+        Raises:
+            InputError: it is; the message says how to change its address.
+        """
+        for row in self.journal.projects():
+            same = (row.name, row.attach_link.root) == (link.project, link.root)
+            if same and row.base_url != link.base_url and not row.detaching:
+                raise InputError(
+                    f"{row.name} is attached already, by {row.base_url}: this PC would be two "
+                    f"hosts of it. If its address has changed, run `pleb-agent detach {row.name}` "
+                    "first."
+                )
 
     async def add_device(self, row: ProjectRow, device: str) -> ProjectRow | None:
         """Enrol a card of this PC with an attached project, as a host of its own.
@@ -344,8 +360,7 @@ async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
     try:
         return await client.metadata(link.project)
     except UnreachableError as error:
-        why = str(error.__cause__ or "") or "no answer in time"
-        raise UnreachableError(
-            f"The coordinator at {link.base_url} cannot be reached ({why}): check the link and "
-            "your network, then try again."
-        ) from error
+        from pleb_agent.client.coordinator import TRIES_AGAIN
+
+        hint = "check the link and your network, then try again"
+        raise UnreachableError(str(error).replace(TRIES_AGAIN, hint)) from error

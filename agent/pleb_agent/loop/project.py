@@ -28,7 +28,7 @@ from pleb_agent.worker.errors import NumericsUnavailable
 from pleb_shared.errors import PlebError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_system.backoff import BACKOFF, Backoff
-from pleb_system.network_errors import NetworkError, UnreachableError
+from pleb_system.network_errors import NetworkError, UnreachableError, WrongCertificateError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -385,7 +385,8 @@ class Project:
             # Its outcome comes back here if it fails.
             self.start(self._enrol_again)
             return
-        offline = isinstance(error, NetworkError)
+        # Another certificate does not go away by itself: the user has to look at it.
+        offline = isinstance(error, NetworkError) and not isinstance(error, WrongCertificateError)
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
         sentence = say("{project}: {reason}", project=self.name, reason=say(str(error)))
         if self.problem != str(error):  # the first of its kind, not every retry

@@ -29,6 +29,7 @@ KeyHex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 ProjectName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")]
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_DIGITS: Final = 64
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _HOST: Final = re.compile(rb"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]+(%[a-z0-9_-]+)?")
 """A name, or an address of IPv4 or IPv6."""
@@ -91,16 +92,18 @@ def parse_attach_link(text: str) -> AttachLink:
     pins, _, account = parts.fragment.partition("&account=")
     root, _, certificate = pins.partition("+")
     name = unquote(name)
-    if (
-        scheme not in {"https", "http"}
-        or not _is_host(parts)
-        or not _PROJECT.fullmatch(name)
-        or not _DIGEST.fullmatch(root)
-        or (certificate and not _DIGEST.fullmatch(certificate))
-        or (account and not _DIGEST.fullmatch(account))
-    ):
+    if not _is_host(parts):
+        fault = f"it has no host that can be asked, but {parts.netloc!r}" if parts.netloc else ""
+        fault = fault or "it has no host"
+    else:
+        fault = _fault_of_path(parts.path, name) or _fault_of_pins(root, certificate, pins)
+    if scheme not in {"https", "http"}:
+        fault = "it begins with none of https://, http:// and pleb://"
+    if not fault and account and not _DIGEST.fullmatch(account):
+        fault = "the account's key at its end is not whole"
+    if fault:
         message = (
-            f"{_ACCOUNT.sub('account=...', text)!r} is not an attach link. One looks like "
+            f"{_ACCOUNT.sub('account=...', text)!r} is not an attach link: {fault}. One looks like "
             "https://HOST/join/PROJECT#FINGERPRINT (64 hexadecimal digits): "
             "copy it whole from the project's page."
         )
@@ -113,6 +116,36 @@ def parse_attach_link(text: str) -> AttachLink:
         raise InputError(message)
     base = f"{scheme}://{_shown_host(parts)}{head}"
     return AttachLink(base, name, root, certificate or None, account or None)
+
+
+def _fault_of_path(path: str, name: str) -> str:
+    """Return what is wrong with a link's path; empty: nothing. It never repeats the text."""
+    if "/join/" not in path:
+        return "it has no /join/PROJECT after the host"
+    if not name:
+        return "it ends before the project's name"
+    return "" if _PROJECT.fullmatch(name) else "what follows /join/ is not a project's name"
+
+
+def _fault_of_pins(root: str, certificate: str, pins: str) -> str:
+    """Return what is wrong with a link's fingerprints; empty: nothing."""
+    if not pins:
+        return "it ends before the # and the fingerprint"
+    fault = _fault_of_digits("the fingerprint", root)
+    if not fault and "+" in pins:
+        fault = _fault_of_digits("the certificate's pin after the +", certificate)
+    return fault
+
+
+def _fault_of_digits(what: str, text: str) -> str:
+    if _DIGEST.fullmatch(text):
+        return ""
+    digits = len(re.match(r"[0-9a-f]*", text).group())  # type: ignore[union-attr] # it always matches
+    if digits == len(text) < _DIGITS:
+        return f"{what} has {digits} of {_DIGITS} digits"
+    if digits == len(text):
+        return f"{what} has {digits} digits instead of {_DIGITS}"
+    return f"{what} has something else than 0-9 and a-f after {digits} of its {_DIGITS} digits"
 
 
 def _is_host(parts: SplitResult) -> bool:

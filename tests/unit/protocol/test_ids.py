@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pleb_shared.errors import InputError, Refusal, RefusalCode
@@ -62,6 +64,27 @@ def test_a_link_is_read_and_written(text: str, link: AttachLink) -> None:
 )
 def test_anything_else_gets_a_sentence_that_shows_a_link(text: str) -> None:
     with pytest.raises(InputError, match="https://HOST/join/PROJECT#FINGERPRINT"):
+        parse_attach_link(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("https://h.example/join/digits", "it ends before the # and the fingerprint"),
+        (f"https://h.example/join/digits#{ROOT[:40]}", "the fingerprint has 40 of 64 digits"),
+        (f"https://h.example/join/digits#{ROOT}0", "has 65 digits instead of 64"),
+        (f"https://h.example/join/digits#{ROOT[:9]}x{ROOT[10:]}", "after 9 of its 64 digits"),
+        (f"https://h.example/join/digits#{ROOT}+{CERTIFICATE[:7]}", "after the + has 7 of 64"),
+        (f"https://h.example/digits#{ROOT}", "it has no /join/PROJECT after the host"),
+        (f"https://h.example/join/#{ROOT}", "it ends before the project's name"),
+        (f"https://h.example/join/D!#{ROOT}", "what follows /join/ is not a project's name"),
+        (f"h.example/join/digits#{ROOT}", "it begins with none of https://"),
+        (f"https://h..example/join/digits#{ROOT}", "no host that can be asked, but 'h..example'"),
+        (f"pleb://h.example/join/digits#{ROOT}&account=5", "the account's key at its end"),
+    ],
+)
+def test_a_broken_link_is_told_what_is_missing(text: str, fault: str) -> None:
+    with pytest.raises(InputError, match=re.escape(fault)):
         parse_attach_link(text)
 
 
