@@ -704,6 +704,8 @@ class TestFleet:
         for name in ("anna", "bert"):
             tx.admins.put(Admin(name, VIEWER, name, NOW + 9, "", NOW, None, 0, revoked=False))
         assert tx.admins.join("anna", "k", NOW + 10) is None
+        assert tx.admins.has_code("anna")
+        assert not tx.admins.has_code("eve")
         joined = tx.admins.join("anna", "k", NOW)
         assert (joined.name, joined.key, joined.last_seen) == ("anna", "k", NOW)
         assert tx.admins.join("anna", "other", NOW) is None

@@ -230,6 +230,7 @@ def test_a_long_command_is_done_by_another_process_one_at_a_time(tmp_path):
         assert (found["verified"], found["project"]) == (True, "tiny")
         assert code_of(second) == RefusalCode.RATE_LIMITED
         assert code_of(await anna.ask("model verify", project="x")) == "unknown_project"
+        assert code_of(await anna.ask("backup --again")) == "wrong_input", "none was made yet"
         assert (
             (await anna.ask("project delete", project="tiny"))
             .json()["message"]

@@ -84,6 +84,26 @@ def test_backups_go_on_and_only_the_newest_are_kept(home, tmp_path):
     assert check["good"], check
 
 
+def test_one_more_goes_where_the_last_one_went(home, tmp_path):
+    code, found = run("backup", "--again", "--home", home)
+    assert code == 2
+    assert "No backup was made yet" in found["message"]
+    to, keys = tmp_path / "backups", tmp_path / "apart"
+    assert run("backup", to, "--keys", keys, "--home", home)[0] == 0
+    time.sleep(1.1)  # names are whole seconds
+    code, found = run("backup", "--again", "--home", home)
+    assert code == 0
+    assert found["keys"] == str(keys)
+    assert len(list(to.glob("[0-9]*"))) == 2
+    assert not (to / "keys").exists(), "keys stay apart"
+    for wrong in (
+        ["backup"],
+        ["backup", to, "--again"],
+        ["backup", to, "--coordinator", "https://x"],
+    ):
+        assert run(*wrong, "--home", home)[0] == 2
+
+
 def test_doctor_says_when_backups_have_stopped(home):
     assert "none was made" in backup_check(home)["found"]
     last = LastBackup(at=time.time() - 8 * 3600, folder="/mnt/x", every_seconds=2 * 3600)

@@ -21,16 +21,34 @@ from pleb_shared.protocol.admin import AdminWelcome
 from pleb_shared.protocol.ids import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pleb_coordinator.core.records import Admin
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.admin import AdminLogin, AdminRequest
 
-__all__ = ["Session", "enter", "find_session", "take_login", "take_request"]
+__all__ = [
+    "Session",
+    "check_code",
+    "enter",
+    "find_admin",
+    "find_link",
+    "find_session",
+    "take_login",
+    "take_request",
+]
 
 _SESSION_SECONDS: Final = 2 * 3600.0
 """How long a browser may use the operator's page before it needs a new link."""
+
+
+def check_code(tx: Transaction, login: AdminLogin) -> None:
+    """Return if somebody was given that code; nothing is written for strangers.
+
+    Raises:
+        Refusal: `unknown_admin`.
+    """
+    if not tx.admins.has_code(digest_of(login.code.encode())):
+        raise _no_code()
 
 
 def take_login(tx: Transaction, login: AdminLogin, now: float) -> AdminWelcome:
@@ -41,25 +59,24 @@ def take_login(tx: Transaction, login: AdminLogin, now: float) -> AdminWelcome:
     """
     admin = tx.admins.join(digest_of(login.code.encode()), login.key, now)
     if admin is None:
-        message = (
-            "The code is not valid (any more): it works once, and for a day if nothing else was "
-            "said. Ask for a new one: pleb-coordinator admin new."
-        )
-        raise Refusal(RefusalCode.UNKNOWN_ADMIN, message)
+        raise _no_code()
     tx.audit.add(now, f"admin {admin.name}", "login", "", {"role": admin.role})
     return AdminWelcome(name=admin.name, role=admin.role)
 
 
-def take_request(
-    tx: Transaction, request: AdminRequest, verify: Callable[[str], None], now: float
-) -> Actor:
-    """Return who asks; the request's number cannot be used again.
+def _no_code() -> Refusal:
+    message = (
+        "The code is not valid (any more): it works once, and for a day if nothing else was said. "
+        "Ask for a new one: pleb-coordinator admin new."
+    )
+    return Refusal(RefusalCode.UNKNOWN_ADMIN, message)
 
-    `verify` checks the request's signature with a public key.
+
+def find_admin(tx: Transaction, request: AdminRequest) -> Admin:
+    """Return the admin whose key must have signed the request.
 
     Raises:
-        Refusal: `unknown_admin`, `bad_signature`, or `stale_sequence`: the request, or a later
-            one, came before.
+        Refusal: `unknown_admin`.
     """
     admin = tx.admins.find(request.admin)
     if admin is None or admin.revoked or not admin.key:
@@ -67,7 +84,16 @@ def take_request(
             f"{request.admin[:40]!r} is no admin here, or was revoked: ask for a code, and log in."
         )
         raise Refusal(RefusalCode.UNKNOWN_ADMIN, message)
-    verify(admin.key)
+    return admin
+
+
+def take_request(tx: Transaction, admin: Admin, request: AdminRequest, now: float) -> Actor:
+    """Return who asks, once the signature holds; the request's number cannot be used again.
+
+    Raises:
+        Refusal: `stale_sequence`: the request, or a later one, came before, or the admin was
+            revoked a moment ago.
+    """
     if not tx.admins.saw(admin, request.sequence, now):
         message = "This request, or a later one of the same admin, came before: send a new one."
         raise Refusal(RefusalCode.STALE_SEQUENCE, message)
@@ -84,17 +110,26 @@ class Session:
     expires_at: float
 
 
-def enter(tx: Transaction, deps: Deps, link: str) -> tuple[str, float]:
-    """Use a link; return the secret of the cookie, and when it expires.
+def find_link(tx: Transaction, deps: Deps, link: str) -> AdminSession:
+    """Return a link that can be used.
 
     Raises:
         Refusal: `unknown_admin`: the link was used, or has run out.
     """
-    now = deps.clock()
     found = tx.admins.session(digest_of(link.encode()))
-    if found is None or found.entered or found.expires_at <= now:
+    if found is None or found.entered or found.expires_at <= deps.clock():
         message = "This link was used or has run out: run `pleb-coordinator open` again."
         raise Refusal(RefusalCode.UNKNOWN_ADMIN, message)
+    return found
+
+
+def enter(tx: Transaction, deps: Deps, link: str) -> tuple[str, float]:
+    """Use a link; return the secret of the cookie, and when it expires.
+
+    Raises:
+        Refusal: as `find_link`.
+    """
+    found, now = find_link(tx, deps, link), deps.clock()
     tx.admins.end_session(found.token_hash)
     cookie, expires_at = deps.random_bytes(32).hex(), now + _SESSION_SECONDS
     session = AdminSession(

@@ -77,6 +77,7 @@ TABLE: Final[Mapping[str, Entry]] = {
     "log --audit": Entry(_OPERATOR, "logs"),
     "doctor": Entry(_VIEWER, "doctor", lasting=True),
     "compact": Entry(_OPERATOR, "compact", changes=True, lasting=True),
+    "backup --again": Entry(_OPERATOR, "backups", changes=True, lasting=True),
     "admin new": Entry(_OPERATOR, "admins", changes=True, here_alone=True),
     "admin list": Entry(_OPERATOR, "admins"),
     "admin revoke": Entry(_OPERATOR, "admins", changes=True),

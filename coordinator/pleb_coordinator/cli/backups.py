@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pleb_coordinator.admin.access import now
+from pleb_coordinator.admin.backups import BackUpAgain, back_up
 from pleb_coordinator.backups.contents import read_backup
-from pleb_coordinator.backups.make import make_backup, prune
 from pleb_coordinator.backups.restore import newest_or_itself
 from pleb_coordinator.backups.restore import restore as restore_home
+from pleb_coordinator.cli.desk import Asker, local_desk
 from pleb_coordinator.home.config import read_config
-from pleb_coordinator.home.layout import LastBackup
-from pleb_shared.errors import PlebError
-from pleb_system.durable import write_durably
+from pleb_shared.errors import InputError, PlebError
 from pleb_system.durations import shown_duration
 from pleb_system.supervisor import stop_event
 
 if TYPE_CHECKING:
     import argparse
 
+    from pleb_coordinator.admin.backups import BackedUp
     from pleb_coordinator.home.layout import Home
     from pleb_system.command_line import Output
 
@@ -29,6 +27,13 @@ __all__ = ["COMMANDS"]
 
 def backup(home: Home, options: argparse.Namespace, output: Output) -> int:
     """Make a backup; with `--every` one after the other until SIGTERM or SIGINT."""
+    if options.again:
+        return _again(Asker(home, options, output), options, output)
+    if options.folder is None or options.coordinator is not None:
+        raise InputError(
+            "Give the folder of all backups, on the coordinator's machine; --again makes one where "
+            "the last one was made."
+        )
     read_config(home.config_file)
     if options.every is None:
         _back_up(home, options, output)
@@ -46,18 +51,25 @@ def backup(home: Home, options: argparse.Namespace, output: Output) -> int:
 def _back_up(home: Home, options: argparse.Namespace, output: Output) -> None:
     folder = options.folder.expanduser().absolute()
     keys = (options.keys or folder / "keys").expanduser().absolute()
-    began = now()
-    made = make_backup(home, folder, keys, began)
-    removed = prune(folder, options.keep) if options.keep else []
-    last = LastBackup(at=began, folder=str(made), every_seconds=options.every or 0.0)
-    write_durably(home.last_backup_file, msgspec.json.encode(last))
-    found = read_backup(made)
-    value = {"backup": str(made), "keys": str(keys), "removed": [str(old) for old in removed]}
+    every, keep = options.every or 0.0, options.keep or 0
+    desk = local_desk(home, output)
+    _show(back_up(desk, folder, keys, keep=keep, every_seconds=every), output)
+
+
+def _again(asker: Asker, options: argparse.Namespace, output: Output) -> int:
+    given = (options.folder, options.every, options.keep, options.keys)
+    if any(one is not None for one in given):
+        raise InputError("--again makes one backup as the last one was made: give nothing else.")
+    _show(asker.ask(BackUpAgain()), output)
+    return 0
+
+
+def _show(found: BackedUp, output: Output) -> None:
     line = (
-        f"{made}: {found.files} files, {found.bytes / 1e6:.0f} MB, in "
-        f"{shown_duration(now() - began)}. The keys are in {keys}."
+        f"{found.backup}: {found.files} files, {found.bytes / 1e6:.0f} MB, in "
+        f"{shown_duration(found.seconds)}. The keys are in {found.keys}."
     )
-    output.result(value | msgspec.structs.asdict(found), [line])
+    output.result(found, [line])
 
 
 def restore(home: Home, options: argparse.Namespace, output: Output) -> int:

@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
             asking: AskingCommand = found
             return asking(Asker(home, options, output), options, output)
         command: Command = found
-        changing = options.command in CHANGING
+        changing = options.command in CHANGING and not getattr(options, "again", False)
         if changing and options.command in _LASTING and home.exists:
             note(home, options, now())
         code = command(home, options, output)

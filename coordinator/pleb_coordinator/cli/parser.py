@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     for words, made in commands.parsers.items():
         if words in TABLE and TABLE[words].final:
             made.add_argument("--yes", action="store_true", help="do not ask again")
-        if words in TABLE:
+        if words in TABLE or words == "backup":
             made.add_argument(
                 "--coordinator",
                 metavar="URL",
@@ -128,7 +128,12 @@ def _add_running(commands: Commands) -> None:
         "back up a coordinator, which may be running",
         "backup /mnt/disk/pleb --every 6h --keep 14",
     )
-    backup.add_argument("folder", type=Path, metavar="TO", help="the folder of all backups")
+    backup.add_argument(
+        "folder", type=Path, metavar="TO", nargs="?", help="the folder of all backups"
+    )
+    backup.add_argument(
+        "--again", action="store_true", help="one more, where the last one was made"
+    )
     backup.add_argument(
         "--every", type=duration, metavar="TIME", help="go on, and make one as often as this"
     )

@@ -31,6 +31,8 @@ class LastBackup(msgspec.Struct, frozen=True):
     folder: str
     every_seconds: float
     """How often they are made; 0: now and then, by hand or by the system's timer."""
+    keys: str = ""
+    """Where the keys were saved; empty: beside the backups."""
 
 
 class Home:

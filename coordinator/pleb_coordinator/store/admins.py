@@ -33,6 +33,10 @@ class Admins(TableGroup):
         """Give the admin with that code the key; None: no code is valid that has this hash."""
         return _ADMIN.first(self._db.execute(sql.JOIN_ADMIN, code_hash=code_hash, key=key, now=now))
 
+    def has_code(self, code_hash: str) -> bool:
+        """Whether a code that has this hash was made; it may be used already."""
+        return self._exists(sql.HAS_ADMIN_CODE, code_hash=code_hash)
+
     def saw(self, admin: Admin, sequence: int, now: float) -> bool:
         """Take a command's number; False: a greater one came before, or the key is not valid."""
         return self._changed(

@@ -962,6 +962,7 @@ ON CONFLICT (name) DO UPDATE SET role = excluded.role, code_hash = excluded.code
 """
 FIND_ADMIN: Final = f"SELECT {_columns(Admin)} FROM admins WHERE name = :name"
 ADMINS: Final = f"SELECT {_columns(Admin)} FROM admins ORDER BY name"
+HAS_ADMIN_CODE: Final = "SELECT 1 FROM admins WHERE code_hash = :code_hash"
 JOIN_ADMIN: Final = f"""
 UPDATE admins SET key = :key, last_seen = :now
 WHERE code_hash = :code_hash AND key = '' AND revoked = 0 AND code_expires_at > :now

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.admin.command import Actor, Command, Desk
-from pleb_coordinator.admin.door import take_login, take_request
+from pleb_coordinator.admin.door import check_code, find_admin, take_login, take_request
 from pleb_coordinator.admin.errand import refusal_of_error, send
 from pleb_coordinator.admin.table import TABLE, carry_out, command_type, permit
 from pleb_coordinator.api.requests import (
@@ -87,6 +87,8 @@ def admin_routes(admins: Admins) -> list[Route]:
         login = strict_json.decode(signed.payload, AdminLogin)
         choose_protocol(login)
         check_statement(login, api.deps.clock())
+        with api.store.read() as tx:
+            check_code(tx, login)
         signed.verify(login.key)
         welcome = await api.commits.run(lambda tx: take_login(tx, login, api.deps.clock()))
         return Response(strict_json.encode(welcome), media_type="application/json")
@@ -99,9 +101,10 @@ def admin_routes(admins: Admins) -> list[Route]:
         asked = strict_json.decode(signed.payload, AdminRequest)
         choose_protocol(asked)
         check_statement(asked, api.deps.clock())
-        actor = await api.commits.run(
-            lambda tx: take_request(tx, asked, signed.verify, api.deps.clock())
-        )
+        with api.store.read() as tx:
+            admin = find_admin(tx, asked)
+        signed.verify(admin.key)
+        actor = await api.commits.run(lambda tx: take_request(tx, admin, asked, api.deps.clock()))
         command = parse_command(asked.command, asked.arguments, actor)
         value = msgspec.json.encode(await admins.ask(command, actor))
         headers = {"Cache-Control": "no-store"}

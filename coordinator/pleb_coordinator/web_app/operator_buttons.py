@@ -68,6 +68,9 @@ BUTTONS: Final[Mapping[str, Button]] = {
     ),
     "admin revoke": Button("Revoke", "The admin's key and sessions are not valid any more."),
     "doctor": Button("Run doctor", "Everything that can be wrong is checked; takes a moment."),
+    "backup --again": Button(
+        "Back up now", "A backup is made where the last one was made; that may take minutes."
+    ),
     "compact": Button(
         "Compact",
         "What is not kept any more is removed at once, and the store is shrunk; hosts wait as long "

@@ -15,7 +15,7 @@ import msgspec
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pleb_coordinator.admin.admins import ListAdmins
-from pleb_coordinator.admin.door import Session, enter, find_session
+from pleb_coordinator.admin.door import Session, enter, find_link, find_session
 from pleb_coordinator.admin.hosts import ListHosts, ShowHost
 from pleb_coordinator.admin.invites import ListInvites
 from pleb_coordinator.admin.logs import ReadAudit
@@ -143,9 +143,12 @@ class _Pages:
         """Trade a link for the cookie of a session."""
         check_way(self._api, request)
         form = await self._form(request)
+        link = form.get("link", "")
         try:
+            with self._api.store.read() as tx:
+                find_link(tx, self._api.deps, link)  # nothing is written for strangers
             cookie, expires_at = await self._api.commits.run(
-                lambda tx: enter(tx, self._api.deps, form.get("link", ""))
+                lambda tx: enter(tx, self._api.deps, link)
             )
         except Refusal as refusal:
             return self.page("operator_login.html", status_code=401, link="", fault=refusal.message)
