@@ -3,7 +3,7 @@
     python recompute.py HOME PROJECT
 
 It imports none of our packages: only SQLite, numpy and safetensors, and docs/protocol.md
-(sections 5, 6 and 11). It prints the versions, and ends with 1 when one does not recompute or an
+(sections 4, 5, 6 and 11). It prints the versions, and ends with 1 when one does not recompute or an
 accepted result is in no version or in two.
 """
 
@@ -24,6 +24,8 @@ import numpy as np
 from safetensors.numpy import load
 
 LEVELS = {"int8": (8, 0.0), "int4": (4, 8.0), "2bit": (2, 1.5)}
+CHANGES = {"bool": "int8", "uint8": "int16", "int32": "int64"}
+"""Types of buffers' changes, where they are others than the buffers' own."""
 
 
 class Log:
@@ -75,10 +77,13 @@ class Log:
         return [row[0] for row in rows]
 
 
-def decoded(data: bytes, metadata: dict[str, Any], codec: str) -> dict[str, Any]:
-    """Section 6."""
+def decoded(
+    data: bytes, metadata: dict[str, Any], codec: str, model: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Section 6; `model` is that of the delta's chunk."""
     out, place, block = {}, 0, metadata["codec"]["block"]
-    for spec in metadata["model"]["parameters"]:
+    model = model or metadata["model"]
+    for spec in model["parameters"]:
         n = math.prod(spec["shape"])
         if codec == "fp32":
             values, size = np.frombuffer(data, "<f4", n, place), 4 * n
@@ -95,9 +100,8 @@ def decoded(data: bytes, metadata: dict[str, Any], codec: str) -> dict[str, Any]
             size = 2 * count + len(packed)
         out[spec["name"]] = values.reshape(spec["shape"])
         place += size
-    for spec in metadata["model"]["buffers"]:
-        narrow = {"bool": "int8", "uint8": "int16", "int32": "int64"}
-        dtype = np.dtype(narrow.get(spec["dtype"], spec["dtype"]))
+    for spec in model["buffers"]:
+        dtype = np.dtype(CHANGES.get(spec["dtype"], spec["dtype"]))
         n = math.prod(spec["shape"])
         out[spec["name"]] = np.frombuffer(data, dtype, n, place).reshape(spec["shape"])
         place += dtype.itemsize * n
@@ -142,6 +146,83 @@ def combined(
     for name in buffers:
         out |= mean([{name: delta[name]} for delta in deltas], weights, outer)
     return {name: out[name].astype(deltas[0][name].dtype) for name in [*names, *buffers]}
+
+
+def of_round(
+    entries: list[dict[str, Any]], log: Log, metadata: dict[str, Any], v: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Section 11: g of version v's results, and by parameter which numbers they cover."""
+    if any(entry.get("chunk", "full") != "full" for entry in entries):
+        return combined_chunks(entries, log, metadata, v)
+    up = metadata["codec"]["up"]
+    deltas = [decoded(log.delta(e["assignment"], e["digest"]), metadata, up) for e in entries]
+    g = combined(deltas, [e["weight"] for e in entries], metadata)
+    return g, dict.fromkeys(g, True)
+
+
+def places(chunk: dict[str, Any] | None, metadata: dict[str, Any], v: int) -> dict[str, Any]:
+    """Section 4: by parameter, the indices in each dimension that a chunk has at version v."""
+    specs = {spec["name"]: spec for spec in metadata["model"]["parameters"]}
+    names = list(specs) if chunk is None else chunk["parameters"]
+    found = {name: [np.arange(length) for length in specs[name]["shape"]] for name in names}
+    for window in [] if chunk is None else chunk.get("windows", []):
+        units, kept = window["units"], window["kept"]
+        mine = np.sort((v * kept + np.arange(kept)) % units)
+        for axis in window["axes"]:
+            if axis["tensor"] in found:
+                grid = np.arange(axis.get("blocks", 1) * units * axis.get("size", 1))
+                grid = grid.reshape(-1, units, axis.get("size", 1))[:, mine]
+                found[axis["tensor"]][axis["dimension"]] = grid.reshape(-1)
+    return found
+
+
+def combined_chunks(
+    entries: list[dict[str, Any]], log: Log, metadata: dict[str, Any], v: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Section 11: the same of deltas of chunks."""
+    specs, buffers = metadata["model"]["parameters"], metadata["model"]["buffers"]
+    chunks = {chunk["name"]: chunk for chunk in metadata["chunks"]} | {"full": None}
+    kinds = sorted({entry.get("chunk", "full") for entry in entries})
+    held = {kind: places(chunks[kind], metadata, v) for kind in kinds}
+    # bit k of a number: whether the k-th kind of chunk has it
+    holders = {spec["name"]: np.zeros(spec["shape"], np.int64) for spec in specs}
+    for bit, kind in enumerate(kinds):
+        for name, indices in held[kind].items():
+            holders[name][np.ix_(*indices)] += 1 << bit
+    deltas, sent = [], []
+    for entry in entries:
+        kind, chunk = entry.get("chunk", "full"), chunks[entry.get("chunk", "full")]
+        shapes = {name: [len(i) for i in indices] for name, indices in held[kind].items()}
+        narrowed = chunk is not None and chunk.get("windows")
+        model = {
+            "parameters": [s | {"shape": shapes[s["name"]]} for s in specs if s["name"] in shapes],
+            "buffers": [] if narrowed else buffers,
+        }
+        data = log.delta(entry["assignment"], entry["digest"])
+        delta = decoded(data, metadata, metadata["codec"]["up"], model)
+        sent += [] if narrowed else [(delta, entry["weight"])]
+        whole = {spec["name"]: np.zeros(spec["shape"], np.float32) for spec in specs}
+        for name, indices in held[kind].items():
+            whole[name][np.ix_(*indices)] = delta[name]
+        deltas.append((kinds.index(kind), whole, entry["weight"]))
+    g = {spec["name"]: np.zeros(spec["shape"], np.float32) for spec in specs}
+    for group in set(np.concatenate([each.reshape(-1) for each in holders.values()])) - {0}:
+        mine = {name: each == group for name, each in holders.items()}
+        of_group = [(whole, weight) for bit, whole, weight in deltas if group >> bit & 1]
+        flat = [
+            {"": np.concatenate([whole[name][where] for name, where in mine.items()])}
+            for whole, _ in of_group
+        ]
+        only = {"parameters": [{"name": ""}], "buffers": []}
+        numbers = combined(flat, [weight for _, weight in of_group], metadata | {"model": only})[""]
+        for name, where in mine.items():
+            g[name][where], numbers = np.split(numbers, [where.sum()])
+    for spec in buffers:
+        name, dtype = spec["name"], CHANGES.get(spec["dtype"], spec["dtype"])
+        rows, weights = [{name: one[name]} for one, _ in sent], [weight for _, weight in sent]
+        found = mean(rows, weights, metadata["outer"])[name] if rows else np.zeros(spec["shape"])
+        g[name] = found.astype(dtype)
+    return g, {name: each > 0 for name, each in holders.items()}
 
 
 def norm(tensors: dict[str, Any]) -> float:
@@ -253,18 +334,14 @@ def recompute(home: Path, project: str) -> tuple[int, list[str]]:
             version, masters, momentum = made[restores]
         else:
             entries = json.loads(inputs)
-            if any(entry.get("chunk", "full") != "full" for entry in entries):
-                raise SystemExit(
-                    f"Version {number} has deltas of chunks, which this cannot combine."
-                )
             used += [entry["assignment"] for entry in entries]
-            deltas = [
-                decoded(log.delta(e["assignment"], e["digest"]), metadata, metadata["codec"]["up"])
-                for e in entries
-            ]
-            g = combined(deltas, [e["weight"] for e in entries], metadata)
+            g, covered = of_round(entries, log, metadata, number - 1)
             warm = any(entry.get("batches_per_step", 1) > 1 for entry in entries)
-            masters, momentum = stepped(masters, momentum, g, metadata["outer"], warm)
+            moved = stepped(masters, momentum, g, metadata["outer"], warm)
+            masters, momentum = (
+                {name: np.where(covered[name], after[name], before[name]) for name in names}
+                for after, before in zip(moved, (masters, momentum), strict=True)
+            )
             published = zlib.decompress(log.blob(difference))
             change = decoded(published, metadata, metadata["codec"]["down"])
             exact = {name: masters[name] - version[name] for name in names}

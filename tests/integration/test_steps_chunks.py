@@ -22,6 +22,7 @@ from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view, view_of
 from pleb_shared.tensors.format import delta_format, training_format
 from pleb_shared.tensors.version import read_version
+from tests.e2e import recompute as auditor
 from tests.integration.steps_world import World, honest_delta
 from tests.integration.test_steps_life import recomputed, version
 
@@ -148,6 +149,7 @@ def test_every_number_is_averaged_over_those_who_trained_it(tmp_path):
     moved = world.initial["mean"] - tensors(world, 1)["mean"]
     np.testing.assert_allclose(moved, mean, rtol=1e-4, atol=1e-7)
     assert all(one.matches for one in recomputed(world)), "the log makes the same version"
+    assert auditor.recompute(world.home, "tiny") == (world.project.version + 1, [])
 
 
 def test_what_nobody_trained_stays_and_keeps_its_momentum(tmp_path):
@@ -174,6 +176,7 @@ def test_what_nobody_trained_stays_and_keeps_its_momentum(tmp_path):
         )
     np.testing.assert_array_equal(before.momentum["w"], after.momentum["w"])
     assert all(one.matches for one in recomputed(world))
+    assert auditor.recompute(world.home, "tiny") == (world.project.version + 1, [])
 
 
 def test_checks_go_only_to_hosts_into_whose_memory_they_fit(tmp_path):
