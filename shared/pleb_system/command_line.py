@@ -17,7 +17,7 @@ from typing_extensions import override
 from pleb_shared.errors import PlebError
 from pleb_shared.protocol.shown import shown, shown_line
 from pleb_system.completion import SHELLS, completion_script
-from pleb_system.durations import parse_duration
+from pleb_system.durations import end_of_day, parse_duration
 from pleb_system.exit_codes import ExitCode
 from pleb_system.start_up import end_fast
 
@@ -28,6 +28,7 @@ __all__ = [
     "Commands",
     "Output",
     "count",
+    "day",
     "days",
     "duration",
     "number",
@@ -270,6 +271,14 @@ def duration(text: str) -> float:
     """Return a duration's seconds, for `add_argument`."""
     try:
         return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def day(text: str) -> float:
+    """Return when a day is over, in seconds since 1970, for `add_argument`."""
+    try:
+        return end_of_day(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

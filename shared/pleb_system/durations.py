@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-__all__ = ["parse_duration", "shown_day", "shown_duration"]
+__all__ = ["end_of_day", "parse_duration", "shown_day", "shown_duration"]
 
 _WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 _SECONDS: Final = {"s": 1, "m": 60, "min": 60, None: 60, "h": 3600, "d": 86_400}
@@ -26,6 +26,20 @@ def parse_duration(text: str) -> float:
     if seconds > _MOST_DAYS * _SECONDS["d"]:
         raise ValueError(f"{text!r} is too long: {_MOST_DAYS}d at most")
     return seconds
+
+
+def end_of_day(text: str) -> float:
+    """Return when the day `2026-12-28` is over (UTC), in seconds since 1970.
+
+    Raises:
+        ValueError: it is no such day.
+    """
+    try:
+        day = date.fromisoformat(text.strip())
+        after = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text[:20]!r} is not a day; write it as 2026-12-28") from error
+    return after.timestamp()
 
 
 def shown_day(at: float) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -265,6 +266,19 @@ def test_who_did_what_is_written_down(world, run):
     assert code == 0
     assert len(events) == 3
     assert events[-1]["kind"] == "banned"
+
+
+def test_an_invite_is_valid_until_a_day(world, run):
+    code, _ = run("invite", "new", "--until", "2099-12-31")
+    assert code == 0
+    ends = [invite["expires_at"] for invite in run("invite", "list")[1]]
+    assert max(ends) == pytest.approx(datetime(2100, 1, 1, tzinfo=UTC).timestamp(), abs=5)
+    code, found = run("invite", "new", "--until", "2020-02-29")
+    assert code == 2
+    assert "a day to come" in found["message"]
+    for wrong in ("2099-02-30", "soon", "9999-12-31"):
+        with pytest.raises(SystemExit):
+            run("invite", "new", "--until", wrong)
 
 
 def test_old_entries_of_the_audit_log_go(world, run):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Store
 
-__all__ = ["Actor", "Command", "Days", "Desk", "Limit", "Number", "Text", "Value"]
+__all__ = ["MOST_DAYS", "Actor", "Command", "Days", "Desk", "Limit", "Number", "Text", "Value"]
 
 T = TypeVar("T")
 
 Text = Annotated[str, msgspec.Meta(max_length=500)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-Days = Annotated[float, msgspec.Meta(gt=0, le=36_500)]
+MOST_DAYS: Final = 36_500
+Days = Annotated[float, msgspec.Meta(gt=0, le=MOST_DAYS)]
 
 
 @dataclass(frozen=True)

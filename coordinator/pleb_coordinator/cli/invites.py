@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pleb_coordinator.admin.access import now
+from pleb_coordinator.admin.command import MOST_DAYS
 from pleb_coordinator.admin.invites import ListInvites, MakeInvite, RevokeInvite
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.messages import Role
 from pleb_system.command_line import table
 from pleb_system.durations import shown_day
@@ -17,16 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+_DAY_SECONDS: Final = 86_400.0
+
 
 def new(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Create an invite; its token is shown only now."""
+    days: float = options.days
+    if options.until is not None:
+        days = (options.until - now()) / _DAY_SECONDS
+        if not 0 < days <= MOST_DAYS:
+            raise InputError("--until is for a day to come, at most a hundred years from now.")
     command = MakeInvite(
         role=Role(options.role),
         note=options.note,
         team=options.team,
         proven=options.proven,
         uses=options.uses,
-        days=options.days,
+        days=days,
     )
     found = asker.ask(command)
     output.result(found, [found.token])
@@ -34,7 +44,7 @@ def new(asker: Asker, options: argparse.Namespace, output: Output) -> int:
         what = f"one {found.role}" if found.uses == 1 else f"{found.uses} times {found.role}"
         what += " of team " + found.team if found.team else ""
         what += ", proven from the start" if found.proven else ""
-        output.progress(f"For {what}, valid for {found.days:g} days. It is not shown again.")
+        output.progress(f"For {what}, valid for {found.days:.3g} days. It is not shown again.")
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pleb_coordinator.admin.table import TABLE
 from pleb_coordinator.core.admins import AdminRole
-from pleb_system.command_line import Commands, count, days, duration, number
+from pleb_system.command_line import Commands, count, day, days, duration, number
 
 __all__ = ["make_parser"]
 
@@ -273,7 +273,11 @@ def _add_projects(commands: Commands) -> None:
         "--proven", action="store_true", help="hosts count without exams from the start"
     )
     new.add_argument("--uses", type=count, default=1, metavar="N", help="for N hosts (1)")
-    new.add_argument("--days", type=days, default=7.0, help="how long it is valid (7)")
+    valid = new.add_mutually_exclusive_group()
+    valid.add_argument("--days", type=days, default=7.0, help="how long it is valid (7)")
+    valid.add_argument(
+        "--until", type=day, metavar="DAY", help="the last day on which it is, as 2026-12-28"
+    )
     invites.add("list", "list all invites, without their tokens", "list")
     invites.add("revoke", "revoke an unused invite", "revoke 1f2e3d").add_argument(
         "invite", metavar="INVITE", help="its token, or its number from the list"
