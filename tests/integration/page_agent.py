@@ -298,7 +298,10 @@ class PageAgent:
         )
         self.autostart = PlayedAutostart(self)
         self.controller = Controller(
-            **shared, reader=self.reader, autostart=cast("Any", self.autostart)
+            **shared,
+            reader=self.reader,
+            autostart=cast("Any", self.autostart),
+            reports=cast("Any", PlayedReports()),
         )
 
     @property
@@ -527,6 +530,16 @@ class PlayedLoop:
 
     async def leave(self, _: Any) -> None:
         pass
+
+
+class PlayedReports:
+    """What the page saves."""
+
+    def log(self) -> str:
+        return '{"event": "start"}\n'
+
+    async def report(self) -> bytes:
+        return b"PK..."
 
 
 class PlayedAttaching:

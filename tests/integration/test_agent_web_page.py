@@ -60,6 +60,8 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/projects/detach", {"project": "words"}),
     ("/preferences/set", {"name": "on_battery", "value": "on"}),
     ("/preferences/preset", {"preset": "quiet"}),
+    ("/preferences/reset", {"name": "on_battery"}),
+    ("/preferences/reset", {}),
     ("/preferences/autostart", {"on": "on"}),
     ("/welcome/look", {"link": f"{LINK}&account=secret"}),
     ("/welcome/attach", {"link": LINK}),
@@ -589,3 +591,37 @@ def test_each_device_says_what_it_does_and_can_be_paused_alone(server, browser):
     browser.post("/now/device", data={"device": "cpu", "resume": "yes"})
     assert not server.agent.controller.overrides.device_pauses
     assert "no device" in browser.post("/now/device", data={"device": "cuda-9"}).text
+
+
+def test_a_reset_sets_the_defaults_and_spares_language_and_shares(
+    server: PageServer, browser: httpx.Client
+) -> None:
+    agent = server.agent
+    agent.prefer(
+        on_battery=True, hours="mon 8:00-9:00", language="de", shares={"words": 200}, threads=3
+    )
+    one = browser.post("/preferences/reset", data={"name": "hours"})
+    assert one.status_code == 200
+    assert (agent.values.hours, agent.values.on_battery) == ("", True)
+    page = browser.get("/preferences").text
+    assert page.count('class="mark"') == 3, "on_battery, threads and language differ"
+    assert browser.post("/preferences/reset").status_code == 200
+    values = agent.values
+    assert (values.on_battery, values.threads) == (False, page_agent.CORES // 2)
+    assert (values.language, values.shares) == ("de", {"words": 200})
+
+
+def test_a_switch_that_is_off_greys_what_needs_it(
+    server: PageServer, browser: httpx.Client
+) -> None:
+    assert "“Work on battery” is off" in browser.get("/preferences").text
+    answer = browser.post("/preferences/set", data={"name": "on_battery", "value": "on"})
+    assert 'hx-target="#pref-battery-percent"' in answer.text, "it follows at once"
+    assert "“Work on battery” is off" not in browser.get("/preferences").text
+
+
+@pytest.mark.parametrize(("path", "name"), [("save", "log.jsonl"), ("report", "report.zip")])
+def test_log_and_report_are_saved_as_files(browser: httpx.Client, path: str, name: str) -> None:
+    answer = browser.get(f"/log/{path}")
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == f'attachment; filename="pleb-agent-{name}"'

@@ -290,6 +290,32 @@ def test_a_browser_without_log_in_is_shown_how_to_get_one(
 # -- preferences and projects ---------------------------------------------------------------------
 
 
+def test_preferences_are_searched_and_reset(server: PageServer, browser: Browser) -> None:
+    agent = server.agent
+    agent.prefer(idle_minutes=9.0)
+    browser.driver.get(f"{server.url}/preferences")
+    browser.wait_until_live()
+    browser.find("filter").send_keys("keep_free")
+    browser.wait(lambda: not browser.find("pref-idle-minutes").is_displayed())
+    assert browser.find("pref-keep-free-bytes").is_displayed()
+    assert not browser.find("group-1").is_displayed()
+    browser.find("filter").send_keys("nonsense")
+    browser.wait(lambda: browser.find("filter-none").is_displayed())
+    browser.find("filter").clear()
+    browser.find("filter").send_keys("x" + Keys.BACKSPACE)
+    browser.wait(lambda: browser.find("pref-idle-minutes").is_displayed())
+    browser.click("pref-idle-minutes-reset")
+    browser.wait(lambda: agent.values.idle_minutes == 3.0)
+    browser.wait(lambda: not browser.driver.find_elements(By.ID, "pref-idle-minutes-reset"))
+
+    browser.driver.get(f"{server.url}/log?level=debug")
+    browser.wait_until_live()
+    rows = browser.driver.find_elements(By.CSS_SELECTOR, ".log li")
+    browser.find("filter").send_keys("offline")
+    browser.wait(lambda: 0 < sum(row.is_displayed() for row in rows) < len(rows))
+    assert re.search(r"\d\d:\d\d:\d\d", browser.text("log-lines"))
+
+
 def test_preferences_are_saved_and_survive_reloading(server: PageServer, browser: Browser) -> None:
     agent = server.agent
     browser.driver.get(f"{server.url}/preferences")

@@ -25,6 +25,7 @@ from pleb_agent.control.live_preferences import LivePreferences, worker_settings
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.packages import Packages
+from pleb_agent.control.reports import Reports
 from pleb_agent.control.status_reader import StatusReader
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.history import EventKind
@@ -295,6 +296,7 @@ class _Agentd:
             notifier=self._notifier,
             autostart=Autostart(self._home.path, os.environ, headless=self._options.headless),
             packages=self.packages,
+            reports=Reports(self._home.path, self._home.log),
         )
 
     def _companions(self) -> list[Coroutine[None, None, None]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
+    from pleb_agent.control.reports import Reports
     from pleb_agent.control.status_reader import StatusReader
     from pleb_agent.control.views import PreferencesView, ProjectView, StatusView
     from pleb_agent.core.preferences import Preferences
@@ -85,6 +86,7 @@ class Controller:
     notifier: ChangeNotifier
     autostart: Autostart
     packages: Packages
+    reports: Reports
 
     async def attach(self, request: requests.AttachRequest) -> ProjectView:
         """Attach a project with its family; return it."""

@@ -101,6 +101,8 @@ class Preference:
     """What it means to set nothing (null, `none`); empty: that is not allowed."""
     example: str
     needs_gpu: bool
+    needs: str
+    """The switch without which it has no effect; empty: none."""
     least: float | None
     most: float | None
     whole: bool
@@ -135,6 +137,7 @@ def _read_field(name: str, declared: inspect.Metadata, default: Any) -> Preferen
         none=extra["none"],
         example=extra["example"] or _written(kind, extra["unit"], default),
         needs_gpu=extra["gpu"],
+        needs=extra["needs"],
         least=numbers[0].ge if numbers else None,
         most=numbers[0].le if numbers else None,
         whole=any(isinstance(one, inspect.IntType) for one in numbers),

@@ -76,6 +76,7 @@ def _about(
     none: str = "",
     example: str = "",
     gpu: bool = False,
+    needs: str = "",
 ) -> msgspec.Meta:
     """Return a preference's words.
 
@@ -87,8 +88,10 @@ def _about(
         none: what it means to set nothing, where that is allowed.
         example: a value as a person types it; empty: the default.
         gpu: it matters only on a machine with a GPU.
+        needs: the switch without which it has no effect; empty: none.
     """
     extra = {"group": group, "unit": unit, "none": none, "example": example, "gpu": gpu}
+    extra["needs"] = needs
     return msgspec.Meta(title=title, description=description, extra=extra)
 
 
@@ -160,6 +163,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Lowest charge",
             "Where work on battery is allowed, it stops below this charge.",
             unit="%",
+            needs="on_battery",
         ),
     ] = 60
     cpu_others_percent: Annotated[
@@ -179,6 +183,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             unit="%",
             none="never pause",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = 25
     pause_on_fullscreen: Annotated[
@@ -198,6 +203,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "The cards pause while one of these programs runs; the CPU works on.",
             example="+blender",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = []
     gpu_hottest_celsius: Annotated[
@@ -208,6 +214,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             unit="°C",
             none="leave it to the card",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = 80
     hottest_celsius: Annotated[
@@ -262,6 +269,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Share of a card's time while you use the PC, where that is allowed.",
             unit="%",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = 20
     gpu_percent_idle: Annotated[
@@ -271,6 +279,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Share of a card's time while the PC is idle. Less is cooler and quieter.",
             unit="%",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = 100
     device_shares: Annotated[
@@ -325,6 +334,7 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Power of a busy graphics card, for energy estimates.",
             unit="W",
             gpu=True,
+            needs="use_gpu",
         ),
     ] = 150.0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import zipfile
 from dataclasses import asdict
 from importlib.metadata import distributions
@@ -20,6 +19,7 @@ import msgspec
 
 from pleb_agent import AGENT
 from pleb_agent.control.live_preferences import read_preferences
+from pleb_agent.program.without_secrets import without_secrets
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.worker.child import log_file
 from pleb_shared.errors import InputError, PlebError
@@ -30,22 +30,9 @@ if TYPE_CHECKING:
     from pleb_agent.app.home import Home
     from pleb_agent.doctor.checks import Finding
 
-__all__ = ["without_secrets", "write_bundle"]
+__all__ = ["write_bundle"]
 
 _LOG_BYTES: Final = 512 * 1024
-_PASSWORD: Final = re.compile(r"(?<=://)[^/\s\"'@]+:[^/\s\"'@]+(?=@)")
-_LONG_SECRET: Final = re.compile(
-    r"((?:account|token|invite|code|secret|password|authorization)[\"']?\s*[=: ]\s*[\"']?"
-    r"(?:Bearer )?)([A-Za-z0-9_+/=.-]{8,})",
-    re.IGNORECASE,
-)
-
-
-def without_secrets(text: str, home_folder: str) -> str:
-    """Return the text without passwords, tokens, account keys and the user's folder."""
-    text = _PASSWORD.sub("***", text)
-    text = _LONG_SECRET.sub(r"\1***", text)
-    return text.replace(home_folder, "~") if len(home_folder) > 1 else text
 
 
 def write_bundle(home: Home, findings: Sequence[Finding], target: Path) -> list[str]:

@@ -112,6 +112,10 @@ class Formats:
         day = self.short_day(time) if time.tm_year == now.tm_year else self.day(time)
         return f"{day}, {self.clock(time)}"
 
+    def second(self, time: struct_time, now: struct_time) -> str:
+        """Return a time of day to the second, with the date if it is not today."""
+        return f"{self.moment(time, now)}:{time.tm_sec:02}"
+
     def _date(self, form: str, time: struct_time) -> str:
         month = self.months[time.tm_mon - 1]
         return form.format(year=time.tm_year, month=month, day=time.tm_mday)

@@ -1,4 +1,4 @@
-"""What this PC has contributed and how the projects improved; what the agent did; its log."""
+"""What this PC has contributed and how the projects improved; what the agent did."""
 
 from __future__ import annotations
 
@@ -50,12 +50,6 @@ EVENTS: Final[dict[str, str]] = {
     "start": marked("Started"),
     "end": marked("Ended"),
 }
-_LEVELS: Final[dict[str, str]] = {
-    "debug": marked("Everything"),
-    "info": marked("What happened"),
-    "warning": marked("Warnings"),
-    "error": marked("Errors"),
-}
 _SHOWN: Final[dict[str, tuple[str, tuple[str, ...], frozenset[str]]]] = {
     "": (marked("Everything"), (), frozenset()),
     "units": (marked("Units"), ("unit", "first_accepted"), frozenset()),
@@ -104,9 +98,6 @@ _FOLDED: Final[dict[str, Callable[[Words, int, str], str]]] = {
 }
 """What several units of a day that ended alike are called."""
 _PAGE: Final = 100
-_MOST_LINES: Final = 500
-_KNOWN: Final = ("time", "level", "event")
-_RANKS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 3}
 
 
 async def show_given(visit: Visit) -> Response:
@@ -216,22 +207,6 @@ async def show_history(visit: Visit) -> Response:
         project=project,
         folded=lambda event: folded_text(visit.words, event),
     )
-
-
-async def show_log(visit: Visit) -> Response:
-    """Show the log's last lines of at least one level."""
-    level = visit.query("level") if visit.query("level") in _LEVELS else "info"
-    rows = [
-        {
-            "at": line["time"] if isinstance(line.get("time"), int | float) else None,
-            "level": str(line.get("level", "")),
-            "event": str(line.get("event", "")),
-            "rest": "  ".join(f"{key}={value}" for key, value in line.items() if key not in _KNOWN),
-        }
-        for line in reversed(visit.reader.log(_MOST_LINES).lines)
-        if _RANKS.get(str(line.get("level")), _RANKS["info"]) >= _RANKS[level]
-    ]
-    return visit.page("log.html", view="log", rows=rows, level=level, levels=_LEVELS)
 
 
 def folded_text(words: Words, event: EventView) -> str:

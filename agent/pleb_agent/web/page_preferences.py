@@ -14,8 +14,9 @@ from pleb_agent.core.preference_table import (
     PreferenceError,
     all_values,
     find,
+    show,
 )
-from pleb_agent.core.preferences import Group
+from pleb_agent.core.preferences import Group, default_preferences
 from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAY_NAMES, DAYS
 from pleb_agent.core.sizes import UNITS
@@ -60,9 +61,51 @@ async def set_preference(visit: Visit) -> Response:
     view = change_preference(visit, preference.name, value_of(preference, text))
     if preference.name == "language":
         return visit.go_to("/preferences")
-    field = control_of(preference, view, visit.words)
-    values = preset_values(view) | {"day_names": DAY_NAMES}
-    return visit.page("preference_saved.html", field=field, **values)
+    return _saved(visit, preference, view)
+
+
+async def reset(visit: Visit) -> Response:
+    """Set one preference to its default; without a name all that this page shows."""
+    name = (await visit.form()).get("name", "")
+    view = visit.reader.preferences()
+    if name:
+        preference = _named(find(name), name)
+        default = _defaults(view).get(preference.name)
+        return _saved(visit, preference, change_preference(visit, preference.name, default))
+    changes = {
+        one: value
+        for one, value in (_defaults(view) | _without_shares(view)).items()
+        if one != "language" and all_values(view.values).get(one) != value
+    }
+    visit.controller.set_preferences(PreferencesRequest(changes=changes))
+    return visit.page("preferences_all.html", view="preferences", **_all_values(visit))
+
+
+def _saved(visit: Visit, preference: Preference, view: PreferencesView) -> Response:
+    """Return the control of what was changed, and all else that follows from it."""
+    followers = [
+        control_of(one, view, visit.words)
+        for one in PREFERENCES.values()
+        if one.needs == preference.name and (view.machine.gpus or not one.needs_gpu)
+    ]
+    return visit.page(
+        "preference_saved.html",
+        field=control_of(preference, view, visit.words),
+        followers=followers,
+        day_names=DAY_NAMES,
+        **preset_values(view),
+    )
+
+
+def _defaults(view: PreferencesView) -> dict[str, Any]:
+    """Return what holds on this PC until the user says otherwise, by name."""
+    return all_values(default_preferences(view.machine.cores))
+
+
+def _without_shares(view: PreferencesView) -> dict[str, Any]:
+    """Return the devices' shares, none of which is set by default."""
+    names = all_values(view.values)
+    return {name: None for name in names if name.startswith(f"{_BY_DEVICE}.")}
 
 
 async def take_preset(visit: Visit) -> Response:
@@ -166,6 +209,10 @@ class Control:
     fact: str
     days: tuple[Day, ...] = ()
     languages: tuple[tuple[str, str], ...] = ()
+    default: str | None = None
+    """What a reset sets, of numbers as text, else empty; None: it is that already."""
+    needs: str = ""
+    """The title of the switch that is off, without which it has no effect."""
 
 
 def control_of(preference: Preference, view: PreferencesView, words: Words) -> Control:
@@ -175,6 +222,10 @@ def control_of(preference: Preference, view: PreferencesView, words: Words) -> C
     device = name.removeprefix(f"{_BY_DEVICE}.")
     if device != name and value is None:
         value = preference.most  # all that the other shares give
+    default = _defaults(view).get(name)
+    is_changed = all_values(view.values).get(name) != default
+    is_number = kind in {Kind.NUMBER, Kind.BYTES, Kind.RATE} and default is not None
+    switch = preference.needs
     # A slider of cores ends at the machine's cores.
     most = view.machine.cores if name == "threads" else preference.most
     fact = _FACTS.get(name)
@@ -188,6 +239,8 @@ def control_of(preference: Preference, view: PreferencesView, words: Words) -> C
         fact=fact(view.machine, words) if fact else line(view.machine.devices.get(device, "")),
         days=days_of(str(value)) if kind is Kind.HOURS else (),
         languages=tuple(LANGUAGES.items()) if kind is Kind.LANGUAGE else (),
+        default=(show(name, default) if is_number else "") if is_changed else None,
+        needs=find(switch).title if switch and not all_values(view.values)[switch] else "",
     )
 
 

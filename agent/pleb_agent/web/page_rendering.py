@@ -87,6 +87,7 @@ def render(
             f=words.formats,
             language=words.language,
             moment=lambda then: words.formats.moment(local_time(then), local_time(now)),
+            second=lambda then: words.formats.second(local_time(then), local_time(now)),
             day=lambda then: words.formats.day(local_time(then)),
             clock=lambda then: words.formats.clock(local_time(then)),
             now=now,

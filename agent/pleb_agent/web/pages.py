@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from pleb_agent.web import (
     page_history,
+    page_log,
     page_now,
     page_preferences,
     page_projects,
@@ -85,7 +86,9 @@ def page_routes(context: PageContext) -> list[Route]:
         "/projects": page_projects.show_projects,
         "/preferences": page_preferences.show_preferences,
         "/history": page_history.show_history,
-        "/log": page_history.show_log,
+        "/log": page_log.show_log,
+        "/log/save": page_log.save_log,
+        "/log/report": page_log.save_report,
         "/welcome": page_welcome.show_welcome,
         "/welcome/project": page_welcome.show_project,
         "/welcome/facts": page_welcome.show_facts,
@@ -110,6 +113,7 @@ def page_routes(context: PageContext) -> list[Route]:
         "/projects/link": page_projects.link,
         "/projects/detach": page_projects.detach,
         "/preferences/set": page_preferences.set_preference,
+        "/preferences/reset": page_preferences.reset,
         "/preferences/preset": page_preferences.take_preset,
         "/preferences/autostart": page_preferences.set_autostart,
         "/welcome/look": page_welcome.look,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import msgspec
 import pytest
 
 from pleb_agent.app.home import Home
+from pleb_agent.control import reports
 from pleb_agent.control.live_preferences import LivePreferences
-from pleb_agent.doctor.bundle import without_secrets, write_bundle
+from pleb_agent.control.reports import Reports
+from pleb_agent.doctor.bundle import write_bundle
 from pleb_agent.doctor.checks import Finding
-from pleb_shared.errors import InputError
+from pleb_agent.program.without_secrets import without_secrets
+from pleb_shared.errors import InputError, PlebError
 from pleb_shared.protocol.ids import parse_attach_link
 
 SEED, TOKEN, PASSWORD = "ab" * 32, secrets.token_urlsafe(32), "p4ss-w0rd"
@@ -75,3 +80,33 @@ def test_a_file_that_is_there_stays(home, tmp_path):
 )
 def test_what_is_no_secret_stays(text):
     assert without_secrets(text, "/home/ann") == text
+
+
+def test_the_log_is_saved_without_secrets_and_a_home_without_one_is_told(home, tmp_path):
+    saved = Reports(home.path, home.log).log()
+    assert saved.count("\n") == 4, "every line of it"
+    for secret in (SEED, TOKEN, PASSWORD, str(tmp_path)):
+        assert secret not in saved
+    with pytest.raises(InputError, match="The log cannot be read"):
+        Reports(tmp_path, tmp_path / "none").log()
+
+
+def test_the_page_gets_the_report_of_a_process_of_its_own(home, monkeypatch):
+    script = (
+        "import sys, pathlib; words = sys.argv; "
+        "pathlib.Path(words[words.index('--bundle') + 1]).write_text(' '.join(words[1:4]))"
+    )
+    monkeypatch.setattr(reports, "module_command", lambda _: [sys.executable, "-c", script])
+
+    async def story() -> None:
+        ours = Reports(home.path, home.log)
+        first = asyncio.create_task(ours.report())
+        await asyncio.sleep(0)
+        with pytest.raises(InputError, match="being made already"):
+            await ours.report()
+        assert await first == f"doctor --home {home.path}".encode()
+        monkeypatch.setattr(reports, "module_command", lambda _: [sys.executable, "-c", ""])
+        with pytest.raises(PlebError, match="could not be made"):
+            await ours.report()
+
+    asyncio.run(story())

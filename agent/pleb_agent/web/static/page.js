@@ -126,6 +126,28 @@
     if (output) output.textContent = text;
   });
 
+  // -- searching ------------------------------------------------------------------------
+
+  function filter(input) {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of document.querySelectorAll(input.dataset.filters)) {
+      const text = `${row.textContent} ${row.dataset.words ?? ""}`.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += row.hidden ? 0 : 1;
+    }
+    for (const group of document.querySelectorAll("[data-filter-group]")) {
+      group.hidden = !group.querySelector(`:is(${input.dataset.filters}):not([hidden])`);
+    }
+    const none = byId("filter-none");
+    if (none) none.hidden = shown > 0;
+  }
+  document.addEventListener("input", ({ target }) => { if (target.dataset?.filters) filter(target); });
+  document.addEventListener("htmx:after:swap", () => {
+    const input = byId("filter");
+    if (input?.value) filter(input);
+  });
+
   // -- copying --------------------------------------------------------------------------
 
   document.addEventListener("click", async (event) => {
@@ -133,9 +155,9 @@
     if (!copier) return;
     const field = byId(copier.dataset.copy);
     const usual = copier.textContent;
-    field.select();
+    field.select?.();
     try {
-      await navigator.clipboard.writeText(field.value);
+      await navigator.clipboard.writeText(field.value ?? field.innerText);
       copier.textContent = copier.dataset.done;
     } catch {
       copier.textContent = copier.dataset.byHand;
