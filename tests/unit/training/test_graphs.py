@@ -142,6 +142,7 @@ def test_a_buffer_may_change_if_the_graph_says_so():
         ({"format": 2}, "format 2"),
         ({"outputs": [Output(name="loss", slot=99)]}, "does not exist"),
         ({"mutated": ["nothing"]}, "does not have"),
+        ({"parameters": [TensorSpec(name="w", dtype="int64", shape=[2])]}, "'w' is int64"),
         ({"base": [TensorSpec(name="w", dtype="bfloat16", shape=[])]}, "'w' is used twice"),
         ({"inputs": [InputSpec(name="x", dtype="float32", shape=[1])] * 2}, "twice"),
         ({"constants": [Constant(dtype="float32", shape=[2], data=b"1234")]}, "has 4 bytes"),
