@@ -7,7 +7,9 @@ import asyncio
 import msgspec
 import pytest
 
+from pleb_coordinator.core.project_state import ProjectEvent
 from pleb_coordinator.core.records import Evaluation
+from pleb_coordinator.steps.activity import move_project, settle
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.family import family_members
 from pleb_coordinator.steps.invite import new_invite
@@ -15,7 +17,8 @@ from pleb_coordinator.steps.publish import publish
 from pleb_coordinator.steps.published import examine, open_publication
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.messages import EnrolRequest, Role
-from pleb_shared.protocol.project import Family
+from pleb_shared.protocol.project import Family, Rung
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.signing import SigningKey
 from tests.integration.http_world import http_world
 from tests.integration.steps_world import World
@@ -140,3 +143,54 @@ def test_a_familys_page_shows_its_members_side_by_side(tmp_path):
             assert (await http.client.get("/families/tiny")).status_code == 404
 
     asyncio.run(story())
+
+
+SWEEP = Family(
+    name="grid",
+    kind="sweep",
+    members=["grid-1", "grid-2", "grid-3"],
+    rungs=[Rung(version=1, keep=1)],
+)
+
+
+def test_the_trials_of_a_sweep_wait_for_each_other_and_the_best_goes_on(world):
+    hand_in(world, "grid-1", family=SWEEP, invite=invited(world))
+    for name in SWEEP.members[1:]:
+        hand_in(world, name, family=SWEEP)
+
+    def reach(name, version, loss=None):
+        with world.store.write() as tx:
+            project = tx.projects.find(name)
+            if project.version < version:
+                tx.projects.advance(project.id, 0, project.version, version)
+            if loss is not None:
+                tx.projects.add_evaluation(
+                    Evaluation(project.id, 0, version, 1, {"loss": loss}, 10, world.clock.now)
+                )
+            settle(tx, project.id, world.clock.now)
+
+    def found():
+        with world.store.read() as tx:
+            each = [tx.projects.find(name) for name in SWEEP.members]
+            return [one.stopped_for and one.stopped_for.code for one in each]
+
+    compared, stopped = ReasonCode.TRIALS_COMPARED, ReasonCode.TRIAL_STOPPED
+    reach("grid-1", 1, 2.0)
+    reach("grid-2", 1)
+    assert found() == [compared, compared, None]
+    reach("grid-2", 1, 1.0)
+    assert found() == [compared, compared, None], "the third is still on its way"
+    # Whoever pauses a trial takes it out; resumed, it is compared once it has come as far.
+    with world.store.write() as tx:
+        third = tx.projects.find("grid-3")
+        why = because(ReasonCode.PROJECT_PAUSED)
+        move_project(tx, third, ProjectEvent.PAUSED, why, world.clock.now)
+    assert found() == [stopped, None, ReasonCode.PROJECT_PAUSED]
+    with world.store.write() as tx:
+        third = tx.projects.find("grid-3")
+        move_project(tx, third, ProjectEvent.RESUMED, None, world.clock.now)
+    assert found() == [stopped, None, None]
+    reach("grid-3", 1, 3.0)
+    assert found() == [stopped, None, stopped]
+    reach("grid-2", 2)
+    assert found() == [stopped, None, stopped]

@@ -77,6 +77,11 @@ def try_out(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     definition = _definition(home, options)
     name, overrides = definition.project.name, tuple(options.set)
+    if definition.sweep:
+        raise InputError(
+            "A sweep is not tried as a whole: leave [sweep] out, and give one trial's settings by "
+            "--set."
+        )
     if definition.ensemble:
         overrides += ("ensemble.members=1",)
     if definition.model.initial:  # the trial's home knows no published project
@@ -96,7 +101,7 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
 
     with loading():
         from pleb_project.family.members import as_member, members_of
-        from pleb_project.family.publishing import publish_all
+        from pleb_project.family.publishing import ensemble_drafts, publish_all
     from pleb_project.readers.blobs import BlobFolder
 
     address = parse_address(options.to)
@@ -105,7 +110,7 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         publisher = publisher_of(coordinator, home, options, output)
         definition = _definition(home, options)
         blobs = BlobFolder(home.build_folder(definition.project.name))
-        member = members_of(definition)[0]
+        member, *trials = members_of(definition)
         answer = publisher.prepare(member.project.name, options.invite)
 
         def admit(draft: ProjectMetadata) -> None:
@@ -117,7 +122,8 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
         )
         for warning in outcome.warnings:
             output.progress(f"! {warning}")
-        if not (outcome.passed or options.unchecked):
+        is_trial = definition.sweep is not None and outcome.tolerance.separates
+        if not (outcome.passed or is_trial or options.unchecked):
             output.progress("Not published: fix what the check found, or add --unchecked.")
             return ExitCode.FAULT_FOUND
         shards = outcome.draft.dataset.shards
@@ -127,14 +133,16 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
                 f"The project's data have {size / 1e6:,.0f} MB, and the coordinator has only "
                 f"{answer.free_bytes / 1e6:,.0f} MB of free space: ask its operator for more."
             )
+        drafts = [as_member(outcome.metadata, definition, blobs)]
+        if definition.sweep is None:
+            drafts = ensemble_drafts(definition, drafts[0], blobs, output.progress)
+        else:
+            drafts += [
+                as_member(metadata, definition, blobs)
+                for metadata in _checked_trials(trials, blobs, output, options)
+            ]
         record, *others = publish_all(
-            publisher,
-            definition,
-            as_member(outcome.metadata, definition, blobs),
-            blobs,
-            output.progress,
-            invite=options.invite,
-            new_epoch=options.new_epoch,
+            publisher, drafts, blobs, invite=options.invite, new_epoch=options.new_epoch
         )
     value: dict[str, Any] = {"project": record.project, "attach_link": record.attach_link}
     if others:
@@ -375,6 +383,26 @@ def _checked(
         cpu_seconds=60 * cpu_minutes,
         admit=admit,
     )
+
+
+def _checked_trials(
+    trials: list[ProjectDefinition], blobs: BlobFolder, output: Output, options: argparse.Namespace
+) -> list[ProjectMetadata]:
+    """Return the metadata of trials, each measured by itself; that one learns badly is no fault.
+
+    Raises:
+        InputError: results of one cannot be compared, and `--unchecked` was not given.
+    """
+    drafts = []
+    for trial in trials:
+        output.progress(f"{trial.project.title}:")
+        outcome = _checked(trial, blobs, output, reuse=True, cpu_minutes=options.cpu_minutes)
+        for warning in outcome.warnings:
+            output.progress(f"! {warning}")
+        if not (outcome.tolerance.separates or options.unchecked):
+            raise InputError(f"{trial.project.title} is not published: see the lines with '!'.")
+        drafts.append(outcome.metadata)
+    return drafts
 
 
 def _coordinator(link: AttachLink) -> Coordinator:

@@ -84,10 +84,16 @@ def type_words(kind: inspect.Type) -> str:
             return f"a finite number {bounds(kind)}".rstrip()
         case inspect.DictType():
             return "a table, such as { width = 16 }"
+        case inspect.VarTupleType(item_type=item) if _is_number(item):
+            return "a list of whole numbers"
         case inspect.VarTupleType() | inspect.ListType():
             return "a text in quotes, or a list of such texts"
         case _:
             return "a text in quotes"
+
+
+def _is_number(kind: inspect.Type) -> bool:
+    return isinstance(kind.type if isinstance(kind, inspect.Metadata) else kind, inspect.IntType)
 
 
 def bounds(kind: inspect.Type) -> str:

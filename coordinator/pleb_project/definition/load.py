@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -19,6 +20,8 @@ from pleb_project.definition.sections import (
     SECTIONS,
     DataSection,
     ProjectDefinition,
+    SweepSection,
+    Trial,
 )
 from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_toml
@@ -50,6 +53,9 @@ _SOURCES: Final = {
 """Each with an example of its files, where it needs some."""
 _Complaint = tuple[tuple[str, str], str]
 """Section and key, and the sentence."""
+_SWEPT: Final = frozenset({"model", "training", "outer", "codec", "round"})
+"""Sections in whose keys trials of a sweep may differ. With other data or another evaluation they
+could not be compared."""
 _LONGEST_NAME: Final = 40
 """Characters of a `ProjectName`."""
 _SHOWN_CHARACTERS: Final = 80
@@ -86,9 +92,41 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
         InputError: an override is.
     """
     source = _Source(file, text)
+    definition = _parse(source, overrides)
+    if definition.sweep is None:
+        return definition
+    trials = tuple(_trials(source, definition.sweep, overrides))
+    for trial in trials:
+        versions = trial.definition.training.versions
+        if any(rung >= versions for rung in definition.sweep.rungs):
+            sentence = f"rungs must be below versions, which is {versions}: later ones do nothing."
+            source.fail(("sweep", "rungs"), sentence)
+    return msgspec.structs.replace(definition, trials=trials)
+
+
+def _trials(source: _Source, sweep: SweepSection, overrides: tuple[str, ...]) -> Iterator[Trial]:
+    """Yield every combination of a sweep's settings with the definition that it gives."""
+    for values in product(*sweep.grid.values()):
+        texts = [msgspec.json.encode(value).decode() for value in values]
+        settings = dict(zip(sweep.grid, texts, strict=True))
+        lines = [f"{name}={text}" for name, text in settings.items()]
+        try:
+            definition = _parse(source, (*overrides, *lines), of_trial=True)
+        except InputError as error:
+            said = error.sentence if isinstance(error, DefinitionError) else str(error)
+            source.fail(("sweep", "grid"), f"A trial with {', '.join(lines)} is refused: {said}")
+        yield Trial({name: text.strip('"') for name, text in settings.items()}, definition)
+
+
+def _parse(
+    source: _Source, overrides: tuple[str, ...], *, of_trial: bool = False
+) -> ProjectDefinition:
     document = source.parse()
+    if of_trial:
+        document.pop("sweep", None)
     for line in overrides:
-        _override(document, line)
+        if not (of_trial and line.startswith("sweep.")):
+            _override(document, line)
     for name in document:
         if name not in SECTIONS:
             source.unknown((name,), list(SECTIONS), f"There is no section [{name}]")
@@ -102,7 +140,8 @@ def parse_definition(text: str, file: Path, overrides: tuple[str, ...] = ()) -> 
     _work_out(given)
     values: dict[str, Any] = {name: SECTIONS[name](**fields) for name, fields in given.items()}
     values = dict.fromkeys(OPTIONAL) | values
-    definition = ProjectDefinition(**values, measured=frozenset(measured), folder=file.parent)
+    folder = source.file.parent
+    definition = ProjectDefinition(**values, measured=frozenset(measured), folder=folder)
     for path, sentence in _complaints(definition):
         source.fail(path, sentence)
     return definition
@@ -238,6 +277,7 @@ def _work_out(given: dict[str, dict[str, Any]]) -> None:
 def _override(document: dict[str, Any], line: str) -> None:
     key, equals, value = line.partition("=")
     section, dot, name = key.strip().partition(".")
+    name, nested, inner = name.partition(".")
     if not (equals and dot and name):
         message = f"--set {line!r} is not SECTION.KEY=VALUE, such as training.versions=3."
         raise InputError(message)
@@ -246,6 +286,8 @@ def _override(document: dict[str, Any], line: str) -> None:
     except strict_toml.TomlError:
         parsed = value.strip()
     table = document.setdefault(section, {})
+    if nested and isinstance(table, dict):  # such as model.arguments.width
+        table, name = table.setdefault(name, {}), inner
     if isinstance(table, dict):
         table[name] = parsed
 
@@ -266,15 +308,37 @@ def _complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
             yield ("limits", "chunks"), str(error)
     if len(set(definition.limits.chunks)) < len(definition.limits.chunks):
         yield ("limits", "chunks"), "chunks names one twice: remove one of them."
-    most = _LONGEST_NAME - len(str(LIMITS.family_members)) - 1
-    if definition.ensemble and len(definition.project.name) > most:
-        sentence = (
-            f"the name of an ensemble has at most {most} characters: its members get numbers."
-        )
-        yield ("project", "name"), sentence
+    yield from _family_complaints(definition)
     if rules.tolerance_ceiling < rules.tolerance:
         sentence = "tolerance_ceiling must be at least tolerance."
         yield ("verification", "tolerance_ceiling"), sentence
+
+
+def _family_complaints(definition: ProjectDefinition) -> Iterator[_Complaint]:
+    ensemble, sweep = definition.ensemble, definition.sweep
+    most = _LONGEST_NAME - len(str(LIMITS.family_members)) - 1
+    if (ensemble or sweep) and len(definition.project.name) > most:
+        sentence = f"here the name has at most {most} characters: members get numbers."
+        yield ("project", "name"), sentence
+    if sweep is None:
+        return
+    if ensemble is not None:
+        yield ("sweep", "grid"), "a project file makes an ensemble or a sweep: remove one of them."
+    for name, values in sweep.grid.items():
+        if name.partition(".")[0] not in _SWEPT or "." not in name:
+            sections = ", ".join(f"[{section}]" for section in sorted(_SWEPT))
+            sentence = (
+                f"{name!r} is no setting that trials may differ in: SECTION.KEY of {sections}."
+            )
+            yield ("sweep", "grid"), sentence
+        if not values:
+            yield ("sweep", "grid"), f"{name!r} has no values: give a list."
+    count = math.prod(map(len, sweep.grid.values()))
+    if not 2 <= count <= LIMITS.family_members or len(sweep.grid) > LIMITS.family_settings:
+        sentence = f"grid makes {count} trials: 2 to {LIMITS.family_members} are possible."
+        yield ("sweep", "grid"), sentence
+    if list(sweep.rungs) != sorted(set(sweep.rungs)):
+        yield ("sweep", "rungs"), "rungs must be in ascending order, each once."
 
 
 def _data_complaints(data: DataSection) -> Iterator[_Complaint]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import inspect
 
-from pleb_project.definition.keys import NO_DEFAULT, Key, bounds, keys_of
+from pleb_project.definition.keys import NO_DEFAULT, Key, bounds, keys_of, type_words
 from pleb_project.definition.sections import OPTIMIZERS, SECTIONS
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def _row(key: Key, text: str, default: str) -> str:
         part for part in (text, choices and f"one of {choices}", bounds(key.kind)) if part
     )
     words = _TYPES[type(key.kind)]
+    if type_words(key.kind) == "a list of whole numbers":
+        words = "list of whole numbers"
     if isinstance(key.kind, inspect.LiteralType) and isinstance(key.kind.values[0], int):
         words = "whole number"
     return f"| `{key.name}` | {words} | {default} | {meaning} |"

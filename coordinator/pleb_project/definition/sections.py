@@ -41,6 +41,8 @@ __all__ = [
     "ModelSection",
     "ProjectDefinition",
     "ProjectSection",
+    "SweepSection",
+    "Trial",
 ]
 
 _MISSING: Final = ("", "?", "NA")
@@ -232,6 +234,36 @@ class EnsembleSection(msgspec.Struct, frozen=True):
     ] = "outputs"
 
 
+class SweepSection(msgspec.Struct, frozen=True):
+    """Trials of the same project with other settings; the best ones go on."""
+
+    grid: Annotated[
+        dict[str, list[Any]],
+        about(
+            'settings and their values, such as `{ "training.learning_rate" = [0.01, 0.02] }`; '
+            "every combination is a trial"
+        ),
+    ]
+    rungs: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=LIMITS.versions)], ...],
+        about(
+            "versions after which trials are compared on the holdout, and the others stop",
+            max_length=LIMITS.family_rungs,
+        ),
+    ] = ()
+    keep: Annotated[
+        float, about("share of the trials that go on at each of them", gt=0, le=0.9)
+    ] = 0.5
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One combination of a sweep's settings."""
+
+    settings: dict[str, str]
+    """Their values as the project file would have them."""
+    definition: ProjectDefinition
+
+
 class ProjectDefinition(msgspec.Struct, frozen=True):
     """A project file, read and checked.
 
@@ -251,12 +283,15 @@ class ProjectDefinition(msgspec.Struct, frozen=True):
     evaluation: EvaluationSpec
     target: Target | None
     ensemble: EnsembleSection | None
+    sweep: SweepSection | None
     measured: frozenset[str]
     folder: Path
     """Where the paths of the file start."""
+    trials: tuple[Trial, ...] = ()
+    """Of the sweep, in the order of its combinations."""
 
 
-OPTIONAL: Final = frozenset({"target", "ensemble"})
+OPTIONAL: Final = frozenset({"target", "ensemble", "sweep"})
 """Sections without which there is none of what they describe."""
 
 OPTIMIZERS: Final[dict[str, type[Muon | AdamW | SgdMomentum]]] = {
@@ -279,5 +314,6 @@ SECTIONS: Final[dict[str, type[msgspec.Struct]]] = {
     "evaluation": EvaluationSpec,
     "target": Target,
     "ensemble": EnsembleSection,
+    "sweep": SweepSection,
 }
 """In the order of the documentation."""

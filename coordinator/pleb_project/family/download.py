@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pleb_project.download import download_model
+from pleb_project.publish.rules import pinned
 from pleb_shared.errors import InputError
 from pleb_system.durable import write_durably
 
@@ -30,9 +31,15 @@ def download_members(
         What was written, by the member's name.
 
     Raises:
-        InputError: the folder exists, or cannot be written.
+        InputError: the folder exists, or cannot be written; or they are the trials of a sweep.
         PlebError: as `download_model`.
     """
+    family = pinned(coordinator.metadata(links[0].project), links[0]).family
+    if family is not None and family.kind == "sweep":
+        raise InputError(
+            f"{family.name} is a sweep: export one of its trials; `pleb-project status "
+            f"{family.name}` shows them."
+        )
     try:
         folder.mkdir(parents=True)
         saved = {

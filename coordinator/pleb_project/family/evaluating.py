@@ -68,11 +68,16 @@ def evaluate_published(
     `definition` has the researcher's code, with which the members were published.
 
     Raises:
-        InputError: the project has no holdout.
+        InputError: the project has no holdout, or is a sweep.
         PlebError: a version cannot be downloaded, or the code not be used.
     """
     of = definition.ensemble.average if definition.ensemble else "outputs"
     metadata = pinned(coordinator.metadata(links[0].project), links[0])
+    if metadata.family is not None and metadata.family.kind == "sweep":
+        raise InputError(
+            f"{metadata.family.name} is a sweep, whose trials have no average: name one of them by "
+            "--project."
+        )
     shards = strict_json.decode(
         coordinator.blob(metadata.data.shards.digest),
         ShardList,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.project import Family, ShardList
+from pleb_shared.protocol.project import Family, Rung, ShardList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pleb_project.definition.sections import EnsembleSection, ProjectDefinition
+    from pleb_project.definition.sections import EnsembleSection, ProjectDefinition, SweepSection
     from pleb_project.readers.blobs import BlobFolder
     from pleb_shared.protocol.project import ProjectMetadata
 
@@ -25,24 +27,36 @@ _SEEDS: Final = 2**31
 def members_of(definition: ProjectDefinition) -> list[ProjectDefinition]:
     """Return the definition of each member; the definition itself if it makes no family.
 
-    Members differ in their names and in the seed of their initial weights. The order in which a
-    member reads the data follows from its name, as that of every project does.
+    Members of an ensemble differ in their names and in the seed of their initial weights, trials of
+    a sweep in their names and settings. The order in which a member reads the data follows from its
+    name, as that of every project does.
     """
+    if definition.trials:
+        count = len(definition.trials)
+        return [
+            _named(trial.definition, number, f"trial {number} of {count}")
+            for number, trial in enumerate(definition.trials, 1)
+        ]
     if definition.ensemble is None or definition.ensemble.members == 1:
         return [definition]
-    count, project, model = definition.ensemble.members, definition.project, definition.model
+    count, model = definition.ensemble.members, definition.model
     return [
         msgspec.structs.replace(
-            definition,
-            project=msgspec.structs.replace(
-                project,
-                name=f"{project.name}-{number}",
-                title=f"{project.title or project.name}, member {number} of {count}",
-            ),
+            _named(definition, number, f"member {number} of {count}"),
             model=msgspec.structs.replace(model, seed=(model.seed + number - 1) % _SEEDS),
         )
         for number in range(1, count + 1)
     ]
+
+
+def _named(definition: ProjectDefinition, number: int, what: str) -> ProjectDefinition:
+    project = definition.project
+    named = msgspec.structs.replace(
+        project,
+        name=f"{project.name}-{number}",
+        title=f"{project.title or project.name}, {what}",
+    )
+    return msgspec.structs.replace(definition, project=named)
 
 
 def as_member(
@@ -50,12 +64,21 @@ def as_member(
 ) -> ProjectMetadata:
     """Return the draft of a member as the family that `whole` makes publishes it.
 
-    It reads its share of the training shards; the holdout is the same for all. The list of its
-    shards goes into `blobs`, where that of the draft is.
+    A member of an ensemble reads its share of the training shards; the holdout is the same for all.
+    The list of its shards goes into `blobs`, where that of the draft is.
+
+    Raises:
+        InputError: trials of a sweep are to be compared, and there is no holdout.
     """
     names = [member.project.name for member in members_of(whole)]
-    if whole.ensemble is None or len(names) == 1:
+    if len(names) == 1:
         return draft
+    if whole.sweep is not None:
+        if whole.sweep.rungs and not shards_of(draft, blobs).holdout:
+            raise InputError("The trials of a sweep are compared on a holdout: [data] has none.")
+        return msgspec.structs.replace(draft, family=_sweep(whole, whole.sweep, names, draft))
+    if whole.ensemble is None:
+        raise AssertionError  # what makes several members is one of the two
     family = Family(name=whole.project.name, kind="ensemble", members=names)
     shards = _share(
         shards_of(draft, blobs),
@@ -65,6 +88,24 @@ def as_member(
     )
     data = msgspec.structs.replace(draft.data, shards=blobs.put(strict_json.encode(shards)))
     return msgspec.structs.replace(draft, data=data, family=family)
+
+
+def _sweep(
+    whole: ProjectDefinition, sweep: SweepSection, names: list[str], draft: ProjectMetadata
+) -> Family:
+    """Return the family of a trial, with its settings and how many trials go on at each rung."""
+    rungs, left = [], len(names)
+    for version in sweep.rungs:
+        left = max(1, math.ceil(sweep.keep * left))
+        rungs.append(Rung(version=version, keep=left))
+    settings = whole.trials[names.index(draft.project)].settings
+    return Family(
+        name=whole.project.name,
+        kind="sweep",
+        members=names,
+        settings={name: text[: LIMITS.name_characters] for name, text in settings.items()},
+        rungs=rungs,
+    )
 
 
 def shards_of(metadata: ProjectMetadata, blobs: BlobFolder) -> ShardList:

@@ -8,7 +8,7 @@ from pleb_project.check.draft import make_draft
 from pleb_project.family.members import as_member, like_first, members_of, same_beginnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pleb_project.definition.sections import ProjectDefinition
     from pleb_project.publish.publisher import Publisher
@@ -16,35 +16,22 @@ if TYPE_CHECKING:
     from pleb_project.server.records import ProjectRecord
     from pleb_shared.protocol.project import ProjectMetadata
 
-__all__ = ["publish_all"]
+__all__ = ["ensemble_drafts", "publish_all"]
 
 
-def publish_all(
-    publisher: Publisher,
+def ensemble_drafts(
     whole: ProjectDefinition,
     first: ProjectMetadata,
     blobs: BlobFolder,
     say: Callable[[str], None],
-    *,
-    invite: str | None = None,
-    new_epoch: bool = False,
-) -> list[ProjectRecord]:
-    """Publish every member of the family that `whole` makes, the first one first.
-
-    All have one root key, so they belong to one person, and the coordinator takes the others
-    without an invite. A command that was interrupted is run again: it publishes what is missing.
+) -> list[ProjectMetadata]:
+    """Return what every member of an ensemble publishes; a project alone is its only member.
 
     Args:
-        publisher: signs and sends.
         whole: the project file's definition.
         first: the first member's metadata, checked; what was measured holds for all.
         blobs: data and models; those of the other members are added.
         say: gets the progress.
-        invite: a publisher's, for a project or a family that is new at the coordinator.
-        new_epoch: start training again from version 0.
-
-    Raises:
-        PlebError: as `Publisher.publish`.
     """
     members = members_of(whole)
     drafts = [first]
@@ -54,6 +41,33 @@ def publish_all(
         drafts.append(like_first(as_member(draft, whole, blobs), first))
     if warning := same_beginnings(drafts):
         say(f"! {warning}")
+    return drafts
+
+
+def publish_all(
+    publisher: Publisher,
+    drafts: Sequence[ProjectMetadata],
+    blobs: BlobFolder,
+    *,
+    invite: str | None = None,
+    new_epoch: bool = False,
+) -> list[ProjectRecord]:
+    """Publish every member of a family, the first one first, or a project alone.
+
+    All have one root key, so they belong to one person, and the coordinator takes the others
+    without an invite. A command that was interrupted is run again: it publishes what is missing.
+
+    Args:
+        publisher: signs and sends.
+        drafts: of all members, checked.
+        blobs: data and models.
+        invite: a publisher's, for a project or a family that is new at the coordinator.
+        new_epoch: start training again from version 0.
+
+    Raises:
+        PlebError: as `Publisher.publish`.
+    """
+    first = drafts[0]
     return [
         publisher.publish(
             draft,

@@ -44,6 +44,9 @@ def status_lines(status: ProjectStatus) -> list[str]:
             f"{status.versions_planned}{measured}"
         )
     ]
+    if status.family and status.family.settings:
+        settings = ", ".join(f"{name} = {v}" for name, v in status.family.settings.items())
+        lines.append(f"  trial: {settings}")
     if status.waiting:
         lines.append(f"  {status.waiting}")
     if status.best_version is not None:

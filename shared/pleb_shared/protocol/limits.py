@@ -65,6 +65,8 @@ class Limits:
     """Projects that are published together."""
     family_settings: int = 16
     """What one of them has otherwise than the project file says."""
+    family_rungs: int = 16
+    """How often the trials of a sweep are compared."""
     graph_nodes: int = 200_000
     step_flops: int = 2**42
     """One run of a graph: a minute or two on an old PC of four cores. A step is the smallest piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -40,6 +41,7 @@ __all__ = [
     "ProjectMetadata",
     "ResourceLimits",
     "Round",
+    "Rung",
     "ScheduleName",
     "SgdMomentum",
     "Shard",
@@ -580,6 +582,13 @@ class EvaluationSpec(Struct, frozen=True):
     ] = []
 
 
+class Rung(Struct, frozen=True):
+    """Where trials of a sweep are compared: after so many versions so many of them go on."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.versions)]
+    keep: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.family_members)]
+
+
 class Family(Struct, frozen=True):
     """Projects that are published together, and that hosts join together.
 
@@ -596,11 +605,16 @@ class Family(Struct, frozen=True):
     """The names of all the projects, in order."""
     settings: Annotated[dict[Name, Name], msgspec.Meta(max_length=LIMITS.family_settings)] = {}
     """`sweep`: what the project file says otherwise for this member, for people."""
+    rungs: Annotated[list[Rung], msgspec.Meta(max_length=LIMITS.family_rungs)] = []
+    """`sweep`: successive halving; the coordinator stops the members that do not go on."""
 
     def __post_init__(self) -> None:
-        """Refuse a name that is there twice."""
+        """Refuse a name that is there twice, and rungs that are not in order."""
         if len({self.name, *self.members}) != len(self.members) + 1:
             raise ValueError("two projects of a family have one name, or one has the family's")
+        for before, after in pairwise(self.rungs):
+            if before.version >= after.version or before.keep < after.keep:
+                raise ValueError("rungs of a sweep are not in order")
 
     def number_of(self, project: str) -> int:
         """Return the place of a member, counted from 1."""

@@ -89,6 +89,17 @@ class ReasonCode(StrEnum):
         "nothing_better",
         "Training has ended: {count} versions were no better than version {version}.",
     )
+    TRIALS_COMPARED = (
+        "trials_compared",
+        (
+            "This trial waits at version {version} for the other ones of its sweep: the best "
+            "{count} go on."
+        ),
+    )
+    TRIAL_STOPPED = (
+        "trial_stopped",
+        "This trial of a sweep was not among the best {count} at version {version}: it has ended.",
+    )
     RESEARCHER_PAUSED = "researcher_paused", "The researcher has paused the project: {text}"
     RESEARCHER_ARCHIVED = "researcher_archived", "The researcher has archived the project: {text}"
     WARM_START = (

@@ -16,7 +16,7 @@ import msgspec
 
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import Family, Target
-from pleb_shared.protocol.reasons import Reason
+from pleb_shared.protocol.reasons import Reason, ReasonCode
 from pleb_shared.protocol.unit import VersionSource
 
 __all__ = [
@@ -252,6 +252,8 @@ class ProjectStatus(Status, frozen=True):
         """Whether training has ended and nothing of it will be evaluated, or it was archived."""
         if self.state == "archived":
             return True
+        if self.stopped_for is not None and self.stopped_for.code == ReasonCode.TRIALS_COMPARED:
+            return False
         ended = self.state == "finished" or self.version >= self.versions_planned
         return ended and (self.metrics_version == self.version or not self.has_holdout)
 
@@ -283,7 +285,7 @@ class FamilyStatus(Status, frozen=True):
 
     family: Text
     kind: Text = ""
-    """`ensemble`: independent members of one project."""
+    """`ensemble`: independent members of one project; `sweep`: trials of its settings."""
     title: Text = ""
     description: Text = ""
     data_licence: Text = ""

@@ -134,3 +134,70 @@ def test_a_home_finds_the_members_of_a_family_in_their_order(tmp_path):
     assert [found.project for found in home.find_all("nine")] == ["nine-9", "nine-10"]
     assert [found.project for found in home.find_all("other")] == ["other"]
     assert [found.project for found in home.find_all("nine-9")] == ["nine-9"]
+
+
+SWEEP = """
+[model]
+arguments = { depth = 1 }
+[training]
+versions = 9
+[sweep]
+grid = { "training.learning_rate" = [0.01, 0.02], "model.arguments.width" = [8, 16, 32] }
+rungs = [2, 4]
+"""
+
+
+def sweep(text=SWEEP, *overrides):
+    return parse_definition(TEXT + text, Path("p/project.toml"), overrides)
+
+
+def test_every_combination_is_a_trial_with_its_settings(tmp_path):
+    found = sweep(SWEEP, "training.batch=7")
+    members = members_of(found)
+    assert [one.project.name for one in members] == [f"nine-{n}" for n in range(1, 7)]
+    assert members[4].project.title == "nine, trial 5 of 6"
+    assert {one.training.batch_examples for one in members} == {7}
+    assert [(one.training.learning_rate, one.model.arguments["width"]) for one in members] == [
+        (0.01, 8),
+        (0.01, 16),
+        (0.01, 32),
+        (0.02, 8),
+        (0.02, 16),
+        (0.02, 32),
+    ]
+    assert {one.model.arguments["depth"] for one in members} == {1}
+    assert {one.model.seed for one in members} == {0}
+    families = [metadata.family for metadata, _ in drafts(found, tmp_path)]
+    first = families[0]
+    assert first is not None
+    assert first.settings == {"training.learning_rate": "0.01", "model.arguments.width": "8"}
+    assert [(rung.version, rung.keep) for rung in first.rungs] == [(2, 3), (4, 2)]
+    assert {(one.name, one.kind) for one in families if one} == {("nine", "sweep")}
+
+
+WRONG_SWEEPS = {
+    "another section": ('grid = { "data.seed" = [1, 2] }', "no setting that trials may differ in"),
+    "no section": ('grid = { "batch" = [1, 2] }', "no setting that trials may differ in"),
+    "no list": ('grid = { "training.batch" = 3 }', "grid must be a table"),
+    "no values": ('grid = { "training.batch" = [] }', "has no values"),
+    "one trial": ('grid = { "training.batch" = [3] }', "makes 1 trials"),
+    "a wrong value": ('grid = { "training.batch" = [3, 0] }', "training.batch=0 is refused"),
+    "no such key": ('grid = { "training.bath" = [3, 4] }', "did you mean 'batch'"),
+    "rungs": ('grid = { "training.batch" = [3, 4] }\nrungs = [4, 2]', "ascending"),
+    "late rungs": ('grid = { "training.batch" = [3, 4] }\nrungs = [40]', "below versions"),
+    "no rungs": ('grid = { "training.batch" = [3, 4] }\nrungs = ["a"]', "list of whole numbers"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SWEEPS)
+def test_a_sweep_that_cannot_be_is_refused_with_its_place(case):
+    lines, said = WRONG_SWEEPS[case]
+    with pytest.raises(DefinitionError) as caught:
+        sweep(f"[sweep]\n{lines}\n")
+    assert said in caught.value.sentence
+    assert caught.value.place.line >= 6
+
+
+def test_an_ensemble_of_a_sweep_is_refused():
+    with pytest.raises(DefinitionError, match="an ensemble or a sweep"):
+        sweep(SWEEP + "[ensemble]\nmembers = 2\n")

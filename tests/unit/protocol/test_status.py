@@ -5,7 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pleb_shared.protocol.reasons import ReasonCode, because
 from pleb_shared.protocol.status import ProjectStatus
+
+WAITS = because(ReasonCode.TRIALS_COMPARED, version=2, count=1)
+"""A trial of a sweep at a rung."""
 
 
 def read(text: str) -> ProjectStatus:
@@ -56,6 +60,8 @@ def test_what_is_no_status_is_refused(text):
         ({"version": 3, "has_holdout": False}, True),
         ({"version": 2, "has_holdout": False}, False),
         ({"state": "archived"}, True),
+        ({"version": 2, "metrics_version": 2, "state": "finished"}, True),
+        ({"version": 2, "metrics_version": 2, "state": "finished", "stopped_for": WAITS}, False),
     ],
 )
 def test_a_project_is_finished_once_its_last_version_is_evaluated(changes, finished):
