@@ -107,7 +107,8 @@ def test_a_code_works_once_and_not_for_ever(tmp_path):
         thief = Remote(http, "anna")
         assert code_of(await thief.log_in(code)) == RefusalCode.UNKNOWN_ADMIN
         assert code_of(await thief.ask("status")) == RefusalCode.BAD_SIGNATURE
-        assert (await remote.ask("status")).status_code == 200
+        status = await remote.ask("status")
+        assert (status.json()["running"], status.json()["url"]) == (True, HTTPS)
         with pytest.raises(InputError, match="is an admin already"):
             carry_out(desk_of(http), MakeAdmin(name="anna"))
         late = carry_out(desk_of(http), MakeAdmin(name="late", days=1.0))

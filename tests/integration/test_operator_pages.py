@@ -241,6 +241,26 @@ def test_the_overview_shows_what_went_wrong(tmp_path):
     story(tmp_path, tell)
 
 
+def test_below_a_path_of_a_proxy_everything_stays_below_it(tmp_path):
+    async def run():
+        async with http_world(tmp_path, url=f"{HTTPS}/pleb") as http:
+            browser = Browser(http)
+            _, url = browser.link()
+            link = url.partition("=")[2]
+            answer = await browser.client.post("/operator/login", data={"link": link})
+            assert answer.headers["location"] == "/pleb/operator"
+            assert "Path=/pleb/operator;" in answer.headers["set-cookie"]
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+            page = await browser.client.get("/operator", headers={"Cookie": cookie})
+            assert page.status_code == 200
+            places = re.findall(r'(?:action|href|src)="(/[^"]*)"', page.text)
+            assert places
+            assert all(place.startswith("/pleb/") for place in places)
+            await browser.client.aclose()
+
+    asyncio.run(run())
+
+
 def test_the_page_is_only_for_https_or_the_machine_itself(tmp_path):
     async def run():
         async with http_world(tmp_path) as http:

@@ -71,7 +71,7 @@ class Desk:
     say: Callable[[str], None] = lambda _: None
     """Tells a person what happens now, who waits for it."""
     served_at: LinkBase | None = None
-    """The address in links, where the process knows it; None: the home says."""
+    """The address in links, where the process is the server; None: the home says."""
 
     def opened(self) -> AbstractContextManager[Store]:
         """Open the home's store. Raises `InputError`: there is no home, or of another version."""

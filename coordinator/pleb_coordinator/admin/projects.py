@@ -111,7 +111,7 @@ class ShowStatus(Command[CoordinatorState], frozen=True):
 
     def carry_out(self, desk: Desk) -> CoordinatorState:
         """Read it."""
-        running = running_server(desk.home) is not None
+        running = desk.served_at is not None or running_server(desk.home) is not None
         return CoordinatorState(running, desk.links.url, _shortened(statuses(desk)))
 
 
