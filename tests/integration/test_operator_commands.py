@@ -243,7 +243,8 @@ def test_a_project_is_deleted_with_all_that_only_it_needs(world, run):
 
 def test_who_did_what_is_written_down(world, run):
     world.volunteer("other")
-    name = world.volunteer("bad").key.fingerprint[:12]
+    fingerprint = world.volunteer("bad").key.fingerprint
+    name = fingerprint[:12]
     assert run("host", "ban", "tiny", name, "--reason", "because", "--days", "2")[0] == 0
     _, made = run("invite", "new", "--team", "lab", "--uses", "3")
     assert run("invite", "revoke", made["token"])[0] == 0
@@ -255,10 +256,11 @@ def test_who_did_what_is_written_down(world, run):
     assert all(entry["who"] for entry in found)
     ban, new, revoked = found
     assert ban["project"] == "tiny"
-    assert ban["arguments"] == {"host": name, "reason": "because", "days": 2.0}
+    assert ban["arguments"] == {"host": fingerprint, "reason": "because", "days": 2.0}
     assert new["arguments"]["team"] == "lab"
     assert made["token"] not in json.dumps(found)
     _, invites = run("invite", "list")
+    assert revoked["arguments"]["invite"] == new["arguments"]["invite"]
     assert revoked["arguments"]["invite"] in {invite["invite"] for invite in invites}
     _, of_project = run("log", "tiny", "--audit")
     assert [entry["command"] for entry in of_project] == ["host ban"]

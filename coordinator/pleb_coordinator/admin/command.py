@@ -111,8 +111,11 @@ class Command(Struct, Generic[T], frozen=True):
         """
         raise NotImplementedError
 
-    def told(self) -> dict[str, Any]:
-        """Return what the audit log says was asked for, without secrets."""
+    def told(self, answer: T) -> dict[str, Any]:  # noqa: ARG002 - for those that name what they did
+        """Return what the audit log says: what was asked for, and what it was done to.
+
+        No secret is in it.
+        """
         given = msgspec.structs.asdict(self)
         given.pop("project", None)  # it has a column of its own
         return {name: value for name, value in given.items() if value not in (None, False, "")}

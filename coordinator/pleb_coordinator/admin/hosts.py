@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeVar
 
 import msgspec
+from typing_extensions import override
 
 from pleb_coordinator.admin.command import Command, Days, Desk, Limit, Text, Value
 from pleb_coordinator.core.chunks import why_chunk
@@ -85,38 +86,41 @@ class HostDetails(HostShown, frozen=True, kw_only=True):
     cases: list[HostCase]
 
 
-class HostBan(Value, frozen=True):
-    """Until when a host is banned; 0: it is not any more."""
+class HostDone(Value, frozen=True):
+    """What something was done to."""
 
     host: str
+    """The fingerprint of its key."""
     name: str
+
+
+class HostBan(HostDone, frozen=True):
+    """Until when a host is banned; 0: it is not any more."""
+
     banned_until: float
     reason: Reason | None
 
 
-class HostTeam(Value, frozen=True):
+class HostTeam(HostDone, frozen=True):
     """The team that a host's account belongs to; empty: none."""
 
-    host: str
-    name: str
     team: str
 
 
-class HostDetached(Value, frozen=True):
+class HostDetached(HostDone, frozen=True):
     """A host has nothing in hand any more."""
 
-    host: str
-    name: str
     units: int
     """How many units go to others."""
 
 
-class HostDeleted(Value, frozen=True):
+class HostDeleted(HostDone, frozen=True):
     """A host is forgotten."""
 
-    host: str
-    name: str
     deleted: bool
+
+
+Done = TypeVar("Done", bound=HostDone)
 
 
 class ListHosts(Command[HostList], frozen=True):
@@ -165,12 +169,23 @@ class ShowHost(Command[HostDetails], frozen=True):
         )
 
 
-class BanHost(Command[HostBan], frozen=True):
+class HostCommand(Command[Done], frozen=True):
+    """Something that is done to a host."""
+
+    project: Text
+    host: Text
+    """Its name, or the first digits of its fingerprint."""
+
+    @override
+    def told(self, answer: Done) -> dict[str, Any]:
+        """Return what was asked for, with the whole fingerprint."""
+        return super().told(answer) | {"host": answer.host}
+
+
+class BanHost(HostCommand[HostBan], frozen=True):
     """Refuse a host's requests for some days."""
 
     words: ClassVar[str] = "host ban"
-    project: Text
-    host: Text
     days: Days = 3650.0
     reason: Annotated[str, msgspec.Meta(max_length=200)] = "no reason given."
     """Shown to the host."""
@@ -182,24 +197,20 @@ class BanHost(Command[HostBan], frozen=True):
         return _set_ban(desk, self.project, self.host, until, reason)
 
 
-class UnbanHost(Command[HostBan], frozen=True):
+class UnbanHost(HostCommand[HostBan], frozen=True):
     """End a ban; the host's record starts again from zero."""
 
     words: ClassVar[str] = "host unban"
-    project: Text
-    host: Text
 
     def carry_out(self, desk: Desk) -> HostBan:
         """Raises `InputError`: no host is called so, or several."""
         return _set_ban(desk, self.project, self.host, 0.0, None)
 
 
-class SetTeam(Command[HostTeam], frozen=True):
+class SetTeam(HostCommand[HostTeam], frozen=True):
     """Let the account of a host join a team, with all its hosts; empty: leave its team."""
 
     words: ClassVar[str] = "host team"
-    project: Text
-    host: Text
     team: Text
 
     def carry_out(self, desk: Desk) -> HostTeam:
@@ -213,15 +224,13 @@ class SetTeam(Command[HostTeam], frozen=True):
         return HostTeam(host.fingerprint, _name(host), name)
 
 
-class DetachHost(Command[HostDetached], frozen=True):
+class DetachHost(HostCommand[HostDetached], frozen=True):
     """Give what a host has in hand to others at once: for a PC that went without a word.
 
     Should its agent come back, it goes on where it was, with other units.
     """
 
     words: ClassVar[str] = "host detach"
-    project: Text
-    host: Text
 
     def carry_out(self, desk: Desk) -> HostDetached:
         """Raises `InputError`: no host is called so, or several."""
@@ -234,12 +243,10 @@ class DetachHost(Command[HostDetached], frozen=True):
         return HostDetached(host.fingerprint, _name(host), units)
 
 
-class DeleteHost(Command[HostDeleted], frozen=True):
+class DeleteHost(HostCommand[HostDeleted], frozen=True):
     """Forget a host; should its agent still run, it enrols again as a new one."""
 
     words: ClassVar[str] = "host delete"
-    project: Text
-    host: Text
 
     def carry_out(self, desk: Desk) -> HostDeleted:
         """Raises `InputError`: as above; its results may still be compared with others."""

@@ -79,6 +79,11 @@ class MakeInvite(Command[InviteMade], frozen=True):
     uses: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     days: Days = 7.0
 
+    @override
+    def told(self, answer: InviteMade) -> dict[str, Any]:
+        """Return what was asked for, and the new invite's number."""
+        return super().told(answer) | {"invite": _number(digest_of(answer.token.encode()))}
+
     def carry_out(self, desk: Desk) -> InviteMade:
         """Raises `InputError`: what is asked for is for other roles."""
         team = check_team(self.team)
@@ -120,7 +125,7 @@ class RevokeInvite(Command[InviteRevoked], frozen=True):
     """Its token, or its number from the list."""
 
     @override
-    def told(self) -> dict[str, Any]:
+    def told(self, answer: InviteRevoked) -> dict[str, Any]:
         """Return its number: a token is a secret."""
         is_token = len(self.invite) > INVITE_DIGITS
         return {"invite": _number(digest_of(self.invite.encode()) if is_token else self.invite)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from typing_extensions import override
 
 from pleb_coordinator.admin.command import Command, Desk, Text, Value
 from pleb_coordinator.home.keys import OnlineKeys, earlier_key_file, rotate_online_key
@@ -76,6 +78,11 @@ class RotateKey(Command[KeyRotated], frozen=True):
 
     words: ClassVar[str] = "key rotate"
 
+    @override
+    def told(self, answer: KeyRotated) -> dict[str, Any]:
+        """Return the new key."""
+        return {"key": answer.key}
+
     def carry_out(self, desk: Desk) -> KeyRotated:
         """Raises `InputError`: the key cannot be read."""
         projects = [project.name for project in _projects(desk)]
@@ -88,6 +95,11 @@ class DeleteKey(Command[KeyDeleted], frozen=True):
     words: ClassVar[str] = "key delete"
     key: Text
     """The beginning of its fingerprint."""
+
+    @override
+    def told(self, answer: KeyDeleted) -> dict[str, Any]:
+        """Return the whole fingerprint."""
+        return {"key": answer.deleted}
 
     def carry_out(self, desk: Desk) -> KeyDeleted:
         """Raises `InputError`: no key is called so, or several; it is needed."""

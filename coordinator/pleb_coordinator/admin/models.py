@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from typing_extensions import override
+
 from pleb_coordinator.admin.command import Command, Desk, Number, Text, Value
 from pleb_coordinator.aggregation.recompute import How, recompute
 from pleb_coordinator.core.holdout import last_good
@@ -180,6 +182,11 @@ class RollBack(Command[RolledBack], frozen=True):
     project: Text
     to: Number | None = None
     """None: the last one that did well on the holdout."""
+
+    @override
+    def told(self, answer: RolledBack) -> dict[str, Any]:
+        """Return which version it is again, and as which one."""
+        return {"to": answer.restores, "version": answer.version}
 
     def carry_out(self, desk: Desk) -> RolledBack:
         """Raises `InputError`: there is no such version, or a new one was made meanwhile."""

@@ -131,5 +131,5 @@ def carry_out(desk: Desk, command: Command[T]) -> T:
     if TABLE[command.words].changes:
         project = getattr(command, "project", "")
         with desk.opened() as store, store.write() as tx:
-            tx.audit.add(desk.clock(), desk.actor.who, command.words, project, command.told())
+            tx.audit.add(desk.clock(), desk.actor.who, command.words, project, command.told(found))
     return found
