@@ -96,7 +96,8 @@ def _parent(name: str, options: argparse.Namespace) -> int:
     outcome = "no finding" if process.returncode == 0 else f"FINDING ({process.returncode})"
     print(f"{name}: {runs} inputs, {runs / seconds:.0f} a second, {outcome}", flush=True)
     if process.returncode:
-        print("\n".join(process.stderr.splitlines()[-40:]))
+        said = [*process.stdout.splitlines()[-20:], *process.stderr.splitlines()[-20:]]
+        print("\n".join(said))
         print(f"see {work}", flush=True)
     return process.returncode
 

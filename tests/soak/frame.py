@@ -169,12 +169,19 @@ def run_guided(target: Target, options: list[str], work: Path) -> int:
             return bytes(atheris.Mutate(data, most_bytes))
         return mutator.changed([data], most_bytes)
 
+    def run(data: bytes) -> None:
+        try:
+            try_one(target, data)
+        except Finding:  # libFuzzer's own file may not come: its timer can end the process first
+            (work / f"finding-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+            raise
+
     arguments = [
         *(target.name, str(found), *options),
         *(f"-max_len={target.most_bytes}", f"-timeout={target.seconds}"),
         *("-print_final_stats=1", f"-artifact_prefix={work}/finding-", "-rss_limit_mb=0"),
     ]
-    atheris.Setup(arguments, lambda data: try_one(target, data), custom_mutator=change)
+    atheris.Setup(arguments, run, custom_mutator=change)
     limit_memory(target.ceiling_bytes)
     atheris.Fuzz()
     return 0
