@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from pleb_agent.loop.services import Listener
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.report import FailureResult
 from pleb_system.network_errors import UnreachableError, WrongCertificateError
-from tests.integration.agent_home import attached, delivered, until
+from tests.integration.agent_home import Agent, attached, delivered, until
 from tests.integration.fake_engine import FakeEngine
 
 
@@ -182,3 +183,39 @@ def test_a_first_attach_goes_through_the_proxy_of_the_preferences(tmp_path, caps
     assert main(["prefs", "set", *home, "proxy=http://127.0.0.1:1"]) == 0
     assert main(["attach", *home, f"http://host.example/join/words#{'0' * 64}"]) == 5
     assert "through your proxy (nothing answers" in capsys.readouterr().err
+
+
+def test_a_copied_home_is_told_and_the_sentence_stays(tmp_path):
+    async def story():
+        async with attached(tmp_path / "one") as (coordinator, agent):
+            agent.journal.flush()
+            shutil.copytree(tmp_path / "one", tmp_path / "two")
+            clone = Agent(tmp_path / "two", FakeEngine(step_seconds=0.01))
+            agent.most_wait_seconds = clone.most_wait_seconds = 0.05
+            coordinator.plan(60)
+            loops = [agent.loop(), clone.loop()]
+            async with running(loops[0]), running(loops[1]):
+                told = lambda: [text for one in loops for text in one.problems().values() if text]  # noqa: E731
+                await until(lambda: any("was copied" in text for text in told()), seconds=20)
+                await asyncio.sleep(0.3)
+                assert any("was copied" in text for text in told()), "it stays"
+            clone.journal.close()
+
+    asyncio.run(story())
+
+
+def test_a_home_from_a_backup_is_not_taken_for_a_copy(tmp_path):
+    async def story():
+        async with attached(tmp_path / "one") as (coordinator, agent):
+            coordinator.plan(3)
+            agent.journal.flush()
+            shutil.copytree(tmp_path / "one", tmp_path / "backup")
+            await agent.work(units=3)
+            restored = Agent(tmp_path / "backup")
+            coordinator.plan(2)
+            await restored.work(units=2)
+            sentences = [str(one.sentence) for one in restored.journal.events(None, 9)]
+            assert not [text for text in sentences if "was copied" in text]
+            restored.journal.close()
+
+    asyncio.run(story())

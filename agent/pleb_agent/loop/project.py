@@ -51,6 +51,9 @@ _FORGOTTEN: Final = frozenset({RefusalCode.UNKNOWN_HOST, RefusalCode.STALE_SEQUE
 """Refusals of a coordinator that has forgotten us (a restored backup): enrol again."""
 _AGAIN: Final = Backoff(longest_seconds=60.0)
 """A coordinator that comes back, or whose permission was renewed, has its agents in a minute."""
+_OLD_HOME: Final = 2
+"""Refusals of a number that a home may get which was restored from a backup: an old number, or the
+last one with other content."""
 _RESTING_SECONDS: Final = 3600.0
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
@@ -91,6 +94,10 @@ class Project:
         """
         self._failures = 0
         self._failed_units = 0
+        self._strangers = 0
+        """Refusals of a number that somebody else has used."""
+        self._copied = ""
+        """That another PC has our keys; it stays until the process ends."""
 
     @property
     def numerics(self) -> Numerics:
@@ -304,7 +311,7 @@ class Project:
     def _take(self, answer: Answer) -> None:
         """Do what follows from an answer, which the journal has already."""
         self._failures = 0
-        self.problem = ""
+        self.problem = self._copied
         self._exchange.count_traffic()
         for change in answer.changes:
             state = change.state
@@ -381,6 +388,8 @@ class Project:
 
     def fail(self, error: PlebError) -> None:
         """Show and remember what went wrong in a turn, and when to try again."""
+        if isinstance(error, Refusal):
+            self._look_for_copy(error)
         if isinstance(error, Refusal) and error.code in _FORGOTTEN and not self._failures:
             # Its outcome comes back here if it fails.
             self.start(self._enrol_again)
@@ -389,17 +398,39 @@ class Project:
         offline = isinstance(error, NetworkError) and not isinstance(error, WrongCertificateError)
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
         sentence = say("{project}: {reason}", project=self.name, reason=say(str(error)))
-        if self.problem != str(error):  # the first of its kind, not every retry
+        if not self._copied and self.problem != str(
+            error
+        ):  # the first of its kind, not every retry
             passes = offline or (isinstance(error, Refusal) and error.code in MAY_SUCCEED_LATER)
             kind = EventKind.OFFLINE if passes else EventKind.PROBLEM
             self._loop.history.note(kind, sentence, self.name)
         self._failures += 1
-        self.problem = str(error)
+        self.problem = self._copied or str(error)
         delay = _AGAIN.delay_seconds(self._failures, self._services.draw(), asked)
         self._look_in(delay)
         activity = Activity.OFFLINE if offline else Activity.PROBLEM
         self._loop.status.set(activity, say(str(error)), self._clock() + delay, self.name)
         _LOG.warning("problem", extra={"project": self.name, "problem": str(error), "delay": delay})
+
+    def _look_for_copy(self, refusal: Refusal) -> None:
+        """Tell from a refusal whether another PC uses our keys: the home, or its disk, was copied.
+
+        We number our requests, so the coordinator knows a number that is not ours only if somebody
+        else signs with our key, or if our home is older than it was. The latter is over once we
+        have enrolled again, so only what comes after that counts, and only the second time.
+        """
+        codes = {RefusalCode.SEQUENCE_REUSED, RefusalCode.STALE_SEQUENCE}
+        if refusal.code not in codes or self._copied:
+            return
+        self._strangers += 1
+        if self._strangers <= _OLD_HOME:
+            return
+        self._copied = (
+            f"Another PC uses the keys of this one for {self.name}: this agent's folder, or the "
+            "whole disk, was copied. On one of the two run `pleb-agent detach "
+            f"{self.name}` and attach it again: that one gets new keys."
+        )
+        self._loop.history.note(EventKind.PROBLEM, say(self._copied), self.name)
 
     async def _enrol_again(self) -> None:
         self._failures += 1  # if that is refused too, it is a problem like any other
