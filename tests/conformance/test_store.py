@@ -702,12 +702,15 @@ class TestFleet:
 
     def test_a_code_makes_one_admin_and_its_commands_are_numbered(self, tx):
         for name in ("anna", "bert"):
-            tx.admins.put(Admin(name, VIEWER, name, NOW + 9, "", NOW, None, 0, revoked=False))
+            tx.admins.put(
+                Admin(name, VIEWER, ("p",), name, NOW + 9, "", NOW, None, 0, revoked=False)
+            )
         assert tx.admins.join("anna", "k", NOW + 10) is None
         assert tx.admins.has_code("anna")
         assert not tx.admins.has_code("eve")
         joined = tx.admins.join("anna", "k", NOW)
         assert (joined.name, joined.key, joined.last_seen) == ("anna", "k", NOW)
+        assert joined.projects == ("p",)
         assert tx.admins.join("anna", "other", NOW) is None
         assert tx.admins.saw(joined, 5, NOW + 1)
         assert not tx.admins.saw(joined, 5, NOW + 2)

@@ -74,8 +74,8 @@ def desk_of(http):
     return Desk(Home(http.world.home), http.world.clock, actor)
 
 
-async def admin(http, name, role):
-    made = carry_out(desk_of(http), MakeAdmin(name=name, role=role))
+async def admin(http, name, role, projects=()):
+    made = carry_out(desk_of(http), MakeAdmin(name=name, role=role, projects=projects))
     remote = Remote(http, name)
     answer = await remote.log_in(parse_login(made.login)[1])
     assert answer.json() == {"name": name, "role": role}
@@ -189,6 +189,33 @@ def test_each_role_may_do_what_the_table_says(tmp_path):
         assert project.state == "active"
         assert (await publisher.ask("project pause", project="tiny")).json()["state"] == "paused"
         assert (await operator.ask("host ban", **ban)).status_code == 200
+
+    story(tmp_path, tell)
+
+
+def test_a_publisher_may_be_for_some_projects_alone(tmp_path):
+    async def tell(http):
+        world = http.world
+        world.volunteer("trusted", role=Role.TRUSTED)
+        world.publish(msgspec.structs.replace(world.metadata, project="other"))
+        world.run()
+        remote = await admin(http, "anna", AdminRole.PUBLISHER, ("other",))
+        units = (await remote.ask("unit list", project="tiny")).json()
+        assert units, "to look at is another thing"
+        for refused in (
+            await remote.ask("project pause", project="tiny"),
+            await remote.ask("unit cancel", unit=units[0]["id"]),
+            await remote.ask("model rollback", project="tiny", to=0),
+        ):
+            assert code_of(refused) == RefusalCode.NOT_PERMITTED, refused.text
+        assert (await remote.ask("project pause", project="other")).json()["state"] == "paused"
+        desk = desk_of(http)
+        for wrong in (
+            MakeAdmin(name="x", role=AdminRole.OPERATOR, projects=("tiny",)),
+            MakeAdmin(name="x", role=AdminRole.PUBLISHER, projects=("unknown",)),
+        ):
+            with pytest.raises((InputError, Refusal)):
+                carry_out(desk, wrong)
 
     story(tmp_path, tell)
 

@@ -77,7 +77,7 @@ def story(tmp_path, tell, **options):
 
 def admin(http, role):
     with http.world.store.write() as tx:
-        tx.admins.put(Admin(role.value, role, "", 0.0, "1" * 64, 0.0, None, 0, revoked=False))
+        tx.admins.put(Admin(role.value, role, (), "", 0.0, "1" * 64, 0.0, None, 0, revoked=False))
     return Actor(role.value, f"admin {role.value}", role)
 
 

@@ -22,7 +22,7 @@ from pleb_shared.errors import PlebError
 def main() -> int:
     """Carry the command out; return 0 even if it is refused, since that is an outcome."""
     errand = msgspec.json.decode(sys.stdin.buffer.read(), type=Errand)
-    actor = Actor(errand.admin, errand.who, errand.role)
+    actor = Actor(errand.admin, errand.who, errand.role, errand.projects)
     desk = Desk(Home(Path(sys.argv[1])), now, actor)
     try:
         command = msgspec.json.decode(errand.arguments, type=command_type(errand.words))

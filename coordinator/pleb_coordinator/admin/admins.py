@@ -46,6 +46,8 @@ class AdminShown(Value, frozen=True):
 
     name: str
     role: AdminRole
+    projects: tuple[str, ...]
+    """Those that a publisher may change; empty: all."""
     state: str
     """`invited`, `expired` (never logged in), `active` or `revoked`."""
     created_at: float
@@ -72,20 +74,25 @@ class MakeAdmin(Command[AdminMade], frozen=True):
     words: ClassVar[str] = "admin new"
     name: Text
     role: AdminRole = AdminRole.VIEWER
+    projects: tuple[str, ...] = ()
+    """The projects that a publisher may change; empty: all."""
     days: Days = 1.0
     """How long the code is valid."""
 
     def carry_out(self, desk: Desk) -> AdminMade:
-        """Raises `InputError`: it is no name, or somebody has it."""
+        """Raises `InputError`: it is no name, or somebody has it; `Refusal` unknown_project."""
         if not _NAME.fullmatch(self.name):
             raise InputError(
                 f"{self.name[:40]!r} is no name for an admin: use up to 40 small letters, digits, "
                 "dots and hyphens."
             )
+        if self.projects and self.role is not AdminRole.PUBLISHER:
+            raise InputError("--project is for --role publisher: others change all, or none.")
         code, now = desk.deps.random_bytes(24).hex(), desk.clock()
         admin = Admin(
             name=self.name,
             role=self.role,
+            projects=self.projects,
             code_hash=digest_of(code.encode()),
             code_expires_at=now + self.days * _DAY_SECONDS,
             key="",
@@ -95,6 +102,8 @@ class MakeAdmin(Command[AdminMade], frozen=True):
             revoked=False,
         )
         with desk.opened() as store, store.write() as tx:
+            for project in self.projects:
+                tx.projects.find(project)
             before = tx.admins.find(self.name)
             if before is not None and _state(before, now) in {"active", "invited"}:
                 raise InputError(
@@ -117,7 +126,8 @@ class ListAdmins(Command[list[AdminShown]], frozen=True):
             found = tx.admins.all()
         now = desk.clock()
         return [
-            AdminShown(a.name, a.role, _state(a, now), a.created_at, a.last_seen) for a in found
+            AdminShown(a.name, a.role, a.projects, _state(a, now), a.created_at, a.last_seen)
+            for a in found
         ]
 
 

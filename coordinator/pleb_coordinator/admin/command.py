@@ -21,6 +21,7 @@ from pleb_coordinator.core.numbers import AssignmentNumbers
 from pleb_coordinator.home.config import read_config
 from pleb_coordinator.home.keys import read_secret
 from pleb_coordinator.steps import deps_of
+from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.unit import Struct
 
 if TYPE_CHECKING:
@@ -54,11 +55,23 @@ class Actor:
     who: str
     """For the audit log."""
     role: AdminRole
+    projects: tuple[str, ...] = ()
+    """The projects that a publisher may change; empty: all."""
 
     @classmethod
     def of(cls, admin: Admin) -> Actor:
         """Return the actor that an admin is."""
-        return cls(admin.name, f"admin {admin.name}", admin.role)
+        return cls(admin.name, f"admin {admin.name}", admin.role, admin.projects)
+
+    def check_project(self, name: str) -> None:
+        """Return if the actor may change a project.
+
+        Raises:
+            Refusal: `not_permitted`.
+        """
+        if self.projects and name not in self.projects:
+            message = f"{self.admin} may change {', '.join(self.projects)} alone: ask an operator."
+            raise Refusal(RefusalCode.NOT_PERMITTED, message)
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ class Command(Struct, Generic[T], frozen=True):
         """
         given = msgspec.structs.asdict(self)
         given.pop("project", None)  # it has a column of its own
-        return {name: value for name, value in given.items() if value not in (None, False, "")}
+        return {name: value for name, value in given.items() if value not in (None, False, "", ())}
 
     @classmethod
     def answer_type(cls) -> Any:

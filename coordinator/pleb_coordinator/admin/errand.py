@@ -28,6 +28,7 @@ class Errand(msgspec.Struct, frozen=True):
     admin: str
     who: str
     role: AdminRole
+    projects: tuple[str, ...]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ async def send(home: Home, command: Command[Any], actor: Actor) -> bytes:
         admin=actor.admin,
         who=actor.who,
         role=actor.role,
+        projects=actor.projects,
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -127,9 +127,11 @@ def carry_out(desk: Desk, command: Command[T]) -> T:
         PlebError: it cannot be done.
     """
     permit(command.words, desk.actor)
+    changes, project = TABLE[command.words].changes, getattr(command, "project", "")
+    if changes and project:
+        desk.actor.check_project(project)
     found = command.carry_out(desk)
-    if TABLE[command.words].changes:
-        project = getattr(command, "project", "")
+    if changes:
         with desk.opened() as store, store.write() as tx:
             tx.audit.add(desk.clock(), desk.actor.who, command.words, project, command.told(found))
     return found

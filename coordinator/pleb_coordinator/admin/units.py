@@ -136,10 +136,14 @@ class CancelUnit(Command[UnitCancelled], frozen=True):
     unit: Number
 
     def carry_out(self, desk: Desk) -> UnitCancelled:
-        """Raises `InputError`: there is no such unit, it is decided, or its round's only one."""
+        """Raises `InputError`: there is no such unit, it is decided, or its round's only one.
+
+        And `Refusal` not_permitted: the unit is of a project that the actor may not change.
+        """
         now = desk.clock()
         with desk.opened() as store, store.write() as tx:
             unit = _unit(tx, self.unit)
+            desk.actor.check_project(tx.projects.get(unit.project).name)
             open_ = unit.state in {UnitState.OPEN, UnitState.LATE}
             if unit.kind is UnitKind.CALIBRATE or not open_:
                 what = "a calibration" if unit.kind is UnitKind.CALIBRATE else unit.state

@@ -20,7 +20,12 @@ __all__ = ["COMMANDS"]
 
 def new(asker: Asker, options: argparse.Namespace, output: Output) -> int:
     """Print the address with which an admin logs in; it works once."""
-    command = MakeAdmin(name=options.name, role=AdminRole(options.role), days=options.days)
+    command = MakeAdmin(
+        name=options.name,
+        role=AdminRole(options.role),
+        projects=tuple(options.project),
+        days=options.days,
+    )
     found = asker.ask(command)
     output.result(found, [f"pleb-coordinator login '{found.login}'"])
     if not output.as_json:
@@ -35,11 +40,17 @@ def list_admins(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     """List all admins."""
     found = asker.ask(ListAdmins())
     rows = [
-        (a.name, a.role, a.state, "-" if a.last_seen is None else shown_day(a.last_seen))
+        (
+            a.name,
+            a.role,
+            ", ".join(a.projects) or "all",
+            a.state,
+            "-" if a.last_seen is None else shown_day(a.last_seen),
+        )
         for a in found
     ]
     empty = "No admin yet: `pleb-coordinator admin new NAME`."
-    output.result(found, table(("NAME", "ROLE", "STATE", "LAST SEEN"), rows, empty))
+    output.result(found, table(("NAME", "ROLE", "PROJECTS", "STATE", "LAST SEEN"), rows, empty))
     return 0
 
 

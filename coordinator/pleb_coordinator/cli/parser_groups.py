@@ -163,6 +163,13 @@ def add_admins(commands: Commands) -> None:
         default=AdminRole.VIEWER.value,
         help="what this admin may do (viewer)",
     )
+    new.add_argument(
+        "--project",
+        action="append",
+        default=[],
+        metavar="PROJECT",
+        help="what a publisher may change (all projects); repeatable",
+    )
     new.add_argument("--days", type=days, default=1.0, help="how long the code is valid (1)")
     admins.add("list", "list all admins", "list")
     admins.add("revoke", "take an admin's key and sessions back", "revoke anna").add_argument(

@@ -646,6 +646,8 @@ class Admin(Record, frozen=True):
 
     name: str
     role: AdminRole
+    projects: tuple[str, ...]
+    """The projects that a publisher may change; empty: all."""
     code_hash: str
     """SHA-256 of the code to log in with; the code itself is not kept."""
     code_expires_at: float

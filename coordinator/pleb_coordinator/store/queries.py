@@ -955,7 +955,8 @@ INVITES: Final = f"SELECT {_INVITE} FROM invites ORDER BY created_at DESC"
 
 PUT_ADMIN: Final = f"""
 {_insert("admins", Admin)}
-ON CONFLICT (name) DO UPDATE SET role = excluded.role, code_hash = excluded.code_hash,
+ON CONFLICT (name) DO UPDATE SET role = excluded.role, projects = excluded.projects,
+    code_hash = excluded.code_hash,
     code_expires_at = excluded.code_expires_at, key = excluded.key,
     created_at = excluded.created_at, last_seen = excluded.last_seen,
     sequence = excluded.sequence, revoked = excluded.revoked

@@ -13,7 +13,7 @@ from pleb_shared.protocol.unit import Count, Struct
 
 __all__ = ["AdminLogin", "AdminRequest", "AdminWelcome", "Argument"]
 
-Argument = str | int | float | bool | None
+Argument = str | int | float | bool | Annotated[list[Short], msgspec.Meta(max_length=32)] | None
 
 
 class AdminLogin(Struct, frozen=True):

@@ -97,6 +97,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         "admins",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("role", TEXT, nullable=False),
+        sa.Column("projects", sa.LargeBinary(), nullable=False),
         sa.Column("code_hash", TEXT, nullable=False),
         sa.Column("code_expires_at", sa.Float(), nullable=False),
         sa.Column("key", TEXT, nullable=False),
