@@ -68,6 +68,7 @@ class Command(StrEnum):
     OPEN = "open"
     PREFERENCES = "preferences"
     FINISH = "finish"
+    FINISH_THEN_PAUSE = "finish-then-pause"
     START = "start"
     QUIT = "quit"
 
@@ -83,6 +84,7 @@ REQUESTS: Final[dict[Command, tuple[str, dict[str, Any]]]] = {
     Command.RESUME_CARDS: ("resume", {"devices": ["cards"]}),
     Command.BOOST: ("boost", {"seconds": 3600}),
     Command.END_BOOST: ("resume", {}),
+    Command.FINISH_THEN_PAUSE: ("finish", {}),
     Command.FINISH: ("stop", {"finish": True}),
     Command.QUIT: ("stop", {"finish": False}),
 }
@@ -244,6 +246,7 @@ def _menu(
     `cards`: whether the graphics cards are `paused` or `free`; empty: there are none.
     """
     paused, boosted = override == "pause", override == "boost"
+    finishing = override == "finish"
     may_pause = running and not paused
     return (
         Entry(1, shortened(sentence)),
@@ -253,13 +256,13 @@ def _menu(
         Entry(4, say("Pause"), Command.PAUSE, visible=may_pause),
         Entry(
             5,
-            say("Snooze"),
+            say("Pause for"),
             visible=may_pause,
             children=(
                 Entry(51, say("30 min"), Command.SNOOZE_30_MIN),
                 Entry(52, say("1 h"), Command.SNOOZE_1_H),
                 Entry(53, say("3 h"), Command.SNOOZE_3_H),
-                Entry(54, say("Until tomorrow"), Command.SNOOZE_TOMORROW),
+                Entry(54, say("until tomorrow"), Command.SNOOZE_TOMORROW),
             ),
         ),
         Entry(
@@ -275,14 +278,26 @@ def _menu(
             visible=may_pause and cards == "paused",
         ),
         Entry(6, say("Resume"), Command.RESUME, visible=running and paused),
+        Entry(
+            19,
+            say("Finish, then pause"),
+            Command.FINISH_THEN_PAUSE,
+            visible=may_pause and not finishing,
+        ),
+        Entry(
+            20,
+            say("Take new work again"),
+            Command.RESUME,
+            visible=running and finishing,
+        ),
         Entry(7, say("Run now for 1 h"), Command.BOOST, visible=running and not boosted),
-        Entry(8, say("End the extra hour"), Command.END_BOOST, visible=running and boosted),
+        Entry(8, say("End the boost"), Command.END_BOOST, visible=running and boosted),
         Entry(9, say("Start the agent"), Command.START, visible=not running),
         Entry(10, separator=True),
         Entry(11, say("Open"), Command.OPEN, visible=running),
         Entry(12, say("Preferences"), Command.PREFERENCES, visible=running),
         Entry(13, separator=True, visible=running),
-        Entry(14, say("Finish this unit and stop"), Command.FINISH, visible=bool(progress)),
+        Entry(14, say("Finish and stop"), Command.FINISH, visible=bool(progress)),
         Entry(15, say("Quit"), Command.QUIT),
     )
 

@@ -68,7 +68,7 @@ def test_the_extraction_finds_each_kind_of_place():
         "Choose how long to pause.": "web/page_now.py",
         "Work while I use the PC": "core/preferences.py",
         "Quiet": "core/presets.py",
-        "Finish this unit and stop": "tray/look.py",
+        "Start the agent": "tray/look.py",
         "This cannot be started: {reason}.": "tray/tray.py",
     }.items():
         assert found[text] == place

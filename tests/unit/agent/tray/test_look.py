@@ -85,18 +85,23 @@ SNOOZES = {
     Command.SNOOZE_3_H,
     Command.SNOOZE_TOMORROW,
 }
+PAUSES = SNOOZES | {Command.PAUSE, Command.FINISH_THEN_PAUSE}
 
 
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        (status(), ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST}),
-        (status("paused"), ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST}),
+        (status(), ALWAYS | PAUSES | {Command.BOOST}),
+        (status("paused"), ALWAYS | PAUSES | {Command.BOOST}),
         (status("paused", "pause"), ALWAYS | {Command.RESUME, Command.BOOST}),
-        (status("working", "boost"), ALWAYS | SNOOZES | {Command.PAUSE, Command.END_BOOST}),
+        (
+            status("working", "finish"),
+            ALWAYS | SNOOZES | {Command.PAUSE, Command.RESUME, Command.BOOST},
+        ),
+        (status("working", "boost"), ALWAYS | PAUSES | {Command.END_BOOST}),
         (None, {Command.START, Command.QUIT}),
-        (status(unit=UNIT), ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST, Command.FINISH}),
-        ({}, ALWAYS | SNOOZES | {Command.PAUSE, Command.BOOST}),
+        (status(unit=UNIT), ALWAYS | PAUSES | {Command.BOOST, Command.FINISH}),
+        ({}, ALWAYS | PAUSES | {Command.BOOST}),
     ],
 )
 def test_only_what_applies_can_be_chosen(

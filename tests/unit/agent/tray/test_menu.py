@@ -62,7 +62,7 @@ def test_the_whole_layout(menu: Menu) -> None:
         "30 min",
         "1 h",
         "3 h",
-        "Until tomorrow",
+        "until tomorrow",
     ]
 
 

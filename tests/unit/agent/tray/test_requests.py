@@ -7,6 +7,7 @@ import pytest
 
 from pleb_agent.control.requests import (
     BoostRequest,
+    FinishRequest,
     PauseRequest,
     RequestBody,
     ResumeRequest,
@@ -17,6 +18,7 @@ from pleb_agent.tray.look import REQUESTS, Command
 KINDS: dict[str, type[RequestBody]] = {
     "pause": PauseRequest,
     "boost": BoostRequest,
+    "finish": FinishRequest,
     "stop": StopRequest,
     "resume": ResumeRequest,
 }
