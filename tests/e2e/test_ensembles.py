@@ -74,6 +74,8 @@ def test_an_ensemble_is_published_trained_and_averaged(world: World, tmp_path: P
         one["metrics"]["loss"] for one in statuses
     ]
     averaged_is_what_was_evaluated(run, folder, tmp_path / "exported")
+    written = run("distill", folder)["files"]
+    assert [str(folder / "members" / f"{name}.safetensors") for name in MEMBERS] == written[2:]
     for name in ("trusted", "volunteer"):
         world.agents.pop(name).stop()
     run_here(agent_main, "detach", "pair", "--home", world.root / "volunteer")

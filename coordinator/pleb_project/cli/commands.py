@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pleb_project.definition.load import load_definition
@@ -286,6 +287,26 @@ def evaluate(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def distill(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Write a student of an ensemble, as the model of another project."""
+    from pleb_project.download import parse_wanted
+    from pleb_project.family.distilling import STUDENT, download_teacher
+
+    wanted = parse_wanted("best" if options.best else options.version)
+    definition = load_definition(options.folder, tuple(options.set))
+    links = home.find_all(options.project or definition.project.name)
+    with _coordinator(links[0]) as coordinator:
+        files = download_teacher(coordinator, links, definition, wanted, scores=not options.values)
+    student = Path(definition.model.file).with_name(STUDENT)
+    name = f"{definition.project.name}-student"
+    settings = (f"model.file={student}", "ensemble.members=1", f"project.name={name}")
+    given = " ".join(f"--set {setting}" for setting in settings)
+    lines = [f"Wrote {file}" for file in files]
+    lines.append(f"Next: pleb-project check {options.folder} {given}, then publish it likewise")
+    output.result({"files": [str(file) for file in files], "settings": settings}, lines)
+    return 0
+
+
 _DONE: Final = {
     "active": "The coordinator issues work again.",
     "paused": "No more work is issued; results that are on their way still count.",
@@ -348,6 +369,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "status": status,
     "export": export,
     "evaluate": evaluate,
+    "distill": distill,
     "pause": pause,
     "resume": resume,
     "archive": archive,

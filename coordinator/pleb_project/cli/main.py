@@ -104,10 +104,19 @@ def make_parser() -> argparse.ArgumentParser:
         "measure an ensemble's members and the mean of their predictions",
         "evaluate . --best",
     )
-    _add_version(evaluate.add_mutually_exclusive_group())
-    _add_folder(evaluate)
-    evaluate.add_argument(
-        "--project", metavar="PROJECT|LINK", help="its name or attach link (the project file's)"
+    distill = commands.add(
+        "distill",
+        "write a student that learns what an ensemble predicts, to be published",
+        "distill . --best",
+    )
+    for of_ensemble in (evaluate, distill):
+        _add_version(of_ensemble.add_mutually_exclusive_group())
+        _add_folder(of_ensemble)
+        of_ensemble.add_argument(
+            "--project", metavar="PROJECT|LINK", help="its name or attach link (the project file's)"
+        )
+    distill.add_argument(
+        "--values", action="store_true", help="models return values, not scores of classes"
     )
     pause = commands.add(
         "pause", "have no work issued for a while", 'pause digits --because "The data change."'

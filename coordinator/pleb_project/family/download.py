@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pleb_project.server.client import Coordinator
     from pleb_shared.protocol.ids import AttachLink
 
-__all__ = ["download_members"]
+__all__ = ["AVERAGED", "download_members"]
 
-_AVERAGED: Final = Path(__file__).with_name("averaged.py")
+AVERAGED: Final = Path(__file__).with_name("averaged.py")
 
 
 def download_members(
@@ -48,7 +48,7 @@ def download_members(
             )
             for link in links
         }
-        write_durably(folder / _AVERAGED.name, _AVERAGED.read_bytes(), shared=True)
+        write_durably(folder / AVERAGED.name, AVERAGED.read_bytes(), shared=True)
     except FileExistsError as error:
         raise InputError(f"{folder} already exists: choose another name.") from error
     except OSError as error:
