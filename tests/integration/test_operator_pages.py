@@ -149,6 +149,7 @@ def test_a_button_asks_before_it_acts_and_is_written_down(tmp_path):
         asked = await browser.press("host ban", path="/operator/ask", **fields)
         assert asked.status_code == 200
         assert "requests are refused" in asked.text
+        assert 'name="days"' in asked.text
         assert "<script>" not in asked.text
         with world.store.read() as tx:
             assert not tx.hosts.find(1, host).banned_until, "it only asked"

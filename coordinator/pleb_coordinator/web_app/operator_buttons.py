@@ -22,6 +22,8 @@ class Button:
     label: str
     consequence: str
     """What a person reads before confirming."""
+    asks: tuple[str, ...] = ()
+    """Fields of the command that may be filled in then."""
 
 
 BUTTONS: Final[Mapping[str, Button]] = {
@@ -46,7 +48,10 @@ BUTTONS: Final[Mapping[str, Button]] = {
     ),
     "unit cancel": Button("Cancel", "The unit is taken back, and its round goes on with one less."),
     "host ban": Button(
-        "Ban", "The host's requests are refused; what it has in hand goes to others."
+        "Ban",
+        "The host's requests are refused, for ten years if nothing else is said; what it has in "
+        "hand goes to others.",
+        ("days", "reason"),
     ),
     "host unban": Button("Unban", "The host is heard again; its record starts from zero."),
     "host detach": Button(
@@ -56,9 +61,6 @@ BUTTONS: Final[Mapping[str, Button]] = {
         "Delete",
         "The host is forgotten; its account keeps its credit. Should its agent still run, it "
         "enrols again as a new one.",
-    ),
-    "host team": Button(
-        "Set team", "The host's account joins the team, whose hosts are one voice; empty: none."
     ),
     "invite new": Button("New invite", "Whoever has the invite can use it as often as it says."),
     "invite revoke": Button("Revoke", "The invite cannot be used any more."),
