@@ -79,12 +79,12 @@ def detach(home: Home, options: argparse.Namespace, output: Output) -> int:
     try:
         left = Remote(home).post("detach", project=options.project)
     except NotRunningError:
-        from pleb_agent.control.journal_reader import to_leave
+        from pleb_agent.control.journal_reader import find_all_attached
         from pleb_agent.journal.keys import KeyStore
         from pleb_agent.loop.attach import leave_host
 
         with _journal(home) as journal:
-            rows = to_leave(journal, options.project)
+            rows = find_all_attached(journal, options.project)
             for row in rows:
                 hosts = journal.hosts(row.id)
                 if any(journal.open_assignments(host.id) for host in hosts):
@@ -168,11 +168,11 @@ def new_work(home: Home, options: argparse.Namespace, output: Output) -> int:
     try:
         answer = Remote(home).post("new-work", project=options.project, allow=allow)
     except NotRunningError:
-        from pleb_agent.control.journal_reader import find_attached
+        from pleb_agent.control.journal_reader import find_all_attached
 
         with _journal(home) as journal:
-            one = [find_attached(journal, options.project)] if options.project else None
-            for row in one or journal.projects():
+            given = find_all_attached(journal, options.project) if options.project else None
+            for row in given or journal.projects():
                 journal.set_no_new_work(row.id, on=not allow)
         answer = {"project": options.project, "no_new_work": not allow}
     whom = options.project or "any project"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pleb_agent.control.journal_reader import find_attached, to_leave
+from pleb_agent.control.journal_reader import find_all_attached
 from pleb_agent.control.views import AutostartView, LinkView
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed, changes_between
@@ -98,7 +98,7 @@ class Controller:
 
     async def detach(self, request: requests.ProjectRequest) -> ProjectView:
         """Leave a project, or all of a family, and give its units back; return what it was."""
-        rows = to_leave(self.journal, request.project)
+        rows = find_all_attached(self.journal, request.project)
         view = self.reader.project(rows[0])
         for row in rows:
             self.journal.mark_detaching(row.id)
@@ -109,7 +109,7 @@ class Controller:
 
     def account_link(self, request: requests.ProjectRequest) -> LinkView:
         """Return the text that adds another PC to the account."""
-        row = find_attached(self.journal, request.project)
+        row, *_ = find_all_attached(self.journal, request.project)
         return LinkView(
             text=self.attaching.account_link(row),
             sentence=(
@@ -145,9 +145,9 @@ class Controller:
         return self._changed()
 
     def set_new_work(self, request: requests.NewWorkRequest) -> StatusView:
-        """Take no further units of one project, or of all, or take them again."""
+        """Take no further units of one project or family, or of all, or take them again."""
         rows = (
-            [find_attached(self.journal, request.project)]
+            find_all_attached(self.journal, request.project)
             if request.project
             else self.journal.projects()
         )
@@ -188,7 +188,7 @@ class Controller:
         for name, value in request.changes.items():
             field, _, project = name.partition(".")
             if field == "shares" and project and value not in {None, "none"}:
-                find_attached(self.journal, project)
+                find_all_attached(self.journal, project)
         return self._prefer(lambda old: changed(old, request.changes))
 
     def apply_preset(self, request: requests.PresetRequest) -> PreferencesView:

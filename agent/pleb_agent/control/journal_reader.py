@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pleb_agent.journal.keys import KeyStore
     from pleb_agent.journal.rows import AssignmentRow, ProjectRow
 
-__all__ = ["JournalReader", "find_attached", "is_unconfirmed", "message_of", "to_leave"]
+__all__ = ["JournalReader", "find_all_attached", "find_attached", "is_unconfirmed", "message_of"]
 
 _SENTENCE: Final = msgspec.json.Decoder(Sentence)
 _RECENT: Final = 10
@@ -204,7 +204,7 @@ def _page_of(row: ProjectRow, unit: int) -> str:
     return f"{row.base_url}/projects/{row.name}" + (f"#unit-{unit}" if unit else "")
 
 
-def to_leave(journal: Journal, name: str) -> list[ProjectRow]:
+def find_all_attached(journal: Journal, name: str) -> list[ProjectRow]:
     """Return the attached project of this name or link, or all members of the family of this name.
 
     Raises:

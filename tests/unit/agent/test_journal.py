@@ -9,7 +9,7 @@ import time
 import msgspec
 import pytest
 
-from pleb_agent.control.journal_reader import is_unconfirmed
+from pleb_agent.control.journal_reader import find_all_attached, is_unconfirmed
 from pleb_agent.core.agent_state import AssignmentEvent, AssignmentState, WrongEventError
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import Sentence, say
@@ -21,6 +21,7 @@ from pleb_agent.journal.history_list import HistoryFilter, folded_events
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.rows import Change, NewProject, RequestRow
 from pleb_agent.journal.unit_list import count_parts, units_of_part
+from pleb_shared.errors import InputError
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import Evidence, UnitVerdict, Verdict, WorkReply
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -477,6 +478,18 @@ def test_only_a_unit_that_is_still_to_be_computed_can_be_held(journal):
     answered(journal, settled=[(second, AssignmentEvent.RECEIPT_STORED, 0)])
     assert not journal.hold_unit(second.id, Held.PAUSED)
     assert not journal.hold_unit(999, Held.PAUSED)
+
+
+def test_a_familys_name_means_all_its_members(journal):
+    for name in ("pair-1", "pair-2"):
+        link = f"https://example.org/join/{name}#{'a' * 64}"
+        journal.add_project(dataclasses.replace(new_project(link), family="pair"), NOW)
+    names = [row.name for row in find_all_attached(journal, "pair")]
+    assert names == ["pair-1", "pair-2"]
+    assert [row.name for row in find_all_attached(journal, "pair-2")] == ["pair-2"]
+    assert [row.name for row in find_all_attached(journal, "words")] == ["words"]
+    with pytest.raises(InputError, match="is attached"):
+        find_all_attached(journal, "none")
 
 
 def test_no_new_work_holds_for_all_devices_of_a_project(journal):
