@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pleb_coordinator.blobs.s3 import S3Blobs
@@ -60,6 +61,7 @@ def shared_s3() -> S3Server:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, str(port)],
+        env=os.environ | {"PYTHONPATH": str(Path(sys.prefix) / "s3-server")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
