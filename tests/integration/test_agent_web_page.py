@@ -365,6 +365,13 @@ def test_a_wrong_link_can_be_corrected(browser):
     assert 'aria-invalid="true"' in html
 
 
+def test_who_joins_a_family_is_told_that_it_is_several_projects(server, browser):
+    page = f"/welcome/facts?link={LINK.replace('#', '%23')}"
+    assert "published together" not in browser.get(page).text
+    server.agent.reader.facts_by_link[LINK] = page_agent.facts(members=8)
+    assert "one of 8 projects that are published together" in browser.get(page).text
+
+
 def test_account_secrets_never_appear_in_addresses(server, browser):
     secret = f"{LINK}&account=c0ffee"
     server.agent.reader.facts_by_link[secret] = page_agent.facts()

@@ -340,6 +340,7 @@ class StatusReader:
             comparable=metadata.verification.comparable,
             attached=any((row.base_url, row.name) == place for row in self.rows.attached()),
             expectation=_expectation(metadata, self.live.current, unit_seconds),
+            members=len(metadata.family.members) if metadata.family else 0,
         )
 
 

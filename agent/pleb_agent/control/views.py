@@ -258,6 +258,8 @@ class ProjectFacts(View, frozen=True):
     """Whether results of different PCs can be compared, so that wrong ones are found."""
     attached: bool
     expectation: Expectation
+    members: int = 0
+    """Projects of its family, all of which are joined with it; 0: it is published alone."""
 
 
 class EventView(View, frozen=True):
