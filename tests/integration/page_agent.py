@@ -479,6 +479,7 @@ class PlayedLoop:
         self._agent = agent
         self._overrides = overrides
         self._working = say("Working for words.")
+        self.is_stopping = False
         self._looks_again_at = time.time() + 300
         self.status = SimpleNamespace(unit=None, units_finished=3)
         self.loops: list[Any] = []
@@ -522,7 +523,7 @@ class PlayedLoop:
 
     def stop(self, *, finish: bool = False) -> None:
         self._agent.called("stop", finish)
-        self._working = say("Finishing the current unit, then stopping.")
+        self.is_stopping = True
         self._agent.change()
 
     async def unit_held(self, number: int) -> None:

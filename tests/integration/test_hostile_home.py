@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sqlite3
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -15,8 +16,10 @@ from pleb_agent.app.home import Home
 from pleb_agent.app.remote import AgentdAnswerError, Remote
 from pleb_agent.cli import main
 from pleb_agent.control import live_preferences
+from pleb_agent.desktop import notify
 from pleb_agent.journal.journal import Journal, JournalError
 from pleb_agent.journal.keys import KeyStore
+from pleb_shared.errors import InputError
 from tests.e2e.world import run_cli
 
 
@@ -136,3 +139,33 @@ def test_an_answer_that_is_no_json_is_an_error_of_the_agent(tmp_path):
         home.control.write_text(json.dumps(control))
         with pytest.raises(AgentdAnswerError, match="an error \\(status 500\\): `pleb-agent logs`"):
             Remote(home).get("status")
+
+
+def test_preferences_of_another_user_are_not_to_be_deleted(tmp_path, monkeypatch):
+    def foreign(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(live_preferences, "read_regular", foreign)
+    with pytest.raises(InputError, match="let this user read"):
+        live_preferences.read_preferences(tmp_path / "preferences.json")
+
+
+@pytest.mark.parametrize(("headless", "terminal", "shown"), [
+    (False, False, 1), (True, False, 0), (False, True, 0),
+])  # fmt: skip
+def test_a_start_that_fails_where_nobody_reads_is_notified(
+    tmp_path, monkeypatch, headless, terminal, shown
+):
+    said = []
+
+    class Notifier:
+        def show(self, title: str, body: str) -> None:
+            said.append((title, body))
+
+    monkeypatch.setattr(notify, "notifier", Notifier)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    (tmp_path / "preferences.json").write_text("{")
+    words = ["start", "--no-tray", "--home", str(tmp_path)] + ["--headless"] * headless
+    assert main(words) == 2
+    assert len(said) == shown
+    assert all("The agent does not run. The preferences" in body for _, body in said)

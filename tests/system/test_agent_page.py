@@ -217,7 +217,7 @@ def test_the_page_follows_the_agent(server: PageServer, browser: Browser) -> Non
     browser.driver.switch_to.alert.dismiss()
     browser.click("stop")
     browser.driver.switch_to.alert.accept()
-    browser.wait(lambda: "Finishing the current unit" in browser.text_content("said"))
+    browser.wait_for_text("now-state", "Finishes what is in hand, and then stops.")
     assert agent.calls.count(("stop", (True,))) == 1
     assert all(request.startswith(server.url) for request in browser.requests())
 

@@ -71,6 +71,10 @@ def read_preferences(path: Path) -> Preferences:
         data = read_regular(path, LIMITS.settings_bytes)
     except FileNotFoundError:
         return default_preferences(read_machine().cores)
+    except PermissionError as error:
+        raise InputError(
+            f"The preferences cannot be read ({error.strerror}): let this user read {path}."
+        ) from error
     except OSError as error:
         raise _unreadable(error.strerror or str(error)) from error
     return decode(data)

@@ -125,6 +125,7 @@ class StatusReader:
             reason=decision.reason.value,
             override=override,
             paused=override.kind is OverrideKind.PAUSE,
+            stopping=self.loop.is_stopping,
             unit=live.unit,
             devices=self._devices(readings),
             units_finished=live.units_finished,

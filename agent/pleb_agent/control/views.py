@@ -158,6 +158,8 @@ class StatusView(View, frozen=True, kw_only=True):
     override: Override = NO_OVERRIDE
     """The user's pause or boost, while it lasts."""
     paused: bool = False
+    stopping: bool = False
+    """The agent ends when what is in hand is reported."""
     unit: CurrentUnit | None = None
     """The unit that is being computed; of several devices, the first one's."""
     devices: list[DeviceView] = []

@@ -78,6 +78,11 @@ class SideBySide:
         """Whether any device has a unit and may work on it now."""
         return any(one.status.unit is not None and one.governor.may_run for one in self.loops)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the agent ends when what is in hand is reported."""
+        return self._budget.finishing
+
     def state(self) -> AgentState:
         """Return what the agent does and why."""
         return self._shown().state()
