@@ -45,4 +45,4 @@ class UnitPart(StrEnum):
     REFUSED = "refused"
     """Proven wrong, or not taken."""
     UNCOUNTED = "uncounted"
-    """Late, handed back, or set aside: it counts neither for nor against this PC."""
+    """Late, handed back, set aside, or a calibration: it counts neither for nor against this PC."""

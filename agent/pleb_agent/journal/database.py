@@ -252,6 +252,8 @@ MIGRATIONS: Final = (
         WHEN verdict = 'invalid' OR (verdict = '' AND state = 'refused') THEN 'refused'
         WHEN verdict = 'valid' THEN 'accepted'
         WHEN verdict = 'late' OR state IN ('late', 'given_back') THEN 'uncounted'
+        -- compared with a known result, so it gets no verdict
+        WHEN state = 'done' AND instr(CAST(manifest AS TEXT), '"kind":"calibrate"') THEN 'uncounted'
         WHEN state = 'done' THEN 'waiting'
         ELSE 'in_hand' END) VIRTUAL;
     CREATE INDEX assignment_parts ON assignments (part, id);

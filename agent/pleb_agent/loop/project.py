@@ -268,9 +268,7 @@ class Project:
                 self._wait_for_uploads()
             return
         if not reports:
-            self._loop.status.set(
-                Activity.IDLE, say("Asking {project} for work.", project=self.name)
-            )
+            self._loop.status.set(Activity.IDLE, "Asking for work.", project=self.name)
         ask = Ask(
             runtime,
             max_units=int(wanted),

@@ -33,7 +33,8 @@ _ABOUT: Final[dict[str, str]] = {
     UnitPart.ACCEPTED: marked("They are part of the model."),
     UnitPart.REFUSED: marked("Proven wrong, or not taken: see why."),
     UnitPart.UNCOUNTED: marked(
-        "Late, handed back or set aside: they count neither for nor against this PC."
+        "Late, handed back, set aside, or to get to know this PC: they count neither for nor "
+        "against it."
     ),
 }
 _SOON_SECONDS: Final = 600.0
