@@ -24,6 +24,7 @@ MODULES: Final[dict[str, str]] = {
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",
     "robustness": "benchmarks.robustness",
+    "staleness": "benchmarks.staleness",
     "suspicion": "benchmarks.suspicion",
     "trust": "benchmarks.trust",
     "zoo": "benchmarks.zoo.main",

@@ -24,6 +24,8 @@ from pleb_shared.training.local_sgd import UnitRun
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    Deltas = list[tuple[bytes, float]]
+
     from pleb_project.check.draft import Draft
     from pleb_project.readers.blobs import BlobFolder
     from pleb_shared.protocol.project import ProjectMetadata, Shard
@@ -35,12 +37,14 @@ def train_in_rounds(
     seed: int = 0,
     chunks: Sequence[str] = (),
     moved: Callable[[int], None] = lambda _: None,
+    arrived: Callable[[int, Deltas, OuterState], Deltas] = lambda _number, deltas, _state: deltas,
 ) -> Tensors:
     """Return the last version of a project whose every planned unit is computed and counts.
 
     `seed` changes the order of data and the draws of every unit. `chunks`: what the first units of
     every round train, the others are left out; empty: all units train the whole model. `moved` gets
-    the bytes of every delta and difference, packed as they travel.
+    the bytes of every delta and difference, packed as they travel. `arrived` gets the number of a
+    round, its deltas with their weights and the outer state, and returns those that are combined.
     """
     metadata = draft.metadata
     graphs = {FULL: draft.exported.compiled(draft.exported.training_graph)}
@@ -52,7 +56,7 @@ def train_in_rounds(
     version, difference = load_tensors(draft.exported.initial), None
     state = OuterState.initial(version, metadata.model)
     for number in range(metadata.training.versions):
-        deltas = []
+        deltas: Deltas = []
         warm = number < metadata.training.warm_start_versions
         units = (warm_start_units if warm else round_units)(metadata, facts, number)
         covered = [FULL] if warm else [*chunks] or [FULL] * len(units)
@@ -74,7 +78,8 @@ def train_in_rounds(
                 run.step()
             deltas.append((run.delta(), 1.0))
             moved(len(pack(deltas[-1][0])))
-        parts = Chunks(tuple(covered), number)
+        deltas = arrived(number, deltas, state)
+        parts = Chunks(tuple(covered), number) if chunks else None
         made = next_version(version, state, deltas, metadata, warm_start=warm, chunks=parts)
         version, state = made.version, made.state
         published = difference_format(metadata)
