@@ -37,7 +37,7 @@ def test_a_headline_is_a_few_words(activity, reason, kind, title, words):
     assert str(headline(state, reason, kind, title)) == words
 
 
-@pytest.mark.parametrize("reason", set(PolicyReason) - {READY})
+@pytest.mark.parametrize("reason", [reason for reason in PolicyReason if reason != READY])
 def test_each_reason_to_pause_has_a_headline_of_its_own(reason):
     said = str(headline(AgentState(Activity.PAUSED, say("Why.")), reason, "", ""))
     assert said != "Paused"
