@@ -68,8 +68,8 @@ def test_a_stream_stays_however_many_connect(server):
         for _ in range(MANY):
             connect(stack, server)
         assert status_of(server) == 200
-        server.do(lambda: server.agent.change(reason="another"))
-        assert b"another" in _read_until(stream, b"another")
+        server.do(lambda: server.agent.change(reason="on_battery"))
+        assert b"on_battery" in _read_until(stream, b"on_battery")
 
 
 def test_streams_cannot_take_more_than_all_places(server, monkeypatch):

@@ -153,9 +153,9 @@ def parse_graph(data: bytes) -> Graph:
     """Return the graph that JSON `data` spells, with every reference checked.
 
     Raises:
-        GraphError: not such JSON, an unknown format, a parameter of another type than float32,
-            constants of a wrong or too large size, a node that refers to a later value, an unknown
-            output or buffer. The sentence names the node and its operator.
+        GraphError: not such JSON, an unknown format, a parameter of whole numbers, constants
+            of a wrong or too large size, a node that refers to a later value, an unknown output or
+            buffer. The sentence names the node and its operator.
     """
     try:
         graph = strict_json.decode(data, Graph, most_bytes=LIMITS.graph_bytes)
@@ -167,8 +167,11 @@ def parse_graph(data: bytes) -> Graph:
             "update Pleb-Cluster."
         )
     for spec in graph.parameters:
-        if spec.dtype != "float32":
-            raise GraphError(f"The graph's parameter {spec.name!r} is {spec.dtype}, not float32.")
+        if not spec.dtype.startswith(("float", "bfloat")):
+            raise GraphError(
+                f"The graph's parameter {spec.name!r} is {spec.dtype}: whole numbers have no "
+                "gradients."
+            )
     check_constants(graph)
     _check_names(graph)
     _check_references(graph)
