@@ -265,7 +265,8 @@ class VersionCache:
             # even where the tensors are the same: momentum starts from the last difference
             try:
                 known = self._rebuild(job, metadata, known)
-            except EncodingError:  # what is kept belongs to another history: start at the snapshot
+            except (EncodingError, LookupError, ValueError):
+                # what is kept belongs to another history, or model: start at the snapshot
                 known = self._rebuild(job, metadata, None)
         self._known = known
         return known.tensors, known.last_difference

@@ -229,3 +229,12 @@ def test_a_unit_beyond_the_projects_own_word_is_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path, width=60_000, memory_bytes=2**20)
     with pytest.raises(OutOfMemory, match="the project declares"):
         GraphCache(2**30, Cpu()).get(job, read_metadata(job))
+
+
+def test_a_kept_version_of_another_model_is_not_built_upon(tmp_path):
+    cache = VersionCache()
+    first = make_job(tmp_path / "first", width=32, version=1)
+    second = make_job(tmp_path / "second", width=64, version=2)
+    cache.get(first, read_metadata(first))
+    tensors, _ = cache.get(second, read_metadata(second))
+    assert tensors["layers.0.weight"].shape == (64, 16)
