@@ -18,8 +18,11 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from pleb_agent.dbus.bus import open_bus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +49,7 @@ T = TypeVar("T")
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
+MUTTER_SERVICES = ("org.gnome.Mutter.IdleMonitor", "org.gnome.Mutter.RemoteDesktop")
 UNPRIVILEGED = 65534
 """User and group `nobody`: sway and KWin refuse to run as root."""
 
@@ -245,6 +249,9 @@ def mutter(bus: Bus, size: str = "800x600") -> Iterator[Compositor]:
         inside = {"XDG_RUNTIME_DIR": str(folder)} | bus.environment
         process = stack.enter_context(started(command, clean_environment(**inside)))
         name = _wayland_socket(folder)
+        with open_bus(bus.address) as asking:
+            for service in MUTTER_SERVICES:  # they come after the socket
+                until(partial(asking.has_owner, service), service)
         session = {"WAYLAND_DISPLAY": name, "XDG_SESSION_TYPE": "wayland"}
         yield Compositor(process, inside | session)
 

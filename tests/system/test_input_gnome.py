@@ -24,6 +24,8 @@ from tests.system.watched import Watched, watched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pleb_agent.dbus.bus import Bus as Client
+
 pytestmark = pytest.mark.system
 
 REMOTE = "org.gnome.Mutter.RemoteDesktop"
@@ -34,10 +36,10 @@ SAVER_PATH = "/org/gnome/ScreenSaver"
 
 
 class Mouse:
-    """A mouse that Mutter believes in."""
+    """A mouse that Mutter believes in, over a connection to its bus."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._client = open_bus(bus.address)
+    def __init__(self, client: Client) -> None:
+        self._client = client
         remote = DBusAddress("/org/gnome/Mutter/RemoteDesktop", bus_name=REMOTE, interface=REMOTE)
         (path,) = self._client.call(remote, "CreateSession")
         self._session = DBusAddress(path, bus_name=REMOTE, interface=f"{REMOTE}.Session")
@@ -45,9 +47,6 @@ class Mouse:
 
     def move(self) -> None:
         self._client.call(self._session, "NotifyPointerMotionRelative", "dd", (5.0, 5.0))
-
-    def close(self) -> None:
-        self._client.close()
 
 
 @pytest.fixture
@@ -64,9 +63,8 @@ def gnome(bus: Bus) -> Iterator[Compositor]:
 
 @pytest.fixture
 def mouse(bus: Bus, gnome: Compositor) -> Iterator[Mouse]:
-    moved = Mouse(bus)
-    yield moved
-    moved.close()
+    with open_bus(bus.address) as client:
+        yield Mouse(client)
 
 
 @pytest.fixture
