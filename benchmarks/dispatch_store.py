@@ -235,7 +235,7 @@ class _Past:
         encoding = DeltaFormat(model, "int4", BLOCK)
         difference = encoding.encode(nothing)
         number = previous.number + 1
-        source = following_source(previous, model.initial.size, previous.digest, difference)
+        source = following_source(previous, model.initial, previous.digest, difference)
         return msgspec.structs.replace(
             previous,
             number=number,

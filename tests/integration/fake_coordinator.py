@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pleb_agent.web.server import LocalServer
+from pleb_coordinator.api.blob_files import parse_range
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, digest_of
@@ -41,6 +42,7 @@ from pleb_shared.protocol.messages import (
     WorkReply,
     WorkRequest,
 )
+from pleb_shared.protocol.parts import blob_of, leaves_of
 from pleb_shared.protocol.project import (
     AdamW,
     BaseSpec,
@@ -401,13 +403,13 @@ class FakeCoordinator:
 
     def add_blob(self, data: bytes) -> Blob:
         self.blobs[digest_of(data)] = data
-        return Blob(digest=digest_of(data), size=len(data))
+        return blob_of(data)
 
     def first_metadata(self) -> ProjectMetadata:
         now = int(self.clock())
         initial = b"version zero" * 100
         shards = [self.add_blob(bytes([i]) * 2000) for i in range(4)]
-        listed = [Shard(digest=blob.digest, size=blob.size, examples=10) for blob in shards]
+        listed = [Shard.of(blob, 10) for blob in shards]
         shard_list = strict_json.encode(ShardList(train=listed[:3], holdout=listed[3:]))
         return ProjectMetadata(
             protocol=1,
@@ -534,6 +536,12 @@ def app(coordinator: FakeCoordinator) -> Starlette:
             return _Drip(data)
         return _ranged(request, data)
 
+    async def parts(request: Request) -> Response:
+        digest = request.path_params["digest"]
+        if digest not in coordinator.blobs:
+            raise Refusal(RefusalCode.UNKNOWN_BLOB, "No such blob.")
+        return Response(b"".join(leaves_of(coordinator.blobs[digest])))
+
     return Starlette(
         routes=[
             Route(
@@ -545,6 +553,7 @@ def app(coordinator: FakeCoordinator) -> Starlette:
             Route(f"/projects/{coordinator.name}/enrol", endpoint(enrol), methods=["POST"]),
             Route(f"/projects/{coordinator.name}/work", endpoint(work), methods=["POST"]),
             Route("/blobs/{digest}", endpoint(blob)),
+            Route("/parts/{digest}", endpoint(parts)),
             *_upload_routes(coordinator, endpoint),
         ]
     )
@@ -603,9 +612,9 @@ def _ranged(request: Request, data: bytes) -> Response:
     asked = request.headers.get("range", "")
     if not asked:
         return Response(data)
-    first = int(asked.removeprefix("bytes=").rstrip("-"))
-    headers = {"content-range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
-    return Response(data[first:], 206, headers=headers)
+    start, end = parse_range(asked, len(data))
+    headers = {"content-range": f"bytes {start}-{end - 1}/{len(data)}"}
+    return Response(data[start:end], 206, headers=headers)
 
 
 def _upload_headers(offset: int, complete: bool) -> dict[str, str]:

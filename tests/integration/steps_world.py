@@ -38,6 +38,7 @@ from pleb_shared.protocol.messages import (
     UnitVerdict,
     WorkRequest,
 )
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import (
     BaseSpec,
     Calibration,
@@ -510,7 +511,7 @@ def report(manifest: Manifest, result: Result) -> Report:
 
 
 def _blob(data: bytes) -> Blob:
-    return Blob(digest=digest_of(data), size=len(data))
+    return blob_of(data)
 
 
 def _account_key(account: str) -> SigningKey:

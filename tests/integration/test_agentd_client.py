@@ -12,9 +12,8 @@ import pytest
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
 from pleb_shared.errors import Refusal, RefusalCode
-from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import Blob
+from pleb_shared.protocol.parts import blob_of
 from pleb_system.network_errors import (
     BadAnswerError,
     NetworkError,
@@ -25,7 +24,7 @@ from pleb_system.network_errors import (
 from tests.certificates import self_signed
 
 DATA = bytes(range(256)) * 40
-BLOB = Blob(digest=digest_of(DATA), size=len(DATA))
+BLOB = blob_of(DATA)
 QUICK = Timeouts(connect=0.5, silence=0.5)
 
 

@@ -16,9 +16,10 @@ from pleb_agent.worker.errors import BrokenInput, NotFinite, WorkerDied
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import RefusalBody
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.report import FailureResult
 from pleb_shared.protocol.signing import SigningKey
-from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.protocol.unit import UnitKind
 from tests.integration.agent_home import CLOCK, Agent, attached, delivered, until
 from tests.integration.fake_coordinator import FakeCoordinator, serving
 from tests.integration.fake_engine import FakeEngine
@@ -327,7 +328,7 @@ def test_a_new_epoch_ends_what_is_in_hand_and_work_continues(tmp_path):
             model = coordinator.metadata.model
             old, start = model.initial.digest, b"another version 0"
             coordinator.blobs[digest_of(start)] = start
-            initial = Blob(digest=digest_of(start), size=len(start))
+            initial = blob_of(start)
             coordinator.latest_version = 0
             coordinator.publish(epoch=1, model=msgspec.structs.replace(model, initial=initial))
             coordinator.units.append(coordinator.calibration())

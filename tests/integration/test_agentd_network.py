@@ -17,8 +17,7 @@ from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import LocalTime
 from pleb_shared.errors import InputError, Refusal
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob
+from pleb_shared.protocol.parts import blob_of
 from pleb_system.network_errors import NetworkError, WrongCertificateError
 from tests.certificates import self_signed
 from tests.integration.agent_home import CLOCK, attached, delivered, until
@@ -186,7 +185,7 @@ def test_a_daily_cap_that_is_reached_ends_the_exchange_for_today(tmp_path):
 
 def test_downloads_and_uploads_hold_their_rates_within_a_tenth(tmp_path):
     data = bytes(300_000)
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
 
     async def story():
         coordinator = FakeCoordinator(CLOCK)
@@ -212,7 +211,7 @@ def test_downloads_and_uploads_hold_their_rates_within_a_tenth(tmp_path):
 
 def test_a_rate_can_be_changed_while_bytes_flow(tmp_path):
     data = bytes(1_000_000)
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
     rates: list[float | None] = [50_000.0]
 
     async def story():

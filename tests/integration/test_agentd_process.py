@@ -45,7 +45,7 @@ def real_project(coordinator):
         return Blob(digest=coordinator.add_blob(data).digest, size=len(data))
 
     shards = [add(data) for data in project.shards]
-    listed = [Shard(digest=blob.digest, size=blob.size, examples=200) for blob in shards]
+    listed = [Shard.of(blob, 200) for blob in shards]
     listing = add(strict_json.encode(ShardList(train=listed, holdout=listed[:1])))
     metadata = project.metadata
     add(project.base)

@@ -9,11 +9,13 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
+from pleb_coordinator.blobs.parts import name_of, stored
 from pleb_coordinator.core.records import StoredDelta
 from pleb_coordinator.steps.invite import new_invite
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import PayloadType, PublishReply, Role
+from pleb_shared.protocol.parts import read_leaves
 from pleb_shared.protocol.signing import open_envelope
 from tests.integration.http_world import URL, http_world
 
@@ -52,6 +54,21 @@ def test_a_blob_comes_whole_or_in_parts(tmp_path):
             beyond = {"range": f"bytes={len(LARGE)}-"}
             answer = await http.client.get(f"/blobs/{digest}", headers=beyond)
             assert (answer.status_code, answer.json()["code"]) == (416, "bad_range")
+
+    asyncio.run(story())
+
+
+def test_the_leaves_of_a_blob_lead_to_its_root(tmp_path):
+    async def story():
+        async with http_world(tmp_path) as http:
+            blobs = http.world.deps.blobs
+            blob = stored(blobs, LARGE + b"more")
+            assert name_of(blobs, blob.digest) == blob
+            for _ in range(2):  # the second time from memory
+                answer = await http.client.get(f"/parts/{blob.digest}")
+                assert len(read_leaves(answer.content, blob)) == 3
+            missing = await http.client.get(f"/parts/{'0' * 64}")
+            assert (missing.status_code, missing.json()["code"]) == (404, "unknown_blob")
 
     asyncio.run(story())
 

@@ -17,6 +17,7 @@ from pleb_shared.protocol.chunk import Axis, Chunk, Window
 from pleb_shared.protocol.graph import Graph, Node, Output, Ref, Value, parse_graph
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.reasons import ReasonCode
 from pleb_shared.protocol.unit import Blob, UnitKind
 from pleb_shared.tensors.chunk_view import chunk_view, view_of
@@ -79,7 +80,7 @@ class ChunkWorld(World):
         )
         data = strict_json.encode(graph)
         self.deps.blobs.put(data)
-        blob = Blob(digest=digest_of(data), size=len(data))
+        blob = blob_of(data)
         return msgspec.structs.replace(chunk, training_graph=blob)
 
 

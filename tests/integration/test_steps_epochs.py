@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pleb_coordinator.aggregation.recompute import recompute
+from pleb_coordinator.blobs.parts import stored
 from pleb_coordinator.core.assignment_state import AssignmentState
 from pleb_coordinator.core.records import ProjectState
 from pleb_coordinator.core.unit_state import UnitState
@@ -19,7 +20,7 @@ from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import Role, Verdict
 from pleb_shared.protocol.project import Calibration, Codec, Target
 from pleb_shared.protocol.report import DeltaResult
-from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.layout import save_tensors, version_digest
 from pleb_shared.tensors.packing import pack
 from tests.integration.steps_world import World, report
@@ -38,7 +39,7 @@ def next_epoch(world, **changes):
     start = save_tensors(world.initial)
     world.model = msgspec.structs.replace(
         world.model,
-        initial=Blob(digest=world.deps.blobs.put(start), size=len(start)),
+        initial=stored(world.deps.blobs, start),
         initial_digest=version_digest(world.initial, world.model),
     )
     before = world.metadata

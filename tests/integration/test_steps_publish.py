@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.blobs.parts import stored
 from pleb_coordinator.steps.enrol import enrol
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import admit, answer_question, publish
@@ -17,6 +18,7 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Ref, Value
 from pleb_shared.protocol.ids import digest_of
 from pleb_shared.protocol.messages import EnrolRequest, PublishQuestion, Role
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import DataSpec, InputSpec, Shard, ShardList
 from pleb_shared.protocol.roots import RootChange, change_root
 from pleb_shared.protocol.signing import SigningKey
@@ -82,7 +84,7 @@ def test_an_old_invite_has_run_out(world):
 
 def test_missing_blobs_get_slots_and_the_project_lives_once_they_are_there(world):
     data = graph().replace(b"loss", b"lost")
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
     other = changed(world, project="other", evaluation_graph=blob)
     token = invited(world)
     [slot] = hand_in(world, other, invite=token).missing
@@ -247,7 +249,7 @@ def test_sizes_that_are_not_the_blobs_are_refused(world):
     shards = strict_json.decode(world.deps.blobs.get(metadata.data.shards.digest), ShardList)
     longer = msgspec.structs.replace(shards.train[0], size=shards.train[0].size + 1)
     listing = strict_json.encode(msgspec.structs.replace(shards, train=[*shards.train, longer]))
-    blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+    blob = stored(world.deps.blobs, listing)
     data = msgspec.structs.replace(metadata.data, shards=blob)
     assert refusal(hand_in, world, changed(world, number=2, data=data)) == RefusalCode.WRONG_SIZE
 
@@ -263,7 +265,7 @@ def test_shards_hold_what_the_list_and_the_inputs_say(world):
         Shard(digest=world.deps.blobs.put(damaged), size=len(damaged), examples=8),
     ):
         listing = strict_json.encode(ShardList(train=[shard, wrong], holdout=[]))
-        blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+        blob = stored(world.deps.blobs, listing)
         data = msgspec.structs.replace(world.metadata.data, shards=blob)
         metadata = changed(world, project="other", data=data)
         opened = open_publication(world.envelope(metadata, invite=None, key=world.root))
@@ -276,7 +278,7 @@ def test_a_windows_shard_has_one_number_more_than_windows_need(world, numbers, f
     text = save_tensors({"x": np.zeros(numbers, np.uint8)})
     shard = Shard(digest=world.deps.blobs.put(text), size=len(text), examples=16)
     listing = strict_json.encode(ShardList(train=[shard], holdout=[]))
-    blob = Blob(digest=world.deps.blobs.put(listing), size=len(listing))
+    blob = stored(world.deps.blobs, listing)
     inputs = [InputSpec(name=name, dtype="int64", shape=[4]) for name in ("x", "y")]
     data = DataSpec(kind="windows", window=4, inputs=inputs, shards=blob)
     metadata = changed(world, project="other", data=data)
@@ -303,7 +305,7 @@ def test_a_slot_of_another_size_is_nobodys_obstacle(world):
 
 def with_base(world, data):
     """Return metadata of another project whose base is the blob `data`, which may be missing."""
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
     base = msgspec.structs.replace(world.model.base, blob=blob)
     model = msgspec.structs.replace(world.model, base=base)
     return changed(world, project="other", model=model)
@@ -342,7 +344,7 @@ def test_a_first_version_that_is_not_finite_is_refused(world, poison):
     data = save_tensors(tensors)
     model = msgspec.structs.replace(
         world.model,
-        initial=Blob(digest=world.deps.blobs.put(data), size=len(data)),
+        initial=stored(world.deps.blobs, data),
         initial_digest=version_digest(tensors, world.model),
     )
     wrong = changed(world, project="other", model=model)
@@ -359,7 +361,7 @@ def test_a_graph_that_claims_endless_work_is_refused(world):
     )
     whole = msgspec.json.decode(graph(), type=Graph)
     data = strict_json.encode(msgspec.structs.replace(whole, nodes=[node, *whole.nodes]))
-    blob = Blob(digest=world.deps.blobs.put(data), size=len(data))
+    blob = stored(world.deps.blobs, data)
     wrong = changed(world, number=2, training_graph=blob)
     assert refusal(hand_in, world, wrong) == RefusalCode.MALFORMED
 

@@ -393,6 +393,9 @@ class Sizes:
     def sizes(self, digests):
         return {digest: self.files[digest] for digest in digests if digest in self.files}
 
+    def read(self, digest, start, end):
+        return bytes(min(end, self.files[digest]) - start)
+
     def delete(self, digest):
         self.files.pop(digest, None)
 
@@ -459,6 +462,10 @@ class Year:
             peak = max(peak, self.blobs.total)
         return peak
 
+    def _name(self, digest):
+        large = self.model_bytes > LIMITS.blob_part_bytes
+        return Blob(digest=digest, size=self.model_bytes, root="cd" * 32 if large else None)
+
     def _version(self):
         world, now = self.world, self.world.clock.now
         project = world.project
@@ -471,7 +478,8 @@ class Year:
             tx.rounds.add(Round(*place, RESULTS, RESULTS, 0, RESULTS, now, now, None))
             tx._db.execute("UPDATE rounds SET closed_at = :now WHERE closed_at IS NULL", now=now)
             inputs = [self._unit(tx, place, position, now) for position in range(RESULTS)]
-            source = following_source(previous, self.model_bytes, "ab" * 32, difference)
+            before = self._name(previous.snapshot) if previous.snapshot else None
+            source = following_source(previous, before, "ab" * 32, difference)
             digest = source.differences[-1].digest
             self.blobs.files[digest] = self.delta_bytes
             row = VersionRow(

@@ -32,7 +32,8 @@ from pleb_agent.worker.job import (
 from pleb_agent.worker.process import WorkerProcess
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import delta_format
 from pleb_shared.training.evaluation import evaluate
 from tests.unit.worker.stories import (
@@ -151,7 +152,7 @@ def test_each_failure_has_its_error_and_the_worker_takes_the_next_job(workers: W
         graph = strange.input_dir / strange.graph
         data = graph.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
         graph.write_bytes(data)
-        blob = Blob(digest=digest_of(data), size=len(data))
+        blob = blob_of(data)
         change_metadata(strange, lambda m: msgspec.structs.replace(m, training_graph=blob))
         with pytest.raises(GraphRefused, match="from_file"):
             await result_of(worker, strange)

@@ -293,7 +293,7 @@ def _unit_files(manifest: Manifest, metadata: ProjectMetadata, shards: ShardList
         base=metadata.model.base.blob if metadata.model.base else None,
         snapshot=manifest.version.snapshot,
         differences=tuple(manifest.version.differences),
-        shards=tuple(Blob(digest=shard.digest, size=shard.size) for shard in chosen),
+        shards=tuple(shard.blob for shard in chosen),
     )
 
 

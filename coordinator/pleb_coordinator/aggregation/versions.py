@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import tensor_bytes
 from pleb_shared.protocol.unit import Blob, VersionSource
 
@@ -52,13 +52,16 @@ def first_source(metadata: ProjectMetadata) -> VersionSource:
 
 
 def following_source(
-    previous: VersionRow, snapshot_bytes: int, digest: str, difference: bytes
+    previous: VersionRow, snapshot: Blob | None, digest: str, difference: bytes
 ) -> VersionSource:
-    """Return how a host gets the next version: from the last snapshot before it."""
-    blob = Blob(digest=digest_of(difference), size=len(difference))
+    """Return how a host gets the next version: from the last snapshot before it.
+
+    `snapshot`: that of the previous version, if it was kept whole.
+    """
+    blob = blob_of(difference)
     before = previous.readable_source
-    if previous.snapshot:
-        start = Blob(digest=previous.snapshot, size=snapshot_bytes)
+    if snapshot is not None:
+        start = snapshot
         number, differences = previous.number, [blob]
     else:
         start, number = before.snapshot, before.snapshot_number

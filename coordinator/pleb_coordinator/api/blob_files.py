@@ -1,7 +1,8 @@
-"""`GET /blobs/DIGEST`: content-addressed files, whole or in ranges. Deltas are never served.
+"""`GET /blobs/DIGEST`: content-addressed files, whole or in ranges, and the leaves of their trees.
 
-Not starlette's FileResponse: it answers a wrong range in plain text instead of a typed refusal,
-reads even the smallest file in a thread, and needs a path, which an S3 store does not have.
+Deltas are never served. Not starlette's FileResponse: it answers a wrong range in plain text
+instead of a typed refusal, reads even the smallest file in a thread, and needs a path, which an S3
+store does not have.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.context import Api
     from pleb_coordinator.blobs.store import Blobs
 
-__all__ = ["blob", "parse_range"]
+__all__ = ["blob", "parse_range", "parts"]
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
+_FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _CHUNK_BYTES: Final = 512 * 1024
 _SMALL_BYTES: Final = 128 * 1024
 """Read from a file in the event loop: a thread would cost more than the read."""
@@ -33,17 +35,10 @@ _SMALL_BYTES: Final = 128 * 1024
 
 async def blob(api: Api, request: Request) -> Response:
     """Send a blob's bytes; they never change, so every cache may keep them."""
-    digest = request.path_params["digest"]
-    if not _DIGEST.fullmatch(digest):
-        message = "A blob is named by the SHA-256 of its bytes: 64 hexadecimal digits."
-        raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+    digest = _digest(request)
     blobs = api.deps.blobs
     size = blobs.size(digest) if blobs.in_files else await asyncio.to_thread(blobs.size, digest)
-    headers = {
-        "ETag": f'"{digest}"',
-        "Cache-Control": "public, max-age=31536000, immutable",
-        "Accept-Ranges": "bytes",
-    }
+    headers = {"ETag": f'"{digest}"', "Accept-Ranges": "bytes", **_FOR_EVER}
     if f'"{digest}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     start, end = parse_range(request.headers.get("range"), size)
@@ -58,6 +53,21 @@ async def blob(api: Api, request: Request) -> Response:
     if blobs.in_files and end - start <= _SMALL_BYTES:
         return Response(blobs.read(digest, start, end), status, headers, media_type)
     return StreamingResponse(_chunks(blobs, digest, start, end), status, headers, media_type)
+
+
+async def parts(api: Api, request: Request) -> Response:
+    """Send the leaves of a blob's tree, 32 bytes for each part, by which its parts are checked."""
+    found = await asyncio.to_thread(api.leaves.get, _digest(request))
+    api.counters.bytes_sent += len(found)
+    return Response(found, 200, _FOR_EVER, "application/octet-stream")
+
+
+def _digest(request: Request) -> str:
+    digest = str(request.path_params["digest"])
+    if not _DIGEST.fullmatch(digest):
+        message = "A blob is named by the SHA-256 of its bytes: 64 hexadecimal digits."
+        raise Refusal(RefusalCode.UNKNOWN_BLOB, message)
+    return digest
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status import StatusCache
     from pleb_coordinator.api.waiting import Changes
+    from pleb_coordinator.blobs.parts import LeafCache
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.transaction import Store
@@ -37,6 +38,7 @@ class Api:
     statuses: StatusCache
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
+    leaves: LeafCache
     clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))
     listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))
     """Event streams: a class may watch behind one address, and nobody can take all places."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from pleb_coordinator.api.blob_files import blob
+from pleb_coordinator.api.blob_files import blob, parts
 from pleb_coordinator.api.enrolment import enrol, metadata
 from pleb_coordinator.api.health import health, metrics, ready
 from pleb_coordinator.api.history import metadata_at, version
@@ -34,6 +34,7 @@ def api_routes(api: Api, *, public_metrics: bool = True) -> list[Route]:
     return [
         route(api, "POST", "/projects/{project}/work", work),
         route(api, "GET", "/blobs/{digest}", blob),
+        route(api, "GET", "/parts/{digest}", parts),
         route(api, "PATCH", "/uploads/{token}", patch_upload),
         route(api, "HEAD", "/uploads/{token}", head_upload),
         route(api, "GET", "/projects/{project}/metadata", metadata),

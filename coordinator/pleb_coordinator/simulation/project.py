@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
+from pleb_coordinator.blobs.parts import stored
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import publish
 from pleb_coordinator.steps.published import examine, open_publication
@@ -36,7 +37,6 @@ from pleb_shared.protocol.project import (
     Verification,
 )
 from pleb_shared.protocol.signing import SigningKey, sign_payload
-from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import save_tensors, version_digest
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ def _metadata(deps: Deps, small: SmallProject, root: SigningKey) -> ProjectMetad
         spec.name: np.random.default_rng(0).normal(size=spec.shape).astype(np.float32)
         for spec in PARAMETERS
     }
-    initial = _stored(deps, save_tensors(version))
+    initial = stored(deps.blobs, save_tensors(version))
     model = ModelSpec(parameters=PARAMETERS, buffers=[], initial=initial, initial_digest="0" * 64)
     model = msgspec.structs.replace(model, initial_digest=version_digest(version, model))
-    graph = _stored(deps, _graph())
+    graph = stored(deps.blobs, _graph())
     now = int(deps.clock())
     return ProjectMetadata(
         protocol=1,
@@ -123,7 +123,7 @@ def _metadata(deps: Deps, small: SmallProject, root: SigningKey) -> ProjectMetad
         data=DataSpec(
             kind="rows",
             inputs=[InputSpec(name="x", dtype="float32", shape=[_FEATURES])],
-            shards=_stored(deps, _shard_list(deps, small.shards)),
+            shards=stored(deps.blobs, _shard_list(deps, small.shards)),
         ),
         training=Training(
             warmup_steps=0,
@@ -145,8 +145,8 @@ def _metadata(deps: Deps, small: SmallProject, root: SigningKey) -> ProjectMetad
 def _shard_list(deps: Deps, count: int) -> bytes:
     shards = []
     for number in range(count):
-        blob = _stored(deps, save_tensors({"x": np.full((8, _FEATURES), number, np.float32)}))
-        shards.append(Shard(digest=blob.digest, size=blob.size, examples=8))
+        blob = stored(deps.blobs, save_tensors({"x": np.full((8, _FEATURES), number, np.float32)}))
+        shards.append(Shard.of(blob, examples=8))
     return strict_json.encode(ShardList(train=shards, holdout=[]))
 
 
@@ -167,7 +167,3 @@ def _graph() -> bytes:
             outputs=[Output(name="loss", slot=2)],
         )
     )
-
-
-def _stored(deps: Deps, data: bytes) -> Blob:
-    return Blob(digest=deps.blobs.put(data), size=len(data))

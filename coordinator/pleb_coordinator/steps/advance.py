@@ -17,6 +17,7 @@ from pleb_coordinator.aggregation.versions import (
     following_source,
     snapshot_interval,
 )
+from pleb_coordinator.blobs.parts import name_of
 from pleb_coordinator.core.planning import is_warm_start
 from pleb_coordinator.core.records import (
     Project,
@@ -192,7 +193,7 @@ def _row(deps: Deps, work: RoundWork, made: Made) -> VersionRow:
     snapshot, state = b"", made.state.to_bytes()
     if number % snapshot_interval(difference_format(work.project.metadata)) == 0:
         snapshot = save_tensors(made.version)
-    before = deps.blobs.size(previous.snapshot) if previous.snapshot else 0
+    before = name_of(deps.blobs, previous.snapshot) if previous.snapshot else None
     source = following_source(previous, before, made.digest, made.difference)
     return VersionRow(
         project=previous.project,

@@ -29,7 +29,6 @@ from pleb_shared.protocol.project import (
 )
 from pleb_shared.protocol.roots import root_path
 from pleb_shared.protocol.signing import open_envelope, peek_payload
-from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.chunk_view import chunk_view
 from pleb_shared.tensors.layout import (
     BASE_HEADER_BYTES,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.steps import Deps
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Findings", "Publication", "examine", "open_metadata", "open_publication"]
 
@@ -131,7 +131,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
     raw = deps.blobs.get(metadata.data.shards.digest)
     shards = strict_json.decode(raw, ShardList, most_bytes=LIMITS.shard_list_bytes)
     every = [*shards.train, *shards.holdout]
-    blobs = [Blob(digest=found.digest, size=found.size) for found in every]
+    blobs = [found.blob for found in every]
     missing = _missing(deps, blobs)
     if missing:
         return Findings(missing, None)

@@ -33,9 +33,8 @@ from pleb_coordinator.steps.activity import settle
 from pleb_coordinator.steps.files import keep_blobs
 from pleb_coordinator.steps.outcome import cancel_unit
 from pleb_shared.errors import InputError
-from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.reasons import ReasonCode, because
-from pleb_shared.protocol.unit import Blob, VersionSource
 from pleb_shared.tensors.distance import parameter_norms
 from pleb_shared.tensors.format import buffer_dtype, difference_format
 from pleb_shared.tensors.layout import Tensors, save_tensors
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import VersionSource
 
 __all__ = ["Restoration", "commit", "compute", "find", "plan_restoration"]
 
@@ -239,7 +239,7 @@ def _source(deps: Deps, good: VersionRow, number: int, metadata: ProjectMetadata
         zeros |= {s.name: np.zeros(s.shape, buffer_dtype(s)) for s in metadata.model.buffers}
         data = pack(encoding.encode(zeros))
         deps.blobs.put(data)
-        differences = [Blob(digest=digest_of(data), size=len(data))]
+        differences = [blob_of(data)]
     return msgspec.structs.replace(
         before,
         number=number,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pleb_coordinator.aggregation.versions import snapshot_interval
+from pleb_coordinator.blobs.parts import name_of, stored
 from pleb_coordinator.core.keeping import Bounds, curve_step, is_milestone, to_reduce
 from pleb_coordinator.core.records import Kept
 from pleb_coordinator.steps.activity import best_of
 from pleb_coordinator.steps.files import keep_blobs, keep_less, remove_delta
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import save_tensors
 from pleb_shared.tensors.version import read_version
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.project import ProjectMetadata
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Reduction", "commit", "compute", "find"]
 
@@ -75,10 +76,10 @@ def compute(deps: Deps, work: Reduction) -> Blob | None:
     if work.kept is not Kept.MILESTONE:
         return None
     if row.snapshot:
-        return Blob(digest=row.snapshot, size=deps.blobs.size(row.snapshot))
+        return name_of(deps.blobs, row.snapshot)
     version = read_version(row.readable_source, work.metadata, deps.blobs.get)
     data = save_tensors(version)
-    return Blob(digest=deps.blobs.put(data), size=len(data))
+    return stored(deps.blobs, data)
 
 
 def commit(tx: Transaction, deps: Deps, work: Reduction, snapshot: Blob | None) -> bool:

@@ -21,6 +21,7 @@ from pleb_coordinator.api.project_metrics import ProjectMetrics
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
 from pleb_coordinator.api.waiting import Changes
+from pleb_coordinator.blobs.parts import LeafCache
 from pleb_coordinator.core.voices import is_renamed
 from pleb_coordinator.home.config import store_place
 from pleb_coordinator.home.machine import note_clock, read_machine
@@ -97,6 +98,7 @@ def build_app(
         statuses=StatusCache(
             for_pages, links, deps.numbers, clock, lambda: read_machine(home, clock())
         ),
+        leaves=LeafCache(deps.blobs),
         clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
         seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic

@@ -16,8 +16,7 @@ from pleb_shared.errors import InputError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.chunk import Chunk
 from pleb_shared.protocol.graph import parse_graph
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.tensors.chunk_view import view_of
 from pleb_shared.training.dry_run import training_cost
 
@@ -155,7 +154,7 @@ class _Planner:
         graph = parse_graph(data := strict_json.encode(made))
         draft = Chunk(
             name=text,
-            training_graph=Blob(digest=digest_of(data), size=len(data)),
+            training_graph=blob_of(data),
             parameters=[name for name in self._names if name in trained],
             memory_bytes=2**20,
             windows=windows,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import torch
@@ -33,11 +33,14 @@ from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.flops import flops_per_step
 from pleb_shared.protocol.graph import Graph, check_constants, parse_graph, references, value_count
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import BaseSpec, InputSpec, ModelSpec
-from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.layout import read_tensors, save_tensors, version_digest
 from pleb_shared.training.dry_run import dry_run, trained_parameters
 from pleb_shared.training.graph import CompiledGraph, base_tensors
+
+if TYPE_CHECKING:
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Batch", "EvaluateFunction", "Exported", "LossFunction", "export_model"]
 
@@ -178,7 +181,7 @@ def export_model(
 
 
 def _blob(data: bytes) -> Blob:
-    return Blob(digest=digest_of(data), size=len(data))
+    return blob_of(data)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.project import ShardList
 from pleb_shared.protocol.roots import root_path
-from pleb_shared.protocol.unit import Blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +103,7 @@ class Publisher:
         """
         shard_list = blobs.get(draft.data.shards.digest)
         shards = strict_json.decode(shard_list, ShardList, most_bytes=LIMITS.shard_list_bytes)
-        files = [Blob(digest=s.digest, size=s.size) for s in [*shards.train, *shards.holdout]]
+        files = [shard.blob for shard in [*shards.train, *shards.holdout]]
 
         def sign_and_send() -> ProjectRecord:
             before = self.signer.before(draft.project, new_epoch=new_epoch)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob
+from pleb_shared.protocol.parts import blob_of
 from pleb_system.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pleb_shared.protocol.unit import Blob
 
 __all__ = ["BlobFolder"]
 
@@ -24,7 +26,7 @@ class BlobFolder:
 
     def put(self, data: bytes) -> Blob:
         """Write `data`, unless the folder has it, and return its name."""
-        blob = Blob(digest=digest_of(data), size=len(data))
+        blob = blob_of(data)
         path = self.path(blob.digest)
         if not (path.exists() and path.stat().st_size == blob.size):
             write_durably(path, data, shared=True)

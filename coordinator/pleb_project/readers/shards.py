@@ -101,4 +101,4 @@ def write_shard(blobs: BlobFolder, tensors: Rows, examples: int) -> Shard:
             "choose a smaller shard_examples in [data]."
         )
     blob = blobs.put(data)
-    return Shard(digest=blob.digest, size=blob.size, examples=examples)
+    return Shard.of(blob, examples)

@@ -13,7 +13,15 @@ from pleb_shared.protocol.chunk import FULL, Chunk
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.unit import Blob, Count, ShardRange, Struct, Unit, UnitKind
+from pleb_shared.protocol.unit import (
+    Blob,
+    Count,
+    ShardRange,
+    Struct,
+    Unit,
+    UnitKind,
+    check_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -225,6 +233,22 @@ class Shard(Struct, frozen=True):
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=1, le=LIMITS.shard_bytes)]
     examples: Annotated[int, msgspec.Meta(ge=1, le=2**32)]
+    root: Digest | None = None
+    """As a blob's."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a blob refuses."""
+        check_root(self.size, self.root)
+
+    @property
+    def blob(self) -> Blob:
+        """Its bytes."""
+        return Blob(digest=self.digest, size=self.size, root=self.root)
+
+    @classmethod
+    def of(cls, blob: Blob, examples: int) -> Shard:
+        """Return the shard with these bytes."""
+        return cls(digest=blob.digest, size=blob.size, examples=examples, root=blob.root)
 
 
 class ShardList(Struct, frozen=True):

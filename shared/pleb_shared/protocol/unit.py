@@ -10,7 +10,7 @@ import msgspec
 from pleb_shared.protocol.ids import Digest
 from pleb_shared.protocol.limits import LIMITS
 
-__all__ = ["Blob", "ShardRange", "Struct", "Unit", "UnitKind", "VersionSource"]
+__all__ = ["Blob", "ShardRange", "Struct", "Unit", "UnitKind", "VersionSource", "check_root"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -24,6 +24,20 @@ class Blob(Struct, frozen=True):
 
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=0, le=LIMITS.model_bytes)]
+    root: Digest | None = None
+    """That of the tree over its parts (`protocol.parts`); None: it has only one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a large blob whose parts could not be checked, and a root without parts."""
+        check_root(self.size, self.root)
+
+
+def check_root(size: int, root: str | None) -> None:
+    """Check that a blob of `size` bytes has a root exactly if it has parts."""
+    if (size > LIMITS.blob_part_bytes) != (root is not None):
+        raise ValueError(
+            f"a blob has a root exactly if it is larger than {LIMITS.blob_part_bytes} bytes"
+        )
 
 
 class UnitKind(StrEnum):

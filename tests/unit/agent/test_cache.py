@@ -10,11 +10,7 @@ import pytest
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, DiskFullError
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob
-
-
-def blob_of(data):
-    return Blob(digest=digest_of(data), size=len(data))
+from pleb_shared.protocol.parts import blob_of
 
 
 def put(cache, data, now=None):

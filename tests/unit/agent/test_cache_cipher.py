@@ -13,15 +13,15 @@ from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob
+from pleb_shared.protocol.parts import blob_of
 
 DATA = b"to be or not to be, that is the question. " * 1000
-BLOB = Blob(digest=digest_of(DATA), size=len(DATA))
+BLOB = blob_of(DATA)
 MINE, OTHER = ShardCipher(b"m" * 32), ShardCipher(b"o" * 32)
 
 
 def put(cache, cipher=MINE, data=DATA):
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
     part = cache.part(blob, cipher)
     part.write(data)
     part.finish()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import BaseSpec, ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 from pleb_shared.tensors.distance import delta_norm, distances, parameter_norms
@@ -93,9 +94,7 @@ def test_the_base_is_no_part_of_a_version():
         TensorSpec(name="i", dtype="int8", shape=[1]),
     ]
     data = save_tensors(base)
-    model = msgspec.structs.replace(
-        MODEL, base=BaseSpec(tensors=specs, blob=Blob(digest=digest_of(data), size=len(data)))
-    )
+    model = msgspec.structs.replace(MODEL, base=BaseSpec(tensors=specs, blob=blob_of(data)))
     tensors = version()
     check_version(tensors, model)
     assert version_digest(tensors, model) == version_digest(tensors, MODEL)

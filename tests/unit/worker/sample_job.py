@@ -15,7 +15,7 @@ from pleb_agent.worker.job import OUTPUT_FILES, Job
 from pleb_agent.worker.plain_files import keep_plain
 from pleb_project.export import export_model
 from pleb_shared.protocol import strict_json
-from pleb_shared.protocol.ids import digest_of
+from pleb_shared.protocol.parts import blob_of
 from pleb_shared.protocol.project import (
     AdamW,
     Calibration,
@@ -198,4 +198,4 @@ def _batch(count: int) -> dict[str, torch.Tensor]:
 
 
 def _blob(data: bytes) -> Blob:
-    return Blob(digest=digest_of(data), size=len(data))
+    return blob_of(data)

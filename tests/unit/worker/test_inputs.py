@@ -21,8 +21,8 @@ from pleb_agent.worker.inputs import (
     read_shards,
 )
 from pleb_shared.errors import EncodingError, GraphError, RefusalCode
-from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.unit import Blob, UnitKind
+from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import difference_format
 from pleb_shared.tensors.layout import save_tensors, version_digest
 from pleb_shared.tensors.packing import pack
@@ -185,7 +185,7 @@ def test_a_signed_base_must_hold_the_signed_tensors(tmp_path: Path) -> None:
     assert metadata.model.base is not None
     for data in (b"", save_tensors({"other": np.zeros(2, np.float32)}), path.read_bytes()[:-2]):
         path.write_bytes(data)
-        blob = Blob(digest=digest_of(data), size=len(data))
+        blob = blob_of(data)
         base = msgspec.structs.replace(metadata.model.base, blob=blob)
         model = msgspec.structs.replace(metadata.model, base=base)
         with pytest.raises(EncodingError):
@@ -212,7 +212,7 @@ def test_a_signed_graph_with_a_strange_operator_is_refused(tmp_path: Path) -> No
     path = job.input_dir / job.graph
     data = path.read_bytes().replace(b"aten.relu.default", b"aten.from_file.default")
     path.write_bytes(data)
-    blob = Blob(digest=digest_of(data), size=len(data))
+    blob = blob_of(data)
     metadata = msgspec.structs.replace(read_metadata(job), training_graph=blob)
     with pytest.raises(GraphError, match="from_file"):
         GraphCache(2**30, Cpu()).get(job, metadata)
