@@ -32,6 +32,7 @@ UNITS_PER_ROUND: Final = 32
 
 PROJECT: Final = f"""
 [project]
+contact = "the benchmark"
 name = "cycle"
 [data]
 source = "sklearn:digits"

@@ -63,7 +63,8 @@ def test_a_template_becomes_a_trained_model(
         assert tried["versions"] >= 1
 
     to = ("--to", world.url, "--invite", world.invite("publisher"), "--no-passphrase")
-    published, said = researcher.run("publish", folder, *to, *short)
+    contact = ("--set", "project.contact=anna@example.org")
+    published, said = researcher.run("publish", folder, *to, *short, *contact)
     assert "as the last check measured" in said, "nothing is measured twice"
     link = published["attach_link"]
     world.join(link)

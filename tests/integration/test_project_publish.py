@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PROJECT = """
 [project]
 name = "small"
+contact = "anna@example.org"
 
 [data]
 source = "sklearn:wine"
@@ -204,6 +205,13 @@ def test_another_root_key_cannot_publish_the_name(place, capsys, tmp_path):
     arguments = ["publish", str(place.folder), "--to", place.url, "--home", str(tmp_path)]
     assert main(arguments) == 2
     assert "root key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("contact", ["", "  ", "?"])
+def test_volunteers_must_be_able_to_know_who_runs_it(place, capsys, contact):
+    arguments = ["publish", str(place.folder), "--to", place.url, "--home", str(place.home.path)]
+    assert main([*arguments, "--set", f"project.contact={contact!r}"]) == 2
+    assert "write who you are and how to reach you into [project]" in capsys.readouterr().err
 
 
 def test_nobody_there(place, capsys):

@@ -82,8 +82,10 @@ class CleanRoot:
         self.path = path
         self._mounted: list[Path] = []
 
-    def make(self) -> None:
-        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", self.path], check=True)
+    def make(self, include: tuple[str, ...] = ()) -> None:
+        more = [f"--include={','.join(include)}"] if include else []
+        command = ["debootstrap", "--variant=minbase", *more, "bookworm", str(self.path)]
+        subprocess.run(command, check=True)
         self.run("useradd", "--create-home", "--uid", "4242", self.USER)
 
     def __enter__(self):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import shutil
 import signal
@@ -13,10 +15,12 @@ from typing import Any
 
 import httpx
 import pytest
+from selenium.webdriver.common.by import By
 
 from installers.build.build_packages import build_archive, build_package
 from pleb_agent.program.installed import InstallKind, read_build
 from tests.e2e.world import PROJECTS, World, wait_until
+from tests.system.chromium import chromium
 from tests.system.packages_world import ARCHIVE_LEVEL, CleanRoot, an_operator
 
 pytestmark = pytest.mark.system
@@ -180,6 +184,133 @@ def test_the_deb_is_installed_trains_a_unit_and_is_removed(
     assert clean_root.run("dpkg", "--listfiles", "pleb-agent", check=False).returncode == 1
     left = clean_root.files() - before
     assert {path for path in left if not path.startswith(("var/lib/dpkg/", "var/log/"))} == set()
+
+
+# -- from the join page -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def desktop_root(tmp_path_factory):
+    """A Debian with what every desktop has to open links."""
+    root = CleanRoot(tmp_path_factory.mktemp("desktop"))
+    root.make(include=("xdg-utils", "desktop-file-utils"))
+    root.path.chmod(0o755)
+    with root:
+        yield root
+
+
+class Stopwatch:
+    """Seconds since it was made, by what was reached then."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self.reached: dict[str, float] = {}
+
+    def note(self, what: str) -> None:
+        self.reached[what] = round(time.monotonic() - self._begun, 1)
+        print(f"{what}: {self.reached[what]} s")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Where pictures and seconds go: a folder that is kept if $PLEB_PICTURES names one."""
+    return Path(os.environ.get("PLEB_PICTURES", tmp_path))
+
+
+@pytest.mark.timeout(1200)
+def test_from_the_join_page_to_the_first_accepted_unit(
+    operator, deb, desktop_root, world, tmp_path, pictures
+):
+    """Download, install, open: a browser is all that the volunteer's PC had before."""
+    if not list((operator.folder / "repository").glob("targets/**/*cpu-*")):
+        operator.publish_runtime()
+    world.serve()
+    world.admin("packages", "add", deb)
+    link = world.publish(PROJECTS / "tiny")
+    world.attach("trusted", link, trusted=True)
+    world.start_agent("trusted")
+    watch = Stopwatch()
+    with chromium(tmp_path / "profile") as browser:
+        package, handed = download_from_join_page(browser, world, deb, tmp_path, pictures)
+        watch.note("downloaded")
+
+        # The package, with root's password.
+        shutil.copy(package, desktop_root.path / "agent.deb")
+        desktop_root.run("dpkg", "--install", "/agent.deb")
+        watch.note("installed")
+
+        # Second click: the browser hands the link to the system, and the system to the agent.
+        browser.driver.get(open_link(desktop_root, handed))
+        browser.wait(lambda: "Tiny digits" in browser.text("facts"))
+        watch.note("project shown")
+        facts = browser.text("facts")
+        for said in ("tests@example.org", world.url, "Energy per day"):
+            assert said in facts
+        status = json.loads(desktop_root.run_as_user("pleb-agent", "status", "--json").stdout)
+        assert status["projects"] == [], "nothing is attached before the volunteer agrees"
+        browser.keep_picture(pictures / "join-2-facts.png")
+
+        # Third click; then the first unit.
+        browser.find("attach").submit()
+        browser.wait_for_path("/welcome/limits")
+        watch.note("joined")
+        train_first_unit(browser, watch)
+        browser.keep_picture(pictures / "join-3-accepted.png")
+    (pictures / "join-seconds.json").write_text(json.dumps(watch.reached))
+    desktop_root.run("dpkg", "--purge", "pleb-agent")
+
+
+def download_from_join_page(browser, world, deb, folder, pictures) -> tuple[Path, str]:
+    """Click the first button; return the file, and the link of the second one."""
+    behaviour = {"behavior": "allow", "downloadPath": str(folder / "downloads")}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    browser.driver.get(f"{world.url}/join/tiny")
+    assert browser.text("download") == "Download for Debian/Ubuntu"
+    page = browser.text("main")
+    assert "tests@example.org" in page
+    assert page.index("Download for") < page.index("Open in Pleb") < page.index("pip")
+    for scheme in ("light", "dark"):
+        browser.prefer(prefers_color_scheme=scheme)
+        for width in (1280, 390):
+            browser.resize(width)
+            assert browser.overhang() <= 0
+            assert browser.axe() == []
+            browser.keep_picture(pictures / f"join-1-{scheme}-{width}.png")
+    browser.resize(1280)
+    handed = browser.find("pleb-link").get_attribute("href")
+    browser.click("download")
+    package = folder / "downloads" / deb.name
+    browser.wait(package.exists)
+    assert package.read_bytes() == deb.read_bytes()
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    assert digest in browser.text_content("main")
+    return package, handed
+
+
+def open_link(root: CleanRoot, link: str) -> str:
+    """Open a link as a desktop's browser does; return the page that the agent opened for it."""
+    script = root.path / "usr/local/bin/a-browser"
+    opened = root.user_home / "opened"
+    script.write_text(f'#!/bin/sh\nprintf "%s" "$1" >/home/{root.USER}/opened\n')
+    script.chmod(0o755)
+    root.run_as_user("env", "DISPLAY=:77", "BROWSER=/usr/local/bin/a-browser", "xdg-open", link)
+    wait_until("the agent to open its page", opened.exists, seconds=60)
+    return opened.read_text()
+
+
+def train_first_unit(browser, watch: Stopwatch) -> None:
+    """Go through the rest of the welcome, until another PC has confirmed the unit."""
+    browser.driver.find_element(By.LINK_TEXT, "Continue to the first unit").click()
+    browser.wait_for_path("/welcome/unit")
+
+    def stage() -> str:
+        return str(browser.find("first-unit").get_attribute("data-stage"))
+
+    browser.wait(lambda: stage() == "ready", 240)
+    watch.note("PyTorch installed")
+    browser.click("train-now")
+    browser.wait(lambda: stage() == "accepted", 240)
+    watch.note("first unit accepted")
 
 
 # -- the archive that updates itself ------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.api.addresses import AddressPlaces
 from pleb_coordinator.api.clock_watch import ClockWatch
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from pleb_coordinator.api.status import StatusCache
     from pleb_coordinator.api.waiting import Changes
     from pleb_coordinator.blobs.parts import LeafCache
+    from pleb_coordinator.home.downloads import Downloads
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.group_commit import GroupCommit
     from pleb_coordinator.store.transaction import Store
 
-__all__ = ["Api"]
+__all__ = ["MOST_DOWNLOADS", "MOST_DOWNLOADS_EACH", "Api"]
+
+MOST_DOWNLOADS: Final = 256
+MOST_DOWNLOADS_EACH: Final = 32
+"""For one network address: a class may install at the same time."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,20 @@ class Api:
     counters: RequestCounters
     changes: Changes
     statuses: StatusCache
+    packages: Downloads
+    """The agent's packages for volunteers."""
+    releases: str
+    """The address of a page that has more of them; empty: none."""
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     leaves: LeafCache
     clock_watch: ClockWatch = field(default_factory=lambda: ClockWatch(lambda _, __: None))
     listeners: AddressPlaces = field(default_factory=lambda: AddressPlaces(500, 50))
     """Event streams: a class may watch behind one address, and nobody can take all places."""
+    downloads: AddressPlaces = field(
+        default_factory=lambda: AddressPlaces(MOST_DOWNLOADS, MOST_DOWNLOADS_EACH)
+    )
+    """Packages that are being sent: slow clients must not take all connections from hosts."""
     uploads_busy: set[str] = field(default_factory=set)
     """Tokens of uploads that a part is being written to."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -10,6 +10,7 @@ from pleb_coordinator.admin.table import TABLE
 from pleb_coordinator.cli.parser_groups import (
     add_admins,
     add_models,
+    add_packages,
     add_projects,
     add_units_and_hosts,
 )
@@ -33,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_projects(commands)
     add_units_and_hosts(commands)
     add_models(commands)
+    add_packages(commands)
     _add_simulation(commands)
     add_admins(commands)
     for words, made in commands.parsers.items():

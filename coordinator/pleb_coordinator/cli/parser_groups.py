@@ -11,7 +11,7 @@ from pleb_system.command_line import count, day, days, number
 if TYPE_CHECKING:
     from pleb_system.command_line import Commands
 
-__all__ = ["add_admins", "add_models", "add_projects", "add_units_and_hosts"]
+__all__ = ["add_admins", "add_models", "add_packages", "add_projects", "add_units_and_hosts"]
 
 
 def add_projects(commands: Commands) -> None:
@@ -140,6 +140,33 @@ def add_models(commands: Commands) -> None:
     rollback.add_argument("project", metavar="PROJECT")
     rollback.add_argument(
         "--to", type=number, metavar="N", help="default: the last one that did well on the holdout"
+    )
+
+
+def add_packages(commands: Commands) -> None:
+    """Add `packages`."""
+    packages = commands.group(
+        "packages", "The agent's packages that the join page offers: list, fetch, add, remove."
+    )
+    packages.add("list", "list the packages, with their SHA-256 and who signed them", "list")
+    fetch = packages.add(
+        "fetch",
+        "download a package, or all that a release's SHA256SUMS names",
+        "fetch https://releases.example.org/v0.1.0/SHA256SUMS --key publisher.asc",
+    )
+    fetch.add_argument("url", metavar="URL", help="of a package, or of a SHA256SUMS beside them")
+    add = packages.add(
+        "add", "offer a file of this machine", "add dist/pleb-agent_0.1.0-1_amd64.deb"
+    )
+    add.add_argument("file", type=Path, metavar="FILE", help="under the name that the build gave")
+    add.add_argument("--signature", type=Path, metavar="FILE", help="beside it (FILE.asc)")
+    for parser in (fetch, add):
+        parser.add_argument("--sha256", default="", metavar="DIGITS", help="what it must be")
+        parser.add_argument(
+            "--key", type=Path, metavar="FILE", help="the publisher's OpenPGP key, to check by"
+        )
+    packages.add("remove", "stop offering a package", "remove NAME").add_argument(
+        "name", metavar="NAME", help="its file's name, from the list"
     )
 
 

@@ -145,6 +145,8 @@ class CoordinatorConfig:
     port: int = LIMITS.default_port
     url: str = ""
     """The address in attach links; empty: the one that the server listens on."""
+    releases: str = ""
+    """A page where volunteers get the agent, beside the packages in `downloads/`; empty: none."""
     store: str = ""
     """The address of a PostgreSQL database; empty: a SQLite file in the home."""
     blobs: str = ""
@@ -193,6 +195,10 @@ port = {config.port}
 
 # The address in attach links, e.g. "https://pleb.example.org". Empty: where the server listens.
 url = {_quoted(config.url)}
+
+# A page where volunteers get the agent, such as that of its releases. The join page links to it
+# after the packages that `pleb-coordinator packages` put into this folder. Empty: none.
+releases = {_quoted(config.releases)}
 
 # Reverse proxies in front, such as ["127.0.0.1"]: the last address in their X-Forwarded-For that is
 # none of them counts as the client's. Nobody else's header is looked at. Without a proxy: [].
@@ -321,6 +327,7 @@ def read_config(path: Path) -> CoordinatorConfig:
     check_networks(f"{path}: networks.own", config.networks.own)
     check_networks(f"{path}: proxies", config.proxies)
     check_url(f"{path}: url", config.url)
+    check_url(f"{path}: releases", config.releases)
     check_url(f"{path}: alerts.webhook", config.alerts.webhook)
     check_store(f"{path}: store", config.store)
     check_blobs(f"{path}: blobs", config.blobs)

@@ -53,6 +53,7 @@ class Home:
         self.secret_file = path / "secret"  # 32 bytes that audits are drawn from, mode 600
         self.logs = path / "logs"  # one rotated JSON log for each process
         self.tls = path / "tls"  # the self-signed certificate and its key, if in use
+        self.downloads = path / "downloads"  # packages of the agent for volunteers
         self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
         self.listening_file = path / "listening.json"  # where a running `serve` listens
         self.clock_file = path / "clock.json"  # what hosts' requests say of this machine's clock

@@ -24,6 +24,7 @@ from pleb_coordinator.api.waiting import Changes
 from pleb_coordinator.blobs.parts import LeafCache
 from pleb_coordinator.core.voices import is_renamed
 from pleb_coordinator.home.config import store_place
+from pleb_coordinator.home.downloads import Downloads
 from pleb_coordinator.home.machine import note_clock, read_machine
 from pleb_coordinator.steps import deps_of
 from pleb_coordinator.store.group_commit import GroupCommit
@@ -100,6 +101,8 @@ def build_app(
         ),
         leaves=LeafCache(deps.blobs),
         clock_watch=ClockWatch(partial(note_clock, home.clock_file)),
+        packages=Downloads(home.downloads),
+        releases=config.releases,
         seconds_to_wait=AddressLimit(
             config.requests_per_second, config.request_burst, time.monotonic
         ).take,

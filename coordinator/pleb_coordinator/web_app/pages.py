@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -11,9 +11,11 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
+from pleb_coordinator.api.downloads import download
 from pleb_coordinator.api.family import family_status
 from pleb_coordinator.api.publishing import software
 from pleb_coordinator.api.routes import route
+from pleb_coordinator.core.packages import best_first, visitor_of
 from pleb_coordinator.web_app import words
 from pleb_coordinator.web_app.curves import HEIGHT, WIDTH, curves_of
 from pleb_shared.errors import Refusal, RefusalCode
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["HEADERS", "STATIC", "page_routes", "render", "static_files"]
 
 STATIC: Final = Path(__file__).parent / "static"
+CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index, whose builds for the processor lack the gigabytes that cards need."""
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -55,6 +59,7 @@ def page_routes(api: Api) -> list[Route]:
         route(api, "GET", "/families/{family}", family_page),
         route(api, "GET", "/families/{family}/live", family_fragment),
         route(api, "GET", "/join/{project}", join_page),
+        route(api, "GET", "/downloads/{name}", download),
         route(api, "GET", "/favicon.ico", favicon),
     ]
 
@@ -108,8 +113,22 @@ async def family_fragment(api: Api, request: Request) -> Response:
 
 
 async def join_page(api: Api, request: Request) -> Response:
-    """Show what a project is and how to take part."""
-    return await _of_project(api, request, "join.html")
+    """Show what a project is and how to take part, first with what suits the visitor's PC."""
+    headers = request.headers
+    visitor = visitor_of(headers.get("user-agent", ""), headers.get("sec-ch-ua-platform", ""))
+    fitting, others = best_first(api.packages.all(), visitor)
+    response = await _of_project(
+        api,
+        request,
+        "join.html",
+        visitor=visitor,
+        fitting=fitting,
+        others=others,
+        releases=api.releases,
+        cpu_index=CPU_INDEX,
+    )
+    response.headers["Vary"] = "User-Agent, Sec-CH-UA-Platform"
+    return response
 
 
 async def favicon(api: Api, _: Request) -> Response:
@@ -117,7 +136,7 @@ async def favicon(api: Api, _: Request) -> Response:
     return RedirectResponse(f"{api.links.base_path}/static/icon.svg", 308)
 
 
-async def _of_project(api: Api, request: Request, template: str) -> Response:
+async def _of_project(api: Api, request: Request, template: str, **values: Any) -> Response:
     try:
         status = await api.statuses.of(request.path_params["project"])
     except Refusal as refusal:
@@ -132,6 +151,7 @@ async def _of_project(api: Api, request: Request, template: str) -> Response:
         recalls=words.class_values(status, "recall"),
         confusion=words.class_values(status, "confusion"),
         now=api.deps.clock(),
+        **values,
     )
 
 

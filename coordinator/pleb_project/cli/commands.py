@@ -103,13 +103,15 @@ def publish(home: Home, options: argparse.Namespace, output: Output) -> int:
     with loading():
         from pleb_project.family.members import as_member, members_of
         from pleb_project.family.publishing import ensemble_drafts, publish_all
+        from pleb_project.publish.rules import require_contact
     from pleb_project.readers.blobs import BlobFolder
 
     address = parse_address(options.to)
+    definition = _definition(home, options)
+    require_contact(definition.project.contact)
     with Coordinator(address) as coordinator:
         # Fail now, not after minutes of checking.
         publisher = publisher_of(coordinator, home, options, output)
-        definition = _definition(home, options)
         blobs = BlobFolder(home.build_folder(definition.project.name))
         member, *trials = members_of(definition)
         answer = publisher.prepare(member.project.name, options.invite)

@@ -61,7 +61,11 @@ class ProjectSection(msgspec.Struct, frozen=True):
     data_licence: Annotated[
         Text, about("the licence of the data: volunteers can read the shards")
     ] = ""
-    contact: Annotated[Text, about("where volunteers can reach you")] = ""
+    contact: Annotated[
+        Text,
+        Text,
+        about("who runs it and where volunteers can reach you: a name, an e-mail address, a page"),
+    ] = ""
     restore: Annotated[
         bool,
         about(

@@ -7,7 +7,7 @@ raises it, so that agents accept the outcome also after a coordinator was restor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -34,12 +34,16 @@ __all__ = [
     "opened",
     "pinned",
     "refuse_epoch_changes",
+    "require_contact",
     "self_signed",
     "sign_metadata",
     "with_new_root",
     "with_numerics_of",
     "with_revoked",
 ]
+
+
+_SHORTEST_CONTACT: Final = 3
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,20 @@ def refuse_epoch_changes(before: ProjectMetadata, draft: ProjectMetadata) -> Non
         raise InputError(
             f"{draft.project!r} differs from what is published in {', '.join(changes)}, on which "
             "results depend: add --new-epoch to start training again from version 0."
+        )
+
+
+def require_contact(contact: str) -> None:
+    """Refuse a project whose volunteers could not know who runs it.
+
+    Raises:
+        InputError: the contact is missing.
+    """
+    if len(contact.strip()) < _SHORTEST_CONTACT:
+        raise InputError(
+            "Volunteers want to know who runs a project before they join: write who you are and "
+            'how to reach you into [project], such as contact = "Anna Berg, University of '
+            'Example <anna@example.org>".'
         )
 
 
