@@ -18,16 +18,20 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from benchmarks.fleet_boinc import BoincFleet
+from pleb_agent.core.habits import FreeTime, Habits
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
 from pleb_coordinator.simulation.presence import HABITS_OF_THE_WORLD
 from pleb_coordinator.simulation.throughput import throughput_of
 from pleb_shared.protocol.project import Round
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 UNIT_SECONDS: Final = 900.0
 """Of a PC of median speed, or of speed 1 among the eight."""
@@ -35,15 +39,20 @@ RECORD: Final = 400
 """Accepted results that hosts start with: they are checked at the least rate."""
 BOINC: Final = "boinc"
 FINISH_BY: Final = "finish_by"
+HABITS: Final = "habits"
+THURSDAY: Final = 3
+"""1 January 1970, where Monday is 0."""
 BOINC_HOURS: Final = 20 * 24.0
 POLICIES: Final[dict[str, dict[str, Any]]] = {
     "fixed": {"shortest_unit": 1.0},
     "fitted": {"shortest_unit": 0.25},
     "finish_by": {"shortest_unit": 0.25},
+    "habits": {"shortest_unit": 0.25},
 }
 """What differs in `Round`: units that are all alike, and such as are shortened to end with it.
 
-Under the last one PCs also say when the hours end in which they may work.
+Under the last two PCs also say when the hours end in which they may work, and under the last one
+for how long they are usually free, as the agent learns it.
 """
 
 
@@ -85,12 +94,12 @@ def main(quick: bool) -> dict[str, Any]:
         (name, policy)
         for name in fleets(quick)
         for policy in (*POLICIES, BOINC)
-        if policy != FINISH_BY or name == "many"  # the eight have no hours
+        if policy not in {FINISH_BY, HABITS} or name == "many"  # the eight have no hours
     ]
     context = get_context("spawn")
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context) as pool:
         found = dict(zip(cases, pool.map(played, cases, [quick] * len(cases)), strict=True))
-    eight, many = found["eight", "fitted"], found["many", FINISH_BY]
+    eight, many = found["eight", "fitted"], found["many", HABITS]
     return {
         "share_of_summed_speed": eight["share_of_summed_speed"],
         "useful_work": many["useful_work"],
@@ -114,8 +123,18 @@ def played(case: tuple[str, str], quick: bool) -> dict[str, Any]:
         return BoincFleet(replace(settings, hours=BOINC_HOURS), from_hours).run()
     changed = msgspec.structs.replace(settings.round, **POLICIES[policy])
     began = time.perf_counter()
-    plan = replace(settings.fleet, tells_hours=policy == FINISH_BY)
-    with opened_fleet(replace(settings, fleet=plan, round=changed)) as fleet:
+    plan = replace(settings.fleet, tells_hours=policy in {FINISH_BY, HABITS})
+    learn = usually_free_seconds if policy == HABITS else None
+    settings = replace(settings, fleet=plan, round=changed, usually_free=learn)
+    with opened_fleet(settings) as fleet:
         fleet.run()
         found = throughput_of(fleet, from_hours)
     return msgspec.structs.asdict(found) | {"wall_seconds": time.perf_counter() - began}
+
+
+def usually_free_seconds(
+    times: Sequence[tuple[float, float]], since: float, now: float
+) -> float | None:
+    """Return for how long a PC stays free, as the agent estimates it from its times on (UTC)."""
+    weekday = (int(now // 86_400) + THURSDAY) % 7
+    return Habits([FreeTime(*time) for time in times], since).usually_free_seconds(now, weekday)

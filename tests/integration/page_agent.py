@@ -18,6 +18,7 @@ import msgspec
 from typing_extensions import override
 
 from pleb_agent.control.controller import Controller
+from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
@@ -41,6 +42,7 @@ from pleb_agent.control.views import (
 )
 from pleb_agent.core.agent_state import Activity, AgentState
 from pleb_agent.core.devices import FoundDevice
+from pleb_agent.core.habits import FreeTime, Habits
 from pleb_agent.core.headline import headline
 from pleb_agent.core.override import NO_OVERRIDE
 from pleb_agent.core.preferences import Preferences
@@ -286,9 +288,13 @@ class PageAgent:
             "packages": PlayedPackages(self),
             "notifier": ChangeNotifier(),
         }
+        rows = JournalReader(cast("Any", shared["journal"]), cast("Any", None))
         self.reader = PlayedReader(
             **shared,
-            rows=cast("Any", SimpleNamespace(attached=list, open=list, ended=list)),
+            rows=cast(
+                "Any",
+                SimpleNamespace(attached=list, open=list, ended=list, habits=rows.habits),
+            ),
             readings=self.loop.readings,
             log_file=Path("unused"),
             desktop=True,
@@ -465,6 +471,14 @@ class PlayedJournal:
             for one in parts["in_hand"]
         ]
         return found
+
+    def habits(self, now: float) -> Habits:
+        days = () if ("forget_habits", ()) in self._agent.calls else range(20, 0, -1)
+        begins = [now - back * 86_400 - 600 for back in days]
+        return Habits([FreeTime(begin, begin + 3600) for begin in begins], now - 600)
+
+    def forget_habits(self, now: float) -> None:
+        self._agent.called("forget_habits")
 
     def mark_detaching(self, name: str) -> None:
         self._agent.called("detach", name)

@@ -144,6 +144,7 @@ class Volunteer:
     lies: bool = False
     threads: int = 1
     free_seconds: float | None = None
+    usually_free_seconds: float | None = None
     memory_bytes: int | None = None
     sequence: int = 0
     held: list[Manifest] = field(default_factory=list)
@@ -373,6 +374,7 @@ class World:
             in_hand=[m.assignment for m in host.held],
             reports=reports,
             free_seconds=host.free_seconds,
+            usually_free_seconds=host.usually_free_seconds,
             memory_bytes=host.memory_bytes,
         )
 

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from pleb_agent.core.agent_state import Activity
-from pleb_agent.core.history import EventKind
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readiness import PolicyReason
+from pleb_agent.core.sentence import say
 from tests.integration.agent_home import attached, delivered, until
 from tests.integration.fake_engine import FakeEngine
 from tests.unit.agent.policy_moments import FREE, later, someone
@@ -142,3 +143,25 @@ def test_the_coordinator_is_told_when_the_hours_end(tmp_path):
 
     assert set(asyncio.run(story("tue 14:00-14:44"))) == {1800.0}
     assert set(asyncio.run(story(""))) == {None}
+
+
+def test_the_coordinator_is_told_how_long_the_pc_usually_stays_free(tmp_path):
+    async def story(name, *, learn, forget=False):
+        async with attached(tmp_path / name) as (coordinator, agent):
+            agent.readings = FREE
+            agent.preferences = Preferences(learn_habits=learn)
+            for days in range(20, 0, -1):  # free for an hour at this time of every day
+                began = FREE.now - days * 86_400 - 600
+                agent.journal.note_event(Event(began, EventKind.RUN, "", say("Free to work.")))
+                agent.journal.note_event(Event(began + 3600, EventKind.PAUSE, "", say("In use.")))
+            if forget:
+                agent.journal.forget_habits(FREE.now - 60)
+            agent.journal.note_event(Event(FREE.now, EventKind.RUN, "", say("Free to work.")))
+            coordinator.plan(1)
+            await agent.work(1)
+            asked = [request for request in coordinator.requests if request.max_units]
+            return {request.usually_free_seconds for request in asked}
+
+    assert asyncio.run(story("learns", learn=True)) == {3000.0}
+    assert asyncio.run(story("private", learn=False)) == {None}
+    assert asyncio.run(story("forgot", learn=True, forget=True)) == {None}

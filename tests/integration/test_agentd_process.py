@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
@@ -20,7 +20,10 @@ import pytest
 
 from pleb_agent.cli import main
 from pleb_agent.control.live_preferences import encode
+from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Preferences
+from pleb_agent.core.sentence import say
+from pleb_agent.journal.journal import Journal
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.project import Shard, ShardList
 from pleb_shared.protocol.unit import Blob
@@ -327,6 +330,28 @@ def test_a_pause_before_the_start_holds(tmp_path):
             await command(tmp_path, "resume")
             assert "No project" in await command(tmp_path, "status")
             assert time.monotonic() - started < 5
+
+    asyncio.run(story())
+
+
+def test_habits_are_shown_and_forgotten_with_and_without_an_agent(tmp_path):
+    async def story():
+        await command(tmp_path, "resume")  # makes the journal
+        now = time.time()
+        with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+            for days in range(10, 0, -1):
+                began = now - days * 86_400
+                journal.note_event(Event(began, EventKind.RUN, "", say("Free to work.")))
+                journal.note_event(Event(began + 9000, EventKind.PAUSE, "", say("In use.")))
+        learned = "Learned from 10 times"
+        assert learned in await command(tmp_path, "habits")
+        async with agentd(tmp_path):
+            assert learned in await command(tmp_path, "habits")
+            found = json.loads(await command(tmp_path, "habits", "--json"))
+            assert found["learns"]
+            assert found["times"] == 10
+            assert "Learned from 0 times" in await command(tmp_path, "habits", "--forget")
+        assert "is not known yet" in await command(tmp_path, "habits", "--forget")
 
     asyncio.run(story())
 

@@ -114,6 +114,17 @@ def test_a_unit_is_shortened_to_the_time_that_its_host_has(tmp_path):
     assert world.ask(host)[1].reason.code == ReasonCode.WINDOW_ENDS
 
 
+def test_a_unit_is_shortened_to_the_time_that_its_host_is_usually_free(tmp_path):
+    world, (host, other) = fleet(tmp_path, (64, 64), units=4, quorum=4)
+    host.usually_free_seconds = 100.0
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [STEPS]
+    # 100 s less the 64 s of what it has in hand
+    assert [m.unit.local_steps for m in world.ask(host)[0]] == [36]
+    other.usually_free_seconds = 5.0
+    # a guess refuses no work: the shortest unit is given even where it does not fit
+    assert [m.unit.local_steps for m in world.ask(other)[0]] == [16]
+
+
 def test_a_check_that_does_not_fit_waits_for_its_host_or_is_drawn_again(tmp_path):
     world, (host, author) = fleet(tmp_path, (64, 64), units=4, quorum=4)
     (manifest,) = world.ask(author)[0]

@@ -265,6 +265,17 @@ def test_no_new_work_and_finishing_are_said_and_undone(
     assert ("no_new_work", ("words", True)) in agent.calls
 
 
+def test_habits_are_shown_and_forgotten(server: PageServer, browser: Browser) -> None:
+    browser.driver.get(f"{server.url}/history?show=work")
+    habits = browser.find("habits")
+    assert "usually stays free for another 50\u202fmin" in habits.text
+    assert "Learned from 20 times" in habits.text
+    browser.click("forget-habits")
+    browser.wait_for_text("habits", "is not known yet")
+    assert not browser.driver.find_elements(By.ID, "forget-habits")
+    assert ("forget_habits", ()) in server.agent.calls
+
+
 def test_the_page_reconnects_to_a_restarted_agent(server: PageServer, browser: Browser) -> None:
     server.stop()
     browser.wait_for_text("gone", "The agent is not running")

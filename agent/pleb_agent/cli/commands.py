@@ -13,6 +13,7 @@ from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.cli.show import (
     clock_time,
     device_lines,
+    habit_lines,
     log_line,
     project_lines,
     status_lines,
@@ -181,6 +182,30 @@ def new_work(home: Home, options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def habits(home: Home, options: argparse.Namespace, output: Output) -> int:
+    """Show for how long this PC usually stays free, or forget it."""
+    from pleb_agent.program.clock import system_clock
+
+    now = system_clock()
+    try:
+        remote = Remote(home)
+        found = remote.post("forget-habits") if options.forget else remote.get("habits")
+    except NotRunningError:
+        import msgspec
+
+        from pleb_agent.control.journal_reader import JournalReader
+        from pleb_agent.control.live_preferences import read_preferences
+        from pleb_agent.journal.keys import KeyStore
+
+        with _journal(home) as journal:
+            if options.forget:
+                journal.forget_habits(now)
+            reader = JournalReader(journal, KeyStore(home.keys))
+            found = msgspec.to_builtins(reader.habits(read_preferences(home.preferences), now))
+    output.result(found, habit_lines(found))
+    return 0
+
+
 def units(home: Home, options: argparse.Namespace, output: Output) -> int:
     """List units of one part; or pause one that is in hand, resume it, hand it back."""
     from pleb_agent.program.clock import system_clock
@@ -296,6 +321,7 @@ COMMANDS: Final[dict[str, Callable[[Home, argparse.Namespace, Output], int]]] = 
     "resume": resume,
     "boost": boost,
     "devices": devices,
+    "habits": habits,
     "no-new-work": new_work,
     "allow-new-work": new_work,
     "units": units,

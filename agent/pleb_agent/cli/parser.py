@@ -84,6 +84,8 @@ def _add_running(commands: Commands) -> None:
     units = commands.add(
         "units", "list this PC's units; pause, resume or hand one back", "units --part refused"
     )
+    habits = commands.add("habits", "show for how long this PC usually stays free", "habits")
+    habits.add_argument("--forget", action="store_true", help="learn them from now on only")
     acts = ["list", *UnitAct]
     units.add_argument("act", nargs="?", default="list", choices=acts, help="what to do (list)")
     units.add_argument("id", nargs="?", type=count, metavar="ID", help="which unit, as listed")

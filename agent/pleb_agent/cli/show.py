@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from pleb_shared.protocol.shown import shown_line
+from pleb_system.durations import shown_duration
 
 __all__ = [
     "clock_time",
@@ -84,6 +85,20 @@ def project_lines(projects: list[dict[str, Any]]) -> list[str]:
             lines.append("    no new work, as you asked: `pleb-agent allow-new-work`")
         if project.get("notice"):
             lines.append(f"    {project['notice']['text']}")
+    return lines
+
+
+def habit_lines(view: dict[str, Any]) -> list[str]:
+    """Return for how long the PC usually stays free, and from what that is known."""
+    seconds = view["free_seconds"]
+    known = (
+        "For how long this PC stays free is not known yet."
+        if seconds is None
+        else f"At this time, this PC usually stays free for another {shown_duration(seconds)}."
+    )
+    lines = [f"{known} Learned from {view['times']} times in the last four weeks."]
+    if not view["learns"]:
+        lines.append("Projects are not told so: see the preference `learn_habits`.")
     return lines
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pleb_agent.control.packages import Packages
     from pleb_agent.control.reports import Reports
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import PreferencesView, ProjectView, StatusView
+    from pleb_agent.control.views import HabitsView, PreferencesView, ProjectView, StatusView
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.journal import Journal
     from pleb_agent.loop.attach import Attaching
@@ -154,6 +154,11 @@ class Controller:
         for row in rows:
             self.journal.set_no_new_work(row.id, on=not request.allow)
         return self._changed()
+
+    def forget_habits(self, _: requests.ForgetHabitsRequest) -> HabitsView:
+        """Learn habits only from what happens from now on."""
+        self.journal.forget_habits(system_clock())
+        return self.reader.habits()
 
     def try_now(self) -> StatusView:
         """Ask the coordinators again now, whenever the next look was due."""

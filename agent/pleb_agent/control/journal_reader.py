@@ -10,6 +10,7 @@ import msgspec
 from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.views import (
     AssignmentView,
+    HabitsView,
     MessageView,
     ProjectView,
     StatusView,
@@ -21,7 +22,7 @@ from pleb_agent.core.permission import permission_notice
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.shares import share_of
 from pleb_agent.journal.unit_list import count_parts, units_of_part
-from pleb_agent.program.clock import system_clock
+from pleb_agent.program.clock import local_time, system_clock
 from pleb_shared.errors import InputError
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import PayloadType
@@ -136,6 +137,15 @@ class JournalReader:
     def ended(self) -> list[AssignmentView]:
         """Return the units that ended last, newest first."""
         return self._assignments(self._journal.history(_RECENT))
+
+    def habits(self, preferences: Preferences, now: float) -> HabitsView:
+        """Return for how long this PC usually stays free from now on."""
+        habits = self._journal.habits(now)
+        return HabitsView(
+            learns=preferences.learn_habits,
+            times=len(habits.times),
+            free_seconds=habits.usually_free_seconds(now, local_time(now).weekday),
+        )
 
     def units(self, part: UnitPart, before: int | None = None) -> UnitsView:
         """Return a page of the units of one part; `before`: the `older` of the page before."""

@@ -73,6 +73,10 @@ class NewWorkRequest(RequestBody, frozen=True):
     allow: bool = False
 
 
+class ForgetHabitsRequest(RequestBody, frozen=True):
+    """Forget when this PC was free."""
+
+
 class UnitRequest(RequestBody, frozen=True):
     """Pause a unit that is in hand, resume it, or hand it back. `id`: of the list of units."""
 

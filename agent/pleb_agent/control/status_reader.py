@@ -301,6 +301,10 @@ class StatusReader:
         found = await self.attaching.look_at(link)
         return self._facts(found.link, found.metadata, 0, None)
 
+    def habits(self) -> views.HabitsView:
+        """Return for how long this PC usually stays free from now on."""
+        return self.rows.habits(self.live.current, system_clock())
+
     def units(self, part: str, before: int | None = None) -> views.UnitsView:
         """Return a page of the units of one part, newest first.
 

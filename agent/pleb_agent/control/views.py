@@ -75,6 +75,16 @@ class UnitsView(View, frozen=True):
     """What to ask for as `before` for the next page; None: this is the last."""
 
 
+class HabitsView(View, frozen=True):
+    """For how long this PC usually stays free, as often as not, from how many times."""
+
+    learns: bool
+    """Whether projects are told so; see the preference `learn_habits`."""
+    times: int
+    free_seconds: float | None
+    """None: it is not free now, or too little is known."""
+
+
 class ProjectView(View, frozen=True):
     """An attached project."""
 

@@ -154,6 +154,13 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             unit=HOURS,
         ),
     ] = ""
+    learn_habits: Annotated[
+        bool,
+        _when(
+            "Fit work to my habits",
+            "Projects are told for how long this PC usually stays free, and give shorter units.",
+        ),
+    ] = True
     on_battery: Annotated[
         bool, _when("Work on battery", "Off: only while the PC is plugged in.")
     ] = False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pleb_agent.core.habits import HABIT_EVENTS, LEARNED_SECONDS, habits_of
 from pleb_agent.core.history import KEPT_EVENTS, Event, EventKind
 from pleb_agent.core.sentence import Sentence, Value
 from pleb_agent.journal.database import Database
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pleb_agent.core.habits import Habits
+
 __all__ = ["BEFORE_DAYS", "ActivityLog", "local_day", "read_event"]
 
 _VALUES: Final = msgspec.json.Decoder(dict[str, Value])
 
+_HABITS_SINCE: Final = "habits_since"
 BEFORE_DAYS: Final = ""
 """The day of what was counted before sums were kept by day."""
 
@@ -105,6 +109,20 @@ class ActivityLog(Database):
             (2**62 if before is None else before, count),
         )
         return [read_event(row) for row in rows]
+
+    def habits(self, now: float) -> Habits:
+        """Return when this PC was free in the last weeks, since habits were last forgotten."""
+        since = max(now - LEARNED_SECONDS, float(self.setting(_HABITS_SINCE) or 0))
+        kinds = ", ".join("?" * len(HABIT_EVENTS))
+        rows = self.rows(
+            f"SELECT at, kind FROM events WHERE at >= ? AND kind IN ({kinds}) ORDER BY id",  # noqa: S608 - question marks
+            (since, *HABIT_EVENTS),
+        )
+        return habits_of((row["at"], EventKind(row["kind"])) for row in rows)
+
+    def forget_habits(self, now: float) -> None:
+        """Learn habits only from what happens from now on."""
+        self.set_setting(_HABITS_SINCE, str(now))
 
     # -- counters ---------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ class Exchange:
             reports=[row.report for row in rows if row.report is not None],
             refuses=self._refuses,
             free_seconds=self._free_seconds() if ask.max_units else None,
+            usually_free_seconds=self._usually_free_seconds() if ask.max_units else None,
             memory_bytes=self._services.engine.memory_bytes,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
@@ -205,6 +206,16 @@ class Exchange:
         services = self._services
         seconds = seconds_allowed(services.read(), services.preferences())
         return None if seconds is None or seconds > LIMITS.free_seconds else max(0.0, seconds)
+
+    def _usually_free_seconds(self) -> float | None:
+        """Return for how long this PC usually stays free from now on; None: it is not said."""
+        services = self._services
+        if not services.preferences().learn_habits:
+            return None
+        readings = services.read()
+        habits = self._journal.habits(readings.now)
+        seconds = habits.usually_free_seconds(readings.now, readings.local_time.weekday)
+        return None if seconds is None else min(seconds, LIMITS.free_seconds)
 
     async def send(self, request: RequestRow) -> Answer:
         """Send a request that was just written; verify its answer and write it.

@@ -49,6 +49,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "log": lambda query: reader.log(_number(query, "lines", 100)),
         "facts": lambda query: reader.facts(query.get("project", "")),
         "curve": lambda query: reader.curve(query.get("project", "")),
+        "habits": lambda _: reader.habits(),
         "units": lambda query: reader.units(
             query.get("part", "in_hand"), _number(query, "before", 0) or None
         ),
@@ -64,6 +65,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "stop": (requests.StopRequest, controller.stop),
         "finish": (requests.FinishRequest, controller.finish),
         "new-work": (requests.NewWorkRequest, controller.set_new_work),
+        "forget-habits": (requests.ForgetHabitsRequest, controller.forget_habits),
         "unit": (requests.UnitRequest, controller.act_on_unit),
         "preferences": (requests.PreferencesRequest, controller.set_preferences),
         "preset": (requests.PresetRequest, controller.apply_preset),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pleb_agent.control.requests import ForgetHabitsRequest
 from pleb_agent.core.history import OUTCOMES
 from pleb_agent.journal.history_list import HistoryFilter
 from pleb_agent.translation.words import marked
@@ -50,11 +51,12 @@ EVENTS: Final[dict[str, str]] = {
     "start": marked("Started"),
     "end": marked("Ended"),
 }
+_WORK: Final = "work"
 _SHOWN: Final[dict[str, tuple[str, tuple[str, ...], frozenset[str]]]] = {
     "": (marked("Everything"), (), frozenset()),
     "units": (marked("Units"), ("unit", "first_accepted"), frozenset()),
     "refused": (marked("Refused"), ("unit",), frozenset({"refused"})),
-    "work": (marked("Work and pauses"), ("run", "pause", "stop", "start", "end"), frozenset()),
+    _WORK: (marked("Work and pauses"), ("run", "pause", "stop", "start", "end"), frozenset()),
     "problems": (marked("Problems"), ("problem", "offline"), frozenset()),
     "changes": (
         marked("Changes"),
@@ -176,6 +178,12 @@ def _json(value: dict[str, Any]) -> str:
     return msgspec.json.encode(value).decode()
 
 
+async def forget_habits(visit: Visit) -> Response:
+    """Learn habits only from what happens from now on."""
+    habits = visit.controller.forget_habits(ForgetHabitsRequest())
+    return visit.page("habits.html", habits=habits)
+
+
 async def show_history(visit: Visit) -> Response:
     """Show one page of it; `before` is the id of the last page's last event."""
     before = visit.query("before")
@@ -206,6 +214,7 @@ async def show_history(visit: Visit) -> Response:
         projects=visit.reader.status().projects,
         project=project,
         folded=lambda event: folded_text(visit.words, event),
+        habits=visit.reader.habits() if chosen == _WORK else None,
     )
 
 

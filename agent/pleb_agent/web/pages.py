@@ -107,6 +107,7 @@ def page_routes(context: PageContext) -> list[Route]:
         "/now/update": page_now.install_update,
         "/now/finish": page_now.finish,
         "/now/try": page_now.try_now,
+        "/history/forget-habits": page_history.forget_habits,
         "/units/act": page_units.act_on_unit,
         "/projects/new-work": page_projects.set_new_work,
         "/projects/share": page_projects.set_share,

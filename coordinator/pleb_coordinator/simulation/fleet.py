@@ -44,6 +44,7 @@ from pleb_coordinator.store.migrate import migrate
 from pleb_coordinator.store.transaction import Store
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of, fingerprint_of
+from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.messages import EnrolRequest, Role, Runtime, Verdict, WorkRequest
 from pleb_shared.protocol.project import Codec, Round, Verification
 from pleb_shared.protocol.reasons import ReasonCode
@@ -61,12 +62,14 @@ from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.store.transaction import Transaction
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.unit import Unit
+
+    UsuallyFree = Callable[[Sequence[tuple[float, float]], float, float], float | None]
 
 __all__ = ["Fleet", "Made", "Settings", "SimulatedHost", "opened_fleet"]
 
@@ -101,6 +104,9 @@ class Settings:
     codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
     local_steps: int = 100
     lease_seconds: float = 3600.0
+    usually_free: UsuallyFree | None = None
+    """What hosts say of their habits: the times on so far, since when they are on, and now, to the
+    seconds that they expect. None: nothing."""
     trains: bool = False
     """Honest hosts really train a small model (`trained`); else their deltas are made up."""
     calm_share: float = 0.5
@@ -444,6 +450,7 @@ class Fleet:
             in_hand=host.in_hand,
             reports=reports,
             free_seconds=self._free_seconds(host),
+            usually_free_seconds=self._usually_free_seconds(host),
         )
         host.in_hand = []
         digest = f"{host.number:032x}{host.sequence:032x}"
@@ -462,6 +469,14 @@ class Fleet:
     def _free_seconds(self, host: SimulatedHost) -> float | None:
         end = host.presence.window_end(self.clock.now) if host.plan.tells_hours else float("inf")
         return None if end == float("inf") else end - self.clock.now
+
+    def _usually_free_seconds(self, host: SimulatedHost) -> float | None:
+        now, learn = self.clock.now, self.settings.usually_free
+        on_since = host.presence.on_since(now) if learn is not None else None
+        if learn is None or on_since is None:
+            return None
+        seconds = learn(host.presence.before(now), on_since, now)
+        return None if seconds is None else min(max(0.0, seconds), LIMITS.free_seconds)
 
     def _is_banned(self, tx: Transaction, host: SimulatedHost) -> bool:
         project = tx.projects.find("simulated")

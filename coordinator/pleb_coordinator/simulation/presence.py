@@ -121,6 +121,15 @@ class Presence:
         """Return when the PC that is on at `at` goes off."""
         return float("inf") if self.habits is None else self._ends[self._place(at)]
 
+    def on_since(self, at: float) -> float | None:
+        """Return since when a PC that is on at `at` has been on; None: it is always on."""
+        return None if self.habits is None else self._begins[self._place(at)]
+
+    def before(self, at: float) -> list[tuple[float, float]]:
+        """Return the times on that ended before, from the oldest on."""
+        place = 0 if self.habits is None else self._place(at)
+        return list(zip(self._begins[:place], self._ends[:place], strict=True))
+
     def window_end(self, at: float) -> float:
         """Return when the window ends that is open at `at`; infinity: there are no windows."""
         if self.habits is None or self.habits.window is None:

@@ -119,3 +119,5 @@ class RequestContext:
     now: float
     free_seconds: float | None = None
     """By when the host must be done, as it says; None: it need not."""
+    usually_free_seconds: float | None = None
+    """For how long the host probably stays free, as it says; None: it does not know."""

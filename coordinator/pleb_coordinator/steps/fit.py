@@ -55,12 +55,13 @@ def fitted(
     window = _window(context)
     if window is not None:
         left = min(left, window / _WINDOW_MARGIN)
+    usual = _after_in_hand(context, context.usually_free_seconds)
     for assignment, unit in pairs:
         if unit.batches_per_step > 1:  # a warm start is as long as it is
             found.append((assignment, unit))
             continue
         own_speed = speed * cost_of_chunk(context.project.facts, unit.chunk)
-        steps = _fitting(context, ahead, left, own_speed)
+        steps = _fitting(context, ahead, left, own_speed, usual)
         if steps is None:
             break
         shown = unit
@@ -70,7 +71,9 @@ def fitted(
         elif steps < unit.local_steps:
             context.tx.units.set_steps(unit.id, steps)
             shown = msgspec.structs.replace(unit, local_steps=steps)
-        left -= shown.local_steps * own_speed
+        seconds = shown.local_steps * own_speed
+        left -= seconds
+        usual = None if usual is None else usual - seconds
         found.append((assignment, shown))
     return found
 
@@ -109,13 +112,18 @@ def window_is_over(context: RequestContext) -> bool:
 
 def _window(context: RequestContext) -> float | None:
     """Return the seconds that the host has for more than it has in hand; None: any number."""
-    if context.free_seconds is None:
+    return _after_in_hand(context, context.free_seconds)
+
+
+def _after_in_hand(context: RequestContext, seconds: float | None) -> float | None:
+    """Return what is left of this time when the host has done what it has in hand."""
+    if seconds is None:
         return None
     rest = 0.0
     for assignment, unit in context.tx.assignments.in_hand(context.host.id):
         since = context.now - (assignment.issued_at or context.now)
         rest += max(0.0, _seconds(context, unit) - since)
-    return context.free_seconds - rest
+    return seconds - rest
 
 
 def _seconds(context: RequestContext, unit: UnitRow) -> float:
@@ -202,8 +210,20 @@ def _left_for_host(context: RequestContext, ahead: RoundAhead, speed: float) -> 
     return left - sum(found.seconds_left(context.now) for found in own)
 
 
-def _fitting(context: RequestContext, ahead: RoundAhead, left: float, speed: float) -> int | None:
+def _fitting(
+    context: RequestContext,
+    ahead: RoundAhead,
+    left: float,
+    speed: float,
+    usual: float | None = None,
+) -> int | None:
+    """Return the steps that the host does in the time that is left; None: too few.
+
+    In the time that it is `usual`ly free it does at least the shortest unit: that is a guess.
+    """
     metadata = context.project.metadata
-    shortest = metadata.round.shortest_unit
+    whole, shortest = metadata.training.local_steps, metadata.round.shortest_unit
     cap = whole_unit(ahead, seconds_left(ahead, speed, context.now), shortest)
-    return fitting_steps(left, speed, metadata.training.local_steps, shortest, cap)
+    if usual is not None:
+        cap = min(cap, fitting_steps(usual, speed, whole, shortest) or 1)
+    return fitting_steps(left, speed, whole, shortest, cap)

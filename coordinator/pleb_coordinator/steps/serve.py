@@ -109,7 +109,11 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
             accepted = accept_reports(context, request.reports, asked.attached)
             receipts = [_shown(receipt, deps.numbers) for receipt in accepted]
             context = replace(context, host=tx.hosts.get(host.id))
-    context = replace(context, free_seconds=request.free_seconds)
+    context = replace(
+        context,
+        free_seconds=request.free_seconds,
+        usually_free_seconds=request.usually_free_seconds,
+    )
     issued, no_work = issue_work(context, request)
     manifests = [_shown(manifest, deps.numbers) for manifest in issued]
     if before is not None and not manifests:

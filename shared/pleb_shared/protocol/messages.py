@@ -183,6 +183,8 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     """Why the host has refused the last answer; it gets no unit until one was accepted again."""
     free_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.free_seconds)] | None = None
     """When the host must be done: it gets what it can finish by then. None: it need not."""
+    usually_free_seconds: Annotated[float, msgspec.Meta(ge=0, le=LIMITS.free_seconds)] | None = None
+    """For how long it probably stays free: units are shortened to end in it where they can be."""
     memory_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**44)] | None = None
     """What a unit may take on the host, by which the coordinator chooses its chunk."""
 
