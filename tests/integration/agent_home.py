@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.client.http import Timeouts
 from pleb_agent.client.network import Network
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Readings

@@ -12,7 +12,8 @@ import os
 import signal
 from pathlib import Path
 
-from pleb_agent.cache.blob_cache import BlobCache, PartFile
+from pleb_agent.cache.blob_cache import BlobCache
+from pleb_agent.cache.part_file import PartFile
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.journal.journal import Journal
 from tests.integration.agent_home import Agent
@@ -24,7 +25,7 @@ OWNERS = {
     "drop_request": Journal,
     "settle": Journal,
     "finish": PartFile,
-    "write": PartFile,
+    "put": PartFile,
     "link": BlobCache,
     "work": CoordinatorClient,
     "upload_part": CoordinatorClient,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.client.http import Timeouts
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.parts import blob_of
 from pleb_system.network_errors import (
     BadAnswerError,
     NetworkError,
@@ -24,7 +23,7 @@ from pleb_system.network_errors import (
 from tests.certificates import self_signed
 
 DATA = bytes(range(256)) * 40
-BLOB = blob_of(DATA)
+SIZE = len(DATA)
 QUICK = Timeouts(connect=0.5, silence=0.5)
 
 
@@ -79,10 +78,6 @@ def answer(body=b"", status="200 OK", **headers):
 
 def refusal(code, message="No.", status="403 Forbidden", **headers):
     return answer(json.dumps({"code": code, "message": message}).encode(), status, **headers)
-
-
-def part_of(tmp_path):
-    return BlobCache(tmp_path, 10**6).part(BLOB)
 
 
 @pytest.mark.parametrize(
@@ -179,39 +174,27 @@ def test_clock_skew_becomes_a_sentence_with_the_time_there():
     asyncio.run(story())
 
 
-def test_downloads_resume_where_they_broke(tmp_path):
+async def read(client, start=0, end=SIZE):
+    """Read a range of the blob."""
+    async with aclosing(client.read("/blobs/x", start, end, len(DATA))) as stream:
+        return b"".join([chunk async for chunk in stream])
+
+
+def part_of_it(start, end):
+    shown = f"bytes {start}-{end - 1}/{len(DATA)}"
+    return answer(DATA[start:end], "206 Partial Content", content_range=shown)
+
+
+def test_a_range_is_asked_for_and_comes():
     async def story():
-        cut = answer(DATA)[: -len(DATA) + 3000]
-        rest = answer(
-            DATA[3000:],
-            "206 Partial Content",
-            content_range=f"bytes 3000-{len(DATA) - 1}/{len(DATA)}",
-        )
-        raw = RawServer(cut, rest)
+        raw = RawServer(part_of_it(3000, 5000), answer(DATA), answer(DATA), answer(DATA))
         async with serving(raw) as client:
-            part = part_of(tmp_path)
-            with pytest.raises(UnreachableError):
-                await client.download(BLOB, part)
-            part.close()
-            part = part_of(tmp_path)
-            assert part.offset == 3000
-            await client.download(BLOB, part)
-            part.finish()
-            assert "range: bytes=3000-" in raw.heads[1].lower()
-        assert BlobCache(tmp_path, 10**6).read(BLOB) == DATA
-
-    asyncio.run(story())
-
-
-def test_a_server_without_ranges_is_read_from_the_start(tmp_path):
-    async def story():
-        raw = RawServer(answer(DATA)[: -len(DATA) + 3000], answer(DATA))
-        async with serving(raw) as client:
-            part = part_of(tmp_path)
-            with pytest.raises(UnreachableError):
-                await client.download(BLOB, part)
-            await client.download(BLOB, part)
-            part.finish()
+            assert await read(client, 3000, 5000) == DATA[3000:5000]
+            assert "range: bytes=3000-4999" in raw.heads[0].lower()
+            assert await read(client, 3000) == DATA[3000:]  # a server without ranges
+            assert await read(client, 3000, 5000) == DATA[3000:5000]
+            assert await read(client) == DATA
+            assert "range:" not in raw.heads[3].lower()
 
     asyncio.run(story())
 
@@ -224,14 +207,21 @@ def test_a_server_without_ranges_is_read_from_the_start(tmp_path):
         answer(DATA[5:], "206 Partial Content", content_range="bytes 5-9/10"),
     ],
 )
-def test_more_or_other_bytes_are_refused(tmp_path, reply):
+def test_more_or_other_bytes_are_refused(reply):
     async def story():
         async with serving(RawServer(reply)) as client:
-            part = part_of(tmp_path)
             with pytest.raises(WrongBytesError):
-                await client.download(BLOB, part)
-            assert part.offset == 0
-            part.close()
+                await read(client)
+
+    asyncio.run(story())
+
+
+def test_fewer_bytes_are_a_broken_connection():
+    async def story():
+        async with serving(RawServer(answer(DATA[:9]), answer(DATA)[:-9])) as client:
+            for _ in range(2):
+                with pytest.raises(UnreachableError):
+                    await read(client)
 
     asyncio.run(story())
 

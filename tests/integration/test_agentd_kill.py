@@ -28,7 +28,7 @@ POINTS = [
     ("settle_request:after", 2),
     ("finish:before", 1),
     ("finish:after", 2),
-    ("write:after", 3),
+    ("put:after", 3),
     ("link:before", 2),
     ("steps_before:before", 1),
     ("result_of:before", 1),

@@ -10,8 +10,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pleb_agent.blobs.fetcher import BlobFetcher
+from pleb_agent.blobs.source import HttpSource, SourceKind
+from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
-from pleb_agent.client.coordinator import CoordinatorClient, Timeouts
+from pleb_agent.client.coordinator import CoordinatorClient
+from pleb_agent.client.http import Timeouts
 from pleb_agent.client.network import Network
 from pleb_agent.core.agent_state import Activity
 from pleb_agent.core.preferences import Preferences
@@ -183,6 +187,16 @@ def test_a_daily_cap_that_is_reached_ends_the_exchange_for_today(tmp_path):
 # -- how fast --------------------------------------------------------------------------------
 
 
+def fetcher_of(tmp_path, client):
+    """What gets blobs from this coordinator alone."""
+
+    async def no_others(_):
+        return []
+
+    coordinator = HttpSource(client, SourceKind.COORDINATOR)
+    return BlobFetcher(BlobCache(tmp_path / "cache", 10**7), coordinator, no_others, Standings())
+
+
 def test_downloads_and_uploads_hold_their_rates_within_a_tenth(tmp_path):
     data = bytes(300_000)
     blob = blob_of(data)
@@ -196,9 +210,8 @@ def test_downloads_and_uploads_hold_their_rates_within_a_tenth(tmp_path):
         async with serving(coordinator) as url:
             client = CoordinatorClient(url, timeouts=QUICK, network=network)
             began = time.monotonic()
-            part = BlobCache(tmp_path / "cache", 10**7).part(blob)
-            await client.download(blob, part)
-            part.finish()
+            fetcher = fetcher_of(tmp_path, client)
+            await fetcher.fetch(blob)
             assert time.monotonic() - began == pytest.approx(1.5, rel=0.1)
             began = time.monotonic()
             with pytest.raises(Refusal):
@@ -222,13 +235,12 @@ def test_a_rate_can_be_changed_while_bytes_flow(tmp_path):
         )
         async with serving(coordinator) as url:
             client = CoordinatorClient(url, timeouts=QUICK, network=network)
-            part = BlobCache(tmp_path / "cache", 10**7).part(blob)
-            task = asyncio.create_task(client.download(blob, part))
+            fetcher = fetcher_of(tmp_path, client)
+            task = asyncio.create_task(fetcher.fetch(blob))
             await asyncio.sleep(0.5)
-            assert part.offset < 200_000
+            assert fetcher.received.total() < 200_000
             rates[0] = None
             await asyncio.wait_for(task, 4)
-            part.close()
             await client.close()
 
     asyncio.run(story())

@@ -1,7 +1,7 @@
 """Blobs named by their SHA-256, in a folder with a quota.
 
 A blob gets its name only when its bytes are on the disk and match their digest, so a crash at any
-point leaves a part file (which a later download continues) or the whole blob. A blob is hashed
+point leaves a part file (whose parts a later download keeps) or the whole blob. A blob is hashed
 again when its size or modification time has changed since it was last checked. Held blobs (`hold`)
 are never evicted; of the others the least recently used go first.
 
@@ -20,90 +20,23 @@ from typing import IO, TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, disk_errors
+from pleb_agent.cache.part_file import PartFile, cipher_stream
+from pleb_shared.errors import Refusal
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.parts import read_leaves
+from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_shared.protocol.unit import Blob
 
-__all__ = ["BlobCache", "PartFile"]
+__all__ = ["BlobCache"]
 
 _DIGEST_DIGITS: Final = 64
 _CHUNK_BYTES: Final = 1 << 20
-
-
-class PartFile:
-    """A download in progress, a sink for `client`: what came stays for the next try.
-
-    Bytes are hashed, perhaps encrypted, and checked before `adopt` moves the file to its place.
-    """
-
-    def __init__(
-        self, path: Path, blob: Blob, cipher: ShardCipher | None, adopt: Callable[[Path], None]
-    ) -> None:
-        self._path = path
-        self._adopt = adopt
-        self._blob = blob
-        self._cipher = cipher
-        self._hash = hashlib.sha256()
-        self._file = path.open("ab+")
-        self._file.seek(0)
-        self._offset = 0
-        for clear in _clear_chunks(self._file, blob, cipher):
-            self._hash.update(clear)
-            self._offset += len(clear)
-        if self._offset > blob.size:
-            self.restart()
-        self._encrypt = _stream(blob, cipher, self._offset)
-
-    @property
-    def offset(self) -> int:
-        """How many bytes are there."""
-        return self._offset
-
-    def restart(self) -> None:
-        """Discard them."""
-        self._file.truncate(0)
-        self._hash = hashlib.sha256()
-        self._offset = 0
-        self._encrypt = _stream(self._blob, self._cipher, 0)
-
-    def write(self, chunk: bytes) -> None:
-        """Append and hash.
-
-        Raises:
-            DiskFullError: no space.
-        """
-        with disk_errors():
-            self._file.write(self._encrypt(chunk))
-        self._hash.update(chunk)
-        self._offset += len(chunk)
-
-    def finish(self) -> None:
-        """Check the digest, sync, and give the blob its name.
-
-        Raises:
-            CorruptBlobError: the bytes are wrong; they are deleted.
-            DiskFullError: they cannot be written.
-        """
-        if self._hash.hexdigest() != self._blob.digest:
-            self.close()
-            self._path.unlink(missing_ok=True)
-            raise CorruptBlobError(
-                f"Blob {self._blob.digest[:12]} arrived with wrong bytes; it is fetched again."
-            )
-        with disk_errors():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-        self._adopt(self._path)
-
-    def close(self) -> None:
-        """Close the file; its bytes stay for the next try."""
-        with disk_errors():
-            self._file.close()
 
 
 class BlobCache:
@@ -113,11 +46,13 @@ class BlobCache:
         self.folder = folder
         self.quota_bytes = quota_bytes
         self._parts = folder / "parts"
+        self._leaves = folder / "leaves"
         self._checked: dict[str, tuple[int, int]] = {}
         self._held: Counter[str] = Counter()
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         with disk_errors():
-            self._parts.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for own in (self._parts, self._leaves):
+                own.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = [path for _, _, path in sorted(self._files())]
         self._recent = {path.name: None for path in found if path.parent != self._parts}
 
@@ -169,7 +104,7 @@ class BlobCache:
     def _discard(self, name: str) -> None:
         self._checked.pop(name, None)
         self._recent.pop(name, None)
-        for path in (self.path(name), self._parts / name):
+        for path in (self.path(name), self._parts / name, self._leaves / name[:_DIGEST_DIGITS]):
             path.unlink(missing_ok=True)
 
     def read(self, blob: Blob) -> bytes:
@@ -248,8 +183,12 @@ class BlobCache:
         finally:
             self._held.subtract(digests)
 
-    def part(self, blob: Blob, cipher: ShardCipher | None = None) -> PartFile:
-        """Return a file for the blob's bytes, after making room for it.
+    def part(
+        self, blob: Blob, leaves: Sequence[bytes], cipher: ShardCipher | None = None
+    ) -> PartFile:
+        """Return a file for the blob's parts, after making room for it.
+
+        `leaves`: as `PartFile` has them.
 
         Raises:
             CacheFullError: held blobs leave no room within the quota.
@@ -258,7 +197,27 @@ class BlobCache:
         self.make_room(blob.size)
         with disk_errors():
             path = self._parts / _name(blob.digest, cipher)
-            return PartFile(path, blob, cipher, self._adopt)
+            return PartFile(path, blob, leaves, cipher, self._adopt)
+
+    def leaves(self, blob: Blob) -> list[bytes] | None:
+        """Return the leaves of a blob as they were kept; None: they are not here."""
+        try:
+            data = read_regular(self._leaves / blob.digest, LIMITS.leaves_bytes)
+            return read_leaves(data, blob)
+        except (OSError, Refusal):
+            return None
+
+    def keep_leaves(self, blob: Blob, data: bytes) -> list[bytes]:
+        """Keep the leaves of a blob; return them.
+
+        Raises:
+            Refusal: `wrong_digest`: they are not those of its root.
+            DiskFullError: the disk is full or cannot be written.
+        """
+        leaves = read_leaves(data, blob)
+        with disk_errors():
+            (self._leaves / blob.digest).write_bytes(data)
+        return leaves
 
     def _adopt(self, part: Path) -> None:
         """Move a checked, synced file to its place."""
@@ -298,6 +257,8 @@ class BlobCache:
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """Last use, size, path of every blob and part."""
         for folder in self.folder.iterdir():
+            if folder == self._leaves:  # small, and they go with their blob
+                continue
             for path in folder.iterdir() if folder.is_dir() else ():
                 with suppress(FileNotFoundError):
                     stat = path.stat()
@@ -308,13 +269,8 @@ def _name(digest: str, cipher: ShardCipher | None) -> str:
     return digest if cipher is None else f"{digest}.{cipher.mark}"
 
 
-def _stream(blob: Blob, cipher: ShardCipher | None, offset: int) -> Callable[[bytes], bytes]:
-    """Return a function from the blob's bytes at `offset` to those of the file, and back."""
-    return bytes if cipher is None else cipher.stream(blob.digest, offset)
-
-
 def _clear_chunks(file: IO[bytes], blob: Blob, cipher: ShardCipher | None) -> Iterator[bytes]:
     """Yield the blob's bytes from its file."""
-    decrypt = _stream(blob, cipher, 0)
+    decrypt = cipher_stream(blob, cipher)
     while chunk := file.read(_CHUNK_BYTES):
         yield decrypt(chunk)

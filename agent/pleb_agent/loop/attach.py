@@ -360,7 +360,7 @@ async def _first_metadata(client: CoordinatorClient, link: AttachLink) -> bytes:
     try:
         return await client.metadata(link.project)
     except UnreachableError as error:
-        from pleb_agent.client.coordinator import TRIES_AGAIN
+        from pleb_agent.client.http import TRIES_AGAIN
 
         hint = "check the link and your network, then try again"
         raise UnreachableError(str(error).replace(TRIES_AGAIN, hint)) from error

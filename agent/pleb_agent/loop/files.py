@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
 import shutil
 from collections import deque
@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pleb_agent.cache.errors import CorruptBlobError, disk_errors
+from pleb_agent.blobs.fetcher import BlobFetcher
+from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
+from pleb_agent.cache.errors import disk_errors
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
 from pleb_agent.worker.plain_files import (
     create_plain,
@@ -27,7 +29,6 @@ from pleb_shared.protocol.messages import PayloadType
 from pleb_shared.protocol.project import Numerics, ProjectMetadata, ShardList
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
-from pleb_system.network_errors import WrongBytesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,8 +49,8 @@ __all__ = [
     "remove_project_dir",
 ]
 
-_LOG: Final = logging.getLogger("pleb.agent")
-_TRIES: Final = 3
+_AT_ONCE: Final = 4
+"""Shards that are fetched at the same time."""
 _MOST_RECENT: Final = 256
 _STATE_SHARE: Final = 4
 """A checkpoint holds the model and at most two numbers of the optimizer for each of its own."""
@@ -95,7 +96,12 @@ class ProjectFiles:
     def __init__(self, client: CoordinatorClient, cipher: ShardCipher, services: Services) -> None:
         self.cipher = cipher
         self.cache = services.cache
-        self._client = client
+        self._fetcher = BlobFetcher(
+            services.cache,
+            HttpSource(client, SourceKind.COORDINATOR),
+            self._other_sources,
+            services.standings,
+        )
         self._services = services
         self._shard_list: tuple[str, ShardList] | None = None
         """The shard list that was read last, by its blob's digest."""
@@ -114,17 +120,15 @@ class ProjectFiles:
         """
         self._drop_earlier_epoch(metadata)
         if not self._knows_shards(metadata):
-            await self._fetch(metadata.data.shards)
+            await self._fetcher.fetch(metadata.data.shards)
         files = _unit_files(manifest, metadata, self._shards(metadata))
         with self.cache.hold(files.all()):
             for blob in files.public():
-                await self._fetch(blob)
+                await self._fetcher.fetch(blob)
                 self.cache.touch(blob.digest, self._services.clock())
                 if blob.digest not in self._recent:
                     self._recent.append(blob.digest)
-            for blob in files.shards:
-                await self._fetch(blob, self.cipher)
-                self.cache.touch(blob.digest, self._services.clock(), self.cipher)
+            await self._fetch_shards(files.shards)
         return files
 
     def cached_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles | None:
@@ -205,32 +209,26 @@ class ProjectFiles:
                 self.cache.decrypt(blob, self.cipher, file)
         return job
 
-    async def _fetch(self, blob: Blob, cipher: ShardCipher | None = None) -> None:
-        """Fetch a blob unless it is in the cache; with a cipher it is encrypted there.
+    async def _fetch_shards(self, shards: Iterable[Blob]) -> None:
+        """Fetch shards, a few at a time, so that a small one does not wait for an answer's way."""
+        waiting = iter(shards)
 
-        Wrong bytes are deleted and asked for again, three times at most.
-        """
-        async with self.cache.fetching(blob, cipher):
-            if not self.cache.has(blob, cipher):
-                await self._download(blob, cipher)
+        async def fetch_next() -> None:
+            for blob in waiting:
+                await self._fetcher.fetch(blob, self.cipher)
+                self.cache.touch(blob.digest, self._services.clock(), self.cipher)
 
-    async def _download(self, blob: Blob, cipher: ShardCipher | None) -> None:
-        for _ in range(_TRIES):
-            part = self.cache.part(blob, cipher)
-            try:
-                if part.offset < blob.size or not blob.size:
-                    await self._client.download(blob, part)
-                part.finish()
-            except (CorruptBlobError, WrongBytesError) as error:
-                _LOG.warning("fetch", extra={"digest": blob.digest, "problem": str(error)})
-            else:
-                return
-            finally:
-                part.close()
-        raise WrongBytesError(
-            f"The coordinator sent wrong bytes for blob {blob.digest[:12]} {_TRIES} times; "
-            "the agent tries again later."
-        )
+        tasks = [asyncio.create_task(fetch_next()) for _ in range(_AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _other_sources(self, _: Blob) -> list[Offer]:
+        """Return the mirrors of the project."""
+        return []
 
     def _drop_earlier_epoch(self, metadata: ProjectMetadata) -> None:
         """Delete the versions and graphs of an epoch that has ended: no unit needs them again.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from pleb_agent.blobs.standing import Standings
 from pleb_agent.core.devices import CPU
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class Services:
     """How long the coordinator may hold a request for work before it answers."""
     rest_seconds: float = 300.0
     """How long a warm engine without work keeps its memory."""
+    standings: Standings = field(default_factory=Standings)
+    """What is remembered of the sources of blobs."""
     device: str = CPU
     """The name of the one that the engine computes on. Each has services, and a loop, of its own;
     the journal, the cache and the keys are shared."""

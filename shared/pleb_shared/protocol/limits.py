@@ -41,6 +41,8 @@ class Limits:
     model_bytes: int = 16 * 1024**3
     blob_part_bytes: int = 1024 * 1024
     """A larger blob has parts of so many bytes, each of which can be checked by itself."""
+    leaves_bytes: int = 512 * 1024
+    """The leaves of the largest blob."""
 
     attached_delta_bytes: int = 64 * 1024
     """A delta that is packed into at most so much travels in the body of the work request."""

@@ -13,7 +13,8 @@ from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.cache.errors import CorruptBlobError
 from pleb_agent.cache.shard_cipher import ShardCipher
 from pleb_shared.protocol.ids import digest_of
-from pleb_shared.protocol.parts import blob_of
+from pleb_shared.protocol.parts import blob_of, leaves_of
+from tests.unit.agent.test_cache import fill
 
 DATA = b"to be or not to be, that is the question. " * 1000
 BLOB = blob_of(DATA)
@@ -22,9 +23,7 @@ MINE, OTHER = ShardCipher(b"m" * 32), ShardCipher(b"o" * 32)
 
 def put(cache, cipher=MINE, data=DATA):
     blob = blob_of(data)
-    part = cache.part(blob, cipher)
-    part.write(data)
-    part.finish()
+    fill(cache.part(blob, leaves_of(data), cipher), data)
     return blob
 
 
@@ -73,26 +72,26 @@ def test_two_keys_keep_their_copies_apart(tmp_path):
 
 
 def test_an_interrupted_download_resumes_after_a_kill(tmp_path):
-    part = BlobCache(tmp_path, 10**6).part(BLOB, MINE)
-    part.write(DATA[:12_345])
+    data = DATA * 60
+    blob, leaves = blob_of(data), leaves_of(data)
+    part = BlobCache(tmp_path, 10**7).part(blob, leaves, MINE)
+    part.put(1, data[2**20 :][: 2**20])
     part.close()
-    cache = BlobCache(tmp_path, 10**6)  # another process
-    part = cache.part(BLOB, MINE)
-    assert part.offset == 12_345
+    cache = BlobCache(tmp_path, 10**7)  # another process
+    part = cache.part(blob, leaves, MINE)
+    assert part.missing == {0, 2}
     assert b"to be or not" not in on_disk(tmp_path)
-    part.write(DATA[12_345:])
-    part.finish()
-    assert read(cache) == DATA
+    fill(part, data)
+    assert b"to be or not" not in on_disk(tmp_path)
+    assert read(cache, blob=blob) == data
 
 
-def test_wrong_bytes_are_deleted_and_a_restart_starts_again(tmp_path):
+def test_wrong_bytes_are_not_written(tmp_path):
     cache = BlobCache(tmp_path, 10**6)
-    part = cache.part(BLOB, MINE)
-    part.write(DATA[:100])
-    part.restart()
-    part.write(b"x" * len(DATA))
+    part = cache.part(BLOB, [], MINE)
     with pytest.raises(CorruptBlobError):
-        part.finish()
+        part.put(0, b"x" * len(DATA))
+    part.close()
     put(cache)
     assert read(cache) == DATA
 
