@@ -23,6 +23,7 @@ from pleb_shared.protocol.messages import (
     PayloadType,
     Receipt,
     ReceiptOutcome,
+    Received,
     Runtime,
     WorkReply,
     WorkRequest,
@@ -161,10 +162,11 @@ class Exchange:
         now = self._clock()
         self._history.report(self._journal.settle(change, now, self._ended(change, now)))
 
-    def write(self, ask: Ask, holds: Sequence[str]) -> RequestRow:
+    def write(self, ask: Ask, holds: Sequence[str], received: Received | None = None) -> RequestRow:
         """Sign a new request and write it to the journal, before it is sent.
 
-        `holds`: digests of blobs that are in the cache.
+        `holds`: digests of blobs that are in the cache; `received`: where blobs came from since the
+        last request.
         """
         rows, deltas = _with_deltas(ask.reports)
         now = int(self._clock())
@@ -187,6 +189,7 @@ class Exchange:
             free_seconds=self._free_seconds() if ask.max_units else None,
             usually_free_seconds=self._usually_free_seconds() if ask.max_units else None,
             memory_bytes=self._services.engine.memory_bytes,
+            received=received,
         )
         envelope = sign_payload(strict_json.encode(statement), PayloadType.WORK, self._host_key)
         request = RequestRow(

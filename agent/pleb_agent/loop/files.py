@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.cache.errors import disk_errors
+from pleb_agent.client.http import HttpClient
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
 from pleb_agent.worker.plain_files import (
     create_plain,
@@ -25,7 +26,7 @@ from pleb_agent.worker.plain_files import (
 from pleb_shared.errors import Refusal, TrustError
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.messages import PayloadType
+from pleb_shared.protocol.messages import PayloadType, Received
 from pleb_shared.protocol.project import Numerics, ProjectMetadata, ShardList
 from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
@@ -96,6 +97,8 @@ class ProjectFiles:
     def __init__(self, client: CoordinatorClient, cipher: ShardCipher, services: Services) -> None:
         self.cipher = cipher
         self.cache = services.cache
+        self._client = client
+        self._mirrors: dict[str, HttpSource] = {}
         self._fetcher = BlobFetcher(
             services.cache,
             HttpSource(client, SourceKind.COORDINATOR),
@@ -119,6 +122,7 @@ class ProjectFiles:
             PlebError: the cache or the disk is full.
         """
         self._drop_earlier_epoch(metadata)
+        await self.follow_mirrors(metadata)
         if not self._knows_shards(metadata):
             await self._fetcher.fetch(metadata.data.shards)
         files = _unit_files(manifest, metadata, self._shards(metadata))
@@ -228,7 +232,44 @@ class ProjectFiles:
 
     async def _other_sources(self, _: Blob) -> list[Offer]:
         """Return the mirrors of the project."""
-        return []
+        return [Offer(mirror) for mirror in self._mirrors.values()]
+
+    async def follow_mirrors(self, metadata: ProjectMetadata) -> None:
+        """Use the mirrors that the metadata name, and no others.
+
+        Plain HTTP only where the coordinator has it: otherwise a project could have this PC ask for
+        things from devices of its own network, whose certificates nobody vouches for.
+        """
+        wanted = [
+            url
+            for url in metadata.mirrors
+            if url.startswith("https:") or self._client.base_url.startswith("http:")
+        ]
+        for url in self._mirrors.keys() - set(wanted):
+            await self._mirrors.pop(url).close()
+        for url in wanted:
+            if url not in self._mirrors:
+                client = HttpClient(url, network=self._client.network, traffic=self._client.traffic)
+                self._mirrors[url] = HttpSource(client, SourceKind.MIRROR)
+
+    def take_received(self) -> Received | None:
+        """Return where blobs came from since the last call; None: none came."""
+        most = LIMITS.received_bytes
+        got = {kind: min(amount, most) for kind, amount in self._fetcher.received.items()}
+        self._fetcher.received.clear()
+        if not any(got.values()):
+            return None
+        return Received(
+            coordinator=got.get(SourceKind.COORDINATOR, 0),
+            mirrors=got.get(SourceKind.MIRROR, 0),
+            peers=got.get(SourceKind.PEER, 0),
+        )
+
+    async def close(self) -> None:
+        """Close the connections to mirrors."""
+        for mirror in self._mirrors.values():
+            await mirror.close()
+        self._mirrors.clear()
 
     def _drop_earlier_epoch(self, metadata: ProjectMetadata) -> None:
         """Delete the versions and graphs of an epoch that has ended: no unit needs them again.

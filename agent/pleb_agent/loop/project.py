@@ -290,7 +290,8 @@ class Project:
                 await self._settle_pending()
                 if ask.max_units and not self._wants_more():
                     ask = replace(ask, max_units=0, wait_seconds=0.0)  # another device was faster
-                request = self._exchange.write(ask, self.files.held(LIMITS.held_blobs))
+                holds, received = self.files.held(LIMITS.held_blobs), self.files.take_received()
+                request = self._exchange.write(ask, holds, received)
                 for row in ask.reports:  # the journal has them now
                     self._results.pop(row.id, None)
                 with self._loop.budget.asking(request.max_units):
@@ -499,4 +500,5 @@ class Project:
     async def close(self) -> None:
         """Stop network work, keep results, close the connection."""
         await self.stop_network()
+        await self.files.close()
         await self.client.close()

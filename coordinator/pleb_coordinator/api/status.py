@@ -26,6 +26,7 @@ from pleb_shared.protocol.status import (
     HostState,
     HostStatus,
     ProjectStatus,
+    ReceivedStatus,
     RestoreStatus,
     ResultStatus,
     RoundStatus,
@@ -219,6 +220,8 @@ def read_status(
         pleb_link=link.pleb,
         source=tx.versions.source(project.id, project.epoch, project.version),
         family=metadata.family,
+        mirrors=metadata.mirrors,
+        received=ReceivedStatus(**tx.projects.received(project.id)),
     )
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from pleb_coordinator.core.records import StoredDelta
 
-__all__ = ["S3Blobs"]
+__all__ = ["S3Blobs", "open_bucket"]
 
 _PATIENCE: Final = timedelta(seconds=30)
 """How long a request is repeated while the store does not answer as it should."""
@@ -63,6 +63,40 @@ _ROOM: Final = 10**18
 _AGAIN: Final = 3
 """How often bytes are read that have another digest."""
 _SEAL_BYTES: Final = 32
+
+
+def open_bucket(url: str, within: timedelta = _PATIENCE, **given: str) -> S3Store:
+    """Return the objects below `url`; `within` is how long a request is repeated.
+
+    `given`: what `S3Blobs` has, where it is not empty.
+
+    Raises:
+        InputError: `url` has no bucket.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        message = f"{url!r} names no bucket: write it as s3://bucket/prefix."
+        raise InputError(message)
+    config: dict[str, Any] = {name: value for name, value in given.items() if value}
+    config["disable_bulk_delete"] = True  # which wants checksums, and not every store has it
+    options: ClientConfig = {
+        "allow_http": given.get("endpoint", "").startswith("http://"),
+        "timeout": min(_TIMEOUT, within) if within < _PATIENCE else _TIMEOUT,
+        "connect_timeout": min(within, timedelta(seconds=5)),
+    }
+    retry: RetryConfig = {
+        "max_retries": 20,
+        "retry_timeout": within,
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=3),
+            "base": 2,
+        },
+    }
+    prefix = parts.path.strip("/") or None
+    return S3Store(
+        parts.netloc, prefix=prefix, client_options=options, retry_config=retry, **config
+    )
 
 
 class S3Blobs:
@@ -87,10 +121,6 @@ class S3Blobs:
         secret_access_key: str = "",
         patience: timedelta = _PATIENCE,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "s3" or not parts.netloc:
-            message = f"{url!r} names no bucket: write it as s3://bucket/prefix."
-            raise InputError(message)
         self._url = url
         config = {
             "endpoint": endpoint,
@@ -98,31 +128,8 @@ class S3Blobs:
             "access_key_id": access_key_id,
             "secret_access_key": secret_access_key,
         }
-        given: dict[str, Any] = {name: value for name, value in config.items() if value}
-        given["disable_bulk_delete"] = True  # which wants checksums, and not every store has it
-
-        def store(within: timedelta) -> S3Store:
-            options: ClientConfig = {
-                "allow_http": endpoint.startswith("http://"),
-                "timeout": min(_TIMEOUT, within) if within < _PATIENCE else _TIMEOUT,
-                "connect_timeout": min(within, timedelta(seconds=5)),
-            }
-            retry: RetryConfig = {
-                "max_retries": 20,
-                "retry_timeout": within,
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=3),
-                    "base": 2,
-                },
-            }
-            prefix = parts.path.strip("/") or None
-            return S3Store(
-                parts.netloc, prefix=prefix, client_options=options, retry_config=retry, **given
-            )
-
-        self._store = store(patience)
-        self._brief = store(min(patience, _BRIEF))
+        self._store = open_bucket(url, patience, **config)
+        self._brief = open_bucket(url, min(patience, _BRIEF), **config)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="s3")
 
     def check(self) -> None:

@@ -42,6 +42,7 @@ _MODULES: Final = {
     "team": "people",
     "invite": "invites",
     "key": "keys",
+    "mirror": "mirrors",
     "packages": "packages",
     "open": "admins",
     "overview": "overview",

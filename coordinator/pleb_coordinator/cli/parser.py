@@ -9,6 +9,7 @@ from pathlib import Path
 from pleb_coordinator.admin.table import TABLE
 from pleb_coordinator.cli.parser_groups import (
     add_admins,
+    add_mirrors,
     add_models,
     add_packages,
     add_projects,
@@ -34,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_projects(commands)
     add_units_and_hosts(commands)
     add_models(commands)
+    add_mirrors(commands)
     add_packages(commands)
     _add_simulation(commands)
     add_admins(commands)

@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pleb_coordinator.core.admins import AdminRole
-from pleb_system.command_line import count, day, days, number
+from pleb_system.command_line import count, day, days, duration, number
 
 if TYPE_CHECKING:
     from pleb_system.command_line import Commands
 
-__all__ = ["add_admins", "add_models", "add_packages", "add_projects", "add_units_and_hosts"]
+__all__ = [
+    "add_admins",
+    "add_mirrors",
+    "add_models",
+    "add_packages",
+    "add_projects",
+    "add_units_and_hosts",
+]
 
 
 def add_projects(commands: Commands) -> None:
@@ -141,6 +148,23 @@ def add_models(commands: Commands) -> None:
     rollback.add_argument(
         "--to", type=number, metavar="N", help="default: the last one that did well on the holdout"
     )
+
+
+def add_mirrors(commands: Commands) -> None:
+    """Add `mirror`."""
+    mirrors = commands.group("mirror", "Mirrors of projects' files: sync, list, check.")
+    sync = mirrors.add(
+        "sync",
+        "copy what volunteers need to a folder or bucket, and remove what they no longer need",
+        "sync words /var/www/mirror --every 5m",
+    )
+    sync.add_argument("project", metavar="PROJECT")
+    sync.add_argument("to", metavar="TO", help="a folder that a web server serves, or s3://...")
+    sync.add_argument("--every", type=duration, metavar="TIME", help="again and again (5m, 1h)")
+    sync.add_argument("--s3-endpoint", metavar="URL", help="the S3 server, if it is not Amazon's")
+    mirrors.add("list", "list the mirrors that projects name", "list")
+    check = mirrors.add("check", "ask a project's mirrors for its files", "check words")
+    check.add_argument("project", metavar="PROJECT")
 
 
 def add_packages(commands: Commands) -> None:

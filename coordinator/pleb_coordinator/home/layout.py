@@ -57,6 +57,7 @@ class Home:
         self.agent = path / "agent"  # the home of the agent that `serve --with-agent` runs
         self.listening_file = path / "listening.json"  # where a running `serve` listens
         self.clock_file = path / "clock.json"  # what hosts' requests say of this machine's clock
+        self.mirrors_file = path / "mirrors.json"  # what the last checks of mirrors found
         self.last_backup_file = path / "backup.json"  # when the last backup was made, and where
         self.logins = path / "logins"  # keys with which this user is an admin elsewhere
         self.folders = (path, self.blobs, self.deltas, self.uploads, keys, self.logs, self.tls)

@@ -151,6 +151,8 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         memory_bytes=request.memory_bytes,
     )
     tx.hosts.saw(host.id, seen)
+    if request.received is not None and before is None:
+        tx.projects.add_received(project.id, request.received)
     if (
         asked.network != host.network
         or context.now // _DAY_SECONDS != host.last_seen // _DAY_SECONDS

@@ -35,6 +35,7 @@ from pleb_shared.protocol.unit import VersionSource
 
 if TYPE_CHECKING:
     from pleb_coordinator.store.engine import Connection
+    from pleb_shared.protocol.messages import Received
 
 __all__ = ["MetadataCache", "Projects", "Rounds", "Versions"]
 
@@ -186,6 +187,16 @@ class Projects(TableGroup):
     def set_fleet(self, project: int, fleet: Fleet) -> None:
         """Store what is known of the project's hosts."""
         self._db.execute(sql.SET_FLEET, project=project, **msgspec.structs.asdict(fleet))
+
+    def add_received(self, project: int, received: Received) -> None:
+        """Count the bytes of blobs that a host got, by their source."""
+        for source, amount in msgspec.structs.asdict(received).items():
+            if amount:
+                self._db.execute(sql.ADD_RECEIVED, project=project, source=source, bytes=amount)
+
+    def received(self, project: int) -> dict[str, int]:
+        """Return the bytes of blobs that hosts got, by the names of `Received`'s fields."""
+        return dict(self._db.execute(sql.RECEIVED, project=project))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Store the metrics of a version, replacing earlier ones."""

@@ -591,6 +591,14 @@ SELECT a.id FROM assignments a JOIN deltas d ON d.assignment = a.id
 WHERE a.unit = :unit AND a.digest = :digest AND a.state <> 'invalid' LIMIT 1
 """
 
+# From where hosts got their blobs
+
+ADD_RECEIVED: Final = """
+INSERT INTO received (project, source, bytes) VALUES (:project, :source, :bytes)
+ON CONFLICT (project, source) DO UPDATE SET bytes = received.bytes + excluded.bytes
+"""
+RECEIVED: Final = "SELECT source, bytes FROM received WHERE project = :project"
+
 # Shares
 
 TAKEN: Final = f"SELECT taken FROM shares WHERE {_OF_VERSION} AND holder = :holder"
@@ -1089,6 +1097,7 @@ REMOVE_PROJECT: Final = (
             "alarms",
             "departed",
             "fleet_views",
+            "received",
             "shares",
             "classes",
             "class_distances",

@@ -368,6 +368,15 @@ Table(
 )
 
 Table(
+    "received",
+    metadata,
+    Column("project", ForeignKey("projects.id"), primary_key=True),
+    Column("source", TEXT, primary_key=True),
+    Column("bytes", INTEGER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+Table(
     "calibrations",
     metadata,
     Column("host", ForeignKey("hosts.id"), primary_key=True),

@@ -69,6 +69,9 @@ BUTTONS: Final[Mapping[str, Button]] = {
         "A new online key is made; every researcher has to renew (`pleb-project renew`).",
     ),
     "admin revoke": Button("Revoke", "The admin's key and sessions are not valid any more."),
+    "mirror check": Button(
+        "Check mirrors", "The project's mirrors are asked for its files; that may take a minute."
+    ),
     "doctor": Button("Run doctor", "Everything that can be wrong is checked; takes a moment."),
     "backup --again": Button(
         "Back up now", "A backup is made where the last one was made; that may take minutes."

@@ -19,6 +19,7 @@ from pleb_coordinator.admin.door import Session, enter, find_link, find_session
 from pleb_coordinator.admin.hosts import ListHosts, ShowHost
 from pleb_coordinator.admin.invites import ListInvites
 from pleb_coordinator.admin.logs import ReadAudit
+from pleb_coordinator.admin.mirrors import last_checks
 from pleb_coordinator.admin.overview import ReadOverview
 from pleb_coordinator.admin.projects import ShowProject
 from pleb_coordinator.admin.table import TABLE
@@ -192,7 +193,13 @@ class _Pages:
             found = listed.hosts
         units = await self._admins.ask(ListUnits(project=name, limit=_SHOWN), session.actor)
         return self._of(
-            session, "operator_project.html", p=status, hosts=found, units=units, wanted=wanted
+            session,
+            "operator_project.html",
+            p=status,
+            hosts=found,
+            units=units,
+            wanted=wanted,
+            mirrors=last_checks(self._admins.home.mirrors_file),
         )
 
     async def question(self, request: Request, session: Session) -> Response:

@@ -167,6 +167,7 @@ def make_draft(
         chunks=[planned.chunk for planned in chunks],
         evaluation=definition.evaluation,
         target=definition.target,
+        mirrors=project.mirrors,
     )
     return Draft(definition, dataset, exported, metadata, memory, chunks, likeness)
 

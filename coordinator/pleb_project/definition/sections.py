@@ -20,6 +20,7 @@ from pleb_shared.protocol.project import (
     Codec,
     EvaluationSpec,
     LeaseSeconds,
+    Mirrors,
     Muon,
     OuterStep,
     Round,
@@ -66,6 +67,7 @@ class ProjectSection(msgspec.Struct, frozen=True):
         Text,
         about("who runs it and where volunteers can reach you: a name, an e-mail address, a page"),
     ] = ""
+    mirrors: Mirrors = []
     restore: Annotated[
         bool,
         about(

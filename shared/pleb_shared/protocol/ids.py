@@ -11,12 +11,15 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 import msgspec
 
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.limits import LIMITS
 
 __all__ = [
     "AttachLink",
     "Digest",
     "KeyHex",
+    "MirrorUrl",
     "ProjectName",
+    "check_mirror",
     "digest_of",
     "fingerprint_of",
     "parse_attach_link",
@@ -26,6 +29,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """SHA-256 of exact bytes, lower-case hexadecimal."""
 KeyHex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """A raw 32-byte Ed25519 public key, lower-case hexadecimal."""
+MirrorUrl = Annotated[str, msgspec.Meta(max_length=LIMITS.mirror_characters)]
+"""The address of a mirror, which `check_mirror` has checked."""
 ProjectName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z")]
 
 _PROJECT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -39,6 +44,22 @@ _ACCOUNT: Final = re.compile(r"account=[^&#\s]*")
 def digest_of(data: bytes | memoryview) -> str:
     """Return the SHA-256 of `data` in lower-case hexadecimal: the name of a blob."""
     return hashlib.sha256(data).hexdigest()
+
+
+def check_mirror(url: str) -> None:
+    """Return if `url` can be a mirror's: `/blobs/DIGEST` is added to it.
+
+    Raises:
+        ValueError: it is not the address of a folder on a web server; the message says why.
+    """
+    parts = urlsplit(url)
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ValueError(f"a mirror's address is like https://example.org/folder, not {url!r}")
+    if "?" in url or "#" in url or "@" in parts.netloc or url.endswith("/"):
+        raise ValueError(
+            f"a mirror's address has no password, no ? and no #, and does not end with /: {url!r}"
+        )
 
 
 def fingerprint_of(public_key: str) -> str:

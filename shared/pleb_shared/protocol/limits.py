@@ -82,6 +82,12 @@ class Limits:
     predictions: int = 2**24
     """Numbers that an evaluation gathers from the whole holdout: 128 MiB."""
     inputs: int = 16
+    mirrors: int = 16
+    """Of one project."""
+    mirror_characters: int = 500
+    """The address of one."""
+    received_bytes: int = 2**40
+    """What a host says it has received since its last request, of one kind of source."""
     root_changes: int = 32
     """Changes of a project's root key in its whole life."""
     root_change_characters: int = 2_000

@@ -36,6 +36,7 @@ __all__ = [
     "PublishRequest",
     "Receipt",
     "ReceiptOutcome",
+    "Received",
     "RefusalBody",
     "Role",
     "Runtime",
@@ -158,6 +159,17 @@ class Runtime(Struct, frozen=True):
         return lacking(numerics, self.system, self.capability)
 
 
+ReceivedBytes = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.received_bytes)]
+
+
+class Received(Struct, frozen=True):
+    """From where a host got how many bytes of blobs. It is for people: nothing depends on it."""
+
+    coordinator: ReceivedBytes = 0
+    mirrors: ReceivedBytes = 0
+    peers: ReceivedBytes = 0
+
+
 class WorkRequest(Struct, kw_only=True, frozen=True):
     """Asks for units and carries reports; signed by the host's key.
 
@@ -187,6 +199,8 @@ class WorkRequest(Struct, kw_only=True, frozen=True):
     """For how long it probably stays free: units are shortened to end in it where they can be."""
     memory_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**44)] | None = None
     """What a unit may take on the host, by which the coordinator chooses its chunk."""
+    received: Received | None = None
+    """Of blobs, since the last request that said so; None: nothing."""
 
 
 class ReceiptOutcome(StrEnum):

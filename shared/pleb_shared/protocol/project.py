@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pleb_shared.protocol.chunk import FULL, Chunk
-from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
+from pleb_shared.protocol.ids import Digest, KeyHex, MirrorUrl, ProjectName, check_mirror
 from pleb_shared.protocol.keys import check_public_key
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.unit import (
@@ -41,6 +41,7 @@ __all__ = [
     "FamilyKind",
     "HoldoutMetric",
     "InputSpec",
+    "Mirrors",
     "ModelSpec",
     "Muon",
     "Numerics",
@@ -645,6 +646,16 @@ class Family(Struct, frozen=True):
         return self.members.index(project) + 1
 
 
+Mirrors = Annotated[
+    list[MirrorUrl],
+    about(
+        "web servers with the project's files, as `pleb-coordinator mirror sync` writes them, "
+        "such as `https://example.org/my-project`: volunteers get most bytes from there",
+        max_length=LIMITS.mirrors,
+    ),
+]
+
+
 class Delegation(Struct, frozen=True):
     """The root lets the coordinator's online key choose version, seed, shards, chunk, steps."""
 
@@ -703,10 +714,14 @@ class ProjectMetadata(Struct, frozen=True):
     """Why not, for people."""
     family: Family | None = None
     """What the project is a member of; None: it is published alone."""
+    mirrors: Mirrors = []
+    """Web servers that have the project's blobs, too, in no order."""
 
     def __post_init__(self) -> None:
         """Refuse a key that proves nothing, and chunks that no unit could name."""
         check_public_key(self.root_key)
+        for url in self.mirrors:
+            check_mirror(url)
         names = [FULL, *(chunk.name for chunk in self.chunks)]
         if len(set(names)) != len(names):
             raise ValueError("two chunks have one name")

@@ -36,6 +36,7 @@ __all__ = [
     "VersionPoint",
     "VersionStatus",
     "overall",
+    "shown_received",
 ]
 
 NOT_COMPARABLE: Final = (
@@ -179,6 +180,31 @@ class VersionStatus(Status, frozen=True):
     source: VersionSource
 
 
+class ReceivedStatus(Status, frozen=True):
+    """Bytes of blobs that hosts got, by their source, as they say themselves."""
+
+    coordinator: int = 0
+    mirrors: int = 0
+    peers: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.coordinator + self.mirrors + self.peers
+
+
+def shown_received(received: ReceivedStatus) -> str:
+    """Return in a line how much hosts got, and which share from where."""
+    total = received.total
+    shares = {
+        "mirrors": received.mirrors,
+        "other volunteers": received.peers,
+        "the coordinator": received.coordinator,
+    }
+    parts = [f"{100 * amount / max(1, total):.0f} % from {name}" for name, amount in shares.items()]
+    return f"{total / 1e6:,.1f} MB, {', '.join(parts)}"
+
+
 class ProjectStatus(Status, frozen=True):
     """The whole answer."""
 
@@ -246,6 +272,9 @@ class ProjectStatus(Status, frozen=True):
     """How the newest version is put together; researchers download the model by it."""
     family: Family | None = None
     """What it is a member of."""
+    mirrors: list[Text] = []
+    """Web servers that have its blobs, too."""
+    received: ReceivedStatus = ReceivedStatus()
 
     @property
     def finished(self) -> bool:

@@ -20,7 +20,17 @@ depends_on: Sequence[str] | None = None
 
 # Tables whose rows change often leave room in each page, so that a changed row stays in its page
 # and no index is touched; and they are cleaned while they are still small.
-_CHANGING = ("assignments", "units", "hosts", "rounds", "projects", "replies", "shares", "claims")
+_CHANGING = (
+    "assignments",
+    "units",
+    "hosts",
+    "rounds",
+    "projects",
+    "replies",
+    "shares",
+    "claims",
+    "received",
+)
 
 
 def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
@@ -192,6 +202,18 @@ def upgrade() -> None:  # noqa: PLR0915 - a statement for each table and index
         ["expires_at"],
         unique=False,
         **where("complete = 0"),
+    )
+    op.create_table(
+        "received",
+        sa.Column("project", INTEGER, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("bytes", INTEGER, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project"],
+            ["projects.id"],
+        ),
+        sa.PrimaryKeyConstraint("project", "source"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "alarms",

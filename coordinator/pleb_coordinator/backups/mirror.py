@@ -1,0 +1,195 @@
+"""Copies what hosts need of a project to a mirror, and removes what they do not need any more.
+
+TO/blobs/DIGEST              graphs, shards, the base, and the blobs that build recent versions
+TO/parts/DIGEST              the leaves of large ones
+TO/projects/P/metadata       the newest signed metadata; `metadata-N`: each that was signed
+TO/projects/P/log.jsonl      every version: its number, digest, inputs and source, oldest first
+TO/projects/P/files.json     what this project needs here, so that several can share a mirror
+
+The names are those of the coordinator's own addresses, so any web server over TO is a mirror. Blobs
+come before the files that name them, and go after. Nothing secret is among them: whoever can guess
+a digest gets the same bytes from the coordinator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from pleb_coordinator.blobs.parts import leaves_in
+from pleb_coordinator.blobs.store import damaged_blob
+from pleb_coordinator.core.records import VersionInput
+from pleb_coordinator.store.references import METADATA
+from pleb_shared.protocol.limits import LIMITS
+from pleb_shared.protocol.unit import VersionSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pleb_coordinator.backups.mirror_target import MirrorTarget
+    from pleb_coordinator.blobs.store import Blobs
+    from pleb_coordinator.core.records import Project, VersionRow
+    from pleb_coordinator.store.transaction import Transaction
+
+__all__ = ["LoggedVersion", "MirrorFiles", "Synced", "files_for_mirror", "sync_mirror"]
+
+_READ_BYTES: Final = 2**20
+_PAGE: Final = 500
+Digests = Annotated[list[str], msgspec.Meta(max_length=2 * LIMITS.shards)]
+
+
+class LoggedVersion(msgspec.Struct, frozen=True):
+    """A line of `log.jsonl`."""
+
+    epoch: int
+    number: int
+    digest: str
+    metadata_number: int
+    restores: int | None
+    inputs: tuple[VersionInput, ...]
+    source: VersionSource | None
+    """How it is put together; None: its tensors are not kept any more."""
+    outer_state: str
+    """The blob with the outer step's state; the mirror has that of the newest version."""
+    made_at: float
+
+
+class _Files(msgspec.Struct, frozen=True):
+    """What `files.json` says."""
+
+    digests: Digests
+
+
+@dataclass(frozen=True)
+class MirrorFiles:
+    """What a mirror of a project has."""
+
+    project: str
+    digests: frozenset[str]
+    metadata: dict[int, bytes]
+    """Every signed envelope by its number."""
+    log: bytes
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a run has done."""
+
+    copied: int
+    copied_bytes: int
+    removed: int
+    files: int
+    """Blobs that the mirror has of this project now."""
+
+
+def files_for_mirror(tx: Transaction, project: Project) -> MirrorFiles:
+    """Return what hosts need of a project, and what it could be continued from elsewhere."""
+    epoch, newest = project.epoch, project.version
+    digests = set(tx.references.of(project.id, epoch, METADATA))
+    log = bytearray()
+    for row in _versions(tx, project):
+        log += msgspec.json.encode(_logged(row)) + b"\n"
+        recent = row.epoch == epoch and row.number >= newest - LIMITS.version_lag
+        if recent and row.source is not None:
+            digests.add(row.source.snapshot.digest)
+            digests.update(blob.digest for blob in row.source.differences)
+        if (row.epoch, row.number) == (epoch, newest):
+            digests.update(filter(None, (row.outer_state, row.snapshot)))
+    envelopes = {}
+    for number in range(1, project.metadata_number + 1):
+        try:
+            envelopes[number] = tx.projects.envelope(project.id, number)
+        except LookupError:
+            continue  # a restored coordinator may lack some
+    return MirrorFiles(project.name, frozenset(digests), envelopes, bytes(log))
+
+
+def _versions(tx: Transaction, project: Project) -> Iterator[VersionRow]:
+    for epoch in tx.versions.epochs(project.id):
+        after = -1
+        while page := tx.versions.history(project.id, epoch, after=after, limit=_PAGE):
+            yield from page
+            after = page[-1].number
+
+
+def _logged(row: VersionRow) -> LoggedVersion:
+    return LoggedVersion(
+        epoch=row.epoch,
+        number=row.number,
+        digest=row.digest,
+        metadata_number=row.metadata_number,
+        restores=row.restores,
+        inputs=row.inputs,
+        source=row.source,
+        outer_state=row.outer_state,
+        made_at=row.made_at,
+    )
+
+
+def sync_mirror(blobs: Blobs, target: MirrorTarget, wanted: MirrorFiles) -> Synced:
+    """Make a mirror have what is wanted of one project; what other projects need stays.
+
+    It may be interrupted at any point, and goes on with the next run.
+
+    Raises:
+        Refusal: a blob is damaged or missing here, or the bucket does not answer.
+        OSError: the folder cannot be written.
+    """
+    folder = f"projects/{wanted.project}"
+    before = _files_of(target, folder)
+    target.write(f"{folder}/files.json", [_encoded(before | wanted.digests)])
+    there, leaves_there = target.sizes("blobs"), target.sizes("parts")
+    copied = copied_bytes = 0
+    for digest, size in sorted(blobs.sizes(wanted.digests).items()):
+        if size > LIMITS.blob_part_bytes and digest not in leaves_there:
+            target.write(f"parts/{digest}", leaves_in(blobs, digest))
+        if there.get(digest) != size:
+            target.write(f"blobs/{digest}", _checked(blobs, digest, size))
+            copied += 1
+            copied_bytes += size
+    written = target.sizes(folder)
+    for number, envelope in wanted.metadata.items():
+        if written.get(f"metadata-{number}") != len(envelope):
+            target.write(f"{folder}/metadata-{number}", [envelope])
+    target.write(f"{folder}/log.jsonl", [wanted.log])
+    if wanted.metadata:
+        target.write(f"{folder}/metadata", [wanted.metadata[max(wanted.metadata)]])
+    unneeded = before - wanted.digests - _needed_by_others(target, wanted.project)
+    for digest in sorted(unneeded):
+        target.delete(f"blobs/{digest}")
+        target.delete(f"parts/{digest}")
+    target.write(f"{folder}/files.json", [_encoded(wanted.digests)])
+    return Synced(copied, copied_bytes, len(unneeded), len(wanted.digests))
+
+
+def _checked(blobs: Blobs, digest: str, size: int) -> Iterator[bytes]:
+    """Yield a blob's bytes. Raises `Refusal` before the last of them if they are damaged."""
+    hasher = hashlib.sha256()
+    for start in range(0, max(size, 1), _READ_BYTES):
+        part = blobs.read(digest, start, min(size, start + _READ_BYTES))
+        hasher.update(part)
+        if start + _READ_BYTES >= size and hasher.hexdigest() != digest:
+            raise damaged_blob(digest)
+        yield part
+
+
+def _files_of(target: MirrorTarget, folder: str) -> frozenset[str]:
+    data = target.read(f"{folder}/files.json")
+    if data is None:
+        return frozenset()
+    try:
+        return frozenset(msgspec.json.decode(data, type=_Files).digests)
+    except msgspec.DecodeError:
+        return frozenset()  # damaged: what it named may stay there for ever, which harms nobody
+
+
+def _needed_by_others(target: MirrorTarget, project: str) -> frozenset[str]:
+    names = {name.partition("/")[0] for name in target.sizes("projects")} - {project}
+    return frozenset().union(*(_files_of(target, f"projects/{name}") for name in names))
+
+
+def _encoded(digests: frozenset[str]) -> bytes:
+    return msgspec.json.encode(_Files(sorted(digests)))
