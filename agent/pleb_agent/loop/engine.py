@@ -54,6 +54,10 @@ _REFUSED_SECONDS: Final = 3600.0
 """How long no unit is asked for after the device refused one: the next would go back too."""
 _PREFETCH_FROM_SHARE: Final = 0.8
 """Late, so that the next unit starts from a fresh version."""
+_PREFETCH_EARLIEST_SHARE: Final = 0.55
+"""Coordinators give no proven host a unit before half of the last one's usual time (`pace`)."""
+_FETCH_MARGIN: Final = 1.5
+"""How many times as long as usual the next fetch may take and still be hidden."""
 _PREFETCH_LEAST_SECONDS: Final = 2.0
 """Less than this hides no fetch."""
 _REST_OF_UNIT: Final = 0.25
@@ -307,14 +311,21 @@ class WarmEngine:
         self._fair.charge(project, seconds)
 
 
-def is_time_to_prefetch(progress: Progress) -> bool:
-    """Whether to ask now: late enough for a fresh version, with enough left to hide the fetch."""
+def is_time_to_prefetch(progress: Progress, fetch_seconds: float) -> bool:
+    """Whether to ask now: late enough for a fresh version, with enough left to hide the fetch.
+
+    `fetch_seconds`: how long the files of a unit took to come lately. A slow line asks earlier, so
+    that they are there when the unit begins.
+    """
     if not progress.steps_done:
         return False
-    if progress.steps_done < _PREFETCH_FROM_SHARE * progress.steps_total:
-        return False
+    step_seconds = progress.compute_seconds / progress.steps_done
+    needed = _FETCH_MARGIN * fetch_seconds / max(step_seconds * progress.steps_total, 1e-9)
+    share = max(_PREFETCH_EARLIEST_SHARE, min(_PREFETCH_FROM_SHARE, 1.0 - needed))
     left = progress.steps_total - progress.steps_done
-    return left * progress.compute_seconds / progress.steps_done >= _PREFETCH_LEAST_SECONDS
+    return progress.steps_done >= share * progress.steps_total and (
+        left * step_seconds >= _PREFETCH_LEAST_SECONDS
+    )
 
 
 class _Prefetch:
@@ -333,7 +344,8 @@ class _Prefetch:
 
     def consider(self, progress: Progress) -> None:
         """Start if it is time."""
-        if self._task is None and is_time_to_prefetch(progress):
+        usual = self._project.files.usual_fetch_seconds
+        if self._task is None and is_time_to_prefetch(progress, usual):
             self._computed_seconds = progress.compute_seconds
             self._task = self._project.start(self._run)
 

@@ -53,6 +53,8 @@ __all__ = [
 _AT_ONCE: Final = 4
 """Shards that are fetched at the same time."""
 _MOST_RECENT: Final = 256
+_FETCHES: Final = 4
+"""Of the last fetches that many say how long the next one may take."""
 _STATE_SHARE: Final = 4
 """A checkpoint holds the model and at most two numbers of the optimizer for each of its own."""
 _FILE_MARGIN_BYTES: Final = 4 * 2**20
@@ -111,6 +113,7 @@ class ProjectFiles:
         self._recent: deque[str] = deque(maxlen=_MOST_RECENT)
         """Digests of public blobs that this project's units needed since the process began."""
         self._epoch: int | None = None
+        self._fetch_seconds: deque[float] = deque(maxlen=_FETCHES)
 
     async def fetch_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles:
         """Fetch what a unit needs, as far as it is not in the cache; return its files.
@@ -121,6 +124,7 @@ class ProjectFiles:
             TrustError: the unit asks for shards that do not exist.
             PlebError: the cache or the disk is full.
         """
+        began = asyncio.get_running_loop().time()
         self._drop_earlier_epoch(metadata)
         await self.follow_mirrors(metadata)
         if not self._knows_shards(metadata):
@@ -133,7 +137,13 @@ class ProjectFiles:
                 if blob.digest not in self._recent:
                     self._recent.append(blob.digest)
             await self._fetch_shards(files.shards)
+        self._fetch_seconds.append(asyncio.get_running_loop().time() - began)
         return files
+
+    @property
+    def usual_fetch_seconds(self) -> float:
+        """How long the files of a unit took to come, of the last few the longest."""
+        return max(self._fetch_seconds, default=0.0)
 
     def cached_unit(self, manifest: Manifest, metadata: ProjectMetadata) -> UnitFiles | None:
         """Return the unit's files if all of them are in the cache; nothing is fetched.

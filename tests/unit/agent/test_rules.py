@@ -79,4 +79,15 @@ def test_a_budget_counts_what_is_under_way(most, finished, under_way, finishing,
 )
 def test_the_next_unit_is_asked_for_late_but_not_too_late(done, total, seconds, now):
     progress = Progress(steps_done=done, steps_total=total, loss=1.0, compute_seconds=seconds)
-    assert is_time_to_prefetch(progress) is now
+    assert is_time_to_prefetch(progress, 0.0) is now
+
+
+@pytest.mark.parametrize(
+    ("fetch_seconds", "first"), [(0.0, 80), (10.0, 80), (20.0, 70), (25.0, 63), (500.0, 56)]
+)
+def test_a_slow_line_asks_for_the_next_unit_earlier(fetch_seconds, first):
+    def asks(done):
+        progress = Progress(steps_done=done, steps_total=100, compute_seconds=float(done), loss=1.0)
+        return is_time_to_prefetch(progress, fetch_seconds)
+
+    assert next(done for done in range(100) if asks(done)) == first
