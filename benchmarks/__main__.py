@@ -55,14 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if name == "trust":
             trust.add_options(command)
-        if name == "dispatch":
+        if name in {"cycle", "dispatch"}:
             command.add_argument("--store", default="sqlite", help=STORE_HELP)
+        if name == "cycle":
+            command.add_argument("--recorded", action="store_true", help="replay recorded deltas")
     options = parser.parse_args(arguments)
     if options.name == "trust":
         print(json.dumps(trust.main(options)))
         return 0
     module = importlib.import_module(MODULES[options.name])
-    given = {"store": options.store} if options.name == "dispatch" else {}
+    own = ("store", "recorded")
+    given = {name: getattr(options, name) for name in own if hasattr(options, name)}
     result: dict[str, Any] = module.main(options.quick, **given)
     for key, value in flat(result).items():
         print(f"{key:40} {value:.4g}" if isinstance(value, float) else f"{key:40} {value}")

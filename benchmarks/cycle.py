@@ -5,6 +5,7 @@ trusted agent with its worker, on a small model that a project file defines. Wha
 starts after the first version, when everything is warm. `coordinator_cpu_ms_per_unit` is the
 processor time of all processes of the coordinator over the units that were verified meanwhile;
 evaluation of every version on the holdout is part of what the fleet has to do.
+With `--recorded` hosts replay recorded deltas, to load the coordinator (`cycle_recorded`).
 """
 
 from __future__ import annotations
@@ -77,7 +78,11 @@ class Moment:
     agent_cpu_seconds: float
 
 
-def main(quick: bool) -> dict[str, Any]:
+def main(quick: bool, recorded: bool = False, store: str = "sqlite") -> dict[str, Any]:
+    if recorded:
+        from benchmarks import cycle_recorded
+
+        return cycle_recorded.main(quick, store)
     with tempfile.TemporaryDirectory(prefix="pleb-cycle-", ignore_cleanup_errors=True) as name:
         fleet = Fleet(Path(name))
         try:

@@ -80,7 +80,7 @@ def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
         home = Home(Path(folder) / "home")
         plan = _prepare(home, amounts, quick)
         if store != "sqlite":
-            _move(home, stack, store)
+            moved(home, stack, store)
         limit = _limit(plan.groups[0].in_hand[0])
         with served(home) as running:
             plan_file = Path(folder) / "plan.json"
@@ -91,7 +91,7 @@ def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
                 return _figures(running, home, load) | limit | _amounts(home, amounts)
 
 
-def _move(home: Home, stack: ExitStack, store: str) -> None:
+def moved(home: Home, stack: ExitStack, store: str) -> None:
     """Move the filled store into PostgreSQL, with statistics as a running database has them."""
     if store == "postgresql":
         server = stack.enter_context(running_postgres(DURABLE))

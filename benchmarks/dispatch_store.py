@@ -138,10 +138,16 @@ def fill_brisk(
 ) -> Group:
     """Publish a project of small rounds, which will really advance; return its hosts."""
     project = publish_project(store, deps, "brisk", RoundSize(units=units, quorum=3 * units // 4))
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        past = _Past(store, deps, db, project, first, hosts)
-        past.enrol()
+    add_proven_hosts(store, deps, path, project, first=first, count=hosts)
     return Group("brisk", first, [[] for _ in range(hosts)])
+
+
+def add_proven_hosts(
+    store: Store, deps: Deps, path: Path, project: Project, *, first: int, count: int
+) -> None:
+    """Let a project have `count` proven hosts, of accounts of their own, from number `first`."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        _Past(store, deps, db, project, first, count).enrol()
 
 
 def _part(total: int, parts: int, number: int) -> int:
