@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -56,8 +56,11 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
     from pleb_shared.protocol.unit import Unit
 
-HOSTS: Final = 2 * UNITS_PER_ROUND
-"""Half of them wait for the next version, so that it is taken up at once."""
+PROJECTS: Final = 4
+"""While the version of one is made, hosts of the others work."""
+HOSTS: Final = UNITS_PER_ROUND
+"""Of each project, and one that is trusted."""
+NAMES: Final = [f"cycle-{number}" for number in range(PROJECTS)]
 RECORDED_ROUNDS: Final = 20
 """Deltas come again after so many rounds: equal ones among the newest would be suspicious."""
 WAIT_SECONDS: Final = 5.0
@@ -70,7 +73,7 @@ class RecordedPlan(msgspec.Struct, frozen=True):
     """What the load process is to do."""
 
     url: str
-    hosts: Group
+    hosts: list[Group]
     deltas: list[bytes]
     """Units take the next one each; all hosts of a unit send the same."""
 
@@ -78,12 +81,10 @@ class RecordedPlan(msgspec.Struct, frozen=True):
 def main(quick: bool, store: str) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-recorded-")))
-        source, home = folder / "project", Home(folder / "home")
-        source.mkdir()
-        (source / "project.toml").write_text(PROJECT + _UNPACED, encoding="utf-8")
-        (source / "model.py").write_text(MODEL, encoding="utf-8")
-        deltas = record(source, folder / "blobs", rounds=RECORDED_ROUNDS)
-        hosts = set_up(home, source)
+        home = Home(folder / "home")
+        sources = [write_project(folder / name, name) for name in NAMES]
+        deltas = record(sources[0], folder / "blobs", rounds=RECORDED_ROUNDS)
+        hosts = set_up(home, sources)
         if store != "sqlite":
             moved(home, stack, store)
         with served(home) as running:
@@ -109,10 +110,20 @@ def main(quick: bool, store: str) -> dict[str, Any]:
         "units": units,
         "versions": after["version"] - before["version"],
         "units_per_round": UNITS_PER_ROUND,
-        "hosts": HOSTS,
+        "projects": PROJECTS,
+        "hosts": PROJECTS * (HOSTS + 1),
         "recorded_deltas": len(deltas),
         "by_process": by_process,
     }
+
+
+def write_project(folder: Path, name: str) -> Path:
+    """Write the project of `cycle` under another name; return its folder."""
+    folder.mkdir()
+    text = PROJECT.replace('name = "cycle"', f'name = "{name}"') + _UNPACED
+    (folder / "project.toml").write_text(text, encoding="utf-8")
+    (folder / "model.py").write_text(MODEL, encoding="utf-8")
+    return folder
 
 
 def record(source: Path, folder: Path, rounds: int) -> list[bytes]:
@@ -134,38 +145,35 @@ def record(source: Path, folder: Path, rounds: int) -> list[bytes]:
     return found
 
 
-def set_up(home: Home, source: Path) -> Group:
-    """Publish the project at a new coordinator and let its hosts have a past; return them."""
+def set_up(home: Home, sources: Sequence[Path]) -> list[Group]:
+    """Publish projects at a new coordinator and let their hosts have a past; return them."""
     config = make_home(home, own_networks=["127.0.0.0/8"])  # else all hosts are one voice
     deps = deps_of(home, time.time, config)  # noqa: TID251 - a composition root
-    store = Store(home.store_file)
-    try:
-        with store.write() as tx:
-            invite = new_invite(tx, deps, Role.PUBLISHER, lifetime_seconds=600)
-        with served(home) as running:
+    groups, first = [], 1
+    with closing(Store(home.store_file)) as store, served(home) as running:
+        for source in sources:
+            with store.write() as tx:
+                invite = new_invite(tx, deps, Role.PUBLISHER, lifetime_seconds=600)
             place = ("--home", str(home.path.parent / "researcher"), "--json")
             command = ("publish", str(source), "--to", running.url, "--invite", invite)
             run_json("publish", project_command(*command, "--no-passphrase", *place))
-        with store.read() as tx:
-            project = tx.projects.find("cycle")
-        add_proven_hosts(store, deps, home.store_file, project, first=1, count=HOSTS + 1)
-        with closing(sqlite3.connect(home.store_file, isolation_level=None)) as db:
-            db.execute(_TRUST, (HOSTS + 1,))
-    finally:
-        store.close()
-    return Group("cycle", 1, [[] for _ in range(HOSTS + 1)])
+            with store.read() as tx:
+                project = tx.projects.find(source.name)
+            count = HOSTS + 1
+            add_proven_hosts(store, deps, home.store_file, project, first=first, count=count)
+            with closing(sqlite3.connect(home.store_file, isolation_level=None)) as db:
+                db.execute(_TRUST, (first + HOSTS,))
+            groups.append(Group(project.name, first, [[] for _ in range(count)]))
+            first += count
+    return groups
 
 
 def counts(home: Home) -> dict[str, int]:
-    """Return how far the project is."""
-    store = Store(store_place(home))
-    try:
-        with store.read() as tx:
-            project = tx.projects.find("cycle")
-            verified = tx.hosts.alarm(project.id).counted
-    finally:
-        store.close()
-    return {"verified": verified, "version": project.version}
+    """Return how far all projects are together."""
+    with closing(Store(store_place(home))) as store, store.read() as tx:
+        projects = [tx.projects.find(name) for name in NAMES]
+        verified = sum(tx.hosts.alarm(project.id).counted for project in projects)
+    return {"verified": verified, "version": sum(project.version for project in projects)}
 
 
 def require_running(load: subprocess.Popen[str]) -> None:
@@ -235,7 +243,7 @@ async def replay(plan: RecordedPlan) -> None:
     deltas = Recorded(plan.deltas)
     gc.freeze()
     async with asyncio.TaskGroup() as group:
-        for host in hosts_of(plan.hosts):
+        for host in chain.from_iterable(hosts_of(hosts) for hosts in plan.hosts):
             _, connection = await loop.create_connection(
                 Connection, place.hostname or "", place.port or 0
             )

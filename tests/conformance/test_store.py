@@ -508,6 +508,22 @@ class TestAssignments:
         assert tx.assignments.cancel_unsent_before(project.id, 0, 2) == 2
         assert tx.assignments.unsent_purposes(project.id) == set()
 
+    def test_what_is_kept_for_trusted_or_drawn_hosts_is_not_for_all(self, tx, project):
+        unit = new_units(tx, project, 1)[0]
+        host = new_host(tx, project, "a")
+        assert tx.assignments.unsent_for_all(project.id)
+        assert tx.assignments.hosts_drawn() == set()
+        take(tx, project, host, limit=1)
+        assert not tx.assignments.unsent_for_all(project.id)
+        for_trusted = NewAssignment(unit.id, Purpose.CHECK, 0.0, trusted_only=True)
+        tx.assignments.add(for_trusted)
+        for _ in range(2):
+            tx.assignments.add(NewAssignment(unit.id, Purpose.CHECK, 0.0, for_host=host.id))
+        assert not tx.assignments.unsent_for_all(project.id)
+        assert tx.assignments.hosts_drawn() == {host.id}
+        tx.assignments.cancel_drawn_for(host.id)
+        assert tx.assignments.hosts_drawn() == set()
+
     def test_norms_are_those_of_canonical_results(self, tx, project):
         first = new_units(tx, project, 2)[0]
         host = new_host(tx, project, "a")

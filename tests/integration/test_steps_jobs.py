@@ -210,6 +210,36 @@ def test_a_commit_of_another_process_wakes_the_loop_in_a_moment(world):
         store.close()
 
 
+def test_what_time_makes_due_is_searched_for_once_a_second_or_when_it_is_known_to_be(world):
+    searched = []
+
+    def counted(tx, deps, project):
+        searched.append(deps.clock())
+        return expire.find_old_units(tx, deps, project)
+
+    project_jobs = [
+        replace(job, find=counted) if job.find is expire.find_old_units else job
+        for job in PROJECT_JOBS
+    ]
+    world.run()
+    assert world.ask(world.volunteer("other", role=Role.TRUSTED))[0]
+    jobs, start = Jobs(world.store, world.deps, project_jobs=project_jobs), world.clock.now
+    jobs.timed_seconds = 1.0
+    for at in (start, start + 0.4, start + 1.1, start - 3600, start - 3599.9):
+        world.clock.now = at
+        jobs.run_due()
+    assert searched == [start, start + 1.1, start - 3600], "the clock was set back at last"
+    with world.store.read() as tx:
+        end = tx.assignments.next_lease_end()
+    assert end is not None
+    for at in (end - 0.5, end - 0.4):
+        world.clock.now = at
+        assert jobs.run_due() == end
+    world.clock.now = end + 0.01
+    jobs.run_due()
+    assert world.events("expired"), "although a second has not passed"
+
+
 def test_one_damaged_project_does_not_stop_the_others(world, caplog):
     with world.store.read() as tx:
         source = tx.versions.get(1, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +9,13 @@ from pleb_coordinator.api.addresses import AddressPlaces
 from pleb_coordinator.api.clock_watch import ClockWatch
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from pleb_coordinator.api.counters import RequestCounters
     from pleb_coordinator.api.links import LinkBase
     from pleb_coordinator.api.status import StatusCache
-    from pleb_coordinator.api.waiting import Changes
+    from pleb_coordinator.api.waiting import Changes, Waiters
     from pleb_coordinator.blobs.parts import LeafCache
     from pleb_coordinator.home.downloads import Downloads
     from pleb_coordinator.steps import Deps
@@ -40,11 +40,14 @@ class Api:
     links: LinkBase
     counters: RequestCounters
     changes: Changes
+    waiters: Waiters
     statuses: StatusCache
     packages: Downloads
     """The agent's packages for volunteers."""
     releases: str
     """The address of a page that has more of them; empty: none."""
+    closing: asyncio.Event
+    """Set when the process stops: waiting requests are answered at once."""
     seconds_to_wait: Callable[[str], float]
     """Takes a token of an address's rate limit; returns the seconds to wait, 0 if there was one."""
     leaves: LeafCache
@@ -57,5 +60,3 @@ class Api:
     """Packages that are being sent: slow clients must not take all connections from hosts."""
     uploads_busy: set[str] = field(default_factory=set)
     """Tokens of uploads that a part is being written to."""
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process stops: waiting requests are answered at once."""

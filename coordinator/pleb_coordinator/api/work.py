@@ -23,6 +23,7 @@ from pleb_coordinator.api.requests import (
     choose_protocol,
     read_body,
 )
+from pleb_coordinator.api.waiting import LONGEST_PAUSE_SECONDS
 from pleb_coordinator.core.sequence import Order, check_sequence
 from pleb_coordinator.core.voices import network_of
 from pleb_coordinator.steps.serve import Answered, Asked, serve
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from pleb_coordinator.api.context import Api
+    from pleb_coordinator.core.records import Host
 
 __all__ = ["work"]
 
@@ -48,8 +50,8 @@ _JSON: Final = "application/json"
 _BANNED_SECONDS: Final = 300.0
 """After which a banned host asks again: `host unban` should not have to wait for the ban's end."""
 _FIRST_PAUSE_SECONDS: Final = 0.05
-_LONGEST_PAUSE_SECONDS: Final = 2.0
-"""Between two tries of one waiting host, however often the store changes."""
+"""Between two tries of one waiting host, unless something is kept for it; each time twice as long,
+up to `LONGEST_PAUSE_SECONDS`."""
 
 
 async def work(api: Api, request: Request) -> Response:
@@ -83,10 +85,9 @@ async def work(api: Api, request: Request) -> Response:
     check_statement(asked.request, now)
     signed.verify(host.key)
     waits = asked.request.wait_seconds > 0 and asked.request.max_units > 0
-    seen = api.changes.now() if waits else 0
     answered = await api.commits.run(partial(serve, deps=api.deps, asked=asked))
     if waits and not answered.manifests and not answered.repeated:
-        answered = await _wait(api, request, asked, answered, seen)
+        answered = await _wait(api, request, asked, answered, host)
     api.counters.units_issued += len(answered.manifests)
     api.counters.reports += len(answered.receipts)
     return Response(answered.reply, media_type=_JSON)
@@ -114,7 +115,7 @@ def _split(statement: WorkRequest, deltas: bytes) -> list[bytes]:
 
 
 async def _wait(
-    api: Api, request: Request, asked: Asked, answered: Answered, seen: int
+    api: Api, request: Request, asked: Asked, answered: Answered, host: Host
 ) -> Answered:
     """Hold the request until there is work, its time is over, or its sender has gone."""
     with api.changes.place() as has_place:
@@ -122,7 +123,7 @@ async def _wait(
             return answered
         gone = asyncio.create_task(_disconnected(request))
         try:
-            return await _tries(api, asked, answered, seen, gone.done)
+            return await _tries(api, asked, answered, host, gone.done)
         finally:
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -130,35 +131,26 @@ async def _wait(
 
 
 async def _tries(
-    api: Api, asked: Asked, answered: Answered, seen: int, gone: Callable[[], bool]
+    api: Api, asked: Asked, answered: Answered, host: Host, gone: Callable[[], bool]
 ) -> Answered:
-    """Look for work after each change, ever less often."""
+    """Try when there is something that the host might get, after failures ever less often."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + asked.request.wait_seconds
-    pause = _FIRST_PAUSE_SECONDS
+    end, project = loop.time() + asked.request.wait_seconds, asked.request.project
+    pause, patience = _FIRST_PAUSE_SECONDS, 0.0
     while (left := end - loop.time()) > 0:
-        # Some work becomes free by time alone: what is given out at a host's pace.
-        await api.changes.after(seen, min(left, _LONGEST_PAUSE_SECONDS))
+        seconds = min(left, patience or LONGEST_PAUSE_SECONDS)
+        chance = await api.waiters.chance(project, host, seconds, patient=patience > 0)
+        patience = 0.0
         if gone() or api.closing.is_set():
             break
-        seen = api.changes.now()
-        if not _any_unsent(api, asked):
+        if not chance:
             continue
         again = partial(serve, deps=api.deps, asked=asked, before=answered)
         answered = await api.commits.run(again)
         if answered.manifests:
             break
-        await asyncio.sleep(min(pause, max(0.0, end - loop.time())))
-        pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+        patience, pause = pause, min(LONGEST_PAUSE_SECONDS, 2 * pause)
     return answered
-
-
-def _any_unsent(api: Api, asked: Asked) -> bool:
-    """Whether the project has anything to give out: looking costs less than trying."""
-    with api.store.read() as tx:
-        project = tx.projects.find(asked.request.project)
-        place = (project.id, project.epoch, project.version)
-        return bool(tx.assignments.unsent_purposes(project.id) or tx.units.exams(*place))
 
 
 async def _disconnected(request: Request) -> None:

@@ -31,6 +31,7 @@ from pleb_coordinator.core.suspicion import (
     Traits,
     outlying,
     sketch_of,
+    sketches_of,
 )
 from pleb_shared.protocol.chunk import FULL
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -134,7 +135,7 @@ def _as_a_lie(
     if len(known) < _FEWEST:
         return {}
     results, rows = list(known.values()), {unit: row for row, unit in enumerate(known)}
-    directions = np.array([sketch_of(lie.sketch) for lie in lies])
+    directions = sketches_of([lie.sketch for lie in lies])
     leans = _deviations(_residuals(results) @ directions.T)  # [results, lies]
     lengths = _lengths(results)
     found = {}
@@ -196,7 +197,7 @@ def _residuals(results: Sequence[Traits]) -> Sketches:
 
     Not a number where a version has too few results: those lean like all that is common to it.
     """
-    sketches = np.array([sketch_of(result.sketch) for result in results])
+    sketches = sketches_of([result.sketch for result in results])
     versions = np.array([result.version for result in results])
     for version in np.unique(versions):
         rows = versions == version

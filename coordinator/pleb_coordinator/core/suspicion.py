@@ -47,6 +47,7 @@ __all__ = [
     "signals",
     "sketch_key",
     "sketch_of",
+    "sketches_of",
 ]
 
 Sketches = NDArray[np.float32]
@@ -164,6 +165,7 @@ def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:
     squares = [0.0] * min(_GROUPS, len(model.parameters))
     sketch = np.zeros(_SKETCH)
     words = np.random.Philox(key=key)
+    small: list[NDArray[Any]] = []  # are projected together: a call costs more than their numbers
     with np.errstate(over="ignore", invalid="ignore"):
         for number, spec in enumerate(model.parameters):
             flat = tensors[spec.name].reshape(-1)
@@ -171,7 +173,14 @@ def features_of(tensors: Tensors, model: ModelSpec, key: int) -> Features:
             for start in range(0, flat.size, _CHUNK):
                 part = flat[start : start + _CHUNK]
                 squares[group] += float(np.square(part, dtype=np.float64).sum())
-                sketch += _projected(part, words)
+                if part.size <= _SKETCH:
+                    small.append(part)
+                else:
+                    _add_small(sketch, small, words)
+                    sketch += _projected(part, words)
+            if sum(part.size for part in small) > _CHUNK:
+                _add_small(sketch, small, words)
+        _add_small(sketch, small, words)
         norm = math.sqrt(sum(squares))
         length = float(np.linalg.norm(sketch))
         unit = sketch / length if 0 < length < math.inf else np.zeros(_SKETCH)
@@ -203,7 +212,7 @@ def signals(
         (found for found in recent if found.unit != result.unit and found.chunk == result.chunk),
         key=lambda found: abs(found.version - result.version),
     )[:_NEAREST]
-    mine, theirs = sketch_of(result.sketch), np.array([sketch_of(other.sketch) for other in others])
+    mine, theirs = sketch_of(result.sketch), sketches_of([other.sketch for other in others])
     found = [_norm(result, others), _copy(result, others, mine, theirs)]
     found += [_direction(result, others, mine, theirs)]
     found += [_profile(result, others), *_losses(result, others)]
@@ -215,9 +224,12 @@ def signals(
 def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
     """The norm's logarithm is an outlier; a delta of zeros always is."""
     norm = result.norm
-    usual = float(np.median([other.norm for other in others] or [0.0]))
+
+    def usual() -> float:
+        return shown(float(np.median([other.norm for other in others] or [0.0])))
+
     if not (0 < norm < math.inf):
-        reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=shown(usual))
+        reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=usual())
         return Signal(SignalKind.NORM, math.inf, _LIMIT, reason)
     known = [other for other in others if other.norm > 0]
     logs = np.log([[other.norm] for other in known]).reshape(-1, 1)
@@ -225,7 +237,7 @@ def _norm(result: Traits, others: Sequence[Traits]) -> Signal | None:
     far = float(outlying(np.log([norm]), trend, least=0.05)[0])
     if abs(far) <= _LIMIT:
         return None
-    reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=shown(usual))
+    reason = because(ReasonCode.SUSPECT_NORM, norm=shown(norm), usual=usual())
     return Signal(SignalKind.NORM, far, _LIMIT, reason)
 
 
@@ -264,9 +276,11 @@ def _direction(
         group = theirs[versions == version]
         if len(group) > (_FEWEST_FELLOWS if version == result.version else count):
             # of each one with the sum of the first `count` others: one of the first is left out
-            left_out = group[np.minimum(np.arange(len(group)), count)]
-            sums = group[: count + 1].sum(axis=0) - left_out
-            usual = np.append(usual, _cosines(group, sums))
+            first, further = group[:count], group[count:]
+            total = group[: count + 1].sum(axis=0)
+            usual = np.append(usual, _cosines(first, total - first))
+            if len(further):  # all of them have the same sum
+                usual = np.append(usual, _cosines(further, total - further[0]))
     far = float(outlying(cosine, usual, least=1 / math.sqrt(_SKETCH)))
     if abs(far) <= _DIRECTION_LIMIT:
         return None
@@ -321,11 +335,13 @@ def _loss(kind: SignalKind, loss: float | None, others: list[float | None]) -> S
     known = [other for other in others if other is not None]
     if loss is None or not known:
         return None
-    middle, least, most = float(np.median(known)), min(known), max(known)
-    far = float(outlying(loss, np.array(known), least=0.05 * abs(middle) + 1e-6))
+    least, most = min(known), max(known)
     # a model that has learnt its data by heart has losses of many orders of magnitude
-    outside = max(least - loss, loss - most) > 0.5 * (most - least)
-    if abs(far) <= _LIMIT or not outside:
+    if not max(least - loss, loss - most) > 0.5 * (most - least):
+        return None
+    middle = float(np.median(known))
+    far = float(outlying(loss, np.array(known), least=0.05 * abs(middle) + 1e-6))
+    if abs(far) <= _LIMIT:
         return None
     reason = because(ReasonCode.SUSPECT_LOSS, loss=shown(loss), usual=shown(middle))
     return Signal(kind, far, _LIMIT, reason)
@@ -372,8 +388,8 @@ def outlying(
     """
     if len(others) < _FEWEST:
         return np.zeros(np.shape(value))
-    middle = np.median(others, axis=0)
-    deviation = MAD_TO_DEVIATION * np.median(np.abs(others - middle), axis=0)
+    middle = _median(others)
+    deviation = MAD_TO_DEVIATION * _median(np.abs(others - middle))
     return np.asarray((value - middle) / np.maximum(deviation, least))
 
 
@@ -391,7 +407,7 @@ def _without_trend(
     first, second, apart = first[apart != 0], second[apart != 0], apart[apart != 0]
     if not apart.size:
         return values
-    slopes = np.median((values[second] - values[first]) / apart[:, None], axis=0)
+    slopes = _median((values[second] - values[first]) / apart[:, None])
     return np.asarray(values - away[:, None] * slopes)
 
 
@@ -401,9 +417,25 @@ def _log_shares(results: Sequence[Traits]) -> NDArray[np.float64]:
     return np.log(np.maximum(np.array(rows, np.float64, ndmin=2), _LEAST_SHARE))
 
 
+def _median(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the medians [...] of `values` [k, ...], as `np.median` does for one axis.
+
+    That spends ten times as long on a few dozen numbers as it takes to sort them.
+    """
+    ordered = np.sort(values, axis=0)
+    half = len(ordered) // 2
+    middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return np.where(np.isnan(ordered[-1]), np.nan, middle)  # those that are no numbers come last
+
+
 def sketch_of(stored: bytes) -> Sketches:
     """Return a sketch [4096] as `Features.sketch` keeps it, of length 1 or 0."""
     return np.frombuffer(stored, "<f2").astype(np.float32)
+
+
+def sketches_of(stored: Sequence[bytes]) -> Sketches:
+    """Return sketches [results, 4096], each as `sketch_of`."""
+    return np.frombuffer(b"".join(stored), "<f2").astype(np.float32).reshape(-1, _SKETCH)
 
 
 def _cosines(a: Sketches, b: Sketches) -> NDArray[np.float64]:
@@ -412,12 +444,34 @@ def _cosines(a: Sketches, b: Sketches) -> NDArray[np.float64]:
     return np.asarray((a * b).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0), np.float64)
 
 
-def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:
-    """Return the sum [4096] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
+def _add_small(
+    sketch: NDArray[np.float64], small: list[NDArray[Any]], words: np.random.Philox
+) -> None:
+    """Add to `sketch` [4096] what `_projected` returns of each of `small` [n], and empty that.
+
+    No part has more than 4,096 numbers; each has the words of its own that it would have alone.
+    """
+    starts = np.cumsum([0, *(-(-part.size // 64) * 64 for part in small)]).tolist()
+    numbers = np.zeros(starts[-1], np.float32)
+    for part, start in zip(small, starts, strict=False):
+        numbers[start : start + part.size] = part
+    signed = _signed(numbers, words)
+    for part, start in zip(small, starts, strict=False):
+        sketch[: part.size] += signed[start : start + part.size]
+    small.clear()
+
+
+def _signed(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float32]:
+    """Return `part` [n], each number with a random sign."""
     drawn = words.random_raw(-(-part.size // 64)).astype("<u8", copy=False)
     minus = np.unpackbits(drawn.view(np.uint8), count=part.size).astype(np.uint32)
     bits = np.ascontiguousarray(part, np.float32).view(np.uint32)
-    signed = (bits ^ (minus << np.uint32(31))).view(np.float32)  # much faster than a choice
+    return (bits ^ (minus << np.uint32(31))).view(np.float32)  # much faster than a choice
+
+
+def _projected(part: NDArray[Any], words: np.random.Philox) -> NDArray[np.float64]:
+    """Return the sum [4096] of `part` [n], n at most `_CHUNK`, each number with a random sign."""
+    signed = _signed(part, words)
     if part.size % _SKETCH:
         signed = np.pad(signed, (0, -part.size % _SKETCH))
     # at most 16 numbers are added up in float32, all further ones in float64

@@ -56,6 +56,8 @@ IDLE_SECONDS: Final = 5.0
 """The longest sleep: clocks may jump."""
 COUNT_SECONDS: Final = 30.0
 """How often hosts are counted, which reads the row of every one of them."""
+TIMED_SECONDS: Final = 1.0
+"""How often the loop looks for what time alone makes due, unless it knows when that will be."""
 _AWAY_SECONDS: Final = 1.0
 """Pause while the store is away or full."""
 _FAULT_SECONDS: Final = 30.0
@@ -87,6 +89,9 @@ class Job(Generic[Scope, Keyed, Made]):
     commit: Callable[[Transaction, Deps, Keyed, Made], object]
     most: int = 64
     """Pieces in a row, so that a long queue does not keep the other jobs waiting."""
+    durable: bool = True
+    """False: what it commits can be decided again after a power cut. Nobody has learnt of it by
+    then: whatever is said to a host is committed durably, and with it all that came before."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class QuickJob(Generic[Scope, Work]):
 
     find: Callable[[Transaction, Deps, Scope], Work | None]
     commit: Callable[[Transaction, Deps, Work], object]
+    timed: bool = False
+    """Time makes it due, or it only tidies up: see `Jobs.timed_seconds`."""
 
     @property
     def name(self) -> str:
@@ -139,15 +146,15 @@ CLASS_JOBS: Final[Sequence[AnyJob]] = (
 )
 """One piece of each in a pass: a liar can make many classes, and rounds must not wait for them."""
 PROJECT_JOBS: Final[Sequence[AnyJob]] = (
-    Job("verify", verify.find, verify.compute, verify.commit),
+    Job("verify", verify.find, verify.compute, verify.commit, durable=False),
     Job("rollback", rollback.find, rollback.compute, rollback.commit),
     Job("advance", advance.find, advance.compute, advance.commit),
     QuickJob(plan.find, plan.commit),
-    QuickJob(plan.find_young, plan.ease_round),
-    QuickJob(plan.find_vain_warm_start, plan.end_warm_start),
-    QuickJob(expire.find_unserved, expire.give_to_volunteers),
-    QuickJob(expire.find_old_units, expire.retire_units),
-    QuickJob(sweep.find_round, sweep.sweep_round),
+    QuickJob(plan.find_young, plan.ease_round, timed=True),
+    QuickJob(plan.find_vain_warm_start, plan.end_warm_start, timed=True),
+    QuickJob(expire.find_unserved, expire.give_to_volunteers, timed=True),
+    QuickJob(expire.find_old_units, expire.retire_units, timed=True),
+    QuickJob(sweep.find_round, sweep.sweep_round, timed=True),
 )
 """In this order: jobs that bring new work to waiting hosts come before tidying up."""
 RETENTION: Final[Sequence[tuple[float, Sequence[Sequence[AnyJob]], Sequence[Sequence[AnyJob]]]]] = (
@@ -186,7 +193,9 @@ def run_jobs(
     counters: JobCounters | None = None,
 ) -> None:
     """Work until `stop` is set. `store` belongs to this thread alone; `holder` names it."""
-    jobs = Jobs(store, deps, holder, counters=counters or JobCounters())
+    jobs = Jobs(
+        store, deps, holder, counters=counters or JobCounters(), timed_seconds=TIMED_SECONDS
+    )
     while not stop.is_set():
         try:
             until = jobs.run_due()
@@ -212,10 +221,15 @@ class Jobs:
     holder: str = "jobs"
     project_jobs: Sequence[AnyJob] = PROJECT_JOBS
     counters: JobCounters = field(default_factory=JobCounters)
+    timed_seconds: float = 0.0
+    """For so long after a search in vain, what time makes due is searched for only if it was known
+    to be due by then. Passes follow one another as often as anything changes."""
     seen: int = field(default=-1, init=False)
     """`Store.commits_of_others` when the last pass began."""
     _paused: dict[str, float] = field(default_factory=dict, init=False)
     """Until when, by the project's name; "" is the store."""
+    _timed: dict[str, tuple[float, float]] = field(default_factory=dict, init=False)
+    """When what time makes due was last searched for in vain, and when it is to be again."""
     _counted: float = field(default=float("-inf"), init=False)
     _retained: dict[float, float] = field(default_factory=dict, init=False)
     """When old rows were last removed, by how often they are."""
@@ -236,9 +250,27 @@ class Jobs:
                 times = dict.fromkeys(["", *self._projects()])
             # the store's own jobs and other projects do not depend on what was done for one
             for name in [name for name, at in times.items() if at is None]:
-                turns = [*([job] for job in CLASS_JOBS), self.project_jobs]
-                times[name] = self._guarded(name, turns if name else [STORE_JOBS])
+                times[name] = self._pass(name)
         return min(at for at in times.values() if at is not None)
+
+    def _pass(self, name: str) -> float | None:
+        """Do what is due of a project or the store, as `_do_due`, but what is not searched for."""
+        now, turns = self.deps.clock(), [STORE_JOBS]
+        since, until = self._timed.get(name, (now, now))
+        timed = not since <= now < until  # a clock may be set back
+        if not timed and not name:
+            return until
+        if name:
+            jobs = self.project_jobs
+            turns = [[job] for job in CLASS_JOBS]
+            turns += [jobs if timed else [job for job in jobs if not _is_timed(job)]]
+        at = self._guarded(name, turns)
+        if at is None:
+            return None
+        if timed:
+            self._timed[name] = (now, min(at, now + self.timed_seconds))
+            return at
+        return min(at, until)
 
     def retain(self) -> None:
         """Remove all that is not kept any more now, instead of a batch now and then.
@@ -336,7 +368,7 @@ class Jobs:
             self.counters.done[job.name] += 1
             try:
                 made = job.compute(self.deps, taken)
-                with self.store.write() as tx:
+                with self.store.write(durable=job.durable) as tx:
                     job.commit(tx, self.deps, taken, made)
                     tx.claims.release(job.name, taken.key, self.holder)
                     following = self._take_next(tx, job, name) if done < job.most else None
@@ -366,12 +398,16 @@ class Jobs:
         """Return when time alone makes something due: a lease, a grace window..."""
         idle = self.deps.clock() + IDLE_SECONDS
         if project is None:
-            times = (tx.units.next_look(), tx.assignments.next_fetch())
+            looks, leases = tx.units.next_look(), tx.assignments.next_lease_end()
+            times = (looks, leases, tx.assignments.next_fetch())
             return min([idle, *(at for at in times if at is not None)])
         row = tx.rounds.get(project.id, project.epoch, project.version)
-        lease_end = tx.assignments.next_lease_end()
         grace_end = None if row is None else due_at(row, project.metadata.round.grace_seconds)
-        return min([idle, *(at for at in (lease_end, grace_end) if at is not None)])
+        return idle if grace_end is None else min(idle, grace_end)
+
+
+def _is_timed(job: AnyJob) -> bool:
+    return isinstance(job, QuickJob) and job.timed
 
 
 def _scope(tx: Transaction, name: str) -> Project | None:

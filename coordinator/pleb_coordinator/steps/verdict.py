@@ -68,6 +68,8 @@ class CaseContext:
     """By assignment, as they were before the comparison."""
     fleet: Fleet
     now: float
+    any_unsent: bool = True
+    """Whether a copy of the unit may wait for a host."""
 
 
 def apply_decision(context: CaseContext, decision: Decision) -> None:
@@ -96,7 +98,8 @@ def _settle(context: CaseContext, decision: Decision) -> None:
         tx.units.set_spot_check(unit.id, SpotCheck.DONE)
     elif len(decision.agreeing) > 1 and unit.spot_check is SpotCheck.NONE:
         tx.units.set_spot_check(unit.id, SpotCheck.POSSIBLE)
-    tx.assignments.cancel_unsent(unit.id, over)
+    if context.any_unsent:
+        tx.assignments.cancel_unsent(unit.id, over)
     for assignment in context.results:
         if assignment.id in decision.wrong:
             _refute(context, assignment, decision)

@@ -88,6 +88,8 @@ class Reported:
     hosts: dict[int, Host]
     """Of the results, by assignment."""
     case: Case
+    any_unsent: bool
+    """Whether a copy of the unit waits for a host."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class UnitResults(Reported):
     deltas: dict[str, StoredDelta]
     """By digest: those that have to be decoded."""
     norms: tuple[float, ...]
-    """Of the version's tensors, below which a distance is rounding noise."""
+    """Of the version's tensors, below which a distance is rounding noise; none if nothing is
+    compared."""
     recent: list[Traits]
     """Results that counted, which the author's is compared with; none if it need not be."""
     lies: list[Lie]
@@ -134,7 +137,8 @@ def find(
     author = _suspect(found)
     recent = [] if author is None else tx.comparisons.recent_traits(project.id, unit.epoch)
     lies = [] if author is None else lies_of(tx, project)
-    norms = tx.versions.norms(unit.project, unit.epoch, unit.version)
+    compared = needed_pairs(found.case)
+    norms = tx.versions.norms(unit.project, unit.epoch, unit.version) if compared else ()
     deltas = _to_decode(tx, found)
     return UnitResults(**vars(found), deltas=deltas, norms=norms, recent=recent, lies=lies)
 
@@ -145,19 +149,21 @@ def compute(deps: Deps, found: UnitResults) -> Findings:
     decoded = {
         digest: encoding.decode(deps.blobs.delta(stored)) for digest, stored in found.deltas.items()
     }
-    norms = norms_of_chunk(found.norms, chunk_view(found.project.metadata, found.unit.chunk))
     key = sketch_key(deps.secret, found.project.id, found.unit.epoch)
     features = {
         digest: features_of(tensors, encoding.model, key) for digest, tensors in decoded.items()
     }
-    apart = {
-        pair(first, second): max(
-            distances(decoded[first], decoded[second], encoding, norms).values(),
-            default=0.0,
-        )
-        for first, second in needed_pairs(found.case)
-        if first in decoded and second in decoded
-    }
+    apart = {}
+    if compared := needed_pairs(found.case):
+        norms = norms_of_chunk(found.norms, chunk_view(found.project.metadata, found.unit.chunk))
+        apart = {
+            pair(first, second): max(
+                distances(decoded[first], decoded[second], encoding, norms).values(),
+                default=0.0,
+            )
+            for first, second in compared
+            if first in decoded and second in decoded
+        }
     return Findings(features, apart, _suspicions(found, features))
 
 
@@ -185,7 +191,17 @@ def commit(tx: Transaction, deps: Deps, found: UnitResults, findings: Findings) 
         return True
     now = deps.clock()
     fleet = _fleet(tx, project, unit, now)
-    context = CaseContext(tx, deps, project, unit, current.results, current.hosts, fleet, now)
+    context = CaseContext(
+        tx,
+        deps,
+        project,
+        unit,
+        current.results,
+        current.hosts,
+        fleet,
+        now,
+        any_unsent=current.any_unsent,
+    )
     # without a distance there is nothing that the pairs would change
     recent = tx.comparisons.recent_pairs(project.id, unit.epoch) if findings.apart else []
     tolerance = tolerance_of(project.metadata.verification, project.tolerance, recent)
@@ -253,7 +269,8 @@ def _read(tx: Transaction, deps: Deps, project: Project, unit: UnitRow) -> Repor
         deciders_asked=unit.deciders,
         waited=unit.exam_at is not None and now >= unit.exam_at + _FLEET_UNITS * median,
     )
-    return Reported(project, unit, results, hosts, case)
+    any_unsent = any(found.state is AssignmentState.UNSENT for found in all_of_unit)
+    return Reported(project, unit, results, hosts, case, any_unsent)
 
 
 def _to_decode(tx: Transaction, found: Reported) -> dict[str, StoredDelta]:
@@ -443,7 +460,7 @@ def _log(
         context.now,
         "verified",
         unit=unit.id,
-        counting=tx.units.get(unit.id).counting,
+        counting=unit.counting,
         decided=decision.canonical is not None,
         disputed=decision.disputed,
         need=decision.need,

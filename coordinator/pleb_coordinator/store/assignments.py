@@ -226,6 +226,14 @@ class Assignments(TableGroup):
         rows = self._db.execute(sql.UNSENT_PURPOSES, project=project)
         return {_PURPOSES[purpose] for (purpose,) in rows}
 
+    def unsent_for_all(self, project: int) -> bool:
+        """Whether there are unsent assignments that no host was drawn for, nor trusted ones."""
+        return self._exists(sql.UNSENT_FOR_ALL, project=project)
+
+    def hosts_drawn(self) -> set[int]:
+        """Return the hosts that unsent assignments were drawn for, of all projects."""
+        return {host for (host,) in self._db.execute(sql.HOSTS_DRAWN)}
+
     def add(self, new: NewAssignment) -> int:
         """Add an unsent assignment; return its id."""
         return int(self._value(sql.ADD_ASSIGNMENT, **_NEW.parameters(new)))

@@ -497,6 +497,19 @@ SELECT '{purpose}' WHERE EXISTS (
 """
     for purpose in Purpose
 )
+UNSENT_FOR_ALL: Final = " UNION ALL ".join(
+    f"""
+SELECT '{purpose}' WHERE EXISTS (
+    SELECT 1 FROM assignments
+    WHERE project = :project AND purpose = '{purpose}' AND trusted_only = 0 AND state = 'unsent'
+      AND for_host IS NULL
+)
+"""
+    for purpose in Purpose
+)
+HOSTS_DRAWN: Final = """
+SELECT DISTINCT for_host FROM assignments WHERE for_host IS NOT NULL AND state = 'unsent'
+"""
 FIRST_ASSIGNMENTS: Final = f"""
 INSERT INTO assignments (project, unit, epoch, version, purpose, state, trusted_only, created_at)
 SELECT project, id, epoch, version, :purpose, 'unsent', :trusted_only, :now FROM units

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from pleb_coordinator.api.middleware import ErrorMiddleware
 from pleb_coordinator.api.project_metrics import ProjectMetrics
 from pleb_coordinator.api.routes import api_routes
 from pleb_coordinator.api.status import StatusCache
-from pleb_coordinator.api.waiting import Changes
+from pleb_coordinator.api.waiting import Changes, Waiters
 from pleb_coordinator.blobs.parts import LeafCache
 from pleb_coordinator.core.voices import is_renamed
 from pleb_coordinator.home.config import store_place
@@ -89,13 +90,16 @@ def build_app(
     with store.write() as tx:  # `networks.own` may have changed since the last start
         tx.hosts.forget_networks(lambda name: is_renamed(name, config.networks.own_networks))
     deps = deps_of(home, clock, config)
+    changes, closing = Changes(store, most_waiters=config.waiters), asyncio.Event()
     api = Api(
         store=store,
         commits=GroupCommit(store),
         deps=deps,
         links=links,
         counters=RequestCounters(),
-        changes=Changes(store, most_waiters=config.waiters),
+        changes=changes,
+        waiters=Waiters(store, changes, closing),
+        closing=closing,
         statuses=StatusCache(
             for_pages, links, deps.numbers, clock, lambda: read_machine(home, clock())
         ),

@@ -6,7 +6,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from pleb_coordinator.core.suspicion import SignalKind, Timing, Traits, features_of, signals
+from pleb_coordinator.core.suspicion import (
+    MAD_TO_DEVIATION,
+    SignalKind,
+    Timing,
+    Traits,
+    features_of,
+    outlying,
+    signals,
+)
 from pleb_shared.protocol.project import ModelSpec, TensorSpec
 from pleb_shared.protocol.unit import Blob
 
@@ -135,6 +143,42 @@ def test_features_survive_the_store_and_keep_angles():
     first, second = (np.frombuffer(f.sketch, "<f2").astype("f8") for f in features)
     assert abs(first @ second - cosine) < 0.1
     assert features[0].norm == pytest.approx(np.linalg.norm(flat[0]))
+
+
+def alone(array, words):
+    """Return the sums [4096] of one tensor of at most 4,096 numbers, each with a random sign."""
+    drawn = words.random_raw(-(-array.size // 64)).astype("<u8")
+    signs = 1 - 2 * np.unpackbits(drawn.view(np.uint8), count=array.size).astype("f4")
+    return np.pad(array.reshape(-1) * signs, (0, 4096 - array.size)).astype("f8")
+
+
+@pytest.mark.parametrize("count", [1, 3, 400], ids=["one", "few", "more than fit together"])
+def test_small_tensors_are_projected_together_as_if_each_were_alone(count):
+    rng, sizes = np.random.default_rng(3), [4096, 1, 63, 64, 65, 640]
+    shapes = {f"t{i}": [sizes[i % len(sizes)]] for i in range(count)}
+    model = msgspec.structs.replace(
+        MODEL,
+        parameters=[TensorSpec(name=n, dtype="float32", shape=s) for n, s in shapes.items()],
+    )
+    tensors = {n: rng.normal(size=s).astype("f4") for n, s in shapes.items()}
+    words = np.random.Philox(key=KEY)
+    expected = np.sum([alone(tensors[name], words) for name in shapes], axis=0)
+    expected = (expected / np.linalg.norm(expected)).astype("<f2")
+    assert features_of(tensors, model, KEY).sketch == expected.tobytes()
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("count", [8, 9, 32])
+def test_outliers_are_measured_from_numpys_median(count, bad):
+    others = np.random.default_rng(count).normal(size=(count, 3))
+    if bad is not None:
+        others[2, 1] = bad
+    with np.errstate(invalid="ignore"):
+        middle = np.median(others, axis=0)
+        spread = MAD_TO_DEVIATION * np.median(np.abs(others - middle), axis=0)
+        expected = (np.ones(3) - middle) / np.maximum(spread, 0.1)
+        found = outlying(np.ones(3), others, least=0.1)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_another_key_gives_another_sketch():
