@@ -69,11 +69,15 @@ class Connection(Protocol):
     """One connection. Statements run only between `begin` and its end; one thread at a time."""
 
     def execute(self, sql: str, /, **parameters: object) -> Cursor:
-        """Run a statement of `store.queries`.
+        """Run a statement of `store.queries`, at the latest when its result is looked at.
 
         Raises:
-            Refusal: `storage_full`, or `internal` while the database is busy or away.
+            Refusal: `storage_full`, or `internal` while the database is busy or away; here, where
+                its result or that of a later statement is looked at, or in `settle`.
         """
+
+    def settle(self) -> None:
+        """Wait until all statements have run. Raises as `execute`."""
 
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement once for each set of parameters. Raises as `execute`."""

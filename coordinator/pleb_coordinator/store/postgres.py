@@ -11,10 +11,16 @@ announced by NOTIFY with its number, so that waiters learn of it without asking 
 
 Statements are prepared once for each connection and go to libpq as they are: on a loopback
 connection psycopg's own cursors take longer than PostgreSQL.
+
+**Nothing is waited for that is not looked at**: statements are sent in libpq's pipeline mode, and
+a cursor gets its result when its rows or their number are asked for, together with all that was
+sent before. So a change costs no round trip of its own. What fails on the way is raised there, or
+by `settle`, which ends each savepoint and transaction.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -66,7 +72,7 @@ SELECT last_value FROM commit_numbers
 """
 """Every query that runs often has an index (a test asks SQLite's planner), so plans need not wait
 for statistics: a table that has just been filled has none."""
-_BEGIN_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BEGIN_WRITE: Final = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = %d; " % (
     _ABANDONED_SECONDS * 1000
 )
@@ -116,21 +122,44 @@ _ADAPTING: Final = _Adapting()
 
 
 class _Cursor:
-    """Rows of a result, as `store.engine.Cursor`."""
+    """Rows of a result, as `store.engine.Cursor`; it arrives when it is asked for."""
 
-    __slots__ = ("_rows", "rowcount")
+    __slots__ = ("_connection", "_error", "_rowcount", "_rows", "writes")
 
-    def __init__(self, rows: Iterator[tuple[Any, ...]], rowcount: int) -> None:
-        self._rows = rows
-        self.rowcount = rowcount
+    def __init__(self, connection: PostgresConnection, *, writes: bool) -> None:
+        self._connection = connection
+        self._rows: Iterator[tuple[Any, ...]] | None = None
+        self._rowcount = 0
+        self._error: Exception | None = None
+        self.writes = writes
+
+    @property
+    def rowcount(self) -> int:
+        self._arrived()
+        return self._rowcount
 
     def fetchone(self) -> Any:
-        return next(self._rows, None)
+        return next(self._arrived(), None)
 
     def fetchall(self) -> list[Any]:
-        return list(self._rows)
+        return list(self._arrived())
 
     def __iter__(self) -> Iterator[Any]:
+        return self._arrived()
+
+    def arrive(self, rows: Iterator[tuple[Any, ...]], rowcount: int) -> None:
+        """Take the result."""
+        self._rows, self._rowcount = rows, rowcount
+
+    def fail(self, error: Exception) -> None:
+        """Take the reason why there is none."""
+        self._error = error
+
+    def _arrived(self) -> Iterator[tuple[Any, ...]]:
+        if self._rows is None and self._error is None:
+            self._connection.settle()
+        if self._rows is None:
+            raise self._error or _away()
         return self._rows
 
 
@@ -150,6 +179,14 @@ class PostgresConnection:
             busy_milliseconds=round(busy_seconds * 1000),
             channel=_CHANNEL,
         ).encode()
+        self._sent: list[_Cursor] = []
+        """Statements whose results have not been asked for."""
+        self._reads = False
+        """Whether a transaction that only reads is open."""
+        self._ended = False
+        """Whether the answer to the end of one has still to be read."""
+        self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
+        self._transformer = Transformer(_ADAPTING)
         self._wrote = False
         self._seen = 0
         """The number of the last commit that is known, and was another's."""
@@ -170,21 +207,93 @@ class PostgresConnection:
         sql = REWORDED.get(sql, sql)
         if (limit := _limits(sql)) is not None:  # a plan is for as many rows as are wanted
             sql = sql.replace(f"LIMIT :{limit}", f"LIMIT {parameters[limit]:d}")
+        if self._cut:
+            raise _away()  # its transaction has gone with the connection
+        if sql.startswith("ROLLBACK TO"):
+            self._abandon()  # after a failed statement, others are skipped until the next answer
         name, names, writes = self._prepared.get(sql) or self._prepare(sql)
         values, formats = _bound(parameters, names)
-        result = self._ask(self._pg.exec_prepared, name, values, formats, pq.Format.BINARY)
-        changed = result.command_tuples or 0
-        if writes and changed:
-            self._wrote = True
+        if len(self._sent) >= _BATCH:
+            self.settle()
+        try:
+            if not self._sent:
+                self._pg.enter_pipeline_mode()
+            self._pg.send_query_prepared(name, values, formats, pq.Format.BINARY)
+        except psycopg.OperationalError as error:
+            self._lose_all()
+            raise _away() from error
+        self._sent.append(_Cursor(self, writes=writes))
+        return self._sent[-1]
+
+    def settle(self) -> None:
+        """Wait for all that was sent, as `Connection.settle`."""
+        if not self._sent:
+            return
+        sent, self._sent = self._sent, []
+        try:
+            results = self._received(len(sent))
+        except psycopg.OperationalError as error:
+            self._lost()
+            for cursor in sent:
+                cursor.fail(_away())
+            raise _away() from error
+        failed: Exception | None = None
         transformer = self._transformer
-        transformer.set_pgresult(result, format=pq.Format.BINARY)
-        return _Cursor(iter(transformer.load_rows(0, result.ntuples, tuple)), changed)
+        for cursor, result in zip(sent, results, strict=True):
+            if failed is None:
+                try:
+                    self._run(result)
+                except (Refusal, psycopg.Error) as error:
+                    failed = error
+            if failed is not None:
+                cursor.fail(failed)
+                continue
+            changed = result.command_tuples or 0
+            if cursor.writes and changed:
+                self._wrote = True
+            transformer.set_pgresult(result, format=pq.Format.BINARY)
+            cursor.arrive(iter(transformer.load_rows(0, result.ntuples, tuple)), changed)
+        if failed is not None:
+            raise failed
+
+    def _received(self, count: int | None) -> list[Any]:
+        """Return the results of the `count` statements that were sent, and leave pipeline mode.
+
+        None: of however many.
+
+        Raises:
+            psycopg.OperationalError: the connection was lost.
+        """
+        pg, results = self._pg, []
+        if count is not None:
+            pg.pipeline_sync()
+        while (result := pg.get_result()) is None or result.status != _SYNC:
+            if result is not None:
+                results.append(result)
+            elif pg.status != pq.ConnStatus.OK:
+                break
+        if pg.status != pq.ConnStatus.OK or count not in {None, len(results)}:
+            raise psycopg.OperationalError("the connection was lost")
+        pg.exit_pipeline_mode()
+        return results
+
+    def _abandon(self) -> None:
+        """Wait for all that was sent, whatever became of it."""
+        with contextlib.suppress(Refusal, psycopg.Error):
+            self.settle()
+
+    def _lose_all(self) -> None:
+        self._lost()
+        for cursor in self._sent:
+            cursor.fail(_away())
+        self._sent = []
 
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement for each set of parameters, as `Connection.execute_each`.
 
         They are sent together: a round of a thousand units must not wait for a thousand answers.
         """
+        self.settle()
         name, names, _ = self._prepared.get(sql) or self._prepare(sql)
         rows = [_bound(row, names) for row in parameters]
         for start in range(0, len(rows), _BATCH):
@@ -194,8 +303,9 @@ class PostgresConnection:
     def begin(self, *, write: bool, durable: bool = True) -> None:
         """Begin a transaction, as `Connection.begin`."""
         self._wrote = False
+        self._await_end()
         if not write:
-            self._begin(_BEGIN_READ)
+            self._begin_read()
             return
         text = _BEGIN_WRITE + (b"" if durable else _NOT_DURABLE) + _BEGIN
         result = self._begin(text)
@@ -204,8 +314,34 @@ class PostgresConnection:
             self._seen = max(self._seen, number)
         self._own = number + 1  # what this transaction gets, if it changes anything
 
+    def _begin_read(self) -> None:
+        """Begin to read, together with the first query."""
+        if not self._cut:
+            try:
+                # A server that has hung up is noticed before it is asked: first come its last
+                # words, then the end of the stream.
+                self._pg.consume_input()
+                self._pg.consume_input()
+            except psycopg.OperationalError:
+                self._lost()
+        if self._cut:
+            self._connect_again()
+        self._reads = True
+        self.execute(_BEGIN_READ)
+
+    def _await_end(self) -> None:
+        """Wait until the end of the last reading has been answered."""
+        if not self._ended:
+            return
+        self._ended = False
+        try:
+            self._received(None)
+        except psycopg.OperationalError:
+            self._lost()
+
     def commit(self) -> None:
         """End the transaction, as `Connection.commit`."""
+        self.settle()
         if not self._wrote:
             self._own -= 1
         result = self._ask(self._pg.exec_, (_ANNOUNCE if self._wrote else b"") + b"COMMIT")
@@ -215,11 +351,30 @@ class PostgresConnection:
 
     def rollback(self) -> None:
         """Undo the transaction, if one is open."""
+        if self._reads:
+            self._end_read()
+            return
+        self._abandon()
         if self._pg.transaction_status in {
             pq.TransactionStatus.INTRANS,
             pq.TransactionStatus.INERROR,
         }:
             self._pg.exec_(b"ROLLBACK")  # if it was lost meanwhile, it is undone all the same
+
+    def _end_read(self) -> None:
+        """End the reading; the next transaction waits for the answer, by then it is there."""
+        self._reads = False
+        if self._cut:
+            return
+        try:
+            if not self._sent:
+                self._pg.enter_pipeline_mode()
+            self._pg.send_query_params(b"ROLLBACK", None)
+            self._pg.pipeline_sync()
+            self._ended = True
+        except psycopg.OperationalError:
+            self._lost()
+        self._sent = []
 
     def compact(self) -> None:
         """Let the room of removed rows be used again, and look at what the tables hold."""
@@ -230,6 +385,7 @@ class PostgresConnection:
 
         Nothing is asked of the server: what it has announced lies in the socket's buffer.
         """
+        self._await_end()
         if not self._cut:
             try:
                 self._pg.consume_input()
@@ -261,7 +417,9 @@ class PostgresConnection:
     def _connect(self) -> None:
         """Connect. Raises `InputError`."""
         self._pg = pq.PGconn.connect(self._conninfo)
-        self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
+        self._sent = []
+        self._ended = self._reads = False
+        self._prepared = {}
         self._transformer = Transformer(_ADAPTING)
         if self._pg.status != pq.ConnStatus.OK:
             error = self._pg.get_error_message().strip()
@@ -298,11 +456,14 @@ class PostgresConnection:
             if self._pg.status == pq.ConnStatus.OK:
                 return self._begun(result)
             self._lost()
+        self._connect_again()
+        return self._begun(self._pg.exec_(text))
+
+    def _connect_again(self) -> None:
         try:
             self._connect()
         except InputError as error:
             raise _away() from error
-        return self._begun(self._pg.exec_(text))
 
     def _begun(self, result: Any) -> Any:
         try:
@@ -325,6 +486,7 @@ class PostgresConnection:
                 names.append(found[1])
             return f"${names.index(found[1]) + 1}"
 
+        self.settle()
         text = _NAMED.sub(number, sql.replace("rowid", "ctid"))
         name = f"s{len(self._prepared)}".encode()
         writes = not text.lstrip().startswith("SELECT") and not text.startswith(_SAVEPOINTS)

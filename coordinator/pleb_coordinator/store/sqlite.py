@@ -119,6 +119,9 @@ class SqliteConnection:
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
+    def settle(self) -> None:
+        """All statements have run: there is nobody to wait for."""
+
     def execute_each(self, sql: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement once for each set of parameters. Raises as `execute`."""
         try:

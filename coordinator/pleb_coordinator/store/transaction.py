@@ -75,6 +75,7 @@ class Transaction:
         self._db.execute("SAVEPOINT part")
         try:
             yield
+            self._db.settle()  # what fails, fails here
         except BaseException:
             self._db.execute("ROLLBACK TO part")
             raise
