@@ -5,8 +5,8 @@
 
 Sentences are, in Jinja2 templates, in `_("...")` and `plural("...", "...")`; in Python, in
 `marked`, `say`, `Sentence`, the methods `text` and `plural`, `LiveStatus.set`, `RuntimeState`,
-`RuntimeMissing` and the page's own errors; in data, in the core's tables, the preferences, the
-presets and the coordinator's reasons.
+`RuntimeMissing`, `SignalError` and the page's own errors; in data, in the core's tables, the
+preferences, the presets and the coordinator's reasons.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ PACKAGE = Path(pleb_agent.__file__).parent
 FOLDER = PACKAGE / "translation"
 CALLS = {
     "RuntimeMissing": 1,
+    "SignalError": 1,
     "_say": 1,
     "marked": 1,
     "say": 1,

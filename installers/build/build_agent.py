@@ -57,9 +57,9 @@ UNUSED: Final = (
     "setuptools", "pip", "pkg_resources", "wheel", "tkinter", "sqlalchemy", "scipy",
 )  # fmt: skip
 """Optional imports of our dependencies, for features that we do not use."""
-TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib", "six")
+TRAY_ELSEWHERE: Final = ("pystray", "PIL", "Xlib")
 """On Linux the tray uses D-Bus through jeepney alone."""
-TRAY_DISTRIBUTIONS: Final = {"pystray", "pillow", "python-xlib", "six"}
+TRAY_DISTRIBUTIONS: Final = {"pystray", "pillow", "python-xlib"}
 
 NO_HOOKS: Final = ("pyi_rth_inspect", "pyi_rth_multiprocessing", "pyi_rth_pkgutil")
 """What PyInstaller would run at each start: 5 MB in every process of ours. They help programs to

@@ -7,6 +7,7 @@ those that agentd raises.
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ import msgspec
 from typing_extensions import override
 
 from pleb_agent.control.controller import Controller
+from pleb_agent.control.hooks import Hooks
 from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences
+from pleb_agent.control.live_rules import LiveRules
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.status_reader import StatusReader
@@ -298,6 +301,9 @@ class PageAgent:
             readings=self.loop.readings,
             log_file=Path("unused"),
             desktop=True,
+            rules=LiveRules(Path(tempfile.mkdtemp()) / "rules.json"),
+            signal_history=dict,
+            hooks=Hooks(journal, time.time, secrets.token_bytes),
             cards=(FoundDevice("cuda-0", "NVIDIA GeForce RTX 4060"),),
             machine=lambda: Machine(CORES, 32 * 2**30),
             shown={"unit": unit(), "projects": [project()], "first_run": False} | shown,
@@ -438,6 +444,8 @@ class PlayedJournal:
 
     def set_setting(self, name: str, value: str) -> None:
         self._settings[name] = value
+        if name == "hooks":
+            self._agent.called(name)
         if name == "welcome_closed":
             self._agent.called(name)
             self._agent.reader.shown["first_run"] = False

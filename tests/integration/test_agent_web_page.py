@@ -65,6 +65,10 @@ POSTS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/preferences/reset", {"name": "on_battery"}),
     ("/preferences/reset", {}),
     ("/preferences/autostart", {"on": "on"}),
+    ("/rules/signal", {"name": "Price", "address": "/price"}),
+    ("/rules/match", {"match": "any"}),
+    ("/rules/forget", {"name": "Price"}),
+    ("/rules/hook", {"name": "kitchen"}),
     ("/welcome/look", {"link": f"{LINK}&account=secret"}),
     ("/welcome/attach", {"link": LINK}),
     ("/welcome/train", {}),
@@ -169,6 +173,63 @@ def test_changes_with_the_token_work(server, browser, path, form):
     assert answer.status_code in {200, 204}, answer.text
     assert server.agent.calls != []
     assert browser.get(path).status_code == 405
+
+
+def test_rules_are_added_changed_tried_and_removed(server, browser, tmp_path):
+    price = tmp_path / "price"
+    price.write_text("0.31")
+
+    def post(path: str, **form: str) -> str:
+        answer = browser.post(path, data=form)
+        assert answer.status_code == 200, answer.text
+        return str(answer.text)
+
+    def rules() -> Any:
+        return server.agent.reader.rules.current
+
+    post("/rules/signal", name="Price", address=str(price), unit="€/kWh", every_seconds="")
+    page = post("/rules/row", place="new", signal="Price", test="below", limit="0,25", resume="")
+    assert "Price has not been read yet, which counts as “no”." in page
+    (row,) = rules().rows
+    assert (row.limit, row.resume) == (0.25, None)
+    assert "0.31 €/kWh" in post("/rules/read", name="Price")
+    post("/rules/row", place="0", signal="Price", test="below", limit="0.5", resume="0.4")
+    assert [one.resume for one in rules().rows] == [0.4]
+    # A new name goes along to its rows; a new kind of signal does not fit them.
+    post("/rules/signal", before="Price", name="Strom", address=str(price), every_seconds="30")
+    assert [one.signal for one in rules().rows] == ["Strom"]
+    wrong = browser.post(
+        "/rules/signal", data={"before": "Strom", "name": "Strom", "address": "hours:20:00-22:00"}
+    )
+    assert wrong.status_code == 422
+    assert "says during or outside" in wrong.text
+    price.write_text("cheap")
+    assert "is no number" in post("/rules/read", name="Strom")
+    for path, form in (
+        ("/rules/row", {"place": "7", "signal": "Strom", "test": "below", "limit": "1"}),
+        ("/rules/row", {"place": "new", "signal": "Strom", "test": "below", "limit": "warm"}),
+        ("/rules/row", {"place": "new", "signal": "Moon", "test": "below", "limit": "1"}),
+        ("/rules/remove", {"place": "x"}),
+        ("/rules/read", {"name": "Moon"}),
+        ("/rules/match", {"match": "most"}),
+    ):
+        assert browser.post(path, data=form).status_code == 422, (path, form)
+    post("/rules/remove", place="0")
+    assert rules().rows == ()
+    post("/rules/forget", name="Strom")
+    assert rules().signals == ()
+
+
+def test_a_hooks_token_is_shown_once(server, browser):
+    shown = browser.post("/rules/hook", data={"name": "kitchen"}).text
+    token = re.search(r"pleb-hook-[0-9a-f]{48}", shown)
+    assert token is not None
+    assert server.agent.reader.hooks.find(token[0]).name == "kitchen"
+    page = browser.get("/preferences").text
+    assert "kitchen" in page
+    assert token[0] not in page
+    assert browser.post("/rules/hook", data={"name": "kitchen"}).status_code == 422
+    assert "kitchen" not in browser.post("/rules/revoke", data={"name": "kitchen"}).text
 
 
 def test_it_works_through_a_tunnel(server, browser):

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pleb_agent.app.companions import UnitWatch, UserNotifier, keep_tray, watch_session
-from pleb_agent.app.readings_source import ReadingsSource
+from pleb_agent.app.readings_source import Chosen, ReadingsSource
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network
 from pleb_agent.control.controller import Autostart, Controller
+from pleb_agent.control.hooks import Hooks
 from pleb_agent.control.journal_reader import JournalReader
 from pleb_agent.control.live_preferences import LivePreferences, worker_settings
+from pleb_agent.control.live_rules import LiveRules
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.control.overrides import Overrides
 from pleb_agent.control.packages import Packages
@@ -142,6 +144,9 @@ class _Agentd:
         self._overrides = Overrides(self._journal)
         self._live = LivePreferences(home.preferences, self._for_this_run)
         self._live.on_change = self._preferences_changed
+        self._rules = LiveRules(home.rules)
+        self._rules.on_change = self._rules_changed
+        self._hooks = Hooks(self._journal, system_clock, secrets.token_bytes)
         self._notifications = UserNotifier(self._preferences, lambda: session_language(os.environ))
         self._cards = find_cards()
         self.packages = Packages(
@@ -164,8 +169,7 @@ class _Agentd:
         self._readings = ReadingsSource(
             home.path,
             self._journal,
-            self._overrides,
-            self._preferences,
+            Chosen(self._preferences, self._overrides, lambda: self._rules.current),
             Workers(self._cards, self._pid_of),
             headless=options.headless,
             on_change=lambda: self._loop.look_again(),  # noqa: PLW0108 - made below
@@ -285,6 +289,9 @@ class _Agentd:
             log_file=self._home.log,
             desktop=not self._options.headless,
             cards=self._cards,
+            rules=self._rules,
+            signal_history=lambda: self._readings.signals.history,
+            hooks=self._hooks,
         )
         return Controller(
             reader=reader,
@@ -332,6 +339,9 @@ class _Agentd:
                 engine.settings = settings
             self._loop.renew_engine()
         self._readings.look_now()
+
+    def _rules_changed(self) -> None:
+        self._readings.signals.rules_changed()
 
     def _runtime_arrived(self) -> None:
         for device, engine in self._engines.items():

@@ -45,6 +45,8 @@ class Home:
         """The database of projects, assignments and history."""
         self.preferences = path / "preferences.json"
         """What the user allows."""
+        self.rules = path / "rules.json"
+        """The user's rules on signals."""
         self.control = path / "agentd.json"
         """Address and token of the running agentd."""
         self.runtimes = path / "runtimes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pleb_agent.core.devices import CPU
@@ -15,6 +15,8 @@ from pleb_agent.sensors.machine import free_disk_bytes
 from pleb_agent.sensors.presence import PresenceSensor
 from pleb_agent.sensors.scheduler import SensorScheduler
 from pleb_agent.sensors.system_sensors import system_sensors
+from pleb_agent.signals.history import SignalHistory
+from pleb_agent.signals.watch import SignalWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,10 +25,20 @@ if TYPE_CHECKING:
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
+    from pleb_agent.core.signals import SignalRules
     from pleb_agent.journal.journal import Journal
     from pleb_agent.sensors.devices import Workers
 
-__all__ = ["ReadingsSource"]
+__all__ = ["Chosen", "ReadingsSource"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the user has set, asked again whenever it matters."""
+
+    preferences: Callable[[], Preferences]
+    overrides: Overrides
+    rules: Callable[[], SignalRules]
 
 
 class ReadingsSource:
@@ -34,6 +46,7 @@ class ReadingsSource:
 
     Args:
         home: whose disk space counts.
+        chosen: what the user has set.
         workers: the cards, and the worker's process on each device, whose load is our own.
         headless: input is not watched.
         on_change: called when a reading that matters may have changed.
@@ -44,8 +57,7 @@ class ReadingsSource:
         self,
         home: Path,
         journal: Journal,
-        overrides: Overrides,
-        preferences: Callable[[], Preferences],
+        chosen: Chosen,
         workers: Workers,
         *,
         headless: bool,
@@ -54,7 +66,8 @@ class ReadingsSource:
     ) -> None:
         self._home = home
         self._journal = journal
-        self._overrides = overrides
+        self._overrides = overrides = chosen.overrides
+        preferences = chosen.preferences
         self.presence = None if headless else PresenceSensor(on_change, clock=system_clock)
         self._scheduler = SensorScheduler(
             system_sensors(
@@ -66,6 +79,15 @@ class ReadingsSource:
             preferences,
             presence=self.presence,
             is_needed=lambda: not overrides.current.is_active(OverrideKind.PAUSE, system_clock()),
+        )
+        self._rules = chosen.rules
+        self.signals = SignalWatch(
+            chosen.rules,
+            SignalHistory(home / "signal-history.json"),
+            on_change,
+            proxy=lambda: preferences().proxy,
+            clock=system_clock,
+            local_time=local_time,
         )
         self._scheduler.on_change = on_change
         self._scheduler.on_suspend = before_sleep
@@ -80,6 +102,9 @@ class ReadingsSource:
             local_time=local_time(now),
             override=self._overrides.current,
             device_pauses=self._overrides.device_pauses,
+            hook=self._overrides.hook,
+            rules=self._rules(),
+            signals=self.signals.latest,
             free_disk_bytes=free_disk_bytes(self._home),
             downloaded_today_bytes=int(today.get("bytes_received", 0)),
             uploaded_today_bytes=int(today.get("bytes_sent", 0)),
@@ -87,7 +112,10 @@ class ReadingsSource:
 
     async def run(self) -> None:
         """Watch until cancelled; what a sensor raises is a defect and ends the process."""
-        tasks = [asyncio.create_task(self._scheduler.run())]
+        tasks = [
+            asyncio.create_task(self._scheduler.run()),
+            asyncio.create_task(self.signals.run()),
+        ]
         if self.presence is not None:
             tasks.append(asyncio.create_task(self.presence.run()))
         try:

@@ -45,7 +45,8 @@ class Remote:
     def __init__(self, home: Home) -> None:
         try:
             place = json.loads(read_regular(home.control, _MOST_BYTES))
-            self._base = f"http://127.0.0.1:{int(place['port'])}/api/"
+            self.port = int(place["port"])
+            self._base = f"http://127.0.0.1:{self.port}/api/"
             self._token = str(place["token"])
             self.pid = int(place["pid"])
         except (OSError, ValueError, KeyError, TypeError) as error:

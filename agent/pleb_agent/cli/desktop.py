@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.app.remote import NotRunningError, Remote
-from pleb_agent.program.command import cli_command
+from pleb_agent.program.command import cli_command, fresh_environment
 from pleb_shared.errors import InputError, PlebError
 from pleb_system.processes import start_detached
 
@@ -79,7 +79,8 @@ def _running_agent(home: Home) -> Remote:
             remote.get("autostart")
         except NotRunningError:
             if deadline is None:
-                start_detached(cli_command("start", "--home", str(home.path), "--json"))
+                command = cli_command("start", "--home", str(home.path), "--json")
+                start_detached(command, **fresh_environment({}))
                 deadline = time.monotonic() + _START_SECONDS
             time.sleep(_LOOK_SECONDS)
         else:

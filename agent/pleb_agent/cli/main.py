@@ -49,6 +49,10 @@ def _command(name: str) -> Command:
             from pleb_agent.cli.prefs import prefs
 
             return prefs
+        case "rules" | "hook":
+            from pleb_agent.cli import rules
+
+            return rules.COMMANDS[name]
         case "open" | "autostart":
             from pleb_agent.cli import desktop
 

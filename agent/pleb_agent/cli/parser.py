@@ -20,7 +20,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the parsed command line; exits with 2 if it is not understood."""
     parser = make_parser()
     options, left = parser.parse_known_args(argv)
-    if left and options.command == "prefs" and not any(word.startswith("-") for word in left):
+    if (
+        left
+        and options.command in {"prefs", "rules"}
+        and not any(word.startswith("-") for word in left)
+    ):
         options.words += left  # argparse stops at an option that comes before them
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
@@ -38,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_projects(commands)
     _add_control(commands)
+    _add_rules(commands)
     return parser
 
 
@@ -172,3 +177,41 @@ def _add_control(commands: Commands) -> None:
     acts = ["list", "get", "set", "preset"]
     prefs.add_argument("act", nargs="?", default="list", choices=acts, help="what to do (list)")
     prefs.add_argument("words", nargs="*", metavar="NAME[=VALUE]", help="which preferences")
+
+
+def _add_rules(commands: Commands) -> None:
+    rules = commands.add(
+        "rules",
+        "work only when a price, a temperature or a calendar allows it",
+        "rules add Price below 0.25",
+    )
+    acts = ["list", "signal", "forget", "add", "remove", "match", "read"]
+    rules.add_argument("act", nargs="?", default="list", choices=acts, help="what to do (list)")
+    rules.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="signal NAME ADDRESS; forget NAME; add NAME below|above N; add NAME during|outside; "
+        "remove NUMBER; match all|any; read NAME",
+    )
+    rules.add_argument("--entity", metavar="ID", help="of Home Assistant, as sensor.price")
+    rules.add_argument("--pointer", metavar="PATH", help="in a JSON answer, as /data/{hour}/price")
+    rules.add_argument("--word", metavar="WORD", help="of a calendar: only events with this word")
+    rules.add_argument(
+        "--token-file", metavar="FILE", help="with a token or password, readable by you alone"
+    )
+    rules.add_argument("--unit", metavar="UNIT", help="shown with the value, as €/kWh")
+    rules.add_argument(
+        "--every", dest="every_seconds", type=count, metavar="S", help="read it every S seconds"
+    )
+    rules.add_argument(
+        "--old", dest="old_seconds", type=count, metavar="S", help="do not believe older values"
+    )
+    rules.add_argument("--resume", metavar="N", help="where work resumes (5 %% beyond the limit)")
+    hook = commands.add(
+        "hook", "let another program of yours pause the agent, with a token", "hook new kitchen"
+    )
+    hook.add_argument(
+        "act", nargs="?", default="list", choices=["list", "new", "revoke"], help="what (list)"
+    )
+    hook.add_argument("name", nargs="?", default="", metavar="NAME", help="the program's")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pleb_agent.control.journal_reader import find_all_attached
-from pleb_agent.control.views import AutostartView, LinkView
+from pleb_agent.control.live_rules import rules_of
+from pleb_agent.control.views import AutostartView, HookTokenView, LinkView, SignalValueView
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.preference_table import changed, changes_between
 from pleb_agent.core.presets import with_preset
+from pleb_agent.core.schedule import parse_hours
+from pleb_agent.core.sentence import say
+from pleb_agent.core.signals import HOURS_PREFIX, Source
 from pleb_agent.desktop.entries import session_entries
-from pleb_agent.program.clock import system_clock, tomorrow_morning
+from pleb_agent.program.clock import local_time, system_clock, tomorrow_morning
 from pleb_shared.errors import InputError
+from pleb_shared.protocol.shown import shown_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,13 +31,22 @@ if TYPE_CHECKING:
     from pleb_agent.control.packages import Packages
     from pleb_agent.control.reports import Reports
     from pleb_agent.control.status_reader import StatusReader
-    from pleb_agent.control.views import HabitsView, PreferencesView, ProjectView, StatusView
+    from pleb_agent.control.views import (
+        HabitsView,
+        PreferencesView,
+        ProjectView,
+        RulesView,
+        StatusView,
+    )
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.journal.journal import Journal
     from pleb_agent.loop.attach import Attaching
     from pleb_agent.loop.side_by_side import SideBySide
 
 __all__ = ["Autostart", "Controller"]
+
+_READ_SECONDS: Final = 5.0
+"""How long "read now" waits for a message of MQTT."""
 
 
 class Autostart:
@@ -128,6 +143,67 @@ class Controller:
             until = None if request.seconds is None else now + request.seconds
         self.overrides.pause(until, devices)
         return self._changed()
+
+    def pause_by_hook(self, request: requests.HookPauseRequest) -> StatusView:
+        """Pause because another program of the user's asks for it."""
+        until = None if request.seconds is None else system_clock() + request.seconds
+        self.overrides.pause_by_hook(until, shown_line(request.reason))
+        return self._changed()
+
+    def resume_by_hook(self) -> StatusView:
+        """End the pause that another program asked for."""
+        self.overrides.resume_by_hook()
+        return self._changed()
+
+    def set_rules(self, request: requests.RulesRequest) -> RulesView:
+        """Replace the rules on signals.
+
+        Raises:
+            InputError: they are not understood.
+        """
+        before, after = self.reader.rules.current, rules_of(request.rules)
+        self.reader.rules.replace(after)
+        if before != after:
+            sentence = say("You changed the rules on signals.")
+            self.loop.note(EventKind.PREFERENCES, sentence)
+        self._changed()
+        return self.reader.signal_rules()
+
+    async def read_signal(self, request: requests.ReadSignalRequest) -> SignalValueView:
+        """Read a signal now.
+
+        Raises:
+            InputError: it is not understood, or has no address of its own.
+            SignalError: it has no number.
+        """
+        from pleb_agent.signals.watch import look_once
+
+        (signal,) = rules_of({"signals": [request.signal]}).signals
+        now = system_clock()
+        time = local_time(now)
+        if signal.source is Source.HOURS:
+            hours = parse_hours(signal.address.removeprefix(HOURS_PREFIX))
+            return SignalValueView(value=float(hours.allow(time)))
+        value = await asyncio.to_thread(
+            look_once,
+            signal,
+            proxy=self.live.current.proxy,
+            now=now,
+            hour=time.minute // 60,
+            seconds=_READ_SECONDS,
+        )
+        return SignalValueView(value=value)
+
+    def create_hook(self, request: requests.HookRequest) -> HookTokenView:
+        """Make a token with which another program may pause the agent."""
+        return HookTokenView(
+            name=request.name.strip(), token=self.reader.hooks.create(request.name)
+        )
+
+    def revoke_hook(self, request: requests.HookRequest) -> RulesView:
+        """End such a token."""
+        self.reader.hooks.revoke(request.name)
+        return self.reader.signal_rules()
 
     def boost(self, request: requests.BoostRequest) -> StatusView:
         """Run now, even while the PC is in use."""

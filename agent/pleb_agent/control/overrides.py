@@ -20,6 +20,7 @@ __all__ = ["Overrides"]
 _NAME: Final = "wish"
 """The journal's setting; homes of earlier versions have it."""
 _DEVICES: Final = "device_pauses"
+_HOOK: Final = "hook_pause"
 _LONGEST_BOOST_SECONDS: Final = 31 * 86_400.0
 
 
@@ -42,6 +43,8 @@ class Overrides:
         self._keep(msgspec.json.decode(text, type=Override) if text else NO_OVERRIDE)
         paused = journal.setting(_DEVICES)
         self._devices = msgspec.json.decode(paused, type=dict[str, Override]) if paused else {}
+        hooked = journal.setting(_HOOK)
+        self._hook = msgspec.json.decode(hooked, type=Override) if hooked else NO_OVERRIDE
 
     @property
     def current(self) -> Override:
@@ -67,6 +70,19 @@ class Overrides:
         active = [one for one in self._devices.items() if one[1].is_active(OverrideKind.PAUSE, now)]
         return tuple(sorted(active))
 
+    @property
+    def hook(self) -> Override:
+        """The pause that another program asked for; it may have ended."""
+        return self._hook
+
+    def pause_by_hook(self, until: float | None, reason: str) -> None:
+        """Pause because another program asks for it; the user's own pause stays as it is."""
+        self._set_hook(Override(OverrideKind.PAUSE, until, reason))
+
+    def resume_by_hook(self) -> None:
+        """End the pause that another program asked for, and none of the user's."""
+        self._set_hook(NO_OVERRIDE)
+
     def pause(self, until: float | None, devices: Sequence[str] = ()) -> None:
         """Pause all, or these devices alone, until a time, or until resumed."""
         override = Override(OverrideKind.PAUSE, until)
@@ -89,13 +105,20 @@ class Overrides:
             kept = {name: one for name, one in self.device_pauses if name not in devices}
             self._set_devices(kept)
             return
-        if self._devices and self.in_force.kind is not OverrideKind.BOOST:
-            self._set_devices({})
+        if self.in_force.kind is not OverrideKind.BOOST:
+            if self._devices:
+                self._set_devices({})
+            if self._hook is not NO_OVERRIDE:
+                self._set_hook(NO_OVERRIDE)
         self._set(NO_OVERRIDE)
 
     def _set_devices(self, pauses: dict[str, Override]) -> None:
         self._journal.set_setting(_DEVICES, msgspec.json.encode(pauses).decode())
         self._devices = pauses
+
+    def _set_hook(self, override: Override) -> None:
+        self._journal.set_setting(_HOOK, msgspec.json.encode(override).decode())
+        self._hook = override
 
     def _set(self, override: Override) -> None:
         self._journal.set_setting(_NAME, msgspec.json.encode(override).decode())

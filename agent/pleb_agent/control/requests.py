@@ -50,6 +50,13 @@ class PauseRequest(RequestBody, frozen=True):
     devices: Devices = []
 
 
+class HookPauseRequest(RequestBody, frozen=True):
+    """Another program asks for a pause, for some seconds or until it resumes."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    seconds: Seconds | None = None
+
+
 class ResumeRequest(RequestBody, frozen=True):
     """End a pause or a boost; or the pauses of some devices."""
 
@@ -94,6 +101,24 @@ class PreferencesRequest(RequestBody, frozen=True):
     """Change preferences: names and new values, as `preference_table.changed` takes them."""
 
     changes: dict[str, Any]
+
+
+class RulesRequest(RequestBody, frozen=True):
+    """Replace the rules on signals: as `core.signals.SignalRules` has them."""
+
+    rules: dict[str, Any]
+
+
+class ReadSignalRequest(RequestBody, frozen=True):
+    """Read a signal now: as `core.signals.Signal` has it."""
+
+    signal: dict[str, Any]
+
+
+class HookRequest(RequestBody, frozen=True):
+    """Make a token with which another program may pause the agent, or end it."""
+
+    name: Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class PresetRequest(RequestBody, frozen=True):

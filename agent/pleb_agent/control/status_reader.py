@@ -24,10 +24,12 @@ from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.presets import PRESETS, preset_of, with_preset
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.core.sentence import say
+from pleb_agent.core.signal_rules import allows_work, row_states, would_have_worked
+from pleb_agent.core.signals import SignalReading
 from pleb_agent.core.unit_parts import UnitPart
 from pleb_agent.journal.activity_log import local_day
 from pleb_agent.journal.history_list import folded_events
-from pleb_agent.program.clock import system_clock
+from pleb_agent.program.clock import day_before, local_time, system_clock
 from pleb_agent.sensors.devices import devices_named
 from pleb_agent.sensors.machine import read_machine
 from pleb_agent.sensors.worker_meter import WorkerMeter
@@ -37,11 +39,13 @@ from pleb_shared.protocol.ids import fingerprint_of
 from pleb_shared.protocol.project import elements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pleb_agent.control.hooks import Hooks
     from pleb_agent.control.journal_reader import JournalReader
     from pleb_agent.control.live_preferences import LivePreferences
+    from pleb_agent.control.live_rules import LiveRules
     from pleb_agent.control.notifier import ChangeNotifier
     from pleb_agent.control.overrides import Overrides
     from pleb_agent.control.packages import Packages
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readiness import Decision
     from pleb_agent.core.readings import Presence, Readings
+    from pleb_agent.core.signals import Signal
     from pleb_agent.journal.history_list import HistoryFilter
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.rows import ProjectRow
@@ -89,6 +94,10 @@ class StatusReader:
     notifier: ChangeNotifier
     log_file: Path
     desktop: bool
+    rules: LiveRules
+    signal_history: Callable[[], Mapping[str, Mapping[int, float]]]
+    """What is kept of each signal, by slots."""
+    hooks: Hooks
     cards: Sequence[FoundDevice] = ()
     """Those of this PC, whether they may compute or not."""
     machine: Callable[[], Machine] = read_machine
@@ -214,6 +223,34 @@ class StatusReader:
             preset=preset_of(current, machine.cores),
             presets={name: with_preset(current, name, machine.cores) for name in PRESETS},
             machine=shown,
+        )
+
+    def signal_rules(self) -> views.RulesView:
+        """Return the rules on signals, what they say now, and what they would have said."""
+        rules = self.rules.current
+        readings = self.readings()
+        states = row_states(rules, readings.signals, (), readings.now, readings.local_time)
+        held = [state.row for state in states if not state.allows]
+        states = row_states(rules, readings.signals, held, readings.now, readings.local_time)
+        begin, end = day_before(readings.now)
+        seen = would_have_worked(rules, self.signal_history(), begin, end, local_time)
+        shown = bool(rules.rows) and seen.says_something
+        return views.RulesView(
+            rules=rules,
+            signals=[_signal(one, readings.signals.get(one.name)) for one in rules.signals],
+            rows=[
+                views.RowView(
+                    row=state.row, allows=state.allows, message=message_of(state.sentence)
+                )
+                for state in states
+            ],
+            allowed=allows_work(rules, states),
+            hours_yesterday=round(seen.worked_seconds / 3600, 1) if shown else None,
+            hours_known=round(seen.known_seconds / 3600, 1),
+            hooks=[
+                views.HookView(name=hook.name, created_at=hook.created_at)
+                for hook in self.hooks.all()
+            ],
         )
 
     def contribution(self, days: int) -> views.ContributionView:
@@ -347,6 +384,17 @@ class StatusReader:
             expectation=_expectation(metadata, self.live.current, unit_seconds),
             members=len(metadata.family.members) if metadata.family else 0,
         )
+
+
+def _signal(signal: Signal, reading: SignalReading | None) -> views.SignalView:
+    known = reading or SignalReading()
+    return views.SignalView(
+        signal=signal,
+        value=known.value,
+        at=known.at,
+        problem=None if known.problem is None else message_of(known.problem),
+        next_at=known.next_at,
+    )
 
 
 def _event(event: Event, count: int = 1) -> views.EventView:

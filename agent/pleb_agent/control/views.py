@@ -13,6 +13,7 @@ import msgspec
 from pleb_agent.core.override import NO_OVERRIDE, Override
 from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.sentence import Value
+from pleb_agent.core.signals import Row, Signal, SignalRules
 from pleb_agent.loop.status import CurrentUnit
 
 if TYPE_CHECKING:
@@ -234,6 +235,59 @@ class PreferencesView(View, frozen=True):
     preset: str
     presets: dict[str, Preferences]
     machine: MachineView
+
+
+class RowView(View, frozen=True):
+    """A row of the rules on signals, as it is now."""
+
+    row: Row
+    allows: bool
+    message: MessageView
+
+
+class SignalView(View, frozen=True):
+    """A signal, as it is now."""
+
+    signal: Signal
+    value: float | None
+    at: float
+    problem: MessageView | None
+    next_at: float | None
+
+
+class HookView(View, frozen=True):
+    """Another program that may pause the agent."""
+
+    name: str
+    created_at: float
+
+
+class RulesView(View, frozen=True):
+    """The rules on signals, and what they would have allowed yesterday.
+
+    `hours_yesterday`: of work; None: too little is known. `hours_known`: with every signal known.
+    """
+
+    rules: SignalRules
+    signals: list[SignalView]
+    rows: list[RowView]
+    allowed: bool
+    hours_yesterday: float | None
+    hours_known: float
+    hooks: list[HookView]
+
+
+class HookTokenView(View, frozen=True):
+    """A new token; it is shown once."""
+
+    name: str
+    token: str
+
+
+class SignalValueView(View, frozen=True):
+    """A signal's number now."""
+
+    value: float
 
 
 class Expectation(View, frozen=True):

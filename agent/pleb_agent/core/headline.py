@@ -27,6 +27,8 @@ _PAUSED: Final[dict[PolicyReason, Sentence]] = {
     PolicyReason.CARD_TOO_HOT: say("The card is too hot"),
     PolicyReason.ON_BATTERY: say("On battery"),
     PolicyReason.OUTSIDE_HOURS: say("Outside your hours"),
+    PolicyReason.PAUSED_BY_PROGRAM: say("Paused by your home automation"),
+    PolicyReason.SIGNALS: say("Your rules say no"),
     PolicyReason.PROGRAM_RUNS: say("One of your programs is running"),
     PolicyReason.CARD_PROGRAM_RUNS: say("One of your programs is running"),
     PolicyReason.FULLSCREEN: say("A window fills the screen"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.devices import CPU
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.schedule import Hours, parse_hours
+from pleb_agent.core.signal_rules import row_states
 
 if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Gpu, Readings
+    from pleb_agent.core.signal_rules import RowState
+    from pleb_agent.core.signals import Row
 
 __all__ = ["COOLING_CELSIUS", "LEAST_COOL_PERCENT", "Moment", "PolicyMemory", "WorkerLimits"]
 
@@ -48,6 +52,8 @@ class PolicyMemory:
     """Work has begun once: before that there is nothing that could be resumed too soon."""
     objected: frozenset[str] = frozenset()
     """The reasons (`rules.PolicyReason`) of all objections of the last look."""
+    rows_held: frozenset[Row] = frozenset()
+    """Rows of the rules on signals that did not allow work."""
     unsettled: bool = False
     """One of them was of a kind that comes and goes."""
     settle_until: float = 0.0
@@ -132,6 +138,20 @@ class Moment:
     def beside_user(self) -> bool:
         """Whether the PC is in use and work may continue, with smaller limits."""
         return self.preferences.while_in_use and self.in_use and not self.boosted
+
+    @cached_property
+    def row_states(self) -> list[RowState]:
+        """What each row of the rules on signals says."""
+        readings = self.readings
+        if not readings.rules.rows:
+            return []
+        return row_states(
+            readings.rules,
+            readings.signals,
+            self.memory.rows_held,
+            self.now,
+            readings.local_time,
+        )
 
     @property
     def hours(self) -> Hours:

@@ -26,6 +26,8 @@ class Override(msgspec.Struct, frozen=True):
 
     kind: OverrideKind = OverrideKind.NONE
     until: float | None = None
+    reason: str = ""
+    """Of a pause that another program asked for: what that program says."""
 
     def is_active(self, kind: OverrideKind, now: float) -> bool:
         """Whether this is of that kind and has not ended."""

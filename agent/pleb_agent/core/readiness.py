@@ -113,6 +113,8 @@ def _hold(moment: Moment, objection: Objection) -> Decision:
 
 def _run(moment: Moment) -> Decision:
     looks = [USUAL_LOOK_SECONDS, *_boost_end(moment), *_hours_end(moment)]
+    if not moment.boosted:
+        looks += [state.look_again_seconds for state in moment.row_states]
     if moment.in_use and moment.idle_left_seconds > 0:
         looks.append(moment.idle_left_seconds)
     return Decision(Action.RUN, _permission(moment), min(looks), limits=moment.limits)
@@ -184,6 +186,7 @@ def _remember(moment: Moment, objections: list[Objection]) -> PolicyMemory:
     return replace(
         memory,
         objected=frozenset(objection.reason for objection in objections),
+        rows_held=frozenset(state.row for state in moment.row_states if not state.allows),
         unsettled=unsettled,
         settle_until=settle_until,
         stops=stops,

@@ -6,11 +6,16 @@ that, never a guess.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pleb_agent.core.override import NO_OVERRIDE, Override
+from pleb_agent.core.schedule import MONDAY_MIDNIGHT, LocalTime
+from pleb_agent.core.signals import NO_RULES, SignalReading, SignalRules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "NO_SESSION",
@@ -96,23 +101,21 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class LocalTime:
-    """The wall clock that the user sees. `weekday`: Monday is 0. `minute`: since midnight."""
-
-    weekday: int
-    minute: int
-
-
-@dataclass(frozen=True)
 class Readings:
     """One moment."""
 
     now: float
     """Seconds since 1970."""
-    local_time: LocalTime = LocalTime(0, 0)
+    local_time: LocalTime = MONDAY_MIDNIGHT
     override: Override = NO_OVERRIDE
     device_pauses: tuple[tuple[str, Override], ...] = ()
     """The user's pauses of single devices, by their names."""
+    hook: Override = NO_OVERRIDE
+    """A pause that another program of the user's asked for."""
+    rules: SignalRules = NO_RULES
+    """The user's rules on signals."""
+    signals: Mapping[str, SignalReading] = field(default_factory=dict)
+    """What is known of each signal, by its name."""
     presence: Presence = NO_SESSION
     power: Power = UNKNOWN_POWER
     suspending: bool = False

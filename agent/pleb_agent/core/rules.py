@@ -17,6 +17,8 @@ from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.readings import PowerSource, PresenceKind
 from pleb_agent.core.schedule import DAY_MINUTES, DAY_NAMES, DAYS, seconds_to
 from pleb_agent.core.sentence import say
+from pleb_agent.core.signal_rules import allows_work
+from pleb_agent.core.signals import Match
 from pleb_agent.core.sizes import format_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +66,9 @@ class PolicyReason(StrEnum):
     TOO_HOT = "too_hot"
     CARD_TOO_HOT = "card_too_hot"
     ON_BATTERY = "on_battery"
+    PAUSED_BY_PROGRAM = "paused_by_program"
     OUTSIDE_HOURS = "outside_hours"
+    SIGNALS = "signals"
     PROGRAM_RUNS = "program_runs"
     FULLSCREEN = "fullscreen"
     IN_USE = "in_use"
@@ -280,6 +284,45 @@ def outside_hours(moment: Moment) -> Objection | None:
     return Objection(PolicyReason.OUTSIDE_HOURS, sentence, seconds_to(minutes, moment.now))
 
 
+def paused_by_program(moment: Moment) -> Objection | None:
+    """A program of the user's, such as a home's automation, asked for a pause."""
+    pause = moment.readings.hook
+    if not pause.is_active(OverrideKind.PAUSE, moment.now):
+        return None
+    if pause.until is None:
+        sentence = (
+            say("Paused by your home automation ({reason}) until it resumes.", reason=pause.reason)
+            if pause.reason
+            else say("Paused by your home automation until it resumes.")
+        )
+        return Objection(PolicyReason.PAUSED_BY_PROGRAM, sentence)
+    left = pause.until - moment.now
+    minutes = max(1, round(left / 60))
+    sentence = (
+        say(
+            "Paused by your home automation ({reason}) for {minutes} more min.",
+            reason=pause.reason,
+            minutes=minutes,
+        )
+        if pause.reason
+        else say("Paused by your home automation for {minutes} more min.", minutes=minutes)
+    )
+    return Objection(PolicyReason.PAUSED_BY_PROGRAM, sentence, left)
+
+
+def signals(moment: Moment) -> Objection | None:
+    """The user's rules on prices, temperatures, calendars and their like do not allow work."""
+    states = moment.row_states
+    if allows_work(moment.readings.rules, states):
+        return None
+    refused = [state for state in states if not state.allows]
+    sentence, others = refused[0].sentence, len(refused) - 1
+    if others and moment.readings.rules.match is Match.ANY:
+        sentence = say("{first} No other rule allows work either.", first=sentence)
+    look = min(USUAL_LOOK_SECONDS, *(state.look_again_seconds for state in states))
+    return Objection(PolicyReason.SIGNALS, sentence, look)
+
+
 def program_runs(moment: Moment) -> Objection | None:
     """A program is running for which the user wants to have the PC."""
     chosen = moment.preferences
@@ -468,7 +511,9 @@ def _unless_boosted(rule: Rule) -> Rule:
 
 BOOSTABLE: Final[tuple[Rule, ...]] = (
     on_battery,
+    paused_by_program,
     outside_hours,
+    signals,
     program_runs,
     fullscreen,
     in_use,

@@ -15,18 +15,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pleb_agent.core.readings import LocalTime
+from typing import Final
 
 __all__ = [
     "ALWAYS",
     "DAYS",
     "DAY_MINUTES",
     "DAY_NAMES",
+    "MONDAY_MIDNIGHT",
     "WEEK_MINUTES",
     "Hours",
+    "LocalTime",
     "parse_hours",
     "seconds_to",
 ]
@@ -46,6 +45,17 @@ WEEK_MINUTES: Final = 7 * DAY_MINUTES
 
 _EVERY_DAY: Final = f"{DAYS[0]}-{DAYS[-1]}"
 _SPAN: Final = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
+
+
+@dataclass(frozen=True)
+class LocalTime:
+    """The wall clock that the user sees. `weekday`: Monday is 0. `minute`: since midnight."""
+
+    weekday: int
+    minute: int
+
+
+MONDAY_MIDNIGHT: Final = LocalTime(0, 0)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import secrets
 import time
 from typing import Final
 
-from pleb_agent.core.readings import LocalTime
+from pleb_agent.core.schedule import LocalTime
 
-__all__ = ["local_time", "system_clock", "system_draw", "tomorrow_morning"]
+__all__ = ["day_before", "local_time", "system_clock", "system_draw", "tomorrow_morning"]
 
 _GENERATOR = secrets.SystemRandom()
 _MORNING_HOUR: Final = 6
@@ -28,6 +28,14 @@ def local_time(now: float) -> LocalTime:
     """Return the wall clock of this place at `now`."""
     local = time.localtime(now)
     return LocalTime(local.tm_wday, local.tm_hour * 60 + local.tm_min)
+
+
+def day_before(now: float) -> tuple[float, float]:
+    """Return when the local day before that of `now` began and ended."""
+    local = time.localtime(now)
+    year, month, day = local.tm_year, local.tm_mon, local.tm_mday
+    ends = [time.mktime((year, month, one, 0, 0, 0, 0, 0, -1)) for one in (day - 1, day)]
+    return ends[0], ends[1]
 
 
 def tomorrow_morning(now: float) -> float:

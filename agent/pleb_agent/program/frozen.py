@@ -24,6 +24,7 @@ __all__ = ["MODULES", "main"]
 MODULES: Final = (
     "pleb_agent.cli",
     "pleb_agent.probe.main",
+    "pleb_agent.signals.calendar_reader",
     "pleb_agent.tray.main",
     "pleb_agent.updates.handover",
     "pleb_agent.worker.main",

@@ -1,12 +1,13 @@
 """The control API: JSON on loopback, for the command line and the tray.
 
-Each request carries the token of `HOME/agentd.json`; `guard` says what else is checked.
+Each request carries the token of `HOME/agentd.json`; `guard` says what else is checked. `pause` and
+`resume` also take the tokens of `control.hooks`, with bodies of their own.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +16,14 @@ from starlette.routing import Route
 
 from pleb_agent.control import requests
 from pleb_agent.control.views import PageAddress
-from pleb_agent.web.guard import is_bearer, json_response, read_body, refused
+from pleb_agent.web.guard import (
+    bearer_of,
+    is_bearer,
+    is_from_here,
+    json_response,
+    read_body,
+    refused,
+)
 from pleb_shared.errors import InputError, PlebError
 
 if TYPE_CHECKING:
@@ -33,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["api_routes"]
 
 B = TypeVar("B", bound=requests.RequestBody)
+_DONE: Final = {"done": True}
+"""All that a program with a hook's token learns."""
 
 
 def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> list[Route]:
@@ -50,6 +60,7 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "facts": lambda query: reader.facts(query.get("project", "")),
         "curve": lambda query: reader.curve(query.get("project", "")),
         "habits": lambda _: reader.habits(),
+        "rules": lambda _: reader.signal_rules(),
         "units": lambda query: reader.units(
             query.get("part", "in_hand"), _number(query, "before", 0) or None
         ),
@@ -59,9 +70,11 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "attach": (requests.AttachRequest, controller.attach),
         "detach": (requests.ProjectRequest, controller.detach),
         "link": (requests.ProjectRequest, controller.account_link),
-        "pause": (requests.PauseRequest, controller.pause),
         "boost": (requests.BoostRequest, controller.boost),
-        "resume": (requests.ResumeRequest, controller.resume),
+        "rules": (requests.RulesRequest, controller.set_rules),
+        "signal": (requests.ReadSignalRequest, controller.read_signal),
+        "hook": (requests.HookRequest, controller.create_hook),
+        "hook/revoke": (requests.HookRequest, controller.revoke_hook),
         "stop": (requests.StopRequest, controller.stop),
         "finish": (requests.FinishRequest, controller.finish),
         "new-work": (requests.NewWorkRequest, controller.set_new_work),
@@ -73,6 +86,9 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         "runtime": (requests.RuntimeRequest, controller.fetch_runtime),
         "update": (requests.RequestBody, lambda _: controller.install_update()),
     }
+
+    def admits(request: Request) -> bool:
+        return is_bearer(request, token)
 
     async def open_page(request: Request) -> PageAddress:
         body = await _read(request, requests.PageRequest)
@@ -104,10 +120,43 @@ def api_routes(controller: Controller, token: str, logins: BrowserLogins) -> lis
         return act
 
     return [
-        *(_route(name, "GET", on_query(read), token) for name, read in reads.items()),
-        *(_route(name, "POST", on_body(kind, do), token) for name, (kind, do) in acts.items()),
-        _route("page", "POST", open_page, token),
+        *(_route(name, "GET", on_query(read), admits) for name, read in reads.items()),
+        *(_route(name, "POST", on_body(kind, do), admits) for name, (kind, do) in acts.items()),
+        _route("page", "POST", open_page, admits),
+        *_hook_routes(controller, token),
         Route("/api/events", events, methods=["GET"]),
+    ]
+
+
+def _hook_routes(controller: Controller, token: str) -> list[Route]:
+    """Return `pause` and `resume`, which other programs of the user's may ask for too.
+
+    With a token of their own they cannot end the user's pause, and learn nothing.
+    """
+
+    def is_ours(request: Request) -> bool:
+        return is_bearer(request, token)
+
+    def may_hook(request: Request) -> bool:
+        return is_ours(request) or (
+            is_from_here(request) and controller.reader.hooks.find(bearer_of(request)) is not None
+        )
+
+    async def pause(request: Request) -> Any:
+        if is_ours(request):
+            return controller.pause(await _read(request, requests.PauseRequest))
+        controller.pause_by_hook(await _read(request, requests.HookPauseRequest))
+        return _DONE
+
+    async def resume(request: Request) -> Any:
+        if is_ours(request):
+            return controller.resume(await _read(request, requests.ResumeRequest))
+        controller.resume_by_hook()
+        return _DONE
+
+    return [
+        _route("pause", "POST", pause, may_hook),
+        _route("resume", "POST", resume, may_hook),
     ]
 
 
@@ -123,11 +172,11 @@ async def _read(request: Request, kind: type[B]) -> B:
         raise InputError(f"The request is not understood: {error}.") from error
 
 
-def _route(name: str, method: str, act: Act, token: str) -> Route:
-    """Return a route that admits only our own programs, and answers errors as JSON."""
+def _route(name: str, method: str, act: Act, admits: Callable[[Request], bool]) -> Route:
+    """Return a route that admits some requests, and answers errors as JSON."""
 
     async def endpoint(request: Request) -> Response:
-        if not is_bearer(request, token):
+        if not admits(request):
             return refused()
         try:
             answer = act(request)

@@ -34,6 +34,7 @@ __all__ = [
     "SECRET_BYTES",
     "BrowserLogins",
     "CodeError",
+    "bearer_of",
     "is_bearer",
     "is_from_here",
     "json_response",
@@ -47,6 +48,7 @@ SECRET_BYTES: Final = 32
 _MOST_CODES: Final = 8
 _TOKEN_BYTES: Final = 24
 _LONGEST_COOKIE: Final = 200
+_LONGEST_TOKEN: Final = 200
 _MOST_BODY_BYTES: Final = 64 * 1024
 _NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -64,6 +66,12 @@ def is_bearer(request: Request, token: str) -> bool:
     """Whether the request is from here and carries the token of `HOME/agentd.json`."""
     given = request.headers.get("authorization", "")
     return is_from_here(request) and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+
+def bearer_of(request: Request) -> str:
+    """Return the token that a request carries; empty: none."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip()[:_LONGEST_TOKEN] if kind == "Bearer" else ""
 
 
 def refused() -> Response:

@@ -21,6 +21,7 @@ from pleb_agent.core.presets import PRESETS
 from pleb_agent.core.schedule import DAY_NAMES, DAYS
 from pleb_agent.core.sizes import UNITS
 from pleb_agent.web.page_rendering import line
+from pleb_agent.web.page_rules import rules_values
 from pleb_agent.web.page_visit import words_of
 from pleb_agent.web.week_hours import Day, days_of, hours_of
 from pleb_shared.errors import InputError
@@ -45,7 +46,8 @@ _BY_DEVICE: Final = "device_shares"
 
 async def show_preferences(visit: Visit) -> Response:
     """Show all of them."""
-    return visit.page("preferences.html", view="preferences", **_all_values(visit))
+    values = _all_values(visit) | rules_values(visit)
+    return visit.page("preferences.html", view="preferences", **values)
 
 
 async def set_preference(visit: Visit) -> Response:

@@ -17,6 +17,7 @@ from pleb_agent.core.readings import (
     Readings,
 )
 from pleb_agent.core.schedule import DAY_MINUTES, WEEK_MINUTES
+from pleb_agent.core.signals import Row, Signal, SignalReading, SignalRules, Test
 
 GIB = 2**30
 NOW = 1_700_000_040.0
@@ -65,6 +66,11 @@ def boosted(readings: Readings, seconds=3600.0) -> Readings:
     return replace(readings, override=Override(OverrideKind.BOOST, readings.now + seconds))
 
 
+CHEAP = SignalRules(
+    signals=(Signal(name="Price", address="/price", unit="€/kWh"),),
+    rows=(Row("Price", Test.BELOW, 0.25),),
+)
+
 RANKS = [
     (PolicyReason.SHUTTING_DOWN, {"shutting_down": True}, {}),
     (PolicyReason.SUSPENDING, {"suspending": True}, {}),
@@ -73,7 +79,13 @@ RANKS = [
     (PolicyReason.MEMORY_SHORT, {"memory_available_bytes": GIB // 8}, {}),
     (PolicyReason.TOO_HOT, {"hottest_celsius": 91.0}, {}),
     (PolicyReason.ON_BATTERY, {"power": Power(PowerSource.BATTERY, 90.0)}, {}),
+    (
+        PolicyReason.PAUSED_BY_PROGRAM,
+        {"hook": Override(OverrideKind.PAUSE, NOW + 600, "guests")},
+        {},
+    ),
     (PolicyReason.OUTSIDE_HOURS, {}, {"hours": "tue 15:00-18:00"}),
+    (PolicyReason.SIGNALS, {"rules": CHEAP, "signals": {"Price": SignalReading(0.31, NOW)}}, {}),
     (PolicyReason.PROGRAM_RUNS, {"programs": frozenset({"steam"})}, {}),
     (PolicyReason.FULLSCREEN, {"presence": someone(fullscreen=True)}, {}),
     (PolicyReason.IN_USE, {"presence": someone(60.0)}, {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pleb_agent.control.overrides import Overrides
-from pleb_agent.core.override import OverrideKind
+from pleb_agent.core.override import NO_OVERRIDE, OverrideKind
 from pleb_agent.journal.journal import Journal
 
 HOUR = 3600.0
@@ -92,3 +92,25 @@ def test_to_resume_all_resumes_devices_too_and_to_end_a_boost_does_not(journal, 
     overrides.pause(None)
     overrides.resume()
     assert not overrides.device_pauses
+
+
+def test_another_programs_pause_is_apart_from_the_users(journal, clocks):
+    found = open_overrides(journal, clocks)
+    found.pause(None)
+    found.pause_by_hook(clocks.wall + 60, "guests")
+    found.resume_by_hook()
+    assert found.in_force.kind is OverrideKind.PAUSE, "the user's own goes on"
+    found.pause_by_hook(None, "guests")
+    again = open_overrides(journal, clocks)
+    assert (again.hook.reason, again.hook.kind) == ("guests", OverrideKind.PAUSE)
+    again.resume()
+    assert again.hook == NO_OVERRIDE
+    assert again.in_force == NO_OVERRIDE
+
+
+def test_the_end_of_a_boost_leaves_another_programs_pause(journal, clocks):
+    found = open_overrides(journal, clocks)
+    found.pause_by_hook(None, "guests")
+    found.boost(clocks.wall + 60)
+    found.resume()
+    assert found.hook.reason == "guests"
