@@ -38,6 +38,7 @@ def train_in_rounds(
     chunks: Sequence[str] = (),
     moved: Callable[[int], None] = lambda _: None,
     arrived: Callable[[int, Deltas, OuterState], Deltas] = lambda _number, deltas, _state: deltas,
+    length: Callable[[], float] = lambda: 1.0,
 ) -> Tensors:
     """Return the last version of a project whose every planned unit is computed and counts.
 
@@ -45,6 +46,7 @@ def train_in_rounds(
     every round train, the others are left out; empty: all units train the whole model. `moved` gets
     the bytes of every delta and difference, packed as they travel. `arrived` gets the number of a
     round, its deltas with their weights and the outer state, and returns those that are combined.
+    `length` gives the part of its steps that the next unit computes; no warm start is shortened.
     """
     metadata = draft.metadata
     graphs = {FULL: draft.exported.compiled(draft.exported.training_graph)}
@@ -61,13 +63,15 @@ def train_in_rounds(
         units = (warm_start_units if warm else round_units)(metadata, facts, number)
         covered = [FULL] if warm else [*chunks] or [FULL] * len(units)
         for planned, chunk in zip(units, covered, strict=False):
+            steps = planned.local_steps
+            steps = steps if warm else max(1, round(steps * length()))
             unit = Unit(
                 kind=UnitKind.TRAIN,
                 epoch=0,
                 version=number,
                 shards=ShardRange(first=planned.shard_first, count=planned.shard_count),
                 seed=planned.seed ^ seed,
-                local_steps=planned.local_steps,
+                local_steps=steps,
                 chunk=chunk,
                 batches_per_step=planned.batches_per_step,
             )
@@ -76,7 +80,7 @@ def train_in_rounds(
             run = UnitRun(graphs[chunk], metadata, unit, version, difference, mine)
             while run.steps_done < run.steps_total:
                 run.step()
-            deltas.append((run.delta(), 1.0))
+            deltas.append((run.delta(), steps / planned.local_steps))
             moved(len(pack(deltas[-1][0])))
         deltas = arrived(number, deltas, state)
         parts = Chunks(tuple(covered), number) if chunks else None

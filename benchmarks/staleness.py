@@ -81,11 +81,10 @@ def main(quick: bool) -> dict[str, Any]:
     }
 
 
-def gain(way: str, losses: dict[str, list[float]]) -> dict[str, float]:
-    """Return how far a way's loss lies below dropping's, in percent, and the standard error."""
+def gain(way: str, losses: dict[str, list[float]], other: str = "dropped") -> dict[str, float]:
+    """Return how far a way's loss lies below another's, in percent, and the standard error."""
     each = [
-        100 * (1 - ours / theirs)
-        for ours, theirs in zip(losses[way], losses["dropped"], strict=True)
+        100 * (1 - ours / theirs) for ours, theirs in zip(losses[way], losses[other], strict=True)
     ]
     error = stdev(each) / sqrt(len(each)) if len(each) > 1 else float("nan")
     return {f"{way}_percent": mean(each), f"{way}_standard_error": error}

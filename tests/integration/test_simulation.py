@@ -196,3 +196,30 @@ def test_pcs_that_say_when_their_hours_end_begin_nothing_that_they_cannot_finish
         inside = [made.in_window for host in fleet.hosts for made in host.made]
     assert len(inside) > 40
     assert all(inside) == tells
+
+
+def test_no_finished_unit_is_lost_while_the_coordinator_is_down():
+    plan = FleetPlan(hosts=8, unit_seconds=120, record=400)
+    # down for longer than a lease: what was finished meanwhile counts all the same
+    down = (0.6, 0.75)
+    settings = Settings(
+        plan, hours=2.0, round=Round(16, 12), lease_seconds=1200, outages=((0.3, 0.02), down)
+    )
+    with opened_fleet(settings) as fleet:
+        fleet.run()
+        start = fleet.clock.now - fleet.seconds
+        with fleet.store.read() as tx:
+            rows = [
+                tx.assignments.get(fleet.deps.numbers.row(made.assignment))
+                for host in fleet.hosts
+                for made in host.made
+            ]
+    assert not any(host.refused for host in fleet.hosts)
+    took = [
+        (row, row.issued_at or 0.0, row.reported_at) for row in rows if row.reported_at is not None
+    ]
+    assert len(rows) - len(took) <= len(fleet.hosts), "what is in hand at the end"
+    assert not any(down[0] < (end - start) / 3600 < sum(down) for _, _, end in took)
+    late = [row for row, begin, end in took if end > begin + settings.lease_seconds]
+    assert len(late) >= 5
+    assert all(row.credit > 0 for row in late), "in the model or not"

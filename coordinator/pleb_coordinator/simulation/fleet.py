@@ -60,6 +60,7 @@ from pleb_shared.protocol.unit import UnitKind
 from pleb_shared.tensors.format import DeltaFormat, training_format
 from pleb_shared.tensors.packing import pack
 from pleb_shared.tensors.version import read_version
+from pleb_system.backoff import BACKOFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,8 @@ _POLL_SECONDS: Final = 60.0
 """After this time a waiting host asks again; longer in fleets where many wait."""
 _INSTANT_SECONDS: Final = 2.0
 """How long a lie takes whose host computes nothing."""
+_RESTART_SECONDS: Final = 5.0
+"""After this time a coordinator that is down is looked at again."""
 _AGENT: Final = "simulated"
 
 
@@ -104,6 +107,8 @@ class Settings:
     codec: Codec = field(default_factory=lambda: Codec(up="int4", down="int4", block=64))
     local_steps: int = 100
     lease_seconds: float = 3600.0
+    outages: tuple[tuple[float, float], ...] = ()
+    """When the coordinator is down: from which hour on, and for how many hours."""
     usually_free: UsuallyFree | None = None
     """What hosts say of their habits: the times on so far, since when they are on, and now, to the
     seconds that they expect. None: nothing."""
@@ -167,6 +172,8 @@ class SimulatedHost:
     bans: int = 0
     proven_at: float | None = None
     failed: int = 0
+    unanswered: int = 0
+    """Requests in a row that reached no coordinator."""
     refused: set[int] = field(default_factory=set)
     """Assignments whose results were refused because they came too late."""
     has_record: bool = False
@@ -314,8 +321,12 @@ class Fleet:
             match what:
                 case "join":
                     self._join(who)
+                case "request" if ticket == who.ticket and self._is_down():
+                    self._try_again(who)
                 case "request" if ticket == who.ticket:
                     self._request(who)
+                case "jobs" if at == self._jobs_at and self._is_down():
+                    self._run_jobs_again_at(at + _RESTART_SECONDS)
                 case "jobs" if at == self._jobs_at:
                     self._run_jobs()
                 case "records":
@@ -339,6 +350,16 @@ class Fleet:
     def seconds(self) -> float:
         """Virtual time since the start."""
         return self.clock.now - _START
+
+    def _is_down(self) -> bool:
+        hours = self.seconds / 3600
+        return any(start <= hours < start + length for start, length in self.settings.outages)
+
+    def _try_again(self, host: SimulatedHost) -> None:
+        """Have a host that reached no coordinator ask later, as the agent does."""
+        host.unanswered += 1
+        delay = BACKOFF.delay_seconds(host.unanswered, self.generator.random())
+        self._request_at(host, self.clock.now + delay)
 
     def _version(self, number: int) -> Floats:
         """Return the parameters [numbers] of a version, as hosts build it."""
@@ -383,6 +404,10 @@ class Fleet:
             self._jobs_at = at
             self._at(at, "jobs", None)
 
+    def _run_jobs_again_at(self, at: float) -> None:
+        self._jobs_at = float("inf")
+        self._run_jobs_at(at)
+
     def _join(self, plan: HostPlan) -> None:
         """Enrol a PC under a new name."""
         number, now = len(self.hosts), self.clock.now
@@ -423,6 +448,7 @@ class Fleet:
         """Send the host's reports and ask for a unit; refuse a banned host, as `api.work` does."""
         if host.banned and not self._unbanned(host):
             return
+        host.unanswered = 0
         self._waiting.pop(host.number, None)
         if host.waiting_since is not None:
             waited = host.presence.on_between(host.waiting_since, self.clock.now)
