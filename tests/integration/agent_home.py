@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.http import Timeouts
@@ -15,6 +17,7 @@ from pleb_agent.core.preferences import Preferences
 from pleb_agent.core.readings import Readings
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
+from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.loop.agent_loop import AgentLoop
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.services import Services
@@ -39,6 +42,20 @@ class Agent:
         (home / "work").mkdir(parents=True, exist_ok=True)
         self.journal = Journal(home / "journal.sqlite")
         self.cache = BlobCache(home / "cache", 10**7)
+        self.lan: LanSharing | None = None
+
+    def share(self) -> LanSharing:
+        """Share with the agents of the local network; `lan.run` has to run."""
+        self.standings = Standings()
+        self.lan = LanSharing(
+            secrets.token_bytes(8),
+            self.network,
+            self.standings,
+            lambda: self.preferences,
+            lambda: self.readings,
+            CLOCK,
+        )
+        return self.lan
 
     def make_client(self, link):
         return CoordinatorClient(
@@ -71,6 +88,7 @@ class Agent:
             draw=lambda: 0.0,
             most_wait_seconds=self.most_wait_seconds,
             rest_seconds=self.rest_seconds,
+            lan=self.lan,
         )
 
     def side_by_side(self, engines, units=None, listener=None) -> SideBySide:

@@ -27,6 +27,7 @@ from pleb_coordinator.api.blob_files import parse_range
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.ids import AttachLink, digest_of
+from pleb_shared.protocol.lan import lan_key, lan_period
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import (
@@ -309,6 +310,7 @@ class FakeCoordinator:
             receipts=receipts,
             verdicts=[self.verdicts.popleft() for _ in range(len(self.verdicts))],
             no_work=no_work,
+            lan_key=lan_key(b"s" * 32, self.name, lan_period(now)),
         )
 
     def _again(self, request: WorkRequest) -> list[Manifest]:

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from pleb_agent.web import server as web_server
+from pleb_agent.program import http_server
 from pleb_agent.web.server import MOST_CONNECTIONS
 from tests.integration.page_server import TOKEN, PageServer
 
@@ -74,7 +74,7 @@ def test_a_stream_stays_however_many_connect(server):
 
 def test_streams_cannot_take_more_than_all_places(server, monkeypatch):
     """Where no connection is idle, it is the newest that goes."""
-    monkeypatch.setattr(web_server, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(http_server.BoundedConnection, "most_connections", 5)
     head = f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}"
     with ExitStack() as stack:
         streams = [connect(stack, server, f"{head}\r\n\r\n".encode()) for _ in range(5)]
@@ -97,7 +97,7 @@ def test_a_head_has_a_bounded_size(server):
 
 
 def test_a_slow_request_is_dropped_in_time(server, monkeypatch):
-    monkeypatch.setattr(web_server, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.5)
     with ExitStack() as stack:
         slow = connect(stack, server, HALF_A_REQUEST)
         assert _seconds_until_closed(slow) < 20

@@ -16,6 +16,7 @@ import msgspec
 
 from pleb_agent.app.companions import UnitWatch, UserNotifier, keep_tray, watch_session
 from pleb_agent.app.readings_source import Chosen, ReadingsSource
+from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
 from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.client.network import Network
@@ -38,6 +39,7 @@ from pleb_agent.core.unit_parts import Held
 from pleb_agent.desktop.display import display_address
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
+from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.loop.attach import Attaching
 from pleb_agent.loop.files import clean_work_dir
 from pleb_agent.loop.services import Listener, Services
@@ -68,6 +70,7 @@ __all__ = ["Afterwards", "Options", "run_agentd"]
 _LOG: Final = logging.getLogger("pleb.agent")
 _PORT: Final = "port"
 _DRAWN_BYTES: Final = 32
+_PEER_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,15 @@ class _Agentd:
         )
         self._network = Network.following(self._preferences)
         self._cache = BlobCache(home.cache, self._live.current.cache_bytes)
+        self._standings = Standings()
+        self._lan = LanSharing(
+            secrets.token_bytes(_PEER_BYTES),
+            self._network,
+            self._standings,
+            self._preferences,
+            self._readings.read,
+            system_clock,
+        )
         listener = _LoopListener(self._notifier, self._notifications)
         services = [self._services(device) for device in self._engines]
         self._loop = SideBySide(services, listener, units=options.units)
@@ -271,6 +283,8 @@ class _Agentd:
             device=device,
             clock=system_clock,
             draw=system_draw,
+            standings=self._standings,
+            lan=self._lan,
         )
 
     def _controller(self) -> Controller:
@@ -313,6 +327,7 @@ class _Agentd:
             self._notifications.run(),
             self._units.finish_then_pause(self._overrides, self._has_work),
             self.packages.check_regularly(),
+            self._lan.run(),
             self.packages.watch_own_files(self._loop.stop),
         ]
         system = stays_awake()
@@ -339,6 +354,7 @@ class _Agentd:
                 engine.settings = settings
             self._loop.renew_engine()
         self._readings.look_now()
+        self._lan.look_again()
 
     def _rules_changed(self) -> None:
         self._readings.signals.rules_changed()

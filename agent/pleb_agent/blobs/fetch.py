@@ -44,6 +44,8 @@ _ALONE_PARTS: Final = 64
 """Of one that is alone; a request for each part would cost it more than it saves."""
 _COORDINATOR_COST: Final = 4.0
 """It helps where it is so many times as fast as all others together."""
+_MOST_LATE: Final = 16
+"""Parts that a source may not have in time before it is left out."""
 _TRIES: Final = 3
 """How often the coordinator may send wrong bytes, or break off without a new one."""
 _LOG: Final = logging.getLogger("pleb.agent")
@@ -81,6 +83,17 @@ class BlobFetch:
         self._error: Exception | None = None
         """Why the last resort failed."""
 
+    def add(self, offer: Offer) -> None:
+        """Let one more source send parts from now on."""
+        self._waiting.append(offer)
+        if self._live:  # it runs
+            self._begin()
+
+    def _begin(self) -> None:
+        for offer in self._waiting:
+            self._live[asyncio.create_task(self._serve(offer))] = offer
+        self._waiting.clear()
+
     async def run(self) -> None:
         """Return when no part is missing.
 
@@ -90,9 +103,7 @@ class BlobFetch:
         """
         try:
             while self._part.missing:
-                for offer in self._waiting:
-                    self._live[asyncio.create_task(self._serve(offer))] = offer
-                self._waiting.clear()
+                self._begin()
                 if not self._live:
                     raise self._error or UnreachableError(
                         f"No source has blob {self._part.blob.digest[:12]}; the agent tries again "
@@ -124,32 +135,50 @@ class BlobFetch:
             try:
                 await self._read(offer, numbers)
             except (NetworkError, Refusal, CorruptBlobError) as error:
+                if is_late(error) and not self._is_last(offer) and len(offer.late) < _MOST_LATE:
+                    offer.late.update(numbers)
+                    continue
                 if not self._is_last(offer):
                     self._drop(offer.source, error)
                     return
-                if isinstance(error, CorruptBlobError | WrongBytesError):
-                    self._begun.clear()
-                    _LOG.warning("fetch", extra={"problem": str(error)})
-                    failures += 1
-                    error = WrongBytesError(
-                        f"The coordinator sent wrong bytes for blob {self._part.blob.digest[:12]} "
-                        f"{_TRIES} times; the agent tries again later."
-                    )
-                elif isinstance(error, UnreachableError) and self._from_last > before:
-                    failures = 0 if self._from_last > before + _LEAST_BYTES else failures + 1
-                else:
-                    failures = _TRIES
+                failures = self._more_failures(error, failures, self._from_last - before)
                 if failures >= _TRIES:
-                    self._error = error
+                    self._error = self._last_word(error)
                     return
             finally:
                 self._release(offer, numbers)
+
+    def _more_failures(self, error: Exception, failures: int, came: int) -> int:
+        """Return how often the coordinator has failed now, after `came` bytes of a last try.
+
+        Wrong bytes are asked for again; a connection that breaks goes on where it was, as long as
+        it brings something; anything else is the end.
+        """
+        if isinstance(error, CorruptBlobError | WrongBytesError):
+            self._begun.clear()
+            _LOG.warning("fetch", extra={"problem": str(error)})
+            return failures + 1
+        if isinstance(error, UnreachableError) and came:
+            return 0 if came > _LEAST_BYTES else failures + 1
+        return _TRIES
+
+    def _last_word(self, error: Exception) -> Exception:
+        """Return what a person reads of the coordinator's failure."""
+        if not isinstance(error, CorruptBlobError | WrongBytesError):
+            return error
+        return WrongBytesError(
+            f"The coordinator sent wrong bytes for blob {self._part.blob.digest[:12]} {_TRIES} "
+            "times; the agent tries again later."
+        )
+
+    def _can(self, offer: Offer, number: int) -> bool:
+        return offer.can(number) and number not in offer.late
 
     def _claim(self, offer: Offer) -> list[int]:
         """Claim the parts that a source reads next, one after the other; none: not now."""
         now = asyncio.get_running_loop().time()
         missing = sorted(self._part.missing)
-        free = [n for n in missing if n not in self._claims and offer.can(n)]
+        free = [n for n in missing if n not in self._claims and self._can(offer, n)]
         if self._is_last(offer):
             free = [n for n in free if not self._others_bring(n)]
         if not free:
@@ -159,7 +188,7 @@ class BlobFetch:
                 if len(claims := self._claims.get(n, [])) == 1
                 and claims[0].offer is not offer
                 and now - claims[0].at > STALL_SECONDS
-                and offer.can(n)
+                and self._can(offer, n)
             ][:1]
         if not free:
             return []
@@ -175,6 +204,8 @@ class BlobFetch:
         return numbers
 
     def _run_length(self, offer: Offer) -> int:
+        if not offer.whole():
+            return 1
         if len(self._live) == 1:
             return _ALONE_PARTS
         speed = self._standings.speed(offer.source.name) or 0.0
@@ -242,7 +273,7 @@ class BlobFetch:
             for offer in self._live.values()
             if not self._is_last(offer) and not self._standings.is_shunned(offer.source.name, now)
         ]
-        if not any(offer.can(number) for offer in others):
+        if not any(self._can(offer, number) for offer in others):
             return False
         speeds = [self._standings.speed(offer.source.name) for offer in others]
         ours = next((o.source.name for o in self._live.values() if self._is_last(o)), "")
@@ -312,8 +343,15 @@ class _StallWatch:
         return chunk
 
 
+def is_late(error: Exception) -> bool:
+    """Whether a source is busy, or does not have a part yet that it will have."""
+    return isinstance(error, Refusal) and error.code is RefusalCode.RATE_LIMITED
+
+
 def fault_of(error: Exception) -> Fault | None:
     """Return what a source's error says about it; None: nothing that would last."""
+    if is_late(error):
+        return None
     if isinstance(error, StalledError):
         return Fault.STALLED
     if isinstance(error, CorruptBlobError | WrongBytesError):

@@ -49,8 +49,15 @@ class BlobFetcher:
         self._standings = standings
         self.received: Counter[SourceKind] = Counter()
         """Bytes by the kind of their source, wrong ones too, since the counter was last cleared."""
+        self._fetches: dict[str, BlobFetch] = {}
         self.under_way: dict[str, PartFile] = {}
         """Blobs whose parts are coming, by digest: those that are there can be passed on."""
+
+    def add(self, digest: str, offer: Offer) -> None:
+        """Let one more source send parts of a blob that is under way; of others nothing happens."""
+        fetch = self._fetches.get(digest)
+        if fetch is not None:
+            fetch.add(offer)
 
     async def fetch(self, blob: Blob, cipher: ShardCipher | None = None) -> None:
         """Fetch a blob unless it is in the cache; with a cipher it is encrypted there.
@@ -75,8 +82,9 @@ class BlobFetcher:
         offers.append(Offer(self._coordinator))
         part = self._cache.part(blob, leaves, cipher)
         self.under_way[blob.digest] = part
+        fetch = self._fetches[blob.digest] = BlobFetch(part, offers, self._standings, self._count)
         try:
-            await BlobFetch(part, offers, self._standings, self._count).run()
+            await fetch.run()
             if blob.size > _LARGE_BYTES:
                 await asyncio.to_thread(part.finish)
             else:
@@ -84,7 +92,7 @@ class BlobFetcher:
         except CorruptBlobError as error:
             raise WrongBytesError(str(error)) from error
         finally:
-            del self.under_way[blob.digest]
+            del self.under_way[blob.digest], self._fetches[blob.digest]
             part.close()
 
     async def _leaves(self, blob: Blob, others: Sequence[Source]) -> list[bytes]:

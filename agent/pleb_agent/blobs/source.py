@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -48,10 +48,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Offer:
-    """A source for one blob. `can`: whether it has a part, or will have it in a moment."""
+    """A source for one blob.
+
+    `can`: whether it has a part, or will have it in a moment; `whole`: whether it has all of them.
+    """
 
     source: Source
     can: Callable[[int], bool] = lambda _: True
+    whole: Callable[[], bool] = lambda: True
+    late: set[int] = field(default_factory=set)
+    """Parts that did not come when they were expected from it."""
 
 
 class HttpSource:

@@ -23,7 +23,7 @@ from pleb_agent.cache.errors import CacheFullError, CorruptBlobError, disk_error
 from pleb_agent.cache.part_file import PartFile, cipher_stream
 from pleb_shared.errors import Refusal
 from pleb_shared.protocol.limits import LIMITS
-from pleb_shared.protocol.parts import read_leaves
+from pleb_shared.protocol.parts import part_place, read_leaves
 from pleb_system.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -118,6 +118,20 @@ class BlobCache:
             self.discard(blob.digest)
             raise CorruptBlobError(f"Blob {blob.digest[:12]} is damaged; it is fetched again.")
         return data
+
+    def read_part(self, blob: Blob, number: int, cipher: ShardCipher | None = None) -> bytes:
+        """Return a part of a blob that is there, unchecked: whoever gets it checks it.
+
+        Raises:
+            CorruptBlobError: the blob is not there any more.
+        """
+        start, end = part_place(blob.size, number)
+        try:
+            with self.path(_name(blob.digest, cipher)).open("rb") as file:
+                file.seek(start)
+                return cipher_stream(blob, cipher, start)(file.read(end - start))
+        except OSError as error:
+            raise CorruptBlobError(f"Blob {blob.digest[:12]} is missing.") from error
 
     def link(self, blob: Blob, target: Path) -> None:
         """Make the blob appear as `target`: a hard link, or a copy where links are not possible.

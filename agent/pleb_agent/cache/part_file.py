@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from threading import Lock
 from typing import IO, TYPE_CHECKING
 
 from pleb_agent.cache.errors import CorruptBlobError, disk_errors
@@ -44,6 +45,8 @@ class PartFile:
         self._leaves = leaves
         self._cipher = cipher
         self._adopt = adopt
+        self._lock = Lock()
+        """Neighbours' requests read in threads."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
         if os.fstat(descriptor).st_size > blob.size:
@@ -66,13 +69,13 @@ class PartFile:
         if not self._is(number, data):
             raise CorruptBlobError(f"Part {number} of blob {self.blob.digest[:12]} is wrong.")
         start, _ = part_place(self.blob.size, number)
-        with disk_errors():
+        with disk_errors(), self._lock:
             self._file.seek(start)
             self._file.write(cipher_stream(self.blob, self._cipher, start)(data))
         self.missing.discard(number)
 
     def read(self, number: int) -> bytes:
-        """Return a part that is there."""
+        """Return a part that is there. Raises `ValueError`: the file was closed."""
         return self._read(*part_place(self.blob.size, number))
 
     def finish(self) -> None:
@@ -110,8 +113,10 @@ class PartFile:
         return leaf_of(data) == self._leaves[number]
 
     def _read(self, start: int, end: int) -> bytes:
-        self._file.seek(start)
-        return cipher_stream(self.blob, self._cipher, start)(self._file.read(end - start))
+        with self._lock:
+            self._file.seek(start)
+            data = self._file.read(end - start)
+        return cipher_stream(self.blob, self._cipher, start)(data)
 
 
 def cipher_stream(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from pleb_system.proxies import NO_PROXY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +96,12 @@ class Network:
         self.download = RateLimit(download_rate)
         self.upload = RateLimit(upload_rate)
         self.proxy = proxy
+
+    def direct(self) -> Network:
+        """Return the same network, with the same rates, but never through a proxy."""
+        found = copy.copy(self)
+        found.proxy = lambda: NO_PROXY
+        return found
 
     @classmethod
     def following(cls, preferences: Callable[[], Preferences]) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pleb_agent.core.readings import PowerSource
 from pleb_agent.core.schedule import DAY_MINUTES, parse_hours, seconds_to
 from pleb_agent.core.sentence import Sentence, say
 from pleb_agent.core.sizes import format_bytes
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.preferences import Preferences
     from pleb_agent.core.readings import Readings
 
-__all__ = ["NetworkDecision", "network"]
+__all__ = ["NetworkDecision", "may_share", "network"]
 
 _USUAL_LOOK_SECONDS: Final = 60.0
 
@@ -40,6 +41,16 @@ def network(readings: Readings, preferences: Preferences) -> NetworkDecision:
             return _decision(readings, preferences, *objection, allowed=False)
     sentence = say("The network may be used.")
     return _decision(readings, preferences, sentence, _USUAL_LOOK_SECONDS, allowed=True)
+
+
+def may_share(readings: Readings, preferences: Preferences) -> bool:
+    """Whether neighbours may get blobs from this PC, and it from them."""
+    unplugged = readings.power.source in {PowerSource.BATTERY, PowerSource.UPS}
+    return (
+        preferences.lan_sharing
+        and network(readings, preferences).allowed
+        and (preferences.on_battery or not unplugged)
+    )
 
 
 Objection = tuple[Sentence, float]

@@ -361,6 +361,14 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             "Transfer data over connections that charge by volume, such as a phone's hotspot.",
         ),
     ] = False
+    lan_sharing: Annotated[
+        bool,
+        _network(
+            "Share on the local network",
+            "PCs of one project on this network get its files from each other, "
+            "so they come in once.",
+        ),
+    ] = True
     download_bytes_per_second: Annotated[
         Rate | None,
         _network(

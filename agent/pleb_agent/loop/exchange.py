@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.history import Event
     from pleb_agent.journal.rows import ProjectRow
     from pleb_agent.loop.status import LoopState
+    from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.project import ProjectMetadata
     from pleb_shared.protocol.signing import SigningKey
     from pleb_shared.protocol.unit import Unit
@@ -70,6 +71,7 @@ class Answer:
 
     changes: Sequence[Change]
     no_work: NoWork | None
+    lan_key: LanKey | None = None
 
 
 class Exchange:
@@ -284,7 +286,7 @@ class Exchange:
         for unit in units:
             _LOG.info("issue", extra={"project": self.name, "assignment": unit.assignment})
         self._history.report(events)
-        return Answer(changes, reply.no_work)
+        return Answer(changes, reply.no_work, reply.lan_key)
 
     async def _verified(
         self, data: bytes, request: RequestRow, reported: Sequence[int]

@@ -8,12 +8,14 @@ import shutil
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.blobs.fetcher import BlobFetcher
 from pleb_agent.blobs.source import HttpSource, Offer, SourceKind
 from pleb_agent.cache.errors import disk_errors
 from pleb_agent.client.http import HttpClient
+from pleb_agent.lan.shared_files import Holding
 from pleb_agent.worker.job import INPUTS, OUTPUT_FILES, OUTPUTS, Job
 from pleb_agent.worker.plain_files import (
     create_plain,
@@ -32,13 +34,14 @@ from pleb_shared.protocol.signing import peek_payload
 from pleb_shared.protocol.unit import Blob, UnitKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pleb_agent.cache.shard_cipher import ShardCipher
     from pleb_agent.client.coordinator import CoordinatorClient
     from pleb_agent.journal.rows import AssignmentRow
     from pleb_agent.loop.services import Services
+    from pleb_shared.protocol.lan import LanKey
     from pleb_shared.protocol.manifest import Manifest
 
 __all__ = [
@@ -53,6 +56,10 @@ __all__ = [
 _AT_ONCE: Final = 4
 """Shards that are fetched at the same time."""
 _MOST_RECENT: Final = 256
+_LAN_KEYS: Final = 2
+"""Today's and yesterday's: not all hosts have asked for work since midnight."""
+_MOST_KNOWN: Final = 4096
+"""Blobs of a project that neighbours may have."""
 _FETCHES: Final = 4
 """Of the last fetches that many say how long the next one may take."""
 _STATE_SHARE: Final = 4
@@ -101,6 +108,14 @@ class ProjectFiles:
         self.cache = services.cache
         self._client = client
         self._mirrors: dict[str, HttpSource] = {}
+        self._lan = services.lan
+        self._lan_keys: deque[bytes] = deque(maxlen=_LAN_KEYS)
+        self._known: dict[str, tuple[Blob, ShardCipher | None]] = {}
+        """Blobs of this project by digest, with the cipher of those that are encrypted here."""
+        self._wanted: dict[str, None] = {}
+        """Digests of what the unit needs whose files were fetched last, in order."""
+        if self._lan is not None:
+            self._lan.join(self)
         self._fetcher = BlobFetcher(
             services.cache,
             HttpSource(client, SourceKind.COORDINATOR),
@@ -128,11 +143,12 @@ class ProjectFiles:
         self._drop_earlier_epoch(metadata)
         await self.follow_mirrors(metadata)
         if not self._knows_shards(metadata):
-            await self._fetcher.fetch(metadata.data.shards)
+            await self._fetch(metadata.data.shards)
         files = _unit_files(manifest, metadata, self._shards(metadata))
+        self._wanted = dict.fromkeys(blob.digest for blob in files.all())
         with self.cache.hold(files.all()):
             for blob in files.public():
-                await self._fetcher.fetch(blob)
+                await self._fetch(blob)
                 self.cache.touch(blob.digest, self._services.clock())
                 if blob.digest not in self._recent:
                     self._recent.append(blob.digest)
@@ -229,7 +245,7 @@ class ProjectFiles:
 
         async def fetch_next() -> None:
             for blob in waiting:
-                await self._fetcher.fetch(blob, self.cipher)
+                await self._fetch(blob, self.cipher)
                 self.cache.touch(blob.digest, self._services.clock(), self.cipher)
 
         tasks = [asyncio.create_task(fetch_next()) for _ in range(_AT_ONCE)]
@@ -240,9 +256,69 @@ class ProjectFiles:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _other_sources(self, _: Blob) -> list[Offer]:
-        """Return the mirrors of the project."""
-        return [Offer(mirror) for mirror in self._mirrors.values()]
+    async def _fetch(self, blob: Blob, cipher: ShardCipher | None = None) -> None:
+        """Fetch a blob unless it is in the cache."""
+        self._know(blob, cipher)
+        try:
+            await self._fetcher.fetch(blob, cipher)
+        finally:
+            if self._lan is not None:
+                self._lan.done(blob.digest)
+
+    async def _other_sources(self, blob: Blob) -> list[Offer]:
+        """Return the neighbours that have a blob, and the mirrors of the project."""
+        found = [Offer(mirror) for mirror in self._mirrors.values()]
+        if self._lan is None:
+            return found
+        return [*await self._lan.offers(self, blob, self._wanted_after(blob)), *found]
+
+    def _wanted_after(self, blob: Blob) -> list[str]:
+        """Return the digests of the blobs that the unit needs after this one."""
+        wanted = list(self._wanted)
+        after = wanted[wanted.index(blob.digest) + 1 :] if blob.digest in self._wanted else []
+        return after[: LIMITS.lan_blobs - 1]
+
+    # -- what neighbours get ----------------------------------------------------------------
+
+    @property
+    def lan_keys(self) -> Sequence[bytes]:
+        """The keys of the project's members on a local network, the newest first."""
+        return self._lan_keys
+
+    def take_key(self, key: LanKey | None) -> None:
+        """The coordinator has named today's key; yesterday's is good for a while."""
+        if key is None or self._lan is None:
+            return
+        data = bytes.fromhex(key.key)
+        if data not in self._lan_keys:
+            self._lan_keys.appendleft(data)
+            self._lan.look_again()
+
+    def holding(self, digest: str) -> Holding | None:
+        """Return what is here of a blob of this project; None: nothing of it, or no such blob."""
+        known = self._known.get(digest)
+        if known is None:
+            return None
+        blob, cipher = known
+        leaves = partial(self.cache.leaves, blob)
+        part = self._fetcher.under_way.get(digest)
+        if part is not None:
+            return Holding(blob, part.missing, part.read, leaves)
+        if not self.cache.has(blob, cipher):
+            return None
+        read = partial(self.cache.read_part, blob, cipher=cipher)
+        return Holding(blob, frozenset(), read, leaves)
+
+    def add_offer(self, digest: str, offer: Offer) -> None:
+        """Let a neighbour send parts of a blob that is being fetched."""
+        self._fetcher.add(digest, offer)
+
+    def _know(self, blob: Blob, cipher: ShardCipher | None) -> None:
+        """Remember that a blob is of this project, so that neighbours may have it."""
+        self._known.pop(blob.digest, None)
+        self._known[blob.digest] = (blob, cipher)
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def follow_mirrors(self, metadata: ProjectMetadata) -> None:
         """Use the mirrors that the metadata name, and no others.
@@ -276,7 +352,9 @@ class ProjectFiles:
         )
 
     async def close(self) -> None:
-        """Close the connections to mirrors."""
+        """Close the connections to mirrors, and share nothing any more."""
+        if self._lan is not None:
+            self._lan.leave(self)
         for mirror in self._mirrors.values():
             await mirror.close()
         self._mirrors.clear()
@@ -319,6 +397,10 @@ class ProjectFiles:
                 f"The shard list of {metadata.project} cannot be read: {error}"
             ) from error
         self._shard_list = (blob.digest, listed)
+        held = set(self.cache.recent(_MOST_KNOWN, self.cipher))
+        for shard in (*listed.train, *listed.holdout):
+            if shard.digest in held:  # by an earlier process
+                self._know(shard.blob, self.cipher)
         return listed
 
 

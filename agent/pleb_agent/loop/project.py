@@ -312,6 +312,7 @@ class Project:
         self._failures = 0
         self.problem = self._copied
         self._exchange.count_traffic()
+        self.files.take_key(answer.lan_key)
         for change in answer.changes:
             state = change.state
             _LOG.info(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pleb_agent.core.readings import Readings
     from pleb_agent.journal.journal import Journal
     from pleb_agent.journal.keys import KeyStore
+    from pleb_agent.lan.sharing import LanSharing
     from pleb_agent.worker.job import Job, JobResult, Progress
     from pleb_shared.protocol.ids import AttachLink
     from pleb_shared.protocol.messages import Runtime
@@ -109,6 +110,8 @@ class Services:
     """How long a warm engine without work keeps its memory."""
     standings: Standings = field(default_factory=Standings)
     """What is remembered of the sources of blobs."""
+    lan: LanSharing | None = None
+    """The agents of the local network; None: they are left alone."""
     device: str = CPU
     """The name of the one that the engine computes on. Each has services, and a loop, of its own;
     the journal, the cache and the keys are shared."""

@@ -26,6 +26,7 @@ from pleb_coordinator.steps.issue import issue_work
 from pleb_coordinator.steps.tell import take_verdicts
 from pleb_coordinator.store.hosts import Seen
 from pleb_shared.protocol import strict_json
+from pleb_shared.protocol.lan import lan_key, lan_period
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.messages import (
@@ -135,6 +136,7 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         verdicts=verdicts,
         no_work=no_work,
         restored_at=project.restored_at,
+        lan_key=lan_key(deps.secret, project.name, lan_period(context.now)),
     )
     payload = strict_json.encode(statement)
     online_key = deps.online_keys.of(project.metadata.delegation.online_key)

@@ -88,6 +88,10 @@ class Limits:
     """The address of one."""
     received_bytes: int = 2**40
     """What a host says it has received since its last request, of one kind of source."""
+    lan_blobs: int = 256
+    """Of which a neighbour is asked at once."""
+    lan_body_bytes: int = 256 * 1024
+    """Of a request to a neighbour, and of its answer about what it has."""
     root_changes: int = 32
     """Changes of a project's root key in its whole life."""
     root_change_characters: int = 2_000

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pleb_shared.errors import RefusalCode
 from pleb_shared.protocol.ids import Digest, KeyHex, ProjectName
 from pleb_shared.protocol.keys import check_public_key
+from pleb_shared.protocol.lan import LanKey
 from pleb_shared.protocol.limits import LIMITS
 from pleb_shared.protocol.manifest import Manifest
 from pleb_shared.protocol.numerics import STRICT_CAPABILITY, STRICT_THREADS, lacking
@@ -273,6 +274,8 @@ class WorkReply(Struct, frozen=True):
     receipts: list[Receipt]
     verdicts: list[UnitVerdict]
     no_work: NoWork | None = None
+    lan_key: LanKey | None = None
+    """What members of the project know each other by on a local network."""
     restored_at: Count = 0
     """When the coordinator was last restored from a backup; 0: never. Only with a newer time than
     before, and if the delegation allows it, may `latest_version` go back."""

@@ -117,7 +117,8 @@ def test_a_mirror_that_has_all_of_it_spares_the_coordinator(tmp_path):
     assert fetcher.real.received == {SourceKind.MIRROR: len(DATA) + len(SMALL) + leaves}
 
 
-def test_several_sources_send_at_once(tmp_path):
+def test_several_sources_send_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "STALL_SECONDS", 30.0)
     others = [mirror("slow", name=f"m{n}") for n in range(3)]
     fetcher = Fetcher(tmp_path, coordinator(), *others)
     assert fetcher.fetch() == DATA
