@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from pleb_agent.control.views import DeviceView, MessageView, RuntimeView
+from pleb_agent.core.languages import LANGUAGES
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.core.unit_parts import UnitPart
 from pleb_agent.updates.releases import Release
@@ -375,7 +376,7 @@ def everything(words: str) -> PageAgent:
 
 
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_each_page_is_clean(server, browser, path, language):
     html = browser.get(path, headers={"Accept-Language": language}).text
     assert faults(html) == []

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gettext
+import os
 import re
+import string
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from typing_extensions import override
 
 from pleb_agent.control.views import RuntimeView
+from pleb_agent.core.languages import LANGUAGES
+from pleb_agent.translation import catalogue as catalogues
+from pleb_agent.translation import words as translation
+from pleb_agent.translation.formats import FORMATS
 from pleb_agent.updates.releases import Release
 from tests.integration import page_agent
 from tests.integration.page_agent import LINK, PageAgent
@@ -19,7 +28,6 @@ from tests.system.chromium import Browser, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 pytestmark = pytest.mark.system
@@ -460,7 +468,7 @@ def test_reduced_motion_is_respected(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("server", [busy], indirect=True)
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", ["en", "de", "pl"])
 @pytest.mark.parametrize("width", [375, 1280])
 def test_nothing_sticks_out(server: PageServer, tmp_path: Path, language: str, width: int) -> None:
     with chromium(tmp_path / "profile", language) as browser:
@@ -497,3 +505,64 @@ def settle(browser: Browser) -> None:
     loading = "[hx-trigger=load] > progress, .curve > p.quiet:only-child"
     waiting = f"return document.querySelectorAll('{loading}').length"
     browser.wait(lambda: browser.driver.execute_script(waiting) == 0)
+
+
+# -- a language that is written from right to left ----------------------------------------------
+
+
+class Mirrored(gettext.NullTranslations):
+    """A pseudo-locale: each English letter as one of Arabic's, braces and their names as they are.
+
+    What a page still shows in Latin letters is not translated, or comes from outside.
+    """
+
+    LETTERS = str.maketrans(string.ascii_lowercase, "ابتثجحخدذرزسشصضطظعغفقكلمنه")
+
+    @override
+    def gettext(self, message: str) -> str:
+        parts = re.split(r"(\{[^}]*\})", message.lower())
+        return "".join(
+            part if part.startswith("{") else part.translate(self.LETTERS) for part in parts
+        )
+
+    @override
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)
+
+
+@pytest.fixture
+def arabic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(LANGUAGES, "ar", "Pseudo")
+    monkeypatch.setitem(FORMATS, "ar", FORMATS["en"])
+    known = catalogues.catalogue
+
+    def played(tag: str) -> gettext.NullTranslations:
+        return Mirrored() if tag == "ar" else known(tag)
+
+    monkeypatch.setattr(translation, "catalogue", played)
+    translation.words_for.cache_clear()
+    yield
+    translation.words_for.cache_clear()
+
+
+@pytest.mark.parametrize("server", [busy], indirect=True)
+def test_pages_are_laid_out_from_right_to_left(
+    arabic: None, server: PageServer, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile", "ar") as browser:
+        browser.driver.get(server.open_url())
+        browser.wait_until_live()
+        for width in (375, 1280):
+            browser.resize(width)
+            for name, path in PAGES.items():
+                browser.driver.get(server.url + path)
+                root = browser.driver.find_element(By.TAG_NAME, "html")
+                assert root.get_attribute("dir") == "rtl"
+                assert browser.overhang() <= 0, (name, width)
+                assert browser.axe() == [], name
+                if width == 1280 and name in {"now", "preferences", "history", "units"}:
+                    side = browser.driver.find_element(By.CSS_SELECTOR, ".side").rect
+                    heading = browser.driver.find_element(By.TAG_NAME, "h1").rect
+                    assert side["x"] > heading["x"], "the menu is on the right"
+                picture = Path(os.environ.get("PLEB_PICTURES", tmp_path))
+                browser.keep_picture(picture / f"rtl-{name}-{width}.png")

@@ -148,4 +148,15 @@ FORMATS: Final[dict[str, Formats]] = {
         ),
         spans=("Tg.", "Std.", "Min.", "Sek."),
     ),
+    "pl": Formats(
+        decimal=",",
+        group="\N{NO-BREAK SPACE}",
+        date="{day} {month} {year}",
+        short_date="{day} {month}",
+        months=(
+            *("sty", "lut", "mar", "kwi", "maj", "cze"),
+            *("lip", "sie", "wrz", "paź", "lis", "gru"),
+        ),
+        spans=("d", "godz.", "min", "s"),
+    ),
 }

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pleb_agent.core.languages import direction_of
 from pleb_agent.core.sentence import Sentence
 from pleb_agent.translation.words import marked
 from pleb_shared.protocol.shown import shown, shown_line
@@ -86,6 +87,7 @@ def render(
             message=lambda m: line(words.sentence(Sentence(m.template, m.values), m.text)),
             f=words.formats,
             language=words.language,
+            direction=direction_of(words.language),
             moment=lambda then: words.formats.moment(local_time(then), local_time(now)),
             second=lambda then: words.formats.second(local_time(then), local_time(now)),
             day=lambda then: words.formats.day(local_time(then)),

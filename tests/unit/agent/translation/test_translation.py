@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pleb_agent.core.languages import LANGUAGES
+from pleb_agent.core.languages import LANGUAGES, direction_of
 from pleb_agent.core.sentence import Sentence, say, say_reason
 from pleb_agent.translation.catalogue import parse_po, read_po
 from pleb_agent.translation.formats import FORMATS
@@ -227,3 +227,36 @@ def test_translation_costs_no_jinja():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 wersji zawiera Twoją pracę."),
+        (1, "1 wersja zawiera Twoją pracę."),
+        (2, "2 wersje zawierają Twoją pracę."),
+        (4, "4 wersje zawierają Twoją pracę."),
+        (5, "5 wersji zawiera Twoją pracę."),
+        (12, "12 wersji zawiera Twoją pracę."),
+        (21, "21 wersji zawiera Twoją pracę."),
+        (22, "22 wersje zawierają Twoją pracę."),
+        (112, "112 wersji zawiera Twoją pracę."),
+        (1234, "1\N{NO-BREAK SPACE}234 wersje zawierają Twoją pracę."),
+    ],
+)
+def test_polish_has_three_forms(count, said):
+    one, many = "{count} version contains your work.", "{count} versions contain your work."
+    assert words_for("pl").plural(one, many, count) == said
+
+
+@pytest.mark.parametrize(
+    ("preferred", "accepted", "language"),
+    [("pl", "de", "pl"), ("", "pl-PL,pl;q=0.9,en;q=0.8", "pl"), ("", "pl_PL.UTF-8", "pl")],
+)
+def test_polish_is_chosen(preferred, accepted, language):
+    assert choose_language(preferred, accepted) == language
+
+
+def test_every_language_has_a_direction():
+    assert {direction_of(language) for language in LANGUAGES} == {"ltr"}
+    assert direction_of("ar") == "rtl"
