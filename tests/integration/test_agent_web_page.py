@@ -381,7 +381,7 @@ def test_each_page_is_clean(server, browser, path, language):
     html = browser.get(path, headers={"Accept-Language": language}).text
     assert faults(html) == []
     if "<html" in html:
-        assert f'<html lang="{language}">' in html
+        assert f'<html lang="{language}" dir="ltr">' in html
 
 
 @pytest.mark.parametrize("path", PAGES)
