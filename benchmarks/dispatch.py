@@ -61,8 +61,7 @@ class Served:
     jobs: psutil.Process
 
     def cpu_seconds(self) -> dict[str, float]:
-        times = {"http": self.http.cpu_times(), "jobs": self.jobs.cpu_times()}
-        return {name: found.user + found.system for name, found in times.items()}
+        return {"http": _seconds_of(self.http), "jobs": _seconds_of(self.jobs)}
 
     def memory_mb(self) -> dict[str, float]:
         """Return what the HTTP process has in memory, and the part that is its alone.
@@ -79,8 +78,7 @@ def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pleb-dispatch-"))
         home = Home(Path(folder) / "home")
         plan = _prepare(home, amounts, quick)
-        if store != "sqlite":
-            moved(home, stack, store)
+        database = None if store == "sqlite" else moved(home, stack, store)
         limit = _limit(plan.groups[0].in_hand[0])
         with served(home) as running:
             plan_file = Path(folder) / "plan.json"
@@ -88,15 +86,21 @@ def main(quick: bool, store: str = "sqlite") -> dict[str, Any]:
                 msgspec.json.encode(msgspec.structs.replace(plan, url=running.url))
             )
             with _load_process(plan_file) as load:
-                return _figures(running, home, load) | limit | _amounts(home, amounts)
+                return _figures(running, home, load, database) | limit | _amounts(home, amounts)
 
 
-def moved(home: Home, stack: ExitStack, store: str) -> None:
-    """Move the filled store into PostgreSQL, with statistics as a running database has them."""
+def moved(home: Home, stack: ExitStack, store: str) -> psutil.Process | None:
+    """Move the filled store into PostgreSQL, with statistics as a running database has them.
+
+    Return the server, if it is one of this benchmark.
+    """
+    process = None
     if store == "postgresql":
         server = stack.enter_context(running_postgres(DURABLE))
         server.run("CREATE DATABASE dispatch")
         store = server.url("dispatch")
+        assert server.process is not None
+        process = psutil.Process(server.process.pid)
     before = read_config(home.config_file)
     after = dataclasses.replace(before, store=store)
     move_home(
@@ -108,6 +112,22 @@ def moved(home: Home, stack: ExitStack, store: str) -> None:
     opened = Store(store)
     opened.compact()
     opened.close()
+    return process
+
+
+def database_seconds(server: psutil.Process | None) -> float:
+    """Return the processor time of a database's server and all its processes so far."""
+    if server is None:
+        return 0.0
+    return sum(_seconds_of(process) for process in [server, *server.children()])
+
+
+def _seconds_of(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:  # a helper of the database has ended
+        return 0.0
+    return times.user + times.system
 
 
 def _prepare(home: Home, amounts: Amounts, quick: bool) -> Plan:
@@ -148,16 +168,20 @@ def _key() -> SigningKey:
     return SigningKey.from_bytes(secret(0))
 
 
-def _figures(running: Served, home: Home, load: subprocess.Popen[str]) -> dict[str, Any]:
+def _figures(
+    running: Served, home: Home, load: subprocess.Popen[str], database: psutil.Process | None
+) -> dict[str, Any]:
     """Wait for the warm-up, let the load run, and return what was measured meanwhile."""
     assert load.stdin is not None
     assert load.stdout is not None
     line(load.stdout)
     before, cpu, memory = _counts(home), running.cpu_seconds(), running.memory_mb()
+    cpu["database"] = database_seconds(database)
     load.stdin.write("go\n")
     load.stdin.flush()
     found = msgspec.json.decode(line(load.stdout), type=Measured)
-    used = {name: after - cpu[name] for name, after in running.cpu_seconds().items()}
+    now = running.cpu_seconds() | {"database": database_seconds(database)}
+    used = {name: after - cpu[name] for name, after in now.items()}
     grown = {name: after - memory[name] for name, after in running.memory_mb().items()}
     counted = {name: after - before[name] for name, after in _counts(home).items()}
     asked = found.requests
@@ -171,6 +195,7 @@ def _figures(running: Served, home: Home, load: subprocess.Popen[str]) -> dict[s
         "cpu_ms_per_request": 1000 * sum(used.values()) / asked,
         "cpu_ms_per_request_http": 1000 * used["http"] / asked,
         "cpu_ms_per_request_jobs": 1000 * used["jobs"] / asked,
+        "cpu_ms_per_request_database": 1000 * used["database"] / asked,
         "cpu_ms_per_request_load": 1000 * found.cpu_seconds / asked,
         "http_share_of_a_core": used["http"] / found.seconds,
         "units_per_request": 1,

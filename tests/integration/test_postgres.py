@@ -244,6 +244,49 @@ def test_what_is_not_durable_is_seen_by_all_at_once(url):
         assert events(other) == ["soon"]
 
 
+def test_what_was_sent_ahead_is_asked_again_if_its_table_has_changed(url):
+    query, other = "SELECT count(*) FROM events", "SELECT count(*) FROM audit"
+    with closing(Store(url)) as store, store.write() as tx:
+        db = tx._db
+        for text in (query, other):
+            db.expect(text)
+        assert db.execute(query).fetchone() == (0,)
+        for text in (query, other):
+            db.expect(text)
+        tx.events.add(1, 0.0, "one")
+        assert db.execute(query).fetchone() == (1,)
+        assert db.execute(other).fetchone() == (0,)
+        db.expect(query)
+
+        def undone():
+            with tx.savepoint():
+                tx.events.add(1, 0.0, "two")
+                db.expect(query)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            undone()
+        assert db.execute(query).fetchone() == (1,)
+
+
+def test_what_failed_unseen_undoes_its_own_savepoint_and_no_other(url):
+    with closing(Store(url)) as store, store.write() as tx:
+        with tx.savepoint():
+            tx.events.add(1, 0.0, "first")
+
+        def failing():
+            with tx.savepoint():
+                tx.events.add(1, 0.0, "second")
+                tx._db.execute("INSERT INTO alembic_version VALUES ('0001')")  # nobody looks at it
+                tx.events.add(1, 0.0, "third")
+
+        with pytest.raises(psycopg.Error):
+            failing()
+        with tx.savepoint():
+            tx.events.add(1, 0.0, "fourth")
+        assert [event.kind for event in tx.events.after(1, 0, 9)] == ["first", "fourth"]
+
+
 def test_a_failed_statement_undoes_only_its_savepoint(url):
     with closing(Store(url)) as store:
         with store.write() as tx:

@@ -72,8 +72,9 @@ async def work(api: Api, request: Request) -> Response:
     )
     now = api.deps.clock()
     with api.store.read() as tx:
+        tx.expect_request(asked.request.project, asked.request.host)
         project = tx.projects.find(asked.request.project)
-        host = tx.hosts.find(project.id, asked.request.host)
+        host = tx.hosts.find_of(asked.request.project, asked.request.host)
         if host.banned_until > now:
             wait = min(host.banned_until - now, _BANNED_SECONDS)
             message = why_banned(tx, project, host)

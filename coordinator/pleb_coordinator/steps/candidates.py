@@ -28,7 +28,6 @@ __all__ = ["choose", "keep_chunk", "of_smaller_chunks"]
 
 _CHOICE: Final = 3
 """Candidates to choose from beyond those asked for, to find one on the shard that the host has."""
-_COMPUTED: Final = frozenset({AssignmentState.LEASED, AssignmentState.UPLOADING})
 _STRONG_SECONDS: Final = 600.0
 """Half of a round is kept for hosts with the memory for it while one asked within this time."""
 
@@ -136,8 +135,4 @@ def keep_chunk(context: RequestContext, unit: UnitRow) -> None:
 
 def _may_change_chunk(context: RequestContext, unit: UnitRow) -> bool:
     """Whether nobody computes the unit, and no result of it is here."""
-    assignments = context.tx.assignments
-    return not any(
-        found.state in _COMPUTED or assignments.delta(found.id) is not None
-        for found in assignments.of_unit(unit.id)
-    )
+    return not context.tx.assignments.is_computed(unit.id)

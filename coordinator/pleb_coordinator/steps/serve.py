@@ -93,8 +93,9 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
             report is refused in its receipt.
     """
     request = _by_row(asked.request, deps.numbers)
+    tx.expect_request(request.project, request.host)
     project = tx.projects.find(request.project)
-    host = tx.hosts.find(project.id, request.host)
+    host = tx.hosts.find_of(request.project, request.host)
     context = RequestContext(tx, deps, project, host, deps.clock())
     receipts: Sequence[Receipt] = ()
     earlier: Sequence[UnitVerdict] = ()
@@ -115,6 +116,8 @@ def serve(tx: Transaction, deps: Deps, asked: Asked, before: Answered | None = N
         free_seconds=request.free_seconds,
         usually_free_seconds=request.usually_free_seconds,
     )
+    if request.max_units:
+        tx.expect_issue(project, context.host)
     issued, no_work = issue_work(context, request)
     manifests = [_shown(manifest, deps.numbers) for manifest in issued]
     if before is not None and not manifests:

@@ -112,6 +112,10 @@ class Assignments(TableGroup):
         """Whether the host has reported a result of the unit that has no verdict yet."""
         return self._exists(sql.UNJUDGED, unit=unit, host=host)
 
+    def is_computed(self, unit: int) -> bool:
+        """Whether a host computes or uploads the unit, or a result of it is stored."""
+        return self._exists(sql.IS_COMPUTED, unit=unit)
+
     def leases(self, host: int) -> dict[int, Purpose]:
         """Return the ids of what the host computes or uploads, with purposes; oldest first."""
         rows = self._db.execute(sql.LEASES, host=host)

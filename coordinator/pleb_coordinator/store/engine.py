@@ -76,6 +76,12 @@ class Connection(Protocol):
                 its result or that of a later statement is looked at, or in `settle`.
         """
 
+    def expect(self, sql: str, /, **parameters: object) -> None:
+        """Say that this query is likely to be run soon, so that it need not be waited for then.
+
+        It sees what it would see then: where its tables change before, it is run again.
+        """
+
     def settle(self) -> None:
         """Wait until all statements have run. Raises as `execute`."""
 

@@ -77,13 +77,13 @@ class Hosts(TableGroup):
 
     def find(self, project: int, fingerprint: str) -> Host:
         """Return the host. Raises `Refusal` unknown_host."""
-        host = _HOST.first(
-            self._db.execute(sql.FIND_HOST, project=project, fingerprint=fingerprint)
-        )
-        if host is None:
-            message = "This host is not known to the project: enrol first."
-            raise Refusal(RefusalCode.UNKNOWN_HOST, message)
-        return host
+        found = self._db.execute(sql.FIND_HOST, project=project, fingerprint=fingerprint)
+        return _known(_HOST.first(found))
+
+    def find_of(self, project: str, fingerprint: str) -> Host:
+        """Return the host of the project of that name. Raises `Refusal` unknown_host."""
+        found = self._db.execute(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
+        return _known(_HOST.first(found))
 
     def of_id(self, host: int) -> Host | None:
         """Return the host with that id; None: it was removed (`steps.retain`)."""
@@ -380,3 +380,10 @@ class Invites(TableGroup):
     def all(self) -> list[Invite]:
         """Return all invites, newest first."""
         return _INVITE.all(self._db.execute(sql.INVITES))
+
+
+def _known(host: Host | None) -> Host:
+    if host is None:
+        message = "This host is not known to the project: enrol first."
+        raise Refusal(RefusalCode.UNKNOWN_HOST, message)
+    return host

@@ -81,6 +81,8 @@ _NOT_DURABLE: Final = b"SET LOCAL synchronous_commit = off; "
 _ANNOUNCE: Final = f"SELECT pg_notify('{_CHANNEL}', nextval('commit_numbers')::text); ".encode()
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z]\w*)")
 _LIMIT: Final = re.compile(r"\bLIMIT :(\w+)\b(?! OFFSET)")
+_CHANGES: Final = re.compile(r"\s*(?:INSERT INTO|UPDATE)\s+(\w+)")
+_TABLES: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
 REWORDED: Final = {
     query: query.replace(
         "a.trusted_only = :trusted_only",
@@ -185,6 +187,8 @@ class PostgresConnection:
         """Whether a transaction that only reads is open."""
         self._ended = False
         """Whether the answer to the end of one has still to be read."""
+        self._expected: dict[tuple[str, frozenset[tuple[str, object]]], _Cursor] = {}
+        """Queries of this transaction that were sent ahead, by text and parameters."""
         self._prepared: dict[str, tuple[bytes, tuple[str, ...], bool]] = {}
         self._transformer = Transformer(_ADAPTING)
         self._wrote = False
@@ -202,8 +206,28 @@ class PostgresConnection:
             self.close()
             raise
 
+    def expect(self, sql: str, /, **parameters: object) -> None:
+        """Send a query that is likely to be run soon, as `Connection.expect`."""
+        self._expected[sql, frozenset(parameters.items())] = self._send(sql, parameters)
+
     def execute(self, sql: str, /, **parameters: object) -> _Cursor:
         """Run a statement, as `Connection.execute`."""
+        if self._expected:
+            if _is_query(sql):
+                expected = self._expected.pop((sql, frozenset(parameters.items())), None)
+                if expected is not None:
+                    return expected
+            elif not sql.startswith(("SAVEPOINT", "RELEASE")):
+                self._expect_no_more(sql)
+        return self._send(sql, parameters)
+
+    def _expect_no_more(self, sql: str) -> None:
+        """Forget what was sent ahead and would find something else after this statement."""
+        changed = _written(sql)
+        for key in [key for key in self._expected if not changed or changed in _read(key[0])]:
+            del self._expected[key]
+
+    def _send(self, sql: str, parameters: Mapping[str, object]) -> _Cursor:
         sql = REWORDED.get(sql, sql)
         if (limit := _limits(sql)) is not None:  # a plan is for as many rows as are wanted
             sql = sql.replace(f"LIMIT :{limit}", f"LIMIT {parameters[limit]:d}")
@@ -293,6 +317,7 @@ class PostgresConnection:
 
         They are sent together: a round of a thousand units must not wait for a thousand answers.
         """
+        self._expect_no_more(sql)
         self.settle()
         name, names, _ = self._prepared.get(sql) or self._prepare(sql)
         rows = [_bound(row, names) for row in parameters]
@@ -303,6 +328,7 @@ class PostgresConnection:
     def begin(self, *, write: bool, durable: bool = True) -> None:
         """Begin a transaction, as `Connection.begin`."""
         self._wrote = False
+        self._expected.clear()
         self._await_end()
         if not write:
             self._begin_read()
@@ -489,7 +515,7 @@ class PostgresConnection:
         self.settle()
         text = _NAMED.sub(number, sql.replace("rowid", "ctid"))
         name = f"s{len(self._prepared)}".encode()
-        writes = not text.lstrip().startswith("SELECT") and not text.startswith(_SAVEPOINTS)
+        writes = not _is_query(text) and not text.startswith(_SAVEPOINTS)
         self._ask(self._pg.prepare, name, text.encode())
         self._prepared[sql] = (name, tuple(names), writes)
         return self._prepared[sql]
@@ -547,6 +573,24 @@ _BATCH: Final = 256
 _GOOD: Final = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}
 _SYNC: Final = pq.ExecStatus.PIPELINE_SYNC
 _SAVEPOINTS: Final = ("SAVEPOINT", "ROLLBACK TO", "RELEASE")
+
+
+@functools.cache
+def _is_query(sql: str) -> bool:
+    return sql.lstrip().startswith("SELECT")
+
+
+@functools.cache
+def _written(sql: str) -> str:
+    """Return the table that a statement changes; empty: more than one, or who knows."""
+    found = _CHANGES.match(sql)
+    return found[1] if found is not None else ""
+
+
+@functools.cache
+def _read(sql: str) -> frozenset[str]:
+    """Return the tables that a query reads."""
+    return frozenset(_TABLES.findall(sql))
 
 
 @functools.cache

@@ -395,6 +395,13 @@ UNJUDGED: Final = """
 SELECT 1 FROM assignments
 WHERE unit = :unit AND host = :host AND state IN ('uploading', 'reported') LIMIT 1
 """
+IS_COMPUTED: Final = """
+SELECT 1 FROM assignments
+WHERE unit = :unit AND (
+    state IN ('leased', 'uploading')
+    OR EXISTS (SELECT 1 FROM deltas WHERE deltas.assignment = assignments.id)
+) LIMIT 1
+"""
 LEASES: Final = """
 SELECT id, purpose FROM assignments
 WHERE host = :host AND state IN ('leased', 'uploading') ORDER BY id
@@ -633,6 +640,10 @@ _VOICES: Final = f"CASE WHEN {_BY_TEAM} < {_BY_NETWORK} THEN {_BY_TEAM} ELSE {_B
 
 FIND_HOST: Final = f"""
 SELECT {_HOST} FROM hosts WHERE project = :project AND fingerprint = :fingerprint
+"""
+FIND_HOST_OF: Final = f"""
+SELECT {_HOST} FROM hosts
+WHERE project = (SELECT id FROM projects WHERE name = :name) AND fingerprint = :fingerprint
 """
 GET_HOST: Final = f"SELECT {_HOST} FROM hosts WHERE id = :host"
 # A host that had the unit twice comes twice: sorting rows takes longer than reading them again.

@@ -119,6 +119,9 @@ class SqliteConnection:
         except sqlite3.OperationalError as error:
             raise _translated(error) from error
 
+    def expect(self, sql: str, /, **parameters: object) -> None:
+        """A query is not waited for: it runs in this process."""
+
     def settle(self) -> None:
         """All statements have run: there is nobody to wait for."""
 

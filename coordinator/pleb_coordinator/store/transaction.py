@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pleb_coordinator.store import queries as sql
 from pleb_coordinator.store.admins import Admins
 from pleb_coordinator.store.assignments import Assignments
 from pleb_coordinator.store.audit import Audit
@@ -27,6 +28,7 @@ from pleb_coordinator.store.projects import MetadataCache, Projects, Rounds, Ver
 from pleb_coordinator.store.references import References
 from pleb_coordinator.store.removal import Removal
 from pleb_coordinator.store.retention import Retention
+from pleb_coordinator.store.rows import version_key
 from pleb_coordinator.store.sqlite import SqliteConnection
 from pleb_coordinator.store.sqlite import is_used_by_others as is_file_used
 from pleb_coordinator.store.units import Shares, Units
@@ -37,6 +39,7 @@ from pleb_shared.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pleb_coordinator.core.records import Host, Project
     from pleb_coordinator.store.engine import Connection
 
 __all__ = ["Store", "Transaction", "connect", "is_used_by_others", "postgres_engine"]
@@ -68,6 +71,22 @@ class Transaction:
         self.retention = Retention(db)
         self.removal = Removal(db)
         self.references = References(db)
+
+    def expect_request(self, project: str, fingerprint: str) -> None:
+        """Say that a host's request is about to be looked at."""
+        self._db.expect(sql.FIND_PROJECT, name=project)
+        self._db.expect(sql.FIND_HOST_OF, name=project, fingerprint=fingerprint)
+
+    def expect_issue(self, project: Project, host: Host) -> None:
+        """Say that the host is about to get units: what is looked up for each."""
+        place = version_key(project.id, project.epoch, project.version)
+        self._db.expect(sql.LEASES, host=host.id)
+        self._db.expect(sql.FIND_CLASS, project=project.id, digest=host.determinism_class)
+        if host.proven and not host.trusted:
+            self._db.expect(sql.DRAWN_FOR, host=host.id)
+            self._db.expect(sql.TAKEN, holder=host.account, **place)
+        number = place.pop("version")
+        self._db.expect(sql.VERSION_SOURCE, number=number, **place)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
