@@ -8,11 +8,14 @@ import pytest
 
 from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.blobs.parts import stored
+from pleb_coordinator.core.records import FileKind, Tombstone
 from pleb_coordinator.steps.enrol import enrol
+from pleb_coordinator.steps.files import look_at_tombstones
 from pleb_coordinator.steps.invite import new_invite
 from pleb_coordinator.steps.publish import admit, answer_question, publish
 from pleb_coordinator.steps.published import examine, open_publication
 from pleb_coordinator.steps.upload import append_part, check_upload, find_upload, finish_upload
+from pleb_coordinator.store.background import CLAIM_SECONDS
 from pleb_shared.errors import EncodingError, Refusal, RefusalCode
 from pleb_shared.protocol import strict_json
 from pleb_shared.protocol.graph import Graph, Node, Ref, Value
@@ -127,6 +130,57 @@ def test_a_renewal_asks_for_no_blob_while_everybody_waits(world, monkeypatch):
     with world.store.write() as tx:
         assert publish(tx, world.deps, opened, findings, BASE).missing == []
     assert asked == []
+
+
+def seen_and_examined(world, metadata):
+    """Return a new project's publication, and what its examination found of its blobs."""
+    with world.store.write() as tx:
+        invite = new_invite(tx, world.deps, Role.PUBLISHER, lifetime_seconds=3600)
+    opened = open_publication(world.envelope(metadata, invite=invite, key=world.root))
+    with world.store.read() as tx:
+        seen = look_at_tombstones(tx, world.deps)
+    return opened, examine(world.deps, opened, seen)
+
+
+def asked_for(world, monkeypatch, opened, findings):
+    """Put a publication in force; return the reply and the blobs that were asked for meanwhile."""
+    asked, sizes = set(), LocalBlobs.sizes
+
+    def counted(blobs, digests):
+        asked.update(digests)
+        return sizes(blobs, digests)
+
+    monkeypatch.setattr(LocalBlobs, "sizes", counted)
+    with world.store.write() as tx:
+        return publish(tx, world.deps, opened, findings, BASE), asked
+
+
+def test_a_first_publication_asks_for_no_blob_while_everybody_waits(world, monkeypatch):
+    opened, findings = seen_and_examined(world, changed(world, project="other"))
+    assert len(findings.named) > 3
+    reply, asked = asked_for(world, monkeypatch, opened, findings)
+    assert (reply.missing, asked) == ([], set())
+
+
+def test_blobs_that_may_have_been_deleted_since_are_asked_for_again(world, monkeypatch):
+    dying = world.metadata.data.shards.digest
+    with world.store.write() as tx:
+        tx.tombstones.add(FileKind.BLOB, dying, world.clock.now)
+    opened, findings = seen_and_examined(world, changed(world, project="other"))
+    with world.store.write() as tx:
+        tx.tombstones.remove(Tombstone(FileKind.BLOB, dying, world.clock.now, condemned=False))
+    world.deps.blobs.delete(dying)  # it was condemned and deleted while the others were read
+    reply, asked = asked_for(world, monkeypatch, opened, findings)
+    assert [slot.digest for slot in reply.missing] == [dying]
+    assert asked == {dying}
+
+
+@pytest.mark.parametrize("later", [CLAIM_SECONDS / 2, -1.0], ids=["late", "clock set back"])
+def test_what_was_seen_long_ago_is_asked_for_again(world, monkeypatch, later):
+    opened, findings = seen_and_examined(world, changed(world, project="other"))
+    world.clock.now += later
+    _, asked = asked_for(world, monkeypatch, opened, findings)
+    assert asked == {blob.digest for blob in findings.named}
 
 
 def test_another_root_cannot_take_a_project_over(world):

@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from pleb_coordinator.api.requests import check_statement, choose_protocol, read_body
+from pleb_coordinator.steps.files import look_at_tombstones
 from pleb_coordinator.steps.publish import admit, admit_handed_in, answer_question
 from pleb_coordinator.steps.publish import hand_in as hand_in_metadata
 from pleb_coordinator.steps.publish import publish as publish_project
@@ -82,7 +83,8 @@ async def publish(api: Api, request: Request) -> Response:
         check_statement(publication.request, api.deps.clock())
     with api.store.read() as tx:
         admit(tx, api.deps, publication)
-    findings = await asyncio.to_thread(examine, api.deps, publication)
+        seen = look_at_tombstones(tx, api.deps)
+    findings = await asyncio.to_thread(examine, api.deps, publication, seen)
 
     def carry_out(tx: Transaction) -> PublishReply:
         return publish_project(tx, api.deps, publication, findings, api.links.url)
@@ -104,7 +106,8 @@ async def hand_in(api: Api, request: Request) -> Response:
         raise Refusal(RefusalCode.WRONG_AUDIENCE, message)
     with api.store.read() as tx:
         newer = admit_handed_in(tx, api.deps, publication)
+        seen = look_at_tombstones(tx, api.deps)
     if newer:
-        findings = await asyncio.to_thread(examine, api.deps, publication)
+        findings = await asyncio.to_thread(examine, api.deps, publication, seen)
         await api.commits.run(lambda tx: hand_in_metadata(tx, api.deps, publication, findings))
     return Response(status_code=204)

@@ -21,8 +21,8 @@ def compact(asker: Asker, _: argparse.Namespace, output: Output) -> int:
     less = max(found.bytes_before - found.bytes_after, 0)
     line = (
         f"{found.home} has {found.bytes_after / 1e6:.1f} MB, {less / 1e6:.1f} MB less; "
-        f"{found.orphans} files belonged to nothing. Files that were needed until now go within "
-        "minutes."
+        f"{found.orphans} files belonged to nothing. They go within minutes, and so do files that "
+        "were needed until now."
     )
     output.result(found, [line])
     return 0

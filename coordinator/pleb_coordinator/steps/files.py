@@ -6,6 +6,7 @@ its blobs, in the same transaction: from then on they have a reference, and noth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,24 +15,57 @@ from pleb_coordinator.core.records import FileKind
 from pleb_coordinator.store.background import CLAIM_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pleb_coordinator.core.records import VersionRow
     from pleb_coordinator.steps import Deps
     from pleb_coordinator.store.transaction import Transaction
 
-__all__ = ["keep_blobs", "keep_less", "lost_blobs", "release_blobs", "remove_delta"]
+__all__ = [
+    "BlobsSeen",
+    "keep_blobs",
+    "keep_less",
+    "look_at_tombstones",
+    "lost_blobs",
+    "release_blobs",
+    "remove_delta",
+]
 
 
-def lost_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> set[str]:
+def lost_blobs(
+    tx: Transaction, deps: Deps, digests: Iterable[str], there: Collection[str] = ()
+) -> set[str]:
     """Keep blobs that a new row is to refer to; return those that are gone, or going.
 
     One that was there when it was written may have been removed since, if it was useless before.
+    Of those that are known to be `there` (`BlobsSeen`) the files are not asked for.
     """
     wanted = set(digests)
     dying = tx.tombstones.revive_blobs(wanted)
-    wanted -= dying
-    return dying | (wanted - deps.blobs.sizes(wanted).keys())
+    unsure = wanted - dying - set(there)
+    return dying | (unsure - deps.blobs.sizes(unsure).keys())
+
+
+@dataclass(frozen=True)
+class BlobsSeen:
+    """When blobs were looked for, and which of them had a tombstone then.
+
+    A tombstone waits for `CLAIM_SECONDS` before its blob is deleted. So what had none was there for
+    at least half of that time, even if the clocks of two machines differ by the other half.
+    """
+
+    at: float
+    dying: frozenset[str]
+
+    def still_there(self, digests: Collection[str], now: float) -> set[str]:
+        """Return those of the blobs, all of which were there, that must be there now."""
+        fresh = 0 <= now - self.at < CLAIM_SECONDS / 2
+        return set(digests) - self.dying if fresh else set()
+
+
+def look_at_tombstones(tx: Transaction, deps: Deps) -> BlobsSeen:
+    """Return what there is to know of blobs before they are looked for."""
+    return BlobsSeen(deps.clock(), frozenset(tx.tombstones.blobs()))
 
 
 def keep_blobs(tx: Transaction, deps: Deps, digests: Iterable[str]) -> None:

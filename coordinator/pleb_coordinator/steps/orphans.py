@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from pleb_coordinator.core.records import FileKind
+from pleb_coordinator.store.background import CLAIM_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,9 @@ def bury_orphans(store: Store, deps: Deps) -> int:
                         needed = tx.assignments.delta(int(name)) is not None
                     if not needed:
                         found += 1
-                        tx.tombstones.add(kind, name, deps.clock())
+                        # a project that names a blob may be about to be published
+                        wait = CLAIM_SECONDS if kind is FileKind.BLOB else 0.0
+                        tx.tombstones.add(kind, name, deps.clock() + wait)
     return found
 
 

@@ -283,14 +283,16 @@ def _still_there(
 ) -> Findings:
     """Keep the blobs that the metadata name; one that was removed meanwhile is missing again.
 
-    Those that the metadata in force name cannot have been. There may be thousands, and everybody
-    waits while a bucket is asked.
+    Those that the metadata in force name cannot have been, nor what was seen just before. There may
+    be thousands, and everybody would wait while a bucket is asked.
     """
     held: set[str] = set()
     if known is not None:
         held = tx.references.of(known.id, publication.metadata.epoch, METADATA)
     digests = {blob.digest for blob in findings.named}
-    lost = lost_blobs(tx, deps, digests - held)
+    seen = findings.seen
+    there = set[str]() if seen is None else seen.still_there(digests, deps.clock())
+    lost = lost_blobs(tx, deps, digests - held, there)
     if not lost:
         return findings
     return Findings(tuple(blob for blob in findings.named if blob.digest in lost), None)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pleb_coordinator.steps import Deps
+    from pleb_coordinator.steps.files import BlobsSeen
     from pleb_shared.protocol.unit import Blob
 
 __all__ = ["Findings", "Publication", "examine", "open_metadata", "open_publication"]
@@ -78,6 +79,8 @@ class Findings:
     facts: Facts | None
     named: tuple[Blob, ...] = ()
     """All blobs that the metadata name, once none is missing."""
+    seen: BlobsSeen | None = None
+    """When they were looked for; None: they are looked for again when the metadata get in force."""
 
 
 def open_publication(envelope: bytes) -> Publication:
@@ -116,8 +119,10 @@ def open_metadata(envelope: bytes) -> Publication:
     return Publication(metadata, envelope, root_path(metadata))
 
 
-def examine(deps: Deps, publication: Publication) -> Findings:
+def examine(deps: Deps, publication: Publication, seen: BlobsSeen | None = None) -> Findings:
     """Return which blobs are missing; once none is, read and check what they hold.
+
+    `seen` is what `look_at_tombstones` returned right before.
 
     Raises:
         Refusal: `malformed`: a graph, the shard list, a shard or version 0 is not what it must
@@ -146,7 +151,7 @@ def examine(deps: Deps, publication: Publication) -> Findings:
         holdout_shards=len(shards.holdout),
         holdout_examples=sum(found.examples for found in shards.holdout),
     )
-    return Findings((), facts, tuple(dict.fromkeys([*_named(metadata), *blobs])))
+    return Findings((), facts, tuple(dict.fromkeys([*_named(metadata), *blobs])), seen)
 
 
 def _named(metadata: ProjectMetadata) -> list[Blob]:

@@ -87,6 +87,10 @@ class Tombstones(TableGroup):
         dying = {t.name: t for t in self._all(FileKind.BLOB)}  # few, however many digests
         return {name for name in dying.keys() & digests if not self.revive(FileKind.BLOB, name)}
 
+    def blobs(self) -> set[str]:
+        """Return the digests of blobs that have one."""
+        return {tombstone.name for tombstone in self._all(FileKind.BLOB)}
+
     def count(self) -> int:
         """Return how many there are."""
         return int(self._value(sql.COUNT_TOMBSTONES))
