@@ -1,4 +1,8 @@
-"""An S3 server that the tests start themselves (moto's), and a proxy that spoils its answers."""
+"""S3 servers that the tests start themselves, and a proxy that spoils the answers of one.
+
+moto's has the most of S3, but asks nobody who they are. nanio keeps objects as files, verifies
+every signature, and knows no more than the requests that clients need.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import atexit
 import contextlib
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -41,10 +47,15 @@ class S3Server:
     """A running server."""
 
     endpoint: str
+    folder: Path | None = None
+    """Where a bucket is a folder, of a server that wants a signature for making one."""
 
     def new_bucket(self) -> str:
         """Return the name of an empty bucket."""
         name = f"bucket-{os.getpid()}-{next(_buckets)}"
+        if self.folder is not None:
+            (self.folder / name).mkdir()
+            return name
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
         urllib.request.urlopen(request).close()
         return name
@@ -57,13 +68,38 @@ class S3Server:
 
 @functools.cache
 def shared_s3() -> S3Server:
-    """Return the server of this process of tests; it stops with the process."""
+    """Return moto's server of this process of tests; it stops with the process."""
     port = free_port()
+    process = _started([sys.executable, "-c", _PROGRAM, str(port)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline(), "moto is missing: make setup"
+    _await(process, port)
+    return S3Server(f"http://127.0.0.1:{port}")
+
+
+@functools.cache
+def shared_nanio() -> S3Server:
+    """Return nanio's server of this process of tests; it stops with the process."""
+    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="pleb-nanio-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    words = ["serve", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    process = _started([sys.executable, "-m", "nanio", *words])
+    _await(process, port)
+    return S3Server(f"http://127.0.0.1:{port}", folder)
+
+
+def _started(command: list[str], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a server that ends with this process."""
+    environment = {
+        "PYTHONPATH": str(Path(sys.prefix) / "s3-server"),
+        "NANIO_ACCESS_KEY": KEYS["access_key_id"],
+        "NANIO_SECRET_KEY": KEYS["secret_access_key"],
+    }
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(port)],
-        env=os.environ | {"PYTHONPATH": str(Path(sys.prefix) / "s3-server")},
+        command,
+        env=os.environ | environment,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
     )
 
@@ -72,13 +108,17 @@ def shared_s3() -> S3Server:
         process.wait()
 
     atexit.register(stop)
-    assert process.stdout is not None
-    assert process.stdout.readline(), "moto is missing: make setup"
+    return process
+
+
+def _await(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the server answers."""
     for _ in range(600):
+        assert process.poll() is None, "a server of the tests has ended: make setup"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
+            return
         time.sleep(0.05)
-    return S3Server(f"http://127.0.0.1:{port}")
+    raise AssertionError("A server of the tests does not answer.")
 
 
 @dataclass

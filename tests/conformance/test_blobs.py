@@ -11,18 +11,21 @@ from pleb_coordinator.blobs.local import LocalBlobs
 from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_shared.errors import Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
-from tests.s3_server import shared_s3
+from tests.s3_server import shared_nanio, shared_s3
 
 DATA = b"0123456789" * 1000
 
 
-def in_a_bucket(_):
-    return shared_s3().new_blobs()
+KINDS = {
+    "local": LocalBlobs,
+    "s3 moto": lambda _: shared_s3().new_blobs(),
+    "s3 nanio": lambda _: shared_nanio().new_blobs(),
+}
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=KINDS)
 def blobs(request, tmp_path):
-    return {"local": LocalBlobs, "s3": in_a_bucket}[request.param](tmp_path)
+    return KINDS[request.param](tmp_path)
 
 
 @pytest.fixture

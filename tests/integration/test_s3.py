@@ -12,7 +12,7 @@ from pleb_coordinator.core.records import FileKind, StoredDelta
 from pleb_shared.errors import InputError, Refusal, RefusalCode
 from pleb_shared.protocol.ids import digest_of
 from tests.postgres import free_port
-from tests.s3_server import KEYS, Fault, FaultyProxy, shared_s3
+from tests.s3_server import KEYS, Fault, FaultyProxy, shared_nanio, shared_s3
 
 DATA = bytes(range(256)) * 500
 
@@ -136,8 +136,23 @@ def test_a_place_that_cannot_be_used_says_what_to_do():
         bucket(shared_s3().endpoint, name="there-is-none").check()
 
 
-def test_two_prefixes_of_a_bucket_do_not_meet():
-    server = shared_s3()
+def test_a_wrong_secret_says_what_to_do():
+    server = shared_nanio()
+    wrong = {**KEYS, "secret_access_key": "other"}
+    blobs = S3Blobs(
+        f"s3://{server.new_bucket()}/pleb",
+        endpoint=server.endpoint,
+        region="us-east-1",
+        patience=timedelta(seconds=1),
+        **wrong,
+    )
+    with pytest.raises(InputError, match="key"):
+        blobs.check()
+
+
+@pytest.mark.parametrize("shared", [shared_s3, shared_nanio], ids=["moto", "nanio"])
+def test_two_prefixes_of_a_bucket_do_not_meet(shared):
+    server = shared()
     name = server.new_bucket()
     one, other = (
         S3Blobs(f"s3://{name}/{p}", endpoint=server.endpoint, region="us-east-1", **KEYS)

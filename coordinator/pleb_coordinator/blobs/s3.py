@@ -379,7 +379,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _remedy(error: BaseException) -> str:
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+    denied = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
+    if denied or "code: 403" in str(error) or "code: 401" in str(error):  # of a listing: no type
         return "the access key, and what it may do in that bucket"
     if isinstance(error, FileNotFoundError) or "404" in str(error):
         return "the bucket's name, and create it"
