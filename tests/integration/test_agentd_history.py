@@ -14,7 +14,7 @@ from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.override import Override, OverrideKind
 from pleb_agent.loop.services import Listener
 from pleb_agent.worker.errors import NotFinite
-from pleb_shared.errors import InputError, TrustError
+from pleb_shared.errors import InputError, Refusal, RefusalCode, TrustError
 from pleb_shared.protocol.ids import AttachLink, parse_attach_link
 from pleb_shared.protocol.messages import UnitVerdict, Verdict
 from pleb_shared.protocol.reasons import ReasonCode, because
@@ -282,5 +282,36 @@ def test_an_invalid_status_is_a_typed_error(tmp_path, body):
             coordinator.status = body
             with pytest.raises(BadAnswerError):
                 await agent.attaching().status(agent.journal.projects()[0])
+
+    asyncio.run(story())
+
+
+def test_a_wrong_clock_is_said_once_and_no_longer_than_it_is_wrong(tmp_path):
+    """Each answer says by how much the clock is off, which is never the same."""
+
+    async def story():
+        async with attached(tmp_path, FakeEngine()) as (coordinator, agent):
+            coordinator.plan(1)
+            hours = [2]
+
+            def check(issued_at: int) -> None:
+                if hours[0]:
+                    message = f"Yours is {hours[0]} h ahead."
+                    raise Refusal(RefusalCode.CLOCK_SKEW, message)
+
+            coordinator._check_clock = check
+            loop = agent.loop(units=1)
+            task = asyncio.create_task(loop.run())
+            await until(lambda: any("clock" in one for one in loop.problems().values()), 15)
+            for _ in range(3):
+                hours[0] += 1
+                (before,) = loop.problems().values()
+                loop.changed()
+                await until(lambda was=before: [was] != list(loop.problems().values()), 15)
+            assert kinds(agent).count(EventKind.PROBLEM) == 1
+            hours[0] = 0
+            loop.changed()  # as `watch_clock` does
+            await asyncio.wait_for(task, 60)
+            assert not any(loop.problems().values())
 
     asyncio.run(story())

@@ -315,6 +315,19 @@ def test_a_ups_that_only_upower_knows(address, logind, tmp_path, supplies, told,
         assert PowerWithUps(LinuxPower(tmp_path), bus).read() == expected
 
 
+def test_upower_is_asked_less_often_than_the_kernel(address, logind, tmp_path):
+    now = [0.0]
+    logind.properties["OnBattery"] = "b", False
+    with asking(address) as bus:
+        sensor = PowerWithUps(LinuxPower(tmp_path), bus, lambda: now[0])
+        assert sensor.read().source is PowerSource.MAINS
+        logind.properties["OnBattery"] = "b", True
+        now[0] = 20.0
+        assert sensor.read().source is PowerSource.MAINS
+        now[0] = 26.0
+        assert sensor.read().source is PowerSource.UPS
+
+
 def test_what_no_service_reports_is_unknown(address, logind, tmp_path):
     with asking(address) as bus:
         assert NetworkManagerMetered(bus).read() is None

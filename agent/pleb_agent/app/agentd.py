@@ -8,13 +8,14 @@ import os
 import secrets
 import signal
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pleb_agent.app.companions import UnitWatch, UserNotifier, keep_tray, watch_session
+from pleb_agent.app.companions import UnitWatch, UserNotifier, keep_tray, watch_clock, watch_session
 from pleb_agent.app.readings_source import Chosen, ReadingsSource
 from pleb_agent.blobs.standing import Standings
 from pleb_agent.cache.blob_cache import BlobCache
@@ -329,6 +330,7 @@ class _Agentd:
             self.packages.check_regularly(),
             self._lan.run(),
             self.packages.watch_own_files(self._loop.stop),
+            watch_clock(self._loop.changed, system_clock, time.monotonic),
         ]
         system = stays_awake()
         if system is not None:

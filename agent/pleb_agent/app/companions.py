@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from pleb_agent.sensors.presence import PresenceSensor
     from pleb_agent.updates.releases import Release
 
-__all__ = ["UnitWatch", "UserNotifier", "is_wanted", "keep_tray", "watch_session"]
+__all__ = ["UnitWatch", "UserNotifier", "is_wanted", "keep_tray", "watch_clock", "watch_session"]
 
+_CLOCK_LOOK_SECONDS: Final = 20.0
+_CLOCK_STEP_SECONDS: Final = 5.0
+"""More than a clock that is corrected bit by bit moves in that time."""
 _LOG: Final = logging.getLogger("pleb.agent")
 _CHECKPOINT_SECONDS: Final = 4.5
 """logind waits five seconds before it lets the machine sleep."""
@@ -120,6 +123,32 @@ async def watch_session(
         missed = missed + 1 if gone else 0
     _LOG.info("session", extra={"ended": True})
     stop()
+
+
+async def watch_clock(
+    changed: Callable[[], None],
+    clock: Callable[[], float],
+    steady: Callable[[], float],
+    seconds: float = _CLOCK_LOOK_SECONDS,
+) -> None:
+    """Call `changed` soon after the clock was set, or the PC has slept.
+
+    What failed because of a wrong clock is tried again at once, and no sentence about it stays.
+
+    Args:
+        changed: looks at everything again.
+        clock: seconds since 1970.
+        steady: seconds that setting the clock does not change.
+        seconds: how often to look.
+    """
+    ahead = clock() - steady()
+    while True:
+        await asyncio.sleep(seconds)
+        now = clock() - steady()
+        if abs(now - ahead) >= _CLOCK_STEP_SECONDS:
+            _LOG.info("clock", extra={"set_by": round(now - ahead)})
+            changed()
+        ahead = now
 
 
 async def keep_tray(command: Sequence[str]) -> None:

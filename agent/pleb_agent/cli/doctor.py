@@ -10,11 +10,13 @@ from pleb_agent.doctor.checks import (
     check_cards,
     check_device,
     check_home,
+    check_processors,
     check_project,
     check_session,
     check_worker,
 )
 from pleb_agent.journal.journal import Journal, JournalError
+from pleb_agent.sensors.machine import read_machine
 from pleb_system.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def doctor(home: Home, options: argparse.Namespace, output: Output) -> int:
     home.prepare()
     findings = [
         *check_home(home),
+        check_processors(read_machine()),
         *asyncio.run(check_device()),
         *asyncio.run(check_cards(home)),
         *check_worker(),

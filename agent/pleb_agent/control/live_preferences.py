@@ -70,7 +70,8 @@ def read_preferences(path: Path) -> Preferences:
     try:
         data = read_regular(path, LIMITS.settings_bytes)
     except FileNotFoundError:
-        return default_preferences(read_machine().cores)
+        machine = read_machine()
+        return default_preferences(machine.cores, machine.fast_cores)
     except PermissionError as error:
         raise InputError(
             f"The preferences cannot be read ({error.strerror}): let this user read {path}."

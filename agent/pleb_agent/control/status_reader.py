@@ -206,6 +206,7 @@ class StatusReader:
         is_readable = presence.kind is PresenceKind.READABLE
         shown = views.MachineView(
             cores=machine.cores,
+            fast_cores=machine.fast_cores,
             memory_bytes=machine.memory_bytes,
             free_disk_bytes=readings.free_disk_bytes,
             gpus=[card.title for card in self.cards],

@@ -213,6 +213,7 @@ class MachineView(View, frozen=True):
     """This PC, for the sliders of the preferences and for the readings next to them."""
 
     cores: int
+    fast_cores: int | None
     memory_bytes: int
     free_disk_bytes: int
     gpus: list[str]

@@ -461,6 +461,11 @@ def check_proxy(text: str) -> None:
         proxy_url(text)
 
 
-def default_preferences(cores: int) -> Preferences:
-    """Return what holds until the user says otherwise: half the cores, at least one."""
-    return Preferences(threads=max(1, cores // 2))
+def default_preferences(cores: int, fast_cores: int | None = None) -> Preferences:
+    """Return what holds until the user says otherwise: half the cores, at least one.
+
+    No more than the fast ones, where there are slow ones too: threads share their work equally,
+    and the slowest would hold up all.
+    """
+    half = max(1, cores // 2)
+    return Preferences(threads=half if fast_cores is None else max(1, min(half, fast_cores)))

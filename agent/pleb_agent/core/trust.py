@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pleb_shared.protocol.manifest import Manifest
 
 __all__ = [
+    "ClockError",
     "Memory",
     "OlderMetadataError",
     "RootKeyError",
@@ -71,6 +72,10 @@ class Memory:
     """Fingerprint of the newest root key that was followed: none before it is accepted again."""
     restored_at: int = 0
     """When the coordinator was last restored, as it said."""
+
+
+class ClockError(TrustError):
+    """This PC's clock and the coordinator's are too far apart."""
 
 
 def clock_sentence(theirs: float, ours: float) -> str:
@@ -150,7 +155,7 @@ class TrustedProject:
         """
         reply = self._open(data, PayloadType.ENROL_REPLY, EnrolReply, now)
         if abs(reply.issued_at - now) > LIMITS.clock_tolerance_seconds:
-            raise TrustError(clock_sentence(reply.issued_at, now))
+            raise ClockError(clock_sentence(reply.issued_at, now))
         return reply
 
     def work_reply(
@@ -180,7 +185,7 @@ class TrustedProject:
         reply = self._open(data, PayloadType.WORK_REPLY, WorkReply, now)
         tolerance = LIMITS.clock_tolerance_seconds
         if reply.issued_at > now + tolerance or reply.expires_at + tolerance < now:
-            raise TrustError(clock_sentence(reply.issued_at, now))
+            raise ClockError(clock_sentence(reply.issued_at, now))
         if reply.in_reply_to != sequence:
             raise TrustError(
                 f"The coordinator answered request {reply.in_reply_to} instead of {sequence}; "
@@ -300,7 +305,7 @@ class TrustedProject:
                 f"{shown_day(known.restored_at)}, and answered as before; the answer was refused."
             )
         if reply.restored_at > now + LIMITS.clock_tolerance_seconds:
-            raise TrustError(clock_sentence(reply.restored_at, now))
+            raise ClockError(clock_sentence(reply.restored_at, now))
         if reply.latest_version >= known.latest_version:
             return
         if reply.restored_at == known.restored_at:
@@ -346,7 +351,7 @@ def _check_delegation(metadata: ProjectMetadata, now: float) -> None:
             "ask the researcher to publish again."
         )
     if metadata.issued_at > now + LIMITS.clock_tolerance_seconds:
-        raise TrustError(clock_sentence(metadata.issued_at, now))
+        raise ClockError(clock_sentence(metadata.issued_at, now))
     if expires + LIMITS.clock_tolerance_seconds < now:
         raise TrustError(
             f"The permission of {metadata.project} ended {shown_duration(now - expires)} ago, on "

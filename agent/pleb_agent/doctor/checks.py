@@ -15,6 +15,7 @@ from pleb_agent.client.coordinator import CoordinatorClient
 from pleb_agent.control.controller import Autostart
 from pleb_agent.control.live_preferences import read_preferences
 from pleb_agent.control.status_reader import presence_sentence
+from pleb_agent.core.preferences import default_preferences
 from pleb_agent.core.readings import PresenceKind
 from pleb_agent.core.trust import TrustedProject, clock_sentence
 from pleb_agent.journal.keys import KeyStore
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pleb_agent.app.home import Home
     from pleb_agent.core.devices import FoundDevice
     from pleb_agent.journal.rows import ProjectRow
+    from pleb_agent.sensors.machine import Machine
     from pleb_agent.worker.sandbox.attempts import Outcome
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "check_cards",
     "check_device",
     "check_home",
+    "check_processors",
     "check_project",
     "check_session",
     "check_worker",
@@ -84,6 +87,25 @@ def check_home(home: Home) -> list[Finding]:
     if exposed:
         sentence = f"Other users can read {', '.join(exposed)}: run chmod 600 in {home.keys}."
     return [disk, Finding("keys", not exposed, sentence)]
+
+
+def check_processors(machine: Machine) -> Finding:
+    """Return how many processors the agent may use, and what it makes of them."""
+    shown = f"{machine.processors} processors"
+    if machine.quota is not None:
+        shown += f", of which a control group allows {machine.quota:g}"
+    if machine.fast_cores is not None:
+        shown += f", {machine.fast_cores} of them fast"
+    usual = default_preferences(machine.cores, machine.fast_cores).threads
+    threads = "1 thread" if usual == 1 else f"{usual} threads"
+    sentence = f"This agent may use {shown}; without a choice of yours it computes with {threads}."
+    if machine.quota is not None and machine.quota < 1:
+        return Finding(
+            "processors",
+            is_well=False,
+            sentence=f"{sentence} Units may take too long: allow at least one processor.",
+        )
+    return Finding("processors", is_well=True, sentence=sentence)
 
 
 async def check_session(home: Home) -> list[Finding]:

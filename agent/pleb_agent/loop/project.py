@@ -18,6 +18,7 @@ from pleb_agent.core.agent_state import Activity, AssignmentEvent, AssignmentSta
 from pleb_agent.core.history import EventKind
 from pleb_agent.core.override import OverrideKind
 from pleb_agent.core.sentence import say, say_reason
+from pleb_agent.core.trust import ClockError
 from pleb_agent.core.unit_parts import Held
 from pleb_agent.journal.journal import JournalError
 from pleb_agent.journal.rows import AssignmentRow, Change
@@ -58,6 +59,9 @@ _RESTING_SECONDS: Final = 3600.0
 _QUICK_ANSWER_SECONDS: Final = 1.0
 """An answer without work that came faster than this was not waited for: don't ask in a loop."""
 
+_CLOCK: Final = "clock"
+"""Stands for every sentence about the clocks."""
+
 
 class Project:
     """`next_look_at` counts on the event loop's clock, in seconds; only this class sets it.
@@ -93,6 +97,8 @@ class Project:
         `keep_results` writes it if no request will carry it soon.
         """
         self._failures = 0
+        self._told = ""
+        """What the history says of the problem that lasts."""
         self._failed_units = 0
         self._strangers = 0
         """Refusals of a number that somebody else has used."""
@@ -310,7 +316,7 @@ class Project:
     def _take(self, answer: Answer) -> None:
         """Do what follows from an answer, which the journal has already."""
         self._failures = 0
-        self.problem = self._copied
+        self.problem, self._told = self._copied, ""
         self._exchange.count_traffic()
         self.files.take_key(answer.lan_key)
         for change in answer.changes:
@@ -398,9 +404,9 @@ class Project:
         offline = isinstance(error, NetworkError) and not isinstance(error, WrongCertificateError)
         asked = error.retry_after_seconds if isinstance(error, NetworkError | Refusal) else None
         sentence = say("{project}: {reason}", project=self.name, reason=say(str(error)))
-        if not self._copied and self.problem != str(
-            error
-        ):  # the first of its kind, not every retry
+        told = _CLOCK if _is_of_clock(error) else str(error)
+        if not self._copied and self._told != told:  # the first of its kind, not every retry
+            self._told = told
             passes = offline or (isinstance(error, Refusal) and error.code in MAY_SUCCEED_LATER)
             kind = EventKind.OFFLINE if passes else EventKind.PROBLEM
             self._loop.history.note(kind, sentence, self.name)
@@ -503,3 +509,9 @@ class Project:
         await self.stop_network()
         await self.files.close()
         await self.client.close()
+
+
+def _is_of_clock(error: PlebError) -> bool:
+    """Whether the clocks are too far apart; the sentence says by how much, so it always differs."""
+    is_refusal = isinstance(error, Refusal) and error.code is RefusalCode.CLOCK_SKEW
+    return is_refusal or isinstance(error, ClockError)

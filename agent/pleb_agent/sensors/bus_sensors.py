@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from jeepney import DBusAddress
@@ -12,6 +14,8 @@ from pleb_agent.dbus.bus import Bus, CallRefused, open_bus, system_address
 from pleb_agent.dbus.stream import ANSWER_SECONDS, ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pleb_agent.sensors.sensor import Sensor
 
 __all__ = ["NetworkManagerMetered", "PowerWithUps", "SystemBus"]
@@ -32,6 +36,8 @@ _ALL_BATTERIES: Final = DBusAddress(
     "org.freedesktop.UPower.Device",
 )
 _MAINS_ALONE: Final = Power(PowerSource.MAINS)
+_UPOWER_SECONDS: Final = 25.0
+"""How often at most it is asked: a call costs more than the kernel's files."""
 
 
 class SystemBus:
@@ -84,14 +90,30 @@ class PowerWithUps:
     this machine, and the display device sums up all of that (UPower's D-Bus interface).
     """
 
-    def __init__(self, kernel: Sensor[Power], bus: SystemBus) -> None:
+    def __init__(
+        self,
+        kernel: Sensor[Power],
+        bus: SystemBus,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kernel = kernel
         self._bus = bus
+        self._clock = clock
+        self._asked_at = -math.inf
+        self._answer = _MAINS_ALONE
 
     def read(self) -> Power:
-        """Return what feeds the machine now."""
+        """Return what feeds the machine now; UPower is asked less often than the kernel."""
         power = self._kernel.read()
-        if power != _MAINS_ALONE or self._bus.get(_UPOWER, "OnBattery") is not True:
+        if power != _MAINS_ALONE:
+            return power
+        now = self._clock()
+        if now - self._asked_at >= _UPOWER_SECONDS:
+            self._asked_at, self._answer = now, self._of_ups(power)
+        return self._answer
+
+    def _of_ups(self, power: Power) -> Power:
+        if self._bus.get(_UPOWER, "OnBattery") is not True:
             return power
         percent = self._bus.get(_ALL_BATTERIES, "Percentage")
         is_known = isinstance(percent, float) and 0 <= percent <= 100

@@ -104,7 +104,7 @@ class SensorScheduler:
         self._memory = ScheduledSensor(
             sensors.memory, UNKNOWN_MEMORY, (5, 10, 60), threshold.memory
         )
-        self._power = ScheduledSensor(sensors.power, UNKNOWN_POWER, (30, 30, 60), threshold.power)
+        self._power = ScheduledSensor(sensors.power, UNKNOWN_POWER, (5, 30, 60), threshold.power)
         self._temperature = ScheduledSensor(
             sensors.temperature, UNKNOWN_TEMPERATURE, (10, 30, 60), threshold.temperature
         )

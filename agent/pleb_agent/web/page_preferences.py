@@ -101,7 +101,7 @@ def _saved(visit: Visit, preference: Preference, view: PreferencesView) -> Respo
 
 def _defaults(view: PreferencesView) -> dict[str, Any]:
     """Return what holds on this PC until the user says otherwise, by name."""
-    return all_values(default_preferences(view.machine.cores))
+    return all_values(default_preferences(view.machine.cores, view.machine.fast_cores))
 
 
 def _without_shares(view: PreferencesView) -> dict[str, Any]:

@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
-from pleb_agent.app.companions import UserNotifier, is_wanted, keep_tray, watch_session
+from pleb_agent.app.companions import (
+    UserNotifier,
+    is_wanted,
+    keep_tray,
+    watch_clock,
+    watch_session,
+)
 from pleb_agent.control.notifier import ChangeNotifier
 from pleb_agent.core.history import Event, EventKind
 from pleb_agent.core.preferences import Notifications, Preferences
@@ -168,3 +174,35 @@ def test_the_tray_is_restarted_until_it_exits_with_zero(tmp_path):
     command = [sys.executable, "-c", script, str(counter)]
     asyncio.run(asyncio.wait_for(keep_tray(command), 60))
     assert counter.read_text() == "xx"
+
+
+@pytest.mark.parametrize(
+    ("steps", "calls"),
+    [
+        ([0, 0, 0], 0),
+        ([0, 2, 2, 2], 0),  # corrected bit by bit
+        ([0, 7200, 0], 1),
+        ([0, -7200, 0], 1),
+        ([0, 7200, -7200], 2),
+    ],
+)
+def test_a_clock_that_was_set_is_noticed_once(steps, calls):
+    """`steps`: by how many seconds the clock is set before each look."""
+    ahead, left = [1000.0], [0.0, *steps]
+    changed: list[float] = []
+
+    class StoryEndsError(Exception):
+        pass
+
+    def clock() -> float:
+        if not left:
+            raise StoryEndsError
+        ahead[0] += left.pop(0)
+        return ahead[0]
+
+    async def story() -> None:
+        await watch_clock(lambda: changed.append(ahead[0]), clock, lambda: 0.0, seconds=0.0)
+
+    with pytest.raises(StoryEndsError):
+        asyncio.run(story())
+    assert len(changed) == calls

@@ -123,6 +123,22 @@ def test_a_plug_that_is_pulled_reads_the_power_at_once():
     asyncio.run(story())
 
 
+def test_a_charge_below_the_limit_is_seen_within_seconds_while_a_worker_runs():
+    async def story():
+        world = World()
+        world.machine.worker = 4242
+        world.machine.power.value = Power(PowerSource.BATTERY, 61.0)
+        scheduler = world.scheduler()
+        async with running(scheduler):
+            await until(lambda: scheduler.latest.power.percent == 61.0)
+            world.machine.power.value = Power(PowerSource.BATTERY, 59.0)
+            world.now += 5
+            scheduler.wake()
+            await until(lambda: scheduler.latest.power.percent == 59.0)
+
+    asyncio.run(story())
+
+
 def test_everything_that_the_sensors_say_is_in_the_readings():
     async def story():
         world = World(use_gpu=True, pause_programs=["game"])
