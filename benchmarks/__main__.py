@@ -24,6 +24,7 @@ MODULES: Final[dict[str, str]] = {
     "lora": "benchmarks.lora",
     "manners": "benchmarks.manners",
     "numerics": "benchmarks.numerics",
+    "peers": "benchmarks.peers",
     "robustness": "benchmarks.robustness",
     "sweep": "benchmarks.sweep",
     "staleness": "benchmarks.staleness",

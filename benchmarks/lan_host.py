@@ -1,9 +1,9 @@
 """A host that fetches blobs as agentd does, and nothing else: a process for each of many agents.
 
-    python -m benchmarks.lan_host COORDINATOR KEY BLOBS FOLDER [FAULT]
+    python -m benchmarks.lan_host COORDINATOR KEY FOLDER MIRRORS [FAULT]
 
-BLOBS is a JSON list of blobs. When a line comes on stdin it fetches them in order, prints a line
-of JSON, and passes on what it has until stdin ends. FAULT makes it a bad neighbour: `garbage` sends
+Commands come as lines of JSON on stdin, and each is answered by a line; it passes on what it has
+until stdin ends. KEY `-`: it shares with nobody. FAULT makes it a bad neighbour: `garbage` sends
 other bytes, `stall` sends none, `liar` says that it has everything. It uses the product's own
 cache, fetcher and LAN sharing; what agentd adds around them are units, keys and the journal.
 """
@@ -31,7 +31,7 @@ from pleb_agent.core.readings import Readings
 from pleb_agent.lan.shared_files import Holding
 from pleb_agent.lan.sharing import LanSharing
 from pleb_agent.program.clock import system_clock
-from pleb_shared.protocol.parts import part_count, part_place
+from pleb_shared.protocol.parts import part_place
 from pleb_shared.protocol.unit import Blob
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ __all__ = ["FAULTS", "LanHost"]
 
 FAULTS = ("garbage", "stall", "liar")
 _AT_ONCE = 4
+_ASKS_FROM = 0.55
+"""Of a unit: when an agent on a slow line asks for the next one."""
 
 
 class LanHost:
@@ -78,7 +80,9 @@ class LanHost:
             HttpSource(HttpClient(url, network=network), SourceKind.MIRROR) for url in mirrors
         ]
         self._wanted: list[str] = []
-        self.fetcher = BlobFetcher(self.cache, self._coordinator, self._others, standings)
+        self.fetcher = BlobFetcher(
+            self.cache, self._coordinator, self._others, standings, self.lan.part_came
+        )
         self.lan.join(self)
 
     async def fetch(self, blobs: Sequence[Blob]) -> None:
@@ -120,7 +124,9 @@ class LanHost:
             return Holding(blob, frozenset(), lambda number: self._bad(blob, number), leaves)
         part = self.fetcher.under_way.get(digest)
         if part is not None:
-            return Holding(blob, part.missing, part.read, leaves)
+            return Holding(
+                blob, part.missing, part.read, leaves, lambda: self.fetcher.brings_in(digest)
+            )
         if not self.cache.has(blob):
             return None
         return Holding(blob, frozenset(), lambda number: self.cache.read_part(blob, number), leaves)
@@ -143,34 +149,71 @@ class LanHost:
             await source.close()
 
 
-async def _main(coordinator: str, key: str, wanted: list[Blob], folder: Path, fault: str) -> None:
+class _Fetch(msgspec.Struct, tag="fetch"):
+    """Fetch blobs as fast as possible."""
+
+    blobs: list[Blob]
+
+
+class _Train(msgspec.Struct, tag="train"):
+    """Compute units that each need some blobs, getting those of the next one meanwhile."""
+
+    units: list[list[Blob]]
+    compute_seconds: float
+
+
+class _Lie(msgspec.Struct, tag="lie"):
+    """Say that these are here."""
+
+    blobs: list[Blob]
+
+
+_Command = _Fetch | _Train | _Lie
+
+
+async def _train(host: LanHost, command: _Train) -> None:
+    """Go through units as the agent does; computing is waiting here."""
+    ahead: asyncio.Task[None] | None = None
+    for number, blobs in enumerate(command.units):
+        await (ahead or host.fetch(blobs))
+        ahead = None
+        await asyncio.sleep(_ASKS_FROM * command.compute_seconds)
+        if number + 1 < len(command.units):
+            ahead = asyncio.create_task(host.fetch(command.units[number + 1]))
+        await asyncio.sleep((1 - _ASKS_FROM) * command.compute_seconds)
+
+
+async def _main(
+    coordinator: str, key: str, folder: Path, mirrors: Sequence[str], fault: str
+) -> None:
     lan = key != "-"
-    host = LanHost(
-        coordinator,
-        bytes.fromhex(key) if lan else bytes(32),
-        folder,
-        fault=fault,
-        lan=lan,
-    )
+    secret = bytes.fromhex(key) if lan else bytes(32)
+    host = LanHost(coordinator, secret, folder, mirrors=mirrors, fault=fault, lan=lan)
     sharing = asyncio.create_task(host.lan.run())
-    _say(ready=True)
-    lines = asyncio.StreamReader()
+    lines = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
     )
-    await lines.readline()
-    began = time.monotonic()
-    if fault:
-        host.lie_about(wanted)
-    else:
-        await host.fetch(wanted)
-    seconds = time.monotonic() - began
-    wrong = sum(not host.cache.check_again(blob) for blob in wanted) if not fault else 0
-    parts = sum(part_count(blob.size) for blob in wanted)
-    received = {str(kind): amount for kind, amount in host.fetcher.received.items()}
-    neighbours = host.lan.neighbours
-    _say(seconds=seconds, wrong=wrong, parts=parts, received=received, neighbours=neighbours)
-    await lines.readline()
+    _say(ready=True)
+    wanted: dict[str, Blob] = {}
+    while line := await lines.readline():
+        command: _Command = msgspec.json.decode(line, type=_Command)
+        began = time.monotonic()
+        match command:
+            case _Lie():
+                host.lie_about(command.blobs)
+            case _Fetch():
+                wanted |= {blob.digest: blob for blob in command.blobs}
+                await host.fetch(command.blobs)
+            case _Train():
+                wanted |= {blob.digest: blob for blobs in command.units for blob in blobs}
+                await _train(host, command)
+        _say(
+            seconds=time.monotonic() - began,
+            wrong=sum(not host.cache.check_again(blob) for blob in wanted.values()),
+            received={str(kind): amount for kind, amount in host.fetcher.received.items()},
+            neighbours=host.lan.neighbours,
+        )
     sharing.cancel()
     await asyncio.gather(sharing, return_exceptions=True)
     await host.close()
@@ -181,6 +224,5 @@ def _say(**values: Any) -> None:
 
 
 if __name__ == "__main__":
-    url, secret, listed, place, *bad = sys.argv[1:]
-    named = msgspec.json.decode(Path(listed).read_bytes(), type=list[Blob])
-    asyncio.run(_main(url, secret, named, Path(place), bad[0] if bad else ""))
+    url, secret, place, spare, *bad = sys.argv[1:]
+    asyncio.run(_main(url, secret, Path(place), spare.split(), bad[0] if bad else ""))

@@ -37,11 +37,13 @@ STALL_SECONDS: Final = 3.0
 """How long the others wait for a source that sends nothing."""
 _LEAST_BYTES: Final = 32 * 1024
 """What it has to send in that time."""
+_SLOW_SECONDS: Final = 10.0
+"""How long a part may take another source that does send before the coordinator is asked for it."""
+_PART_TIMES: Final = 2.0
+"""What comes from the coordinator later than so many parts' time does not come by others."""
 _RUN_SECONDS: Final = 1.0
 """What is claimed at once takes a source so long."""
 _MOST_PARTS: Final = 16
-_ALONE_PARTS: Final = 64
-"""Of one that is alone; a request for each part would cost it more than it saves."""
 _COORDINATOR_COST: Final = 4.0
 """It helps where it is so many times as fast as all others together."""
 _MOST_LATE: Final = 16
@@ -58,7 +60,10 @@ class _Claim:
 
 
 class BlobFetch:
-    """One blob's parts on their way. `count` is called with the source's kind and bytes."""
+    """One blob's parts on their way.
+
+    `count` is called with the source's kind and bytes, `came` after each part.
+    """
 
     def __init__(
         self,
@@ -66,10 +71,12 @@ class BlobFetch:
         offers: Sequence[Offer],
         standings: Standings,
         count: Callable[[SourceKind, int], None],
+        came: Callable[[], None] = lambda: None,
     ) -> None:
         self._part = part
         self._standings = standings
         self._count = count
+        self._came = came
         self._waiting: list[Offer] = list(offers)
         """Those that join with the next look."""
         self._live: dict[asyncio.Task[None], Offer] = {}
@@ -80,8 +87,19 @@ class BlobFetch:
         """What the coordinator sent of parts that it broke off: it goes on from there."""
         self._from_last = 0
         """Bytes that it has sent."""
+        self._last_name = next((o.source.name for o in offers if self._is_last(o)), "")
+        self._progress_at = asyncio.get_running_loop().time()
+        """When the last part came."""
         self._error: Exception | None = None
         """Why the last resort failed."""
+
+    def brings_in(self) -> set[int]:
+        """Return the parts that are read from other than neighbours now."""
+        return {
+            number
+            for number, claims in self._claims.items()
+            if any(claim.offer.source.kind is not SourceKind.PEER for claim in claims)
+        }
 
     def add(self, offer: Offer) -> None:
         """Let one more source send parts from now on."""
@@ -152,13 +170,15 @@ class BlobFetch:
         """Return how often the coordinator has failed now, after `came` bytes of a last try.
 
         Wrong bytes are asked for again; a connection that breaks goes on where it was, as long as
-        it brings something; anything else is the end.
+        it brings something, and is tried once more if not; anything else is the end.
         """
         if isinstance(error, CorruptBlobError | WrongBytesError):
             self._begun.clear()
             _LOG.warning("fetch", extra={"problem": str(error)})
             return failures + 1
-        if isinstance(error, UnreachableError) and came:
+        if isinstance(error, UnreachableError):
+            if not came:  # a connection that was kept may have been closed just now
+                return failures + 2
             return 0 if came > _LEAST_BYTES else failures + 1
         return _TRIES
 
@@ -170,6 +190,10 @@ class BlobFetch:
             f"The coordinator sent wrong bytes for blob {self._part.blob.digest[:12]} {_TRIES} "
             "times; the agent tries again later."
         )
+
+    def _awaited(self, number: int) -> bool:
+        """Whether another source was to have a part soon."""
+        return any(offer.soon(number) for offer in self._live.values())
 
     def _can(self, offer: Offer, number: int) -> bool:
         return offer.can(number) and number not in offer.late
@@ -187,13 +211,16 @@ class BlobFetch:
                 for n in missing
                 if len(claims := self._claims.get(n, [])) == 1
                 and claims[0].offer is not offer
-                and now - claims[0].at > STALL_SECONDS
+                and now - claims[0].at > (_SLOW_SECONDS if self._is_last(offer) else STALL_SECONDS)
                 and self._can(offer, n)
             ][:1]
         if not free:
             return []
         # Different hosts begin at different places, so that each soon has what the others lack.
-        start = 0 if self._is_last(offer) else hash((id(self), offer.source.name)) % len(free)
+        # From the coordinator they come in order, unless they were to come by others, who would all
+        # ask for the first one now.
+        ordered = self._is_last(offer) and not self._awaited(free[0])
+        start = 0 if ordered else hash((id(self), offer.source.name)) % len(free)
         numbers = [free[start]]
         for number in free[start + 1 :]:
             if number != numbers[-1] + 1 or len(numbers) >= self._run_length(offer):
@@ -207,7 +234,7 @@ class BlobFetch:
         if not offer.whole():
             return 1
         if len(self._live) == 1:
-            return _ALONE_PARTS
+            return _MOST_PARTS
         speed = self._standings.speed(offer.source.name) or 0.0
         return min(max(1, int(speed * _RUN_SECONDS / LIMITS.blob_part_bytes)), _MOST_PARTS)
 
@@ -246,6 +273,8 @@ class BlobFetch:
                     number = waiting.popleft()
                     if number in self._part.missing:
                         self._part.put(number, data)
+                        self._progress_at = asyncio.get_running_loop().time()
+                        self._came()
                         self._notify()
         except UnreachableError:
             if is_last and waiting:
@@ -274,13 +303,21 @@ class BlobFetch:
             if not self._is_last(offer) and not self._standings.is_shunned(offer.source.name, now)
         ]
         if not any(self._can(offer, number) for offer in others):
-            return False
+            patient = now - self._progress_at < self._patience_seconds()
+            return patient and any(offer.soon(number) for offer in others)
         speeds = [self._standings.speed(offer.source.name) for offer in others]
-        ours = next((o.source.name for o in self._live.values() if self._is_last(o)), "")
-        coordinator = self._standings.speed(ours)
+        coordinator = self._standings.speed(self._last_name)
         if coordinator is None or None in speeds:
             return True
         return sum(speed or 0.0 for speed in speeds) * _COORDINATOR_COST >= coordinator
+
+    def _patience_seconds(self) -> float:
+        """How long nothing may come before parts are not left to others any more.
+
+        On a slow line a part takes longer: all hosts would fetch all of it themselves.
+        """
+        speed = self._standings.speed(self._last_name) or float("inf")
+        return max(STALL_SECONDS, _PART_TIMES * LIMITS.blob_part_bytes / speed)
 
     def _waits_for_others(self, offer: Offer) -> bool:
         """Whether a source without a claim may get one when others fail or bring more."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobFetcher"]
 
+_LEAF_TRIES: Final = 2
+"""Sources that are asked for leaves before the coordinator: they are few bytes."""
 _LARGE_BYTES: Final = 8 * 2**20
 """The whole of such a blob is hashed in a thread."""
 
@@ -33,7 +35,8 @@ class BlobFetcher:
     """Fetches the blobs of one project into the cache, from whatever has them.
 
     `others`: returns the peers and mirrors that may have a blob. They are caches that can help and
-    not hurt: without them, or with all of them bad, everything comes from `coordinator`.
+    not hurt: without them, or with all of them bad, everything comes from `coordinator`. `came` is
+    called after each part.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class BlobFetcher:
         coordinator: Source,
         others: Callable[[Blob], Awaitable[Sequence[Offer]]],
         standings: Standings,
+        came: Callable[[], None] = lambda: None,
     ) -> None:
         self._cache = cache
         self._coordinator = coordinator
         self._others = others
         self._standings = standings
+        self._came = came
         self.received: Counter[SourceKind] = Counter()
         """Bytes by the kind of their source, wrong ones too, since the counter was last cleared."""
         self._fetches: dict[str, BlobFetch] = {}
@@ -58,6 +63,11 @@ class BlobFetcher:
         fetch = self._fetches.get(digest)
         if fetch is not None:
             fetch.add(offer)
+
+    def brings_in(self, digest: str) -> set[int]:
+        """Return the parts of a blob that are read from other than neighbours now."""
+        fetch = self._fetches.get(digest)
+        return set() if fetch is None else fetch.brings_in()
 
     async def fetch(self, blob: Blob, cipher: ShardCipher | None = None) -> None:
         """Fetch a blob unless it is in the cache; with a cipher it is encrypted there.
@@ -78,11 +88,13 @@ class BlobFetcher:
             for offer in await self._others(blob)
             if not self._standings.is_shunned(offer.source.name, now)
         ]
-        leaves = await self._leaves(blob, [offer.source for offer in offers])
+        whole = [offer.source for offer in offers if offer.whole()]
+        leaves = await self._leaves(blob, whole[:_LEAF_TRIES])
         offers.append(Offer(self._coordinator))
         part = self._cache.part(blob, leaves, cipher)
         self.under_way[blob.digest] = part
-        fetch = self._fetches[blob.digest] = BlobFetch(part, offers, self._standings, self._count)
+        fetch = BlobFetch(part, offers, self._standings, self._count, self._came)
+        self._fetches[blob.digest] = fetch
         try:
             await fetch.run()
             if blob.size > _LARGE_BYTES:

@@ -50,11 +50,13 @@ class Source(Protocol):
 class Offer:
     """A source for one blob.
 
-    `can`: whether it has a part, or will have it in a moment; `whole`: whether it has all of them.
+    `can`: whether it has a part; `soon`: whether it is to have it later, for others too; `whole`:
+    whether it has all of them.
     """
 
     source: Source
     can: Callable[[int], bool] = lambda _: True
+    soon: Callable[[int], bool] = lambda _: False
     whole: Callable[[], bool] = lambda: True
     late: set[int] = field(default_factory=set)
     """Parts that did not come when they were expected from it."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerSource"]
 
-_TIMEOUTS: Final = Timeouts(connect=1.0, silence=3.0)
+_TIMEOUTS: Final = Timeouts(connect=2.5, silence=4.0)
 
 
 class PeerSource:
@@ -42,9 +42,13 @@ class PeerSource:
         self._clock = clock
         self._client = HttpClient(neighbour.url, timeouts=_TIMEOUTS, network=network.direct())
 
-    async def have(self, digests: Sequence[str]) -> HaveReply:
-        """Return what the neighbour has of these blobs; it learns that we want them."""
-        body = strict_json.encode(HaveRequest(digests=list(digests)[: LIMITS.lan_blobs]))
+    async def have(self, digests: Sequence[str], seen: int | None = None) -> HaveReply:
+        """Return what the neighbour has of these blobs; it learns that we want them.
+
+        `seen`: how many parts it had of them; it waits a moment until it has others.
+        """
+        request = HaveRequest(digests=list(digests)[: LIMITS.lan_blobs], seen=seen)
+        body = strict_json.encode(request)
         headers = self._headers("POST", "/have", "", body)
         answer = await self._client.message(
             "POST", "/have", LIMITS.lan_body_bytes, body, headers=headers

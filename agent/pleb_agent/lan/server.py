@@ -75,7 +75,7 @@ class Asker:
 class LanServer:
     """Answers neighbours. `asked` is called with who asks for which blobs.
 
-    `about`: whether a blob is about to be fetched here.
+    `about`: whether a blob is about to be fetched here; `news`: what is set when a part comes.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class LanServer:
         clock: Callable[[], float],
         asked: Callable[[Asker, Sequence[str]], None],
         about: Callable[[str], bool],
+        news: Callable[[], asyncio.Event],
     ) -> None:
         self._peer = peer.hex()
         self._files = files
@@ -93,6 +94,7 @@ class LanServer:
         self._clock = clock
         self._asked = asked
         self._about = about
+        self._news = news
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         app = Starlette(
             routes=[
@@ -149,16 +151,28 @@ class LanServer:
     async def _have(self, _: Request, asker: Asker, body: bytes) -> Response:
         asked = strict_json.decode(body, HaveRequest, most_bytes=LIMITS.lan_body_bytes)
         self._asked(asker, asked.digests)
-        found = await asyncio.to_thread(_holdings, asker.files, asked.digests)
+        until = asyncio.get_running_loop().time() + _WAIT_SECONDS
+        while True:
+            news = self._news()
+            found = await asyncio.to_thread(_holdings, asker.files, asked.digests)
+            left = until - asyncio.get_running_loop().time()
+            if asked.seen is None or _parts_of(found) != asked.seen or left <= 0:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await news.wait()
         whole = [digest for digest, one in found.items() if not one.missing]
         coming = [
             Coming(
                 digest=digest,
                 parts=bitmap(set(range(part_count(one.blob.size))) - set(one.missing)),
+                now=bitmap(one.brings_in()),
             )
             for digest, one in found.items()
             if one.missing
         ]
+        begins = [digest for digest in asked.digests if digest not in found and self._about(digest)]
+        coming += [Coming(digest=digest, parts=bitmap(())) for digest in begins]
         return Response(strict_json.encode(HaveReply(whole=whole, coming=coming)))
 
     async def _parts(self, request: Request, asker: Asker, _: bytes) -> Response:
@@ -243,6 +257,11 @@ def _holdings(files: Sequence[SharedFiles], digests: Sequence[str]) -> dict[str,
         if holding is not None:
             found[digest] = holding
     return found
+
+
+def _parts_of(found: dict[str, Holding]) -> int:
+    """Return how many parts are here."""
+    return sum(part_count(one.blob.size) - len(one.missing) for one in found.values())
 
 
 async def _comes(holding: Holding, number: int) -> bool:

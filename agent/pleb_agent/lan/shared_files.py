@@ -26,6 +26,8 @@ class Holding:
     read: Callable[[int], bytes]
     """Returns a part that is here. Raises `CorruptBlobError`, `ValueError`: not any more."""
     leaves: Callable[[], list[bytes] | None]
+    brings_in: Callable[[], set[int]] = set
+    """Returns the parts that are read from other than neighbours now."""
 
 
 class SharedFiles(Protocol):

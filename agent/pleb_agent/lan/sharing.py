@@ -12,6 +12,7 @@ import hashlib
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pleb_agent.blobs.fetch import fault_of
@@ -41,13 +42,15 @@ if TYPE_CHECKING:
 __all__ = ["LanSharing"]
 
 _LOG: Final = logging.getLogger("pleb.agent")
-_ASK_SECONDS: Final = 0.4
+_ASK_SECONDS: Final = 1.0
 """How long the first answers are waited for; later ones count when they come."""
 _ASKED: Final = 16
 """Neighbours that are asked for a blob."""
 _REFRESH_SECONDS: Final = 1.0
 _WANTED_SECONDS: Final = 10.0
 """How long somebody who asked for a blob is believed to fetch it."""
+_GONE_SECONDS: Final = 3.0
+"""After that, who does not say that it fetches a blob has given up."""
 _LOOK_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 300.0
 
@@ -58,6 +61,8 @@ class _Held:
 
     whole: bool = False
     parts: set[int] = field(default_factory=set)
+    now: set[int] = field(default_factory=set)
+    """What it is getting from elsewhere."""
     wanted_at: float = float("-inf")
     """When it last asked for the blob, or said that it is fetching it."""
 
@@ -93,6 +98,8 @@ class LanSharing:
         self._serving: asyncio.Task[None] | None = None
         self._beacons: BeaconSocket | None = None
         self._changed = asyncio.Event()
+        self._news = asyncio.Event()
+        """Set when a part comes, and replaced."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._answered_at = float("-inf")
 
@@ -122,6 +129,11 @@ class LanSharing:
         """Where this agent answers its neighbours; 0: it does not."""
         return 0 if self._server is None else self._server.port
 
+    def part_came(self) -> None:
+        """A part of a blob is here now: neighbours who wait for it are answered."""
+        self._news.set()
+        self._news = asyncio.Event()
+
     # -- what neighbours have ---------------------------------------------------------------
 
     async def offers(self, files: SharedFiles, blob: Blob, also: Sequence[str]) -> list[Offer]:
@@ -142,7 +154,6 @@ class LanSharing:
         digests = [blob.digest, *also]
         asking = {self._spawn(self._ask(source, digests)) for source in asked}
         await asyncio.wait(asking, timeout=_ASK_SECONDS)
-        self._spawn_once("refresh", self._refresh)
         found = [self._offer(source, blob) for source in asked if self._has_any(source, blob)]
         self._offered |= {(source.neighbour.peer, blob.digest) for source in asked} & {
             (peer, blob.digest) for peer, digest in self._held if digest == blob.digest
@@ -152,6 +163,7 @@ class LanSharing:
     def done(self, digest: str) -> None:
         """A blob is not fetched any more."""
         self._watched.pop(digest, None)
+        self._about.pop(digest, None)
         self._offered = {pair for pair in self._offered if pair[1] != digest}
         for pair in [pair for pair in self._held if pair[1] == digest]:
             del self._held[pair]
@@ -181,17 +193,21 @@ class LanSharing:
 
         def can(number: int) -> bool:
             held = self._held.get((peer, digest))
-            if held is None:
+            return held is not None and (held.whole or number in held.parts)
+
+        def soon(number: int) -> bool:
+            held = self._held.get((peer, digest))
+            if held is None or not self._fetches(held):
                 return False
-            if held.whole or number in held.parts:
+            if number in held.now:
                 return True
-            return self._fetches(held) and owner(self._members(digest), digest, number) == peer
+            return owner(self._members(digest), digest, number) == peer
 
         def whole() -> bool:
             held = self._held.get((peer, digest))
-            return held is not None and (held.whole or alone)
+            return held is not None and (held.whole or (alone and bool(held.parts)))
 
-        return Offer(source, can, whole)
+        return Offer(source, can, soon, whole)
 
     def _members(self, digest: str) -> list[bytes]:
         """Return who fetches a blob now: this agent, and neighbours."""
@@ -206,10 +222,12 @@ class LanSharing:
         held = self._held.get((source.neighbour.peer, blob.digest))
         return held is not None and (held.whole or bool(held.parts) or self._fetches(held))
 
-    async def _ask(self, source: PeerSource, digests: Sequence[str]) -> None:
+    async def _ask(
+        self, source: PeerSource, digests: Sequence[str], seen: int | None = None
+    ) -> None:
         """Ask a neighbour what it has; one that does not answer is left alone for a while."""
         try:
-            self._note(source, digests, await source.have(digests))
+            self._note(source, digests, await source.have(digests, seen))
         except (NetworkError, Refusal, ValueError) as error:
             _LOG.info("neighbour", extra={"peer": source.name, "problem": str(error)})
             fault = fault_of(error)
@@ -227,13 +245,16 @@ class LanSharing:
             if watched is not None and coming.digest in digests:
                 held = self._state(peer, coming.digest)
                 held.parts = from_bitmap(coming.parts, part_count(watched[1].size))
+                held.now = from_bitmap(coming.now, part_count(watched[1].size))
                 held.wanted_at = now
         said = {*reply.whole, *(coming.digest for coming in reply.coming)}
         for digest in set(digests) - said:
             before = self._held.get((peer, digest))
-            if before is not None and now - before.wanted_at > _REFRESH_SECONDS:
+            if before is not None and now - before.wanted_at > _GONE_SECONDS:
                 del self._held[peer, digest]  # it has given up
         self._offer_new(source)
+        if any((peer, digest) in self._held for digest in self._watched):
+            self._spawn_once(f"follow {source.name}", partial(self._follow, source))
 
     def _state(self, peer: bytes, digest: str) -> _Held:
         return self._held.setdefault((peer, digest), _Held())
@@ -259,19 +280,28 @@ class LanSharing:
             held.wanted_at = now
         if len(self._held) > 100_000:
             self._held.clear()
-        self._offer_new(self._source(neighbour, [asker.key]))
+        source = self._source(neighbour, [asker.key])
+        self._offer_new(source)
+        if any(digest in self._watched for digest in first):
+            self._spawn_once(f"follow {source.name}", partial(self._follow, source))
 
-    async def _refresh(self) -> None:
-        """Ask again, while blobs are fetched, what the neighbours have of them by now."""
+    async def _follow(self, source: PeerSource) -> None:
+        """Learn what a neighbour gets of the blobs that are fetched here, as it gets it."""
+        peer = source.neighbour.peer
         while self._watched:
-            await asyncio.sleep(_REFRESH_SECONDS)
-            by_source: dict[PeerSource, list[str]] = {}
-            for digest, (files, _) in self._watched.items():
-                for source in self._nearest(files, digest):
-                    held = self._held.get((source.neighbour.peer, digest))
-                    if held is None or not held.whole:
-                        by_source.setdefault(source, []).append(digest)
-            await asyncio.gather(*(self._ask(one, asked) for one, asked in by_source.items()))
+            began = asyncio.get_running_loop().time()
+            digests, seen = [], 0
+            for digest, (_, blob) in list(self._watched.items()):
+                held = self._held.get((peer, digest))
+                if held is None or not held.whole:
+                    digests.append(digest)
+                    seen += 0 if held is None else min(len(held.parts), part_count(blob.size))
+            if digests:
+                await self._ask(source, digests, seen)
+            now = asyncio.get_running_loop().time()
+            if self._standings.is_shunned(source.name, now):
+                return
+            await asyncio.sleep(max(0.0, _REFRESH_SECONDS / 4 - (now - began)))
 
     # -- announcing -------------------------------------------------------------------------
 
@@ -314,6 +344,7 @@ class LanSharing:
             self._clock,
             self._asked_by,
             lambda digest: digest in self._about,
+            lambda: self._news,
         )
         self._serving = asyncio.create_task(self._server.run())
         _LOG.info("lan", extra={"port": self._server.port})

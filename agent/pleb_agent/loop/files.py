@@ -121,6 +121,7 @@ class ProjectFiles:
             HttpSource(client, SourceKind.COORDINATOR),
             self._other_sources,
             services.standings,
+            (lambda: None) if services.lan is None else services.lan.part_came,
         )
         self._services = services
         self._shard_list: tuple[str, ShardList] | None = None
@@ -303,7 +304,8 @@ class ProjectFiles:
         leaves = partial(self.cache.leaves, blob)
         part = self._fetcher.under_way.get(digest)
         if part is not None:
-            return Holding(blob, part.missing, part.read, leaves)
+            brings_in = partial(self._fetcher.brings_in, digest)
+            return Holding(blob, part.missing, part.read, leaves, brings_in)
         if not self.cache.has(blob, cipher):
             return None
         read = partial(self.cache.read_part, blob, cipher=cipher)

@@ -158,13 +158,20 @@ class HaveRequest(Struct, frozen=True):
     """Asks which of these blobs a peer has; whoever asks wants them, and will have them soon."""
 
     digests: Annotated[list[Digest], msgspec.Meta(max_length=LIMITS.lan_blobs)]
+    seen: Count | None = None
+    """How many parts of them the peer had at the last answer; it waits a moment for more. None: it
+    answers at once."""
 
 
 class Coming(Struct, frozen=True):
-    """A blob that a peer is fetching; `parts` are the bits of those that it has."""
+    """A blob that a peer is fetching.
+
+    `parts` are the bits of those that it has, `now` of those that it is getting from elsewhere.
+    """
 
     digest: Digest
     parts: Bitmap
+    now: Bitmap = "0"
 
 
 class HaveReply(Struct, frozen=True):

@@ -1,0 +1,79 @@
+"""A coordinator that serves blobs alone, by the product's own handlers, and counts their bytes.
+
+    python -m benchmarks.peers_server HOME ADDRESS PORT
+
+HOME has blobs as a coordinator keeps them. A line on stdin is answered by the bytes that were sent
+of each blob since the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import uvicorn
+from starlette.applications import Starlette
+
+from pleb_coordinator.api.blob_files import blob, parts
+from pleb_coordinator.api.counters import RequestCounters
+from pleb_coordinator.api.routes import route
+from pleb_coordinator.blobs.local import LocalBlobs
+from pleb_coordinator.blobs.parts import LeafCache
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from pleb_coordinator.api.context import Api
+
+
+async def _main(home: Path, address: str, port: int) -> None:
+    blobs = LocalBlobs(home)
+    context = SimpleNamespace(
+        deps=SimpleNamespace(blobs=blobs), counters=RequestCounters(), leaves=LeafCache(blobs)
+    )
+    api = cast("Api", context)
+    routes = [
+        route(api, "GET", "/blobs/{digest}", blob),
+        route(api, "GET", "/parts/{digest}", parts),
+    ]
+    app, sent = Starlette(routes=routes), Counter[str]()
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and "/blobs/" in scope["path"]:
+                sent[scope["path"].rpartition("/")[2]] += len(message.get("body", b""))
+
+        await app(scope, receive, counted)
+
+    config = uvicorn.Config(
+        counting, address, port, log_level="error", lifespan="off", timeout_keep_alive=75
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
+    )
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    _say(ready=True)
+    while await lines.readline():
+        _say(sent=dict(sent))
+        sent.clear()
+    server.should_exit = True
+    await serving
+
+
+def _say(**values: Any) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    folder, listens, at = sys.argv[1:]
+    asyncio.run(_main(Path(folder), listens, int(at)))
