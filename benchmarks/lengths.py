@@ -1,6 +1,6 @@
 """Units of mixed lengths against units that are all alike, at equal samples.
 
-A project that permits it (`[round] shortest_unit`) has units shortened to end with their round.
+Units are shortened to end with their round (`[round] shortest_unit`).
 Byte GPTs of 119,104 parameters read tinyshakespeare in rounds of 8 units of 25 steps. `alike` are
 whole units; under `mixed` every unit's length is drawn between a quarter and the whole, and there
 are 1.6 times as many rounds to make up for it; under `shorter` all units are as long as those on

@@ -29,11 +29,14 @@ from pleb_coordinator.simulation.attacks import ATTACKS
 from pleb_coordinator.simulation.figures import Figures, figures_of
 from pleb_coordinator.simulation.fleet import Settings, opened_fleet
 from pleb_coordinator.simulation.hosts import FleetPlan
+from pleb_shared.protocol.project import Round
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping, Sequence
 
+SHORTEST_UNIT: Final = Round().shortest_unit
+"""A new project's."""
 PEACE: Final = "none"
 FLOOD: Final = "newcomers"
 FIRST_VERSION: Final = Path(__file__).with_name("trust_first_version.json")
@@ -59,7 +62,7 @@ class Case:
     hours: float = HOURS
     trains: bool = False
     record: int = 0
-    shortest_unit: float = 1.0
+    shortest_unit: float = SHORTEST_UNIT
 
     def settings(self, seed: int) -> Settings:
         fleet = FleetPlan(
@@ -95,7 +98,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, help="virtual time (6; more for sleepers)")
     parser.add_argument("--train", action="store_true", help="deltas of real training")
     parser.add_argument("--record", type=int, default=0, help="accepted results at the start (0)")
-    parser.add_argument("--shortest-unit", type=float, default=1.0, help="`Round.shortest_unit`")
+    parser.add_argument("--shortest-unit", type=float, default=SHORTEST_UNIT)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--save", type=Path, metavar="FILE", help="also write the rows as JSON")
     parser.add_argument(

@@ -444,7 +444,7 @@ class Round(Struct, frozen=True):
             ge=0.25,
             le=1,
         ),
-    ] = 1.0
+    ] = 0.25
 
 
 class Verification(Struct, frozen=True):
