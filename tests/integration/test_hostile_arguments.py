@@ -54,6 +54,8 @@ USUAL = {
     "key": "0123abcd",
     "file": "out.safetensors",
     "folder": "backups",
+    "to": "mirrored",
+    "url": "http://127.0.0.1:9",
     "address": "https://127.0.0.1:9#" + "0" * 48,
     "name": "anna",
     "family": "letters",
