@@ -28,6 +28,8 @@ from tests.e2e.world import run_cli
     [
         ("preferences.json", "folder"),
         ("preferences.json", "loop"),
+        ("rules.json", "folder"),
+        ("rules.json", "pipe"),
         ("keys/page.secret", "folder"),
         ("agentd.lock", "folder"),
         ("agentd.json", "folder"),
@@ -47,7 +49,11 @@ def test_what_is_no_file_gets_a_sentence(tmp_path, place, what):
         path.symlink_to(path.name)
     words = ["start", "--headless", "--json", "--home", tmp_path / "home"]
     done = run_cli("pleb_agent", *words, check=False)
-    code, sentence = (2, "be read") if place == "preferences.json" else (1, "check its permissions")
+    code, sentence = (
+        (2, "be read")
+        if path.suffix == ".json" and place != "agentd.json"
+        else (1, "check its permissions")
+    )
     assert (done.returncode, done.stderr) == (code, "")
     assert sentence in json.loads(done.stdout)["message"]
     if what == "folder":

@@ -11,9 +11,11 @@ import pytest
 from pleb_agent.app.home import Home
 from pleb_agent.app.remote import NotRunningError, Remote
 from pleb_agent.control.live_preferences import read_preferences
+from pleb_agent.control.live_rules import read_rules
 from pleb_agent.journal.database import JournalError
 from pleb_agent.journal.journal import Journal
 from pleb_agent.journal.keys import KeyStore
+from pleb_agent.signals.history import SignalHistory
 from pleb_shared.errors import InputError
 from pleb_system.regular_files import read_regular, require_regular
 
@@ -50,6 +52,24 @@ def test_preferences(home: Home, intruder: tuple[Callable[[Path], object], str])
     put(home.preferences)
     with pytest.raises(InputError, match=rf"(?i)preferences cannot be read \(.*({named})"):
         read_preferences(home.preferences)
+
+
+def test_rules(home: Home, intruder: tuple[Callable[[Path], object], str]) -> None:
+    put, named = intruder
+    put(home.rules)
+    with pytest.raises(InputError, match=rf"(?i)rules cannot be read \(.*({named})"):
+        read_rules(home.rules)
+
+
+def test_history_of_signals(home: Home, intruder: tuple[Callable[[Path], object], str]) -> None:
+    """It is only for a preview: agentd goes on without it."""
+    put, _ = intruder
+    file = home.path / "signal-history.json"
+    put(file)
+    kept = SignalHistory(file)
+    assert kept.values == {}
+    kept.note("S", 1.0, 2_000_000_000.0)
+    kept.write()
 
 
 def test_journal(home: Home, intruder: tuple[Callable[[Path], object], str]) -> None:
