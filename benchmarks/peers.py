@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from benchmarks.peers_network import Network, Process
     from pleb_shared.protocol.unit import Blob
 
+__all__ = ["FAULTS", "FULL", "QUICK", "Size", "fetch_together", "main", "measure"]
+
 _MB: Final = 1_000_000
-_FAULTS: Final = ("garbage", "stall", "liar")
+FAULTS: Final = ("garbage", "stall", "liar")
 _SETTLE_SECONDS: Final = 2.0
 """For the first beacons."""
 
@@ -63,9 +65,9 @@ def measure(size: Size) -> dict[str, Any]:
         version = _made(blobs, size.version_mb)
         shards = [_made(blobs, size.shard_mb) for _ in range(size.shards)]
         wanted = [version, *shards]
-        together = _lan(home, size, wanted, lan=True)
-        alone = _lan(home, size, wanted, lan=False)
-        bad = _lan(home, size, wanted, lan=True, faults=_FAULTS)
+        together = fetch_together(home, size, wanted, lan=True)
+        alone = fetch_together(home, size, wanted, lan=False)
+        bad = fetch_together(home, size, wanted, lan=True, faults=FAULTS)
         trained = _train(home, size, blobs, lan=True)
         trained_alone = _train(home, size, blobs, lan=False)
     ratio = together["seconds"] / alone["seconds"]
@@ -93,7 +95,7 @@ def _made(blobs: LocalBlobs, mb: float) -> Blob:
     return stored(blobs, secrets.token_bytes(int(mb * _MB)))
 
 
-def _lan(
+def fetch_together(
     home: Path, size: Size, wanted: Sequence[Blob], *, lan: bool, faults: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Let all hosts fetch the same blobs at once; with `faults` some more are bad neighbours."""
