@@ -41,9 +41,10 @@ class SignalHistory:
         """Keep a value; of a slot the last one stays."""
         slots = self._loaded().setdefault(name, {})
         slot = int(now // SLOT_SECONDS)
+        if slot not in slots:  # once in five minutes
+            for old in [one for one in slots if not slot - KEPT_SLOTS < one <= slot]:
+                del slots[old]
         slots[slot] = value
-        for old in [one for one in slots if not slot - KEPT_SLOTS < one <= slot]:
-            del slots[old]
         if self._written_at is None:
             self._written_at = now
         elif not 0 <= now - self._written_at < _WRITE_SECONDS:
