@@ -74,7 +74,12 @@ HARM = {
 }
 
 
-CHOSEN = {PolicyReason.PROGRAM_RUNS, PolicyReason.OUTSIDE_HOURS}
+CHOSEN = {
+    PolicyReason.PROGRAM_RUNS,
+    PolicyReason.OUTSIDE_HOURS,
+    PolicyReason.SIGNALS,
+    PolicyReason.PAUSED_BY_PROGRAM,
+}
 """Only the user sets them; no preset does."""
 
 
