@@ -176,7 +176,7 @@ class _Agentd:
             Chosen(self._preferences, self._overrides, lambda: self._rules.current),
             Workers(self._cards, self._pid_of),
             headless=options.headless,
-            on_change=lambda: self._loop.look_again(),  # noqa: PLW0108 - made below
+            on_change=self._readings_changed,
             before_sleep=lambda: self._units.until_checkpoint(),  # noqa: PLW0108 - likewise
         )
         self._network = Network.following(self._preferences)
@@ -360,6 +360,10 @@ class _Agentd:
 
     def _rules_changed(self) -> None:
         self._readings.signals.rules_changed()
+
+    def _readings_changed(self) -> None:
+        self._loop.look_again()
+        self._lan.look_again()
 
     def _runtime_arrived(self) -> None:
         for device, engine in self._engines.items():

@@ -101,7 +101,7 @@ class LanSharing:
         self._news = asyncio.Event()
         """Set when a part comes, and replaced."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answered_at = float("-inf")
+        self._announced_at = self._answered_at = float("-inf")
 
     # -- projects ---------------------------------------------------------------------------
 
@@ -331,8 +331,11 @@ class LanSharing:
                 _LOG.info("lan", extra={"problem": str(error)})
                 await self._stop()
                 return _RETRY_SECONDS
-        self._announce(asks=begins)
-        return beacon_interval(len(self._table))
+        now, interval = asyncio.get_running_loop().time(), beacon_interval(len(self._table))
+        if begins or now - self._announced_at >= interval:
+            self._announced_at = now
+            self._announce(asks=begins)
+        return max(1.0, self._announced_at + interval - now)
 
     async def _start(self) -> None:
         self._beacons = BeaconSocket(self._heard)
