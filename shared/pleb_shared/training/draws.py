@@ -5,9 +5,8 @@ counter = (0, a, b, 0), words least significant first; numpy adds one to the cou
 each block of four 64-bit words. So any part of a unit can be drawn without the parts
 before it, and the draws are equal on every platform and with every version of torch and numpy.
 
-Normal and exponential numbers are equal to the bit, too: their formulas only add, subtract,
-multiply, divide and take square roots of float64, which IEEE 754 rounds in one way everywhere.
-A library's logarithm or cosine is not, and rejection would draw more often for some numbers.
+Normal and exponential numbers are equal to the bit, too: their formulas are those of
+`tensors.elementary`, and rejection would draw more often for some numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +14,12 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
+
+from pleb_shared.tensors.elementary import logarithm, polynomial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,6 @@ __all__ = [
     "window_starts",
 ]
 
-_Number = TypeVar("_Number", np.float32, np.float64)
 _HALF: Final = 2**32
 _BLOCK: Final = 2**15
 """Numbers computed at a time, so that the steps of a formula stay in the processor's cache."""
@@ -54,10 +54,6 @@ _TAIL: Final = (
     (0.12021132975, 0.73700164250, 1.0),
 )
 """Coefficients of Wichura's PPND7, highest power first: numerator, then denominator."""
-_LN_2: Final = 0.6931471805599453
-_ROOT_HALF: Final = 0.7071067811865476
-_LOGARITHM: Final = tuple(1 / (2 * k + 1) for k in range(10, -1, -1))
-"""Of artanh(s) / s in powers of s^2, highest first."""
 
 
 class Purpose(IntEnum):
@@ -162,7 +158,7 @@ def exponentials(seed: int, step: int, node: int, count: int) -> NDArray[np.floa
     found = np.empty(count)
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
-        found[part] = -_logarithm((halves[part] + 0.5) / _HALF)
+        found[part] = -logarithm((halves[part] + 0.5) / _HALF)
     return found
 
 
@@ -181,42 +177,16 @@ def normals(seed: int, step: int, node: int, count: int) -> NDArray[np.float32]:
         q += np.float32(0.5)
         q *= np.float32(1 / _HALF)
         r = np.float32(0.180625) - q * q
-        np.multiply(q, _polynomial(_MIDDLE[0], r), out=block)
-        block /= _polynomial(_MIDDLE[1], r)
+        np.multiply(q, polynomial(_MIDDLE[0], r), out=block)
+        block /= polynomial(_MIDDLE[1], r)
         outer = np.flatnonzero(r < 0)
         ends = here[outer]
         p = (np.minimum(ends, ~ends) + 0.5) / _HALF
-        s = np.sqrt(-_logarithm(p))
+        s = np.sqrt(-logarithm(p))
         s -= 1.6
-        tail = _polynomial(_TAIL[0], s) / _polynomial(_TAIL[1], s)
+        tail = polynomial(_TAIL[0], s) / polynomial(_TAIL[1], s)
         block[outer] = np.copysign(tail, q[outer])
     return found
-
-
-def _polynomial(coefficients: tuple[float, ...], x: NDArray[_Number]) -> NDArray[_Number]:
-    """Return the polynomial at `x` [n], in its type, by Horner's rule; highest power first."""
-    first, *between, last = (x.dtype.type(c) for c in coefficients)
-    value = x * first
-    for coefficient in between:
-        value += coefficient
-        value *= x
-    value += last
-    return value
-
-
-def _logarithm(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ln of positive numbers [n]: x = m * 2^e, s = (m - 1) / (m + 1), e ln 2 + 2 artanh(s).
-
-    m lies in [sqrt(1/2), sqrt(2)), so that the series has an error below 1e-16.
-    """
-    m, e = np.frexp(x)
-    small = m < _ROOT_HALF
-    m *= small + 1.0
-    s = (m - 1) / (m + 1)
-    logarithm = _polynomial(_LOGARITHM, s * s)
-    logarithm *= 2 * s
-    logarithm += (e - small) * _LN_2
-    return logarithm
 
 
 class Draws(Protocol):
